@@ -12,7 +12,9 @@
 #include "qadapter/infer.h"
 #include "qadapter/model.h"
 #include "qadapter/objective.h"
+#include "qadapter/pretrain.h"
 #include "qadapter/status.h"
+#include "qadapter/suite.h"
 #include "qadapter/text.h"
 #include "qadapter/train.h"
 

@@ -5,6 +5,7 @@
 #include "qadapter/model.h"
 #include "qadapter/objective.h"
 #include "qadapter/status.h"
+#include "qadapter/text.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -52,5 +53,39 @@ QA_MUST_CHECK qa_status qa_generator_log_policy(qa_generator *generator, double 
 
 size_t qa_generator_position(const qa_generator *generator); /* tokens in the caches, the sampled ones included */
 size_t qa_generator_capacity(const qa_generator *generator);
+
+/* ---- many prompts at once ---- */
+
+/* One finished answer, valid during the call. The end token, if one ended it, is the last id. */
+typedef struct qa_answer {
+    size_t prompt;      /* index of the prompt */
+    size_t sample;      /* 0 .. samples - 1 */
+    const int32_t *ids; /* [n] sampled tokens */
+    size_t n;
+    bool ended;       /* an end token was sampled; else max_tokens or the context was reached */
+    double log_ratio; /* sum over the sampled tokens of log pitilde - log pi1 (both at temperature 1), nats */
+    double kl;        /* sum over the states of KL(pitilde || pi1), nats */
+} qa_answer;
+
+typedef struct qa_batch_options {
+    qa_policy policy;
+    const qa_objective *objective; /* as in qa_generator_create */
+    qa_sampling sampling;
+    const int32_t *end_ids; /* [n_end_ids] */
+    size_t n_end_ids;
+    size_t max_tokens; /* of one answer */
+    size_t samples;    /* answers per prompt, >= 1 */
+    size_t batch;      /* sequences that run at once, >= 1 */
+    /* Called once per answer, in the order of prompts and samples. False stops (QA_ERR_INTERRUPTED). */
+    bool (*on_answer)(void *user, const qa_answer *answer);
+    void *user;
+} qa_batch_options;
+
+/* Answers prompts[n_prompts], `batch` sequences at a time that share every read of the weights; a finished sequence
+ * makes room for the next. Sample s of prompt i draws from a random stream of its own, named by (seed, i, s): answers
+ * do not depend on batch but for rounding in the products. A prompt that leaves no room for a token is QA_ERR_LIMIT
+ * naming it. */
+QA_MUST_CHECK qa_status qa_generate_batch(qa_model *model, const qa_adapter *adapter, const qa_ids *prompts,
+                                          size_t n_prompts, const qa_batch_options *options, qa_error *err);
 
 #endif

@@ -11,12 +11,17 @@
  *
  * States. Logits exist only at the rows that the caller names (the response states), for a chunk of them at a time.
  *
- * Order of calls: qa_pass_forward, then qa_pass_head for every chunk of states, then (training) qa_pass_backward. */
+ * Order of calls: qa_pass_forward, then qa_pass_head for every chunk of states, then (training) qa_pass_backward.
+ *
+ * Documents. qa_pass_forward_documents packs many short sequences into one pass instead: every document begins at
+ * position 0 and attends to itself alone. With `weights` in the limits, qa_pass_backward_weights finds the gradient of
+ * every weight of the model (model/trainable.h): what pre-training needs. */
 #ifndef QA_MODEL_PASS_H
 #define QA_MODEL_PASS_H
 
 #include "base/real.h"
 #include "model/adapter.h"
+#include "model/trainable.h"
 #include "model/weights.h"
 
 enum { QA_MAX_BRANCHES = 2, QA_HEAD_CHUNK = 64 };
@@ -36,7 +41,9 @@ typedef struct qa_packed {
 typedef struct qa_pass_limits {
     size_t max_rows; /* trunk and branches together, one stream */
     size_t max_states;
-    bool backward; /* keep what backward needs (an adapter is then required) */
+    size_t max_documents; /* of qa_pass_forward_documents; 0: only pairs */
+    bool backward;        /* keep what backward needs (an adapter is then required, but with `weights`) */
+    bool weights;         /* backward to all weights of the model: one stream, no adapter */
 } qa_pass_limits;
 
 typedef struct qa_pass qa_pass;
@@ -57,6 +64,11 @@ void qa_pass_free(qa_pass *pass); /* NULL is allowed */
 QA_MUST_CHECK qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
                                         size_t n_states, uint64_t dropout_key, qa_error *err);
 
+/* The same for documents[n], 1 <= n <= limits.max_documents, each of at least one token: rows are the documents' tokens
+ * one after the other. One stream per the pass, as above; no dropout. */
+QA_MUST_CHECK qa_status qa_pass_forward_documents(qa_pass *pass, const qa_tokens *documents, size_t n,
+                                                  const size_t *state_rows, size_t n_states, qa_error *err);
+
 /* Logits of states [first, first + count), count <= QA_HEAD_CHUNK: [count x V] each, owned by the pass, the caller
  * may overwrite them, valid until the next call. Without an adapter *adapted is NULL. */
 void qa_pass_head(qa_pass *pass, size_t first, size_t count, qa_real **base, qa_real **adapted);
@@ -71,6 +83,16 @@ const qa_real *qa_pass_head_row(const qa_pass *pass, int32_t token);
 /* Backward: dstates[n_states x d] is dL/d(input of the head) at the states of the last forward (adapted stream);
  * gradient[adapter->count] gets dL/d(parameters) added. */
 void qa_pass_backward(qa_pass *pass, qa_real *gradient, const qa_real *dstates);
+
+/* Backward of the head itself, for states [first, first + count) of the last forward, count <= QA_HEAD_CHUNK:
+ * dlogits[count x V] W_head into dstates[count x d] (assigned), and the head's own gradient is added to
+ * gradient->head. Needs `weights`. */
+void qa_pass_head_backward(qa_pass *pass, const qa_weight_gradients *gradient, qa_real *dstates, const qa_real *dlogits,
+                           size_t first, size_t count);
+
+/* Backward to every weight: dstates as in qa_pass_backward; all gradients but the head's are added (a tied embedding
+ * collects both). Needs `weights`. */
+void qa_pass_backward_weights(qa_pass *pass, const qa_weight_gradients *gradient, const qa_real *dstates);
 
 /* The residual stream after layer l (0-based; adapted stream if there is one), [rows x d]; only for a pass with
  * backward (else NULL). */

@@ -1,0 +1,95 @@
+/* Pre-training: next-token training of all weights of a small model from random initialisation. */
+#ifndef QADAPTER_PRETRAIN_H
+#define QADAPTER_PRETRAIN_H
+
+#include "qadapter/model.h"
+#include "qadapter/status.h"
+#include "qadapter/text.h"
+#include "qadapter/train.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- documents ---- */
+
+/* Which tokens of a document are learned. */
+typedef enum qa_learn {
+    QA_LEARN_ALL,      /* every token but the first */
+    QA_LEARN_RESPONSES /* of a conversation the assistant's turns with the token that ends them; of plain text all */
+} qa_learn;
+
+/* One tokenised document; owned by the corpus. learned[i]: token i is predicted from those before it and counts in
+ * the loss (learned[0] is false). */
+typedef struct qa_document {
+    const int32_t *ids; /* [n] */
+    const bool *learned;
+    size_t n;
+    size_t line; /* in its file, 1 is the first */
+} qa_document;
+
+typedef struct qa_corpus qa_corpus;
+
+/* Reads JSON Lines, one document a line: {"text": ...}, {"messages": [{"role", "content"}, ...]} (written through the
+ * chat template) or {"ids": [...]}. Plain text gets the tokenizer's begin token (if it has one) and its end-of-sequence
+ * token. Documents longer than max_length tokens are cut there (counted). A line that cannot be used is an error that
+ * names it; ids outside the vocabulary of vocab_size are QA_ERR_ARGUMENT. */
+QA_MUST_CHECK qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
+                                       qa_chat_template chat, qa_learn learn, size_t max_length, size_t vocab_size,
+                                       qa_error *err);
+void qa_corpus_free(qa_corpus *corpus); /* NULL is allowed */
+size_t qa_corpus_count(const qa_corpus *corpus);
+const qa_document *qa_corpus_at(const qa_corpus *corpus, size_t i);
+size_t qa_corpus_tokens(const qa_corpus *corpus);
+size_t qa_corpus_cut(const qa_corpus *corpus); /* documents that were cut at max_length */
+
+/* ---- training ---- */
+
+/* What a step did, or an evaluation found (then is_evaluation, and the optimiser's fields are 0). */
+typedef struct qa_pretrain_metrics {
+    bool is_evaluation;
+    size_t step, total_steps;
+    double epoch;
+    double loss;       /* nats per learned token */
+    double perplexity; /* exp(loss) */
+    double grad_norm, learning_rate;
+    size_t tokens; /* of this step: rows through the model */
+    double tokens_per_second;
+    double seconds; /* since training began (this process) */
+} qa_pretrain_metrics;
+
+typedef struct qa_pretrain_options {
+    const char *out_dir;
+    const char *config_path;   /* a config.json: the shape */
+    const char *tokenizer_dir; /* copied into the output: tokenizer.json, tokenizer_config.json... */
+    const char *dtype;         /* of model.safetensors: "F32", "F16" or "BF16" */
+    uint64_t seed;
+    double deviation; /* of the initial weights */
+    double learning_rate, min_learning_rate_ratio;
+    qa_schedule schedule;
+    size_t warmup_steps;
+    double warmup_ratio; /* of all steps; used when warmup_steps is 0 */
+    double epochs;       /* used when max_steps is 0 */
+    size_t max_steps;
+    size_t batch_tokens; /* rows of one optimiser step: whole documents are packed up to it */
+    size_t max_length;   /* tokens of the longest document */
+    double max_grad_norm, weight_decay, adam_beta1, adam_beta2, adam_epsilon;
+    size_t eval_every, save_every, save_total_limit;
+    bool overwrite, resume;
+    const char *data_path, *eval_data_path; /* for the record */
+    bool (*on_metrics)(void *user, const qa_pretrain_metrics *metrics);
+    void *user;
+} qa_pretrain_options;
+
+qa_pretrain_options qa_pretrain_defaults(void);
+
+/* Trains from random weights (or continues, with resume) and leaves in out_dir a Hugging Face folder, metrics.jsonl,
+ * training_config.json and checkpoint-STEP/. evaluation may be NULL. */
+QA_MUST_CHECK qa_status qa_pretrain(qa_context *context, const qa_corpus *train, const qa_corpus *evaluation,
+                                    const qa_pretrain_options *options, qa_error *err);
+
+/* Mean loss of the model on a corpus, nats per learned token. tokens: how many were learned tokens. */
+QA_MUST_CHECK qa_status qa_corpus_loss(qa_model *model, const qa_corpus *corpus, double *loss, size_t *tokens,
+                                       qa_error *err);
+
+#endif
