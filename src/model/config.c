@@ -222,10 +222,43 @@ done:
     return status;
 }
 
-qa_status qa_config_load(qa_config *config, const char *dir, qa_error *err) {
+static qa_status check_eos(const qa_config *config, qa_error *err) {
+    for (size_t i = 0; i < config->n_eos; i++) {
+        if ((size_t)config->eos_ids[i] >= config->vocab_size) {
+            return qa_fail(err, QA_ERR_FORMAT, "eos_token_id %d is outside the vocabulary of %zu", config->eos_ids[i],
+                           config->vocab_size);
+        }
+    }
+    return QA_OK;
+}
+
+/* Messages that do not say yet which file they are about. */
+static void name_place(qa_status status, const char *place, qa_error *err) {
+    if (status != QA_OK && strstr(err == NULL ? "/" : err->message, "/") == NULL) {
+        qa_error_prefix(err, "%s: ", place);
+    }
+}
+
+static qa_status load_file(qa_config *config, const char *path, qa_error *err) {
+    json_t *root = NULL;
     memset(config, 0, sizeof *config);
     config->bos_id = -1;
-    json_t *root = NULL;
+    QA_TRY(qa_json_load(&root, path, err));
+    const qa_status status = read_config(config, root, err);
+    json_decref(root);
+    return status;
+}
+
+qa_status qa_config_load_file(qa_config *config, const char *path, qa_error *err) {
+    qa_status status = load_file(config, path, err);
+    if (status == QA_OK) {
+        status = check_eos(config, err);
+    }
+    name_place(status, path, err);
+    return status;
+}
+
+qa_status qa_config_load(qa_config *config, const char *dir, qa_error *err) {
     qa_status status = QA_OK;
     char *path = qa_path_join(dir, "config.json");
     if (path == NULL) {
@@ -236,25 +269,12 @@ qa_status qa_config_load(qa_config *config, const char *dir, qa_error *err) {
     } else if (!qa_path_exists(path)) {
         status = qa_fail(err, QA_ERR_IO, "%s: no such file; expected a Hugging Face model folder", path);
     }
-    if (status != QA_OK) {
-        goto done;
-    }
-    QA_GOTO(done, qa_json_load(&root, path, err));
-    status = read_config(config, root, err);
-    if (status == QA_OK) {
-        status = read_generation_config(config, dir, err);
-    }
-    for (size_t i = 0; status == QA_OK && i < config->n_eos; i++) {
-        if ((size_t)config->eos_ids[i] >= config->vocab_size) {
-            status = qa_fail(err, QA_ERR_FORMAT, "eos_token_id %d is outside the vocabulary of %zu", config->eos_ids[i],
-                             config->vocab_size);
-        }
-    }
-    if (status != QA_OK && strstr(err == NULL ? "/" : err->message, "/") == NULL) {
-        qa_error_prefix(err, "%s: ", dir);
-    }
+    QA_GOTO(done, status);
+    QA_GOTO(done, load_file(config, path, err));
+    QA_GOTO(done, read_generation_config(config, dir, err));
+    QA_GOTO(done, check_eos(config, err));
 done:
-    json_decref(root);
+    name_place(status, dir, err);
     free(path);
     return status;
 }

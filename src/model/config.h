@@ -2,6 +2,7 @@
 #ifndef QA_MODEL_CONFIG_H
 #define QA_MODEL_CONFIG_H
 
+#include "io/safetensors.h"
 #include "qadapter/model.h"
 
 #include <stdbool.h>
@@ -31,6 +32,12 @@ typedef struct qa_config {
 
 /* Reads and checks dir/config.json, then dir/generation_config.json where present. */
 QA_MUST_CHECK qa_status qa_config_load(qa_config *config, const char *dir, qa_error *err);
+
+/* The same from a config.json alone, wherever it is: the shape of a model that has no weights yet. */
+QA_MUST_CHECK qa_status qa_config_load_file(qa_config *config, const char *path, qa_error *err);
+
+/* Writes dir/config.json and dir/generation_config.json; dtype: of the weights beside them. */
+QA_MUST_CHECK qa_status qa_config_save(const qa_config *config, const char *dir, qa_dtype dtype, qa_error *err);
 
 const char *qa_rope_type_name(qa_rope_type type);
 

@@ -43,8 +43,9 @@ void qa_layer_gradients_take(qa_layer_gradients *gradients, qa_arena *arena, con
     gradients->dq = QA_TAKE(arena, qa_real, max_n * query);
     gradients->dk = QA_TAKE(arena, qa_real, max_n * key);
     gradients->dv = QA_TAKE(arena, qa_real, max_n * key);
-    gradients->dhidden = QA_TAKE(arena, qa_real, max_n * lora->rank);
-    gradients->ddropped = lora->dropout > 0 ? QA_TAKE(arena, qa_real, max_n * widest_input(config)) : NULL;
+    gradients->dhidden = lora != NULL ? QA_TAKE(arena, qa_real, max_n * lora->rank) : NULL;
+    gradients->ddropped =
+        lora != NULL && lora->dropout > 0 ? QA_TAKE(arena, qa_real, max_n * widest_input(config)) : NULL;
 }
 
 static const qa_branch_place *branch_of(const qa_layer_run *run, size_t l, qa_target target) {
@@ -88,12 +89,21 @@ static void linear_forward(const qa_layer_run *run, size_t l, qa_target target, 
                     run->adapter->options.rank);
 }
 
-/* dx[n x in] += dy W (+ the branch's part) unless dx is NULL; the branch's dA and dB are added to gradient. */
+/* Where the gradients of layer l's weights go; NULL: they are frozen. */
+static const qa_layer_weight_gradients *weights_of(const qa_layer_run *run, size_t l) {
+    return run->weights == NULL ? NULL : &run->weights->layers[l];
+}
+
+/* dx[n x in] += dy W (+ the branch's part) unless dx is NULL; the branch's dA and dB are added to gradient, dW and
+ * dbias to run->weights. */
 static void linear_backward(const qa_layer_run *run, size_t l, qa_target target, qa_real *dx, qa_real *gradient,
                             const qa_real *dy, const qa_real *x, const qa_layer_rows *rows,
                             const qa_layer_scratch *scratch, const qa_layer_gradients *g) {
     const qa_linear *linear = &run->model->layers[l].linear[target];
-    qa_linear_backward(run->pool, dx, NULL, NULL, dy, x, linear->weight, run->n, linear->in, linear->out);
+    const qa_layer_weight_gradients *weights = weights_of(run, l);
+    qa_real *dw = weights == NULL ? NULL : weights->weight[target];
+    qa_real *dbias = weights == NULL ? NULL : weights->bias[target];
+    qa_linear_backward(run->pool, dx, dw, dbias, dy, x, linear->weight, run->n, linear->in, linear->out);
     const qa_branch_place *place = branch_of(run, l, target);
     if (place == NULL) {
         return;
@@ -175,10 +185,11 @@ static void mlp_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real
     zero(g->dnormed, n * d);
     linear_backward(run, l, QA_TARGET_GATE, g->dnormed, gradient, g->dgate, scratch->normed, rows, scratch, g);
     linear_backward(run, l, QA_TARGET_UP, g->dnormed, gradient, g->dup, scratch->normed, rows, scratch, g);
-    qa_rmsnorm_backward(run->pool, dx, NULL, g->dnormed, rows->mid, rows->inverse_rms2, layer->post_norm, n, d);
+    qa_real *dnorm = run->weights == NULL ? NULL : weights_of(run, l)->post_norm;
+    qa_rmsnorm_backward(run->pool, dx, dnorm, g->dnormed, rows->mid, rows->inverse_rms2, layer->post_norm, n, d);
 }
 
-/* dx: dL/dmid -> dL/dx; in layer 0 only the branches' gradients. */
+/* dx: dL/dmid -> dL/dx; in layer 0 of a frozen model only the branches' gradients. */
 static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real *gradient,
                                const qa_layer_rows *rows, const qa_span *spans, size_t n_spans,
                                const qa_layer_scratch *scratch, const qa_layer_gradients *g) {
@@ -199,7 +210,7 @@ static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, q
     qa_rope_backward(run->pool, g->dq, run->cosine, run->sine, n, H, h);
     qa_rope_backward(run->pool, g->dk, run->cosine, run->sine, n, G, h);
     qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->x, layer->input_norm, config->rms_norm_eps, n, d);
-    qa_real *dnormed = l == 0 ? NULL : g->dnormed;
+    qa_real *dnormed = l == 0 && run->weights == NULL ? NULL : g->dnormed;
     if (dnormed != NULL) {
         zero(dnormed, n * d);
     }
@@ -207,7 +218,8 @@ static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, q
     linear_backward(run, l, QA_TARGET_K, dnormed, gradient, g->dk, scratch->normed, rows, scratch, g);
     linear_backward(run, l, QA_TARGET_V, dnormed, gradient, g->dv, scratch->normed, rows, scratch, g);
     if (dnormed != NULL) {
-        qa_rmsnorm_backward(run->pool, dx, NULL, dnormed, rows->x, rows->inverse_rms1, layer->input_norm, n, d);
+        qa_real *dnorm = run->weights == NULL ? NULL : weights_of(run, l)->input_norm;
+        qa_rmsnorm_backward(run->pool, dx, dnorm, dnormed, rows->x, rows->inverse_rms1, layer->input_norm, n, d);
     }
 }
 

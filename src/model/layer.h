@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "model/adapter.h"
+#include "model/trainable.h"
 #include "model/weights.h"
 #include "nn/attention.h"
 
@@ -22,10 +23,11 @@ typedef struct qa_layer_run {
     const qa_model *model;
     const qa_adapter *adapter; /* NULL: no LoRA branch */
     qa_pool *pool;
-    size_t n;                     /* rows of one stream */
-    size_t streams;               /* 1 or 2 */
-    const qa_real *cosine, *sine; /* [n x h/2] */
-    uint64_t dropout_key;         /* 0: no dropout */
+    size_t n;                           /* rows of one stream */
+    size_t streams;                     /* 1 or 2 */
+    const qa_real *cosine, *sine;       /* [n x h/2] */
+    uint64_t dropout_key;               /* 0: no dropout */
+    const qa_weight_gradients *weights; /* backward: where the weights' own gradients go; NULL: they are frozen */
 } qa_layer_run;
 
 /* One layer's rows. Forward: stacked, [streams * n x width]. Backward: the adapted rows, [n x width]. */
@@ -62,6 +64,7 @@ typedef struct qa_layer_gradients {
 
 void qa_layer_scratch_take(qa_layer_scratch *scratch, qa_arena *arena, const qa_config *config,
                            const qa_lora_options *lora, size_t streams, size_t max_n);
+/* lora NULL: no adapter. */
 void qa_layer_gradients_take(qa_layer_gradients *gradients, qa_arena *arena, const qa_config *config,
                              const qa_lora_options *lora, size_t max_n);
 
@@ -74,8 +77,9 @@ void qa_layer_forward_rest(const qa_layer_run *run, size_t l, const qa_layer_row
                            const qa_layer_scratch *scratch);
 
 /* dx[n x d] holds dL/dout when called and dL/dx on return; gradient[adapter->count] gets dL/d(A, B) of this layer
- * added. In layer 0 dL/dx is not computed (dx is then left without meaning): nothing below it learns. spans are
- * those of the adapted rows, counted from row 0. */
+ * added, and run->weights, if there, those of this layer's weights. In layer 0 dL/dx is computed only for the sake of
+ * the embedding, so with run->weights (else dx is left without meaning). gradient may be NULL without an adapter.
+ * spans are those of the adapted rows, counted from row 0. */
 void qa_layer_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real *gradient, const qa_layer_rows *rows,
                        const qa_span *spans, size_t n_spans, const qa_layer_scratch *scratch,
                        const qa_layer_gradients *gradients);

@@ -25,7 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SPANS = 2 * (1 + QA_MAX_BRANCHES) };
+enum { PAIR_SPANS = 1 + QA_MAX_BRANCHES };
 
 /* One saved quantity: [width] reals a row. */
 typedef struct slots {
@@ -63,7 +63,7 @@ struct qa_pass {
     /* the last forward */
     size_t n, n_states;
     uint64_t dropout_key;
-    qa_span spans[MAX_SPANS];
+    qa_span *spans; /* [streams x spans of one stream] */
     size_t n_spans; /* of one stream */
 };
 
@@ -110,6 +110,11 @@ static void take_saved(qa_pass *pass, qa_arena *arena, const qa_config *config, 
     }
 }
 
+/* Of one stream. */
+static size_t most_spans(const qa_pass_limits *limits) {
+    return limits->max_documents > PAIR_SPANS ? limits->max_documents : PAIR_SPANS;
+}
+
 /* The whole workspace, measured or carved. */
 static void take_all(qa_pass *pass, qa_arena *arena, const qa_model *model, const qa_lora_options *lora) {
     const qa_config *config = &model->config;
@@ -118,6 +123,7 @@ static void take_all(qa_pass *pass, qa_arena *arena, const qa_model *model, cons
     size_t states = pass->limits.max_states;
     size_t d = config->hidden_size;
     take_saved(pass, arena, config, lora);
+    pass->spans = QA_TAKE(arena, qa_span, pass->streams * most_spans(&pass->limits));
     pass->ids = QA_TAKE(arena, int32_t, rows);
     pass->positions = QA_TAKE(arena, int32_t, rows);
     pass->cosine = QA_TAKE(arena, qa_real, rows * (config->head_dim / 2));
@@ -144,11 +150,15 @@ static void take_all(qa_pass *pass, qa_arena *arena, const qa_model *model, cons
 static const size_t MAX_ROWS = (size_t)1 << 24;
 
 static qa_status check_limits(const qa_lora_options *lora, qa_pass_limits limits, qa_error *err) {
-    if (limits.max_rows < 1 || limits.max_rows > MAX_ROWS || limits.max_states > MAX_ROWS) {
-        return qa_fail(err, QA_ERR_LIMIT, "a pass of %zu rows and %zu states is not possible (1 to %zu)",
-                       limits.max_rows, limits.max_states, MAX_ROWS);
+    if (limits.max_rows < 1 || limits.max_rows > MAX_ROWS || limits.max_states > MAX_ROWS ||
+        limits.max_documents > MAX_ROWS) {
+        return qa_fail(err, QA_ERR_LIMIT, "a pass of %zu rows, %zu states and %zu documents is not possible (1 to %zu)",
+                       limits.max_rows, limits.max_states, limits.max_documents, MAX_ROWS);
     }
-    if (limits.backward && lora == NULL) {
+    if (limits.weights && lora != NULL) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "a pass that trains the weights takes no adapter");
+    }
+    if (limits.backward && !limits.weights && lora == NULL) {
         return qa_fail(err, QA_ERR_ARGUMENT, "a pass with backward needs an adapter");
     }
     return QA_OK;
@@ -165,6 +175,7 @@ static qa_status measure(qa_pass *pass, const qa_model *model, const qa_lora_opt
 qa_status qa_pass_bytes(const qa_model *model, const qa_lora_options *lora, qa_pass_limits limits, size_t *bytes,
                         qa_error *err) {
     QA_TRY(check_limits(lora, limits, err));
+    limits.backward |= limits.weights;
     qa_pass pass = {.limits = limits, .streams = lora == NULL ? 1 : 2};
     return measure(&pass, model, lora, bytes, err);
 }
@@ -174,6 +185,7 @@ qa_status qa_pass_create(qa_pass **out, qa_model *model, const qa_adapter *adapt
     *out = NULL;
     const qa_lora_options *lora = adapter == NULL ? NULL : &adapter->options;
     QA_TRY(check_limits(lora, limits, err));
+    limits.backward |= limits.weights;
     qa_pass *pass = calloc(1, sizeof *pass);
     if (pass == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a pass");
@@ -211,7 +223,7 @@ static qa_status add_segment(qa_pass *pass, qa_tokens tokens, size_t first_posit
                              const char *name, qa_error *err) {
     const qa_config *config = &pass->model->config;
     if (tokens.n > pass->limits.max_rows - pass->n) {
-        return qa_fail(err, QA_ERR_LIMIT, "the pair has more rows than the workspace's %zu", pass->limits.max_rows);
+        return qa_fail(err, QA_ERR_LIMIT, "%s: more rows than the workspace's %zu", name, pass->limits.max_rows);
     }
     if (first_position + tokens.n > config->max_position_embeddings) {
         return qa_fail(err, QA_ERR_LIMIT, "%s: %zu tokens exceed the model's context of %zu", name,
@@ -234,7 +246,18 @@ static qa_status add_segment(qa_pass *pass, qa_tokens tokens, size_t first_posit
     return QA_OK;
 }
 
-static qa_status lay_rows(qa_pass *pass, const qa_packed *packed, qa_error *err) {
+/* The second stream's rows stand n further on, with the same spans. */
+static void double_spans(qa_pass *pass) {
+    for (size_t i = 0; pass->streams == 2 && i < pass->n_spans; i++) {
+        qa_span span = pass->spans[i];
+        span.query_row += pass->n;
+        span.key_row += pass->n;
+        span.context_row += pass->n;
+        pass->spans[pass->n_spans + i] = span;
+    }
+}
+
+static qa_status lay_pair(qa_pass *pass, const qa_packed *packed, qa_error *err) {
     pass->n = 0;
     pass->n_spans = 0;
     if (packed->trunk.n < 1 || packed->n_branches > QA_MAX_BRANCHES) {
@@ -246,14 +269,24 @@ static qa_status lay_rows(qa_pass *pass, const qa_packed *packed, qa_error *err)
         QA_TRY(add_segment(pass, packed->branches[b], packed->trunk.n, packed->trunk.n,
                            b == 0 ? "first response" : "second response", err));
     }
-    /* The second stream's rows stand n further on, with the same spans. */
-    for (size_t i = 0; pass->streams == 2 && i < pass->n_spans; i++) {
-        qa_span span = pass->spans[i];
-        span.query_row += pass->n;
-        span.key_row += pass->n;
-        span.context_row += pass->n;
-        pass->spans[pass->n_spans + i] = span;
+    double_spans(pass);
+    return QA_OK;
+}
+
+static qa_status lay_documents(qa_pass *pass, const qa_tokens *documents, size_t n, qa_error *err) {
+    pass->n = 0;
+    pass->n_spans = 0;
+    if (n < 1 || n > pass->limits.max_documents) {
+        return qa_fail(err, QA_ERR_LIMIT, "%zu documents, but the workspace was made for 1 to %zu", n,
+                       pass->limits.max_documents);
     }
+    for (size_t i = 0; i < n; i++) {
+        if (documents[i].n < 1) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "document %zu of the pass has no tokens", i);
+        }
+        QA_TRY(add_segment(pass, documents[i], 0, 0, "document", err));
+    }
+    double_spans(pass);
     return QA_OK;
 }
 
@@ -328,14 +361,14 @@ static qa_status gather_states(qa_pass *pass, const size_t *state_rows, size_t n
     return check_rms(pass, pass->state_inverse_rms, n_states, "at a state after", config->num_hidden_layers - 1, err);
 }
 
-qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, const size_t *state_rows, size_t n_states,
-                          uint64_t dropout_key, qa_error *err) {
+/* All layers over the rows that are laid out, and the states' final norm. */
+static qa_status run_layers(qa_pass *pass, const size_t *state_rows, size_t n_states, uint64_t dropout_key,
+                            qa_error *err) {
     const qa_config *config = &pass->model->config;
     size_t d = config->hidden_size;
     if (n_states > pass->limits.max_states) {
         return qa_fail(err, QA_ERR_LIMIT, "%zu states exceed the workspace's %zu", n_states, pass->limits.max_states);
     }
-    QA_TRY(lay_rows(pass, packed, err));
     pass->dropout_key = dropout_key;
     qa_rope_table(pass->cosine, pass->sine, pass->positions, pass->model->rope_frequency, pass->n, config->head_dim);
     qa_real *x = stacked(&pass->residual, pass, 0);
@@ -354,6 +387,18 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, const size_t *
         QA_TRY(check_rms(pass, rows.inverse_rms2, pass->n, "after the attention of", l, err));
     }
     return gather_states(pass, state_rows, n_states, err);
+}
+
+qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, const size_t *state_rows, size_t n_states,
+                          uint64_t dropout_key, qa_error *err) {
+    QA_TRY(lay_pair(pass, packed, err));
+    return run_layers(pass, state_rows, n_states, dropout_key, err);
+}
+
+qa_status qa_pass_forward_documents(qa_pass *pass, const qa_tokens *documents, size_t n, const size_t *state_rows,
+                                    size_t n_states, qa_error *err) {
+    QA_TRY(lay_documents(pass, documents, n, err));
+    return run_layers(pass, state_rows, n_states, 0, err);
 }
 
 /* ---- the head ---- */
@@ -384,14 +429,22 @@ const qa_real *qa_pass_head_row(const qa_pass *pass, int32_t token) {
 
 /* ---- backward ---- */
 
-void qa_pass_backward(qa_pass *pass, qa_real *gradient, const qa_real *dstates) {
-    const qa_config *config = &pass->model->config;
-    qa_pool *pool = pass->model->context->pool;
-    size_t d = config->hidden_size;
+void qa_pass_head_backward(qa_pass *pass, const qa_weight_gradients *gradient, qa_real *dstates, const qa_real *dlogits,
+                           size_t first, size_t count) {
+    const size_t d = pass->model->config.hidden_size;
+    memset(dstates, 0, count * d * sizeof *dstates);
+    qa_linear_backward(pass->model->context->pool, dstates, gradient->head, NULL, dlogits, pass->state_h + first * d,
+                       pass->model->head, count, d, pass->model->config.vocab_size);
+}
+
+/* dstates through the final norm, scattered into dx. */
+static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, const qa_real *dstates) {
+    size_t d = pass->model->config.hidden_size;
     size_t first = (pass->streams - 1) * pass->n_states; /* the adapted states */
     memset(pass->dstates, 0, pass->n_states * d * sizeof *pass->dstates);
-    qa_rmsnorm_backward(pool, pass->dstates, NULL, dstates, pass->state_x + first * d, pass->state_inverse_rms + first,
-                        pass->model->final_norm, pass->n_states, d);
+    qa_rmsnorm_backward(pass->model->context->pool, pass->dstates, weights == NULL ? NULL : weights->final_norm,
+                        dstates, pass->state_x + first * d, pass->state_inverse_rms + first, pass->model->final_norm,
+                        pass->n_states, d);
     memset(pass->dx, 0, pass->n * d * sizeof *pass->dx);
     for (size_t i = 0; i < pass->n_states; i++) {
         qa_real *row = pass->dx + pass->state_rows[i] * d;
@@ -399,12 +452,27 @@ void qa_pass_backward(qa_pass *pass, qa_real *gradient, const qa_real *dstates) 
             row[j] += pass->dstates[i * d + j];
         }
     }
+}
+
+static void layers_backward(qa_pass *pass, qa_real *gradient, const qa_weight_gradients *weights) {
     qa_layer_run run = layer_run(pass, 1);
-    for (size_t l = config->num_hidden_layers; l-- > 0;) {
+    run.weights = weights;
+    for (size_t l = pass->model->config.num_hidden_layers; l-- > 0;) {
         qa_layer_rows rows = layer_rows(pass, l, adapted);
         qa_layer_backward(&run, l, pass->dx, gradient, &rows, pass->spans, pass->n_spans, &pass->scratch,
                           &pass->gradients);
     }
+}
+
+void qa_pass_backward(qa_pass *pass, qa_real *gradient, const qa_real *dstates) {
+    states_backward(pass, NULL, dstates);
+    layers_backward(pass, gradient, NULL);
+}
+
+void qa_pass_backward_weights(qa_pass *pass, const qa_weight_gradients *gradient, const qa_real *dstates) {
+    states_backward(pass, gradient, dstates);
+    layers_backward(pass, NULL, gradient);
+    qa_embedding_backward(gradient->embedding, pass->dx, pass->ids, pass->n, pass->model->config.hidden_size);
 }
 
 const qa_real *qa_pass_hidden(const qa_pass *pass, size_t layer) {

@@ -30,6 +30,7 @@ typedef struct qa_parameter_tensor {
     size_t offset;        /* first element in parameters */
     size_t rows, columns; /* columns 0: a vector of `rows` */
     size_t count;
+    bool into_residual; /* o_proj, down_proj */
 } qa_parameter_tensor;
 
 typedef struct qa_trainable {

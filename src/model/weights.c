@@ -141,22 +141,28 @@ static qa_status source_find(const source *src, const char *name, const qa_safet
     return QA_OK;
 }
 
-/* One tensor of the model; columns == 0 means a vector. On a measuring arena it is looked up, its shape
- * checked and its room counted; on a real one it is read into its piece. So nothing is allocated before
- * the files are known to hold what config.json promises. */
-static qa_status load_tensor(qa_arena *arena, source *src, const char *name, size_t rows, size_t columns,
-                             const qa_real **out, qa_error *err) {
+/* Where the tensors go and come from. On a measuring arena a tensor is looked up, its shape checked and its room
+ * counted; on a real one it is read into its piece. So nothing is allocated before the files are known to hold what
+ * config.json promises. */
+typedef struct loading {
+    qa_arena *arena;
+    source *src;
+} loading;
+
+static qa_status load_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
+    loading *to = user;
+    source *src = to->src;
     const qa_safetensors *file = NULL;
     const qa_tensor *tensor = NULL;
-    const size_t shape[2] = {rows, columns};
-    QA_TRY(source_find(src, name, &file, &tensor, err));
-    QA_TRY(qa_tensor_check_shape(file, tensor, columns == 0 ? 1 : 2, shape, err));
+    const size_t shape[2] = {slot->rows, slot->columns};
+    QA_TRY(source_find(src, slot->name, &file, &tensor, err));
+    QA_TRY(qa_tensor_check_shape(file, tensor, slot->columns == 0 ? 1 : 2, shape, err));
     if (tensor->count > src->largest) {
         src->largest = tensor->count;
         src->stored_dtype = tensor->dtype;
     }
-    qa_real *memory = QA_TAKE(arena, qa_real, tensor->count);
-    *out = memory;
+    qa_real *memory = QA_TAKE(to->arena, qa_real, tensor->count);
+    *slot->weight = memory;
     return memory == NULL ? QA_OK : qa_tensor_read_real(file, tensor, true, memory, err);
 }
 
@@ -192,38 +198,37 @@ static bool target_has_bias(const qa_config *config, qa_target target) {
     return false;
 }
 
-static qa_status load_layer(qa_model *model, qa_arena *arena, source *src, size_t l, qa_error *err) {
+static qa_status each_weight_of_layer(qa_model *model, size_t l, qa_weight_visit visit, void *user, qa_error *err) {
     qa_layer *layer = &model->layers[l];
+    const size_t d = model->config.hidden_size;
     char name[TENSOR_NAME_BYTES];
     (void)snprintf(name, sizeof name, "model.layers.%zu.input_layernorm.weight", l);
-    QA_TRY(load_tensor(arena, src, name, model->config.hidden_size, 0, &layer->input_norm, err));
+    QA_TRY(visit(user, &(qa_weight_slot){name, d, 0, &layer->input_norm, false}, err));
     (void)snprintf(name, sizeof name, "model.layers.%zu.post_attention_layernorm.weight", l);
-    QA_TRY(load_tensor(arena, src, name, model->config.hidden_size, 0, &layer->post_norm, err));
+    QA_TRY(visit(user, &(qa_weight_slot){name, d, 0, &layer->post_norm, false}, err));
     for (qa_target target = QA_TARGET_Q; target < QA_TARGETS; target++) {
         qa_linear *linear = &layer->linear[target];
         const char *part = target <= QA_TARGET_O ? "self_attn" : "mlp";
-        qa_target_shape(&model->config, target, &linear->in, &linear->out);
+        const bool into_residual = target == QA_TARGET_O || target == QA_TARGET_DOWN;
         (void)snprintf(name, sizeof name, "model.layers.%zu.%s.%s.weight", l, part, qa_target_name(target));
-        QA_TRY(load_tensor(arena, src, name, linear->out, linear->in, &linear->weight, err));
+        QA_TRY(visit(user, &(qa_weight_slot){name, linear->out, linear->in, &linear->weight, into_residual}, err));
         if (target_has_bias(&model->config, target)) {
             (void)snprintf(name, sizeof name, "model.layers.%zu.%s.%s.bias", l, part, qa_target_name(target));
-            QA_TRY(load_tensor(arena, src, name, linear->out, 0, &linear->bias, err));
+            QA_TRY(visit(user, &(qa_weight_slot){name, linear->out, 0, &linear->bias, false}, err));
         }
     }
     return QA_OK;
 }
 
-static qa_status load_all(qa_model *model, qa_arena *arena, source *src, qa_error *err) {
-    const qa_config *config = &model->config;
-    QA_TRY(load_tensor(arena, src, "model.embed_tokens.weight", config->vocab_size, config->hidden_size,
-                       &model->embedding, err));
-    QA_TRY(load_tensor(arena, src, "model.norm.weight", config->hidden_size, 0, &model->final_norm, err));
-    model->head = model->embedding;
-    if (!config->tie_word_embeddings) {
-        QA_TRY(load_tensor(arena, src, "lm_head.weight", config->vocab_size, config->hidden_size, &model->head, err));
+qa_status qa_model_each_weight(qa_model *model, qa_weight_visit visit, void *user, qa_error *err) {
+    const size_t V = model->config.vocab_size, d = model->config.hidden_size;
+    QA_TRY(visit(user, &(qa_weight_slot){"model.embed_tokens.weight", V, d, &model->embedding, false}, err));
+    QA_TRY(visit(user, &(qa_weight_slot){"model.norm.weight", d, 0, &model->final_norm, false}, err));
+    if (!model->config.tie_word_embeddings) {
+        QA_TRY(visit(user, &(qa_weight_slot){"lm_head.weight", V, d, &model->head, false}, err));
     }
-    for (size_t l = 0; l < config->num_hidden_layers; l++) {
-        QA_TRY(load_layer(model, arena, src, l, err));
+    for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
+        QA_TRY(each_weight_of_layer(model, l, visit, user, err));
     }
     return QA_OK;
 }
@@ -275,7 +280,10 @@ static qa_status refuse_surplus(const qa_model *model, const source *src, qa_err
     return QA_OK;
 }
 
-static void fill_info(qa_model *model, const source *src) {
+void qa_model_complete(qa_model *model, const char *stored_dtype, size_t weight_bytes) {
+    if (model->config.tie_word_embeddings) {
+        model->head = model->embedding;
+    }
     const qa_config *config = &model->config;
     size_t parameters = config->vocab_size * config->hidden_size * (config->tie_word_embeddings ? 1 : 2);
     parameters += config->hidden_size * (1 + 2 * config->num_hidden_layers);
@@ -286,7 +294,7 @@ static void fill_info(qa_model *model, const source *src) {
     model->info = (qa_model_info){
         .dir = model->dir,
         .architecture = config->architecture,
-        .stored_dtype = qa_dtype_name(src->stored_dtype),
+        .stored_dtype = stored_dtype,
         .rope_type = qa_rope_type_name(config->rope_type),
         .hidden_size = config->hidden_size,
         .intermediate_size = config->intermediate_size,
@@ -301,7 +309,7 @@ static void fill_info(qa_model *model, const source *src) {
         .tie_word_embeddings = config->tie_word_embeddings,
         .attention_bias = config->qkv_bias,
         .parameters = parameters,
-        .weight_bytes = model->arena.capacity,
+        .weight_bytes = weight_bytes,
         .bos_id = config->bos_id,
         .eos_ids = config->eos_ids,
         .n_eos = config->n_eos,
@@ -311,35 +319,51 @@ static void fill_info(qa_model *model, const source *src) {
 static qa_status load_weights(qa_model *model, source *src, qa_error *err) {
     size_t bytes = 0;
     qa_arena measure = qa_arena_measure();
-    QA_TRY(load_all(model, &measure, src, err));
+    QA_TRY(qa_model_each_weight(model, load_tensor, &(loading){&measure, src}, err));
     QA_TRY(refuse_surplus(model, src, err));
     QA_TRY(qa_arena_bytes(&measure, &bytes, err));
     QA_TRY(qa_arena_create(&model->arena, bytes, err));
-    return load_all(model, &model->arena, src, err);
+    return qa_model_each_weight(model, load_tensor, &(loading){&model->arena, src}, err);
+}
+
+qa_status qa_model_make(qa_model **out, qa_context *context, const qa_config *config, const char *dir, qa_error *err) {
+    *out = NULL;
+    qa_blas_init();
+    qa_model *model = calloc(1, sizeof *model);
+    if (model != NULL) {
+        model->context = context;
+        model->config = *config;
+        model->dir = strdup(dir);
+        model->layers = qa_alloc_array(config->num_hidden_layers, sizeof *model->layers);
+        model->rope_frequency = qa_alloc_array(config->head_dim / 2, sizeof *model->rope_frequency);
+    }
+    if (model == NULL || model->dir == NULL || model->layers == NULL || model->rope_frequency == NULL) {
+        qa_model_free(model);
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a model");
+    }
+    for (size_t l = 0; l < config->num_hidden_layers; l++) {
+        model->layers[l] = (qa_layer){0};
+        for (qa_target target = QA_TARGET_Q; target < QA_TARGETS; target++) {
+            qa_linear *linear = &model->layers[l].linear[target];
+            qa_target_shape(config, target, &linear->in, &linear->out);
+        }
+    }
+    qa_rope_frequencies(model->rope_frequency, config);
+    *out = model;
+    return QA_OK;
 }
 
 qa_status qa_model_load(qa_model **out, qa_context *context, const char *dir, qa_error *err) {
     *out = NULL;
-    qa_blas_init();
-    qa_model *model = calloc(1, sizeof *model);
-    if (model == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a model");
-    }
-    model->context = context;
+    qa_config config;
+    qa_model *model = NULL;
     source src = {0};
     qa_status status = QA_OK;
-    QA_GOTO(done, qa_config_load(&model->config, dir, err));
+    QA_GOTO(done, qa_config_load(&config, dir, err));
     QA_GOTO(done, source_open(&src, dir, err));
-    model->dir = strdup(dir);
-    model->layers = qa_alloc_array(model->config.num_hidden_layers, sizeof *model->layers);
-    model->rope_frequency = qa_alloc_array(model->config.head_dim / 2, sizeof *model->rope_frequency);
-    if (model->dir == NULL || model->layers == NULL || model->rope_frequency == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a model");
-        goto done;
-    }
+    QA_GOTO(done, qa_model_make(&model, context, &config, dir, err));
     QA_GOTO(done, load_weights(model, &src, err));
-    qa_rope_frequencies(model->rope_frequency, &model->config);
-    fill_info(model, &src);
+    qa_model_complete(model, qa_dtype_name(src.stored_dtype), model->arena.capacity);
     *out = model;
 done:
     source_close(&src);

@@ -35,6 +35,27 @@ struct qa_model {
     double *rope_frequency;    /* [head_dim / 2] */
 };
 
+/* One tensor of a model, as its files name it. */
+typedef struct qa_weight_slot {
+    const char *name;       /* valid during the visit */
+    size_t rows, columns;   /* columns 0: a vector */
+    const qa_real **weight; /* the model's pointer to it */
+    bool into_residual;     /* a linear map that writes into the residual stream: o_proj, down_proj */
+} qa_weight_slot;
+
+typedef qa_status (*qa_weight_visit)(void *user, const qa_weight_slot *slot, qa_error *err);
+
+/* Visits every tensor that the model's config asks for, in a fixed order (a tied head is not one of its own); ends
+ * with the first failure. */
+QA_MUST_CHECK qa_status qa_model_each_weight(qa_model *model, qa_weight_visit visit, void *user, qa_error *err);
+
+/* A model of config's shape whose weights are not there yet: every pointer to one is NULL. dir is copied. */
+QA_MUST_CHECK qa_status qa_model_make(qa_model **model, qa_context *context, const qa_config *config, const char *dir,
+                                      qa_error *err);
+
+/* To be called when the weights are there: ties the head, fills in model->info. */
+void qa_model_complete(qa_model *model, const char *stored_dtype, size_t weight_bytes);
+
 /* in and out of a target's linear map. */
 void qa_target_shape(const qa_config *config, qa_target target, size_t *in, size_t *out);
 

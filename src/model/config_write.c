@@ -1,0 +1,106 @@
+/* Writing config.json and generation_config.json, with the keys that Hugging Face reads. */
+#include "base/try.h"
+#include "io/file.h"
+#include "io/json.h"
+#include "model/config.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* "LlamaForCausalLM" -> "llama". */
+static void model_type(char *name, size_t bytes, const char *architecture) {
+    size_t n = strcspn(architecture, "F");
+    n = n < bytes - 1 ? n : bytes - 1;
+    for (size_t i = 0; i < n; i++) {
+        name[i] = (char)tolower((unsigned char)architecture[i]);
+    }
+    name[n] = '\0';
+}
+
+static const char *torch_dtype(qa_dtype dtype) {
+    switch (dtype) {
+    case QA_DTYPE_BF16: return "bfloat16";
+    case QA_DTYPE_F16: return "float16";
+    case QA_DTYPE_F64: return "float64";
+    default: return "float32";
+    }
+}
+
+static json_t *rope_scaling(const qa_config *config) {
+    switch (config->rope_type) {
+    case QA_ROPE_DEFAULT: break;
+    case QA_ROPE_LINEAR: return json_pack("{s:s,s:f}", "rope_type", "linear", "factor", config->rope_factor);
+    case QA_ROPE_LLAMA3:
+        return json_pack("{s:s,s:f,s:f,s:f,s:I}", "rope_type", "llama3", "factor", config->rope_factor,
+                         "low_freq_factor", config->rope_low_freq_factor, "high_freq_factor",
+                         config->rope_high_freq_factor, "original_max_position_embeddings",
+                         (json_int_t)config->rope_original_max_position);
+    }
+    return json_null();
+}
+
+static json_t *eos(const qa_config *config) {
+    json_t *ids = json_array();
+    for (size_t i = 0; i < config->n_eos; i++) {
+        (void)json_array_append_new(ids, json_integer(config->eos_ids[i]));
+    }
+    return ids;
+}
+
+/* config.json; NULL when out of memory. */
+static json_t *config_json(const qa_config *config, qa_dtype dtype) {
+    char type[QA_NAME_BYTES];
+    model_type(type, sizeof type, config->architecture);
+    json_t *root = json_pack("{s:[s],s:s,s:s,s:b,s:b,s:b}", "architectures", config->architecture, "model_type", type,
+                             "hidden_act", "silu", "attention_bias", config->qkv_bias, "mlp_bias", config->mlp_bias,
+                             "tie_word_embeddings", config->tie_word_embeddings);
+    const struct {
+        const char *key;
+        size_t value;
+    } sizes[] = {{"hidden_size", config->hidden_size},
+                 {"intermediate_size", config->intermediate_size},
+                 {"num_hidden_layers", config->num_hidden_layers},
+                 {"num_attention_heads", config->num_attention_heads},
+                 {"num_key_value_heads", config->num_key_value_heads},
+                 {"head_dim", config->head_dim},
+                 {"vocab_size", config->vocab_size},
+                 {"max_position_embeddings", config->max_position_embeddings}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        (void)json_object_set_new(root, sizes[i].key, json_integer((json_int_t)sizes[i].value));
+    }
+    (void)json_object_set_new(root, "rms_norm_eps", json_real(config->rms_norm_eps));
+    (void)json_object_set_new(root, "rope_theta", json_real(config->rope_theta));
+    (void)json_object_set_new(root, "rope_scaling", rope_scaling(config));
+    (void)json_object_set_new(root, "bos_token_id", config->bos_id < 0 ? json_null() : json_integer(config->bos_id));
+    (void)json_object_set_new(root, "eos_token_id",
+                              config->n_eos == 0 ? json_null() : json_integer(config->eos_ids[0]));
+    (void)json_object_set_new(root, "torch_dtype", json_string(torch_dtype(dtype)));
+    return root;
+}
+
+static json_t *generation_config_json(const qa_config *config) {
+    json_t *root = json_object();
+    if (config->bos_id >= 0) {
+        (void)json_object_set_new(root, "bos_token_id", json_integer(config->bos_id));
+    }
+    if (config->n_eos > 0) {
+        (void)json_object_set_new(root, "eos_token_id", eos(config));
+    }
+    return root;
+}
+
+/* Takes the reference. */
+static qa_status save(json_t *root, const char *dir, const char *name, qa_error *err) {
+    char *path = qa_path_join(dir, name);
+    const qa_status status = path == NULL || root == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", name)
+                                                          : qa_json_save(root, path, err);
+    json_decref(root);
+    free(path);
+    return status;
+}
+
+qa_status qa_config_save(const qa_config *config, const char *dir, qa_dtype dtype, qa_error *err) {
+    QA_TRY(save(config_json(config, dtype), dir, "config.json", err));
+    return save(generation_config_json(config), dir, "generation_config.json", err);
+}

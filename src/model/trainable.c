@@ -1,0 +1,219 @@
+/* A model whose weights all learn (trainable.h): making it, saving it, finding a tensor by its place. */
+#include "model/trainable.h"
+
+#include "base/checked.h"
+#include "base/rng.h"
+#include "base/try.h"
+#include "io/file.h"
+#include "io/safetensors.h"
+#include "model/config.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the list of tensors ---- */
+
+/* A walk over the model's tensors that takes the matrices or the vectors. */
+typedef struct listing {
+    qa_trainable *trainable;
+    bool vectors;
+    size_t n, count; /* tensors and elements so far */
+    bool overflow;
+} listing;
+
+static qa_status count_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
+    (void)err;
+    listing *list = user;
+    size_t elements = 0;
+    list->overflow |= !qa_mul_size(slot->rows, slot->columns == 0 ? 1 : slot->columns, &elements) ||
+                      !qa_add_size(list->count, elements, &list->count);
+    list->n++;
+    return QA_OK;
+}
+
+static qa_status place_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
+    (void)err;
+    listing *list = user;
+    qa_trainable *trainable = list->trainable;
+    if ((slot->columns == 0) != list->vectors) {
+        return QA_OK;
+    }
+    qa_parameter_tensor *tensor = &trainable->tensors[list->n++];
+    (void)snprintf(tensor->name, sizeof tensor->name, "%s", slot->name);
+    tensor->offset = list->count;
+    tensor->rows = slot->rows;
+    tensor->columns = slot->columns;
+    tensor->count = slot->rows * (slot->columns == 0 ? 1 : slot->columns);
+    tensor->into_residual = slot->into_residual;
+    *slot->weight = trainable->parameters + tensor->offset;
+    list->count += tensor->count;
+    return QA_OK;
+}
+
+/* ---- memory ---- */
+
+static void take(qa_trainable *trainable, qa_arena *arena) {
+    trainable->parameters = QA_TAKE(arena, qa_real, trainable->count);
+    trainable->gradient = QA_TAKE(arena, qa_real, trainable->count);
+    trainable->tensors = QA_TAKE(arena, qa_parameter_tensor, trainable->n_tensors);
+    trainable->gradients.layers = QA_TAKE(arena, qa_layer_weight_gradients, trainable->model->config.num_hidden_layers);
+}
+
+/* Where in `gradient` the gradient of a weight stands. */
+static qa_real *gradient_of(const qa_trainable *trainable, const qa_real *weight) {
+    return weight == NULL ? NULL : trainable->gradient + (weight - trainable->parameters);
+}
+
+static void place_gradients(qa_trainable *trainable) {
+    const qa_model *model = trainable->model;
+    qa_weight_gradients *gradients = &trainable->gradients;
+    gradients->embedding = gradient_of(trainable, model->embedding);
+    gradients->final_norm = gradient_of(trainable, model->final_norm);
+    gradients->head = gradient_of(trainable, model->head);
+    for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
+        const qa_layer *layer = &model->layers[l];
+        qa_layer_weight_gradients *to = &gradients->layers[l];
+        to->input_norm = gradient_of(trainable, layer->input_norm);
+        to->post_norm = gradient_of(trainable, layer->post_norm);
+        for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+            to->weight[t] = gradient_of(trainable, layer->linear[t].weight);
+            to->bias[t] = gradient_of(trainable, layer->linear[t].bias);
+        }
+    }
+}
+
+/* A model whose weights are there, as zeros. */
+static qa_status make(qa_trainable **out, qa_context *context, const qa_config *config, const char *dir,
+                      qa_error *err) {
+    *out = NULL;
+    qa_trainable *trainable = calloc(1, sizeof *trainable);
+    if (trainable == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a model to train");
+    }
+    qa_status status = QA_OK;
+    listing counted = {0};
+    size_t bytes = 0;
+    qa_arena measure = qa_arena_measure();
+    QA_GOTO(fail, qa_model_make(&trainable->model, context, config, dir, err));
+    QA_GOTO(fail, qa_model_each_weight(trainable->model, count_tensor, &counted, err));
+    trainable->count = counted.count;
+    trainable->n_tensors = counted.n;
+    take(trainable, &measure);
+    measure.overflow |= counted.overflow;
+    QA_GOTO(fail, qa_arena_bytes(&measure, &bytes, err));
+    QA_GOTO(fail, qa_arena_create(&trainable->arena, bytes, err));
+    take(trainable, &trainable->arena);
+    listing list = {.trainable = trainable};
+    QA_GOTO(fail, qa_model_each_weight(trainable->model, place_tensor, &list, err));
+    trainable->decayed = list.count;
+    list.vectors = true;
+    QA_GOTO(fail, qa_model_each_weight(trainable->model, place_tensor, &list, err));
+    qa_model_complete(trainable->model, sizeof(qa_real) == sizeof(double) ? "F64" : "F32",
+                      trainable->count * sizeof(qa_real));
+    place_gradients(trainable);
+    *out = trainable;
+    return QA_OK;
+fail:
+    qa_trainable_free(trainable);
+    return status;
+}
+
+void qa_trainable_free(qa_trainable *trainable) {
+    if (trainable != NULL) {
+        qa_model_free(trainable->model);
+        qa_arena_free(&trainable->arena);
+        free(trainable);
+    }
+}
+
+/* ---- weights ---- */
+
+qa_status qa_trainable_create(qa_trainable **out, qa_context *context, const qa_config *config, const char *dir,
+                              double deviation, uint64_t seed, qa_error *err) {
+    *out = NULL;
+    if (!(deviation > 0) || !isfinite(deviation)) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "initial weights need a standard deviation above 0, not %g", deviation);
+    }
+    QA_TRY(make(out, context, config, dir, err));
+    qa_trainable *trainable = *out;
+    const double into_residual = 1.0 / sqrt(2.0 * (double)config->num_hidden_layers);
+    for (size_t t = 0; t < trainable->n_tensors; t++) {
+        const qa_parameter_tensor *tensor = &trainable->tensors[t];
+        qa_real *weight = trainable->parameters + tensor->offset;
+        const bool is_norm = strstr(tensor->name, "norm.weight") != NULL;
+        const double scale = deviation * (tensor->into_residual ? into_residual : 1.0);
+        qa_rng rng = qa_rng_seed(seed, t);
+        for (size_t i = 0; i < tensor->count; i++) {
+            const double vector = is_norm ? 1.0 : 0.0;
+            weight[i] = (qa_real)(tensor->columns == 0 ? vector : scale * qa_rng_normal(&rng));
+        }
+    }
+    return QA_OK;
+}
+
+static qa_status copy_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
+    (void)err;
+    const qa_trainable *trainable = user;
+    for (size_t t = 0; t < trainable->n_tensors; t++) {
+        const qa_parameter_tensor *tensor = &trainable->tensors[t];
+        if (strcmp(tensor->name, slot->name) == 0) {
+            memcpy(trainable->parameters + tensor->offset, *slot->weight, tensor->count * sizeof(qa_real));
+        }
+    }
+    return QA_OK;
+}
+
+qa_status qa_trainable_load(qa_trainable **out, qa_context *context, const char *dir, qa_error *err) {
+    *out = NULL;
+    qa_model *model = NULL;
+    qa_status status = QA_OK;
+    QA_GOTO(done, qa_model_load(&model, context, dir, err));
+    QA_GOTO(done, make(out, context, &model->config, dir, err));
+    QA_GOTO(done, qa_model_each_weight(model, copy_tensor, *out, err));
+done:
+    qa_model_free(model);
+    return status;
+}
+
+const qa_parameter_tensor *qa_trainable_tensor_at(const qa_trainable *trainable, size_t i) {
+    size_t low = 0, high = trainable->n_tensors;
+    while (high - low > 1) {
+        const size_t middle = low + (high - low) / 2;
+        if (trainable->tensors[middle].offset <= i) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return &trainable->tensors[low];
+}
+
+/* ---- saving ---- */
+
+static qa_status save_weights(const qa_trainable *trainable, const char *path, qa_dtype dtype, qa_error *err) {
+    qa_safetensors_writer *writer = NULL;
+    qa_status status = QA_OK;
+    QA_TRY(qa_safetensors_writer_create(&writer, err));
+    QA_GOTO(done, qa_safetensors_writer_metadata(writer, "format", "pt", err)); /* Hugging Face asks for it */
+    for (size_t t = 0; t < trainable->n_tensors; t++) {
+        const qa_parameter_tensor *tensor = &trainable->tensors[t];
+        const size_t shape[2] = {tensor->rows, tensor->columns};
+        QA_GOTO(done, qa_safetensors_writer_add_real(writer, tensor->name, dtype, tensor->columns == 0 ? 1 : 2, shape,
+                                                     trainable->parameters + tensor->offset, err));
+    }
+    QA_GOTO(done, qa_safetensors_writer_save(writer, path, err));
+done:
+    qa_safetensors_writer_free(writer);
+    return status;
+}
+
+qa_status qa_trainable_save(const qa_trainable *trainable, const char *dir, qa_dtype dtype, qa_error *err) {
+    char *path = qa_path_join(dir, "model.safetensors");
+    qa_status status =
+        path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : save_weights(trainable, path, dtype, err);
+    free(path);
+    QA_TRY(status);
+    return qa_config_save(&trainable->model->config, dir, dtype, err);
+}
