@@ -1,17 +1,14 @@
 /* Checkpoints: all that a run needs to continue as if it had never stopped.
  *
- * out/checkpoint-STEP/ holds a PEFT adapter (adapter_config.json, adapter_model.safetensors), training_config.json,
- * trainer_state.safetensors (parameters and both moments of AdamW in the build's precision, and the data order of the
- * current epoch) and trainer_state.json (where the run is, what must agree to continue it, and a checksum over the
- * numbers). The folder appears under its name when it is complete. */
+ * out/checkpoint-STEP/ holds a PEFT adapter (adapter_config.json, adapter_model.safetensors) beside the state's files
+ * (state_files.h). */
 #ifndef QA_TRAIN_CHECKPOINT_H
 #define QA_TRAIN_CHECKPOINT_H
 
 #include "io/json.h"
 #include "model/adapter.h"
 #include "train/batch.h"
-
-enum { QA_CHECKPOINT_VERSION = 1 };
+#include "train/state_files.h"
 
 /* The state of a run between two steps; everything is borrowed. */
 typedef struct qa_checkpoint {

@@ -28,13 +28,21 @@ static qa_status append_member(qa_text *line, const char *prefix, const char *ke
     return qa_json_append_number(line, value, false, err);
 }
 
+qa_status qa_metrics_members_line(qa_text *line, const qa_metrics_member *members, size_t n, bool is_evaluation,
+                                  qa_error *err) {
+    line->n = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (members[i].wanted) {
+            const char *prefix = members[i].prefixed && is_evaluation ? "eval_" : "";
+            QA_TRY(append_member(line, prefix, members[i].key, members[i].value, err));
+        }
+    }
+    return qa_text_append_z(line, "}\n", err);
+}
+
 qa_status qa_metrics_line(qa_text *line, const qa_metrics *m, qa_error *err) {
     const bool training = !m->is_evaluation;
-    const struct {
-        const char *key;
-        double value;
-        bool prefixed, wanted;
-    } members[] = {
+    const qa_metrics_member members[] = {
         {"step", (double)m->step, false, true},
         {"epoch", m->epoch, false, true},
         {"loss", m->loss, true, true},
@@ -52,14 +60,7 @@ qa_status qa_metrics_line(qa_text *line, const qa_metrics *m, qa_error *err) {
         {"tokens_per_second", m->tokens_per_second, true, true},
         {"seconds", m->seconds, false, true},
     };
-    line->n = 0;
-    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
-        if (members[i].wanted) {
-            const char *prefix = members[i].prefixed && m->is_evaluation ? "eval_" : "";
-            QA_TRY(append_member(line, prefix, members[i].key, members[i].value, err));
-        }
-    }
-    return qa_text_append_z(line, "}\n", err);
+    return qa_metrics_members_line(line, members, sizeof members / sizeof members[0], m->is_evaluation, err);
 }
 
 /* ---- the file ---- */
@@ -119,18 +120,23 @@ qa_status qa_metrics_open(qa_metrics_file **out, const char *path, size_t keep, 
     return QA_OK;
 }
 
-qa_status qa_metrics_write(qa_metrics_file *file, const qa_metrics *metrics, qa_error *err) {
-    qa_text line = {0};
-    qa_status status = qa_metrics_line(&line, metrics, err);
-    for (size_t at = 0; status == QA_OK && at < line.n;) {
-        const ssize_t wrote = pwrite(file->descriptor, line.data + at, line.n - at, (off_t)(file->bytes + at));
+qa_status qa_metrics_append(qa_metrics_file *file, const qa_text *line, qa_error *err) {
+    for (size_t at = 0; at < line->n;) {
+        const ssize_t wrote = pwrite(file->descriptor, line->data + at, line->n - at, (off_t)(file->bytes + at));
         if (wrote < 0 && errno != EINTR) {
-            status = failed(file, "write", err);
+            return failed(file, "write", err);
         }
         at += wrote > 0 ? (size_t)wrote : 0;
     }
+    file->bytes += line->n;
+    return QA_OK;
+}
+
+qa_status qa_metrics_write(qa_metrics_file *file, const qa_metrics *metrics, qa_error *err) {
+    qa_text line = {0};
+    qa_status status = qa_metrics_line(&line, metrics, err);
     if (status == QA_OK) {
-        file->bytes += line.n;
+        status = qa_metrics_append(file, &line, err);
     }
     qa_text_free(&line);
     return status;

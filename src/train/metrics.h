@@ -5,6 +5,7 @@
 #include "qadapter/buffer.h"
 #include "qadapter/train.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct qa_metrics_file qa_metrics_file;
@@ -13,7 +14,22 @@ typedef struct qa_metrics_file qa_metrics_file;
  * cut off. keep 0 starts anew. */
 QA_MUST_CHECK qa_status qa_metrics_open(qa_metrics_file **file, const char *path, size_t keep, qa_error *err);
 
-/* Appends one line; it is with the operating system when this returns. */
+/* Appends one line, newline included; it is with the operating system when this returns. */
+QA_MUST_CHECK qa_status qa_metrics_append(qa_metrics_file *file, const qa_text *line, qa_error *err);
+
+/* One number of a line. */
+typedef struct qa_metrics_member {
+    const char *key;
+    double value;
+    bool prefixed; /* "eval_" stands before the key in the line of an evaluation */
+    bool wanted;
+} qa_metrics_member;
+
+/* The line of members[n], newline included. */
+QA_MUST_CHECK qa_status qa_metrics_members_line(qa_text *line, const qa_metrics_member *members, size_t n,
+                                                bool is_evaluation, qa_error *err);
+
+/* qa_metrics_append of qa_metrics_line. */
 QA_MUST_CHECK qa_status qa_metrics_write(qa_metrics_file *file, const qa_metrics *metrics, qa_error *err);
 
 /* Syncs what was written to the disk; *bytes is the file's length, for qa_metrics_open of a later run. */

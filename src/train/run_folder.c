@@ -17,15 +17,21 @@
 
 static const char config_name[] = "training_config.json";
 static const char metrics_name[] = "metrics.jsonl";
-static const char model_name[] = "adapter_model.safetensors";
-static const char adapter_config_name[] = "adapter_config.json";
+
+const qa_run_files qa_adapter_run_files = {
+    .what = "an adapter", .finished = "adapter_model.safetensors", .shared = {"adapter_config.json"}};
+const qa_run_files qa_model_run_files = {.what = "a model",
+                                         .finished = "model.safetensors",
+                                         .shared = {"config.json", "generation_config.json", "tokenizer.json",
+                                                    "tokenizer_config.json", "chat_template.jinja"},
+                                         .only_own = true};
 
 /* What an entry of the folder is to us. */
 typedef enum entry_kind {
     FOREIGN,
     RUN_FILE,   /* only a run writes it */
-    ADAPTER,    /* the finished adapter */
-    SHARED,     /* adapter_config.json: goes with a run, does not make one */
+    FINISHED,   /* the trained weights */
+    SHARED,     /* goes with them, does not make a run */
     CHECKPOINT, /* checkpoint-STEP */
     LEFTOVER    /* of a killed run: a temporary folder or file */
 } entry_kind;
@@ -48,27 +54,40 @@ static bool parse_step(const char *digits, size_t *step) {
 
 static bool starts_with(const char *text, const char *prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
 
+static bool is_checkpoint(const char *name, size_t *step) {
+    return starts_with(name, QA_CHECKPOINT_PREFIX) && parse_step(name + strlen(QA_CHECKPOINT_PREFIX), step);
+}
+
 /* Is it the temporary of an atomic write of `name` (".NAME.tmp-...")? */
 static bool is_temporary_of(const char *entry, const char *name) {
     const size_t length = strlen(name);
     return entry[0] == '.' && strncmp(entry + 1, name, length) == 0 && starts_with(entry + 1 + length, ".tmp-");
 }
 
-static entry_kind classify(const char *name, size_t *step) {
-    if (starts_with(name, QA_CHECKPOINT_PREFIX) && parse_step(name + strlen(QA_CHECKPOINT_PREFIX), step)) {
+static bool is_shared(const qa_run_files *files, const char *name, bool temporary) {
+    for (size_t i = 0; i < QA_RUN_SHARED && files->shared[i] != NULL; i++) {
+        if (temporary ? is_temporary_of(name, files->shared[i]) : strcmp(name, files->shared[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static entry_kind classify(const qa_run_files *files, const char *name, size_t *step) {
+    if (is_checkpoint(name, step)) {
         return CHECKPOINT;
     }
     if (strcmp(name, config_name) == 0 || strcmp(name, metrics_name) == 0) {
         return RUN_FILE;
     }
-    if (strcmp(name, model_name) == 0) {
-        return ADAPTER;
+    if (strcmp(name, files->finished) == 0) {
+        return FINISHED;
     }
-    if (strcmp(name, adapter_config_name) == 0) {
+    if (is_shared(files, name, false)) {
         return SHARED;
     }
     if (starts_with(name, QA_CHECKPOINT_TMP_PREFIX) || is_temporary_of(name, config_name) ||
-        is_temporary_of(name, model_name) || is_temporary_of(name, adapter_config_name)) {
+        is_temporary_of(name, files->finished) || is_shared(files, name, true)) {
         return LEFTOVER;
     }
     return FOREIGN;
@@ -124,7 +143,8 @@ qa_status qa_run_folder_lock(int *lock, const char *dir, bool resume, qa_error *
 /* ---- surveying ---- */
 
 typedef struct survey {
-    bool run_file, adapter, checkpoint;
+    const qa_run_files *files;
+    bool run_file, finished, checkpoint;
     size_t newest;
 } survey;
 
@@ -132,9 +152,9 @@ static qa_status survey_entry(void *user, const char *name, qa_error *err) {
     survey *found = user;
     size_t step = 0;
     (void)err;
-    switch (classify(name, &step)) {
+    switch (classify(found->files, name, &step)) {
     case RUN_FILE: found->run_file = true; break;
-    case ADAPTER: found->adapter = true; break;
+    case FINISHED: found->finished = true; break;
     case CHECKPOINT:
         found->newest = !found->checkpoint || step > found->newest ? step : found->newest;
         found->checkpoint = true;
@@ -145,6 +165,7 @@ static qa_status survey_entry(void *user, const char *name, qa_error *err) {
 }
 
 typedef struct removal {
+    const qa_run_files *files;
     const char *dir;
     bool all; /* the whole run, or what was left half-written */
 } removal;
@@ -152,15 +173,15 @@ typedef struct removal {
 static qa_status remove_if_ours(void *user, const char *name, qa_error *err) {
     const removal *what = user;
     size_t step = 0;
-    const entry_kind kind = classify(name, &step);
+    const entry_kind kind = classify(what->files, name, &step);
     const bool wanted = kind == LEFTOVER || (what->all && kind != FOREIGN);
     return wanted ? remove_entry(what->dir, name, err) : QA_OK;
 }
 
 static qa_status check_resume(const survey *found, const char *dir, qa_error *err) {
-    if (!found->checkpoint && found->adapter) {
-        return qa_fail(err, QA_ERR_EXISTS,
-                       "%s holds an adapter but no checkpoint to resume from; --overwrite trains anew", dir);
+    if (!found->checkpoint && found->finished) {
+        return qa_fail(err, QA_ERR_EXISTS, "%s holds %s but no checkpoint to resume from; --overwrite trains anew", dir,
+                       found->files->what);
     }
     if (!found->checkpoint && !found->run_file) {
         return qa_fail(err, QA_ERR_ARGUMENT, "%s holds no run to resume: start it without --resume", dir);
@@ -168,7 +189,8 @@ static qa_status check_resume(const survey *found, const char *dir, qa_error *er
     return QA_OK;
 }
 
-qa_status qa_run_folder_prepare(qa_run_folder *folder, const char *dir, bool overwrite, bool resume, qa_error *err) {
+qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files, const char *dir, bool overwrite,
+                                bool resume, qa_error *err) {
     memset(folder, 0, sizeof *folder);
     if (overwrite && resume) {
         return qa_fail(err, QA_ERR_ARGUMENT, "--overwrite and --resume contradict each other");
@@ -176,15 +198,19 @@ qa_status qa_run_folder_prepare(qa_run_folder *folder, const char *dir, bool ove
     if (resume && !qa_path_is_dir(dir)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "%s is not there: no run to resume", dir);
     }
-    survey found = {0};
+    survey found = {.files = files};
     QA_TRY(qa_make_dirs(dir, err));
     QA_TRY(for_each_entry(dir, survey_entry, &found, err));
     if (resume) {
         QA_TRY(check_resume(&found, dir, err));
-    } else if (!overwrite && (found.run_file || found.adapter || found.checkpoint)) {
+    } else if (!overwrite && (found.run_file || found.finished || found.checkpoint)) {
         return qa_fail(err, QA_ERR_EXISTS, "%s holds another run; --overwrite replaces it, --resume continues it", dir);
     }
-    removal what = {.dir = dir, .all = overwrite};
+    if (overwrite && files->only_own && found.finished && !found.run_file && !found.checkpoint) {
+        return qa_fail(err, QA_ERR_EXISTS, "%s holds %s that no run here made; choose another folder", dir,
+                       files->what);
+    }
+    removal what = {.files = files, .dir = dir, .all = overwrite};
     QA_TRY(for_each_entry(dir, remove_if_ours, &what, err));
     folder->has_checkpoint = resume && found.checkpoint;
     folder->newest_step = found.newest;
@@ -204,7 +230,7 @@ static qa_status find_next(void *user, const char *name, qa_error *err) {
     prune *p = user;
     size_t step = 0;
     (void)err;
-    if (classify(name, &step) == CHECKPOINT && step < p->below && (!p->found || step > p->newest)) {
+    if (is_checkpoint(name, &step) && step < p->below && (!p->found || step > p->newest)) {
         p->newest = step;
         p->found = true;
     }
@@ -214,7 +240,7 @@ static qa_status find_next(void *user, const char *name, qa_error *err) {
 static qa_status remove_older(void *user, const char *name, qa_error *err) {
     const prune *p = user;
     size_t step = 0;
-    const bool old = classify(name, &step) == CHECKPOINT && step < p->below;
+    const bool old = is_checkpoint(name, &step) && step < p->below;
     return old ? remove_entry(p->dir, name, err) : QA_OK;
 }
 

@@ -1,6 +1,6 @@
 /* The output folder of a run: what may be in it, and its checkpoints.
  *
- *     training_config.json   metrics.jsonl   checkpoint-STEP/   adapter_config.json   adapter_model.safetensors
+ *     training_config.json   metrics.jsonl   checkpoint-STEP/   and the files of what was trained
  *
  * A checkpoint is written as .tmp-checkpoint-STEP and renamed when complete. */
 #ifndef QA_TRAIN_RUN_FOLDER_H
@@ -13,6 +13,18 @@
 
 #define QA_CHECKPOINT_PREFIX "checkpoint-"
 #define QA_CHECKPOINT_TMP_PREFIX ".tmp-checkpoint-"
+
+/* The files that a finished run leaves. */
+enum { QA_RUN_SHARED = 6 };
+typedef struct qa_run_files {
+    const char *what;                  /* "an adapter" */
+    const char *finished;              /* its weights: there when a run has ended */
+    const char *shared[QA_RUN_SHARED]; /* files that go with them but do not make a run; NULL at the end */
+    bool only_own; /* weights that lie there without any trace of a run are never replaced, even with overwrite */
+} qa_run_files;
+
+extern const qa_run_files qa_adapter_run_files; /* adapter_model.safetensors, adapter_config.json */
+extern const qa_run_files qa_model_run_files;   /* model.safetensors, config.json, ... */
 
 /* What a run finds when it starts. */
 typedef struct qa_run_folder {
@@ -29,8 +41,8 @@ QA_MUST_CHECK qa_status qa_run_folder_lock(int *lock, const char *dir, bool resu
  *   - it holds another run: QA_ERR_EXISTS, unless overwrite (the run's files are removed, nothing else) or resume;
  *   - resume without any run there, or of a finished run whose checkpoints are gone: an error that says so;
  *   - resume of a run that ended before its first checkpoint: has_checkpoint is false, start from the beginning. */
-QA_MUST_CHECK qa_status qa_run_folder_prepare(qa_run_folder *folder, const char *dir, bool overwrite, bool resume,
-                                              qa_error *err);
+QA_MUST_CHECK qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files, const char *dir,
+                                              bool overwrite, bool resume, qa_error *err);
 
 /* Removes all but the newest `keep` checkpoints; keep 0 keeps all. */
 QA_MUST_CHECK qa_status qa_run_folder_prune(const char *dir, size_t keep, qa_error *err);

@@ -46,9 +46,12 @@ double qa_schedule_rate(qa_schedule schedule, double learning_rate, size_t warmu
     return learning_rate * 0.5 * (1.0 + cos(3.14159265358979323846 * (double)(step - warmup) / decay));
 }
 
-size_t qa_schedule_warmup(const qa_train_options *options, size_t total) {
-    if (options->warmup_steps > 0) {
-        return options->warmup_steps;
-    }
-    return (size_t)ceil(options->warmup_ratio * (double)total);
+double qa_schedule_rate_above(qa_schedule schedule, double learning_rate, double least, size_t warmup, size_t total,
+                              size_t step) {
+    const double rate = qa_schedule_rate(schedule, learning_rate, warmup, total, step);
+    return step < warmup ? rate : least + (learning_rate - least) * (rate / learning_rate);
+}
+
+size_t qa_schedule_warmup(size_t warmup_steps, double warmup_ratio, size_t total) {
+    return warmup_steps > 0 ? warmup_steps : (size_t)ceil(warmup_ratio * (double)total);
 }

@@ -11,7 +11,11 @@
  * first update has the full rate. */
 double qa_schedule_rate(qa_schedule schedule, double learning_rate, size_t warmup, size_t total, size_t step);
 
-/* Warm-up steps of a run: warmup_steps, or warmup_ratio of all steps rounded up. */
-size_t qa_schedule_warmup(const qa_train_options *options, size_t total);
+/* The same, but falling to `least` instead of 0: after the warm-up, what qa_schedule_rate takes off is scaled down. */
+double qa_schedule_rate_above(qa_schedule schedule, double learning_rate, double least, size_t warmup, size_t total,
+                              size_t step);
+
+/* Warm-up steps of a run: warmup_steps, or when that is 0 warmup_ratio of all steps rounded up. */
+size_t qa_schedule_warmup(size_t warmup_steps, double warmup_ratio, size_t total);
 
 #endif

@@ -15,25 +15,20 @@
 #include "base/checked.h"
 #include "base/rng.h"
 #include "base/try.h"
-#include "io/file.h"
 #include "train/adamw.h"
 #include "train/checkpoint.h"
 #include "train/clock.h"
+#include "train/course.h"
 #include "train/evaluate.h"
-#include "train/metrics.h"
 #include "train/options.h"
-#include "train/run_folder.h"
 #include "train/schedule.h"
 #include "train/tally.h"
 #include "train/training_config.h"
 
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { DROPOUT_STREAM = 2 }; /* keeps dropout's random numbers apart from those of other uses of the seed */
-
-static const size_t NONE = (size_t)-1;
 
 typedef struct run {
     qa_model *model;
@@ -49,12 +44,7 @@ typedef struct run {
     size_t *order;             /* [plan.pairs] of epoch order_epoch */
     size_t order_epoch;
     json_t *agreement, *config;
-    qa_metrics_file *metrics;
-    size_t done;    /* optimiser steps */
-    bool evaluated; /* the evaluation due after `done` steps is done */
-    size_t saved;   /* step of the last checkpoint, or NONE */
-    double start;   /* seconds */
-    int lock;       /* on out_dir; -1: none */
+    qa_course course;
 } run;
 
 /* ---- memory ---- */
@@ -183,7 +173,7 @@ static uint64_t dropout_key(const run *r, size_t place) {
     if (r->adapter->options.dropout <= 0.0) {
         return 0;
     }
-    const uint64_t key = qa_hash(qa_hash(qa_hash(r->options->seed, DROPOUT_STREAM), r->done), place);
+    const uint64_t key = qa_hash(qa_hash(qa_hash(r->options->seed, DROPOUT_STREAM), r->course.done), place);
     return key != 0 ? key : 1;
 }
 
@@ -193,13 +183,13 @@ static qa_status one_pair(run *r, const qa_batch *batch, size_t place, const qa_
     const qa_pair *pair = qa_pairs_at(r->train, r->order[batch->first + place]);
     const qa_status status = qa_pair_step_forward(r->step, pair, divisors->padded_length, dropout_key(r, place), err);
     if (status != QA_OK) {
-        qa_error_prefix(err, "step %zu, pair at line %zu of %s: ", r->done + 1, pair->line, data_name(r));
+        qa_error_prefix(err, "step %zu, pair at line %zu of %s: ", r->course.done + 1, pair->line, data_name(r));
         return status;
     }
     qa_tally_add(tally, pair, r->step, divisors);
     if (!isfinite(tally->pref + tally->reg)) {
-        return qa_fail(err, QA_ERR_NAN, "step %zu, pair at line %zu of %s: the loss is %g", r->done + 1, pair->line,
-                       data_name(r), tally->pref + tally->reg);
+        return qa_fail(err, QA_ERR_NAN, "step %zu, pair at line %zu of %s: the loss is %g", r->course.done + 1,
+                       pair->line, data_name(r), tally->pref + tally->reg);
     }
     qa_pair_step_backward(r->step, r->gradient, divisors);
     return QA_OK;
@@ -223,7 +213,8 @@ static qa_status update(run *r, qa_metrics *metrics, qa_error *err) {
     const qa_train_options *o = r->options;
     qa_pool *pool = r->model->context->pool;
     metrics->grad_norm = qa_gradient_norm(pool, r->gradient, r->adapter->count, r->partial);
-    metrics->learning_rate = qa_schedule_rate(o->schedule, o->learning_rate, r->warmup, r->plan.total_steps, r->done);
+    metrics->learning_rate =
+        qa_schedule_rate(o->schedule, o->learning_rate, r->warmup, r->plan.total_steps, r->course.done);
     qa_status status = check_finite(r, "gradient of ", r->gradient, err);
     if (status == QA_OK && !isfinite(metrics->grad_norm)) {
         status = qa_fail(err, QA_ERR_NAN, "the gradient's norm is %g", metrics->grad_norm);
@@ -234,62 +225,60 @@ static qa_status update(run *r, qa_metrics *metrics, qa_error *err) {
                                 .epsilon = o->adam_epsilon,
                                 .weight_decay = o->weight_decay,
                                 .learning_rate = metrics->learning_rate,
-                                .step = r->done + 1,
+                                .step = r->course.done + 1,
                                 .clip = qa_clip_factor(metrics->grad_norm, o->max_grad_norm)};
         qa_adamw_step(pool, r->adapter->parameters, r->m, r->v, r->gradient, r->adapter->count, &adamw);
         status = check_finite(r, "after the update, ", r->adapter->parameters, err);
     }
     if (status != QA_OK) {
-        qa_error_prefix(err, "step %zu: ", r->done + 1);
+        qa_error_prefix(err, "step %zu: ", r->course.done + 1);
     }
     return status;
 }
 
-/* Epochs finished after r->done >= 1 steps. */
+/* Epochs finished after r->course.done >= 1 steps. */
 static double epochs_done(const run *r) {
-    const qa_batch last = qa_plan_batch(&r->plan, r->done - 1);
+    const qa_batch last = qa_plan_batch(&r->plan, r->course.done - 1);
     return (double)last.epoch + (double)(last.first + last.pairs) / (double)r->plan.pairs;
 }
 
 /* Writes the line and tells the caller; *stop when the caller wants to. */
 static qa_status report(run *r, qa_metrics *metrics, double seconds, bool *stop, qa_error *err) {
-    metrics->step = r->done;
+    metrics->step = r->course.done;
     metrics->total_steps = r->plan.total_steps;
     metrics->epoch = epochs_done(r);
     metrics->tokens_per_second = seconds > 0.0 ? (double)metrics->tokens / seconds : 0.0;
-    metrics->seconds = qa_seconds() - r->start;
-    QA_TRY(qa_metrics_write(r->metrics, metrics, err));
+    metrics->seconds = qa_seconds() - r->course.start;
+    QA_TRY(qa_metrics_write(r->course.metrics, metrics, err));
     *stop = r->options->on_metrics != NULL && !r->options->on_metrics(r->options->user, metrics);
     return QA_OK;
 }
 
-static qa_status one_step(run *r, bool *stop, qa_error *err) {
+static qa_status one_step(void *user, bool *stop, qa_error *err) {
+    run *r = user;
     const double start = qa_seconds();
-    const qa_batch batch = qa_plan_batch(&r->plan, r->done);
+    const qa_batch batch = qa_plan_batch(&r->plan, r->course.done);
     qa_tally tally = {0};
     qa_metrics metrics = {0};
-    use_order_of(r, r->done);
+    use_order_of(r, r->course.done);
     QA_TRY(accumulate(r, &batch, &tally, err));
     QA_TRY(update(r, &metrics, err));
     qa_tally_metrics(&tally, &metrics);
-    r->done++;
-    r->evaluated = false;
+    r->course.done++;
+    r->course.evaluated = false;
     return report(r, &metrics, qa_seconds() - start, stop, err);
 }
 
 /* ---- evaluation and checkpoints ---- */
 
-static bool due(const run *r, size_t every) {
-    return r->done == r->plan.total_steps || (every > 0 && r->done > 0 && r->done % every == 0);
-}
-
-static qa_status evaluate(run *r, bool *stop, qa_error *err) {
+static qa_status evaluate(void *user, bool *stop, qa_error *err) {
+    run *r = user;
     const qa_train_options *o = r->options;
     qa_evaluation e = {0};
     const qa_status status =
         qa_evaluate_with(r->step, r->evaluation, &o->objective, o->micro_batch, o->eval_data_path, NULL, NULL, &e, err);
     if (status != QA_OK) {
-        qa_error_prefix(err, "evaluation after step %zu: ", r->done);
+        qa_error_prefix(err, "evaluation after step %zu: ", r->course.done);
         return status;
     }
     qa_metrics metrics = {.is_evaluation = true,
@@ -303,7 +292,7 @@ static qa_status evaluate(run *r, bool *stop, qa_error *err) {
                           .reward_mean = e.reward_mean,
                           .kl_per_token = e.kl_per_token,
                           .tokens = e.tokens};
-    r->evaluated = true;
+    r->course.evaluated = true;
     return report(r, &metrics, e.seconds, stop, err);
 }
 
@@ -322,92 +311,50 @@ static qa_checkpoint checkpoint_of(run *r) {
                            .config = r->config,
                            .shuffle = r->options->shuffle,
                            .seed = r->options->seed,
-                           .step = r->done,
-                           .evaluated = r->evaluated};
+                           .step = r->course.done,
+                           .evaluated = r->course.evaluated};
 }
 
-static qa_status save(run *r, qa_error *err) {
-    if (r->saved == r->done) {
-        return QA_OK;
-    }
-    use_order_of(r, r->done);
+static qa_status save(void *user, size_t metrics_bytes, qa_error *err) {
+    run *r = user;
+    use_order_of(r, r->course.done);
     qa_checkpoint checkpoint = checkpoint_of(r);
-    QA_TRY(qa_metrics_sync(r->metrics, &checkpoint.metrics_bytes, err));
-    QA_TRY(qa_checkpoint_save(&checkpoint, r->options->out_dir, err));
-    r->saved = r->done;
-    return qa_run_folder_prune(r->options->out_dir, r->options->save_total_limit, err);
+    checkpoint.metrics_bytes = metrics_bytes;
+    return qa_checkpoint_save(&checkpoint, r->options->out_dir, err);
 }
 
-static qa_status stopped(run *r, qa_error *err) {
-    QA_TRY(save(r, err));
-    return qa_fail(err, QA_ERR_INTERRUPTED, "stopped after step %zu of %zu; --resume continues from %s/%s%zu", r->done,
-                   r->plan.total_steps, r->options->out_dir, QA_CHECKPOINT_PREFIX, r->done);
-}
-
-/* Evaluation comes before the checkpoint of the same step, so that the checkpoint knows of it. */
-static qa_status loop(run *r, qa_error *err) {
-    for (;;) {
-        bool stop = false;
-        if (r->evaluation != NULL && !r->evaluated && due(r, r->options->eval_every)) {
-            QA_TRY(evaluate(r, &stop, err));
-        }
-        if (!stop && due(r, r->options->save_every)) {
-            QA_TRY(save(r, err));
-        }
-        if (!stop && r->done == r->plan.total_steps) {
-            return QA_OK;
-        }
-        if (!stop) {
-            QA_TRY(one_step(r, &stop, err));
-        }
-        if (stop) {
-            return stopped(r, err);
-        }
-    }
+static qa_status load(void *user, size_t step, size_t *metrics_bytes, qa_error *err) {
+    run *r = user;
+    qa_checkpoint checkpoint = checkpoint_of(r);
+    QA_TRY(qa_checkpoint_load(&checkpoint, r->adapter, r->order, r->options->out_dir, step, err));
+    r->course.done = checkpoint.step;
+    r->course.evaluated = checkpoint.evaluated;
+    r->order_epoch = checkpoint.step / r->plan.steps_per_epoch;
+    *metrics_bytes = checkpoint.metrics_bytes;
+    return QA_OK;
 }
 
 /* ---- the run ---- */
 
-static qa_status write_config(const run *r, qa_error *err) {
-    char *path = qa_path_join(r->options->out_dir, "training_config.json");
-    const qa_status status =
-        path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : qa_json_save(r->config, path, err);
-    free(path);
-    return status;
-}
-
-static qa_status open_metrics(run *r, size_t keep, qa_error *err) {
-    char *path = qa_path_join(r->options->out_dir, "metrics.jsonl");
-    const qa_status status = path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
-                                          : qa_metrics_open(&r->metrics, path, keep, err);
-    free(path);
-    return status;
-}
-
-/* Makes out_dir ready and loads the checkpoint to continue from, if any. Nothing of a run to be continued is touched
- * before its checkpoint has been accepted. */
-static qa_status begin(run *r, qa_error *err) {
+static qa_course course_of(run *r) {
     const qa_train_options *o = r->options;
-    const qa_logger *logger = &r->model->context->logger;
-    qa_run_folder folder = {0};
-    size_t keep = 0;
-    QA_TRY(qa_run_folder_lock(&r->lock, o->out_dir, o->resume, err));
-    QA_TRY(qa_run_folder_prepare(&folder, o->out_dir, o->overwrite, o->resume, err));
-    if (folder.has_checkpoint) {
-        qa_checkpoint checkpoint = checkpoint_of(r);
-        QA_TRY(qa_checkpoint_load(&checkpoint, r->adapter, r->order, o->out_dir, folder.newest_step, err));
-        r->done = checkpoint.step;
-        r->evaluated = checkpoint.evaluated;
-        r->saved = checkpoint.step;
-        r->order_epoch = checkpoint.step / r->plan.steps_per_epoch;
-        keep = checkpoint.metrics_bytes;
-        qa_log(logger, QA_LOG_INFO, "continuing %s after step %zu of %zu", o->out_dir, r->done, r->plan.total_steps);
-    } else if (o->resume) {
-        qa_log(logger, QA_LOG_WARNING, "the run in %s ended before its first checkpoint: starting from the beginning",
-               o->out_dir);
-    }
-    QA_TRY(write_config(r, err));
-    return open_metrics(r, keep, err);
+    return (qa_course){.out_dir = o->out_dir,
+                       .files = &qa_adapter_run_files,
+                       .config = r->config,
+                       .logger = &r->model->context->logger,
+                       .overwrite = o->overwrite,
+                       .resume = o->resume,
+                       .evaluates = r->evaluation != NULL,
+                       .eval_every = o->eval_every,
+                       .save_every = o->save_every,
+                       .save_total_limit = o->save_total_limit,
+                       .total_steps = r->plan.total_steps,
+                       .user = r,
+                       .step = one_step,
+                       .evaluate = evaluate,
+                       .save = save,
+                       .load = load,
+                       .lock = -1};
 }
 
 static qa_status announce(const run *r, qa_error *err) {
@@ -424,12 +371,13 @@ static qa_status announce(const run *r, qa_error *err) {
 static qa_status prepare(run *r, qa_error *err) {
     QA_TRY(qa_train_options_check(r->options, err));
     QA_TRY(qa_plan_make(&r->plan, qa_pairs_count(r->train), r->options, err));
-    r->warmup = qa_schedule_warmup(r->options, r->plan.total_steps);
+    r->warmup = qa_schedule_warmup(r->options->warmup_steps, r->options->warmup_ratio, r->plan.total_steps);
     QA_TRY(check_inputs(r, err));
     QA_TRY(qa_agreement_build(&r->agreement, r->model, r->adapter, r->train, r->options, err));
     QA_TRY(qa_training_config_build(&r->config, r->agreement, r->model, r->options, err));
     QA_TRY(make_workspace(r, err));
-    return begin(r, err);
+    r->course = course_of(r);
+    return qa_course_begin(&r->course, err);
 }
 
 qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, const qa_pairs *evaluation,
@@ -439,24 +387,19 @@ qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, 
              .train = train,
              .evaluation = evaluation,
              .options = options,
-             .order_epoch = NONE,
-             .saved = NONE,
-             .start = qa_seconds(),
-             .lock = -1};
+             .order_epoch = (size_t)-1,
+             .course = {.lock = -1}};
     qa_status status = QA_OK;
     QA_GOTO(end, prepare(&r, err));
     QA_GOTO(end, announce(&r, err));
-    QA_GOTO(end, loop(&r, err));
+    QA_GOTO(end, qa_course_run(&r.course, err));
     QA_GOTO(end, qa_adapter_save(adapter, options->out_dir, base_model(&r), err));
 end:
-    qa_metrics_close(r.metrics);
+    qa_course_end(&r.course);
     qa_pair_step_free(r.step);
     qa_arena_free(&r.arena);
     free(r.order);
     json_decref(r.config);
     json_decref(r.agreement);
-    if (r.lock >= 0) {
-        (void)close(r.lock); /* which unlocks */
-    }
     return status;
 }

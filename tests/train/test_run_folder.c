@@ -48,7 +48,7 @@ START_TEST(a_new_folder_is_made) {
     char *dir = qa_tempdir_make(), *out = qa_tempdir_join(dir, "a/b/c");
     qa_run_folder folder;
     qa_error err = {0};
-    qa_expect_ok(qa_run_folder_prepare(&folder, out, false, false, &err), &err);
+    qa_expect_ok(qa_run_folder_prepare(&folder, &qa_adapter_run_files, out, false, false, &err), &err);
     ck_assert(qa_path_is_dir(out));
     ck_assert(!folder.has_checkpoint);
     free(out);
@@ -64,13 +64,13 @@ START_TEST(another_run_is_not_overwritten) {
     for (size_t i = 0; i < 4; i++) {
         char *dir = qa_tempdir_make();
         put(dir, "notes.txt");
-        qa_expect_ok(qa_run_folder_prepare(&folder, dir, false, false, &err), &err);
+        qa_expect_ok(qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, false, false, &err), &err);
         if (i < 3) {
             put(dir, files[i]);
         } else {
             put_folder(dir, "checkpoint-2");
         }
-        const qa_status status = qa_run_folder_prepare(&folder, dir, false, false, &err);
+        const qa_status status = qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, false, false, &err);
         qa_expect_error(status, QA_ERR_EXISTS, &err, "holds another run");
         qa_expect_error(status, QA_ERR_EXISTS, &err, "--overwrite replaces it, --resume continues it");
         ck_assert(there(dir, "notes.txt"));
@@ -84,7 +84,7 @@ START_TEST(overwrite_removes_the_run_and_nothing_else) {
     char *dir = full_folder();
     qa_run_folder folder;
     qa_error err = {0};
-    qa_expect_ok(qa_run_folder_prepare(&folder, dir, true, false, &err), &err);
+    qa_expect_ok(qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, true, false, &err), &err);
     ck_assert(!folder.has_checkpoint);
     ck_assert_uint_eq(qa_tempdir_entries(dir), 3);
     ck_assert(there(dir, "notes.txt"));
@@ -98,7 +98,7 @@ START_TEST(resume_finds_the_newest_checkpoint) {
     char *dir = full_folder();
     qa_run_folder folder;
     qa_error err = {0};
-    qa_expect_ok(qa_run_folder_prepare(&folder, dir, false, true, &err), &err);
+    qa_expect_ok(qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, false, true, &err), &err);
     ck_assert(folder.has_checkpoint);
     ck_assert_uint_eq(folder.newest_step, 10);
     ck_assert(there(dir, "metrics.jsonl"));
@@ -113,12 +113,16 @@ START_TEST(nothing_to_resume) {
     char *dir = qa_tempdir_make(), *missing = qa_tempdir_join(dir, "missing");
     qa_run_folder folder;
     qa_error err = {0};
-    qa_expect_error(qa_run_folder_prepare(&folder, missing, false, true, &err), QA_ERR_ARGUMENT, &err, "not there");
+    qa_expect_error(qa_run_folder_prepare(&folder, &qa_adapter_run_files, missing, false, true, &err), QA_ERR_ARGUMENT,
+                    &err, "not there");
     ck_assert(!qa_path_exists(missing));
-    qa_expect_error(qa_run_folder_prepare(&folder, dir, false, true, &err), QA_ERR_ARGUMENT, &err, "no run to resume");
+    qa_expect_error(qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, false, true, &err), QA_ERR_ARGUMENT,
+                    &err, "no run to resume");
     put(dir, "adapter_model.safetensors");
-    qa_expect_error(qa_run_folder_prepare(&folder, dir, false, true, &err), QA_ERR_EXISTS, &err, "no checkpoint");
-    qa_expect_error(qa_run_folder_prepare(&folder, dir, true, true, &err), QA_ERR_ARGUMENT, &err, "contradict");
+    qa_expect_error(qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, false, true, &err), QA_ERR_EXISTS, &err,
+                    "no checkpoint");
+    qa_expect_error(qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, true, true, &err), QA_ERR_ARGUMENT, &err,
+                    "contradict");
     ck_assert(there(dir, "adapter_model.safetensors"));
     free(missing);
     qa_tempdir_remove(dir);
@@ -131,7 +135,7 @@ START_TEST(a_run_that_died_before_its_first_checkpoint) {
     qa_error err = {0};
     put(dir, "training_config.json");
     put(dir, "metrics.jsonl");
-    qa_expect_ok(qa_run_folder_prepare(&folder, dir, false, true, &err), &err);
+    qa_expect_ok(qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, false, true, &err), &err);
     ck_assert(!folder.has_checkpoint);
     qa_tempdir_remove(dir);
 }
@@ -164,7 +168,7 @@ START_TEST(a_file_in_the_way) {
     char *dir = qa_tempdir_make(), *out = qa_tempdir_write_text(dir, "out", "x");
     qa_run_folder folder;
     qa_error err = {0};
-    ck_assert_int_ne((int)qa_run_folder_prepare(&folder, out, true, false, &err), QA_OK);
+    ck_assert_int_ne((int)qa_run_folder_prepare(&folder, &qa_adapter_run_files, out, true, false, &err), QA_OK);
     ck_assert(qa_path_exists(out));
     free(out);
     qa_tempdir_remove(dir);

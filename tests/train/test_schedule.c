@@ -45,12 +45,12 @@ END_TEST
 
 START_TEST(warm_up_steps) {
     qa_train_options options = qa_train_defaults();
-    ck_assert_uint_eq(qa_schedule_warmup(&options, 100), 0);
+    ck_assert_uint_eq(qa_schedule_warmup(options.warmup_steps, options.warmup_ratio, 100), 0);
     options.warmup_ratio = 0.03;
-    ck_assert_uint_eq(qa_schedule_warmup(&options, 100), 3);
-    ck_assert_uint_eq(qa_schedule_warmup(&options, 101), 4); /* rounded up */
+    ck_assert_uint_eq(qa_schedule_warmup(options.warmup_steps, options.warmup_ratio, 100), 3);
+    ck_assert_uint_eq(qa_schedule_warmup(options.warmup_steps, options.warmup_ratio, 101), 4); /* rounded up */
     options.warmup_steps = 7;
-    ck_assert_uint_eq(qa_schedule_warmup(&options, 100), 7);
+    ck_assert_uint_eq(qa_schedule_warmup(options.warmup_steps, options.warmup_ratio, 100), 7);
 }
 END_TEST
 

@@ -1,0 +1,280 @@
+/* See state_files.h. */
+#include "train/state_files.h"
+
+#include "base/checked.h"
+#include "base/rng.h"
+#include "base/try.h"
+#include "io/file.h"
+#include "io/safetensors.h"
+#include "train/run_folder.h"
+#include "train/training_config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char state_name[] = "trainer_state.json";
+static const char tensors_name[] = "trainer_state.safetensors";
+static const char config_name[] = "training_config.json";
+
+#ifdef QA_F64
+static const qa_dtype real_dtype = QA_DTYPE_F64;
+#else
+static const qa_dtype real_dtype = QA_DTYPE_F32;
+#endif
+
+/* A word that changes with any bit of any of the numbers. */
+static uint64_t checksum_reals(uint64_t sum, const qa_real *x, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint64_t bits = 0;
+        memcpy(&bits, &x[i], sizeof x[i]);
+        sum = qa_hash(sum, bits);
+    }
+    return sum;
+}
+
+static uint64_t checksum(const qa_real *parameters, const qa_real *m, const qa_real *v, size_t count) {
+    return checksum_reals(checksum_reals(checksum_reals(count, parameters, count), m, count), v, count);
+}
+
+/* ---- writing ---- */
+
+static qa_status add_reals(qa_safetensors_writer *writer, const char *name, const qa_real *x, size_t count,
+                           qa_error *err) {
+    const size_t shape[1] = {count};
+    return qa_safetensors_writer_add_real(writer, name, real_dtype, 1, shape, x, err);
+}
+
+static qa_status write_tensors(const qa_run_state *s, const int64_t *order, const char *path, qa_error *err) {
+    qa_safetensors_writer *writer = NULL;
+    const size_t shape[1] = {s->items};
+    qa_status status = QA_OK;
+    QA_GOTO(end, qa_safetensors_writer_create(&writer, err));
+    QA_GOTO(end, add_reals(writer, "parameters", s->parameters, s->count, err));
+    QA_GOTO(end, add_reals(writer, "exp_avg", s->m, s->count, err));
+    QA_GOTO(end, add_reals(writer, "exp_avg_sq", s->v, s->count, err));
+    QA_GOTO(end, qa_safetensors_writer_add_int64(writer, "data_order", 1, shape, order, err));
+    QA_GOTO(end, qa_safetensors_writer_save(writer, path, err));
+end:
+    qa_safetensors_writer_free(writer);
+    return status;
+}
+
+static qa_status save_tensors(const qa_run_state *s, const char *path, qa_error *err) {
+    int64_t *order = qa_alloc_array(s->items, sizeof *order);
+    if (order == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the order of %zu %s", s->items, s->unit);
+    }
+    for (size_t i = 0; i < s->items; i++) {
+        order[i] = (int64_t)s->order[i];
+    }
+    const qa_status status = write_tensors(s, order, path, err);
+    free(order);
+    return status;
+}
+
+/* "pairs_done_in_epoch" */
+enum { KEY_BYTES = 64 };
+static void done_key(char key[KEY_BYTES], const qa_run_state *s) {
+    (void)snprintf(key, KEY_BYTES, "%s_done_in_epoch", s->unit);
+}
+
+static json_t *state_json(const qa_run_state *s) {
+    char sum[QA_HEX_BYTES];
+    char key[KEY_BYTES];
+    done_key(key, s);
+    qa_hex64(sum, checksum(s->parameters, s->m, s->v, s->count));
+    return json_pack("{s:i, s:I, s:I, s:I, s:I, s:b, s:I, s:s, s:s, s:O}", "format_version", QA_CHECKPOINT_VERSION,
+                     "step", (json_int_t)s->step, "total_steps", (json_int_t)s->total_steps, "epoch",
+                     (json_int_t)s->epoch, key, (json_int_t)s->items_done, "evaluated", (int)s->evaluated,
+                     "metrics_bytes", (json_int_t)s->metrics_bytes, "random",
+                     "no stream is open between steps: data order from (seed, epoch), dropout from (seed, step, place "
+                     "in the step)",
+                     "checksum", sum, "options", s->agreement);
+}
+
+static qa_status save_json(const json_t *root, const char *dir, const char *name, qa_error *err) {
+    char *path = qa_path_join(dir, name);
+    const qa_status status = root == NULL || path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", name)
+                                                          : qa_json_save(root, path, err);
+    free(path);
+    return status;
+}
+
+static qa_status write_folder(const qa_run_state *s, const char *dir, qa_error *err) {
+    QA_TRY(qa_make_dirs(dir, err));
+    QA_TRY(s->write_model(s->user, dir, err));
+    QA_TRY(save_json(s->config, dir, config_name, err));
+    char *tensors = qa_path_join(dir, tensors_name);
+    qa_status status = tensors == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", tensors_name)
+                                       : save_tensors(s, tensors, err);
+    free(tensors);
+    if (status != QA_OK) {
+        return status;
+    }
+    json_t *state = state_json(s);
+    status = save_json(state, dir, state_name, err);
+    json_decref(state);
+    return status;
+}
+
+qa_status qa_run_state_save(const qa_run_state *s, const char *out_dir, qa_error *err) {
+    char *temporary = qa_checkpoint_path(out_dir, QA_CHECKPOINT_TMP_PREFIX, s->step);
+    char *final = qa_checkpoint_path(out_dir, QA_CHECKPOINT_PREFIX, s->step);
+    qa_status status = QA_OK;
+    if (temporary == NULL || final == NULL) {
+        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a checkpoint's path");
+        goto end;
+    }
+    QA_GOTO(remove, write_folder(s, temporary, err));
+    QA_GOTO(remove, qa_rename(temporary, final, err));
+    goto end;
+remove:
+    qa_error_prefix(err, "checkpoint of step %zu: ", s->step);
+    if (qa_remove_tree(temporary, NULL) != QA_OK) {
+        /* the next run removes it */
+    }
+end:
+    free(temporary);
+    free(final);
+    return status;
+}
+
+/* ---- reading ---- */
+
+/* What trainer_state.json says. */
+typedef struct stored_state {
+    size_t step, total_steps, epoch, items_done, metrics_bytes;
+    bool evaluated;
+    const char *checksum;
+} stored_state;
+
+static qa_status read_state(stored_state *stored, const qa_run_state *s, const json_t *root, const char *path,
+                            qa_error *err) {
+    size_t version = 0;
+    json_t *options = NULL;
+    char key[KEY_BYTES];
+    if (!json_is_object(root)) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
+    }
+    QA_TRY(qa_json_get_size(root, "format_version", true, path, &version, err));
+    if (version != QA_CHECKPOINT_VERSION) {
+        return qa_fail(err, QA_ERR_UNSUPPORTED, "%s: format version %zu, this qadapter reads %d", path, version,
+                       (int)QA_CHECKPOINT_VERSION);
+    }
+    done_key(key, s);
+    QA_TRY(qa_json_get_object(root, "options", true, path, &options, err));
+    QA_TRY(qa_agreement_check(options, s->agreement, path, err));
+    QA_TRY(qa_json_get_size(root, "step", true, path, &stored->step, err));
+    QA_TRY(qa_json_get_size(root, "total_steps", true, path, &stored->total_steps, err));
+    QA_TRY(qa_json_get_size(root, "epoch", true, path, &stored->epoch, err));
+    QA_TRY(qa_json_get_size(root, key, true, path, &stored->items_done, err));
+    QA_TRY(qa_json_get_bool(root, "evaluated", true, path, &stored->evaluated, err));
+    QA_TRY(qa_json_get_size(root, "metrics_bytes", true, path, &stored->metrics_bytes, err));
+    return qa_json_get_string(root, "checksum", true, path, &stored->checksum, err);
+}
+
+static qa_status check_state(const stored_state *stored, const qa_run_state *s, const char *path, qa_error *err) {
+    if (stored->step != s->step || stored->total_steps != s->total_steps || s->step > s->total_steps ||
+        stored->epoch != s->epoch || stored->items_done != s->items_done) {
+        return qa_fail(err, QA_ERR_FORMAT,
+                       "%s: step %zu of %zu, epoch %zu, %zu %s into it; the folder's name and the options make that "
+                       "step %zu of %zu, epoch %zu, %zu %s",
+                       path, stored->step, stored->total_steps, stored->epoch, stored->items_done, s->unit, s->step,
+                       s->total_steps, s->epoch, s->items_done, s->unit);
+    }
+    return QA_OK;
+}
+
+static qa_status find_tensor(const qa_tensor **tensor, const qa_safetensors *file, const char *name, size_t count,
+                             qa_error *err) {
+    *tensor = qa_safetensors_find(file, name);
+    if (*tensor == NULL) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: no tensor \"%s\"", qa_safetensors_path(file), name);
+    }
+    return qa_tensor_check_shape(file, *tensor, 1, (const size_t[1]){count}, err);
+}
+
+static qa_status read_reals(const qa_safetensors *file, const char *name, qa_real *out, size_t count, qa_error *err) {
+    const qa_tensor *tensor = NULL;
+    QA_TRY(find_tensor(&tensor, file, name, count, err));
+    if (tensor->dtype != real_dtype) {
+        return qa_fail(err, QA_ERR_MISMATCH, "%s: \"%s\" is %s, but this build computes in %s",
+                       qa_safetensors_path(file), name, qa_dtype_name(tensor->dtype), QA_REAL_DTYPE);
+    }
+    return qa_tensor_read_real(file, tensor, true, out, err);
+}
+
+/* The stored order must be the one that seed and epoch make. */
+static qa_status check_order(const qa_safetensors *file, const size_t *order, int64_t *stored, size_t items,
+                             qa_error *err) {
+    const qa_tensor *tensor = NULL;
+    QA_TRY(find_tensor(&tensor, file, "data_order", items, err));
+    QA_TRY(qa_tensor_read_int64(file, tensor, stored, err));
+    for (size_t i = 0; i < items; i++) {
+        if (stored[i] != (int64_t)order[i]) {
+            return qa_fail(err, QA_ERR_MISMATCH, "%s: data_order[%zu] is %lld, but seed and epoch make it %zu",
+                           qa_safetensors_path(file), i, (long long)stored[i], order[i]);
+        }
+    }
+    return QA_OK;
+}
+
+static qa_status read_tensors(qa_run_state *s, const stored_state *stored, const char *path, qa_error *err) {
+    qa_safetensors *file = NULL;
+    const size_t count = s->count;
+    qa_real *parameters = qa_alloc_array(count, sizeof *parameters);
+    int64_t *stored_order = qa_alloc_array(s->items, sizeof *stored_order);
+    char sum[QA_HEX_BYTES];
+    qa_status status = QA_OK;
+    if (parameters == NULL || stored_order == NULL) {
+        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for reading %s", path);
+        goto end;
+    }
+    QA_GOTO(end, qa_safetensors_open(&file, path, err));
+    QA_GOTO(end, read_reals(file, "parameters", parameters, count, err));
+    QA_GOTO(end, read_reals(file, "exp_avg", s->m, count, err));
+    QA_GOTO(end, read_reals(file, "exp_avg_sq", s->v, count, err));
+    QA_GOTO(end, check_order(file, s->order, stored_order, s->items, err));
+    qa_hex64(sum, checksum(parameters, s->m, s->v, count));
+    if (strcmp(sum, stored->checksum) != 0) {
+        status = qa_fail(err, QA_ERR_FORMAT,
+                         "%s: its numbers are damaged (checksum %s, expected %s); remove this "
+                         "checkpoint's folder to continue from the one before",
+                         path, sum, stored->checksum);
+        goto end;
+    }
+    memcpy(s->parameters, parameters, count * sizeof *parameters);
+end:
+    qa_safetensors_close(file);
+    free(stored_order);
+    free(parameters);
+    return status;
+}
+
+static qa_status load_folder(qa_run_state *s, const char *state_path, const char *tensors_path, qa_error *err) {
+    json_t *root = NULL;
+    stored_state stored = {0};
+    qa_status status = QA_OK;
+    QA_GOTO(end, qa_json_load(&root, state_path, err));
+    QA_GOTO(end, read_state(&stored, s, root, state_path, err));
+    QA_GOTO(end, check_state(&stored, s, state_path, err));
+    QA_GOTO(end, read_tensors(s, &stored, tensors_path, err));
+    s->evaluated = stored.evaluated;
+    s->metrics_bytes = stored.metrics_bytes;
+end:
+    json_decref(root);
+    return status;
+}
+
+qa_status qa_run_state_load(qa_run_state *s, const char *out_dir, qa_error *err) {
+    char *dir = qa_checkpoint_path(out_dir, QA_CHECKPOINT_PREFIX, s->step);
+    char *state_path = dir == NULL ? NULL : qa_path_join(dir, state_name);
+    char *tensors_path = dir == NULL ? NULL : qa_path_join(dir, tensors_name);
+    const qa_status status = state_path == NULL || tensors_path == NULL
+                                 ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a checkpoint's path")
+                                 : load_folder(s, state_path, tensors_path, err);
+    free(tensors_path);
+    free(state_path);
+    free(dir);
+    return status;
+}
