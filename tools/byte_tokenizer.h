@@ -6,6 +6,8 @@
 #ifndef BYTE_TOKENIZER_H
 #define BYTE_TOKENIZER_H
 
+#include "chatml.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,10 +21,6 @@ static const char *const MERGES[MERGE_COUNT] = {
     "o o", "v e", "~ f", "o u",   "e a", "s e",  "a y",  "~ p",   "~ T",  "in g", "~ h",   "l y", "~ l", "~ d",
     "o p", "~ I", "i t", "k e",   "e n", "~t o", "ou r", "~T he", "a in", "s k",  "~a sk", "~ n"};
 static const char *const SPECIAL_TOKENS[SPECIALS] = {"<|bos|>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"};
-
-static const char CHATML[] = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
-                             "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ "
-                             "'<|im_start|>assistant\n' }}{% endif %}";
 
 /* The byte's symbol in byte-level BPE, in UTF-8: itself when printable, else the next character from U+0100 on. */
 static void byte_symbol(char symbol[4], unsigned byte) {
@@ -83,9 +81,7 @@ static json_t *byte_tokenizer(void) {
     json_t *added = json_array();
     json_t *merges = json_array();
     for (size_t i = 0; i < SPECIALS; i++) {
-        (void)json_array_append_new(added, json_pack("{s:i,s:s,s:b,s:b,s:b,s:b,s:b}", "id", (int)(FIRST_SPECIAL + i),
-                                                     "content", SPECIAL_TOKENS[i], "single_word", 0, "lstrip", 0,
-                                                     "rstrip", 0, "normalized", 0, "special", 1));
+        (void)json_array_append_new(added, special_token(FIRST_SPECIAL + i, SPECIAL_TOKENS[i]));
     }
     for (size_t i = 0; i < MERGE_COUNT; i++) {
         char merge[32];
