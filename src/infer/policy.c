@@ -7,6 +7,7 @@
 #include "infer/policy.h"
 
 #include "nn/softmax.h"
+#include "rl/divergence.h"
 #include "rl/equations.h"
 
 void qa_base_log_policy(double *log_policy, const qa_real *base, size_t V) {
@@ -16,19 +17,35 @@ void qa_base_log_policy(double *log_policy, const qa_real *base, size_t V) {
     }
 }
 
-void qa_custom_log_policy(double *log_policy, qa_real *base, qa_real *adapted, size_t V,
-                          const qa_objective *objective) {
+/* base becomes log pi1, adapted becomes Qhat. */
+static void make_q_and_log_pi1(qa_real *base, qa_real *adapted, size_t V, const qa_objective *objective) {
     if (objective->q_parametrisation == QA_Q_RESIDUAL) {
         for (size_t a = 0; a < V; a++) {
             adapted[a] -= base[a];
         }
     }
-    qa_real *log_pi1 = base;
-    const qa_real *q = adapted;
-    qa_log_softmax_forward(log_pi1, base, V);
-    const double v = qa_m5_value(q, log_pi1, V, objective->alpha_0, objective->alpha_tilde);
+    qa_log_softmax_forward(base, base, V);
+}
+
+static void log_policy_row(double *log_policy, const qa_real *log_pi1, const qa_real *q, double v, size_t V,
+                           const qa_objective *objective) {
     for (size_t a = 0; a < V; a++) {
         log_policy[a] =
             qa_m7_log_policy((double)q[a], (double)log_pi1[a], v, objective->alpha_0, objective->alpha_tilde);
     }
+}
+
+void qa_custom_log_policy(double *log_policy, qa_real *base, qa_real *adapted, size_t V,
+                          const qa_objective *objective) {
+    make_q_and_log_pi1(base, adapted, V, objective);
+    const double v = qa_m5_value(adapted, base, V, objective->alpha_0, objective->alpha_tilde);
+    log_policy_row(log_policy, base, adapted, v, V, objective);
+}
+
+double qa_custom_log_policy_kl(double *log_policy, qa_real *pi, qa_real *base, qa_real *adapted, size_t V,
+                               const qa_objective *objective) {
+    make_q_and_log_pi1(base, adapted, V, objective);
+    const double v = qa_m7_policy(pi, adapted, base, V, objective->alpha_0, objective->alpha_tilde);
+    log_policy_row(log_policy, base, adapted, v, V, objective);
+    return qa_kl_to_base(pi, adapted, base, v, V, objective->alpha_0, objective->alpha_tilde);
 }

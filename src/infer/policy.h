@@ -14,4 +14,8 @@ void qa_base_log_policy(double *log_policy, const qa_real *base, size_t V);
  * log pi1(.|s), adapted by Qhat(s,.). NaN where an input is. */
 void qa_custom_log_policy(double *log_policy, qa_real *base, qa_real *adapted, size_t V, const qa_objective *objective);
 
+/* The same, and returns KL(pitilde || pi1) at the state, nats. pi[V] receives pitilde. */
+double qa_custom_log_policy_kl(double *log_policy, qa_real *pi, qa_real *base, qa_real *adapted, size_t V,
+                               const qa_objective *objective);
+
 #endif

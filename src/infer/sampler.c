@@ -24,6 +24,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SAMPLER_STREAM = 0x73616d70 }; /* the seed's stream of random numbers that is ours */
 
@@ -97,6 +98,13 @@ void qa_sampler_free(qa_sampler *sampler) {
         free(sampler->heap);
         free(sampler->seen);
         free(sampler);
+    }
+}
+
+void qa_sampler_restart(qa_sampler *sampler, size_t prompt, size_t sample) {
+    sampler->rng = qa_rng_seed(sampler->sampling.seed, qa_hash(qa_hash(SAMPLER_STREAM, prompt), sample));
+    if (sampler->seen != NULL) {
+        memset(sampler->seen, 0, sampler->V * sizeof *sampler->seen);
     }
 }
 

@@ -10,6 +10,10 @@ typedef struct qa_sampler qa_sampler;
 QA_MUST_CHECK qa_status qa_sampler_create(qa_sampler **sampler, const qa_sampling *sampling, size_t V, qa_error *err);
 void qa_sampler_free(qa_sampler *sampler); /* NULL is allowed */
 
+/* Begins anew for sample `sample` of prompt `prompt`: nothing is seen, and the uniform numbers come from the stream
+ * that (seed, prompt, sample) names. */
+void qa_sampler_restart(qa_sampler *sampler, size_t prompt, size_t sample);
+
 /* The repetition penalty counts ids[n] (each in 0..V-1) as seen from now on. */
 void qa_sampler_see(qa_sampler *sampler, const int32_t *ids, size_t n);
 

@@ -1,11 +1,14 @@
-/* Decoding (decode.h): new tokens through all layers against the caches, both streams at once.
+/* Decoding (decode.h): new tokens of many sequences through all layers against their caches, both streams at once.
  *
- * A layer's cache is one array of keys and one of values, [streams x capacity x G h]: the base stream's rows,
- * then the adapted stream's. New rows are computed stacked, copied behind the cached ones, and attend to a
- * context of `position` rows and to themselves. A token costs one read of every weight for both streams. */
+ * A layer's cache is one array of keys and one of values, [streams x slots x capacity x G h]: the base stream's rows
+ * of every sequence, then the adapted stream's. A pass takes up to `chunk` new tokens, cut into pieces of one sequence
+ * each: their rows are computed stacked (all base rows, then all adapted rows), copied behind the cached ones, and
+ * every piece attends to a context of `position` rows of its sequence and to itself. A pass costs one read of every
+ * weight. A single sequence is the case of one slot. */
 #include "model/decode.h"
 
 #include "base/arena.h"
+#include "base/checked.h"
 #include "base/try.h"
 #include "model/layer.h"
 #include "nn/attention.h"
@@ -18,36 +21,53 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PREFILL_CHUNK = 128 }; /* new tokens a pass */
+enum { CHUNK = 128 }; /* new tokens a pass */
+
+/* New tokens of one sequence in one pass. */
+typedef struct piece {
+    size_t slot, position; /* of its first token */
+    const int32_t *ids;
+    size_t n;
+    size_t run; /* the run whose last token it ends with, or NO_RUN */
+} piece;
+
+#define NO_RUN SIZE_MAX
 
 struct qa_kv_decoder {
     qa_model *model;
     const qa_adapter *adapter;
-    size_t streams, capacity, position;
-    size_t chunk; /* rows of a pass: at most PREFILL_CHUNK */
+    size_t streams, slots, capacity;
+    size_t chunk; /* rows of a pass, in one stream */
     qa_arena arena;
-    qa_real *keys, *values; /* [layers x streams x capacity x G h] */
+    size_t *position;       /* [slots] tokens in the caches */
+    size_t *added;          /* [slots] tokens of the call under way */
+    qa_real *keys, *values; /* [layers x streams x slots x capacity x G h] */
     qa_layer_rows rows;     /* one layer's, used by all */
     qa_layer_scratch scratch;
     qa_real *attention_scratch;
+    piece *pieces;          /* [chunk] */
+    qa_span *spans;         /* [streams x chunk] */
     int32_t *positions;     /* [chunk] */
     qa_real *cosine, *sine; /* [chunk x h/2] */
-    qa_real *last;          /* [streams x d] final states, normed */
-    qa_real *last_inverse_rms;
-    qa_real *logits; /* [streams x V] */
+    qa_real *last;          /* [streams x slots x d] states at the runs' last tokens; then, as many, the same normed */
+    qa_real *inverse_rms;   /* [streams x slots] */
+    qa_real *logits;        /* [streams x slots x V] */
 };
 
 static size_t key_width(const qa_config *config) { return config->num_key_value_heads * config->head_dim; }
 
-static void take_all(qa_kv_decoder *decoder, qa_arena *arena) {
+/* Saturates, so that the arena sees an overflow. */
+static size_t times(size_t a, size_t b) {
+    size_t product = 0;
+    return qa_mul_size(a, b, &product) ? product : SIZE_MAX;
+}
+
+static void take_rows(qa_kv_decoder *decoder, qa_arena *arena) {
     const qa_config *config = &decoder->model->config;
     const qa_lora_options *lora = decoder->adapter == NULL ? NULL : &decoder->adapter->options;
     size_t rows = decoder->streams * decoder->chunk;
     size_t d = config->hidden_size;
     size_t query = config->num_attention_heads * config->head_dim;
-    size_t cache = config->num_hidden_layers * decoder->streams * decoder->capacity;
-    decoder->keys = QA_TAKE(arena, qa_real, cache * key_width(config));
-    decoder->values = QA_TAKE(arena, qa_real, cache * key_width(config));
     qa_layer_rows *r = &decoder->rows;
     r->x = QA_TAKE(arena, qa_real, rows * d);
     r->out = r->x; /* a layer's output takes the place of its input */
@@ -64,22 +84,38 @@ static void take_all(qa_kv_decoder *decoder, qa_arena *arena) {
         r->lora_hidden[t] = lora->targets[t] ? QA_TAKE(arena, qa_real, decoder->chunk * lora->rank) : NULL;
     }
     qa_layer_scratch_take(&decoder->scratch, arena, config, NULL, decoder->streams, decoder->chunk);
+}
+
+static void take_all(qa_kv_decoder *decoder, qa_arena *arena) {
+    const qa_config *config = &decoder->model->config;
+    size_t sequences = times(decoder->streams, decoder->slots);
+    size_t cache = times(times(config->num_hidden_layers, sequences), times(decoder->capacity, key_width(config)));
+    decoder->position = QA_TAKE(arena, size_t, decoder->slots);
+    decoder->added = QA_TAKE(arena, size_t, decoder->slots);
+    decoder->keys = QA_TAKE(arena, qa_real, cache);
+    decoder->values = QA_TAKE(arena, qa_real, cache);
+    take_rows(decoder, arena);
     decoder->attention_scratch =
         QA_TAKE(arena, qa_real, qa_attention_forward_scratch(decoder->model->context->pool, decoder->capacity));
+    decoder->pieces = QA_TAKE(arena, piece, decoder->chunk);
+    decoder->spans = QA_TAKE(arena, qa_span, decoder->streams * decoder->chunk);
     decoder->positions = QA_TAKE(arena, int32_t, decoder->chunk);
     decoder->cosine = QA_TAKE(arena, qa_real, decoder->chunk * (config->head_dim / 2));
     decoder->sine = QA_TAKE(arena, qa_real, decoder->chunk * (config->head_dim / 2));
-    decoder->last = QA_TAKE(arena, qa_real, 2 * decoder->streams * d);
-    decoder->last_inverse_rms = QA_TAKE(arena, qa_real, decoder->streams);
-    decoder->logits = QA_TAKE(arena, qa_real, decoder->streams * config->vocab_size);
+    decoder->last = QA_TAKE(arena, qa_real, times(times(2, sequences), config->hidden_size));
+    decoder->inverse_rms = QA_TAKE(arena, qa_real, sequences);
+    decoder->logits = QA_TAKE(arena, qa_real, times(sequences, config->vocab_size));
 }
 
-qa_status qa_kv_decoder_create(qa_kv_decoder **out, qa_model *model, const qa_adapter *adapter, size_t capacity,
-                               qa_error *err) {
+qa_status qa_kv_decoder_create_many(qa_kv_decoder **out, qa_model *model, const qa_adapter *adapter, size_t slots,
+                                    size_t capacity, qa_error *err) {
     *out = NULL;
     if (capacity < 1 || capacity > model->config.max_position_embeddings) {
         return qa_fail(err, QA_ERR_LIMIT, "a context of %zu tokens is asked for; the model's is 1 to %zu", capacity,
                        model->config.max_position_embeddings);
+    }
+    if (slots < 1) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "a decoder needs room for at least one sequence");
     }
     qa_kv_decoder *decoder = calloc(1, sizeof *decoder);
     if (decoder == NULL) {
@@ -88,8 +124,9 @@ qa_status qa_kv_decoder_create(qa_kv_decoder **out, qa_model *model, const qa_ad
     decoder->model = model;
     decoder->adapter = adapter;
     decoder->streams = adapter == NULL ? 1 : 2;
+    decoder->slots = slots;
     decoder->capacity = capacity;
-    decoder->chunk = capacity < PREFILL_CHUNK ? capacity : PREFILL_CHUNK;
+    decoder->chunk = times(slots, capacity) < CHUNK ? slots * capacity : CHUNK;
     size_t bytes = 0;
     qa_arena measure = qa_arena_measure();
     take_all(decoder, &measure);
@@ -98,13 +135,22 @@ qa_status qa_kv_decoder_create(qa_kv_decoder **out, qa_model *model, const qa_ad
         status = qa_arena_create(&decoder->arena, bytes, err);
     }
     if (status != QA_OK) {
-        qa_error_prefix(err, "key/value caches for %zu tokens: ", capacity);
+        if (slots > 1) {
+            qa_error_prefix(err, "key/value caches for %zu sequences of %zu tokens: ", slots, capacity);
+        } else {
+            qa_error_prefix(err, "key/value caches for %zu tokens: ", capacity);
+        }
         qa_kv_decoder_free(decoder);
         return status;
     }
     take_all(decoder, &decoder->arena);
     *out = decoder;
     return QA_OK;
+}
+
+qa_status qa_kv_decoder_create(qa_kv_decoder **out, qa_model *model, const qa_adapter *adapter, size_t capacity,
+                               qa_error *err) {
+    return qa_kv_decoder_create_many(out, model, adapter, 1, capacity, err);
 }
 
 void qa_kv_decoder_free(qa_kv_decoder *decoder) {
@@ -114,38 +160,80 @@ void qa_kv_decoder_free(qa_kv_decoder *decoder) {
     }
 }
 
-size_t qa_kv_decoder_position(const qa_kv_decoder *decoder) { return decoder->position; }
+size_t qa_kv_decoder_position_of(const qa_kv_decoder *decoder, size_t slot) { return decoder->position[slot]; }
+size_t qa_kv_decoder_position(const qa_kv_decoder *decoder) { return decoder->position[0]; }
 size_t qa_kv_decoder_capacity(const qa_kv_decoder *decoder) { return decoder->capacity; }
 
-/* Puts the new keys and values behind the cached ones, in both streams. */
-static void append_to_cache(const qa_kv_decoder *decoder, size_t l, size_t position, size_t n) {
+/* ---- caches ---- */
+
+/* First row of a sequence in one layer's keys and values. */
+static size_t cache_row(const qa_kv_decoder *decoder, size_t stream, size_t slot) {
+    return (stream * decoder->slots + slot) * decoder->capacity;
+}
+
+/* Rows of keys and values of all layers before layer l. */
+static size_t layer_row(const qa_kv_decoder *decoder, size_t l) {
+    return l * decoder->streams * decoder->slots * decoder->capacity;
+}
+
+void qa_kv_decoder_rewind(qa_kv_decoder *decoder, size_t slot, size_t n) { decoder->position[slot] = n; }
+
+void qa_kv_decoder_copy(qa_kv_decoder *decoder, size_t to, size_t from, size_t n) {
+    size_t width = key_width(&decoder->model->config);
+    for (size_t l = 0; to != from && l < decoder->model->config.num_hidden_layers; l++) {
+        for (size_t s = 0; s < decoder->streams; s++) {
+            size_t target = (layer_row(decoder, l) + cache_row(decoder, s, to)) * width;
+            size_t source = (layer_row(decoder, l) + cache_row(decoder, s, from)) * width;
+            memcpy(decoder->keys + target, decoder->keys + source, n * width * sizeof(qa_real));
+            memcpy(decoder->values + target, decoder->values + source, n * width * sizeof(qa_real));
+        }
+    }
+    decoder->position[to] = n;
+}
+
+/* Puts the pass' new keys and values, n rows a stream, behind the cached ones of their sequences. */
+static void append_to_caches(const qa_kv_decoder *decoder, size_t l, size_t n_pieces, size_t n) {
     size_t width = key_width(&decoder->model->config);
     for (size_t s = 0; s < decoder->streams; s++) {
-        size_t row = (l * decoder->streams + s) * decoder->capacity + position;
-        memcpy(decoder->keys + row * width, decoder->rows.k + s * n * width, n * width * sizeof(qa_real));
-        memcpy(decoder->values + row * width, decoder->rows.v + s * n * width, n * width * sizeof(qa_real));
+        size_t from = s * n * width;
+        for (size_t i = 0; i < n_pieces; i++) {
+            const piece *p = &decoder->pieces[i];
+            size_t to = (layer_row(decoder, l) + cache_row(decoder, s, p->slot) + p->position) * width;
+            memcpy(decoder->keys + to, decoder->rows.k + from, p->n * width * sizeof(qa_real));
+            memcpy(decoder->values + to, decoder->rows.v + from, p->n * width * sizeof(qa_real));
+            from += p->n * width;
+        }
     }
 }
 
-/* n <= chunk tokens at `position` through all layers; leaves the residual stream in rows.x. */
-static void run_chunk(qa_kv_decoder *decoder, const int32_t *ids, size_t n, size_t position) {
-    const qa_config *config = &decoder->model->config;
-    size_t d = config->hidden_size;
-    size_t width = key_width(config);
-    for (size_t i = 0; i < n; i++) {
-        decoder->positions[i] = (int32_t)(position + i);
+/* ---- a pass ---- */
+
+/* Embeddings, angles and attention spans of the pass' n rows a stream. */
+static void lay_out(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
+    size_t d = decoder->model->config.hidden_size;
+    for (size_t s = 0; s < decoder->streams; s++) {
+        size_t row = 0;
+        for (size_t i = 0; i < n_pieces; i++) {
+            const piece *p = &decoder->pieces[i];
+            qa_embedding_forward(decoder->rows.x + (s * n + row) * d, p->ids, decoder->model->embedding, p->n, d);
+            decoder->spans[s * n_pieces + i] = (qa_span){.query_row = s * n + row,
+                                                         .key_row = cache_row(decoder, s, p->slot) + p->position,
+                                                         .rows = p->n,
+                                                         .context_row = cache_row(decoder, s, p->slot),
+                                                         .context_rows = p->position};
+            for (size_t j = 0; j < p->n; j++) {
+                decoder->positions[row++] = (int32_t)(p->position + j);
+            }
+        }
     }
     qa_rope_table(decoder->cosine, decoder->sine, decoder->positions, decoder->model->rope_frequency, n,
-                  config->head_dim);
-    qa_span spans[2];
-    for (size_t s = 0; s < decoder->streams; s++) {
-        qa_embedding_forward(decoder->rows.x + s * n * d, ids, decoder->model->embedding, n, d);
-        spans[s] = (qa_span){.query_row = s * n,
-                             .key_row = s * decoder->capacity + position,
-                             .rows = n,
-                             .context_row = s * decoder->capacity,
-                             .context_rows = position};
-    }
+                  decoder->model->config.head_dim);
+}
+
+/* The pieces, n <= chunk tokens, through all layers; leaves the residual stream in rows.x. */
+static void run_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
+    const qa_config *config = &decoder->model->config;
+    lay_out(decoder, n_pieces, n);
     qa_layer_run run = {.model = decoder->model,
                         .adapter = decoder->adapter,
                         .pool = decoder->model->context->pool,
@@ -154,33 +242,130 @@ static void run_chunk(qa_kv_decoder *decoder, const int32_t *ids, size_t n, size
                         .cosine = decoder->cosine,
                         .sine = decoder->sine};
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
-        size_t first = l * decoder->streams * decoder->capacity * width;
+        size_t first = layer_row(decoder, l) * key_width(config);
         qa_layer_forward_qkv(&run, l, &decoder->rows, &decoder->scratch);
-        append_to_cache(decoder, l, position, n);
+        append_to_caches(decoder, l, n_pieces, n);
         qa_attention_forward(run.pool, decoder->rows.attention, NULL, decoder->rows.q, decoder->keys + first,
-                             decoder->values + first, spans, decoder->streams, config->num_attention_heads,
-                             config->num_key_value_heads, config->head_dim, decoder->attention_scratch);
+                             decoder->values + first, decoder->spans, decoder->streams * n_pieces,
+                             config->num_attention_heads, config->num_key_value_heads, config->head_dim,
+                             decoder->attention_scratch);
         qa_layer_forward_rest(&run, l, &decoder->rows, &decoder->scratch);
     }
 }
 
-/* Final norm and head at the last of n rows. */
-static qa_status head(qa_kv_decoder *decoder, size_t n, qa_error *err) {
+/* Keeps the states of the runs, n_runs in all, that end in this pass. */
+static void keep_last(qa_kv_decoder *decoder, size_t n_pieces, size_t n, size_t n_runs) {
+    size_t d = decoder->model->config.hidden_size;
+    size_t row = 0;
+    for (size_t i = 0; i < n_pieces; i++) {
+        const piece *p = &decoder->pieces[i];
+        row += p->n;
+        for (size_t s = 0; p->run != NO_RUN && s < decoder->streams; s++) {
+            memcpy(decoder->last + (s * n_runs + p->run) * d, decoder->rows.x + (s * n + row - 1) * d,
+                   d * sizeof *decoder->last);
+        }
+    }
+}
+
+/* Final norm and head at the n_runs kept states of every stream. */
+static void head(qa_kv_decoder *decoder, size_t n_runs) {
     const qa_config *config = &decoder->model->config;
     qa_pool *pool = decoder->model->context->pool;
-    size_t d = config->hidden_size;
-    qa_real *x = decoder->last + decoder->streams * d;
-    for (size_t s = 0; s < decoder->streams; s++) {
-        memcpy(x + s * d, decoder->rows.x + (s * n + n - 1) * d, d * sizeof *x);
-    }
-    qa_rmsnorm_forward(pool, decoder->last, decoder->last_inverse_rms, x, decoder->model->final_norm,
-                       config->rms_norm_eps, decoder->streams, d);
-    qa_linear_forward(pool, decoder->logits, decoder->last, decoder->model->head, NULL, decoder->streams, d,
+    size_t rows = decoder->streams * n_runs;
+    qa_real *normed = decoder->last + rows * config->hidden_size;
+    qa_rmsnorm_forward(pool, normed, decoder->inverse_rms, decoder->last, decoder->model->final_norm,
+                       config->rms_norm_eps, rows, config->hidden_size);
+    qa_linear_forward(pool, decoder->logits, normed, decoder->model->head, NULL, rows, config->hidden_size,
                       config->vocab_size);
-    for (size_t i = 0; i < decoder->streams * config->vocab_size; i++) {
-        if (!isfinite(decoder->logits[i])) {
-            return qa_fail(err, QA_ERR_NAN, "NaN or infinity in the %s stream's logits, at position %zu",
-                           i < config->vocab_size ? "base" : "adapted", decoder->position);
+}
+
+/* ---- runs ---- */
+
+static qa_status check_run(const qa_kv_decoder *decoder, const qa_kv_run *run, qa_error *err) {
+    if (run->n < 1) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "no tokens to run; a prompt needs at least one");
+    }
+    size_t position = decoder->position[run->slot];
+    if (run->n > decoder->capacity - position) {
+        return qa_fail(err, QA_ERR_LIMIT, "%zu tokens behind %zu exceed the context of %zu", run->n, position,
+                       decoder->capacity);
+    }
+    for (size_t i = 0; i < run->n; i++) {
+        if (run->ids[i] < 0 || (size_t)run->ids[i] >= decoder->model->config.vocab_size) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "token %zu has id %d, outside the vocabulary of %zu", i, run->ids[i],
+                           decoder->model->config.vocab_size);
+        }
+    }
+    return QA_OK;
+}
+
+/* Notes in `added` what every slot gets. */
+static qa_status check_runs(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs, qa_error *err) {
+    memset(decoder->added, 0, decoder->slots * sizeof *decoder->added);
+    for (size_t i = 0; i < n_runs; i++) {
+        if (runs[i].slot >= decoder->slots || decoder->added[runs[i].slot] != 0) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "run %zu is of slot %zu, which is %s", i, runs[i].slot,
+                           runs[i].slot >= decoder->slots ? "not there" : "taken by another run");
+        }
+        qa_status status = check_run(decoder, &runs[i], err);
+        if (status != QA_OK && decoder->slots > 1) {
+            qa_error_prefix(err, "slot %zu: ", runs[i].slot);
+        }
+        QA_TRY(status);
+        decoder->added[runs[i].slot] = runs[i].n;
+    }
+    return QA_OK;
+}
+
+/* All runs through all layers, in passes of at most `chunk` tokens. */
+static void run_all(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs) {
+    size_t run = 0;
+    size_t done = 0; /* tokens of that run */
+    while (run < n_runs) {
+        size_t n_pieces = 0;
+        size_t n = 0;
+        while (run < n_runs && n < decoder->chunk) {
+            const qa_kv_run *r = &runs[run];
+            size_t take = r->n - done < decoder->chunk - n ? r->n - done : decoder->chunk - n;
+            bool ends = done + take == r->n;
+            decoder->pieces[n_pieces++] = (piece){.slot = r->slot,
+                                                  .position = decoder->position[r->slot] + done,
+                                                  .ids = r->ids + done,
+                                                  .n = take,
+                                                  .run = ends ? run : NO_RUN};
+            n += take;
+            done = ends ? 0 : done + take;
+            run += ends ? 1 : 0;
+        }
+        run_pass(decoder, n_pieces, n);
+        keep_last(decoder, n_pieces, n, n_runs);
+    }
+}
+
+static void advance(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs) {
+    for (size_t i = 0; i < n_runs; i++) {
+        decoder->position[runs[i].slot] += runs[i].n;
+    }
+}
+
+qa_status qa_kv_decoder_forward_many(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs, qa_real **base,
+                                     qa_real **adapted, qa_error *err) {
+    QA_TRY(check_runs(decoder, runs, n_runs, err));
+    run_all(decoder, runs, n_runs);
+    if (base != NULL) {
+        head(decoder, n_runs);
+        *base = decoder->logits;
+        *adapted = decoder->streams == 1 ? NULL : decoder->logits + n_runs * decoder->model->config.vocab_size;
+    }
+    advance(decoder, runs, n_runs);
+    return QA_OK;
+}
+
+qa_status qa_logits_check(const qa_real *logits, size_t V, const char *stream, size_t position, qa_error *err) {
+    for (size_t a = 0; a < V; a++) {
+        if (!isfinite(logits[a])) {
+            return qa_fail(err, QA_ERR_NAN, "NaN or infinity in the %s stream's logits, at position %zu", stream,
+                           position);
         }
     }
     return QA_OK;
@@ -188,30 +373,22 @@ static qa_status head(qa_kv_decoder *decoder, size_t n, qa_error *err) {
 
 qa_status qa_kv_decoder_forward(qa_kv_decoder *decoder, const int32_t *ids, size_t n, qa_real **base, qa_real **adapted,
                                 qa_error *err) {
-    const qa_config *config = &decoder->model->config;
+    const size_t V = decoder->model->config.vocab_size;
+    const size_t before = decoder->position[0];
+    const qa_kv_run run = {.slot = 0, .ids = ids, .n = n};
+    qa_real *rows[2] = {NULL, NULL};
     *base = NULL;
     *adapted = NULL;
-    if (n < 1) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "no tokens to run; a prompt needs at least one");
+    QA_TRY(qa_kv_decoder_forward_many(decoder, &run, 1, &rows[0], &rows[1], err));
+    qa_status status = qa_logits_check(rows[0], V, "base", before, err);
+    if (status == QA_OK && rows[1] != NULL) {
+        status = qa_logits_check(rows[1], V, "adapted", before, err);
     }
-    if (n > decoder->capacity - decoder->position) {
-        return qa_fail(err, QA_ERR_LIMIT, "%zu tokens behind %zu exceed the context of %zu", n, decoder->position,
-                       decoder->capacity);
+    if (status != QA_OK) {
+        decoder->position[0] = before;
+        return status;
     }
-    for (size_t i = 0; i < n; i++) {
-        if (ids[i] < 0 || (size_t)ids[i] >= config->vocab_size) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "token %zu has id %d, outside the vocabulary of %zu", i, ids[i],
-                           config->vocab_size);
-        }
-    }
-    size_t last = 0;
-    for (size_t done = 0; done < n; done += last) {
-        last = n - done < decoder->chunk ? n - done : decoder->chunk;
-        run_chunk(decoder, ids + done, last, decoder->position + done);
-    }
-    QA_TRY(head(decoder, last, err));
-    decoder->position += n;
-    *base = decoder->logits;
-    *adapted = decoder->streams == 1 ? NULL : decoder->logits + config->vocab_size;
+    *base = rows[0];
+    *adapted = rows[1];
     return QA_OK;
 }
