@@ -30,15 +30,16 @@ bool qa_grader_accepts(const qa_grader *grader, const char *response, size_t byt
 
 /* ---- the known optimum ---- */
 
-/* (M4) for a response-level reward that depends on the class alone, gamma = 1: the share of class k under the optimal
- * customised policy, p_k exp(r_k / alpha_tilde) / sum. shares, optimum: [n], shares sum to 1. */
+/* (M4) for a response-level reward that depends on the class alone, gamma = 1, alpha_0 = alpha_tilde: the share of
+ * class k under the optimal customised policy, p_k exp(r_k / alpha_tilde) / sum. shares, optimum: [n], shares sum to 1
+ * (all 0: so is the optimum). Finite for every finite reward. */
 void qa_optimal_shares(double *optimum, const double *shares, const double *reward, size_t n, double alpha_tilde);
 /* 1/2 sum |p - q|, [n]. */
 double qa_total_variation(const double *p, const double *q, size_t n);
 
 /* ---- suites ---- */
 
-enum { QA_SUITE_MAX_CLASSES = 16, QA_SUITE_NAME_BYTES = 64 };
+enum { QA_SUITE_MAX_CLASSES = 16, QA_SUITE_MAX_KINDS = 32, QA_SUITE_NAME_BYTES = 64 };
 
 typedef struct qa_suite qa_suite;
 
@@ -47,10 +48,19 @@ typedef struct qa_suite qa_suite;
 QA_MUST_CHECK qa_status qa_suite_load(qa_suite **suite, const char *path, qa_error *err);
 void qa_suite_free(qa_suite *suite); /* NULL is allowed */
 
-/* Right answers of n. */
+const char *qa_suite_name(const qa_suite *suite); /* owned by the suite */
+
+/* Right answers of n; and of the questions of one "kind". */
+typedef struct qa_kind_result {
+    char name[QA_SUITE_NAME_BYTES];
+    size_t questions, right;
+} qa_kind_result;
+
 typedef struct qa_skill_result {
     char name[QA_SUITE_NAME_BYTES];
     size_t questions, right;
+    size_t n_kinds; /* in the order in which they appear; those beyond the room count in the skill alone */
+    qa_kind_result kinds[QA_SUITE_MAX_KINDS];
 } qa_skill_result;
 
 typedef struct qa_class_result {
@@ -61,7 +71,7 @@ typedef struct qa_class_result {
     double generator; /* the world's own probability; NaN: not known */
     double base;      /* share under the base model as measured when it was made; NaN: not known */
     double optimum;   /* share under the optimal policy of the preference; NaN: none asked for */
-    double reward;    /* nats */
+    double reward;    /* nats; NaN without a preference on these classes */
 } qa_class_result;
 
 typedef struct qa_shares_result {
@@ -72,8 +82,10 @@ typedef struct qa_shares_result {
     double mean_reward;     /* nats; NaN without a preference on these classes */
     double optimal_reward;  /* of the optimum */
     double total_variation; /* between shares and optimum; unclassified answers count as a class of their own */
-    double kl_to_optimum;   /* KL(shares || optimum), nats, with half a count added to every class */
-    double sequence_kl;     /* mean over answers of log pitilde - log pi1: an estimate of the KL per answer, nats */
+    double kl_to_optimum; /* KL(shares || optimum), nats, likewise; half a count is added to every class on both sides,
+                             so that it is finite, and 0 where the two agree */
+    double sequence_kl;   /* mean over answers of log pitilde - log pi1: an estimate of the KL per answer, nats; NaN
+                             without an adapter */
 } qa_shares_result;
 
 typedef struct qa_suite_result {
@@ -90,7 +102,7 @@ typedef struct qa_suite_result {
 typedef struct qa_suite_options {
     const qa_objective *objective; /* of the policy; NULL without an adapter */
     const char *preference;        /* one of the suite's, whose reward and optimum are reported; NULL: none */
-    size_t limit;                  /* questions per skill and prompts per share file; 0: all */
+    size_t limit;                  /* questions per skill, prompts per share file, documents of the text; 0: all */
     size_t samples;                /* sampled answers per open prompt, >= 1 */
     size_t batch;
     uint64_t seed;
@@ -106,7 +118,8 @@ QA_MUST_CHECK qa_status qa_suite_run(const qa_suite *suite, qa_model *model, con
                                      qa_suite_result *result, qa_error *err);
 void qa_suite_result_free(qa_suite_result *result);
 
-/* Path of the held-out pairs of a preference (owned by the suite); NULL when there is no such preference or no file. */
+/* Path of the held-out pairs of a preference (owned by the suite); NULL when there is no such preference or it names no
+ * pairs. Whether the file is there is not checked. */
 const char *qa_suite_preference_pairs(const qa_suite *suite, const char *preference);
 /* "a, b, c" of the suite's preferences, owned by the suite. */
 const char *qa_suite_preference_names(const qa_suite *suite);

@@ -1,0 +1,422 @@
+/* suite.json: skills, ordinary text, shares, preferences. The questions and prompts that it names are read here; the
+ * ordinary text, which needs a tokenizer, is only looked for; a preference's pairs may come into being later. */
+#include "base/buffer.h"
+#include "base/checked.h"
+#include "base/try.h"
+#include "io/file.h"
+#include "suite/suite.h"
+#include "text/utf8.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WHERE_BYTES = 96, MAX_PARTS = 256, MAX_MAX_TOKENS = 1 << 20 };
+static const double SUM_TOLERANCE = 0.02;
+
+/* ---- members of every part ---- */
+
+typedef struct loader {
+    qa_suite *suite;
+    char *folder; /* that holds it */
+} loader;
+
+/* "skills[2]" into where. */
+static const char *place(char where[WHERE_BYTES], const char *list, size_t i) {
+    (void)snprintf(where, WHERE_BYTES, "%s[%zu]", list, i);
+    return where;
+}
+
+/* The part's "name" into name; `others` of the same list, [n] structs of `stride` bytes that begin with their name,
+ * must not have it. */
+static qa_status take_name(char *name, const json_t *json, const char *where, const void *others, size_t n,
+                           size_t stride, qa_error *err) {
+    const char *given = NULL;
+    QA_TRY(qa_json_get_string(json, "name", true, where, &given, err));
+    const size_t bytes = strlen(given);
+    if (bytes == 0 || bytes >= QA_SUITE_NAME_BYTES) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: \"name\" must have 1 to %d bytes, found %zu", where,
+                       QA_SUITE_NAME_BYTES - 1, bytes);
+    }
+    for (size_t i = 0; i < bytes; i++) {
+        if ((unsigned char)given[i] < 0x20 || given[i] == 0x7f) {
+            return qa_fail(err, QA_ERR_FORMAT, "%s: \"name\" holds a control character", where);
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp((const char *)others + i * stride, given) == 0) {
+            return qa_fail(err, QA_ERR_FORMAT, "%s: the name \"%s\" is taken already", where, given);
+        }
+    }
+    memcpy(name, given, bytes + 1);
+    return QA_OK;
+}
+
+/* The path of the file that `key` names, relative to suite.json; NULL when absent and not required. `there`: the file
+ * must be there already. */
+static qa_status take_path(char **path, const loader *it, const json_t *json, const char *key, bool required,
+                           bool there, const char *where, qa_error *err) {
+    const char *file = NULL;
+    QA_TRY(qa_json_get_string(json, key, required, where, &file, err));
+    if (file == NULL) {
+        return QA_OK;
+    }
+    *path = file[0] == '/' ? strdup(file) : qa_path_join(it->folder, file);
+    if (*path == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+    }
+    if (file[0] == '\0' || (there && (!qa_path_exists(*path) || qa_path_is_dir(*path)))) {
+        return qa_fail(err, QA_ERR_IO, "%s: \"%s\" names the file %s, which is not there", where, key, *path);
+    }
+    return QA_OK;
+}
+
+/* "file" and "max_tokens" of a skill or of shares. */
+static qa_status take_items(qa_suite_items *items, size_t *max_tokens, const loader *it, const json_t *json,
+                            const char *where, bool graded, qa_error *err) {
+    char *path = NULL;
+    *max_tokens = QA_SUITE_DEFAULT_MAX_TOKENS;
+    QA_TRY(qa_json_get_size(json, "max_tokens", false, where, max_tokens, err));
+    if (*max_tokens == 0 || *max_tokens > MAX_MAX_TOKENS) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: \"max_tokens\" must be between 1 and %d, found %zu", where,
+                       MAX_MAX_TOKENS, *max_tokens);
+    }
+    qa_status status = take_path(&path, it, json, "file", true, true, where, err);
+    if (status == QA_OK) {
+        status = qa_suite_items_read(items, path, graded, err);
+        if (status != QA_OK) {
+            qa_error_prefix(err, "%s: ", where);
+        }
+    }
+    free(path);
+    return status;
+}
+
+/* An array of objects, at most `most`; *list stays NULL when there is none. */
+static qa_status take_list(const json_t *json, const char *key, bool required, const char *where, size_t most,
+                           json_t **list, qa_error *err) {
+    QA_TRY(qa_json_get_array(json, key, required, where, list, err));
+    const size_t n = json_array_size(*list);
+    if (n > most) {
+        return qa_fail(err, QA_ERR_LIMIT, "%s: \"%s\" has %zu elements, more than %zu", where, key, n, most);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (!json_is_object(json_array_get(*list, i))) {
+            return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\"[%zu] must be an object", where, key, i);
+        }
+    }
+    return QA_OK;
+}
+
+/* Room for the elements of a list of the suite. */
+static qa_status take_parts(void *parts, size_t size, const json_t *json, const char *key, json_t **list,
+                            qa_error *err) {
+    QA_TRY(take_list(json, key, false, "suite.json", MAX_PARTS, list, err));
+    void *room = qa_alloc_array(json_array_size(*list), size);
+    if (room == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a suite");
+    }
+    memcpy(parts, &room, sizeof room);
+    return QA_OK;
+}
+
+/* ---- skills ---- */
+
+static qa_status load_skills(const loader *it, const json_t *root, qa_error *err) {
+    qa_suite *suite = it->suite;
+    json_t *list = NULL;
+    char where[WHERE_BYTES];
+    QA_TRY(take_parts(&suite->skills, sizeof *suite->skills, root, "skills", &list, err));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *json = json_array_get(list, i);
+        qa_suite_skill *skill = &suite->skills[i];
+        place(where, "skills", i);
+        QA_TRY(take_name(skill->name, json, where, suite->skills, i, sizeof *skill, err));
+        suite->n_skills++;
+        QA_TRY(take_items(&skill->questions, &skill->max_tokens, it, json, where, true, err));
+    }
+    return QA_OK;
+}
+
+/* ---- shares ---- */
+
+/* A probability; NaN when it is not given. */
+static qa_status take_share(double *share, const json_t *json, const char *key, const char *where, qa_error *err) {
+    *share = (double)NAN;
+    QA_TRY(qa_json_get_double(json, key, false, where, share, err));
+    if (*share < 0.0 || *share > 1.0) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" must be a share between 0 and 1, found %g", where, key, *share);
+    }
+    return QA_OK;
+}
+
+static qa_status take_class(qa_suite_class *it, const json_t *json, const char *where, qa_error *err) {
+    const char *pattern = NULL;
+    QA_TRY(qa_json_get_string(json, "pattern", true, where, &pattern, err));
+    QA_TRY(take_share(&it->generator, json, "generator", where, err));
+    QA_TRY(take_share(&it->base, json, "base", where, err));
+    const qa_status status = qa_regex_create(&it->pattern, pattern, strlen(pattern), err);
+    if (status != QA_OK) {
+        qa_error_prefix(err, "%s: \"pattern\": ", where);
+    }
+    return status;
+}
+
+/* Either all classes have the share, and they sum to 1, or none has. */
+static qa_status check_sum(const qa_suite_shares *shares, bool base, const char *where, qa_error *err) {
+    const char *key = base ? "base" : "generator";
+    double sum = 0.0;
+    size_t given = 0;
+    for (size_t k = 0; k < shares->n_classes; k++) {
+        const double share = base ? shares->classes[k].base : shares->classes[k].generator;
+        sum += isnan(share) ? 0.0 : share;
+        given += isnan(share) ? 0 : 1;
+    }
+    if (given != 0 && given != shares->n_classes) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: %zu of %zu classes have \"%s\"; give it for all or for none", where,
+                       given, shares->n_classes, key);
+    }
+    if (given != 0 && fabs(sum - 1.0) > SUM_TOLERANCE) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: the classes' \"%s\" sum to %g; they must sum to 1 within %g", where,
+                       key, sum, SUM_TOLERANCE);
+    }
+    return QA_OK;
+}
+
+static qa_status load_classes(qa_suite_shares *shares, const json_t *json, const char *where, qa_error *err) {
+    json_t *list = NULL;
+    char inner[2 * WHERE_BYTES];
+    QA_TRY(take_list(json, "classes", true, where, QA_SUITE_MAX_CLASSES, &list, err));
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        const json_t *element = json_array_get(list, k);
+        qa_suite_class *it = &shares->classes[k];
+        (void)snprintf(inner, sizeof inner, "%s.classes[%zu]", where, k);
+        QA_TRY(take_name(it->name, element, inner, shares->classes, k, sizeof *it, err));
+        shares->n_classes++;
+        QA_TRY(take_class(it, element, inner, err));
+    }
+    if (shares->n_classes == 0) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: \"classes\" is empty", where);
+    }
+    QA_TRY(check_sum(shares, false, where, err));
+    return check_sum(shares, true, where, err);
+}
+
+static qa_status load_shares(const loader *it, const json_t *root, qa_error *err) {
+    qa_suite *suite = it->suite;
+    json_t *list = NULL;
+    char where[WHERE_BYTES];
+    QA_TRY(take_parts(&suite->shares, sizeof *suite->shares, root, "shares", &list, err));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *json = json_array_get(list, i);
+        qa_suite_shares *shares = &suite->shares[i];
+        place(where, "shares", i);
+        QA_TRY(take_name(shares->name, json, where, suite->shares, i, sizeof *shares, err));
+        suite->n_shares++;
+        QA_TRY(load_classes(shares, json, where, err));
+        QA_TRY(take_items(&shares->prompts, &shares->max_tokens, it, json, where, false, err));
+    }
+    return QA_OK;
+}
+
+/* ---- preferences ---- */
+
+static qa_status load_reward(qa_suite_preference *preference, const qa_suite_shares *shares, const json_t *json,
+                             const char *where, qa_error *err) {
+    json_t *reward = NULL;
+    const char *key = NULL;
+    json_t *value = NULL;
+    QA_TRY(qa_json_get_object(json, "reward", true, where, &reward, err));
+    json_object_foreach(reward, key, value) {
+        char shown[80];
+        size_t k = 0;
+        while (k < shares->n_classes && strcmp(shares->classes[k].name, key) != 0) {
+            k++;
+        }
+        qa_printable(shown, sizeof shown, key, strlen(key));
+        if (k == shares->n_classes) {
+            return qa_fail(err, QA_ERR_FORMAT,
+                           "%s: \"reward\" names the class \"%s\", which the shares \"%s\" do not "
+                           "have",
+                           where, shown, shares->name);
+        }
+        if (!json_is_number(value)) {
+            return qa_fail(err, QA_ERR_FORMAT, "%s: \"reward\" of \"%s\" must be a number, in nats", where, shown);
+        }
+        preference->reward[k] = json_number_value(value);
+    }
+    return QA_OK;
+}
+
+static qa_status load_preference(const loader *it, qa_suite_preference *preference, const json_t *json,
+                                 const char *where, qa_error *err) {
+    const qa_suite *suite = it->suite;
+    const char *about = NULL;
+    char shown[80];
+    QA_TRY(qa_json_get_string(json, "shares", true, where, &about, err));
+    for (size_t i = 0; i < suite->n_shares; i++) {
+        if (strcmp(suite->shares[i].name, about) == 0) {
+            preference->shares = i;
+            QA_TRY(load_reward(preference, &suite->shares[i], json, where, err));
+            return take_path(&preference->pairs, it, json, "pairs", false, false, where, err);
+        }
+    }
+    return qa_fail(err, QA_ERR_FORMAT, "%s: \"shares\" names \"%s\", which the suite does not have", where,
+                   qa_printable(shown, sizeof shown, about, strlen(about)));
+}
+
+static qa_status load_preferences(const loader *it, const json_t *root, qa_error *err) {
+    qa_suite *suite = it->suite;
+    json_t *list = NULL;
+    char where[WHERE_BYTES];
+    QA_TRY(take_parts(&suite->preferences, sizeof *suite->preferences, root, "preferences", &list, err));
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *json = json_array_get(list, i);
+        qa_suite_preference *preference = &suite->preferences[i];
+        place(where, "preferences", i);
+        QA_TRY(take_name(preference->name, json, where, suite->preferences, i, sizeof *preference, err));
+        suite->n_preferences++;
+        QA_TRY(load_preference(it, preference, json, where, err));
+        QA_TRY(qa_text_append_z(&suite->preference_names, i == 0 ? "" : ", ", err));
+        QA_TRY(qa_text_append_z(&suite->preference_names, preference->name, err));
+    }
+    return QA_OK;
+}
+
+/* ---- the suite ---- */
+
+static qa_status load_parts(const loader *it, const json_t *root, qa_error *err) {
+    qa_suite *suite = it->suite;
+    json_t *text = NULL;
+    if (!json_is_object(root)) {
+        return qa_fail(err, QA_ERR_FORMAT, "a suite must be an object with \"name\" and \"skills\" or \"shares\"");
+    }
+    QA_TRY(take_name(suite->name, root, "suite.json", NULL, 0, 1, err));
+    QA_TRY(load_skills(it, root, err));
+    QA_TRY(load_shares(it, root, err));
+    QA_TRY(load_preferences(it, root, err));
+    QA_TRY(qa_json_get_object(root, "text", false, "suite.json", &text, err));
+    if (text != NULL) {
+        QA_TRY(take_path(&suite->text, it, text, "file", true, true, "text", err));
+    }
+    if (suite->n_skills == 0 && suite->n_shares == 0 && suite->text == NULL) {
+        return qa_fail(err, QA_ERR_FORMAT,
+                       "nothing to measure: neither \"skills\" nor \"shares\" nor \"text\" (a file "
+                       "of questions is JSON Lines; its name ends in .jsonl)");
+    }
+    return QA_OK;
+}
+
+static qa_status load_definition(qa_suite *suite, const char *path, qa_error *err) {
+    const char *slash = strrchr(path, '/');
+    json_t *root = NULL;
+    qa_status status = QA_OK;
+    loader it = {.suite = suite};
+    it.folder = slash == NULL ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+    if (it.folder == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+    }
+    QA_GOTO(done, qa_json_load(&root, path, err));
+    status = load_parts(&it, root, err);
+    if (status != QA_OK) {
+        qa_error_prefix(err, "%s: ", path);
+    }
+done:
+    json_decref(root);
+    free(it.folder);
+    return status;
+}
+
+/* A suite of one skill, both named like the file. */
+static qa_status load_questions(qa_suite *suite, const char *path, qa_error *err) {
+    const char *slash = strrchr(path, '/');
+    const char *base = slash == NULL ? path : slash + 1;
+    const char *dot = strrchr(base, '.');
+    size_t bytes = dot == NULL || dot == base ? strlen(base) : (size_t)(dot - base);
+    bytes = bytes < QA_SUITE_NAME_BYTES ? bytes : QA_SUITE_NAME_BYTES - 1;
+    suite->skills = qa_alloc_array(1, sizeof *suite->skills);
+    if (suite->skills == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a suite");
+    }
+    suite->n_skills = 1;
+    for (size_t i = 0; i < bytes; i++) {
+        /* a name for tables and JSON: whatever the file is called, plain characters */
+        const char c = base[i];
+        suite->name[i] = (unsigned char)c < 0x20 || (unsigned char)c >= 0x7f ? '?' : c;
+    }
+    suite->name[bytes] = '\0';
+    memcpy(suite->skills[0].name, suite->name, sizeof suite->name);
+    suite->skills[0].max_tokens = QA_SUITE_DEFAULT_MAX_TOKENS;
+    return qa_suite_items_read(&suite->skills[0].questions, path, true, err);
+}
+
+qa_status qa_suite_load(qa_suite **out, const char *path, qa_error *err) {
+    char *inside = NULL;
+    *out = NULL;
+    qa_suite *suite = qa_alloc_array(1, sizeof *suite);
+    if (suite == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a suite");
+    }
+    qa_status status = QA_OK;
+    QA_GOTO(done, qa_text_append_z(&suite->preference_names, "", err));
+    if (qa_path_is_dir(path)) {
+        inside = qa_path_join(path, "suite.json");
+        status = inside == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
+                                : load_definition(suite, inside, err);
+        goto done;
+    }
+    const size_t bytes = strlen(path);
+    const bool definition = bytes >= 5 && strcmp(path + bytes - 5, ".json") == 0;
+    status = definition ? load_definition(suite, path, err) : load_questions(suite, path, err);
+done:
+    free(inside);
+    if (status != QA_OK) {
+        qa_suite_free(suite);
+        return status;
+    }
+    *out = suite;
+    return QA_OK;
+}
+
+void qa_suite_free(qa_suite *suite) {
+    if (suite == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < suite->n_skills; i++) {
+        qa_suite_items_free(&suite->skills[i].questions);
+    }
+    for (size_t i = 0; i < suite->n_shares; i++) {
+        qa_suite_items_free(&suite->shares[i].prompts);
+        for (size_t k = 0; k < suite->shares[i].n_classes; k++) {
+            qa_regex_free(suite->shares[i].classes[k].pattern);
+        }
+    }
+    for (size_t i = 0; i < suite->n_preferences; i++) {
+        free(suite->preferences[i].pairs);
+    }
+    free(suite->skills);
+    free(suite->shares);
+    free(suite->preferences);
+    free(suite->text);
+    qa_text_free(&suite->preference_names);
+    free(suite);
+}
+
+const char *qa_suite_name(const qa_suite *suite) { return suite->name; }
+
+const qa_suite_preference *qa_suite_find_preference(const qa_suite *suite, const char *name) {
+    for (size_t i = 0; i < suite->n_preferences; i++) {
+        if (strcmp(suite->preferences[i].name, name) == 0) {
+            return &suite->preferences[i];
+        }
+    }
+    return NULL;
+}
+
+const char *qa_suite_preference_pairs(const qa_suite *suite, const char *preference) {
+    const qa_suite_preference *found = qa_suite_find_preference(suite, preference);
+    return found == NULL ? NULL : found->pairs;
+}
+
+const char *qa_suite_preference_names(const qa_suite *suite) { return suite->preference_names.data; }

@@ -1,0 +1,323 @@
+/* Running a suite: prompts through the chat template into ids, qa_generate_batch, answers into text, text into grades
+ * and counts. Skills are answered greedily, one answer each; open prompts are sampled at temperature 1. */
+#include "base/buffer.h"
+#include "base/checked.h"
+#include "base/try.h"
+#include "suite/suite.h"
+#include "train/clock.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_END_IDS = 24 };
+
+typedef struct suite_runner {
+    const qa_suite *suite;
+    qa_model *model;
+    const qa_adapter *adapter;
+    const qa_tokenizer *tokenizer;
+    const qa_suite_options *options;
+    int32_t end_ids[MAX_END_IDS];
+    size_t n_end_ids;
+    const char *stop; /* text that ends an answer of a template without an end token; NULL: none */
+    qa_transcript *transcript;
+    double kl; /* over the skills' answers: sum of the KL at every state, and the states */
+    size_t kl_tokens;
+} suite_runner;
+
+/* ---- what ends an answer ---- */
+
+static void add_end_id(suite_runner *it, int32_t id) {
+    if (id >= 0 && it->n_end_ids < MAX_END_IDS) {
+        it->end_ids[it->n_end_ids++] = id;
+    }
+}
+
+static bool is_end(const suite_runner *it, int32_t id) {
+    for (size_t i = 0; i < it->n_end_ids; i++) {
+        if (it->end_ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void prepare_ends(suite_runner *it) {
+    const qa_model_info *info = qa_model_get_info(it->model);
+    const char *end = qa_chat_end_of_turn(it->options->chat, it->tokenizer);
+    const int32_t id = end == NULL ? -1 : qa_tokenizer_token_id(it->tokenizer, end);
+    add_end_id(it, id);
+    add_end_id(it, qa_tokenizer_eos(it->tokenizer));
+    for (size_t i = 0; i < info->n_eos; i++) {
+        add_end_id(it, info->eos_ids[i]);
+    }
+    /* a model without a template goes on with the next question by itself */
+    it->stop = it->options->chat == QA_CHAT_PLAIN ? "\n\nHuman:" : id < 0 ? end : NULL;
+}
+
+/* ---- prompts ---- */
+
+static qa_status encode(const suite_runner *it, const qa_suite_item *item, qa_text *text, qa_ids *ids, qa_error *err) {
+    const qa_encode_options plain = {.add_special = false};
+    const size_t context = qa_model_get_info(it->model)->max_position_embeddings;
+    text->n = 0;
+    QA_TRY(
+        qa_chat_render(it->options->chat, it->tokenizer, item->dialogue.messages, item->dialogue.n, true, text, err));
+    QA_TRY(qa_tokenizer_encode(it->tokenizer, text->data == NULL ? "" : text->data, text->n, plain, ids, err));
+    if (ids->n == 0) {
+        return qa_fail(err, QA_ERR_FORMAT, "the prompt has no tokens");
+    }
+    if (ids->n >= context) {
+        return qa_fail(err, QA_ERR_LIMIT,
+                       "the prompt has %zu tokens and leaves no room for an answer: the model's "
+                       "context is %zu",
+                       ids->n, context);
+    }
+    return QA_OK;
+}
+
+static void free_prompts(qa_ids *prompts, size_t n) {
+    for (size_t i = 0; prompts != NULL && i < n; i++) {
+        qa_ids_free(&prompts[i]);
+    }
+    free(prompts);
+}
+
+/* The first n items as ids, owned by the caller (free_prompts). */
+static qa_status encode_all(const suite_runner *it, const qa_suite_items *items, size_t n, qa_ids **prompts,
+                            qa_error *err) {
+    qa_text text = {0};
+    qa_status status = QA_OK;
+    *prompts = qa_alloc_array(n, sizeof **prompts);
+    if (*prompts == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu prompts", n);
+    }
+    for (size_t i = 0; i < n && status == QA_OK; i++) {
+        status = encode(it, &items->items[i], &text, &(*prompts)[i], err);
+        if (status != QA_OK) {
+            qa_error_prefix(err, "%s:%zu: ", items->path, items->items[i].line);
+        }
+    }
+    qa_text_free(&text);
+    if (status != QA_OK) {
+        free_prompts(*prompts, n);
+        *prompts = NULL;
+    }
+    return status;
+}
+
+/* ---- answers ---- */
+
+/* One file of items while it is answered: a skill or shares, the other NULL. */
+typedef struct round_of_answers {
+    suite_runner *runner;
+    const qa_suite_items *items;
+    const char *name;
+    qa_skill_result *skill;
+    const qa_suite_shares *shares;
+    qa_shares_result *counts;
+    double log_ratio; /* sum over answers */
+    qa_text response;
+    size_t done, total;
+    qa_status status; /* of on_answer: what made it stop */
+    qa_error *err;
+} round_of_answers;
+
+/* The answer's text, without its end token. */
+static qa_status decode(const suite_runner *it, const qa_answer *answer, qa_text *response, qa_error *err) {
+    size_t n = answer->n;
+    response->n = 0;
+    if (n > 0 && is_end(it, answer->ids[n - 1])) {
+        n--;
+    }
+    QA_TRY(qa_text_append(response, "", 0, err));
+    QA_TRY(qa_tokenizer_decode(it->tokenizer, answer->ids, n, true, response, err));
+    const char *stop = it->stop == NULL || it->stop[0] == '\0' ? NULL : strstr(response->data, it->stop);
+    if (stop != NULL) {
+        response->n = (size_t)(stop - response->data);
+        response->data[response->n] = '\0';
+    }
+    return QA_OK;
+}
+
+static void count_kind(qa_skill_result *skill, const char *kind, bool right) {
+    size_t i = 0;
+    if (kind == NULL) {
+        return;
+    }
+    while (i < skill->n_kinds && strcmp(skill->kinds[i].name, kind) != 0) {
+        i++;
+    }
+    if (i == QA_SUITE_MAX_KINDS) {
+        return;
+    }
+    qa_kind_result *it = &skill->kinds[i];
+    if (i == skill->n_kinds) {
+        memcpy(it->name, kind, strlen(kind) + 1); /* the loader checked its length */
+        skill->n_kinds++;
+    }
+    it->questions++;
+    it->right += right ? 1 : 0;
+}
+
+static qa_status take_answer(round_of_answers *it, const qa_answer *answer) {
+    suite_runner *runner = it->runner;
+    const qa_suite_item *item = &it->items->items[answer->prompt];
+    const qa_text *response = &it->response;
+    QA_TRY(decode(runner, answer, &it->response, it->err));
+    if (it->skill != NULL) {
+        const bool right = qa_grader_accepts(item->grader, response->data, response->n);
+        it->skill->questions++;
+        it->skill->right += right ? 1 : 0;
+        count_kind(it->skill, item->kind, right);
+        runner->kl += answer->kl;
+        runner->kl_tokens += answer->n;
+        return qa_transcript_add(runner->transcript, "skill", it->name, item, answer, response, NULL, right, it->err);
+    }
+    const size_t k = qa_suite_classify(it->shares, response->data, response->n);
+    const bool known = k < it->shares->n_classes;
+    it->counts->answers++;
+    *(known ? &it->counts->classes[k].count : &it->counts->unclassified) += 1;
+    it->log_ratio += answer->log_ratio;
+    return qa_transcript_add(runner->transcript, "shares", it->name, item, answer, response,
+                             known ? it->shares->classes[k].name : "unclassified", false, it->err);
+}
+
+static bool on_answer(void *user, const qa_answer *answer) {
+    round_of_answers *it = user;
+    const qa_suite_options *options = it->runner->options;
+    it->status = take_answer(it, answer);
+    it->done++;
+    return it->status == QA_OK &&
+           (options->progress == NULL || options->progress(options->user, it->name, it->done, it->total));
+}
+
+static qa_status answer_all(round_of_answers *it, size_t max_tokens, size_t samples, double temperature) {
+    suite_runner *runner = it->runner;
+    const qa_suite_options *options = runner->options;
+    const size_t limit = options->limit;
+    const size_t n = limit != 0 && limit < it->items->n ? limit : it->items->n;
+    qa_ids *prompts = NULL;
+    QA_TRY(encode_all(runner, it->items, n, &prompts, it->err));
+    qa_batch_options batch = {.policy = runner->adapter == NULL ? QA_POLICY_BASE : QA_POLICY_CUSTOM,
+                              .objective = options->objective,
+                              .sampling = qa_sampling_defaults(),
+                              .end_ids = runner->end_ids,
+                              .n_end_ids = runner->n_end_ids,
+                              .max_tokens = max_tokens,
+                              .samples = samples,
+                              .batch = options->batch,
+                              .on_answer = on_answer,
+                              .user = it};
+    batch.sampling.temperature = temperature;
+    batch.sampling.seed = options->seed;
+    it->total = n * samples;
+    qa_status status = qa_generate_batch(runner->model, runner->adapter, prompts, n, &batch, it->err);
+    if (it->status != QA_OK) {
+        status = it->status;
+    } else if (status != QA_OK && status != QA_ERR_INTERRUPTED) {
+        qa_error_prefix(it->err, "%s: ", it->items->path);
+    }
+    qa_text_free(&it->response);
+    free_prompts(prompts, n);
+    return status;
+}
+
+/* ---- the parts ---- */
+
+static qa_status run_skill(suite_runner *it, const qa_suite_skill *skill, qa_skill_result *result, qa_error *err) {
+    memcpy(result->name, skill->name, sizeof result->name);
+    round_of_answers round = {
+        .runner = it, .items = &skill->questions, .name = skill->name, .skill = result, .err = err};
+    return answer_all(&round, skill->max_tokens, 1, 0.0);
+}
+
+static qa_status run_shares(suite_runner *it, const qa_suite_shares *shares, const qa_suite_preference *preference,
+                            qa_shares_result *result, qa_error *err) {
+    round_of_answers round = {
+        .runner = it, .items = &shares->prompts, .name = shares->name, .shares = shares, .counts = result, .err = err};
+    QA_TRY(answer_all(&round, shares->max_tokens, it->options->samples, 1.0));
+    qa_suite_shares_finish(result, shares, preference,
+                           it->options->objective == NULL ? 1.0 : it->options->objective->alpha_tilde);
+    result->sequence_kl = it->adapter == NULL ? (double)NAN : round.log_ratio / (double)result->answers;
+    return QA_OK;
+}
+
+static qa_status run_parts(suite_runner *it, const qa_suite_preference *preference, qa_suite_result *result,
+                           qa_error *err) {
+    const qa_suite *suite = it->suite;
+    for (size_t i = 0; i < suite->n_skills; i++) {
+        QA_TRY(run_skill(it, &suite->skills[i], &result->skills[i], err));
+    }
+    for (size_t i = 0; i < suite->n_shares; i++) {
+        const bool about = preference != NULL && preference->shares == i;
+        QA_TRY(run_shares(it, &suite->shares[i], about ? preference : NULL, &result->shares[i], err));
+    }
+    if (it->adapter != NULL && it->kl_tokens > 0) {
+        result->ordinary_kl = it->kl / (double)it->kl_tokens;
+    }
+    if (suite->text == NULL) {
+        return QA_OK;
+    }
+    return qa_suite_perplexity(suite->text, it->model, it->adapter, it->tokenizer, it->options, &result->perplexity,
+                               &result->perplexity_tokens, err);
+}
+
+static qa_status check(const qa_suite *suite, const qa_adapter *adapter, const qa_suite_options *options,
+                       const qa_suite_preference **preference, qa_error *err) {
+    *preference = NULL;
+    if (options->samples == 0 || options->batch == 0) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "samples and batch must be 1 or more");
+    }
+    if (adapter != NULL) {
+        if (options->objective == NULL) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "an adapter needs an objective");
+        }
+        QA_TRY(qa_objective_check(options->objective, err));
+    }
+    if (options->preference != NULL) {
+        *preference = qa_suite_find_preference(suite, options->preference);
+        if (*preference == NULL) {
+            const char *names = qa_suite_preference_names(suite);
+            return qa_fail(err, QA_ERR_ARGUMENT, "the suite %s has no preference \"%s\"; it has %s", suite->name,
+                           options->preference, names[0] == '\0' ? "none" : names);
+        }
+    }
+    return QA_OK;
+}
+
+qa_status qa_suite_run(const qa_suite *suite, qa_model *model, const qa_adapter *adapter, const qa_tokenizer *tokenizer,
+                       const qa_suite_options *options, qa_suite_result *result, qa_error *err) {
+    const double begun = qa_seconds();
+    const qa_suite_preference *preference = NULL;
+    qa_status status = QA_OK;
+    *result = (qa_suite_result){.ordinary_kl = (double)NAN, .perplexity = (double)NAN};
+    QA_TRY(check(suite, adapter, options, &preference, err));
+    suite_runner it = {.suite = suite, .model = model, .adapter = adapter, .tokenizer = tokenizer, .options = options};
+    prepare_ends(&it);
+    result->n_skills = suite->n_skills;
+    result->n_shares = suite->n_shares;
+    result->skills = qa_alloc_array(suite->n_skills, sizeof *result->skills);
+    result->shares = qa_alloc_array(suite->n_shares, sizeof *result->shares);
+    if (result->skills == NULL || result->shares == NULL) {
+        QA_GOTO(failed, qa_fail(err, QA_ERR_MEMORY, "out of memory for the results of a suite"));
+    }
+    QA_GOTO(failed, qa_transcript_open(&it.transcript, options->transcript, err));
+    QA_GOTO(failed, run_parts(&it, preference, result, err));
+    qa_transcript *transcript = it.transcript;
+    it.transcript = NULL;
+    QA_GOTO(failed, qa_transcript_commit(transcript, err));
+    result->seconds = qa_seconds() - begun;
+    return QA_OK;
+failed:
+    qa_transcript_abort(it.transcript);
+    qa_suite_result_free(result);
+    return status;
+}
+
+void qa_suite_result_free(qa_suite_result *result) {
+    free(result->skills);
+    free(result->shares);
+    *result = (qa_suite_result){0};
+}

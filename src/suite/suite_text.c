@@ -1,0 +1,136 @@
+/* Perplexity of the policy on ordinary text: exp of the mean of -log pi(a_t|s_t) over the learned tokens of a corpus
+ * (of a conversation the assistant's turns, of plain text all), pi being pi1 without an adapter and pitilde of (M7)
+ * with one.
+ *
+ * Whole documents are packed into one pass over both streams, up to PACK_ROWS rows; the states are the rows before
+ * learned tokens. */
+#include "base/checked.h"
+#include "base/try.h"
+#include "infer/policy.h"
+#include "model/pass.h"
+#include "qadapter/pretrain.h"
+#include "suite/suite.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { PACK_ROWS = 512 };
+
+/* The documents of one pass, and the room for them. */
+typedef struct pack {
+    qa_tokens *documents; /* [n] */
+    size_t n, rows;
+    size_t *state_rows; /* [n_states] */
+    int32_t *targets;   /* [n_states] the token after each state */
+    size_t n_states;
+    double *log_policy; /* [V] */
+    qa_pass *pass;
+    const qa_objective *objective; /* NULL: pi1 */
+    size_t V;
+} pack;
+
+static void pack_free(pack *it) {
+    free(it->documents);
+    free(it->state_rows);
+    free(it->targets);
+    free(it->log_policy);
+    qa_pass_free(it->pass);
+}
+
+static qa_status pack_create(pack *it, qa_model *model, const qa_adapter *adapter, const qa_objective *objective,
+                             size_t longest, qa_error *err) {
+    const size_t rows = longest > PACK_ROWS ? longest : PACK_ROWS;
+    const qa_pass_limits limits = {.max_rows = rows, .max_states = rows, .max_documents = rows};
+    *it = (pack){.documents = qa_alloc_array(rows, sizeof *it->documents),
+                 .state_rows = qa_alloc_array(rows, sizeof *it->state_rows),
+                 .targets = qa_alloc_array(rows, sizeof *it->targets),
+                 .V = qa_model_get_info(model)->vocab_size,
+                 .objective = adapter == NULL ? NULL : objective};
+    it->log_policy = qa_alloc_array(it->V, sizeof *it->log_policy);
+    if (it->documents == NULL || it->state_rows == NULL || it->targets == NULL || it->log_policy == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu rows of text", rows);
+    }
+    return qa_pass_create(&it->pass, model, adapter, limits, err);
+}
+
+/* Adds a document, whose rows fit. */
+static void pack_add(pack *it, const qa_document *document) {
+    it->documents[it->n++] = (qa_tokens){document->ids, document->n};
+    for (size_t i = 1; i < document->n; i++) {
+        if (document->learned[i]) {
+            it->state_rows[it->n_states] = it->rows + i - 1;
+            it->targets[it->n_states++] = document->ids[i];
+        }
+    }
+    it->rows += document->n;
+}
+
+/* Runs the pass and adds log pi of every learned token to *sum. The pack is empty afterwards. */
+static qa_status pack_run(pack *it, double *sum, qa_error *err) {
+    QA_TRY(qa_pass_forward_documents(it->pass, it->documents, it->n, it->state_rows, it->n_states, err));
+    for (size_t first = 0; first < it->n_states; first += QA_HEAD_CHUNK) {
+        const size_t left = it->n_states - first;
+        const size_t count = left < QA_HEAD_CHUNK ? left : QA_HEAD_CHUNK;
+        qa_real *base = NULL;
+        qa_real *adapted = NULL;
+        qa_pass_head(it->pass, first, count, &base, &adapted);
+        for (size_t i = 0; i < count; i++) {
+            if (it->objective == NULL) {
+                qa_base_log_policy(it->log_policy, base + i * it->V, it->V);
+            } else {
+                qa_custom_log_policy(it->log_policy, base + i * it->V, adapted + i * it->V, it->V, it->objective);
+            }
+            const double log_p = it->log_policy[it->targets[first + i]];
+            if (!isfinite(log_p)) {
+                return qa_fail(err, QA_ERR_NAN, "the policy's log-probability of a token is %g", log_p);
+            }
+            *sum += log_p;
+        }
+    }
+    it->n = it->rows = it->n_states = 0;
+    return QA_OK;
+}
+
+static qa_status sum_all(pack *it, const qa_corpus *corpus, size_t n, const qa_suite_options *options, double *sum,
+                         size_t *tokens, qa_error *err) {
+    for (size_t i = 0; i < n; i++) {
+        const qa_document *document = qa_corpus_at(corpus, i);
+        if (it->n > 0 && document->n > PACK_ROWS - (it->rows < PACK_ROWS ? it->rows : PACK_ROWS)) {
+            QA_TRY(pack_run(it, sum, err));
+        }
+        const size_t before = it->n_states;
+        pack_add(it, document);
+        *tokens += it->n_states - before;
+        if (options->progress != NULL && !options->progress(options->user, "text", i + 1, n)) {
+            return qa_fail(err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu documents", i + 1, n);
+        }
+    }
+    return it->n > 0 ? pack_run(it, sum, err) : QA_OK;
+}
+
+qa_status qa_suite_perplexity(const char *path, qa_model *model, const qa_adapter *adapter,
+                              const qa_tokenizer *tokenizer, const qa_suite_options *options, double *perplexity,
+                              size_t *tokens, qa_error *err) {
+    const qa_model_info *info = qa_model_get_info(model);
+    qa_corpus *corpus = NULL;
+    pack it = {0};
+    double sum = 0.0;
+    size_t longest = 0;
+    qa_status status = QA_OK;
+    *tokens = 0;
+    QA_GOTO(done, qa_corpus_load(&corpus, path, tokenizer, options->chat, QA_LEARN_RESPONSES,
+                                 info->max_position_embeddings, info->vocab_size, err));
+    const size_t n =
+        options->limit != 0 && options->limit < qa_corpus_count(corpus) ? options->limit : qa_corpus_count(corpus);
+    for (size_t i = 0; i < n; i++) {
+        const size_t length = qa_corpus_at(corpus, i)->n;
+        longest = length > longest ? length : longest;
+    }
+    QA_GOTO(done, pack_create(&it, model, adapter, options->objective, longest, err));
+    QA_GOTO(done, sum_all(&it, corpus, n, options, &sum, tokens, err));
+    *perplexity = *tokens > 0 ? exp(-sum / (double)*tokens) : (double)NAN;
+done:
+    pack_free(&it);
+    qa_corpus_free(corpus);
+    return status;
+}
