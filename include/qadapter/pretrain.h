@@ -31,9 +31,11 @@ typedef struct qa_document {
 typedef struct qa_corpus qa_corpus;
 
 /* Reads JSON Lines, one document a line: {"text": ...}, {"messages": [{"role", "content"}, ...]} (written through the
- * chat template) or {"ids": [...]}. Plain text gets the tokenizer's begin token (if it has one) and its end-of-sequence
- * token. Documents longer than max_length tokens are cut there (counted). A line that cannot be used is an error that
- * names it; ids outside the vocabulary of vocab_size are QA_ERR_ARGUMENT. */
+ * chat template) or {"ids": [...]}. Plain text gets what the tokenizer puts in front of every text (often nothing) and
+ * its end-of-sequence token. Documents longer than max_length tokens are cut there, documents without a token to learn
+ * (of one token...) are left out; both are counted. A line that cannot be used is an error that names it; ids outside
+ * the vocabulary of vocab_size are QA_ERR_ARGUMENT, a tokenizer with more tokens than that is QA_ERR_MISMATCH.
+ * tokenizer may be NULL when every line has ids. "-" is standard input. */
 QA_MUST_CHECK qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
                                        qa_chat_template chat, qa_learn learn, size_t max_length, size_t vocab_size,
                                        qa_error *err);
@@ -41,7 +43,10 @@ void qa_corpus_free(qa_corpus *corpus); /* NULL is allowed */
 size_t qa_corpus_count(const qa_corpus *corpus);
 const qa_document *qa_corpus_at(const qa_corpus *corpus, size_t i);
 size_t qa_corpus_tokens(const qa_corpus *corpus);
-size_t qa_corpus_cut(const qa_corpus *corpus); /* documents that were cut at max_length */
+size_t qa_corpus_learned(const qa_corpus *corpus); /* tokens that are learned */
+size_t qa_corpus_longest(const qa_corpus *corpus); /* tokens of the longest document */
+size_t qa_corpus_cut(const qa_corpus *corpus);     /* documents that were cut at max_length */
+size_t qa_corpus_skipped(const qa_corpus *corpus); /* documents without a token to learn, left out */
 
 /* ---- training ---- */
 

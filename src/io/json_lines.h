@@ -1,0 +1,19 @@
+/* JSON Lines, read one value at a time: a line is one JSON value; empty lines and a byte-order mark are passed over. */
+#ifndef QA_IO_JSON_LINES_H
+#define QA_IO_JSON_LINES_H
+
+#include "io/json.h"
+
+typedef struct qa_json_lines qa_json_lines;
+
+/* "-" reads standard input. */
+QA_MUST_CHECK qa_status qa_json_lines_open(qa_json_lines **lines, const char *path, qa_error *err);
+void qa_json_lines_close(qa_json_lines *lines); /* NULL is allowed */
+
+/* The next value; *value is NULL at the file's end, else the caller owns the reference. */
+QA_MUST_CHECK qa_status qa_json_lines_next(qa_json_lines *lines, json_t **value, qa_error *err);
+
+size_t qa_json_lines_number(const qa_json_lines *lines);    /* line of the last value, 1 is the first */
+const char *qa_json_lines_name(const qa_json_lines *lines); /* the path, or "standard input" */
+
+#endif

@@ -1,0 +1,388 @@
+/* A corpus: documents from JSON Lines as token ids, and which of them are learned.
+ *
+ * A conversation is written by the chat template and encoded in parts: before every turn of the assistant there is a
+ * boundary between tokens, and one after it, so that what the model learns to say stands after the very ids that it is
+ * given as a prompt later (text/encode_parts.h), as in preference pairs.
+ *
+ *     <|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n | Hello<|im_end|> | \n
+ *                                                              learned           with QA_LEARN_ALL as all else
+ */
+#include "train/corpus.h"
+
+#include "base/buffer.h"
+#include "base/checked.h"
+#include "base/rng.h"
+#include "base/try.h"
+#include "io/json_lines.h"
+#include "text/chat.h"
+#include "text/encode_parts.h"
+#include "text/pairs.h"
+#include "text/special.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct qa_corpus {
+    qa_document *documents; /* [n]; pointers into ids and learned are set when loading is over */
+    size_t n, capacity;
+    qa_ids ids;
+    bool *learned; /* [room], as many as ids has used */
+    size_t room;
+    size_t cut, skipped;
+    size_t learned_tokens, rows, longest;
+};
+
+typedef struct loader {
+    qa_corpus *corpus;
+    const qa_tokenizer *tokenizer; /* NULL: documents of ids only */
+    qa_chat_template chat;
+    qa_learn learn;
+    size_t max_length, vocab_size;
+    size_t line, read;
+    qa_ids ids;    /* of the document */
+    bool *learned; /* [room] */
+    size_t room;
+    qa_ids prefix; /* what the tokenizer puts in front of every text; filled when first needed */
+    bool have_prefix;
+    qa_dialogue dialogue;
+    qa_text whole, prompt, response;
+} loader;
+
+/* ---- the finished corpus ---- */
+
+void qa_corpus_free(qa_corpus *corpus) {
+    if (corpus != NULL) {
+        free(corpus->documents);
+        qa_ids_free(&corpus->ids);
+        free(corpus->learned);
+        free(corpus);
+    }
+}
+
+size_t qa_corpus_count(const qa_corpus *corpus) { return corpus->n; }
+const qa_document *qa_corpus_at(const qa_corpus *corpus, size_t i) { return &corpus->documents[i]; }
+size_t qa_corpus_tokens(const qa_corpus *corpus) { return corpus->ids.n; }
+size_t qa_corpus_learned(const qa_corpus *corpus) { return corpus->learned_tokens; }
+size_t qa_corpus_rows(const qa_corpus *corpus) { return corpus->rows; }
+size_t qa_corpus_longest(const qa_corpus *corpus) { return corpus->longest; }
+size_t qa_corpus_cut(const qa_corpus *corpus) { return corpus->cut; }
+size_t qa_corpus_skipped(const qa_corpus *corpus) { return corpus->skipped; }
+
+size_t qa_document_rows(const qa_document *document) {
+    size_t n = document->n;
+    while (n > 0 && !document->learned[n - 1]) {
+        n--;
+    }
+    return n == 0 ? 0 : n - 1;
+}
+
+uint64_t qa_corpus_fingerprint(const qa_corpus *corpus) {
+    uint64_t hash = qa_hash(corpus->n, corpus->ids.n);
+    for (size_t d = 0; d < corpus->n; d++) {
+        const qa_document *document = &corpus->documents[d];
+        hash = qa_hash(hash, document->n);
+        for (size_t i = 0; i < document->n; i++) {
+            hash = qa_hash(hash, 2 * (uint64_t)(uint32_t)document->ids[i] + (document->learned[i] ? 1 : 0));
+        }
+    }
+    return hash;
+}
+
+/* The ids no longer move: every document gets its pointers, and what depends on them. */
+static void finish(qa_corpus *corpus) {
+    size_t at = 0;
+    for (size_t i = 0; i < corpus->n; i++) {
+        qa_document *document = &corpus->documents[i];
+        document->ids = corpus->ids.data + at;
+        document->learned = corpus->learned + at;
+        at += document->n;
+        corpus->rows += qa_document_rows(document);
+        corpus->longest = document->n > corpus->longest ? document->n : corpus->longest;
+    }
+}
+
+/* ---- adding one document ---- */
+
+/* Room for `needed` flags. */
+static qa_status reserve(bool **flags, size_t *room, size_t needed, qa_error *err) {
+    if (needed <= *room) {
+        return QA_OK;
+    }
+    size_t wanted = *room < 64 ? 64 : *room;
+    while (wanted < needed && qa_mul_size(wanted, 2, &wanted)) {
+    }
+    bool *grown = wanted < needed ? NULL : realloc(*flags, wanted * sizeof **flags);
+    if (grown == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu tokens", needed);
+    }
+    *flags = grown;
+    *room = wanted;
+    return QA_OK;
+}
+
+/* The tokens that were appended to the document since it had `start` are learned, or not. */
+static qa_status mark(loader *l, size_t start, bool learned, qa_error *err) {
+    QA_TRY(reserve(&l->learned, &l->room, l->ids.n, err));
+    for (size_t i = start; i < l->ids.n; i++) {
+        l->learned[i] = learned && i > 0;
+    }
+    return QA_OK;
+}
+
+static qa_status push_document(qa_corpus *corpus, qa_document document, qa_error *err) {
+    if (corpus->n == corpus->capacity) {
+        size_t wanted = corpus->capacity == 0 ? 256 : corpus->capacity, bytes = 0;
+        qa_document *grown = NULL;
+        if (qa_mul_size(wanted, 2, &wanted) && qa_mul_size(wanted, sizeof *grown, &bytes)) {
+            grown = realloc(corpus->documents, bytes);
+        }
+        if (grown == NULL) {
+            return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu documents", corpus->n + 1);
+        }
+        corpus->documents = grown;
+        corpus->capacity = wanted;
+    }
+    corpus->documents[corpus->n++] = document;
+    return QA_OK;
+}
+
+static qa_status check_ids(const loader *l, qa_error *err) {
+    for (size_t i = 0; i < l->ids.n; i++) {
+        if (l->ids.data[i] < 0 || (size_t)l->ids.data[i] >= l->vocab_size) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "token %zu is the id %ld, outside the vocabulary of %zu", i,
+                           (long)l->ids.data[i], l->vocab_size);
+        }
+    }
+    return QA_OK;
+}
+
+static size_t count_learned(const bool *learned, size_t n) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        count += learned[i] ? 1 : 0;
+    }
+    return count;
+}
+
+/* The document in l->ids and l->learned goes into the corpus, cut to the length limit. */
+static qa_status add_document(loader *l, qa_error *err) {
+    qa_corpus *corpus = l->corpus;
+    size_t n = l->ids.n, total = 0;
+    QA_TRY(check_ids(l, err));
+    if (n > l->max_length) {
+        n = l->max_length;
+        corpus->cut++;
+    }
+    const size_t learned = count_learned(l->learned, n);
+    if (learned == 0) {
+        corpus->skipped++;
+        return QA_OK;
+    }
+    if (!qa_add_size(corpus->ids.n, n, &total)) {
+        return qa_fail(err, QA_ERR_LIMIT, "too many tokens");
+    }
+    QA_TRY(reserve(&corpus->learned, &corpus->room, total, err));
+    QA_TRY(push_document(corpus, (qa_document){.n = n, .line = l->line}, err));
+    memcpy(corpus->learned + corpus->ids.n, l->learned, n * sizeof *l->learned);
+    corpus->learned_tokens += learned;
+    return qa_ids_append(&corpus->ids, l->ids.data, n, err);
+}
+
+/* ---- the three forms ---- */
+
+static qa_status need_tokenizer(const loader *l, qa_error *err) {
+    return l->tokenizer != NULL ? QA_OK
+                                : qa_fail(err, QA_ERR_ARGUMENT,
+                                          "the document is text, which needs a tokenizer; without one every line must "
+                                          "be {\"ids\": [...]}");
+}
+
+static qa_status append_eos(loader *l, qa_error *err) {
+    const int32_t eos = qa_tokenizer_eos(l->tokenizer);
+    if (eos < 0) {
+        return qa_fail(err, QA_ERR_ARGUMENT,
+                       "the tokenizer names no end-of-sequence token, so a text has no end: set \"eos_token\" in its "
+                       "tokenizer_config.json");
+    }
+    return l->ids.n > 0 && l->ids.data[l->ids.n - 1] == eos ? QA_OK : qa_ids_push(&l->ids, eos, err);
+}
+
+static qa_status add_text(loader *l, const json_t *text, qa_error *err) {
+    if (!json_is_string(text)) {
+        return qa_fail(err, QA_ERR_FORMAT, "\"text\" must be a string");
+    }
+    QA_TRY(need_tokenizer(l, err));
+    if (!l->have_prefix) {
+        QA_TRY(qa_special_prefix(l->tokenizer, &l->prefix, err));
+        l->have_prefix = true;
+    }
+    QA_TRY(
+        qa_encode_prefixed(l->tokenizer, &l->prefix, json_string_value(text), json_string_length(text), &l->ids, err));
+    QA_TRY(append_eos(l, err));
+    QA_TRY(mark(l, 0, true, err));
+    return add_document(l, err);
+}
+
+static qa_status add_ids(loader *l, const json_t *ids, qa_error *err) {
+    if (!json_is_array(ids)) {
+        return qa_fail(err, QA_ERR_FORMAT, "\"ids\" must be an array of token ids");
+    }
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        const json_t *id = json_array_get(ids, i);
+        if (!json_is_integer(id)) {
+            return qa_fail(err, QA_ERR_FORMAT, "\"ids\"[%zu] must be an integer", i);
+        }
+        const json_int_t value = json_integer_value(id);
+        if (value < 0 || (uint64_t)value >= l->vocab_size) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "\"ids\"[%zu] is %lld, outside the vocabulary of %zu", i,
+                           (long long)value, l->vocab_size);
+        }
+        QA_TRY(qa_ids_push(&l->ids, (int32_t)value, err));
+    }
+    QA_TRY(mark(l, 0, true, err));
+    return add_document(l, err);
+}
+
+static bool has_at(const qa_text *whole, size_t at, const qa_text *part) {
+    return whole->n >= at && whole->n - at >= part->n &&
+           (part->n == 0 || memcmp(whole->data + at, part->data, part->n) == 0);
+}
+
+/* Encodes whole[from, to). */
+static qa_status append_part(loader *l, size_t from, size_t to, bool learned, qa_error *err) {
+    const size_t start = l->ids.n;
+    if (to > from) {
+        QA_TRY(qa_encode_after(l->tokenizer, &l->ids, l->whole.data + from, to - from, &l->ids, err));
+    }
+    return mark(l, start, learned, err);
+}
+
+/* The assistant's turn number i: what stands before it, from *at, and the turn itself; *at moves behind it. */
+static qa_status append_turn(loader *l, size_t i, size_t *at, qa_error *err) {
+    const qa_message *turn = &l->dialogue.messages[i];
+    l->prompt.n = 0;
+    l->response.n = 0;
+    QA_TRY(qa_chat_render(l->chat, l->tokenizer, l->dialogue.messages, i, true, &l->prompt, err));
+    QA_TRY(qa_chat_append_response(l->chat, l->tokenizer, turn->content, turn->content_bytes, &l->response, err));
+    if (l->prompt.n < *at || !has_at(&l->whole, 0, &l->prompt) || !has_at(&l->whole, l->prompt.n, &l->response)) {
+        return qa_fail(err, QA_ERR_UNSUPPORTED,
+                       "the chat template %s writes message %zu of this conversation otherwise than as an answer to "
+                       "those before it, so what the model would say cannot be told apart; split the conversation",
+                       qa_chat_template_name(l->chat), i + 1);
+    }
+    QA_TRY(append_part(l, *at, l->prompt.n, l->learn == QA_LEARN_ALL, err));
+    *at = l->prompt.n + l->response.n;
+    return append_part(l, l->prompt.n, *at, true, err);
+}
+
+static qa_status add_messages(loader *l, const json_t *messages, qa_error *err) {
+    size_t at = 0;
+    if (!json_is_array(messages) || json_array_size(messages) == 0) {
+        return qa_fail(err, QA_ERR_FORMAT, "\"messages\" must be an array of at least one message");
+    }
+    QA_TRY(need_tokenizer(l, err));
+    l->dialogue.n = 0;
+    l->whole.n = 0;
+    QA_TRY(qa_dialogue_push_json(&l->dialogue, messages, "messages", err));
+    const size_t n = l->dialogue.n;
+    QA_TRY(qa_chat_render(l->chat, l->tokenizer, l->dialogue.messages, n, false, &l->whole, err));
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(l->dialogue.messages[i].role, "assistant") == 0) {
+            QA_TRY(append_turn(l, i, &at, err));
+        }
+    }
+    const bool ends_open = l->chat == QA_CHAT_PLAIN && strcmp(l->dialogue.messages[n - 1].role, "assistant") == 0;
+    QA_TRY(append_part(l, at, l->whole.n, l->learn == QA_LEARN_ALL, err));
+    if (ends_open) { /* the one template that does not end the last turn */
+        const size_t start = l->ids.n;
+        QA_TRY(append_eos(l, err));
+        QA_TRY(mark(l, start, true, err));
+    }
+    return add_document(l, err);
+}
+
+static qa_status add_line(loader *l, const json_t *line, qa_error *err) {
+    const json_t *ids = json_object_get(line, "ids");
+    const json_t *messages = json_object_get(line, "messages");
+    const json_t *text = json_object_get(line, "text");
+    l->ids.n = 0;
+    if ((ids != NULL) + (messages != NULL) + (text != NULL) != 1) {
+        return qa_fail(err, QA_ERR_FORMAT, "a document is an object with one of \"text\", \"messages\" and \"ids\"");
+    }
+    return ids != NULL        ? add_ids(l, ids, err)
+           : messages != NULL ? add_messages(l, messages, err)
+                              : add_text(l, text, err);
+}
+
+/* ---- the file ---- */
+
+static qa_status read_all(loader *l, qa_json_lines *lines, qa_error *err) {
+    for (;;) {
+        json_t *line = NULL;
+        QA_TRY(qa_json_lines_next(lines, &line, err));
+        if (line == NULL) {
+            break;
+        }
+        l->read++;
+        l->line = qa_json_lines_number(lines);
+        const qa_status status = add_line(l, line, err);
+        json_decref(line);
+        if (status != QA_OK) {
+            qa_error_prefix(err, "%s:%zu: ", qa_json_lines_name(lines), l->line);
+            return status;
+        }
+    }
+    if (l->read == 0) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: no documents in the file", qa_json_lines_name(lines));
+    }
+    if (l->corpus->n == 0) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: none of %zu documents has a token to learn (one token after another%s)",
+                       qa_json_lines_name(lines), l->read,
+                       l->learn == QA_LEARN_RESPONSES ? ", in an assistant's turn" : "");
+    }
+    return QA_OK;
+}
+
+static qa_status check_arguments(const loader *l, qa_error *err) {
+    if (l->max_length < 2) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "the length limit must be 2 tokens or more, found %zu", l->max_length);
+    }
+    if (l->tokenizer != NULL && qa_tokenizer_vocab_size(l->tokenizer) > l->vocab_size) {
+        return qa_fail(err, QA_ERR_MISMATCH,
+                       "the tokenizer does not fit the model: it has %zu tokens, config.json's vocab_size is %zu",
+                       qa_tokenizer_vocab_size(l->tokenizer), l->vocab_size);
+    }
+    return QA_OK;
+}
+
+static void free_scratch(loader *l) {
+    qa_ids_free(&l->ids);
+    qa_ids_free(&l->prefix);
+    free(l->learned);
+    free(l->dialogue.messages);
+    qa_text_free(&l->whole);
+    qa_text_free(&l->prompt);
+    qa_text_free(&l->response);
+}
+
+qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer, qa_chat_template chat,
+                         qa_learn learn, size_t max_length, size_t vocab_size, qa_error *err) {
+    loader l = {
+        .tokenizer = tokenizer, .chat = chat, .learn = learn, .max_length = max_length, .vocab_size = vocab_size};
+    qa_json_lines *lines = NULL;
+    qa_status status = QA_OK;
+    *corpus = NULL;
+    QA_TRY(check_arguments(&l, err));
+    QA_TRY(qa_json_lines_open(&lines, path, err));
+    l.corpus = qa_alloc_array(1, sizeof *l.corpus);
+    status = l.corpus == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : read_all(&l, lines, err);
+    qa_json_lines_close(lines);
+    free_scratch(&l);
+    if (status != QA_OK) {
+        qa_corpus_free(l.corpus);
+        return status;
+    }
+    finish(l.corpus);
+    *corpus = l.corpus;
+    return QA_OK;
+}

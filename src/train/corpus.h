@@ -1,0 +1,14 @@
+/* What training needs to know of a corpus beyond qadapter/pretrain.h. */
+#ifndef QA_TRAIN_CORPUS_H
+#define QA_TRAIN_CORPUS_H
+
+#include "qadapter/pretrain.h"
+
+/* Rows that a document costs: its tokens up to the one before the last that is learned. */
+size_t qa_document_rows(const qa_document *document);
+size_t qa_corpus_rows(const qa_corpus *corpus); /* of all documents */
+
+/* Changes with any token of any document, and with what is learned. */
+uint64_t qa_corpus_fingerprint(const qa_corpus *corpus);
+
+#endif
