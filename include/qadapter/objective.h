@@ -1,4 +1,4 @@
-/* What is learned: the objective, its parametrisation of Qhat, and the recipes that name them. */
+/* What is learned: the method, its objective, its parametrisation of Qhat, and the recipes that name them. */
 #ifndef QADAPTER_OBJECTIVE_H
 #define QADAPTER_OBJECTIVE_H
 
@@ -16,6 +16,17 @@ typedef enum qa_q_parametrisation {
     QA_Q_RESIDUAL /* Qhat = logits of the adapted model - logits of the base model */
 } qa_q_parametrisation;
 
+/* What an adapter is trained as. All but qadapter train the policy softmax(logits of the adapted model) itself, which
+ * is (M7) with Qhat = logits, alpha_0 = 0 and alpha_tilde = 1: their objectives say so, and whatever samples from or
+ * scores with (M7) serves them unchanged. */
+typedef enum qa_method {
+    QA_METHOD_QADAPTER, /* residual Q-learning (M10) */
+    QA_METHOD_SFT,      /* next-token cross-entropy of the chosen responses */
+    QA_METHOD_REPLAY,   /* the same, mixed with responses of the base model's own */
+    QA_METHOD_DPO       /* direct preference optimisation */
+    /* a reward model and PPO belong here */
+} qa_method;
+
 typedef struct qa_objective {
     qa_objective_kind kind;
     qa_q_parametrisation q_parametrisation;
@@ -24,6 +35,8 @@ typedef struct qa_objective {
     double gamma;              /* discount, in (0, 1] */
     double beta;               /* weight of the squared implied reward, >= 0 */
     bool length_normalisation; /* theory: divide a return by the response's transitions */
+    qa_method method;          /* all but qadapter: the numbers above are those of qa_objective_for_method */
+    double dpo_beta;           /* dpo: b of its loss, > 0; not read else */
 } qa_objective;
 
 /* The objective of a recipe, every option of which may be overridden afterwards:
@@ -33,9 +46,17 @@ typedef struct qa_objective {
  *                authors' runs used. */
 QA_MUST_CHECK qa_status qa_objective_from_recipe(qa_objective *objective, const char *recipe, qa_error *err);
 
+/* The objective of a method. qadapter: the recipe published. The others: theory, Qhat = logits, alpha_tilde = 1,
+ * alpha_0 = 0, gamma = 1, beta = 0, so that (M7) is softmax(logits of the adapted model); dpo_beta is 0.1. Their
+ * implied reward is r(s,a) = b log( pi(a|s) / pi1(a|s) ), b being dpo_beta, or 1 for sft and replay; R(y) is its plain
+ * sum over the response. */
+qa_objective qa_objective_for_method(qa_method method);
+
 /* Ranges of every number, and options that contradict each other; the message names the option. */
 QA_MUST_CHECK qa_status qa_objective_check(const qa_objective *objective, qa_error *err);
 
+const char *qa_method_name(qa_method method); /* "qadapter", "sft"... */
+QA_MUST_CHECK qa_status qa_method_by_name(qa_method *method, const char *name, qa_error *err);
 const char *qa_objective_kind_name(qa_objective_kind kind);                    /* "theory"... */
 const char *qa_q_parametrisation_name(qa_q_parametrisation q_parametrisation); /* "logits"... */
 QA_MUST_CHECK qa_status qa_objective_kind_by_name(qa_objective_kind *kind, const char *name, qa_error *err);

@@ -125,7 +125,7 @@ typedef struct qa_pair {
     const int32_t *prompt; /* [prompt_len] */
     const int32_t *chosen; /* [chosen_len] the response's own tokens, end token included */
     const int32_t *rejected;
-    size_t prompt_len, chosen_len, rejected_len; /* tokens, each >= 1 */
+    size_t prompt_len, chosen_len, rejected_len; /* tokens, each >= 1; rejected_len 0 of single responses */
     bool chosen_terminal;                        /* the response ends with its end-of-turn token: V = 0 after it */
     bool rejected_terminal;
     size_t label_start; /* position of the first token counted as response by the `published`
@@ -144,6 +144,7 @@ typedef struct qa_pairs_options {
     bool strict;         /* a pair that would be skipped is an error */
     bool published_data; /* the authors' quirks 5 and 6: label boundary capped at 256, doubled bos */
     size_t max_pairs;    /* stop after so many; 0 = all */
+    bool responses;      /* the file holds single responses, not pairs: see qa_pairs_load */
 } qa_pairs_options;
 
 /* Why a pair was left out. */
@@ -172,7 +173,11 @@ typedef struct qa_pairs qa_pairs;
 
 /* Loads a file ("-" is standard input) in any of the seven forms (docs/formats.md), told apart by
  * content. tokenizer may be NULL when every pair is already tokenised. Errors name the file and the line,
- * or the element of an array; an empty result is an error. */
+ * or the element of an array; an empty result is an error.
+ *
+ * With options->responses the objects are dialogues whose last message is the assistant's, {"messages": [...]}, or
+ * {"prompt_ids", "response_ids"}, both perhaps with "terminal": false where the response was cut off. They become pairs
+ * whose chosen response it is, without a rejected one (rejected_len 0): what replay learns from. */
 QA_MUST_CHECK qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *tokenizer,
                                       const qa_pairs_options *options, qa_error *err);
 void qa_pairs_free(qa_pairs *pairs); /* NULL is allowed */

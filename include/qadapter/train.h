@@ -20,7 +20,7 @@ typedef struct qa_side_score {
     const double *log_pi1; /* [n] log pi1(a_t|s_t), nats */
     const double *q;       /* [n] Qhat(s_t, a_t) */
     const double *v;       /* [n] Vhat(s_t) */
-    const double *reward;  /* [n] r2(s_t, a_t)   (M8) */
+    const double *reward;  /* [n] r2(s_t, a_t)   (M8); dpo, sft, replay: b log pi/pi1, see qa_evaluation */
     const double *log_pi;  /* [n] log pitilde(a_t|s_t)   (M7) */
     const double *kl;      /* [n] KL(pitilde || pi1) at s_t, nats */
     double ret;            /* R   (M9) */
@@ -32,7 +32,7 @@ typedef struct qa_side_score {
 typedef struct qa_pair_score {
     qa_side_score chosen, rejected;
     double logit; /* z = R(chosen) - R(rejected) */
-    double pref;  /* -log sigmoid(z) */
+    double pref;  /* -log sigmoid(z); sft, replay: mean of -log pi over the chosen response's tokens */
     double reg;   /* beta * mean of this pair's squared rewards */
     double loss;  /* pref + reg: (M10) with this pair as the whole batch */
 } qa_pair_score;
@@ -56,12 +56,18 @@ size_t qa_padded_length(const qa_pairs *pairs, size_t first, size_t count);
 
 /* ---- evaluation ---- */
 
+/* z is the method's own measure of preference: (M9) of the residual Q-function's rewards under qadapter; under dpo, sft
+ * and replay what the policy has moved from the base model's,
+ *     z = b sum_t log pi(a_t|s_t)/pi1(a_t|s_t) over the chosen response - the same over the rejected one,
+ * the implicit reward of DPO, with b = dpo_beta, or 1 for sft and replay. */
 typedef struct qa_evaluation {
     size_t pairs;                            /* scored */
     double accuracy;                         /* share of pairs with z > 0; ties (equal but for rounding) count half */
     double margin_mean;                      /* of z */
     double margin_percentile[5];             /* 5, 25, 50, 75, 95 */
-    double loss, pref_loss, chi2_loss;       /* (M10) over the whole set */
+    double loss, pref_loss, chi2_loss;       /* over the whole set: (M10) and its two terms. Of the other methods
+                                                pref_loss is the loss itself: DPO's; sft and replay: the mean negative
+                                                log-likelihood of the chosen responses' tokens */
     double q_mean, value_mean, reward_mean;  /* over counted transitions */
     double kl_per_token;                     /* KL(pitilde || pi1), mean over counted states of both sides, nats */
     double nll_pi1_chosen, nll_pi1_rejected; /* nats per counted token */
@@ -88,10 +94,11 @@ QA_MUST_CHECK qa_status qa_schedule_by_name(qa_schedule *schedule, const char *n
  * the optimiser are 0). */
 typedef struct qa_metrics {
     bool is_evaluation;
-    size_t step, total_steps; /* step 1 is the first */
-    double epoch;             /* epochs finished, with fraction */
-    double loss, pref_loss, chi2_loss;
-    double margin, accuracy; /* mean of z, share of z > 0 (ties count half), over the batch */
+    size_t step, total_steps;          /* step 1 is the first */
+    double epoch;                      /* epochs finished, with fraction */
+    double loss, pref_loss, chi2_loss; /* loss = pref_loss + chi2_loss; see qa_evaluation */
+    double margin, accuracy; /* mean of z, share of z > 0 (ties count half), over the batch; NaN at the steps of sft and
+                                replay, which do not run the rejected responses */
     double q_values_mean, values_mean, reward_mean;
     double kl_per_token;
     double grad_norm; /* before clipping */
@@ -104,9 +111,10 @@ typedef struct qa_metrics {
 typedef struct qa_train_options {
     const char *out_dir;
     const char *base_model; /* written into adapter_config.json */
-    const char *method;     /* "qadapter" */
-    const char *recipe;     /* "published" or "theory": for the record, objective is what counts */
-    qa_objective objective;
+    const char *recipe;     /* "published" or "theory": for the record, objective is what counts; NULL: neither */
+    qa_objective objective; /* and method */
+    const qa_pairs *replay; /* method replay: responses (qa_pairs_options.responses), borrowed; else NULL */
+    double replay_ratio;    /* of them per pair of a step: each step's loss is the mean over the tokens of both */
     uint64_t seed;
     double learning_rate;
     qa_schedule schedule;
@@ -118,14 +126,14 @@ typedef struct qa_train_options {
     size_t gradient_accumulation; /* micro-batches per optimiser step, >= 1 */
     double max_grad_norm;         /* 0: no clipping */
     double weight_decay, adam_beta1, adam_beta2, adam_epsilon;
-    bool shuffle;                           /* a new order every epoch, from the seed */
-    size_t eval_every;                      /* steps; 0: at the end only, if there is evaluation data */
-    size_t save_every;                      /* steps; 0: at the end only */
-    size_t save_total_limit;                /* newest checkpoints kept; 0 = all */
-    bool overwrite;                         /* out_dir may hold another run: replace it */
-    bool resume;                            /* continue from out_dir's newest complete checkpoint */
-    size_t max_length;                      /* for the record */
-    const char *data_path, *eval_data_path; /* for the record */
+    bool shuffle;                                         /* a new order every epoch, from the seed */
+    size_t eval_every;                                    /* steps; 0: at the end only, if there is evaluation data */
+    size_t save_every;                                    /* steps; 0: at the end only */
+    size_t save_total_limit;                              /* newest checkpoints kept; 0 = all */
+    bool overwrite;                                       /* out_dir may hold another run: replace it */
+    bool resume;                                          /* continue from out_dir's newest complete checkpoint */
+    size_t max_length;                                    /* for the record */
+    const char *data_path, *eval_data_path, *replay_path; /* for the record */
     /* Called after every step and evaluation; NULL is allowed. Returns false to stop: a checkpoint is
      * written and qa_train returns QA_ERR_INTERRUPTED. */
     bool (*on_metrics)(void *user, const qa_metrics *metrics);
@@ -140,14 +148,15 @@ qa_train_options qa_train_defaults(void);
 QA_MUST_CHECK qa_status qa_train_memory(const qa_model *model, const qa_lora_options *lora, size_t max_prompt,
                                         size_t max_response, size_t *bytes, qa_error *err);
 
-/* The same for these very pairs (evaluation may be NULL): what qa_train allocates, and often much less, because the
- * longest prompt and the longest responses seldom meet in one pair. */
+/* The same for these very pairs (evaluation and replay may be NULL): what qa_train allocates, and often much less,
+ * because the longest prompt and the longest responses seldom meet in one pair. */
 QA_MUST_CHECK qa_status qa_train_memory_for(const qa_model *model, const qa_lora_options *lora, const qa_pairs *train,
-                                            const qa_pairs *evaluation, size_t *bytes, qa_error *err);
+                                            const qa_pairs *evaluation, const qa_pairs *replay, size_t *bytes,
+                                            qa_error *err);
 
-/* Trains the adapter in place; evaluation may be NULL. Writes into out_dir: adapter_config.json,
- * adapter_model.safetensors, training_config.json, metrics.jsonl, checkpoint-STEP/. A NaN stops the run,
- * names pair and tensor, and leaves the last checkpoint. */
+/* Trains the adapter in place by options->objective.method; evaluation may be NULL. Writes into out_dir:
+ * adapter_config.json, adapter_model.safetensors, training_config.json, metrics.jsonl, checkpoint-STEP/. A NaN stops
+ * the run, names pair and tensor, and leaves the last checkpoint. */
 QA_MUST_CHECK qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train,
                                  const qa_pairs *evaluation, const qa_train_options *options, qa_error *err);
 

@@ -12,12 +12,14 @@ static bool on_progress(void *user, size_t done, size_t total) {
     return !cli_interrupted();
 }
 
-static void fill(cli_report *report, const qa_evaluation *it) {
+static void fill(cli_report *report, const qa_evaluation *it, const qa_objective *objective) {
     static const char *const percentiles[5][2] = {{"margin_p05", "margin, 5th percentile"},
                                                   {"margin_p25", "margin, 25th percentile"},
                                                   {"margin_p50", "margin, median"},
                                                   {"margin_p75", "margin, 75th percentile"},
                                                   {"margin_p95", "margin, 95th percentile"}};
+    const bool residual = objective->method == QA_METHOD_QADAPTER;
+    cli_report_text(report, "method", "method", qa_method_name(objective->method));
     cli_report_count(report, "pairs", "pairs", it->pairs, "");
     cli_report_real(report, "accuracy", "accuracy (ties count half)", it->accuracy, "");
     cli_report_real(report, "margin_mean", "margin R(chosen) - R(rejected), mean", it->margin_mean, "");
@@ -25,7 +27,7 @@ static void fill(cli_report *report, const qa_evaluation *it) {
         cli_report_real(report, percentiles[i][0], percentiles[i][1], it->margin_percentile[i], "");
     }
     cli_report_real(report, "loss", "loss", it->loss, "");
-    cli_report_real(report, "pref_loss", "  preference term", it->pref_loss, "");
+    cli_report_real(report, "pref_loss", residual ? "  preference term" : "  the method's own", it->pref_loss, "");
     cli_report_real(report, "chi2_loss", "  regulariser", it->chi2_loss, "");
     cli_report_real(report, "q_mean", "Q, mean over transitions", it->q_mean, "");
     cli_report_real(report, "value_mean", "V, mean", it->value_mean, "");
@@ -61,7 +63,7 @@ qa_status cli_cmd_eval(cli_run *run, qa_error *err) {
     QA_GOTO(done,
             qa_evaluate(run->model, run->adapter, pairs, &objective, micro_batch, on_progress, run, &evaluation, err));
     cli_progress_clear(&run->progress);
-    fill(&report, &evaluation);
+    fill(&report, &evaluation, &objective);
     QA_GOTO(done, cli_report_print(&report, stdout, run->args->json, err));
 done:
     cli_report_free(&report);

@@ -52,6 +52,12 @@ static qa_status make(cli_run *run, qa_error *err) {
     size_t max_length = 0;
     QA_TRY(check_make(run, err));
     QA_TRY(cli_resolve_objective(run, &objective, NULL, err));
+    if (objective.method != QA_METHOD_QADAPTER) {
+        return cli_bad_usage(run, err,
+                             "make: %s was trained by --method %s, but a golden bundle holds residual Q-learning's "
+                             "numbers; --recipe makes one of them all the same",
+                             args->adapter, qa_method_name(objective.method));
+    }
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_TRY(cli_load_adapter(run, err));

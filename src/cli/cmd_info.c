@@ -105,7 +105,8 @@ static const char *recipe_of(const qa_objective *o) {
         qa_error ignored = {0};
         if (qa_objective_from_recipe(&r, names[i], &ignored) == QA_OK && r.kind == o->kind &&
             r.q_parametrisation == o->q_parametrisation && r.alpha_tilde == o->alpha_tilde && r.alpha_0 == o->alpha_0 &&
-            r.gamma == o->gamma && r.beta == o->beta && r.length_normalisation == o->length_normalisation) {
+            r.method == o->method && r.gamma == o->gamma && r.beta == o->beta &&
+            r.length_normalisation == o->length_normalisation) {
             return names[i];
         }
     }
@@ -125,6 +126,10 @@ static qa_status report_objective(cli_report *report, cli_run *run, qa_error *er
                        found ? "Objective that it was trained with"
                              : "Objective (no training_config.json: the published recipe is assumed)");
     cli_report_flag(report, "known", "known", found);
+    cli_report_text(report, "method", "method", qa_method_name(objective.method));
+    if (objective.method == QA_METHOD_DPO) {
+        cli_report_real(report, "dpo_beta", "DPO's beta", objective.dpo_beta, "");
+    }
     cli_report_text(report, "recipe", "recipe", recipe_of(&objective));
     cli_report_text(report, "objective", "objective", qa_objective_kind_name(objective.kind));
     cli_report_text(report, "q_parametrisation", "Q is", qa_q_parametrisation_name(objective.q_parametrisation));

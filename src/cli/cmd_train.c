@@ -6,6 +6,7 @@
 #include "cli/format.h"
 #include "train/batch.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,23 +44,36 @@ static bool line_due(const course *it, const qa_metrics *metrics) {
     return metrics->step % (metrics->total_steps / SHORT_RUN) == 0;
 }
 
+/* "  margin +0.123  acc 0.75" of a step, nothing where only the chosen responses are run; short: the accuracy alone. */
+static void preference_text(char *buffer, size_t bytes, const qa_metrics *metrics, bool brief) {
+    buffer[0] = '\0';
+    if (isnan(metrics->accuracy)) {
+        return;
+    }
+    if (brief) {
+        (void)snprintf(buffer, bytes, "  acc %.2f", metrics->accuracy);
+    } else {
+        (void)snprintf(buffer, bytes, "  margin %+.3f  acc %.2f", metrics->margin, metrics->accuracy);
+    }
+}
+
 static void show_step(course *it, const qa_metrics *metrics) {
     char eta[CLI_NUMBER_BYTES];
+    char preference[2 * CLI_NUMBER_BYTES];
+    preference_text(preference, sizeof preference, metrics, cli_terminal_width() <= WIDE);
     eta_text(eta, sizeof eta, it, metrics);
     if (cli_terminal_width() > WIDE) {
-        cli_progress_draw(&it->run->progress, "step %zu/%zu  loss %.4f  margin %+.3f  acc %.2f  %.0f tokens/s  ETA %s",
-                          metrics->step, metrics->total_steps, metrics->loss, metrics->margin, metrics->accuracy,
-                          metrics->tokens_per_second, eta);
+        cli_progress_draw(&it->run->progress, "step %zu/%zu  loss %.4f%s  %.0f tokens/s  ETA %s", metrics->step,
+                          metrics->total_steps, metrics->loss, preference, metrics->tokens_per_second, eta);
     } else {
-        cli_progress_draw(&it->run->progress, "%zu/%zu  loss %.3f  acc %.2f  ETA %s", metrics->step,
-                          metrics->total_steps, metrics->loss, metrics->accuracy, eta);
+        cli_progress_draw(&it->run->progress, "%zu/%zu  loss %.3f%s  ETA %s", metrics->step, metrics->total_steps,
+                          metrics->loss, preference, eta);
     }
     if ((!it->run->progress.live || it->run->args->log_every != 0) && line_due(it, metrics)) {
-        cli_say(it->run,
-                "step %zu/%zu  epoch %.2f  loss %.4f  margin %+.3f  acc %.2f  lr %.3g  grad %.3g  %.0f tokens/s  ETA "
-                "%s",
-                metrics->step, metrics->total_steps, metrics->epoch, metrics->loss, metrics->margin, metrics->accuracy,
-                metrics->learning_rate, metrics->grad_norm, metrics->tokens_per_second, eta);
+        preference_text(preference, sizeof preference, metrics, false);
+        cli_say(it->run, "step %zu/%zu  epoch %.2f  loss %.4f%s  lr %.3g  grad %.3g  %.0f tokens/s  ETA %s",
+                metrics->step, metrics->total_steps, metrics->epoch, metrics->loss, preference, metrics->learning_rate,
+                metrics->grad_norm, metrics->tokens_per_second, eta);
         it->printed = metrics->step;
         it->printed_at = cli_now();
     }
@@ -116,7 +130,6 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
     *options = qa_train_defaults();
     options->out_dir = args->out;
     options->base_model = args->model;
-    options->method = args->method;
     options->recipe = recipe;
     options->objective = *objective;
     options->seed = args->seed;
@@ -137,6 +150,8 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
     options->overwrite = args->overwrite;
     options->resume = args->resume;
     options->max_length = max_length;
+    options->replay_ratio = isnan(args->replay_ratio) ? options->replay_ratio : args->replay_ratio;
+    options->replay_path = args->replay_data;
     options->data_path = args->data;
     options->eval_data_path = args->eval_data;
     options->on_metrics = on_metrics;
@@ -154,7 +169,7 @@ static qa_status announce(cli_run *run, const qa_pairs *train, const qa_pairs *e
     qa_plan plan;
     size_t bytes = 0;
     QA_TRY(cli_usage_if(run, qa_plan_make(&plan, qa_pairs_count(train), options, err)));
-    QA_TRY(qa_train_memory_for(run->model, lora, train, evaluation, &bytes, err));
+    QA_TRY(qa_train_memory_for(run->model, lora, train, evaluation, options->replay, &bytes, err));
     cli_targets_text(lora->targets, targets, sizeof targets);
     cli_format_count(parameters, sizeof parameters, qa_adapter_parameters(run->adapter));
     cli_format_count(total, sizeof total, qa_model_get_info(run->model)->parameters);
@@ -164,6 +179,10 @@ static qa_status announce(cli_run *run, const qa_pairs *train, const qa_pairs *e
     cli_say(run, "%zu step%s of %zu pair%s (micro-batches %s), %zu per epoch, learning rate %g %s", plan.total_steps,
             cli_plural(plan.total_steps), plan.batch, cli_plural(plan.batch), micro, plan.steps_per_epoch,
             options->learning_rate, qa_schedule_name(options->schedule));
+    if (options->replay != NULL) {
+        cli_say(run, "%g replayed response%s beside every pair", options->replay_ratio,
+                options->replay_ratio == 1.0 ? "" : "s");
+    }
     cli_say(run, "%zu thread%s, computing in %s", qa_context_threads(run->context),
             cli_plural(qa_context_threads(run->context)), qa_precision());
     cli_say_memory(run, bytes);
@@ -293,11 +312,12 @@ qa_status cli_cmd_train(cli_run *run, qa_error *err) {
     qa_train_options options;
     qa_pairs *pairs = NULL;
     qa_pairs *evaluation = NULL;
+    qa_pairs *replay = NULL;
     const char *recipe = NULL;
     size_t max_length = 0;
     qa_status status = QA_OK;
     QA_TRY(check_arguments(run, err));
-    QA_TRY(cli_resolve_objective(run, &objective, &recipe, err));
+    QA_TRY(cli_resolve_method(run, &objective, &recipe, err));
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
@@ -308,9 +328,14 @@ qa_status cli_cmd_train(cli_run *run, qa_error *err) {
     if (args->eval_data != NULL) {
         QA_GOTO(done, cli_load_pairs(run, args->eval_data, max_length, &evaluation, err));
     }
+    if (args->replay_data != NULL) {
+        QA_GOTO(done, cli_load_responses(run, args->replay_data, max_length, &replay, err));
+        options.replay = replay;
+    }
     QA_GOTO(done, announce(run, pairs, evaluation, &lora, &options, err));
     QA_GOTO(done, train(run, pairs, evaluation, &options, err));
 done:
+    qa_pairs_free(replay);
     qa_pairs_free(evaluation);
     qa_pairs_free(pairs);
     return status;

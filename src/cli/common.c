@@ -129,6 +129,14 @@ qa_status cli_load_adapter(cli_run *run, qa_error *err) {
 /* ---- objective ---- */
 
 void cli_objective_text(const qa_objective *objective, char *buffer, size_t bytes) {
+    if (objective->method != QA_METHOD_QADAPTER) {
+        const double b = objective->method == QA_METHOD_DPO ? objective->dpo_beta : 1.0;
+        (void)snprintf(buffer, bytes,
+                       "policy softmax(adapted logits), margins are differences of %g (log pi - log pi1) summed over a "
+                       "response",
+                       b);
+        return;
+    }
     (void)snprintf(buffer, bytes, "objective %s, Q = %s, alpha_tilde %g, alpha_0 %g, gamma %g, beta %g%s",
                    qa_objective_kind_name(objective->kind),
                    objective->q_parametrisation == QA_Q_RESIDUAL ? "residual (adapted - base logits)" : "logits",
@@ -167,6 +175,10 @@ qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const cha
     QA_TRY(cli_usage_if(run, qa_objective_check(objective, err)));
     char line[CLI_LINE_BYTES];
     cli_objective_text(objective, line, sizeof line);
+    if (objective->method != QA_METHOD_QADAPTER) {
+        cli_say(run, "method %s, as the adapter was trained: %s", qa_method_name(objective->method), line);
+        return QA_OK;
+    }
     if (!found && source == NULL && args->adapter != NULL) {
         cli_say(run, "%s has no training_config.json: the published recipe is assumed (--recipe changes it)",
                 args->adapter);
@@ -175,6 +187,69 @@ qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const cha
     if (recipe != NULL) {
         *recipe = source != NULL ? source : "published";
     }
+    return QA_OK;
+}
+
+/* An option of residual Q-learning given to a method that has no such thing. */
+static const char *foreign_option(const cli_args *args) {
+    const struct {
+        bool given;
+        const char *name;
+    } options[] = {{args->recipe != NULL, "--recipe"},
+                   {args->objective != NULL, "--objective"},
+                   {args->q_parametrisation != NULL, "--q-parametrisation"},
+                   {!isnan(args->alpha_tilde), "--alpha-tilde"},
+                   {!isnan(args->alpha_0), "--alpha-0"},
+                   {!isnan(args->gamma), "--gamma"},
+                   {!isnan(args->beta), "--beta"},
+                   {args->length_normalisation != CLI_UNSET, "--length-normalisation"}};
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        if (options[i].given) {
+            return options[i].name;
+        }
+    }
+    return NULL;
+}
+
+static qa_status check_method_options(cli_run *run, qa_method method, qa_error *err) {
+    const cli_args *args = run->args;
+    const char *foreign = method == QA_METHOD_QADAPTER ? NULL : foreign_option(args);
+    if (foreign != NULL) {
+        return cli_bad_usage(
+            run, err, "%s belongs to --method qadapter, not to %s%s", foreign, args->method,
+            method == QA_METHOD_DPO && strcmp(foreign, "--beta") == 0 ? ", whose own is called --dpo-beta" : "");
+    }
+    if (!isnan(args->dpo_beta) && method != QA_METHOD_DPO) {
+        return cli_bad_usage(run, err, "--dpo-beta belongs to --method dpo, not to %s", args->method);
+    }
+    if ((args->replay_data != NULL || !isnan(args->replay_ratio)) && method != QA_METHOD_REPLAY) {
+        return cli_bad_usage(run, err, "%s belongs to --method replay, not to %s",
+                             args->replay_data != NULL ? "--replay-data" : "--replay-ratio", args->method);
+    }
+    if (method == QA_METHOD_REPLAY && args->replay_data == NULL) {
+        return cli_bad_usage(
+            run, err,
+            "--method replay needs --replay-data, responses of the base model's own: `qadapter generate "
+            "--model %s --in PROMPTS --temperature 0 --unique --out FILE` writes them",
+            args->model);
+    }
+    return QA_OK;
+}
+
+qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char **recipe, qa_error *err) {
+    qa_method method = QA_METHOD_QADAPTER;
+    char line[CLI_LINE_BYTES];
+    QA_TRY(cli_usage_if(run, qa_method_by_name(&method, run->args->method, err)));
+    QA_TRY(check_method_options(run, method, err));
+    if (method == QA_METHOD_QADAPTER) {
+        return cli_resolve_objective(run, objective, recipe, err);
+    }
+    *objective = qa_objective_for_method(method);
+    override(&objective->dpo_beta, run->args->dpo_beta);
+    *recipe = NULL;
+    QA_TRY(cli_usage_if(run, qa_objective_check(objective, err)));
+    cli_objective_text(objective, line, sizeof line);
+    cli_say(run, "method %s: %s", qa_method_name(method), line);
     return QA_OK;
 }
 
@@ -234,15 +309,17 @@ qa_status cli_resolve_max_length(cli_run *run, size_t *max_length, qa_error *err
     return QA_OK;
 }
 
-static void say_pairs(cli_run *run, const char *path, const qa_pairs *pairs, const char *template_text) {
+/* noun: "pair" or "response" */
+static void say_pairs(cli_run *run, const char *path, const qa_pairs *pairs, const char *noun,
+                      const char *template_text) {
     const size_t n = qa_pairs_count(pairs);
-    cli_say(run, "%s: %zu pair%s (%s), longest prompt %zu, longest response %zu tokens; chat template %s", path, n,
+    cli_say(run, "%s: %zu %s%s (%s), longest prompt %zu, longest response %zu tokens; chat template %s", path, n, noun,
             cli_plural(n), qa_pairs_format(pairs), qa_pairs_longest_prompt(pairs), qa_pairs_longest_response(pairs),
             template_text);
     const qa_skip_report *report = qa_pairs_report(pairs);
     for (int reason = 0; reason < QA_SKIP_REASONS; reason++) {
         if (report->count[reason] != 0) {
-            cli_warn(run, "%s: skipped %zu pair%s: %s (first: line %zu)", path, report->count[reason],
+            cli_warn(run, "%s: skipped %zu %s%s: %s (first: line %zu)", path, report->count[reason], noun,
                      cli_plural(report->count[reason]), qa_skip_reason_text((qa_skip_reason)reason),
                      report->first_line[reason]);
         }
@@ -253,7 +330,8 @@ static void say_pairs(cli_run *run, const char *path, const qa_pairs *pairs, con
     }
 }
 
-qa_status cli_load_pairs(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
+static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, bool responses, qa_pairs **pairs,
+                            qa_error *err) {
     const cli_args *args = run->args;
     const qa_model_info *info = qa_model_get_info(run->model);
     qa_chat_template which = QA_CHAT_PLAIN;
@@ -268,7 +346,8 @@ qa_status cli_load_pairs(cli_run *run, const char *path, size_t max_length, qa_p
         .n_eos = info->n_eos,
         .strict = args->strict,
         .published_data = args->published_quirks,
-        .max_pairs = args->max_pairs,
+        .max_pairs = responses ? 0 : args->max_pairs,
+        .responses = responses,
     };
     const double begun = cli_now();
     QA_TRY(qa_pairs_load(pairs, path, run->tokenizer, &options, err));
@@ -276,8 +355,16 @@ qa_status cli_load_pairs(cli_run *run, const char *path, size_t max_length, qa_p
     char text[CLI_LINE_BYTES];
     (void)snprintf(text, sizeof text, "%s%s", qa_chat_template_name(which),
                    assumed ? " (the model's folder has none)" : "");
-    say_pairs(run, path, *pairs, text);
+    say_pairs(run, path, *pairs, responses ? "response" : "pair", text);
     return QA_OK;
+}
+
+qa_status cli_load_pairs(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
+    return load_pairs(run, path, max_length, false, pairs, err);
+}
+
+qa_status cli_load_responses(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
+    return load_pairs(run, path, max_length, true, pairs, err);
 }
 
 void cli_say_memory(cli_run *run, size_t workspace) {

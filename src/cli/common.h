@@ -47,6 +47,9 @@ QA_MUST_CHECK qa_status cli_load_adapter(cli_run *run, qa_error *err);
  * standard error what it settled on, and which recipe was assumed. *recipe, if not NULL, becomes the recipe's name. */
 QA_MUST_CHECK qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const char **recipe,
                                               qa_error *err);
+/* The objective of `train`: as above under --method qadapter, the method's own under the others (*recipe is then NULL);
+ * options that belong to another method are wrong usage. */
+QA_MUST_CHECK qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char **recipe, qa_error *err);
 /* "objective theory, Q = residual, alpha_tilde 1, ..." */
 void cli_objective_text(const qa_objective *objective, char *buffer, size_t bytes);
 
@@ -69,6 +72,10 @@ QA_MUST_CHECK qa_status cli_resolve_micro_batch(cli_run *run, size_t *micro_batc
  * says what was found and what was skipped. */
 QA_MUST_CHECK qa_status cli_load_pairs(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,
                                        qa_error *err);
+
+/* The same for a file of single responses (text.h: qa_pairs_options.responses). */
+QA_MUST_CHECK qa_status cli_load_responses(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,
+                                           qa_error *err);
 
 /* Weights, workspace and how that compares with this machine's memory, on standard error. */
 void cli_say_memory(cli_run *run, size_t workspace);

@@ -26,6 +26,8 @@ void cli_args_init(cli_args *args, unsigned command) {
         .alpha1 = (double)NAN,
         .micro_batch = command == CLI_GOLDEN ? 0 : CLI_NOT_GIVEN,
         .method = "qadapter",
+        .dpo_beta = (double)NAN,
+        .replay_ratio = (double)NAN,
         .lora_targets = "q_proj,v_proj",
         .lora_rank = 8,
         .lora_alpha = 16.0,

@@ -61,7 +61,8 @@ typedef struct cli_args {
     const char *out;
     bool full;
     /* adapter to train */
-    const char *method, *lora_targets;
+    const char *method, *replay_data, *lora_targets;
+    double dpo_beta, replay_ratio; /* NaN: not given */
     size_t lora_rank;
     double lora_alpha, lora_dropout;
     bool use_rslora;

@@ -124,8 +124,19 @@ const cli_option cli_options[] = {
      CLI_GROUP_OBJECTIVE, NULL, "pairs that share a padded length (published objective only)"},
 
     /* ---- adapter ---- */
-    {"method", 0, "", CLI_CHOICE, "NAME", "qadapter", CLI_ANY, AT(method), CLI_TRAIN, 0, CLI_GROUP_LORA, NULL,
-     "what is learned"},
+    {"method", 0, "", CLI_CHOICE, "NAME", "qadapter|sft|replay|dpo", CLI_ANY, AT(method), CLI_TRAIN, 0, CLI_GROUP_LORA,
+     NULL,
+     "what is learned: qadapter the residual Q-function; the others the policy itself, by cross-entropy on the chosen "
+     "responses (sft), the same mixed with the base model's own responses (replay), or direct preference optimisation "
+     "(dpo)"},
+    {"dpo-beta", 0, "", CLI_DOUBLE, "X", NULL, CLI_ABOVE_0, AT(dpo_beta), CLI_TRAIN, 0, CLI_GROUP_LORA, "0.1",
+     "dpo: weight of the log-ratio to the base model (what TRL calls beta)"},
+    {"replay-data", 0, "replay-file", CLI_STRING, "FILE", NULL, CLI_ANY, AT(replay_data), CLI_TRAIN, 0, CLI_GROUP_LORA,
+     NULL,
+     "replay: responses of the base model's own, {\"messages\": [...]} a line, as generate --in --temperature 0 --out "
+     "writes them"},
+    {"replay-ratio", 0, "", CLI_DOUBLE, "X", NULL, CLI_ABOVE_0, AT(replay_ratio), CLI_TRAIN, 0, CLI_GROUP_LORA, "1",
+     "replay: such responses per pair of a step"},
     {"lora-r", 'r', "lora-rank rank r", CLI_SIZE, "N", NULL, CLI_FROM_1, AT(lora_rank), CLI_TRAIN | CLI_INFO, 0,
      CLI_GROUP_LORA, NULL, "rank"},
     {"lora-alpha", 0, "", CLI_DOUBLE, "X", NULL, CLI_ABOVE_0, AT(lora_alpha), CLI_TRAIN | CLI_INFO, 0, CLI_GROUP_LORA,

@@ -11,6 +11,8 @@ double qa_dpo_log_ratio(const double *log_pi, const double *log_pi_ref, size_t n
     return sum;
 }
 
+double qa_dpo_reward(double b, double log_pi, double log_pi_ref) { return b * (log_pi - log_pi_ref); }
+
 double qa_dpo_logit(double b, double ratio_preferred, double ratio_dispreferred) {
     return b * (ratio_preferred - ratio_dispreferred);
 }

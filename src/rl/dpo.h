@@ -16,6 +16,10 @@
 /* D(y): log_pi, log_pi_ref of the n tokens taken; 0 for an empty response. */
 double qa_dpo_log_ratio(const double *log_pi, const double *log_pi_ref, size_t n);
 
+/* The reward that DPO's policy implies for one token: b (log pi - log pi_ref), nats. Summed over a response it is
+ * b D(y). */
+double qa_dpo_reward(double b, double log_pi, double log_pi_ref);
+
 /* z from the two sides' log-ratios; b > 0. */
 double qa_dpo_logit(double b, double ratio_preferred, double ratio_dispreferred);
 

@@ -1,4 +1,4 @@
-/* The table that tells the two objectives apart: which transitions a side has, and whose value each
+/* The table that tells the objectives apart: which transitions a side has, and whose value each
  * reward subtracts. Positions count tokens of the side from 0, states count prefixes from the one that ends
  * just before label_start. With P = label_start and L = length, for a response of L - P tokens:
  *
@@ -8,7 +8,10 @@
  *   theory     t = 0..L-P-1:  state t,    action ids[P+t], value of state t+1 (0 after the ending token)
  *   published  p = P..:       state p-P+1, action ids[p+1], value of the same state;
  *              so the first response token is nobody's action, and a row shorter than the longest one ends
- *              with an action that is a padding token. */
+ *              with an action that is a padding token.
+ *   likelihood t = 0..L-P-1:  state t,    action ids[P+t], value of the same state t
+ *              (sft, replay, dpo): at alpha_tilde = 1, alpha_0 = 0, Qhat = logits the difference of the two is
+ *              log pi(a_t|s_t), of which those methods' losses are made. */
 #include "rl/transitions.h"
 
 #include "rl/equations.h"
@@ -59,9 +62,19 @@ static void layout_published(qa_transition *transitions, const qa_side *side, si
     }
 }
 
+/* Every response token counts by its log-likelihood; where the response ends makes no difference. */
+static void layout_likelihood(qa_transition *transitions, const qa_side *side) {
+    for (size_t t = 0; t < side->length - side->label_start; t++) {
+        transitions[t] =
+            (qa_transition){.state = t, .action = side->ids[side->label_start + t], .value_state = t, .weight = 1.0};
+    }
+}
+
 void qa_transitions_layout(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
                            size_t padded_length, int32_t pad_id) {
-    if (objective->kind == QA_THEORY) {
+    if (objective->method != QA_METHOD_QADAPTER) {
+        layout_likelihood(transitions, side);
+    } else if (objective->kind == QA_THEORY) {
         layout_theory(transitions, side, objective);
     } else {
         layout_published(transitions, side, padded_length, pad_id);

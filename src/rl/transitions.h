@@ -1,6 +1,6 @@
 /* Which transitions a response has, under either objective.
  *
- * The two objectives differ only in this table: which (state, action) pairs are counted, whose value is
+ * The objectives differ only in this table: which (state, action) pairs are counted, whose value is
  * subtracted from each Q-value, and with which weight c_t a reward enters the return. Everything after
  * it (M8 to M11) is the same code.
  *
@@ -30,7 +30,7 @@ typedef struct qa_side {
 typedef struct qa_transition {
     size_t state;       /* number of s_t among the side's states */
     int32_t action;     /* a_t */
-    size_t value_state; /* whose Vhat is subtracted, or QA_TERMINAL_STATE */
+    size_t value_state; /* whose Vhat is subtracted, or QA_TERMINAL_STATE; the state itself for log pi(action|state) */
     double weight;      /* c_t of (M9) */
 } qa_transition;
 

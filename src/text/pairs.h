@@ -1,7 +1,7 @@
 /* Preference pairs, inside the library: how a file becomes tokens.
  *
  *     pairs.c           the file: JSON Lines or array, the loop, the finished set
- *     pairs_forms.c     one JSON value: which of the seven forms it has, and its parts
+ *     pairs_forms.c     one JSON value: which of the forms it has, and its parts
  *     pairs_dialogue.c  dialogues: messages, and the two ways of writing them into one string
  *     pairs_encode.c    prompt and responses to ids; what is skipped and why
  *
@@ -26,7 +26,9 @@ typedef enum qa_pairs_form {
     QA_FORM_HH,                /* 4: chosen, rejected: whole dialogues in a string */
     QA_FORM_SCORED,            /* 5: text: [strings], score: [numbers] */
     QA_FORM_DOMAINS,           /* 6: query, responses: {domain: string} */
-    QA_FORM_IDS                /* 7: prompt_ids, chosen_ids, rejected_ids */
+    QA_FORM_IDS,               /* 7: prompt_ids, chosen_ids, rejected_ids */
+    QA_FORM_RESPONSE,          /* single responses: messages */
+    QA_FORM_RESPONSE_IDS       /* single responses: prompt_ids, response_ids */
 } qa_pairs_form;
 
 struct qa_pairs {
@@ -81,10 +83,12 @@ QA_MUST_CHECK qa_status qa_pairs_skip(qa_pairs_loader *loader, qa_skip_reason re
                                       qa_error *err);
 /* The dialogues in loader->left and loader->right, each ending with an assistant's turn. */
 QA_MUST_CHECK qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, qa_error *err);
+/* The dialogue in loader->left, as a single response; not terminal: without what ends a turn. */
+QA_MUST_CHECK qa_status qa_pairs_add_response(qa_pairs_loader *loader, bool terminal, qa_error *err);
 /* Three JSON strings. */
 QA_MUST_CHECK qa_status qa_pairs_add_text(qa_pairs_loader *loader, const json_t *prompt, const json_t *chosen,
                                           const json_t *rejected, qa_error *err);
-/* The ids in loader->prompt, chosen and rejected. */
+/* The ids in loader->prompt, chosen and (none of single responses) rejected. */
 QA_MUST_CHECK qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool rejected_terminal,
                                          qa_error *err);
 bool qa_pairs_is_eos(const qa_pairs_loader *loader, int32_t id);

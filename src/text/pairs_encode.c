@@ -2,15 +2,14 @@
  *
  * The boundary between prompt and response is a boundary between tokens: the two are encoded apart, so
  * the prompt's ids are the same on both sides and the same as at inference. The response is encoded as
- * the continuation of the prompt (no space of its own in front), unless the prompt ends with an added
- * token: those are cut out before anything else happens, so what follows one begins a text of its own,
- * here as in the text encoded as a whole. */
+ * the continuation of the prompt (encode_parts.h). */
 #include "text/pairs.h"
 
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/try.h"
 #include "text/chat.h"
+#include "text/encode_parts.h"
 #include "text/special.h"
 
 #include <stdlib.h>
@@ -114,7 +113,8 @@ qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool r
     if (loader->full) {
         return QA_OK;
     }
-    if (chosen->n == 0 || rejected->n == 0) {
+    const bool single = options->responses;
+    if (chosen->n == 0 || (rejected->n == 0 && !single)) {
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
     }
     if (prompt->n == 0) {
@@ -137,7 +137,8 @@ qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool r
     size_t room = options->max_length - prompt->n;
     size_t cuts = cut(&pair.chosen_len, &pair.chosen_terminal, room) ? 1 : 0;
     cuts += cut(&pair.rejected_len, &pair.rejected_terminal, room) ? 1 : 0;
-    if (same_ids(chosen, pair.chosen_len, rejected, pair.rejected_len)) { /* also where only the cut-off parts differ */
+    if (!single &&
+        same_ids(chosen, pair.chosen_len, rejected, pair.rejected_len)) { /* also where only the cut-off parts differ */
         return qa_pairs_skip(loader, QA_SKIP_RESPONSES_EQUAL, NULL, err);
     }
     if (options->published_data && pair.label_start > PUBLISHED_LABEL_START) {
@@ -153,18 +154,13 @@ qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool r
 
 /* ---- text to ids ---- */
 
-/* Appends what the tokenizer puts in front of every text. */
-static qa_status append_prefix(qa_pairs_loader *loader, qa_ids *ids, qa_error *err) {
+/* What the tokenizer puts in front of every text, into loader->prefix. */
+static qa_status find_prefix(qa_pairs_loader *loader, qa_error *err) {
     if (!loader->have_prefix) {
         QA_TRY(qa_special_prefix(loader->tokenizer, &loader->prefix, err));
         loader->have_prefix = true;
     }
-    return qa_ids_append(ids, loader->prefix.data, loader->prefix.n, err);
-}
-
-static bool begins_with(const qa_ids *ids, const qa_ids *beginning) {
-    return ids->n >= beginning->n &&
-           (beginning->n == 0 || memcmp(ids->data, beginning->data, beginning->n * sizeof ids->data[0]) == 0);
+    return QA_OK;
 }
 
 /* The prompt's ids into loader->prompt. A template wrote the special tokens that it wants; plain text
@@ -173,30 +169,25 @@ static bool begins_with(const qa_ids *ids, const qa_ids *beginning) {
 static qa_status encode_prompt(qa_pairs_loader *loader, const char *text, size_t bytes, bool from_template,
                                qa_error *err) {
     qa_ids *prompt = &loader->prompt;
-    qa_encode_options bare = {.add_special = false, .continuation = false};
-    bool published = loader->options->published_data;
+    const qa_encode_options bare = {.add_special = false, .continuation = false};
+    const bool published = loader->options->published_data;
     prompt->n = 0;
-    if (from_template && !published) {
-        return qa_tokenizer_encode(loader->tokenizer, text, bytes, bare, prompt, err);
+    if (!published) {
+        if (from_template) {
+            return qa_tokenizer_encode(loader->tokenizer, text, bytes, bare, prompt, err);
+        }
+        QA_TRY(find_prefix(loader, err));
+        return qa_encode_prefixed(loader->tokenizer, &loader->prefix, text, bytes, prompt, err);
     }
-    QA_TRY(append_prefix(loader, prompt, err));
-    QA_TRY(qa_tokenizer_encode(loader->tokenizer, text, bytes, bare, prompt, err));
-    size_t added = loader->prefix.n;
-    qa_ids own = {.data = prompt->data + added, .n = prompt->n - added, .capacity = 0};
-    if (!published && added > 0 && begins_with(&own, &loader->prefix)) {
-        memmove(prompt->data, own.data, own.n * sizeof own.data[0]);
-        prompt->n = own.n;
-    }
-    return QA_OK;
+    QA_TRY(find_prefix(loader, err));
+    QA_TRY(qa_ids_append(prompt, loader->prefix.data, loader->prefix.n, err));
+    return qa_tokenizer_encode(loader->tokenizer, text, bytes, bare, prompt, err);
 }
 
 static qa_status encode_response(const qa_pairs_loader *loader, const char *text, size_t bytes, qa_ids *response,
                                  qa_error *err) {
-    const qa_ids *prompt = &loader->prompt;
-    bool after_added = prompt->n > 0 && qa_tokenizer_is_added(loader->tokenizer, prompt->data[prompt->n - 1]);
-    qa_encode_options options = {.add_special = false, .continuation = !after_added};
     response->n = 0;
-    return qa_tokenizer_encode(loader->tokenizer, text, bytes, options, response, err);
+    return qa_encode_after(loader->tokenizer, &loader->prompt, text, bytes, response, err);
 }
 
 /* Ends a response that no template ends, unless it ends by itself. */
@@ -238,6 +229,22 @@ static bool ends_with_assistant(const qa_dialogue *dialogue) {
     return dialogue->n > 0 && strcmp(dialogue->messages[dialogue->n - 1].role, "assistant") == 0;
 }
 
+/* The prompt's ids: the first n_prompt messages of loader->left. *skipped: the template refuses them. */
+static qa_status encode_dialogue_prompt(qa_pairs_loader *loader, size_t n_prompt, bool *skipped, qa_error *err) {
+    qa_error reason = {.code = QA_OK};
+    loader->text.n = 0;
+    qa_status status = qa_chat_render(loader->options->chat, loader->tokenizer, loader->left.messages, n_prompt, true,
+                                      &loader->text, &reason);
+    *skipped = status == QA_ERR_FORMAT;
+    if (*skipped) {
+        return qa_pairs_skip(loader, QA_SKIP_TEMPLATE_REFUSES, reason.message, err);
+    }
+    if (status != QA_OK) {
+        return qa_fail(err, status, "%s", reason.message);
+    }
+    return encode_prompt(loader, loader->text.data, loader->text.n, true, err);
+}
+
 qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, qa_error *err) {
     const qa_dialogue *left = &loader->left;
     const qa_dialogue *right = &loader->right;
@@ -260,19 +267,55 @@ qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, qa_error *err) {
     if (n_prompt == 0) {
         return qa_pairs_skip(loader, QA_SKIP_PROMPT_EMPTY, NULL, err);
     }
-    loader->text.n = 0;
-    qa_error reason = {.code = QA_OK};
-    qa_status status = qa_chat_render(chat, loader->tokenizer, left->messages, n_prompt, true, &loader->text, &reason);
-    if (status == QA_ERR_FORMAT) {
-        return qa_pairs_skip(loader, QA_SKIP_TEMPLATE_REFUSES, reason.message, err);
+    bool skipped = false;
+    QA_TRY(encode_dialogue_prompt(loader, n_prompt, &skipped, err));
+    if (skipped) {
+        return QA_OK;
     }
-    if (status != QA_OK) {
-        return qa_fail(err, status, "%s", reason.message);
-    }
-    QA_TRY(encode_prompt(loader, loader->text.data, loader->text.n, true, err));
     QA_TRY(encode_answer(loader, chosen, &loader->chosen, err));
     QA_TRY(encode_answer(loader, rejected, &loader->rejected, err));
     return qa_pairs_add_ids(loader, true, true, err);
+}
+
+/* ---- single responses ---- */
+
+/* An answer that was cut off: what the template writes for it, up to the end of its content. */
+static qa_status encode_cut_answer(qa_pairs_loader *loader, const qa_message *answer, qa_error *err) {
+    const char *content = answer->content;
+    size_t bytes = answer->content_bytes, begin = 0;
+    qa_text *text = &loader->text;
+    if (qa_chat_strips_responses(loader->options->chat)) {
+        qa_strip(&content, &bytes);
+    }
+    text->n = 0;
+    QA_TRY(qa_chat_append_response(loader->options->chat, loader->tokenizer, answer->content, answer->content_bytes,
+                                   text, err));
+    while (begin + bytes < text->n && memcmp(text->data + begin, content, bytes) != 0) {
+        begin++; /* past what the template puts in front: a space at most */
+    }
+    return encode_response(loader, text->data, begin + bytes, &loader->chosen, err);
+}
+
+qa_status qa_pairs_add_response(qa_pairs_loader *loader, bool terminal, qa_error *err) {
+    const qa_dialogue *dialogue = &loader->left;
+    bool skipped = false;
+    if (!ends_with_assistant(dialogue)) {
+        return qa_pairs_skip(loader, QA_SKIP_NO_ASSISTANT_TURN, NULL, err);
+    }
+    const qa_message *answer = &dialogue->messages[dialogue->n - 1];
+    if (is_blank(loader->options->chat, answer)) {
+        return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
+    }
+    if (dialogue->n == 1) {
+        return qa_pairs_skip(loader, QA_SKIP_PROMPT_EMPTY, NULL, err);
+    }
+    QA_TRY(encode_dialogue_prompt(loader, dialogue->n - 1, &skipped, err));
+    if (skipped) {
+        return QA_OK;
+    }
+    QA_TRY(terminal ? encode_answer(loader, answer, &loader->chosen, err) : encode_cut_answer(loader, answer, err));
+    loader->rejected.n = 0;
+    return qa_pairs_add_ids(loader, terminal, false, err);
 }
 
 /* ---- strings ---- */

@@ -1,5 +1,5 @@
-/* The seven forms of one example, told apart by their keys and types; keys that no form has are other
- * people's and are left alone. All examples of a file have the form of its first. */
+/* The seven forms of one example, and the two of a single response, told apart by their keys and types; keys that no
+ * form has are other people's and are left alone. All examples of a file have the form of its first. */
 #include "text/pairs.h"
 
 #include "base/buffer.h"
@@ -18,6 +18,8 @@ const char *qa_pairs_form_name(qa_pairs_form form) {
     case QA_FORM_SCORED: return "DSP texts with scores";
     case QA_FORM_DOMAINS: return "DSP queries with responses by domain";
     case QA_FORM_IDS: return "token ids";
+    case QA_FORM_RESPONSE: return "single responses";
+    case QA_FORM_RESPONSE_IDS: return "single responses as token ids";
     }
     return "nothing";
 }
@@ -58,9 +60,28 @@ static qa_status detect_sides(const json_t *prompt, const json_t *chosen, const 
     return QA_OK;
 }
 
-static qa_status detect_form(const json_t *element, qa_pairs_form *form, qa_error *err) {
+/* Single responses. */
+static qa_status detect_response(const json_t *element, qa_pairs_form *form, qa_error *err) {
+    if (member(element, "prompt_ids") != NULL || member(element, "response_ids") != NULL) {
+        *form = QA_FORM_RESPONSE_IDS;
+        return QA_OK;
+    }
+    if (!json_is_array(member(element, "messages"))) {
+        return qa_fail(err, QA_ERR_FORMAT,
+                       "a response needs \"messages\", a list whose last message is the assistant's, or \"prompt_ids\" "
+                       "and \"response_ids\"%s",
+                       member(element, "chosen") != NULL ? "; this looks like preference pairs" : "");
+    }
+    *form = QA_FORM_RESPONSE;
+    return QA_OK;
+}
+
+static qa_status detect_form(const json_t *element, bool responses, qa_pairs_form *form, qa_error *err) {
     if (!json_is_object(element)) {
         return qa_fail(err, QA_ERR_FORMAT, "an example must be a JSON object, found %s", kind_of(element));
+    }
+    if (responses) {
+        return detect_response(element, form, err);
     }
     if (member(element, "prompt_ids") != NULL || member(element, "chosen_ids") != NULL ||
         member(element, "rejected_ids") != NULL) {
@@ -302,13 +323,34 @@ static qa_status add_ids(qa_pairs_loader *loader, const json_t *element, qa_erro
     return qa_pairs_add_ids(loader, chosen_terminal, rejected_terminal, err);
 }
 
+/* ---- single responses ---- */
+
+static qa_status add_response(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
+    const json_t *terminal = member(element, "terminal");
+    if (terminal != NULL && !json_is_boolean(terminal)) {
+        return qa_fail(err, QA_ERR_FORMAT, "\"terminal\" must be true or false");
+    }
+    clear_dialogues(loader);
+    QA_TRY(qa_dialogue_push_json(&loader->left, member(element, "messages"), "messages", err));
+    return qa_pairs_add_response(loader, terminal == NULL || json_is_true(terminal), err);
+}
+
+static qa_status add_response_ids(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
+    bool terminal = false;
+    loader->rejected.n = 0;
+    QA_TRY(read_ids(element, "prompt_ids", &loader->prompt, err));
+    QA_TRY(read_ids(element, "response_ids", &loader->chosen, err));
+    QA_TRY(read_terminal(loader, element, "terminal", &loader->chosen, &terminal, err));
+    return qa_pairs_add_ids(loader, terminal, false, err);
+}
+
 /* ---- one example ---- */
 
 static qa_status check_first(const qa_pairs_loader *loader, qa_pairs_form form, qa_error *err) {
-    if (form != QA_FORM_IDS && loader->tokenizer == NULL) {
+    if (form != QA_FORM_IDS && form != QA_FORM_RESPONSE_IDS && loader->tokenizer == NULL) {
         return qa_fail(err, QA_ERR_ARGUMENT, "%s need a tokenizer, and none is given", qa_pairs_form_name(form));
     }
-    if (form != QA_FORM_DOMAINS && loader->options->dsp_domain != NULL) {
+    if (form != QA_FORM_DOMAINS && !loader->options->responses && loader->options->dsp_domain != NULL) {
         return qa_fail(err, QA_ERR_ARGUMENT,
                        "--dsp-domain is for files with \"query\" and \"responses\"; this one holds %s",
                        qa_pairs_form_name(form));
@@ -318,7 +360,7 @@ static qa_status check_first(const qa_pairs_loader *loader, qa_pairs_form form, 
 
 qa_status qa_pairs_add_element(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
     qa_pairs_form form = QA_FORM_NONE;
-    QA_TRY(detect_form(element, &form, err));
+    QA_TRY(detect_form(element, loader->options->responses, &form, err));
     if (loader->pairs->form == QA_FORM_NONE) {
         QA_TRY(check_first(loader, form, err));
         loader->pairs->form = form;
@@ -337,6 +379,8 @@ qa_status qa_pairs_add_element(qa_pairs_loader *loader, const json_t *element, q
     case QA_FORM_SCORED: return add_scored(loader, element, err);
     case QA_FORM_DOMAINS: return add_domains(loader, element, err);
     case QA_FORM_IDS: return add_ids(loader, element, err);
+    case QA_FORM_RESPONSE: return add_response(loader, element, err);
+    case QA_FORM_RESPONSE_IDS: return add_response_ids(loader, element, err);
     }
     return QA_OK;
 }

@@ -13,7 +13,19 @@
 
 #include <math.h>
 
-enum { ORDER_STREAM = 1 }; /* keeps the order's random numbers apart from those of other uses of the seed */
+enum { ORDER_STREAM = 1, REPLAY_STREAM = 3 }; /* keep the orders' random numbers apart from other uses of the seed */
+
+qa_status qa_total_steps(size_t *total, size_t steps_per_epoch, double epochs, size_t max_steps, qa_error *err) {
+    *total = max_steps;
+    if (max_steps == 0) {
+        const double steps = ceil(epochs * (double)steps_per_epoch);
+        if (!(steps >= 1.0 && steps < 1e15)) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "epochs = %g makes %g steps", epochs, steps);
+        }
+        *total = (size_t)steps;
+    }
+    return QA_OK;
+}
 
 qa_status qa_plan_make(qa_plan *plan, size_t pairs, const qa_train_options *options, qa_error *err) {
     plan->pairs = pairs;
@@ -26,15 +38,7 @@ qa_status qa_plan_make(qa_plan *plan, size_t pairs, const qa_train_options *opti
                        options->gradient_accumulation);
     }
     plan->steps_per_epoch = (pairs - 1) / plan->batch + 1;
-    plan->total_steps = options->max_steps;
-    if (options->max_steps == 0) {
-        const double steps = ceil(options->epochs * (double)plan->steps_per_epoch);
-        if (!(steps >= 1.0 && steps < 1e15)) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "epochs = %g makes %g steps", options->epochs, steps);
-        }
-        plan->total_steps = (size_t)steps;
-    }
-    return QA_OK;
+    return qa_total_steps(&plan->total_steps, plan->steps_per_epoch, options->epochs, options->max_steps, err);
 }
 
 void qa_epoch_order(size_t *order, size_t n, bool shuffle, uint64_t seed, size_t epoch) {
@@ -58,6 +62,22 @@ qa_batch qa_plan_batch(const qa_plan *plan, size_t step) {
 void qa_micro_batch(const qa_plan *plan, const qa_batch *batch, size_t i, size_t *first, size_t *count) {
     *first = i * plan->micro_batch;
     *count = batch->pairs - *first < plan->micro_batch ? batch->pairs - *first : plan->micro_batch;
+}
+
+/* Replay examples before the given step: ratio times the pairs before it. */
+static size_t replayed_before(const qa_plan *plan, size_t step, double ratio) {
+    const double pairs = (double)(step / plan->steps_per_epoch) * (double)plan->pairs +
+                         (double)(step % plan->steps_per_epoch * plan->batch);
+    return (size_t)floor(ratio * pairs);
+}
+
+void qa_replay_range(const qa_plan *plan, size_t step, double ratio, size_t *first, size_t *count) {
+    *first = replayed_before(plan, step, ratio);
+    *count = replayed_before(plan, step + 1, ratio) - *first;
+}
+
+void qa_replay_order(size_t *order, size_t n, bool shuffle, uint64_t seed, size_t pass) {
+    qa_epoch_order(order, n, shuffle, qa_hash(seed, REPLAY_STREAM), pass);
 }
 
 size_t qa_pair_longest_row(const qa_pair *pair) {
@@ -93,6 +113,9 @@ qa_side qa_pair_side(const qa_pair *pair, bool chosen, const qa_objective *objec
 size_t qa_pair_counted(const qa_pair *pair, const qa_objective *objective, size_t padded_length) {
     const qa_side chosen = qa_pair_side(pair, true, objective);
     const qa_side rejected = qa_pair_side(pair, false, objective);
+    if (objective->method == QA_METHOD_SFT || objective->method == QA_METHOD_REPLAY) {
+        return qa_transition_count(&chosen, objective, padded_length);
+    }
     return qa_transition_count(&chosen, objective, padded_length) +
            qa_transition_count(&rejected, objective, padded_length);
 }

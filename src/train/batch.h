@@ -17,6 +17,11 @@ typedef struct qa_plan {
     size_t total_steps;
 } qa_plan;
 
+/* Steps of a run: max_steps, or when that is 0 those of so many epochs, rounded up. QA_ERR_ARGUMENT when they are none.
+ */
+QA_MUST_CHECK qa_status qa_total_steps(size_t *total, size_t steps_per_epoch, double epochs, size_t max_steps,
+                                       qa_error *err);
+
 /* From micro_batch, gradient_accumulation, epochs and max_steps. QA_ERR_ARGUMENT when they make no step. */
 QA_MUST_CHECK qa_status qa_plan_make(qa_plan *plan, size_t pairs, const qa_train_options *options, qa_error *err);
 
@@ -37,10 +42,17 @@ qa_batch qa_plan_batch(const qa_plan *plan, size_t step);
 /* Pairs [*first, *first + *count) of the batch (counted from its own first pair) are micro-batch number i. */
 void qa_micro_batch(const qa_plan *plan, const qa_batch *batch, size_t i, size_t *first, size_t *count);
 
-/* What the terms of (M10) are divided by, for the pairs of one micro-batch. */
+/* Replay: examples [*first, *first + *count) are those that step `step` takes. They are numbered on and on: number j is
+ * number j % n of pass j / n over the n examples, in that pass's qa_replay_order. ratio * the pairs of a step, rounded
+ * so that nothing is lost over the steps. */
+void qa_replay_range(const qa_plan *plan, size_t step, double ratio, size_t *first, size_t *count);
+/* order[n] of a pass over the examples, by random numbers of its own. */
+void qa_replay_order(size_t *order, size_t n, bool shuffle, uint64_t seed, size_t pass);
+
+/* What the terms of the loss are divided by, for the pairs of one micro-batch. */
 typedef struct qa_divisors {
     double pairs;         /* preference terms */
-    double counted;       /* squared rewards */
+    double counted;       /* squared rewards; under sft and replay the tokens that are learned */
     size_t padded_length; /* the micro-batch's longest row, tokens */
 } qa_divisors;
 
@@ -55,7 +67,7 @@ size_t qa_order_padded_length(const qa_pairs *pairs, const size_t *order, size_t
  * count. The label boundary is the prompt's end under the theory objective, the pair's label_start else. */
 qa_side qa_pair_side(const qa_pair *pair, bool chosen, const qa_objective *objective);
 
-/* Counted transitions of both sides of a pair. */
+/* Counted transitions of both sides of a pair; of the chosen one under a method that learns from it alone. */
 size_t qa_pair_counted(const qa_pair *pair, const qa_objective *objective, size_t padded_length);
 
 /* The divisors of micro-batch i of a batch whose epoch has this order.

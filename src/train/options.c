@@ -12,14 +12,9 @@
 
 qa_train_options qa_train_defaults(void) {
     return (qa_train_options){
-        .method = "qadapter",
         .recipe = "published",
-        .objective = {.kind = QA_PUBLISHED,
-                      .q_parametrisation = QA_Q_LOGITS,
-                      .alpha_tilde = 1.0,
-                      .alpha_0 = 0.01,
-                      .gamma = 1.0,
-                      .beta = 0.1},
+        .objective = qa_objective_for_method(QA_METHOD_QADAPTER),
+        .replay_ratio = 1.0,
         .learning_rate = 3e-4,
         .schedule = QA_SCHEDULE_LINEAR,
         .epochs = 3.0,
@@ -33,8 +28,7 @@ qa_train_options qa_train_defaults(void) {
     };
 }
 
-/* A finite number in [least, most], or [least, most) when open. */
-static qa_status check(const char *name, double value, double least, double most, bool open, qa_error *err) {
+qa_status qa_check_number(const char *name, double value, double least, double most, bool open, qa_error *err) {
     if (isfinite(value) && value >= least && (open ? value < most : value <= most)) {
         return QA_OK;
     }
@@ -45,10 +39,25 @@ static qa_status check(const char *name, double value, double least, double most
                    open ? ")" : "]");
 }
 
-static qa_status check_positive(const char *name, double value, qa_error *err) {
+qa_status qa_check_positive(const char *name, double value, qa_error *err) {
     return isfinite(value) && value > 0.0
                ? QA_OK
                : qa_fail(err, QA_ERR_ARGUMENT, "%s = %g: expected a finite number above 0", name, value);
+}
+
+static const double MOST_REPLAY = 1000.0; /* examples per pair: numbers of examples stay far below 2^53 */
+
+static qa_status check_replay(const qa_train_options *o, qa_error *err) {
+    if (o->objective.method != QA_METHOD_REPLAY) {
+        return o->replay == NULL ? QA_OK
+                                 : qa_fail(err, QA_ERR_ARGUMENT, "replay data is for method replay, not for %s",
+                                           qa_method_name(o->objective.method));
+    }
+    if (o->replay == NULL || qa_pairs_count(o->replay) == 0) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "method replay needs replay data: responses of the base model's own");
+    }
+    QA_TRY(qa_check_positive("replay_ratio", o->replay_ratio, err));
+    return check("replay_ratio", o->replay_ratio, 0.0, MOST_REPLAY, false, err);
 }
 
 qa_status qa_train_options_check(const qa_train_options *o, qa_error *err) {
@@ -57,15 +66,16 @@ qa_status qa_train_options_check(const qa_train_options *o, qa_error *err) {
         return qa_fail(err, QA_ERR_ARGUMENT, "out_dir: training needs an output folder");
     }
     QA_TRY(qa_objective_check(&o->objective, err));
-    QA_TRY(check("learning_rate", o->learning_rate, 0.0, unlimited, false, err));
-    QA_TRY(check("warmup_ratio", o->warmup_ratio, 0.0, 1.0, false, err));
-    QA_TRY(check("max_grad_norm", o->max_grad_norm, 0.0, unlimited, false, err));
-    QA_TRY(check("weight_decay", o->weight_decay, 0.0, unlimited, false, err));
-    QA_TRY(check("adam_beta1", o->adam_beta1, 0.0, 1.0, true, err));
-    QA_TRY(check("adam_beta2", o->adam_beta2, 0.0, 1.0, true, err));
-    QA_TRY(check_positive("adam_epsilon", o->adam_epsilon, err));
+    QA_TRY(check_replay(o, err));
+    QA_TRY(qa_check_number("learning_rate", o->learning_rate, 0.0, unlimited, false, err));
+    QA_TRY(qa_check_number("warmup_ratio", o->warmup_ratio, 0.0, 1.0, false, err));
+    QA_TRY(qa_check_number("max_grad_norm", o->max_grad_norm, 0.0, unlimited, false, err));
+    QA_TRY(qa_check_number("weight_decay", o->weight_decay, 0.0, unlimited, false, err));
+    QA_TRY(qa_check_number("adam_beta1", o->adam_beta1, 0.0, 1.0, true, err));
+    QA_TRY(qa_check_number("adam_beta2", o->adam_beta2, 0.0, 1.0, true, err));
+    QA_TRY(qa_check_positive("adam_epsilon", o->adam_epsilon, err));
     if (o->max_steps == 0) {
-        QA_TRY(check_positive("epochs", o->epochs, err));
+        QA_TRY(qa_check_positive("epochs", o->epochs, err));
     }
     if (o->gradient_accumulation == 0) {
         return qa_fail(err, QA_ERR_ARGUMENT, "gradient_accumulation = 0: at least one micro-batch makes a step");

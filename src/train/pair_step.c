@@ -30,6 +30,7 @@
 #include "nn/softmax.h"
 #include "rl/divergence.h"
 #include "rl/equations.h"
+#include "train/method.h"
 
 #include <math.h>
 #include <string.h>
@@ -73,6 +74,7 @@ struct qa_pair_step {
     qa_real *scratch_q;  /* [threads x V] Qhat of the base alone; without adapter */
     qa_real *scratch_pi; /* [threads x V] */
     const qa_pair *pair; /* of the last forward */
+    size_t n_sides;      /* both, or the chosen one */
     qa_side side[QA_SIDES];
     size_t n_slots;
     double logit;
@@ -223,20 +225,26 @@ void qa_pair_step_free(qa_pair_step *step) {
 
 /* ---- states and slots ---- */
 
+static size_t packed_rows(const qa_pair_step *step, const qa_pair *pair) {
+    return pair->prompt_len + pair->chosen_len + (step->n_sides == QA_SIDES ? pair->rejected_len : 0);
+}
+
 static qa_status check_pair(const qa_pair_step *step, const qa_pair *pair, size_t padded_length, qa_error *err) {
-    const size_t longest = pair->chosen_len > pair->rejected_len ? pair->chosen_len : pair->rejected_len;
-    if (pair->prompt_len == 0 || pair->chosen_len == 0 || pair->rejected_len == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "prompt, chosen and rejected response must have at least one token each");
+    const bool both = step->n_sides == QA_SIDES;
+    const size_t longest = both && pair->rejected_len > pair->chosen_len ? pair->rejected_len : pair->chosen_len;
+    const size_t rows = packed_rows(step, pair);
+    if (pair->prompt_len == 0 || pair->chosen_len == 0 || (both && pair->rejected_len == 0)) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "prompt%s must have at least one token each",
+                       both ? ", chosen and rejected response" : " and response");
     }
     if (pair->prompt_len > step->limits.max_prompt || longest > step->limits.max_response) {
         return qa_fail(err, QA_ERR_LIMIT,
                        "prompt of %zu and response of %zu tokens, but the workspace was made for %zu and %zu",
                        pair->prompt_len, longest, step->limits.max_prompt, step->limits.max_response);
     }
-    if (step->limits.max_rows > 0 && qa_pair_tokens(pair) > step->limits.max_rows) {
-        return qa_fail(err, QA_ERR_LIMIT,
-                       "prompt and both responses have %zu tokens, but the workspace was made for %zu",
-                       qa_pair_tokens(pair), step->limits.max_rows);
+    if (step->limits.max_rows > 0 && rows > step->limits.max_rows) {
+        return qa_fail(err, QA_ERR_LIMIT, "prompt and %s %zu tokens, but the workspace was made for %zu",
+                       both ? "both responses have" : "response have", rows, step->limits.max_rows);
     }
     if (step->objective.kind == QA_PUBLISHED) {
         if (pair->label_start == 0 || pair->label_start > pair->prompt_len) {
@@ -305,7 +313,7 @@ static void number_slots(qa_pair_step *step, size_t rows) {
                 (slot){.state = {NO_STATE, NO_STATE}, .action = {NO_ACTION, NO_ACTION}, .v = (double)NAN};
         }
     }
-    for (size_t side = 0; side < QA_SIDES; side++) {
+    for (size_t side = 0; side < step->n_sides; side++) {
         const qa_side_step *found = &step->sides[side].found;
         for (size_t k = 0; k < found->states; k++) {
             const size_t at = step->slot_of_row[row_of_state(step, side, k)];
@@ -322,12 +330,13 @@ static void number_slots(qa_pair_step *step, size_t rows) {
 }
 
 static void lay_out(qa_pair_step *step, const qa_pair *pair, size_t padded_length) {
-    const size_t rows = qa_pair_tokens(pair);
+    const size_t rows = packed_rows(step, pair);
     step->pair = pair;
+    step->sides[QA_REJECTED].found.n = step->sides[QA_REJECTED].found.states = 0;
     for (size_t row = 0; row < rows; row++) {
         step->slot_of_row[row] = NO_SLOT;
     }
-    for (size_t side = 0; side < QA_SIDES; side++) {
+    for (size_t side = 0; side < step->n_sides; side++) {
         lay_out_side(step, side, padded_length);
         mark_needed_rows(step, side);
     }
@@ -359,7 +368,7 @@ static qa_real *residual_q(const chunk_task *task, qa_real *z, const qa_real *z1
 
 /* Keeps of a row what later steps ask for. */
 static void keep(qa_pair_step *step, slot *at, const qa_real *q, const qa_real *log_pi1, size_t V) {
-    for (size_t side = 0; side < QA_SIDES; side++) {
+    for (size_t side = 0; side < step->n_sides; side++) {
         const int32_t action = at->action[side];
         if (action != NO_ACTION) {
             at->q[side] = (double)q[action];
@@ -426,7 +435,7 @@ static void gather(qa_pair_step *step, size_t side) {
         found->log_pi[t] =
             qa_m7_log_policy(found->q[t], found->log_pi1[t], at->v, objective->alpha_0, objective->alpha_tilde);
     }
-    qa_transitions_rewards(found->reward, found->transitions, found->n, found->q, found->state_v, objective->gamma);
+    qa_method_rewards(found, objective);
     found->ret = qa_m9_return(found->weight, found->reward, found->n);
 }
 
@@ -448,38 +457,59 @@ static qa_status check_finite(const qa_pair_step *step, size_t side, qa_error *e
     return QA_OK;
 }
 
-qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, size_t padded_length, uint64_t dropout_key,
-                               qa_error *err) {
+static qa_status forward(qa_pair_step *step, const qa_pair *pair, size_t n_sides, size_t padded_length,
+                         uint64_t dropout_key, qa_error *err) {
+    step->n_sides = n_sides;
     QA_TRY(check_pair(step, pair, padded_length, err));
     lay_out(step, pair, padded_length);
     const qa_packed packed = {
         .trunk = {pair->prompt, pair->prompt_len},
         .branches = {{pair->chosen, pair->chosen_len}, {pair->rejected, pair->rejected_len}},
-        .n_branches = QA_SIDES,
+        .n_branches = n_sides,
     };
     QA_TRY(qa_pass_forward(step->pass, &packed, step->row_of_slot, step->n_slots, dropout_key, err));
     run_chunks(step);
-    for (size_t side = 0; side < QA_SIDES; side++) {
+    for (size_t side = 0; side < n_sides; side++) {
         gather(step, side);
         QA_TRY(check_finite(step, side, err));
     }
-    step->logit = step->sides[QA_CHOSEN].found.ret - step->sides[QA_REJECTED].found.ret;
+    step->logit = n_sides == QA_SIDES ? step->sides[QA_CHOSEN].found.ret - step->sides[QA_REJECTED].found.ret : NAN;
     return QA_OK;
+}
+
+qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, size_t padded_length, uint64_t dropout_key,
+                               qa_error *err) {
+    return forward(step, pair, QA_SIDES, padded_length, dropout_key, err);
+}
+
+qa_status qa_pair_step_forward_chosen(qa_pair_step *step, const qa_pair *pair, uint64_t dropout_key, qa_error *err) {
+    if (step->objective.kind != QA_THEORY) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "one response alone: not under the published objective");
+    }
+    return forward(step, pair, 1, 0, dropout_key, err);
 }
 
 const qa_side_step *qa_pair_step_side(const qa_pair_step *step, size_t side) { return &step->sides[side].found; }
 
 double qa_pair_step_logit(const qa_pair_step *step) { return step->logit; }
 
+double qa_pair_step_scale(const qa_pair_step *step) {
+    double largest = 0.0;
+    for (size_t side = 0; side < step->n_sides; side++) {
+        largest = fmax(largest, qa_method_scale(&step->sides[side].found, &step->objective));
+    }
+    return largest;
+}
+
 /* ---- loss and gradient ---- */
 
-double qa_pair_step_preference_loss(const qa_pair_step *step, const qa_divisors *divisors) {
-    return qa_m10_preference_loss(step->logit, divisors->pairs);
+double qa_pair_step_method_loss(const qa_pair_step *step, const qa_divisors *divisors) {
+    return qa_method_loss(&step->sides[QA_CHOSEN].found, step->logit, &step->objective, divisors);
 }
 
 double qa_pair_step_regulariser(const qa_pair_step *step, const qa_divisors *divisors) {
     double sum = 0.0;
-    for (size_t side = 0; side < QA_SIDES; side++) {
+    for (size_t side = 0; side < step->n_sides; side++) {
         const qa_side_step *found = &step->sides[side].found;
         sum += qa_m10_regulariser(found->reward, found->n, step->objective.beta, divisors->counted);
     }
@@ -490,8 +520,7 @@ double qa_pair_step_regulariser(const qa_pair_step *step, const qa_divisors *div
 static void reward_gradient(qa_pair_step *step, size_t side, const qa_divisors *divisors) {
     side_arrays *arrays = &step->sides[side];
     const qa_side_step *found = &arrays->found;
-    qa_m11_reward_gradient(arrays->g, found->weight, found->reward, found->n, step->logit, side == QA_CHOSEN ? 1 : -1,
-                           divisors->pairs, step->objective.beta, divisors->counted);
+    qa_method_gradient(arrays->g, found, side, step->logit, &step->objective, divisors);
     memset(arrays->value_gradient, 0, found->states * sizeof *arrays->value_gradient);
     qa_transitions_value_gradient(arrays->value_gradient, found->transitions, found->n, arrays->g,
                                   step->objective.gamma);
@@ -499,11 +528,12 @@ static void reward_gradient(qa_pair_step *step, size_t side, const qa_divisors *
 
 void qa_pair_step_backward(qa_pair_step *step, qa_real *gradient, const qa_divisors *divisors) {
     const size_t d = step->model->config.hidden_size;
-    reward_gradient(step, QA_CHOSEN, divisors);
-    reward_gradient(step, QA_REJECTED, divisors);
+    for (size_t side = 0; side < step->n_sides; side++) {
+        reward_gradient(step, side, divisors);
+    }
     for (size_t i = 0; i < step->n_slots; i++) { /* u -> value_gradient * u */
         double value_gradient = 0.0;
-        for (size_t side = 0; side < QA_SIDES; side++) {
+        for (size_t side = 0; side < step->n_sides; side++) {
             const size_t state = step->slots[i].state[side];
             value_gradient += state == NO_STATE ? 0.0 : step->sides[side].value_gradient[state];
         }
@@ -511,7 +541,7 @@ void qa_pair_step_backward(qa_pair_step *step, qa_real *gradient, const qa_divis
             step->states[i * d + j] *= (qa_real)value_gradient;
         }
     }
-    for (size_t side = 0; side < QA_SIDES; side++) { /* + g_t W_head[a_t] */
+    for (size_t side = 0; side < step->n_sides; side++) { /* + g_t W_head[a_t] */
         const qa_side_step *found = &step->sides[side].found;
         for (size_t t = 0; t < found->n; t++) {
             const qa_transition *transition = &found->transitions[t];

@@ -31,7 +31,7 @@ typedef struct qa_side_step {
     double *v;                        /* [n] Vhat(s_t) */
     double *log_pi;                   /* [n] log pitilde(a_t|s_t)  (M7) */
     double *kl;                       /* [n] KL(pitilde || pi1) at s_t */
-    double *reward;                   /* [n] (M8) */
+    double *reward;                   /* [n] (M8), or what train/method.h says */
     double *weight;                   /* [n] c_t of (M9) */
     double *state_v;                  /* [states] Vhat; NaN at a state that no transition needs */
     double *full_q, *full_log_pi1;    /* [states x V] with full, else NULL */
@@ -59,11 +59,18 @@ void qa_pair_step_free(qa_pair_step *step); /* NULL is allowed */
 QA_MUST_CHECK qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, size_t padded_length,
                                              uint64_t dropout_key, qa_error *err);
 
+/* The same for the chosen response alone (theory objective only): the rejected side has no transition, z is NaN. What
+ * sft and replay train on; the pair may have no rejected response. */
+QA_MUST_CHECK qa_status qa_pair_step_forward_chosen(qa_pair_step *step, const qa_pair *pair, uint64_t dropout_key,
+                                                    qa_error *err);
+
 const qa_side_step *qa_pair_step_side(const qa_pair_step *step, size_t side); /* QA_CHOSEN or QA_REJECTED */
 double qa_pair_step_logit(const qa_pair_step *step);                          /* z = R(chosen) - R(rejected) */
+double qa_pair_step_scale(const qa_pair_step *step); /* the largest weight of a log-probability in z */
 
-/* (M10) This pair's shares of the two means, to be added over the pairs. */
-double qa_pair_step_preference_loss(const qa_pair_step *step, const qa_divisors *divisors);
+/* This pair's shares of the loss's two terms, to be added over the pairs: the method's own ((M10)'s preference term,
+ * DPO's loss, SFT's cross-entropy), and the regulariser of (M10). */
+double qa_pair_step_method_loss(const qa_pair_step *step, const qa_divisors *divisors);
 double qa_pair_step_regulariser(const qa_pair_step *step, const qa_divisors *divisors);
 
 /* (M11) and back through the model, for the pair of the last forward: adds this pair's share of dL/d(parameters) to

@@ -24,23 +24,13 @@ static void add_side(qa_tally *tally, size_t side, const qa_side_step *found) {
     }
 }
 
-/* The largest weight c_t of a pair's rewards: the first of a side. */
-static double largest_weight(const qa_pair_step *step) {
-    double largest = 0.0;
-    for (size_t side = 0; side < QA_SIDES; side++) {
-        const qa_side_step *found = qa_pair_step_side(step, side);
-        largest = found->n > 0 ? fmax(largest, found->weight[0]) : largest;
-    }
-    return largest;
-}
-
 void qa_tally_add(qa_tally *tally, const qa_pair *pair, const qa_pair_step *step, const qa_divisors *divisors) {
     const double z = qa_pair_step_logit(step);
     tally->pairs++;
-    tally->tokens += qa_pair_tokens(pair);
+    tally->tokens += isnan(z) ? pair->prompt_len + pair->chosen_len : qa_pair_tokens(pair);
     tally->logit += z;
-    tally->correct += fabs(z) <= TIE * largest_weight(step) ? 0.5 : z > 0.0 ? 1.0 : 0.0;
-    tally->pref += qa_pair_step_preference_loss(step, divisors);
+    tally->correct += isnan(z) ? z : fabs(z) <= TIE * qa_pair_step_scale(step) ? 0.5 : z > 0.0 ? 1.0 : 0.0;
+    tally->pref += qa_pair_step_method_loss(step, divisors);
     tally->reg += qa_pair_step_regulariser(step, divisors);
     for (size_t side = 0; side < QA_SIDES; side++) {
         add_side(tally, side, qa_pair_step_side(step, side));

@@ -9,8 +9,8 @@ typedef struct qa_tally {
     size_t pairs;
     size_t tokens;            /* prompt once and both responses */
     double logit;             /* sum of z */
-    double correct;           /* pairs with z > 0; ties count half */
-    double pref, reg;         /* shares of (M10), already divided */
+    double correct;           /* pairs with z > 0; ties count half; NaN, as logit, with a response run alone */
+    double pref, reg;         /* shares of the loss's two terms, already divided */
     size_t counted[QA_SIDES]; /* transitions */
     double q, v, reward, kl;  /* sums over the counted transitions of both sides */
     double log_pi1[QA_SIDES]; /* the same, per side */

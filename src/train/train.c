@@ -3,6 +3,7 @@
  *     for every optimiser step
  *         for every pair of its batch (micro-batch by micro-batch)
  *             forward through both streams, (M5) to (M10), backward by (M11): gradient += the pair's share
+ *             (train/method.h: what the other methods do instead; replay then runs its examples)
  *         clip, AdamW, a line of metrics
  *         when due: evaluation, checkpoint
  *
@@ -20,6 +21,7 @@
 #include "train/clock.h"
 #include "train/course.h"
 #include "train/evaluate.h"
+#include "train/method.h"
 #include "train/options.h"
 #include "train/schedule.h"
 #include "train/tally.h"
@@ -43,6 +45,8 @@ typedef struct run {
     double *partial;           /* [qa_adamw_blocks(adapter->count)] */
     size_t *order;             /* [plan.pairs] of epoch order_epoch */
     size_t order_epoch;
+    size_t *replay_order; /* [examples of options->replay] of pass replay_pass */
+    size_t replay_pass;
     json_t *agreement, *config;
     qa_course course;
 } run;
@@ -81,36 +85,45 @@ qa_status qa_train_memory(const qa_model *model, const qa_lora_options *lora, si
                         err);
 }
 
-/* Room for the longest pairs of both sets. */
-static qa_pair_limits limits_of(const qa_pairs *train, const qa_pairs *evaluation) {
+/* Room for the longest pairs of all sets. */
+static qa_pair_limits limits_of(const qa_pairs *train, const qa_pairs *evaluation, const qa_pairs *replay) {
     qa_pair_limits limits = {.backward = true};
     qa_pair_limits_include(&limits, train);
     qa_pair_limits_include(&limits, evaluation);
+    qa_pair_limits_include(&limits, replay);
     return limits;
 }
 
 qa_status qa_train_memory_for(const qa_model *model, const qa_lora_options *lora, const qa_pairs *train,
-                              const qa_pairs *evaluation, size_t *bytes, qa_error *err) {
-    return memory_bytes(model, lora, limits_of(train, evaluation), bytes, err);
+                              const qa_pairs *evaluation, const qa_pairs *replay, size_t *bytes, qa_error *err) {
+    return memory_bytes(model, lora, limits_of(train, evaluation, replay), bytes, err);
 }
 
 static qa_status make_workspace(run *r, qa_error *err) {
     size_t bytes = 0;
     QA_TRY(qa_pair_step_create(&r->step, r->model, r->adapter, &r->options->objective,
-                               limits_of(r->train, r->evaluation), err));
+                               limits_of(r->train, r->evaluation, r->options->replay), err));
     QA_TRY(optimiser_bytes(r->adapter->count, &bytes, err));
     QA_TRY(qa_arena_create(&r->arena, bytes, err));
     take(r, &r->arena, r->adapter->count);
     QA_TRY(qa_arena_bytes(&r->arena, &bytes, err));
+    const size_t examples = r->options->replay == NULL ? 0 : qa_pairs_count(r->options->replay);
     r->order = qa_alloc_array(r->plan.pairs, sizeof *r->order);
-    return r->order != NULL ? QA_OK
-                            : qa_fail(err, QA_ERR_MEMORY, "out of memory for the order of %zu pairs", r->plan.pairs);
+    r->replay_order = examples == 0 ? NULL : qa_alloc_array(examples, sizeof *r->replay_order);
+    if (r->order == NULL || (examples > 0 && r->replay_order == NULL)) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the order of %zu pairs", r->plan.pairs + examples);
+    }
+    return QA_OK;
 }
 
 /* ---- checks before the first step ---- */
 
 static const char *data_name(const run *r) {
     return r->options->data_path == NULL ? "the training data" : r->options->data_path;
+}
+
+static const char *replay_name(const run *r) {
+    return r->options->replay_path == NULL ? "the replay data" : r->options->replay_path;
 }
 
 /* No pair may be longer than the model's context. */
@@ -154,6 +167,9 @@ static qa_status check_inputs(const run *r, qa_error *err) {
         const char *path = r->options->eval_data_path;
         QA_TRY(check_lengths(r, r->evaluation, path == NULL ? "the evaluation data" : path, err));
     }
+    if (r->options->replay != NULL) {
+        QA_TRY(check_lengths(r, r->options->replay, replay_name(r), err));
+    }
     return check_finite(r, "the adapter to train: ", r->adapter->parameters, err);
 }
 
@@ -177,33 +193,68 @@ static uint64_t dropout_key(const run *r, size_t place) {
     return key != 0 ? key : 1;
 }
 
-/* Forward and backward of the pair at a place of the batch. */
-static qa_status one_pair(run *r, const qa_batch *batch, size_t place, const qa_divisors *divisors, qa_tally *tally,
-                          qa_error *err) {
-    const qa_pair *pair = qa_pairs_at(r->train, r->order[batch->first + place]);
-    const qa_status status = qa_pair_step_forward(r->step, pair, divisors->padded_length, dropout_key(r, place), err);
+/* Forward and backward of one pair, or of one replay example; place: in the step, from 0. */
+static qa_status one_pair(run *r, const qa_pair *pair, const char *name, size_t place, const qa_divisors *divisors,
+                          qa_tally *tally, qa_error *err) {
+    const uint64_t key = dropout_key(r, place);
+    const qa_status status = qa_method_is_one_sided(r->options->objective.method)
+                                 ? qa_pair_step_forward_chosen(r->step, pair, key, err)
+                                 : qa_pair_step_forward(r->step, pair, divisors->padded_length, key, err);
     if (status != QA_OK) {
-        qa_error_prefix(err, "step %zu, pair at line %zu of %s: ", r->course.done + 1, pair->line, data_name(r));
+        qa_error_prefix(err, "step %zu, pair at line %zu of %s: ", r->course.done + 1, pair->line, name);
         return status;
     }
     qa_tally_add(tally, pair, r->step, divisors);
     if (!isfinite(tally->pref + tally->reg)) {
         return qa_fail(err, QA_ERR_NAN, "step %zu, pair at line %zu of %s: the loss is %g", r->course.done + 1,
-                       pair->line, data_name(r), tally->pref + tally->reg);
+                       pair->line, name, tally->pref + tally->reg);
     }
     qa_pair_step_backward(r->step, r->gradient, divisors);
     return QA_OK;
 }
 
+/* Replay example number j of the run (train/batch.h). */
+static const qa_pair *replay_example(run *r, size_t j) {
+    const qa_train_options *o = r->options;
+    const size_t n = qa_pairs_count(o->replay);
+    if (j / n != r->replay_pass) {
+        r->replay_pass = j / n;
+        qa_replay_order(r->replay_order, n, o->shuffle, o->seed, r->replay_pass);
+    }
+    return qa_pairs_at(o->replay, r->replay_order[j % n]);
+}
+
+/* The step's replay examples, [*first, *first + *count), and how many tokens they add to what the loss is a mean of. */
+static double replay_tokens(run *r, size_t *first, size_t *count) {
+    double tokens = 0.0;
+    *first = *count = 0;
+    if (r->options->replay != NULL) {
+        qa_replay_range(&r->plan, r->course.done, r->options->replay_ratio, first, count);
+    }
+    for (size_t j = *first; j < *first + *count; j++) {
+        tokens += (double)qa_pair_counted(replay_example(r, j), &r->options->objective, 0);
+    }
+    return tokens;
+}
+
 static qa_status accumulate(run *r, const qa_batch *batch, qa_tally *tally, qa_error *err) {
+    qa_divisors divisors = {0};
+    size_t replay_first = 0, replays = 0;
+    const double replayed = replay_tokens(r, &replay_first, &replays);
     memset(r->gradient, 0, r->adapter->count * sizeof *r->gradient);
     for (size_t i = 0; i < batch->micro_batches; i++) {
         size_t first = 0, count = 0;
-        const qa_divisors divisors = qa_batch_divisors(&r->plan, batch, i, r->train, r->order, &r->options->objective);
+        divisors = qa_batch_divisors(&r->plan, batch, i, r->train, r->order, &r->options->objective);
+        divisors.counted += replayed;
         qa_micro_batch(&r->plan, batch, i, &first, &count);
         for (size_t place = first; place < first + count; place++) {
-            QA_TRY(one_pair(r, batch, place, &divisors, tally, err));
+            const qa_pair *pair = qa_pairs_at(r->train, r->order[batch->first + place]);
+            QA_TRY(one_pair(r, pair, data_name(r), place, &divisors, tally, err));
         }
+    }
+    for (size_t j = 0; j < replays; j++) {
+        const qa_pair *example = replay_example(r, replay_first + j);
+        QA_TRY(one_pair(r, example, replay_name(r), batch->pairs + j, &divisors, tally, err));
     }
     return QA_OK;
 }
@@ -360,7 +411,8 @@ static qa_course course_of(run *r) {
 static qa_status announce(const run *r, qa_error *err) {
     const qa_logger *logger = &r->model->context->logger;
     size_t bytes = 0;
-    QA_TRY(qa_train_memory_for(r->model, &r->adapter->options, r->train, r->evaluation, &bytes, err));
+    QA_TRY(
+        qa_train_memory_for(r->model, &r->adapter->options, r->train, r->evaluation, r->options->replay, &bytes, err));
     qa_log(logger, QA_LOG_INFO, "parameters: %zu trainable beside %zu frozen; workspace %.1f MiB", r->adapter->count,
            r->model->info.parameters, (double)bytes / 1048576.0);
     qa_log(logger, QA_LOG_INFO, "%zu steps of %zu pairs (micro-batches of %zu), %zu steps an epoch, warm-up %zu",
@@ -368,11 +420,24 @@ static qa_status announce(const run *r, qa_error *err) {
     return QA_OK;
 }
 
+/* A ratio so small that the whole run would replay nothing is a slip. */
+static qa_status check_replay(const run *r, qa_error *err) {
+    size_t first = 0, count = 0;
+    if (r->options->replay != NULL) {
+        qa_replay_range(&r->plan, r->plan.total_steps, r->options->replay_ratio, &first, &count);
+    }
+    return r->options->replay == NULL || first > 0
+               ? QA_OK
+               : qa_fail(err, QA_ERR_ARGUMENT, "replay_ratio = %g: not one example would be replayed in %zu steps",
+                         r->options->replay_ratio, r->plan.total_steps);
+}
+
 static qa_status prepare(run *r, qa_error *err) {
     QA_TRY(qa_train_options_check(r->options, err));
     QA_TRY(qa_plan_make(&r->plan, qa_pairs_count(r->train), r->options, err));
     r->warmup = qa_schedule_warmup(r->options->warmup_steps, r->options->warmup_ratio, r->plan.total_steps);
     QA_TRY(check_inputs(r, err));
+    QA_TRY(check_replay(r, err));
     QA_TRY(qa_agreement_build(&r->agreement, r->model, r->adapter, r->train, r->options, err));
     QA_TRY(qa_training_config_build(&r->config, r->agreement, r->model, r->options, err));
     QA_TRY(make_workspace(r, err));
@@ -388,6 +453,7 @@ qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, 
              .evaluation = evaluation,
              .options = options,
              .order_epoch = (size_t)-1,
+             .replay_pass = (size_t)-1,
              .course = {.lock = -1}};
     qa_status status = QA_OK;
     QA_GOTO(end, prepare(&r, err));
@@ -399,6 +465,7 @@ end:
     qa_pair_step_free(r.step);
     qa_arena_free(&r.arena);
     free(r.order);
+    free(r.replay_order);
     json_decref(r.config);
     json_decref(r.agreement);
     return status;

@@ -8,108 +8,85 @@
 #include "train/schedule.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static const char file_name[] = "training_config.json";
 
-/* jansson's setters return -1 when out of memory (or for text that is not UTF-8) and take over the value; so a chain
- * of them can be checked once. */
-typedef struct builder {
-    json_t *object;
-    bool failed;
-} builder;
-
-static void set(builder *b, const char *key, json_t *value) {
-    b->failed |= value == NULL || json_object_set_new(b->object, key, value) != 0;
-}
-static void set_real(builder *b, const char *key, double value) { set(b, key, json_real(value)); }
-static void set_size(builder *b, const char *key, size_t value) { set(b, key, json_integer((json_int_t)value)); }
-static void set_bool(builder *b, const char *key, bool value) { set(b, key, json_boolean(value)); }
-static void set_string(builder *b, const char *key, const char *value) {
-    set(b, key, value == NULL ? json_null() : json_string(value));
-}
-
-static qa_status finish(builder *b, json_t **out, qa_error *err) {
-    if (b->object == NULL || b->failed) {
-        json_decref(b->object);
-        return qa_fail(err, QA_ERR_MEMORY, "cannot build %s: out of memory, or a path or name in it is not UTF-8",
-                       file_name);
-    }
-    *out = b->object;
-    return QA_OK;
-}
-
-void qa_hex64(char hex[QA_HEX_BYTES], uint64_t word) {
-    (void)snprintf(hex, QA_HEX_BYTES, "0x%08lx%08lx", (unsigned long)(word >> 32), (unsigned long)(word & 0xffffffffu));
-}
-
-static void set_seed(builder *b, uint64_t seed) {
-    char digits[QA_HEX_BYTES];
-    qa_hex64(digits, seed);
-    set(b, "seed", seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_string(digits));
-}
-
 /* ---- what a resumed run must share ---- */
 
-static void set_objective(builder *b, const qa_objective *objective) {
-    set_real(b, "alpha_tilde", objective->alpha_tilde);
-    set_real(b, "alpha_0", objective->alpha_0);
-    set_real(b, "gamma", objective->gamma);
-    set_real(b, "beta", objective->beta);
-    set_string(b, "objective", qa_objective_kind_name(objective->kind));
-    set_string(b, "q_parametrisation", qa_q_parametrisation_name(objective->q_parametrisation));
-    set_bool(b, "length_normalisation", objective->length_normalisation);
+static void set_objective(qa_record *b, const qa_objective *objective) {
+    qa_record_set_real(b, "alpha_tilde", objective->alpha_tilde);
+    qa_record_set_real(b, "alpha_0", objective->alpha_0);
+    qa_record_set_real(b, "gamma", objective->gamma);
+    qa_record_set_real(b, "beta", objective->beta);
+    qa_record_set_string(b, "objective", qa_objective_kind_name(objective->kind));
+    qa_record_set_string(b, "q_parametrisation", qa_q_parametrisation_name(objective->q_parametrisation));
+    qa_record_set_bool(b, "length_normalisation", objective->length_normalisation);
 }
 
-static void set_lora(builder *b, const qa_lora_options *lora) {
-    set_size(b, "lora_r", lora->rank);
-    set_real(b, "lora_alpha", lora->alpha);
-    set_real(b, "lora_dropout", lora->dropout);
-    set_bool(b, "use_rslora", lora->use_rslora);
+/* Of a method's own numbers only those that it reads. */
+static void set_method(qa_record *b, const qa_train_options *options) {
+    char fingerprint[QA_HEX_BYTES];
+    qa_record_set_string(b, "method", qa_method_name(options->objective.method));
+    if (options->objective.method == QA_METHOD_DPO) {
+        qa_record_set_real(b, "dpo_beta", options->objective.dpo_beta);
+    }
+    if (options->objective.method == QA_METHOD_REPLAY) {
+        qa_hex64(fingerprint, qa_pairs_fingerprint(options->replay));
+        qa_record_set_real(b, "replay_ratio", options->replay_ratio);
+        qa_record_set_size(b, "replay_examples", qa_pairs_count(options->replay));
+        qa_record_set_string(b, "replay_fingerprint", fingerprint);
+    }
+}
+
+static void set_lora(qa_record *b, const qa_lora_options *lora) {
+    qa_record_set_size(b, "lora_r", lora->rank);
+    qa_record_set_real(b, "lora_alpha", lora->alpha);
+    qa_record_set_real(b, "lora_dropout", lora->dropout);
+    qa_record_set_bool(b, "use_rslora", lora->use_rslora);
     json_t *targets = json_array();
     for (unsigned t = 0; t < QA_TARGETS; t++) {
         if (lora->targets[t]) {
             b->failed |= json_array_append_new(targets, json_string(qa_target_name((qa_target)t))) != 0;
         }
     }
-    set(b, "target_modules", targets);
+    qa_record_set(b, "target_modules", targets);
 }
 
-static void set_optimiser(builder *b, const qa_train_options *options) {
-    set_real(b, "learning_rate", options->learning_rate);
-    set_string(b, "lr_scheduler_type", qa_schedule_name(options->schedule));
-    set_size(b, "warmup_steps", options->warmup_steps);
-    set_real(b, "warmup_ratio", options->warmup_ratio);
-    set_real(b, "epochs", options->epochs);
-    set_size(b, "max_steps", options->max_steps);
-    set_size(b, "micro_batch", options->micro_batch);
-    set_size(b, "gradient_accumulation", options->gradient_accumulation);
-    set_real(b, "max_grad_norm", options->max_grad_norm);
-    set_real(b, "weight_decay", options->weight_decay);
-    set_real(b, "adam_beta1", options->adam_beta1);
-    set_real(b, "adam_beta2", options->adam_beta2);
-    set_real(b, "adam_epsilon", options->adam_epsilon);
-    set_bool(b, "shuffle", options->shuffle);
-    set_seed(b, options->seed);
+static void set_optimiser(qa_record *b, const qa_train_options *options) {
+    qa_record_set_real(b, "learning_rate", options->learning_rate);
+    qa_record_set_string(b, "lr_scheduler_type", qa_schedule_name(options->schedule));
+    qa_record_set_size(b, "warmup_steps", options->warmup_steps);
+    qa_record_set_real(b, "warmup_ratio", options->warmup_ratio);
+    qa_record_set_real(b, "epochs", options->epochs);
+    qa_record_set_size(b, "max_steps", options->max_steps);
+    qa_record_set_size(b, "micro_batch", options->micro_batch);
+    qa_record_set_size(b, "gradient_accumulation", options->gradient_accumulation);
+    qa_record_set_real(b, "max_grad_norm", options->max_grad_norm);
+    qa_record_set_real(b, "weight_decay", options->weight_decay);
+    qa_record_set_real(b, "adam_beta1", options->adam_beta1);
+    qa_record_set_real(b, "adam_beta2", options->adam_beta2);
+    qa_record_set_real(b, "adam_epsilon", options->adam_epsilon);
+    qa_record_set_bool(b, "shuffle", options->shuffle);
+    qa_record_set_seed(b, "seed", options->seed);
 }
 
 qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa_adapter *adapter,
                              const qa_pairs *train, const qa_train_options *options, qa_error *err) {
-    builder b = {.object = json_object()};
+    qa_record b = {.object = json_object()};
     char fingerprint[QA_HEX_BYTES];
     *agreement = NULL;
     qa_hex64(fingerprint, qa_pairs_fingerprint(train));
     set_objective(&b, &options->objective);
-    set_string(&b, "method", options->method);
+    set_method(&b, options);
     set_lora(&b, &adapter->options);
     set_optimiser(&b, options);
-    set_string(&b, "precision", QA_REAL_NAME);
-    set_string(&b, "model_architecture", model->info.architecture);
-    set_size(&b, "model_parameters", model->info.parameters);
-    set_size(&b, "adapter_parameters", adapter->count);
-    set_size(&b, "data_pairs", qa_pairs_count(train));
-    set_string(&b, "data_fingerprint", fingerprint);
-    return finish(&b, agreement, err);
+    qa_record_set_string(&b, "precision", QA_REAL_NAME);
+    qa_record_set_string(&b, "model_architecture", model->info.architecture);
+    qa_record_set_size(&b, "model_parameters", model->info.parameters);
+    qa_record_set_size(&b, "adapter_parameters", adapter->count);
+    qa_record_set_size(&b, "data_pairs", qa_pairs_count(train));
+    qa_record_set_string(&b, "data_fingerprint", fingerprint);
+    return qa_record_finish(&b, agreement, file_name, err);
 }
 
 /* A value in a message: numbers, strings and the names of targets as JSON writes them. */
@@ -151,23 +128,26 @@ qa_status qa_agreement_check(const json_t *then, const json_t *now, const char *
 
 qa_status qa_training_config_build(json_t **config, const json_t *agreement, const qa_model *model,
                                    const qa_train_options *options, qa_error *err) {
-    builder b = {.object = json_copy((json_t *)(uintptr_t)agreement)};
+    qa_record b = {.object = json_copy((json_t *)(uintptr_t)agreement)};
     *config = NULL;
-    set_string(&b, "recipe", options->recipe);
-    set_string(&b, "base_model", options->base_model == NULL ? model->info.dir : options->base_model);
-    set_string(&b, "data", options->data_path);
-    set_string(&b, "eval_data", options->eval_data_path);
-    set_size(&b, "max_length", options->max_length);
-    set_size(&b, "eval_every", options->eval_every);
-    set_size(&b, "save_every", options->save_every);
-    set_size(&b, "save_total_limit", options->save_total_limit);
-    set_size(&b, "threads", qa_context_threads(model->context));
-    set_string(&b, "qadapter_version", QA_VERSION);
-    return finish(&b, config, err);
+    qa_record_set_string(&b, "recipe", options->recipe);
+    qa_record_set_string(&b, "base_model", options->base_model == NULL ? model->info.dir : options->base_model);
+    qa_record_set_string(&b, "data", options->data_path);
+    qa_record_set_string(&b, "eval_data", options->eval_data_path);
+    if (options->replay != NULL) {
+        qa_record_set_string(&b, "replay_data", options->replay_path);
+    }
+    qa_record_set_size(&b, "max_length", options->max_length);
+    qa_record_set_size(&b, "eval_every", options->eval_every);
+    qa_record_set_size(&b, "save_every", options->save_every);
+    qa_record_set_size(&b, "save_total_limit", options->save_total_limit);
+    qa_record_set_size(&b, "threads", qa_context_threads(model->context));
+    qa_record_set_string(&b, "qadapter_version", QA_VERSION);
+    return qa_record_finish(&b, config, file_name, err);
 }
 
 static qa_status read_objective(const json_t *root, const char *path, qa_objective *objective, qa_error *err) {
-    const char *kind = NULL, *q_parametrisation = NULL;
+    const char *kind = NULL, *q_parametrisation = NULL, *method = NULL;
     qa_objective read = {.kind = QA_PUBLISHED, .q_parametrisation = QA_Q_LOGITS};
     if (!json_is_object(root)) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
@@ -179,9 +159,14 @@ static qa_status read_objective(const json_t *root, const char *path, qa_objecti
     QA_TRY(qa_json_get_string(root, "objective", false, path, &kind, err));
     QA_TRY(qa_json_get_string(root, "q_parametrisation", false, path, &q_parametrisation, err));
     QA_TRY(qa_json_get_bool(root, "length_normalisation", false, path, &read.length_normalisation, err));
+    QA_TRY(qa_json_get_string(root, "method", false, path, &method, err));
+    QA_TRY(qa_json_get_double(root, "dpo_beta", false, path, &read.dpo_beta, err));
     qa_status status = kind == NULL ? QA_OK : qa_objective_kind_by_name(&read.kind, kind, err);
     if (status == QA_OK && q_parametrisation != NULL) {
         status = qa_q_parametrisation_by_name(&read.q_parametrisation, q_parametrisation, err);
+    }
+    if (status == QA_OK && method != NULL) {
+        status = qa_method_by_name(&read.method, method, err);
     }
     if (status == QA_OK) {
         status = qa_objective_check(&read, err);

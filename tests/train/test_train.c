@@ -656,7 +656,7 @@ START_TEST(the_workspace_is_as_announced) {
     qa_error err = {0};
     size_t announced = 0, at_most = 0, during = 0;
     open_setting(&s, 0.0);
-    qa_expect_ok(qa_train_memory_for(s.fixture.model, &s.lora, s.pairs, NULL, &announced, &err), &err);
+    qa_expect_ok(qa_train_memory_for(s.fixture.model, &s.lora, s.pairs, NULL, NULL, &announced, &err), &err);
     qa_expect_ok(qa_train_memory(s.fixture.model, &s.lora, qa_pairs_longest_prompt(s.pairs),
                                  qa_pairs_longest_response(s.pairs), &at_most, &err),
                  &err);
