@@ -7,7 +7,7 @@
 #include "base/buffer.h"
 #include "base/try.h"
 #include "io/file.h"
-#include "io/json.h"
+#include "io/json_lines.h"
 #include "text/added_tokens.h"
 #include "text/pretokeniser.h"
 #include "text/tokenizer.h"
@@ -121,34 +121,24 @@ static qa_status read_document(reader *r, const json_t *document, qa_error *err)
     return QA_OK;
 }
 
-static bool is_blank(const char *line, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r') {
-            return false;
+static qa_status read_json_lines(reader *r, const char *path, qa_error *err) {
+    qa_json_lines *lines = NULL;
+    json_t *document = NULL;
+    qa_status status = qa_json_lines_open(&lines, path, err);
+    while (status == QA_OK && !full(r)) {
+        status = qa_json_lines_next(lines, &document, err);
+        if (status != QA_OK || document == NULL) {
+            break;
         }
-    }
-    return true;
-}
-
-static qa_status read_json_lines(reader *r, const char *path, const char *data, size_t n, qa_error *err) {
-    size_t line = 1;
-    for (size_t at = 0; at < n && !full(r); line++) {
-        const char *end = memchr(data + at, '\n', n - at);
-        const size_t bytes = end == NULL ? n - at : (size_t)(end - data) - at;
-        if (!is_blank(data + at, bytes)) {
-            json_t *document = NULL;
-            QA_TRY(qa_json_parse(&document, data + at, bytes, path, line, err));
-            const qa_status status = read_document(r, document, err);
-            json_decref(document);
-            if (status != QA_OK) {
-                qa_error_prefix(err, "%s:%zu: ", path, line);
-                return status;
-            }
-            r->documents++;
+        status = read_document(r, document, err);
+        if (status != QA_OK) {
+            qa_error_prefix(err, "%s:%zu: ", path, qa_json_lines_number(lines));
         }
-        at += bytes + 1;
+        json_decref(document);
+        r->documents++;
     }
-    return QA_OK;
+    qa_json_lines_close(lines);
+    return status;
 }
 
 static size_t line_of(const char *data, size_t at) {
@@ -180,21 +170,17 @@ static qa_status read_plain(reader *r, const char *path, const char *data, size_
 
 /* What begins with '{' (after a byte-order mark and white space) is JSON Lines. */
 static qa_status read_corpus(reader *r, const char *path, qa_error *err) {
-    static const char MARK[] = "\xef\xbb\xbf";
     qa_mapping file = {0};
     QA_TRY(qa_map_file(&file, path, err));
     const char *data = (const char *)file.data;
-    size_t n = file.bytes;
-    if (n >= 3 && memcmp(data, MARK, 3) == 0) {
-        data += 3;
-        n -= 3;
-    }
-    size_t first = 0;
-    while (first < n && strchr(" \t\r\n", data[first]) != NULL && data[first] != '\0') {
+    const size_t mark = file.bytes >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    size_t first = mark;
+    while (first < file.bytes && data[first] != '\0' && strchr(" \t\r\n", data[first]) != NULL) {
         first++;
     }
-    const bool json = first < n && data[first] == '{';
-    const qa_status status = json ? read_json_lines(r, path, data, n, err) : read_plain(r, path, data, n, err);
+    const bool json = first < file.bytes && data[first] == '{';
+    const qa_status status =
+        json ? read_json_lines(r, path, err) : read_plain(r, path, data + mark, file.bytes - mark, err);
     qa_unmap_file(&file);
     return status;
 }
