@@ -1,5 +1,5 @@
 /* log-softmax of one row y[i] = x[i] - log sum_j exp(x[j]). Backward needs y. Sums over the row (a
- * vocabulary) are kept in double. */
+ * vocabulary) are kept in double. Cross-entropy is its value at one place, forward and backward at once. */
 #include "nn/softmax.h"
 
 #include "nn/exp.h"
@@ -36,4 +36,17 @@ void qa_log_softmax_backward(qa_real *dx, const qa_real *dy, const qa_real *y, s
         sum += (double)dy[i];
     }
     backward_row(dx, dy, y, (qa_real)sum, n);
+}
+
+double qa_cross_entropy(qa_real *x, size_t n, size_t target, double weight) {
+    const double at_target = (double)x[target];
+    const qa_real max = qa_row_max(x, n);
+    const qa_real shift = isinf(max) ? 0 : max;
+    const double sum = qa_row_exp(x, x, shift, n);
+    const qa_real scale = (qa_real)(weight / sum);
+    for (size_t i = 0; i < n; i++) {
+        x[i] *= scale;
+    }
+    x[target] -= (qa_real)weight;
+    return (double)shift + log(sum) - at_target;
 }

@@ -57,7 +57,7 @@ static qa_status check_replay(const qa_train_options *o, qa_error *err) {
         return qa_fail(err, QA_ERR_ARGUMENT, "method replay needs replay data: responses of the base model's own");
     }
     QA_TRY(qa_check_positive("replay_ratio", o->replay_ratio, err));
-    return check("replay_ratio", o->replay_ratio, 0.0, MOST_REPLAY, false, err);
+    return qa_check_number("replay_ratio", o->replay_ratio, 0.0, MOST_REPLAY, false, err);
 }
 
 qa_status qa_train_options_check(const qa_train_options *o, qa_error *err) {

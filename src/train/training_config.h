@@ -6,6 +6,7 @@
 #include "model/adapter.h"
 #include "model/weights.h"
 #include "qadapter/train.h"
+#include "train/record.h"
 
 /* Everything that decides the numbers of a run, as one flat object: objective, LoRA, optimiser, batches, seed,
  * precision, and what model and data are. Two runs whose objects agree compute the same bits (with the same number of
@@ -20,9 +21,5 @@ QA_MUST_CHECK qa_status qa_agreement_check(const json_t *then, const json_t *now
 /* The content of training_config.json: the agreement and what is only for the record. The caller owns *config. */
 QA_MUST_CHECK qa_status qa_training_config_build(json_t **config, const json_t *agreement, const qa_model *model,
                                                  const qa_train_options *options, qa_error *err);
-
-/* "0x" and 16 hexadecimal digits: how 64-bit words stand in JSON, whose integers end at 2^63. */
-enum { QA_HEX_BYTES = 19 };
-void qa_hex64(char hex[QA_HEX_BYTES], uint64_t word);
 
 #endif

@@ -1,0 +1,28 @@
+/* Building a JSON object member by member, checked once at the end. */
+#ifndef QA_TRAIN_RECORD_H
+#define QA_TRAIN_RECORD_H
+
+#include "io/json.h"
+
+/* {.object = json_object()} begins one. */
+typedef struct qa_record {
+    json_t *object;
+    bool failed;
+} qa_record;
+
+void qa_record_set(qa_record *record, const char *key, json_t *value); /* takes the value over */
+void qa_record_set_real(qa_record *record, const char *key, double value);
+void qa_record_set_size(qa_record *record, const char *key, size_t value);
+void qa_record_set_bool(qa_record *record, const char *key, bool value);
+void qa_record_set_string(qa_record *record, const char *key, const char *value); /* NULL: null */
+/* A number, or what qa_hex64 writes where that is too large for JSON. */
+void qa_record_set_seed(qa_record *record, const char *key, uint64_t seed);
+
+/* *out owns the object; what: its name in a message. Ends the record in any case. */
+QA_MUST_CHECK qa_status qa_record_finish(qa_record *record, json_t **out, const char *what, qa_error *err);
+
+/* "0x" and 16 hexadecimal digits: how 64-bit words stand in JSON, whose integers end at 2^63. */
+enum { QA_HEX_BYTES = 19 };
+void qa_hex64(char hex[QA_HEX_BYTES], uint64_t word);
+
+#endif
