@@ -1,4 +1,5 @@
-/* qadapter generate: one prompt, or a conversation, with the customised policy or the base model's. */
+/* qadapter generate: one prompt, a conversation (chat_session.c) or a file of prompts (generate_file.c), with the
+ * customised policy or the base model's. */
 #include "cli/generate.h"
 
 #include "base/buffer.h"
@@ -33,9 +34,9 @@ static qa_status add_stop(generation *it, const char *stop, qa_error *err) {
 /* The template, and its end of turn: a token where it is one, else a text. */
 static qa_status prepare_template(generation *it, qa_error *err) {
     cli_run *run = it->run;
-    bool assumed = false;
-    QA_TRY(cli_resolve_template(run, &it->chat, &assumed, err));
-    if (run->args->chat && assumed) {
+    const bool dialogues = run->args->chat || run->args->in != NULL;
+    QA_TRY(cli_resolve_template(run, &it->chat, &it->chat_assumed, err));
+    if (run->args->chat && it->chat_assumed) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", run->args->model);
     }
     if (run->args->ignore_eos || run->tokenizer == NULL || it->chat == QA_CHAT_UNKNOWN) {
@@ -44,11 +45,11 @@ static qa_status prepare_template(generation *it, qa_error *err) {
     const char *end = qa_chat_end_of_turn(it->chat, run->tokenizer);
     const int32_t id = end == NULL ? -1 : qa_tokenizer_token_id(run->tokenizer, end);
     add_end_id(it, id);
-    if (run->args->chat && id < 0 && end != NULL && end[0] != '\0') {
+    if (dialogues && id < 0 && end != NULL && end[0] != '\0') {
         QA_TRY(add_stop(it, end, err));
     }
     /* a model without a template goes on with the next question by itself */
-    return run->args->chat && it->chat == QA_CHAT_PLAIN ? add_stop(it, "\n\nHuman:", err) : QA_OK;
+    return dialogues && it->chat == QA_CHAT_PLAIN ? add_stop(it, "\n\nHuman:", err) : QA_OK;
 }
 
 static qa_status prepare_ends(generation *it, qa_error *err) {
@@ -62,6 +63,7 @@ static qa_status prepare_ends(generation *it, qa_error *err) {
     for (size_t i = 0; i < it->run->args->stop.n; i++) {
         QA_TRY(add_stop(it, it->run->args->stop.items[i], err));
     }
+    it->n_given_stops = it->n_stops;
     return prepare_template(it, err);
 }
 
@@ -248,14 +250,48 @@ done:
 
 /* ---- the command ---- */
 
+/* --in makes the prompts, their order and their form, and what belongs to one prompt or one conversation has no
+ * meaning with it; nor has what belongs to it without it. */
+static qa_status check_file_arguments(cli_run *run, qa_error *err) {
+    const cli_args *args = run->args;
+    const struct {
+        const char *name;
+        bool given;
+    } single[] = {{"--prompt", args->prompt != NULL},
+                  {"--file", args->file != NULL},
+                  {"--ids", args->ids != NULL},
+                  {"--chat", args->chat},
+                  {"--system", args->system != NULL},
+                  {"--ctx-size", args->ctx_size != 0},
+                  {"--echo", args->echo},
+                  {"--print-ids", args->print_ids},
+                  {"--policy both", args->policy != NULL && strcmp(args->policy, "both") == 0}},
+      many[] = {{"--out", args->out != NULL},
+                {"--samples", args->samples != 0},
+                {"--batch", args->batch != 0},
+                {"--unique", args->unique}};
+    for (size_t i = 0; args->in != NULL && i < sizeof single / sizeof *single; i++) {
+        if (single[i].given) {
+            return cli_bad_usage(run, err, "%s is for one prompt or conversation: not with --in", single[i].name);
+        }
+    }
+    for (size_t i = 0; args->in == NULL && i < sizeof many / sizeof *many; i++) {
+        if (many[i].given) {
+            return cli_bad_usage(run, err, "%s needs --in FILE", many[i].name);
+        }
+    }
+    return QA_OK;
+}
+
 static qa_status check_arguments(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
+    QA_TRY(check_file_arguments(run, err));
     const int prompts = (args->prompt != NULL) + (args->file != NULL) + (args->ids != NULL);
     if (prompts > 1) {
         return cli_bad_usage(run, err, "--prompt, --file and --ids exclude each other");
     }
-    if (prompts == 0 && !args->chat) {
-        return cli_bad_usage(run, err, "missing --prompt TEXT: the text to continue (or --file, --ids, --chat)");
+    if (prompts == 0 && !args->chat && args->in == NULL) {
+        return cli_bad_usage(run, err, "missing --prompt TEXT: the text to continue (or --file, --ids, --chat, --in)");
     }
     if (args->chat && args->ids != NULL) {
         return cli_bad_usage(run, err, "--ids are the model's own input: not with --chat");
@@ -302,13 +338,18 @@ qa_status cli_cmd_generate(cli_run *run, qa_error *err) {
     qa_status status = QA_OK;
     size_t capacity = 0;
     QA_TRY(check_arguments(run, err));
+    const qa_policy policy = policy_is(run->args, "base") ? QA_POLICY_BASE : QA_POLICY_CUSTOM;
     QA_GOTO(done, load_all(&it, err));
+    if (run->args->in != NULL) {
+        QA_GOTO(done, cli_generate_file(&it, policy, err));
+        goto done;
+    }
     if (has_prompt(run->args)) {
         QA_GOTO(done, run_prompt(&it, err));
         goto done;
     }
     QA_GOTO(done, choose_capacity(run, DEFAULT_CHAT_CONTEXT, &capacity, err));
-    QA_GOTO(done, cli_converse(&it, policy_is(run->args, "base") ? QA_POLICY_BASE : QA_POLICY_CUSTOM, capacity, err));
+    QA_GOTO(done, cli_converse(&it, policy, capacity, err));
 done:
     free(it.stops);
     return status;

@@ -1,24 +1,14 @@
 /* qadapter score: every quantity of the method for every pair, one JSON line each. */
 #include "cli/common.h"
+#include "cli/line_sink.h"
 
 #include "base/buffer.h"
 #include "base/try.h"
-#include "io/file.h"
 #include "io/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* Where lines go: standard output, or a file that appears when it is complete. */
-typedef struct sink {
-    qa_atomic_file *file; /* NULL: standard output */
-} sink;
-
-static qa_status sink_write(sink *to, const qa_text *text, qa_error *err) {
-    return to->file != NULL ? qa_atomic_write(to->file, text->data, text->n, err) : cli_put(text->data, text->n, err);
-}
 
 static qa_status append_member(qa_text *out, const char *name, double value, qa_error *err) {
     QA_TRY(qa_text_append_z(out, name, err));
@@ -105,8 +95,8 @@ static qa_status append_pair(qa_text *out, const qa_pair *pair, const qa_pair_sc
 }
 
 /* Scores every pair; pairs of a micro-batch share a padded length. */
-static qa_status score_all(cli_run *run, qa_scorer *scorer, const qa_pairs *pairs, size_t micro_batch, sink *to,
-                           qa_error *err) {
+static qa_status score_all(cli_run *run, qa_scorer *scorer, const qa_pairs *pairs, size_t micro_batch,
+                           cli_line_sink *to, qa_error *err) {
     const size_t n = qa_pairs_count(pairs);
     const size_t batch = micro_batch == 0 ? n : micro_batch;
     const size_t vocab_size = qa_model_get_info(run->model)->vocab_size;
@@ -127,7 +117,7 @@ static qa_status score_all(cli_run *run, qa_scorer *scorer, const qa_pairs *pair
         line.n = 0;
         QA_GOTO(done, append_pair(&line, pair, &score, vocab_size, run->args->full, err));
         cli_progress_count(&run->progress, "pairs", i + 1, n);
-        status = sink_write(to, &line, err);
+        status = cli_line_sink_write(to, &line, err);
     }
 done:
     qa_text_free(&line);
@@ -135,22 +125,15 @@ done:
 }
 
 static qa_status score_to(cli_run *run, qa_scorer *scorer, const qa_pairs *pairs, size_t micro_batch, qa_error *err) {
-    const char *out = run->args->out;
-    sink to = {0};
-    if (out != NULL && strcmp(out, "-") != 0) {
-        QA_TRY(qa_atomic_open(&to.file, out, err));
-    }
-    const bool shared = to.file == NULL && isatty(STDOUT_FILENO) == 1; /* lines and progress would mix */
-    cli_progress_begin(&run->progress, !run->args->quiet && !shared);
-    qa_status status = score_all(run, scorer, pairs, micro_batch, &to, err);
+    cli_line_sink to = {0};
+    QA_TRY(cli_line_sink_open(&to, run->args->out, err));
+    const bool to_file = to.file != NULL;
+    cli_progress_begin(&run->progress, !run->args->quiet && !cli_line_sink_is_terminal(&to));
+    const qa_status status = score_all(run, scorer, pairs, micro_batch, &to, err);
     cli_progress_clear(&run->progress);
-    if (status != QA_OK) {
-        qa_atomic_abort(to.file);
-        return status;
-    }
-    if (to.file != NULL) {
-        QA_TRY(qa_atomic_commit(to.file, err));
-        cli_say(run, "%zu pairs scored into %s", qa_pairs_count(pairs), out);
+    QA_TRY(cli_line_sink_close(&to, status, err));
+    if (to_file) {
+        cli_say(run, "%zu pairs scored into %s", qa_pairs_count(pairs), run->args->out);
     }
     return QA_OK;
 }

@@ -1,11 +1,11 @@
-/* What the one-prompt and the conversation form of `generate` share. */
+/* What the forms of `generate` share: one prompt, a conversation, a file of prompts. */
 #ifndef QA_CLI_GENERATE_H
 #define QA_CLI_GENERATE_H
 
 #include "cli/answer.h"
 #include "cli/common.h"
 
-enum { MAX_END_IDS = 24, DEFAULT_MAX_TOKENS = 256, DEFAULT_CHAT_CONTEXT = 4096 };
+enum { MAX_END_IDS = 24, DEFAULT_MAX_TOKENS = 256, DEFAULT_CHAT_CONTEXT = 4096, DEFAULT_BATCH = 32 };
 
 /* A generate command with everything resolved. */
 typedef struct generation {
@@ -13,11 +13,12 @@ typedef struct generation {
     qa_objective objective;
     qa_sampling sampling;
     qa_chat_template chat;
-    bool chat_known;
+    bool chat_assumed; /* the folder has no template, and none was named */
     int32_t end_ids[MAX_END_IDS];
     size_t n_end_ids;
     const char **stops; /* [n_stops], owned; the strings are borrowed */
     size_t n_stops;
+    size_t n_given_stops; /* of them; the rest are the template's */
     bool print_ids;
 } generation;
 
@@ -35,5 +36,8 @@ void generation_say_speed(const generation *it, const char *label, size_t prompt
 
 /* A conversation over the lines of standard input. */
 QA_MUST_CHECK qa_status cli_converse(generation *it, qa_policy policy, size_t capacity, qa_error *err);
+
+/* Answers the prompts of --in into --out. */
+QA_MUST_CHECK qa_status cli_generate_file(generation *it, qa_policy policy, qa_error *err);
 
 #endif

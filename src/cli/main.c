@@ -38,11 +38,19 @@ const cli_command cli_commands[] = {
      "qadapter train --model MODEL --data train.jsonl --out ADAPTER --recipe theory --lora-target all-linear --epochs "
      "1 --lr 1e-4\nqadapter train --model MODEL --data train.jsonl --out ADAPTER --resume",
      cli_cmd_train, NULL},
-    {"eval", CLI_EVAL, "measure an adapter on preference pairs",
+    {"eval", CLI_EVAL, "measure an adapter on preference pairs and on a suite of questions",
      "Scores every pair and tells accuracy, margins, losses, rewards, how far the customised policy is from the base "
      "model, and the negative log-likelihood of both responses under both. The objective is the one that the adapter "
-     "was trained with, unless options say otherwise.",
+     "was trained with, unless options say otherwise.\n"
+     "With --suite it answers questions and grades them, samples answers to open requests and tells the shares of "
+     "their "
+     "classes, and measures the perplexity of ordinary text. With --preference it also tells how far these shares are "
+     "from those of the optimal policy, which follow from the base model's, and the accuracy on held-out pairs. "
+     "Without "
+     "--adapter the model alone is measured.",
      "qadapter eval --model MODEL --adapter ADAPTER --data eval.jsonl\n"
+     "qadapter eval --model weights/village/model --adapter ADAPTER --suite village --preference academy\n"
+     "qadapter eval --model MODEL --suite questions.jsonl --transcript answers.jsonl\n"
      "qadapter eval --model MODEL --adapter ADAPTER --data eval.jsonl --json",
      cli_cmd_eval, NULL},
     {"score", CLI_SCORE, "write every quantity of the method for every pair",
@@ -52,13 +60,21 @@ const cli_command cli_commands[] = {
      "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --out scores.jsonl\n"
      "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --full | head -n 1",
      cli_cmd_score, NULL},
-    {"generate", CLI_GENERATE, "continue a text, or chat, with the customised policy",
+    {"generate", CLI_GENERATE, "continue a text, chat, or answer a file of prompts, with the customised policy",
      "Continues a prompt with the policy that the adapter and the base model make together, or with the base model's "
      "own. --alpha-0 and --alpha-tilde turn the balance of the two without training again. Text is printed as it "
-     "comes; the prompt is not repeated unless --echo asks for it.",
+     "comes; the prompt is not repeated unless --echo asks for it.\n"
+     "--in answers a whole file, many prompts at a time. Every line is a dialogue that ends with the user's message, "
+     "{\"messages\": [...]} or {\"prompt\": [...]}, and comes out as {\"messages\": [...]} with the answer appended; "
+     "or a "
+     "text, {\"prompt\": \"...\"}, and comes out as {\"prompt\": \"...\", \"completion\": \"...\"}. The answers are in "
+     "the "
+     "order of the prompts, --samples of each in a row. With --temperature 0 --unique that is what `train --method "
+     "replay` rehearses.",
      "qadapter generate --model MODEL --adapter ADAPTER --prompt 'Once upon a time'\n"
      "qadapter generate --model MODEL --adapter ADAPTER --policy both --temperature 0 --prompt 'Once upon a time'\n"
-     "qadapter generate --model MODEL --adapter ADAPTER --chat",
+     "qadapter generate --model MODEL --adapter ADAPTER --chat\n"
+     "qadapter generate --model MODEL --in prompts.jsonl --samples 4 --out answers.jsonl",
      cli_cmd_generate, NULL},
     {"tabular", CLI_TABULAR, "prove the equations on problems small enough to solve exactly",
      "Needs no model. The first word says what is done:\n"

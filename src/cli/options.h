@@ -78,6 +78,9 @@ typedef struct cli_args {
     bool resume, overwrite;
     /* info */
     size_t prompt_length, response_length;
+    /* eval --suite; 0 = not given */
+    const char *suite, *preference, *transcript;
+    size_t limit;
     /* tokenize */
     const char *in, *text, *file;
     /* generate */
@@ -85,6 +88,8 @@ typedef struct cli_args {
     bool chat, echo, print_ids, no_special, ignore_eos;
     double temperature, top_p, min_p, repetition_penalty;
     size_t top_k, max_tokens, ctx_size; /* max_tokens, ctx_size: 0 = not given */
+    size_t samples, batch;              /* of generate --in and eval --suite; 0 = not given */
+    bool unique;
     cli_list stop;
     /* tabular; 0 and NaN = not given */
     const char *mdp;
