@@ -121,6 +121,7 @@ void qa_suite_result_free(qa_suite_result *result);
 /* Path of the held-out pairs of a preference (owned by the suite); NULL when there is no such preference or it names no
  * pairs. Whether the file is there is not checked. */
 const char *qa_suite_preference_pairs(const qa_suite *suite, const char *preference);
+bool qa_suite_has_preference(const qa_suite *suite, const char *preference);
 /* "a, b, c" of the suite's preferences, owned by the suite. */
 const char *qa_suite_preference_names(const qa_suite *suite);
 

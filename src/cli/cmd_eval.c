@@ -1,8 +1,7 @@
-/* qadapter eval: a table, or JSON with every field of qa_evaluation. */
-#include "cli/common.h"
+/* qadapter eval: a table, or JSON with every field of qa_evaluation; with --suite see cmd_eval_suite.c. */
+#include "cli/eval.h"
 
 #include "base/try.h"
-#include "cli/report.h"
 
 #include <stdio.h>
 
@@ -12,7 +11,7 @@ static bool on_progress(void *user, size_t done, size_t total) {
     return !cli_interrupted();
 }
 
-static void fill(cli_report *report, const qa_evaluation *it, const qa_objective *objective) {
+void cli_report_evaluation(cli_report *report, const qa_evaluation *it, const qa_objective *objective) {
     static const char *const percentiles[5][2] = {{"margin_p05", "margin, 5th percentile"},
                                                   {"margin_p25", "margin, 25th percentile"},
                                                   {"margin_p50", "margin, median"},
@@ -43,7 +42,7 @@ static void fill(cli_report *report, const qa_evaluation *it, const qa_objective
                     "tokens/s");
 }
 
-qa_status cli_cmd_eval(cli_run *run, qa_error *err) {
+static qa_status eval_pairs(cli_run *run, qa_error *err) {
     qa_objective objective;
     qa_pairs *pairs = NULL;
     qa_evaluation evaluation = {0};
@@ -63,10 +62,33 @@ qa_status cli_cmd_eval(cli_run *run, qa_error *err) {
     QA_GOTO(done,
             qa_evaluate(run->model, run->adapter, pairs, &objective, micro_batch, on_progress, run, &evaluation, err));
     cli_progress_clear(&run->progress);
-    fill(&report, &evaluation, &objective);
+    cli_report_evaluation(&report, &evaluation, &objective);
     QA_GOTO(done, cli_report_print(&report, stdout, run->args->json, err));
 done:
     cli_report_free(&report);
     qa_pairs_free(pairs);
     return status;
+}
+
+/* Options that only a suite knows. */
+static const char *suite_option(const cli_args *args) {
+    return args->preference != NULL   ? "--preference"
+           : args->transcript != NULL ? "--transcript"
+           : args->limit != 0         ? "--limit"
+           : args->samples != 0       ? "--samples"
+           : args->batch != 0         ? "--batch"
+                                      : NULL;
+}
+
+qa_status cli_cmd_eval(cli_run *run, qa_error *err) {
+    if (run->args->suite != NULL) {
+        return cli_eval_suite(run, err);
+    }
+    if (suite_option(run->args) != NULL) {
+        return cli_bad_usage(run, err, "%s needs --suite", suite_option(run->args));
+    }
+    if (run->args->data == NULL) {
+        return cli_bad_usage(run, err, "missing --data FILE: preference pairs, or --suite: questions with answers");
+    }
+    return eval_pairs(run, err);
 }

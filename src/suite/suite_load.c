@@ -414,6 +414,10 @@ const qa_suite_preference *qa_suite_find_preference(const qa_suite *suite, const
     return NULL;
 }
 
+bool qa_suite_has_preference(const qa_suite *suite, const char *preference) {
+    return qa_suite_find_preference(suite, preference) != NULL;
+}
+
 const char *qa_suite_preference_pairs(const qa_suite *suite, const char *preference) {
     const qa_suite_preference *found = qa_suite_find_preference(suite, preference);
     return found == NULL ? NULL : found->pairs;

@@ -1,0 +1,25 @@
+/* What the two forms of `eval` share: preference pairs alone, and a suite. */
+#ifndef QA_CLI_EVAL_H
+#define QA_CLI_EVAL_H
+
+#include "cli/common.h"
+#include "cli/report.h"
+
+/* Every field of an evaluation on pairs. */
+void cli_report_evaluation(cli_report *report, const qa_evaluation *it, const qa_objective *objective);
+
+/* qadapter eval --suite. */
+QA_MUST_CHECK qa_status cli_eval_suite(cli_run *run, qa_error *err);
+
+/* What a suite found, and what it was measured on. */
+typedef struct suite_report {
+    const char *suite, *model, *adapter, *preference; /* adapter, preference: NULL: none */
+    const qa_objective *objective;
+    const qa_suite_result *result;
+    const qa_evaluation *held_out; /* NULL: no pairs */
+} suite_report;
+
+/* On standard output, as tables or as JSON. */
+QA_MUST_CHECK qa_status suite_report_print(const suite_report *it, bool json, qa_error *err);
+
+#endif

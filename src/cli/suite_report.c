@@ -1,0 +1,316 @@
+/* The results of a suite, as tables for people and as JSON for programs. */
+#include "cli/eval.h"
+
+#include "base/buffer.h"
+#include "base/try.h"
+#include "cli/format.h"
+#include "io/json.h"
+
+#include <math.h>
+#include <string.h>
+
+static double share_of(size_t right, size_t n) { return n > 0 ? (double)right / (double)n : (double)NAN; }
+
+/* Binomial standard error of a share. */
+static double error_of(size_t right, size_t n) {
+    const double p = share_of(right, n);
+    return sqrt(p * (1.0 - p) / (double)n);
+}
+
+/* The mean of the skills' shares, and its standard error. */
+static double mean_of(const qa_suite_result *result, double *error) {
+    double sum = 0.0;
+    double squares = 0.0;
+    for (size_t i = 0; i < result->n_skills; i++) {
+        const qa_skill_result *skill = &result->skills[i];
+        const double one = error_of(skill->right, skill->questions);
+        sum += share_of(skill->right, skill->questions);
+        squares += one * one;
+    }
+    const double n = (double)result->n_skills;
+    *error = result->n_skills > 0 ? sqrt(squares) / n : (double)NAN;
+    return result->n_skills > 0 ? sum / n : (double)NAN;
+}
+
+/* ---- JSON ---- */
+
+/* Text that grows; a failure is remembered. */
+typedef struct writer {
+    qa_text text;
+    bool failed;
+    bool first; /* the next member is the first of its object */
+} writer;
+
+static void put(writer *out, const char *text) {
+    out->failed = out->failed || qa_text_append_z(&out->text, text, NULL) != QA_OK;
+}
+
+static void put_key(writer *out, const char *key) {
+    put(out, out->first ? "" : ", ");
+    out->failed = out->failed || qa_json_append_string(&out->text, key, strlen(key), NULL) != QA_OK;
+    put(out, ": ");
+    out->first = false;
+}
+
+static void open_object(writer *out, const char *key) {
+    if (key != NULL) {
+        put_key(out, key);
+    }
+    put(out, "{");
+    out->first = true;
+}
+
+static void close_object(writer *out) {
+    put(out, "}");
+    out->first = false;
+}
+
+static void put_real(writer *out, const char *key, double value) {
+    put_key(out, key);
+    out->failed = out->failed || qa_json_append_number(&out->text, value, false, NULL) != QA_OK;
+}
+
+static void put_count(writer *out, const char *key, size_t value) {
+    char digits[CLI_NUMBER_BYTES];
+    (void)snprintf(digits, sizeof digits, "%zu", value);
+    put_key(out, key);
+    put(out, digits);
+}
+
+static void put_right(writer *out, size_t questions, size_t right) {
+    put_count(out, "questions", questions);
+    put_count(out, "right", right);
+    put_real(out, "accuracy", share_of(right, questions));
+    put_real(out, "error", error_of(right, questions));
+}
+
+static void put_skills(writer *out, const qa_suite_result *result) {
+    open_object(out, NULL);
+    for (size_t i = 0; i < result->n_skills; i++) {
+        const qa_skill_result *skill = &result->skills[i];
+        open_object(out, skill->name);
+        put_right(out, skill->questions, skill->right);
+        open_object(out, "kinds");
+        for (size_t k = 0; k < skill->n_kinds; k++) {
+            open_object(out, skill->kinds[k].name);
+            put_right(out, skill->kinds[k].questions, skill->kinds[k].right);
+            close_object(out);
+        }
+        close_object(out);
+        close_object(out);
+    }
+    close_object(out);
+}
+
+static void put_classes(writer *out, const qa_shares_result *shares) {
+    open_object(out, "classes");
+    for (size_t k = 0; k < shares->n_classes; k++) {
+        const qa_class_result *it = &shares->classes[k];
+        open_object(out, it->name);
+        put_count(out, "count", it->count);
+        put_real(out, "share", it->share);
+        put_real(out, "error", it->error);
+        put_real(out, "generator", it->generator);
+        put_real(out, "base", it->base);
+        put_real(out, "optimum", it->optimum);
+        put_real(out, "reward", it->reward);
+        close_object(out);
+    }
+    close_object(out);
+}
+
+static void put_shares(writer *out, const qa_suite_result *result) {
+    open_object(out, NULL);
+    for (size_t i = 0; i < result->n_shares; i++) {
+        const qa_shares_result *shares = &result->shares[i];
+        open_object(out, shares->name);
+        put_count(out, "answers", shares->answers);
+        put_count(out, "unclassified", shares->unclassified);
+        put_classes(out, shares);
+        put_real(out, "mean_reward", shares->mean_reward);
+        put_real(out, "optimal_reward", shares->optimal_reward);
+        put_real(out, "total_variation", shares->total_variation);
+        put_real(out, "kl_to_optimum", shares->kl_to_optimum);
+        put_real(out, "sequence_kl", shares->sequence_kl);
+        close_object(out);
+    }
+    close_object(out);
+}
+
+/* Adds what the writer holds as a member of the report. */
+static void add_json(cli_report *report, const char *key, writer *out) {
+    report->failed = report->failed || out->failed;
+    if (!report->failed) {
+        cli_report_json(report, key, "", out->text.data, "");
+    }
+    qa_text_free(&out->text);
+    *out = (writer){0};
+}
+
+static qa_status print_json(const suite_report *it, qa_error *err) {
+    const qa_suite_result *result = it->result;
+    cli_report report = {0};
+    writer out = {0};
+    double error = 0.0;
+    const double mean = mean_of(result, &error);
+    cli_report_text(&report, "suite", "", it->suite);
+    cli_report_text(&report, "model", "", it->model);
+    cli_report_text(&report, "adapter", "", it->adapter);
+    cli_report_text(&report, "preference", "", it->preference);
+    cli_report_real(&report, "alpha_tilde", "", it->objective->alpha_tilde, "");
+    put_skills(&out, result);
+    add_json(&report, "skills", &out);
+    cli_report_real(&report, "skills_mean", "", mean, "");
+    cli_report_real(&report, "skills_mean_error", "", error, "");
+    put_shares(&out, result);
+    add_json(&report, "shares", &out);
+    cli_report_real(&report, "ordinary_kl", "", result->ordinary_kl, "");
+    cli_report_real(&report, "perplexity", "", result->perplexity, "");
+    cli_report_count(&report, "perplexity_tokens", "", result->perplexity_tokens, "");
+    cli_report_real(&report, "seconds", "", result->seconds, "");
+    if (it->held_out == NULL) {
+        cli_report_json(&report, "held_out", "", "null", "");
+    } else {
+        cli_report_section(&report, "held_out", "");
+        cli_report_evaluation(&report, it->held_out, it->objective);
+    }
+    const qa_status status = cli_report_print(&report, stdout, true, err);
+    cli_report_free(&report);
+    return status;
+}
+
+/* ---- tables ---- */
+
+/* "94.4%", or nothing where it is not known. */
+static const char *percent(char buffer[CLI_NUMBER_BYTES], double share) {
+    buffer[0] = '\0';
+    if (isfinite(share)) {
+        (void)snprintf(buffer, CLI_NUMBER_BYTES, "%.1f%%", 100.0 * share);
+    }
+    return buffer;
+}
+
+static const char *number(char buffer[CLI_NUMBER_BYTES], double value) {
+    buffer[0] = '\0';
+    if (isfinite(value)) {
+        (void)snprintf(buffer, CLI_NUMBER_BYTES, "%.4g", value);
+    }
+    return buffer;
+}
+
+static void print_right(const char *indent, int width, const char *name, size_t right, size_t questions) {
+    char share[CLI_NUMBER_BYTES];
+    char error[CLI_NUMBER_BYTES];
+    printf("%s%-*s  %7zu / %-7zu %7s  +- %s\n", indent, width - (int)strlen(indent), name, right, questions,
+           percent(share, share_of(right, questions)), percent(error, error_of(right, questions)));
+}
+
+static void print_skills(const qa_suite_result *result, int width) {
+    char share[CLI_NUMBER_BYTES];
+    char error[CLI_NUMBER_BYTES];
+    double mean_error = 0.0;
+    if (result->n_skills == 0) {
+        return;
+    }
+    printf("\n%-*s  %17s  %7s\n", width, "Skills", "right / questions", "");
+    for (size_t i = 0; i < result->n_skills; i++) {
+        const qa_skill_result *skill = &result->skills[i];
+        print_right("  ", width, skill->name, skill->right, skill->questions);
+        for (size_t k = 0; skill->n_kinds > 1 && k < skill->n_kinds; k++) {
+            print_right("    ", width, skill->kinds[k].name, skill->kinds[k].right, skill->kinds[k].questions);
+        }
+    }
+    const double mean = mean_of(result, &mean_error);
+    printf("  %-*s  %17s %7s  +- %s\n", width - 2, "mean of skills", "", percent(share, mean),
+           percent(error, mean_error));
+}
+
+/* "  label  value" under a table; nothing where the value is not known. */
+static void print_value(int width, const char *label, double value, const char *unit) {
+    char text[CLI_NUMBER_BYTES];
+    if (isfinite(value)) {
+        printf("  %-*s  %s%s%s\n", width - 2, label, number(text, value), unit[0] == '\0' ? "" : " ", unit);
+    }
+}
+
+static void print_shares(const qa_shares_result *shares, int width, double alpha_tilde) {
+    char cell[6][CLI_NUMBER_BYTES];
+    char title[QA_SUITE_NAME_BYTES + 32];
+    (void)snprintf(title, sizeof title, "Shares: %s", shares->name);
+    printf("\n%-*s  %7s %9s %9s %9s %9s %8s\n", width, title, "share", "", "optimum", "base", "generator", "reward");
+    for (size_t k = 0; k < shares->n_classes; k++) {
+        const qa_class_result *it = &shares->classes[k];
+        (void)snprintf(cell[1], sizeof cell[1], "+- %s", percent(cell[0], it->error));
+        printf("  %-*s  %7s %9s %9s %9s %9s %8s\n", width - 2, it->name, percent(cell[0], it->share), cell[1],
+               percent(cell[2], it->optimum), percent(cell[3], it->base), percent(cell[4], it->generator),
+               number(cell[5], it->reward));
+    }
+    if (shares->unclassified > 0) {
+        printf("  %-*s  %7s\n", width - 2, "unclassified",
+               percent(cell[0], share_of(shares->unclassified, shares->answers)));
+    }
+    printf("  %-*s  %zu\n", width - 2, "answers", shares->answers);
+    print_value(width, "mean reward r2", shares->mean_reward, "nats");
+    print_value(width, "  of the optimum", shares->optimal_reward, "nats");
+    if (isfinite(shares->total_variation)) {
+        (void)snprintf(title, sizeof title, "(alpha_tilde %g)", alpha_tilde);
+        print_value(width, "total variation to optimum", shares->total_variation, title);
+    }
+    print_value(width, "KL to optimum", shares->kl_to_optimum, "nats");
+    print_value(width, "KL to base per answer", shares->sequence_kl, "nats");
+}
+
+static int name_width(const qa_suite_result *result) {
+    size_t width = 28;
+    for (size_t i = 0; i < result->n_skills; i++) {
+        const size_t length = strlen(result->skills[i].name) + 2;
+        width = length > width ? length : width;
+    }
+    for (size_t i = 0; i < result->n_shares; i++) {
+        const qa_shares_result *shares = &result->shares[i];
+        width = strlen(shares->name) + 8 > width ? strlen(shares->name) + 8 : width;
+        for (size_t k = 0; k < shares->n_classes; k++) {
+            const size_t length = strlen(shares->classes[k].name) + 2;
+            width = length > width ? length : width;
+        }
+    }
+    return (int)width;
+}
+
+static void print_tables(const suite_report *it) {
+    const qa_suite_result *result = it->result;
+    const int width = name_width(result);
+    char time[CLI_NUMBER_BYTES];
+    printf("Suite %s: %s%s%s\n", it->suite, it->model, it->adapter == NULL ? "" : " with ",
+           it->adapter == NULL ? ", without an adapter" : it->adapter);
+    if (it->preference != NULL) {
+        printf("Preference: %s\n", it->preference);
+    }
+    print_skills(result, width);
+    for (size_t i = 0; i < result->n_shares; i++) {
+        print_shares(&result->shares[i], width, it->objective->alpha_tilde);
+    }
+    printf("\nPolicy\n");
+    if (it->held_out != NULL) {
+        char share[CLI_NUMBER_BYTES];
+        printf("  %-*s  %s of %zu pairs\n", width - 2, "held-out pairs, accuracy",
+               percent(share, it->held_out->accuracy), it->held_out->pairs);
+        print_value(width, "  KL to base per token", it->held_out->kl_per_token, "nats");
+    }
+    print_value(width, "KL to base, ordinary answers", result->ordinary_kl, "nats/token");
+    if (isfinite(result->perplexity)) {
+        char text[CLI_NUMBER_BYTES];
+        printf("  %-*s  %s on %zu tokens\n", width - 2, "perplexity, ordinary text", number(text, result->perplexity),
+               result->perplexity_tokens);
+    }
+    cli_format_duration(time, sizeof time, result->seconds);
+    printf("  %-*s  %s\n", width - 2, "time", time);
+}
+
+qa_status suite_report_print(const suite_report *it, bool json, qa_error *err) {
+    if (json) {
+        return print_json(it, err);
+    }
+    print_tables(it);
+    return QA_OK;
+}
