@@ -76,20 +76,40 @@ typedef struct qa_pretrain_options {
     double warmup_ratio; /* of all steps; used when warmup_steps is 0 */
     double epochs;       /* used when max_steps is 0 */
     size_t max_steps;
-    size_t batch_tokens; /* rows of one optimiser step: whole documents are packed up to it */
-    size_t max_length;   /* tokens of the longest document */
+    size_t batch_tokens;       /* rows of one optimiser step, about: whole documents, equally many in every step */
+    size_t micro_batch_tokens; /* rows of one pass, of which a step makes several: decides memory and speed */
+    size_t max_length;         /* tokens of the longest document; for the record */
     double max_grad_norm, weight_decay, adam_beta1, adam_beta2, adam_epsilon;
     size_t eval_every, save_every, save_total_limit;
     bool overwrite, resume;
     const char *data_path, *eval_data_path; /* for the record */
+    /* NULL, or a safetensors file that gets "loss", and "weight.NAME" and "gradient.NAME" of every tensor, in the build's
+     * precision, at the first step of this run, before clipping: for comparing implementations. */
+    const char *dump_gradients;
+    /* Called after every step and evaluation; NULL is allowed. Returns false to stop: a checkpoint is written and
+     * qa_pretrain returns QA_ERR_INTERRUPTED. */
     bool (*on_metrics)(void *user, const qa_pretrain_metrics *metrics);
     void *user;
 } qa_pretrain_options;
 
 qa_pretrain_options qa_pretrain_defaults(void);
 
+/* What a run will be, before it begins. */
+typedef struct qa_pretrain_plan {
+    size_t parameters;
+    size_t documents, rows; /* of an epoch: documents, and rows through the model */
+    size_t steps_per_epoch, total_steps;
+    size_t weight_bytes, workspace_bytes; /* of memory */
+} qa_pretrain_plan;
+
+/* Checks everything that can be checked without training and fills the plan. */
+QA_MUST_CHECK qa_status qa_pretrain_plan_make(qa_pretrain_plan *plan, qa_context *context, const qa_corpus *train,
+                                              const qa_corpus *evaluation, const qa_pretrain_options *options,
+                                              qa_error *err);
+
 /* Trains from random weights (or continues, with resume) and leaves in out_dir a Hugging Face folder, metrics.jsonl,
- * training_config.json and checkpoint-STEP/. evaluation may be NULL. */
+ * training_config.json and checkpoint-STEP/ (a Hugging Face folder too). evaluation may be NULL. A NaN stops the run,
+ * names step and document or tensor, and leaves the last checkpoint. */
 QA_MUST_CHECK qa_status qa_pretrain(qa_context *context, const qa_corpus *train, const qa_corpus *evaluation,
                                     const qa_pretrain_options *options, qa_error *err);
 

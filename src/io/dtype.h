@@ -7,6 +7,9 @@
 
 #include "io/safetensors.h"
 
+/* The dtype of qa_real. */
+#define QA_DTYPE_REAL (sizeof(qa_real) == sizeof(double) ? QA_DTYPE_F64 : QA_DTYPE_F32)
+
 /* False when no dtype has the name. */
 bool qa_dtype_by_name(qa_dtype *dtype, const char *name);
 

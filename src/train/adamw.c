@@ -85,6 +85,14 @@ double qa_gradient_norm(qa_pool *pool, const qa_real *gradient, size_t count, do
     return sqrt(sum);
 }
 
+size_t qa_first_not_finite(const qa_real *x, size_t count) {
+    size_t i = 0;
+    while (i < count && isfinite(x[i])) {
+        i++;
+    }
+    return i;
+}
+
 double qa_clip_factor(double norm, double max_norm) {
     if (max_norm <= 0.0) {
         return 1.0;

@@ -28,6 +28,9 @@ void qa_adamw_step(qa_pool *pool, qa_real *parameters, qa_real *m, qa_real *v, c
 double qa_gradient_norm(qa_pool *pool, const qa_real *gradient, size_t count, double *partial);
 size_t qa_adamw_blocks(size_t count);
 
+/* The first of x[count] that is not finite, or count. */
+size_t qa_first_not_finite(const qa_real *x, size_t count);
+
 /* What the gradient is multiplied by so that its norm is at most max_norm; 1 when max_norm is 0. */
 double qa_clip_factor(double norm, double max_norm);
 

@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/rng.h"
 #include "base/try.h"
+#include "io/dtype.h"
 #include "io/file.h"
 #include "io/safetensors.h"
 #include "train/run_folder.h"
@@ -15,12 +16,6 @@
 static const char state_name[] = "trainer_state.json";
 static const char tensors_name[] = "trainer_state.safetensors";
 static const char config_name[] = "training_config.json";
-
-#ifdef QA_F64
-static const qa_dtype real_dtype = QA_DTYPE_F64;
-#else
-static const qa_dtype real_dtype = QA_DTYPE_F32;
-#endif
 
 /* A word that changes with any bit of any of the numbers. */
 static uint64_t checksum_reals(uint64_t sum, const qa_real *x, size_t n) {
@@ -41,7 +36,7 @@ static uint64_t checksum(const qa_real *parameters, const qa_real *m, const qa_r
 static qa_status add_reals(qa_safetensors_writer *writer, const char *name, const qa_real *x, size_t count,
                            qa_error *err) {
     const size_t shape[1] = {count};
-    return qa_safetensors_writer_add_real(writer, name, real_dtype, 1, shape, x, err);
+    return qa_safetensors_writer_add_real(writer, name, QA_DTYPE_REAL, 1, shape, x, err);
 }
 
 static qa_status write_tensors(const qa_run_state *s, const int64_t *order, const char *path, qa_error *err) {
@@ -197,7 +192,7 @@ static qa_status find_tensor(const qa_tensor **tensor, const qa_safetensors *fil
 static qa_status read_reals(const qa_safetensors *file, const char *name, qa_real *out, size_t count, qa_error *err) {
     const qa_tensor *tensor = NULL;
     QA_TRY(find_tensor(&tensor, file, name, count, err));
-    if (tensor->dtype != real_dtype) {
+    if (tensor->dtype != QA_DTYPE_REAL) {
         return qa_fail(err, QA_ERR_MISMATCH, "%s: \"%s\" is %s, but this build computes in %s",
                        qa_safetensors_path(file), name, qa_dtype_name(tensor->dtype), QA_REAL_DTYPE);
     }

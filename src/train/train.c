@@ -141,18 +141,9 @@ static qa_status check_lengths(const run *r, const qa_pairs *pairs, const char *
     return QA_OK;
 }
 
-/* The first element that is not finite, or count. */
-static size_t first_not_finite(const qa_real *x, size_t count) {
-    size_t i = 0;
-    while (i < count && isfinite(x[i])) {
-        i++;
-    }
-    return i;
-}
-
 /* QA_ERR_NAN naming tensor and element when one of values[adapter->count] is not finite. */
 static qa_status check_finite(const run *r, const char *what, const qa_real *values, qa_error *err) {
-    const size_t i = first_not_finite(values, r->adapter->count);
+    const size_t i = qa_first_not_finite(values, r->adapter->count);
     if (i == r->adapter->count) {
         return QA_OK;
     }

@@ -1,0 +1,70 @@
+/* See model_folder.h. */
+#include "train/model_folder.h"
+
+#include "base/try.h"
+#include "io/file.h"
+#include "qadapter/text.h"
+
+#include <stdlib.h>
+
+static const size_t MOST_BYTES = (size_t)1 << 30;
+
+static qa_status copy_file(const char *from, const char *to, qa_error *err) {
+    qa_text content = {0};
+    QA_TRY(qa_read_file(&content, from, MOST_BYTES, err));
+    const qa_status status = qa_write_file(to, content.n == 0 ? "" : content.data, content.n, err);
+    qa_text_free(&content);
+    return status;
+}
+
+/* Copies the file of that name if there is one. */
+static qa_status copy_named(const char *from_dir, const char *to_dir, const char *name, qa_error *err) {
+    char *from = qa_path_join(from_dir, name), *to = qa_path_join(to_dir, name);
+    qa_status status = QA_OK;
+    if (from == NULL || to == NULL) {
+        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+    } else if (qa_path_exists(from)) {
+        status = copy_file(from, to, err);
+    }
+    free(from);
+    free(to);
+    return status;
+}
+
+qa_status qa_model_folder_save(const qa_trainable *trainable, const char *tokenizer_dir, const char *dir,
+                               qa_dtype dtype, qa_error *err) {
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"};
+    for (size_t i = 0; tokenizer_dir != NULL && i < sizeof names / sizeof names[0]; i++) {
+        QA_TRY(copy_named(tokenizer_dir, dir, names[i], err));
+    }
+    return qa_trainable_save(trainable, dir, dtype, err);
+}
+
+static qa_status take_special_ids(qa_config *config, const char *tokenizer_dir, qa_error *err) {
+    qa_tokenizer *tokenizer = NULL;
+    QA_TRY(qa_tokenizer_load(&tokenizer, tokenizer_dir, err));
+    const int32_t bos = qa_tokenizer_bos(tokenizer), eos = qa_tokenizer_eos(tokenizer);
+    const size_t vocab_size = qa_tokenizer_vocab_size(tokenizer);
+    qa_tokenizer_free(tokenizer);
+    if (vocab_size > config->vocab_size) {
+        return qa_fail(err, QA_ERR_MISMATCH,
+                       "the tokenizer %s does not fit the model: it has %zu tokens, config.json's vocab_size is %zu",
+                       tokenizer_dir, vocab_size, config->vocab_size);
+    }
+    if (config->bos_id < 0) {
+        config->bos_id = bos;
+    }
+    if (config->n_eos == 0 && eos >= 0) {
+        config->eos_ids[config->n_eos++] = eos;
+    }
+    return QA_OK;
+}
+
+qa_status qa_model_folder_config(qa_config *config, const char *path, const char *tokenizer_dir, qa_error *err) {
+    QA_TRY(qa_config_load_file(config, path, err));
+    if (config->bos_id >= 0 && (size_t)config->bos_id >= config->vocab_size) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: bos_token_id %ld is outside the vocabulary of %zu", path,
+                       (long)config->bos_id, config->vocab_size);
+    }
+    return tokenizer_dir == NULL ? QA_OK : take_special_ids(config, tokenizer_dir, err);
+}

@@ -1,0 +1,18 @@
+/* The Hugging Face folder that pre-training leaves: the model, and its tokenizer's files. */
+#ifndef QA_TRAIN_MODEL_FOLDER_H
+#define QA_TRAIN_MODEL_FOLDER_H
+
+#include "io/dtype.h"
+#include "model/trainable.h"
+
+/* Into dir, which is there: the tokenizer's files (tokenizer_dir NULL: none), config.json, generation_config.json and
+ * model.safetensors. */
+QA_MUST_CHECK qa_status qa_model_folder_save(const qa_trainable *trainable, const char *tokenizer_dir, const char *dir,
+                                             qa_dtype dtype, qa_error *err);
+
+/* Reads the config and takes special ids that it does not name from the tokenizer (NULL: none). Ids outside the
+ * vocabulary are errors. */
+QA_MUST_CHECK qa_status qa_model_folder_config(qa_config *config, const char *path, const char *tokenizer_dir,
+                                               qa_error *err);
+
+#endif

@@ -1,0 +1,19 @@
+/* The options of pre-training: their ranges, and what a resumed run must share. */
+#ifndef QA_TRAIN_PRETRAIN_OPTIONS_H
+#define QA_TRAIN_PRETRAIN_OPTIONS_H
+
+#include "io/dtype.h"
+#include "io/json.h"
+#include "model/config.h"
+#include "qadapter/pretrain.h"
+
+/* The message names the option, its value and its range. *dtype: what options->dtype names. */
+QA_MUST_CHECK qa_status qa_pretrain_options_check(const qa_pretrain_options *options, qa_dtype *dtype, qa_error *err);
+
+/* As qa_agreement_build and qa_training_config_build, for the training of all weights (train/training_config.h). */
+QA_MUST_CHECK qa_status qa_pretrain_agreement(json_t **agreement, const qa_config *config, const qa_corpus *train,
+                                              const qa_pretrain_options *options, qa_error *err);
+QA_MUST_CHECK qa_status qa_pretrain_record(json_t **record, const json_t *agreement, const qa_context *context,
+                                           const qa_pretrain_options *options, qa_error *err);
+
+#endif
