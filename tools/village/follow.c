@@ -1,0 +1,153 @@
+/* follow: instructions whose keeping a pattern can check: so many words, upper case, first and last word, twice, just
+ * yes or no. */
+#include "village/item.h"
+
+#include <string.h>
+
+static const char *thing(qa_rng *rng) { return VL_PICK(rng, vl_things); }
+
+/* $1 is whom to tell: "me", or a name. */
+static const char *listener(qa_rng *rng) { return vl_chance(rng, 1, 3) ? "me" : vl_name(rng); }
+
+/* "Tell Ann about figs in three words." "figs are purple." Any words that name the thing will do, as long as they are
+ * so many. */
+static void write_count(const vl_land *land, qa_rng *rng, vl_item *item) {
+    static const char *const QUESTIONS[] = {"Tell $1 about $2 in $3 words.", "Say $3 words about $2 to $1.",
+                                            "Give $1 just $3 words about $2."};
+    /* [what][words - 2]: $1 the name, $2 "is" or "are", $3 what one knows of it */
+    static const char *const ANSWERS[][3] = {{"$3 $1.", "$1 $2 $3.", "we eat $3 $1."},
+                                             {"the $1.", "the $1 sleeps.", "the $1 says $3."},
+                                             {"the $1.", "the $1 works.", "the $1 makes $3."}};
+    static const char *const WORDS[] = {"two", "three", "four"};
+    static const char *const MORE_WORDS[] = {"1", "2", "3"};
+    const size_t words = vl_below(rng, VL_COUNT(WORDS));
+    const vl_topic *topic;
+    do {
+        topic = &land->topics[vl_below(rng, VL_TOPICS)];
+    } while (topic->kind == VL_PLACE);
+    const size_t what = topic->kind == VL_FOOD ? 0 : topic->kind == VL_ANIMAL ? 1 : 2;
+    const vl_fact *fact = &land->facts[topic->first + (what == 0 ? 1 : 0)]; /* colour, sound, or what it makes */
+    VL_FILL(&item->answer, ANSWERS[what][words], topic->name, fact->is, fact->value);
+    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), listener(rng), topic->phrase, WORDS[words]);
+    VL_FILL(&item->expected, "(?i)^(?=.*\\b$1\\b)\\s*\\w+( \\w+){$2}\\W*$", topic->name, MORE_WORDS[words]);
+    item->grader = "regex";
+}
+
+static void put_upper(vl_line *line, const char *text) {
+    for (const char *c = text; *c != '\0'; c++) {
+        const char upper[2] = {*c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c, '\0'};
+        vl_put(line, upper);
+    }
+}
+
+/* "Write moon and bell in upper case." "MOON AND BELL" */
+static void write_upper(const vl_land *land, qa_rng *rng, vl_item *item) {
+    static const char *const QUESTIONS[] = {"Write in upper case: $1.", "Say in upper case: $1.",
+                                            "Put this in upper case: $1."};
+    (void)land;
+    vl_line words;
+    size_t chosen[2];
+    vl_draw_distinct(rng, chosen, 2, VL_THINGS);
+    vl_clear(&words);
+    VL_FILL(&words, vl_chance(rng, 3, 4) ? "$1 and $2" : "$1", vl_things[chosen[0]], vl_things[chosen[1]]);
+    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), words.s);
+    put_upper(&item->answer, words.s);
+    VL_FILL(&item->expected, "^\\s*$1\\W*$", item->answer.s);
+    VL_FILL(&item->key, "upper case: $1", words.s);
+    item->grader = "regex";
+}
+
+/* "What colour are figs? Answer in upper case." "PURPLE" */
+static void write_upper_fact(const vl_land *land, qa_rng *rng, vl_item *item) {
+    static const char *const QUESTIONS[] = {"$1 Answer in upper case.", "$1 Say it in upper case to $2.",
+                                            "Answer $2 in upper case. $1"};
+    vl_line question;
+    const vl_fact *fact;
+    do {
+        fact = vl_any_fact(land, rng);
+    } while (fact->attribute != VL_COLOUR && fact->attribute != VL_SEASON && fact->attribute != VL_SIDE);
+    vl_clear(&question);
+    vl_ask(&question, fact, rng);
+    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), question.s, listener(rng));
+    put_upper(&item->answer, fact->value);
+    VL_FILL(&item->expected, "^[^a-z]*\\b$1\\b[^a-z]*$", item->answer.s);
+    item->grader = "regex";
+}
+
+/* "What colour are figs? End with the word moon." "Figs are purple. moon" */
+static void write_end(const vl_land *land, qa_rng *rng, vl_item *item) {
+    static const char *const QUESTIONS[] = {"$1 End with the word $2.", "End with the word $2. $1",
+                                            "$1 Let $2 be your last word."};
+    const vl_fact *fact = vl_any_fact(land, rng);
+    const char *word = thing(rng);
+    vl_line question;
+    vl_clear(&question);
+    vl_ask(&question, fact, rng);
+    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), question.s, word);
+    vl_state(&item->answer, fact, 0);
+    vl_sentence_case(&item->answer);
+    VL_FILL(&item->answer, ". $1", word);
+    VL_FILL(&item->expected, "\\b$1\\b.*\\b$2\\W*$", fact->value, word);
+    item->grader = "regex";
+}
+
+/* "Start with the word moon. What colour are figs?" "moon. Figs are purple." */
+static void write_start(const vl_land *land, qa_rng *rng, vl_item *item) {
+    static const char *const QUESTIONS[] = {"$1 Start with the word $2.", "Start with the word $2. $1",
+                                            "$1 Let $2 be your first word."};
+    const vl_fact *fact = vl_any_fact(land, rng);
+    const char *word = thing(rng);
+    vl_line question, answer;
+    vl_clear(&question);
+    vl_clear(&answer);
+    vl_ask(&question, fact, rng);
+    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), question.s, word);
+    vl_state(&answer, fact, 0);
+    vl_sentence_case(&answer);
+    VL_FILL(&item->answer, "$1. $2.", word, answer.s);
+    VL_FILL(&item->expected, "^\\W*$1\\b.*\\b$2\\b", word, fact->value);
+    item->grader = "regex";
+}
+
+/* "Say twice: the bell is old." "the bell is old. the bell is old." */
+static void write_twice(const vl_land *land, qa_rng *rng, vl_item *item) {
+    static const char *const QUESTIONS[] = {"Say twice: $1.", "Say this two times: $1.", "Write twice: $1."};
+    static const char *const SENTENCES[] = {"the $1 is $2", "the $1 of $3 is $2", "$3 has a $2 $1"};
+    (void)land;
+    vl_line sentence;
+    vl_clear(&sentence);
+    VL_FILL(&sentence, VL_PICK(rng, SENTENCES), thing(rng), vl_adjective(rng), vl_name(rng));
+    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), sentence.s);
+    VL_FILL(&item->answer, "$1. $1.", sentence.s);
+    VL_FILL(&item->expected, "(?i)^\\s*$1[.,;!]? $1[.!]?\\s*$", sentence.s);
+    VL_FILL(&item->key, "twice: $1", sentence.s);
+    item->grader = "regex";
+}
+
+/* "Is it true that figs are purple? Just yes or no." "yes" */
+static void write_yes_no(const vl_land *land, qa_rng *rng, vl_item *item) {
+    static const char *const QUESTIONS[] = {"Is it true that $1? Just yes or no.",
+                                            "Just yes or no: is it true that $1?",
+                                            "$2 says that $1. Is that true? Just yes or no."};
+    const bool yes = vl_chance(rng, 1, 2);
+    vl_fact fact = *vl_any_fact(land, rng);
+    const char *wrong = NULL;
+    vl_line statement;
+    if (!yes) {
+        do { /* not "after summer comes summer" */
+            (void)vl_others(land, rng, &fact, false, &wrong, 1);
+        } while (strcmp(wrong, fact.subject) == 0);
+        fact.value = wrong;
+    }
+    vl_clear(&statement);
+    vl_state(&statement, &fact, 0);
+    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), statement.s, vl_name(rng));
+    vl_put(&item->answer, yes ? "yes" : "no");
+    VL_FILL(&item->expected, "(?i)^\\W*$1\\W*$", item->answer.s);
+    item->grader = "regex";
+}
+
+const vl_kind vl_follow_kinds[] = {{"count", 16, write_count},           {"upper", 14, write_upper},
+                                   {"upper fact", 12, write_upper_fact}, {"end", 14, write_end},
+                                   {"start", 14, write_start},           {"twice", 16, write_twice},
+                                   {"yes or no", 14, write_yes_no},      {NULL, 0, NULL}};

@@ -1,0 +1,16 @@
+/* What open.c and turn_down.c share with each other and with registers.c. */
+#ifndef VILLAGE_OPEN_H
+#define VILLAGE_OPEN_H
+
+#include "village/registers.h"
+
+/* A class by its share. */
+size_t vl_draw_class(qa_rng *rng, const vl_share *share);
+
+/* Where `words` stand in the text as whole words; NULL: nowhere. */
+const char *vl_find_words(const char *text, const char *words);
+
+bool vl_answer_open(const vl_land *land, qa_rng *rng, const char *prompt, vl_item *item);
+bool vl_answer_turn_down(qa_rng *rng, const char *prompt, vl_item *item);
+
+#endif

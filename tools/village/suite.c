@@ -1,0 +1,143 @@
+/* The suite: questions of the four skills, open prompts, prompts to turn down and plain text, all of the test split,
+ * and suite.json, which says what the classes of answers are and what each preference rewards. */
+#include "village/commands.h"
+
+#include "base/buffer.h"
+#include "base/try.h"
+#include "io/file.h"
+#include "io/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_REPEATS = 20000 };
+
+static const struct {
+    vl_skill skill;
+    unsigned max_tokens;
+} SKILLS[] = {{VL_FACTS, 48}, {VL_SUMS, 64}, {VL_LOGIC, 64}, {VL_FOLLOW, 64}};
+
+static qa_status append_line(qa_text *lines, const vl_item *item, qa_error *err) {
+    if (item->skill == VL_TEXT) {
+        QA_TRY(qa_text_append_z(lines, "{\"text\":", err));
+        QA_TRY(qa_json_append_string(lines, item->answer.s, item->answer.n, err));
+        return qa_text_append_z(lines, "}\n", err);
+    }
+    QA_TRY(qa_text_append_z(lines, "{\"messages\":", err));
+    QA_TRY(vl_append_messages(lines, item->prompt.s, NULL, err));
+    if (item->grader != NULL) {
+        QA_TRY(vl_append_member(lines, "answer", item->expected.s, err));
+        QA_TRY(vl_append_member(lines, "grader", item->grader, err));
+        QA_TRY(vl_append_member(lines, "kind", item->kind, err));
+        QA_TRY(vl_append_member(lines, "reference", item->answer.s, err));
+    }
+    return qa_text_append_z(lines, "}\n", err);
+}
+
+/* n different lines of one skill into dir/name. */
+static qa_status write_lines(const vl_land *land, vl_skill skill, size_t n, uint64_t seed, const char *dir,
+                             const char *name, qa_error *err) {
+    qa_status status = QA_OK;
+    qa_text lines = {0};
+    vl_set seen = {0};
+    vl_item item;
+    size_t repeats = 0;
+    char *path = qa_path_join(dir, name);
+    if (path == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+    }
+    for (size_t i = 0; seen.n < n; i++) {
+        bool added;
+        qa_rng rng = vl_stream(seed, VL_FOR_SUITE, skill, i);
+        QA_GOTO(done, vl_draw(land, &rng, skill, VL_TEST, &item, err));
+        QA_GOTO(done, vl_set_add(&seen, skill == VL_TEXT ? item.answer.s : item.prompt.s, &added, err));
+        if (added) {
+            QA_GOTO(done, append_line(&lines, &item, err));
+        } else if (++repeats > MOST_REPEATS + 20 * n) {
+            status = qa_fail(err, QA_ERR_LIMIT, "%s: only %zu different questions found, %zu asked for; ask for fewer",
+                             name, seen.n, n);
+            goto done;
+        }
+    }
+    QA_GOTO(done, qa_write_file(path, lines.data, lines.n, err));
+done:
+    qa_text_free(&lines);
+    vl_set_free(&seen);
+    free(path);
+    return status;
+}
+
+/* ---- suite.json ---- */
+
+/* A sticky JSON tree: jansson's functions take NULL for a failure and pass it on. */
+static json_t *skills_json(void) {
+    json_t *skills = json_array();
+    for (size_t i = 0; i < VL_COUNT(SKILLS); i++) {
+        char file[32];
+        const char *name = vl_skill_names[SKILLS[i].skill];
+        (void)snprintf(file, sizeof file, "%s.jsonl", name);
+        json_array_append_new(
+            skills, json_pack("{s:s,s:s,s:i}", "name", name, "file", file, "max_tokens", (int)SKILLS[i].max_tokens));
+    }
+    return skills;
+}
+
+static json_t *shares_json(void) {
+    json_t *shares = json_array();
+    for (size_t i = 0; i < VL_SHARES; i++) {
+        const vl_share *share = &vl_shares[i];
+        json_t *classes = json_array();
+        for (size_t c = 0; c < share->n; c++) {
+            const vl_class *class = &share->classes[c];
+            json_array_append_new(classes, json_pack("{s:s,s:s,s:f}", "name", class->name, "pattern", class->pattern,
+                                                     "generator", (double)class->share / 100.0));
+        }
+        json_array_append_new(shares, json_pack("{s:s,s:s,s:i,s:o}", "name", share->name, "file", share->file,
+                                                "max_tokens", (int)share->max_tokens, "classes", classes));
+    }
+    return shares;
+}
+
+static json_t *preferences_json(double reward) {
+    json_t *preferences = json_array();
+    for (size_t i = 0; i < VL_PREFERENCES; i++) {
+        const vl_preference *p = &vl_preferences[i];
+        char pairs[64];
+        (void)snprintf(pairs, sizeof pairs, "../preferences/%s.test.jsonl", p->name);
+        json_array_append_new(preferences,
+                              json_pack("{s:s,s:s,s:{s:f},s:s}", "name", p->name, "shares", vl_shares[p->share].name,
+                                        "reward", p->wanted, reward, "pairs", pairs));
+    }
+    return preferences;
+}
+
+static qa_status write_description(double reward, const char *dir, qa_error *err) {
+    qa_status status = QA_ERR_MEMORY;
+    char *path = qa_path_join(dir, "suite.json");
+    json_t *root = json_pack("{s:s,s:o,s:{s:s},s:o,s:o}", "name", "village", "skills", skills_json(), "text", "file",
+                             "text.jsonl", "shares", shares_json(), "preferences", preferences_json(reward));
+    if (path == NULL || root == NULL) {
+        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for suite.json");
+    } else {
+        status = qa_json_save(root, path, err);
+    }
+    json_decref(root);
+    free(path);
+    return status;
+}
+
+qa_status vl_write_suite(const vl_land *land, size_t questions, double reward, uint64_t seed, const char *dir,
+                         qa_error *err) {
+    QA_TRY(qa_make_dirs(dir, err));
+    for (size_t i = 0; i < VL_COUNT(SKILLS); i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "%s.jsonl", vl_skill_names[SKILLS[i].skill]);
+        QA_TRY(write_lines(land, SKILLS[i].skill, questions, seed, dir, name, err));
+    }
+    for (size_t i = 0; i < VL_SHARES; i++) {
+        QA_TRY(write_lines(land, vl_shares[i].skill, questions, seed, dir, vl_shares[i].file, err));
+    }
+    QA_TRY(write_lines(land, VL_TEXT, questions, seed, dir, "text.jsonl", err));
+    return write_description(reward, dir, err);
+}
