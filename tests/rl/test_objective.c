@@ -123,6 +123,62 @@ START_TEST(contradictions) {
 }
 END_TEST
 
+START_TEST(methods) {
+    static const char *const names[] = {"qadapter", "sft", "replay", "dpo"};
+    qa_error err = {0};
+    qa_method method = QA_METHOD_QADAPTER;
+    for (int i = 0; i < 4; i++) {
+        ck_assert_str_eq(qa_method_name((qa_method)i), names[i]);
+        ck_assert_int_eq(qa_method_by_name(&method, names[i], &err), QA_OK);
+        ck_assert_int_eq((int)method, i);
+        const qa_objective objective = qa_objective_for_method(method);
+        ck_assert_int_eq((int)objective.method, i);
+        ck_assert_int_eq(qa_objective_check(&objective, &err), QA_OK);
+        ck_assert_double_eq(objective.dpo_beta, method == QA_METHOD_DPO ? 0.1 : 0.0);
+    }
+    ck_assert_str_eq(qa_method_name((qa_method)4), "unknown");
+    ck_assert_int_eq(qa_method_by_name(&method, "ppo", &err), QA_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.message, "ppo"));
+    const qa_objective published = recipe("published"), own = qa_objective_for_method(QA_METHOD_QADAPTER);
+    ck_assert_int_eq((int)own.kind, (int)published.kind);
+    ck_assert_double_eq(own.alpha_0, published.alpha_0);
+    ck_assert_double_eq(own.beta, published.beta);
+}
+END_TEST
+
+/* The policy that such a method trains is softmax(adapted logits): nothing else passes under its name. */
+START_TEST(methods_have_one_policy) {
+    for (int m = QA_METHOD_SFT; m <= QA_METHOD_DPO; m++) {
+        for (int change = 0; change < 7; change++) {
+            qa_error err = {0};
+            qa_objective o = qa_objective_for_method((qa_method)m);
+            o.kind = change == 0 ? QA_PUBLISHED : o.kind;
+            o.q_parametrisation = change == 1 ? QA_Q_RESIDUAL : o.q_parametrisation;
+            o.alpha_tilde = change == 2 ? 0.7 : o.alpha_tilde;
+            o.alpha_0 = change == 3 ? 0.01 : o.alpha_0;
+            o.gamma = change == 4 ? 0.9 : o.gamma;
+            o.beta = change == 5 ? 0.1 : o.beta;
+            o.length_normalisation = change == 6;
+            ck_assert_int_eq(qa_objective_check(&o, &err), QA_ERR_ARGUMENT);
+            ck_assert_ptr_nonnull(strstr(err.message, qa_method_name((qa_method)m)));
+        }
+    }
+    const double bad[] = {0.0, -0.1, NAN, INFINITY};
+    for (int i = 0; i < 4; i++) {
+        qa_error err = {0};
+        qa_objective o = qa_objective_for_method(QA_METHOD_DPO);
+        o.dpo_beta = bad[i];
+        ck_assert_int_eq(qa_objective_check(&o, &err), QA_ERR_ARGUMENT);
+        ck_assert_ptr_nonnull(strstr(err.message, "dpo_beta"));
+    }
+    qa_error err = {0};
+    qa_objective o = recipe("theory");
+    o.method = (qa_method)9;
+    ck_assert_int_eq(qa_objective_check(&o, &err), QA_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.message, "method"));
+}
+END_TEST
+
 Suite *rl_objective_suite(void);
 
 Suite *rl_objective_suite(void) {
@@ -134,6 +190,8 @@ Suite *rl_objective_suite(void) {
     tcase_add_test(tests, names_read_back);
     tcase_add_test(tests, ranges);
     tcase_add_test(tests, contradictions);
+    tcase_add_test(tests, methods);
+    tcase_add_test(tests, methods_have_one_policy);
     suite_add_tcase(suite, tests);
     return suite;
 }

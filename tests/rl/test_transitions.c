@@ -57,6 +57,19 @@ START_TEST(theory_terminal) {
 }
 END_TEST
 
+/* sft, replay and dpo: log pi(a_t|s_t) is Qhat - Vhat of the same state; where the response ends changes nothing. */
+START_TEST(likelihood) {
+    for (int m = QA_METHOD_SFT; m <= QA_METHOD_DPO; m++) {
+        const qa_objective objective = qa_objective_for_method((qa_method)m);
+        const qa_transition expected[] = {{0, 20, 0, 1.0}, {1, 21, 1, 1.0}, {2, 22, 2, 1.0}, {3, 2, 3, 1.0}};
+        qa_side side = {.ids = ids, .length = 7, .label_start = 3, .terminal = true};
+        expect_layout(&side, &objective, 0, expected, 4);
+        side.terminal = false;
+        expect_layout(&side, &objective, 99, expected, 4);
+    }
+}
+END_TEST
+
 START_TEST(theory_truncated) {
     const qa_side side = {.ids = ids, .length = 6, .label_start = 3, .terminal = false};
     const qa_objective objective = theory(1.0, false);
@@ -162,6 +175,7 @@ Suite *rl_transitions_suite(void) {
     TCase *tests = tcase_create("transitions");
     tcase_add_test(tests, states_of_a_side);
     tcase_add_test(tests, theory_terminal);
+    tcase_add_test(tests, likelihood);
     tcase_add_test(tests, theory_truncated);
     tcase_add_test(tests, theory_one_token);
     tcase_add_test(tests, theory_length_normalisation);

@@ -139,6 +139,47 @@ START_TEST(divisors) {
 }
 END_TEST
 
+/* Examples are numbered on and on, and over any number of steps there are ratio times as many as pairs. */
+START_TEST(replay_ranges) {
+    static const double ratios[] = {1.0, 0.3, 2.5, 0.01};
+    for (size_t r = 0; r < 4; r++) {
+        const qa_plan plan = plan_of(11, 2, 2, 40.0, 0); /* 4 + 4 + 3 pairs an epoch */
+        size_t next = 0, pairs = 0;
+        for (size_t step = 0; step < plan.total_steps; step++) {
+            size_t first = 0, count = 0;
+            qa_replay_range(&plan, step, ratios[r], &first, &count);
+            ck_assert_uint_eq(first, next);
+            next = first + count;
+            pairs += qa_plan_batch(&plan, step).pairs;
+            const double wanted = ratios[r] * (double)pairs;
+            ck_assert_double_le(fabs((double)next - wanted), 1.0);
+            ck_assert_double_le((double)next, wanted);
+        }
+        ck_assert_uint_eq(pairs, 440);
+        ck_assert_uint_eq(next, (size_t)(ratios[r] * 440.0 + 1e-9));
+    }
+}
+END_TEST
+
+START_TEST(replay_orders) {
+    enum { N = 50 };
+    size_t first[N], second[N], epoch[N], plain[N];
+    bool seen[N] = {false};
+    qa_replay_order(first, N, true, 7, 0);
+    qa_replay_order(second, N, true, 7, 1);
+    qa_epoch_order(epoch, N, true, 7, 0);
+    qa_replay_order(plain, N, false, 7, 3);
+    for (size_t i = 0; i < N; i++) {
+        ck_assert_uint_lt(first[i], N);
+        ck_assert(!seen[first[i]]);
+        seen[first[i]] = true;
+        ck_assert_uint_eq(plain[i], i);
+    }
+    ck_assert_int_ne(memcmp(first, second, sizeof first), 0);
+    ck_assert_int_ne(memcmp(first, epoch, sizeof first), 0); /* not in step with the pairs */
+}
+END_TEST
+
 Suite *train_batch_suite(void);
 Suite *train_batch_suite(void) {
     Suite *suite = suite_create("train_batch");
@@ -147,6 +188,8 @@ Suite *train_batch_suite(void) {
     tcase_add_test(tcase, batches_tile_the_epochs);
     tcase_add_test(tcase, orders);
     tcase_add_test(tcase, divisors);
+    tcase_add_test(tcase, replay_ranges);
+    tcase_add_test(tcase, replay_orders);
     suite_add_tcase(suite, tcase);
     return suite;
 }
