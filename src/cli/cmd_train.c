@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/try.h"
 #include "cli/format.h"
+#include "cli/training.h"
 #include "train/batch.h"
 
 #include <math.h>
@@ -11,38 +12,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SHORT_RUN = 100, WIDE = 78 }; /* steps; columns */
-static const double seconds_between_lines = 10.0;
+enum { WIDE = 78 }; /* columns */
 
 /* What on_metrics needs. */
 typedef struct course {
-    cli_run *run;
-    size_t first_step; /* of this process; 0 before its first step */
-    size_t printed;    /* step of the last plain line */
-    double printed_at; /* seconds */
+    cli_course steps;
     qa_metrics last;
 } course;
-
-static void eta_text(char *buffer, size_t bytes, const course *it, const qa_metrics *metrics) {
-    const double done = (double)(metrics->step - it->first_step + 1);
-    const double left = (double)(metrics->total_steps - metrics->step);
-    cli_format_duration(buffer, bytes, (cli_now() - it->run->progress.begun) / done * left);
-}
-
-/* Whether this step gets a line of its own where nothing can be rewritten. */
-static bool line_due(const course *it, const qa_metrics *metrics) {
-    const size_t every = it->run->args->log_every;
-    if (metrics->step == it->first_step || metrics->step == metrics->total_steps) {
-        return true;
-    }
-    if (every != 0) {
-        return metrics->step % every == 0;
-    }
-    if (metrics->total_steps <= SHORT_RUN || cli_now() - it->printed_at >= seconds_between_lines) {
-        return true;
-    }
-    return metrics->step % (metrics->total_steps / SHORT_RUN) == 0;
-}
 
 /* "  margin +0.123  acc 0.75" of a step, nothing where only the chosen responses are run; short: the accuracy alone. */
 static void preference_text(char *buffer, size_t bytes, const qa_metrics *metrics, bool brief) {
@@ -61,37 +37,31 @@ static void show_step(course *it, const qa_metrics *metrics) {
     char eta[CLI_NUMBER_BYTES];
     char preference[2 * CLI_NUMBER_BYTES];
     preference_text(preference, sizeof preference, metrics, cli_terminal_width() <= WIDE);
-    eta_text(eta, sizeof eta, it, metrics);
+    cli_course_eta(&it->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
     if (cli_terminal_width() > WIDE) {
-        cli_progress_draw(&it->run->progress, "step %zu/%zu  loss %.4f%s  %.0f tokens/s  ETA %s", metrics->step,
+        cli_progress_draw(&it->steps.run->progress, "step %zu/%zu  loss %.4f%s  %.0f tokens/s  ETA %s", metrics->step,
                           metrics->total_steps, metrics->loss, preference, metrics->tokens_per_second, eta);
     } else {
-        cli_progress_draw(&it->run->progress, "%zu/%zu  loss %.3f%s  ETA %s", metrics->step, metrics->total_steps,
+        cli_progress_draw(&it->steps.run->progress, "%zu/%zu  loss %.3f%s  ETA %s", metrics->step, metrics->total_steps,
                           metrics->loss, preference, eta);
     }
-    if ((!it->run->progress.live || it->run->args->log_every != 0) && line_due(it, metrics)) {
+    if (cli_course_line_due(&it->steps, metrics->step, metrics->total_steps)) {
         preference_text(preference, sizeof preference, metrics, false);
-        cli_say(it->run, "step %zu/%zu  epoch %.2f  loss %.4f%s  lr %.3g  grad %.3g  %.0f tokens/s  ETA %s",
+        cli_say(it->steps.run, "step %zu/%zu  epoch %.2f  loss %.4f%s  lr %.3g  grad %.3g  %.0f tokens/s  ETA %s",
                 metrics->step, metrics->total_steps, metrics->epoch, metrics->loss, preference, metrics->learning_rate,
                 metrics->grad_norm, metrics->tokens_per_second, eta);
-        it->printed = metrics->step;
-        it->printed_at = cli_now();
     }
 }
 
 static bool on_metrics(void *user, const qa_metrics *metrics) {
     course *it = user;
     if (metrics->is_evaluation) {
-        cli_say(it->run, "evaluation at step %zu: loss %.4f  margin %+.3f  acc %.3f  reward %.4f  KL %.4f nats/token",
+        cli_say(it->steps.run,
+                "evaluation at step %zu: loss %.4f  margin %+.3f  acc %.3f  reward %.4f  KL %.4f nats/token",
                 metrics->step, metrics->loss, metrics->margin, metrics->accuracy, metrics->reward_mean,
                 metrics->kl_per_token);
     } else {
-        if (it->first_step == 0) {
-            it->first_step = metrics->step;
-            if (metrics->step > 1) {
-                cli_say(it->run, "continuing after step %zu", metrics->step - 1);
-            }
-        }
+        cli_course_step(&it->steps, metrics->step);
         it->last = *metrics;
         show_step(it, metrics);
     }
@@ -189,33 +159,6 @@ static qa_status announce(cli_run *run, const qa_pairs *train, const qa_pairs *e
     return QA_OK;
 }
 
-/* Whether a word of the command line is --overwrite under any of its names. */
-static bool is_overwrite(const char *word) { return strncmp(word, "--overwrite", strlen("--overwrite")) == 0; }
-
-/* The command that continues this run, as a shell takes it. */
-static qa_status say_how_to_resume(cli_run *run, qa_error *err) {
-    qa_text text = {0};
-    qa_status status = QA_OK;
-    for (int i = 0; i < run->argc; i++) {
-        if (is_overwrite(run->argv[i])) {
-            const bool has_value = i + 1 < run->argc && run->argv[i + 1][0] != '-';
-            i += has_value ? 1 : 0;
-            continue;
-        }
-        if (i > 0) {
-            QA_GOTO(done, qa_text_append_z(&text, " ", err));
-        }
-        QA_GOTO(done, cli_append_shell_word(&text, run->argv[i], err));
-    }
-    if (!run->args->resume) {
-        QA_GOTO(done, qa_text_append_z(&text, " --resume", err));
-    }
-    cli_warn(run, "interrupted; to resume:\n  %s", text.data);
-done:
-    qa_text_free(&text);
-    return status;
-}
-
 /* "  qadapter NAME --model M --adapter OUT" */
 static qa_status append_command(qa_text *text, const cli_run *run, const char *name, qa_error *err) {
     QA_TRY(qa_text_append_z(text, "  qadapter ", err));
@@ -274,7 +217,7 @@ done:
 
 static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *evaluation, qa_train_options *options,
                        qa_error *err) {
-    course it = {.run = run};
+    course it = {.steps = {.run = run}};
     options->user = &it;
     (void)signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more must not end the training */
     cli_catch_interrupts();
@@ -283,7 +226,7 @@ static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *eval
     cli_progress_clear(&run->progress);
     if (status == QA_ERR_INTERRUPTED) {
         qa_error ignored = {0};
-        (void)say_how_to_resume(run, &ignored);
+        (void)cli_say_how_to_resume(run, &ignored);
     }
     QA_TRY(status);
     return print_result(run, &it, err);

@@ -276,11 +276,16 @@ void cli_targets_text(const bool targets[QA_TARGETS], char *buffer, size_t bytes
 /* ---- data ---- */
 
 qa_status cli_resolve_template(cli_run *run, qa_chat_template *which, bool *assumed, qa_error *err) {
+    return cli_resolve_template_of(run, run->args->model, which, assumed, err);
+}
+
+qa_status cli_resolve_template_of(cli_run *run, const char *dir, qa_chat_template *which, bool *assumed,
+                                  qa_error *err) {
     *assumed = false;
     if (run->args->chat_template != NULL) {
         return qa_chat_template_by_name(which, run->args->chat_template, err);
     }
-    QA_TRY(qa_chat_template_detect(which, run->args->model, err));
+    QA_TRY(qa_chat_template_detect(which, dir, err));
     if (*which == QA_CHAT_NONE) {
         *which = QA_CHAT_PLAIN;
         *assumed = true;
@@ -368,7 +373,10 @@ qa_status cli_load_responses(cli_run *run, const char *path, size_t max_length, 
 }
 
 void cli_say_memory(cli_run *run, size_t workspace) {
-    const size_t weights = qa_model_get_info(run->model)->weight_bytes;
+    cli_say_memory_of(run, qa_model_get_info(run->model)->weight_bytes, workspace);
+}
+
+void cli_say_memory_of(cli_run *run, size_t weights, size_t workspace) {
     char weights_text[CLI_NUMBER_BYTES];
     char workspace_text[CLI_NUMBER_BYTES];
     cli_format_bytes(weights_text, sizeof weights_text, weights);

@@ -62,6 +62,10 @@ enum { CLI_LINE_BYTES = 512 };
 /* --chat-template, else the folder's, else plain (*assumed is then true). May be QA_CHAT_UNKNOWN. */
 QA_MUST_CHECK qa_status cli_resolve_template(cli_run *run, qa_chat_template *which, bool *assumed, qa_error *err);
 
+/* The same, recognised in another folder. */
+QA_MUST_CHECK qa_status cli_resolve_template_of(cli_run *run, const char *dir, qa_chat_template *which, bool *assumed,
+                                                qa_error *err);
+
 /* --max-length, or its default. */
 QA_MUST_CHECK qa_status cli_resolve_max_length(cli_run *run, size_t *max_length, qa_error *err);
 
@@ -79,6 +83,7 @@ QA_MUST_CHECK qa_status cli_load_responses(cli_run *run, const char *path, size_
 
 /* Weights, workspace and how that compares with this machine's memory, on standard error. */
 void cli_say_memory(cli_run *run, size_t workspace);
+void cli_say_memory_of(cli_run *run, size_t weights, size_t workspace); /* of a model that is not run->model */
 
 /* Appends the word to text as a shell wants it. */
 QA_MUST_CHECK qa_status cli_append_shell_word(qa_text *text, const char *word, qa_error *err);
@@ -96,5 +101,6 @@ qa_status cli_cmd_score(cli_run *run, qa_error *err);
 qa_status cli_cmd_generate(cli_run *run, qa_error *err);
 qa_status cli_cmd_golden(cli_run *run, qa_error *err);
 qa_status cli_cmd_tabular(cli_run *run, qa_error *err);
+qa_status cli_cmd_pretrain(cli_run *run, qa_error *err);
 
 #endif

@@ -38,6 +38,18 @@ const cli_command cli_commands[] = {
      "qadapter train --model MODEL --data train.jsonl --out ADAPTER --recipe theory --lora-target all-linear --epochs "
      "1 --lr 1e-4\nqadapter train --model MODEL --data train.jsonl --out ADAPTER --resume",
      cli_cmd_train, NULL},
+    {"pretrain", CLI_PRETRAIN, "train a small model from nothing",
+     "Next-token training of all weights of a small model from random ones, on documents packed into steps so that "
+     "none "
+     "attends to another. Leaves a Hugging Face folder, with training_config.json, metrics.jsonl and checkpoints "
+     "beside "
+     "it. Ctrl-C finishes the step, writes a checkpoint and tells how to resume; a second Ctrl-C ends the program at "
+     "once.",
+     "qadapter pretrain --config config.json --tokenizer TOKENIZER --corpus train.jsonl --eval-corpus validation.jsonl "
+     "--out MODEL --dtype bf16\n"
+     "qadapter pretrain --config config.json --tokenizer TOKENIZER --corpus train.jsonl --out MODEL --epochs 2 "
+     "--save-every 200 --resume",
+     cli_cmd_pretrain, NULL},
     {"eval", CLI_EVAL, "measure an adapter on preference pairs and on a suite of questions",
      "Scores every pair and tells accuracy, margins, losses, rewards, how far the customised policy is from the base "
      "model, and the negative log-likelihood of both responses under both. The objective is the one that the adapter "

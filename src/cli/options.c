@@ -14,6 +14,31 @@
 
 static const double GOLDEN_LEARNING_RATE = 1e-2; /* as qa_golden_defaults() */
 
+static void pretrain_defaults(cli_args *args) {
+    const qa_pretrain_options pretrain = qa_pretrain_defaults();
+    args->learn = "all";
+    args->dtype = "f32";
+    args->batch_tokens = pretrain.batch_tokens;
+    args->micro_batch_tokens = pretrain.micro_batch_tokens;
+    args->deviation = pretrain.deviation;
+    args->learning_rate = pretrain.learning_rate;
+    args->min_learning_rate_ratio = pretrain.min_learning_rate_ratio;
+    args->schedule = qa_schedule_name(pretrain.schedule);
+    args->warmup_steps = pretrain.warmup_steps;
+    args->warmup_ratio = pretrain.warmup_ratio;
+    args->epochs = pretrain.epochs;
+    args->max_steps = pretrain.max_steps;
+    args->max_grad_norm = pretrain.max_grad_norm;
+    args->weight_decay = pretrain.weight_decay;
+    args->adam_beta1 = pretrain.adam_beta1;
+    args->adam_beta2 = pretrain.adam_beta2;
+    args->adam_epsilon = pretrain.adam_epsilon;
+    args->eval_every = pretrain.eval_every;
+    args->save_every = pretrain.save_every;
+    args->save_total_limit = pretrain.save_total_limit;
+    args->seed = pretrain.seed;
+}
+
 void cli_args_init(cli_args *args, unsigned command) {
     const qa_train_options train = qa_train_defaults();
     const qa_sampling sampling = qa_sampling_defaults();
@@ -62,6 +87,9 @@ void cli_args_init(cli_args *args, unsigned command) {
         .relative = -1.0,
         .absolute = -1.0,
     };
+    if (command == CLI_PRETRAIN) {
+        pretrain_defaults(args);
+    }
     if (command == CLI_GOLDEN) {
         args->learning_rate = GOLDEN_LEARNING_RATE;
     }

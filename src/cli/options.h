@@ -23,7 +23,8 @@ enum {
     CLI_TABULAR = 1 << 6,
     CLI_MODEL = CLI_TABULAR - 1, /* those that work on a model */
     CLI_GOLDEN = 1 << 7,
-    CLI_ALL = (1 << 8) - 1
+    CLI_PRETRAIN = 1 << 8,
+    CLI_ALL = (1 << 9) - 1
 };
 
 /* A size for which 0 means something else. */
@@ -76,6 +77,10 @@ typedef struct cli_args {
     /* course of a run */
     size_t eval_every, save_every, save_total_limit, log_every;
     bool resume, overwrite;
+    /* pretrain; the defaults are those of qa_pretrain_defaults() */
+    const char *config, *corpus, *eval_corpus, *tokenizer, *learn, *dtype, *dump_gradients;
+    size_t batch_tokens, micro_batch_tokens;
+    double deviation, min_learning_rate_ratio;
     /* info */
     size_t prompt_length, response_length;
     /* eval --suite; 0 = not given */

@@ -1,0 +1,76 @@
+/* See training.h. */
+#include "cli/training.h"
+
+#include "base/buffer.h"
+#include "base/try.h"
+#include "cli/format.h"
+
+#include <string.h>
+
+enum { SHORT_RUN = 100 }; /* steps */
+static const double seconds_between_lines = 10.0;
+
+void cli_course_step(cli_course *course, size_t step) {
+    if (course->first_step == 0) {
+        course->first_step = step;
+        if (step > 1) {
+            cli_say(course->run, "continuing after step %zu", step - 1);
+        }
+    }
+}
+
+void cli_course_eta(const cli_course *course, size_t step, size_t total_steps, char *buffer, size_t bytes) {
+    const double done = (double)(step - course->first_step + 1);
+    const double left = (double)(total_steps - step);
+    cli_format_duration(buffer, bytes, (cli_now() - course->run->progress.begun) / done * left);
+}
+
+static bool due(const cli_course *course, size_t step, size_t total_steps) {
+    const size_t every = course->run->args->log_every;
+    if (step == course->first_step || step == total_steps) {
+        return true;
+    }
+    if (every != 0) {
+        return step % every == 0;
+    }
+    if (total_steps <= SHORT_RUN || cli_now() - course->printed_at >= seconds_between_lines) {
+        return true;
+    }
+    return step % (total_steps / SHORT_RUN) == 0;
+}
+
+bool cli_course_line_due(cli_course *course, size_t step, size_t total_steps) {
+    const cli_run *run = course->run;
+    if ((run->progress.live && run->args->log_every == 0) || !due(course, step, total_steps)) {
+        return false;
+    }
+    course->printed_at = cli_now();
+    return true;
+}
+
+/* Whether a word of the command line is --overwrite under any of its names. */
+static bool is_overwrite(const char *word) { return strncmp(word, "--overwrite", strlen("--overwrite")) == 0; }
+
+/* The command that continues this run, as a shell takes it. */
+qa_status cli_say_how_to_resume(cli_run *run, qa_error *err) {
+    qa_text text = {0};
+    qa_status status = QA_OK;
+    for (int i = 0; i < run->argc; i++) {
+        if (is_overwrite(run->argv[i])) {
+            const bool has_value = i + 1 < run->argc && run->argv[i + 1][0] != '-';
+            i += has_value ? 1 : 0;
+            continue;
+        }
+        if (i > 0) {
+            QA_GOTO(done, qa_text_append_z(&text, " ", err));
+        }
+        QA_GOTO(done, cli_append_shell_word(&text, run->argv[i], err));
+    }
+    if (!run->args->resume) {
+        QA_GOTO(done, qa_text_append_z(&text, " --resume", err));
+    }
+    cli_warn(run, "interrupted; to resume:\n  %s", text.data);
+done:
+    qa_text_free(&text);
+    return status;
+}

@@ -1,0 +1,27 @@
+/* What the commands that train share: when a step gets a line, and how an interrupted run is continued. */
+#ifndef QA_CLI_TRAINING_H
+#define QA_CLI_TRAINING_H
+
+#include "cli/common.h"
+
+/* Begin with {.run = run}. */
+typedef struct cli_course {
+    cli_run *run;
+    size_t first_step; /* of this process; 0 before its first step */
+    double printed_at; /* when the last plain line was printed, seconds */
+} cli_course;
+
+/* Call after every step, before the other two: says so when the run goes on from a checkpoint. */
+void cli_course_step(cli_course *course, size_t step);
+
+/* The time that the steps after `step` will take at the pace of this process. */
+void cli_course_eta(const cli_course *course, size_t step, size_t total_steps, char *buffer, size_t bytes);
+
+/* Whether this step gets a line of its own, which the caller then prints: where the line at the bottom cannot be
+ * rewritten, or as --log-every says. */
+bool cli_course_line_due(cli_course *course, size_t step, size_t total_steps);
+
+/* The command that continues this run, as a shell takes it. */
+qa_status cli_say_how_to_resume(cli_run *run, qa_error *err);
+
+#endif
