@@ -1,9 +1,11 @@
 /* See training.h. */
 #include "support/training.h"
 
+#include "base/rng.h"
 #include "support/tempdir.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +23,45 @@ qa_pairs *qa_training_pairs(const qa_fixture *fixture, size_t pairs, size_t max_
     tiny_pairs_write(path, pairs, max_prompt, max_response, info->vocab_size, seed);
     qa_expect_ok(qa_pairs_load(&loaded, path, NULL, &options, &err), &err);
     ck_assert_uint_eq(qa_pairs_count(loaded), pairs);
+    free(path);
+    return loaded;
+}
+
+/* "name": [ids] of 1..most random tokens */
+static void write_ids(FILE *file, const char *name, size_t most, size_t vocab_size, qa_rng *rng) {
+    const size_t n = 1 + qa_rng_below(rng, most);
+    (void)fprintf(file, "\"%s\": [", name);
+    for (size_t i = 0; i < n; i++) {
+        (void)fprintf(file, "%s%zu", i == 0 ? "" : ", ", (size_t)(3 + qa_rng_below(rng, vocab_size - 3)));
+    }
+    (void)fprintf(file, "]");
+}
+
+qa_pairs *qa_training_responses(const qa_fixture *fixture, size_t n, size_t max_prompt, size_t max_response,
+                                uint64_t seed) {
+    qa_error err = {0};
+    qa_pairs *loaded = NULL;
+    const qa_model_info *info = qa_model_get_info(fixture->model);
+    qa_rng rng = qa_rng_seed(seed, 1);
+    char *path = qa_tempdir_join(fixture->dir, "responses.jsonl");
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    for (size_t i = 0; i < n; i++) {
+        (void)fprintf(file, "{");
+        write_ids(file, "prompt_ids", max_prompt, info->vocab_size, &rng);
+        (void)fprintf(file, ", ");
+        write_ids(file, "response_ids", max_response, info->vocab_size, &rng);
+        (void)fprintf(file, "}\n");
+    }
+    ck_assert_int_eq(fclose(file), 0);
+    const qa_pairs_options options = {.vocab_size = info->vocab_size,
+                                      .max_length = info->max_position_embeddings,
+                                      .eos_ids = info->eos_ids,
+                                      .n_eos = info->n_eos,
+                                      .strict = true,
+                                      .responses = true};
+    qa_expect_ok(qa_pairs_load(&loaded, path, NULL, &options, &err), &err);
+    ck_assert_uint_eq(qa_pairs_count(loaded), n);
     free(path);
     return loaded;
 }
