@@ -65,7 +65,7 @@ LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
 .PHONY: all help deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
-        check-docs check-install run-checks tests demo golden golden-files man install uninstall format clean
+        check-docs check-install run-checks tests demo weights golden golden-files man install uninstall format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -75,6 +75,7 @@ help:
 	@echo "make deps        install the packages (Debian, Ubuntu; asks for root)"
 	@echo "make             build build/f32/qadapter, the library and the tools"
 	@echo "make demo        train, measure and try an adapter on the bundled model"
+	@echo "make weights     remake weights/village from nothing: about an hour on two cores, and it can be interrupted"
 	@echo "make golden      remake the golden bundles of weights/golden, byte for byte"
 	@echo "make check       all tests, in single and in double precision"
 	@echo "make check-asan  the same under AddressSanitizer and UBSan"
@@ -209,6 +210,11 @@ deps:
 demo: deps
 	$(VARIANT) all
 	sh tools/demo $(B)
+
+# weights/village: world, tokenizer, pre-training, suite, preferences. Continues where it was interrupted.
+weights: deps
+	$(VARIANT) all
+	sh tools/make-weights $(B)
 
 # The bundles of weights/golden, inputs and all, from tools/make_golden.c: the same bytes everywhere.
 golden: deps
