@@ -74,7 +74,8 @@ all: $(LIB) $(BIN) $(TOOL_BIN) $(if $(BIN),$(B)/qadapter.1 $(B)/qadapter.pc)
 help:
 	@echo "make deps        install the packages (Debian, Ubuntu; asks for root)"
 	@echo "make             build build/f32/qadapter, the library and the tools"
-	@echo "make demo        train, measure and try an adapter on the bundled model"
+	@echo "make demo        train an adapter on the bundled model for one register, measure it, let it speak"
+	@echo "make replicate   the comparison of docs/replication.md, about an hour; Ctrl-C and again continues"
 	@echo "make weights     remake weights/village from nothing: about an hour on two cores, and it can be interrupted"
 	@echo "make golden      remake the golden bundles of weights/golden, byte for byte"
 	@echo "make check       all tests, in single and in double precision"
@@ -210,6 +211,11 @@ deps:
 demo: deps
 	$(VARIANT) all
 	sh tools/demo $(B)
+
+# Every method on every preference, sweeps, tables and figures. QUICK=1: a smoke test of a few minutes.
+replicate: deps
+	$(VARIANT) all
+	sh tools/replicate $(B)
 
 # weights/village: world, tokenizer, pre-training, suite, preferences. Continues where it was interrupted.
 weights: deps
