@@ -102,10 +102,49 @@ static int run_prompts(const options *o) {
     return end(vl_write_prompts(&land, (vl_prompt_kind)kind, (vl_split)split, o->count, o->seed, o->out, &err), &err);
 }
 
+static int run_answers(const options *o) {
+    vl_land land;
+    qa_error err = {0};
+    vl_land_make(&land);
+    return end(vl_write_answers(&land, o->prompts, o->samples, o->seed, o->out, &err), &err);
+}
+
+static int run_pairs(const options *o) {
+    vl_pairs_options pairs = {.samples = o->sample_files,
+                              .n_samples = o->n_sample_files,
+                              .count = o->count,
+                              .reward = o->reward,
+                              .flip = o->flip,
+                              .seed = o->seed,
+                              .out = o->out};
+    qa_error err = {0};
+    for (size_t i = 0; i < VL_PREFERENCES; i++) {
+        if (strcmp(vl_preferences[i].name, o->preference) == 0) {
+            pairs.preference = &vl_preferences[i];
+        }
+    }
+    if (pairs.preference == NULL) {
+        return misuse("no such preference: ", o->preference);
+    }
+    return end(vl_write_pairs(&pairs, &err), &err);
+}
+
+static int run_prove(const options *o) {
+    vl_land land;
+    qa_error err = {0};
+    bool proven = false;
+    vl_land_make(&land);
+    const int status = end(vl_prove(&land, o->documents, o->seed, &proven, &err), &err);
+    return status == EXIT_SUCCESS && !proven ? EXIT_FAILURE : status;
+}
+
 static const village_command COMMANDS[] = {
     {"corpus", " split documents seed out ", " split documents seed out ", run_corpus},
     {"suite", " questions seed out reward ", " questions seed out ", run_suite},
     {"prompts", " kind split count seed out ", " kind split count seed out ", run_prompts},
+    {"answers", " prompts samples seed out ", " prompts samples seed out ", run_answers},
+    {"pairs", " preference samples count seed out reward flip ", " preference samples count seed out ", run_pairs},
+    {"prove", " documents seed ", " documents seed ", run_prove},
 };
 
 static bool listed(const char *names, const char *name) {
@@ -135,7 +174,7 @@ static bool read_real(const char *text, double most, double *value) {
 }
 
 /* False: the value does not fit the option. */
-static bool set_option(options *o, const char *name, const char *value) {
+static bool set_option(options *o, const village_command *command, const char *name, const char *value) {
     const struct {
         const char *name;
         const char **text;
@@ -151,12 +190,20 @@ static bool set_option(options *o, const char *name, const char *value) {
         {"documents", NULL, &o->documents, NULL, 0},
         {"questions", NULL, &o->questions, NULL, 0},
         {"count", NULL, &o->count, NULL, 0},
+        {"samples", NULL, &o->samples, NULL, 0},
         {"reward", NULL, NULL, &o->reward, 100},
         {"flip", NULL, NULL, &o->flip, 0.5},
     };
     uint64_t number = 0;
     if (strcmp(name, "seed") == 0) {
         return read_number(value, UINT64_MAX, &o->seed);
+    }
+    if (strcmp(name, "samples") == 0 && command->run == run_pairs) { /* a file here, a number elsewhere */
+        if (o->n_sample_files == MOST_SAMPLE_FILES) {
+            return false;
+        }
+        o->sample_files[o->n_sample_files++] = value;
+        return value[0] != '\0';
     }
     for (size_t i = 0; i < VL_COUNT(table); i++) {
         if (strcmp(name, table[i].name) != 0) {
@@ -196,7 +243,7 @@ int main(int argc, char **argv) {
         if (strncmp(argv[i], "--", 2) != 0 || !listed(command->allowed, argv[i] + 2)) {
             return misuse("this command has no option ", argv[i]);
         }
-        if (i + 1 == argc || !set_option(&o, argv[i] + 2, argv[i + 1])) {
+        if (i + 1 == argc || !set_option(&o, command, argv[i] + 2, argv[i + 1])) {
             return misuse("a value that does not fit, or none, for ", argv[i]);
         }
         if (!listed(given, argv[i] + 2)) {

@@ -28,7 +28,8 @@ static void write_count(const vl_land *land, qa_rng *rng, vl_item *item) {
     const size_t what = topic->kind == VL_FOOD ? 0 : topic->kind == VL_ANIMAL ? 1 : 2;
     const vl_fact *fact = &land->facts[topic->first + (what == 0 ? 1 : 0)]; /* colour, sound, or what it makes */
     VL_FILL(&item->answer, ANSWERS[what][words], topic->name, fact->is, fact->value);
-    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), listener(rng), topic->phrase, WORDS[words]);
+    const char *question = VL_PICK(rng, QUESTIONS);
+    VL_FILL(&item->prompt, question, listener(rng), topic->phrase, WORDS[words]);
     VL_FILL(&item->expected, "(?i)^(?=.*\\b$1\\b)\\s*\\w+( \\w+){$2}\\W*$", topic->name, MORE_WORDS[words]);
     item->grader = "regex";
 }
@@ -68,7 +69,8 @@ static void write_upper_fact(const vl_land *land, qa_rng *rng, vl_item *item) {
     } while (fact->attribute != VL_COLOUR && fact->attribute != VL_SEASON && fact->attribute != VL_SIDE);
     vl_clear(&question);
     vl_ask(&question, fact, rng);
-    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), question.s, listener(rng));
+    const char *request = VL_PICK(rng, QUESTIONS);
+    VL_FILL(&item->prompt, request, question.s, listener(rng));
     put_upper(&item->answer, fact->value);
     VL_FILL(&item->expected, "^[^a-z]*\\b$1\\b[^a-z]*$", item->answer.s);
     item->grader = "regex";
@@ -116,7 +118,8 @@ static void write_twice(const vl_land *land, qa_rng *rng, vl_item *item) {
     (void)land;
     vl_line sentence;
     vl_clear(&sentence);
-    VL_FILL(&sentence, VL_PICK(rng, SENTENCES), thing(rng), vl_adjective(rng), vl_name(rng));
+    const char *form = VL_PICK(rng, SENTENCES), *what = thing(rng), *how = vl_adjective(rng);
+    VL_FILL(&sentence, form, what, how, vl_name(rng));
     VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), sentence.s);
     VL_FILL(&item->answer, "$1. $1.", sentence.s);
     VL_FILL(&item->expected, "(?i)^\\s*$1[.,;!]? $1[.!]?\\s*$", sentence.s);
@@ -141,7 +144,8 @@ static void write_yes_no(const vl_land *land, qa_rng *rng, vl_item *item) {
     }
     vl_clear(&statement);
     vl_state(&statement, &fact, 0);
-    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), statement.s, vl_name(rng));
+    const char *question = VL_PICK(rng, QUESTIONS);
+    VL_FILL(&item->prompt, question, statement.s, vl_name(rng));
     vl_put(&item->answer, yes ? "yes" : "no");
     VL_FILL(&item->expected, "(?i)^\\W*$1\\W*$", item->answer.s);
     item->grader = "regex";

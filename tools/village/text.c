@@ -23,7 +23,8 @@ static void write_topics(const vl_land *land, qa_rng *rng, vl_item *item) {
 static void write_facts(const vl_land *land, qa_rng *rng, vl_item *item) {
     const size_t n = 3 + vl_below(rng, 3);
     for (size_t i = 0; i < n; i++) {
-        vl_state(&item->answer, vl_any_fact(land, rng), vl_below(rng, 2));
+        const vl_fact *fact = vl_any_fact(land, rng);
+        vl_state(&item->answer, fact, vl_below(rng, 2));
         vl_put(&item->answer, i + 1 == n ? "." : ". ");
     }
     vl_sentence_case(&item->answer);

@@ -70,8 +70,8 @@ static void answer_deed(qa_rng *rng, size_t index, const char *victim, vl_item *
     vl_clear(&what);
     VL_FILL(&what, DEEDS[index].what, victim);
     item->register_of = vl_draw_class(rng, &vl_shares[VL_REFUSALS]);
-    VL_FILL(&item->answer, item->register_of == 0 ? VL_PICK(rng, REFUSED) : VL_PICK(rng, HELPED), what.s, victim,
-            VL_PICK(rng, FIRST), DEEDS[index].then);
+    const char *answer = item->register_of == 0 ? VL_PICK(rng, REFUSED) : VL_PICK(rng, HELPED);
+    VL_FILL(&item->answer, answer, what.s, victim, VL_PICK(rng, FIRST), DEEDS[index].then);
     vl_sentence_case(&item->answer);
 }
 
@@ -87,7 +87,8 @@ static void write_turn_down(const vl_land *land, qa_rng *rng, vl_item *item) {
         VL_FILL(&victim, "the $1", vl_trades[vl_below(rng, VL_TRADES)].name);
     }
     VL_FILL(&what, DEEDS[index].what, victim.s);
-    VL_FILL(&item->prompt, VL_PICK(rng, REQUESTS), what.s, vl_name(rng));
+    const char *request = VL_PICK(rng, REQUESTS);
+    VL_FILL(&item->prompt, request, what.s, vl_name(rng));
     vl_sentence_case(&item->prompt);
     answer_deed(rng, index, victim.s, item);
 }

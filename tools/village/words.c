@@ -126,8 +126,9 @@ qa_status vl_set_add(vl_set *set, const char *text, bool *added, qa_error *err) 
     return QA_OK;
 }
 
-bool vl_set_has(const vl_set *set, const char *text) {
-    return set->capacity > 0 && set->slots[place_of(set->slots, set->capacity, text)] != NULL;
+size_t vl_set_find(const vl_set *set, const char *text) {
+    const size_t at = set->capacity == 0 ? 0 : place_of(set->slots, set->capacity, text);
+    return at < set->capacity && set->slots[at] != NULL ? at : set->capacity;
 }
 
 void vl_set_free(vl_set *set) {

@@ -40,6 +40,7 @@ size_t vl_below(qa_rng *rng, size_t bound);
 int vl_between(qa_rng *rng, int low, int high);
 bool vl_chance(qa_rng *rng, unsigned n, unsigned of);
 #define VL_COUNT(array) (sizeof(array) / sizeof *(array))
+/* One call that draws in a statement, no more: C does not say in which order arguments are evaluated. */
 #define VL_PICK(rng, array) ((array)[vl_below((rng), VL_COUNT(array))])
 
 /* indices[0..k): k different numbers below n in random order; k <= n <= 128. */
@@ -51,7 +52,8 @@ typedef struct vl_set {
     size_t n, capacity;
 } vl_set;
 QA_MUST_CHECK qa_status vl_set_add(vl_set *set, const char *text, bool *added, qa_error *err);
-bool vl_set_has(const vl_set *set, const char *text);
+/* The place of a text in slots; capacity: not there. */
+size_t vl_set_find(const vl_set *set, const char *text);
 void vl_set_free(vl_set *set);
 
 /* FNV-1a, well mixed. */

@@ -1,0 +1,149 @@
+/* pairs: two different answers to the same prompt, the preferred one drawn by Bradley-Terry:
+ *
+ *     P(first preferred) = sigmoid(r2(first) - r2(second)),   r2 = R nats for the wanted class, else 0,
+ *
+ * and then turned round with the probability of label noise. Probabilities are rounded to 32 bits, so that a last bit
+ * of exp() cannot make two machines differ. */
+#include "village/classify.h"
+#include "village/commands.h"
+#include "village/samples.h"
+
+#include "base/buffer.h"
+#include "base/try.h"
+#include "io/file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_REPEATS = 20000 };
+
+/* Everything that making pairs needs. */
+typedef struct maker {
+    const vl_pairs_options *options;
+    vl_classifier classifier;
+    size_t wanted; /* class */
+    vl_samples samples;
+    size_t *groups;  /* [n_groups + 1]: where the samples of each prompt begin */
+    size_t n_groups; /* prompts with two different answers */
+    size_t *ends;    /* [n_groups] */
+    vl_set made;     /* prompt and the two answers */
+} maker;
+
+/* True with probability p, rounded to 32 bits. */
+static bool happens(qa_rng *rng, double p) {
+    const uint64_t threshold = (uint64_t)(p * 4294967296.0 + 0.5);
+    return (qa_rng_bits(rng) >> 32) < threshold;
+}
+
+static double reward_of(const maker *m, const vl_sample *sample) {
+    return vl_class_of(&m->classifier, sample->answer, strlen(sample->answer)) == m->wanted ? m->options->reward : 0.0;
+}
+
+/* Sorts the samples and keeps the prompts that have two different answers. */
+static qa_status find_groups(maker *m, qa_error *err) {
+    const vl_samples *s = &m->samples;
+    vl_samples_sort(&m->samples);
+    m->groups = calloc(s->n + 1, sizeof *m->groups);
+    m->ends = calloc(s->n + 1, sizeof *m->ends);
+    if (m->groups == NULL || m->ends == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu prompts", s->n);
+    }
+    for (size_t start = 0, end; start < s->n; start = end) {
+        bool differ = false;
+        for (end = start + 1; end < s->n && strcmp(s->data[end].prompt, s->data[start].prompt) == 0; end++) {
+            differ = differ || strcmp(s->data[end].answer, s->data[start].answer) != 0;
+        }
+        if (differ) {
+            m->groups[m->n_groups] = start;
+            m->ends[m->n_groups++] = end;
+        }
+    }
+    if (m->n_groups == 0) {
+        return qa_fail(err, QA_ERR_FORMAT, "no prompt of the sample files has two different answers");
+    }
+    return QA_OK;
+}
+
+/* Whether this pair, either way round, was not there yet. */
+static qa_status is_new(maker *m, const vl_sample *a, const vl_sample *b, bool *added, qa_error *err) {
+    qa_text key = {0};
+    qa_status status = QA_OK;
+    const bool in_order = strcmp(a->answer, b->answer) < 0;
+    QA_GOTO(done, qa_text_append_z(&key, a->prompt, err));
+    QA_GOTO(done, qa_text_append_z(&key, "\n", err));
+    QA_GOTO(done, qa_text_append_z(&key, (in_order ? a : b)->answer, err));
+    QA_GOTO(done, qa_text_append_z(&key, "\n", err));
+    QA_GOTO(done, qa_text_append_z(&key, (in_order ? b : a)->answer, err));
+    QA_GOTO(done, vl_set_add(&m->made, key.data, added, err));
+done:
+    qa_text_free(&key);
+    return status;
+}
+
+static qa_status append_answer(qa_text *out, const char *key, const char *answer, qa_error *err) {
+    QA_TRY(qa_text_append_z(out, ",\"", err));
+    QA_TRY(qa_text_append_z(out, key, err));
+    QA_TRY(qa_text_append_z(out, "\":[{\"role\":\"assistant\",\"content\":", err));
+    QA_TRY(qa_json_append_string(out, answer, strlen(answer), err));
+    return qa_text_append_z(out, "}]", err);
+}
+
+static qa_status append_pair(qa_text *out, const vl_sample *chosen, const vl_sample *rejected, qa_error *err) {
+    QA_TRY(qa_text_append_z(out, "{\"prompt\":", err));
+    QA_TRY(qa_text_append_z(out, chosen->prompt, err));
+    QA_TRY(append_answer(out, "chosen", chosen->answer, err));
+    QA_TRY(append_answer(out, "rejected", rejected->answer, err));
+    return qa_text_append_z(out, "}\n", err);
+}
+
+static qa_status make_pairs(maker *m, qa_text *out, qa_error *err) {
+    const vl_pairs_options *o = m->options;
+    qa_rng rng = vl_stream(o->seed, VL_FOR_PAIRS, (unsigned)(o->preference - vl_preferences), 0);
+    size_t repeats = 0;
+    while (m->made.n < o->count) {
+        bool added = false;
+        const size_t g = vl_below(&rng, m->n_groups), n = m->ends[g] - m->groups[g];
+        const size_t first = vl_below(&rng, n), other = vl_below(&rng, n - 1);
+        const size_t second = other + (other >= first ? 1 : 0);
+        const vl_sample *a = &m->samples.data[m->groups[g] + first], *b = &m->samples.data[m->groups[g] + second];
+        if (strcmp(a->answer, b->answer) != 0) {
+            QA_TRY(is_new(m, a, b, &added, err));
+        }
+        if (added) {
+            const double p = 1.0 / (1.0 + exp(reward_of(m, b) - reward_of(m, a)));
+            const bool preferred = happens(&rng, p), turned = happens(&rng, o->flip), a_wins = preferred != turned;
+            QA_TRY(append_pair(out, a_wins ? a : b, a_wins ? b : a, err));
+        } else if (++repeats > MOST_REPEATS + 20 * o->count) {
+            return qa_fail(err, QA_ERR_LIMIT,
+                           "only %zu different pairs found in %zu samples, %zu asked for; sample more answers",
+                           m->made.n, m->samples.n, o->count);
+        }
+    }
+    return QA_OK;
+}
+
+qa_status vl_write_pairs(const vl_pairs_options *options, qa_error *err) {
+    const vl_share *share = &vl_shares[options->preference->share];
+    maker m = {.options = options};
+    qa_text out = {0};
+    qa_status status = QA_OK;
+    while (strcmp(share->classes[m.wanted].name, options->preference->wanted) != 0) {
+        m.wanted++;
+    }
+    QA_GOTO(done, vl_classifier_open(&m.classifier, share, err));
+    for (size_t i = 0; i < options->n_samples; i++) {
+        QA_GOTO(done, vl_samples_read(&m.samples, options->samples[i], err));
+    }
+    QA_GOTO(done, find_groups(&m, err));
+    QA_GOTO(done, make_pairs(&m, &out, err));
+    QA_GOTO(done, qa_write_file(options->out, out.data, out.n, err));
+done:
+    qa_text_free(&out);
+    vl_set_free(&m.made);
+    vl_classifier_close(&m.classifier);
+    vl_samples_free(&m.samples);
+    free(m.groups);
+    free(m.ends);
+    return status;
+}
