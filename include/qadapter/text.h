@@ -176,8 +176,10 @@ typedef struct qa_pairs qa_pairs;
  * or the element of an array; an empty result is an error.
  *
  * With options->responses the objects are dialogues whose last message is the assistant's, {"messages": [...]}, or
- * {"prompt_ids", "response_ids"}, both perhaps with "terminal": false where the response was cut off. They become pairs
- * whose chosen response it is, without a rejected one (rejected_len 0): what replay learns from. */
+ * texts,
+ * {"prompt", "completion"}, or {"prompt_ids", "response_ids"}, all perhaps with "terminal": false where the response
+ * was cut off. They become pairs whose chosen response it is, without a rejected one (rejected_len 0): what replay
+ * learns from. */
 QA_MUST_CHECK qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *tokenizer,
                                       const qa_pairs_options *options, qa_error *err);
 void qa_pairs_free(qa_pairs *pairs); /* NULL is allowed */

@@ -188,8 +188,8 @@ static qa_status load_file(qa_pairs_loader *loader, FILE *file, const char *name
         return load_array(loader, file, name, err);
     }
     if (first != EOF) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s:%zu: preference data begins with '{' (JSON Lines) or '[' (a JSON array)",
-                       name, loader->line);
+        return qa_fail(err, QA_ERR_FORMAT, "%s:%zu: %s begins with '{' (JSON Lines) or '[' (a JSON array)", name,
+                       loader->line, loader->options->responses ? "a file of responses" : "preference data");
     }
     return ferror(file) ? read_failure(name, err) : qa_fail(err, QA_ERR_FORMAT, "%s: the file is empty", name);
 }

@@ -28,6 +28,7 @@ typedef enum qa_pairs_form {
     QA_FORM_DOMAINS,           /* 6: query, responses: {domain: string} */
     QA_FORM_IDS,               /* 7: prompt_ids, chosen_ids, rejected_ids */
     QA_FORM_RESPONSE,          /* single responses: messages */
+    QA_FORM_RESPONSE_TEXT,     /* single responses: prompt, completion: strings */
     QA_FORM_RESPONSE_IDS       /* single responses: prompt_ids, response_ids */
 } qa_pairs_form;
 
@@ -85,6 +86,9 @@ QA_MUST_CHECK qa_status qa_pairs_skip(qa_pairs_loader *loader, qa_skip_reason re
 QA_MUST_CHECK qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, qa_error *err);
 /* The dialogue in loader->left, as a single response; not terminal: without what ends a turn. */
 QA_MUST_CHECK qa_status qa_pairs_add_response(qa_pairs_loader *loader, bool terminal, qa_error *err);
+/* Two JSON strings, as a single response. */
+QA_MUST_CHECK qa_status qa_pairs_add_completion(qa_pairs_loader *loader, const json_t *prompt, const json_t *completion,
+                                                bool terminal, qa_error *err);
 /* Three JSON strings. */
 QA_MUST_CHECK qa_status qa_pairs_add_text(qa_pairs_loader *loader, const json_t *prompt, const json_t *chosen,
                                           const json_t *rejected, qa_error *err);

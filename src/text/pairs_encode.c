@@ -332,3 +332,18 @@ qa_status qa_pairs_add_text(qa_pairs_loader *loader, const json_t *prompt, const
     QA_TRY(append_eos(loader, &loader->rejected, err));
     return qa_pairs_add_ids(loader, true, true, err);
 }
+
+qa_status qa_pairs_add_completion(qa_pairs_loader *loader, const json_t *prompt, const json_t *completion,
+                                  bool terminal, qa_error *err) {
+    if (json_string_length(completion) == 0) {
+        return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
+    }
+    QA_TRY(encode_prompt(loader, json_string_value(prompt), json_string_length(prompt), false, err));
+    QA_TRY(
+        encode_response(loader, json_string_value(completion), json_string_length(completion), &loader->chosen, err));
+    if (terminal) {
+        QA_TRY(append_eos(loader, &loader->chosen, err));
+    }
+    loader->rejected.n = 0;
+    return qa_pairs_add_ids(loader, terminal, false, err);
+}

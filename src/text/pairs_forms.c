@@ -1,4 +1,4 @@
-/* The seven forms of one example, and the two of a single response, told apart by their keys and types; keys that no
+/* The seven forms of one example, and the three of a single response, told apart by their keys and types; keys that no
  * form has are other people's and are left alone. All examples of a file have the form of its first. */
 #include "text/pairs.h"
 
@@ -19,6 +19,7 @@ const char *qa_pairs_form_name(qa_pairs_form form) {
     case QA_FORM_DOMAINS: return "DSP queries with responses by domain";
     case QA_FORM_IDS: return "token ids";
     case QA_FORM_RESPONSE: return "single responses";
+    case QA_FORM_RESPONSE_TEXT: return "single responses as text";
     case QA_FORM_RESPONSE_IDS: return "single responses as token ids";
     }
     return "nothing";
@@ -66,10 +67,14 @@ static qa_status detect_response(const json_t *element, qa_pairs_form *form, qa_
         *form = QA_FORM_RESPONSE_IDS;
         return QA_OK;
     }
+    if (json_is_string(member(element, "prompt")) && json_is_string(member(element, "completion"))) {
+        *form = QA_FORM_RESPONSE_TEXT;
+        return QA_OK;
+    }
     if (!json_is_array(member(element, "messages"))) {
         return qa_fail(err, QA_ERR_FORMAT,
-                       "a response needs \"messages\", a list whose last message is the assistant's, or \"prompt_ids\" "
-                       "and \"response_ids\"%s",
+                       "a response needs \"messages\", a list whose last message is the assistant's, or \"prompt\" and "
+                       "\"completion\", both strings, or \"prompt_ids\" and \"response_ids\"%s",
                        member(element, "chosen") != NULL ? "; this looks like preference pairs" : "");
     }
     *form = QA_FORM_RESPONSE;
@@ -325,14 +330,26 @@ static qa_status add_ids(qa_pairs_loader *loader, const json_t *element, qa_erro
 
 /* ---- single responses ---- */
 
+/* Without the key a response ends where it ends. */
+static qa_status read_ended(const json_t *element, bool *terminal, qa_error *err) {
+    const json_t *flag = member(element, "terminal");
+    *terminal = flag == NULL || json_is_true(flag);
+    return flag == NULL || json_is_boolean(flag) ? QA_OK
+                                                 : qa_fail(err, QA_ERR_FORMAT, "\"terminal\" must be true or false");
+}
+
 static qa_status add_response(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
-    const json_t *terminal = member(element, "terminal");
-    if (terminal != NULL && !json_is_boolean(terminal)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"terminal\" must be true or false");
-    }
+    bool terminal = true;
+    QA_TRY(read_ended(element, &terminal, err));
     clear_dialogues(loader);
     QA_TRY(qa_dialogue_push_json(&loader->left, member(element, "messages"), "messages", err));
-    return qa_pairs_add_response(loader, terminal == NULL || json_is_true(terminal), err);
+    return qa_pairs_add_response(loader, terminal, err);
+}
+
+static qa_status add_completion(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
+    bool terminal = true;
+    QA_TRY(read_ended(element, &terminal, err));
+    return qa_pairs_add_completion(loader, member(element, "prompt"), member(element, "completion"), terminal, err);
 }
 
 static qa_status add_response_ids(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
@@ -380,6 +397,7 @@ qa_status qa_pairs_add_element(qa_pairs_loader *loader, const json_t *element, q
     case QA_FORM_DOMAINS: return add_domains(loader, element, err);
     case QA_FORM_IDS: return add_ids(loader, element, err);
     case QA_FORM_RESPONSE: return add_response(loader, element, err);
+    case QA_FORM_RESPONSE_TEXT: return add_completion(loader, element, err);
     case QA_FORM_RESPONSE_IDS: return add_response_ids(loader, element, err);
     }
     return QA_OK;
