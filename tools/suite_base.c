@@ -8,11 +8,13 @@
 #include "base/try.h"
 #include "io/json.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { WHERE_BYTES = 256 };
+#define TOLERANCE 0.02 /* as loading a suite has it */
 
 /* One class: its share goes into "base", and is added to the sum. */
 static qa_status set_class(json_t *class, const json_t *measured, const char *where, double *sum, qa_error *err) {
@@ -48,7 +50,13 @@ static qa_status set_shares(const json_t *shares, const json_t *measured, qa_err
     for (size_t i = 0; i < json_array_size(classes); i++) {
         QA_TRY(set_class(json_array_get(classes, i), by_name, where, &sum, err));
     }
-    printf("%s: %zu answers, %.2f%% of them of no class\n", name, answers, 100.0 * (1.0 - sum));
+    if (fabs(sum - 1.0) > TOLERANCE) {
+        return qa_fail(err, QA_ERR_MISMATCH,
+                       "%s: %.1f%% of %zu answers are of one of the suite's classes; at least %.0f%% must be, or the "
+                       "optimum of a preference is not known (was the model trained long enough?)",
+                       where, 100.0 * sum, answers, 100.0 * (1.0 - TOLERANCE));
+    }
+    printf("%s: %zu answers, %.2f%% of them of no class\n", name, answers, fabs(100.0 * (1.0 - sum)));
     return QA_OK;
 }
 
