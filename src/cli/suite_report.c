@@ -212,7 +212,7 @@ static void print_skills(const qa_suite_result *result, int width) {
     if (result->n_skills == 0) {
         return;
     }
-    printf("\n%-*s  %17s  %7s\n", width, "Skills", "right / questions", "");
+    printf("\n%-*s  %17s\n", width, "Skills", "right / questions");
     for (size_t i = 0; i < result->n_skills; i++) {
         const qa_skill_result *skill = &result->skills[i];
         print_right("  ", width, skill->name, skill->right, skill->questions);

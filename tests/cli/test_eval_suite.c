@@ -1,0 +1,216 @@
+/* eval --suite: the table and the JSON, where a suite is looked for, and what is said about mistakes. */
+#include "support/cli.h"
+#include "support/cli_json.h"
+#include "support/tempdir.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+Suite *cli_eval_suite_suite(void);
+
+static const char QUESTIONS[] =
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"One?\"}], \"answer\": \"^(?s:.*)$\", \"grader\": \"regex\", "
+    "\"kind\": \"any\"}\n"
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"Two?\"}], \"answer\": \"^(?s:.*)$\", \"grader\": \"regex\", "
+    "\"kind\": \"any\"}\n"
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"Three?\"}], \"answer\": \"never said\", \"grader\": "
+    "\"contains\", \"kind\": \"none\"}\n"
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"Four?\"}], \"answer\": \"never said\", \"grader\": "
+    "\"exact\", \"kind\": \"none\"}\n";
+
+static const char SUITE[] =
+    "{\"name\": \"tiny \\\"suite\\\"\", \"skills\": [{\"name\": \"questions\", \"file\": \"q.jsonl\", \"max_tokens\": "
+    "6}],"
+    "\"text\": {\"file\": \"text.jsonl\"},"
+    "\"shares\": [{\"name\": \"letters\", \"file\": \"open.jsonl\", \"max_tokens\": 6, \"classes\": ["
+    "{\"name\": \"small\", \"pattern\": \"[a-z]\", \"generator\": 0.5, \"base\": 0.4},"
+    "{\"name\": \"rest\", \"pattern\": \"\", \"generator\": 0.5, \"base\": 0.6}]}],"
+    "\"preferences\": [{\"name\": \"smaller\", \"shares\": \"letters\", \"reward\": {\"small\": 2}, \"pairs\": "
+    "\"../pairs.jsonl\"}, {\"name\": \"bare\", \"shares\": \"letters\", \"reward\": {\"rest\": 1}, \"pairs\": "
+    "\"later.jsonl\"}]}";
+
+/* world.dir/suite */
+static char *write_suite(const qa_cli_world *world) {
+    char *dir = qa_tempdir_join(world->dir, "suite");
+    ck_assert_int_eq(mkdir(dir, 0700), 0);
+    free(qa_tempdir_write_text(dir, "q.jsonl", QUESTIONS));
+    free(qa_tempdir_write_text(dir, "open.jsonl",
+                               "{\"messages\": [{\"role\": \"user\", \"content\": \"Say a\"}]}\n"
+                               "{\"messages\": [{\"role\": \"user\", \"content\": \"Say b\"}]}\n"));
+    free(qa_tempdir_write_text(dir, "text.jsonl", "{\"text\": \"It rains.\"}\n{\"text\": \"It snows.\"}\n"));
+    free(qa_tempdir_write_text(dir, "suite.json", SUITE));
+    return dir;
+}
+
+static const json_t *at(const json_t *object, const char *a, const char *b, const char *c, const char *d) {
+    const char *const keys[4] = {a, b, c, d};
+    for (int i = 0; i < 4 && keys[i] != NULL; i++) {
+        object = json_object_get(object, keys[i]);
+        ck_assert_msg(object != NULL, "no %s", keys[i]);
+    }
+    return object;
+}
+
+static void check_shares(const json_t *shares, size_t answers) {
+    const json_t *small = at(shares, "classes", "small", NULL, NULL);
+    const json_t *rest = at(shares, "classes", "rest", NULL, NULL);
+    const double share = qa_json_number(small, "count") / (double)answers;
+    const double up = 0.4 * exp(2.0);
+    ck_assert_double_eq(qa_json_number(shares, "answers"), (double)answers);
+    ck_assert_double_eq(qa_json_number(small, "count") + qa_json_number(rest, "count"), (double)answers);
+    qa_json_near(qa_json_number(small, "share"), share, "share");
+    qa_json_near(qa_json_number(small, "optimum"), up / (up + 0.6), "optimum");
+    qa_json_near(qa_json_number(shares, "mean_reward"), 2.0 * share, "mean reward");
+    qa_json_near(qa_json_number(shares, "optimal_reward"), 2.0 * up / (up + 0.6), "optimal reward");
+    qa_json_near(qa_json_number(shares, "total_variation"), fabs(share - up / (up + 0.6)), "total variation");
+    ck_assert(qa_json_number(shares, "kl_to_optimum") > 0.0);
+    ck_assert(isfinite(qa_json_number(shares, "sequence_kl")));
+}
+
+START_TEST(json_has_every_number) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *suite = write_suite(&world);
+    char *transcript = qa_tempdir_join(world.dir, "answers.jsonl");
+    json_t *found =
+        QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "--suite", suite, "--preference",
+                    "smaller", "--samples", "5", "--batch", "3", "--transcript", transcript);
+    ck_assert_str_eq(qa_json_text(found, "suite"), "tiny \"suite\"");
+    ck_assert_str_eq(qa_json_text(found, "preference"), "smaller");
+    ck_assert_double_eq(qa_json_number(found, "alpha_tilde"), 1.0);
+    const json_t *skill = at(found, "skills", "questions", NULL, NULL);
+    ck_assert_double_eq(qa_json_number(skill, "questions"), 4.0);
+    ck_assert_double_eq(qa_json_number(skill, "right"), 2.0);
+    ck_assert_double_eq(qa_json_number(skill, "accuracy"), 0.5);
+    ck_assert_double_eq(qa_json_number(skill, "error"), 0.25);
+    ck_assert_double_eq(qa_json_number(at(skill, "kinds", "any", NULL, NULL), "accuracy"), 1.0);
+    ck_assert_double_eq(qa_json_number(at(skill, "kinds", "none", NULL, NULL), "right"), 0.0);
+    ck_assert_double_eq(qa_json_number(found, "skills_mean"), 0.5);
+    check_shares(at(found, "shares", "letters", NULL, NULL), 10);
+    ck_assert(qa_json_number(found, "ordinary_kl") > 0.0);
+    ck_assert(qa_json_number(found, "perplexity") > 1.0);
+    ck_assert_double_eq(qa_json_number(found, "perplexity_tokens"), 2 * 9); /* the eight bytes after the first, and the end */
+    /* the held-out pairs are those that eval alone measures */
+    json_t *alone = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs);
+    ck_assert_double_eq(qa_json_number(at(found, "held_out", NULL, NULL, NULL), "accuracy"),
+                        qa_json_number(alone, "accuracy"));
+    ck_assert_double_eq(qa_json_number(at(found, "held_out", NULL, NULL, NULL), "margin_mean"),
+                        qa_json_number(alone, "margin_mean"));
+    size_t lines = 0;
+    char *text = qa_tempdir_read(transcript, NULL);
+    for (const char *c = text; *c != '\0'; c++) {
+        lines += *c == '\n' ? 1 : 0;
+    }
+    ck_assert_uint_eq(lines, 4 + 2 * 5);
+    free(text);
+    json_decref(alone);
+    json_decref(found);
+    free(transcript);
+    free(suite);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+START_TEST(the_table_for_people) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *suite = write_suite(&world);
+    char *out = QA_CLI_OUTPUT("eval", "-m", world.model, "--adapter", world.adapter, "--suite", suite, "--preference",
+                              "smaller", "--data", world.texts);
+    static const char *const parts[] = {"Suite tiny \"suite\"",
+                                        "Preference: smaller",
+                                        "2 / 4         50.0%  +- 25.0%",
+                                        "any ",
+                                        "mean of skills",
+                                        "Shares: letters",
+                                        "83.1%     40.0%     50.0%        2",
+                                        "total variation to optimum",
+                                        "of 4 pairs", /* --data wins */
+                                        "KL to base, ordinary answers",
+                                        "perplexity, ordinary text"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        ck_assert_msg(strstr(out, parts[i]) != NULL, "no \"%s\" in\n%s", parts[i], out);
+    }
+    free(out);
+    out = QA_CLI_OUTPUT("eval", "-m", world.model, "--suite", suite, "--samples", "1", "--limit", "1");
+    ck_assert_msg(strstr(out, "without an adapter") != NULL, "%s", out);
+    ck_assert_msg(strstr(out, "1 / 1 ") != NULL, "%s", out);
+    ck_assert_msg(strstr(out, "optimum ") == NULL || strstr(out, "total variation") == NULL, "%s", out);
+    ck_assert_msg(strstr(out, "nan") == NULL && strstr(out, "KL to") == NULL, "%s", out);
+    free(out);
+    free(suite);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* By its folder, its file, its parent, its name under weights/, and as a file of questions. */
+START_TEST(where_a_suite_is_looked_for) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *suite = write_suite(&world);
+    char *bundle = qa_tempdir_join(world.dir, "weights");
+    char *named = qa_tempdir_join(bundle, "tiny");
+    char *inside = qa_tempdir_join(named, "suite");
+    ck_assert_int_eq(mkdir(bundle, 0700), 0);
+    ck_assert_int_eq(mkdir(named, 0700), 0);
+    ck_assert_int_eq(symlink(suite, inside), 0);
+    ck_assert_int_eq(chdir(world.dir), 0);
+    static const char *const names[] = {"suite", "suite/suite.json", ".", "tiny", "suite/q.jsonl"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        json_t *found = QA_CLI_JSON("eval", "--json", "-q", "-m", world.model, "--suite", names[i], "--limit", "2",
+                                    "--samples", "1");
+        const json_t *skill = at(found, "skills", i == 4 ? "q" : "questions", NULL, NULL);
+        ck_assert_double_eq(qa_json_number(skill, "right"), 2.0);
+        ck_assert(json_is_null(json_object_get(found, "held_out")));
+        json_decref(found);
+    }
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", "big"), 1, NULL,
+                  "no suite \"big\": neither the file big nor big/suite.json, big/suite/suite.json or "
+                  "weights/big/suite/suite.json is there");
+    ck_assert_int_eq(chdir("/"), 0);
+    free(suite);
+    free(bundle);
+    free(named);
+    free(inside);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+START_TEST(mistakes) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *suite = write_suite(&world);
+    char *questions = qa_tempdir_join(suite, "q.jsonl");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model), 2, NULL, "missing --data FILE: preference pairs, or --suite");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "-d", world.pairs, "--preference", "smaller"), 2, NULL,
+                  "--preference needs --suite");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "-d", world.pairs, "--samples", "3"), 2, NULL,
+                  "--samples needs --suite");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", suite, "--preference", "large"), 2, NULL,
+                  "expected one of smaller, bare, found \"large\"");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", questions, "--preference", "large"), 2, NULL,
+                  "the suite q has no preferences");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", suite, "--samples", "0"), 2, NULL, "--samples");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", suite, "--preference", "bare", "--limit", "1"), 0,
+                  "mean reward", "there is no file");
+    char *tokenizer = qa_tempdir_join(world.model, "tokenizer.json");
+    ck_assert_int_eq(unlink(tokenizer), 0);
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", suite), 1, NULL, "tokenizer.json");
+    free(tokenizer);
+    free(questions);
+    free(suite);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+Suite *cli_eval_suite_suite(void) {
+    Suite *suite = suite_create("cli_eval_suite");
+    TCase *tcase = tcase_create("suite");
+    tcase_set_timeout(tcase, 120);
+    tcase_add_test(tcase, json_has_every_number);
+    tcase_add_test(tcase, the_table_for_people);
+    tcase_add_test(tcase, where_a_suite_is_looked_for);
+    tcase_add_test(tcase, mistakes);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
