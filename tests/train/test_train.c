@@ -5,6 +5,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "support/compare.h"
+#include "support/metrics_lines.h"
 #include "support/tempdir.h"
 #include "support/training.h"
 #include "train/run_folder.h"
@@ -19,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PAIRS = 11, MAX_LINES = 64 };
+enum { PAIRS = 11 };
 
 /* A model, its pairs, and an output folder; the adapter is made anew for every run. */
 typedef struct setting {
@@ -66,62 +67,10 @@ static bool there(const char *dir, const char *name) {
     return exists;
 }
 
-/* ---- metrics.jsonl ---- */
-
-typedef struct lines {
-    json_t *line[MAX_LINES];
-    size_t n;
-} lines;
-
-static lines read_lines(const char *dir) {
-    lines l = {.n = 0};
-    qa_error err = {0};
-    char *path = qa_tempdir_join(dir, "metrics.jsonl"), *text = qa_tempdir_read(path, NULL);
-    for (char *at = text, *end = NULL; *at != '\0'; at = end + 1) {
-        end = strchr(at, '\n');
-        ck_assert_msg(end != NULL && l.n < MAX_LINES, "a line without an end: %s", at);
-        qa_expect_ok(qa_json_parse(&l.line[l.n], at, (size_t)(end - at), path, l.n + 1, &err), &err);
-        l.n++;
-    }
-    free(text);
-    free(path);
-    return l;
-}
-
-static void free_lines(lines *l) {
-    for (size_t i = 0; i < l->n; i++) {
-        json_decref(l->line[i]);
-    }
-}
-
-static double number(const json_t *line, const char *key) {
-    const json_t *value = json_object_get(line, key);
-    ck_assert_msg(json_is_number(value), "no number %s", key);
-    return json_number_value(value);
-}
-
-static bool is_evaluation(const json_t *line) { return json_object_get(line, "eval_loss") != NULL; }
-
-/* The same lines, but for the wall clock. */
-static void expect_same_lines(const char *dir_a, const char *dir_b) {
-    static const char *const clock_keys[] = {"tokens_per_second", "eval_tokens_per_second", "seconds"};
-    lines a = read_lines(dir_a), b = read_lines(dir_b);
-    ck_assert_uint_eq(a.n, b.n);
-    for (size_t i = 0; i < a.n; i++) {
-        for (size_t k = 0; k < 3; k++) {
-            (void)json_object_del(a.line[i], clock_keys[k]);
-            (void)json_object_del(b.line[i], clock_keys[k]);
-        }
-        ck_assert_msg(json_equal(a.line[i], b.line[i]), "line %zu differs", i + 1);
-    }
-    free_lines(&a);
-    free_lines(&b);
-}
-
 static void expect_same_run(const char *dir_a, const char *dir_b) {
     qa_expect_same_file(dir_a, dir_b, "adapter_model.safetensors");
     qa_expect_same_file(dir_a, dir_b, "adapter_config.json");
-    expect_same_lines(dir_a, dir_b);
+    qa_expect_same_metrics(dir_a, dir_b);
 }
 
 /* ---- one whole run ---- */
@@ -168,15 +117,15 @@ START_TEST(a_whole_run) {
     ck_assert_double_eq(c.last.epoch, 3.0);
     ck_assert_double_eq(c.first.learning_rate, 1e-2);
     ck_assert_double_eq_tol(c.last.learning_rate, 1e-2 / 9.0, 1e-12);
-    lines l = read_lines(s.out);
+    qa_metrics_lines l = qa_metrics_read(s.out);
     ck_assert_uint_eq(l.n, 12);
-    ck_assert_double_eq(number(l.line[0], "loss"), c.first.loss);
-    ck_assert_double_eq_tol(number(l.line[0], "epoch"), 4.0 / 11.0, 1e-15);
-    ck_assert_double_eq_tol(number(l.line[2], "epoch"), 1.0, 1e-15); /* the small batch ends the epoch */
-    ck_assert(is_evaluation(l.line[4]));
-    ck_assert_double_eq(number(l.line[4], "step"), 4.0);
-    ck_assert(is_evaluation(l.line[11]));
-    free_lines(&l);
+    ck_assert_double_eq(qa_metrics_number(l.line[0], "loss"), c.first.loss);
+    ck_assert_double_eq_tol(qa_metrics_number(l.line[0], "epoch"), 4.0 / 11.0, 1e-15);
+    ck_assert_double_eq_tol(qa_metrics_number(l.line[2], "epoch"), 1.0, 1e-15); /* the small batch ends the epoch */
+    ck_assert(qa_metrics_is_evaluation(l.line[4]));
+    ck_assert_double_eq(qa_metrics_number(l.line[4], "step"), 4.0);
+    ck_assert(qa_metrics_is_evaluation(l.line[11]));
+    qa_metrics_lines_free(&l);
     ck_assert(there(s.out, "checkpoint-8") && there(s.out, "checkpoint-9"));
     ck_assert(!there(s.out, "checkpoint-6") && !there(s.out, "checkpoint-2"));
     ck_assert_uint_eq(qa_tempdir_entries(s.out), 6);
@@ -421,9 +370,9 @@ START_TEST(a_killed_run) {
     ck_assert_int_eq(waitpid(child, &ended, 0), child);
     ck_assert(WIFSIGNALED(ended) && WTERMSIG(ended) == SIGKILL);
     ck_assert(there(killed, "checkpoint-3") == (kill_after > 3));
-    lines l = read_lines(killed);
+    qa_metrics_lines l = qa_metrics_read(killed);
     ck_assert_uint_eq(l.n, kill_after + (kill_after - 1) / 2); /* the lines are on the disk, evaluations as well */
-    free_lines(&l);
+    qa_metrics_lines_free(&l);
     char *half = qa_tempdir_join(killed, ".tmp-checkpoint-6");
     qa_expect_ok(qa_make_dirs(half, &err), &err);
     s.options.resume = true;
@@ -540,9 +489,9 @@ START_TEST(a_nan_stops_the_run_and_loses_nothing) {
     qa_expect_error(status, QA_ERR_NAN, &err, "step 6, pair at line ");
     qa_expect_error(status, QA_ERR_NAN, &err, "of pairs.jsonl: ");
     qa_expect_error(status, QA_ERR_NAN, &err, "layer");
-    lines l = read_lines(poisoned);
+    qa_metrics_lines l = qa_metrics_read(poisoned);
     ck_assert_uint_eq(l.n, 5);
-    free_lines(&l);
+    qa_metrics_lines_free(&l);
     ck_assert(there(poisoned, "checkpoint-4") && !there(poisoned, "checkpoint-6"));
     ck_assert(!there(poisoned, "adapter_model.safetensors"));
     s.options.on_metrics = NULL;
