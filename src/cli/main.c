@@ -32,11 +32,13 @@ const cli_command cli_commands[] = {
      cli_cmd_tokenize, NULL},
     {"train", CLI_TRAIN, "train an adapter on preference pairs",
      "Trains a LoRA adapter as the residual Q-function of the given preferences and writes it in PEFT's layout, with "
-     "training_config.json and metrics.jsonl beside it. Ctrl-C finishes the step, writes a checkpoint and tells how to "
-     "resume; a second Ctrl-C ends the program at once.",
+     "training_config.json and metrics.jsonl beside it; --method trains the same adapter by supervised fine-tuning, "
+     "replay or DPO instead. Ctrl-C finishes the step, writes a checkpoint and tells how to resume; a second Ctrl-C "
+     "ends the program at once.",
      "qadapter train --model MODEL --data train.jsonl --out ADAPTER --eval-data eval.jsonl\n"
      "qadapter train --model MODEL --data train.jsonl --out ADAPTER --recipe theory --lora-target all-linear --epochs "
-     "1 --lr 1e-4\nqadapter train --model MODEL --data train.jsonl --out ADAPTER --resume",
+     "1 --lr 1e-4\nqadapter train --model MODEL --data train.jsonl --out ADAPTER --method dpo --dpo-beta 0.1\n"
+     "qadapter train --model MODEL --data train.jsonl --out ADAPTER --resume",
      cli_cmd_train, NULL},
     {"pretrain", CLI_PRETRAIN, "train a small model from nothing",
      "Next-token training of all weights of a small model from random ones, on documents packed into steps so that "
@@ -52,8 +54,8 @@ const cli_command cli_commands[] = {
      cli_cmd_pretrain, NULL},
     {"eval", CLI_EVAL, "measure an adapter on preference pairs and on a suite of questions",
      "Scores every pair and tells accuracy, margins, losses, rewards, how far the customised policy is from the base "
-     "model, and the negative log-likelihood of both responses under both. The objective is the one that the adapter "
-     "was trained with, unless options say otherwise.\n"
+     "model, and the negative log-likelihood of both responses under both. Method and objective are those that the "
+     "adapter was trained with, unless options say otherwise.\n"
      "With --suite it answers questions and grades them, samples answers to open requests and tells the shares of "
      "their "
      "classes, and measures the perplexity of ordinary text. With --preference it also tells how far these shares are "
