@@ -65,7 +65,7 @@ LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
 .PHONY: all help deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
-        check-docs check-install run-checks tests demo weights golden golden-files man install uninstall format clean
+        check-docs check-install run-checks tests demo replicate weights golden golden-files man install uninstall format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 

@@ -403,10 +403,33 @@ static bool parse(request *r, int argc, char **argv) {
     return r->folder != NULL;
 }
 
+/* Everything that was asked for; false when there is no such table. */
+static bool answer(const request *r, const results *all) {
+    qa_error err = {0};
+    qa_text text = {0};
+    if (r->table != NULL && !put_table(&text, all, r->table)) {
+        fprintf(stderr, "replicate_tables: there is no table \"%s\"; --help lists them\n", r->table);
+        return false;
+    }
+    if (text.n > 0) {
+        (void)fwrite(text.data, 1, text.n, stdout);
+    }
+    qa_text_free(&text);
+    if (r->document != NULL) {
+        check(update(all, r->document, &err), &err);
+    }
+    if (r->tsv != NULL) {
+        save_data(all, r->tsv);
+    }
+    if (r->table == NULL && r->document == NULL && r->tsv == NULL) {
+        print_all(all);
+    }
+    return true;
+}
+
 int main(int argc, char **argv) {
     request r = {0};
     results all = {0};
-    qa_error err = {0};
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         return usage(stdout, 0);
     }
@@ -415,28 +438,11 @@ int main(int argc, char **argv) {
     }
     all.folder = r.folder;
     read_results(&all);
-    if (r.table != NULL) {
-        qa_text text = {0};
-        if (!put_table(&text, &all, r.table)) {
-            fprintf(stderr, "replicate_tables: there is no table \"%s\"; --help lists them\n", r.table);
-            return 2;
-        }
-        (void)fwrite(text.data, 1, text.n, stdout);
-        qa_text_free(&text);
-    }
-    if (r.document != NULL) {
-        check(update(&all, r.document, &err), &err);
-    }
-    if (r.tsv != NULL) {
-        save_data(&all, r.tsv);
-    }
-    if (r.table == NULL && r.document == NULL && r.tsv == NULL) {
-        print_all(&all);
-    }
-    const bool complete = all.bad == 0 && all.missing == 0 && all.n > 0;
     if (all.n == 0) {
         fprintf(stderr, "replicate_tables: no results in %s\n", r.folder);
     }
+    const bool understood = answer(&r, &all);
+    const bool complete = all.bad == 0 && all.missing == 0 && all.n > 0;
     free(all.data);
-    return fflush(stdout) == 0 && complete ? 0 : 1;
+    return !understood ? 2 : fflush(stdout) == 0 && complete ? 0 : 1;
 }
