@@ -1,0 +1,237 @@
+/* Many sequences in one decoder: each gets the logits that it gets alone, whatever runs beside it, however it is cut,
+ * and whoever had its slot before. */
+#include "model/decode.h"
+#include "support/compare.h"
+#include "support/fixture.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The same sums with other numbers of rows in a product. */
+#ifdef QA_F64
+#define TOLERANCE 1e-12 /* observed 6e-15 */
+#else
+#define TOLERANCE 2e-5 /* observed 2e-6 */
+#endif
+
+enum { V = 29, CAPACITY = 160, SLOTS = 5 };
+
+static qa_fixture open_fixture(const qa_lora_options *lora) {
+    tiny_model_options options = tiny_model_defaults();
+    options.max_positions = CAPACITY;
+    options.qkv_bias = true;
+    return qa_fixture_open(&options, lora, 2);
+}
+
+static int32_t token(size_t sequence, size_t i) { return (int32_t)((sequence * 13 + i * 7 + i * i * 3 + 1) % V); }
+
+/* A sequence that grows by pieces in a slot, beside a decoder of its own. */
+typedef struct twin {
+    size_t name, slot, n;
+    int32_t ids[CAPACITY];
+    qa_kv_decoder *alone;
+} twin;
+
+static twin twin_of(const qa_fixture *f, size_t name, size_t slot) {
+    twin it = {.name = name, .slot = slot};
+    qa_error err = {0};
+    for (size_t i = 0; i < CAPACITY; i++) {
+        it.ids[i] = token(name, i);
+    }
+    qa_expect_ok(qa_kv_decoder_create(&it.alone, f->model, f->adapter, CAPACITY, &err), &err);
+    return it;
+}
+
+/* Runs more[i] new tokens of every twin (0: it pauses) at once, and compares every row of logits. */
+static void advance(qa_kv_decoder *decoder, twin *twins, size_t n, const size_t *more) {
+    qa_kv_run runs[SLOTS];
+    size_t running[SLOTS];
+    size_t n_runs = 0;
+    qa_real *base = NULL;
+    qa_real *adapted = NULL;
+    qa_error err = {0};
+    for (size_t i = 0; i < n; i++) {
+        if (more[i] > 0) {
+            running[n_runs] = i;
+            runs[n_runs++] = (qa_kv_run){twins[i].slot, twins[i].ids + twins[i].n, more[i]};
+        }
+    }
+    qa_expect_ok(qa_kv_decoder_forward_many(decoder, runs, n_runs, &base, &adapted, &err), &err);
+    for (size_t r = 0; r < n_runs; r++) {
+        twin *it = &twins[running[r]];
+        qa_real *expected[2] = {NULL, NULL};
+        qa_expect_ok(qa_kv_decoder_forward(it->alone, runs[r].ids, runs[r].n, &expected[0], &expected[1], &err), &err);
+        it->n += runs[r].n;
+        ck_assert_uint_eq(qa_kv_decoder_position_of(decoder, it->slot), it->n);
+        QA_ASSERT_REALS("base", base + r * V, expected[0], V, TOLERANCE, 0.0);
+        ck_assert_int_eq(adapted == NULL, expected[1] == NULL);
+        if (adapted != NULL) {
+            QA_ASSERT_REALS("adapted", adapted + r * V, expected[1], V, TOLERANCE, 0.0);
+        }
+    }
+}
+
+static void check_mixed_lengths(const qa_lora_options *lora) {
+    /* prompts, single tokens, pauses; 5 x 60 and 130 tokens do not fit one pass */
+    static const size_t more[][SLOTS] = {{3, 1, 60, 17, 0}, {1, 1, 1, 1, 0}, {1, 0, 2, 1, 130}, {60, 60, 60, 60, 20},
+                                         {1, 1, 1, 1, 1},   {0, 0, 0, 1, 0}, {2, 90, 1, 30, 1}, {1, 1, 1, 1, 1}};
+    qa_fixture f = open_fixture(lora);
+    qa_kv_decoder *decoder = NULL;
+    twin twins[SLOTS];
+    qa_error err = {0};
+    qa_expect_ok(qa_kv_decoder_create_many(&decoder, f.model, f.adapter, SLOTS, CAPACITY, &err), &err);
+    ck_assert_uint_eq(qa_kv_decoder_capacity(decoder), CAPACITY);
+    for (size_t i = 0; i < SLOTS; i++) {
+        twins[i] = twin_of(&f, i, (i * 3 + 1) % SLOTS);
+    }
+    for (size_t step = 0; step < sizeof more / sizeof *more; step++) {
+        advance(decoder, twins, SLOTS, more[step]);
+    }
+    for (size_t i = 0; i < SLOTS; i++) {
+        qa_kv_decoder_free(twins[i].alone);
+    }
+    qa_kv_decoder_free(decoder);
+    qa_fixture_close(&f);
+}
+
+START_TEST(every_sequence_gets_its_own_logits) {
+    qa_lora_options lora = qa_fixture_lora();
+    check_mixed_lengths(&lora);
+    check_mixed_lengths(NULL);
+}
+END_TEST
+
+/* A slot that is rewound or copied goes on as the shorter sequence, and the source is left as it was. */
+START_TEST(slots_are_rewound_copied_and_used_again) {
+    qa_lora_options lora = qa_fixture_lora();
+    qa_fixture f = open_fixture(&lora);
+    qa_kv_decoder *decoder = NULL;
+    qa_error err = {0};
+    qa_expect_ok(qa_kv_decoder_create_many(&decoder, f.model, f.adapter, SLOTS, CAPACITY, &err), &err);
+    twin twins[3] = {twin_of(&f, 0, 0), twin_of(&f, 1, 4), twin_of(&f, 2, 2)};
+    advance(decoder, twins, 3, (const size_t[]){40, 25, 8});
+    /* slot 2 becomes the first 21 tokens of slot 4's sequence, and then goes its own way */
+    qa_kv_decoder_copy(decoder, 2, 4, 21);
+    ck_assert_uint_eq(qa_kv_decoder_position_of(decoder, 2), 21);
+    qa_kv_decoder_rewind(twins[2].alone, 0, 0);
+    memcpy(twins[2].ids, twins[1].ids, 21 * sizeof(int32_t));
+    qa_real *unused[2];
+    qa_expect_ok(qa_kv_decoder_forward(twins[2].alone, twins[2].ids, 21, &unused[0], &unused[1], &err), &err);
+    twins[2].n = 21;
+    advance(decoder, twins, 3, (const size_t[]){1, 1, 1});
+    /* slot 0 forgets the end of its sequence, then all of it */
+    qa_kv_decoder_rewind(decoder, 0, 30);
+    qa_kv_decoder_rewind(twins[0].alone, 0, 30);
+    twins[0].n = 30;
+    twins[0].ids[30] = 28;
+    advance(decoder, twins, 3, (const size_t[]){2, 1, 5});
+    qa_kv_decoder_rewind(decoder, 0, 0);
+    qa_kv_decoder_rewind(twins[0].alone, 0, 0);
+    twins[0].n = 0;
+    advance(decoder, twins, 3, (const size_t[]){9, 1, 1});
+    for (size_t i = 0; i < 3; i++) {
+        qa_kv_decoder_free(twins[i].alone);
+    }
+    qa_kv_decoder_free(decoder);
+    qa_fixture_close(&f);
+}
+END_TEST
+
+/* More sequences than a pass takes rows. */
+START_TEST(more_sequences_than_rows_of_a_pass) {
+    enum { MANY = 300 };
+    qa_lora_options lora = qa_fixture_lora();
+    qa_fixture f = open_fixture(&lora);
+    qa_kv_decoder *decoder = NULL;
+    qa_kv_decoder *alone = NULL;
+    qa_error err = {0};
+    qa_kv_run runs[MANY];
+    int32_t ids[MANY][3];
+    qa_real *got[2];
+    qa_real *expected[2];
+    qa_expect_ok(qa_kv_decoder_create_many(&decoder, f.model, f.adapter, MANY, 8, &err), &err);
+    qa_expect_ok(qa_kv_decoder_create(&alone, f.model, f.adapter, 8, &err), &err);
+    for (size_t i = 0; i < MANY; i++) {
+        for (size_t j = 0; j < 3; j++) {
+            ids[i][j] = token(i, j);
+        }
+        runs[i] = (qa_kv_run){MANY - 1 - i, ids[i], 1 + i % 3};
+    }
+    qa_expect_ok(qa_kv_decoder_forward_many(decoder, runs, MANY, NULL, NULL, &err), &err); /* no logits are wanted */
+    for (size_t i = 0; i < MANY; i++) {
+        runs[i].n = 1;
+    }
+    qa_expect_ok(qa_kv_decoder_forward_many(decoder, runs, MANY, &got[0], &got[1], &err), &err);
+    for (size_t i = 0; i < MANY; i += 7) {
+        qa_kv_decoder_rewind(alone, 0, 0);
+        qa_expect_ok(qa_kv_decoder_forward(alone, ids[i], 1 + i % 3, &expected[0], &expected[1], &err), &err);
+        qa_expect_ok(qa_kv_decoder_forward(alone, ids[i], 1, &expected[0], &expected[1], &err), &err);
+        QA_ASSERT_REALS("base", got[0] + i * V, expected[0], V, TOLERANCE, 0.0);
+        QA_ASSERT_REALS("adapted", got[1] + i * V, expected[1], V, TOLERANCE, 0.0);
+    }
+    qa_kv_decoder_free(alone);
+    qa_kv_decoder_free(decoder);
+    qa_fixture_close(&f);
+}
+END_TEST
+
+static void expect_refused(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n, qa_status expected,
+                           const char *part) {
+    qa_real *rows[2] = {NULL, NULL};
+    qa_error err = {0};
+    qa_expect_error(qa_kv_decoder_forward_many(decoder, runs, n, &rows[0], &rows[1], &err), expected, &err, part);
+    ck_assert_uint_eq(qa_kv_decoder_position_of(decoder, 0), 3);
+    ck_assert_uint_eq(qa_kv_decoder_position_of(decoder, 1), 0);
+}
+
+START_TEST(bad_runs_change_nothing) {
+    static const int32_t ids[] = {1, 2, 3, V, 4, 5, 6, 7, 8};
+    qa_fixture f = open_fixture(NULL);
+    qa_kv_decoder *decoder = NULL;
+    qa_error err = {0};
+    qa_expect_error(qa_kv_decoder_create_many(&decoder, f.model, NULL, 0, 8, &err), QA_ERR_ARGUMENT, &err,
+                    "at least one sequence");
+    qa_expect_error(qa_kv_decoder_create_many(&decoder, f.model, NULL, 3, CAPACITY + 1, &err), QA_ERR_LIMIT, &err,
+                    "a context of 161 tokens");
+    qa_expect_error(qa_kv_decoder_create_many(&decoder, f.model, NULL, SIZE_MAX / 1000, CAPACITY, &err), QA_ERR_LIMIT,
+                    &err, "sequences of 160 tokens");
+    ck_assert_ptr_null(decoder);
+    qa_expect_ok(qa_kv_decoder_create_many(&decoder, f.model, NULL, 2, 8, &err), &err);
+    qa_expect_ok(qa_kv_decoder_forward_many(decoder, &(qa_kv_run){0, ids, 3}, 1, NULL, NULL, &err), &err);
+    expect_refused(decoder, (qa_kv_run[]){{1, ids, 2}, {2, ids, 1}}, 2, QA_ERR_ARGUMENT, "slot 2, which is not there");
+    expect_refused(decoder, (qa_kv_run[]){{1, ids, 2}, {1, ids, 1}}, 2, QA_ERR_ARGUMENT, "taken by another run");
+    expect_refused(decoder, (qa_kv_run[]){{1, ids, 2}, {0, ids, 0}}, 2, QA_ERR_ARGUMENT, "slot 0: no tokens");
+    expect_refused(decoder, (qa_kv_run[]){{1, ids, 2}, {0, ids, 4}}, 2, QA_ERR_ARGUMENT, "slot 0: token 3 has id 29");
+    expect_refused(decoder, (qa_kv_run[]){{1, ids, 2}, {0, ids, 6}}, 2, QA_ERR_LIMIT, "6 tokens behind 3");
+    qa_kv_decoder_free(decoder);
+    qa_fixture_close(&f);
+}
+END_TEST
+
+START_TEST(logits_are_checked_for_nans) {
+    qa_real logits[4] = {1, -2, 3, -4};
+    qa_error err = {0};
+    qa_expect_ok(qa_logits_check(logits, 4, "base", 7, &err), &err);
+    logits[3] = (qa_real)NAN;
+    qa_expect_error(qa_logits_check(logits, 4, "base", 7, &err), QA_ERR_NAN, &err,
+                    "in the base stream's logits, at position 7");
+    logits[3] = (qa_real)-INFINITY;
+    qa_expect_error(qa_logits_check(logits, 4, "adapted", 7, &err), QA_ERR_NAN, &err, "adapted stream's");
+}
+END_TEST
+
+Suite *model_decode_many_suite(void);
+Suite *model_decode_many_suite(void) {
+    Suite *suite = suite_create("model/decode_many");
+    TCase *tcase = tcase_create("decode_many");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, every_sequence_gets_its_own_logits);
+    tcase_add_test(tcase, slots_are_rewound_copied_and_used_again);
+    tcase_add_test(tcase, more_sequences_than_rows_of_a_pass);
+    tcase_add_test(tcase, bad_runs_change_nothing);
+    tcase_add_test(tcase, logits_are_checked_for_nans);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
