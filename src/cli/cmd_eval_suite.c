@@ -171,7 +171,8 @@ qa_status cli_eval_suite(cli_run *run, qa_error *err) {
                                  .preference = args->preference,
                                  .objective = &objective,
                                  .result = &result,
-                                 .held_out = pairs == NULL ? NULL : &evaluation};
+                                 .held_out = pairs == NULL ? NULL : &evaluation,
+                                 .kinds = args->verbose};
     QA_GOTO(done, suite_report_print(&report, args->json, err));
 done:
     qa_suite_result_free(&result);

@@ -17,6 +17,7 @@ typedef struct suite_report {
     const qa_objective *objective;
     const qa_suite_result *result;
     const qa_evaluation *held_out; /* NULL: no pairs */
+    bool kinds;                    /* the tables tell every kind of question too */
 } suite_report;
 
 /* On standard output, as tables or as JSON. */

@@ -205,7 +205,7 @@ static void print_right(const char *indent, int width, const char *name, size_t 
            percent(share, share_of(right, questions)), percent(error, error_of(right, questions)));
 }
 
-static void print_skills(const qa_suite_result *result, int width) {
+static void print_skills(const qa_suite_result *result, int width, bool kinds) {
     char share[CLI_NUMBER_BYTES];
     char error[CLI_NUMBER_BYTES];
     double mean_error = 0.0;
@@ -216,7 +216,7 @@ static void print_skills(const qa_suite_result *result, int width) {
     for (size_t i = 0; i < result->n_skills; i++) {
         const qa_skill_result *skill = &result->skills[i];
         print_right("  ", width, skill->name, skill->right, skill->questions);
-        for (size_t k = 0; skill->n_kinds > 1 && k < skill->n_kinds; k++) {
+        for (size_t k = 0; kinds && k < skill->n_kinds; k++) {
             print_right("    ", width, skill->kinds[k].name, skill->kinds[k].right, skill->kinds[k].questions);
         }
     }
@@ -286,7 +286,7 @@ static void print_tables(const suite_report *it) {
     if (it->preference != NULL) {
         printf("Preference: %s\n", it->preference);
     }
-    print_skills(result, width);
+    print_skills(result, width, it->kinds);
     for (size_t i = 0; i < result->n_shares; i++) {
         print_shares(&result->shares[i], width, it->objective->alpha_tilde);
     }

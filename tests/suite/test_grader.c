@@ -137,7 +137,7 @@ START_TEST(a_pattern_that_takes_too_long_does_not_match) {
     text[300] = '\0';
     const double begun = seconds();
     ck_assert(!accepts("regex", slow[_i], text));
-    ck_assert_msg(seconds() - begun < 20.0, "%s took %.1f s", slow[_i], seconds() - begun); /* observed below 0.5 s */
+    ck_assert_msg(seconds() - begun < 20.0, "%s took %.1f s", slow[_i], seconds() - begun); /* observed 0.002 s */
 }
 END_TEST
 
