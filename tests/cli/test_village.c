@@ -1,11 +1,12 @@
 /* tools/village: the same bytes for the same seed, splits that share nothing, questions whose reference answers are
- * right (worked out here again) and accepted by their own graders, shares and labels with the probabilities they
- * should have. */
+ * right (worked out again in support/village.c) and accepted by their own graders, shares and labels with the
+ * probabilities they should have. */
 #include "qadapter.h"
 #include "support/expect.h"
 #include "support/fixture.h"
 #include "support/run_tool.h"
 #include "support/tempdir.h"
+#include "support/village.h"
 
 #include <check.h>
 #include <jansson.h>
@@ -54,24 +55,6 @@ static json_t *lines_of(const char *dir, const char *name) {
     free(text);
     return lines;
 }
-
-static const char *text_at(const json_t *object, const char *key) {
-    const char *text = json_string_value(json_object_get(object, key));
-    ck_assert_msg(text != NULL, "no text under \"%s\"", key);
-    return text;
-}
-
-/* Content of message `index` of a line, which must be of this role; NULL when there is no such message. */
-static const char *content(const json_t *line, const char *key, size_t index, const char *role) {
-    const json_t *message = json_array_get(json_object_get(line, key), index);
-    if (message == NULL) {
-        return NULL;
-    }
-    ck_assert_str_eq(text_at(message, "role"), role);
-    return text_at(message, "content");
-}
-
-static const char *prompt_of(const json_t *line) { return content(line, "messages", 0, "user"); }
 
 static bool grades(const char *grader_name, const char *answer, const char *response) {
     qa_error err = {0};
@@ -139,7 +122,7 @@ END_TEST
 
 /* What two documents must not share: the prompt, or the text. */
 static const char *identity(const json_t *line) {
-    return json_object_get(line, "text") != NULL ? text_at(line, "text") : prompt_of(line);
+    return json_object_get(line, "text") != NULL ? qa_village_text(line, "text") : qa_village_prompt(line);
 }
 
 START_TEST(test_splits_share_nothing) {
@@ -181,9 +164,10 @@ START_TEST(test_prompts_are_different_and_of_their_split) {
             json_t *lines = lines_of(dir, "p"), *line;
             size_t at;
             json_array_foreach(lines, at, line) {
-                ck_assert_ptr_null(content(line, "messages", 1, "assistant"));
-                ck_assert_msg(json_object_get(seen, prompt_of(line)) == NULL, "twice: %s", prompt_of(line));
-                json_object_set_new(seen, prompt_of(line), json_true());
+                ck_assert_ptr_null(qa_village_content(line, "messages", 1, "assistant"));
+                ck_assert_msg(json_object_get(seen, qa_village_prompt(line)) == NULL, "twice: %s",
+                              qa_village_prompt(line));
+                json_object_set_new(seen, qa_village_prompt(line), json_true());
             }
             json_decref(lines);
         }
@@ -194,143 +178,7 @@ START_TEST(test_prompts_are_different_and_of_their_split) {
 }
 END_TEST
 
-/* ---- questions, worked out again ---- */
-
-/* Every "a + b = c" of the text; returns the last result. */
-static int check_steps(const char *text) {
-    int last = -1;
-    for (const char *c = text; *c != '\0'; c++) {
-        int a, b, result;
-        char operation;
-        const bool at_number = (c == text || c[-1] == ' ') && *c >= '0' && *c <= '9';
-        if (at_number && sscanf(c, "%d %c %d = %d", &a, &operation, &b, &result) == 4) {
-            const int right = operation == '+' ? a + b : operation == '-' ? a - b : a * b;
-            ck_assert_msg(right == result && result >= 0 && result <= 99, "wrong step in: %s", text);
-            last = result;
-        }
-    }
-    return last;
-}
-
-static void check_sum(const json_t *question) {
-    const char *reference = text_at(question, "reference");
-    char expected[24];
-    (void)snprintf(expected, sizeof expected, "Answer: %d", check_steps(reference));
-    const char *said = strstr(reference, "Answer: ");
-    ck_assert_ptr_nonnull(said);
-    ck_assert_str_eq(said, expected);
-}
-
-/* The option behind the right letter is what the reference says, and no other option is. */
-static void check_choice(const json_t *question) {
-    const char *reference = text_at(question, "reference"), *prompt = prompt_of(question);
-    const char letter = text_at(question, "answer")[0];
-    size_t right = 0;
-    for (char option = 'A'; option <= 'D'; option++) {
-        const char start[5] = {' ', option, ')', ' ', '\0'}, stop[4] = {' ', (char)(option + 1), ')', '\0'};
-        const char *begin = strstr(prompt, start);
-        ck_assert_msg(begin != NULL, "no option %c in: %s", option, prompt);
-        const char *end = strstr(begin, stop);
-        char words[40];
-        (void)snprintf(words, sizeof words, "%.*s", (int)(end == NULL ? strlen(begin + 4) : (size_t)(end - begin) - 4),
-                       begin + 4);
-        ck_assert_uint_gt(strlen(words), 0);
-        right += option == letter ? 1 : 0;
-        if (option == letter) { /* a word at the start of the answer is capitalised */
-            ck_assert_msg(strstr(reference, words) != NULL || strstr(reference, words + 1) == reference + 1,
-                          "%s is not in: %s", words, reference);
-        }
-    }
-    ck_assert_uint_eq(right, 1);
-}
-
-/* "Ann is older than Ben. Cat is younger than Ben. Who is the oldest?" */
-static void check_ordering(const json_t *question) {
-    static const char *const MORE[] = {"older", "taller", "faster", "richer"};
-    static const char *const MOST[] = {"oldest", "tallest", "fastest", "richest"};
-    char above[2][16], below[2][16], expected[40];
-    const char *prompt = prompt_of(question);
-    bool most = false;
-    for (size_t i = 0; i < 2; i++) {
-        char left[16], word[16], right[16];
-        ck_assert_int_eq(sscanf(prompt, "%15s is %15s than %15[A-Za-z].", left, word, right), 3);
-        bool more = false;
-        for (size_t k = 0; k < 4; k++) {
-            more = more || strcmp(word, MORE[k]) == 0;
-        }
-        (void)snprintf(above[i], sizeof above[i], "%s", more ? left : right);
-        (void)snprintf(below[i], sizeof below[i], "%s", more ? right : left);
-        prompt = strstr(prompt, ". ") + 2;
-    }
-    for (size_t k = 0; k < 4; k++) {
-        most = most || strstr(prompt, MOST[k]) != NULL;
-    }
-    const bool first_is_higher = strcmp(below[0], above[1]) == 0;
-    ck_assert(first_is_higher || strcmp(below[1], above[0]) == 0);
-    (void)snprintf(expected, sizeof expected, " Answer: %s",
-                   most ? above[first_is_higher ? 0 : 1] : below[first_is_higher ? 1 : 0]);
-    const char *reference = text_at(question, "reference");
-    ck_assert_msg(strstr(reference, expected) != NULL, "%s but %s", prompt_of(question), reference);
-}
-
-/* "Every baker is happy. No miller is happy. Tom is a miller. Is Tom happy?" */
-static void check_negation(const json_t *question) {
-    char text[300], trade[16] = "";
-    (void)snprintf(text, sizeof text, "%s", prompt_of(question));
-    for (char *s = text; s != NULL; s = strstr(s, ". ") == NULL ? NULL : strstr(s, ". ") + 2) {
-        char name[16];
-        (void)sscanf(s, "%15s is a %15[a-z].", name, trade);
-    }
-    char all[32], each[32];
-    (void)snprintf(all, sizeof all, "Every %s ", trade);
-    (void)snprintf(each, sizeof each, "Each %s ", trade);
-    const bool yes = strstr(text, all) != NULL || strstr(text, each) != NULL;
-    ck_assert_msg(strstr(text_at(question, "reference"), yes ? " Answer: yes" : " Answer: no") != NULL, "%s but %s",
-                  text, text_at(question, "reference"));
-}
-
-static void check_sorted(const json_t *question) {
-    char text[120], *word, *rest;
-    const char *before = "";
-    size_t n = 0;
-    (void)snprintf(text, sizeof text, "%s", text_at(question, "reference"));
-    for (word = strtok_r(text, ", ", &rest); word != NULL; word = strtok_r(NULL, ", ", &rest), n++) {
-        ck_assert_msg(strcmp(before, word) < 0, "not sorted: %s", text_at(question, "reference"));
-        ck_assert_msg(strstr(prompt_of(question), word) != NULL, "%s is not in: %s", word, prompt_of(question));
-        before = word;
-    }
-    const char *commas = prompt_of(question);
-    size_t asked = 1;
-    for (; *commas != '\0'; commas++) {
-        asked += *commas == ',' ? 1 : 0;
-    }
-    ck_assert_uint_eq(n, asked);
-}
-
-static void check_parity(const json_t *question) {
-    const char *number = strpbrk(prompt_of(question), "0123456789");
-    int a = 0, b = 0;
-    ck_assert_int_ge(sscanf(number, "%d + %d", &a, &b), 1);
-    ck_assert_msg(strstr(text_at(question, "reference"), (a + b) % 2 == 0 ? "Answer: even" : "Answer: odd") != NULL,
-                  "%s but %s", prompt_of(question), text_at(question, "reference"));
-}
-
-static void check_question(const char *skill, const json_t *question) {
-    static const struct {
-        const char *name;
-        void (*check)(const json_t *question);
-    } CHECKS[] = {{"facts", check_choice},      {"sums", check_sum},     {"ordering", check_ordering},
-                  {"negation", check_negation}, {"words", check_sorted}, {"numbers", check_sorted},
-                  {"parity", check_parity}};
-    bool known = strcmp(skill, "follow") == 0; /* its patterns are the whole task */
-    for (size_t i = 0; i < sizeof CHECKS / sizeof *CHECKS; i++) {
-        if (strcmp(CHECKS[i].name, strcmp(skill, "logic") == 0 ? text_at(question, "kind") : skill) == 0) {
-            CHECKS[i].check(question);
-            known = true;
-        }
-    }
-    ck_assert(known);
-}
+/* ---- questions ---- */
 
 START_TEST(test_references_are_right_and_graded_right) {
     static const char *const SKILLS[] = {"facts", "sums", "logic", "follow"};
@@ -344,14 +192,14 @@ START_TEST(test_references_are_right_and_graded_right) {
         json_t *lines = lines_of(dir, name), *line;
         ck_assert_uint_eq(json_array_size(lines), 500);
         json_array_foreach(lines, at, line) {
-            const char *grader = text_at(line, "grader"), *answer = text_at(line, "answer");
-            ck_assert_msg(grades(grader, answer, text_at(line, "reference")), "%s: %s does not accept %s", name, answer,
-                          text_at(line, "reference"));
+            const char *grader = qa_village_text(line, "grader"), *answer = qa_village_text(line, "answer");
+            ck_assert_msg(grades(grader, answer, qa_village_text(line, "reference")), "%s: %s does not accept %s", name,
+                          answer, qa_village_text(line, "reference"));
             ck_assert_msg(!grades(grader, answer, ""), "%s: %s accepts an empty answer", name, answer);
-            check_question(SKILLS[s], line);
-            if (before != NULL && strcmp(answer, text_at(before, "answer")) != 0) {
+            qa_village_check(SKILLS[s], line);
+            if (before != NULL && strcmp(answer, qa_village_text(before, "answer")) != 0) {
                 others++;
-                accepted_others += grades(grader, answer, text_at(before, "reference")) ? 1 : 0;
+                accepted_others += grades(grader, answer, qa_village_text(before, "reference")) ? 1 : 0;
             }
             before = line;
         }
@@ -397,7 +245,7 @@ static size_t class_of(const json_t *classes, const char *response) {
     size_t at, found = SIZE_MAX, matching = 0;
     json_t *class;
     json_array_foreach(classes, at, class) {
-        if (grades("regex", text_at(class, "pattern"), response)) {
+        if (grades("regex", qa_village_text(class, "pattern"), response)) {
             found = at;
             matching++;
         }
@@ -426,11 +274,12 @@ START_TEST(test_shares) {
     lines = lines_of(dir, "a");
     ck_assert_uint_eq(json_array_size(lines), 2000);
     json_array_foreach(lines, at, line) {
-        ck_assert_ptr_nonnull(prompt_of(line));
-        counts[class_of(classes, content(line, "messages", 1, "assistant"))]++;
+        ck_assert_ptr_nonnull(qa_village_prompt(line));
+        counts[class_of(classes, qa_village_content(line, "messages", 1, "assistant"))]++;
     }
     json_array_foreach(classes, at, class) {
-        expect_binomial(counts[at], 2000, json_real_value(json_object_get(class, "generator")), text_at(class, "name"));
+        expect_binomial(counts[at], 2000, json_real_value(json_object_get(class, "generator")),
+                        qa_village_text(class, "name"));
     }
     json_decref(classes);
     json_decref(lines);
@@ -448,14 +297,14 @@ static labels count_labels(const char *dir, const json_t *classes, size_t wanted
     size_t at;
     ck_assert_uint_eq(json_array_size(lines), pairs);
     json_array_foreach(lines, at, line) {
-        const char *chosen = content(line, "chosen", 0, "assistant");
-        const char *rejected = content(line, "rejected", 0, "assistant");
+        const char *chosen = qa_village_content(line, "chosen", 0, "assistant");
+        const char *rejected = qa_village_content(line, "rejected", 0, "assistant");
         const size_t good = class_of(classes, chosen), bad = class_of(classes, rejected);
         char key[1000];
         const bool in_order = strcmp(chosen, rejected) < 0;
         ck_assert_str_ne(chosen, rejected);
-        (void)snprintf(key, sizeof key, "%s\n%s\n%s", content(line, "prompt", 0, "user"), in_order ? chosen : rejected,
-                       in_order ? rejected : chosen);
+        (void)snprintf(key, sizeof key, "%s\n%s\n%s", qa_village_content(line, "prompt", 0, "user"),
+                       in_order ? chosen : rejected, in_order ? rejected : chosen);
         ck_assert_msg(json_object_get(seen, key) == NULL, "a pair twice: %s", key);
         json_object_set_new(seen, key, json_true());
         count.decided += (good == wanted) != (bad == wanted) ? 1 : 0;

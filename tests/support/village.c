@@ -1,0 +1,238 @@
+/* See village.h. */
+#include "support/village.h"
+
+#include <check.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *qa_village_text(const json_t *object, const char *key) {
+    const char *text = json_string_value(json_object_get(object, key));
+    ck_assert_msg(text != NULL, "no text under \"%s\"", key);
+    return text;
+}
+
+const char *qa_village_content(const json_t *line, const char *key, size_t index, const char *role) {
+    const json_t *message = json_array_get(json_object_get(line, key), index);
+    if (message == NULL) {
+        return NULL;
+    }
+    ck_assert_str_eq(qa_village_text(message, "role"), role);
+    return qa_village_text(message, "content");
+}
+
+const char *qa_village_prompt(const json_t *line) { return qa_village_content(line, "messages", 0, "user"); }
+
+/* Every "a + b = c" of the text; returns the last result. */
+static int check_steps(const char *text) {
+    int last = -1;
+    for (const char *c = text; *c != '\0'; c++) {
+        int a, b, result;
+        char operation;
+        const bool at_number = (c == text || c[-1] == ' ') && *c >= '0' && *c <= '9';
+        if (at_number && sscanf(c, "%d %c %d = %d", &a, &operation, &b, &result) == 4) {
+            const int right = operation == '+' ? a + b : operation == '-' ? a - b : a * b;
+            ck_assert_msg(right == result && result >= 0 && result <= 99, "wrong step in: %s", text);
+            last = result;
+        }
+    }
+    return last;
+}
+
+/* The number in front of these words; -1: they are not there. */
+static int number_before(const char *text, const char *words) {
+    const char *at = strstr(text, words);
+    if (at == NULL) {
+        return -1;
+    }
+    while (at > text && at[-1] >= '0' && at[-1] <= '9') {
+        at--;
+    }
+    return atoi(at);
+}
+
+/* "Ann has 7 figs. Ben has 5 figs. They lose 3. ..." and "Ann has 3 bags with 4 figs each. Ann gets 5 more. ...": what
+ * they have in the end. */
+static int count_along(const char *prompt) {
+    static const char *const MORE[] = {" has ", " gets ", " buys ", " finds "};
+    static const char *const LESS[] = {" sells ", " loses ", " gives ", " lose "};
+    int have = 0, number, each;
+    for (const char *c = prompt; *c != '\0'; c++) {
+        for (size_t i = 0; i < 4; i++) {
+            if (strncmp(c, MORE[i], strlen(MORE[i])) == 0 && sscanf(c + strlen(MORE[i]), "%d", &number) == 1) {
+                have += sscanf(c, " has %*d bags with %d", &each) == 1 ? number * each : number;
+            }
+            if (strncmp(c, LESS[i], strlen(LESS[i])) == 0 && sscanf(c + strlen(LESS[i]), "%d", &number) == 1) {
+                have -= number;
+            }
+        }
+    }
+    return have;
+}
+
+/* "Ann has 7 figs. Ben has 5 more than Ann. ...", "Ann is 12 years old. Ben is 5 years older than Ann. ..." */
+static int compare_two(const char *prompt) {
+    int first = 0, by = 0, later = 0;
+    char names[2][16], word[16], last[16];
+    if (sscanf(prompt, "%15s has %d %*s %15s has %d %15s than", names[0], &first, names[1], &by, word) != 5) {
+        ck_assert_int_eq(
+            sscanf(prompt, "%15s is %d years old. %15s is %d years %15s than", names[0], &first, names[1], &by, word),
+            5);
+    }
+    const int second = strcmp(word, "more") == 0 || strcmp(word, "older") == 0 ? first + by : first - by;
+    const char *question = strstr(prompt, "How ");
+    if (strstr(question, "together") != NULL) {
+        return first + second;
+    }
+    ck_assert_int_ge(sscanf(question, "How old is %15[A-Za-z] in %d years?", last, &later), 0);
+    ck_assert_ptr_nonnull(strstr(question, names[1]));
+    return second + later;
+}
+
+/* Prices are those that the reference says. */
+static int pay(const char *prompt, const char *reference) {
+    const int price = number_before(reference, " pence"), purse = number_before(prompt, " pence");
+    const int bags = number_before(prompt, " bags of ");
+    if (bags < 0) {
+        return price + number_before(strstr(reference, " pence") + 1, " pence");
+    }
+    return purse < 0 ? bags * price : purse - bags * price;
+}
+
+/* "Ann keeps 3 cows and 2 hens." with the legs that the reference says. */
+static int count_legs(const char *prompt, const char *reference) {
+    int first = 0, second = 0;
+    const int kinds = sscanf(prompt, "%*s keeps %d %*s and %d", &first, &second);
+    const char *legs = strstr(reference, " legs");
+    return first * number_before(reference, " legs") + (kinds == 2 ? second * number_before(legs + 1, " legs") : 0);
+}
+
+static void check_sum(const json_t *question) {
+    const char *reference = qa_village_text(question, "reference"), *prompt = qa_village_prompt(question);
+    const char *kind = qa_village_text(question, "kind");
+    const bool compares = strcmp(kind, "compare") == 0 || strcmp(kind, "age") == 0;
+    const int result = compares                     ? compare_two(prompt)
+                       : strcmp(kind, "price") == 0 ? pay(prompt, reference)
+                       : strcmp(kind, "legs") == 0  ? count_legs(prompt, reference)
+                                                    : count_along(prompt);
+    char expected[24];
+    (void)snprintf(expected, sizeof expected, "Answer: %d", result);
+    const char *said = strstr(reference, "Answer: ");
+    ck_assert_msg(said != NULL && strcmp(said, expected) == 0, "expected %s to: %s found: %s", expected, prompt,
+                  reference);
+    ck_assert_int_eq(check_steps(reference), result);
+}
+
+/* The option behind the right letter is what the reference says, and no other option is. */
+static void check_choice(const json_t *question) {
+    const char *reference = qa_village_text(question, "reference"), *prompt = qa_village_prompt(question);
+    const char letter = qa_village_text(question, "answer")[0];
+    size_t right = 0;
+    for (char option = 'A'; option <= 'D'; option++) {
+        const char start[5] = {' ', option, ')', ' ', '\0'}, stop[4] = {' ', (char)(option + 1), ')', '\0'};
+        const char *begin = strstr(prompt, start);
+        ck_assert_msg(begin != NULL, "no option %c in: %s", option, prompt);
+        const char *end = strstr(begin, stop);
+        char words[40];
+        (void)snprintf(words, sizeof words, "%.*s", (int)(end == NULL ? strlen(begin + 4) : (size_t)(end - begin) - 4),
+                       begin + 4);
+        ck_assert_uint_gt(strlen(words), 0);
+        right += option == letter ? 1 : 0;
+        if (option == letter) { /* a word at the start of the answer is capitalised */
+            ck_assert_msg(strstr(reference, words) != NULL || strstr(reference, words + 1) == reference + 1,
+                          "%s is not in: %s", words, reference);
+        }
+    }
+    ck_assert_uint_eq(right, 1);
+}
+
+/* "Ann is older than Ben. Cat is younger than Ben. Who is the oldest?" */
+static void check_ordering(const json_t *question) {
+    static const char *const MORE[] = {"older", "taller", "faster", "richer"};
+    static const char *const MOST[] = {"oldest", "tallest", "fastest", "richest"};
+    char above[2][16], below[2][16], expected[40];
+    const char *prompt = qa_village_prompt(question);
+    bool most = false;
+    for (size_t i = 0; i < 2; i++) {
+        char left[16], word[16], right[16];
+        ck_assert_int_eq(sscanf(prompt, "%15s is %15s than %15[A-Za-z].", left, word, right), 3);
+        bool more = false;
+        for (size_t k = 0; k < 4; k++) {
+            more = more || strcmp(word, MORE[k]) == 0;
+        }
+        (void)snprintf(above[i], sizeof above[i], "%s", more ? left : right);
+        (void)snprintf(below[i], sizeof below[i], "%s", more ? right : left);
+        prompt = strstr(prompt, ". ") + 2;
+    }
+    for (size_t k = 0; k < 4; k++) {
+        most = most || strstr(prompt, MOST[k]) != NULL;
+    }
+    const bool first_is_higher = strcmp(below[0], above[1]) == 0;
+    ck_assert(first_is_higher || strcmp(below[1], above[0]) == 0);
+    (void)snprintf(expected, sizeof expected, " Answer: %s",
+                   most ? above[first_is_higher ? 0 : 1] : below[first_is_higher ? 1 : 0]);
+    const char *reference = qa_village_text(question, "reference");
+    ck_assert_msg(strstr(reference, expected) != NULL, "%s but %s", qa_village_prompt(question), reference);
+}
+
+/* "Every baker is happy. No miller is happy. Tom is a miller. Is Tom happy?" */
+static void check_negation(const json_t *question) {
+    char text[300], trade[16] = "";
+    (void)snprintf(text, sizeof text, "%s", qa_village_prompt(question));
+    for (char *s = text; s != NULL; s = strstr(s, ". ") == NULL ? NULL : strstr(s, ". ") + 2) {
+        char name[16];
+        (void)sscanf(s, "%15s is a %15[a-z].", name, trade);
+    }
+    char all[32], each[32];
+    (void)snprintf(all, sizeof all, "Every %s ", trade);
+    (void)snprintf(each, sizeof each, "Each %s ", trade);
+    const bool yes = strstr(text, all) != NULL || strstr(text, each) != NULL;
+    ck_assert_msg(strstr(qa_village_text(question, "reference"), yes ? " Answer: yes" : " Answer: no") != NULL,
+                  "%s but %s", text, qa_village_text(question, "reference"));
+}
+
+static void check_sorted(const json_t *question) {
+    char text[120], *word, *rest;
+    const char *before = "";
+    size_t n = 0;
+    (void)snprintf(text, sizeof text, "%s", qa_village_text(question, "reference"));
+    for (word = strtok_r(text, ", ", &rest); word != NULL; word = strtok_r(NULL, ", ", &rest), n++) {
+        ck_assert_msg(strcmp(before, word) < 0, "not sorted: %s", qa_village_text(question, "reference"));
+        ck_assert_msg(strstr(qa_village_prompt(question), word) != NULL, "%s is not in: %s", word,
+                      qa_village_prompt(question));
+        before = word;
+    }
+    const char *commas = qa_village_prompt(question);
+    size_t asked = 1;
+    for (; *commas != '\0'; commas++) {
+        asked += *commas == ',' ? 1 : 0;
+    }
+    ck_assert_uint_eq(n, asked);
+}
+
+static void check_parity(const json_t *question) {
+    const char *number = strpbrk(qa_village_prompt(question), "0123456789");
+    int a = 0, b = 0;
+    ck_assert_int_ge(sscanf(number, "%d + %d", &a, &b), 1);
+    ck_assert_msg(strstr(qa_village_text(question, "reference"), (a + b) % 2 == 0 ? "Answer: even" : "Answer: odd") !=
+                      NULL,
+                  "%s but %s", qa_village_prompt(question), qa_village_text(question, "reference"));
+}
+
+void qa_village_check(const char *skill, const json_t *question) {
+    static const struct {
+        const char *name;
+        void (*check)(const json_t *question);
+    } CHECKS[] = {{"facts", check_choice},      {"sums", check_sum},     {"ordering", check_ordering},
+                  {"negation", check_negation}, {"words", check_sorted}, {"numbers", check_sorted},
+                  {"parity", check_parity}};
+    bool known = strcmp(skill, "follow") == 0; /* its patterns are the whole task */
+    for (size_t i = 0; i < sizeof CHECKS / sizeof *CHECKS; i++) {
+        if (strcmp(CHECKS[i].name, strcmp(skill, "logic") == 0 ? qa_village_text(question, "kind") : skill) == 0) {
+            CHECKS[i].check(question);
+            known = true;
+        }
+    }
+    ck_assert(known);
+}
