@@ -112,7 +112,7 @@ static qa_status take_list(const json_t *json, const char *key, bool required, c
 /* Room for the elements of a list of the suite. */
 static qa_status take_parts(void *parts, size_t size, const json_t *json, const char *key, json_t **list,
                             qa_error *err) {
-    QA_TRY(take_list(json, key, false, "suite.json", MAX_PARTS, list, err));
+    QA_TRY(take_list(json, key, false, "the suite", MAX_PARTS, list, err));
     void *room = qa_alloc_array(json_array_size(*list), size);
     if (room == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a suite");
@@ -292,18 +292,20 @@ static qa_status load_parts(const loader *it, const json_t *root, qa_error *err)
     if (!json_is_object(root)) {
         return qa_fail(err, QA_ERR_FORMAT, "a suite must be an object with \"name\" and \"skills\" or \"shares\"");
     }
-    QA_TRY(take_name(suite->name, root, "suite.json", NULL, 0, 1, err));
+    if (json_object_get(root, "messages") != NULL) {
+        return qa_fail(err, QA_ERR_FORMAT,
+                       "this is a question, not a suite: the name of a file of questions ends in .jsonl");
+    }
+    QA_TRY(take_name(suite->name, root, "the suite", NULL, 0, 1, err));
     QA_TRY(load_skills(it, root, err));
     QA_TRY(load_shares(it, root, err));
     QA_TRY(load_preferences(it, root, err));
-    QA_TRY(qa_json_get_object(root, "text", false, "suite.json", &text, err));
+    QA_TRY(qa_json_get_object(root, "text", false, "the suite", &text, err));
     if (text != NULL) {
         QA_TRY(take_path(&suite->text, it, text, "file", true, true, "text", err));
     }
     if (suite->n_skills == 0 && suite->n_shares == 0 && suite->text == NULL) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "nothing to measure: neither \"skills\" nor \"shares\" nor \"text\" (a file "
-                       "of questions is JSON Lines; its name ends in .jsonl)");
+        return qa_fail(err, QA_ERR_FORMAT, "nothing to measure: neither \"skills\" nor \"shares\" nor \"text\"");
     }
     return QA_OK;
 }

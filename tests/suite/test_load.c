@@ -101,6 +101,45 @@ START_TEST(a_file_of_questions) {
 }
 END_TEST
 
+/* A fenced block of docs/formats.md, the first one after a heading; the caller frees it. */
+static char *example(const char *heading) {
+    char *document = qa_tempdir_read("docs/formats.md", NULL);
+    const char *place = strstr(document, heading);
+    ck_assert_ptr_nonnull(place);
+    const char *begin = strstr(place, "```json\n");
+    ck_assert_ptr_nonnull(begin);
+    begin += strlen("```json\n");
+    const char *end = strstr(begin, "```\n");
+    ck_assert_ptr_nonnull(end);
+    char *block = strndup(begin, (size_t)(end - begin));
+    free(document);
+    return block;
+}
+
+/* What the document shows can be copied. */
+START_TEST(the_examples_of_the_document) {
+    char *questions = example("\n### Questions\n");
+    char *definition = example("\n### suite.json\n");
+    char *dir = make_folder(definition);
+    free(qa_tempdir_write_text(dir, "cooking.jsonl", questions));
+    free(qa_tempdir_write_text(dir, "shopping.jsonl", questions));
+    qa_suite *suite = NULL;
+    qa_error err = {0};
+    expect_ok(qa_suite_load(&suite, dir, &err), &err);
+    ck_assert_uint_eq(suite->n_skills, 2);
+    ck_assert_uint_eq(suite->skills[1].questions.n, 4);
+    const qa_grader *grader = suite->skills[0].questions.items[3].grader;
+    ck_assert(qa_grader_accepts(grader, "Three short words.", 18));
+    ck_assert(!qa_grader_accepts(grader, "Three", 5));
+    ck_assert_uint_eq(suite->shares[0].n_classes, 2);
+    ck_assert_str_eq(qa_suite_preference_names(suite), "politeness");
+    qa_suite_free(suite);
+    free(questions);
+    free(definition);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 /* ---- mistakes in suite.json ---- */
 
 static const struct {
@@ -113,6 +152,7 @@ static const struct {
     {"{\"name\": \"\", " SKILLS "}", "\"name\" must have 1 to 63 bytes, found 0"},
     {"{\"name\": 3, " SKILLS "}", "\"name\" must be a string"},
     {"{\"name\": \"a\\nb\", " SKILLS "}", "control character"},
+    {QUESTION, "the name of a file of questions ends in .jsonl"},
     {"{\"name\": \"v\"}", "nothing to measure"},
     {"{\"name\": \"v\", \"skills\": []}", "nothing to measure"},
     {"{\"name\": \"v\", \"skills\": {}}", "\"skills\" must be an array"},
@@ -287,6 +327,7 @@ Suite *suite_load_suite(void) {
     TCase *tcase = tcase_create("load");
     tcase_add_test(tcase, a_whole_suite);
     tcase_add_test(tcase, a_file_of_questions);
+    tcase_add_test(tcase, the_examples_of_the_document);
     tcase_add_loop_test(tcase, a_mistake_in_the_definition_is_named, 0, sizeof wrong / sizeof wrong[0]);
     tcase_add_test(tcase, too_many_classes);
     tcase_add_loop_test(tcase, a_mistake_in_a_line_is_named, 0, sizeof wrong_lines / sizeof wrong_lines[0]);
