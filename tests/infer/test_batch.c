@@ -500,9 +500,11 @@ START_TEST(bad_input_is_refused_before_the_first_answer) {
     options = good;
     options.sampling.temperature = NAN;
     expect_refused(&fixture, prompts, PROMPTS, &options, QA_ERR_ARGUMENT, "temperature");
+#ifndef QA_SANITIZE /* which ends the process when so much is asked for */
     options = good;
     options.samples = options.batch = SIZE_MAX / 64 / PROMPTS;
     expect_refused(&fixture, prompts, PROMPTS, &options, QA_ERR_MEMORY, "out of memory");
+#endif
     while (prompts[3].n < CONTEXT) {
         expect_ok(qa_ids_push(&prompts[3], 9, &err), &err);
     }
