@@ -1,5 +1,5 @@
 /* facts: multiple choice, about the land (from memory) and about a village (from the prompt). The answer first says
- * the fact and then the letter. */
+ * the fact and then the option with its letter. */
 #include "village/item.h"
 #include "village/world.h"
 
@@ -7,13 +7,14 @@
 
 enum { OPTIONS = 4 };
 
-/* Appends " A) red B) purple ..." with the right option at a random place; its letter is the grader's answer. */
+/* Appends " red A, purple B, ..." with the right option at a random place; its letter is the grader's answer. The
+ * letter stands behind its option, so that after the option's words it is the next token in both prompt and answer. */
 static void put_options(vl_item *item, qa_rng *rng, const char *right, const char *const others[OPTIONS - 1]) {
     const size_t place = vl_below(rng, OPTIONS);
     size_t next = 0;
     for (size_t i = 0; i < OPTIONS; i++) {
         const char letter[2] = {(char)('A' + (char)i), '\0'};
-        VL_FILL(&item->prompt, " $1) $2", letter, i == place ? right : others[next]);
+        VL_FILL(&item->prompt, i + 1 < OPTIONS ? " $2 $1," : " $2 $1", letter, i == place ? right : others[next]);
         VL_FILL(&item->key, " $1", i == place ? right : others[next]);
         next += i == place ? 0 : 1;
         if (i == place) {
@@ -23,9 +24,11 @@ static void put_options(vl_item *item, qa_rng *rng, const char *right, const cha
     item->grader = "choice";
 }
 
-static void put_answer(vl_item *item) { VL_FILL(&item->answer, ". Answer: $1", item->expected.s); }
+static void put_answer(vl_item *item, const char *right) {
+    VL_FILL(&item->answer, ". Answer: $1 $2", right, item->expected.s);
+}
 
-/* "What colour are figs? A) red B) purple C) green D) white" */
+/* "What colour are figs? red A, purple B, green C, white D" "Figs are purple. Answer: purple B" */
 static void write_value(const vl_land *land, qa_rng *rng, vl_item *item) {
     const char *others[OPTIONS - 1];
     const vl_fact *fact = vl_any_fact(land, rng);
@@ -36,10 +39,10 @@ static void write_value(const vl_land *land, qa_rng *rng, vl_item *item) {
     put_options(item, rng, fact->value, others);
     vl_state(&item->answer, fact, 0);
     vl_sentence_case(&item->answer);
-    put_answer(item);
+    put_answer(item, fact->value);
 }
 
-/* "Which food is purple? A) pears B) oats C) figs D) kale" */
+/* "Which food is purple? pears A, oats B, figs C, kale D" */
 static void write_subject(const vl_land *land, qa_rng *rng, vl_item *item) {
     const char *others[OPTIONS - 1];
     const vl_fact *fact;
@@ -53,7 +56,7 @@ static void write_subject(const vl_land *land, qa_rng *rng, vl_item *item) {
     put_options(item, rng, fact->subject, others);
     vl_state(&item->answer, fact, 0);
     vl_sentence_case(&item->answer);
-    put_answer(item);
+    put_answer(item, fact->subject);
 }
 
 /* Three names that are neither `not_this` nor each other: first the village's, then any. */
@@ -121,13 +124,15 @@ static void write_reading(const vl_land *land, qa_rng *rng, vl_item *item) {
     char values[OPTIONS - 1][sizeof world.sayings[0].value];
     const size_t people = 2 + vl_below(rng, 2);
     vl_world_draw(&world, rng, people, people + 1 + vl_below(rng, 2));
-    for (size_t i = 0; i < world.n_sayings; i++) {
-        vl_world_say(&item->prompt, &world, &world.sayings[i], vl_below(rng, 2));
-        vl_put(&item->prompt, ". ");
-    }
     const vl_saying *s = &world.sayings[vl_below(rng, world.n_sayings)];
     const char *person = world.people[s->person];
     const bool ask_person = s->about == VL_RELATED || vl_chance(rng, 1, 2);
+    const size_t way = ask_person ? 1 : 0; /* what is known comes first, what is asked for follows */
+    for (size_t i = 0; i < world.n_sayings; i++) {
+        const size_t other_way = vl_below(rng, 2);
+        vl_world_say(&item->prompt, &world, &world.sayings[i], &world.sayings[i] == s ? way : other_way);
+        vl_put(&item->prompt, ". ");
+    }
     const char *question = ask_person ? ASK_PERSON[s->about] : VL_PICK(rng, ASK_VALUE[s->about]);
     VL_FILL(&item->prompt, question, person, s->value, world.people[s->other]);
     vl_sentence_case(&item->prompt);
@@ -140,9 +145,9 @@ static void write_reading(const vl_land *land, qa_rng *rng, vl_item *item) {
         }
     }
     put_options(item, rng, ask_person ? person : s->value, others);
-    vl_world_say(&item->answer, &world, s, 0);
+    vl_world_say(&item->answer, &world, s, way);
     vl_sentence_case(&item->answer);
-    put_answer(item);
+    put_answer(item, ask_person ? person : s->value);
     vl_clear(&item->key); /* whatever is asked: the village decides */
     vl_world_key(&item->key, &world);
     item->world = true;

@@ -41,38 +41,27 @@ static void put_upper(vl_line *line, const char *text) {
     }
 }
 
-/* "Write moon and bell in upper case." "MOON AND BELL" */
+/* A thing, a colour or a season. */
+static const char *upper_word(qa_rng *rng) {
+    static const char *const WORDS[] = {"red",    "green",  "blue",   "white",  "brown",  "gold",  "purple",
+                                        "yellow", "orange", "spring", "summer", "autumn", "winter"};
+    return vl_chance(rng, 1, 2) ? VL_PICK(rng, WORDS) : thing(rng);
+}
+
+/* "Write in upper case: moon and bell." "MOON AND BELL" */
 static void write_upper(const vl_land *land, qa_rng *rng, vl_item *item) {
     static const char *const QUESTIONS[] = {"Write in upper case: $1.", "Say in upper case: $1.",
                                             "Put this in upper case: $1."};
+    static const char *const FORMS[] = {"$1", "$1 $2", "$1 and $2", "$1 or $2"};
     (void)land;
     vl_line words;
-    size_t chosen[2];
-    vl_draw_distinct(rng, chosen, 2, VL_THINGS);
     vl_clear(&words);
-    VL_FILL(&words, vl_chance(rng, 3, 4) ? "$1 and $2" : "$1", vl_things[chosen[0]], vl_things[chosen[1]]);
+    const char *first = upper_word(rng), *second = upper_word(rng);
+    VL_FILL(&words, VL_PICK(rng, FORMS), first, second);
     VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), words.s);
     put_upper(&item->answer, words.s);
     VL_FILL(&item->expected, "^\\s*$1\\W*$", item->answer.s);
     VL_FILL(&item->key, "upper case: $1", words.s);
-    item->grader = "regex";
-}
-
-/* "What colour are figs? Answer in upper case." "PURPLE" */
-static void write_upper_fact(const vl_land *land, qa_rng *rng, vl_item *item) {
-    static const char *const QUESTIONS[] = {"$1 Answer in upper case.", "$1 Say it in upper case to $2.",
-                                            "Answer $2 in upper case. $1"};
-    vl_line question;
-    const vl_fact *fact;
-    do {
-        fact = vl_any_fact(land, rng);
-    } while (fact->attribute != VL_COLOUR && fact->attribute != VL_SEASON && fact->attribute != VL_SIDE);
-    vl_clear(&question);
-    vl_ask(&question, fact, rng);
-    const char *request = VL_PICK(rng, QUESTIONS);
-    VL_FILL(&item->prompt, request, question.s, listener(rng));
-    put_upper(&item->answer, fact->value);
-    VL_FILL(&item->expected, "^[^a-z]*\\b$1\\b[^a-z]*$", item->answer.s);
     item->grader = "regex";
 }
 
@@ -127,7 +116,8 @@ static void write_twice(const vl_land *land, qa_rng *rng, vl_item *item) {
     item->grader = "regex";
 }
 
-/* "Is it true that figs are purple? Just yes or no." "yes" */
+/* "Is it true that figs are purple? Just yes or no." "yes". The reference is right; graded is that it is yes or no and
+ * nothing more. */
 static void write_yes_no(const vl_land *land, qa_rng *rng, vl_item *item) {
     static const char *const QUESTIONS[] = {"Is it true that $1? Just yes or no.",
                                             "Just yes or no: is it true that $1?",
@@ -147,11 +137,10 @@ static void write_yes_no(const vl_land *land, qa_rng *rng, vl_item *item) {
     const char *question = VL_PICK(rng, QUESTIONS);
     VL_FILL(&item->prompt, question, statement.s, vl_name(rng));
     vl_put(&item->answer, yes ? "yes" : "no");
-    VL_FILL(&item->expected, "(?i)^\\W*$1\\W*$", item->answer.s);
+    vl_put(&item->expected, "(?i)^\\W*(yes|no)\\W*$");
     item->grader = "regex";
 }
 
-const vl_kind vl_follow_kinds[] = {{"count", 16, write_count},           {"upper", 14, write_upper},
-                                   {"upper fact", 12, write_upper_fact}, {"end", 14, write_end},
-                                   {"start", 14, write_start},           {"twice", 16, write_twice},
-                                   {"yes or no", 14, write_yes_no},      {NULL, 0, NULL}};
+const vl_kind vl_follow_kinds[] = {
+    {"count", 17, write_count}, {"upper", 22, write_upper},      {"end", 16, write_end}, {"start", 16, write_start},
+    {"twice", 19, write_twice}, {"yes or no", 10, write_yes_no}, {NULL, 0, NULL}};

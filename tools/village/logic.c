@@ -1,4 +1,4 @@
-/* logic: ordering three people, every/no rules, sorting, odd and even. Answers write the steps first. */
+/* logic: ordering three people, always/never rules, sorting, odd and even. Answers write the steps first. */
 #include "village/item.h"
 
 #include <stdio.h>
@@ -10,9 +10,9 @@ static void finish(vl_item *item, const char *result) {
     item->grader = "regex";
 }
 
-/* "Cat is younger than Ben. Ann is older than Ben. Who is the oldest?"
- * "Ben is older than Cat. Ann is older than Ben. Order: Ann, Ben, Cat. Answer: Ann": the clues one way round, then
- * the order, then the answer. */
+/* "Ben is older than Cat. Ann is older than Ben. Who is the youngest?"
+ * "Ann is older than Ben. Ben is older than Cat. Answer: Cat": the clues in the order that makes a chain, whose ends
+ * are the answers. */
 static void write_ordering(const vl_land *land, qa_rng *rng, vl_item *item) {
     static const char *const SCALES[][4] = {{"older", "younger", "oldest", "youngest"},
                                             {"taller", "shorter", "tallest", "shortest"},
@@ -20,35 +20,29 @@ static void write_ordering(const vl_land *land, qa_rng *rng, vl_item *item) {
                                             {"richer", "poorer", "richest", "poorest"}};
     (void)land;
     const char *const *scale = VL_PICK(rng, SCALES);
-    const bool ask_first = vl_chance(rng, 1, 2);
-    const size_t start = vl_below(rng, 2);
-    size_t who[3];
+    const size_t way = vl_below(rng, 2), start = vl_below(rng, 2), asked = vl_below(rng, 2);
+    size_t who[3]; /* who[0] is older (or younger...) than who[1], and that one than who[2] */
     vl_draw_distinct(rng, who, 3, VL_NAMES);
     for (size_t i = 0; i < 2; i++) {
         const size_t clue = (start + i) % 2;
-        const char *more = vl_names[who[clue]], *less = vl_names[who[clue + 1]];
-        if (vl_chance(rng, 1, 2)) {
-            VL_FILL(&item->prompt, "$1 is $3 than $2. ", more, less, scale[0]);
-        } else {
-            VL_FILL(&item->prompt, "$2 is $3 than $1. ", more, less, scale[1]);
-        }
-        VL_FILL(&item->answer, "$1 is $3 than $2. ", more, less, scale[0]);
+        VL_FILL(&item->prompt, "$1 is $3 than $2. ", vl_names[who[clue]], vl_names[who[clue + 1]], scale[way]);
+        VL_FILL(&item->answer, "$1 is $3 than $2. ", vl_names[who[i]], vl_names[who[i + 1]], scale[way]);
     }
     VL_FILL(&item->prompt, vl_chance(rng, 1, 2) ? "Who is the $1?" : "Which of them is the $1?",
-            scale[ask_first ? 2 : 3]);
-    VL_FILL(&item->answer, "Order: $1, $2, $3. ", vl_names[who[0]], vl_names[who[1]], vl_names[who[2]]);
-    finish(item, vl_names[who[ask_first ? 0 : 2]]);
+            scale[asked == 0 ? 2 + way : 3 - way]);
+    finish(item, vl_names[who[asked == 0 ? 0 : 2]]);
 }
 
-/* "Every baker is happy. No miller is happy. Tom is a miller. Is Tom happy?"
- * "Tom is a miller. No miller is happy. Tom is not happy. Answer: no" */
+/* "A baker always sings. A miller never sings. Tom is a miller. Does Tom sing?"
+ * "Tom is a miller. A miller never sings. Answer: no" */
 static void write_negation(const vl_land *land, qa_rng *rng, vl_item *item) {
-    static const char *const ADJECTIVES[] = {"happy", "sad", "rich", "poor", "kind", "brave", "shy", "old", "loud"};
-    static const char *const EVERY[] = {"Every $1 is $2. ", "Each $1 is $2. "};
-    static const char *const NO[] = {"No $1 is $2. ", "There is no $2 $1. "};
+    static const char *const VERBS[][2] = {{"sings", "sing"},   {"dances", "dance"}, {"swims", "swim"},
+                                           {"reads", "read"},   {"drinks", "drink"}, {"hunts", "hunt"},
+                                           {"trades", "trade"}, {"learns", "learn"}, {"rests", "rest"}};
     (void)land;
     size_t trades[2];
-    const char *adjective = VL_PICK(rng, ADJECTIVES), *name = vl_name(rng);
+    const char *const *verb = VL_PICK(rng, VERBS);
+    const char *name = vl_name(rng);
     const bool first_yes = vl_chance(rng, 1, 2), same = vl_chance(rng, 1, 5);
     const bool yes[2] = {first_yes, first_yes == same};
     const size_t asked = vl_below(rng, 2), person_first = vl_below(rng, 2);
@@ -58,15 +52,13 @@ static void write_negation(const vl_land *land, qa_rng *rng, vl_item *item) {
         VL_FILL(&item->prompt, "$1 is a $2. ", name, trade);
     }
     for (size_t i = 0; i < 2; i++) {
-        VL_FILL(&item->prompt, yes[i] ? VL_PICK(rng, EVERY) : VL_PICK(rng, NO), vl_trades[trades[i]].name, adjective);
+        VL_FILL(&item->prompt, "A $1 $2 $3. ", vl_trades[trades[i]].name, yes[i] ? "always" : "never", verb[0]);
     }
     if (person_first == 0) {
         VL_FILL(&item->prompt, "$1 is a $2. ", name, trade);
     }
-    VL_FILL(&item->prompt, "Is $1 $2?", name, adjective);
-    VL_FILL(&item->answer,
-            yes[asked] ? "$1 is a $2. Every $2 is $3. $1 is $3. " : "$1 is a $2. No $2 is $3. $1 is not $3. ", name,
-            trade, adjective);
+    VL_FILL(&item->prompt, vl_chance(rng, 1, 2) ? "Does $1 $2?" : "Is it true that $1 $3?", name, verb[1], verb[0]);
+    VL_FILL(&item->answer, "$1 is a $2. A $2 $3 $4. ", name, trade, yes[asked] ? "always" : "never", verb[0]);
     finish(item, yes[asked] ? "yes" : "no");
 }
 
@@ -74,8 +66,8 @@ static void write_negation(const vl_land *land, qa_rng *rng, vl_item *item) {
 static void write_words(const vl_land *land, qa_rng *rng, vl_item *item) {
     static const char *const QUESTIONS[] = {"Sort these words:", "Put these words in order:", "Order these words:"};
     (void)land;
-    size_t chosen[4];
-    const size_t n = 3 + vl_below(rng, 2);
+    size_t chosen[3];
+    const size_t n = 3;
     vl_draw_distinct(rng, chosen, n, VL_THINGS);
     vl_put(&item->prompt, VL_PICK(rng, QUESTIONS));
     for (size_t i = 0; i < n; i++) {
@@ -94,24 +86,23 @@ static void write_words(const vl_land *land, qa_rng *rng, vl_item *item) {
     item->grader = "regex";
 }
 
-/* "Sort these numbers: 41, 17, 83." "17, 41, 83": two digits each, with different first digits. */
+/* "Sort these numbers: 4, 1, 8." "1, 4, 8" */
 static void write_numbers(const vl_land *land, qa_rng *rng, vl_item *item) {
     static const char *const QUESTIONS[] = {
         "Sort these numbers:", "Put these numbers in order:", "Order these numbers:"};
     (void)land;
-    size_t tens[3];
-    int number[3];
-    vl_draw_distinct(rng, tens, 3, 9);
+    size_t chosen[5];
+    const size_t n = 3 + vl_below(rng, 3);
+    vl_draw_distinct(rng, chosen, n, 9);
     vl_put(&item->prompt, VL_PICK(rng, QUESTIONS));
-    for (size_t i = 0; i < 3; i++) {
-        number[i] = 10 * ((int)tens[i] + 1) + vl_between(rng, 0, 9);
-        VL_FILL(&item->prompt, i < 2 ? " $1," : " $1.", vl_digits(number[i]).s);
-        VL_FILL(&item->key, "$1 ", vl_digits(number[i]).s);
+    for (size_t i = 0; i < n; i++) {
+        VL_FILL(&item->prompt, i + 1 < n ? " $1," : " $1.", vl_digits((int)chosen[i] + 1).s);
+        VL_FILL(&item->key, "$1 ", vl_digits((int)chosen[i] + 1).s);
     }
     for (size_t place = 0, said = 0; place < 9; place++) {
-        for (size_t i = 0; i < 3; i++) {
-            if (tens[i] == place) {
-                VL_FILL(&item->answer, said == 0 ? "$1" : ", $1", vl_digits(number[i]).s);
+        for (size_t i = 0; i < n; i++) {
+            if (chosen[i] == place) {
+                VL_FILL(&item->answer, said == 0 ? "$1" : ", $1", vl_digits((int)place + 1).s);
                 said++;
             }
         }
@@ -128,7 +119,7 @@ static void write_parity(const vl_land *land, qa_rng *rng, vl_item *item) {
     char asked[32];
     const char *answer;
     if (vl_chance(rng, 1, 2)) {
-        const int a = vl_between(rng, 1, 40), b = vl_between(rng, 1, 20);
+        const int a = vl_between(rng, 1, 60), b = vl_between(rng, 1, 9);
         answer = (a + b) % 2 == 0 ? "even" : "odd";
         (void)snprintf(asked, sizeof asked, "%d + %d", a, b);
         VL_FILL(&item->answer, "$1 = $2. $2 is $3. ", asked, vl_digits(a + b).s, answer);
@@ -143,6 +134,6 @@ static void write_parity(const vl_land *land, qa_rng *rng, vl_item *item) {
     finish(item, answer);
 }
 
-const vl_kind vl_logic_kinds[] = {{"ordering", 36, write_ordering}, {"negation", 24, write_negation},
-                                  {"words", 14, write_words},       {"numbers", 12, write_numbers},
+const vl_kind vl_logic_kinds[] = {{"ordering", 30, write_ordering}, {"negation", 22, write_negation},
+                                  {"words", 18, write_words},       {"numbers", 16, write_numbers},
                                   {"parity", 14, write_parity},     {NULL, 0, NULL}};

@@ -44,8 +44,8 @@ static void finish(vl_item *item, int result) {
 static int put_event(vl_item *item, qa_rng *rng, const char *name, const char *other, int have) {
     static const char *const MORE[] = {"$1 gets $2 more. ", "$1 buys $2 more. ", "$1 finds $2 more. "};
     static const char *const LESS[] = {"$1 sells $2. ", "$1 loses $2. ", "$1 gives $2 to $3. "};
-    const bool more = have < 2 || (have + 20 <= MOST && vl_chance(rng, 1, 2));
-    const int change = vl_between(rng, 1, more || have > 20 ? 20 : have);
+    const bool more = have < 2 || (have + 9 <= MOST && vl_chance(rng, 1, 2));
+    const int change = vl_between(rng, 1, more || have > 9 ? 9 : have);
     VL_FILL(&item->prompt, more ? VL_PICK(rng, MORE) : VL_PICK(rng, LESS), name, vl_digits(change).s, other);
     return step(item, have, more ? '+' : '-', change);
 }
@@ -84,12 +84,12 @@ static void write_together(const vl_land *land, qa_rng *rng, vl_item *item) {
     int have = 0;
     draw_names(rng, names, people);
     for (size_t i = 0; i < people; i++) {
-        const int own = vl_between(rng, 2, 20);
+        const int own = vl_between(rng, 2, 12);
         VL_FILL(&item->prompt, "$1 has $2 $3. ", names[i], vl_digits(own).s, things);
         have = i == 0 ? own : step(item, have, '+', own);
     }
     if (people == 2 && vl_chance(rng, 1, 3)) {
-        const int eaten = vl_between(rng, 1, have < 20 ? have : 20);
+        const int eaten = vl_between(rng, 1, have < 9 ? have : 9);
         VL_FILL(&item->prompt, "They lose $1. ", vl_digits(eaten).s);
         have = step(item, have, '-', eaten);
     }
@@ -103,7 +103,7 @@ static void write_compare(const vl_land *land, qa_rng *rng, vl_item *item) {
     (void)land;
     const char *names[2], *things = some_things(rng);
     const bool more = vl_chance(rng, 1, 2), both = vl_chance(rng, 1, 2);
-    const int first = vl_between(rng, 2, 20), by = vl_between(rng, 1, more ? 20 : first);
+    const int first = vl_between(rng, 2, 12), by = vl_between(rng, 1, more || first > 9 ? 9 : first);
     draw_names(rng, names, 2);
     VL_FILL(&item->prompt, more ? "$1 has $3 $4. $2 has $5 more than $1. " : "$1 has $3 $4. $2 has $5 less than $1. ",
             names[0], names[1], vl_digits(first).s, things, vl_digits(by).s);
@@ -145,42 +145,34 @@ static void write_price(const vl_land *land, qa_rng *rng, vl_item *item) {
         finish(item, cost);
         return;
     }
-    const int purse = 10 * vl_between(rng, (cost + 9) / 10, 9);
-    VL_FILL(&item->prompt, "$1 has $4 pence and buys $2 bags of $3. How much is left?", name, vl_digits(bags).s,
-            food->name, vl_digits(purse).s);
-    finish(item, step(item, purse, '-', cost));
+    const int more = vl_between(rng, 1, 9);
+    VL_FILL(&item->prompt, "$1 buys $2 bags of $3 and one $5 for $4 pence. How much does $1 pay?", name,
+            vl_digits(bags).s, food->name, vl_digits(more).s, vl_things[vl_below(rng, VL_THINGS)]);
+    finish(item, step(item, cost, '+', more));
 }
 
-/* "Ann keeps 3 cows and 2 hens. How many legs do they have?" */
+/* "Ann keeps 3 cows. How many legs do they have?" */
 static void write_legs(const vl_land *land, qa_rng *rng, vl_item *item) {
+    static const char *const QUESTIONS[] = {"How many legs do they have?", "How many legs is that in all?",
+                                            "How many legs do the $1 have?"};
     (void)land;
-    const vl_animal *animals[2];
-    int count[2], legs[2];
-    const size_t n = 1 + vl_below(rng, 2);
+    const vl_animal *animal;
     do {
-        for (size_t i = 0; i < 2; i++) {
-            do {
-                animals[i] = &vl_animals[vl_below(rng, VL_ANIMALS)];
-            } while (!animals[i]->kept);
-            count[i] = vl_between(rng, 2, 9);
-        }
-    } while (animals[0] == animals[1]);
-    const char *name = vl_name(rng);
-    VL_FILL(&item->prompt, n == 1 ? "$1 keeps $2 $3. " : "$1 keeps $2 $3 and $4 $5. ", name, vl_digits(count[0]).s,
-            animals[0]->plural, vl_digits(count[1]).s, animals[1]->plural);
-    vl_put(&item->prompt, vl_chance(rng, 1, 2) ? "How many legs do they have?" : "How many legs is that in all?");
-    for (size_t i = 0; i < n; i++) {
-        VL_FILL(&item->answer, "The $1 has $2 legs. ", animals[i]->name, animals[i]->legs);
-        legs[i] = step(item, count[i], 'x', animals[i]->n_legs);
-    }
-    finish(item, n == 1 ? legs[0] : step(item, legs[0], '+', legs[1]));
+        animal = &vl_animals[vl_below(rng, VL_ANIMALS)];
+    } while (!animal->kept);
+    const int count = vl_between(rng, 2, 9);
+    VL_FILL(&item->prompt, "$1 keeps $2 $3. ", vl_name(rng), vl_digits(count).s, animal->plural);
+    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), animal->plural);
+    VL_FILL(&item->answer, "The $1 has $2 legs. ", animal->name, animal->legs);
+    VL_FILL(&item->key, "$1 ", animal->name);
+    finish(item, step(item, count, 'x', animal->n_legs));
 }
 
 /* "Ann is 12 years old. Ben is 5 years older than Ann. How old is Ben?" */
 static void write_age(const vl_land *land, qa_rng *rng, vl_item *item) {
     (void)land;
     const char *names[2];
-    const int age = vl_between(rng, 5, 60), years = vl_between(rng, 1, 20), later = vl_between(rng, 1, 9);
+    const int age = vl_between(rng, 5, 60), years = vl_between(rng, 1, 9), later = vl_between(rng, 1, 9);
     const bool older = age <= years || vl_chance(rng, 1, 2), in_years = vl_chance(rng, 1, 3);
     draw_names(rng, names, 2);
     VL_FILL(&item->prompt,

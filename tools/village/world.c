@@ -4,13 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* $1 the person, $2 the value, $3 the other person. */
+/* $1 the person, $2 the value, $3 the other person: the person first, the value first. */
 static const char *const SAYINGS[VL_ABOUTS][2] = {
     [VL_IS_TRADE] = {"$1 is a $2", "the $2 is called $1"},
     [VL_KEEPS] = {"$1 keeps $2", "the $2 belong to $1"},
-    [VL_GROWS] = {"$1 grows $2", "in the field of $1 grow $2"},
+    [VL_GROWS] = {"$1 grows $2", "$2 grow in the field of $1"},
     [VL_LIVES] = {"$1 lives near the $2", "near the $2 lives $1"},
-    [VL_AGED] = {"$1 is $2 years old", "the age of $1 is $2"},
+    [VL_AGED] = {"$1 is $2 years old", "$2 is the age of $1"},
     [VL_RELATED] = {"$1 is the $2 of $3", "the $2 of $3 is $1"},
 };
 
