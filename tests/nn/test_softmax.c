@@ -125,6 +125,37 @@ START_TEST(test_gradient) {
 }
 END_TEST
 
+/* The loss at one place and its gradient, against log-softmax and its backward. */
+START_TEST(test_cross_entropy) {
+    qa_bag bag = qa_bag_open(31);
+    for (size_t n = 1; n <= 1200; n = n * 3 + 1) {
+        const size_t target = n / 2;
+        const double weight = 0.37;
+        qa_real *x = qa_bag_random(&bag, n), *y = qa_bag_zeros(&bag, n), *dy = qa_bag_zeros(&bag, n),
+                *dx = qa_bag_zeros(&bag, n);
+        for (size_t i = 0; i < n; i++) {
+            x[i] *= 20;
+        }
+        (void)qa_log_softmax_forward(y, x, n);
+        dy[target] = (qa_real)-weight;
+        qa_log_softmax_backward(dx, dy, y, n);
+        const double loss = qa_cross_entropy(x, n, target, weight), expected = -(double)y[target];
+        ck_assert_msg(fabs(loss - expected) <= 40 * TOLERANCE, "n %zu: %.17g, expected %.17g", n, loss, expected);
+        if (n > 1) {
+            QA_ASSERT_REALS("gradient", x, dx, n, 40 * TOLERANCE, 1e-30); /* a y of 20 has an error of 20 TOLERANCE */
+        }
+    }
+    qa_real wide[] = {(qa_real)-1e30, 3, 1000};
+    const double expected[] = {0.0, -0.5, 0.5}; /* all that is there is elsewhere */
+    ck_assert_double_eq_tol(qa_cross_entropy(wide, 3, 1, 0.5), 997.0, 1e-3);
+    QA_ASSERT_REAL("gradient", wide, expected, 3, TOLERANCE, 0.0);
+    qa_real broken[] = {1, (qa_real)NAN, 2}, infinite[] = {1, (qa_real)INFINITY, 2};
+    ck_assert(isnan(qa_cross_entropy(broken, 3, 0, 1.0)));
+    ck_assert(!isfinite(qa_cross_entropy(infinite, 3, 0, 1.0)));
+    qa_bag_close(&bag);
+}
+END_TEST
+
 Suite *nn_softmax_suite(void);
 Suite *nn_softmax_suite(void) {
     Suite *suite = suite_create("nn_softmax");
@@ -134,6 +165,7 @@ Suite *nn_softmax_suite(void) {
     tcase_add_test(tcase, test_infinities_and_nan);
     tcase_add_test(tcase, test_against_naive);
     tcase_add_test(tcase, test_gradient);
+    tcase_add_test(tcase, test_cross_entropy);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -94,6 +94,33 @@ START_TEST(overwrite_removes_the_run_and_nothing_else) {
 }
 END_TEST
 
+/* A run of one kind knows its own files only, and a model that no run made is left alone. */
+START_TEST(a_folder_of_a_model) {
+    char *dir = full_folder();
+    qa_run_folder folder;
+    qa_error err = {0};
+    put(dir, "model.safetensors");
+    put(dir, "config.json");
+    put(dir, "tokenizer.json");
+    put(dir, ".model.safetensors.tmp-1-0");
+    qa_expect_error(qa_run_folder_prepare(&folder, &qa_model_run_files, dir, false, false, &err), QA_ERR_EXISTS, &err,
+                    "holds another run");
+    qa_expect_ok(qa_run_folder_prepare(&folder, &qa_model_run_files, dir, true, false, &err), &err);
+    ck_assert(!there(dir, "model.safetensors") && !there(dir, "config.json") && !there(dir, "tokenizer.json"));
+    ck_assert(!there(dir, ".model.safetensors.tmp-1-0") && !there(dir, "training_config.json"));
+    ck_assert(there(dir, "adapter_model.safetensors") && there(dir, "notes.txt"));
+    put(dir, "model.safetensors");
+    qa_expect_error(qa_run_folder_prepare(&folder, &qa_model_run_files, dir, true, false, &err), QA_ERR_EXISTS, &err,
+                    "holds a model that no run here made");
+    qa_expect_error(qa_run_folder_prepare(&folder, &qa_model_run_files, dir, false, false, &err), QA_ERR_EXISTS, &err,
+                    "holds");
+    qa_expect_error(qa_run_folder_prepare(&folder, &qa_model_run_files, dir, false, true, &err), QA_ERR_EXISTS, &err,
+                    "a model but no checkpoint");
+    ck_assert(there(dir, "model.safetensors"));
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 START_TEST(resume_finds_the_newest_checkpoint) {
     char *dir = full_folder();
     qa_run_folder folder;
@@ -204,6 +231,7 @@ Suite *train_run_folder_suite(void) {
     tcase_add_test(tcase, a_new_folder_is_made);
     tcase_add_test(tcase, another_run_is_not_overwritten);
     tcase_add_test(tcase, overwrite_removes_the_run_and_nothing_else);
+    tcase_add_test(tcase, a_folder_of_a_model);
     tcase_add_test(tcase, resume_finds_the_newest_checkpoint);
     tcase_add_test(tcase, nothing_to_resume);
     tcase_add_test(tcase, a_run_that_died_before_its_first_checkpoint);

@@ -43,6 +43,20 @@ START_TEST(constant) {
 }
 END_TEST
 
+START_TEST(a_floor) {
+    /* the warm-up still begins at 0; what falls, falls to the floor */
+    ck_assert_double_eq(qa_schedule_rate_above(QA_SCHEDULE_COSINE, 0.2, 0.05, 4, 12, 0), 0.0);
+    ck_assert_double_eq(qa_schedule_rate_above(QA_SCHEDULE_COSINE, 0.2, 0.05, 4, 12, 2), 0.1);
+    ck_assert_double_eq_tol(qa_schedule_rate_above(QA_SCHEDULE_COSINE, 0.2, 0.05, 4, 12, 4), 0.2, 1e-15);
+    ck_assert_double_eq_tol(qa_schedule_rate_above(QA_SCHEDULE_COSINE, 0.2, 0.05, 4, 12, 8), 0.125, 1e-15);
+    ck_assert_double_eq_tol(qa_schedule_rate_above(QA_SCHEDULE_COSINE, 0.2, 0.05, 4, 12, 12), 0.05, 1e-15);
+    ck_assert_double_eq_tol(qa_schedule_rate_above(QA_SCHEDULE_LINEAR, 0.2, 0.05, 0, 10, 4), 0.14, 1e-15);
+    ck_assert_double_eq_tol(qa_schedule_rate_above(QA_SCHEDULE_CONSTANT, 0.2, 0.05, 0, 10, 4), 0.2, 1e-15);
+    ck_assert_double_eq_tol(qa_schedule_rate_above(QA_SCHEDULE_LINEAR, 0.2, 0.0, 0, 10, 4),
+                            qa_schedule_rate(QA_SCHEDULE_LINEAR, 0.2, 0, 10, 4), 1e-15);
+}
+END_TEST
+
 START_TEST(warm_up_steps) {
     qa_train_options options = qa_train_defaults();
     ck_assert_uint_eq(qa_schedule_warmup(options.warmup_steps, options.warmup_ratio, 100), 0);
@@ -77,6 +91,7 @@ Suite *train_schedule_suite(void) {
     tcase_add_test(tcase, warm_up);
     tcase_add_test(tcase, cosine);
     tcase_add_test(tcase, constant);
+    tcase_add_test(tcase, a_floor);
     tcase_add_test(tcase, warm_up_steps);
     tcase_add_test(tcase, names);
     suite_add_tcase(suite, tcase);

@@ -1,0 +1,107 @@
+/* JSON Lines one value at a time: line numbers, blank lines, a byte-order mark, and errors that name the line. */
+#include "io/json_lines.h"
+
+#include "support/expect.h"
+#include "support/tempdir.h"
+
+#include <check.h>
+#include <stdlib.h>
+
+typedef struct reading {
+    char *dir;
+    qa_json_lines *lines;
+} reading;
+
+static reading open_text(const char *text) {
+    reading r = {.dir = qa_tempdir_make()};
+    qa_error err = {0};
+    char *path = qa_tempdir_write_text(r.dir, "a.jsonl", text);
+    expect_ok(qa_json_lines_open(&r.lines, path, &err), &err);
+    ck_assert_str_eq(qa_json_lines_name(r.lines), path);
+    free(path);
+    return r;
+}
+
+static void close_reading(reading *r) {
+    qa_json_lines_close(r->lines);
+    qa_tempdir_remove(r->dir);
+}
+
+/* The next value is this integer, on this line; 0 lines: the end. */
+static void expect_next(reading *r, json_int_t expected, size_t line) {
+    qa_error err = {0};
+    json_t *value = NULL;
+    expect_ok(qa_json_lines_next(r->lines, &value, &err), &err);
+    if (line == 0) {
+        ck_assert_ptr_null(value);
+        return;
+    }
+    ck_assert_int_eq(json_integer_value(value), expected);
+    ck_assert_uint_eq(qa_json_lines_number(r->lines), line);
+    json_decref(value);
+}
+
+START_TEST(one_value_a_line) {
+    reading r = open_text("\xEF\xBB\xBF"
+                          "1\r\n\n \t\r\n 2 \n3");
+    expect_next(&r, 1, 1);
+    expect_next(&r, 2, 4);
+    expect_next(&r, 3, 5);
+    expect_next(&r, 0, 0);
+    expect_next(&r, 0, 0);
+    close_reading(&r);
+    r = open_text("");
+    expect_next(&r, 0, 0);
+    close_reading(&r);
+}
+END_TEST
+
+START_TEST(errors_name_the_line) {
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"1\n\n{\"a\": }\n", "a.jsonl:3:"},
+        {"1\n2 3\n", "a.jsonl:2:"},
+        {"1\n\"\xff\"\n", "a.jsonl:2:"},
+        {"1\n\xEF\xBB\xBF"
+         "2\n",
+         "a.jsonl:2:"}, /* a mark is one at the beginning only */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        reading r = open_text(cases[i].text);
+        qa_error err = {0};
+        json_t *value = NULL;
+        expect_next(&r, 1, 1);
+        expect_error(qa_json_lines_next(r.lines, &value, &err), QA_ERR_FORMAT, &err, cases[i].message);
+        ck_assert_ptr_null(value);
+        close_reading(&r);
+    }
+}
+END_TEST
+
+START_TEST(files_that_cannot_be_read) {
+    qa_json_lines *lines = NULL;
+    json_t *value = NULL;
+    qa_error err = {0};
+    char *dir = qa_tempdir_make();
+    expect_error(qa_json_lines_open(&lines, "/nonexistent/a.jsonl", &err), QA_ERR_IO, &err,
+                 "/nonexistent/a.jsonl: cannot open");
+    ck_assert_ptr_null(lines);
+    expect_ok(qa_json_lines_open(&lines, dir, &err), &err);
+    expect_error(qa_json_lines_next(lines, &value, &err), QA_ERR_IO, &err, "cannot read");
+    qa_json_lines_close(lines);
+    qa_json_lines_close(NULL);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+Suite *io_json_lines_suite(void);
+Suite *io_json_lines_suite(void) {
+    Suite *suite = suite_create("io_json_lines");
+    TCase *tcase = tcase_create("lines");
+    tcase_add_test(tcase, one_value_a_line);
+    tcase_add_test(tcase, errors_name_the_line);
+    tcase_add_test(tcase, files_that_cannot_be_read);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
