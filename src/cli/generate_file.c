@@ -305,6 +305,8 @@ static qa_status answer_all(generation *with, const prompt_file *file, cli_line_
                                       .batch = args->batch != 0 ? args->batch : DEFAULT_BATCH,
                                       .on_answer = on_answer,
                                       .user = &it};
+    cli_detail(with->run, "%zu prompts, %zu sample%s of each, %zu at a time", file->n, samples, cli_plural(samples),
+               options.batch);
     qa_ids *prompts = calloc(file->n, sizeof *prompts);
     if (prompts == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu prompts", file->n);
