@@ -90,22 +90,21 @@ static int compare_two(const char *prompt) {
     return second + later;
 }
 
-/* Prices are those that the reference says. */
+/* Prices of bags are those that the reference says. */
 static int pay(const char *prompt, const char *reference) {
-    const int price = number_before(reference, " pence"), purse = number_before(prompt, " pence");
+    const int price = number_before(reference, " pence"), more = number_before(prompt, " pence");
     const int bags = number_before(prompt, " bags of ");
     if (bags < 0) {
         return price + number_before(strstr(reference, " pence") + 1, " pence");
     }
-    return purse < 0 ? bags * price : purse - bags * price;
+    return bags * price + (more < 0 ? 0 : more);
 }
 
-/* "Ann keeps 3 cows and 2 hens." with the legs that the reference says. */
+/* "Ann keeps 3 cows." with the legs that the reference says. */
 static int count_legs(const char *prompt, const char *reference) {
-    int first = 0, second = 0;
-    const int kinds = sscanf(prompt, "%*s keeps %d %*s and %d", &first, &second);
-    const char *legs = strstr(reference, " legs");
-    return first * number_before(reference, " legs") + (kinds == 2 ? second * number_before(legs + 1, " legs") : 0);
+    int count = 0;
+    ck_assert_int_eq(sscanf(prompt, "%*s keeps %d", &count), 1);
+    return count * number_before(reference, " legs");
 }
 
 static void check_sum(const json_t *question) {
@@ -124,27 +123,26 @@ static void check_sum(const json_t *question) {
     ck_assert_int_eq(check_steps(reference), result);
 }
 
-/* The option behind the right letter is what the reference says, and no other option is. */
+/* "... red A, purple B, green C, white D": the option before the right letter is what the reference says. */
 static void check_choice(const json_t *question) {
     const char *reference = qa_village_text(question, "reference"), *prompt = qa_village_prompt(question);
-    const char letter = qa_village_text(question, "answer")[0];
+    const char *letter = qa_village_text(question, "answer"), *options = strrchr(prompt, '?');
+    char said[60];
     size_t right = 0;
-    for (char option = 'A'; option <= 'D'; option++) {
-        const char start[5] = {' ', option, ')', ' ', '\0'}, stop[4] = {' ', (char)(option + 1), ')', '\0'};
-        const char *begin = strstr(prompt, start);
-        ck_assert_msg(begin != NULL, "no option %c in: %s", option, prompt);
-        const char *end = strstr(begin, stop);
-        char words[40];
-        (void)snprintf(words, sizeof words, "%.*s", (int)(end == NULL ? strlen(begin + 4) : (size_t)(end - begin) - 4),
-                       begin + 4);
-        ck_assert_uint_gt(strlen(words), 0);
-        right += option == letter ? 1 : 0;
-        if (option == letter) { /* a word at the start of the answer is capitalised */
-            ck_assert_msg(strstr(reference, words) != NULL || strstr(reference, words + 1) == reference + 1,
-                          "%s is not in: %s", words, reference);
-        }
+    ck_assert_ptr_nonnull(options);
+    for (size_t i = 0; i < 4; i++) {
+        char words[32], found;
+        int used = 0;
+        ck_assert_int_eq(sscanf(options + 1, " %31[A-Za-z0-9] %c%n", words, &found, &used), 2);
+        ck_assert_int_eq(found, (int)('A' + i));
+        options += 1 + used;
+        ck_assert_int_eq(*options, i < 3 ? ',' : '\0');
+        (void)snprintf(said, sizeof said, ". Answer: %s %c", words, found);
+        const char *answer = strstr(reference, said);
+        const bool stated = strstr(reference, words) != answer + 10 || strstr(reference, words + 1) == reference + 1;
+        right += found == letter[0] && answer != NULL && stated ? 1 : 0;
     }
-    ck_assert_uint_eq(right, 1);
+    ck_assert_msg(right == 1, "%s is not the answer to: %s", reference, prompt);
 }
 
 /* "Ann is older than Ben. Cat is younger than Ben. Who is the oldest?" */
@@ -176,20 +174,18 @@ static void check_ordering(const json_t *question) {
     ck_assert_msg(strstr(reference, expected) != NULL, "%s but %s", qa_village_prompt(question), reference);
 }
 
-/* "Every baker is happy. No miller is happy. Tom is a miller. Is Tom happy?" */
+/* "A baker always sings. A miller never sings. Tom is a miller. Does Tom sing?" */
 static void check_negation(const json_t *question) {
-    char text[300], trade[16] = "";
-    (void)snprintf(text, sizeof text, "%s", qa_village_prompt(question));
-    for (char *s = text; s != NULL; s = strstr(s, ". ") == NULL ? NULL : strstr(s, ". ") + 2) {
-        char name[16];
-        (void)sscanf(s, "%15s is a %15[a-z].", name, trade);
+    const char *prompt = qa_village_prompt(question), *reference = qa_village_text(question, "reference");
+    char trade[16] = "", always[40], never[40];
+    for (const char *s = prompt; s != NULL; s = strstr(s, ". ") == NULL ? NULL : strstr(s, ". ") + 2) {
+        (void)sscanf(s, "%*s is a %15[a-z].", trade);
     }
-    char all[32], each[32];
-    (void)snprintf(all, sizeof all, "Every %s ", trade);
-    (void)snprintf(each, sizeof each, "Each %s ", trade);
-    const bool yes = strstr(text, all) != NULL || strstr(text, each) != NULL;
-    ck_assert_msg(strstr(qa_village_text(question, "reference"), yes ? " Answer: yes" : " Answer: no") != NULL,
-                  "%s but %s", text, qa_village_text(question, "reference"));
+    (void)snprintf(always, sizeof always, "A %s always ", trade);
+    (void)snprintf(never, sizeof never, "A %s never ", trade);
+    const bool yes = strstr(prompt, always) != NULL;
+    ck_assert(yes != (strstr(prompt, never) != NULL));
+    ck_assert_msg(strstr(reference, yes ? " Answer: yes" : " Answer: no") != NULL, "%s but %s", prompt, reference);
 }
 
 static void check_sorted(const json_t *question) {
