@@ -230,8 +230,8 @@ static bool is_end(const generation *with, int32_t id) {
     return false;
 }
 
-/* The answer's text behind its prompt, up to its end token or the first stop text. */
-static qa_status answer_text(writer *it, const entry *prompt, const qa_answer *said, qa_error *err) {
+/* The answer's text behind its prompt, up to its end token or the first stop text; *whole: there was one of them. */
+static qa_status answer_text(writer *it, const entry *prompt, const qa_answer *said, bool *whole, qa_error *err) {
     const generation *with = it->with;
     const size_t n_stops = prompt->dialogue ? with->n_stops : with->n_given_stops;
     qa_decode_stream *stream = NULL;
@@ -246,6 +246,7 @@ static qa_status answer_text(writer *it, const entry *prompt, const qa_answer *s
     const size_t end =
         answer_certain(it->text.data == NULL ? "" : it->text.data, it->text.n, with->stops, n_stops, &found);
     it->text.n = found ? end : it->text.n;
+    *whole = found || said->ended;
 done:
     qa_decode_stream_free(stream);
     return status;
@@ -253,11 +254,13 @@ done:
 
 static qa_status write_answer(writer *it, const qa_answer *said, qa_error *err) {
     const entry *prompt = &it->file->entries[said->prompt];
+    bool whole = false;
     it->line.n = 0;
-    QA_TRY(answer_text(it, prompt, said, err));
+    QA_TRY(answer_text(it, prompt, said, &whole, err));
     QA_TRY(qa_text_append(&it->line, prompt->head.data, prompt->head.n, err));
     QA_TRY(qa_json_append_string(&it->line, it->text.data == NULL ? "" : it->text.data, it->text.n, err));
-    QA_TRY(qa_text_append_z(&it->line, prompt->dialogue ? "}]}\n" : "}\n", err));
+    QA_TRY(qa_text_append_z(&it->line, prompt->dialogue ? "}]" : "", err));
+    QA_TRY(qa_text_append_z(&it->line, whole ? "}\n" : ", \"terminal\": false}\n", err));
     QA_TRY(cli_line_sink_write(it->sink, &it->line, err));
     it->answers++;
     it->tokens += said->n;

@@ -62,7 +62,8 @@ START_TEST(a_file_is_answered_as_its_prompts_alone) {
         same_text(ONE("--chat", "--prompt", "Tell me of figs"), answer_of(lines.line[0], 2));
         same_text(ONE("--prompt", "Ab"), qa_json_text(lines.line[1], "completion"));
         ck_assert_str_eq(qa_json_text(lines.line[1], "prompt"), "Ab");
-        ck_assert_uint_eq(json_object_size(lines.line[1]), 2);
+        ck_assert(json_is_false(json_object_get(lines.line[1], "terminal"))); /* --max-tokens cut it off */
+        ck_assert_uint_eq(json_object_size(lines.line[1]), 3);
         same_text(ONE("--chat", "--prompt", "Hi \xc3\xa9"), answer_of(lines.line[2], 2));
         ck_assert(json_equal(lines.line[0], lines.line[3]) == 1);
         /* what came before the answer is what came in */
@@ -175,6 +176,7 @@ START_TEST(stop_texts_cut_answers) {
     const char *left = qa_json_text(cut.line[1], "completion");
     ck_assert_uint_eq(strlen(left), (size_t)(first - text));
     ck_assert_int_eq(strncmp(left, text, strlen(left)), 0);
+    ck_assert_ptr_null(json_object_get(cut.line[1], "terminal"));
     qa_cli_lines_free(&whole);
     qa_cli_lines_free(&cut);
 }
