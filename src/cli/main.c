@@ -82,8 +82,8 @@ const cli_command cli_commands[] = {
      "{\"messages\": [...]} or {\"prompt\": [...]}, and comes out as {\"messages\": [...]} with the answer appended; "
      "or a "
      "text, {\"prompt\": \"...\"}, and comes out as {\"prompt\": \"...\", \"completion\": \"...\"}. The answers are in "
-     "the "
-     "order of the prompts, --samples of each in a row. With --temperature 0 --unique that is what `train --method "
+     "the order of the prompts, --samples of each in a row; \"terminal\": false marks those that --max-tokens cut off. "
+     "With --temperature 0 --unique that is what `train --method "
      "replay` rehearses.",
      "qadapter generate --model MODEL --adapter ADAPTER --prompt 'Once upon a time'\n"
      "qadapter generate --model MODEL --adapter ADAPTER --policy both --temperature 0 --prompt 'Once upon a time'\n"
