@@ -83,8 +83,9 @@ typedef struct qa_pretrain_options {
     size_t eval_every, save_every, save_total_limit;
     bool overwrite, resume;
     const char *data_path, *eval_data_path; /* for the record */
-    /* NULL, or a safetensors file that gets "loss", and "weight.NAME" and "gradient.NAME" of every tensor, in the build's
-     * precision, at the first step of this run, before clipping: for comparing implementations. */
+    /* NULL, or a safetensors file that gets what the first step of this run computes: "loss", "weight.NAME" and
+     * "gradient.NAME" (before clipping) of every tensor, and the step's documents as "documents.lengths",
+     * "documents.ids" and "documents.learned". For comparing implementations. */
     const char *dump_gradients;
     /* Called after every step and evaluation; NULL is allowed. Returns false to stop: a checkpoint is written and
      * qa_pretrain returns QA_ERR_INTERRUPTED. */

@@ -256,7 +256,9 @@ const cli_option cli_options[] = {
     {"dtype", 0, "torch-dtype", CLI_CHOICE, "NAME", "f32|f16|bf16", CLI_ANY, AT(dtype), CLI_PRETRAIN, 0,
      CLI_GROUP_OUTPUT, NULL, "of the weights that are written; training computes in the program's own precision"},
     {"dump-gradients", 0, "", CLI_STRING, "FILE", NULL, CLI_ANY, AT(dump_gradients), CLI_PRETRAIN, 0, CLI_GROUP_OUTPUT,
-     "none", "write weights, loss and gradients of the first step here, as safetensors: for comparing implementations"},
+     "none",
+     "write documents, weights, loss and gradients of the first step here, as safetensors: for comparing "
+     "implementations"},
 
     /* ---- info ---- */
     {"prompt-length", 0, "", CLI_SIZE, "N", NULL, CLI_FROM_1, AT(prompt_length), CLI_INFO, 0, CLI_GROUP_INPUT, NULL,

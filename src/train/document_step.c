@@ -115,14 +115,14 @@ void qa_document_step_free(qa_document_step *step) {
 
 /* ---- ranges ---- */
 
-static const qa_document *document_at(const qa_document_range *range, size_t i) {
+const qa_document *qa_document_range_at(const qa_document_range *range, size_t i) {
     return qa_corpus_at(range->corpus, range->order == NULL ? i : range->order[i]);
 }
 
 size_t qa_document_range_rows(const qa_document_range *range) {
     size_t rows = 0;
     for (size_t i = range->begin; i < range->end; i++) {
-        rows += qa_document_rows(document_at(range, i));
+        rows += qa_document_rows(qa_document_range_at(range, i));
     }
     return rows;
 }
@@ -130,7 +130,7 @@ size_t qa_document_range_rows(const qa_document_range *range) {
 size_t qa_document_range_learned(const qa_document_range *range) {
     size_t learned = 0;
     for (size_t i = range->begin; i < range->end; i++) {
-        const qa_document *document = document_at(range, i);
+        const qa_document *document = qa_document_range_at(range, i);
         for (size_t t = 1; t < document->n; t++) {
             learned += document->learned[t] ? 1 : 0;
         }
@@ -145,7 +145,7 @@ static void pack(qa_document_step *step, const qa_document_range *range) {
     size_t row = 0;
     step->n_states = 0;
     for (size_t i = range->begin; i < range->end; i++) {
-        const qa_document *document = document_at(range, i);
+        const qa_document *document = qa_document_range_at(range, i);
         const size_t rows = qa_document_rows(document);
         step->documents[i - range->begin] = (qa_tokens){.ids = document->ids, .n = rows};
         for (size_t t = 0; t < rows; t++, row++) {
@@ -198,10 +198,10 @@ static void run_head(qa_document_step *step, double weight, const qa_weight_grad
 /* The document that a row of the pass belongs to. */
 static const qa_document *document_of_row(const qa_document_range *range, size_t row) {
     size_t i = range->begin;
-    for (size_t rows = qa_document_rows(document_at(range, i)); row >= rows; i++) {
-        rows += qa_document_rows(document_at(range, i + 1));
+    for (size_t rows = qa_document_rows(qa_document_range_at(range, i)); row >= rows; i++) {
+        rows += qa_document_rows(qa_document_range_at(range, i + 1));
     }
-    return document_at(range, i);
+    return qa_document_range_at(range, i);
 }
 
 static qa_status sum_losses(const qa_document_step *step, const qa_document_range *range, double *loss, qa_error *err) {
@@ -222,7 +222,7 @@ static qa_status run_pass(qa_document_step *step, const qa_document_range *range
                                                        step->state_rows, step->n_states, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "%zu documents from that at line %zu of %s on: ", range->end - range->begin,
-                        document_at(range, range->begin)->line, range->name);
+                        qa_document_range_at(range, range->begin)->line, range->name);
         return status;
     }
     run_head(step, weight, gradients);

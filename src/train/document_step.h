@@ -28,6 +28,7 @@ typedef struct qa_document_range {
     const char *name; /* the corpus' in messages */
 } qa_document_range;
 
+const qa_document *qa_document_range_at(const qa_document_range *range, size_t i); /* begin <= i < end */
 size_t qa_document_range_rows(const qa_document_range *range);
 size_t qa_document_range_learned(const qa_document_range *range); /* tokens */
 

@@ -12,7 +12,6 @@
 #include "base/checked.h"
 #include "base/context.h"
 #include "base/try.h"
-#include "io/safetensors.h"
 #include "model/trainable.h"
 #include "train/adamw.h"
 #include "train/batch.h"
@@ -20,13 +19,13 @@
 #include "train/course.h"
 #include "train/document_plan.h"
 #include "train/document_step.h"
+#include "train/gradient_file.h"
 #include "train/model_folder.h"
 #include "train/pretrain_options.h"
 #include "train/schedule.h"
 #include "train/state_files.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 typedef struct run {
@@ -160,33 +159,6 @@ static qa_status report(run *r, qa_pretrain_metrics *metrics, double seconds, bo
     return status;
 }
 
-/* One tensor as "weight.NAME" or "gradient.NAME". */
-static qa_status dump_tensor(qa_safetensors_writer *writer, const char *kind, const qa_parameter_tensor *tensor,
-                             const qa_real *values, qa_error *err) {
-    char name[sizeof tensor->name + 16];
-    const size_t shape[2] = {tensor->rows, tensor->columns};
-    (void)snprintf(name, sizeof name, "%s.%s", kind, tensor->name);
-    return qa_safetensors_writer_add_real(writer, name, QA_DTYPE_REAL, tensor->columns == 0 ? 1 : 2, shape,
-                                          values + tensor->offset, err);
-}
-
-static qa_status dump_gradients(run *r, double loss, qa_error *err) {
-    const qa_trainable *t = r->trainable;
-    qa_safetensors_writer *writer = NULL;
-    qa_status status = QA_OK;
-    QA_GOTO(end, qa_safetensors_writer_create(&writer, err));
-    QA_GOTO(end, qa_safetensors_writer_add_double(writer, "loss", QA_DTYPE_F64, 0, NULL, &loss, err));
-    for (size_t i = 0; i < t->n_tensors; i++) {
-        QA_GOTO(end, dump_tensor(writer, "weight", &t->tensors[i], t->parameters, err));
-        QA_GOTO(end, dump_tensor(writer, "gradient", &t->tensors[i], t->gradient, err));
-    }
-    QA_GOTO(end, qa_safetensors_writer_save(writer, r->options->dump_gradients, err));
-    r->dumped = true;
-end:
-    qa_safetensors_writer_free(writer);
-    return status;
-}
-
 /* The gradient of the step's mean loss, and the loss. */
 static qa_status accumulate(run *r, qa_pretrain_metrics *metrics, qa_error *err) {
     const size_t place = r->course.done % r->plan.steps_per_epoch;
@@ -202,6 +174,10 @@ static qa_status accumulate(run *r, qa_pretrain_metrics *metrics, qa_error *err)
     QA_TRY(qa_document_step_run(r->step, &range, 1.0 / learned, &r->trainable->gradients, &loss, err));
     metrics->loss = loss / learned;
     metrics->tokens = qa_document_range_rows(&range);
+    if (!r->dumped) {
+        QA_TRY(qa_gradient_file_save(r->options->dump_gradients, r->trainable, &range, metrics->loss, err));
+        r->dumped = true;
+    }
     return QA_OK;
 }
 
@@ -210,9 +186,6 @@ static qa_status one_step(void *user, bool *stop, qa_error *err) {
     const double start = qa_seconds();
     qa_pretrain_metrics metrics = {0};
     qa_status status = accumulate(r, &metrics, err);
-    if (status == QA_OK && !r->dumped) {
-        QA_TRY(dump_gradients(r, metrics.loss, err));
-    }
     if (status == QA_OK) {
         status = update(r, &metrics, err);
     }

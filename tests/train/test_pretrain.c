@@ -230,13 +230,58 @@ START_TEST(the_gradients_of_the_first_step) {
             gradients++;
         }
     }
-    ck_assert_uint_eq(gradients, 1 + 2 * 9 + 1); /* tied embedding, two layers, the last norm */
-    ck_assert_uint_eq(qa_safetensors_count(file), 2 * gradients + 1);
+    ck_assert_uint_eq(gradients, 1 + 2 * 9 + 1);                      /* tied embedding, two layers, the last norm */
+    ck_assert_uint_eq(qa_safetensors_count(file), 2 * gradients + 4); /* weights, loss, documents */
     ck_assert(fabs(loss - qa_metrics_number(lines.line[0], "loss")) < 1e-12);
     const double norm = qa_metrics_number(lines.line[0], "grad_norm");
     ck_assert_msg(fabs(sqrt(squares) - norm) < 1e-9 * norm, "norm %g of the file, %g of the metrics", sqrt(squares),
                   norm);
     qa_metrics_lines_free(&lines);
+    qa_safetensors_close(file);
+    free(path);
+    close_setting(&s);
+}
+END_TEST
+
+static int64_t *integers(const qa_safetensors *file, const char *name, size_t n) {
+    qa_error err = {0};
+    const qa_tensor *tensor = qa_safetensors_find(file, name);
+    ck_assert_msg(tensor != NULL && tensor->count == n, "%s", name);
+    int64_t *values = malloc(n * sizeof *values);
+    qa_expect_ok(qa_tensor_read_int64(file, tensor, values, &err), &err);
+    return values;
+}
+
+START_TEST(the_documents_of_the_first_step) {
+    setting s = open_setting(5); /* one step takes all of them, in some order */
+    qa_error err = {0};
+    qa_safetensors *file = NULL;
+    char *path = qa_tempdir_join(s.root, "gradients.safetensors");
+    s.options.max_steps = 1;
+    s.options.dump_gradients = path;
+    must_train(&s);
+    enum { LENGTH = QA_COIN_TOSSES + 2 };
+    qa_expect_ok(qa_safetensors_open(&file, path, &err), &err);
+    int64_t *lengths = integers(file, "documents.lengths", 5), *ids = integers(file, "documents.ids", 5 * LENGTH),
+            *learned = integers(file, "documents.learned", 5 * LENGTH);
+    bool seen[5] = {false};
+    for (size_t i = 0; i < 5; i++) {
+        ck_assert_int_eq(lengths[i], LENGTH);
+        for (size_t d = 0; d < 5; d++) {
+            bool same = true;
+            for (size_t t = 0; t < LENGTH; t++) {
+                same = same && qa_corpus_at(s.corpus, d)->ids[t] == ids[i * LENGTH + t];
+            }
+            seen[d] = seen[d] || same;
+        }
+        for (size_t t = 0; t < LENGTH; t++) {
+            ck_assert_int_eq(learned[i * LENGTH + t], t > 0);
+        }
+    }
+    ck_assert(seen[0] && seen[1] && seen[2] && seen[3] && seen[4]);
+    free(lengths);
+    free(ids);
+    free(learned);
     qa_safetensors_close(file);
     free(path);
     close_setting(&s);
@@ -665,6 +710,7 @@ Suite *train_pretrain_suite(void) {
     tcase_add_test(learning, metrics_are_those_of_the_schedule);
     tcase_add_test(learning, only_matrices_decay);
     tcase_add_test(learning, the_gradients_of_the_first_step);
+    tcase_add_test(learning, the_documents_of_the_first_step);
     tcase_add_test(folder, the_folder_is_a_model);
     tcase_add_test(folder, the_tokenizer_goes_with_it);
     tcase_add_test(folder, another_run_is_not_overwritten_unasked);
