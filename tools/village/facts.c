@@ -1,5 +1,5 @@
-/* facts: multiple choice, about the land (from memory) and about a village (from the prompt). The answer first says
- * the fact and then the option with its letter. */
+/* facts: multiple choice, about the land (from memory) and about a village (from the prompt). The answer is the fact
+ * with the right option in it. */
 #include "village/item.h"
 #include "village/world.h"
 
@@ -7,28 +7,26 @@
 
 enum { OPTIONS = 4 };
 
-/* Appends " red A, purple B, ..." with the right option at a random place; its letter is the grader's answer. The
- * letter stands behind its option, so that after the option's words it is the next token in both prompt and answer. */
+/* Appends " red, purple, green or white?" with the right option at a random place. */
 static void put_options(vl_item *item, qa_rng *rng, const char *right, const char *const others[OPTIONS - 1]) {
     const size_t place = vl_below(rng, OPTIONS);
     size_t next = 0;
     for (size_t i = 0; i < OPTIONS; i++) {
-        const char letter[2] = {(char)('A' + (char)i), '\0'};
-        VL_FILL(&item->prompt, i + 1 < OPTIONS ? " $2 $1," : " $2 $1", letter, i == place ? right : others[next]);
-        VL_FILL(&item->key, " $1", i == place ? right : others[next]);
-        next += i == place ? 0 : 1;
-        if (i == place) {
-            vl_put(&item->expected, letter);
-        }
+        const char *option = i == place ? right : others[next++];
+        VL_FILL(&item->prompt, i + 1 == OPTIONS ? " or $1?" : i == 0 ? " $1" : ", $1", option);
+        VL_FILL(&item->key, " $1", option);
     }
-    item->grader = "choice";
 }
 
-static void put_answer(vl_item *item, const char *right) {
-    VL_FILL(&item->answer, ". Answer: $1 $2", right, item->expected.s);
+/* Ends the answer; the grader accepts that statement and nothing else, capitals aside. */
+static void finish(vl_item *item) {
+    vl_sentence_case(&item->answer);
+    VL_FILL(&item->expected, "(?i)^\\s*$1\\.?\\s*$", item->answer.s);
+    vl_put(&item->answer, ".");
+    item->grader = "regex";
 }
 
-/* "What colour are figs? red A, purple B, green C, white D" "Figs are purple. Answer: purple B" */
+/* "What colour are figs? red, purple, green or white?" "Figs are purple." */
 static void write_value(const vl_land *land, qa_rng *rng, vl_item *item) {
     const char *others[OPTIONS - 1];
     const vl_fact *fact = vl_any_fact(land, rng);
@@ -38,11 +36,10 @@ static void write_value(const vl_land *land, qa_rng *rng, vl_item *item) {
     vl_state(&item->key, fact, 0);
     put_options(item, rng, fact->value, others);
     vl_state(&item->answer, fact, 0);
-    vl_sentence_case(&item->answer);
-    put_answer(item, fact->value);
+    finish(item);
 }
 
-/* "Which food is purple? pears A, oats B, figs C, kale D" */
+/* "Which food is purple? pears, oats, figs or kale?" "Figs are purple." */
 static void write_subject(const vl_land *land, qa_rng *rng, vl_item *item) {
     const char *others[OPTIONS - 1];
     const vl_fact *fact;
@@ -55,8 +52,7 @@ static void write_subject(const vl_land *land, qa_rng *rng, vl_item *item) {
     vl_state(&item->key, fact, 0);
     put_options(item, rng, fact->subject, others);
     vl_state(&item->answer, fact, 0);
-    vl_sentence_case(&item->answer);
-    put_answer(item, fact->subject);
+    finish(item);
 }
 
 /* Three names that are neither `not_this` nor each other: first the village's, then any. */
@@ -146,8 +142,7 @@ static void write_reading(const vl_land *land, qa_rng *rng, vl_item *item) {
     }
     put_options(item, rng, ask_person ? person : s->value, others);
     vl_world_say(&item->answer, &world, s, way);
-    vl_sentence_case(&item->answer);
-    put_answer(item, ask_person ? person : s->value);
+    finish(item);
     vl_clear(&item->key); /* whatever is asked: the village decides */
     vl_world_key(&item->key, &world);
     item->world = true;

@@ -116,6 +116,50 @@ static void write_twice(const vl_land *land, qa_rng *rng, vl_item *item) {
     item->grader = "regex";
 }
 
+/* Any word: a name, a thing, a food, a trade, an animal, an adjective. */
+static const char *any_word(qa_rng *rng) {
+    switch (vl_below(rng, 6)) {
+    case 0: return vl_name(rng);
+    case 1: return thing(rng);
+    case 2: return vl_foods[vl_below(rng, VL_FOODS)].name;
+    case 3: return vl_trades[vl_below(rng, VL_TRADES)].name;
+    case 4: return vl_animals[vl_below(rng, VL_ANIMALS)].name;
+    default: return vl_adjective(rng);
+    }
+}
+
+/* n different words. */
+static void draw_words(qa_rng *rng, const char **words, size_t n) {
+    for (size_t i = 0; i < n;) {
+        bool new_one = true;
+        words[i] = any_word(rng);
+        for (size_t j = 0; j < i; j++) {
+            new_one = new_one && strcmp(words[i], words[j]) != 0;
+        }
+        i += new_one ? 1 : 0;
+    }
+}
+
+/* "Say twice: moon Ann figs baker." "moon Ann figs baker. moon Ann figs baker.": words that nothing but copying can
+ * predict, from which a model learns to copy. */
+static void write_list(const vl_land *land, qa_rng *rng, vl_item *item) {
+    static const char *const QUESTIONS[] = {"Say twice: $1.", "Say this two times: $1.", "Write twice: $1."};
+    (void)land;
+    const char *words[7];
+    const size_t n = 3 + vl_below(rng, 5);
+    vl_line list;
+    vl_clear(&list);
+    draw_words(rng, words, n);
+    for (size_t i = 0; i < n; i++) {
+        VL_FILL(&list, i == 0 ? "$1" : " $1", words[i]);
+    }
+    VL_FILL(&item->prompt, VL_PICK(rng, QUESTIONS), list.s);
+    VL_FILL(&item->answer, "$1. $1.", list.s);
+    VL_FILL(&item->expected, "^\\s*$1[.,;!]? $1[.!]?\\s*$", list.s);
+    VL_FILL(&item->key, "twice: $1", list.s);
+    item->grader = "regex";
+}
+
 /* "Is it true that figs are purple? Just yes or no." "yes". The reference is right; graded is that it is yes or no and
  * nothing more. */
 static void write_yes_no(const vl_land *land, qa_rng *rng, vl_item *item) {
@@ -142,5 +186,5 @@ static void write_yes_no(const vl_land *land, qa_rng *rng, vl_item *item) {
 }
 
 const vl_kind vl_follow_kinds[] = {
-    {"count", 17, write_count}, {"upper", 22, write_upper},      {"end", 16, write_end}, {"start", 16, write_start},
-    {"twice", 19, write_twice}, {"yes or no", 10, write_yes_no}, {NULL, 0, NULL}};
+    {"count", 15, write_count}, {"upper", 19, write_upper}, {"end", 14, write_end},         {"start", 14, write_start},
+    {"twice", 13, write_twice}, {"list", 16, write_list},   {"yes or no", 9, write_yes_no}, {NULL, 0, NULL}};

@@ -5,7 +5,7 @@
 
 const char *const vl_split_names[VL_SPLITS] = {"train", "validation", "test"};
 const char *const vl_skill_names[VL_SKILLS] = {"text", "facts", "sums", "logic", "follow", "open", "turn_down"};
-const unsigned vl_mixture[VL_SKILLS] = {12, 24, 18, 16, 12, 13, 5};
+const unsigned vl_mixture[VL_SKILLS] = {9, 20, 19, 19, 15, 13, 5};
 
 enum { SPLIT_PARTS = 20, MOST_REDRAWS = 100000 };
 
