@@ -93,7 +93,7 @@ static plain plain_response(qa_fixture *fixture, const int32_t *response, size_t
     qa_expect_ok(qa_pass_forward(pass, &packed, rows, n, 0, &err), &err);
     qa_pass_head(pass, 0, n, &base, &adapted);
     for (size_t t = 0; t < n; t++) {
-        double log_pi[MAX_V], log_pi1[MAX_V];
+        double log_pi[MAX_V] = {0}, log_pi1[MAX_V] = {0};
         log_softmax(log_pi, adapted + t * V, V);
         log_softmax(log_pi1, base + t * V, V);
         p.log_pi[t] = log_pi[response[t]];
