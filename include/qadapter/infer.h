@@ -63,8 +63,8 @@ typedef struct qa_answer {
     const int32_t *ids; /* [n] sampled tokens */
     size_t n;
     bool ended;       /* an end token was sampled; else max_tokens or the context was reached */
-    double log_ratio; /* sum over the sampled tokens of log pitilde - log pi1 (both at temperature 1), nats */
-    double kl;        /* sum over the states of KL(pitilde || pi1), nats */
+    double log_ratio; /* sum over the sampled tokens of log pitilde - log pi1 (both at temperature 1), nats; 0 of pi1 */
+    double kl;        /* sum over the states of KL(pitilde || pi1), nats; 0 of pi1 */
 } qa_answer;
 
 typedef struct qa_batch_options {
