@@ -251,6 +251,21 @@ static void setup_table(qa_text *text, const results *all, const char *unused) {
     free(path);
 }
 
+/* ---- figures, as links ---- */
+
+static void figure_link(qa_text *text, const results *all, const char *name) {
+    static const char *const titles[][2] = {
+        {"training", "Skills against wanted answers along training, for every method and preference"},
+        {"shares", "Shares of the classes beside the optimum's, for every method and preference"},
+        {"sweeps", "Wanted answers, skills and distance to the optimum against each of four numbers"}};
+    (void)all;
+    for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) {
+        if (strcmp(titles[i][0], name) == 0) {
+            put(text, "![%s](figures/replication-%s.svg)\n", titles[i][1], name);
+        }
+    }
+}
+
 /* ---- which table ---- */
 
 static const struct {
@@ -258,7 +273,7 @@ static const struct {
     void (*put)(qa_text *text, const results *all, const char *rest);
 } TABLES[] = {{"setup", setup_table},        {"summary", summary_table},  {"agreement", agreement_table},
               {"kept-", kept_table},         {"learned-", learned_table}, {"shares-", shares_table},
-              {"training-", training_table}, {"sweep-", sweep_table}};
+              {"training-", training_table}, {"sweep-", sweep_table},     {"figure-", figure_link}};
 enum { N_TABLES = sizeof TABLES / sizeof TABLES[0] };
 
 /* False: no such table. */
@@ -371,7 +386,8 @@ static int usage(FILE *out, int status) {
             "Tables, in Markdown, of what tools/replicate left in FOLDER (build/replicate). Without options all of\n"
             "them are printed.\n"
             "  --table NAME   print this one: setup, summary, agreement, kept-P, learned-P, shares-P, training-P\n"
-            "                 (P: a preference; training-all: their mean), sweep-X (X: alpha_0, beta, rank, noise)\n"
+            "                 (P: a preference; training-all: their mean), sweep-X (X: alpha_0, beta, rank, noise);\n"
+            "                 figure-F: a link to what tools/plot-replication draws (F: training, shares, sweeps)\n"
             "  --update FILE  replace what stands between <!-- table NAME --> and <!-- end --> in FILE\n"
             "  --tsv DIR      write runs.tsv, training.tsv, shares.tsv, sweeps.tsv: every number, and the figures'\n"
             "Exit status 0; 1 when results cannot be used or jobs lack theirs (named, the rest is told all the\n"
