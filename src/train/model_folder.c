@@ -3,9 +3,11 @@
 
 #include "base/try.h"
 #include "io/file.h"
+#include "io/folder.h"
 #include "qadapter/text.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 
 static const size_t MOST_BYTES = (size_t)1 << 30;
 
@@ -67,4 +69,22 @@ qa_status qa_model_folder_config(qa_config *config, const char *path, const char
                        (long)config->bos_id, config->vocab_size);
     }
     return tokenizer_dir == NULL ? QA_OK : take_special_ids(config, tokenizer_dir, err);
+}
+
+static bool same_folder(const char *a, const char *b) {
+    struct stat of_a, of_b;
+    return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+}
+
+qa_status qa_model_folder_check_overwrite(const char *out_dir, const char *config_path, const char *tokenizer_dir,
+                                          qa_error *err) {
+    char *config_dir = NULL;
+    QA_TRY(qa_folder_of(&config_dir, config_path, err));
+    const bool config_in_it = same_folder(config_dir, out_dir);
+    free(config_dir);
+    if (config_in_it || (tokenizer_dir != NULL && same_folder(tokenizer_dir, out_dir))) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "%s holds the %s that training begins with, and --overwrite removes it",
+                       out_dir, config_in_it ? "config" : "tokenizer");
+    }
+    return QA_OK;
 }

@@ -15,4 +15,9 @@ QA_MUST_CHECK qa_status qa_model_folder_save(const qa_trainable *trainable, cons
 QA_MUST_CHECK qa_status qa_model_folder_config(qa_config *config, const char *path, const char *tokenizer_dir,
                                                qa_error *err);
 
+/* Fails when overwriting out_dir would remove what the run is to be made from: the config or the tokenizer (NULL: none)
+ * lies in it. */
+QA_MUST_CHECK qa_status qa_model_folder_check_overwrite(const char *out_dir, const char *config_path,
+                                                        const char *tokenizer_dir, qa_error *err);
+
 #endif

@@ -332,6 +332,9 @@ static qa_status begin(run *r, qa_error *err) {
     const qa_pretrain_options *o = r->options;
     qa_config config;
     QA_TRY(qa_pretrain_options_check(o, &r->dtype, err));
+    if (o->overwrite) {
+        QA_TRY(qa_model_folder_check_overwrite(o->out_dir, o->config_path, o->tokenizer_dir, err));
+    }
     QA_TRY(qa_model_folder_config(&config, o->config_path, o->tokenizer_dir, err));
     if (o->max_length > config.max_position_embeddings) {
         return qa_fail(err, QA_ERR_ARGUMENT, "max_length %zu is above the model's context of %zu", o->max_length,

@@ -375,13 +375,47 @@ START_TEST(another_run_is_not_overwritten_unasked) {
     /* a model that lies there without a run is somebody's own */
     s.options.resume = false;
     s.options.overwrite = true;
-    s.options.out_dir = s.model_dir;
+    char *other = qa_tempdir_join(s.root, "other");
+    qa_expect_ok(qa_make_dirs(other, &err), &err);
+    free(qa_tempdir_write_text(other, "model.safetensors", "mine"));
+    s.options.out_dir = other;
     qa_expect_error(train(&s, &err), QA_ERR_EXISTS, &err, "no run here made");
-    ck_assert(there(s.model_dir, "model.safetensors"));
+    ck_assert(there(other, "model.safetensors"));
+    free(other);
+    s.options.out_dir = s.model_dir; /* where the config is */
+    qa_expect_error(train(&s, &err), QA_ERR_ARGUMENT, &err, "holds the config that training begins with");
+    ck_assert(there(s.model_dir, "config.json") && there(s.model_dir, "model.safetensors"));
     s.options.overwrite = false;
     qa_expect_error(train(&s, &err), QA_ERR_EXISTS, &err, "holds");
     s.options.resume = true;
     qa_expect_error(train(&s, &err), QA_ERR_EXISTS, &err, "no checkpoint to resume from");
+    close_setting(&s);
+}
+END_TEST
+
+START_TEST(a_folder_that_holds_what_it_begins_with) {
+    setting s = open_setting(10);
+    qa_error err = {0};
+    char *path = qa_tempdir_join(s.model_dir, "model.safetensors");
+    tiny_model_options model = tiny_model_defaults();
+    model.vocab_size = TINY_BYTES_VOCAB;
+    tiny_model_write(s.model_dir, &model);
+    qa_expect_ok(qa_remove_tree(path, &err), &err);
+    tiny_tokenizer_write(s.model_dir, &(tiny_tokenizer_options){.kind = TINY_BYTES});
+    s.options.out_dir = s.options.tokenizer_dir = s.model_dir;
+    s.options.max_steps = 1;
+    must_train(&s); /* config.json, tokenizer and model in one folder */
+    ck_assert(there(s.model_dir, "tokenizer.json") && there(s.model_dir, "model.safetensors"));
+    s.options.overwrite = true;
+    qa_expect_error(train(&s, &err), QA_ERR_ARGUMENT, &err, "holds the config that training begins with");
+    char *elsewhere = qa_tempdir_join(s.root, "config.json"), *text = qa_tempdir_read(s.config, NULL);
+    free(qa_tempdir_write_text(s.root, "config.json", text));
+    s.options.config_path = elsewhere;
+    qa_expect_error(train(&s, &err), QA_ERR_ARGUMENT, &err, "holds the tokenizer that training begins with");
+    ck_assert(there(s.model_dir, "tokenizer.json") && there(s.model_dir, "model.safetensors"));
+    free(text);
+    free(elsewhere);
+    free(path);
     close_setting(&s);
 }
 END_TEST
@@ -714,6 +748,7 @@ Suite *train_pretrain_suite(void) {
     tcase_add_test(folder, the_folder_is_a_model);
     tcase_add_test(folder, the_tokenizer_goes_with_it);
     tcase_add_test(folder, another_run_is_not_overwritten_unasked);
+    tcase_add_test(folder, a_folder_that_holds_what_it_begins_with);
     tcase_add_test(course, resuming_gives_the_same_bytes);
     tcase_add_test(course, the_same_run_twice);
     tcase_add_test(course, passes_of_any_size_give_the_same_training);
