@@ -21,9 +21,10 @@ static const char HELP[] =
     "  answers  --prompts FILE --samples N --seed S --out FILE\n"
     "           the world's own answers to open requests and requests to turn down, N to each prompt\n"
     "  pairs    --preference academy|business|entertainment|literature|harmless --samples FILE [--samples FILE ...]\n"
-    "           --count N --seed S --out FILE [--reward R] [--flip P]\n"
+    "           --count N --seed S --out FILE [--reward R] [--flip P] [--mixed P]\n"
     "           pairs of two answers to the same prompt, labelled by Bradley-Terry with reward R (default 4 nats) for\n"
-    "           the wanted class; a label is turned round with probability P (0 to 0.5, default 0)\n"
+    "           the wanted class; a label is turned round with probability --flip (0 to 0.5, default 0);\n"
+    "           with probability --mixed (default 0) just one of the two answers is of the wanted class\n"
     "  prove    --documents N --seed S\n"
     "           makes N training documents and N/5 of the other splits again and counts what they share; exit status\n"
     "           1 unless it is nothing and every answer is of exactly its own class\n"
@@ -38,7 +39,7 @@ typedef struct options {
     size_t n_sample_files;
     size_t documents, questions, count, samples;
     uint64_t seed;
-    double reward, flip;
+    double reward, flip, mixed;
 } options;
 
 typedef struct village_command {
@@ -115,6 +116,7 @@ static int run_pairs(const options *o) {
                               .count = o->count,
                               .reward = o->reward,
                               .flip = o->flip,
+                              .mixed = o->mixed,
                               .seed = o->seed,
                               .out = o->out};
     qa_error err = {0};
@@ -143,7 +145,8 @@ static const village_command COMMANDS[] = {
     {"suite", " questions seed out reward ", " questions seed out ", run_suite},
     {"prompts", " kind split count seed out ", " kind split count seed out ", run_prompts},
     {"answers", " prompts samples seed out ", " prompts samples seed out ", run_answers},
-    {"pairs", " preference samples count seed out reward flip ", " preference samples count seed out ", run_pairs},
+    {"pairs", " preference samples count seed out reward flip mixed ", " preference samples count seed out ",
+     run_pairs},
     {"prove", " documents seed ", " documents seed ", run_prove},
 };
 
@@ -193,6 +196,7 @@ static bool set_option(options *o, const village_command *command, const char *n
         {"samples", NULL, &o->samples, NULL, 0},
         {"reward", NULL, NULL, &o->reward, 100},
         {"flip", NULL, NULL, &o->flip, 0.5},
+        {"mixed", NULL, NULL, &o->mixed, 1},
     };
     uint64_t number = 0;
     if (strcmp(name, "seed") == 0) {

@@ -319,21 +319,26 @@ START_TEST(test_labels_follow_bradley_terry) {
     static const struct {
         const char *preference, *kind;
         size_t share, wanted;
-        const char *reward, *flip;
+        const char *reward, *flip, *mixed;
         double p; /* that the wanted class is preferred */
-    } CASES[] = {{"academy", "open", 0, 1, "1.5", "0", 0.8175744762},
-                 {"academy", "open", 0, 1, "1.5", "0.2", 0.6905446857}, /* 0.8 p + 0.2 (1 - p) */
-                 {"literature", "open", 0, 4, "100", "0", 1.0},
-                 {"business", "open", 0, 2, "0", "0", 0.5},
-                 {"harmless", "turn-down", 1, 0, "0.5", "0", 0.6224593312}};
+        double q; /* that the pair is mixed; 0: not checked */
+    } CASES[] = {{"academy", "open", 0, 1, "1.5", "0", "0", 0.8175744762, 0},
+                 {"academy", "open", 0, 1, "1.5", "0.2", "0.5", 0.6905446857, 0}, /* 0.8 p + 0.2 (1 - p) */
+                 {"academy", "open", 0, 1, "1.5", "0", "1", 0.8175744762, 1.0},
+                 {"literature", "open", 0, 4, "100", "0", "0", 1.0, 0.18}, /* 2 * 0.1 * 0.9 */
+                 {"business", "open", 0, 2, "0", "0", "0", 0.5, 0},
+                 {"harmless", "turn-down", 1, 0, "0.5", "0", "0", 0.6224593312, 0}};
     char *dir = qa_tempdir_make();
     json_t *classes = classes_of(dir, CASES[_i].share);
     make_samples(dir, CASES[_i].kind, "500", "6");
     VILLAGE(dir, 0, "pairs", "--preference", CASES[_i].preference, "--samples", "@a", "--count", "1500", "--seed", "7",
-            "--reward", CASES[_i].reward, "--flip", CASES[_i].flip, "--out", "@pairs");
+            "--reward", CASES[_i].reward, "--flip", CASES[_i].flip, "--mixed", CASES[_i].mixed, "--out", "@pairs");
     const labels count = count_labels(dir, classes, CASES[_i].wanted, 1500);
     ck_assert_uint_gt(count.decided, 150);
     expect_binomial(count.wanted_chosen, count.decided, CASES[_i].p, CASES[_i].preference);
+    if (CASES[_i].q > 0) {
+        expect_binomial(count.decided, 1500, CASES[_i].q, "mixed pairs");
+    }
     json_decref(classes);
     qa_tempdir_remove(dir);
 }
@@ -464,7 +469,7 @@ Suite *cli_village_suite(void) {
     tcase_add_test(made, test_references_are_right_and_graded_right);
     tcase_add_test(made, test_suite_loads);
     tcase_add_loop_test(made, test_shares, 0, 2);
-    tcase_add_loop_test(made, test_labels_follow_bradley_terry, 0, 5);
+    tcase_add_loop_test(made, test_labels_follow_bradley_terry, 0, 6);
     tcase_add_test(made, test_pairs_across_files);
     suite_add_tcase(suite, made);
     tcase_add_loop_test(bad, test_bad_arguments, 0, 18);

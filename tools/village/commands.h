@@ -36,13 +36,13 @@ QA_MUST_CHECK qa_status vl_write_prompts(const vl_land *land, vl_prompt_kind kin
 QA_MUST_CHECK qa_status vl_write_suite(const vl_land *land, size_t questions, double reward, uint64_t seed,
                                        const char *dir, qa_error *err);
 
-/* Preference pairs from sample files (paths[n]); reward in nats, flip in [0, 1/2]. */
+/* Preference pairs from sample files (paths[n]); reward in nats, flip in [0, 1/2], mixed in [0, 1]. */
 typedef struct vl_pairs_options {
     const vl_preference *preference;
     const char *const *samples;
     size_t n_samples;
     size_t count;
-    double reward, flip;
+    double reward, flip, mixed;
     uint64_t seed;
     const char *out;
 } vl_pairs_options;

@@ -2,8 +2,10 @@
  *
  *     P(first preferred) = sigmoid(r2(first) - r2(second)),   r2 = R nats for the wanted class, else 0,
  *
- * and then turned round with the probability of label noise. Probabilities are rounded to 32 bits, so that a last bit
- * of exp() cannot make two machines differ. */
+ * and then turned round with the probability of label noise. Answers of equal reward are labelled by a coin and teach
+ * nothing; with the probability `mixed` a pair must have one answer of the wanted class and one of another. Which pairs
+ * are shown does not change what their labels say of r2. Probabilities are rounded to 32 bits, so that a last bit of
+ * exp() cannot make two machines differ. */
 #include "village/classify.h"
 #include "village/commands.h"
 #include "village/samples.h"
@@ -36,8 +38,8 @@ static bool happens(qa_rng *rng, double p) {
     return (qa_rng_bits(rng) >> 32) < threshold;
 }
 
-static double reward_of(const maker *m, const vl_sample *sample) {
-    return vl_class_of(&m->classifier, sample->answer, strlen(sample->answer)) == m->wanted ? m->options->reward : 0.0;
+static bool is_wanted(const maker *m, const vl_sample *sample) {
+    return vl_class_of(&m->classifier, sample->answer, strlen(sample->answer)) == m->wanted;
 }
 
 /* Sorts the samples and keeps the prompts that have two different answers. */
@@ -101,19 +103,22 @@ static qa_status make_pairs(maker *m, qa_text *out, qa_error *err) {
     const vl_pairs_options *o = m->options;
     qa_rng rng = vl_stream(o->seed, VL_FOR_PAIRS, (unsigned)(o->preference - vl_preferences), 0);
     size_t repeats = 0;
+    bool must_mix = happens(&rng, o->mixed);
     while (m->made.n < o->count) {
         bool added = false;
         const size_t g = vl_below(&rng, m->n_groups), n = m->ends[g] - m->groups[g];
         const size_t first = vl_below(&rng, n), other = vl_below(&rng, n - 1);
         const size_t second = other + (other >= first ? 1 : 0);
         const vl_sample *a = &m->samples.data[m->groups[g] + first], *b = &m->samples.data[m->groups[g] + second];
-        if (strcmp(a->answer, b->answer) != 0) {
+        const bool a_wanted = is_wanted(m, a), b_wanted = is_wanted(m, b);
+        if (strcmp(a->answer, b->answer) != 0 && (a_wanted != b_wanted || !must_mix)) {
             QA_TRY(is_new(m, a, b, &added, err));
         }
         if (added) {
-            const double p = 1.0 / (1.0 + exp(reward_of(m, b) - reward_of(m, a)));
+            const double p = 1.0 / (1.0 + exp(o->reward * ((b_wanted ? 1 : 0) - (a_wanted ? 1 : 0))));
             const bool preferred = happens(&rng, p), turned = happens(&rng, o->flip), a_wins = preferred != turned;
             QA_TRY(append_pair(out, a_wins ? a : b, a_wins ? b : a, err));
+            must_mix = happens(&rng, o->mixed);
         } else if (++repeats > MOST_REPEATS + 20 * o->count) {
             return qa_fail(err, QA_ERR_LIMIT,
                            "only %zu different pairs found in %zu samples, %zu asked for; sample more answers",
