@@ -5,6 +5,7 @@
 #include "model/config.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,15 +28,21 @@ static const char *torch_dtype(qa_dtype dtype) {
     }
 }
 
+/* A number that is usually whole, and then written so. */
+static json_t *whole_or_real(double x) {
+    const bool whole = x == floor(x) && fabs(x) <= 9007199254740992.0; /* 2^53 */
+    return whole ? json_integer((json_int_t)x) : json_real(x);
+}
+
 static json_t *rope_scaling(const qa_config *config) {
     switch (config->rope_type) {
     case QA_ROPE_DEFAULT: break;
     case QA_ROPE_LINEAR: return json_pack("{s:s,s:f}", "rope_type", "linear", "factor", config->rope_factor);
     case QA_ROPE_LLAMA3:
-        return json_pack("{s:s,s:f,s:f,s:f,s:I}", "rope_type", "llama3", "factor", config->rope_factor,
+        return json_pack("{s:s,s:f,s:f,s:f,s:o}", "rope_type", "llama3", "factor", config->rope_factor,
                          "low_freq_factor", config->rope_low_freq_factor, "high_freq_factor",
                          config->rope_high_freq_factor, "original_max_position_embeddings",
-                         (json_int_t)config->rope_original_max_position);
+                         whole_or_real(config->rope_original_max_position));
     }
     return json_null();
 }
@@ -75,6 +82,9 @@ static json_t *config_json(const qa_config *config, qa_dtype dtype) {
     (void)json_object_set_new(root, "bos_token_id", config->bos_id < 0 ? json_null() : json_integer(config->bos_id));
     (void)json_object_set_new(root, "eos_token_id",
                               config->n_eos == 0 ? json_null() : json_integer(config->eos_ids[0]));
+    if (strcmp(config->architecture, "MistralForCausalLM") == 0) { /* left out it is 4096 to Hugging Face */
+        (void)json_object_set_new(root, "sliding_window", json_null());
+    }
     (void)json_object_set_new(root, "torch_dtype", json_string(torch_dtype(dtype)));
     return root;
 }

@@ -1,6 +1,7 @@
 /* config.json: what is read, what is refused and how, and the RoPE frequencies. */
 #include "model/config.h"
 
+#include "io/json.h"
 #include "support/fixture.h"
 #include "support/tempdir.h"
 
@@ -159,6 +160,37 @@ START_TEST(rope_parameters_of_newer_files) {
 }
 END_TEST
 
+/* What is written is read again as it was, whatever the numbers are, and Hugging Face gets no window of its own. */
+START_TEST(written_and_read_again) {
+    static const double contexts[] = {8192.0, 0.5, 1e300};
+    char *dir = qa_tempdir_make();
+    char *path = qa_tempdir_join(dir, "config.json");
+    for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++) {
+        qa_config c, again;
+        qa_error err = {0};
+        qa_expect_ok(
+            load(&c,
+                 "\"architectures\": [\"MistralForCausalLM\"], \"hidden_size\": 64, \"intermediate_size\": 96, "
+                 "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"vocab_size\": 50, "
+                 "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
+                 "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 64}",
+                 NULL, &err),
+            &err);
+        c.rope_original_max_position = contexts[i];
+        qa_expect_ok(qa_config_save(&c, dir, QA_DTYPE_F32, &err), &err);
+        qa_expect_ok(qa_config_load(&again, dir, &err), &err);
+        ck_assert_msg(again.rope_original_max_position == contexts[i], "%g", again.rope_original_max_position);
+        ck_assert(memcmp(&c, &again, sizeof c) == 0);
+        json_t *written = NULL;
+        qa_expect_ok(qa_json_load(&written, path, &err), &err);
+        ck_assert(json_is_null(json_object_get(written, "sliding_window"))); /* which NULL, an absent one, is not */
+        json_decref(written);
+    }
+    free(path);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 Suite *model_config_suite(void);
 Suite *model_config_suite(void) {
     Suite *suite = suite_create("model/config");
@@ -169,6 +201,7 @@ Suite *model_config_suite(void) {
     tcase_add_test(tcase, absent_folder);
     tcase_add_test(tcase, rope_frequencies);
     tcase_add_test(tcase, rope_parameters_of_newer_files);
+    tcase_add_test(tcase, written_and_read_again);
     suite_add_tcase(suite, tcase);
     return suite;
 }
