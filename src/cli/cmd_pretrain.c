@@ -165,7 +165,12 @@ static qa_status print_result(const cli_run *run, const course *it, qa_error *er
     char time[CLI_NUMBER_BYTES];
     qa_text text = {0};
     cli_format_duration(time, sizeof time, cli_now() - run->progress.begun);
-    printf("model: %s (%zu step%s, loss %.4f", run->args->out, it->last.step, cli_plural(it->last.step), it->last.loss);
+    printf("model: %s (", run->args->out);
+    if (it->last.step == 0) { /* resumed behind the last step */
+        printf("no step was left");
+    } else {
+        printf("%zu step%s, loss %.4f", it->last.step, cli_plural(it->last.step), it->last.loss);
+    }
     if (it->evaluation.is_evaluation) {
         printf(", evaluation loss %.4f", it->evaluation.loss);
     }
