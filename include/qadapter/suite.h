@@ -44,7 +44,8 @@ enum { QA_SUITE_MAX_CLASSES = 16, QA_SUITE_MAX_KINDS = 32, QA_SUITE_NAME_BYTES =
 typedef struct qa_suite qa_suite;
 
 /* path: a folder with suite.json, a suite.json, or a JSON Lines file of {"messages", "answer", "grader"} (a suite of
- * one skill). Everything is read and checked at once: an error names file and line. */
+ * one skill). All questions and prompts are read and checked at once: an error names file and line. The ordinary text
+ * must be there but is read by qa_suite_run; a preference's pairs need not be there yet. */
 QA_MUST_CHECK qa_status qa_suite_load(qa_suite **suite, const char *path, qa_error *err);
 void qa_suite_free(qa_suite *suite); /* NULL is allowed */
 
@@ -84,8 +85,9 @@ typedef struct qa_shares_result {
     double total_variation; /* between shares and optimum; unclassified answers count as a class of their own */
     double kl_to_optimum; /* KL(shares || optimum), nats, likewise; half a count is added to every class on both sides,
                              so that it is finite, and 0 where the two agree */
-    double sequence_kl;   /* mean over answers of log pitilde - log pi1: an estimate of the KL per answer, nats; NaN
-                             without an adapter */
+    double sequence_kl; /* mean over answers of log pitilde - log pi1: an estimate of the KL per answer, nats; over all
+                           sampled tokens, with those behind the text that ends an answer where no token does; NaN
+                           without an adapter */
 } qa_shares_result;
 
 typedef struct qa_suite_result {

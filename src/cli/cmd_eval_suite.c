@@ -156,6 +156,9 @@ qa_status cli_eval_suite(cli_run *run, qa_error *err) {
     qa_suite_result result = {0};
     qa_evaluation evaluation = {0};
     qa_status status = QA_OK;
+    if (args->transcript != NULL && strcmp(args->transcript, "-") == 0) {
+        return cli_bad_usage(run, err, "--transcript: expected a file, found \"-\": standard output has the report");
+    }
     QA_GOTO(done, find_suite(run, &suite, err));
     QA_GOTO(done, load_all(run, suite, &objective, err));
     cli_catch_interrupts();

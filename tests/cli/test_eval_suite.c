@@ -187,6 +187,8 @@ START_TEST(mistakes) {
                   "--preference needs --suite");
     qa_cli_expect(QA_CLI("eval", "-m", world.model, "-d", world.pairs, "--samples", "3"), 2, NULL,
                   "--samples needs --suite");
+    qa_cli_expect(QA_CLI("eval", "--model", world.model, "--suite", world.dir, "--transcript", "-"), 2, NULL,
+                  "--transcript: expected a file, found \"-\"");
     qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", suite, "--preference", "large"), 2, NULL,
                   "expected one of smaller, bare, found \"large\"");
     qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", questions, "--preference", "large"), 2, NULL,
