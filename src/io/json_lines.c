@@ -2,15 +2,19 @@
 #include "io/json_lines.h"
 
 #include "base/checked.h"
+#include "base/try.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+/* A document is a few kilobytes, a book a few million; what goes on for longer has no lines (/dev/zero). */
+static const size_t MAX_LINE_BYTES = (size_t)1 << 26;
+
 struct qa_json_lines {
     char *name;
     FILE *file;
-    char *line; /* getline's */
+    char *line; /* [capacity] */
     size_t capacity;
     size_t number;
 };
@@ -54,20 +58,48 @@ static bool is_blank(const char *line, size_t bytes) {
     return true;
 }
 
+/* Room for one byte more. */
+static qa_status grow(qa_json_lines *lines, qa_error *err) {
+    const size_t wanted = lines->capacity == 0 ? 4096 : 2 * lines->capacity;
+    if (wanted > MAX_LINE_BYTES) {
+        return qa_fail(err, QA_ERR_LIMIT, "%s:%zu: the line has more than %zu bytes; is this JSON Lines?", lines->name,
+                       lines->number + 1, MAX_LINE_BYTES);
+    }
+    char *grown = realloc(lines->line, wanted);
+    if (grown == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "%s:%zu: out of memory for a line of more than %zu bytes", lines->name,
+                       lines->number + 1, lines->capacity);
+    }
+    lines->line = grown;
+    lines->capacity = wanted;
+    return QA_OK;
+}
+
+/* The next line with its end; *bytes is 0 at the file's end. */
+static qa_status read_line(qa_json_lines *lines, size_t *bytes, qa_error *err) {
+    int c = 0;
+    *bytes = 0;
+    errno = 0;
+    while (c != '\n' && (c = getc_unlocked(lines->file)) != EOF) {
+        if (*bytes == lines->capacity) {
+            QA_TRY(grow(lines, err));
+        }
+        lines->line[(*bytes)++] = (char)c;
+    }
+    return ferror(lines->file) ? qa_fail(err, QA_ERR_IO, "%s: cannot read: %s", lines->name, strerror(errno)) : QA_OK;
+}
+
 qa_status qa_json_lines_next(qa_json_lines *lines, json_t **value, qa_error *err) {
     static const char mark[] = "\xEF\xBB\xBF";
     *value = NULL;
     for (;;) {
-        errno = 0;
-        const ssize_t got = getline(&lines->line, &lines->capacity, lines->file);
-        if (got < 0) {
-            return ferror(lines->file) || errno == ENOMEM
-                       ? qa_fail(err, QA_ERR_IO, "%s: cannot read: %s", lines->name, strerror(errno))
-                       : QA_OK;
+        size_t bytes = 0;
+        QA_TRY(read_line(lines, &bytes, err));
+        if (bytes == 0) {
+            return QA_OK;
         }
         lines->number++;
         const char *line = lines->line;
-        size_t bytes = (size_t)got;
         while (bytes > 0 && (line[bytes - 1] == '\n' || line[bytes - 1] == '\r')) {
             bytes--; /* so that an error at the line's end is not on the next line */
         }

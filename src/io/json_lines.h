@@ -10,7 +10,8 @@ typedef struct qa_json_lines qa_json_lines;
 QA_MUST_CHECK qa_status qa_json_lines_open(qa_json_lines **lines, const char *path, qa_error *err);
 void qa_json_lines_close(qa_json_lines *lines); /* NULL is allowed */
 
-/* The next value; *value is NULL at the file's end, else the caller owns the reference. */
+/* The next value; *value is NULL at the file's end, else the caller owns the reference. A line of more than 64 MiB is
+ * QA_ERR_LIMIT. */
 QA_MUST_CHECK qa_status qa_json_lines_next(qa_json_lines *lines, json_t **value, qa_error *err);
 
 size_t qa_json_lines_number(const qa_json_lines *lines);    /* line of the last value, 1 is the first */

@@ -90,6 +90,9 @@ START_TEST(files_that_cannot_be_read) {
     expect_ok(qa_json_lines_open(&lines, dir, &err), &err);
     expect_error(qa_json_lines_next(lines, &value, &err), QA_ERR_IO, &err, "cannot read");
     qa_json_lines_close(lines);
+    expect_ok(qa_json_lines_open(&lines, "/dev/zero", &err), &err); /* a line without an end */
+    expect_error(qa_json_lines_next(lines, &value, &err), QA_ERR_LIMIT, &err, "/dev/zero:1: the line has more than");
+    qa_json_lines_close(lines);
     qa_json_lines_close(NULL);
     qa_tempdir_remove(dir);
 }
