@@ -67,9 +67,15 @@ static qa_status run(const char *measured_path, const char *suite_path, qa_error
     json_t *results = NULL;
     qa_status status = QA_OK;
     const char *reading = measured_path;
+    const char *adapter = NULL;
     QA_TRY(qa_json_load(&measured, measured_path, err));
     QA_GOTO(out, qa_json_load(&suite, suite_path, err));
     QA_GOTO(named, qa_json_get_object(measured, "shares", true, "the file", &results, err));
+    QA_GOTO(named, qa_json_get_string(measured, "adapter", false, "the file", &adapter, err));
+    if (adapter != NULL) {
+        status = qa_fail(err, QA_ERR_MISMATCH, "these are shares of the adapter %s, not of the base model", adapter);
+        goto named;
+    }
     reading = suite_path;
     QA_GOTO(named, qa_json_get_array(suite, "shares", true, "the file", &shares, err));
     reading = measured_path;

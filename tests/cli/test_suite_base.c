@@ -75,6 +75,7 @@ START_TEST(what_does_not_fit_is_named) {
         " \"wet\": {\"share\": 0.4}}}}}",
         SUITE, "90.0% of 10 answers");
     run(dir, 1, "nothing", SUITE, "measured.json");
+    run(dir, 1, "{\"adapter\": \"a/b\", \"shares\": {}}", SUITE, "shares of the adapter a/b");
     qa_expect_tool(dir, 2, (const char *const[]){"suite_base", "--suite", "x", NULL});
     qa_expect_tool(dir, 2, (const char *const[]){"suite_base", "--nonsense", "x", NULL});
     qa_expect_tool(dir, 0, (const char *const[]){"suite_base", "--help", NULL});
