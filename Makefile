@@ -187,7 +187,7 @@ run-halves: run-half-1 run-half-2
 run-half-%: all tests
 	@echo "== tests, half $* of 2, $(PRECISION)$(if $(SANITIZE), under AddressSanitizer and UBSan)"
 	QA_TEST_PART=$*/2 QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-tests
-	$(if $(SHARED_SRC),$(if $(filter 2,$*),QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-shared))
+	$(if $(SHARED_SRC),$(if $(filter 1,$*),QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-shared))
 
 # The two precisions are independent builds and run beside each other when there are cores for both.
 check: deps ; $(VARIANT) check-all
