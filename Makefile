@@ -79,7 +79,7 @@ help:
 	@echo "make weights     remake weights/village from nothing: about an hour on two cores, and it can be interrupted"
 	@echo "make golden      remake the golden bundles of weights/golden, byte for byte"
 	@echo "make check       all tests, in single and in double precision"
-	@echo "make check-asan  the same under AddressSanitizer and UBSan"
+	@echo "make check-asan  the same under AddressSanitizer and UBSan, in single precision (check-asan-f64: in double)"
 	@echo "make install     binary, library, headers, pkg-config file and man page under PREFIX=$(PREFIX)"
 	@echo "make format      clang-format over src, include, tests and tools"
 	@echo "make clean       remove build/"
