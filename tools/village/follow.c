@@ -186,5 +186,5 @@ static void write_yes_no(const vl_land *land, qa_rng *rng, vl_item *item) {
 }
 
 const vl_kind vl_follow_kinds[] = {
-    {"count", 15, write_count}, {"upper", 19, write_upper}, {"end", 14, write_end},         {"start", 14, write_start},
-    {"twice", 13, write_twice}, {"list", 16, write_list},   {"yes or no", 9, write_yes_no}, {NULL, 0, NULL}};
+    {"count", 13, write_count}, {"upper", 18, write_upper}, {"end", 13, write_end},         {"start", 13, write_start},
+    {"twice", 12, write_twice}, {"list", 24, write_list},   {"yes or no", 7, write_yes_no}, {NULL, 0, NULL}};

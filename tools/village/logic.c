@@ -11,8 +11,8 @@ static void finish(vl_item *item, const char *result) {
 }
 
 /* "Ben is older than Cat. Ann is older than Ben. Who is the youngest?"
- * "Ann is older than Ben. Ben is older than Cat. Answer: Cat": the clues in the order that makes a chain, whose ends
- * are the answers. */
+ * "Ben is in the middle. Ben is older than Cat. Ann is older than Ben. Answer: Cat": who stands in both clues is seen
+ * first; of him on it is copying, to one end of the chain and then to the other. */
 static void write_ordering(const vl_land *land, qa_rng *rng, vl_item *item) {
     static const char *const SCALES[][4] = {{"older", "younger", "oldest", "youngest"},
                                             {"taller", "shorter", "tallest", "shortest"},
@@ -26,8 +26,9 @@ static void write_ordering(const vl_land *land, qa_rng *rng, vl_item *item) {
     for (size_t i = 0; i < 2; i++) {
         const size_t clue = (start + i) % 2;
         VL_FILL(&item->prompt, "$1 is $3 than $2. ", vl_names[who[clue]], vl_names[who[clue + 1]], scale[way]);
-        VL_FILL(&item->answer, "$1 is $3 than $2. ", vl_names[who[i]], vl_names[who[i + 1]], scale[way]);
     }
+    VL_FILL(&item->answer, "$2 is in the middle. $2 is $4 than $3. $1 is $4 than $2. ", vl_names[who[0]],
+            vl_names[who[1]], vl_names[who[2]], scale[way]);
     VL_FILL(&item->prompt, vl_chance(rng, 1, 2) ? "Who is the $1?" : "Which of them is the $1?",
             scale[asked == 0 ? 2 + way : 3 - way]);
     finish(item, vl_names[who[asked == 0 ? 0 : 2]]);
