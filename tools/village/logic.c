@@ -11,8 +11,9 @@ static void finish(vl_item *item, const char *result) {
 }
 
 /* "Ben is older than Cat. Ann is older than Ben. Who is the youngest?"
- * "Ben is in the middle. Ben is older than Cat. Ann is older than Ben. Answer: Cat": who stands in both clues is seen
- * first; of him on it is copying, to one end of the chain and then to the other. */
+ * "Ben is in the middle. Ben is older than Cat. Ann is older than Ben. The youngest of older is last. Answer: Cat": who
+ * stands in both clues is seen first; from him on it is copying, to one end of the chain and then to the other. Which
+ * end is asked for depends on two words at once; they are put side by side, or a small model tosses a coin. */
 static void write_ordering(const vl_land *land, qa_rng *rng, vl_item *item) {
     static const char *const SCALES[][4] = {{"older", "younger", "oldest", "youngest"},
                                             {"taller", "shorter", "tallest", "shortest"},
@@ -27,10 +28,12 @@ static void write_ordering(const vl_land *land, qa_rng *rng, vl_item *item) {
         const size_t clue = (start + i) % 2;
         VL_FILL(&item->prompt, "$1 is $3 than $2. ", vl_names[who[clue]], vl_names[who[clue + 1]], scale[way]);
     }
-    VL_FILL(&item->answer, "$2 is in the middle. $2 is $4 than $3. $1 is $4 than $2. ", vl_names[who[0]],
-            vl_names[who[1]], vl_names[who[2]], scale[way]);
-    VL_FILL(&item->prompt, vl_chance(rng, 1, 2) ? "Who is the $1?" : "Which of them is the $1?",
-            scale[asked == 0 ? 2 + way : 3 - way]);
+    const char *superlative = scale[asked == 0 ? 2 + way : 3 - way];
+    VL_FILL(&item->prompt, vl_chance(rng, 1, 2) ? "Who is the $1?" : "Which of them is the $1?", superlative);
+    VL_FILL(&item->answer, "$2 is in the middle. $2 is $4 than $3. $1 is $4 than $2. The $5 of $4 is $6. ",
+            vl_names[who[0]], vl_names[who[1]], vl_names[who[2]], scale[way], superlative,
+            asked == 0 ? "first" : "last");
+    vl_sentence_case(&item->answer);
     finish(item, vl_names[who[asked == 0 ? 0 : 2]]);
 }
 
