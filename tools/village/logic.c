@@ -33,7 +33,6 @@ static void write_ordering(const vl_land *land, qa_rng *rng, vl_item *item) {
     VL_FILL(&item->answer, "$2 is in the middle. $2 is $4 than $3. $1 is $4 than $2. The $5 of $4 is $6. ",
             vl_names[who[0]], vl_names[who[1]], vl_names[who[2]], scale[way], superlative,
             asked == 0 ? "first" : "last");
-    vl_sentence_case(&item->answer);
     finish(item, vl_names[who[asked == 0 ? 0 : 2]]);
 }
 
