@@ -95,6 +95,11 @@ const cli_option cli_options[] = {
     {"data", 'd', "dataset dataset-name eval-file eval-data eval-dataset data-path data-dir", CLI_STRING, "FILE", NULL,
      CLI_ANY, AT(data), CLI_EVAL | CLI_SCORE | CLI_GOLDEN, CLI_SCORE, CLI_GROUP_DATA, NULL,
      "preference pairs, JSON or JSON Lines, in any known form"},
+    {"data", 'd', "dataset dataset-name train-file train-data data-path", CLI_STRING, "FILE", NULL, CLI_ANY, AT(data),
+     CLI_BENCH, 0, CLI_GROUP_DATA, "random tokens",
+     "preference pairs whose first ones make the step, JSON or JSON Lines, in any known form"},
+    {"pairs", 0, "max-pairs batch-size", CLI_SIZE, "N", NULL, CLI_FROM_1, AT(max_pairs), CLI_BENCH, 0, CLI_GROUP_DATA,
+     NULL, "pairs of a step"},
     {"eval-data", 0, "eval-dataset eval-file validation-file", CLI_STRING, "FILE", NULL, CLI_ANY, AT(eval_data),
      CLI_TRAIN, 0, CLI_GROUP_DATA, "none", "preference pairs to measure the adapter on"},
     {"chat-template", 0, "template", CLI_TEMPLATE, "NAME", NULL, CLI_ANY, AT(chat_template), PAIRS | CLI_BENCH, 0,
@@ -267,11 +272,6 @@ const cli_option cli_options[] = {
      "tokens of each of its two responses"},
 
     /* ---- bench ---- */
-    {"data", 'd', "dataset dataset-name train-file train-data data-path", CLI_STRING, "FILE", NULL, CLI_ANY, AT(data),
-     CLI_BENCH, 0, CLI_GROUP_DATA, "random tokens",
-     "preference pairs whose first ones make the step, JSON or JSON Lines, in any known form"},
-    {"pairs", 0, "max-pairs batch-size", CLI_SIZE, "N", NULL, CLI_FROM_1, AT(max_pairs), CLI_BENCH, 0, CLI_GROUP_DATA,
-     NULL, "pairs of a step"},
     {"recipe", 0, "", CLI_CHOICE, "NAME", "published|theory", CLI_ANY, AT(recipe), CLI_BENCH, 0, CLI_GROUP_OBJECTIVE,
      NULL, "objective of the step"},
     {"prompt-length", 0, "", CLI_SIZE, "N", NULL, CLI_FROM_1, AT(prompt_length), CLI_BENCH, 0, CLI_GROUP_INPUT,
