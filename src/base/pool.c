@@ -4,6 +4,7 @@
 #include "base/pool.h"
 
 #include "base/checked.h"
+#include "base/clock.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -29,6 +30,11 @@ struct qa_pool {
     size_t tasks;
     qa_task task;
     void *context;
+    qa_profile *profile; /* NULL: nobody asks where the time goes */
+    double *spent;       /* [threads] seconds of every helper in the current run; with a profile */
+    size_t depth;        /* parts begun and not ended */
+    qa_part part;        /* the outermost of them */
+    double part_begun;
 };
 
 typedef struct helper_start {
@@ -44,6 +50,17 @@ static void work(qa_pool *pool, size_t worker) {
         }
         pool->task(pool->context, task, worker);
     }
+}
+
+/* A helper's share of a run. The profile stays as it is until all helpers have left the run. */
+static void help(qa_pool *pool, size_t worker) {
+    if (pool->profile == NULL) {
+        work(pool, worker);
+        return;
+    }
+    const double begun = qa_seconds();
+    work(pool, worker);
+    pool->spent[worker] = qa_seconds() - begun;
 }
 
 /* Waits for a run newer than *seen; false when the pool is being destroyed. */
@@ -75,7 +92,7 @@ static void *helper_main(void *argument) {
     qa_pool *pool = start.pool;
     size_t seen = 0;
     while (wait_for_run(pool, &seen)) {
-        work(pool, start.worker);
+        help(pool, start.worker);
         if (atomic_fetch_sub_explicit(&pool->busy, 1, memory_order_acq_rel) == 1) {
             pthread_mutex_lock(&pool->mutex);
             pthread_cond_signal(&pool->done);
@@ -119,8 +136,10 @@ qa_status qa_pool_create(qa_pool **out, size_t threads, qa_error *err) {
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
     pool->helpers = qa_alloc_array(threads, sizeof *pool->helpers);
-    qa_status status = pool->helpers == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu threads", threads)
-                                             : start_helpers(pool, err);
+    pool->spent = qa_alloc_array(threads, sizeof *pool->spent);
+    qa_status status = pool->helpers == NULL || pool->spent == NULL
+                           ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu threads", threads)
+                           : start_helpers(pool, err);
     if (status != QA_OK) {
         qa_pool_destroy(pool);
         return status;
@@ -144,10 +163,33 @@ void qa_pool_destroy(qa_pool *pool) {
     pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->mutex);
     free(pool->helpers);
+    free(pool->spent);
     free(pool);
 }
 
 size_t qa_pool_threads(const qa_pool *pool) { return pool == NULL ? 1 : pool->threads; }
+
+/* Until all helpers have left the run: they seldom need long. */
+static void wait_for_helpers(qa_pool *pool) {
+    for (int spin = 0; spin < SPINS_BEFORE_SLEEP; spin++) {
+        if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) {
+            return;
+        }
+    }
+    pthread_mutex_lock(&pool->mutex);
+    while (atomic_load_explicit(&pool->busy, memory_order_acquire) != 0) {
+        pthread_cond_wait(&pool->done, &pool->mutex);
+    }
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+/* What the caller waited for, since `begun`, and what the helpers did in the run. */
+static void add_helpers(qa_pool *pool, double begun) {
+    pool->profile->waited += qa_seconds() - begun;
+    for (size_t worker = 1; worker < pool->threads; worker++) {
+        pool->profile->helped += pool->spent[worker];
+    }
+}
 
 void qa_pool_run(qa_pool *pool, size_t tasks, qa_task task, void *context) {
     if (pool == NULL || pool->threads == 1 || tasks <= 1) {
@@ -167,14 +209,35 @@ void qa_pool_run(qa_pool *pool, size_t tasks, qa_task task, void *context) {
     pthread_mutex_unlock(&pool->mutex);
 
     work(pool, 0);
-    for (int spin = 0; spin < SPINS_BEFORE_SLEEP; spin++) {
-        if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) {
-            return;
-        }
+    const double begun = pool->profile == NULL ? 0.0 : qa_seconds();
+    wait_for_helpers(pool);
+    if (pool->profile != NULL) {
+        add_helpers(pool, begun);
     }
-    pthread_mutex_lock(&pool->mutex);
-    while (atomic_load_explicit(&pool->busy, memory_order_acquire) != 0) {
-        pthread_cond_wait(&pool->done, &pool->mutex);
+}
+
+/* ---- where the time goes ---- */
+
+void qa_pool_profile(qa_pool *pool, qa_profile *profile) {
+    pool->profile = profile;
+    pool->depth = 0;
+}
+
+void qa_part_begin(qa_pool *pool, qa_part part) {
+    if (pool == NULL || pool->profile == NULL) {
+        return;
     }
-    pthread_mutex_unlock(&pool->mutex);
+    if (pool->depth++ == 0) {
+        pool->part = part;
+        pool->part_begun = qa_seconds();
+    }
+}
+
+void qa_part_end(qa_pool *pool) {
+    if (pool == NULL || pool->profile == NULL || pool->depth == 0) {
+        return;
+    }
+    if (--pool->depth == 0) {
+        pool->profile->seconds[pool->part] += qa_seconds() - pool->part_begun;
+    }
 }

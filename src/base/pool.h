@@ -28,4 +28,31 @@ size_t qa_pool_threads(const qa_pool *pool);
  * or a single task it runs in the calling thread. */
 void qa_pool_run(qa_pool *pool, size_t tasks, qa_task task, void *context);
 
+/* ---- where the time goes ---- */
+
+/* What the thread that calls the pool is at. */
+typedef enum qa_part {
+    QA_PART_PRODUCTS,  /* linear maps and their LoRA branches */
+    QA_PART_ATTENTION, /* with its own products and exponentials */
+    QA_PART_HEAD,      /* logits, the policy of every row, and the rows' product with the head again */
+    QA_PART_NORMS,
+    QA_PART_ELEMENTWISE, /* rotary embedding, SwiGLU, dropout, sums, zeroing */
+    QA_PART_OPTIMISER,   /* the gradient's norm, AdamW */
+    QA_PARTS
+} qa_part;
+
+typedef struct qa_profile {
+    double seconds[QA_PARTS]; /* of the calling thread, its waiting for helpers included */
+    double waited;            /* by the calling thread, for helpers that were still at their tasks */
+    double helped;            /* spent by the helpers on tasks, summed over them */
+} qa_profile;
+
+/* From here on times are added to *profile, which is borrowed; NULL: none are taken. Not within a part or a run. */
+void qa_pool_profile(qa_pool *pool, qa_profile *profile);
+
+/* What stands between the two is time of this part, unless it stands within another one: the outermost counts. Only
+ * in the thread that calls the pool. A NULL pool, and one without a profile, does nothing. */
+void qa_part_begin(qa_pool *pool, qa_part part);
+void qa_part_end(qa_pool *pool);
+
 #endif

@@ -102,5 +102,6 @@ qa_status cli_cmd_generate(cli_run *run, qa_error *err);
 qa_status cli_cmd_golden(cli_run *run, qa_error *err);
 qa_status cli_cmd_tabular(cli_run *run, qa_error *err);
 qa_status cli_cmd_pretrain(cli_run *run, qa_error *err);
+qa_status cli_cmd_bench(cli_run *run, qa_error *err);
 
 #endif

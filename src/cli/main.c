@@ -117,6 +117,20 @@ const cli_command cli_commands[] = {
      "qadapter golden check weights/golden/theory-logits candidate.safetensors\n"
      "qadapter golden make --model MODEL --adapter ADAPTER --data pairs.jsonl --out BUNDLE --all-activations",
      cli_cmd_golden, "make|check"},
+    {"bench", CLI_BENCH, "measure speed and memory against what the machine allows",
+     "Times loading, a training step, a prompt and the generation of a token, and beside each its floor, in turns in "
+     "the "
+     "same process: the bare matrix products of the step and of the prompt by BLAS with its own threads, and one read "
+     "of "
+     "the weights for a token. Tells medians, smallest and largest, the floor's share of the time, what the time of a "
+     "training step goes into, and the memory that was planned and taken. Speed depends on the machine and on what "
+     "else "
+     "runs on it; the ratios do less.\n"
+     "The adapter is a fresh one and nothing is written. docs/speed.md tells what each figure is.",
+     "qadapter bench --model MODEL\n"
+     "qadapter bench --model MODEL --lora-target all-linear --prompt-length 256 --response-length 64 --json\n"
+     "qadapter bench --model MODEL --data train.jsonl --pairs 8 --recipe published",
+     cli_cmd_bench, NULL},
 };
 
 const size_t cli_n_commands = sizeof cli_commands / sizeof cli_commands[0];

@@ -93,6 +93,14 @@ void cli_args_init(cli_args *args, unsigned command) {
     if (command == CLI_GOLDEN) {
         args->learning_rate = GOLDEN_LEARNING_RATE;
     }
+    if (command == CLI_BENCH) {
+        args->recipe = "theory";
+        args->seed = train.seed;
+        args->max_pairs = 1;
+        args->prompt_length = args->response_length = 0;
+        args->repeats = 5;
+        args->tokens = 16;
+    }
 }
 
 void cli_args_free(cli_args *args) {

@@ -21,10 +21,11 @@ enum {
     CLI_SCORE = 1 << 4,
     CLI_GENERATE = 1 << 5,
     CLI_TABULAR = 1 << 6,
-    CLI_MODEL = CLI_TABULAR - 1, /* those that work on a model */
+    CLI_MODEL = CLI_TABULAR - 1, /* those that one uses a model with, in this order */
     CLI_GOLDEN = 1 << 7,
     CLI_PRETRAIN = 1 << 8,
-    CLI_ALL = (1 << 9) - 1
+    CLI_BENCH = 1 << 9,
+    CLI_ALL = (1 << 10) - 1
 };
 
 /* A size for which 0 means something else. */
@@ -81,8 +82,10 @@ typedef struct cli_args {
     const char *config, *corpus, *eval_corpus, *tokenizer, *learn, *dtype, *dump_gradients;
     size_t batch_tokens, micro_batch_tokens;
     double deviation, min_learning_rate_ratio;
-    /* info */
+    /* info; bench, where 0 = not given */
     size_t prompt_length, response_length;
+    /* bench */
+    size_t repeats, tokens;
     /* eval --suite; 0 = not given */
     const char *suite, *preference, *transcript;
     size_t limit;

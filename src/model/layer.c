@@ -94,6 +94,12 @@ static const qa_layer_weight_gradients *weights_of(const qa_layer_run *run, size
     return run->weights == NULL ? NULL : &run->weights->layers[l];
 }
 
+static void zero(qa_pool *pool, qa_real *x, size_t count) {
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
+    memset(x, 0, count * sizeof *x);
+    qa_part_end(pool);
+}
+
 /* dx[n x in] += dy W (+ the branch's part) unless dx is NULL; the branch's dA and dB are added to gradient, dW and
  * dbias to run->weights. */
 static void linear_backward(const qa_layer_run *run, size_t l, qa_target target, qa_real *dx, qa_real *gradient,
@@ -113,7 +119,7 @@ static void linear_backward(const qa_layer_run *run, size_t l, qa_target target,
     qa_real *dinput = dx;
     if (dx != NULL && input != x) {
         dinput = g->ddropped;
-        memset(dinput, 0, run->n * linear->in * sizeof *dinput);
+        zero(run->pool, dinput, run->n * linear->in);
     }
     qa_lora_backward(run->pool, dinput, gradient + place->a, gradient + place->b, g->dhidden, dy, input,
                      rows->lora_hidden[target], parameters + place->a, parameters + place->b,
@@ -124,10 +130,12 @@ static void linear_backward(const qa_layer_run *run, size_t l, qa_target target,
     }
 }
 
-static void add(qa_real *y, const qa_real *x, size_t count) {
+static void add(qa_pool *pool, qa_real *y, const qa_real *x, size_t count) {
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
     for (size_t i = 0; i < count; i++) {
         y[i] += x[i];
     }
+    qa_part_end(pool);
 }
 
 static void rope_streams(const qa_layer_run *run, qa_real *x, size_t heads) {
@@ -155,17 +163,15 @@ void qa_layer_forward_rest(const qa_layer_run *run, size_t l, const qa_layer_row
     size_t total = run->streams * run->n;
     size_t d = config->hidden_size;
     linear_forward(run, l, QA_TARGET_O, rows->mid, rows->attention, rows, scratch);
-    add(rows->mid, rows->x, total * d);
+    add(run->pool, rows->mid, rows->x, total * d);
     qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms2, rows->mid, run->model->layers[l].post_norm,
                        config->rms_norm_eps, total, d);
     linear_forward(run, l, QA_TARGET_GATE, rows->gate, scratch->normed, rows, scratch);
     linear_forward(run, l, QA_TARGET_UP, rows->up, scratch->normed, rows, scratch);
     qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, total * config->intermediate_size);
     linear_forward(run, l, QA_TARGET_DOWN, rows->out, scratch->activation, rows, scratch);
-    add(rows->out, rows->mid, total * d);
+    add(run->pool, rows->out, rows->mid, total * d);
 }
-
-static void zero(qa_real *x, size_t count) { memset(x, 0, count * sizeof *x); }
 
 /* dx: dL/dout -> dL/dmid. */
 static void mlp_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real *gradient, const qa_layer_rows *rows,
@@ -176,13 +182,13 @@ static void mlp_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real
     size_t d = config->hidden_size;
     size_t f = config->intermediate_size;
     qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, n * f);
-    zero(g->dactivation, n * f);
+    zero(run->pool, g->dactivation, n * f);
     linear_backward(run, l, QA_TARGET_DOWN, g->dactivation, gradient, dx, scratch->activation, rows, scratch, g);
-    zero(g->dgate, n * f);
-    zero(g->dup, n * f);
+    zero(run->pool, g->dgate, n * f);
+    zero(run->pool, g->dup, n * f);
     qa_swiglu_backward(run->pool, g->dgate, g->dup, g->dactivation, rows->gate, rows->up, n * f);
     qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->mid, layer->post_norm, config->rms_norm_eps, n, d);
-    zero(g->dnormed, n * d);
+    zero(run->pool, g->dnormed, n * d);
     linear_backward(run, l, QA_TARGET_GATE, g->dnormed, gradient, g->dgate, scratch->normed, rows, scratch, g);
     linear_backward(run, l, QA_TARGET_UP, g->dnormed, gradient, g->dup, scratch->normed, rows, scratch, g);
     qa_real *dnorm = run->weights == NULL ? NULL : weights_of(run, l)->post_norm;
@@ -200,11 +206,11 @@ static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, q
     size_t H = config->num_attention_heads;
     size_t G = config->num_key_value_heads;
     size_t h = config->head_dim;
-    zero(g->dattention, n * H * h);
+    zero(run->pool, g->dattention, n * H * h);
     linear_backward(run, l, QA_TARGET_O, g->dattention, gradient, dx, rows->attention, rows, scratch, g);
-    zero(g->dq, n * H * h);
-    zero(g->dk, n * G * h);
-    zero(g->dv, n * G * h);
+    zero(run->pool, g->dq, n * H * h);
+    zero(run->pool, g->dk, n * G * h);
+    zero(run->pool, g->dv, n * G * h);
     qa_attention_backward(run->pool, g->dq, g->dk, g->dv, g->dattention, rows->q, rows->k, rows->v, rows->attention,
                           rows->log_sum_exp, spans, n_spans, n, H, G, h, g->attention_scratch);
     qa_rope_backward(run->pool, g->dq, run->cosine, run->sine, n, H, h);
@@ -212,7 +218,7 @@ static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, q
     qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->x, layer->input_norm, config->rms_norm_eps, n, d);
     qa_real *dnormed = l == 0 && run->weights == NULL ? NULL : g->dnormed;
     if (dnormed != NULL) {
-        zero(dnormed, n * d);
+        zero(run->pool, dnormed, n * d);
     }
     linear_backward(run, l, QA_TARGET_Q, dnormed, gradient, g->dq, scratch->normed, rows, scratch, g);
     linear_backward(run, l, QA_TARGET_K, dnormed, gradient, g->dk, scratch->normed, rows, scratch, g);

@@ -204,7 +204,9 @@ void qa_attention_forward(qa_pool *pool, qa_real *out, qa_real *log_sum_exp, con
     for (size_t s = 0; s < n_spans; s++) {
         tiles += tiles_of(&spans[s]);
     }
+    qa_part_begin(pool, QA_PART_ATTENTION);
     qa_pool_run(pool_if_worth(pool, spans, n_spans, H, h), tiles * H, forward_task, &job);
+    qa_part_end(pool);
 }
 
 /* ---- backward ---- */
@@ -372,6 +374,8 @@ void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv,
                         .head_dk = heads,
                         .head_dv = heads + H * n * h,
                         .rows = qa_blocks_cut(workers, n, 2 * H * h, 1)};
+    qa_part_begin(pool, QA_PART_ATTENTION);
     qa_pool_run(workers, H, backward_task, &job);
     qa_pool_run(workers, job.rows.tasks, group_task, &job);
+    qa_part_end(pool);
 }

@@ -16,11 +16,13 @@ void qa_linear_forward(qa_pool *pool, qa_real *y, const qa_real *x, const qa_rea
         }
     }
     qa_real beta = bias != NULL ? 1 : 0;
+    qa_part_begin(pool, QA_PART_PRODUCTS);
     if (n <= QA_MATVEC_MAX_ROWS) {
         qa_matvec(pool, y, x, w, in, 1, beta, n, in, out);
     } else {
         qa_gemm(pool, QA_NO_TRANSPOSE, QA_TRANSPOSE, n, out, in, 1, x, in, w, in, beta, y, out);
     }
+    qa_part_end(pool);
 }
 
 typedef struct bias_job {
@@ -43,6 +45,7 @@ static void bias_task(void *context, size_t task, size_t worker) {
 
 void qa_linear_backward(qa_pool *pool, qa_real *dx, qa_real *dw, qa_real *dbias, const qa_real *dy, const qa_real *x,
                         const qa_real *w, size_t n, size_t in, size_t out) {
+    qa_part_begin(pool, QA_PART_PRODUCTS);
     if (dx != NULL) { /* dx += dy w */
         qa_gemm(pool, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, n, in, out, 1, dy, out, w, in, 1, dx, in);
     }
@@ -53,4 +56,5 @@ void qa_linear_backward(qa_pool *pool, qa_real *dx, qa_real *dw, qa_real *dbias,
         bias_job job = {.dbias = dbias, .dy = dy, .n = n, .out = out, .blocks = qa_blocks_cut(pool, out, n, 16)};
         qa_pool_run(pool, job.blocks.tasks, bias_task, &job);
     }
+    qa_part_end(pool);
 }

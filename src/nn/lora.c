@@ -13,6 +13,7 @@
 
 void qa_lora_forward(qa_pool *pool, qa_real *y, qa_real *hidden, const qa_real *x, const qa_real *a, const qa_real *b,
                      qa_real scale, size_t n, size_t in, size_t out, size_t r) {
+    qa_part_begin(pool, QA_PART_PRODUCTS);
     if (n <= QA_MATVEC_MAX_ROWS) {
         qa_matvec(pool, hidden, x, a, in, 1, 0, n, in, r);
         qa_matvec(pool, y, hidden, b, r, scale, 1, n, r, out);
@@ -20,19 +21,20 @@ void qa_lora_forward(qa_pool *pool, qa_real *y, qa_real *hidden, const qa_real *
         qa_gemm(pool, QA_NO_TRANSPOSE, QA_TRANSPOSE, n, r, in, 1, x, in, a, in, 0, hidden, r);
         qa_gemm(pool, QA_NO_TRANSPOSE, QA_TRANSPOSE, n, out, r, scale, hidden, r, b, r, 1, y, out);
     }
+    qa_part_end(pool);
 }
 
 void qa_lora_backward(qa_pool *pool, qa_real *dx, qa_real *da, qa_real *db, qa_real *dhidden, const qa_real *dy,
                       const qa_real *x, const qa_real *hidden, const qa_real *a, const qa_real *b, qa_real scale,
                       size_t n, size_t in, size_t out, size_t r) {
+    qa_part_begin(pool, QA_PART_PRODUCTS);
     /* y += s hidden B^T */
     if (db != NULL) {
         qa_gemm(pool, QA_TRANSPOSE, QA_NO_TRANSPOSE, out, r, n, scale, dy, out, hidden, r, 1, db, r);
     }
-    if (dx == NULL && da == NULL) {
-        return;
+    if (dx != NULL || da != NULL) {
+        qa_gemm(pool, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, n, r, out, scale, dy, out, b, r, 0, dhidden, r);
     }
-    qa_gemm(pool, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, n, r, out, scale, dy, out, b, r, 0, dhidden, r);
     /* hidden = x A^T */
     if (da != NULL) {
         qa_gemm(pool, QA_TRANSPOSE, QA_NO_TRANSPOSE, r, in, n, 1, dhidden, r, x, in, 1, da, in);
@@ -40,6 +42,7 @@ void qa_lora_backward(qa_pool *pool, qa_real *dx, qa_real *da, qa_real *db, qa_r
     if (dx != NULL) {
         qa_gemm(pool, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, n, in, r, 1, dhidden, r, a, in, 1, dx, in);
     }
+    qa_part_end(pool);
 }
 
 typedef struct dropout_job {
@@ -102,10 +105,14 @@ static void dropout_backward_task(void *context, size_t task, size_t worker) {
 
 void qa_dropout_forward(qa_pool *pool, qa_real *y, const qa_real *x, double rate, uint64_t key, size_t count) {
     dropout_job job = dropout_setup(pool, y, x, rate, key, count);
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
     qa_pool_run(pool, job.blocks.tasks, dropout_forward_task, &job);
+    qa_part_end(pool);
 }
 
 void qa_dropout_backward(qa_pool *pool, qa_real *dx, const qa_real *dy, double rate, uint64_t key, size_t count) {
     dropout_job job = dropout_setup(pool, dx, dy, rate, key, count);
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
     qa_pool_run(pool, job.blocks.tasks, dropout_backward_task, &job);
+    qa_part_end(pool);
 }

@@ -69,7 +69,9 @@ void qa_rmsnorm_forward(qa_pool *pool, qa_real *y, qa_real *inverse_rms, const q
                         size_t n, size_t d) {
     forward_job job = {
         .y = y, .inverse_rms = inverse_rms, .x = x, .w = w, .eps = eps, .d = d, .rows = qa_blocks_cut(pool, n, d, 1)};
+    qa_part_begin(pool, QA_PART_NORMS);
     qa_pool_run(pool, job.rows.tasks, forward_task, &job);
+    qa_part_end(pool);
 }
 
 typedef struct backward_job {
@@ -111,6 +113,7 @@ void qa_rmsnorm_backward(qa_pool *pool, qa_real *dx, qa_real *dw, const qa_real 
                          const qa_real *inverse_rms, const qa_real *w, size_t n, size_t d) {
     backward_job job = {
         .dx = dx, .dw = dw, .dy = dy, .x = x, .inverse_rms = inverse_rms, .w = w, .n = n, .d = d, .blocks = {0}};
+    qa_part_begin(pool, QA_PART_NORMS);
     if (dx != NULL) {
         job.blocks = qa_blocks_cut(pool, n, 2 * d, 1);
         qa_pool_run(pool, job.blocks.tasks, backward_x_task, &job);
@@ -119,4 +122,5 @@ void qa_rmsnorm_backward(qa_pool *pool, qa_real *dx, qa_real *dw, const qa_real 
         job.blocks = qa_blocks_cut(pool, d, n, 16);
         qa_pool_run(pool, job.blocks.tasks, backward_w_task, &job);
     }
+    qa_part_end(pool);
 }

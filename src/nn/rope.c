@@ -50,7 +50,9 @@ static void turn(qa_pool *pool, qa_real *x, const qa_real *cosine, const qa_real
                     .heads = heads,
                     .h = h,
                     .rows = qa_blocks_cut(pool, n, heads * h, 1)};
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
     qa_pool_run(pool, job.rows.tasks, rope_task, &job);
+    qa_part_end(pool);
 }
 
 void qa_rope_forward(qa_pool *pool, qa_real *x, const qa_real *cosine, const qa_real *sine, size_t n, size_t heads,

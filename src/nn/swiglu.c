@@ -29,7 +29,9 @@ static void forward_task(void *context, size_t task, size_t worker) {
 
 void qa_swiglu_forward(qa_pool *pool, qa_real *y, const qa_real *gate, const qa_real *up, size_t count) {
     swiglu_job job = {.y = y, .gate = gate, .up = up, .blocks = qa_blocks_cut(pool, count, 8, 16)};
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
     qa_pool_run(pool, job.blocks.tasks, forward_task, &job);
+    qa_part_end(pool);
 }
 
 /* dgate += dy * up * silu'(gate),  silu'(x) = s + x s (1 - s) */
@@ -67,5 +69,7 @@ void qa_swiglu_backward(qa_pool *pool, qa_real *dgate, qa_real *dup, const qa_re
                         const qa_real *up, size_t count) {
     swiglu_job job = {
         .dgate = dgate, .dup = dup, .dy = dy, .gate = gate, .up = up, .blocks = qa_blocks_cut(pool, count, 8, 16)};
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
     qa_pool_run(pool, job.blocks.tasks, backward_task, &job);
+    qa_part_end(pool);
 }

@@ -2,9 +2,9 @@
  * and counts. Skills are answered greedily, one answer each; open prompts are sampled at temperature 1. */
 #include "base/buffer.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/try.h"
 #include "suite/suite.h"
-#include "train/clock.h"
 
 #include <math.h>
 #include <stdlib.h>

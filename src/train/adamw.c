@@ -54,7 +54,9 @@ void qa_adamw_step(qa_pool *pool, qa_real *parameters, qa_real *m, qa_real *v, c
                       .options = options,
                       .correction1 = 1.0 - pow(options->beta1, (double)options->step),
                       .correction2 = 1.0 - pow(options->beta2, (double)options->step)};
+    qa_part_begin(pool, QA_PART_OPTIMISER);
     qa_pool_run(pool, qa_adamw_blocks(count), step_block, &task);
+    qa_part_end(pool);
 }
 
 typedef struct norm_task {
@@ -77,7 +79,9 @@ static void norm_block(void *context, size_t block, size_t worker) {
 double qa_gradient_norm(qa_pool *pool, const qa_real *gradient, size_t count, double *partial) {
     norm_task task = {.gradient = gradient, .count = count, .partial = partial};
     const size_t blocks = qa_adamw_blocks(count);
+    qa_part_begin(pool, QA_PART_OPTIMISER);
     qa_pool_run(pool, blocks, norm_block, &task);
+    qa_part_end(pool);
     double sum = 0.0;
     for (size_t i = 0; i < blocks; i++) {
         sum += partial[i];

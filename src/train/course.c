@@ -1,9 +1,9 @@
 /* See course.h. */
 #include "train/course.h"
 
+#include "base/clock.h"
 #include "base/try.h"
 #include "io/file.h"
-#include "train/clock.h"
 
 #include <stdlib.h>
 #include <unistd.h>

@@ -37,7 +37,7 @@ typedef struct qa_course {
     /* its state; qa_course_begin sets it up */
     size_t done;    /* optimiser steps */
     bool evaluated; /* the evaluation due after `done` steps is done */
-    double start;   /* seconds, train/clock.h */
+    double start;   /* seconds, base/clock.h */
     size_t saved;   /* step of the last checkpoint, or (size_t)-1 */
     qa_metrics_file *metrics;
     int lock; /* on out_dir; -1: none */

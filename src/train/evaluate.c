@@ -3,8 +3,8 @@
 #include "train/evaluate.h"
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/try.h"
-#include "train/clock.h"
 #include "train/tally.h"
 
 #include <math.h>

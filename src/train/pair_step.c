@@ -405,16 +405,19 @@ static void row_task(void *context, size_t i, size_t worker) {
 
 static void run_chunks(qa_pair_step *step) {
     const size_t d = step->model->config.hidden_size;
+    qa_pool *pool = step->model->context->pool;
+    qa_part_begin(pool, QA_PART_HEAD);
     for (size_t first = 0; first < step->n_slots; first += QA_HEAD_CHUNK) {
         const size_t left = step->n_slots - first;
         const size_t count = left < QA_HEAD_CHUNK ? left : QA_HEAD_CHUNK;
         chunk_task task = {.step = step, .first = first};
         qa_pass_head(step->pass, first, count, &task.base, &task.adapted);
-        qa_pool_run(step->model->context->pool, count, row_task, &task);
+        qa_pool_run(pool, count, row_task, &task);
         if (step->limits.backward) {
             qa_pass_head_transpose(step->pass, step->states + first * d, task.adapted, count);
         }
     }
+    qa_part_end(pool);
 }
 
 /* ---- from slots to rewards and returns ---- */
@@ -531,6 +534,7 @@ void qa_pair_step_backward(qa_pair_step *step, qa_real *gradient, const qa_divis
     for (size_t side = 0; side < step->n_sides; side++) {
         reward_gradient(step, side, divisors);
     }
+    qa_part_begin(step->model->context->pool, QA_PART_HEAD);
     for (size_t i = 0; i < step->n_slots; i++) { /* u -> value_gradient * u */
         double value_gradient = 0.0;
         for (size_t side = 0; side < step->n_sides; side++) {
@@ -553,5 +557,6 @@ void qa_pair_step_backward(qa_pair_step *step, qa_real *gradient, const qa_divis
             }
         }
     }
+    qa_part_end(step->model->context->pool);
     qa_pass_backward(step->pass, gradient, step->states);
 }

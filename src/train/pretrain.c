@@ -10,12 +10,12 @@
  * options, the seed and the step's number; what it leaves behind is the weights, AdamW's moments and the metrics. */
 #include "base/arena.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/context.h"
 #include "base/try.h"
 #include "model/trainable.h"
 #include "train/adamw.h"
 #include "train/batch.h"
-#include "train/clock.h"
 #include "train/course.h"
 #include "train/document_plan.h"
 #include "train/document_step.h"

@@ -14,11 +14,11 @@
  * the first step. */
 #include "base/arena.h"
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "train/adamw.h"
 #include "train/checkpoint.h"
-#include "train/clock.h"
 #include "train/course.h"
 #include "train/evaluate.h"
 #include "train/method.h"

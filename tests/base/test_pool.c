@@ -1,5 +1,7 @@
-/* The thread pool: every task exactly once, whatever the number of threads, tasks and runs. */
+/* The thread pool: every task exactly once, whatever the number of threads, tasks and runs. And where the time goes. */
 #include "base/pool.h"
+
+#include "base/clock.h"
 
 #include <check.h>
 #include <pthread.h>
@@ -229,6 +231,104 @@ START_TEST(creation_and_destruction) {
 }
 END_TEST
 
+/* ---- where the time goes ---- */
+
+static void wait_a_moment(void) {
+    const struct timespec pause = {0, 2000000};
+    (void)nanosleep(&pause, NULL);
+}
+
+static qa_pool *profiled_pool(size_t threads, qa_profile *profile) {
+    qa_error err = {0};
+    qa_pool *pool = NULL;
+    ck_assert_int_eq(qa_pool_create(&pool, threads, &err), QA_OK);
+    qa_pool_profile(pool, profile);
+    return pool;
+}
+
+START_TEST(the_outermost_part_counts) {
+    qa_profile profile = {0};
+    qa_pool *pool = profiled_pool(1, &profile);
+    const double begun = qa_seconds();
+    qa_part_begin(pool, QA_PART_HEAD);
+    wait_a_moment();
+    qa_part_begin(pool, QA_PART_PRODUCTS);
+    wait_a_moment();
+    qa_part_begin(pool, QA_PART_NORMS);
+    qa_part_end(pool);
+    qa_part_end(pool);
+    wait_a_moment();
+    ck_assert_double_eq(profile.seconds[QA_PART_HEAD], 0.0); /* not before its end */
+    qa_part_end(pool);
+    const double wall = qa_seconds() - begun;
+    ck_assert_double_ge(profile.seconds[QA_PART_HEAD], 0.006);
+    ck_assert_double_le(profile.seconds[QA_PART_HEAD], wall);
+    ck_assert_double_eq(profile.seconds[QA_PART_PRODUCTS], 0.0);
+    ck_assert_double_eq(profile.seconds[QA_PART_NORMS], 0.0);
+    qa_part_begin(pool, QA_PART_PRODUCTS); /* on its own it counts, and twice is a sum */
+    wait_a_moment();
+    qa_part_end(pool);
+    const double once = profile.seconds[QA_PART_PRODUCTS];
+    ck_assert_double_ge(once, 0.002);
+    qa_part_begin(pool, QA_PART_PRODUCTS);
+    wait_a_moment();
+    qa_part_end(pool);
+    ck_assert_double_ge(profile.seconds[QA_PART_PRODUCTS], once + 0.002);
+    qa_part_end(pool); /* one too many does nothing */
+    qa_pool_destroy(pool);
+}
+END_TEST
+
+START_TEST(without_a_profile_nothing_is_recorded) {
+    qa_profile profile = {0};
+    qa_pool *pool = profiled_pool(2, &profile);
+    straggler s = {0};
+    qa_pool_run(pool, 2, lag, &s);
+    qa_part_begin(pool, QA_PART_NORMS);
+    wait_a_moment();
+    qa_part_end(pool);
+    qa_pool_profile(pool, NULL);
+    const qa_profile before = profile;
+    s = (straggler){0};
+    qa_pool_run(pool, 2, lag, &s);
+    qa_part_begin(pool, QA_PART_NORMS);
+    wait_a_moment();
+    qa_part_end(pool);
+    qa_part_begin(NULL, QA_PART_NORMS);
+    qa_part_end(NULL);
+    ck_assert_double_gt(before.seconds[QA_PART_NORMS], 0.0);
+    ck_assert_double_gt(before.helped, 0.0);
+    ck_assert_int_eq(memcmp(&before, &profile, sizeof profile), 0);
+    qa_pool_destroy(pool);
+}
+END_TEST
+
+/* The helper is at its task for 30 ms, and the caller waits for most of them. */
+START_TEST(helpers_and_waiting_are_recorded) {
+    qa_profile profile = {0};
+    qa_pool *pool = profiled_pool(2, &profile);
+    enum { RUNS = 3 };
+    const double begun = qa_seconds();
+    for (int run = 0; run < RUNS; run++) {
+        straggler s = {0};
+        qa_pool_run(pool, 2, lag, &s);
+    }
+    const double wall = qa_seconds() - begun;
+    ck_assert_double_ge(profile.helped, RUNS * 0.03);
+    ck_assert_double_le(profile.helped, wall);
+    ck_assert_double_gt(profile.waited, 0.0);
+    ck_assert_double_le(profile.waited, wall);
+    for (int part = 0; part < QA_PARTS; part++) {
+        ck_assert_double_eq(profile.seconds[part], 0.0); /* no part was open */
+    }
+    const double helped = profile.helped;
+    wait_a_moment();
+    qa_pool_run(pool, 1, meet, &(meeting){PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 1, {0}});
+    ck_assert_double_eq(profile.helped, helped); /* a single task is the caller's */
+    qa_pool_destroy(pool);
+}
+END_TEST
+
 Suite *base_pool_suite(void);
 Suite *base_pool_suite(void) {
     Suite *suite = suite_create("base/pool");
@@ -241,6 +341,9 @@ Suite *base_pool_suite(void) {
     tcase_add_test(tests, run_waits_for_the_slowest);
     tcase_add_test(tests, no_pool_runs_in_the_caller);
     tcase_add_test(tests, creation_and_destruction);
+    tcase_add_test(tests, the_outermost_part_counts);
+    tcase_add_test(tests, without_a_profile_nothing_is_recorded);
+    tcase_add_test(tests, helpers_and_waiting_are_recorded);
     suite_add_tcase(suite, tests);
     return suite;
 }

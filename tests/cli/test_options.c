@@ -16,8 +16,8 @@ Suite *cli_options_suite(void);
 static const struct {
     const char *name;
     unsigned bit;
-} commands[] = {{"info", CLI_INFO}, {"tokenize", CLI_TOKENIZE}, {"train", CLI_TRAIN},
-                {"eval", CLI_EVAL}, {"score", CLI_SCORE},       {"generate", CLI_GENERATE}};
+} commands[] = {{"info", CLI_INFO},   {"tokenize", CLI_TOKENIZE}, {"train", CLI_TRAIN}, {"eval", CLI_EVAL},
+                {"score", CLI_SCORE}, {"generate", CLI_GENERATE}, {"bench", CLI_BENCH}};
 
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
@@ -204,6 +204,12 @@ static const struct {
     {{"generate", "--model", "x", "--prompt", "a", "--policy", "custom"}, "--policy custom needs --adapter"},
     {{"generate", "--model", "x", "--prompt", "a", "--system", "b"}, "--system needs --chat"},
     {{"tokenize", "--model", "x", "--text", "a", "--in", "b"}, "exclude each other"},
+    {{"bench"}, "missing --model DIR"},
+    {{"bench", "--model", "x", "--repeats", "0"}, "--repeats: expected a whole number from 1 to 1024, found \"0\""},
+    {{"bench", "--model", "x", "--recipe", "paper"}, "--recipe: expected one of published|theory, found"},
+    {{"bench", "--model", "x", "--data", "y", "--prompt-length", "8"}, "--data and --prompt-length exclude each other"},
+    {{"bench", "--model", "x", "--data", "y", "--response-length", "8"}, "--data and --response-length exclude"},
+    {{"bench", "--model", "x", "--learning-rate", "1"}, "unknown option --learning-rate: it belongs to qadapter train"},
     {{"eval", "--model", "x", "--data", "y", "--verbose", "--quiet"}, "contradict each other"},
 };
 

@@ -483,6 +483,40 @@ START_TEST(threads_change_nothing) {
 }
 END_TEST
 
+/* Asking where the time goes changes no bit, and every part of a pair is heard of; the optimiser has none in it. */
+START_TEST(a_profile_changes_nothing) {
+    const tiny_model_options model = tiny_model_defaults();
+    qa_lora_options lora = qa_fixture_lora();
+    lora.dropout = 0.3;
+    qa_fixture fixture = qa_fixture_open(&model, &lora, 2);
+    const qa_objective objective = qa_training_objective(QA_THEORY, QA_Q_RESIDUAL);
+    const size_t count = fixture.adapter->count;
+    qa_bag bag = qa_bag_open(1);
+    qa_real *gradient[2] = {qa_bag_zeros(&bag, count), qa_bag_zeros(&bag, count)};
+    double loss[2];
+    qa_profile profile = {0};
+    batch b = new_batch(&fixture, &objective, 7, 0);
+    for (size_t i = 0; i < 2; i++) {
+        qa_pool_profile(fixture.context->pool, i == 0 ? NULL : &profile);
+        for (size_t j = 0; j < 3; j++) {
+            b.keys[j] = 5 + j;
+        }
+        batch_gradient(&b, gradient[i]);
+        loss[i] = batch_loss(&b);
+    }
+    qa_pool_profile(fixture.context->pool, NULL);
+    ck_assert_double_eq(loss[0], loss[1]);
+    ck_assert_int_eq(memcmp(gradient[0], gradient[1], count * sizeof *gradient[0]), 0);
+    for (int part = 0; part < QA_PARTS; part++) {
+        ck_assert_msg((profile.seconds[part] > 0.0) == (part != QA_PART_OPTIMISER), "part %d: %g s", part,
+                      profile.seconds[part]);
+    }
+    qa_pair_step_free(b.step);
+    qa_bag_close(&bag);
+    qa_fixture_close(&fixture);
+}
+END_TEST
+
 /* ---- errors ---- */
 
 START_TEST(errors) {
@@ -567,6 +601,7 @@ Suite *train_pair_step_suite(void) {
     tcase_add_test(tcase, a_pair_without_counted_transitions);
     tcase_add_test(tcase, a_side_without_counted_transitions);
     tcase_add_test(tcase, threads_change_nothing);
+    tcase_add_test(tcase, a_profile_changes_nothing);
     tcase_add_test(tcase, errors);
     tcase_add_test(tcase, a_value_that_is_not_finite);
     suite_add_tcase(suite, tcase);

@@ -1,6 +1,6 @@
-/* Wall-clock seconds, for the metrics that are allowed to differ between two runs. */
-#ifndef QA_TRAIN_CLOCK_H
-#define QA_TRAIN_CLOCK_H
+/* Wall-clock seconds, for metrics and measurements: the only numbers that may differ between two runs. */
+#ifndef QA_BASE_CLOCK_H
+#define QA_BASE_CLOCK_H
 
 #include <time.h>
 

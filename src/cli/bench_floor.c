@@ -1,0 +1,213 @@
+/* The floors of bench.h. Products have the shapes of the real ones and the real weights; what they multiply does not
+ * matter. Attention's products are left out. */
+#include "cli/bench.h"
+
+#include "base/checked.h"
+#include "base/clock.h"
+#include "base/context.h"
+#include "model/adapter.h"
+#include "model/pass.h"
+#include "model/weights.h"
+#include "nn/blas.h"
+
+#include <cblas.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { READ_TASKS = 32, LANES = 32, ALIGNMENT = 64 /* of pieces of an arena */ };
+
+static const struct timespec until_blas_sleeps = {0, 50000000}; /* its threads spin for about half of that */
+
+/* ---- matrix products ---- */
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* C[m x n] = op(A) op(B); b NULL: an operand that is no weight. Without room it only counts. */
+static void product(cli_floor *floor, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k,
+                    const qa_real *b) {
+    floor->flops += 2.0 * (double)m * (double)n * (double)k;
+    if (floor->c == NULL) {
+        floor->a_count = larger(floor->a_count, m * k);
+        floor->b_count = larger(floor->b_count, b == NULL ? k * n : 0);
+        floor->c_count = larger(floor->c_count, m * n);
+        return;
+    }
+    QA_CBLAS(gemm)
+    (CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans, transpose_b ? CblasTrans : CblasNoTrans, (int)m, (int)n,
+     (int)k, 1, floor->a, (int)(transpose_a ? m : k), b == NULL ? floor->b : b, (int)(transpose_b ? k : n), 0, floor->c,
+     (int)n);
+}
+
+/* Forward over the rows of all streams, the branches over `rows` of them. */
+static void forward_products(cli_floor *floor, const cli_bench *bench, size_t rows, size_t streams) {
+    const qa_model *model = bench->run->model;
+    const size_t rank = bench->lora.rank;
+    for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
+        for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+            const qa_linear *w = &model->layers[l].linear[t];
+            product(floor, false, true, streams * rows, w->out, w->in, w->weight);
+            if (streams == 2 && bench->lora.targets[t]) {
+                product(floor, false, true, rows, rank, w->in, NULL);  /* hidden = x A^T */
+                product(floor, false, true, rows, w->out, rank, NULL); /* y += hidden B^T */
+            }
+        }
+    }
+}
+
+/* Backward over the adapted rows; layer 0 needs no gradient of its input. */
+static void backward_products(cli_floor *floor, const cli_bench *bench, size_t rows) {
+    const qa_model *model = bench->run->model;
+    const size_t rank = bench->lora.rank;
+    for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
+        for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+            const qa_linear *w = &model->layers[l].linear[t];
+            const bool input = l > 0 || t >= QA_TARGET_O;
+            if (input) {
+                product(floor, false, false, rows, w->in, w->out, w->weight); /* dx */
+            }
+            if (bench->lora.targets[t]) {
+                product(floor, true, false, w->out, rank, rows, NULL);  /* dB */
+                product(floor, false, false, rows, rank, w->out, NULL); /* dhidden */
+                product(floor, true, false, rank, w->in, rows, NULL);   /* dA */
+            }
+            if (input && bench->lora.targets[t]) {
+                product(floor, false, false, rows, w->in, rank, NULL); /* dx += */
+            }
+        }
+    }
+}
+
+/* States of a pair whose logits the objective asks for (rl/transitions.h); no label boundary inside the prompt. */
+static size_t head_states(const cli_bench *bench, const qa_pair *pair) {
+    const qa_side chosen = qa_pair_side(pair, true, &bench->objective);
+    const qa_side rejected = qa_pair_side(pair, false, &bench->objective);
+    const size_t padded = bench->divisors.padded_length;
+    if (bench->objective.kind == QA_PUBLISHED) {
+        return qa_transition_count(&chosen, &bench->objective, padded) +
+               qa_transition_count(&rejected, &bench->objective, padded);
+    }
+    return 1 + pair->chosen_len - (pair->chosen_terminal ? 1 : 0) + pair->rejected_len -
+           (pair->rejected_terminal ? 1 : 0);
+}
+
+static void head_products(cli_floor *floor, const cli_bench *bench, size_t states) {
+    const qa_model *model = bench->run->model;
+    const size_t d = model->config.hidden_size, V = model->config.vocab_size;
+    for (size_t first = 0; first < states; first += QA_HEAD_CHUNK) {
+        const size_t count = states - first < QA_HEAD_CHUNK ? states - first : QA_HEAD_CHUNK;
+        product(floor, false, true, 2 * count, V, d, model->head);
+        product(floor, false, false, count, d, V, model->head);
+    }
+}
+
+static void step_products(cli_floor *floor, const cli_bench *bench) {
+    floor->flops = 0.0;
+    for (size_t i = 0; i < bench->n_pairs; i++) {
+        const size_t rows = qa_pair_tokens(&bench->pairs[i]);
+        forward_products(floor, bench, rows, 2);
+        head_products(floor, bench, head_states(bench, &bench->pairs[i]));
+        backward_products(floor, bench, rows);
+    }
+}
+
+static void prompt_products(cli_floor *floor, const cli_bench *bench, size_t streams) {
+    const qa_model *model = bench->run->model;
+    floor->flops = 0.0;
+    forward_products(floor, bench, bench->pairs[0].prompt_len, streams);
+    product(floor, false, true, streams, model->config.vocab_size, model->config.hidden_size, model->head);
+}
+
+static void fill(qa_real *x, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        x[i] = (qa_real)0.01;
+    }
+}
+
+qa_status cli_floor_create(cli_floor *floor, const cli_bench *bench, qa_error *err) {
+    *floor = (cli_floor){0};
+    step_products(floor, bench);
+    prompt_products(floor, bench, 2);
+    floor->a = qa_alloc_array(floor->a_count, sizeof *floor->a);
+    floor->b = qa_alloc_array(floor->b_count, sizeof *floor->b);
+    floor->c = qa_alloc_array(floor->c_count, sizeof *floor->c);
+    if (floor->a == NULL || floor->b == NULL || floor->c == NULL) {
+        cli_floor_free(floor);
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the bare matrix products");
+    }
+    fill(floor->a, floor->a_count);
+    fill(floor->b, floor->b_count);
+    return QA_OK;
+}
+
+void cli_floor_free(cli_floor *floor) {
+    free(floor->a);
+    free(floor->b);
+    free(floor->c);
+    *floor = (cli_floor){0};
+}
+
+static double blas_begin(const cli_bench *bench) {
+    openblas_set_num_threads((int)qa_context_threads(bench->run->context));
+    return qa_seconds();
+}
+
+static double blas_end(double begun) {
+    const double seconds = qa_seconds() - begun;
+    qa_blas_init();
+    (void)nanosleep(&until_blas_sleeps, NULL);
+    return seconds;
+}
+
+double cli_floor_step(cli_floor *floor, const cli_bench *bench) {
+    const double begun = blas_begin(bench);
+    step_products(floor, bench);
+    return blas_end(begun);
+}
+
+double cli_floor_prompt(cli_floor *floor, const cli_bench *bench, size_t streams) {
+    const double begun = blas_begin(bench);
+    prompt_products(floor, bench, streams);
+    return blas_end(begun);
+}
+
+/* ---- one read of the weights ---- */
+
+typedef struct reading {
+    const uint64_t *words;
+    size_t n;
+    uint64_t sums[READ_TASKS]; /* nobody asks for them, but no compiler can know that where they are made */
+} reading;
+
+static void read_part(void *context, size_t task, size_t worker) {
+    (void)worker;
+    reading *r = context;
+    const size_t part = r->n / READ_TASKS;
+    const size_t end = task + 1 == READ_TASKS ? r->n : (task + 1) * part;
+    uint64_t lanes[LANES] = {0};
+    size_t i = task * part;
+    for (; i + LANES <= end; i += LANES) {
+        for (size_t j = 0; j < LANES; j++) {
+            lanes[j] ^= r->words[i + j];
+        }
+    }
+    for (; i < end; i++) {
+        lanes[0] ^= r->words[i];
+    }
+    for (size_t j = 0; j < LANES; j++) {
+        r->sums[task] ^= lanes[j];
+    }
+}
+
+/* Every layer and the head; of an embedding that is not the head too a token needs one row. */
+double cli_floor_read(const cli_bench *bench, size_t *bytes) {
+    const qa_model *model = bench->run->model;
+    const size_t table = model->config.vocab_size * model->config.hidden_size * sizeof(qa_real);
+    const size_t aligned = (table + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    const size_t unread = model->config.tie_word_embeddings ? 0 : aligned; /* it comes first */
+    *bytes = model->arena.used - unread;
+    reading r = {.words = (const uint64_t *)(const void *)(model->arena.memory + unread),
+                 .n = *bytes / sizeof(uint64_t)};
+    const double begun = qa_seconds();
+    qa_pool_run(bench->run->context->pool, READ_TASKS, read_part, &r);
+    return qa_seconds() - begun;
+}

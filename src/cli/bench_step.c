@@ -1,0 +1,147 @@
+/* The training step of bench.h: what train/train.c does for every optimiser step, on the same pairs again and again. */
+#include "cli/bench.h"
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/context.h"
+#include "base/rng.h"
+#include "base/try.h"
+#include "model/adapter.h"
+#include "model/weights.h"
+#include "train/adamw.h"
+#include "train/pair_step.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct training {
+    cli_bench *bench;
+    qa_pair_step *step;
+    qa_arena arena;
+    qa_real *gradient, *m, *v; /* [adapter->count] */
+    double *partial;
+    size_t done; /* steps */
+    double loss; /* of the last one */
+} training;
+
+static void take(training *t, qa_arena *arena, size_t count) {
+    t->gradient = QA_TAKE(arena, qa_real, count);
+    t->m = QA_TAKE(arena, qa_real, count);
+    t->v = QA_TAKE(arena, qa_real, count);
+    t->partial = QA_TAKE(arena, double, qa_adamw_blocks(count));
+}
+
+static qa_pair_limits limits_of(const cli_bench *bench) {
+    qa_pair_limits limits = {.backward = true};
+    for (size_t i = 0; i < bench->n_pairs; i++) {
+        const qa_pair *pair = &bench->pairs[i];
+        const size_t longer = pair->chosen_len > pair->rejected_len ? pair->chosen_len : pair->rejected_len;
+        const size_t rows = qa_pair_tokens(pair);
+        limits.max_prompt = pair->prompt_len > limits.max_prompt ? pair->prompt_len : limits.max_prompt;
+        limits.max_response = longer > limits.max_response ? longer : limits.max_response;
+        limits.max_rows = rows > limits.max_rows ? rows : limits.max_rows;
+    }
+    return limits;
+}
+
+/* As `train` announces it. */
+static qa_status plan_memory(cli_bench *bench, qa_error *err) {
+    const qa_model *model = bench->run->model;
+    if (bench->set != NULL) {
+        return qa_train_memory_for(model, &bench->lora, bench->set, NULL, NULL, &bench->workspace, err);
+    }
+    const qa_pair *pair = &bench->pairs[0];
+    return qa_train_memory(model, &bench->lora, pair->prompt_len, pair->chosen_len, &bench->workspace, err);
+}
+
+static qa_status make(training *t, qa_error *err) {
+    const cli_run *run = t->bench->run;
+    training measured = {0};
+    qa_arena measure = qa_arena_measure();
+    size_t bytes = 0;
+    take(&measured, &measure, run->adapter->count);
+    QA_TRY(qa_arena_bytes(&measure, &bytes, err));
+    QA_TRY(qa_arena_create(&t->arena, bytes, err));
+    take(t, &t->arena, run->adapter->count);
+    return qa_pair_step_create(&t->step, run->model, run->adapter, &t->bench->objective, limits_of(t->bench), err);
+}
+
+/* The key of a pair's dropout masks; 0 means none. */
+static uint64_t dropout_key(const training *t, size_t place) {
+    return t->bench->lora.dropout > 0.0 ? qa_hash(qa_hash(1, t->done), place) | 1 : 0;
+}
+
+static qa_status update(training *t, qa_error *err) {
+    qa_adapter *adapter = t->bench->run->adapter;
+    qa_pool *pool = t->bench->run->context->pool;
+    const qa_train_options defaults = qa_train_defaults();
+    const double norm = qa_gradient_norm(pool, t->gradient, adapter->count, t->partial);
+    if (qa_first_not_finite(t->gradient, adapter->count) < adapter->count || !isfinite(norm)) {
+        return qa_fail(err, QA_ERR_NAN, "step %zu: the gradient is not finite", t->done + 1);
+    }
+    const qa_adamw options = {.beta1 = defaults.adam_beta1,
+                              .beta2 = defaults.adam_beta2,
+                              .epsilon = defaults.adam_epsilon,
+                              .weight_decay = defaults.weight_decay,
+                              .learning_rate = defaults.learning_rate,
+                              .step = t->done + 1,
+                              .clip = qa_clip_factor(norm, defaults.max_grad_norm)};
+    qa_adamw_step(pool, adapter->parameters, t->m, t->v, t->gradient, adapter->count, &options);
+    if (qa_first_not_finite(adapter->parameters, adapter->count) < adapter->count) {
+        return qa_fail(err, QA_ERR_NAN, "step %zu: the adapter is not finite after the update", t->done + 1);
+    }
+    return QA_OK;
+}
+
+static qa_status one_step(training *t, qa_error *err) {
+    const cli_bench *bench = t->bench;
+    t->loss = 0.0;
+    memset(t->gradient, 0, bench->run->adapter->count * sizeof *t->gradient);
+    for (size_t i = 0; i < bench->n_pairs; i++) {
+        const qa_divisors *divisors = &bench->divisors;
+        QA_TRY(qa_pair_step_forward(t->step, &bench->pairs[i], divisors->padded_length, dropout_key(t, i), err));
+        t->loss += qa_pair_step_method_loss(t->step, divisors) + qa_pair_step_regulariser(t->step, divisors);
+        qa_pair_step_backward(t->step, t->gradient, divisors);
+    }
+    QA_TRY(update(t, err));
+    t->done++;
+    return QA_OK;
+}
+
+/* Floor and step, `repeats` times after one that warms up. */
+static qa_status alternate(training *t, cli_floor *floor, qa_error *err) {
+    cli_bench *bench = t->bench;
+    qa_pool *pool = bench->run->context->pool;
+    (void)cli_floor_step(floor, bench);
+    bench->step_flops = floor->flops;
+    for (size_t i = 0; i < bench->repeats; i++) {
+        cli_progress_draw(&bench->run->progress, "training step %zu/%zu", i + 1, bench->repeats);
+        cli_bench_seconds(bench, CLI_STEP_FLOOR)[i] = cli_floor_step(floor, bench);
+        qa_pool_profile(pool, &bench->profile);
+        const double begun = qa_seconds();
+        const qa_status status = one_step(t, err);
+        cli_bench_seconds(bench, CLI_STEP)[i] = qa_seconds() - begun;
+        qa_pool_profile(pool, NULL);
+        QA_TRY(status);
+    }
+    return QA_OK;
+}
+
+qa_status cli_bench_step(cli_bench *bench, qa_error *err) {
+    training t = {.bench = bench};
+    cli_floor floor = {0};
+    qa_status status = QA_OK;
+    QA_GOTO(done, plan_memory(bench, err));
+    QA_GOTO(done, make(&t, err));
+    QA_GOTO(done, one_step(&t, err)); /* before the floor takes memory of its own */
+    bench->loss = t.loss;
+    bench->peak_after_first = cli_bench_peak();
+    QA_GOTO(done, cli_floor_create(&floor, bench, err));
+    QA_GOTO(done, alternate(&t, &floor, err));
+    bench->last_loss = t.loss;
+done:
+    cli_floor_free(&floor);
+    qa_pair_step_free(t.step);
+    qa_arena_free(&t.arena);
+    return status;
+}
