@@ -160,33 +160,31 @@ static void check_choice(const json_t *question) {
                   "%s was not said in: %s", reference, prompt);
 }
 
-/* "Ann is older than Ben. Cat is younger than Ben. Who is the oldest?" */
+/* "Ben is older than Cat. Ann is older than Ben. Who is the oldest?": the answer, and that the steps before it say who
+ * is in the middle, both clues, and which end is asked for. */
 static void check_ordering(const json_t *question) {
     static const char *const MORE[] = {"older", "taller", "faster", "richer"};
     static const char *const MOST[] = {"oldest", "tallest", "fastest", "richest"};
-    char above[2][16], below[2][16], expected[40];
-    const char *prompt = qa_village_prompt(question);
-    bool most = false;
-    for (size_t i = 0; i < 2; i++) {
-        char left[16], word[16], right[16];
-        ck_assert_int_eq(sscanf(prompt, "%15s is %15s than %15[A-Za-z].", left, word, right), 3);
-        bool more = false;
-        for (size_t k = 0; k < 4; k++) {
-            more = more || strcmp(word, MORE[k]) == 0;
-        }
-        (void)snprintf(above[i], sizeof above[i], "%s", more ? left : right);
-        (void)snprintf(below[i], sizeof below[i], "%s", more ? right : left);
-        prompt = strstr(prompt, ". ") + 2;
-    }
+    char left[2][16], word[2][16], right[2][16], asked[16], expected[200];
+    const char *prompt = qa_village_prompt(question), *reference = qa_village_text(question, "reference");
+    ck_assert_int_eq(sscanf(prompt, "%15s is %15s than %15[A-Za-z]. %15s is %15s than %15[A-Za-z].", left[0], word[0],
+                            right[0], left[1], word[1], right[1]),
+                     6);
+    ck_assert_str_eq(word[0], word[1]);
+    ck_assert_int_eq(sscanf(strstr(prompt, " the ") + 5, "%15[a-z]?", asked), 1);
+    bool more = false, most = false;
     for (size_t k = 0; k < 4; k++) {
-        most = most || strstr(prompt, MOST[k]) != NULL;
+        more = more || strcmp(word[0], MORE[k]) == 0;
+        most = most || strcmp(asked, MOST[k]) == 0;
     }
-    const bool first_is_higher = strcmp(below[0], above[1]) == 0;
-    ck_assert(first_is_higher || strcmp(below[1], above[0]) == 0);
-    (void)snprintf(expected, sizeof expected, " Answer: %s",
-                   most ? above[first_is_higher ? 0 : 1] : below[first_is_higher ? 1 : 0]);
-    const char *reference = qa_village_text(question, "reference");
-    ck_assert_msg(strstr(reference, expected) != NULL, "%s but %s", qa_village_prompt(question), reference);
+    const size_t upper = strcmp(right[0], left[1]) == 0 ? 0 : 1; /* the clue that begins the chain */
+    ck_assert_str_eq(right[upper], left[1 - upper]);
+    const char *middle = right[upper], *first = left[upper], *last = right[1 - upper];
+    (void)snprintf(expected, sizeof expected,
+                   "%s is in the middle. %s is %s than %s. %s is %s than %s. The %s of %s is %s. Answer: %s", middle,
+                   middle, word[0], last, first, word[0], middle, asked, word[0], more == most ? "first" : "last",
+                   more == most ? first : last);
+    ck_assert_str_eq(reference, expected);
 }
 
 /* "A baker always sings. A miller never sings. Tom is a miller. Does Tom sing?" */
