@@ -40,8 +40,8 @@ typedef struct qa_objective {
 } qa_objective;
 
 /* The objective of a recipe, every option of which may be overridden afterwards:
- *   "theory"     theory objective, residual Qhat, alpha_tilde = alpha_0 = 1, gamma = 1, beta = 0.1. Training starts at
- *                the base model's own policy. Its beta is a provisional choice, not yet settled by experiment.
+ *   "theory"     theory objective, residual Qhat, alpha_tilde = alpha_0 = 1, gamma = 1, beta = 0.01. Training starts at
+ *                the base model's own policy. Its beta was chosen by docs/replication.md.
  *   "published"  published objective, Qhat = logits, alpha_tilde = 1, alpha_0 = 0.01, gamma = 1, beta = 0.1: what the
  *                authors' runs used. */
 QA_MUST_CHECK qa_status qa_objective_from_recipe(qa_objective *objective, const char *recipe, qa_error *err);

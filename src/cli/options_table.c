@@ -138,7 +138,7 @@ const cli_option cli_options[] = {
     {"gamma", 0, "", CLI_DOUBLE, "X", NULL, CLI_ABOVE_0_TO_1, AT(gamma), PAIRS, 0, CLI_GROUP_OBJECTIVE,
      "of the recipe: 1", "discount"},
     {"beta", 0, "pref-beta", CLI_DOUBLE, "X", NULL, CLI_FROM_0, AT(beta), PAIRS, 0, CLI_GROUP_OBJECTIVE,
-     "of the recipe: 0.1", "weight of the squared implied reward"},
+     "of the recipe: published 0.1, theory 0.01", "weight of the squared implied reward"},
     {"length-normalisation", 0, "length-normalization", CLI_SWITCH, NULL, NULL, CLI_ANY, AT(length_normalisation),
      PAIRS, 0, CLI_GROUP_OBJECTIVE, "off", "theory: divide a return by the response's transitions"},
     {"micro-batch", 'b', "micro-batch-size per-device-train-batch-size", CLI_SIZE_OR_ALL, "N|all", NULL, CLI_FROM_1,

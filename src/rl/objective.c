@@ -28,7 +28,7 @@ static const struct {
                  .alpha_tilde = 1.0,
                  .alpha_0 = 1.0,
                  .gamma = 1.0,
-                 .beta = 0.1,
+                 .beta = 0.01,
                  .length_normalisation = false}},
     [PUBLISHED] = {"published",
                    {.kind = QA_PUBLISHED,

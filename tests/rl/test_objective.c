@@ -19,7 +19,7 @@ START_TEST(the_recipes) {
     ck_assert_double_eq(theory.alpha_tilde, 1.0);
     ck_assert_double_eq(theory.alpha_0, 1.0);
     ck_assert_double_eq(theory.gamma, 1.0);
-    ck_assert_double_eq(theory.beta, 0.1);
+    ck_assert_double_eq(theory.beta, 0.01);
     ck_assert(!theory.length_normalisation);
     const qa_objective published = recipe("published");
     ck_assert_int_eq((int)published.kind, QA_PUBLISHED);
