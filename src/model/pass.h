@@ -6,12 +6,14 @@
  * and gives the same numbers.
  *
  * Two streams. Without an adapter there is one stream. With one, base rows and adapted rows are stacked, so that
- * one matrix product with each frozen weight serves both; the LoRA branch acts on the adapted rows. Backward runs
- * over the adapted rows only.
+ * both go through each frozen weight together; the LoRA branch acts on the adapted rows. Backward runs over the
+ * adapted rows only. The base model is frozen: its rows of a pair are the same in every pass, to the bit, and a stream
+ * is the same to the bit whether it runs beside the other or alone. So a caller that has kept the base stream's states
+ * may have the adapted stream run alone (qa_pass_forward_adapted).
  *
  * States. Logits exist only at the rows that the caller names (the response states), for a chunk of them at a time.
  *
- * Order of calls: qa_pass_forward, then qa_pass_head for every chunk of states, then (training) qa_pass_backward.
+ * Order of calls: a forward, then qa_pass_head for every chunk of states, then (training) qa_pass_backward.
  *
  * Documents. qa_pass_forward_documents packs many short sequences into one pass instead: every document begins at
  * position 0 and attends to itself alone. With `weights` in the limits, qa_pass_backward_weights finds the gradient of
@@ -64,8 +66,18 @@ void qa_pass_free(qa_pass *pass); /* NULL is allowed */
 QA_MUST_CHECK qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
                                         size_t n_states, uint64_t dropout_key, qa_error *err);
 
-/* The same for documents[n], 1 <= n <= limits.max_documents, each of at least one token: rows are the documents' tokens
- * one after the other. One stream per the pass, as above; no dropout. */
+/* The same without the base stream, whose states the caller has kept: base[. x d] is what qa_pass_base_states gave for
+ * this packed input and `first`; every state row is at least `first`. Needs an adapter. */
+QA_MUST_CHECK qa_status qa_pass_forward_adapted(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
+                                                size_t n_states, const qa_real *base, size_t first,
+                                                uint64_t dropout_key, qa_error *err);
+
+/* After qa_pass_forward (of a pass with an adapter, and before the next forward): the base stream after the final norm,
+ * the head's input, at all rows from `first` on, out[(rows - first) x d]. */
+void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first);
+
+/* The same as qa_pass_forward for documents[n], 1 <= n <= limits.max_documents, each of at least one token: rows are
+ * the documents' tokens one after the other. One stream per the pass, as above; no dropout. */
 QA_MUST_CHECK qa_status qa_pass_forward_documents(qa_pass *pass, const qa_tokens *documents, size_t n,
                                                   const size_t *state_rows, size_t n_states, qa_error *err);
 
