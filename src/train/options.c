@@ -25,6 +25,7 @@ qa_train_options qa_train_defaults(void) {
         .adam_beta2 = 0.999,
         .adam_epsilon = 1e-8,
         .shuffle = true,
+        .base_cache = QA_BASE_CACHE_AUTO,
     };
 }
 
