@@ -84,13 +84,13 @@ static qa_status lay_documents(qa_pass *pass, const qa_tokens *documents, size_t
     return QA_OK;
 }
 
-static qa_layer_run layer_run(const qa_pass *pass, size_t streams) {
+static qa_layer_run layer_run(const qa_pass *pass, size_t streams, bool apart) {
     return (qa_layer_run){.model = pass->model,
                           .adapter = pass->adapter,
                           .pool = pass->model->context->pool,
                           .n = pass->n,
                           .streams = streams,
-                          .apart = true,
+                          .apart = apart,
                           .cosine = pass->cosine,
                           .sine = pass->sine,
                           .dropout_key = pass->dropout_key};
@@ -171,8 +171,9 @@ static qa_status gather_states(qa_pass *pass, size_t streams, qa_error *err) {
                      config->num_hidden_layers - 1, err);
 }
 
-/* All layers over the rows that are laid out, and the states' final norm; of the last `streams` of the pass. */
-static qa_status run_layers(qa_pass *pass, size_t streams, uint64_t dropout_key, qa_error *err) {
+/* All layers over the rows that are laid out, and the states' final norm; of the last `streams` of the pass. apart: see
+ * model/layer.h. */
+static qa_status run_layers(qa_pass *pass, size_t streams, bool apart, uint64_t dropout_key, qa_error *err) {
     const qa_config *config = &pass->model->config;
     size_t d = config->hidden_size;
     slot_view view = streams == pass->streams ? qa_pass_stacked : qa_pass_adapted;
@@ -182,7 +183,7 @@ static qa_status run_layers(qa_pass *pass, size_t streams, uint64_t dropout_key,
     for (size_t s = 0; s < streams; s++) {
         qa_embedding_forward(x + s * pass->n * d, pass->ids, pass->model->embedding, pass->n, d);
     }
-    qa_layer_run run = layer_run(pass, streams);
+    qa_layer_run run = layer_run(pass, streams, apart);
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
         qa_layer_rows rows = layer_rows(pass, l, view);
         qa_layer_forward_qkv(&run, l, &rows, &pass->scratch);
@@ -200,7 +201,14 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, const size_t *
                           uint64_t dropout_key, qa_error *err) {
     QA_TRY(lay_pair(pass, packed, err));
     QA_TRY(take_state_rows(pass, state_rows, n_states, 0, err));
-    return run_layers(pass, pass->streams, dropout_key, err);
+    return run_layers(pass, pass->streams, false, dropout_key, err);
+}
+
+qa_status qa_pass_forward_apart(qa_pass *pass, const qa_packed *packed, const size_t *state_rows, size_t n_states,
+                                uint64_t dropout_key, qa_error *err) {
+    QA_TRY(lay_pair(pass, packed, err));
+    QA_TRY(take_state_rows(pass, state_rows, n_states, 0, err));
+    return run_layers(pass, pass->streams, true, dropout_key, err);
 }
 
 qa_status qa_pass_forward_adapted(qa_pass *pass, const qa_packed *packed, const size_t *state_rows, size_t n_states,
@@ -214,7 +222,7 @@ qa_status qa_pass_forward_adapted(qa_pass *pass, const qa_packed *packed, const 
     for (size_t i = 0; i < n_states; i++) {
         memcpy(pass->state_h + i * d, base + (state_rows[i] - first) * d, d * sizeof *base);
     }
-    return run_layers(pass, 1, dropout_key, err);
+    return run_layers(pass, 1, true, dropout_key, err);
 }
 
 void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first) {
@@ -228,7 +236,7 @@ qa_status qa_pass_forward_documents(qa_pass *pass, const qa_tokens *documents, s
                                     size_t n_states, qa_error *err) {
     QA_TRY(lay_documents(pass, documents, n, err));
     QA_TRY(take_state_rows(pass, state_rows, n_states, 0, err));
-    return run_layers(pass, pass->streams, 0, err);
+    return run_layers(pass, pass->streams, false, 0, err);
 }
 
 /* ---- the head ---- */
@@ -285,7 +293,7 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
 }
 
 static void layers_backward(qa_pass *pass, qa_real *gradient, const qa_weight_gradients *weights) {
-    qa_layer_run run = layer_run(pass, 1);
+    qa_layer_run run = layer_run(pass, 1, false);
     run.weights = weights;
     for (size_t l = pass->model->config.num_hidden_layers; l-- > 0;) {
         qa_layer_rows rows = layer_rows(pass, l, qa_pass_adapted);

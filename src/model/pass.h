@@ -6,10 +6,13 @@
  * and gives the same numbers.
  *
  * Two streams. Without an adapter there is one stream. With one, base rows and adapted rows are stacked, so that
- * both go through each frozen weight together; the LoRA branch acts on the adapted rows. Backward runs over the
- * adapted rows only. The base model is frozen: its rows of a pair are the same in every pass, to the bit, and a stream
- * is the same to the bit whether it runs beside the other or alone. So a caller that has kept the base stream's states
- * may have the adapted stream run alone (qa_pass_forward_adapted).
+ * one matrix product with each frozen weight serves both; the LoRA branch acts on the adapted rows. Backward runs
+ * over the adapted rows only.
+ *
+ * One stream. The base model is frozen: its rows of a pair are the same in every pass. A caller that will run a pair
+ * again runs it by qa_pass_forward_apart, keeps the base stream's states, and from then on has the adapted stream run
+ * alone (qa_pass_forward_adapted). Both give the same bits, which the shared products of qa_pass_forward need not: BLAS
+ * may add up in another order when there are twice as many rows.
  *
  * States. Logits exist only at the rows that the caller names (the response states), for a chunk of them at a time.
  *
@@ -66,14 +69,19 @@ void qa_pass_free(qa_pass *pass); /* NULL is allowed */
 QA_MUST_CHECK qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
                                         size_t n_states, uint64_t dropout_key, qa_error *err);
 
-/* The same without the base stream, whose states the caller has kept: base[. x d] is what qa_pass_base_states gave for
- * this packed input and `first`; every state row is at least `first`. Needs an adapter. */
+/* The same, each stream to the bit as if it ran alone: its products with the frozen weights are its own, which costs
+ * some hundredths of the time. */
+QA_MUST_CHECK qa_status qa_pass_forward_apart(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
+                                              size_t n_states, uint64_t dropout_key, qa_error *err);
+
+/* The same as qa_pass_forward_apart without the base stream, whose states the caller has kept: base[. x d] is what
+ * qa_pass_base_states gave for this packed input and `first`; every state row is at least `first`. Needs an adapter. */
 QA_MUST_CHECK qa_status qa_pass_forward_adapted(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
                                                 size_t n_states, const qa_real *base, size_t first,
                                                 uint64_t dropout_key, qa_error *err);
 
-/* After qa_pass_forward (of a pass with an adapter, and before the next forward): the base stream after the final norm,
- * the head's input, at all rows from `first` on, out[(rows - first) x d]. */
+/* After qa_pass_forward_apart (of a pass with an adapter, and before the next forward): the base stream after the final
+ * norm, the head's input, at all rows from `first` on, out[(rows - first) x d]. */
 void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first);
 
 /* The same as qa_pass_forward for documents[n], 1 <= n <= limits.max_documents, each of at least one token: rows are

@@ -1,7 +1,7 @@
 /* What pass.c and pass_workspace.c share: the workspace of a pass.
  *
  * Descending slots. What a layer saves for backward are its adapted rows; its base rows are scratch. Both must
- * stand next to each other, base first, for one run over the stacked rows to serve both. So a saved quantity has one
+ * stand next to each other, base first, for one matrix product to serve both. So a saved quantity has one
  * slot of n rows per layer and one more, in descending order:
  *
  *     slot      0        1       ...     L-2       L-1        L

@@ -17,9 +17,10 @@
 
 struct qa_base_cache {
     size_t width;
-    size_t first[QA_KEPT_SETS]; /* entry of the set's first pair */
-    bool kept[QA_KEPT_SETS];
-    qa_arena arena;  /* the arrays below */
+    bool again[QA_KEPT_SETS];   /* the set is visited again */
+    size_t first[QA_KEPT_SETS]; /* entry of its first pair */
+    bool off;                   /* nothing is kept: none of the arrays below is there */
+    qa_arena arena;
     size_t *begin;   /* [entries + 1] first row of every entry */
     uint64_t *sum;   /* [entries] checksum; of a file */
     bool *present;   /* [entries] */
@@ -69,35 +70,37 @@ static void lay_out(qa_base_cache *cache, const qa_base_plan *base) {
     for (qa_kept_set set = QA_KEPT_TRAIN; set < QA_KEPT_SETS; set++) {
         const qa_pairs *pairs = base->sets[set];
         cache->first[set] = entry;
-        cache->kept[set] = pairs != NULL;
-        for (size_t i = 0; pairs != NULL && i < qa_pairs_count(pairs); i++) {
+        cache->again[set] = pairs != NULL;
+        for (size_t i = 0; pairs != NULL && !cache->off && i < qa_pairs_count(pairs); i++) {
             cache->begin[entry++] = row;
             row += qa_base_rows(qa_pairs_at(pairs, i), base->objective, base->one_sided[set]);
         }
     }
-    cache->begin[entry] = row;
+    if (!cache->off) {
+        cache->begin[entry] = row;
+    }
 }
 
 qa_status qa_base_cache_create(qa_base_cache **out, const qa_base_plan *base, const qa_logger *logger, qa_error *err) {
     *out = NULL;
-    if (base->mode == QA_BASE_CACHE_OFF) {
-        return QA_OK;
-    }
     qa_base_cache *cache = calloc(1, sizeof *cache);
     if (cache == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a base cache");
     }
     cache->width = base->width;
+    cache->off = base->mode == QA_BASE_CACHE_OFF;
     cache->on_disk = base->mode == QA_BASE_CACHE_DISK;
     cache->file = -1;
     cache->logger = logger;
-    const qa_status status = qa_arena_create(&cache->arena, base->memory_bytes, err);
+    const qa_status status = cache->off ? QA_OK : qa_arena_create(&cache->arena, base->memory_bytes, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "the base cache (--base-cache disk or off takes less): ");
         qa_base_cache_free(cache);
         return status;
     }
-    take(cache, &cache->arena, base);
+    if (!cache->off) {
+        take(cache, &cache->arena, base);
+    }
     lay_out(cache, base);
     *out = cache;
     return QA_OK;
@@ -115,7 +118,7 @@ void qa_base_cache_free(qa_base_cache *cache) {
 }
 
 qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *err) {
-    if (cache == NULL || !cache->on_disk) {
+    if (!cache->on_disk) {
         return QA_OK;
     }
     cache->path = qa_path_join(dir, QA_BASE_CACHE_NAME);
@@ -199,13 +202,14 @@ static bool read_entry(qa_base_cache *cache, size_t entry) {
 /* ---- entries ---- */
 
 qa_base_place qa_base_cache_place(qa_base_cache *cache, qa_kept_set set, size_t index) {
-    return cache == NULL || !cache->kept[set] ? (qa_base_place){0}
-                                              : (qa_base_place){.cache = cache, .entry = cache->first[set] + index};
+    return cache == NULL || !cache->again[set] ? (qa_base_place){0}
+                                               : (qa_base_place){.cache = cache, .entry = cache->first[set] + index};
 }
 
 /* An entry of as many rows as planned. */
 static bool fits(qa_base_place place, size_t rows) {
-    return place.cache != NULL && place.cache->begin[place.entry + 1] - place.cache->begin[place.entry] == rows;
+    return place.cache != NULL && !place.cache->off &&
+           place.cache->begin[place.entry + 1] - place.cache->begin[place.entry] == rows;
 }
 
 static qa_real *rows_of(qa_base_place place) {
@@ -235,4 +239,4 @@ void qa_base_cache_keep(qa_base_place place) {
     }
 }
 
-size_t qa_base_cache_found(const qa_base_cache *cache) { return cache == NULL ? 0 : cache->found; }
+size_t qa_base_cache_found(const qa_base_cache *cache) { return cache->found; }

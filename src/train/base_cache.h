@@ -25,7 +25,7 @@ typedef enum qa_kept_set { QA_KEPT_TRAIN, QA_KEPT_EVALUATION, QA_KEPT_REPLAY, QA
 /* What is kept, and where. */
 typedef struct qa_base_plan {
     qa_base_cache_mode mode;            /* off, memory or disk */
-    const qa_pairs *sets[QA_KEPT_SETS]; /* NULL: its pairs are not kept */
+    const qa_pairs *sets[QA_KEPT_SETS]; /* NULL: its pairs are visited once at most, and not kept */
     bool one_sided[QA_KEPT_SETS];       /* its pairs are run without the rejected response */
     const qa_objective *objective;
     size_t width;                    /* d */
@@ -33,7 +33,7 @@ typedef struct qa_base_plan {
     size_t memory_bytes, disk_bytes; /* what the cache takes */
 } qa_base_plan;
 
-/* Sets that are visited once are not kept, and without any other the mode is off. machine_bytes: the machine's memory,
+/* Without a set that is visited more than once the mode is off. machine_bytes: the machine's memory,
  * for mode auto; 0: unknown. Model, sets and options are borrowed. */
 QA_MUST_CHECK qa_status qa_base_plan_make(qa_base_plan *base, const qa_plan *plan, size_t width, const qa_pairs *train,
                                           const qa_pairs *evaluation, const qa_train_options *options,
@@ -50,8 +50,7 @@ typedef struct qa_base_cache qa_base_cache;
 /* Bytes of memory that qa_base_cache_create allocates, and bytes of its file. */
 QA_MUST_CHECK qa_status qa_base_cache_bytes(const qa_base_plan *base, size_t *memory, size_t *disk, qa_error *err);
 
-/* All memory of the cache, once; *cache is NULL when the mode is off, as it may be in every call below. The logger is
- * borrowed. */
+/* All memory of the cache, once. With mode off it has none, and keeps nothing. The logger is borrowed. */
 QA_MUST_CHECK qa_status qa_base_cache_create(qa_base_cache **cache, const qa_base_plan *base, const qa_logger *logger,
                                              qa_error *err);
 void qa_base_cache_free(qa_base_cache *cache);
@@ -59,12 +58,14 @@ void qa_base_cache_free(qa_base_cache *cache);
 /* Makes the file in dir, if the cache has one. */
 QA_MUST_CHECK qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *err);
 
-/* One pair's place in a cache. Pair number `index` of a set that is not kept has none: cache is then NULL. */
+/* One pair's place in a cache. cache is NULL for a pair that is visited once. Whoever is visited again runs its streams
+ * apart, whether it is kept or not: so a run's numbers are the same in every mode. */
 typedef struct qa_base_place {
     qa_base_cache *cache;
     size_t entry;
 } qa_base_place;
 
+/* Of pair number `index` of the set; cache may be NULL. */
 qa_base_place qa_base_cache_place(qa_base_cache *cache, qa_kept_set set, size_t index);
 
 /* The pair's rows [rows x d], valid until the next call; NULL: they are not there. */

@@ -80,9 +80,7 @@ qa_status qa_base_plan_make(qa_base_plan *base, const qa_plan *plan, size_t widt
                             const qa_pairs *evaluation, const qa_train_options *options, size_t machine_bytes,
                             qa_error *err) {
     *base = (qa_base_plan){.mode = options->base_cache, .objective = &options->objective, .width = width};
-    if (options->base_cache != QA_BASE_CACHE_OFF) {
-        choose_sets(base, plan, train, evaluation, options);
-    }
+    choose_sets(base, plan, train, evaluation, options);
     QA_TRY(count_rows(base, err));
     if (base->entries == 0) {
         base->mode = QA_BASE_CACHE_OFF;

@@ -462,16 +462,20 @@ void qa_pair_step_place(qa_pair_step *step, qa_base_place place) {
     step->place = step->adapter == NULL ? (qa_base_place){0} : place;
 }
 
-/* Through the layers: of both streams, or of the adapted one when the base stream's states are kept. */
+/* Through the layers: of both streams, or of the adapted one when the base stream's states are kept. A pair that is run
+ * again runs its streams apart, also where nothing is kept of it, so that what is kept changes no bit. */
 static qa_status run_pass(qa_pair_step *step, const qa_packed *packed, qa_base_place place, uint64_t dropout_key,
                           qa_error *err) {
     const size_t first = step->side[QA_CHOSEN].label_start - 1, rows = packed_rows(step, step->pair) - first;
+    if (place.cache == NULL) {
+        return qa_pass_forward(step->pass, packed, step->row_of_slot, step->n_slots, dropout_key, err);
+    }
     const qa_real *kept = qa_base_cache_find(place, rows);
     if (kept != NULL) {
         return qa_pass_forward_adapted(step->pass, packed, step->row_of_slot, step->n_slots, kept, first, dropout_key,
                                        err);
     }
-    QA_TRY(qa_pass_forward(step->pass, packed, step->row_of_slot, step->n_slots, dropout_key, err));
+    QA_TRY(qa_pass_forward_apart(step->pass, packed, step->row_of_slot, step->n_slots, dropout_key, err));
     qa_real *room = qa_base_cache_room(place, rows);
     if (room != NULL) {
         qa_pass_base_states(step->pass, room, first);

@@ -42,8 +42,8 @@ typedef struct run {
     qa_pair_step *step;
     qa_optimiser_arrays arrays;
     qa_base_plan base;
-    qa_base_cache *cache; /* NULL: nothing is kept */
-    size_t *order;        /* [plan.pairs] of epoch order_epoch */
+    qa_base_cache *cache;
+    size_t *order; /* [plan.pairs] of epoch order_epoch */
     size_t order_epoch;
     size_t *replay_order; /* [examples of options->replay] of pass replay_pass */
     size_t replay_pass;

@@ -1,5 +1,5 @@
-/* The adapted stream alone: the states, logits, hidden rows and gradients of the two-stream pass to the bit, with the
- * base stream's states as they were kept, and without a touch of the base stream's rows. */
+/* The adapted stream alone: the states, logits, hidden rows and gradients of both streams run apart to the bit, with
+ * the base stream's states as they were kept, and without a touch of the base stream's rows. */
 #include "base/rng.h"
 #include "model/pass.h"
 #include "support/arrays.h"
@@ -100,7 +100,7 @@ static void check_case(const qa_fixture *f, qa_pass *pass, size_t c, uint64_t dr
     input in, other;
     make_input(&in, lengths[c], c);
     make_input(&other, lengths[(c + 1) % N_LENGTHS], 99);
-    qa_expect_ok(qa_pass_forward(pass, &in.packed, in.states, in.n_states, dropout_key, &err), &err);
+    qa_expect_ok(qa_pass_forward_apart(pass, &in.packed, in.states, in.n_states, dropout_key, &err), &err);
     qa_real *kept = qa_bag_zeros(&bag, (in.rows - in.first) * d);
     qa_pass_base_states(pass, kept, in.first);
     const left both = look(&bag, pass, f, &in, backward);
@@ -180,7 +180,7 @@ START_TEST(kept_states_go_to_the_head_alone) {
     qa_bag bag = qa_bag_open(1);
     qa_expect_ok(qa_pass_create(&pass, f.model, f.adapter, limits, &err), &err);
     qa_real *kept = qa_bag_zeros(&bag, (in.rows - in.first) * d);
-    qa_expect_ok(qa_pass_forward(pass, &in.packed, in.states, in.n_states, 0, &err), &err);
+    qa_expect_ok(qa_pass_forward_apart(pass, &in.packed, in.states, in.n_states, 0, &err), &err);
     qa_pass_base_states(pass, kept, in.first);
     const left before = look(&bag, pass, &f, &in, false);
     kept[(in.states[2] - in.first) * d] = (qa_real)NAN; /* of one state */
