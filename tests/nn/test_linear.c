@@ -197,6 +197,7 @@ Suite *nn_linear_suite(void);
 Suite *nn_linear_suite(void) {
     Suite *suite = suite_create("nn_linear");
     TCase *tcase = tcase_create("all");
+    tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, qa_blas_init, NULL);
     tcase_add_test(tcase, test_hand_values);
     tcase_add_loop_test(tcase, test_against_naive, 0, 4);

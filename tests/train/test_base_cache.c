@@ -238,6 +238,7 @@ Suite *train_base_cache_suite(void);
 Suite *train_base_cache_suite(void) {
     Suite *suite = suite_create("train_base_cache");
     TCase *tcase = tcase_create("cache");
+    tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, what_is_kept);
     tcase_add_test(tcase, how_much_and_where);
     tcase_add_test(tcase, rows_of_a_pair);
