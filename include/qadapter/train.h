@@ -108,6 +108,18 @@ typedef struct qa_metrics {
     double seconds; /* since training began (this process) */
 } qa_metrics;
 
+/* Where the frozen model's part of a pair is kept from one visit of the pair to the next, so that its layers are run
+ * for a pair only once. The run's numbers are the same to the last bit in every mode. */
+typedef enum qa_base_cache_mode {
+    QA_BASE_CACHE_AUTO, /* memory, if that takes at most a quarter of the machine's, else disk */
+    QA_BASE_CACHE_OFF,
+    QA_BASE_CACHE_MEMORY,
+    QA_BASE_CACHE_DISK /* in a file of out_dir that goes with the process */
+} qa_base_cache_mode;
+
+const char *qa_base_cache_mode_name(qa_base_cache_mode mode);
+QA_MUST_CHECK qa_status qa_base_cache_mode_by_name(qa_base_cache_mode *mode, const char *name, qa_error *err);
+
 typedef struct qa_train_options {
     const char *out_dir;
     const char *base_model; /* written into adapter_config.json */
@@ -130,6 +142,7 @@ typedef struct qa_train_options {
     size_t eval_every;                                    /* steps; 0: at the end only, if there is evaluation data */
     size_t save_every;                                    /* steps; 0: at the end only */
     size_t save_total_limit;                              /* newest checkpoints kept; 0 = all */
+    qa_base_cache_mode base_cache;                        /* may be another when a run is resumed */
     bool overwrite;                                       /* out_dir may hold another run: replace it */
     bool resume;                                          /* continue from out_dir's newest complete checkpoint */
     size_t max_length;                                    /* for the record */
@@ -153,6 +166,12 @@ QA_MUST_CHECK qa_status qa_train_memory(const qa_model *model, const qa_lora_opt
 QA_MUST_CHECK qa_status qa_train_memory_for(const qa_model *model, const qa_lora_options *lora, const qa_pairs *train,
                                             const qa_pairs *evaluation, const qa_pairs *replay, size_t *bytes,
                                             qa_error *err);
+
+/* What options->base_cache comes to for these pairs: *mode is off, memory or disk, and what it takes beside
+ * qa_train_memory_for. Only sets that the run visits more than once are kept; when there is none, the mode is off. */
+QA_MUST_CHECK qa_status qa_train_base_cache(const qa_model *model, const qa_pairs *train, const qa_pairs *evaluation,
+                                            const qa_train_options *options, qa_base_cache_mode *mode,
+                                            size_t *memory_bytes, size_t *disk_bytes, qa_error *err);
 
 /* Trains the adapter in place by options->objective.method; evaluation may be NULL. Writes into out_dir:
  * adapter_config.json, adapter_model.safetensors, training_config.json, metrics.jsonl, checkpoint-STEP/. A NaN stops

@@ -154,7 +154,7 @@ static qa_status announce(cli_run *run, const qa_corpus *corpus, const qa_corpus
             options->learning_rate, qa_schedule_name(options->schedule));
     cli_say(run, "%zu thread%s, computing in %s", qa_context_threads(run->context),
             cli_plural(qa_context_threads(run->context)), qa_precision());
-    cli_say_memory_of(run, plan.weight_bytes, plan.workspace_bytes);
+    cli_say_memory(run, plan.weight_bytes, plan.workspace_bytes, 0);
     return QA_OK;
 }
 

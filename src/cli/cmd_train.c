@@ -117,6 +117,7 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
     options->eval_every = args->eval_every;
     options->save_every = args->save_every;
     options->save_total_limit = args->save_total_limit;
+    QA_TRY(qa_base_cache_mode_by_name(&options->base_cache, args->base_cache, err));
     options->overwrite = args->overwrite;
     options->resume = args->resume;
     options->max_length = max_length;
@@ -129,6 +130,24 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
     return qa_schedule_by_name(&options->schedule, args->schedule, err);
 }
 
+/* Where the frozen model's part of a pair is kept, if anywhere; *memory: what that takes. */
+static qa_status announce_cache(cli_run *run, const qa_pairs *train, const qa_pairs *evaluation,
+                                const qa_train_options *options, size_t *memory, qa_error *err) {
+    qa_base_cache_mode mode;
+    char size[CLI_NUMBER_BYTES];
+    size_t disk = 0;
+    QA_TRY(qa_train_base_cache(run->model, train, evaluation, options, &mode, memory, &disk, err));
+    cli_format_bytes(size, sizeof size, mode == QA_BASE_CACHE_DISK ? disk : *memory);
+    if (mode == QA_BASE_CACHE_OFF) {
+        cli_say(run, "base cache: off%s", options->base_cache == QA_BASE_CACHE_OFF ? "" : ", no pair is run twice");
+    } else if (mode == QA_BASE_CACHE_DISK) {
+        cli_say(run, "base cache: disk, %s in %s while the run lasts", size, options->out_dir);
+    } else {
+        cli_say(run, "base cache: memory, %s", size);
+    }
+    return QA_OK;
+}
+
 /* Steps and memory, before either is spent. */
 static qa_status announce(cli_run *run, const qa_pairs *train, const qa_pairs *evaluation, const qa_lora_options *lora,
                           const qa_train_options *options, qa_error *err) {
@@ -138,6 +157,7 @@ static qa_status announce(cli_run *run, const qa_pairs *train, const qa_pairs *e
     char micro[CLI_NUMBER_BYTES];
     qa_plan plan;
     size_t bytes = 0;
+    size_t cache = 0;
     QA_TRY(cli_usage_if(run, qa_plan_make(&plan, qa_pairs_count(train), options, err)));
     QA_TRY(qa_train_memory_for(run->model, lora, train, evaluation, options->replay, &bytes, err));
     cli_targets_text(lora->targets, targets, sizeof targets);
@@ -155,7 +175,8 @@ static qa_status announce(cli_run *run, const qa_pairs *train, const qa_pairs *e
     }
     cli_say(run, "%zu thread%s, computing in %s", qa_context_threads(run->context),
             cli_plural(qa_context_threads(run->context)), qa_precision());
-    cli_say_memory(run, bytes);
+    QA_TRY(announce_cache(run, train, evaluation, options, &cache, err));
+    cli_say_memory(run, qa_model_get_info(run->model)->weight_bytes, bytes, cache);
     return QA_OK;
 }
 

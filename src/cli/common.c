@@ -372,21 +372,21 @@ qa_status cli_load_responses(cli_run *run, const char *path, size_t max_length, 
     return load_pairs(run, path, max_length, true, pairs, err);
 }
 
-void cli_say_memory(cli_run *run, size_t workspace) {
-    cli_say_memory_of(run, qa_model_get_info(run->model)->weight_bytes, workspace);
-}
-
-void cli_say_memory_of(cli_run *run, size_t weights, size_t workspace) {
+void cli_say_memory(cli_run *run, size_t weights, size_t workspace, size_t cache) {
     char weights_text[CLI_NUMBER_BYTES];
     char workspace_text[CLI_NUMBER_BYTES];
+    char cache_text[CLI_NUMBER_BYTES];
     cli_format_bytes(weights_text, sizeof weights_text, weights);
     cli_format_bytes(workspace_text, sizeof workspace_text, workspace);
-    cli_say(run, "memory: weights %s, workspace %s", weights_text, workspace_text);
+    cli_format_bytes(cache_text, sizeof cache_text, cache);
+    cli_say(run, "memory: weights %s, workspace %s%s%s", weights_text, workspace_text, cache > 0 ? ", base cache " : "",
+            cache > 0 ? cache_text : "");
 #ifdef _SC_PHYS_PAGES
     const long pages = sysconf(_SC_PHYS_PAGES);
     const long page = sysconf(_SC_PAGESIZE);
-    if (pages > 0 && page > 0 && (double)weights + (double)workspace > (double)pages * (double)page) {
-        cli_warn(run, "that is more than this machine's memory: shorten --max-length, or expect it to be killed");
+    if (pages > 0 && page > 0 && (double)weights + (double)workspace + (double)cache > (double)pages * (double)page) {
+        cli_warn(run, "that is more than this machine's memory: shorten --max-length%s, or expect it to be killed",
+                 cache > 0 ? ", take --base-cache disk" : "");
     }
 #endif
 }

@@ -81,9 +81,8 @@ QA_MUST_CHECK qa_status cli_load_pairs(cli_run *run, const char *path, size_t ma
 QA_MUST_CHECK qa_status cli_load_responses(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,
                                            qa_error *err);
 
-/* Weights, workspace and how that compares with this machine's memory, on standard error. */
-void cli_say_memory(cli_run *run, size_t workspace);
-void cli_say_memory_of(cli_run *run, size_t weights, size_t workspace); /* of a model that is not run->model */
+/* Weights, workspace, base cache (0: none) and how that compares with this machine's memory, on standard error. */
+void cli_say_memory(cli_run *run, size_t weights, size_t workspace, size_t cache);
 
 /* Appends the word to text as a shell wants it. */
 QA_MUST_CHECK qa_status cli_append_shell_word(qa_text *text, const char *word, qa_error *err);

@@ -76,6 +76,7 @@ void cli_args_init(cli_args *args, unsigned command) {
         .eval_every = train.eval_every,
         .save_every = train.save_every,
         .save_total_limit = train.save_total_limit,
+        .base_cache = qa_base_cache_mode_name(train.base_cache),
         .prompt_length = 128,
         .response_length = 128,
         .temperature = sampling.temperature,

@@ -224,6 +224,13 @@ const cli_option cli_options[] = {
      CLI_GROUP_RUN, "at the end only", "write a checkpoint every N steps"},
     {"save-total-limit", 0, "", CLI_SIZE, "N", NULL, CLI_FROM_0, AT(save_total_limit), CLI_TRAIN | CLI_PRETRAIN, 0,
      CLI_GROUP_RUN, NULL, "newest checkpoints that are kept; 0 keeps all"},
+    {"base-cache", 0, "", CLI_CHOICE, "WHERE", "auto|off|memory|disk", CLI_ANY, AT(base_cache), CLI_TRAIN, 0,
+     CLI_GROUP_RUN, NULL,
+     "keep what the frozen model makes of a pair that is run again (a second epoch, repeated evaluations), and run "
+     "only "
+     "the adapted one then: memory, disk (a file in --out that goes with the run), off; auto: memory if it takes at "
+     "most "
+     "a quarter of the machine's, else disk; the results are the same to the last bit"},
     {"log-every", 0, "logging-steps log-steps", CLI_SIZE, "N", NULL, CLI_FROM_1, AT(log_every),
      CLI_TRAIN | CLI_PRETRAIN, 0, CLI_GROUP_RUN,
      "every step of short runs, else about every hundredth of the run or 10 seconds",

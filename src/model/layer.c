@@ -76,7 +76,9 @@ static const qa_real *branch_input(const qa_layer_run *run, size_t l, qa_target 
 static void linear_forward(const qa_layer_run *run, size_t l, qa_target target, qa_real *y, const qa_real *x,
                            const qa_layer_rows *rows, const qa_layer_scratch *scratch) {
     const qa_linear *linear = &run->model->layers[l].linear[target];
-    qa_linear_forward(run->pool, y, x, linear->weight, linear->bias, run->streams * run->n, linear->in, linear->out);
+    size_t parts = run->apart ? run->streams : 1;
+    qa_linear_forward_streams(run->pool, y, x, linear->weight, linear->bias, parts, run->streams * run->n / parts,
+                              linear->in, linear->out);
     const qa_branch_place *place = branch_of(run, l, target);
     if (place == NULL) {
         return;

@@ -25,6 +25,8 @@ typedef struct qa_layer_run {
     qa_pool *pool;
     size_t n;                           /* rows of one stream */
     size_t streams;                     /* 1 or 2 */
+    bool apart;                         /* products with the frozen weights: each stream's as if it ran alone, to the
+                                           bit, and not one over all rows (which reads every weight once: decoding) */
     const qa_real *cosine, *sine;       /* [n x h/2] */
     uint64_t dropout_key;               /* 0: no dropout */
     const qa_weight_gradients *weights; /* backward: where the weights' own gradients go; NULL: they are frozen */

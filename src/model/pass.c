@@ -1,20 +1,6 @@
-/* The packed pass (pass.h): workspace, forward over all layers, head in chunks, backward.
- *
- * Descending slots. What a layer saves for backward are its adapted rows; its base rows are scratch. Both must
- * stand next to each other, base first, for one matrix product to serve both. So a saved quantity has one slot
- * of n rows per layer and one more, in descending order:
- *
- *     slot      0        1       ...     L-2       L-1        L
- *     adapted           layer L-1 ...  layer 2   layer 1   layer 0
- *     base    layer L-1 layer L-2 ...  layer 1   layer 0
- *
- * Layer l's base rows fill the slot that layer l+1's adapted rows will overwrite, when nobody needs them any
- * more. Stacked rows cost no copy, and saved memory is that of the adapted stream and one slot. */
-#include "model/pass.h"
-
-#include "base/checked.h"
+/* The packed pass (pass.h): forward over all layers, head in chunks, backward. */
 #include "base/try.h"
-#include "model/layer.h"
+#include "model/pass_internal.h"
 #include "nn/blas.h"
 #include "nn/embedding.h"
 #include "nn/linear.h"
@@ -22,199 +8,7 @@
 #include "nn/rope.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-
-enum { PAIR_SPANS = 1 + QA_MAX_BRANCHES };
-
-/* One saved quantity: [width] reals a row. */
-typedef struct slots {
-    qa_real *memory;
-    size_t width;
-    size_t layers; /* layers that are kept; 1: every layer uses the same rows */
-} slots;
-
-struct qa_pass {
-    qa_model *model;
-    const qa_adapter *adapter;
-    qa_pass_limits limits;
-    size_t streams;
-    qa_arena arena;
-    /* saved per layer */
-    slots residual, inverse_rms1, q, k, v, log_sum_exp, attention, mid, inverse_rms2, gate, up;
-    qa_real *lora_hidden[QA_TARGETS]; /* [layers kept x max_rows x rank] */
-    /* rows */
-    int32_t *ids, *positions; /* [max_rows] */
-    qa_real *cosine, *sine;   /* [max_rows x h/2] */
-    /* states: base then adapted, [streams x max_states x .] */
-    size_t *state_rows;
-    qa_real *state_x;           /* residual stream, before the final norm */
-    qa_real *state_h;           /* after it: the head's input */
-    qa_real *state_inverse_rms; /* [streams x max_states] */
-    /* scratch */
-    qa_layer_scratch scratch;
-    qa_real *attention_scratch;
-    qa_real *head_in; /* [streams x QA_HEAD_CHUNK x d] */
-    qa_real *logits;  /* [streams x QA_HEAD_CHUNK x V] */
-    /* backward */
-    qa_layer_gradients gradients;
-    qa_real *dx;      /* [max_rows x d] */
-    qa_real *dstates; /* [max_states x d] */
-    /* the last forward */
-    size_t n, n_states;
-    uint64_t dropout_key;
-    qa_span *spans; /* [streams x spans of one stream] */
-    size_t n_spans; /* of one stream */
-};
-
-/* ---- workspace ---- */
-
-static void slots_take(slots *s, qa_arena *arena, const qa_pass *pass, size_t width, size_t layers) {
-    s->width = width;
-    s->layers = pass->limits.backward ? layers : 1;
-    s->memory = QA_TAKE(arena, qa_real, (s->layers + pass->streams - 1) * pass->limits.max_rows * width);
-}
-
-/* Stacked rows of layer l: base rows (with two streams), then adapted rows. */
-static qa_real *stacked(const slots *s, const qa_pass *pass, size_t l) {
-    size_t slot = s->layers == 1 ? 0 : s->layers - 1 - l;
-    return s->memory + slot * pass->n * s->width;
-}
-
-/* The adapted rows alone (of a single stream: that stream's). */
-static qa_real *adapted(const slots *s, const qa_pass *pass, size_t l) {
-    return stacked(s, pass, l) + (pass->streams - 1) * pass->n * s->width;
-}
-
-static void take_saved(qa_pass *pass, qa_arena *arena, const qa_config *config, const qa_lora_options *lora) {
-    size_t L = config->num_hidden_layers;
-    size_t d = config->hidden_size;
-    size_t query = config->num_attention_heads * config->head_dim;
-    size_t key = config->num_key_value_heads * config->head_dim;
-    slots_take(&pass->residual, arena, pass, d, L + 1);
-    slots_take(&pass->inverse_rms1, arena, pass, 1, L);
-    slots_take(&pass->q, arena, pass, query, L);
-    slots_take(&pass->k, arena, pass, key, L);
-    slots_take(&pass->v, arena, pass, key, L);
-    slots_take(&pass->log_sum_exp, arena, pass, config->num_attention_heads, L);
-    slots_take(&pass->attention, arena, pass, query, L);
-    slots_take(&pass->mid, arena, pass, d, L);
-    slots_take(&pass->inverse_rms2, arena, pass, 1, L);
-    slots_take(&pass->gate, arena, pass, config->intermediate_size, L);
-    slots_take(&pass->up, arena, pass, config->intermediate_size, L);
-    for (qa_target t = QA_TARGET_Q; lora != NULL && t < QA_TARGETS; t++) {
-        size_t layers = pass->limits.backward ? L : 1;
-        if (lora->targets[t]) {
-            pass->lora_hidden[t] = QA_TAKE(arena, qa_real, layers * pass->limits.max_rows * lora->rank);
-        }
-    }
-}
-
-/* Of one stream. */
-static size_t most_spans(const qa_pass_limits *limits) {
-    return limits->max_documents > PAIR_SPANS ? limits->max_documents : PAIR_SPANS;
-}
-
-/* The whole workspace, measured or carved. */
-static void take_all(qa_pass *pass, qa_arena *arena, const qa_model *model, const qa_lora_options *lora) {
-    const qa_config *config = &model->config;
-    const qa_pool *pool = model->context->pool;
-    size_t rows = pass->limits.max_rows;
-    size_t states = pass->limits.max_states;
-    size_t d = config->hidden_size;
-    take_saved(pass, arena, config, lora);
-    pass->spans = QA_TAKE(arena, qa_span, pass->streams * most_spans(&pass->limits));
-    pass->ids = QA_TAKE(arena, int32_t, rows);
-    pass->positions = QA_TAKE(arena, int32_t, rows);
-    pass->cosine = QA_TAKE(arena, qa_real, rows * (config->head_dim / 2));
-    pass->sine = QA_TAKE(arena, qa_real, rows * (config->head_dim / 2));
-    pass->state_rows = QA_TAKE(arena, size_t, states);
-    pass->state_x = QA_TAKE(arena, qa_real, pass->streams * states * d);
-    pass->state_h = QA_TAKE(arena, qa_real, pass->streams * states * d);
-    pass->state_inverse_rms = QA_TAKE(arena, qa_real, pass->streams * states);
-    qa_layer_scratch_take(&pass->scratch, arena, config, lora, pass->streams, rows);
-    pass->attention_scratch = QA_TAKE(arena, qa_real, qa_attention_forward_scratch(pool, rows));
-    pass->head_in = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * d);
-    pass->logits = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * config->vocab_size);
-    if (pass->limits.backward) {
-        qa_layer_gradients_take(&pass->gradients, arena, config, lora, rows);
-        pass->gradients.attention_scratch =
-            QA_TAKE(arena, qa_real,
-                    qa_attention_backward_scratch(pool, rows, rows, config->num_attention_heads, config->head_dim));
-        pass->dx = QA_TAKE(arena, qa_real, rows * d);
-        pass->dstates = QA_TAKE(arena, qa_real, states * d);
-    }
-}
-
-/* Far beyond any memory; keeps every product of two or three sizes inside a size_t. */
-static const size_t MAX_ROWS = (size_t)1 << 24;
-
-static qa_status check_limits(const qa_lora_options *lora, qa_pass_limits limits, qa_error *err) {
-    if (limits.max_rows < 1 || limits.max_rows > MAX_ROWS || limits.max_states > MAX_ROWS ||
-        limits.max_documents > MAX_ROWS) {
-        return qa_fail(err, QA_ERR_LIMIT, "a pass of %zu rows, %zu states and %zu documents is not possible (1 to %zu)",
-                       limits.max_rows, limits.max_states, limits.max_documents, MAX_ROWS);
-    }
-    if (limits.weights && lora != NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "a pass that trains the weights takes no adapter");
-    }
-    if (limits.backward && !limits.weights && lora == NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "a pass with backward needs an adapter");
-    }
-    return QA_OK;
-}
-
-/* Bytes of the workspace of a pass whose limits and streams are set. */
-static qa_status measure(qa_pass *pass, const qa_model *model, const qa_lora_options *lora, size_t *bytes,
-                         qa_error *err) {
-    qa_arena arena = qa_arena_measure();
-    take_all(pass, &arena, model, lora);
-    return qa_arena_bytes(&arena, bytes, err);
-}
-
-qa_status qa_pass_bytes(const qa_model *model, const qa_lora_options *lora, qa_pass_limits limits, size_t *bytes,
-                        qa_error *err) {
-    QA_TRY(check_limits(lora, limits, err));
-    limits.backward |= limits.weights;
-    qa_pass pass = {.limits = limits, .streams = lora == NULL ? 1 : 2};
-    return measure(&pass, model, lora, bytes, err);
-}
-
-qa_status qa_pass_create(qa_pass **out, qa_model *model, const qa_adapter *adapter, qa_pass_limits limits,
-                         qa_error *err) {
-    *out = NULL;
-    const qa_lora_options *lora = adapter == NULL ? NULL : &adapter->options;
-    QA_TRY(check_limits(lora, limits, err));
-    limits.backward |= limits.weights;
-    qa_pass *pass = calloc(1, sizeof *pass);
-    if (pass == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a pass");
-    }
-    pass->model = model;
-    pass->adapter = adapter;
-    pass->limits = limits;
-    pass->streams = adapter == NULL ? 1 : 2;
-    size_t bytes = 0;
-    qa_status status = measure(pass, model, lora, &bytes, err);
-    if (status == QA_OK) {
-        status = qa_arena_create(&pass->arena, bytes, err);
-    }
-    if (status != QA_OK) {
-        qa_error_prefix(err, "workspace for %zu rows and %zu states: ", limits.max_rows, limits.max_states);
-        qa_pass_free(pass);
-        return status;
-    }
-    take_all(pass, &pass->arena, model, lora);
-    *out = pass;
-    return QA_OK;
-}
-
-void qa_pass_free(qa_pass *pass) {
-    if (pass != NULL) {
-        qa_arena_free(&pass->arena);
-        free(pass);
-    }
-}
 
 /* ---- forward ---- */
 
@@ -290,20 +84,21 @@ static qa_status lay_documents(qa_pass *pass, const qa_tokens *documents, size_t
     return QA_OK;
 }
 
-static qa_layer_run layer_run(const qa_pass *pass, size_t streams) {
+static qa_layer_run layer_run(const qa_pass *pass, size_t streams, bool apart) {
     return (qa_layer_run){.model = pass->model,
                           .adapter = pass->adapter,
                           .pool = pass->model->context->pool,
                           .n = pass->n,
                           .streams = streams,
+                          .apart = apart,
                           .cosine = pass->cosine,
                           .sine = pass->sine,
                           .dropout_key = pass->dropout_key};
 }
 
-typedef qa_real *(*slot_view)(const slots *s, const qa_pass *pass, size_t l);
+typedef qa_real *(*slot_view)(const qa_pass_slots *s, const qa_pass *pass, size_t l);
 
-/* The rows of layer l: `stacked` for forward, `adapted` for backward. */
+/* The rows of layer l: all of them (stacked), or those of the adapted stream alone. */
 static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, slot_view view) {
     qa_layer_rows rows = {
         .x = view(&pass->residual, pass, l),
@@ -328,12 +123,13 @@ static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, slot_view view) {
     return rows;
 }
 
-/* A row whose 1/rms is not a positive number held a NaN, an infinity, or values whose squares overflow. */
-static qa_status check_rms(const qa_pass *pass, const qa_real *inverse_rms, size_t rows_per_stream, const char *where,
-                           size_t l, qa_error *err) {
-    for (size_t i = 0; i < pass->streams * rows_per_stream; i++) {
+/* A row whose 1/rms is not a positive number held a NaN, an infinity, or values whose squares overflow. The streams are
+ * the last `streams` of the pass. */
+static qa_status check_rms(const qa_pass *pass, size_t streams, const qa_real *inverse_rms, size_t rows_per_stream,
+                           const char *where, size_t l, qa_error *err) {
+    for (size_t i = 0; i < streams * rows_per_stream; i++) {
         if (!(inverse_rms[i] > 0) || !isfinite(inverse_rms[i])) {
-            bool is_adapted = pass->adapter != NULL && i >= (pass->streams - 1) * rows_per_stream;
+            bool is_adapted = pass->adapter != NULL && i >= (streams - 1) * rows_per_stream;
             return qa_fail(err, QA_ERR_NAN, "NaN or infinity in the %s stream, %s layer %zu, row %zu",
                            is_adapted ? "adapted" : "base", where, l, i % rows_per_stream);
         }
@@ -341,64 +137,106 @@ static qa_status check_rms(const qa_pass *pass, const qa_real *inverse_rms, size
     return QA_OK;
 }
 
-/* Copies the residual stream at the states out of all rows, and applies the final norm. */
-static qa_status gather_states(qa_pass *pass, const size_t *state_rows, size_t n_states, qa_error *err) {
-    const qa_config *config = &pass->model->config;
-    size_t d = config->hidden_size;
-    const qa_real *x = stacked(&pass->residual, pass, config->num_hidden_layers);
-    for (size_t i = 0; i < n_states; i++) {
-        if (state_rows[i] >= pass->n) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "state %zu asks for row %zu of %zu", i, state_rows[i], pass->n);
-        }
-        pass->state_rows[i] = state_rows[i];
-        for (size_t s = 0; s < pass->streams; s++) {
-            memcpy(pass->state_x + (s * n_states + i) * d, x + (s * pass->n + state_rows[i]) * d, d * sizeof *x);
-        }
-    }
-    pass->n_states = n_states;
-    qa_rmsnorm_forward(pass->model->context->pool, pass->state_h, pass->state_inverse_rms, pass->state_x,
-                       pass->model->final_norm, config->rms_norm_eps, pass->streams * n_states, d);
-    return check_rms(pass, pass->state_inverse_rms, n_states, "at a state after", config->num_hidden_layers - 1, err);
-}
-
-/* All layers over the rows that are laid out, and the states' final norm. */
-static qa_status run_layers(qa_pass *pass, const size_t *state_rows, size_t n_states, uint64_t dropout_key,
-                            qa_error *err) {
-    const qa_config *config = &pass->model->config;
-    size_t d = config->hidden_size;
+static qa_status take_state_rows(qa_pass *pass, const size_t *state_rows, size_t n_states, size_t first,
+                                 qa_error *err) {
     if (n_states > pass->limits.max_states) {
         return qa_fail(err, QA_ERR_LIMIT, "%zu states exceed the workspace's %zu", n_states, pass->limits.max_states);
     }
+    for (size_t i = 0; i < n_states; i++) {
+        if (state_rows[i] < first || state_rows[i] >= pass->n) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "state %zu asks for row %zu of %zu", i, state_rows[i], pass->n);
+        }
+        pass->state_rows[i] = state_rows[i];
+    }
+    pass->n_states = n_states;
+    return QA_OK;
+}
+
+/* Copies the residual stream at the states out of all rows, and applies the final norm; of the last `streams` of the
+ * pass. */
+static qa_status gather_states(qa_pass *pass, size_t streams, qa_error *err) {
+    const qa_config *config = &pass->model->config;
+    size_t d = config->hidden_size, n_states = pass->n_states, first = pass->streams - streams;
+    const qa_real *x = qa_pass_stacked(&pass->residual, pass, config->num_hidden_layers);
+    for (size_t s = first; s < pass->streams; s++) {
+        for (size_t i = 0; i < n_states; i++) {
+            memcpy(pass->state_x + (s * n_states + i) * d, x + (s * pass->n + pass->state_rows[i]) * d, d * sizeof *x);
+        }
+    }
+    size_t skipped = first * n_states;
+    qa_rmsnorm_forward(pass->model->context->pool, pass->state_h + skipped * d, pass->state_inverse_rms + skipped,
+                       pass->state_x + skipped * d, pass->model->final_norm, config->rms_norm_eps, streams * n_states,
+                       d);
+    return check_rms(pass, streams, pass->state_inverse_rms + skipped, n_states, "at a state after",
+                     config->num_hidden_layers - 1, err);
+}
+
+/* All layers over the rows that are laid out, and the states' final norm; of the last `streams` of the pass. apart: see
+ * model/layer.h. */
+static qa_status run_layers(qa_pass *pass, size_t streams, bool apart, uint64_t dropout_key, qa_error *err) {
+    const qa_config *config = &pass->model->config;
+    size_t d = config->hidden_size;
+    slot_view view = streams == pass->streams ? qa_pass_stacked : qa_pass_adapted;
     pass->dropout_key = dropout_key;
     qa_rope_table(pass->cosine, pass->sine, pass->positions, pass->model->rope_frequency, pass->n, config->head_dim);
-    qa_real *x = stacked(&pass->residual, pass, 0);
-    for (size_t s = 0; s < pass->streams; s++) {
+    qa_real *x = view(&pass->residual, pass, 0);
+    for (size_t s = 0; s < streams; s++) {
         qa_embedding_forward(x + s * pass->n * d, pass->ids, pass->model->embedding, pass->n, d);
     }
-    qa_layer_run run = layer_run(pass, pass->streams);
+    qa_layer_run run = layer_run(pass, streams, apart);
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
-        qa_layer_rows rows = layer_rows(pass, l, stacked);
+        qa_layer_rows rows = layer_rows(pass, l, view);
         qa_layer_forward_qkv(&run, l, &rows, &pass->scratch);
-        QA_TRY(check_rms(pass, rows.inverse_rms1, pass->n, "entering", l, err));
+        QA_TRY(check_rms(pass, streams, rows.inverse_rms1, pass->n, "entering", l, err));
         qa_attention_forward(run.pool, rows.attention, rows.log_sum_exp, rows.q, rows.k, rows.v, pass->spans,
-                             pass->n_spans * pass->streams, config->num_attention_heads, config->num_key_value_heads,
+                             pass->n_spans * streams, config->num_attention_heads, config->num_key_value_heads,
                              config->head_dim, pass->attention_scratch);
         qa_layer_forward_rest(&run, l, &rows, &pass->scratch);
-        QA_TRY(check_rms(pass, rows.inverse_rms2, pass->n, "after the attention of", l, err));
+        QA_TRY(check_rms(pass, streams, rows.inverse_rms2, pass->n, "after the attention of", l, err));
     }
-    return gather_states(pass, state_rows, n_states, err);
+    return gather_states(pass, streams, err);
 }
 
 qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, const size_t *state_rows, size_t n_states,
                           uint64_t dropout_key, qa_error *err) {
     QA_TRY(lay_pair(pass, packed, err));
-    return run_layers(pass, state_rows, n_states, dropout_key, err);
+    QA_TRY(take_state_rows(pass, state_rows, n_states, 0, err));
+    return run_layers(pass, pass->streams, false, dropout_key, err);
+}
+
+qa_status qa_pass_forward_apart(qa_pass *pass, const qa_packed *packed, const size_t *state_rows, size_t n_states,
+                                uint64_t dropout_key, qa_error *err) {
+    QA_TRY(lay_pair(pass, packed, err));
+    QA_TRY(take_state_rows(pass, state_rows, n_states, 0, err));
+    return run_layers(pass, pass->streams, true, dropout_key, err);
+}
+
+qa_status qa_pass_forward_adapted(qa_pass *pass, const qa_packed *packed, const size_t *state_rows, size_t n_states,
+                                  const qa_real *base, size_t first, uint64_t dropout_key, qa_error *err) {
+    const size_t d = pass->model->config.hidden_size;
+    if (pass->streams == 1) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "a pass without an adapter has no adapted stream to run alone");
+    }
+    QA_TRY(lay_pair(pass, packed, err));
+    QA_TRY(take_state_rows(pass, state_rows, n_states, first, err));
+    for (size_t i = 0; i < n_states; i++) {
+        memcpy(pass->state_h + i * d, base + (state_rows[i] - first) * d, d * sizeof *base);
+    }
+    return run_layers(pass, 1, true, dropout_key, err);
+}
+
+void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first) {
+    const qa_config *config = &pass->model->config;
+    const qa_real *x = qa_pass_stacked(&pass->residual, pass, config->num_hidden_layers);
+    qa_rmsnorm_forward(pass->model->context->pool, out, NULL, x + first * config->hidden_size, pass->model->final_norm,
+                       config->rms_norm_eps, pass->n - first, config->hidden_size);
 }
 
 qa_status qa_pass_forward_documents(qa_pass *pass, const qa_tokens *documents, size_t n, const size_t *state_rows,
                                     size_t n_states, qa_error *err) {
     QA_TRY(lay_documents(pass, documents, n, err));
-    return run_layers(pass, state_rows, n_states, 0, err);
+    QA_TRY(take_state_rows(pass, state_rows, n_states, 0, err));
+    return run_layers(pass, pass->streams, false, 0, err);
 }
 
 /* ---- the head ---- */
@@ -455,10 +293,10 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
 }
 
 static void layers_backward(qa_pass *pass, qa_real *gradient, const qa_weight_gradients *weights) {
-    qa_layer_run run = layer_run(pass, 1);
+    qa_layer_run run = layer_run(pass, 1, false);
     run.weights = weights;
     for (size_t l = pass->model->config.num_hidden_layers; l-- > 0;) {
-        qa_layer_rows rows = layer_rows(pass, l, adapted);
+        qa_layer_rows rows = layer_rows(pass, l, qa_pass_adapted);
         qa_layer_backward(&run, l, pass->dx, gradient, &rows, pass->spans, pass->n_spans, &pass->scratch,
                           &pass->gradients);
     }
@@ -476,5 +314,5 @@ void qa_pass_backward_weights(qa_pass *pass, const qa_weight_gradients *gradient
 }
 
 const qa_real *qa_pass_hidden(const qa_pass *pass, size_t layer) {
-    return pass->limits.backward ? adapted(&pass->residual, pass, layer + 1) : NULL;
+    return pass->limits.backward ? qa_pass_adapted(&pass->residual, pass, layer + 1) : NULL;
 }

@@ -9,9 +9,14 @@
  * one matrix product with each frozen weight serves both; the LoRA branch acts on the adapted rows. Backward runs
  * over the adapted rows only.
  *
+ * One stream. The base model is frozen: its rows of a pair are the same in every pass. A caller that will run a pair
+ * again runs it by qa_pass_forward_apart, keeps the base stream's states, and from then on has the adapted stream run
+ * alone (qa_pass_forward_adapted). Both give the same bits, which the shared products of qa_pass_forward need not: BLAS
+ * may add up in another order when there are twice as many rows.
+ *
  * States. Logits exist only at the rows that the caller names (the response states), for a chunk of them at a time.
  *
- * Order of calls: qa_pass_forward, then qa_pass_head for every chunk of states, then (training) qa_pass_backward.
+ * Order of calls: a forward, then qa_pass_head for every chunk of states, then (training) qa_pass_backward.
  *
  * Documents. qa_pass_forward_documents packs many short sequences into one pass instead: every document begins at
  * position 0 and attends to itself alone. With `weights` in the limits, qa_pass_backward_weights finds the gradient of
@@ -64,8 +69,23 @@ void qa_pass_free(qa_pass *pass); /* NULL is allowed */
 QA_MUST_CHECK qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
                                         size_t n_states, uint64_t dropout_key, qa_error *err);
 
-/* The same for documents[n], 1 <= n <= limits.max_documents, each of at least one token: rows are the documents' tokens
- * one after the other. One stream per the pass, as above; no dropout. */
+/* The same, each stream to the bit as if it ran alone: its products with the frozen weights are its own, which costs
+ * some hundredths of the time. */
+QA_MUST_CHECK qa_status qa_pass_forward_apart(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
+                                              size_t n_states, uint64_t dropout_key, qa_error *err);
+
+/* The same as qa_pass_forward_apart without the base stream, whose states the caller has kept: base[. x d] is what
+ * qa_pass_base_states gave for this packed input and `first`; every state row is at least `first`. Needs an adapter. */
+QA_MUST_CHECK qa_status qa_pass_forward_adapted(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
+                                                size_t n_states, const qa_real *base, size_t first,
+                                                uint64_t dropout_key, qa_error *err);
+
+/* After qa_pass_forward_apart (of a pass with an adapter, and before the next forward): the base stream after the final
+ * norm, the head's input, at all rows from `first` on, out[(rows - first) x d]. */
+void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first);
+
+/* The same as qa_pass_forward for documents[n], 1 <= n <= limits.max_documents, each of at least one token: rows are
+ * the documents' tokens one after the other. One stream per the pass, as above; no dropout. */
 QA_MUST_CHECK qa_status qa_pass_forward_documents(qa_pass *pass, const qa_tokens *documents, size_t n,
                                                   const size_t *state_rows, size_t n_states, qa_error *err);
 

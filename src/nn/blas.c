@@ -1,6 +1,8 @@
 /* Matrix products. A product is cut along its longer output side into one strip per worker (or a few),
  * and every worker calls the single-threaded BLAS for its strip: the strips are disjoint, and the pool
- * stays the only scheduler. */
+ * stays the only scheduler. Of several parts every one is cut as if it were alone, so BLAS gets the very
+ * calls that it would get for that part: it may choose another kernel, and another order of additions,
+ * for another number of rows, and for a row at another place. */
 #include "nn/blas.h"
 
 #include <cblas.h>
@@ -20,8 +22,9 @@ typedef struct gemm_job {
     qa_real beta;
     qa_real *c;
     size_t ldc;
-    bool along_m; /* strips of rows of C; else strips of columns */
-    size_t strip; /* rows or columns of a strip */
+    bool along_m;  /* strips of rows of C; else strips of columns */
+    size_t strip;  /* rows or columns of a strip */
+    size_t strips; /* of a part */
 } gemm_job;
 
 static CBLAS_TRANSPOSE cblas_transpose(qa_transpose transpose) {
@@ -31,9 +34,9 @@ static CBLAS_TRANSPOSE cblas_transpose(qa_transpose transpose) {
 static void gemm_strip(void *context, size_t task, size_t worker) {
     (void)worker;
     const gemm_job *job = context;
-    const qa_real *a = job->a, *b = job->b;
-    qa_real *c = job->c;
-    size_t m = job->m, n = job->n, begin = task * job->strip;
+    size_t m = job->m, n = job->n, part = task / job->strips, begin = task % job->strips * job->strip;
+    const qa_real *a = job->a + part * m * job->lda, *b = job->b;
+    qa_real *c = job->c + part * m * job->ldc;
     if (job->along_m) {
         m = m - begin < job->strip ? m - begin : job->strip;
         a += job->trans_a == QA_TRANSPOSE ? begin : begin * job->lda;
@@ -69,13 +72,15 @@ static size_t strips_of(const qa_pool *pool, size_t m, size_t n, size_t k) {
     return work < WORTH_THE_POOL || threads == 1 ? 1 : work < WORTH_MORE_STRIPS ? threads : 2 * threads;
 }
 
-void qa_gemm(qa_pool *pool, qa_transpose trans_a, qa_transpose trans_b, size_t m, size_t n, size_t k, qa_real alpha,
-             const qa_real *a, size_t lda, const qa_real *b, size_t ldb, qa_real beta, qa_real *c, size_t ldc) {
+/* Parts after the first need a matrix A that is not transposed: theirs are the rows after its own. */
+static void gemm_parts(qa_pool *pool, size_t parts, qa_transpose trans_a, qa_transpose trans_b, size_t m, size_t n,
+                       size_t k, qa_real alpha, const qa_real *a, size_t lda, const qa_real *b, size_t ldb,
+                       qa_real beta, qa_real *c, size_t ldc) {
     if (m == 0 || n == 0) {
         return;
     }
     if (k == 0) {
-        scale_only(m, n, beta, c, ldc);
+        scale_only(parts * m, n, beta, c, ldc);
         return;
     }
     gemm_job job = {.trans_a = trans_a,
@@ -94,7 +99,19 @@ void qa_gemm(qa_pool *pool, qa_transpose trans_a, qa_transpose trans_b, size_t m
                     .along_m = m >= n};
     size_t side = job.along_m ? m : n, strips = strips_of(pool, m, n, k);
     job.strip = ((side + strips - 1) / strips + STRIP_MULTIPLE - 1) / STRIP_MULTIPLE * STRIP_MULTIPLE;
-    qa_pool_run(pool, (side + job.strip - 1) / job.strip, gemm_strip, &job);
+    job.strips = (side + job.strip - 1) / job.strip;
+    double work = (double)parts * (double)m * (double)n * (double)k;
+    qa_pool_run(work < WORTH_THE_POOL ? NULL : pool, parts * job.strips, gemm_strip, &job);
+}
+
+void qa_gemm(qa_pool *pool, qa_transpose trans_a, qa_transpose trans_b, size_t m, size_t n, size_t k, qa_real alpha,
+             const qa_real *a, size_t lda, const qa_real *b, size_t ldb, qa_real beta, qa_real *c, size_t ldc) {
+    gemm_parts(pool, 1, trans_a, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
+
+void qa_gemm_stacked(qa_pool *pool, size_t parts, qa_transpose trans_b, size_t m, size_t n, size_t k, qa_real alpha,
+                     const qa_real *a, size_t lda, const qa_real *b, size_t ldb, qa_real beta, qa_real *c, size_t ldc) {
+    gemm_parts(pool, parts, QA_NO_TRANSPOSE, trans_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }
 
 void qa_gemm_naive(qa_transpose trans_a, qa_transpose trans_b, size_t m, size_t n, size_t k, qa_real alpha,

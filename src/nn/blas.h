@@ -20,6 +20,11 @@ const char *qa_blas_description(void);
 void qa_gemm(qa_pool *pool, qa_transpose trans_a, qa_transpose trans_b, size_t m, size_t n, size_t k, qa_real alpha,
              const qa_real *a, size_t lda, const qa_real *b, size_t ldb, qa_real beta, qa_real *c, size_t ldc);
 
+/* The same for `parts` matrices A of m rows each that stand one after the other, and as many C. Every part comes out to
+ * the bit as qa_gemm would give it alone, whatever the number of parts; all of them share one run of the pool. */
+void qa_gemm_stacked(qa_pool *pool, size_t parts, qa_transpose trans_b, size_t m, size_t n, size_t k, qa_real alpha,
+                     const qa_real *a, size_t lda, const qa_real *b, size_t ldb, qa_real beta, qa_real *c, size_t ldc);
+
 /* The naive triple loop with the same arguments: the oracle of the tests. */
 void qa_gemm_naive(qa_transpose trans_a, qa_transpose trans_b, size_t m, size_t n, size_t k, qa_real alpha,
                    const qa_real *a, size_t lda, const qa_real *b, size_t ldb, qa_real beta, qa_real *c, size_t ldc);

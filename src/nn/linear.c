@@ -8,21 +8,30 @@
 
 #include <string.h>
 
-void qa_linear_forward(qa_pool *pool, qa_real *y, const qa_real *x, const qa_real *w, const qa_real *bias, size_t n,
-                       size_t in, size_t out) {
+/* The rows of every stream decide alone how they are computed: which kernel, which strips. What one stream gets is then
+ * the same to the bit whether the other runs or not, which is what lets a frozen stream be kept from an earlier pass.
+ */
+void qa_linear_forward_streams(qa_pool *pool, qa_real *y, const qa_real *x, const qa_real *w, const qa_real *bias,
+                               size_t streams, size_t n, size_t in, size_t out) {
+    const size_t rows = streams * n;
     if (bias != NULL) {
-        for (size_t i = 0; i < n; i++) {
+        for (size_t i = 0; i < rows; i++) {
             memcpy(y + i * out, bias, out * sizeof *y);
         }
     }
     qa_real beta = bias != NULL ? 1 : 0;
     qa_part_begin(pool, QA_PART_PRODUCTS);
-    if (n <= QA_MATVEC_MAX_ROWS) {
-        qa_matvec(pool, y, x, w, in, 1, beta, n, in, out);
+    if (n <= QA_MATVEC_MAX_ROWS) { /* whose rows do not depend on each other */
+        qa_matvec(pool, y, x, w, in, 1, beta, rows, in, out);
     } else {
-        qa_gemm(pool, QA_NO_TRANSPOSE, QA_TRANSPOSE, n, out, in, 1, x, in, w, in, beta, y, out);
+        qa_gemm_stacked(pool, streams, QA_TRANSPOSE, n, out, in, 1, x, in, w, in, beta, y, out);
     }
     qa_part_end(pool);
+}
+
+void qa_linear_forward(qa_pool *pool, qa_real *y, const qa_real *x, const qa_real *w, const qa_real *bias, size_t n,
+                       size_t in, size_t out) {
+    qa_linear_forward_streams(pool, y, x, w, bias, 1, n, in, out);
 }
 
 typedef struct bias_job {

@@ -9,6 +9,11 @@
 void qa_linear_forward(qa_pool *pool, qa_real *y, const qa_real *x, const qa_real *w, const qa_real *bias, size_t n,
                        size_t in, size_t out);
 
+/* The same for streams of n rows each, one after the other: x[streams * n x in], y[streams * n x out]. The n rows of a
+ * stream come out to the bit as qa_linear_forward gives them alone. */
+void qa_linear_forward_streams(qa_pool *pool, qa_real *y, const qa_real *x, const qa_real *w, const qa_real *bias,
+                               size_t streams, size_t n, size_t in, size_t out);
+
 /* dx[n x in] += dy w;  dw[out x in] += dy^T x;  dbias[out] += column sums of dy.  Any of them may be NULL. */
 void qa_linear_backward(qa_pool *pool, qa_real *dx, qa_real *dw, qa_real *dbias, const qa_real *dy, const qa_real *x,
                         const qa_real *w, size_t n, size_t in, size_t out);

@@ -73,14 +73,15 @@ typedef struct progress_sink {
 } progress_sink;
 
 static qa_status score_all(qa_tally *tally, double *logits, qa_pair_step *step, const qa_pairs *pairs,
-                           qa_divisors divisors, size_t micro_batch, const char *data, progress_sink progress,
-                           qa_error *err) {
+                           qa_divisors divisors, size_t micro_batch, const char *data, qa_base_cache *cache,
+                           progress_sink progress, qa_error *err) {
     const size_t n = qa_pairs_count(pairs);
     for (size_t i = 0; i < n; i++) {
         const qa_pair *pair = qa_pairs_at(pairs, i);
         if (i % micro_batch == 0) {
             divisors.padded_length = qa_padded_length(pairs, i, smaller(micro_batch, n - i));
         }
+        qa_pair_step_place(step, qa_base_cache_place(cache, QA_KEPT_EVALUATION, i));
         const qa_status status = qa_pair_step_forward(step, pair, divisors.padded_length, 0, err);
         if (status != QA_OK) {
             qa_error_prefix(err, "pair at line %zu of %s: ", pair->line, data == NULL ? "the evaluation data" : data);
@@ -96,7 +97,8 @@ static qa_status score_all(qa_tally *tally, double *logits, qa_pair_step *step, 
 }
 
 qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_objective *objective, size_t micro_batch,
-                           const char *data, bool (*progress)(void *user, size_t done, size_t total), void *user,
+                           const char *data, qa_base_cache *cache,
+                           bool (*progress)(void *user, size_t done, size_t total), void *user,
                            qa_evaluation *evaluation, qa_error *err) {
     const double start = qa_seconds();
     const size_t n = qa_pairs_count(pairs);
@@ -111,7 +113,7 @@ qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_o
     qa_tally tally = {0};
     const qa_divisors divisors = {.pairs = (double)n, .counted = (double)count_all(pairs, objective, together)};
     const progress_sink sink = {progress, user};
-    const qa_status status = score_all(&tally, logits, step, pairs, divisors, together, data, sink, err);
+    const qa_status status = score_all(&tally, logits, step, pairs, divisors, together, data, cache, sink, err);
     if (status == QA_OK) {
         summarise(evaluation, &tally, logits);
         evaluation->seconds = qa_seconds() - start;
@@ -128,7 +130,7 @@ qa_status qa_evaluate(qa_model *model, const qa_adapter *adapter, const qa_pairs
     qa_pair_limits_include(&limits, pairs);
     QA_TRY(qa_pair_step_create(&step, model, adapter, objective, limits, err));
     const qa_status status =
-        qa_evaluate_with(step, pairs, objective, micro_batch, NULL, progress, user, evaluation, err);
+        qa_evaluate_with(step, pairs, objective, micro_batch, NULL, NULL, progress, user, evaluation, err);
     qa_pair_step_free(step);
     return status;
 }

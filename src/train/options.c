@@ -25,6 +25,7 @@ qa_train_options qa_train_defaults(void) {
         .adam_beta2 = 0.999,
         .adam_epsilon = 1e-8,
         .shuffle = true,
+        .base_cache = QA_BASE_CACHE_AUTO,
     };
 }
 
@@ -79,6 +80,10 @@ qa_status qa_train_options_check(const qa_train_options *o, qa_error *err) {
     }
     if (o->gradient_accumulation == 0) {
         return qa_fail(err, QA_ERR_ARGUMENT, "gradient_accumulation = 0: at least one micro-batch makes a step");
+    }
+    if ((unsigned)o->base_cache > QA_BASE_CACHE_DISK) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "base_cache: %d is none of auto, off, memory and disk",
+                       (int)o->base_cache);
     }
     if ((unsigned)o->schedule > QA_SCHEDULE_CONSTANT) {
         return qa_fail(err, QA_ERR_ARGUMENT, "schedule: %d is none of linear, cosine and constant", (int)o->schedule);

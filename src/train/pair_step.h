@@ -6,6 +6,7 @@
 #include "qadapter/objective.h"
 #include "qadapter/text.h"
 #include "rl/transitions.h"
+#include "train/base_cache.h"
 #include "train/batch.h"
 
 #include <stdbool.h>
@@ -53,6 +54,11 @@ QA_MUST_CHECK qa_status qa_pair_step_bytes(const qa_model *model, const qa_lora_
 QA_MUST_CHECK qa_status qa_pair_step_create(qa_pair_step **step, qa_model *model, const qa_adapter *adapter,
                                             const qa_objective *objective, qa_pair_limits limits, qa_error *err);
 void qa_pair_step_free(qa_pair_step *step); /* NULL is allowed */
+
+/* For the next forward alone: its pair will be run again, and this is the place where the base stream's states are kept
+ * from one forward of the same kind to the next. If they are there, the adapted stream runs alone; else both run, and
+ * they are put there, if they can be. Without an adapter nothing is kept. */
+void qa_pair_step_place(qa_pair_step *step, qa_base_place place);
 
 /* Runs the pair: everything in qa_side_step, and z. padded_length (published only): the longest row of the pair's
  * micro-batch. dropout_key: see model/pass.h. A NaN or infinity is QA_ERR_NAN naming the quantity, side and token. */

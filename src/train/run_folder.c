@@ -86,8 +86,8 @@ static entry_kind classify(const qa_run_files *files, const char *name, size_t *
     if (is_shared(files, name, false)) {
         return SHARED;
     }
-    if (starts_with(name, QA_CHECKPOINT_TMP_PREFIX) || is_temporary_of(name, config_name) ||
-        is_temporary_of(name, files->finished) || is_shared(files, name, true)) {
+    if (starts_with(name, QA_CHECKPOINT_TMP_PREFIX) || strcmp(name, QA_BASE_CACHE_NAME) == 0 ||
+        is_temporary_of(name, config_name) || is_temporary_of(name, files->finished) || is_shared(files, name, true)) {
         return LEFTOVER;
     }
     return FOREIGN;

@@ -13,6 +13,9 @@
 
 #define QA_CHECKPOINT_PREFIX "checkpoint-"
 #define QA_CHECKPOINT_TMP_PREFIX ".tmp-checkpoint-"
+#define QA_BASE_CACHE_NAME                                                                                             \
+    ".tmp-base-cache" /* there only for the moment between making it and taking its name away                          \
+                       */
 
 /* The files that a finished run leaves. */
 enum { QA_RUN_SHARED = 6 };

@@ -10,9 +10,8 @@
  * Everything a step does is a function of the data, the options, the seed and the step's number; what a step
  * leaves behind is the adapter, AdamW's moments and the metrics. So a checkpoint is these three and a number.
  *
- * Memory: one workspace for one pair (pair_step.h) and one arena with gradient and moments, both made before
- * the first step. */
-#include "base/arena.h"
+ * Memory: one workspace for one pair (pair_step.h), one arena with gradient and moments, and what is kept of the base
+ * model (base_cache.h), all made before the first step. */
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/rng.h"
@@ -26,6 +25,7 @@
 #include "train/schedule.h"
 #include "train/tally.h"
 #include "train/training_config.h"
+#include "train/workspace.h"
 
 #include <math.h>
 #include <string.h>
@@ -40,10 +40,10 @@ typedef struct run {
     qa_plan plan;
     size_t warmup;
     qa_pair_step *step;
-    qa_arena arena;
-    qa_real *gradient, *m, *v; /* [adapter->count] */
-    double *partial;           /* [qa_adamw_blocks(adapter->count)] */
-    size_t *order;             /* [plan.pairs] of epoch order_epoch */
+    qa_optimiser_arrays arrays;
+    qa_base_plan base;
+    qa_base_cache *cache;
+    size_t *order; /* [plan.pairs] of epoch order_epoch */
     size_t order_epoch;
     size_t *replay_order; /* [examples of options->replay] of pass replay_pass */
     size_t replay_pass;
@@ -53,60 +53,13 @@ typedef struct run {
 
 /* ---- memory ---- */
 
-static void take(run *r, qa_arena *arena, size_t count) {
-    r->gradient = QA_TAKE(arena, qa_real, count);
-    r->m = QA_TAKE(arena, qa_real, count);
-    r->v = QA_TAKE(arena, qa_real, count);
-    r->partial = QA_TAKE(arena, double, qa_adamw_blocks(count));
-}
-
-static qa_status optimiser_bytes(size_t count, size_t *bytes, qa_error *err) {
-    run measured = {0};
-    qa_arena arena = qa_arena_measure();
-    take(&measured, &arena, count);
-    return qa_arena_bytes(&arena, bytes, err);
-}
-
-static qa_status memory_bytes(const qa_model *model, const qa_lora_options *lora, qa_pair_limits limits, size_t *bytes,
-                              qa_error *err) {
-    size_t of_pair = 0, of_optimiser = 0;
-    limits.backward = true;
-    QA_TRY(qa_pair_step_bytes(model, lora, limits, &of_pair, err));
-    QA_TRY(optimiser_bytes(qa_adapter_count(&model->config, lora), &of_optimiser, err));
-    if (!qa_add_size(of_pair, of_optimiser, bytes)) {
-        return qa_fail(err, QA_ERR_LIMIT, "the training workspace does not fit the address space");
-    }
-    return QA_OK;
-}
-
-qa_status qa_train_memory(const qa_model *model, const qa_lora_options *lora, size_t max_prompt, size_t max_response,
-                          size_t *bytes, qa_error *err) {
-    return memory_bytes(model, lora, (qa_pair_limits){.max_prompt = max_prompt, .max_response = max_response}, bytes,
-                        err);
-}
-
-/* Room for the longest pairs of all sets. */
-static qa_pair_limits limits_of(const qa_pairs *train, const qa_pairs *evaluation, const qa_pairs *replay) {
-    qa_pair_limits limits = {.backward = true};
-    qa_pair_limits_include(&limits, train);
-    qa_pair_limits_include(&limits, evaluation);
-    qa_pair_limits_include(&limits, replay);
-    return limits;
-}
-
-qa_status qa_train_memory_for(const qa_model *model, const qa_lora_options *lora, const qa_pairs *train,
-                              const qa_pairs *evaluation, const qa_pairs *replay, size_t *bytes, qa_error *err) {
-    return memory_bytes(model, lora, limits_of(train, evaluation, replay), bytes, err);
-}
-
 static qa_status make_workspace(run *r, qa_error *err) {
-    size_t bytes = 0;
     QA_TRY(qa_pair_step_create(&r->step, r->model, r->adapter, &r->options->objective,
-                               limits_of(r->train, r->evaluation, r->options->replay), err));
-    QA_TRY(optimiser_bytes(r->adapter->count, &bytes, err));
-    QA_TRY(qa_arena_create(&r->arena, bytes, err));
-    take(r, &r->arena, r->adapter->count);
-    QA_TRY(qa_arena_bytes(&r->arena, &bytes, err));
+                               qa_train_limits(r->train, r->evaluation, r->options->replay), err));
+    QA_TRY(qa_optimiser_arrays_create(&r->arrays, r->adapter->count, err));
+    QA_TRY(qa_base_plan_make(&r->base, &r->plan, r->model->config.hidden_size, r->train, r->evaluation, r->options,
+                             qa_machine_memory(), err));
+    QA_TRY(qa_base_cache_create(&r->cache, &r->base, &r->model->context->logger, err));
     const size_t examples = r->options->replay == NULL ? 0 : qa_pairs_count(r->options->replay);
     r->order = qa_alloc_array(r->plan.pairs, sizeof *r->order);
     r->replay_order = examples == 0 ? NULL : qa_alloc_array(examples, sizeof *r->replay_order);
@@ -184,10 +137,14 @@ static uint64_t dropout_key(const run *r, size_t place) {
     return key != 0 ? key : 1;
 }
 
-/* Forward and backward of one pair, or of one replay example; place: in the step, from 0. */
-static qa_status one_pair(run *r, const qa_pair *pair, const char *name, size_t place, const qa_divisors *divisors,
+/* Forward and backward of pair number `index` of a set, of the training data or of the replay examples; place: in the
+ * step, from 0. */
+static qa_status one_pair(run *r, qa_kept_set set, size_t index, size_t place, const qa_divisors *divisors,
                           qa_tally *tally, qa_error *err) {
     const uint64_t key = dropout_key(r, place);
+    const char *name = set == QA_KEPT_REPLAY ? replay_name(r) : data_name(r);
+    const qa_pair *pair = qa_pairs_at(set == QA_KEPT_REPLAY ? r->options->replay : r->train, index);
+    qa_pair_step_place(r->step, qa_base_cache_place(r->cache, set, index));
     const qa_status status = qa_method_is_one_sided(r->options->objective.method)
                                  ? qa_pair_step_forward_chosen(r->step, pair, key, err)
                                  : qa_pair_step_forward(r->step, pair, divisors->padded_length, key, err);
@@ -200,19 +157,19 @@ static qa_status one_pair(run *r, const qa_pair *pair, const char *name, size_t 
         return qa_fail(err, QA_ERR_NAN, "step %zu, pair at line %zu of %s: the loss is %g", r->course.done + 1,
                        pair->line, name, tally->pref + tally->reg);
     }
-    qa_pair_step_backward(r->step, r->gradient, divisors);
+    qa_pair_step_backward(r->step, r->arrays.gradient, divisors);
     return QA_OK;
 }
 
-/* Replay example number j of the run (train/batch.h). */
-static const qa_pair *replay_example(run *r, size_t j) {
+/* Which example number j of the run is (train/batch.h). */
+static size_t replay_index(run *r, size_t j) {
     const qa_train_options *o = r->options;
     const size_t n = qa_pairs_count(o->replay);
     if (j / n != r->replay_pass) {
         r->replay_pass = j / n;
         qa_replay_order(r->replay_order, n, o->shuffle, o->seed, r->replay_pass);
     }
-    return qa_pairs_at(o->replay, r->replay_order[j % n]);
+    return r->replay_order[j % n];
 }
 
 /* The step's replay examples, [*first, *first + *count), and how many tokens they add to what the loss is a mean of. */
@@ -223,7 +180,8 @@ static double replay_tokens(run *r, size_t *first, size_t *count) {
         qa_replay_range(&r->plan, r->course.done, r->options->replay_ratio, first, count);
     }
     for (size_t j = *first; j < *first + *count; j++) {
-        tokens += (double)qa_pair_counted(replay_example(r, j), &r->options->objective, 0);
+        const qa_pair *example = qa_pairs_at(r->options->replay, replay_index(r, j));
+        tokens += (double)qa_pair_counted(example, &r->options->objective, 0);
     }
     return tokens;
 }
@@ -232,20 +190,20 @@ static qa_status accumulate(run *r, const qa_batch *batch, qa_tally *tally, qa_e
     qa_divisors divisors = {0};
     size_t replay_first = 0, replays = 0;
     const double replayed = replay_tokens(r, &replay_first, &replays);
-    memset(r->gradient, 0, r->adapter->count * sizeof *r->gradient);
+    memset(r->arrays.gradient, 0, r->adapter->count * sizeof *r->arrays.gradient);
     for (size_t i = 0; i < batch->micro_batches; i++) {
         size_t first = 0, count = 0;
         divisors = qa_batch_divisors(&r->plan, batch, i, r->train, r->order, &r->options->objective);
         divisors.counted += replayed;
         qa_micro_batch(&r->plan, batch, i, &first, &count);
         for (size_t place = first; place < first + count; place++) {
-            const qa_pair *pair = qa_pairs_at(r->train, r->order[batch->first + place]);
-            QA_TRY(one_pair(r, pair, data_name(r), place, &divisors, tally, err));
+            const size_t index = r->order[batch->first + place];
+            QA_TRY(one_pair(r, QA_KEPT_TRAIN, index, place, &divisors, tally, err));
         }
     }
     for (size_t j = 0; j < replays; j++) {
-        const qa_pair *example = replay_example(r, replay_first + j);
-        QA_TRY(one_pair(r, example, replay_name(r), batch->pairs + j, &divisors, tally, err));
+        const size_t index = replay_index(r, replay_first + j);
+        QA_TRY(one_pair(r, QA_KEPT_REPLAY, index, batch->pairs + j, &divisors, tally, err));
     }
     return QA_OK;
 }
@@ -254,10 +212,10 @@ static qa_status accumulate(run *r, const qa_batch *batch, qa_tally *tally, qa_e
 static qa_status update(run *r, qa_metrics *metrics, qa_error *err) {
     const qa_train_options *o = r->options;
     qa_pool *pool = r->model->context->pool;
-    metrics->grad_norm = qa_gradient_norm(pool, r->gradient, r->adapter->count, r->partial);
+    metrics->grad_norm = qa_gradient_norm(pool, r->arrays.gradient, r->adapter->count, r->arrays.partial);
     metrics->learning_rate =
         qa_schedule_rate(o->schedule, o->learning_rate, r->warmup, r->plan.total_steps, r->course.done);
-    qa_status status = check_finite(r, "gradient of ", r->gradient, err);
+    qa_status status = check_finite(r, "gradient of ", r->arrays.gradient, err);
     if (status == QA_OK && !isfinite(metrics->grad_norm)) {
         status = qa_fail(err, QA_ERR_NAN, "the gradient's norm is %g", metrics->grad_norm);
     }
@@ -269,7 +227,8 @@ static qa_status update(run *r, qa_metrics *metrics, qa_error *err) {
                                 .learning_rate = metrics->learning_rate,
                                 .step = r->course.done + 1,
                                 .clip = qa_clip_factor(metrics->grad_norm, o->max_grad_norm)};
-        qa_adamw_step(pool, r->adapter->parameters, r->m, r->v, r->gradient, r->adapter->count, &adamw);
+        qa_adamw_step(pool, r->adapter->parameters, r->arrays.m, r->arrays.v, r->arrays.gradient, r->adapter->count,
+                      &adamw);
         status = check_finite(r, "after the update, ", r->adapter->parameters, err);
     }
     if (status != QA_OK) {
@@ -317,8 +276,8 @@ static qa_status evaluate(void *user, bool *stop, qa_error *err) {
     run *r = user;
     const qa_train_options *o = r->options;
     qa_evaluation e = {0};
-    const qa_status status =
-        qa_evaluate_with(r->step, r->evaluation, &o->objective, o->micro_batch, o->eval_data_path, NULL, NULL, &e, err);
+    const qa_status status = qa_evaluate_with(r->step, r->evaluation, &o->objective, o->micro_batch, o->eval_data_path,
+                                              r->cache, NULL, NULL, &e, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "evaluation after step %zu: ", r->course.done);
         return status;
@@ -344,8 +303,8 @@ static const char *base_model(const run *r) {
 
 static qa_checkpoint checkpoint_of(run *r) {
     return (qa_checkpoint){.adapter = r->adapter,
-                           .m = r->m,
-                           .v = r->v,
+                           .m = r->arrays.m,
+                           .v = r->arrays.v,
                            .plan = &r->plan,
                            .order = r->order,
                            .base_model = base_model(r),
@@ -408,6 +367,9 @@ static qa_status announce(const run *r, qa_error *err) {
            r->model->info.parameters, (double)bytes / 1048576.0);
     qa_log(logger, QA_LOG_INFO, "%zu steps of %zu pairs (micro-batches of %zu), %zu steps an epoch, warm-up %zu",
            r->plan.total_steps, r->plan.batch, r->plan.micro_batch, r->plan.steps_per_epoch, r->warmup);
+    qa_log(logger, QA_LOG_INFO, "base cache: %s, %.1f MiB of memory, %.1f MiB of disk",
+           qa_base_cache_mode_name(r->base.mode), (double)r->base.memory_bytes / 1048576.0,
+           (double)r->base.disk_bytes / 1048576.0);
     return QA_OK;
 }
 
@@ -433,7 +395,8 @@ static qa_status prepare(run *r, qa_error *err) {
     QA_TRY(qa_training_config_build(&r->config, r->agreement, r->model, r->options, err));
     QA_TRY(make_workspace(r, err));
     r->course = course_of(r);
-    return qa_course_begin(&r->course, err);
+    QA_TRY(qa_course_begin(&r->course, err));
+    return qa_base_cache_open(r->cache, r->options->out_dir, err);
 }
 
 qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, const qa_pairs *evaluation,
@@ -451,10 +414,13 @@ qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, 
     QA_GOTO(end, announce(&r, err));
     QA_GOTO(end, qa_course_run(&r.course, err));
     QA_GOTO(end, qa_adapter_save(adapter, options->out_dir, base_model(&r), err));
+    qa_log(&model->context->logger, QA_LOG_INFO, "base cache: the base model was found %zu times instead of run",
+           qa_base_cache_found(r.cache));
 end:
     qa_course_end(&r.course);
     qa_pair_step_free(r.step);
-    qa_arena_free(&r.arena);
+    qa_base_cache_free(r.cache);
+    qa_optimiser_arrays_free(&r.arrays);
     free(r.order);
     free(r.replay_order);
     json_decref(r.config);

@@ -45,7 +45,9 @@ START_TEST(it_says_what_it_does_and_what_to_do_next) {
                                        "6 pairs (",
                                        "adapter: rank 8, alpha 16, dropout 0.05 on q_proj,v_proj: 896 of",
                                        "3 steps of 2 pairs (micro-batches 2 x 1), 3 per epoch, learning rate ",
+                                       "base cache: memory, ",
                                        "memory: weights ",
+                                       ", base cache ",
                                        "step 1/3 ",
                                        "step 2/3 ",
                                        "evaluation at step 2: ",
@@ -66,6 +68,40 @@ START_TEST(it_says_what_it_does_and_what_to_do_next) {
     qa_cli_free(&result);
     ck_assert(exists(world.adapter, "adapter_config.json") && exists(world.adapter, "adapter_model.safetensors"));
     ck_assert(exists(world.adapter, "training_config.json") && exists(world.adapter, "metrics.jsonl"));
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* Wherever the base model's part is kept, it is said, and the run's files are the same. */
+START_TEST(base_cache_modes) {
+    static const struct {
+        const char *mode, *said;
+    } modes[] = {{"off", "base cache: off\n"}, {"memory", "base cache: memory, "}, {"disk", "base cache: disk, "}};
+    qa_cli_world world = qa_cli_world_make(false);
+    char *out[3];
+    for (size_t i = 0; i < 3; i++) {
+        out[i] = qa_tempdir_join(world.dir, modes[i].mode);
+        qa_cli_result result =
+            QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", out[i], "--eval-data", world.pairs,
+                   "--eval-every", "2", "--epochs", "3", "--micro-batch", "2", "--base_cache", modes[i].mode);
+        qa_cli_check(&result, 0, NULL, modes[i].said);
+        ck_assert_ptr_nonnull(strstr(result.err, "memory: weights "));
+        ck_assert_int_eq(strstr(result.err, ", base cache ") != NULL, i > 0);
+        ck_assert_int_eq(strstr(result.err, " while the run lasts") != NULL, i == 2);
+        qa_cli_free(&result);
+        same_file(out[0], out[i], "adapter_model.safetensors");
+        same_file(out[0], out[i], "training_config.json");
+        ck_assert_uint_eq(qa_tempdir_entries(out[0]), qa_tempdir_entries(out[i]));
+    }
+    qa_cli_result result = QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps", "1",
+                                  "--base-cache", "memory");
+    qa_cli_check(&result, 0, NULL, "base cache: off, no pair is run twice\n");
+    qa_cli_free(&result);
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--base-cache", "ram"), 2,
+                  NULL, "--base-cache: expected ");
+    for (size_t i = 0; i < 3; i++) {
+        free(out[i]);
+    }
     qa_cli_world_free(&world);
 }
 END_TEST
@@ -243,6 +279,7 @@ Suite *cli_train_suite(void) {
     TCase *tcase = tcase_create("train");
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, it_says_what_it_does_and_what_to_do_next);
+    tcase_add_test(tcase, base_cache_modes);
     tcase_add_test(tcase, what_to_do_next_reads_the_data_the_same_way);
     tcase_add_test(tcase, quiet_is_quiet_and_plain_lines_are_rationed);
     tcase_add_test(tcase, skipped_pairs_are_reported_by_reason);

@@ -37,6 +37,7 @@ static char *full_folder(void) {
     put_folder(dir, "checkpoint-9");
     put_folder(dir, "checkpoint-10");
     put_folder(dir, ".tmp-checkpoint-11");
+    put(dir, ".tmp-base-cache");
     put(dir, ".training_config.json.tmp-123-0");
     put(dir, "notes.txt");
     put_folder(dir, "checkpoint-final");
@@ -131,6 +132,7 @@ START_TEST(resume_finds_the_newest_checkpoint) {
     ck_assert(there(dir, "metrics.jsonl"));
     ck_assert(there(dir, "checkpoint-9"));
     ck_assert(!there(dir, ".tmp-checkpoint-11"));
+    ck_assert(!there(dir, ".tmp-base-cache"));
     ck_assert(!there(dir, ".training_config.json.tmp-123-0"));
     qa_tempdir_remove(dir);
 }

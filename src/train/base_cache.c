@@ -1,0 +1,242 @@
+/* See base_cache.h. */
+#include "train/base_cache.h"
+
+#include "base/arena.h"
+#include "base/checked.h"
+#include "base/rng.h"
+#include "base/try.h"
+#include "io/file.h"
+#include "train/run_folder.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+struct qa_base_cache {
+    size_t width;
+    bool again[QA_KEPT_SETS];   /* the set is visited again */
+    size_t first[QA_KEPT_SETS]; /* entry of its first pair */
+    bool off;                   /* nothing is kept: none of the arrays below is there */
+    qa_arena arena;
+    size_t *begin;   /* [entries + 1] first row of every entry */
+    uint64_t *sum;   /* [entries] checksum; of a file */
+    bool *present;   /* [entries] */
+    qa_real *memory; /* [rows x width]; with a file [longest entry x width] */
+    bool on_disk;
+    int file;   /* -1: none */
+    char *path; /* under which it was made, for messages */
+    bool full;  /* nothing more is kept */
+    bool lost;  /* and nothing is found */
+    size_t found;
+    const qa_logger *logger;
+};
+
+/* ---- making ---- */
+
+static void take(qa_base_cache *cache, qa_arena *arena, const qa_base_plan *base) {
+    const bool on_disk = base->mode == QA_BASE_CACHE_DISK;
+    size_t reals = 0;
+    arena->overflow |= !qa_mul_size(on_disk ? base->longest : base->rows, base->width, &reals);
+    cache->begin = QA_TAKE(arena, size_t, base->entries + 1);
+    cache->sum = on_disk ? QA_TAKE(arena, uint64_t, base->entries) : NULL;
+    cache->present = QA_TAKE(arena, bool, base->entries);
+    cache->memory = QA_TAKE(arena, qa_real, reals);
+}
+
+qa_status qa_base_cache_bytes(const qa_base_plan *base, size_t *memory, size_t *disk, qa_error *err) {
+    qa_base_cache measured = {0};
+    qa_arena arena = qa_arena_measure();
+    *memory = *disk = 0;
+    if (base->mode == QA_BASE_CACHE_OFF) {
+        return QA_OK;
+    }
+    take(&measured, &arena, base);
+    QA_TRY(qa_arena_bytes(&arena, memory, err));
+    if (base->mode != QA_BASE_CACHE_DISK) {
+        return QA_OK;
+    }
+    return qa_mul_size(base->rows, base->width, disk) && qa_mul_size(*disk, sizeof(qa_real), disk) &&
+                   *disk <= (size_t)INT64_MAX
+               ? QA_OK
+               : qa_fail(err, QA_ERR_LIMIT, "the base cache's file would be too large for any disk");
+}
+
+/* Where every set and every entry begins. */
+static void lay_out(qa_base_cache *cache, const qa_base_plan *base) {
+    size_t entry = 0, row = 0;
+    for (qa_kept_set set = QA_KEPT_TRAIN; set < QA_KEPT_SETS; set++) {
+        const qa_pairs *pairs = base->sets[set];
+        cache->first[set] = entry;
+        cache->again[set] = pairs != NULL;
+        for (size_t i = 0; pairs != NULL && !cache->off && i < qa_pairs_count(pairs); i++) {
+            cache->begin[entry++] = row;
+            row += qa_base_rows(qa_pairs_at(pairs, i), base->objective, base->one_sided[set]);
+        }
+    }
+    if (!cache->off) {
+        cache->begin[entry] = row;
+    }
+}
+
+qa_status qa_base_cache_create(qa_base_cache **out, const qa_base_plan *base, const qa_logger *logger, qa_error *err) {
+    *out = NULL;
+    qa_base_cache *cache = calloc(1, sizeof *cache);
+    if (cache == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a base cache");
+    }
+    cache->width = base->width;
+    cache->off = base->mode == QA_BASE_CACHE_OFF;
+    cache->on_disk = base->mode == QA_BASE_CACHE_DISK;
+    cache->file = -1;
+    cache->logger = logger;
+    const qa_status status = cache->off ? QA_OK : qa_arena_create(&cache->arena, base->memory_bytes, err);
+    if (status != QA_OK) {
+        qa_error_prefix(err, "the base cache (--base-cache disk or off takes less): ");
+        qa_base_cache_free(cache);
+        return status;
+    }
+    if (!cache->off) {
+        take(cache, &cache->arena, base);
+    }
+    lay_out(cache, base);
+    *out = cache;
+    return QA_OK;
+}
+
+void qa_base_cache_free(qa_base_cache *cache) {
+    if (cache != NULL) {
+        if (cache->file >= 0) {
+            (void)close(cache->file);
+        }
+        qa_arena_free(&cache->arena);
+        free(cache->path);
+        free(cache);
+    }
+}
+
+qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *err) {
+    if (!cache->on_disk) {
+        return QA_OK;
+    }
+    cache->path = qa_path_join(dir, QA_BASE_CACHE_NAME);
+    if (cache->path == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s/%s", dir, QA_BASE_CACHE_NAME);
+    }
+    (void)unlink(cache->path); /* of a run that was killed between the next two calls */
+    cache->file = open(cache->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (cache->file < 0 || unlink(cache->path) != 0) {
+        return qa_fail(err, QA_ERR_IO, "cannot make the base cache's file %s: %s", cache->path, strerror(errno));
+    }
+    return QA_OK;
+}
+
+/* ---- the file ---- */
+
+static uint64_t checksum(const qa_base_cache *cache, size_t entry) {
+    const size_t reals = (cache->begin[entry + 1] - cache->begin[entry]) * cache->width;
+    uint64_t sum = entry;
+    for (size_t i = 0; i < reals; i++) {
+        uint64_t bits = 0;
+        memcpy(&bits, &cache->memory[i], sizeof cache->memory[i]);
+        sum = qa_hash(sum, bits);
+    }
+    return sum;
+}
+
+/* Writes or reads the whole entry. Returns the bytes that went; errno tells why it is not all of them, 0 where the file
+ * ends. */
+static size_t transfer(const qa_base_cache *cache, size_t entry, bool write, size_t bytes) {
+    const size_t start = cache->begin[entry] * cache->width * sizeof(qa_real);
+    char *at = (char *)cache->memory;
+    size_t done = 0;
+    while (done < bytes) {
+        const off_t offset = (off_t)(start + done);
+        errno = 0;
+        const ssize_t n = write ? pwrite(cache->file, at + done, bytes - done, offset)
+                                : pread(cache->file, at + done, bytes - done, offset);
+        if (n <= 0 && errno != EINTR) {
+            return done;
+        }
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return done;
+}
+
+static size_t bytes_of(const qa_base_cache *cache, size_t entry) {
+    return (cache->begin[entry + 1] - cache->begin[entry]) * cache->width * sizeof(qa_real);
+}
+
+static void write_entry(qa_base_cache *cache, size_t entry) {
+    const size_t bytes = bytes_of(cache, entry), done = transfer(cache, entry, true, bytes);
+    cache->present[entry] = done == bytes;
+    if (done == bytes) {
+        cache->sum[entry] = checksum(cache, entry);
+        return;
+    }
+    cache->full = true;
+    qa_log(cache->logger, QA_LOG_WARNING,
+           "base cache %s: wrote %zu of %zu bytes: %s; what is not kept yet will be computed again at every visit",
+           cache->path, done, bytes, errno == 0 ? "no more was taken" : strerror(errno));
+}
+
+static bool read_entry(qa_base_cache *cache, size_t entry) {
+    const size_t bytes = bytes_of(cache, entry), done = transfer(cache, entry, false, bytes);
+    const char *const reason = errno == 0 ? "the file ends there" : strerror(errno);
+    if (done == bytes && checksum(cache, entry) == cache->sum[entry]) {
+        return true;
+    }
+    cache->full = cache->lost = true;
+    if (done < bytes) {
+        qa_log(cache->logger, QA_LOG_WARNING, "base cache %s: read %zu of %zu bytes: %s; going on without the cache",
+               cache->path, done, bytes, reason);
+    } else {
+        qa_log(cache->logger, QA_LOG_WARNING,
+               "base cache %s: what was read is not what was written; going on without the cache", cache->path);
+    }
+    return false;
+}
+
+/* ---- entries ---- */
+
+qa_base_place qa_base_cache_place(qa_base_cache *cache, qa_kept_set set, size_t index) {
+    return cache == NULL || !cache->again[set] ? (qa_base_place){0}
+                                               : (qa_base_place){.cache = cache, .entry = cache->first[set] + index};
+}
+
+/* An entry of as many rows as planned. */
+static bool fits(qa_base_place place, size_t rows) {
+    return place.cache != NULL && !place.cache->off &&
+           place.cache->begin[place.entry + 1] - place.cache->begin[place.entry] == rows;
+}
+
+static qa_real *rows_of(qa_base_place place) {
+    qa_base_cache *cache = place.cache;
+    return cache->memory + (cache->on_disk ? 0 : cache->begin[place.entry] * cache->width);
+}
+
+const qa_real *qa_base_cache_find(qa_base_place place, size_t rows) {
+    qa_base_cache *cache = place.cache;
+    if (!fits(place, rows) || cache->lost || !cache->present[place.entry] ||
+        (cache->on_disk && !read_entry(cache, place.entry))) {
+        return NULL;
+    }
+    cache->found++;
+    return rows_of(place);
+}
+
+qa_real *qa_base_cache_room(qa_base_place place, size_t rows) {
+    return fits(place, rows) && !place.cache->full ? rows_of(place) : NULL;
+}
+
+void qa_base_cache_keep(qa_base_place place) {
+    if (place.cache->on_disk) {
+        write_entry(place.cache, place.entry);
+    } else {
+        place.cache->present[place.entry] = true;
+    }
+}
+
+size_t qa_base_cache_found(const qa_base_cache *cache) { return cache->found; }

@@ -1,0 +1,81 @@
+/* What is kept of the frozen base model from one visit of a pair to the next.
+ *
+ * The base stream of a pair is the same in every pass, and all that is ever asked of it are its states: the rows after
+ * the final norm, from the one before the first response token on. Kept when a pair is run for the first time, they let
+ * every later visit run the adapted stream alone (model/pass.h), to the same bits.
+ *
+ * An entry is the rows of one pair; the entries of all sets stand one behind the other, in memory or in a file. The
+ * file is made in the run's folder and loses its name at once: it is no part of the result, nobody else can come near
+ * it, and it goes with the process, however that ends. What is read from it must have the checksum of what was written.
+ *
+ * Nothing depends on an entry being there. So what a disk does wrong during the run (full, cut short, damaged) is a
+ * warning, and the run goes on without, with the same numbers. */
+#ifndef QA_TRAIN_BASE_CACHE_H
+#define QA_TRAIN_BASE_CACHE_H
+
+#include "base/real.h"
+#include "train/batch.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The sets that a run visits. */
+typedef enum qa_kept_set { QA_KEPT_TRAIN, QA_KEPT_EVALUATION, QA_KEPT_REPLAY, QA_KEPT_SETS } qa_kept_set;
+
+/* What is kept, and where. */
+typedef struct qa_base_plan {
+    qa_base_cache_mode mode;            /* off, memory or disk */
+    const qa_pairs *sets[QA_KEPT_SETS]; /* NULL: its pairs are visited once at most, and not kept */
+    bool one_sided[QA_KEPT_SETS];       /* its pairs are run without the rejected response */
+    const qa_objective *objective;
+    size_t width;                    /* d */
+    size_t entries, rows, longest;   /* of all sets; rows of the longest entry */
+    size_t memory_bytes, disk_bytes; /* what the cache takes */
+} qa_base_plan;
+
+/* Without a set that is visited more than once the mode is off. machine_bytes: the machine's memory,
+ * for mode auto; 0: unknown. Model, sets and options are borrowed. */
+QA_MUST_CHECK qa_status qa_base_plan_make(qa_base_plan *base, const qa_plan *plan, size_t width, const qa_pairs *train,
+                                          const qa_pairs *evaluation, const qa_train_options *options,
+                                          size_t machine_bytes, qa_error *err);
+
+/* Bytes of this machine's memory; 0: it does not tell. */
+size_t qa_machine_memory(void);
+
+/* The rows that are kept of a pair. */
+size_t qa_base_rows(const qa_pair *pair, const qa_objective *objective, bool one_sided);
+
+typedef struct qa_base_cache qa_base_cache;
+
+/* Bytes of memory that qa_base_cache_create allocates, and bytes of its file. */
+QA_MUST_CHECK qa_status qa_base_cache_bytes(const qa_base_plan *base, size_t *memory, size_t *disk, qa_error *err);
+
+/* All memory of the cache, once. With mode off it has none, and keeps nothing. The logger is borrowed. */
+QA_MUST_CHECK qa_status qa_base_cache_create(qa_base_cache **cache, const qa_base_plan *base, const qa_logger *logger,
+                                             qa_error *err);
+void qa_base_cache_free(qa_base_cache *cache);
+
+/* Makes the file in dir, if the cache has one. */
+QA_MUST_CHECK qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *err);
+
+/* One pair's place in a cache. cache is NULL for a pair that is visited once. Whoever is visited again runs its streams
+ * apart, whether it is kept or not: so a run's numbers are the same in every mode. */
+typedef struct qa_base_place {
+    qa_base_cache *cache;
+    size_t entry;
+} qa_base_place;
+
+/* Of pair number `index` of the set; cache may be NULL. */
+qa_base_place qa_base_cache_place(qa_base_cache *cache, qa_kept_set set, size_t index);
+
+/* The pair's rows [rows x d], valid until the next call; NULL: they are not there. */
+const qa_real *qa_base_cache_find(qa_base_place place, size_t rows);
+
+/* Room for the pair's rows, to be filled and then kept; NULL: they cannot be. */
+qa_real *qa_base_cache_room(qa_base_place place, size_t rows);
+void qa_base_cache_keep(qa_base_place place);
+
+/* How often an entry was found. */
+size_t qa_base_cache_found(const qa_base_cache *cache);
+
+#endif
