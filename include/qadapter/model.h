@@ -25,6 +25,19 @@ typedef struct qa_model qa_model;
  * model.safetensors or an index with shards. LlamaForCausalLM, MistralForCausalLM without sliding
  * window, Qwen2ForCausalLM. Weights are converted to the build's precision and checked finite. */
 QA_MUST_CHECK qa_status qa_model_load(qa_model **model, qa_context *context, const char *dir, qa_error *err);
+
+/* How a model's matrices lie in memory. Vectors (norms, biases) are always in the build's precision, and so is what is
+ * computed. BF16 matrices take half the room of floats and half the time to read; where they meet many rows they are
+ * widened first, and sums may then be added up in another order. */
+typedef enum qa_weights_dtype {
+    QA_WEIGHTS_REAL,   /* in the build's precision */
+    QA_WEIGHTS_STORED, /* those that the files have in BF16 stay in BF16, which loses nothing; else as above */
+    QA_WEIGHTS_BF16    /* all of them in BF16, rounded to nearest even; one too large for it is QA_ERR_NAN */
+} qa_weights_dtype;
+
+/* qa_model_load is this with QA_WEIGHTS_REAL. */
+QA_MUST_CHECK qa_status qa_model_load_as(qa_model **model, qa_context *context, const char *dir, qa_weights_dtype dtype,
+                                         qa_error *err);
 void qa_model_free(qa_model *model); /* NULL is allowed */
 
 /* What the model is; owned by the model. */
@@ -32,6 +45,7 @@ typedef struct qa_model_info {
     const char *dir;
     const char *architecture; /* "LlamaForCausalLM"... */
     const char *stored_dtype; /* of the largest tensor in the files: "BF16"... */
+    const char *memory_dtype; /* of the same tensor in memory: "BF16", "F32" or "F64" */
     const char *rope_type;    /* "default", "linear", "llama3" */
     size_t hidden_size, intermediate_size, num_hidden_layers;
     size_t num_attention_heads, num_key_value_heads, head_dim;

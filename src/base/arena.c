@@ -1,12 +1,16 @@
 /* See arena.h. */
+#define _DEFAULT_SOURCE /* madvise */
 #include "base/arena.h"
 
 #include "base/checked.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { ALIGNMENT = 64 };
+/* Large arenas begin at a boundary of huge pages and ask for them: what streams through memory then crosses a
+ * boundary of pages, where processors stop fetching ahead, once in 2 MiB and not in 4 KiB. */
+enum { ALIGNMENT = 64, HUGE_PAGE = 2 << 20, LARGE = 8 << 20 };
 
 qa_arena qa_arena_measure(void) {
     qa_arena arena = {0};
@@ -15,7 +19,7 @@ qa_arena qa_arena_measure(void) {
 
 qa_status qa_arena_create(qa_arena *arena, size_t bytes, qa_error *err) {
     memset(arena, 0, sizeof *arena);
-    size_t rounded = 0;
+    size_t rounded = 0, allocated = 0;
     if (!qa_add_size(bytes, ALIGNMENT - 1, &rounded)) {
         return qa_fail(err, QA_ERR_MEMORY, "an arena of %zu bytes is not possible", bytes);
     }
@@ -23,11 +27,18 @@ qa_status qa_arena_create(qa_arena *arena, size_t bytes, qa_error *err) {
     if (rounded == 0) {
         rounded = ALIGNMENT;
     }
-    arena->memory = aligned_alloc(ALIGNMENT, rounded);
+    const bool large = rounded >= LARGE && qa_add_size(rounded, HUGE_PAGE - 1, &allocated);
+    allocated = large ? allocated - allocated % HUGE_PAGE : rounded;
+    arena->memory = aligned_alloc(large ? HUGE_PAGE : ALIGNMENT, allocated);
     if (arena->memory == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory: %zu bytes (%.1f MiB) asked for", rounded,
                        (double)rounded / 1048576.0);
     }
+#ifdef MADV_HUGEPAGE
+    if (large) { /* a refusal costs time, nothing else */
+        (void)madvise(arena->memory, allocated, MADV_HUGEPAGE);
+    }
+#endif
     memset(arena->memory, 0, rounded);
     arena->capacity = rounded;
     return QA_OK;

@@ -1,6 +1,7 @@
 /* See pool.h. Workers claim task numbers from an atomic counter. Between two runs a worker spins
- * briefly (a training step calls the pool thousands of times, microseconds apart) and then sleeps
- * on a condition variable. */
+ * briefly (a training step calls the pool thousands of times, microseconds apart, and what the calling
+ * thread does in between takes some more) and then sleeps on a condition variable: to be woken costs tens of
+ * microseconds on a virtual machine. */
 #include "base/pool.h"
 
 #include "base/checked.h"
@@ -14,7 +15,32 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SPINS_BEFORE_SLEEP = 2000 };
+static const double SPIN_SECONDS = 100e-6;
+enum { SPINS_BETWEEN_YIELDS = 64 }; /* a yield lets others run where there are more threads than cores */
+
+/* Tells the core that this is a loop of waiting. */
+static void relax(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Spins until *value is not (or, with `until`, is) `compared`, for SPIN_SECONDS at most; true when it came to that. */
+static bool spin(const atomic_size_t *value, size_t compared, bool until) {
+    const double begun = qa_seconds();
+    do {
+        for (int i = 0; i < SPINS_BETWEEN_YIELDS; i++) {
+            if ((atomic_load_explicit(value, memory_order_acquire) == compared) == until) {
+                return true;
+            }
+            relax();
+        }
+        sched_yield();
+    } while (qa_seconds() - begun < SPIN_SECONDS);
+    return false;
+}
 
 struct qa_pool {
     size_t threads;     /* workers, the caller included */
@@ -65,16 +91,8 @@ static void help(qa_pool *pool, size_t worker) {
 
 /* Waits for a run newer than *seen; false when the pool is being destroyed. */
 static bool wait_for_run(qa_pool *pool, size_t *seen) {
-    for (int spin = 0; spin < SPINS_BEFORE_SLEEP; spin++) {
-        if (atomic_load_explicit(&pool->generation, memory_order_acquire) != *seen) {
-            break;
-        }
-        if (spin % 64 == 63) {
-            sched_yield();
-        }
-    }
     bool stopping = false;
-    if (atomic_load_explicit(&pool->generation, memory_order_acquire) == *seen) {
+    if (!spin(&pool->generation, *seen, false)) {
         pthread_mutex_lock(&pool->mutex);
         while (!pool->stopping && atomic_load_explicit(&pool->generation, memory_order_acquire) == *seen) {
             pthread_cond_wait(&pool->wake, &pool->mutex);
@@ -171,10 +189,8 @@ size_t qa_pool_threads(const qa_pool *pool) { return pool == NULL ? 1 : pool->th
 
 /* Until all helpers have left the run: they seldom need long. */
 static void wait_for_helpers(qa_pool *pool) {
-    for (int spin = 0; spin < SPINS_BEFORE_SLEEP; spin++) {
-        if (atomic_load_explicit(&pool->busy, memory_order_acquire) == 0) {
-            return;
-        }
+    if (spin(&pool->busy, 0, true)) {
+        return;
     }
     pthread_mutex_lock(&pool->mutex);
     while (atomic_load_explicit(&pool->busy, memory_order_acquire) != 0) {

@@ -22,7 +22,7 @@ static const struct timespec until_blas_sleeps = {0, 50000000}; /* its threads s
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
-/* C[m x n] = op(A) op(B); b NULL: an operand that is no weight. Without room it only counts. */
+/* C[m x n] = op(A) op(B); b NULL: an operand that is no weight, or one in BF16. Without room it only counts. */
 static void product(cli_floor *floor, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k,
                     const qa_real *b) {
     floor->flops += 2.0 * (double)m * (double)n * (double)k;
@@ -45,7 +45,7 @@ static void forward_products(cli_floor *floor, const cli_bench *bench, size_t ro
     for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
             const qa_linear *w = &model->layers[l].linear[t];
-            product(floor, false, true, streams * rows, w->out, w->in, w->weight);
+            product(floor, false, true, streams * rows, w->out, w->in, w->weight.real);
             if (streams == 2 && bench->lora.targets[t]) {
                 product(floor, false, true, rows, rank, w->in, NULL);  /* hidden = x A^T */
                 product(floor, false, true, rows, w->out, rank, NULL); /* y += hidden B^T */
@@ -63,7 +63,7 @@ static void backward_products(cli_floor *floor, const cli_bench *bench, size_t r
             const qa_linear *w = &model->layers[l].linear[t];
             const bool input = l > 0 || t >= QA_TARGET_O;
             if (input) {
-                product(floor, false, false, rows, w->in, w->out, w->weight); /* dx */
+                product(floor, false, false, rows, w->in, w->out, w->weight.real); /* dx */
             }
             if (bench->lora.targets[t]) {
                 product(floor, true, false, w->out, rank, rows, NULL);  /* dB */
@@ -95,8 +95,8 @@ static void head_products(cli_floor *floor, const cli_bench *bench, size_t state
     const size_t d = model->config.hidden_size, V = model->config.vocab_size;
     for (size_t first = 0; first < states; first += QA_HEAD_CHUNK) {
         const size_t count = states - first < QA_HEAD_CHUNK ? states - first : QA_HEAD_CHUNK;
-        product(floor, false, true, 2 * count, V, d, model->head);
-        product(floor, false, false, count, d, V, model->head);
+        product(floor, false, true, 2 * count, V, d, model->head.real);
+        product(floor, false, false, count, d, V, model->head.real);
     }
 }
 
@@ -114,7 +114,7 @@ static void prompt_products(cli_floor *floor, const cli_bench *bench, size_t str
     const qa_model *model = bench->run->model;
     floor->flops = 0.0;
     forward_products(floor, bench, bench->pairs[0].prompt_len, streams);
-    product(floor, false, true, streams, model->config.vocab_size, model->config.hidden_size, model->head);
+    product(floor, false, true, streams, model->config.vocab_size, model->config.hidden_size, model->head.real);
 }
 
 static void fill(qa_real *x, size_t count) {
@@ -201,7 +201,8 @@ static void read_part(void *context, size_t task, size_t worker) {
 /* Every layer and the head; of an embedding that is not the head too a token needs one row. */
 double cli_floor_read(const cli_bench *bench, size_t *bytes) {
     const qa_model *model = bench->run->model;
-    const size_t table = model->config.vocab_size * model->config.hidden_size * sizeof(qa_real);
+    const size_t element = model->embedding.real != NULL ? sizeof(qa_real) : sizeof(uint16_t);
+    const size_t table = model->config.vocab_size * model->config.hidden_size * element;
     const size_t aligned = (table + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     const size_t unread = model->config.tie_word_embeddings ? 0 : aligned; /* it comes first */
     *bytes = model->arena.used - unread;

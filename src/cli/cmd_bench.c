@@ -22,12 +22,13 @@ size_t cli_bench_peak(void) {
 /* Loads the model `repeats` times; the last one stays. */
 static qa_status load(cli_bench *bench, qa_error *err) {
     cli_run *run = bench->run;
+    const qa_weights_dtype dtype = cli_weights_dtype(run->args, QA_WEIGHTS_REAL);
     QA_TRY(cli_open_context(run, err));
     for (size_t i = 0; i < bench->repeats; i++) {
         qa_model_free(run->model);
         run->model = NULL;
         const double begun = qa_seconds();
-        QA_TRY(qa_model_load(&run->model, run->context, run->args->model, err));
+        QA_TRY(qa_model_load_as(&run->model, run->context, run->args->model, dtype, err));
         cli_bench_seconds(bench, CLI_LOAD)[i] = qa_seconds() - begun;
     }
     return QA_OK;

@@ -324,7 +324,7 @@ static qa_status load_all(generation *it, qa_error *err) {
     if (!policy_is(args, "base")) {
         QA_TRY(cli_resolve_objective(run, &it->objective, NULL, err));
     }
-    QA_TRY(cli_load_model(run, err));
+    QA_TRY(cli_load_model_as(run, QA_WEIGHTS_STORED, err));
     if (!policy_is(args, "base")) {
         QA_TRY(cli_load_adapter(run, err));
     }

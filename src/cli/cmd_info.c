@@ -59,6 +59,7 @@ static void report_model(cli_report *report, const cli_run *run, const qa_model_
     cli_report_flag(report, "attention_bias", "attention bias", info->attention_bias);
     cli_report_count(report, "parameters", "parameters", info->parameters, "");
     cli_report_text(report, "stored_dtype", "stored in", info->stored_dtype);
+    cli_report_text(report, "memory_dtype", "in memory", info->memory_dtype);
     cli_report_text(report, "compute_dtype", "computed in", qa_precision());
     report_eos(report, run, info);
 }

@@ -94,13 +94,24 @@ qa_status cli_open_context(cli_run *run, qa_error *err) {
     return qa_context_create(&run->context, run->args->threads, (qa_logger){on_log, run}, err);
 }
 
-qa_status cli_load_model(cli_run *run, qa_error *err) {
+qa_weights_dtype cli_weights_dtype(const cli_args *args, qa_weights_dtype otherwise) {
+    if (args->weights_dtype == NULL) {
+        return otherwise;
+    }
+    return strcmp(args->weights_dtype, "auto") == 0   ? QA_WEIGHTS_STORED
+           : strcmp(args->weights_dtype, "bf16") == 0 ? QA_WEIGHTS_BF16
+                                                      : QA_WEIGHTS_REAL;
+}
+
+qa_status cli_load_model_as(cli_run *run, qa_weights_dtype otherwise, qa_error *err) {
     const double begun = cli_now();
     QA_TRY(cli_open_context(run, err));
-    QA_TRY(qa_model_load(&run->model, run->context, run->args->model, err));
+    QA_TRY(qa_model_load_as(&run->model, run->context, run->args->model, cli_weights_dtype(run->args, otherwise), err));
     cli_detail(run, "loaded %s in %.2f s", run->args->model, cli_now() - begun);
     return QA_OK;
 }
+
+qa_status cli_load_model(cli_run *run, qa_error *err) { return cli_load_model_as(run, QA_WEIGHTS_REAL, err); }
 
 qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error *err) {
     char *path = qa_path_join(run->args->model, "tokenizer.json");

@@ -37,6 +37,9 @@ QA_MUST_CHECK qa_status cli_open_context(cli_run *run, qa_error *err);
 
 /* Each loads into the run what --model and --adapter name. */
 QA_MUST_CHECK qa_status cli_load_model(cli_run *run, qa_error *err);
+/* What --dtype says, or else `otherwise`; cli_load_model's is the program's precision. */
+QA_MUST_CHECK qa_status cli_load_model_as(cli_run *run, qa_weights_dtype otherwise, qa_error *err);
+qa_weights_dtype cli_weights_dtype(const cli_args *args, qa_weights_dtype otherwise);
 /* required: a folder without tokenizer.json is an error; else run->tokenizer stays NULL. After the model: its
  * end-of-sequence token becomes the model's first one. */
 QA_MUST_CHECK qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error *err);

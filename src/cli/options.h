@@ -46,8 +46,8 @@ typedef struct cli_args {
     bool help;
     const char *subcommand; /* of a command that has some; NULL: not given */
     /* what everything needs */
-    const char *model, *adapter;
-    size_t threads; /* 0: all cores */
+    const char *model, *adapter, *weights_dtype; /* NULL: the command's default */
+    size_t threads;                              /* 0: all cores */
     bool verbose, quiet, json;
     /* objective */
     const char *recipe, *objective, *q_parametrisation;

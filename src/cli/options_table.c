@@ -23,6 +23,18 @@ const cli_option cli_options[] = {
     {"adapter", 0, "lora adapter-name-or-path adapter-path peft", CLI_STRING, "DIR", NULL, CLI_ANY, AT(adapter),
      CLI_INFO | CLI_EVAL | CLI_SCORE | CLI_GENERATE | CLI_GOLDEN, 0, CLI_GROUP_GENERAL, "none: the model alone",
      "folder of the adapter, as PEFT lays it out"},
+    {"dtype", 0, "torch-dtype", CLI_CHOICE, "NAME", "auto|f32|bf16", CLI_ANY, AT(weights_dtype), CLI_GENERATE, 0,
+     CLI_GROUP_GENERAL, "auto",
+     "matrices in memory: auto: as the files have them, BF16 or else the program's precision; f32: the latter; bf16: "
+     "rounded to BF16"},
+    {"dtype", 0, "torch-dtype", CLI_CHOICE, "NAME", "f32|auto|bf16", CLI_ANY, AT(weights_dtype),
+     CLI_EVAL | CLI_SCORE | CLI_INFO | CLI_BENCH, 0, CLI_GROUP_GENERAL, "f32",
+     "matrices in memory: f32: in the program's precision; auto: those that the files have in BF16 stay in BF16, half "
+     "the memory; bf16: rounded to BF16"},
+    {"dtype", 0, "torch-dtype", CLI_CHOICE, "NAME", "f32|auto", CLI_ANY, AT(weights_dtype), CLI_TRAIN, 0,
+     CLI_GROUP_GENERAL, "f32",
+     "matrices in memory: f32: in the program's precision; auto: those that the files have in BF16 stay in BF16, half "
+     "the memory"},
     {"threads", 't', "n-threads num-threads", CLI_SIZE, "N", NULL, CLI_1_TO_1024, AT(threads), CLI_ALL, 0,
      CLI_GROUP_GENERAL, "all cores", "threads that compute"},
     {"verbose", 0, "", CLI_FLAG, NULL, NULL, CLI_ANY, AT(verbose), CLI_ALL, 0, CLI_GROUP_GENERAL, NULL,

@@ -222,7 +222,7 @@ static void linear_forward(qa_golden_net *net, size_t l, qa_target target, doubl
             hidden[t * lora.rank + r] = sum;
         }
         for (size_t o = 0; o < out; o++) {
-            const qa_real *w = linear->weight + o * in;
+            const qa_real *w = linear->weight.real + o * in;
             double sum = 0.0, delta = 0.0;
             for (size_t i = 0; i < in; i++) {
                 sum += (double)w[i] * row[i];
@@ -246,7 +246,7 @@ static void linear_backward(qa_golden_net *net, size_t l, qa_target target, doub
         for (size_t o = 0; o < out; o++) {
             const double g = dy[t * out + o];
             for (size_t i = 0; i < in; i++) {
-                dx[t * in + i] += g * (double)linear->weight[o * in + i];
+                dx[t * in + i] += g * (double)linear->weight.real[o * in + i];
             }
         }
         for (size_t r = 0; r < lora.rank; r++) {
@@ -436,7 +436,7 @@ void qa_golden_net_forward(qa_golden_net *net, const int32_t *ids, size_t T, con
             qa_golden_sin_cos((double)t * net->frequency[i], &net->sine[t * half + i], &net->cosine[t * half + i]);
         }
         for (size_t j = 0; j < d; j++) {
-            net->embed[t * d + j] = (double)net->model->embedding[(size_t)ids[t] * d + j];
+            net->embed[t * d + j] = (double)net->model->embedding.real[(size_t)ids[t] * d + j];
         }
     }
     for (size_t l = 0; l < L; l++) {
@@ -451,7 +451,7 @@ void qa_golden_net_logits(const qa_golden_net *net, size_t first, size_t count, 
     for (size_t i = 0; i < count; i++) {
         const double *x = net->final_norm + (first + i) * d;
         for (size_t a = 0; a < V; a++) {
-            const qa_real *w = net->model->head + a * d;
+            const qa_real *w = net->model->head.real + a * d;
             double sum = 0.0;
             for (size_t j = 0; j < d; j++) {
                 sum += (double)w[j] * x[j];
@@ -468,7 +468,7 @@ void qa_golden_net_backward(qa_golden_net *net, double *gradient, size_t first, 
     for (size_t i = 0; i < count; i++) {
         for (size_t a = 0; a < V; a++) {
             const double g = dlogits[i * V + a];
-            const qa_real *w = net->model->head + a * d;
+            const qa_real *w = net->model->head.real + a * d;
             for (size_t j = 0; g != 0.0 && j < d; j++) {
                 net->dnormed[(first + i) * d + j] += g * (double)w[j];
             }

@@ -1,6 +1,7 @@
 /* Files: mapping, reading, folders, removal and renaming (see file.h; atomic writing is in atomic.c).
  *
  * Every message names the path and what the operating system said. Interrupted calls are repeated. */
+#define _DEFAULT_SOURCE /* madvise */
 #include "io/file.h"
 
 #include "base/try.h"
@@ -70,6 +71,15 @@ void qa_unmap_file(qa_mapping *mapping) {
     }
     mapping->data = NULL;
     mapping->bytes = 0;
+}
+
+void qa_mapping_forget(const unsigned char *data, size_t bytes) {
+    const long size = sysconf(_SC_PAGESIZE);
+    const uintptr_t page = size > 0 ? (uintptr_t)size : 4096;
+    const uintptr_t begin = ((uintptr_t)data + page - 1) / page * page, end = ((uintptr_t)data + bytes) / page * page;
+    if (begin < end) { /* whole pages; a refusal costs memory, nothing else */
+        (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+    }
 }
 
 /* ---- reading whole ---- */

@@ -70,6 +70,12 @@ QA_MUST_CHECK qa_status qa_tensor_check_shape(const qa_safetensors *file, const 
  * is an error (QA_ERR_NAN) that names the tensor and the element. */
 QA_MUST_CHECK qa_status qa_tensor_read_real(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite,
                                             qa_real *out, qa_error *err);
+/* The same into BF16 numbers in this machine's byte order, rounded to nearest even; one that is too large for BF16
+ * counts as infinite. */
+QA_MUST_CHECK qa_status qa_tensor_read_bf16(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite,
+                                            uint16_t *out, qa_error *err);
+/* The tensor's bytes need not stay in memory; asked for again, they are read from the file again. */
+void qa_tensor_forget(const qa_tensor *tensor);
 /* The same into double. */
 QA_MUST_CHECK qa_status qa_tensor_read_double(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite,
                                               double *out, qa_error *err);

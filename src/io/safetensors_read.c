@@ -54,6 +54,16 @@ static bool all_finite_double(const double *x, size_t n) {
     return bad == 0;
 }
 
+/* An exponent of all ones is an infinity or a NaN. */
+static bool all_finite_bf16(const uint16_t *x, size_t n) {
+    const unsigned exponent = 0x7f80;
+    int bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        bad |= (x[i] & exponent) == exponent;
+    }
+    return bad == 0;
+}
+
 qa_status qa_tensor_read_real(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite, qa_real *out,
                               qa_error *err) {
     QA_TRY(check_real(file, tensor, err));
@@ -69,6 +79,41 @@ qa_status qa_tensor_read_real(const qa_safetensors *file, const qa_tensor *tenso
         }
     }
     return QA_OK;
+}
+
+/* Rounds once from what the file has: F64 is decoded as double. */
+static void bf16_block(const qa_tensor *tensor, size_t start, size_t n, uint16_t *out) {
+    const unsigned char *data = tensor->data + start * qa_dtype_bytes(tensor->dtype);
+    double values[BLOCK];
+    if (tensor->dtype == QA_DTYPE_BF16) {
+        memcpy(out, data, n * sizeof *out);
+        return;
+    }
+    qa_decode_double(tensor->dtype, data, n, values);
+    qa_encode_double(QA_DTYPE_BF16, values, n, (unsigned char *)out);
+}
+
+qa_status qa_tensor_read_bf16(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite, uint16_t *out,
+                              qa_error *err) {
+    QA_TRY(check_real(file, tensor, err));
+    for (size_t start = 0; start < tensor->count; start += BLOCK) {
+        size_t n = tensor->count - start < BLOCK ? tensor->count - start : BLOCK;
+        bf16_block(tensor, start, n, out + start);
+        if (require_finite && !all_finite_bf16(out + start, n)) {
+            size_t i = start;
+            double value = 0.0;
+            while (all_finite_bf16(out + i, 1)) {
+                i++;
+            }
+            qa_decode_double(QA_DTYPE_BF16, (const unsigned char *)&out[i], 1, &value);
+            return not_finite(file, tensor, i, value, err);
+        }
+    }
+    return QA_OK;
+}
+
+void qa_tensor_forget(const qa_tensor *tensor) {
+    qa_mapping_forget(tensor->data, tensor->count * qa_dtype_bytes(tensor->dtype));
 }
 
 qa_status qa_tensor_read_double(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite, double *out,

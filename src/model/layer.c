@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "nn/linear.h"
 #include "nn/lora.h"
+#include "nn/matvec.h"
 #include "nn/norm.h"
 #include "nn/rope.h"
 #include "nn/swiglu.h"
@@ -72,13 +73,10 @@ static const qa_real *branch_input(const qa_layer_run *run, size_t l, qa_target 
     return dropped;
 }
 
-/* y = x W^T + bias for all rows, + s B (A dropout(x)) for the adapted ones. */
-static void linear_forward(const qa_layer_run *run, size_t l, qa_target target, qa_real *y, const qa_real *x,
+/* y += s B (A dropout(x)) for the adapted rows. */
+static void branch_forward(const qa_layer_run *run, size_t l, qa_target target, qa_real *y, const qa_real *x,
                            const qa_layer_rows *rows, const qa_layer_scratch *scratch) {
     const qa_linear *linear = &run->model->layers[l].linear[target];
-    size_t parts = run->apart ? run->streams : 1;
-    qa_linear_forward_streams(run->pool, y, x, linear->weight, linear->bias, parts, run->streams * run->n / parts,
-                              linear->in, linear->out);
     const qa_branch_place *place = branch_of(run, l, target);
     if (place == NULL) {
         return;
@@ -89,6 +87,22 @@ static void linear_forward(const qa_layer_run *run, size_t l, qa_target target, 
     qa_lora_forward(run->pool, y + first * linear->out, rows->lora_hidden[target], input, parameters + place->a,
                     parameters + place->b, (qa_real)run->adapter->scale, run->n, linear->in, linear->out,
                     run->adapter->options.rank);
+}
+
+/* y[i] = x W_i^T + bias_i for all rows, + s B_i (A_i dropout(x)) for the adapted ones: maps first, first + 1, ... of
+ * the same x. */
+static void maps_forward(const qa_layer_run *run, size_t l, qa_target first, size_t n_maps, qa_real *const *y,
+                         const qa_real *x, const qa_layer_rows *rows, const qa_layer_scratch *scratch) {
+    const qa_linear *linear = &run->model->layers[l].linear[first];
+    const size_t parts = run->apart ? run->streams : 1;
+    qa_linear_map maps[QA_MATVEC_MAX_MAPS];
+    for (size_t i = 0; i < n_maps; i++) {
+        maps[i] = (qa_linear_map){.y = y[i], .w = linear[i].weight, .bias = linear[i].bias, .out = linear[i].out};
+    }
+    qa_linear_forward_maps(run->pool, maps, n_maps, x, parts, run->streams * run->n / parts, linear->in);
+    for (size_t i = 0; i < n_maps; i++) {
+        branch_forward(run, l, (qa_target)(first + i), y[i], x, rows, scratch);
+    }
 }
 
 /* Where the gradients of layer l's weights go; NULL: they are frozen. */
@@ -152,9 +166,7 @@ void qa_layer_forward_qkv(const qa_layer_run *run, size_t l, const qa_layer_rows
     const qa_config *config = &run->model->config;
     qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms1, rows->x, run->model->layers[l].input_norm,
                        config->rms_norm_eps, run->streams * run->n, config->hidden_size);
-    linear_forward(run, l, QA_TARGET_Q, rows->q, scratch->normed, rows, scratch);
-    linear_forward(run, l, QA_TARGET_K, rows->k, scratch->normed, rows, scratch);
-    linear_forward(run, l, QA_TARGET_V, rows->v, scratch->normed, rows, scratch);
+    maps_forward(run, l, QA_TARGET_Q, 3, (qa_real *[]){rows->q, rows->k, rows->v}, scratch->normed, rows, scratch);
     rope_streams(run, rows->q, config->num_attention_heads);
     rope_streams(run, rows->k, config->num_key_value_heads);
 }
@@ -164,14 +176,13 @@ void qa_layer_forward_rest(const qa_layer_run *run, size_t l, const qa_layer_row
     const qa_config *config = &run->model->config;
     size_t total = run->streams * run->n;
     size_t d = config->hidden_size;
-    linear_forward(run, l, QA_TARGET_O, rows->mid, rows->attention, rows, scratch);
+    maps_forward(run, l, QA_TARGET_O, 1, &rows->mid, rows->attention, rows, scratch);
     add(run->pool, rows->mid, rows->x, total * d);
     qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms2, rows->mid, run->model->layers[l].post_norm,
                        config->rms_norm_eps, total, d);
-    linear_forward(run, l, QA_TARGET_GATE, rows->gate, scratch->normed, rows, scratch);
-    linear_forward(run, l, QA_TARGET_UP, rows->up, scratch->normed, rows, scratch);
+    maps_forward(run, l, QA_TARGET_GATE, 2, (qa_real *[]){rows->gate, rows->up}, scratch->normed, rows, scratch);
     qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, total * config->intermediate_size);
-    linear_forward(run, l, QA_TARGET_DOWN, rows->out, scratch->activation, rows, scratch);
+    maps_forward(run, l, QA_TARGET_DOWN, 1, &rows->out, scratch->activation, rows, scratch);
     add(run->pool, rows->out, rows->mid, total * d);
 }
 

@@ -257,12 +257,11 @@ void qa_pass_head(qa_pass *pass, size_t first, size_t count, qa_real **base, qa_
 void qa_pass_head_transpose(qa_pass *pass, qa_real *out, const qa_real *rows, size_t count) {
     size_t d = pass->model->config.hidden_size;
     size_t V = pass->model->config.vocab_size;
-    qa_gemm(pass->model->context->pool, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, count, d, V, 1, rows, V, pass->model->head, d,
-            0, out, d);
+    qa_weight_transpose_product(pass->model->context->pool, out, rows, pass->model->head, 0, count, d, V);
 }
 
-const qa_real *qa_pass_head_row(const qa_pass *pass, int32_t token) {
-    return pass->model->head + (size_t)token * pass->model->config.hidden_size;
+void qa_pass_add_head_row(const qa_pass *pass, qa_real *out, qa_real factor, int32_t token) {
+    qa_weight_add_row(out, factor, pass->model->head, (size_t)token, pass->model->config.hidden_size);
 }
 
 /* ---- backward ---- */

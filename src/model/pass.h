@@ -97,8 +97,8 @@ void qa_pass_head(qa_pass *pass, size_t first, size_t count, qa_real **base, qa_
  * rows, so it may run before the scalars that will weight it are known. */
 void qa_pass_head_transpose(qa_pass *pass, qa_real *out, const qa_real *rows, size_t count);
 
-/* Row `token` of W_head, [d]: the same map applied to [a = token]. */
-const qa_real *qa_pass_head_row(const qa_pass *pass, int32_t token);
+/* out[d] += factor * row `token` of W_head: the same map applied to factor [a = token]. */
+void qa_pass_add_head_row(const qa_pass *pass, qa_real *out, qa_real factor, int32_t token);
 
 /* Backward: dstates[n_states x d] is dL/d(input of the head) at the states of the last forward (adapted stream);
  * gradient[adapter->count] gets dL/d(parameters) added. */

@@ -69,16 +69,16 @@ static qa_real *gradient_of(const qa_trainable *trainable, const qa_real *weight
 static void place_gradients(qa_trainable *trainable) {
     const qa_model *model = trainable->model;
     qa_weight_gradients *gradients = &trainable->gradients;
-    gradients->embedding = gradient_of(trainable, model->embedding);
+    gradients->embedding = gradient_of(trainable, model->embedding.real);
     gradients->final_norm = gradient_of(trainable, model->final_norm);
-    gradients->head = gradient_of(trainable, model->head);
+    gradients->head = gradient_of(trainable, model->head.real);
     for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
         const qa_layer *layer = &model->layers[l];
         qa_layer_weight_gradients *to = &gradients->layers[l];
         to->input_norm = gradient_of(trainable, layer->input_norm);
         to->post_norm = gradient_of(trainable, layer->post_norm);
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
-            to->weight[t] = gradient_of(trainable, layer->linear[t].weight);
+            to->weight[t] = gradient_of(trainable, layer->linear[t].weight.real);
             to->bias[t] = gradient_of(trainable, layer->linear[t].bias);
         }
     }
@@ -110,8 +110,7 @@ static qa_status make(qa_trainable **out, qa_context *context, const qa_config *
     trainable->decayed = list.count;
     list.vectors = true;
     QA_GOTO(fail, qa_model_each_weight(trainable->model, place_tensor, &list, err));
-    qa_model_complete(trainable->model, sizeof(qa_real) == sizeof(double) ? "F64" : "F32",
-                      trainable->count * sizeof(qa_real));
+    qa_model_complete(trainable->model, QA_REAL_DTYPE, QA_REAL_DTYPE, trainable->count * sizeof(qa_real));
     place_gradients(trainable);
     *out = trainable;
     return QA_OK;

@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/try.h"
+#include "io/dtype.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -26,7 +27,7 @@ typedef struct source {
     size_t n_files;
     json_t *index;  /* the index file, when there is one */
     size_t largest; /* elements of the largest tensor, which gives the stored dtype its name */
-    qa_dtype stored_dtype;
+    qa_dtype stored_dtype, memory_dtype;
 } source;
 
 static void source_close(source *src) {
@@ -147,7 +148,30 @@ static qa_status source_find(const source *src, const char *name, const qa_safet
 typedef struct loading {
     qa_arena *arena;
     source *src;
+    qa_weights_dtype dtype;
+    const qa_panels *panels;
+    size_t widest_bf16; /* columns of the widest matrix that is kept in BF16; 0: none is */
 } loading;
+
+static bool keeps_bf16(const loading *to, const qa_weight_slot *slot, const qa_tensor *tensor) {
+    const bool stored = to->dtype == QA_WEIGHTS_STORED && tensor->dtype == QA_DTYPE_BF16;
+    return slot->matrix != NULL && (to->dtype == QA_WEIGHTS_BF16 || stored);
+}
+
+static qa_status load_bf16(loading *to, const qa_weight_slot *slot, const qa_safetensors *file, const qa_tensor *tensor,
+                           qa_error *err) {
+    uint16_t *memory = QA_TAKE(to->arena, uint16_t, tensor->count);
+    *slot->matrix = (qa_weight){.bf16 = memory, .panels = to->panels};
+    to->widest_bf16 = slot->columns > to->widest_bf16 ? slot->columns : to->widest_bf16;
+    return memory == NULL ? QA_OK : qa_tensor_read_bf16(file, tensor, true, memory, err);
+}
+
+static qa_status load_real(loading *to, const qa_weight_slot *slot, const qa_safetensors *file, const qa_tensor *tensor,
+                           qa_error *err) {
+    qa_real *memory = QA_TAKE(to->arena, qa_real, tensor->count);
+    *slot->weight = memory;
+    return memory == NULL ? QA_OK : qa_tensor_read_real(file, tensor, true, memory, err);
+}
 
 static qa_status load_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
     loading *to = user;
@@ -157,13 +181,17 @@ static qa_status load_tensor(void *user, const qa_weight_slot *slot, qa_error *e
     const size_t shape[2] = {slot->rows, slot->columns};
     QA_TRY(source_find(src, slot->name, &file, &tensor, err));
     QA_TRY(qa_tensor_check_shape(file, tensor, slot->columns == 0 ? 1 : 2, shape, err));
+    const bool bf16 = keeps_bf16(to, slot, tensor);
     if (tensor->count > src->largest) {
         src->largest = tensor->count;
         src->stored_dtype = tensor->dtype;
+        src->memory_dtype = bf16 ? QA_DTYPE_BF16 : QA_DTYPE_REAL;
     }
-    qa_real *memory = QA_TAKE(to->arena, qa_real, tensor->count);
-    *slot->weight = memory;
-    return memory == NULL ? QA_OK : qa_tensor_read_real(file, tensor, true, memory, err);
+    QA_TRY(bf16 ? load_bf16(to, slot, file, tensor, err) : load_real(to, slot, file, tensor, err));
+    if (to->arena->memory != NULL) {
+        qa_tensor_forget(tensor);
+    }
+    return QA_OK;
 }
 
 void qa_target_shape(const qa_config *config, qa_target target, size_t *in, size_t *out) {
@@ -203,18 +231,20 @@ static qa_status each_weight_of_layer(qa_model *model, size_t l, qa_weight_visit
     const size_t d = model->config.hidden_size;
     char name[TENSOR_NAME_BYTES];
     (void)snprintf(name, sizeof name, "model.layers.%zu.input_layernorm.weight", l);
-    QA_TRY(visit(user, &(qa_weight_slot){name, d, 0, &layer->input_norm, false}, err));
+    QA_TRY(visit(user, &(qa_weight_slot){name, d, 0, &layer->input_norm, NULL, false}, err));
     (void)snprintf(name, sizeof name, "model.layers.%zu.post_attention_layernorm.weight", l);
-    QA_TRY(visit(user, &(qa_weight_slot){name, d, 0, &layer->post_norm, false}, err));
+    QA_TRY(visit(user, &(qa_weight_slot){name, d, 0, &layer->post_norm, NULL, false}, err));
     for (qa_target target = QA_TARGET_Q; target < QA_TARGETS; target++) {
         qa_linear *linear = &layer->linear[target];
         const char *part = target <= QA_TARGET_O ? "self_attn" : "mlp";
         const bool into_residual = target == QA_TARGET_O || target == QA_TARGET_DOWN;
         (void)snprintf(name, sizeof name, "model.layers.%zu.%s.%s.weight", l, part, qa_target_name(target));
-        QA_TRY(visit(user, &(qa_weight_slot){name, linear->out, linear->in, &linear->weight, into_residual}, err));
+        const qa_weight_slot matrix = {name,         linear->out, linear->in, &linear->weight.real, &linear->weight,
+                                       into_residual};
+        QA_TRY(visit(user, &matrix, err));
         if (target_has_bias(&model->config, target)) {
             (void)snprintf(name, sizeof name, "model.layers.%zu.%s.%s.bias", l, part, qa_target_name(target));
-            QA_TRY(visit(user, &(qa_weight_slot){name, linear->out, 0, &linear->bias, false}, err));
+            QA_TRY(visit(user, &(qa_weight_slot){name, linear->out, 0, &linear->bias, NULL, false}, err));
         }
     }
     return QA_OK;
@@ -222,10 +252,11 @@ static qa_status each_weight_of_layer(qa_model *model, size_t l, qa_weight_visit
 
 qa_status qa_model_each_weight(qa_model *model, qa_weight_visit visit, void *user, qa_error *err) {
     const size_t V = model->config.vocab_size, d = model->config.hidden_size;
-    QA_TRY(visit(user, &(qa_weight_slot){"model.embed_tokens.weight", V, d, &model->embedding, false}, err));
-    QA_TRY(visit(user, &(qa_weight_slot){"model.norm.weight", d, 0, &model->final_norm, false}, err));
+    qa_weight *embedding = &model->embedding, *head = &model->head;
+    QA_TRY(visit(user, &(qa_weight_slot){"model.embed_tokens.weight", V, d, &embedding->real, embedding, false}, err));
+    QA_TRY(visit(user, &(qa_weight_slot){"model.norm.weight", d, 0, &model->final_norm, NULL, false}, err));
     if (!model->config.tie_word_embeddings) {
-        QA_TRY(visit(user, &(qa_weight_slot){"lm_head.weight", V, d, &model->head, false}, err));
+        QA_TRY(visit(user, &(qa_weight_slot){"lm_head.weight", V, d, &head->real, head, false}, err));
     }
     for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
         QA_TRY(each_weight_of_layer(model, l, visit, user, err));
@@ -280,7 +311,7 @@ static qa_status refuse_surplus(const qa_model *model, const source *src, qa_err
     return QA_OK;
 }
 
-void qa_model_complete(qa_model *model, const char *stored_dtype, size_t weight_bytes) {
+void qa_model_complete(qa_model *model, const char *stored_dtype, const char *memory_dtype, size_t weight_bytes) {
     if (model->config.tie_word_embeddings) {
         model->head = model->embedding;
     }
@@ -295,6 +326,7 @@ void qa_model_complete(qa_model *model, const char *stored_dtype, size_t weight_
         .dir = model->dir,
         .architecture = config->architecture,
         .stored_dtype = stored_dtype,
+        .memory_dtype = memory_dtype,
         .rope_type = qa_rope_type_name(config->rope_type),
         .hidden_size = config->hidden_size,
         .intermediate_size = config->intermediate_size,
@@ -316,14 +348,33 @@ void qa_model_complete(qa_model *model, const char *stored_dtype, size_t weight_
     };
 }
 
-static qa_status load_weights(qa_model *model, source *src, qa_error *err) {
+static qa_status take_panels(qa_model *model, size_t widest, qa_error *err) {
+    const size_t threads = qa_pool_threads(model->context->pool);
+    size_t reals = 0, all = 0;
+    if (!qa_mul_size(widest, QA_PANEL_ROWS, &reals)) {
+        return qa_fail(err, QA_ERR_LIMIT, "matrices %zu wide do not fit the address space", widest);
+    }
+    reals = reals < QA_PANEL_REALS ? QA_PANEL_REALS : reals;
+    model->panels.memory = qa_mul_size(reals, threads, &all) ? qa_alloc_array(all, sizeof(qa_real)) : NULL;
+    model->panels.reals = reals;
+    return model->panels.memory != NULL
+               ? QA_OK
+               : qa_fail(err, QA_ERR_MEMORY, "out of memory for the products with BF16 weights");
+}
+
+static qa_status load_weights(qa_model *model, source *src, qa_weights_dtype dtype, qa_error *err) {
     size_t bytes = 0;
     qa_arena measure = qa_arena_measure();
-    QA_TRY(qa_model_each_weight(model, load_tensor, &(loading){&measure, src}, err));
+    loading to = {.arena = &measure, .src = src, .dtype = dtype, .panels = &model->panels};
+    QA_TRY(qa_model_each_weight(model, load_tensor, &to, err));
     QA_TRY(refuse_surplus(model, src, err));
     QA_TRY(qa_arena_bytes(&measure, &bytes, err));
     QA_TRY(qa_arena_create(&model->arena, bytes, err));
-    return qa_model_each_weight(model, load_tensor, &(loading){&model->arena, src}, err);
+    if (to.widest_bf16 > 0) {
+        QA_TRY(take_panels(model, to.widest_bf16, err));
+    }
+    to.arena = &model->arena;
+    return qa_model_each_weight(model, load_tensor, &to, err);
 }
 
 qa_status qa_model_make(qa_model **out, qa_context *context, const qa_config *config, const char *dir, qa_error *err) {
@@ -354,6 +405,11 @@ qa_status qa_model_make(qa_model **out, qa_context *context, const qa_config *co
 }
 
 qa_status qa_model_load(qa_model **out, qa_context *context, const char *dir, qa_error *err) {
+    return qa_model_load_as(out, context, dir, QA_WEIGHTS_REAL, err);
+}
+
+qa_status qa_model_load_as(qa_model **out, qa_context *context, const char *dir, qa_weights_dtype dtype,
+                           qa_error *err) {
     *out = NULL;
     qa_config config;
     qa_model *model = NULL;
@@ -362,8 +418,8 @@ qa_status qa_model_load(qa_model **out, qa_context *context, const char *dir, qa
     QA_GOTO(done, qa_config_load(&config, dir, err));
     QA_GOTO(done, source_open(&src, dir, err));
     QA_GOTO(done, qa_model_make(&model, context, &config, dir, err));
-    QA_GOTO(done, load_weights(model, &src, err));
-    qa_model_complete(model, qa_dtype_name(src.stored_dtype), model->arena.capacity);
+    QA_GOTO(done, load_weights(model, &src, dtype, err));
+    qa_model_complete(model, qa_dtype_name(src.stored_dtype), qa_dtype_name(src.memory_dtype), model->arena.capacity);
     *out = model;
 done:
     source_close(&src);
@@ -376,6 +432,7 @@ done:
 void qa_model_free(qa_model *model) {
     if (model != NULL) {
         qa_arena_free(&model->arena);
+        free(model->panels.memory);
         free(model->layers);
         free(model->rope_frequency);
         free(model->dir);

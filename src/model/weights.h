@@ -1,4 +1,4 @@
-/* The frozen weights of a model, in the build's precision. */
+/* The frozen weights of a model: matrices in the build's precision or in BF16, vectors in the build's precision. */
 #ifndef QA_MODEL_WEIGHTS_H
 #define QA_MODEL_WEIGHTS_H
 
@@ -6,11 +6,12 @@
 #include "base/context.h"
 #include "base/real.h"
 #include "model/config.h"
+#include "nn/weight.h"
 #include "qadapter/model.h"
 
 /* One linear map: weight[out x in], bias[out] or NULL. */
 typedef struct qa_linear {
-    const qa_real *weight;
+    qa_weight weight;
     const qa_real *bias;
     size_t in, out;
 } qa_linear;
@@ -28,9 +29,10 @@ struct qa_model {
     qa_model_info info;
     char *dir;
     qa_arena arena;            /* holds every weight */
-    const qa_real *embedding;  /* [V x d] */
+    qa_panels panels;          /* room for the products with BF16 matrices */
+    qa_weight embedding;       /* [V x d] */
     const qa_real *final_norm; /* [d] */
-    const qa_real *head;       /* [V x d]; the embedding when tied */
+    qa_weight head;            /* [V x d]; the embedding when tied */
     qa_layer *layers;          /* [num_hidden_layers] */
     double *rope_frequency;    /* [head_dim / 2] */
 };
@@ -39,7 +41,8 @@ struct qa_model {
 typedef struct qa_weight_slot {
     const char *name;       /* valid during the visit */
     size_t rows, columns;   /* columns 0: a vector */
-    const qa_real **weight; /* the model's pointer to it */
+    const qa_real **weight; /* the model's pointer to it, of a matrix that to its reals */
+    qa_weight *matrix;      /* NULL: a vector */
     bool into_residual;     /* a linear map that writes into the residual stream: o_proj, down_proj */
 } qa_weight_slot;
 
@@ -54,7 +57,7 @@ QA_MUST_CHECK qa_status qa_model_make(qa_model **model, qa_context *context, con
                                       qa_error *err);
 
 /* To be called when the weights are there: ties the head, fills in model->info. */
-void qa_model_complete(qa_model *model, const char *stored_dtype, size_t weight_bytes);
+void qa_model_complete(qa_model *model, const char *stored_dtype, const char *memory_dtype, size_t weight_bytes);
 
 /* in and out of a target's linear map. */
 void qa_target_shape(const qa_config *config, qa_target target, size_t *in, size_t *out);

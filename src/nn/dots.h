@@ -1,9 +1,9 @@
-/* Eight dot products at a time: the kernel of products with few rows (matvec.c).
+/* Dot products of one row of weights with 1, 2 or 4 rows of x: the kernel of products with few rows (matvec.c).
  *
- * Eight rows of w with one of x, four with two, or two with four: eight vector accumulators, and several
- * streams of weights at once, which one core needs to come near the memory's speed. Every product is
- * summed in the same fixed order, whatever is computed beside it, so a row's result depends on nothing
- * but the row. */
+ * A row of weights is read from its beginning to its end, once, and the next one follows it in memory: the order in
+ * which processors fetch ahead. (Eight rows side by side, as this was done before, came to half of the memory's speed
+ * where rows are short.) Every product is summed in the same fixed order, whatever is computed beside it, so a row's
+ * result depends on nothing but the row. */
 #ifndef QA_NN_DOTS_H
 #define QA_NN_DOTS_H
 
@@ -12,79 +12,111 @@
 
 #include <string.h>
 
-enum { QA_DOTS = 8 };
-
-/* 32 bytes of numbers: one AVX2 register, or two of SSE2 or NEON. */
-typedef qa_real qa_lanes __attribute__((vector_size(32)));
 enum {
-    QA_LANES = 32 / sizeof(qa_real),
-    QA_PREFETCH_AHEAD = 512 / sizeof(qa_real) /* measured: 256 to 1024 bytes are alike */
+    QA_LANES = 8,               /* in single precision one AVX2 register, or two of SSE2 or NEON */
+    QA_DOT_STEP = 2 * QA_LANES, /* elements of a step: two vectors of partial sums for every row of x */
+    QA_DOT_ROWS = 4             /* rows of x at most */
 };
+typedef qa_real qa_lanes __attribute__((vector_size(QA_LANES * sizeof(qa_real))));
 
 QA_KERNEL_BODY void qa_load_lanes(qa_lanes *to, const qa_real *from) { memcpy(to, from, sizeof *to); }
 
-/* The sum of all lanes: halves are added to halves. */
-QA_KERNEL_BODY qa_real qa_sum_lanes(const qa_lanes *lanes) {
-    typedef qa_real half_lanes __attribute__((vector_size(16)));
-    half_lanes half[2];
-    memcpy(half, lanes, sizeof half);
-    half_lanes sum = half[0] + half[1];
-#ifdef QA_F64
-    return sum[0] + sum[1];
-#else
-    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
-#endif
+/* The sum of all lanes of both: halves are added to halves. */
+QA_KERNEL_BODY qa_real qa_sum_lanes(const qa_lanes *a, const qa_lanes *b) {
+    const qa_lanes both = *a + *b;
+    qa_real x[QA_LANES];
+    memcpy(x, &both, sizeof x);
+    return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
 }
 
-/* sums[p] = sum over i < n of x[p % rows][i] * w[p / rows][i], for p < QA_DOTS. rows is 1, 2 or 4, a
- * constant where this is inlined; w has QA_DOTS / rows rows. Unrolled by hand: compilers keep sum[] in
- * registers only when every index is a constant early on. */
-QA_KERNEL_BODY void qa_eight_dots(qa_real *sums, const qa_real *const *x, const qa_real *const *w, size_t n,
-                                  const size_t rows) {
-    qa_lanes sum[QA_DOTS] = {{0}}, xs[4], ws[QA_DOTS];
-    const size_t outs = QA_DOTS / rows;
-    size_t whole = n - n % QA_LANES;
-    for (size_t i = 0; i < whole; i += QA_LANES) {
-        qa_load_lanes(&xs[0], x[0] + i);
-        if (rows >= 2) {
-            qa_load_lanes(&xs[1], x[1] + i);
-        }
-        if (rows >= 4) {
-            qa_load_lanes(&xs[2], x[2] + i);
-            qa_load_lanes(&xs[3], x[3] + i);
-        }
-#define QA_LOAD_W(o)                                                                                                   \
-    qa_load_lanes(&ws[o], w[o] + i);                                                                                   \
-    __builtin_prefetch(w[o] + i + QA_PREFETCH_AHEAD)
-        QA_LOAD_W(0);
-        QA_LOAD_W(1);
-        if (outs >= 4) {
-            QA_LOAD_W(2);
-            QA_LOAD_W(3);
-        }
-        if (outs >= 8) {
-            QA_LOAD_W(4);
-            QA_LOAD_W(5);
-            QA_LOAD_W(6);
-            QA_LOAD_W(7);
-        }
-#undef QA_LOAD_W
-        sum[0] += xs[0 % rows] * ws[0 / rows];
-        sum[1] += xs[1 % rows] * ws[1 / rows];
-        sum[2] += xs[2 % rows] * ws[2 / rows];
-        sum[3] += xs[3 % rows] * ws[3 / rows];
-        sum[4] += xs[4 % rows] * ws[4 / rows];
-        sum[5] += xs[5 % rows] * ws[5 / rows];
-        sum[6] += xs[6 % rows] * ws[6 / rows];
-        sum[7] += xs[7 % rows] * ws[7 / rows];
+/* sum[2 r], sum[2 r + 1] += x_r's two vectors * a, b. By hand: compilers keep sum[] in registers only when every index
+ * is a constant early on. */
+#define QA_DOT_ROW(r)                                                                                                  \
+    if (rows > (r)) {                                                                                                  \
+        qa_load_lanes(&xs, x + (r)*stride + i);                                                                        \
+        sum[2 * (r)] += xs * a;                                                                                        \
+        qa_load_lanes(&xs, x + (r)*stride + i + QA_LANES);                                                             \
+        sum[2 * (r) + 1] += xs * b;                                                                                    \
     }
-    for (size_t p = 0; p < QA_DOTS; p++) {
-        qa_real rest = 0;
-        for (size_t i = whole; i < n; i++) {
-            rest += x[p % rows][i] * w[p / rows][i];
+
+/* sums[r] = sum over i < n of x[r * stride + i] * w[i], for r < rows: 1, 2 or 4, a constant where this is inlined. */
+QA_KERNEL_BODY void qa_dots(qa_real *sums, const qa_real *x, size_t stride, const qa_real *w, size_t n,
+                            const size_t rows) {
+    qa_lanes sum[2 * QA_DOT_ROWS] = {{0}}, xs, a, b;
+    size_t i = 0;
+    for (; i + QA_DOT_STEP <= n; i += QA_DOT_STEP) {
+        qa_load_lanes(&a, w + i);
+        qa_load_lanes(&b, w + i + QA_LANES);
+        QA_DOT_ROW(0)
+        QA_DOT_ROW(1)
+        QA_DOT_ROW(2)
+        QA_DOT_ROW(3)
+    }
+    const size_t half = n - i >= QA_LANES ? QA_LANES : 0; /* narrow heads and small ranks are no whole step */
+    for (size_t r = 0; r < rows; r++) {
+        if (half != 0) {
+            qa_load_lanes(&a, w + i);
+            qa_load_lanes(&xs, x + r * stride + i);
+            sum[2 * r] += xs * a;
         }
-        sums[p] = qa_sum_lanes(&sum[p]) + rest;
+        qa_real rest = 0;
+        for (size_t j = i + half; j < n; j++) {
+            rest += x[r * stride + j] * w[j];
+        }
+        sums[r] = qa_sum_lanes(&sum[2 * r], &sum[2 * r + 1]) + rest;
     }
 }
+
+/* ---- BF16, the upper half of a float ---- */
+
+QA_KERNEL_BODY qa_real qa_bf16_at(const uint16_t *w, size_t i) {
+    const uint32_t bits = (uint32_t)w[i] << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof wide);
+    return (qa_real)wide;
+}
+
+/* Read as 32-bit words, a step's weights are widened by one instruction a vector, the even ones by a shift and the odd
+ * ones by a mask. So rows of x have to come with the even elements of every whole step before its odd ones. */
+QA_KERNEL_BODY void qa_even_odd(qa_real *to, const qa_real *x, size_t n) {
+    size_t i = 0;
+    for (; i + QA_DOT_STEP <= n; i += QA_DOT_STEP) {
+        for (size_t j = 0; j < QA_LANES; j++) {
+            to[i + j] = x[i + 2 * j];
+            to[i + QA_LANES + j] = x[i + 2 * j + 1];
+        }
+    }
+    for (; i < n; i++) {
+        to[i] = x[i];
+    }
+}
+
+/* qa_dots with BF16 weights; the rows of x are as qa_even_odd puts them. */
+QA_KERNEL_BODY void qa_dots_bf16(qa_real *sums, const qa_real *x, size_t stride, const uint16_t *w, size_t n,
+                                 const size_t rows) {
+    typedef uint32_t words __attribute__((vector_size(QA_LANES * sizeof(uint32_t))));
+    typedef float floats __attribute__((vector_size(QA_LANES * sizeof(float))));
+    qa_lanes sum[2 * QA_DOT_ROWS] = {{0}}, xs;
+    size_t i = 0;
+    for (; i + QA_DOT_STEP <= n; i += QA_DOT_STEP) {
+        words pairs;
+        memcpy(&pairs, w + i, sizeof pairs);
+        const qa_lanes a = __builtin_convertvector((floats)(pairs << 16), qa_lanes);
+        const qa_lanes b = __builtin_convertvector((floats)(pairs & 0xffff0000u), qa_lanes);
+        QA_DOT_ROW(0)
+        QA_DOT_ROW(1)
+        QA_DOT_ROW(2)
+        QA_DOT_ROW(3)
+    }
+    for (size_t r = 0; r < rows; r++) {
+        qa_real rest = 0;
+        for (size_t j = i; j < n; j++) {
+            rest += x[r * stride + j] * qa_bf16_at(w, j);
+        }
+        sums[r] = qa_sum_lanes(&sum[2 * r], &sum[2 * r + 1]) + rest;
+    }
+}
+
+#undef QA_DOT_ROW
 
 #endif

@@ -2,11 +2,9 @@
  * that occurs twice gets the same sum whatever the number of threads. */
 #include "nn/embedding.h"
 
-#include <string.h>
-
-void qa_embedding_forward(qa_real *x, const int32_t *ids, const qa_real *table, size_t n, size_t d) {
+void qa_embedding_forward(qa_real *x, const int32_t *ids, qa_weight table, size_t n, size_t d) {
     for (size_t row = 0; row < n; row++) {
-        memcpy(x + row * d, table + (size_t)ids[row] * d, d * sizeof *x);
+        qa_weight_row(x + row * d, table, (size_t)ids[row], d);
     }
 }
 

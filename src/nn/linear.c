@@ -8,28 +8,41 @@
 
 #include <string.h>
 
+static void set_bias(qa_real *y, const qa_real *bias, size_t rows, size_t out) {
+    for (size_t i = 0; bias != NULL && i < rows; i++) {
+        memcpy(y + i * out, bias, out * sizeof *y);
+    }
+}
+
 /* The rows of every stream decide alone how they are computed: which kernel, which strips. What one stream gets is then
  * the same to the bit whether the other runs or not, which is what lets a frozen stream be kept from an earlier pass.
  */
-void qa_linear_forward_streams(qa_pool *pool, qa_real *y, const qa_real *x, const qa_real *w, const qa_real *bias,
-                               size_t streams, size_t n, size_t in, size_t out) {
-    const size_t rows = streams * n;
-    if (bias != NULL) {
-        for (size_t i = 0; i < rows; i++) {
-            memcpy(y + i * out, bias, out * sizeof *y);
+void qa_linear_forward_maps(qa_pool *pool, const qa_linear_map *maps, size_t n_maps, const qa_real *x, size_t streams,
+                            size_t n, size_t in) {
+    qa_matvec_map few[QA_MATVEC_MAX_MAPS];
+    qa_part_begin(pool, QA_PART_PRODUCTS);
+    for (size_t i = 0; i < n_maps; i++) {
+        const qa_linear_map *map = &maps[i];
+        const qa_real beta = map->bias != NULL ? 1 : 0;
+        set_bias(map->y, map->bias, streams * n, map->out);
+        few[i] = (qa_matvec_map){.y = map->y, .w = map->w, .beta = beta, .out = map->out};
+        if (n > QA_MATVEC_MAX_ROWS) {
+            qa_weight_product(pool, map->y, x, map->w, beta, streams, n, in, map->out);
         }
     }
-    qa_real beta = bias != NULL ? 1 : 0;
-    qa_part_begin(pool, QA_PART_PRODUCTS);
     if (n <= QA_MATVEC_MAX_ROWS) { /* whose rows do not depend on each other */
-        qa_matvec(pool, y, x, w, in, 1, beta, rows, in, out);
-    } else {
-        qa_gemm_stacked(pool, streams, QA_TRANSPOSE, n, out, in, 1, x, in, w, in, beta, y, out);
+        qa_matvec_maps(pool, few, n_maps, x, streams * n, in);
     }
     qa_part_end(pool);
 }
 
-void qa_linear_forward(qa_pool *pool, qa_real *y, const qa_real *x, const qa_real *w, const qa_real *bias, size_t n,
+void qa_linear_forward_streams(qa_pool *pool, qa_real *y, const qa_real *x, qa_weight w, const qa_real *bias,
+                               size_t streams, size_t n, size_t in, size_t out) {
+    const qa_linear_map map = {.y = y, .w = w, .bias = bias, .out = out};
+    qa_linear_forward_maps(pool, &map, 1, x, streams, n, in);
+}
+
+void qa_linear_forward(qa_pool *pool, qa_real *y, const qa_real *x, qa_weight w, const qa_real *bias, size_t n,
                        size_t in, size_t out) {
     qa_linear_forward_streams(pool, y, x, w, bias, 1, n, in, out);
 }
@@ -53,10 +66,10 @@ static void bias_task(void *context, size_t task, size_t worker) {
 }
 
 void qa_linear_backward(qa_pool *pool, qa_real *dx, qa_real *dw, qa_real *dbias, const qa_real *dy, const qa_real *x,
-                        const qa_real *w, size_t n, size_t in, size_t out) {
+                        qa_weight w, size_t n, size_t in, size_t out) {
     qa_part_begin(pool, QA_PART_PRODUCTS);
     if (dx != NULL) { /* dx += dy w */
-        qa_gemm(pool, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, n, in, out, 1, dy, out, w, in, 1, dx, in);
+        qa_weight_transpose_product(pool, dx, dy, w, 1, n, in, out);
     }
     if (dw != NULL) { /* dw += dy^T x */
         qa_gemm(pool, QA_TRANSPOSE, QA_NO_TRANSPOSE, out, in, n, 1, dy, out, x, in, 1, dw, in);

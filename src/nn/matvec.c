@@ -1,4 +1,4 @@
-/* y = scale * x w^T + beta * y for a few rows x, by eight dot products at a time (dots.h). */
+/* y = scale * x w^T + beta * y for a few rows x: one row of weights after the other with all rows of x (dots.h). */
 #include "nn/matvec.h"
 
 #include "nn/blocks.h"
@@ -6,73 +6,124 @@
 
 typedef struct matvec_job {
     qa_real *y;
-    const qa_real *x, *w;
+    const qa_real *x;
+    const qa_real *w;     /* or, when NULL, */
+    const uint16_t *bf16; /* with x as qa_even_odd puts it */
     size_t w_stride;
     qa_real scale, beta;
     size_t n, in, out;
-    qa_blocks blocks; /* of outputs */
 } matvec_job;
 
-/* Outputs from `first` on for the rows of x from `row` on: QA_DOTS / tile outputs of `tile` rows, as far as
- * there are so many. Places beyond either end repeat the last one; their sums are not used. */
-QA_KERNEL_BODY void corner(const matvec_job *job, size_t first, size_t end, size_t row, const size_t tile) {
-    const qa_real *x[QA_DOTS], *w[QA_DOTS];
-    qa_real sums[QA_DOTS];
-    for (size_t r = 0; r < tile; r++) {
-        x[r] = job->x + (row + r < job->n ? row + r : job->n - 1) * job->in;
+typedef struct matvec_run {
+    matvec_job jobs[QA_MATVEC_MAX_MAPS];
+    size_t n_jobs;
+    qa_blocks blocks; /* of all jobs' outputs, one job's after the other */
+} matvec_run;
+
+/* Output o of the `rows` rows of x from `row` on. */
+QA_KERNEL_BODY void output(const matvec_job *job, size_t o, size_t row, const size_t rows, const bool bf16) {
+    const qa_real *x = job->x + row * job->in;
+    qa_real sums[QA_DOT_ROWS];
+    if (bf16) {
+        qa_dots_bf16(sums, x, job->in, job->bf16 + o * job->w_stride, job->in, rows);
+    } else {
+        qa_dots(sums, x, job->in, job->w + o * job->w_stride, job->in, rows);
     }
-    for (size_t o = 0; o < QA_DOTS / tile; o++) {
-        w[o] = job->w + (first + o < end ? first + o : end - 1) * job->w_stride;
+    for (size_t r = 0; r < rows; r++) {
+        qa_real *y = job->y + (row + r) * job->out + o;
+        *y = job->scale * sums[r] + (job->beta == 0 ? 0 : job->beta * *y);
     }
-    qa_eight_dots(sums, x, w, job->in, tile);
-    for (size_t p = 0; p < QA_DOTS; p++) {
-        size_t o = first + p / tile, r = row + p % tile;
-        if (o < end && r < job->n) {
-            qa_real *y = job->y + r * job->out + o;
-            *y = job->scale * sums[p] + (job->beta == 0 ? 0 : job->beta * *y);
+}
+
+/* Rows of x beyond the first four meet the row of weights in the cache. */
+QA_KERNEL_BODY void outputs(const matvec_job *job, size_t begin, size_t end, const bool bf16) {
+    for (size_t o = begin; o < end; o++) {
+        size_t row = 0;
+        for (; row + 4 <= job->n; row += 4) {
+            output(job, o, row, 4, bf16);
+        }
+        if (row + 2 <= job->n) {
+            output(job, o, row, 2, bf16);
+            row += 2;
+        }
+        if (row < job->n) {
+            output(job, o, row, 1, bf16);
         }
     }
 }
 
-/* The loop over rows is the inner one: the weight rows stay in the cache for it. */
 QA_KERNEL_BODY void matvec_block_body(const matvec_job *job, size_t begin, size_t end) {
-    if (job->n == 1) {
-        for (size_t o = begin; o < end; o += QA_DOTS) {
-            corner(job, o, end, 0, 1);
-        }
-    } else if (job->n == 2) {
-        for (size_t o = begin; o < end; o += QA_DOTS / 2) {
-            corner(job, o, end, 0, 2);
-        }
+    if (job->w == NULL) {
+        outputs(job, begin, end, true);
     } else {
-        for (size_t o = begin; o < end; o += QA_DOTS / 4) {
-            for (size_t row = 0; row < job->n; row += 4) {
-                corner(job, o, end, row, 4);
-            }
-        }
+        outputs(job, begin, end, false);
     }
 }
 QA_KERNEL(matvec_block, (const matvec_job *job, size_t begin, size_t end), (job, begin, end))
 
+QA_KERNEL_BODY void permute_rows_body(qa_real *to, const qa_real *x, size_t n, size_t in) {
+    for (size_t i = 0; i < n; i++) {
+        qa_even_odd(to + i * in, x + i * in, in);
+    }
+}
+QA_KERNEL(permute_rows, (qa_real * to, const qa_real *x, size_t n, size_t in), (to, x, n, in))
+
 static void matvec_task(void *context, size_t task, size_t worker) {
     (void)worker;
-    const matvec_job *job = context;
-    matvec_block(job, qa_block_begin(&job->blocks, task), qa_block_end(&job->blocks, task));
+    const matvec_run *run = context;
+    size_t begin = qa_block_begin(&run->blocks, task), end = qa_block_end(&run->blocks, task);
+    size_t first = 0; /* of the job's outputs among all */
+    for (size_t i = 0; i < run->n_jobs && first < end; i++) {
+        const matvec_job *job = &run->jobs[i];
+        const size_t last = first + job->out;
+        const size_t from = begin > first ? begin : first, to = end < last ? end : last;
+        if (from < to) {
+            matvec_block(job, from - first, to - first);
+        }
+        first = last;
+    }
 }
 
 void qa_matvec(qa_pool *pool, qa_real *y, const qa_real *x, const qa_real *w, size_t w_stride, qa_real scale,
                qa_real beta, size_t n, size_t in, size_t out) {
-    matvec_job job = {.y = y,
-                      .x = x,
-                      .w = w,
-                      .w_stride = w_stride,
-                      .scale = scale,
-                      .beta = beta,
-                      .n = n,
-                      .in = in,
-                      .out = out,
-                      .blocks = qa_blocks_cut(pool, out, in * n, QA_DOTS)};
-    qa_pool_run(pool, job.blocks.tasks, matvec_task, &job);
+    matvec_run run = {.jobs = {{.y = y,
+                                .x = x,
+                                .w = w,
+                                .w_stride = w_stride,
+                                .scale = scale,
+                                .beta = beta,
+                                .n = n,
+                                .in = in,
+                                .out = out}},
+                      .n_jobs = 1,
+                      .blocks = qa_blocks_cut(pool, out, in * n, 1)};
+    qa_pool_run(pool, run.blocks.tasks, matvec_task, &run);
+}
+
+void qa_matvec_maps(qa_pool *pool, const qa_matvec_map *maps, size_t n_maps, const qa_real *x, size_t n, size_t in) {
+    matvec_run run = {.n_jobs = n_maps};
+    const qa_real *permuted = NULL;
+    size_t outs = 0;
+    for (size_t i = 0; i < n_maps; i++) {
+        const qa_weight w = maps[i].w;
+        if (w.real == NULL && permuted == NULL) {
+            permute_rows(w.panels->memory, x, n, in);
+            permuted = w.panels->memory;
+        }
+        run.jobs[i] = (matvec_job){.y = maps[i].y,
+                                   .x = w.real != NULL ? x : permuted,
+                                   .w = w.real,
+                                   .bf16 = w.bf16,
+                                   .w_stride = in,
+                                   .scale = 1,
+                                   .beta = maps[i].beta,
+                                   .n = n,
+                                   .in = in,
+                                   .out = maps[i].out};
+        outs += maps[i].out;
+    }
+    run.blocks = qa_blocks_cut(pool, outs, in * n, 1);
+    qa_pool_run(pool, run.blocks.tasks, matvec_task, &run);
 }
 
 void qa_matvec_naive(qa_real *y, const qa_real *x, const qa_real *w, size_t w_stride, qa_real scale, qa_real beta,

@@ -579,11 +579,7 @@ void qa_pair_step_backward(qa_pair_step *step, qa_real *gradient, const qa_divis
         for (size_t t = 0; t < found->n; t++) {
             const qa_transition *transition = &found->transitions[t];
             const size_t i = step->slot_of_row[row_of_state(step, side, transition->state)];
-            const qa_real *w = qa_pass_head_row(step->pass, transition->action);
-            const qa_real g = (qa_real)step->sides[side].g[t];
-            for (size_t j = 0; j < d; j++) {
-                step->states[i * d + j] += g * w[j];
-            }
+            qa_pass_add_head_row(step->pass, step->states + i * d, (qa_real)step->sides[side].g[t], transition->action);
         }
     }
     qa_part_end(step->model->context->pool);

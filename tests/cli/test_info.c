@@ -90,6 +90,36 @@ START_TEST(memory_grows_with_the_lengths) {
 }
 END_TEST
 
+/* --dtype, of every command that has it: what is kept, who refuses what, and that a score moves by the rounding. */
+START_TEST(matrices_may_stay_in_bf16) {
+    qa_cli_world world = qa_cli_world_make(false);
+    json_t *full = INFO("--model", world.model), *rounded = INFO("--model", world.model, "--dtype", "bf16");
+    json_t *stored = INFO("--model", world.model, "--torch-dtype", "auto"); /* the file has F32 */
+    ck_assert_str_eq(text(rounded, "model", "memory_dtype"), "BF16");
+    ck_assert_str_eq(text(stored, "model", "memory_dtype"), text(full, "model", "memory_dtype"));
+    ck_assert_str_ne(text(full, "model", "memory_dtype"), "BF16");
+    ck_assert_uint_eq(count(stored, "memory", "weights"), count(full, "memory", "weights"));
+    ck_assert_uint_lt(count(rounded, "memory", "weights"), count(full, "memory", "weights") * 2 / 3);
+    json_decref(full);
+    json_decref(rounded);
+    json_decref(stored);
+    char *exact = QA_CLI_OUTPUT("score", "-m", world.model, "-d", world.pairs);
+    char *same = QA_CLI_OUTPUT("score", "-m", world.model, "-d", world.pairs, "--dtype", "auto");
+    char *near = QA_CLI_OUTPUT("score", "-m", world.model, "-d", world.pairs, "--dtype", "bf16");
+    ck_assert_str_eq(exact, same);
+    ck_assert_str_ne(exact, near);
+    free(exact);
+    free(same);
+    free(near);
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--dtype", "bf16"), 2,
+                  NULL, "--dtype: expected one of f32|auto, found \"bf16\"");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--ids", "5", "-n", "3", "--dtype", "f16"), 2, NULL,
+                  "--dtype: expected one of auto|f32|bf16, found \"f16\"");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--ids", "5", "-n", "3", "--dtype", "bf16"), 0, NULL, NULL);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 START_TEST(an_adapter_is_described_by_its_own_files) {
     qa_cli_world world = qa_cli_world_make(false);
     qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps", "1", "-r", "3",
@@ -146,6 +176,7 @@ Suite *cli_info_suite(void) {
     tcase_add_test(tcase, dimensions_and_parameters);
     tcase_add_test(tcase, trainable_parameters_follow_the_options);
     tcase_add_test(tcase, memory_grows_with_the_lengths);
+    tcase_add_test(tcase, matrices_may_stay_in_bf16);
     tcase_add_test(tcase, an_adapter_is_described_by_its_own_files);
     tcase_add_test(tcase, a_folder_with_only_a_tokenizer_or_only_a_model);
     suite_add_tcase(suite, tcase);

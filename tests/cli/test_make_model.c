@@ -153,14 +153,16 @@ START_TEST(shards_change_nothing_and_dtypes_only_round) {
         model[i] = load(context, out[i]);
     }
     const size_t embedding = (size_t)300 * 64;
-    ck_assert_mem_eq(model[0]->embedding, model[1]->embedding, embedding * sizeof(qa_real));
+    ck_assert_mem_eq(model[0]->embedding.real, model[1]->embedding.real, embedding * sizeof(qa_real));
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
         const qa_linear *linear = &model[0]->layers[2].linear[t];
-        ck_assert_mem_eq(linear->weight, model[1]->layers[2].linear[t].weight,
+        ck_assert_mem_eq(linear->weight.real, model[1]->layers[2].linear[t].weight.real,
                          linear->in * linear->out * sizeof(qa_real));
     }
-    ck_assert_double_le(largest_relative_difference(model[2]->embedding, model[0]->embedding, embedding), 0x1p-8);
-    ck_assert_double_gt(largest_relative_difference(model[2]->embedding, model[0]->embedding, embedding), 0x1p-10);
+    ck_assert_double_le(largest_relative_difference(model[2]->embedding.real, model[0]->embedding.real, embedding),
+                        0x1p-8);
+    ck_assert_double_gt(largest_relative_difference(model[2]->embedding.real, model[0]->embedding.real, embedding),
+                        0x1p-10);
     ck_assert_double_le(largest_relative_difference(model[3]->final_norm, model[0]->final_norm, 64), 0x1p-11);
     for (size_t i = 0; i < 4; i++) {
         qa_model_free(model[i]);
@@ -184,7 +186,7 @@ START_TEST(weights_are_normal) {
     double norm = 0.0;
     size_t within = 0;
     for (size_t i = 0; i < n; i++) {
-        const double x = (double)model->embedding[i];
+        const double x = (double)model->embedding.real[i];
         sum += x;
         squares += x * x;
         within += fabs(x) < 0.3;

@@ -308,7 +308,7 @@ static void interleave_rope(qa_golden_bundle *b) {
             const size_t heads = t == QA_TARGET_Q ? config->num_attention_heads : config->num_key_value_heads;
             const qa_linear *linear = &b->model->layers[l].linear[t];
             const qa_branch_place *place = qa_adapter_place(b->adapter, l, t);
-            interleave((qa_real *)(uintptr_t)linear->weight, heads, config->head_dim, linear->in);
+            interleave((qa_real *)(uintptr_t)linear->weight.real, heads, config->head_dim, linear->in);
             if (linear->bias != NULL) {
                 interleave((qa_real *)(uintptr_t)linear->bias, heads, config->head_dim, 1);
             }

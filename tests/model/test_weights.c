@@ -163,7 +163,7 @@ START_TEST(dtypes_and_parameters) {
     /* d = 16, f = 24, V = 29, 4 x 4 query and 2 x 4 key width, 2 layers, untied */
     size_t layer = 2 * 16 + 16 * 16 + 2 * 8 * 16 + 16 * 16 + 3 * 16 * 24;
     ck_assert_uint_eq(info->parameters, 2 * 29 * 16 + 16 + 2 * layer);
-    QA_ASSERT_REALS("embedding", models[1]->embedding, models[0]->embedding, 29 * 16, 1.0 / 256, 0.0);
+    QA_ASSERT_REALS("embedding", models[1]->embedding.real, models[0]->embedding.real, 29 * 16, 1.0 / 256, 0.0);
     qa_model_free(models[0]);
     qa_model_free(models[1]);
     qa_context_free(context);

@@ -9,7 +9,7 @@ START_TEST(test_lookup) {
     const int32_t ids[] = {3, 0, 3, 2};
     const double expected[] = {7, 8, 1, 2, 7, 8, 5, 6};
     qa_real x[8];
-    qa_embedding_forward(x, ids, table, 4, 2);
+    qa_embedding_forward(x, ids, qa_weight_of(table), 4, 2);
     QA_ASSERT_REAL("x", x, expected, 8, 0.0, 0.0);
 }
 END_TEST
@@ -26,7 +26,7 @@ END_TEST
 
 START_TEST(test_no_rows) {
     qa_real table[] = {1, 2}, x[] = {9};
-    qa_embedding_forward(x, NULL, table, 0, 2);
+    qa_embedding_forward(x, NULL, qa_weight_of(table), 0, 2);
     qa_embedding_backward(table, x, NULL, 0, 2);
     ck_assert(x[0] == 9 && table[0] == 1 && table[1] == 2);
 }

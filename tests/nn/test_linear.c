@@ -18,9 +18,9 @@ START_TEST(test_hand_values) {
     const qa_real x[] = {1, 2, -1, 3}, w[] = {1, 0, 2, 1, -1, 4}, bias[] = {10, 20, 30};
     const double plain[] = {1, 4, 7, -1, 1, 13}, shifted[] = {11, 24, 37, 9, 21, 43};
     qa_real y[6];
-    qa_linear_forward(NULL, y, x, w, NULL, 2, 2, 3);
+    qa_linear_forward(NULL, y, x, qa_weight_of(w), NULL, 2, 2, 3);
     QA_ASSERT_REAL("x W^T", y, plain, 6, 0.0, 0.0);
-    qa_linear_forward(NULL, y, x, w, bias, 2, 2, 3);
+    qa_linear_forward(NULL, y, x, qa_weight_of(w), bias, 2, 2, 3);
     QA_ASSERT_REAL("x W^T + bias", y, shifted, 6, 0.0, 0.0);
 }
 END_TEST
@@ -43,7 +43,7 @@ START_TEST(test_against_naive) {
                     expected[i] = with_bias ? bias[i % out] : 0;
                 }
                 qa_gemm_naive(QA_NO_TRANSPOSE, QA_TRANSPOSE, n, out, in, 1, x, in, w, in, 1, expected, out);
-                qa_linear_forward(pool, y, x, w, with_bias ? bias : NULL, n, in, out);
+                qa_linear_forward(pool, y, x, qa_weight_of(w), with_bias ? bias : NULL, n, in, out);
                 QA_ASSERT_REALS("y", y, expected, n * out, TOLERANCE, 0.0);
                 qa_bag_close(&bag);
             }
@@ -77,12 +77,12 @@ START_TEST(test_few_rows_same_bits) {
     qa_real *x = qa_bag_random(&bag, MOST * IN), *w = qa_bag_random(&bag, OUT * IN);
     qa_real *alone = qa_bag_zeros(&bag, MOST * OUT), *y = qa_bag_zeros(&bag, MOST * OUT);
     for (size_t row = 0; row < MOST; row++) { /* every row by itself, in one thread */
-        qa_linear_forward(NULL, alone + row * OUT, x + row * IN, w, NULL, 1, IN, OUT);
+        qa_linear_forward(NULL, alone + row * OUT, x + row * IN, qa_weight_of(w), NULL, 1, IN, OUT);
     }
     for (size_t threads = 0; threads < 4; threads++) {
         qa_pool *pool = qa_test_pool(threads);
         for (size_t n = 1; n <= MOST; n++) {
-            qa_linear_forward(pool, y, x, w, NULL, n, IN, OUT);
+            qa_linear_forward(pool, y, x, qa_weight_of(w), NULL, n, IN, OUT);
             ck_assert_msg(memcmp(y, alone, n * OUT * sizeof *y) == 0, "%zu rows, %zu threads", n, threads);
         }
         qa_pool_destroy(pool);
@@ -111,10 +111,10 @@ START_TEST(test_a_stream_is_as_it_is_alone) {
             qa_bag rows = qa_bag_open(r);
             const qa_real *x = qa_bag_random(&rows, 2 * n * in);
             qa_real *both = qa_bag_zeros(&rows, 2 * n * out), *alone = qa_bag_zeros(&rows, n * out);
-            qa_linear_forward_streams(pool, both, x, w, bias, 2, n, in, out);
+            qa_linear_forward_streams(pool, both, x, qa_weight_of(w), bias, 2, n, in, out);
             for (size_t stream = 0; stream < 2; stream++) {
                 qa_real *input = qa_bag_copy(&rows, x + stream * n * in, n * in); /* at another place in memory */
-                qa_linear_forward(pool, alone, input, w, bias, n, in, out);
+                qa_linear_forward(pool, alone, input, qa_weight_of(w), bias, n, in, out);
                 ck_assert_msg(memcmp(both + stream * n * out, alone, n * out * sizeof *alone) == 0,
                               "stream %zu of %zu rows, %zu to %zu, %zu threads", stream, n, in, out, threads);
             }
@@ -133,7 +133,7 @@ typedef struct linear {
 
 static double loss(void *context) {
     linear *l = context;
-    qa_linear_forward(NULL, l->y, l->x, l->w, l->bias, l->n, l->in, l->out);
+    qa_linear_forward(NULL, l->y, l->x, qa_weight_of(l->w), l->bias, l->n, l->in, l->out);
     return qa_weighted_sum(l->y, l->dy, l->n * l->out);
 }
 
@@ -148,7 +148,7 @@ START_TEST(test_gradients) {
     l.dy = qa_bag_random(&bag, n_y);
     qa_real *dx0 = qa_bag_random(&bag, n_x), *dw0 = qa_bag_random(&bag, n_w), *db0 = qa_bag_random(&bag, l.out);
     qa_real *dx = qa_bag_copy(&bag, dx0, n_x), *dw = qa_bag_copy(&bag, dw0, n_w), *db = qa_bag_copy(&bag, db0, l.out);
-    qa_linear_backward(NULL, dx, dw, db, l.dy, l.x, l.w, l.n, l.in, l.out);
+    qa_linear_backward(NULL, dx, dw, db, l.dy, l.x, qa_weight_of(l.w), l.n, l.in, l.out);
     qa_subtract(dx, dx0, n_x);
     qa_subtract(dw, dw0, n_w);
     qa_subtract(db, db0, l.out);
@@ -159,9 +159,9 @@ START_TEST(test_gradients) {
     /* Each alone, the others not wanted, in a pool, gives the same. */
     qa_pool *pool = qa_test_pool(2);
     qa_real *dx1 = qa_bag_zeros(&bag, n_x), *dw1 = qa_bag_zeros(&bag, n_w), *db1 = qa_bag_zeros(&bag, l.out);
-    qa_linear_backward(pool, dx1, NULL, NULL, l.dy, NULL, l.w, l.n, l.in, l.out);
-    qa_linear_backward(pool, NULL, dw1, NULL, l.dy, l.x, NULL, l.n, l.in, l.out);
-    qa_linear_backward(pool, NULL, NULL, db1, l.dy, NULL, NULL, l.n, l.in, l.out);
+    qa_linear_backward(pool, dx1, NULL, NULL, l.dy, NULL, qa_weight_of(l.w), l.n, l.in, l.out);
+    qa_linear_backward(pool, NULL, dw1, NULL, l.dy, l.x, qa_weight_of(NULL), l.n, l.in, l.out);
+    qa_linear_backward(pool, NULL, NULL, db1, l.dy, NULL, qa_weight_of(NULL), l.n, l.in, l.out);
     QA_ASSERT_REALS("dx alone", dx1, dx, n_x, TOLERANCE, 0.0);
     QA_ASSERT_REALS("dw alone", dw1, dw, n_w, TOLERANCE, 0.0);
     QA_ASSERT_REALS("dbias alone", db1, db, l.out, TOLERANCE, 0.0);
@@ -183,7 +183,7 @@ START_TEST(test_large_backward_in_pools) {
     for (size_t threads = 0; threads < 4; threads++) {
         qa_pool *pool = qa_test_pool(threads);
         qa_real *dx = qa_bag_zeros(&bag, N * IN), *dw = qa_bag_zeros(&bag, OUT * IN), *db = qa_bag_zeros(&bag, OUT);
-        qa_linear_backward(pool, dx, dw, db, dy, x, w, N, IN, OUT);
+        qa_linear_backward(pool, dx, dw, db, dy, x, qa_weight_of(w), N, IN, OUT);
         QA_ASSERT_REALS("dx", dx, dx0, N * IN, TOLERANCE, 0.0);
         QA_ASSERT_REALS("dw", dw, dw0, OUT * IN, TOLERANCE, 0.0);
         QA_ASSERT_REALS("dbias", db, db0, OUT, TOLERANCE, 0.0);
