@@ -1,7 +1,6 @@
 /* The packed pass (pass.h): forward over all layers, head in chunks, backward. */
 #include "base/try.h"
 #include "model/pass_internal.h"
-#include "nn/blas.h"
 #include "nn/embedding.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
