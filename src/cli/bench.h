@@ -58,7 +58,8 @@ typedef struct cli_bench {
     size_t workspace;               /* bytes planned for training */
     size_t base_cache;              /* bytes that keep the base stream of the step's pairs */
     size_t decoder;                 /* bytes of the composed policy's caches and rows */
-    size_t peak_train;              /* resident bytes: the most until after the first step */
+    size_t peak_load;               /* resident bytes: the most until the model is loaded */
+    size_t peak_train;              /* until after the first step */
     size_t peak_decode;             /* until after the first prompt and token of the composed policy */
     size_t peak;                    /* until the end */
 } cli_bench;

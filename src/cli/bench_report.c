@@ -192,6 +192,7 @@ static void add_memory(printing *p) {
     const bool train = (bench->wanted & CLI_BENCH_TRAIN) != 0;
     cli_report_section(&p->report, "memory", "Memory");
     cli_report_bytes(&p->report, "weights", "weights", weights);
+    cli_report_bytes(&p->report, "peak_load", "resident at most, loading", bench->peak_load);
     if (train) {
         const size_t planned = weights + bench->workspace;
         cli_report_bytes(&p->report, "workspace", "training workspace", bench->workspace);

@@ -33,6 +33,7 @@ static qa_status load(cli_bench *bench, qa_error *err) {
         QA_TRY(qa_model_load(&run->model, run->context, run->args->model, err));
         cli_bench_seconds(bench, CLI_LOAD)[i] = qa_seconds() - begun;
     }
+    bench->peak_load = cli_bench_peak();
     return QA_OK;
 }
 

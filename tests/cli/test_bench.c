@@ -115,6 +115,7 @@ static const struct {
     {"decode", "both_over_base", SPREAD},
     {"memory", "weights", COUNT},
     {"memory", "workspace", COUNT},
+    {"memory", "peak_load", COUNT},
     {"memory", "planned_train", COUNT},
     {"memory", "peak_train", COUNT},
     {"memory", "peak_train_over_planned", REAL},

@@ -36,6 +36,8 @@ START_TEST(memory_is_what_info_announces) {
                                "--response-length", "9");
     ck_assert_double_eq(number(root, "memory", "weights"), number(info, "memory", "weights"));
     ck_assert_double_eq(number(root, "memory", "workspace"), number(info, "memory", "training_workspace"));
+    ck_assert_double_ge(number(root, "memory", "peak_train"), number(root, "memory", "peak_load"));
+    ck_assert_double_ge(number(root, "memory", "peak_load"), number(root, "memory", "weights"));
     const double planned = number(root, "memory", "planned_train");
     ck_assert_double_eq(planned, number(info, "memory", "training_total"));
     expect_near(number(root, "memory", "peak_train_over_planned"), number(root, "memory", "peak_train") / planned,
@@ -83,12 +85,10 @@ END_TEST
 /* A model whose plans are far apart: what is not measured must not be resident. */
 START_TEST(what_is_not_measured_takes_no_memory) {
     qa_cli_world world = qa_cli_world_make(false);
-    json_t *train =
-        BENCH("--model", world.model, "--repeats", "1", "--prompt-length", "64", "--response-length", "64", "--pairs",
-              "64", "--tokens", "3", "--lora-target", "all-linear", "--lora-r", "4000", "--measure", "train");
-    json_t *decode =
-        BENCH("--model", world.model, "--repeats", "1", "--prompt-length", "64", "--response-length", "64", "--pairs",
-              "64", "--tokens", "3", "--lora-target", "all-linear", "--lora-r", "4000", "--measure", "decode");
+    json_t *train = BENCH("--model", world.model, "--repeats", "1", SHORT, "--lora-target", "all-linear", "--lora-r",
+                          "4000", "--measure", "train");
+    json_t *decode = BENCH("--model", world.model, "--repeats", "1", SHORT, "--lora-target", "all-linear", "--lora-r",
+                           "4000", "--measure", "decode");
     /* the gradient and two moments of the adapter, at least */
     const double train_only = 3.0 * 4.0 * number(train, "train", "trainable_parameters");
     ck_assert_double_ge(number(train, "memory", "workspace"), train_only);
