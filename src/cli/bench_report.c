@@ -115,7 +115,7 @@ static void add_step(printing *p) {
     cli_report_real(&p->report, "floor_gflop", "their work", 1e-9 * bench->step_flops, "GFLOP");
     add_rate(p, "floor_gflop_per_second", "their rate", CLI_STEP_FLOOR, 1e-9 * bench->step_flops, "GFLOP/s");
     add_ratio(p, "efficiency_percent", "products / step", CLI_STEP_FLOOR, CLI_STEP, 100.0, "%");
-    add_seconds(p, "later_seconds", "step of a later epoch, base stream kept", CLI_LATER);
+    add_seconds(p, "later_seconds", "step of later epochs, base stream kept", CLI_LATER);
     add_seconds(p, "later_floor_seconds", "its matrix products alone", CLI_LATER_FLOOR);
     cli_report_real(&p->report, "later_floor_gflop", "their work", 1e-9 * bench->later_flops, "GFLOP");
     add_ratio(p, "later_efficiency_percent", "products / later step", CLI_LATER_FLOOR, CLI_LATER, 100.0, "%");
@@ -204,16 +204,15 @@ static void add_memory(printing *p) {
     }
     if (bench->decoder > 0) {
         const size_t planned = weights + bench->decoder;
-        cli_report_bytes(&p->report, "decoder", "generation: caches and rows, composed policy", bench->decoder);
-        cli_report_bytes(&p->report, "planned_decode", "planned for generation: weights and these", planned);
+        cli_report_bytes(&p->report, "decoder", "generation: caches and rows", bench->decoder);
+        cli_report_bytes(&p->report, "planned_decode", "planned for generation: with weights", planned);
         if (!train) {
-            cli_report_bytes(&p->report, "peak_decode", "resident at most, loading, prompt, a token",
-                             bench->peak_decode);
+            cli_report_bytes(&p->report, "peak_decode", "resident at most, prompt and a token", bench->peak_decode);
             cli_report_real(&p->report, "peak_decode_over_planned", "resident / planned",
                             (double)bench->peak_decode / (double)planned, "times");
         }
     }
-    cli_report_bytes(&p->report, "peak", "resident at most, with floors and both decoders", bench->peak);
+    cli_report_bytes(&p->report, "peak", "resident at most, with all floors", bench->peak);
 }
 
 qa_status cli_bench_print(const cli_bench *bench, qa_error *err) {

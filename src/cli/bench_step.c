@@ -159,7 +159,12 @@ static qa_status alternate(training *t, cli_floor *floor, qa_error *err) {
         cli_bench_seconds(bench, CLI_LATER_FLOOR)[i] = cli_floor_step(floor, bench, true);
         QA_TRY(timed(t, t->kept, &cli_bench_seconds(bench, CLI_LATER)[i], err));
     }
-    return QA_OK;
+    const size_t found = qa_base_cache_found(t->kept), expected = bench->repeats * bench->n_pairs;
+    return found == expected
+               ? QA_OK
+               : qa_fail(err, QA_ERR_ARGUMENT,
+                         "later steps: the base stream was found at %zu of %zu visits, so that they were none", found,
+                         expected);
 }
 
 qa_status cli_bench_step(cli_bench *bench, qa_error *err) {
