@@ -162,7 +162,7 @@ static qa_status alternate(training *t, cli_floor *floor, qa_error *err) {
     const size_t found = qa_base_cache_found(t->kept), expected = bench->repeats * bench->n_pairs;
     return found == expected
                ? QA_OK
-               : qa_fail(err, QA_ERR_ARGUMENT,
+               : qa_fail(err, QA_ERR_MISMATCH,
                          "later steps: the base stream was found at %zu of %zu visits, so that they were none", found,
                          expected);
 }
