@@ -94,6 +94,8 @@ START_TEST(what_is_not_measured_takes_no_memory) {
     const double train_only = 3.0 * 4.0 * number(train, "train", "trainable_parameters");
     ck_assert_double_ge(number(train, "memory", "workspace"), train_only);
     ck_assert_double_ge(number(train, "memory", "peak_train"), number(decode, "memory", "peak") + train_only / 2.0);
+    /* caches and rows are those of both streams: the branches' hidden rows are among them */
+    ck_assert_double_ge(number(decode, "memory", "decoder"), 15.0 * 7.0 * 4000.0 * 4.0);
     json_decref(train);
     json_decref(decode);
     qa_cli_world_free(&world);

@@ -199,7 +199,12 @@ static bool exists(const char *dir, const char *name) {
 
 START_TEST(a_sweep_and_the_rest_of_it) {
     char *dir = qa_tempdir_make();
+    write_in(dir, "speed.md", "before\n<!-- growth -->\nold\n<!-- end -->\nbehind\n");
     sweep(dir, "", 0);
+    char *tables = said(dir, "stdout"), *page = text_of("before\n<!-- growth -->\n%s<!-- end -->\nbehind\n", tables);
+    expect_file(dir, "speed.md", page);
+    free(tables);
+    free(page);
     char *tsv = said(dir, "growth.tsv");
     ck_assert_uint_eq(lines_of(tsv), 1 + 4 * 2 + 1); /* two of everything, one number of threads */
     ck_assert_ptr_nonnull(strstr(tsv, "\nvocabulary\t1024\t"));
@@ -230,7 +235,8 @@ START_TEST(a_sweep_and_the_rest_of_it) {
 END_TEST
 
 START_TEST(sweeps_that_cannot_be) {
-    static const char *const wrong[] = {"RANKS='1 0'", "PROMPTS='12 x'", "SHAPE='--hidden-size 32 --heads 3 --kv-heads 2'"};
+    static const char *const wrong[] = {"RANKS='1 0'", "PROMPTS='12 x'",
+                                        "SHAPE='--hidden-size 32 --heads 3 --kv-heads 2'"};
     char *dir = qa_tempdir_make();
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         sweep(dir, wrong[i], 1);
