@@ -2,6 +2,7 @@
  * and alternates with it, so that a drift of the machine's speed touches both:
  *
  *   step            the bare matrix products of the step, by BLAS with its own threads
+ *   later step      the same without the base stream's, which is kept from the pair's first visit
  *   prompt          the bare matrix products of the prompt's rows and one row of the head
  *   token           one read of the weights that a token needs, by all threads
  *
@@ -15,11 +16,16 @@
 #include "cli/common.h"
 #include "train/batch.h"
 
+/* What can be measured, as bits of --measure; named as the sections of the report. */
+enum { CLI_BENCH_LOAD = 1, CLI_BENCH_TRAIN = 2, CLI_BENCH_PREFILL = 4, CLI_BENCH_DECODE = 8, CLI_BENCH_ALL = 15 };
+
 /* Everything that is timed; "both" are base and adapted stream together, the composed policy. */
 typedef enum cli_measure {
     CLI_LOAD,
     CLI_STEP,
     CLI_STEP_FLOOR,
+    CLI_LATER,
+    CLI_LATER_FLOOR,
     CLI_PROMPT_BASE,
     CLI_PROMPT_BASE_FLOOR,
     CLI_PROMPT_BOTH,
@@ -32,6 +38,7 @@ typedef enum cli_measure {
 
 typedef struct cli_bench {
     cli_run *run;
+    unsigned wanted; /* CLI_BENCH_... */
     size_t repeats;
     qa_lora_options lora;
     qa_objective objective;
@@ -43,14 +50,18 @@ typedef struct cli_bench {
     size_t step_tokens; /* prompts once and both responses */
     qa_divisors divisors;
     /* what was found */
-    double *seconds;         /* [CLI_MEASURES x repeats] */
-    double loss, last_loss;  /* of the first step, and of the last timed one */
-    qa_profile profile;      /* of all timed steps together */
-    double step_flops;       /* of the step's floor */
-    size_t read_bytes;       /* of the token's floor */
-    size_t workspace;        /* bytes planned for training */
-    size_t peak_after_first; /* resident bytes: the most until after the first step */
-    size_t peak;             /* and until the end */
+    double *seconds;                /* [CLI_MEASURES x repeats] */
+    double loss, last_loss;         /* of the first step, and of the last timed one */
+    qa_profile profile;             /* of all timed steps together */
+    double step_flops, later_flops; /* of the steps' floors */
+    size_t read_bytes;              /* of the token's floor */
+    size_t workspace;               /* bytes planned for training */
+    size_t base_cache;              /* bytes that keep the base stream of the step's pairs */
+    size_t decoder;                 /* bytes of the composed policy's caches and rows */
+    size_t peak_load;               /* resident bytes: the most until the model is loaded */
+    size_t peak_train;              /* until after the first step */
+    size_t peak_decode;             /* until after the first prompt and token of the composed policy */
+    size_t peak;                    /* until the end */
 } cli_bench;
 
 /* seconds[repeats] of a measure. */
@@ -67,22 +78,24 @@ typedef struct cli_floor {
     double flops; /* of the last walk over the products */
 } cli_floor;
 
-/* Begin with a zeroed one. The room is taken for all that this bench asks for. */
-QA_MUST_CHECK qa_status cli_floor_create(cli_floor *floor, const cli_bench *bench, qa_error *err);
+/* Begin with a zeroed one. Room for the products of the steps, or for those of the prompt. */
+QA_MUST_CHECK qa_status cli_floor_create_step(cli_floor *floor, const cli_bench *bench, qa_error *err);
+QA_MUST_CHECK qa_status cli_floor_create_prompt(cli_floor *floor, const cli_bench *bench, qa_error *err);
 void cli_floor_free(cli_floor *floor);
 
 /* Each returns its seconds. The products run in BLAS' own threads, as many as the run has; afterwards BLAS computes in
  * the calling thread again, and its threads sleep. */
-double cli_floor_step(cli_floor *floor, const cli_bench *bench);
+double cli_floor_step(cli_floor *floor, const cli_bench *bench, bool later);
 double cli_floor_prompt(cli_floor *floor, const cli_bench *bench, size_t streams);
 /* *bytes: what was read. */
 double cli_floor_read(const cli_bench *bench, size_t *bytes);
 
 /* ---- what is measured ---- */
 
-/* Fills the measures of the step, the loss, the profile, workspace and peak. Needs the run's adapter. */
+/* Fills the measures of both steps, the losses, the profile, workspace, base cache and peak. Needs the run's adapter.
+ */
 QA_MUST_CHECK qa_status cli_bench_step(cli_bench *bench, qa_error *err);
-/* Fills the measures of prompt and token. */
+/* Fills the measures of prompt and token, whichever are wanted, the decoder's bytes and its peak. */
 QA_MUST_CHECK qa_status cli_bench_decode(cli_bench *bench, qa_error *err);
 
 /* The most bytes that were resident so far. */

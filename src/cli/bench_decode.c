@@ -7,7 +7,8 @@
 
 typedef struct decoding {
     cli_bench *bench;
-    cli_floor floor;
+    bool prompt, token; /* what is wanted */
+    cli_floor floor;    /* of the prompt */
     qa_kv_decoder *base, *both;
 } decoding;
 
@@ -20,22 +21,27 @@ static qa_status timed(qa_kv_decoder *decoder, const int32_t *ids, size_t n, dou
     return QA_OK;
 }
 
-static qa_status prompts(decoding *d, double found[CLI_MEASURES], qa_error *err) {
-    const cli_bench *bench = d->bench;
-    const qa_pair *pair = &bench->pairs[0];
-    found[CLI_PROMPT_BASE_FLOOR] = cli_floor_prompt(&d->floor, bench, 1);
-    found[CLI_PROMPT_BOTH_FLOOR] = cli_floor_prompt(&d->floor, bench, 2);
-    qa_kv_decoder_rewind(d->base, 0, 0);
-    qa_kv_decoder_rewind(d->both, 0, 0);
-    QA_TRY(timed(d->base, pair->prompt, pair->prompt_len, &found[CLI_PROMPT_BASE], err));
-    return timed(d->both, pair->prompt, pair->prompt_len, &found[CLI_PROMPT_BOTH], err);
+static qa_status run_prompt(const decoding *d, qa_kv_decoder *decoder, double *seconds, qa_error *err) {
+    const qa_pair *pair = &d->bench->pairs[0];
+    qa_kv_decoder_rewind(decoder, 0, 0);
+    return timed(decoder, pair->prompt, pair->prompt_len, seconds, err);
 }
 
-/* Seconds per token, over --tokens of them; which tokens makes no difference. */
+static qa_status prompts(decoding *d, double found[CLI_MEASURES], qa_error *err) {
+    const cli_bench *bench = d->bench;
+    found[CLI_PROMPT_BASE_FLOOR] = cli_floor_prompt(&d->floor, bench, 1);
+    found[CLI_PROMPT_BOTH_FLOOR] = cli_floor_prompt(&d->floor, bench, 2);
+    QA_TRY(run_prompt(d, d->base, &found[CLI_PROMPT_BASE], err));
+    return run_prompt(d, d->both, &found[CLI_PROMPT_BOTH], err);
+}
+
+/* Seconds per token behind the prompt, over --tokens of them; which tokens makes no difference. */
 static qa_status tokens(decoding *d, double found[CLI_MEASURES], qa_error *err) {
     cli_bench *bench = d->bench;
     const qa_pair *pair = &bench->pairs[0];
     const size_t n = bench->run->args->tokens;
+    qa_kv_decoder_rewind(d->base, 0, pair->prompt_len);
+    qa_kv_decoder_rewind(d->both, 0, pair->prompt_len);
     found[CLI_TOKEN_FLOOR] = found[CLI_TOKEN_BASE] = found[CLI_TOKEN_BOTH] = 0.0;
     for (size_t i = 0; i < n; i++) {
         const int32_t *id = &pair->chosen[i % pair->chosen_len];
@@ -51,30 +57,58 @@ static qa_status tokens(decoding *d, double found[CLI_MEASURES], qa_error *err) 
 
 /* Round 0 warms up and does not count. */
 static qa_status all_rounds(decoding *d, qa_error *err) {
-    static const cli_measure measures[] = {CLI_PROMPT_BASE,       CLI_PROMPT_BASE_FLOOR, CLI_PROMPT_BOTH,
-                                           CLI_PROMPT_BOTH_FLOOR, CLI_TOKEN_BASE,        CLI_TOKEN_BOTH,
-                                           CLI_TOKEN_FLOOR};
     cli_bench *bench = d->bench;
+    const cli_measure first = d->prompt ? CLI_PROMPT_BASE : CLI_TOKEN_BASE;
+    const cli_measure last = d->token ? CLI_TOKEN_FLOOR : CLI_PROMPT_BOTH_FLOOR;
     double found[CLI_MEASURES] = {0};
     for (size_t round = 0; round <= bench->repeats; round++) {
-        cli_progress_draw(&bench->run->progress, "prompt and tokens %zu/%zu", round, bench->repeats);
-        QA_TRY(prompts(d, found, err));
-        QA_TRY(tokens(d, found, err));
-        for (size_t i = 0; round > 0 && i < sizeof measures / sizeof measures[0]; i++) {
-            cli_bench_seconds(bench, measures[i])[round - 1] = found[measures[i]];
+        cli_progress_draw(&bench->run->progress, "%s %zu/%zu",
+                          !d->token    ? "prompt"
+                          : !d->prompt ? "tokens"
+                                       : "prompt and tokens",
+                          round, bench->repeats);
+        if (d->prompt) {
+            QA_TRY(prompts(d, found, err));
+        }
+        if (d->token) {
+            QA_TRY(tokens(d, found, err));
+        }
+        for (cli_measure m = first; round > 0 && m <= last; m++) {
+            cli_bench_seconds(bench, m)[round - 1] = found[m];
         }
     }
     return QA_OK;
 }
 
+/* The composed policy's decoder with the prompt in its caches: all that generation needs, and nothing else yet. */
+static qa_status begin(decoding *d, size_t capacity, qa_error *err) {
+    cli_bench *bench = d->bench;
+    const qa_pair *pair = &bench->pairs[0];
+    double seconds = 0.0;
+    QA_TRY(qa_kv_decoder_create(&d->both, bench->run->model, bench->run->adapter, capacity, err));
+    QA_TRY(run_prompt(d, d->both, &seconds, err));
+    if (d->token) {
+        QA_TRY(timed(d->both, pair->chosen, 1, &seconds, err));
+    }
+    bench->decoder = qa_kv_decoder_bytes(d->both);
+    bench->peak_decode = cli_bench_peak();
+    return QA_OK;
+}
+
 qa_status cli_bench_decode(cli_bench *bench, qa_error *err) {
     const cli_run *run = bench->run;
-    const size_t capacity = bench->pairs[0].prompt_len + run->args->tokens;
-    decoding d = {.bench = bench};
+    decoding d = {.bench = bench,
+                  .prompt = (bench->wanted & CLI_BENCH_PREFILL) != 0,
+                  .token = (bench->wanted & CLI_BENCH_DECODE) != 0};
+    const size_t capacity = bench->pairs[0].prompt_len + (d.token ? run->args->tokens : 0);
+    double seconds = 0.0;
     qa_status status = QA_OK;
-    QA_GOTO(done, cli_floor_create(&d.floor, bench, err));
+    QA_GOTO(done, begin(&d, capacity, err));
     QA_GOTO(done, qa_kv_decoder_create(&d.base, run->model, NULL, capacity, err));
-    QA_GOTO(done, qa_kv_decoder_create(&d.both, run->model, run->adapter, capacity, err));
+    QA_GOTO(done, run_prompt(&d, d.base, &seconds, err));
+    if (d.prompt) {
+        QA_GOTO(done, cli_floor_create_prompt(&d.floor, bench, err));
+    }
     QA_GOTO(done, all_rounds(&d, err));
 done:
     qa_kv_decoder_free(d.both);

@@ -38,15 +38,15 @@ static void product(cli_floor *floor, bool transpose_a, bool transpose_b, size_t
      (int)n);
 }
 
-/* Forward over the rows of all streams, the branches over `rows` of them. */
-static void forward_products(cli_floor *floor, const cli_bench *bench, size_t rows, size_t streams) {
+/* Forward over the rows of all streams that run; the branches, if there are any, over `rows` of them. */
+static void forward_products(cli_floor *floor, const cli_bench *bench, size_t rows, size_t streams, bool branches) {
     const qa_model *model = bench->run->model;
     const size_t rank = bench->lora.rank;
     for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
             const qa_linear *w = &model->layers[l].linear[t];
             product(floor, false, true, streams * rows, w->out, w->in, w->weight.real);
-            if (streams == 2 && bench->lora.targets[t]) {
+            if (branches && bench->lora.targets[t]) {
                 product(floor, false, true, rows, rank, w->in, NULL);  /* hidden = x A^T */
                 product(floor, false, true, rows, w->out, rank, NULL); /* y += hidden B^T */
             }
@@ -100,11 +100,12 @@ static void head_products(cli_floor *floor, const cli_bench *bench, size_t state
     }
 }
 
-static void step_products(cli_floor *floor, const cli_bench *bench) {
+/* later: of the streams, the adapted one alone. */
+static void step_products(cli_floor *floor, const cli_bench *bench, bool later) {
     floor->flops = 0.0;
     for (size_t i = 0; i < bench->n_pairs; i++) {
         const size_t rows = qa_pair_tokens(&bench->pairs[i]);
-        forward_products(floor, bench, rows, 2);
+        forward_products(floor, bench, rows, later ? 1 : 2, true);
         head_products(floor, bench, head_states(bench, &bench->pairs[i]));
         backward_products(floor, bench, rows);
     }
@@ -113,7 +114,7 @@ static void step_products(cli_floor *floor, const cli_bench *bench) {
 static void prompt_products(cli_floor *floor, const cli_bench *bench, size_t streams) {
     const qa_model *model = bench->run->model;
     floor->flops = 0.0;
-    forward_products(floor, bench, bench->pairs[0].prompt_len, streams);
+    forward_products(floor, bench, bench->pairs[0].prompt_len, streams, streams == 2);
     product(floor, false, true, streams, model->config.vocab_size, model->config.hidden_size, model->head.real);
 }
 
@@ -123,10 +124,8 @@ static void fill(qa_real *x, size_t count) {
     }
 }
 
-qa_status cli_floor_create(cli_floor *floor, const cli_bench *bench, qa_error *err) {
-    *floor = (cli_floor){0};
-    step_products(floor, bench);
-    prompt_products(floor, bench, 2);
+/* Room for what has been counted. */
+static qa_status take_room(cli_floor *floor, qa_error *err) {
     floor->a = qa_alloc_array(floor->a_count, sizeof *floor->a);
     floor->b = qa_alloc_array(floor->b_count, sizeof *floor->b);
     floor->c = qa_alloc_array(floor->c_count, sizeof *floor->c);
@@ -137,6 +136,18 @@ qa_status cli_floor_create(cli_floor *floor, const cli_bench *bench, qa_error *e
     fill(floor->a, floor->a_count);
     fill(floor->b, floor->b_count);
     return QA_OK;
+}
+
+qa_status cli_floor_create_step(cli_floor *floor, const cli_bench *bench, qa_error *err) {
+    *floor = (cli_floor){0};
+    step_products(floor, bench, false); /* a later one has no larger products */
+    return take_room(floor, err);
+}
+
+qa_status cli_floor_create_prompt(cli_floor *floor, const cli_bench *bench, qa_error *err) {
+    *floor = (cli_floor){0};
+    prompt_products(floor, bench, 2);
+    return take_room(floor, err);
 }
 
 void cli_floor_free(cli_floor *floor) {
@@ -158,9 +169,9 @@ static double blas_end(double begun) {
     return seconds;
 }
 
-double cli_floor_step(cli_floor *floor, const cli_bench *bench) {
+double cli_floor_step(cli_floor *floor, const cli_bench *bench, bool later) {
     const double begun = blas_begin(bench);
-    step_products(floor, bench);
+    step_products(floor, bench, later);
     return blas_end(begun);
 }
 

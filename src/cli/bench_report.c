@@ -86,9 +86,13 @@ static void add_machine(printing *p) {
     cli_report_section(&p->report, "model", "Model");
     cli_report_text(&p->report, "dir", "folder", info->dir);
     cli_report_count(&p->report, "parameters", "parameters", info->parameters, "");
+}
+
+static void add_load(printing *p) {
+    const double bytes = (double)qa_model_get_info(p->bench->run->model)->weight_bytes;
     cli_report_section(&p->report, "load", "Loading the model");
     add_seconds(p, "seconds", "time", CLI_LOAD);
-    add_rate(p, "megabytes_per_second", "weights in memory", CLI_LOAD, 1e-6 * (double)info->weight_bytes, "MB/s");
+    add_rate(p, "megabytes_per_second", "weights in memory", CLI_LOAD, 1e-6 * bytes, "MB/s");
 }
 
 static void add_step(printing *p) {
@@ -111,6 +115,11 @@ static void add_step(printing *p) {
     cli_report_real(&p->report, "floor_gflop", "their work", 1e-9 * bench->step_flops, "GFLOP");
     add_rate(p, "floor_gflop_per_second", "their rate", CLI_STEP_FLOOR, 1e-9 * bench->step_flops, "GFLOP/s");
     add_ratio(p, "efficiency_percent", "products / step", CLI_STEP_FLOOR, CLI_STEP, 100.0, "%");
+    add_seconds(p, "later_seconds", "step of later epochs, base stream kept", CLI_LATER);
+    add_seconds(p, "later_floor_seconds", "its matrix products alone", CLI_LATER_FLOOR);
+    cli_report_real(&p->report, "later_floor_gflop", "their work", 1e-9 * bench->later_flops, "GFLOP");
+    add_ratio(p, "later_efficiency_percent", "products / later step", CLI_LATER_FLOOR, CLI_LATER, 100.0, "%");
+    add_ratio(p, "later_over_step", "later step / step", CLI_LATER, CLI_STEP, 1.0, "times");
 }
 
 /* Seconds of a step, and their share of it. */
@@ -176,14 +185,33 @@ static void add_token(printing *p) {
     add_ratio(p, "both_over_base", "composed / base", CLI_TOKEN_BOTH, CLI_TOKEN_BASE, 1.0, "times");
 }
 
+/* Memory only ever grows, so what generation takes is seen where no training ran before it. */
 static void add_memory(printing *p) {
     const cli_bench *bench = p->bench;
     const size_t weights = qa_model_get_info(bench->run->model)->weight_bytes;
+    const bool train = (bench->wanted & CLI_BENCH_TRAIN) != 0;
     cli_report_section(&p->report, "memory", "Memory");
     cli_report_bytes(&p->report, "weights", "weights", weights);
-    cli_report_bytes(&p->report, "workspace", "training workspace", bench->workspace);
-    cli_report_bytes(&p->report, "planned", "planned: both", weights + bench->workspace);
-    cli_report_bytes(&p->report, "peak_train", "resident at most, loading and one step", bench->peak_after_first);
+    cli_report_bytes(&p->report, "peak_load", "resident at most, loading", bench->peak_load);
+    if (train) {
+        const size_t planned = weights + bench->workspace;
+        cli_report_bytes(&p->report, "workspace", "training workspace", bench->workspace);
+        cli_report_bytes(&p->report, "planned_train", "planned for training: both", planned);
+        cli_report_bytes(&p->report, "peak_train", "resident at most, loading and one step", bench->peak_train);
+        cli_report_real(&p->report, "peak_train_over_planned", "resident / planned",
+                        (double)bench->peak_train / (double)planned, "times");
+        cli_report_bytes(&p->report, "base_cache", "base stream kept for later epochs", bench->base_cache);
+    }
+    if (bench->decoder > 0) {
+        const size_t planned = weights + bench->decoder;
+        cli_report_bytes(&p->report, "decoder", "generation: caches and rows", bench->decoder);
+        cli_report_bytes(&p->report, "planned_decode", "planned for generation: with weights", planned);
+        if (!train) {
+            cli_report_bytes(&p->report, "peak_decode", "resident at most, prompt and a token", bench->peak_decode);
+            cli_report_real(&p->report, "peak_decode_over_planned", "resident / planned",
+                            (double)bench->peak_decode / (double)planned, "times");
+        }
+    }
     cli_report_bytes(&p->report, "peak", "resident at most, with all floors", bench->peak);
 }
 
@@ -193,10 +221,19 @@ qa_status cli_bench_print(const cli_bench *bench, qa_error *err) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a report");
     }
     add_machine(&p);
-    add_step(&p);
-    add_parts(&p);
-    add_prompt(&p);
-    add_token(&p);
+    if ((bench->wanted & CLI_BENCH_LOAD) != 0) {
+        add_load(&p);
+    }
+    if ((bench->wanted & CLI_BENCH_TRAIN) != 0) {
+        add_step(&p);
+        add_parts(&p);
+    }
+    if ((bench->wanted & CLI_BENCH_PREFILL) != 0) {
+        add_prompt(&p);
+    }
+    if ((bench->wanted & CLI_BENCH_DECODE) != 0) {
+        add_token(&p);
+    }
     add_memory(&p);
     const qa_status status = cli_report_print(&p.report, stdout, bench->run->args->json, err);
     cli_report_free(&p.report);

@@ -1,4 +1,5 @@
-/* The training step of bench.h: what train/train.c does for every optimiser step, on the same pairs again and again. */
+/* The training steps of bench.h: what train/train.c does for every optimiser step, on the same pairs again and again,
+ * as a run does that visits a pair once, and as it does from its second epoch on, when the base stream is kept. */
 #include "cli/bench.h"
 
 #include "base/arena.h"
@@ -8,7 +9,9 @@
 #include "base/try.h"
 #include "model/adapter.h"
 #include "model/weights.h"
+#include "text/pairs.h"
 #include "train/adamw.h"
+#include "train/base_cache.h"
 #include "train/pair_step.h"
 
 #include <math.h>
@@ -17,6 +20,7 @@
 typedef struct training {
     cli_bench *bench;
     qa_pair_step *step;
+    qa_base_cache *kept; /* the base stream of the pairs */
     qa_arena arena;
     qa_real *gradient, *m, *v; /* [adapter->count] */
     double *partial;
@@ -93,12 +97,33 @@ static qa_status update(training *t, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status one_step(training *t, qa_error *err) {
+/* Room for the base stream of all pairs, as of a run of two epochs. */
+static qa_status make_cache(training *t, qa_error *err) {
+    cli_bench *bench = t->bench;
+    const cli_run *run = bench->run;
+    const qa_pairs all = {.items = bench->pairs, .n = bench->n_pairs};
+    qa_train_options options = qa_train_defaults();
+    qa_plan plan;
+    qa_base_plan base;
+    options.objective = bench->objective;
+    options.micro_batch = bench->n_pairs;
+    options.gradient_accumulation = 1;
+    options.epochs = 2.0;
+    options.base_cache = QA_BASE_CACHE_MEMORY;
+    QA_TRY(qa_plan_make(&plan, bench->n_pairs, &options, err));
+    QA_TRY(qa_base_plan_make(&base, &plan, run->model->config.hidden_size, &all, NULL, &options, 0, err));
+    bench->base_cache = base.memory_bytes;
+    return qa_base_cache_create(&t->kept, &base, &run->context->logger, err);
+}
+
+/* kept: where the base stream of the pairs is or will be; NULL: nowhere, as of pairs that are visited once. */
+static qa_status one_step(training *t, qa_base_cache *kept, qa_error *err) {
     const cli_bench *bench = t->bench;
     t->loss = 0.0;
     memset(t->gradient, 0, bench->run->adapter->count * sizeof *t->gradient);
     for (size_t i = 0; i < bench->n_pairs; i++) {
         const qa_divisors *divisors = &bench->divisors;
+        qa_pair_step_place(t->step, qa_base_cache_place(kept, QA_KEPT_TRAIN, i));
         QA_TRY(qa_pair_step_forward(t->step, &bench->pairs[i], divisors->padded_length, dropout_key(t, i), err));
         t->loss += qa_pair_step_method_loss(t->step, divisors) + qa_pair_step_regulariser(t->step, divisors);
         qa_pair_step_backward(t->step, t->gradient, divisors);
@@ -108,23 +133,38 @@ static qa_status one_step(training *t, qa_error *err) {
     return QA_OK;
 }
 
-/* Floor and step, `repeats` times after one that warms up. */
+static qa_status timed(training *t, qa_base_cache *kept, double *seconds, qa_error *err) {
+    const double begun = qa_seconds();
+    const qa_status status = one_step(t, kept, err);
+    *seconds = qa_seconds() - begun;
+    return status;
+}
+
+/* Both floors and both steps, `repeats` times after one that warms up: the first step of all, and one that keeps the
+ * base stream, have been that already. */
 static qa_status alternate(training *t, cli_floor *floor, qa_error *err) {
     cli_bench *bench = t->bench;
     qa_pool *pool = bench->run->context->pool;
-    (void)cli_floor_step(floor, bench);
+    (void)cli_floor_step(floor, bench, true);
+    bench->later_flops = floor->flops;
+    (void)cli_floor_step(floor, bench, false);
     bench->step_flops = floor->flops;
     for (size_t i = 0; i < bench->repeats; i++) {
         cli_progress_draw(&bench->run->progress, "training step %zu/%zu", i + 1, bench->repeats);
-        cli_bench_seconds(bench, CLI_STEP_FLOOR)[i] = cli_floor_step(floor, bench);
+        cli_bench_seconds(bench, CLI_STEP_FLOOR)[i] = cli_floor_step(floor, bench, false);
         qa_pool_profile(pool, &bench->profile);
-        const double begun = qa_seconds();
-        const qa_status status = one_step(t, err);
-        cli_bench_seconds(bench, CLI_STEP)[i] = qa_seconds() - begun;
+        const qa_status status = timed(t, NULL, &cli_bench_seconds(bench, CLI_STEP)[i], err);
         qa_pool_profile(pool, NULL);
         QA_TRY(status);
+        cli_bench_seconds(bench, CLI_LATER_FLOOR)[i] = cli_floor_step(floor, bench, true);
+        QA_TRY(timed(t, t->kept, &cli_bench_seconds(bench, CLI_LATER)[i], err));
     }
-    return QA_OK;
+    const size_t found = qa_base_cache_found(t->kept), expected = bench->repeats * bench->n_pairs;
+    return found == expected
+               ? QA_OK
+               : qa_fail(err, QA_ERR_MISMATCH,
+                         "later steps: the base stream was found at %zu of %zu visits, so that they were none", found,
+                         expected);
 }
 
 qa_status cli_bench_step(cli_bench *bench, qa_error *err) {
@@ -133,15 +173,18 @@ qa_status cli_bench_step(cli_bench *bench, qa_error *err) {
     qa_status status = QA_OK;
     QA_GOTO(done, plan_memory(bench, err));
     QA_GOTO(done, make(&t, err));
-    QA_GOTO(done, one_step(&t, err)); /* before the floor takes memory of its own */
+    QA_GOTO(done, one_step(&t, NULL, err)); /* before the cache and the floor take memory of their own */
     bench->loss = t.loss;
-    bench->peak_after_first = cli_bench_peak();
-    QA_GOTO(done, cli_floor_create(&floor, bench, err));
+    bench->peak_train = cli_bench_peak();
+    QA_GOTO(done, make_cache(&t, err));
+    QA_GOTO(done, one_step(&t, t.kept, err));
+    QA_GOTO(done, cli_floor_create_step(&floor, bench, err));
     QA_GOTO(done, alternate(&t, &floor, err));
     bench->last_loss = t.loss;
 done:
     cli_floor_free(&floor);
     qa_pair_step_free(t.step);
+    qa_base_cache_free(t.kept);
     qa_arena_free(&t.arena);
     return status;
 }

@@ -9,7 +9,9 @@
 #include "cli/format.h"
 #include "model/weights.h"
 
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 
 enum { DEFAULT_LENGTH = 128 };
@@ -19,18 +21,20 @@ size_t cli_bench_peak(void) {
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (size_t)usage.ru_maxrss * 1024 : 0;
 }
 
-/* Loads the model `repeats` times; the last one stays. */
+/* Loads the model `repeats` times, once if nobody asks how long that takes; the last one stays. */
 static qa_status load(cli_bench *bench, qa_error *err) {
     cli_run *run = bench->run;
     const qa_weights_dtype dtype = cli_weights_dtype(run->args, QA_WEIGHTS_REAL);
+    const size_t times = (bench->wanted & CLI_BENCH_LOAD) != 0 ? bench->repeats : 1;
     QA_TRY(cli_open_context(run, err));
-    for (size_t i = 0; i < bench->repeats; i++) {
+    for (size_t i = 0; i < times; i++) {
         qa_model_free(run->model);
         run->model = NULL;
         const double begun = qa_seconds();
         QA_TRY(qa_model_load_as(&run->model, run->context, run->args->model, dtype, err));
         cli_bench_seconds(bench, CLI_LOAD)[i] = qa_seconds() - begun;
     }
+    bench->peak_load = cli_bench_peak();
     return QA_OK;
 }
 
@@ -118,7 +122,7 @@ static qa_status take_pairs(cli_bench *bench, qa_error *err) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu pairs", bench->n_pairs);
     }
     QA_TRY(bench->run->args->data == NULL ? draw_pairs(bench, err) : read_pairs(bench, err));
-    if (tokens > context - bench->pairs[0].prompt_len) {
+    if ((bench->wanted & CLI_BENCH_DECODE) != 0 && tokens > context - bench->pairs[0].prompt_len) {
         return cli_bad_usage(bench->run, err,
                              "--tokens %zu behind a prompt of %zu are more than the model's context of %zu", tokens,
                              bench->pairs[0].prompt_len, context);
@@ -128,6 +132,34 @@ static qa_status take_pairs(cli_bench *bench, qa_error *err) {
 }
 
 /* ---- the command ---- */
+
+/* *wanted: the bits of --measure. */
+static qa_status parse_measure(cli_run *run, unsigned *wanted, qa_error *err) {
+    static const struct {
+        const char *name;
+        unsigned bit;
+    } known[] = {{"load", CLI_BENCH_LOAD},
+                 {"train", CLI_BENCH_TRAIN},
+                 {"prefill", CLI_BENCH_PREFILL},
+                 {"decode", CLI_BENCH_DECODE}};
+    const char *list = run->args->measure;
+    *wanted = list == NULL ? CLI_BENCH_ALL : 0;
+    while (list != NULL) {
+        const size_t n = strcspn(list, ",");
+        unsigned bit = 0;
+        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+            bit |= strlen(known[i].name) == n && strncmp(known[i].name, list, n) == 0 ? known[i].bit : 0;
+        }
+        if (bit == 0) {
+            return cli_bad_usage(run, err,
+                                 "--measure: expected a list of load, train, prefill and decode, found \"%.*s\"",
+                                 (int)(n < INT_MAX ? n : INT_MAX), list);
+        }
+        *wanted |= bit;
+        list = list[n] == ',' ? list + n + 1 : NULL;
+    }
+    return QA_OK;
+}
 
 static qa_status check_arguments(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
@@ -146,8 +178,12 @@ static qa_status measure(cli_bench *bench, qa_error *err) {
     cli_say(run, "%zu pair%s of %zu tokens in all, %zu repeats, %zu thread%s", bench->n_pairs,
             cli_plural(bench->n_pairs), bench->step_tokens, bench->repeats, qa_context_threads(run->context),
             cli_plural(qa_context_threads(run->context)));
-    QA_TRY(cli_bench_step(bench, err));
-    QA_TRY(cli_bench_decode(bench, err));
+    if ((bench->wanted & CLI_BENCH_TRAIN) != 0) {
+        QA_TRY(cli_bench_step(bench, err));
+    }
+    if ((bench->wanted & (CLI_BENCH_PREFILL | CLI_BENCH_DECODE)) != 0) {
+        QA_TRY(cli_bench_decode(bench, err));
+    }
     bench->peak = cli_bench_peak();
     return QA_OK;
 }
@@ -156,6 +192,7 @@ qa_status cli_cmd_bench(cli_run *run, qa_error *err) {
     cli_bench bench = {.run = run, .repeats = run->args->repeats};
     qa_status status = QA_OK;
     QA_TRY(check_arguments(run, err));
+    QA_TRY(parse_measure(run, &bench.wanted, err));
     QA_TRY(cli_resolve_objective(run, &bench.objective, NULL, err));
     QA_TRY(cli_lora_options(run->args, &bench.lora, err));
     bench.seconds = qa_alloc_array(bench.repeats * CLI_MEASURES, sizeof *bench.seconds);

@@ -122,14 +122,18 @@ const cli_command cli_commands[] = {
      "the "
      "same process: the bare matrix products of the step and of the prompt by BLAS with its own threads, and one read "
      "of "
-     "the weights for a token. Tells medians, smallest and largest, the floor's share of the time, what the time of a "
+     "the weights for a token. The training step is timed twice: as of a pair's first visit, and as of later epochs, "
+     "when "
+     "what the frozen model makes of the pair is kept. Tells medians, smallest and largest, the floor's share of the "
+     "time, what the time of a "
      "training step goes into, and the memory that was planned and taken. Speed depends on the machine and on what "
      "else "
      "runs on it; the ratios do less.\n"
      "The adapter is a fresh one and nothing is written. docs/speed.md tells what each figure is.",
      "qadapter bench --model MODEL\n"
      "qadapter bench --model MODEL --lora-target all-linear --prompt-length 256 --response-length 64 --json\n"
-     "qadapter bench --model MODEL --data train.jsonl --pairs 8 --recipe published",
+     "qadapter bench --model MODEL --data train.jsonl --pairs 8 --recipe published\n"
+     "qadapter bench --model MODEL --measure decode --prompt-length 1024",
      cli_cmd_bench, NULL},
 };
 

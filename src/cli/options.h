@@ -87,6 +87,7 @@ typedef struct cli_args {
     size_t prompt_length, response_length;
     /* bench */
     size_t repeats, tokens;
+    const char *measure; /* NULL: everything */
     /* eval --suite; 0 = not given */
     const char *suite, *preference, *transcript;
     size_t limit;

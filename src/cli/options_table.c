@@ -301,6 +301,8 @@ const cli_option cli_options[] = {
      "tokens that a repeat of the generation takes behind the first pair's prompt"},
     {"repeats", 0, "repetitions", CLI_SIZE, "N", NULL, CLI_1_TO_1024, AT(repeats), CLI_BENCH, 0, CLI_GROUP_RUN, NULL,
      "how often everything is timed; the median counts"},
+    {"measure", 0, "", CLI_STRING, "LIST", NULL, CLI_ANY, AT(measure), CLI_BENCH, 0, CLI_GROUP_RUN, "all four",
+     "what to measure, of load,train,prefill,decode; the rest takes neither time nor memory"},
 
     /* ---- sampling ---- */
     {"policy", 0, "", CLI_CHOICE, "NAME", "base|custom|both", CLI_ANY, AT(policy), CLI_GENERATE, 0, CLI_GROUP_SAMPLING,

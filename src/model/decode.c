@@ -163,6 +163,7 @@ void qa_kv_decoder_free(qa_kv_decoder *decoder) {
 size_t qa_kv_decoder_position_of(const qa_kv_decoder *decoder, size_t slot) { return decoder->position[slot]; }
 size_t qa_kv_decoder_position(const qa_kv_decoder *decoder) { return decoder->position[0]; }
 size_t qa_kv_decoder_capacity(const qa_kv_decoder *decoder) { return decoder->capacity; }
+size_t qa_kv_decoder_bytes(const qa_kv_decoder *decoder) { return decoder->arena.capacity; }
 
 /* ---- caches ---- */
 

@@ -20,6 +20,9 @@ void qa_kv_decoder_free(qa_kv_decoder *decoder); /* NULL is allowed */
 
 size_t qa_kv_decoder_capacity(const qa_kv_decoder *decoder);
 
+/* Bytes that it allocated: caches and the rows of a pass. */
+size_t qa_kv_decoder_bytes(const qa_kv_decoder *decoder);
+
 /* ---- one sequence: slot 0 ---- */
 
 /* Runs ids[n], n >= 1, behind what the caches hold (long prompts in chunks). On success *base and *adapted (NULL

@@ -1,5 +1,6 @@
-/* qadapter bench: every key of the JSON, ratios that follow from the times, parts that add up, work and memory against
- * a count by hand and `info`, and a step that is a step of `train`. No time is compared with a threshold. */
+/* qadapter bench: every key of the JSON, ratios that follow from the times, parts that add up, work against
+ * a count by hand, what --measure leaves out, and a step that is a step of `train`. No time is compared with a
+ * threshold. */
 #include "support/cli.h"
 #include "support/cli_json.h"
 #include "support/metrics_lines.h"
@@ -77,6 +78,11 @@ static const struct {
     {"train", "floor_gflop", REAL},
     {"train", "floor_gflop_per_second", SPREAD},
     {"train", "efficiency_percent", SPREAD},
+    {"train", "later_seconds", SPREAD},
+    {"train", "later_floor_seconds", SPREAD},
+    {"train", "later_floor_gflop", REAL},
+    {"train", "later_efficiency_percent", SPREAD},
+    {"train", "later_over_step", SPREAD},
     {"parts", "wall", REAL},
     {"parts", "products", REAL},
     {"parts", "attention", REAL},
@@ -109,8 +115,13 @@ static const struct {
     {"decode", "both_over_base", SPREAD},
     {"memory", "weights", COUNT},
     {"memory", "workspace", COUNT},
-    {"memory", "planned", COUNT},
+    {"memory", "peak_load", COUNT},
+    {"memory", "planned_train", COUNT},
     {"memory", "peak_train", COUNT},
+    {"memory", "peak_train_over_planned", REAL},
+    {"memory", "base_cache", COUNT},
+    {"memory", "decoder", COUNT},
+    {"memory", "planned_decode", COUNT},
     {"memory", "peak", COUNT},
 };
 
@@ -172,6 +183,10 @@ START_TEST(ratios_follow_from_the_times) {
     expect_near(median(root, "train", "efficiency_percent"), 100.0 * floor_time / step, "efficiency of the step");
     expect_near(median(root, "train", "floor_gflop_per_second"), number(root, "train", "floor_gflop") / floor_time,
                 "GFLOP/s");
+    const double later = median(root, "train", "later_seconds");
+    expect_near(median(root, "train", "later_efficiency_percent"),
+                100.0 * median(root, "train", "later_floor_seconds") / later, "efficiency of the later step");
+    expect_near(median(root, "train", "later_over_step"), later / step, "later step / step");
     expect_near(median(root, "load", "megabytes_per_second"),
                 1e-6 * number(root, "memory", "weights") / median(root, "load", "seconds"), "loading");
     const double base = median(root, "prefill", "base_seconds"), both = median(root, "prefill", "both_seconds");
@@ -222,11 +237,11 @@ START_TEST(parts_add_up_to_the_step) {
 END_TEST
 
 /* Multiply-adds of a step on the tiny model, counted in another way than the program does: by kinds of work. */
-static double gflop_by_hand(double P, double R, double rank) {
+static double gflop_by_hand(double P, double R, double rank, double streams) {
     const double d = 16, f = 24, key = 8, V = 260, layers = 2;
     const double rows = P + 2 * R, states = 1 + 2 * (R - 1);
     const double qkv = d * (d + 2 * key), layer = qkv + d * d + 3 * d * f;
-    const double forward = 2 * rows * layers * layer;
+    const double forward = streams * rows * layers * layer;
     const double backward = rows * (layers * layer - qkv); /* nothing is below layer 0 */
     const double head = 3 * states * V * d;                /* two streams, and u */
     const double widths = (d + d) + (d + key);             /* in and out of q and of v */
@@ -238,27 +253,69 @@ static double gflop_by_hand(double P, double R, double rank) {
 START_TEST(the_floor_is_the_work_of_a_step) {
     qa_cli_world world = qa_cli_world_make(false);
     json_t *root = BENCH("--model", world.model, "--repeats", "1", "--lora-r", "3", SHORT);
-    expect_near(number(root, "train", "floor_gflop"), gflop_by_hand(12, 9, 3), "work of a step");
+    expect_near(number(root, "train", "floor_gflop"), gflop_by_hand(12, 9, 3, 2), "work of a step");
+    expect_near(number(root, "train", "later_floor_gflop"), gflop_by_hand(12, 9, 3, 1), "work of a later step");
     json_decref(root);
     root = BENCH("--model", world.model, "--repeats", "1", "--lora-r", "3", "--pairs", "4", SHORT);
-    expect_near(number(root, "train", "floor_gflop"), 4 * gflop_by_hand(12, 9, 3), "work of a step of four");
+    expect_near(number(root, "train", "floor_gflop"), 4 * gflop_by_hand(12, 9, 3, 2), "work of a step of four");
     ck_assert_double_eq(number(root, "train", "tokens"), 4.0 * 30.0);
     json_decref(root);
     qa_cli_world_free(&world);
 }
 END_TEST
 
-START_TEST(memory_is_what_info_announces) {
+/* ---- --measure ---- */
+
+START_TEST(only_what_is_asked_for) {
+    static const char *const sections[] = {"load", "train", "parts", "prefill", "decode"};
+    static const struct {
+        const char *list;
+        bool there[5];
+    } cases[] = {{"load", {true, false, false, false, false}},
+                 {"train", {false, true, true, false, false}},
+                 {"prefill", {false, false, false, true, false}},
+                 {"decode", {false, false, false, false, true}},
+                 {"decode,train", {false, true, true, false, true}},
+                 {"prefill,load,prefill", {true, false, false, true, false}},
+                 {"load,train,prefill,decode", {true, true, true, true, true}}};
     qa_cli_world world = qa_cli_world_make(false);
-    json_t *root = BENCH("--model", world.model, "--repeats", "1", "--threads", "1", SHORT);
-    json_t *info = QA_CLI_JSON("info", "--json", "--model", world.model, "--threads", "1", "--prompt-length", "12",
-                               "--response-length", "9");
-    ck_assert_double_eq(number(root, "memory", "weights"), number(info, "memory", "weights"));
-    ck_assert_double_eq(number(root, "memory", "workspace"), number(info, "memory", "training_workspace"));
-    ck_assert_double_eq(number(root, "memory", "planned"), number(info, "memory", "training_total"));
-    ck_assert_double_ge(number(root, "memory", "peak"), number(root, "memory", "peak_train"));
-    json_decref(info);
-    json_decref(root);
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        json_t *root = BENCH("--model", world.model, "--repeats", "2", "--measure", cases[c].list, SHORT);
+        for (size_t i = 0; i < 5; i++) {
+            ck_assert_msg((json_object_get(root, sections[i]) != NULL) == cases[c].there[i], "--measure %s: %s",
+                          cases[c].list, sections[i]);
+        }
+        const json_t *memory = json_object_get(root, "memory");
+        ck_assert((json_object_get(memory, "peak_train") != NULL) == cases[c].there[1]);
+        ck_assert((json_object_get(memory, "workspace") != NULL) == cases[c].there[1]);
+        ck_assert((json_object_get(memory, "decoder") != NULL) == (cases[c].there[3] || cases[c].there[4]));
+        ck_assert((json_object_get(memory, "peak_decode") != NULL) ==
+                  ((cases[c].there[3] || cases[c].there[4]) && !cases[c].there[1]));
+        for (size_t i = 0; i < KEYS; i++) {
+            if (json_object_get(root, keys[i].section) != NULL && strcmp(keys[i].section, "memory") != 0) {
+                check_value(root, i);
+            }
+        }
+        json_decref(root);
+    }
+    qa_cli_expect(QA_CLI("bench", "--model", world.model, "--repeats", "1", "--measure", "prefill", SHORT), 0,
+                  "products / prompt", "1 repeat");
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+START_TEST(unknown_measures) {
+    static const char *const wrong[] = {"",      "speed", "train,",       ",train", "train decode",
+                                        "Train", "trai",  "train,,decode"};
+    qa_cli_world world = qa_cli_world_make(false);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        qa_cli_expect(QA_CLI("bench", "--model", world.model, "--measure", wrong[i]), 2, NULL,
+                      "expected a list of load, train, prefill and decode");
+    }
+    /* the tokens have to fit only where some are generated */
+    qa_cli_expect(QA_CLI("bench", "--model", world.model, "--repeats", "1", "--measure", "prefill", "--prompt-length",
+                         "120", "--response-length", "8", "--tokens", "99"),
+                  0, "Prompt", NULL);
     qa_cli_world_free(&world);
 }
 END_TEST
@@ -278,7 +335,7 @@ START_TEST(a_step_is_one_of_training) {
     static const char *const recipes[] = {"theory", "published"};
     qa_cli_world world = qa_cli_world_make(false);
     qa_cli_expect(QA_CLI("train", "--quiet", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--recipe",
-                         recipes[_i], "--steps", "4", "--micro-batch", "all", "--no-shuffle", "--schedule", "constant",
+                         recipes[_i], "--steps", "8", "--micro-batch", "all", "--no-shuffle", "--schedule", "constant",
                          "--lora-dropout", "0", "--lora-target", "all-linear", "--threads", "1"),
                   0, NULL, NULL);
     json_t *root =
@@ -286,7 +343,7 @@ START_TEST(a_step_is_one_of_training) {
               "--lora-dropout", "0", "--lora-target", "all-linear", "--tokens", "3", "--threads", "1");
     ck_assert_str_eq(json_string_value(member(root, "train", "objective")), recipes[_i]);
     expect_near(number(root, "train", "loss"), loss_of_step(world.adapter, 1), "loss of the first step");
-    expect_near(number(root, "train", "last_loss"), loss_of_step(world.adapter, 4), "loss of the fourth step");
+    expect_near(number(root, "train", "last_loss"), loss_of_step(world.adapter, 8), "loss of the eighth step");
     ck_assert_double_ne(number(root, "train", "last_loss"), number(root, "train", "loss"));
     json_decref(root);
     qa_cli_world_free(&world);
@@ -350,7 +407,8 @@ Suite *cli_bench_suite(void) {
     tcase_add_test(tcase, ratios_follow_from_the_times);
     tcase_add_test(tcase, parts_add_up_to_the_step);
     tcase_add_test(tcase, the_floor_is_the_work_of_a_step);
-    tcase_add_test(tcase, memory_is_what_info_announces);
+    tcase_add_test(tcase, only_what_is_asked_for);
+    tcase_add_test(tcase, unknown_measures);
     tcase_add_loop_test(tcase, a_step_is_one_of_training, 0, 2);
     tcase_add_test(tcase, the_same_pairs_have_the_same_loss);
     tcase_add_test(tcase, lengths_beyond_the_context);
