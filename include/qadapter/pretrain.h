@@ -82,6 +82,8 @@ typedef struct qa_pretrain_options {
     double max_grad_norm, weight_decay, adam_beta1, adam_beta2, adam_epsilon;
     size_t eval_every, save_every, save_total_limit;
     bool overwrite, resume;
+    bool recompute; /* less memory, more time, the same bits: backward runs the layers again instead of having kept what
+                       it needs of them; may be another when a run is resumed */
     const char *data_path, *eval_data_path; /* for the record */
     /* NULL, or a safetensors file that gets what the first step of this run computes: "loss", "weight.NAME" and
      * "gradient.NAME" (before clipping) of every tensor, and the step's documents as "documents.lengths",

@@ -143,6 +143,9 @@ typedef struct qa_train_options {
     size_t save_every;                                    /* steps; 0: at the end only */
     size_t save_total_limit;                              /* newest checkpoints kept; 0 = all */
     qa_base_cache_mode base_cache;                        /* may be another when a run is resumed */
+    bool recompute;                                       /* less memory, more time: backward runs the layers again
+                                                             instead of having kept what it needs of them; may be another
+                                                             when a run is resumed (docs/design.md: to which bits) */
     bool overwrite;                                       /* out_dir may hold another run: replace it */
     bool resume;                                          /* continue from out_dir's newest complete checkpoint */
     size_t max_length;                                    /* for the record */
@@ -157,15 +160,15 @@ typedef struct qa_train_options {
 qa_train_options qa_train_defaults(void);
 
 /* Bytes of workspace that training on any pairs up to these lengths takes (one pair at a time), the adapter's
- * gradients and moments included, the model's weights not. */
+ * gradients and moments included, the model's weights not. recompute: as in qa_train_options. */
 QA_MUST_CHECK qa_status qa_train_memory(const qa_model *model, const qa_lora_options *lora, size_t max_prompt,
-                                        size_t max_response, size_t *bytes, qa_error *err);
+                                        size_t max_response, bool recompute, size_t *bytes, qa_error *err);
 
 /* The same for these very pairs (evaluation and replay may be NULL): what qa_train allocates, and often much less,
  * because the longest prompt and the longest responses seldom meet in one pair. */
 QA_MUST_CHECK qa_status qa_train_memory_for(const qa_model *model, const qa_lora_options *lora, const qa_pairs *train,
-                                            const qa_pairs *evaluation, const qa_pairs *replay, size_t *bytes,
-                                            qa_error *err);
+                                            const qa_pairs *evaluation, const qa_pairs *replay, bool recompute,
+                                            size_t *bytes, qa_error *err);
 
 /* What options->base_cache comes to for these pairs: *mode is off, memory or disk, and what it takes beside
  * qa_train_memory_for. Only sets that the run visits more than once are kept; when there is none, the mode is off. */

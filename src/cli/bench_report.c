@@ -107,6 +107,7 @@ static void add_step(printing *p) {
     cli_report_text(&p->report, "lora_target", "LoRA targets", targets);
     cli_report_count(&p->report, "trainable_parameters", "trainable parameters",
                      qa_adapter_parameters(bench->run->adapter), "");
+    cli_report_flag(&p->report, "recompute", "layers run again for backward", bench->run->args->recompute);
     cli_report_real(&p->report, "loss", "loss of the first step", bench->loss, "");
     cli_report_real(&p->report, "last_loss", "and of the last", bench->last_loss, "");
     add_seconds(p, "seconds", "step", CLI_STEP);

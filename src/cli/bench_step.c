@@ -36,7 +36,7 @@ static void take(training *t, qa_arena *arena, size_t count) {
 }
 
 static qa_pair_limits limits_of(const cli_bench *bench) {
-    qa_pair_limits limits = {.backward = true};
+    qa_pair_limits limits = {.backward = true, .recompute = bench->run->args->recompute};
     for (size_t i = 0; i < bench->n_pairs; i++) {
         const qa_pair *pair = &bench->pairs[i];
         const size_t longer = pair->chosen_len > pair->rejected_len ? pair->chosen_len : pair->rejected_len;
@@ -51,11 +51,12 @@ static qa_pair_limits limits_of(const cli_bench *bench) {
 /* As `train` announces it. */
 static qa_status plan_memory(cli_bench *bench, qa_error *err) {
     const qa_model *model = bench->run->model;
+    const bool recompute = bench->run->args->recompute;
     if (bench->set != NULL) {
-        return qa_train_memory_for(model, &bench->lora, bench->set, NULL, NULL, &bench->workspace, err);
+        return qa_train_memory_for(model, &bench->lora, bench->set, NULL, NULL, recompute, &bench->workspace, err);
     }
     const qa_pair *pair = &bench->pairs[0];
-    return qa_train_memory(model, &bench->lora, pair->prompt_len, pair->chosen_len, &bench->workspace, err);
+    return qa_train_memory(model, &bench->lora, pair->prompt_len, pair->chosen_len, recompute, &bench->workspace, err);
 }
 
 static qa_status make(training *t, qa_error *err) {

@@ -152,11 +152,13 @@ static bool cache_bytes(const qa_model_info *info, size_t streams, size_t *bytes
 static qa_status report_memory(cli_report *report, cli_run *run, const qa_lora_options *options, qa_error *err) {
     const cli_args *args = run->args;
     const qa_model_info *info = qa_model_get_info(run->model);
-    size_t train = 0;
-    size_t total = 0;
+    size_t train = 0, total = 0;
+    size_t less = 0, less_total = 0; /* with --recompute */
     size_t cache = 0;
-    QA_TRY(qa_train_memory(run->model, options, args->prompt_length, args->response_length, &train, err));
-    if (!qa_add_size(train, info->weight_bytes, &total) || !cache_bytes(info, 2, &cache)) {
+    QA_TRY(qa_train_memory(run->model, options, args->prompt_length, args->response_length, false, &train, err));
+    QA_TRY(qa_train_memory(run->model, options, args->prompt_length, args->response_length, true, &less, err));
+    if (!qa_add_size(train, info->weight_bytes, &total) || !qa_add_size(less, info->weight_bytes, &less_total) ||
+        !cache_bytes(info, 2, &cache)) {
         return qa_fail(err, QA_ERR_LIMIT, "the memory for such lengths does not fit a size");
     }
     cli_report_section(report, "memory", "Memory");
@@ -166,6 +168,8 @@ static qa_status report_memory(cli_report *report, cli_run *run, const qa_lora_o
     cli_report_count(report, "response_length", "pair: each response", args->response_length, "tokens");
     cli_report_bytes(report, "training_workspace", "training on such a pair: workspace", train);
     cli_report_bytes(report, "training_total", "training on such a pair: with the weights", total);
+    cli_report_bytes(report, "recompute_workspace", "the same with --recompute: workspace", less);
+    cli_report_bytes(report, "recompute_total", "the same with --recompute: with the weights", less_total);
     cli_report_bytes(report, "kv_cache_1024_base", "caches per 1,024 tokens, base policy", cache / 2);
     cli_report_bytes(report, "kv_cache_1024_custom", "caches per 1,024 tokens, custom policy", cache);
     return QA_OK;

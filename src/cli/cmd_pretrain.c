@@ -108,6 +108,7 @@ static qa_status fill_options(cli_run *run, size_t max_length, qa_pretrain_optio
                                      .save_total_limit = args->save_total_limit,
                                      .overwrite = args->overwrite,
                                      .resume = args->resume,
+                                     .recompute = args->recompute,
                                      .data_path = args->corpus,
                                      .eval_data_path = args->eval_corpus,
                                      .dump_gradients = args->dump_gradients,

@@ -118,6 +118,7 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
     options->save_every = args->save_every;
     options->save_total_limit = args->save_total_limit;
     QA_TRY(qa_base_cache_mode_by_name(&options->base_cache, args->base_cache, err));
+    options->recompute = args->recompute;
     options->overwrite = args->overwrite;
     options->resume = args->resume;
     options->max_length = max_length;
@@ -159,7 +160,7 @@ static qa_status announce(cli_run *run, const qa_pairs *train, const qa_pairs *e
     size_t bytes = 0;
     size_t cache = 0;
     QA_TRY(cli_usage_if(run, qa_plan_make(&plan, qa_pairs_count(train), options, err)));
-    QA_TRY(qa_train_memory_for(run->model, lora, train, evaluation, options->replay, &bytes, err));
+    QA_TRY(qa_train_memory_for(run->model, lora, train, evaluation, options->replay, options->recompute, &bytes, err));
     cli_targets_text(lora->targets, targets, sizeof targets);
     cli_format_count(parameters, sizeof parameters, qa_adapter_parameters(run->adapter));
     cli_format_count(total, sizeof total, qa_model_get_info(run->model)->parameters);

@@ -396,8 +396,8 @@ void cli_say_memory(cli_run *run, size_t weights, size_t workspace, size_t cache
     const long pages = sysconf(_SC_PHYS_PAGES);
     const long page = sysconf(_SC_PAGESIZE);
     if (pages > 0 && page > 0 && (double)weights + (double)workspace + (double)cache > (double)pages * (double)page) {
-        cli_warn(run, "that is more than this machine's memory: shorten --max-length%s, or expect it to be killed",
-                 cache > 0 ? ", take --base-cache disk" : "");
+        cli_warn(run, "that is more than this machine's memory: shorten --max-length%s%s, or expect it to be killed",
+                 run->args->recompute ? "" : ", take --recompute", cache > 0 ? ", take --base-cache disk" : "");
     }
 #endif
 }

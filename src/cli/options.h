@@ -78,6 +78,7 @@ typedef struct cli_args {
     /* course of a run */
     size_t eval_every, save_every, save_total_limit, log_every;
     const char *base_cache;
+    bool recompute;
     bool resume, overwrite;
     /* pretrain; the defaults are those of qa_pretrain_defaults() */
     const char *config, *corpus, *eval_corpus, *tokenizer, *learn, *dtype, *dump_gradients;

@@ -243,6 +243,10 @@ const cli_option cli_options[] = {
      "the adapted one then: memory, disk (a file in --out that goes with the run), off; auto: memory if it takes at "
      "most "
      "a quarter of the machine's, else disk; the results are the same to the last bit"},
+    {"recompute", 0, "gradient-checkpointing activation-checkpointing", CLI_FLAG, NULL, NULL, CLI_ANY, AT(recompute),
+     CLI_TRAIN | CLI_PRETRAIN | CLI_BENCH, 0, CLI_GROUP_RUN, NULL,
+     "less memory, more time: keep only what enters a layer, and run the layer again when its gradients are due; what "
+     "is trained is the same, to the bit or but for rounding (docs/design.md)"},
     {"log-every", 0, "logging-steps log-steps", CLI_SIZE, "N", NULL, CLI_FROM_1, AT(log_every),
      CLI_TRAIN | CLI_PRETRAIN, 0, CLI_GROUP_RUN,
      "every step of short runs, else about every hundredth of the run or 10 seconds",

@@ -32,8 +32,8 @@ void qa_layer_scratch_take(qa_layer_scratch *scratch, qa_arena *arena, const qa_
     }
 }
 
-void qa_layer_gradients_take(qa_layer_gradients *gradients, qa_arena *arena, const qa_config *config,
-                             const qa_lora_options *lora, size_t max_n) {
+void qa_layer_gradients_take_rows(qa_layer_gradients *gradients, qa_arena *arena, const qa_config *config,
+                                  size_t max_n) {
     size_t query = config->num_attention_heads * config->head_dim;
     size_t key = config->num_key_value_heads * config->head_dim;
     gradients->dnormed = QA_TAKE(arena, qa_real, max_n * config->hidden_size);
@@ -44,6 +44,10 @@ void qa_layer_gradients_take(qa_layer_gradients *gradients, qa_arena *arena, con
     gradients->dq = QA_TAKE(arena, qa_real, max_n * query);
     gradients->dk = QA_TAKE(arena, qa_real, max_n * key);
     gradients->dv = QA_TAKE(arena, qa_real, max_n * key);
+}
+
+void qa_layer_gradients_take_branch(qa_layer_gradients *gradients, qa_arena *arena, const qa_config *config,
+                                    const qa_lora_options *lora, size_t max_n) {
     gradients->dhidden = lora != NULL ? QA_TAKE(arena, qa_real, max_n * lora->rank) : NULL;
     gradients->ddropped =
         lora != NULL && lora->dropout > 0 ? QA_TAKE(arena, qa_real, max_n * widest_input(config)) : NULL;
@@ -171,8 +175,9 @@ void qa_layer_forward_qkv(const qa_layer_run *run, size_t l, const qa_layer_rows
     rope_streams(run, rows->k, config->num_key_value_heads);
 }
 
-void qa_layer_forward_rest(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
-                           const qa_layer_scratch *scratch) {
+/* attention, x -> mid, inverse_rms2, gate, up. */
+static void forward_to_gates(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
+                             const qa_layer_scratch *scratch) {
     const qa_config *config = &run->model->config;
     size_t total = run->streams * run->n;
     size_t d = config->hidden_size;
@@ -181,9 +186,39 @@ void qa_layer_forward_rest(const qa_layer_run *run, size_t l, const qa_layer_row
     qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms2, rows->mid, run->model->layers[l].post_norm,
                        config->rms_norm_eps, total, d);
     maps_forward(run, l, QA_TARGET_GATE, 2, (qa_real *[]){rows->gate, rows->up}, scratch->normed, rows, scratch);
+}
+
+void qa_layer_forward_rest(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
+                           const qa_layer_scratch *scratch) {
+    const qa_config *config = &run->model->config;
+    size_t total = run->streams * run->n;
+    forward_to_gates(run, l, rows, scratch);
     qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, total * config->intermediate_size);
     maps_forward(run, l, QA_TARGET_DOWN, 1, &rows->out, scratch->activation, rows, scratch);
-    add(run->pool, rows->out, rows->mid, total * d);
+    add(run->pool, rows->out, rows->mid, total * config->hidden_size);
+}
+
+/* What the branch of down_proj saves: the one thing behind gate and up that backward asks for. */
+static void down_hidden_again(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
+                              const qa_layer_scratch *scratch) {
+    const qa_branch_place *place = branch_of(run, l, QA_TARGET_DOWN);
+    if (place == NULL) {
+        return;
+    }
+    qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, run->n * place->in);
+    const qa_real *input = branch_input(run, l, QA_TARGET_DOWN, scratch->activation, place, scratch->dropped);
+    qa_lora_hidden(run->pool, rows->lora_hidden[QA_TARGET_DOWN], input, run->adapter->parameters + place->a, run->n,
+                   place->in, run->adapter->options.rank);
+}
+
+void qa_layer_forward_again(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, const qa_span *spans,
+                            size_t n_spans, const qa_layer_scratch *scratch, qa_real *attention_scratch) {
+    const qa_config *config = &run->model->config;
+    qa_layer_forward_qkv(run, l, rows, scratch);
+    qa_attention_forward(run->pool, rows->attention, rows->log_sum_exp, rows->q, rows->k, rows->v, spans, n_spans,
+                         config->num_attention_heads, config->num_key_value_heads, config->head_dim, attention_scratch);
+    forward_to_gates(run, l, rows, scratch);
+    down_hidden_again(run, l, rows, scratch);
 }
 
 /* dx: dL/dout -> dL/dmid. */

@@ -8,7 +8,7 @@
  *
  * Saved for backward, per layer: x, 1/rms of both norms, q, k, v (after RoPE), log-sum-exp and output of the
  * attention, mid, gate, up, and A dropout(x) of every LoRA branch. xn1, xn2 and silu(gate) * up are elementwise
- * and made again. */
+ * and made again. Of x alone qa_layer_forward_again makes all the others again. */
 #ifndef QA_MODEL_LAYER_H
 #define QA_MODEL_LAYER_H
 
@@ -53,7 +53,8 @@ typedef struct qa_layer_scratch {
     qa_real *dropped;    /* [n x widest input]; NULL without dropout */
 } qa_layer_scratch;
 
-/* Scratch of the backward pass. */
+/* Scratch of the backward pass. The first eight may stand where the rows of a stream stood that nobody needs any more.
+ */
 typedef struct qa_layer_gradients {
     qa_real *dnormed;                   /* [n x d] */
     qa_real *dactivation, *dgate, *dup; /* [n x f] */
@@ -66,9 +67,12 @@ typedef struct qa_layer_gradients {
 
 void qa_layer_scratch_take(qa_layer_scratch *scratch, qa_arena *arena, const qa_config *config,
                            const qa_lora_options *lora, size_t streams, size_t max_n);
-/* lora NULL: no adapter. */
-void qa_layer_gradients_take(qa_layer_gradients *gradients, qa_arena *arena, const qa_config *config,
-                             const qa_lora_options *lora, size_t max_n);
+/* The first eight. */
+void qa_layer_gradients_take_rows(qa_layer_gradients *gradients, qa_arena *arena, const qa_config *config,
+                                  size_t max_n);
+/* dhidden and ddropped; lora NULL: no adapter. */
+void qa_layer_gradients_take_branch(qa_layer_gradients *gradients, qa_arena *arena, const qa_config *config,
+                                    const qa_lora_options *lora, size_t max_n);
 
 /* x -> inverse_rms1, q, k, v (turned by RoPE). */
 void qa_layer_forward_qkv(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
@@ -77,6 +81,13 @@ void qa_layer_forward_qkv(const qa_layer_run *run, size_t l, const qa_layer_rows
 /* attention, x -> mid, inverse_rms2, gate, up, out. */
 void qa_layer_forward_rest(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
                            const qa_layer_scratch *scratch);
+
+/* x -> everything that backward needs of the layer, as qa_layer_forward_qkv, qa_attention_forward and
+ * qa_layer_forward_rest made it from the same x in a run whose streams ran apart, to the bit; `out` is not touched, and
+ * the product with down_proj's weight that it takes not made. One stream. attention_scratch: as for
+ * qa_attention_forward. */
+void qa_layer_forward_again(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, const qa_span *spans,
+                            size_t n_spans, const qa_layer_scratch *scratch, qa_real *attention_scratch);
 
 /* dx[n x d] holds dL/dout when called and dL/dx on return; gradient[adapter->count] gets dL/d(A, B) of this layer
  * added, and run->weights, if there, those of this layer's weights. In layer 0 dL/dx is computed only for the sake of

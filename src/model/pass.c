@@ -113,7 +113,7 @@ static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, slot_view view) {
         .up = view(&pass->up, pass, l),
         .out = view(&pass->residual, pass, l + 1),
     };
-    size_t kept = pass->limits.backward ? l : 0;
+    size_t kept = qa_pass_keeps_layers(pass) ? l : 0;
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
         if (pass->lora_hidden[t] != NULL) {
             rows.lora_hidden[t] = pass->lora_hidden[t] + kept * pass->limits.max_rows * pass->adapter->options.rank;
@@ -182,7 +182,7 @@ static qa_status run_layers(qa_pass *pass, size_t streams, bool apart, uint64_t 
     for (size_t s = 0; s < streams; s++) {
         qa_embedding_forward(x + s * pass->n * d, pass->ids, pass->model->embedding, pass->n, d);
     }
-    qa_layer_run run = layer_run(pass, streams, apart);
+    qa_layer_run run = layer_run(pass, streams, apart || pass->limits.recompute);
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
         qa_layer_rows rows = layer_rows(pass, l, view);
         qa_layer_forward_qkv(&run, l, &rows, &pass->scratch);
@@ -290,13 +290,34 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
     }
 }
 
+/* Where backward of layer l writes. With two streams that is the place of the layer's base rows, which hold nothing by
+ * then but rows of the layer above, whose backward is done. */
+static qa_layer_gradients layer_gradients(const qa_pass *pass, size_t l) {
+    qa_layer_gradients g = pass->gradients;
+    if (pass->streams == 2) {
+        g.dnormed = qa_pass_stacked(&pass->mid, pass, l);
+        g.dactivation = pass->scratch.activation + pass->n * pass->gate.width;
+        g.dgate = qa_pass_stacked(&pass->gate, pass, l);
+        g.dup = qa_pass_stacked(&pass->up, pass, l);
+        g.dattention = qa_pass_stacked(&pass->attention, pass, l);
+        g.dq = qa_pass_stacked(&pass->q, pass, l);
+        g.dk = qa_pass_stacked(&pass->k, pass, l);
+        g.dv = qa_pass_stacked(&pass->v, pass, l);
+    }
+    return g;
+}
+
 static void layers_backward(qa_pass *pass, qa_real *gradient, const qa_weight_gradients *weights) {
+    const size_t layers = pass->model->config.num_hidden_layers;
     qa_layer_run run = layer_run(pass, 1, false);
     run.weights = weights;
-    for (size_t l = pass->model->config.num_hidden_layers; l-- > 0;) {
+    for (size_t l = layers; l-- > 0;) {
         qa_layer_rows rows = layer_rows(pass, l, qa_pass_adapted);
-        qa_layer_backward(&run, l, pass->dx, gradient, &rows, pass->spans, pass->n_spans, &pass->scratch,
-                          &pass->gradients);
+        qa_layer_gradients gradients = layer_gradients(pass, l);
+        if (pass->limits.recompute && l + 1 < layers) { /* forward left the last layer's rows */
+            qa_layer_forward_again(&run, l, &rows, pass->spans, pass->n_spans, &pass->scratch, pass->attention_scratch);
+        }
+        qa_layer_backward(&run, l, pass->dx, gradient, &rows, pass->spans, pass->n_spans, &pass->scratch, &gradients);
     }
 }
 

@@ -14,6 +14,12 @@
  * alone (qa_pass_forward_adapted). Both give the same bits, which the shared products of qa_pass_forward need not: BLAS
  * may add up in another order when there are twice as many rows.
  *
+ * Recompute. Backward needs the adapted rows of every layer. With `recompute` the pass keeps the residual stream alone,
+ * d numbers a row and layer, and backward runs every layer of the adapted stream once more before it goes back through
+ * it. So that the second run gives the same bits as the first, the streams of such a pass always run apart: gradients
+ * are to the bit those of a pass without `recompute` and qa_pass_forward_apart (or qa_pass_forward_adapted, or of one
+ * stream), and differ from those after qa_pass_forward by rounding.
+ *
  * States. Logits exist only at the rows that the caller names (the response states), for a chunk of them at a time.
  *
  * Order of calls: a forward, then qa_pass_head for every chunk of states, then (training) qa_pass_backward.
@@ -49,6 +55,7 @@ typedef struct qa_pass_limits {
     size_t max_documents; /* of qa_pass_forward_documents; 0: only pairs */
     bool backward;        /* keep what backward needs (an adapter is then required, but with `weights`) */
     bool weights;         /* backward to all weights of the model: one stream, no adapter */
+    bool recompute;       /* backward runs every layer again instead of having kept its rows: less memory, more time */
 } qa_pass_limits;
 
 typedef struct qa_pass qa_pass;
@@ -70,7 +77,7 @@ QA_MUST_CHECK qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, 
                                         size_t n_states, uint64_t dropout_key, qa_error *err);
 
 /* The same, each stream to the bit as if it ran alone: its products with the frozen weights are its own, which costs
- * some hundredths of the time. */
+ * some hundredths of the time. With `recompute` qa_pass_forward is this. */
 QA_MUST_CHECK qa_status qa_pass_forward_apart(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
                                               size_t n_states, uint64_t dropout_key, qa_error *err);
 
@@ -100,8 +107,8 @@ void qa_pass_head_transpose(qa_pass *pass, qa_real *out, const qa_real *rows, si
 /* out[d] += factor * row `token` of W_head: the same map applied to factor [a = token]. */
 void qa_pass_add_head_row(const qa_pass *pass, qa_real *out, qa_real factor, int32_t token);
 
-/* Backward: dstates[n_states x d] is dL/d(input of the head) at the states of the last forward (adapted stream);
- * gradient[adapter->count] gets dL/d(parameters) added. */
+/* Backward, once after a forward: dstates[n_states x d] is dL/d(input of the head) at the states of the last forward
+ * (adapted stream); gradient[adapter->count] gets dL/d(parameters) added. */
 void qa_pass_backward(qa_pass *pass, qa_real *gradient, const qa_real *dstates);
 
 /* Backward of the head itself, for states [first, first + count) of the last forward, count <= QA_HEAD_CHUNK:

@@ -9,7 +9,11 @@
  *     base    layer L-1 layer L-2 ...  layer 1   layer 0
  *
  * Layer l's base rows fill the slot that layer l+1's adapted rows will overwrite, when nobody needs them any
- * more. Stacked rows cost no copy, and saved memory is that of the adapted stream and one slot. */
+ * more. Stacked rows cost no copy, and saved memory is that of the adapted stream and one slot.
+ *
+ * With `recompute` only the residual stream has slots like these. All other quantities have the rows of one layer,
+ * which every layer overwrites, and which backward fills again from the residual stream, layer by layer from the last.
+ */
 #ifndef QA_MODEL_PASS_INTERNAL_H
 #define QA_MODEL_PASS_INTERNAL_H
 
@@ -20,7 +24,7 @@
 typedef struct qa_pass_slots {
     qa_real *memory;
     size_t width;
-    size_t layers; /* layers that are kept; 1: every layer uses the same rows */
+    size_t layers; /* that are kept; 1: every layer uses the same rows */
 } qa_pass_slots;
 
 struct qa_pass {
@@ -55,6 +59,11 @@ struct qa_pass {
     qa_span *spans; /* [streams x spans of one stream] */
     size_t n_spans; /* of one stream */
 };
+
+/* Every layer keeps the rows that its backward needs. */
+static inline bool qa_pass_keeps_layers(const qa_pass *pass) {
+    return pass->limits.backward && !pass->limits.recompute;
+}
 
 /* Stacked rows of layer l: base rows (with two streams), then adapted rows. */
 static inline qa_real *qa_pass_stacked(const qa_pass_slots *s, const qa_pass *pass, size_t l) {

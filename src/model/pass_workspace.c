@@ -8,32 +8,39 @@ enum { PAIR_SPANS = 1 + QA_MAX_BRANCHES };
 
 static void slots_take(qa_pass_slots *s, qa_arena *arena, const qa_pass *pass, size_t width, size_t layers) {
     s->width = width;
-    s->layers = pass->limits.backward ? layers : 1;
+    s->layers = layers;
     s->memory = QA_TAKE(arena, qa_real, (s->layers + pass->streams - 1) * pass->limits.max_rows * width);
 }
 
 static void take_saved(qa_pass *pass, qa_arena *arena, const qa_config *config, const qa_lora_options *lora) {
-    size_t L = config->num_hidden_layers;
+    size_t kept = qa_pass_keeps_layers(pass) ? config->num_hidden_layers : 1;
     size_t d = config->hidden_size;
     size_t query = config->num_attention_heads * config->head_dim;
     size_t key = config->num_key_value_heads * config->head_dim;
-    slots_take(&pass->residual, arena, pass, d, L + 1);
-    slots_take(&pass->inverse_rms1, arena, pass, 1, L);
-    slots_take(&pass->q, arena, pass, query, L);
-    slots_take(&pass->k, arena, pass, key, L);
-    slots_take(&pass->v, arena, pass, key, L);
-    slots_take(&pass->log_sum_exp, arena, pass, config->num_attention_heads, L);
-    slots_take(&pass->attention, arena, pass, query, L);
-    slots_take(&pass->mid, arena, pass, d, L);
-    slots_take(&pass->inverse_rms2, arena, pass, 1, L);
-    slots_take(&pass->gate, arena, pass, config->intermediate_size, L);
-    slots_take(&pass->up, arena, pass, config->intermediate_size, L);
+    slots_take(&pass->residual, arena, pass, d, pass->limits.backward ? config->num_hidden_layers + 1 : 1);
+    slots_take(&pass->inverse_rms1, arena, pass, 1, kept);
+    slots_take(&pass->q, arena, pass, query, kept);
+    slots_take(&pass->k, arena, pass, key, kept);
+    slots_take(&pass->v, arena, pass, key, kept);
+    slots_take(&pass->log_sum_exp, arena, pass, config->num_attention_heads, kept);
+    slots_take(&pass->attention, arena, pass, query, kept);
+    slots_take(&pass->mid, arena, pass, d, kept);
+    slots_take(&pass->inverse_rms2, arena, pass, 1, kept);
+    slots_take(&pass->gate, arena, pass, config->intermediate_size, kept);
+    slots_take(&pass->up, arena, pass, config->intermediate_size, kept);
     for (qa_target t = QA_TARGET_Q; lora != NULL && t < QA_TARGETS; t++) {
-        size_t layers = pass->limits.backward ? L : 1;
         if (lora->targets[t]) {
-            pass->lora_hidden[t] = QA_TAKE(arena, qa_real, layers * pass->limits.max_rows * lora->rank);
+            pass->lora_hidden[t] = QA_TAKE(arena, qa_real, kept * pass->limits.max_rows * lora->rank);
         }
     }
+}
+
+/* Reals. */
+static size_t attention_scratch(const qa_pass *pass, const qa_config *config, const qa_pool *pool) {
+    size_t rows = pass->limits.max_rows;
+    return pass->limits.backward
+               ? qa_attention_backward_scratch(pool, rows, rows, config->num_attention_heads, config->head_dim)
+               : qa_attention_forward_scratch(pool, rows);
 }
 
 /* Of one stream. */
@@ -59,14 +66,15 @@ static void take_all(qa_pass *pass, qa_arena *arena, const qa_model *model, cons
     pass->state_h = QA_TAKE(arena, qa_real, pass->streams * states * d);
     pass->state_inverse_rms = QA_TAKE(arena, qa_real, pass->streams * states);
     qa_layer_scratch_take(&pass->scratch, arena, config, lora, pass->streams, rows);
-    pass->attention_scratch = QA_TAKE(arena, qa_real, qa_attention_forward_scratch(pool, rows));
+    pass->attention_scratch = QA_TAKE(arena, qa_real, attention_scratch(pass, config, pool));
     pass->head_in = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * d);
     pass->logits = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * config->vocab_size);
     if (pass->limits.backward) {
-        qa_layer_gradients_take(&pass->gradients, arena, config, lora, rows);
-        pass->gradients.attention_scratch =
-            QA_TAKE(arena, qa_real,
-                    qa_attention_backward_scratch(pool, rows, rows, config->num_attention_heads, config->head_dim));
+        qa_layer_gradients_take_branch(&pass->gradients, arena, config, lora, rows);
+        if (pass->streams == 1) { /* else they take the base stream's place */
+            qa_layer_gradients_take_rows(&pass->gradients, arena, config, rows);
+        }
+        pass->gradients.attention_scratch = pass->attention_scratch; /* forward has no use for it by then */
         pass->dx = QA_TAKE(arena, qa_real, rows * d);
         pass->dstates = QA_TAKE(arena, qa_real, states * d);
     }
@@ -90,6 +98,13 @@ static qa_status check_limits(const qa_lora_options *lora, qa_pass_limits limits
     return QA_OK;
 }
 
+/* What follows from what was asked for. */
+static qa_pass_limits resolve(qa_pass_limits limits) {
+    limits.backward |= limits.weights;
+    limits.recompute &= limits.backward;
+    return limits;
+}
+
 /* Bytes of the workspace of a pass whose limits and streams are set. */
 static qa_status measure(qa_pass *pass, const qa_model *model, const qa_lora_options *lora, size_t *bytes,
                          qa_error *err) {
@@ -101,7 +116,7 @@ static qa_status measure(qa_pass *pass, const qa_model *model, const qa_lora_opt
 qa_status qa_pass_bytes(const qa_model *model, const qa_lora_options *lora, qa_pass_limits limits, size_t *bytes,
                         qa_error *err) {
     QA_TRY(check_limits(lora, limits, err));
-    limits.backward |= limits.weights;
+    limits = resolve(limits);
     qa_pass pass = {.limits = limits, .streams = lora == NULL ? 1 : 2};
     return measure(&pass, model, lora, bytes, err);
 }
@@ -111,7 +126,7 @@ qa_status qa_pass_create(qa_pass **out, qa_model *model, const qa_adapter *adapt
     *out = NULL;
     const qa_lora_options *lora = adapter == NULL ? NULL : &adapter->options;
     QA_TRY(check_limits(lora, limits, err));
-    limits.backward |= limits.weights;
+    limits = resolve(limits);
     qa_pass *pass = calloc(1, sizeof *pass);
     if (pass == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a pass");

@@ -11,14 +11,23 @@
 
 #include <stdbool.h>
 
-void qa_lora_forward(qa_pool *pool, qa_real *y, qa_real *hidden, const qa_real *x, const qa_real *a, const qa_real *b,
-                     qa_real scale, size_t n, size_t in, size_t out, size_t r) {
+void qa_lora_hidden(qa_pool *pool, qa_real *hidden, const qa_real *x, const qa_real *a, size_t n, size_t in, size_t r) {
     qa_part_begin(pool, QA_PART_PRODUCTS);
     if (n <= QA_MATVEC_MAX_ROWS) {
         qa_matvec(pool, hidden, x, a, in, 1, 0, n, in, r);
-        qa_matvec(pool, y, hidden, b, r, scale, 1, n, r, out);
     } else {
         qa_gemm(pool, QA_NO_TRANSPOSE, QA_TRANSPOSE, n, r, in, 1, x, in, a, in, 0, hidden, r);
+    }
+    qa_part_end(pool);
+}
+
+void qa_lora_forward(qa_pool *pool, qa_real *y, qa_real *hidden, const qa_real *x, const qa_real *a, const qa_real *b,
+                     qa_real scale, size_t n, size_t in, size_t out, size_t r) {
+    qa_lora_hidden(pool, hidden, x, a, n, in, r);
+    qa_part_begin(pool, QA_PART_PRODUCTS);
+    if (n <= QA_MATVEC_MAX_ROWS) {
+        qa_matvec(pool, y, hidden, b, r, scale, 1, n, r, out);
+    } else {
         qa_gemm(pool, QA_NO_TRANSPOSE, QA_TRANSPOSE, n, out, r, scale, hidden, r, b, r, 1, y, out);
     }
     qa_part_end(pool);

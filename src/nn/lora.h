@@ -8,6 +8,9 @@
 
 #include "nn/shapes.h"
 
+/* hidden[n x r] = x A^T: the first half of qa_lora_forward, to the same bits. */
+void qa_lora_hidden(qa_pool *pool, qa_real *hidden, const qa_real *x, const qa_real *a, size_t n, size_t in, size_t r);
+
 /* hidden[n x r] = x A^T;  y[n x out] += s * hidden B^T.  x is already dropped out. */
 void qa_lora_forward(qa_pool *pool, qa_real *y, qa_real *hidden, const qa_real *x, const qa_real *a, const qa_real *b,
                      qa_real scale, size_t n, size_t in, size_t out, size_t r);

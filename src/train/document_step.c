@@ -41,11 +41,11 @@ static void include_corpus(qa_pass_limits *limits, const qa_corpus *corpus) {
 }
 
 /* No more rows than a pass may have, or than there are. */
-static qa_pass_limits limits_of(const qa_corpus *a, const qa_corpus *b, size_t rows, bool backward) {
-    qa_pass_limits limits = {.backward = backward, .weights = backward};
+static qa_pass_limits limits_of(const qa_corpus *a, const qa_corpus *b, qa_document_limits asked) {
+    qa_pass_limits limits = {.backward = asked.backward, .weights = asked.backward, .recompute = asked.recompute};
     include_corpus(&limits, a);
     include_corpus(&limits, b);
-    const size_t wanted = rows < limits.max_states ? rows : limits.max_states;
+    const size_t wanted = asked.rows < limits.max_states ? asked.rows : limits.max_states;
     limits.max_rows = wanted > limits.max_rows ? wanted : limits.max_rows;
     limits.max_states = limits.max_rows;
     limits.max_documents = limits.max_rows;
@@ -71,9 +71,9 @@ static qa_status own_bytes(qa_model *model, const qa_pass_limits *limits, size_t
     return qa_arena_bytes(&arena, bytes, err);
 }
 
-qa_status qa_document_step_bytes(qa_model *model, const qa_corpus *a, const qa_corpus *b, size_t rows, bool backward,
+qa_status qa_document_step_bytes(qa_model *model, const qa_corpus *a, const qa_corpus *b, qa_document_limits asked,
                                  size_t *bytes, qa_error *err) {
-    const qa_pass_limits limits = limits_of(a, b, rows, backward);
+    const qa_pass_limits limits = limits_of(a, b, asked);
     size_t own = 0;
     QA_TRY(qa_pass_bytes(model, NULL, limits, bytes, err));
     QA_TRY(own_bytes(model, &limits, &own, err));
@@ -83,8 +83,8 @@ qa_status qa_document_step_bytes(qa_model *model, const qa_corpus *a, const qa_c
 }
 
 qa_status qa_document_step_create(qa_document_step **out, qa_model *model, const qa_corpus *a, const qa_corpus *b,
-                                  size_t rows, bool backward, qa_error *err) {
-    const qa_pass_limits limits = limits_of(a, b, rows, backward);
+                                  qa_document_limits asked, qa_error *err) {
+    const qa_pass_limits limits = limits_of(a, b, asked);
     size_t bytes = 0;
     qa_status status = QA_OK;
     *out = NULL;
@@ -93,7 +93,7 @@ qa_status qa_document_step_create(qa_document_step **out, qa_model *model, const
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for the training workspace");
     }
     step->model = model;
-    step->rows = rows;
+    step->rows = asked.rows;
     QA_GOTO(failed, qa_pass_create(&step->pass, model, NULL, limits, err));
     QA_GOTO(failed, own_bytes(model, &limits, &bytes, err));
     QA_GOTO(failed, qa_arena_create(&step->arena, bytes, err));

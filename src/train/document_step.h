@@ -12,13 +12,18 @@
 
 typedef struct qa_document_step qa_document_step;
 
-/* Room for passes of `rows` rows (more where a document is longer) over these corpora; b may be NULL. backward: with
- * gradients. The model is borrowed. */
+typedef struct qa_document_limits {
+    size_t rows;    /* of a pass; more where a document is longer */
+    bool backward;  /* with gradients */
+    bool recompute; /* with backward: keep less for it, run the layers again (model/pass.h), to the same bits */
+} qa_document_limits;
+
+/* Room for such passes over these corpora; b may be NULL. The model is borrowed. */
 QA_MUST_CHECK qa_status qa_document_step_create(qa_document_step **step, qa_model *model, const qa_corpus *a,
-                                                const qa_corpus *b, size_t rows, bool backward, qa_error *err);
+                                                const qa_corpus *b, qa_document_limits limits, qa_error *err);
 void qa_document_step_free(qa_document_step *step); /* NULL is allowed */
-QA_MUST_CHECK qa_status qa_document_step_bytes(qa_model *model, const qa_corpus *a, const qa_corpus *b, size_t rows,
-                                               bool backward, size_t *bytes, qa_error *err);
+QA_MUST_CHECK qa_status qa_document_step_bytes(qa_model *model, const qa_corpus *a, const qa_corpus *b,
+                                               qa_document_limits limits, size_t *bytes, qa_error *err);
 
 /* The documents order[begin, end) of a corpus; order NULL: its own order. */
 typedef struct qa_document_range {

@@ -164,7 +164,8 @@ static qa_status pass_limits(const qa_pair_limits *limits, qa_pass_limits *out, 
         return qa_fail(err, QA_ERR_ARGUMENT, "no workspace for prompts of %zu and responses of %zu tokens",
                        limits->max_prompt, limits->max_response);
     }
-    *out = (qa_pass_limits){.max_rows = rows, .max_states = rows, .backward = limits->backward};
+    *out = (qa_pass_limits){
+        .max_rows = rows, .max_states = rows, .backward = limits->backward, .recompute = limits->recompute};
     return QA_OK;
 }
 

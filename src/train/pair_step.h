@@ -19,6 +19,7 @@ typedef struct qa_pair_limits {
     size_t max_prompt, max_response; /* tokens */
     size_t max_rows;                 /* prompt once and both responses; 0: max_prompt + 2 max_response */
     bool backward;                   /* gradients will be asked for (needs an adapter) */
+    bool recompute;                  /* with backward: keep less for it, run the layers again (model/pass.h) */
     bool full;                       /* keep q and log_pi1 over the whole vocabulary at every state */
 } qa_pair_limits;
 

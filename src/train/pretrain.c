@@ -65,10 +65,13 @@ static qa_status own_bytes(const run *r, size_t *bytes, qa_error *err) {
     return qa_arena_bytes(&arena, bytes, err);
 }
 
+static qa_document_limits limits_of(const qa_pretrain_options *options) {
+    return (qa_document_limits){.rows = options->micro_batch_tokens, .backward = true, .recompute = options->recompute};
+}
+
 static qa_status make_workspace(run *r, qa_error *err) {
     size_t bytes = 0;
-    QA_TRY(qa_document_step_create(&r->step, r->trainable->model, r->train, r->evaluation,
-                                   r->options->micro_batch_tokens, true, err));
+    QA_TRY(qa_document_step_create(&r->step, r->trainable->model, r->train, r->evaluation, limits_of(r->options), err));
     QA_TRY(own_bytes(r, &bytes, err));
     QA_TRY(qa_arena_create(&r->arena, bytes, err));
     take(r, &r->arena, r->trainable->count);
@@ -230,7 +233,8 @@ static qa_status evaluate(void *user, bool *stop, qa_error *err) {
 qa_status qa_corpus_loss(qa_model *model, const qa_corpus *corpus, double *loss, size_t *tokens, qa_error *err) {
     qa_document_step *step = NULL;
     qa_pretrain_metrics metrics = {0};
-    QA_TRY(qa_document_step_create(&step, model, corpus, NULL, qa_pretrain_defaults().micro_batch_tokens, false, err));
+    const qa_document_limits limits = {.rows = qa_pretrain_defaults().micro_batch_tokens};
+    QA_TRY(qa_document_step_create(&step, model, corpus, NULL, limits, err));
     const qa_status status = loss_of(step, corpus, "the corpus", &metrics, tokens, err);
     *loss = metrics.loss;
     qa_document_step_free(step);
@@ -386,8 +390,7 @@ static void end(run *r) {
 
 static qa_status fill_plan(const run *r, qa_pretrain_plan *plan, qa_error *err) {
     size_t of_step = 0, own = 0;
-    QA_TRY(qa_document_step_bytes(r->trainable->model, r->train, r->evaluation, r->options->micro_batch_tokens, true,
-                                  &of_step, err));
+    QA_TRY(qa_document_step_bytes(r->trainable->model, r->train, r->evaluation, limits_of(r->options), &of_step, err));
     QA_TRY(own_bytes(r, &own, err));
     *plan = (qa_pretrain_plan){.parameters = r->trainable->count,
                                .documents = r->plan.documents,

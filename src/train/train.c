@@ -55,7 +55,8 @@ typedef struct run {
 
 static qa_status make_workspace(run *r, qa_error *err) {
     QA_TRY(qa_pair_step_create(&r->step, r->model, r->adapter, &r->options->objective,
-                               qa_train_limits(r->train, r->evaluation, r->options->replay), err));
+                               qa_train_limits(r->train, r->evaluation, r->options->replay, r->options->recompute),
+                               err));
     QA_TRY(qa_optimiser_arrays_create(&r->arrays, r->adapter->count, err));
     QA_TRY(qa_base_plan_make(&r->base, &r->plan, r->model->config.hidden_size, r->train, r->evaluation, r->options,
                              qa_machine_memory(), err));
@@ -361,8 +362,8 @@ static qa_course course_of(run *r) {
 static qa_status announce(const run *r, qa_error *err) {
     const qa_logger *logger = &r->model->context->logger;
     size_t bytes = 0;
-    QA_TRY(
-        qa_train_memory_for(r->model, &r->adapter->options, r->train, r->evaluation, r->options->replay, &bytes, err));
+    QA_TRY(qa_train_memory_for(r->model, &r->adapter->options, r->train, r->evaluation, r->options->replay,
+                               r->options->recompute, &bytes, err));
     qa_log(logger, QA_LOG_INFO, "parameters: %zu trainable beside %zu frozen; workspace %.1f MiB", r->adapter->count,
            r->model->info.parameters, (double)bytes / 1048576.0);
     qa_log(logger, QA_LOG_INFO, "%zu steps of %zu pairs (micro-batches of %zu), %zu steps an epoch, warm-up %zu",

@@ -141,6 +141,7 @@ qa_status qa_training_config_build(json_t **config, const json_t *agreement, con
     qa_record_set_size(&b, "eval_every", options->eval_every);
     qa_record_set_size(&b, "save_every", options->save_every);
     qa_record_set_size(&b, "save_total_limit", options->save_total_limit);
+    qa_record_set_bool(&b, "recompute", options->recompute);
     qa_record_set_size(&b, "threads", qa_context_threads(model->context));
     qa_record_set_string(&b, "qadapter_version", QA_VERSION);
     return qa_record_finish(&b, config, file_name, err);

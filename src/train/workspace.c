@@ -42,13 +42,14 @@ static qa_status memory_bytes(const qa_model *model, const qa_lora_options *lora
 }
 
 qa_status qa_train_memory(const qa_model *model, const qa_lora_options *lora, size_t max_prompt, size_t max_response,
-                          size_t *bytes, qa_error *err) {
-    return memory_bytes(model, lora, (qa_pair_limits){.max_prompt = max_prompt, .max_response = max_response}, bytes,
-                        err);
+                          bool recompute, size_t *bytes, qa_error *err) {
+    const qa_pair_limits limits = {.max_prompt = max_prompt, .max_response = max_response, .recompute = recompute};
+    return memory_bytes(model, lora, limits, bytes, err);
 }
 
-qa_pair_limits qa_train_limits(const qa_pairs *train, const qa_pairs *evaluation, const qa_pairs *replay) {
-    qa_pair_limits limits = {.backward = true};
+qa_pair_limits qa_train_limits(const qa_pairs *train, const qa_pairs *evaluation, const qa_pairs *replay,
+                               bool recompute) {
+    qa_pair_limits limits = {.backward = true, .recompute = recompute};
     qa_pair_limits_include(&limits, train);
     qa_pair_limits_include(&limits, evaluation);
     qa_pair_limits_include(&limits, replay);
@@ -56,6 +57,7 @@ qa_pair_limits qa_train_limits(const qa_pairs *train, const qa_pairs *evaluation
 }
 
 qa_status qa_train_memory_for(const qa_model *model, const qa_lora_options *lora, const qa_pairs *train,
-                              const qa_pairs *evaluation, const qa_pairs *replay, size_t *bytes, qa_error *err) {
-    return memory_bytes(model, lora, qa_train_limits(train, evaluation, replay), bytes, err);
+                              const qa_pairs *evaluation, const qa_pairs *replay, bool recompute, size_t *bytes,
+                              qa_error *err) {
+    return memory_bytes(model, lora, qa_train_limits(train, evaluation, replay, recompute), bytes, err);
 }

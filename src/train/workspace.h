@@ -6,8 +6,9 @@
 #include "base/real.h"
 #include "train/pair_step.h"
 
-/* Room for the longest pairs of all sets (any may be NULL), with backward. */
-qa_pair_limits qa_train_limits(const qa_pairs *train, const qa_pairs *evaluation, const qa_pairs *replay);
+/* Room for the longest pairs of all sets (any may be NULL), with backward; recompute: see pair_step.h. */
+qa_pair_limits qa_train_limits(const qa_pairs *train, const qa_pairs *evaluation, const qa_pairs *replay,
+                               bool recompute);
 
 /* Arrays over the adapter's `count` parameters, in one allocation. */
 typedef struct qa_optimiser_arrays {

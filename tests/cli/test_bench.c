@@ -49,7 +49,7 @@ static void expect_near(double found, double expected, const char *what) {
 
 /* ---- keys ---- */
 
-typedef enum kind { TEXT, COUNT, REAL, SPREAD } kind;
+typedef enum kind { TEXT, COUNT, REAL, SPREAD, FLAG } kind;
 
 /* docs/speed.md has the same list. */
 static const struct {
@@ -70,6 +70,7 @@ static const struct {
     {"train", "lora_r", COUNT},
     {"train", "lora_target", TEXT},
     {"train", "trainable_parameters", COUNT},
+    {"train", "recompute", FLAG},
     {"train", "loss", REAL},
     {"train", "last_loss", REAL},
     {"train", "seconds", SPREAD},
@@ -132,6 +133,10 @@ static void check_value(const json_t *root, size_t i) {
     const json_t *value = member(root, section, key);
     if (keys[i].kind == TEXT) {
         ck_assert_msg(json_string_length(value) > 0, "%s.%s is no text", section, key);
+        return;
+    }
+    if (keys[i].kind == FLAG) {
+        ck_assert_msg(json_is_false(value), "%s.%s is not false", section, key);
         return;
     }
     if (keys[i].kind == SPREAD) {
@@ -350,6 +355,26 @@ START_TEST(a_step_is_one_of_training) {
 }
 END_TEST
 
+/* Less memory, as `info` announces it, and the same training but for rounding (stacked streams against streams apart).
+ */
+START_TEST(layers_run_again) {
+    qa_cli_world world = qa_cli_world_make(false);
+    json_t *kept = BENCH("--model", world.model, "--repeats", "2", "--threads", "1", SHORT);
+    json_t *again = BENCH("--model", world.model, "--repeats", "2", "--threads", "1", "--recompute", SHORT);
+    json_t *info = QA_CLI_JSON("info", "--json", "--model", world.model, "--threads", "1", "--prompt-length", "12",
+                               "--response-length", "9");
+    ck_assert(json_is_true(member(again, "train", "recompute")));
+    ck_assert_double_eq(number(again, "memory", "workspace"), number(info, "memory", "recompute_workspace"));
+    ck_assert_double_lt(number(again, "memory", "workspace"), number(kept, "memory", "workspace"));
+    ck_assert_double_eq(number(again, "train", "floor_gflop"), number(kept, "train", "floor_gflop"));
+    ck_assert_double_eq_tol(number(again, "train", "last_loss"), number(kept, "train", "last_loss"), 1e-4);
+    json_decref(info);
+    json_decref(again);
+    json_decref(kept);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 START_TEST(the_same_pairs_have_the_same_loss) {
     qa_cli_world world = qa_cli_world_make(false);
     json_t *once = BENCH("--model", world.model, "--recipe", "published", "--repeats", "1", SHORT);
@@ -410,6 +435,7 @@ Suite *cli_bench_suite(void) {
     tcase_add_test(tcase, only_what_is_asked_for);
     tcase_add_test(tcase, unknown_measures);
     tcase_add_loop_test(tcase, a_step_is_one_of_training, 0, 2);
+    tcase_add_test(tcase, layers_run_again);
     tcase_add_test(tcase, the_same_pairs_have_the_same_loss);
     tcase_add_test(tcase, lengths_beyond_the_context);
     tcase_add_test(tcase, data_without_enough_pairs);

@@ -80,6 +80,10 @@ START_TEST(memory_grows_with_the_lengths) {
     ck_assert_uint_gt(count(longer, "memory", "training_workspace"), count(shorter, "memory", "training_workspace"));
     ck_assert_uint_eq(count(longer, "memory", "training_total"),
                       weights + count(longer, "memory", "training_workspace"));
+    /* layers run again: less is kept of the two layers' 96 rows than 2 x (d + 2 f + ...) numbers each */
+    const size_t less = count(longer, "memory", "recompute_workspace");
+    ck_assert_uint_lt(less, count(longer, "memory", "training_workspace"));
+    ck_assert_uint_eq(count(longer, "memory", "recompute_total"), weights + less);
     /* keys and values: 2 layers of 2 x 8 numbers a token and stream */
     const size_t real = strcmp(text(shorter, "model", "compute_dtype"), "f64") == 0 ? 8 : 4;
     ck_assert_uint_eq(count(shorter, "memory", "kv_cache_1024_base"), 1024 * 2 * 16 * real);

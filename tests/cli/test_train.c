@@ -1,9 +1,11 @@
 /* qadapter train: what it says, what it writes, Ctrl-C and resuming. */
 #include "support/cli.h"
 #include "support/cli_json.h"
+#include "support/metrics_lines.h"
 #include "support/tempdir.h"
 
 #include <check.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,6 +104,37 @@ START_TEST(base_cache_modes) {
     for (size_t i = 0; i < 3; i++) {
         free(out[i]);
     }
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* What "workspace ..." of the memory line says, in MiB. */
+static double workspace_said(const char *text) {
+    const char *at = strstr(text, ", workspace ");
+    char unit[8] = "";
+    double size = 0.0;
+    ck_assert_msg(at != NULL && sscanf(at, ", workspace %lf %7[A-Za-z]", &size, unit) == 2, "no workspace in:\n%s",
+                  text);
+    return strcmp(unit, "KiB") == 0 ? size / 1024.0 : strcmp(unit, "MiB") == 0 ? size : (double)NAN;
+}
+
+/* Less memory is announced; the adapter of a run that visits every pair again is the same to the last bit. */
+START_TEST(layers_run_again) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *again = qa_tempdir_join(world.dir, "again");
+    const char *const outs[] = {world.adapter, again};
+    double workspace[2] = {0.0, 0.0};
+    for (size_t i = 0; i < 2; i++) {
+        qa_cli_result result = QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", outs[i], "--epochs", "2",
+                                      "--micro-batch", "2", i == 0 ? "--no-recompute" : "--gradient_checkpointing");
+        qa_cli_check(&result, 0, NULL, "memory: weights ");
+        workspace[i] = workspace_said(result.err);
+        qa_cli_free(&result);
+    }
+    ck_assert_double_lt(workspace[1], workspace[0]);
+    same_file(outs[0], outs[1], "adapter_model.safetensors");
+    qa_expect_same_metrics(outs[0], outs[1]);
+    free(again);
     qa_cli_world_free(&world);
 }
 END_TEST
@@ -280,6 +313,7 @@ Suite *cli_train_suite(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, it_says_what_it_does_and_what_to_do_next);
     tcase_add_test(tcase, base_cache_modes);
+    tcase_add_test(tcase, layers_run_again);
     tcase_add_test(tcase, what_to_do_next_reads_the_data_the_same_way);
     tcase_add_test(tcase, quiet_is_quiet_and_plain_lines_are_rationed);
     tcase_add_test(tcase, skipped_pairs_are_reported_by_reason);

@@ -130,7 +130,9 @@ static setting open_setting(bool tied, size_t rows) {
     qa_expect_ok(
         qa_corpus_load(&s.corpus, path, tokenizer, QA_CHAT_CHATML, QA_LEARN_RESPONSES, 128, TINY_BYTES_VOCAB, &err),
         &err);
-    qa_expect_ok(qa_document_step_create(&s.step, s.trainable->model, s.corpus, NULL, rows, true, &err), &err);
+    qa_expect_ok(qa_document_step_create(&s.step, s.trainable->model, s.corpus, NULL,
+                                         (qa_document_limits){.rows = rows, .backward = true}, &err),
+                 &err);
     free(path);
     qa_tokenizer_free(tokenizer);
     return s;
@@ -281,19 +283,24 @@ START_TEST(a_nan_names_the_document) {
 }
 END_TEST
 
+static size_t bytes_of(const setting *s, qa_document_limits limits) {
+    qa_error err = {0};
+    size_t bytes = 0;
+    qa_expect_ok(qa_document_step_bytes(s->trainable->model, s->corpus, NULL, limits, &bytes, &err), &err);
+    return bytes;
+}
+
 START_TEST(the_memory_is_as_announced) {
     setting s = open_setting(false, 64);
-    qa_error err = {0};
-    size_t few = 0, many = 0, forward = 0;
-    qa_expect_ok(qa_document_step_bytes(s.trainable->model, s.corpus, NULL, 4, true, &few, &err), &err);
-    qa_expect_ok(qa_document_step_bytes(s.trainable->model, s.corpus, NULL, 4096, true, &many, &err), &err);
-    qa_expect_ok(qa_document_step_bytes(s.trainable->model, s.corpus, NULL, 4096, false, &forward, &err), &err);
-    ck_assert_uint_lt(few, many);
+    const size_t many = bytes_of(&s, (qa_document_limits){.rows = 4096, .backward = true});
+    ck_assert_uint_lt(bytes_of(&s, (qa_document_limits){.rows = 4, .backward = true}), many);
+    const size_t forward = bytes_of(&s, (qa_document_limits){.rows = 4096});
     ck_assert_uint_lt(forward, many);
+    const size_t recomputed = bytes_of(&s, (qa_document_limits){.rows = 4096, .backward = true, .recompute = true});
+    ck_assert_uint_lt(recomputed, many);
+    ck_assert_uint_lt(forward, recomputed);
     /* no more rows than the corpus has */
-    size_t more = 0;
-    qa_expect_ok(qa_document_step_bytes(s.trainable->model, s.corpus, NULL, (size_t)1 << 60, true, &more, &err), &err);
-    ck_assert_uint_eq(more, many);
+    ck_assert_uint_eq(bytes_of(&s, (qa_document_limits){.rows = (size_t)1 << 60, .backward = true}), many);
     close_setting(&s);
 }
 END_TEST

@@ -503,6 +503,32 @@ START_TEST(the_same_run_twice) {
 }
 END_TEST
 
+/* One stream: running the layers again changes no bit, also of a run that is continued so. */
+START_TEST(running_layers_again_changes_nothing_but_the_memory) {
+    setting a = open_setting(60), b = open_setting(60);
+    qa_error err = {0};
+    qa_pretrain_plan kept, again;
+    a.options.max_steps = b.options.max_steps = 6;
+    b.options.recompute = true;
+    qa_expect_ok(qa_pretrain_plan_make(&kept, a.context, a.corpus, a.evaluation, &a.options, &err), &err);
+    qa_expect_ok(qa_pretrain_plan_make(&again, b.context, b.corpus, b.evaluation, &b.options, &err), &err);
+    ck_assert_uint_lt(again.workspace_bytes, kept.workspace_bytes);
+    must_train(&a);
+    stopper at_4 = {.after = 4};
+    b.options.on_metrics = stop_after;
+    b.options.user = &at_4;
+    ck_assert_int_eq(train(&b, &err), QA_ERR_INTERRUPTED);
+    b.options.on_metrics = NULL;
+    b.options.recompute = false;
+    b.options.resume = true;
+    must_train(&b);
+    qa_expect_same_file(a.out, b.out, "model.safetensors");
+    qa_expect_same_metrics(a.out, b.out);
+    close_setting(&a);
+    close_setting(&b);
+}
+END_TEST
+
 START_TEST(passes_of_any_size_give_the_same_training) {
     setting a = open_setting(60), b = open_setting(60);
     a.options.max_steps = b.options.max_steps = 5;
@@ -752,6 +778,7 @@ Suite *train_pretrain_suite(void) {
     tcase_add_test(course, resuming_gives_the_same_bytes);
     tcase_add_test(course, the_same_run_twice);
     tcase_add_test(course, passes_of_any_size_give_the_same_training);
+    tcase_add_test(course, running_layers_again_changes_nothing_but_the_memory);
     tcase_add_test(course, resuming_with_something_else);
     tcase_add_test(course, only_the_newest_checkpoints_are_kept);
     tcase_add_test(course, a_diverging_run_loses_nothing);

@@ -115,6 +115,7 @@ START_TEST(every_option_is_recorded) {
                                        "save_every",
                                        "save_total_limit",
                                        "precision",
+                                       "recompute",
                                        "threads",
                                        "base_model",
                                        "qadapter_version"};
