@@ -59,7 +59,7 @@ static void take_all(qa_pass *pass, qa_arena *arena, const qa_model *model, cons
     pass->state_h = QA_TAKE(arena, qa_real, pass->streams * states * d);
     pass->state_inverse_rms = QA_TAKE(arena, qa_real, pass->streams * states);
     qa_layer_scratch_take(&pass->scratch, arena, config, lora, pass->streams, rows);
-    pass->attention_scratch = QA_TAKE(arena, qa_real, qa_attention_forward_scratch(pool, rows));
+    pass->attention_scratch = QA_TAKE(arena, qa_real, qa_attention_forward_scratch(pool, rows, config->head_dim));
     pass->head_in = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * d);
     pass->logits = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * config->vocab_size);
     if (pass->limits.backward) {

@@ -52,11 +52,11 @@ static void bias_task(void *context, size_t task, size_t worker) {
     }
 }
 
-void qa_linear_backward(qa_pool *pool, qa_real *dx, qa_real *dw, qa_real *dbias, const qa_real *dy, const qa_real *x,
-                        const qa_real *w, size_t n, size_t in, size_t out) {
+void qa_linear_backward(qa_pool *pool, qa_real beta, qa_real *dx, qa_real *dw, qa_real *dbias, const qa_real *dy,
+                        const qa_real *x, const qa_real *w, size_t n, size_t in, size_t out) {
     qa_part_begin(pool, QA_PART_PRODUCTS);
-    if (dx != NULL) { /* dx += dy w */
-        qa_gemm(pool, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, n, in, out, 1, dy, out, w, in, 1, dx, in);
+    if (dx != NULL) { /* dx = beta dx + dy w */
+        qa_gemm(pool, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, n, in, out, 1, dy, out, w, in, beta, dx, in);
     }
     if (dw != NULL) { /* dw += dy^T x */
         qa_gemm(pool, QA_TRANSPOSE, QA_NO_TRANSPOSE, out, in, n, 1, dy, out, x, in, 1, dw, in);

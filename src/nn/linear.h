@@ -14,8 +14,9 @@ void qa_linear_forward(qa_pool *pool, qa_real *y, const qa_real *x, const qa_rea
 void qa_linear_forward_streams(qa_pool *pool, qa_real *y, const qa_real *x, const qa_real *w, const qa_real *bias,
                                size_t streams, size_t n, size_t in, size_t out);
 
-/* dx[n x in] += dy w;  dw[out x in] += dy^T x;  dbias[out] += column sums of dy.  Any of them may be NULL. */
-void qa_linear_backward(qa_pool *pool, qa_real *dx, qa_real *dw, qa_real *dbias, const qa_real *dy, const qa_real *x,
-                        const qa_real *w, size_t n, size_t in, size_t out);
+/* dx[n x in] = beta dx + dy w (with beta = 0 nothing is read, and no memory needs zeroing before);
+ * dw[out x in] += dy^T x;  dbias[out] += column sums of dy.  Any of them may be NULL. */
+void qa_linear_backward(qa_pool *pool, qa_real beta, qa_real *dx, qa_real *dw, qa_real *dbias, const qa_real *dy,
+                        const qa_real *x, const qa_real *w, size_t n, size_t in, size_t out);
 
 #endif

@@ -97,7 +97,7 @@ static qa_real *scratch_of(size_t reals) {
 }
 
 static void forward(problem *p, qa_pool *pool) {
-    size_t reals = qa_attention_forward_scratch(pool, longest(p->layout));
+    size_t reals = qa_attention_forward_scratch(pool, longest(p->layout), p->h);
     qa_real *scratch = scratch_of(reals);
     qa_attention_forward(pool, p->out, p->lse, p->q, p->k, p->v, p->layout->spans, p->layout->n_spans, p->H, p->G, p->h,
                          scratch);
@@ -192,7 +192,7 @@ START_TEST(test_hand_values) {
     const qa_real q[] = {0, 1}, k[] = {5, (qa_real)(5 + 1.0986122886681098)}, v[] = {8, 4};
     const double expected[] = {8, 5}, expected_lse[] = {0, 5 + 1.3862943611198906};
     qa_real out[2], lse[2];
-    qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, 2));
+    qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, 2, 1));
     qa_attention_forward(NULL, out, lse, q, k, v, &span, 1, 1, 1, 1, scratch);
     QA_ASSERT_REAL("out", out, expected, 2, TOLERANCE, 0.0);
     QA_ASSERT_REAL("log_sum_exp", lse, expected_lse, 2, TOLERANCE, 0.0);
@@ -429,7 +429,7 @@ START_TEST(test_cached_equals_whole) {
         size_t count = counts[s], cached = rows - count;
         const qa_span span = {0, cached, count, 0, cached};
         qa_real *out = qa_bag_zeros(&p.bag, count * q_row);
-        qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, rows));
+        qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, rows, p.h));
         qa_attention_forward(NULL, out, NULL, p.q + cached * q_row, p.k, p.v, &span, 1, p.H, p.G, p.h, scratch);
         QA_ASSERT_REALS("out", out, p.out + cached * q_row, count * q_row, TOLERANCE, 0.0);
         free(scratch);
@@ -472,7 +472,7 @@ START_TEST(test_nan_is_not_lost) {
 END_TEST
 
 START_TEST(test_scratch_overflow) {
-    ck_assert(qa_attention_forward_scratch(NULL, SIZE_MAX / 2) == SIZE_MAX);
+    ck_assert(qa_attention_forward_scratch(NULL, SIZE_MAX / 2, 64) == SIZE_MAX);
     ck_assert(qa_attention_backward_scratch(NULL, SIZE_MAX / 2, 1, 1, 1) == SIZE_MAX);
     ck_assert(qa_attention_backward_scratch(NULL, 1, SIZE_MAX / 2, 2, 2) == SIZE_MAX);
     ck_assert(qa_attention_backward_scratch(NULL, 1, 2, 2, SIZE_MAX / 4) == SIZE_MAX);
