@@ -2,7 +2,8 @@
  *
  * Query head j uses key/value head j / (H / G). Work is cut into tiles of TILE query rows of one head:
  * their scores S[T x keys] against the context's and the span's rows are two small matrix products, the
- * softmax runs over each row's visible keys, and hidden keys get probability exactly 0.
+ * softmax runs over each row's visible keys, and hidden keys get probability exactly 0. Narrow heads go without BLAS
+ * (attention_narrow.h), but for single rows.
  *
  * Backward, with P again from log_sum_exp and D_i = sum(dout_i * out_i):
  *   dv += P^T dout;  dP = dout v^T;  dS = P * (dP - D) / sqrt(h);  dq += dS k;  dk += dS^T q
@@ -12,6 +13,7 @@
 
 #include "base/checked.h"
 #include "nn/attention_narrow.h"
+#include "nn/attention_tile.h"
 #include "nn/blas.h"
 #include "nn/blocks.h"
 #include "nn/cpu.h"
@@ -26,48 +28,9 @@ enum {
     LANES = 8          /* partial sums of a dot product */
 };
 
-/* ---- spans, tiles, and the rows of k and v that a tile sees ---- */
-
-typedef struct tile {
-    const qa_span *span;
-    size_t first, rows; /* query rows of the span */
-    size_t keys;        /* columns of its scores: the context and own rows 0 .. first + rows - 1 */
-} tile;
-
-typedef struct segment {
-    size_t row, rows; /* in k and v */
-    size_t column;    /* in the scores */
-} segment;
-
-static tile make_tile(const qa_span *span, size_t number, size_t most_rows) {
-    size_t first = number * most_rows;
-    size_t rows = span->rows - first < most_rows ? span->rows - first : most_rows;
-    return (tile){.span = span, .first = first, .rows = rows, .keys = span->context_rows + first + rows};
-}
-
-static size_t tiles_of(const qa_span *span, size_t most_rows) { return (span->rows + most_rows - 1) / most_rows; }
+/* ---- workers and their scratch ---- */
 
 static bool is_narrow(size_t h) { return h <= QA_NARROW_WIDTH; }
-
-/* Keys that row i of the tile sees: they are its first columns. */
-static size_t visible(const tile *t, size_t i) { return t->span->context_rows + t->first + i + 1; }
-
-/* The tile's keys as runs of rows: one when the context lies right before the span's own rows (a cache). */
-static size_t segments_of(segment out[2], const tile *t) {
-    const qa_span *span = t->span;
-    size_t own = t->first + t->rows;
-    if (span->context_rows == 0) {
-        out[0] = (segment){.row = span->key_row, .rows = own, .column = 0};
-        return 1;
-    }
-    if (span->context_row + span->context_rows == span->key_row) {
-        out[0] = (segment){.row = span->context_row, .rows = t->keys, .column = 0};
-        return 1;
-    }
-    out[0] = (segment){.row = span->context_row, .rows = span->context_rows, .column = 0};
-    out[1] = (segment){.row = span->key_row, .rows = own, .column = span->context_rows};
-    return 2;
-}
 
 static size_t longest_keys(const qa_span *spans, size_t n_spans) {
     size_t longest = 0;
@@ -76,6 +39,17 @@ static size_t longest_keys(const qa_span *spans, size_t n_spans) {
         longest = keys > longest ? keys : longest;
     }
     return longest;
+}
+
+/* Reals of one worker. */
+static size_t worker_scratch(size_t max_keys, size_t h, bool backward) {
+    size_t reals;
+    if (is_narrow(h)) {
+        reals = qa_narrow_scratch(max_keys, h, backward);
+    } else if (!qa_mul_size(max_keys, backward ? 2 * TILE : TILE, &reals)) {
+        reals = SIZE_MAX;
+    }
+    return reals;
 }
 
 /* Multiply-adds of q k^T over all heads: is it worth waking the pool? */
@@ -215,17 +189,6 @@ static void forward_task(void *context, size_t task, size_t worker) {
         }
         task -= tiles * parts;
     }
-}
-
-/* Reals of one worker. */
-static size_t worker_scratch(size_t max_keys, size_t h, bool backward) {
-    size_t reals;
-    if (is_narrow(h)) {
-        reals = qa_narrow_scratch(max_keys, h, backward);
-    } else if (!qa_mul_size(max_keys, backward ? 2 * TILE : TILE, &reals)) {
-        reals = SIZE_MAX;
-    }
-    return reals;
 }
 
 size_t qa_attention_forward_scratch(const qa_pool *pool, size_t max_keys, size_t h) {

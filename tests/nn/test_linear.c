@@ -165,6 +165,13 @@ START_TEST(test_gradients) {
     QA_ASSERT_REALS("dx alone", dx1, dx, n_x, TOLERANCE, 0.0);
     QA_ASSERT_REALS("dw alone", dw1, dw, n_w, TOLERANCE, 0.0);
     QA_ASSERT_REALS("dbias alone", db1, db, l.out, TOLERANCE, 0.0);
+    /* With beta = 0 what was there does not count, whatever it was. */
+    qa_real *dx2 = qa_bag_zeros(&bag, n_x);
+    for (size_t i = 0; i < n_x; i++) {
+        dx2[i] = (qa_real)NAN;
+    }
+    qa_linear_backward(pool, 0, dx2, NULL, NULL, l.dy, NULL, l.w, l.n, l.in, l.out);
+    ck_assert_mem_eq(dx2, dx1, n_x * sizeof *dx1);
     qa_pool_destroy(pool);
     qa_bag_close(&bag);
 }

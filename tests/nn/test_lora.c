@@ -112,6 +112,11 @@ START_TEST(test_gradients) {
     }
     qa_lora_backward(pool, 1, dx2, NULL, NULL, dhidden, l.dy, NULL, NULL, l.a, l.b, SCALE, l.n, l.in, l.out, l.r);
     QA_ASSERT_REALS("dx alone", dx2, twice, n_x, TOLERANCE, 0.0);
+    for (size_t i = 0; i < n_x; i++) {
+        dx2[i] = (qa_real)NAN; /* with beta = 0 not read */
+    }
+    qa_lora_backward(pool, 0, dx2, NULL, NULL, dhidden, l.dy, NULL, NULL, l.a, l.b, SCALE, l.n, l.in, l.out, l.r);
+    QA_ASSERT_REALS("dx assigned", dx2, ddropped, n_x, TOLERANCE, 0.0);
     qa_pool_destroy(pool);
     qa_bag_close(&bag);
 }
