@@ -44,7 +44,9 @@ static const span_layout layouts[] = {
     {"context behind the own rows, one row", 40, 1, {{3, 0, 1, 9, 20}}},
     {"context behind the own rows", 170, 1, {{30, 0, 80, 100, 70}}},
     {"a span without rows", 4, 1, {{2, 2, 0, 0, 2}}},
-    {"one row behind two tiles of narrow heads", 129, 1, {{0, 0, 129, 0, 0}}},
+    {"48 keys", 48, 1, {{0, 3, 45, 0, 3}}}, /* whole cache lines, and the last rows are not four */
+    {"40 keys", 40, 1, {{0, 3, 37, 0, 3}}}, /* the same in f64 */
+    {"one row behind a tile of narrow heads", 129, 1, {{0, 0, 129, 0, 0}}},
     {"three such tiles", 290, 1, {{0, 0, 290, 0, 0}}},
     {"more keys than a block of sums", 1100, 2, {{0, 0, 20, 0, 0}, {20, 1090, 10, 20, 1070}}},
 };

@@ -197,6 +197,18 @@ START_TEST(test_dropout_choice_as_documented) {
 }
 END_TEST
 
+/* An element whose bits are the threshold is kept, by one more it is dropped. */
+START_TEST(test_dropout_at_the_threshold) {
+    const uint32_t bits = (uint32_t)qa_hash(5, 0);
+    const qa_real one = 1;
+    qa_real y;
+    qa_dropout_forward(NULL, &y, &one, (double)bits * 0x1.0p-32, 5, 1);
+    ck_assert(y != 0);
+    qa_dropout_forward(NULL, &y, &one, ((double)bits + 1) * 0x1.0p-32, 5, 1);
+    ck_assert(y == 0);
+}
+END_TEST
+
 START_TEST(test_dropout_rate_zero) {
     qa_bag bag = qa_bag_open(8);
     qa_real *x = qa_bag_random(&bag, 1000), *y = qa_bag_zeros(&bag, 1000), *dx = qa_bag_zeros(&bag, 1000);
@@ -219,6 +231,7 @@ Suite *nn_lora_suite(void) {
     tcase_add_test(tcase, test_dropout_mean);
     tcase_add_test(tcase, test_dropout_mask_is_the_keys);
     tcase_add_test(tcase, test_dropout_choice_as_documented);
+    tcase_add_test(tcase, test_dropout_at_the_threshold);
     tcase_add_test(tcase, test_dropout_rate_zero);
     suite_add_tcase(suite, tcase);
     return suite;
