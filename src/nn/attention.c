@@ -233,6 +233,7 @@ typedef struct backward_job {
     qa_real scale;
     qa_real *scratch; /* of the workers: P and dS [2 x TILE x longest keys], or what nn/attention_narrow.h takes */
     size_t scratch_of_worker;
+    size_t heads;               /* of a task: 1, or a group, which then shares the copy of its keys */
     qa_real *head_dk, *head_dv; /* [H x n x h] each: sums of one query head */
     qa_blocks rows;             /* for the sums over groups */
 } backward_job;
@@ -311,27 +312,41 @@ static void backward_tile(const backward_job *job, const tile *t, size_t head, q
     }
 }
 
-/* All rows of a span over one copy of its keys. */
-static void backward_narrow(const backward_job *job, const qa_span *span, size_t head, qa_real *scratch) {
-    size_t H = job->H, h = job->h, kv = head / (H / job->G) * h, start = (span->query_row * H + head) * h;
+/* One head's rows of a span; the keys are copied, the sums of dk and dv zero. */
+static void backward_narrow_head(const backward_job *job, const tile *whole, size_t head, qa_narrow *narrow) {
+    size_t H = job->H, h = job->h, start = (whole->span->query_row * H + head) * h;
     qa_real *dk = job->head_dk + head * job->n * h, *dv = job->head_dv + head * job->n * h;
-    tile whole = make_tile(span, 0, span->rows);
-    segment segments[2];
-    size_t n_segments = segments_of(segments, &whole);
-    qa_narrow narrow = qa_narrow_open(scratch, whole.keys, h, true);
-    put_keys(&narrow, &whole, job->k + kv, job->v + kv, job->G * h);
     qa_narrow_rows rows = {
-        .q = job->q + start, .stride = H * h, .log_stride = H, .rows = span->rows, .visible = visible(&whole, 0)};
-    qa_narrow_backward(&narrow, &rows, job->dq == NULL ? NULL : job->dq + start, job->dout + start, job->out + start,
-                       job->log_sum_exp + span->query_row * H + head);
+        .q = job->q + start, .stride = H * h, .log_stride = H, .rows = whole->rows, .visible = visible(whole, 0)};
+    qa_narrow_backward(narrow, &rows, job->dq == NULL ? NULL : job->dq + start, job->dout + start, job->out + start,
+                       job->log_sum_exp + whole->span->query_row * H + head);
+    segment segments[2];
+    size_t n_segments = segments_of(segments, whole);
     for (size_t s = 0; s < n_segments; s++) {
         const segment *seg = &segments[s];
-        qa_narrow_take(&narrow, dk + seg->row * h, dv + seg->row * h, seg->column, seg->rows);
+        qa_narrow_take(narrow, dk + seg->row * h, dv + seg->row * h, seg->column, seg->rows);
+    }
+}
+
+/* All rows of a span, of the task's heads from `head` on, over one copy of the keys. */
+static void backward_narrow(const backward_job *job, const qa_span *span, size_t head, qa_real *scratch) {
+    size_t kv = head / (job->H / job->G) * job->h;
+    tile whole = make_tile(span, 0, span->rows);
+    qa_narrow narrow = qa_narrow_open(scratch, whole.keys, job->h, true);
+    put_keys(&narrow, &whole, job->k + kv, job->v + kv, job->G * job->h);
+    for (size_t end = head + job->heads, first = head; head < end; head++) {
+        if (head > first) {
+            qa_narrow_reset(&narrow);
+        }
+        backward_narrow_head(job, &whole, head, &narrow);
     }
 }
 
 static void backward_span(const backward_job *job, const qa_span *span, size_t head, qa_real *scratch) {
-    if (is_narrow(job->h) && span->rows > 0) {
+    if (span->rows == 0) {
+        return;
+    }
+    if (is_narrow(job->h)) {
         backward_narrow(job, span, head, scratch);
         return;
     }
@@ -341,11 +356,11 @@ static void backward_span(const backward_job *job, const qa_span *span, size_t h
     }
 }
 
-static void backward_task(void *context, size_t head, size_t worker) {
+static void backward_task(void *context, size_t task, size_t worker) {
     const backward_job *job = context;
-    size_t one = job->n * job->h;
-    memset(job->head_dk + head * one, 0, one * sizeof *job->head_dk);
-    memset(job->head_dv + head * one, 0, one * sizeof *job->head_dv);
+    size_t head = task * job->heads, one = job->n * job->h;
+    memset(job->head_dk + head * one, 0, job->heads * one * sizeof *job->head_dk);
+    memset(job->head_dv + head * one, 0, job->heads * one * sizeof *job->head_dv);
     for (size_t s = 0; s < job->n_spans; s++) {
         backward_span(job, &job->spans[s], head, job->scratch + worker * job->scratch_of_worker);
     }
@@ -411,11 +426,12 @@ void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv,
                         .scale = (qa_real)(1 / sqrt((double)h)),
                         .scratch = scratch,
                         .scratch_of_worker = scratch_of_worker,
+                        .heads = is_narrow(h) && G % qa_pool_threads(workers) == 0 ? H / G : 1,
                         .head_dk = heads,
                         .head_dv = heads + H * n * h,
                         .rows = qa_blocks_cut(workers, n, 2 * H * h, 1)};
     qa_part_begin(pool, QA_PART_ATTENTION);
-    qa_pool_run(workers, H, backward_task, &job);
+    qa_pool_run(workers, H / job.heads, backward_task, &job);
     qa_pool_run(workers, job.rows.tasks, group_task, &job);
     qa_part_end(pool);
 }

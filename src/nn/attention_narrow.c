@@ -35,6 +35,10 @@ size_t qa_narrow_scratch(size_t max_keys, size_t h, bool backward) {
     return reals;
 }
 
+void qa_narrow_reset(qa_narrow *narrow) {
+    memset(narrow->dk, 0, 2 * narrow->h * narrow->columns * sizeof *narrow->dk); /* and dv, which follows it */
+}
+
 qa_narrow qa_narrow_open(qa_real *scratch, size_t n, size_t h, bool backward) {
     const size_t columns = columns_for(n);
     qa_narrow narrow = {.h = h, .columns = columns, .k = scratch, .v = scratch + h * columns};
@@ -43,7 +47,7 @@ qa_narrow qa_narrow_open(qa_real *scratch, size_t n, size_t h, bool backward) {
         narrow.dk = rest;
         narrow.dv = rest + h * columns;
         rest = narrow.dv + h * columns;
-        memset(narrow.dk, 0, 2 * h * columns * sizeof *rest);
+        qa_narrow_reset(&narrow);
     }
     narrow.scratch = rest;
     for (size_t e = 0; e < 2 * h; e++) { /* of k and of v */

@@ -45,6 +45,9 @@ void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *rows, qa_real *o
 void qa_narrow_backward(qa_narrow *narrow, const qa_narrow_rows *rows, qa_real *dq, const qa_real *dout,
                         const qa_real *out, const qa_real *log_sum_exp);
 
+/* The sums to zero: for the next head of the same keys. */
+void qa_narrow_reset(qa_narrow *narrow);
+
 /* dk and dv[rows x h], dense, += the sums of the columns from `column` on; NULL: not wanted. */
 void qa_narrow_take(const qa_narrow *narrow, qa_real *dk, qa_real *dv, size_t column, size_t rows);
 
