@@ -3,21 +3,13 @@
 
 #include <math.h>
 
-static uint64_t splitmix64(uint64_t *x) {
-    *x += 0x9e3779b97f4a7c15u;
-    uint64_t z = *x;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 static uint64_t rotate_left(uint64_t x, unsigned k) { return (x << k) | (x >> (64u - k)); }
 
 qa_rng qa_rng_seed(uint64_t seed, uint64_t stream) {
     uint64_t x = qa_hash(seed, stream);
     qa_rng rng;
     for (int i = 0; i < 4; i++) {
-        rng.state[i] = splitmix64(&x);
+        rng.state[i] = qa_splitmix64(&x);
     }
     return rng;
 }
@@ -60,10 +52,4 @@ void qa_rng_shuffle(qa_rng *rng, size_t *order, size_t n) {
         order[i - 1] = order[j];
         order[j] = swap;
     }
-}
-
-uint64_t qa_hash(uint64_t key, uint64_t counter) {
-    uint64_t x = key;
-    uint64_t mixed = splitmix64(&x) ^ (counter * 0xd1342543de82ef95u);
-    return splitmix64(&mixed);
 }

@@ -31,7 +31,20 @@ uint64_t qa_rng_below(qa_rng *rng, uint64_t bound);
 /* Fisher-Yates over order[n]. */
 void qa_rng_shuffle(qa_rng *rng, size_t *order, size_t n);
 
-/* 64 well-mixed bits from a key and a counter. */
-uint64_t qa_hash(uint64_t key, uint64_t counter);
+/* The next word of splitmix64. */
+static inline uint64_t qa_splitmix64(uint64_t *x) {
+    *x += 0x9e3779b97f4a7c15u;
+    uint64_t z = *x;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+/* 64 well-mixed bits from a key and a counter. Inline, so that a loop over counters mixes the key once. */
+static inline uint64_t qa_hash(uint64_t key, uint64_t counter) {
+    uint64_t x = key;
+    uint64_t mixed = qa_splitmix64(&x) ^ (counter * 0xd1342543de82ef95u);
+    return qa_splitmix64(&mixed);
+}
 
 #endif

@@ -95,8 +95,9 @@ static void take_all(qa_kv_decoder *decoder, qa_arena *arena) {
     decoder->keys = QA_TAKE(arena, qa_real, cache);
     decoder->values = QA_TAKE(arena, qa_real, cache);
     take_rows(decoder, arena);
-    decoder->attention_scratch =
-        QA_TAKE(arena, qa_real, qa_attention_forward_scratch(decoder->model->context->pool, decoder->capacity));
+    decoder->attention_scratch = QA_TAKE(arena, qa_real,
+                                         qa_attention_forward_scratch(decoder->model->context->pool, decoder->capacity,
+                                                                      decoder->model->config.head_dim));
     decoder->pieces = QA_TAKE(arena, piece, decoder->chunk);
     decoder->spans = QA_TAKE(arena, qa_span, decoder->streams * decoder->chunk);
     decoder->positions = QA_TAKE(arena, int32_t, decoder->chunk);

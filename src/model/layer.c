@@ -2,6 +2,7 @@
 #include "model/layer.h"
 
 #include "base/rng.h"
+#include "nn/blocks.h"
 #include "nn/linear.h"
 #include "nn/lora.h"
 #include "nn/matvec.h"
@@ -120,16 +121,16 @@ static void zero(qa_pool *pool, qa_real *x, size_t count) {
     qa_part_end(pool);
 }
 
-/* dx[n x in] += dy W (+ the branch's part) unless dx is NULL; the branch's dA and dB are added to gradient, dW and
- * dbias to run->weights. */
-static void linear_backward(const qa_layer_run *run, size_t l, qa_target target, qa_real *dx, qa_real *gradient,
-                            const qa_real *dy, const qa_real *x, const qa_layer_rows *rows,
+/* dx[n x in] = beta dx + dy W (+ the branch's part) unless dx is NULL; the branch's dA and dB are added to gradient, dW
+ * and dbias to run->weights. */
+static void linear_backward(const qa_layer_run *run, size_t l, qa_target target, qa_real beta, qa_real *dx,
+                            qa_real *gradient, const qa_real *dy, const qa_real *x, const qa_layer_rows *rows,
                             const qa_layer_scratch *scratch, const qa_layer_gradients *g) {
     const qa_linear *linear = &run->model->layers[l].linear[target];
     const qa_layer_weight_gradients *weights = weights_of(run, l);
     qa_real *dw = weights == NULL ? NULL : weights->weight[target];
     qa_real *dbias = weights == NULL ? NULL : weights->bias[target];
-    qa_linear_backward(run->pool, dx, dw, dbias, dy, x, linear->weight, run->n, linear->in, linear->out);
+    qa_linear_backward(run->pool, beta, dx, dw, dbias, dy, x, linear->weight, run->n, linear->in, linear->out);
     const qa_branch_place *place = branch_of(run, l, target);
     if (place == NULL) {
         return;
@@ -139,10 +140,9 @@ static void linear_backward(const qa_layer_run *run, size_t l, qa_target target,
     qa_real *dinput = dx;
     if (dx != NULL && input != x) {
         dinput = g->ddropped;
-        zero(run->pool, dinput, run->n * linear->in);
     }
-    qa_lora_backward(run->pool, dinput, gradient + place->a, gradient + place->b, g->dhidden, dy, input,
-                     rows->lora_hidden[target], parameters + place->a, parameters + place->b,
+    qa_lora_backward(run->pool, dinput == dx ? 1 : 0, dinput, gradient + place->a, gradient + place->b, g->dhidden, dy,
+                     input, rows->lora_hidden[target], parameters + place->a, parameters + place->b,
                      (qa_real)run->adapter->scale, run->n, linear->in, linear->out, run->adapter->options.rank);
     if (dinput != dx) {
         qa_dropout_backward(run->pool, dx, dinput, run->adapter->options.dropout, branch_key(run, l, target),
@@ -150,11 +150,27 @@ static void linear_backward(const qa_layer_run *run, size_t l, qa_target target,
     }
 }
 
-static void add(qa_pool *pool, qa_real *y, const qa_real *x, size_t count) {
-    qa_part_begin(pool, QA_PART_ELEMENTWISE);
-    for (size_t i = 0; i < count; i++) {
+typedef struct add_job {
+    qa_real *y;
+    const qa_real *x;
+    qa_blocks blocks; /* of elements */
+} add_job;
+
+static void add_task(void *context, size_t task, size_t worker) {
+    (void)worker;
+    const add_job *job = context;
+    const qa_real *x = job->x;
+    qa_real *y = job->y;
+    const size_t end = qa_block_end(&job->blocks, task);
+    for (size_t i = qa_block_begin(&job->blocks, task); i < end; i++) {
         y[i] += x[i];
     }
+}
+
+static void add(qa_pool *pool, qa_real *y, const qa_real *x, size_t count) {
+    add_job job = {.y = y, .x = x, .blocks = qa_blocks_cut(pool, count, 1, 16)};
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
+    qa_pool_run(pool, job.blocks.tasks, add_task, &job);
     qa_part_end(pool);
 }
 
@@ -230,15 +246,11 @@ static void mlp_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real
     size_t d = config->hidden_size;
     size_t f = config->intermediate_size;
     qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, n * f);
-    zero(run->pool, g->dactivation, n * f);
-    linear_backward(run, l, QA_TARGET_DOWN, g->dactivation, gradient, dx, scratch->activation, rows, scratch, g);
-    zero(run->pool, g->dgate, n * f);
-    zero(run->pool, g->dup, n * f);
+    linear_backward(run, l, QA_TARGET_DOWN, 0, g->dactivation, gradient, dx, scratch->activation, rows, scratch, g);
     qa_swiglu_backward(run->pool, g->dgate, g->dup, g->dactivation, rows->gate, rows->up, n * f);
     qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->mid, layer->post_norm, config->rms_norm_eps, n, d);
-    zero(run->pool, g->dnormed, n * d);
-    linear_backward(run, l, QA_TARGET_GATE, g->dnormed, gradient, g->dgate, scratch->normed, rows, scratch, g);
-    linear_backward(run, l, QA_TARGET_UP, g->dnormed, gradient, g->dup, scratch->normed, rows, scratch, g);
+    linear_backward(run, l, QA_TARGET_GATE, 0, g->dnormed, gradient, g->dgate, scratch->normed, rows, scratch, g);
+    linear_backward(run, l, QA_TARGET_UP, 1, g->dnormed, gradient, g->dup, scratch->normed, rows, scratch, g);
     qa_real *dnorm = run->weights == NULL ? NULL : weights_of(run, l)->post_norm;
     qa_rmsnorm_backward(run->pool, dx, dnorm, g->dnormed, rows->mid, rows->inverse_rms2, layer->post_norm, n, d);
 }
@@ -254,8 +266,7 @@ static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, q
     size_t H = config->num_attention_heads;
     size_t G = config->num_key_value_heads;
     size_t h = config->head_dim;
-    zero(run->pool, g->dattention, n * H * h);
-    linear_backward(run, l, QA_TARGET_O, g->dattention, gradient, dx, rows->attention, rows, scratch, g);
+    linear_backward(run, l, QA_TARGET_O, 0, g->dattention, gradient, dx, rows->attention, rows, scratch, g);
     zero(run->pool, g->dq, n * H * h);
     zero(run->pool, g->dk, n * G * h);
     zero(run->pool, g->dv, n * G * h);
@@ -265,12 +276,9 @@ static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, q
     qa_rope_backward(run->pool, g->dk, run->cosine, run->sine, n, G, h);
     qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->x, layer->input_norm, config->rms_norm_eps, n, d);
     qa_real *dnormed = l == 0 && run->weights == NULL ? NULL : g->dnormed;
-    if (dnormed != NULL) {
-        zero(run->pool, dnormed, n * d);
-    }
-    linear_backward(run, l, QA_TARGET_Q, dnormed, gradient, g->dq, scratch->normed, rows, scratch, g);
-    linear_backward(run, l, QA_TARGET_K, dnormed, gradient, g->dk, scratch->normed, rows, scratch, g);
-    linear_backward(run, l, QA_TARGET_V, dnormed, gradient, g->dv, scratch->normed, rows, scratch, g);
+    linear_backward(run, l, QA_TARGET_Q, 0, dnormed, gradient, g->dq, scratch->normed, rows, scratch, g);
+    linear_backward(run, l, QA_TARGET_K, 1, dnormed, gradient, g->dk, scratch->normed, rows, scratch, g);
+    linear_backward(run, l, QA_TARGET_V, 1, dnormed, gradient, g->dv, scratch->normed, rows, scratch, g);
     if (dnormed != NULL) {
         qa_real *dnorm = run->weights == NULL ? NULL : weights_of(run, l)->input_norm;
         qa_rmsnorm_backward(run->pool, dx, dnorm, dnormed, rows->x, rows->inverse_rms1, layer->input_norm, n, d);

@@ -268,8 +268,7 @@ void qa_pass_add_head_row(const qa_pass *pass, qa_real *out, qa_real factor, int
 void qa_pass_head_backward(qa_pass *pass, const qa_weight_gradients *gradient, qa_real *dstates, const qa_real *dlogits,
                            size_t first, size_t count) {
     const size_t d = pass->model->config.hidden_size;
-    memset(dstates, 0, count * d * sizeof *dstates);
-    qa_linear_backward(pass->model->context->pool, dstates, gradient->head, NULL, dlogits, pass->state_h + first * d,
+    qa_linear_backward(pass->model->context->pool, 0, dstates, gradient->head, NULL, dlogits, pass->state_h + first * d,
                        pass->model->head, count, d, pass->model->config.vocab_size);
 }
 

@@ -40,7 +40,7 @@ static size_t attention_scratch(const qa_pass *pass, const qa_config *config, co
     size_t rows = pass->limits.max_rows;
     return pass->limits.backward
                ? qa_attention_backward_scratch(pool, rows, rows, config->num_attention_heads, config->head_dim)
-               : qa_attention_forward_scratch(pool, rows);
+               : qa_attention_forward_scratch(pool, rows, config->head_dim);
 }
 
 /* Of one stream. */

@@ -2,7 +2,8 @@
  *
  * Query head j uses key/value head j / (H / G). Work is cut into tiles of TILE query rows of one head:
  * their scores S[T x keys] against the context's and the span's rows are two small matrix products, the
- * softmax runs over each row's visible keys, and hidden keys get probability exactly 0.
+ * softmax runs over each row's visible keys, and hidden keys get probability exactly 0. Narrow heads go without BLAS
+ * (attention_narrow.h), but for single rows.
  *
  * Backward, with P again from log_sum_exp and D_i = sum(dout_i * out_i):
  *   dv += P^T dout;  dP = dout v^T;  dS = P * (dP - D) / sqrt(h);  dq += dS k;  dk += dS^T q
@@ -11,6 +12,8 @@
 #include "nn/attention.h"
 
 #include "base/checked.h"
+#include "nn/attention_narrow.h"
+#include "nn/attention_tile.h"
 #include "nn/blas.h"
 #include "nn/blocks.h"
 #include "nn/cpu.h"
@@ -19,48 +22,15 @@
 
 #include <string.h>
 
-enum { TILE = 64 /* query rows of a tile */, LANES = 8 /* partial sums of a dot product */ };
+enum {
+    TILE = 64,         /* query rows of a tile */
+    NARROW_TILE = 128, /* and where the keys are copied for each */
+    LANES = 8          /* partial sums of a dot product */
+};
 
-/* ---- spans, tiles, and the rows of k and v that a tile sees ---- */
+/* ---- workers and their scratch ---- */
 
-typedef struct tile {
-    const qa_span *span;
-    size_t first, rows; /* query rows of the span */
-    size_t keys;        /* columns of its scores: the context and own rows 0 .. first + rows - 1 */
-} tile;
-
-typedef struct segment {
-    size_t row, rows; /* in k and v */
-    size_t column;    /* in the scores */
-} segment;
-
-static tile make_tile(const qa_span *span, size_t number) {
-    size_t first = number * TILE;
-    size_t rows = span->rows - first < TILE ? span->rows - first : TILE;
-    return (tile){.span = span, .first = first, .rows = rows, .keys = span->context_rows + first + rows};
-}
-
-static size_t tiles_of(const qa_span *span) { return (span->rows + TILE - 1) / TILE; }
-
-/* Keys that row i of the tile sees: they are its first columns. */
-static size_t visible(const tile *t, size_t i) { return t->span->context_rows + t->first + i + 1; }
-
-/* The tile's keys as runs of rows: one when the context lies right before the span's own rows (a cache). */
-static size_t segments_of(segment out[2], const tile *t) {
-    const qa_span *span = t->span;
-    size_t own = t->first + t->rows;
-    if (span->context_rows == 0) {
-        out[0] = (segment){.row = span->key_row, .rows = own, .column = 0};
-        return 1;
-    }
-    if (span->context_row + span->context_rows == span->key_row) {
-        out[0] = (segment){.row = span->context_row, .rows = t->keys, .column = 0};
-        return 1;
-    }
-    out[0] = (segment){.row = span->context_row, .rows = span->context_rows, .column = 0};
-    out[1] = (segment){.row = span->key_row, .rows = own, .column = span->context_rows};
-    return 2;
-}
+static bool is_narrow(size_t h) { return h <= QA_NARROW_WIDTH; }
 
 static size_t longest_keys(const qa_span *spans, size_t n_spans) {
     size_t longest = 0;
@@ -69,6 +39,17 @@ static size_t longest_keys(const qa_span *spans, size_t n_spans) {
         longest = keys > longest ? keys : longest;
     }
     return longest;
+}
+
+/* Reals of one worker. */
+static size_t worker_scratch(size_t max_keys, size_t h, bool backward) {
+    size_t reals;
+    if (is_narrow(h)) {
+        reals = qa_narrow_scratch(max_keys, h, backward);
+    } else if (!qa_mul_size(max_keys, backward ? 2 * TILE : TILE, &reals)) {
+        reals = SIZE_MAX;
+    }
+    return reals;
 }
 
 /* Multiply-adds of q k^T over all heads: is it worth waking the pool? */
@@ -109,6 +90,7 @@ typedef struct forward_job {
     const qa_span *spans;
     size_t n_spans, H, G, h;
     qa_real scale;
+    size_t tile_rows, heads; /* of a task */
     qa_real *scratch;
     size_t scratch_of_worker;
 } forward_job;
@@ -162,26 +144,56 @@ static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_
     }
 }
 
+static void put_keys(qa_narrow *narrow, const tile *t, const qa_real *k, const qa_real *v, size_t stride) {
+    segment segments[2];
+    size_t n_segments = segments_of(segments, t);
+    for (size_t s = 0; s < n_segments; s++) {
+        size_t start = segments[s].row * stride;
+        qa_narrow_put(narrow, segments[s].column, k + start, v + start, segments[s].rows, stride);
+    }
+}
+
+/* The query heads of one key/value head, from `head` on, which share the copy of its keys. */
+static void forward_narrow(const forward_job *job, const tile *t, size_t head, qa_real *scratch) {
+    size_t H = job->H, h = job->h, kv = head / (H / job->G) * h, first = t->span->query_row + t->first;
+    qa_narrow narrow = qa_narrow_open(scratch, t->keys, h, false);
+    put_keys(&narrow, t, job->k + kv, job->v + kv, job->G * h);
+    for (size_t end = head + job->heads; head < end; head++) {
+        size_t start = (first * H + head) * h;
+        qa_narrow_rows rows = {
+            .q = job->q + start, .stride = H * h, .log_stride = H, .rows = t->rows, .visible = visible(t, 0)};
+        qa_real *log_sum_exp = job->log_sum_exp == NULL ? NULL : job->log_sum_exp + first * H + head;
+        qa_narrow_forward(&narrow, &rows, job->out + start, log_sum_exp);
+    }
+}
+
+static void forward_heads(const forward_job *job, const tile *t, size_t head, qa_real *scratch) {
+    if (is_narrow(job->h) && t->rows > 1) {
+        forward_narrow(job, t, head, scratch);
+        return;
+    }
+    for (size_t end = head + job->heads; head < end; head++) {
+        forward_tile(job, t, head, scratch);
+    }
+}
+
 /* Tasks are numbered by span, then tile, then head; a span's last tiles, the costly ones, come first. */
 static void forward_task(void *context, size_t task, size_t worker) {
     const forward_job *job = context;
     for (size_t s = 0; s < job->n_spans; s++) {
-        size_t tiles = tiles_of(&job->spans[s]);
-        if (task < tiles * job->H) {
-            tile t = make_tile(&job->spans[s], tiles - 1 - task / job->H);
-            forward_tile(job, &t, task % job->H, job->scratch + worker * job->scratch_of_worker);
+        size_t tiles = tiles_of(&job->spans[s], job->tile_rows), parts = job->H / job->heads;
+        if (task < tiles * parts) {
+            tile t = make_tile(&job->spans[s], tiles - 1 - task / parts, job->tile_rows);
+            forward_heads(job, &t, task % parts * job->heads, job->scratch + worker * job->scratch_of_worker);
             return;
         }
-        task -= tiles * job->H;
+        task -= tiles * parts;
     }
 }
 
-size_t qa_attention_forward_scratch(const qa_pool *pool, size_t max_keys) {
-    size_t reals;
-    if (!qa_mul_size(max_keys, TILE, &reals) || !qa_mul_size(reals, qa_pool_threads(pool), &reals)) {
-        return SIZE_MAX;
-    }
-    return reals;
+size_t qa_attention_forward_scratch(const qa_pool *pool, size_t max_keys, size_t h) {
+    size_t reals = worker_scratch(max_keys, h, false);
+    return reals < SIZE_MAX && qa_mul_size(reals, qa_pool_threads(pool), &reals) ? reals : SIZE_MAX;
 }
 
 void qa_attention_forward(qa_pool *pool, qa_real *out, qa_real *log_sum_exp, const qa_real *q, const qa_real *k,
@@ -198,14 +210,16 @@ void qa_attention_forward(qa_pool *pool, qa_real *out, qa_real *log_sum_exp, con
                        .G = G,
                        .h = h,
                        .scale = (qa_real)(1 / sqrt((double)h)),
+                       .tile_rows = is_narrow(h) ? NARROW_TILE : TILE,
+                       .heads = is_narrow(h) ? H / G : 1,
                        .scratch = scratch,
-                       .scratch_of_worker = TILE * longest_keys(spans, n_spans)};
+                       .scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), h, false)};
     size_t tiles = 0;
     for (size_t s = 0; s < n_spans; s++) {
-        tiles += tiles_of(&spans[s]);
+        tiles += tiles_of(&spans[s], job.tile_rows);
     }
     qa_part_begin(pool, QA_PART_ATTENTION);
-    qa_pool_run(pool_if_worth(pool, spans, n_spans, H, h), tiles * H, forward_task, &job);
+    qa_pool_run(pool_if_worth(pool, spans, n_spans, H, h), tiles * (H / job.heads), forward_task, &job);
     qa_part_end(pool);
 }
 
@@ -217,8 +231,9 @@ typedef struct backward_job {
     const qa_span *spans;
     size_t n_spans, n, H, G, h;
     qa_real scale;
-    qa_real *tiles; /* [workers x 2 x TILE x longest keys]: P and dS */
+    qa_real *scratch; /* of the workers: P and dS [2 x TILE x longest keys], or what nn/attention_narrow.h takes */
     size_t scratch_of_worker;
+    size_t heads;               /* of a task: 1, or a group, which then shares the copy of its keys */
     qa_real *head_dk, *head_dv; /* [H x n x h] each: sums of one query head */
     qa_blocks rows;             /* for the sums over groups */
 } backward_job;
@@ -297,17 +312,57 @@ static void backward_tile(const backward_job *job, const tile *t, size_t head, q
     }
 }
 
-static void backward_task(void *context, size_t head, size_t worker) {
-    const backward_job *job = context;
-    size_t one = job->n * job->h;
-    memset(job->head_dk + head * one, 0, one * sizeof *job->head_dk);
-    memset(job->head_dv + head * one, 0, one * sizeof *job->head_dv);
-    qa_real *p = job->tiles + worker * job->scratch_of_worker, *ds = p + job->scratch_of_worker / 2;
-    for (size_t s = 0; s < job->n_spans; s++) {
-        for (size_t number = 0; number < tiles_of(&job->spans[s]); number++) {
-            tile t = make_tile(&job->spans[s], number);
-            backward_tile(job, &t, head, p, ds);
+/* One head's rows of a span; the keys are copied, the sums of dk and dv zero. */
+static void backward_narrow_head(const backward_job *job, const tile *whole, size_t head, qa_narrow *narrow) {
+    size_t H = job->H, h = job->h, start = (whole->span->query_row * H + head) * h;
+    qa_real *dk = job->head_dk + head * job->n * h, *dv = job->head_dv + head * job->n * h;
+    qa_narrow_rows rows = {
+        .q = job->q + start, .stride = H * h, .log_stride = H, .rows = whole->rows, .visible = visible(whole, 0)};
+    qa_narrow_backward(narrow, &rows, job->dq == NULL ? NULL : job->dq + start, job->dout + start, job->out + start,
+                       job->log_sum_exp + whole->span->query_row * H + head);
+    segment segments[2];
+    size_t n_segments = segments_of(segments, whole);
+    for (size_t s = 0; s < n_segments; s++) {
+        const segment *seg = &segments[s];
+        qa_narrow_take(narrow, dk + seg->row * h, dv + seg->row * h, seg->column, seg->rows);
+    }
+}
+
+/* All rows of a span, of the task's heads from `head` on, over one copy of the keys. */
+static void backward_narrow(const backward_job *job, const qa_span *span, size_t head, qa_real *scratch) {
+    size_t kv = head / (job->H / job->G) * job->h;
+    tile whole = make_tile(span, 0, span->rows);
+    qa_narrow narrow = qa_narrow_open(scratch, whole.keys, job->h, true);
+    put_keys(&narrow, &whole, job->k + kv, job->v + kv, job->G * job->h);
+    for (size_t end = head + job->heads, first = head; head < end; head++) {
+        if (head > first) {
+            qa_narrow_reset(&narrow);
         }
+        backward_narrow_head(job, &whole, head, &narrow);
+    }
+}
+
+static void backward_span(const backward_job *job, const qa_span *span, size_t head, qa_real *scratch) {
+    if (span->rows == 0) {
+        return;
+    }
+    if (is_narrow(job->h)) {
+        backward_narrow(job, span, head, scratch);
+        return;
+    }
+    for (size_t number = 0; number < tiles_of(span, TILE); number++) {
+        tile t = make_tile(span, number, TILE);
+        backward_tile(job, &t, head, scratch, scratch + job->scratch_of_worker / 2);
+    }
+}
+
+static void backward_task(void *context, size_t task, size_t worker) {
+    const backward_job *job = context;
+    size_t head = task * job->heads, one = job->n * job->h;
+    memset(job->head_dk + head * one, 0, job->heads * one * sizeof *job->head_dk);
+    memset(job->head_dv + head * one, 0, job->heads * one * sizeof *job->head_dv);
+    for (size_t s = 0; s < job->n_spans; s++) {
+        backward_span(job, &job->spans[s], head, job->scratch + worker * job->scratch_of_worker);
     }
 }
 
@@ -338,19 +393,19 @@ static void group_task(void *context, size_t task, size_t worker) {
 }
 
 size_t qa_attention_backward_scratch(const qa_pool *pool, size_t max_keys, size_t n, size_t H, size_t h) {
-    size_t tiles = qa_attention_forward_scratch(pool, max_keys), heads;
-    if (tiles == SIZE_MAX || !qa_mul_size(tiles, 2, &tiles) || !qa_mul_size(n, H, &heads) ||
-        !qa_mul_size(heads, h, &heads) || !qa_mul_size(heads, 2, &heads) || !qa_add_size(tiles, heads, &tiles)) {
+    size_t reals = worker_scratch(max_keys, h, true), heads;
+    if (reals == SIZE_MAX || !qa_mul_size(reals, qa_pool_threads(pool), &reals) || !qa_mul_size(n, H, &heads) ||
+        !qa_mul_size(heads, h, &heads) || !qa_mul_size(heads, 2, &heads) || !qa_add_size(reals, heads, &reals)) {
         return SIZE_MAX;
     }
-    return tiles;
+    return reals;
 }
 
 void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv, const qa_real *dout, const qa_real *q,
                            const qa_real *k, const qa_real *v, const qa_real *out, const qa_real *log_sum_exp,
                            const qa_span *spans, size_t n_spans, size_t n, size_t H, size_t G, size_t h,
                            qa_real *scratch) {
-    size_t scratch_of_worker = 2 * TILE * longest_keys(spans, n_spans);
+    size_t scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), h, true);
     qa_real *heads = scratch + qa_pool_threads(pool) * scratch_of_worker;
     qa_pool *workers = pool_if_worth(pool, spans, n_spans, H, h);
     backward_job job = {.dq = dq,
@@ -369,13 +424,14 @@ void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv,
                         .G = G,
                         .h = h,
                         .scale = (qa_real)(1 / sqrt((double)h)),
-                        .tiles = scratch,
+                        .scratch = scratch,
                         .scratch_of_worker = scratch_of_worker,
+                        .heads = is_narrow(h) && G % qa_pool_threads(workers) == 0 ? H / G : 1,
                         .head_dk = heads,
                         .head_dv = heads + H * n * h,
                         .rows = qa_blocks_cut(workers, n, 2 * H * h, 1)};
     qa_part_begin(pool, QA_PART_ATTENTION);
-    qa_pool_run(workers, H, backward_task, &job);
+    qa_pool_run(workers, H / job.heads, backward_task, &job);
     qa_pool_run(workers, job.rows.tasks, group_task, &job);
     qa_part_end(pool);
 }

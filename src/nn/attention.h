@@ -24,7 +24,7 @@ typedef struct qa_span {
 
 /* Reals of scratch that the forward / backward pass needs for spans whose context_rows + rows is at most
  * max_keys, with the pool's number of workers; SIZE_MAX when it does not fit a size_t. */
-size_t qa_attention_forward_scratch(const qa_pool *pool, size_t max_keys);
+size_t qa_attention_forward_scratch(const qa_pool *pool, size_t max_keys, size_t h);
 size_t qa_attention_backward_scratch(const qa_pool *pool, size_t max_keys, size_t n, size_t H, size_t h);
 
 /* out[. x H x h] from q[. x H x h], k and v[. x G x h]. log_sum_exp[. x H] may be NULL. */

@@ -65,11 +65,11 @@ static void bias_task(void *context, size_t task, size_t worker) {
     }
 }
 
-void qa_linear_backward(qa_pool *pool, qa_real *dx, qa_real *dw, qa_real *dbias, const qa_real *dy, const qa_real *x,
-                        qa_weight w, size_t n, size_t in, size_t out) {
+void qa_linear_backward(qa_pool *pool, qa_real beta, qa_real *dx, qa_real *dw, qa_real *dbias, const qa_real *dy,
+                        const qa_real *x, qa_weight w, size_t n, size_t in, size_t out) {
     qa_part_begin(pool, QA_PART_PRODUCTS);
-    if (dx != NULL) { /* dx += dy w */
-        qa_weight_transpose_product(pool, dx, dy, w, 1, n, in, out);
+    if (dx != NULL) { /* dx = beta dx + dy w */
+        qa_weight_transpose_product(pool, dx, dy, w, beta, n, in, out);
     }
     if (dw != NULL) { /* dw += dy^T x */
         qa_gemm(pool, QA_TRANSPOSE, QA_NO_TRANSPOSE, out, in, n, 1, dy, out, x, in, 1, dw, in);

@@ -27,8 +27,9 @@ typedef struct qa_linear_map {
 void qa_linear_forward_maps(qa_pool *pool, const qa_linear_map *maps, size_t n_maps, const qa_real *x, size_t streams,
                             size_t n, size_t in);
 
-/* dx[n x in] += dy w;  dw[out x in] += dy^T x;  dbias[out] += column sums of dy.  Any of them may be NULL. */
-void qa_linear_backward(qa_pool *pool, qa_real *dx, qa_real *dw, qa_real *dbias, const qa_real *dy, const qa_real *x,
-                        qa_weight w, size_t n, size_t in, size_t out);
+/* dx[n x in] = beta dx + dy w (with beta = 0 nothing is read, and no memory needs zeroing before);
+ * dw[out x in] += dy^T x;  dbias[out] += column sums of dy.  Any of them may be NULL. */
+void qa_linear_backward(qa_pool *pool, qa_real beta, qa_real *dx, qa_real *dw, qa_real *dbias, const qa_real *dy,
+                        const qa_real *x, qa_weight w, size_t n, size_t in, size_t out);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "nn/blas.h"
 #include "nn/blocks.h"
+#include "nn/cpu.h"
 #include "nn/matvec.h"
 
 #include <stdbool.h>
@@ -33,9 +34,9 @@ void qa_lora_forward(qa_pool *pool, qa_real *y, qa_real *hidden, const qa_real *
     qa_part_end(pool);
 }
 
-void qa_lora_backward(qa_pool *pool, qa_real *dx, qa_real *da, qa_real *db, qa_real *dhidden, const qa_real *dy,
-                      const qa_real *x, const qa_real *hidden, const qa_real *a, const qa_real *b, qa_real scale,
-                      size_t n, size_t in, size_t out, size_t r) {
+void qa_lora_backward(qa_pool *pool, qa_real beta, qa_real *dx, qa_real *da, qa_real *db, qa_real *dhidden,
+                      const qa_real *dy, const qa_real *x, const qa_real *hidden, const qa_real *a, const qa_real *b,
+                      qa_real scale, size_t n, size_t in, size_t out, size_t r) {
     qa_part_begin(pool, QA_PART_PRODUCTS);
     /* y += s hidden B^T */
     if (db != NULL) {
@@ -49,7 +50,7 @@ void qa_lora_backward(qa_pool *pool, qa_real *dx, qa_real *da, qa_real *db, qa_r
         qa_gemm(pool, QA_TRANSPOSE, QA_NO_TRANSPOSE, r, in, n, 1, dhidden, r, x, in, 1, da, in);
     }
     if (dx != NULL) {
-        qa_gemm(pool, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, n, in, r, 1, dhidden, r, a, in, 1, dx, in);
+        qa_gemm(pool, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, n, in, r, 1, dhidden, r, a, in, beta, dx, in);
     }
     qa_part_end(pool);
 }
@@ -73,42 +74,64 @@ static dropout_job dropout_setup(const qa_pool *pool, qa_real *to, const qa_real
                          .blocks = qa_blocks_cut(pool, count, 4, 16)};
 }
 
-/* Factors of the elements i and i + 1, i even. */
-static void factors_of(qa_real factors[2], const dropout_job *job, size_t i) {
-    uint64_t bits = qa_hash(job->key, i / 2);
-    factors[0] = job->kept * (qa_real)((bits & 0xffffffffu) >= job->threshold); /* no branch to mispredict */
-    factors[1] = job->kept * (qa_real)(bits >> 32 >= job->threshold);
+enum { FACTORS = 64 };
+
+/* Factors of the FACTORS elements from `first` on, an even number: first all the bits, then all the choices, so that
+ * both loops run in vectors. */
+QA_KERNEL_BODY void find_factors_body(qa_real *factors, uint64_t key, uint64_t threshold, qa_real kept, size_t first) {
+    uint32_t bits[FACTORS];
+    for (size_t i = 0; i < FACTORS / 2; i++) {
+        const uint64_t two = qa_hash(key, first / 2 + i);
+        bits[2 * i] = (uint32_t)two;
+        bits[2 * i + 1] = (uint32_t)(two >> 32);
+    }
+    const uint32_t last_dropped = (uint32_t)(threshold - 1);
+    for (size_t i = 0; i < FACTORS; i++) {
+        factors[i] = bits[i] > last_dropped ? kept : 0;
+    }
+}
+QA_KERNEL(find_factors, (qa_real * factors, uint64_t key, uint64_t threshold, qa_real kept, size_t first),
+          (factors, key, threshold, kept, first))
+
+static void factors_of(qa_real *factors, const dropout_job *job, size_t first) {
+    if (job->threshold == 0) {
+        for (size_t i = 0; i < FACTORS; i++) {
+            factors[i] = job->kept;
+        }
+        return;
+    }
+    find_factors(factors, job->key, job->threshold, job->kept, first);
 }
 
 static void dropout_forward_task(void *context, size_t task, size_t worker) {
     (void)worker;
     const dropout_job *job = context;
-    size_t i = qa_block_begin(&job->blocks, task), end = qa_block_end(&job->blocks, task);
-    qa_real factors[2];
-    for (; i + 1 < end; i += 2) {
-        factors_of(factors, job, i);
-        job->to[i] = factors[0] * job->from[i];
-        job->to[i + 1] = factors[1] * job->from[i + 1];
-    }
-    if (i < end) {
-        factors_of(factors, job, i);
-        job->to[i] = factors[0] * job->from[i];
+    const size_t end = qa_block_end(&job->blocks, task);
+    qa_real factors[FACTORS];
+    for (size_t first = qa_block_begin(&job->blocks, task); first < end; first += FACTORS) {
+        const size_t count = end - first < FACTORS ? end - first : FACTORS;
+        const qa_real *from = job->from + first;
+        qa_real *to = job->to + first;
+        factors_of(factors, job, first);
+        for (size_t i = 0; i < count; i++) {
+            to[i] = factors[i] * from[i];
+        }
     }
 }
 
 static void dropout_backward_task(void *context, size_t task, size_t worker) {
     (void)worker;
     const dropout_job *job = context;
-    size_t i = qa_block_begin(&job->blocks, task), end = qa_block_end(&job->blocks, task);
-    qa_real factors[2];
-    for (; i + 1 < end; i += 2) {
-        factors_of(factors, job, i);
-        job->to[i] += factors[0] * job->from[i];
-        job->to[i + 1] += factors[1] * job->from[i + 1];
-    }
-    if (i < end) {
-        factors_of(factors, job, i);
-        job->to[i] += factors[0] * job->from[i];
+    const size_t end = qa_block_end(&job->blocks, task);
+    qa_real factors[FACTORS];
+    for (size_t first = qa_block_begin(&job->blocks, task); first < end; first += FACTORS) {
+        const size_t count = end - first < FACTORS ? end - first : FACTORS;
+        const qa_real *from = job->from + first;
+        qa_real *to = job->to + first;
+        factors_of(factors, job, first);
+        for (size_t i = 0; i < count; i++) {
+            to[i] += factors[i] * from[i];
+        }
     }
 }
 

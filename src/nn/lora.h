@@ -15,11 +15,12 @@ void qa_lora_hidden(qa_pool *pool, qa_real *hidden, const qa_real *x, const qa_r
 void qa_lora_forward(qa_pool *pool, qa_real *y, qa_real *hidden, const qa_real *x, const qa_real *a, const qa_real *b,
                      qa_real scale, size_t n, size_t in, size_t out, size_t r);
 
-/* dx[n x in] (NULL: not wanted), da[r x in], db[out x r] get their parts added; dhidden[n x r] is scratch.
- *   db += s dy^T hidden;  dhidden = s dy B;  da += dhidden^T x;  dx += dhidden A */
-void qa_lora_backward(qa_pool *pool, qa_real *dx, qa_real *da, qa_real *db, qa_real *dhidden, const qa_real *dy,
-                      const qa_real *x, const qa_real *hidden, const qa_real *a, const qa_real *b, qa_real scale,
-                      size_t n, size_t in, size_t out, size_t r);
+/* da[r x in], db[out x r] get their parts added, dx[n x in] (NULL: not wanted) becomes beta dx + its part (beta = 0: it
+ * is not read); dhidden[n x r] is scratch. db += s dy^T hidden;  dhidden = s dy B;  da += dhidden^T x;  dx = beta dx +
+ * dhidden A */
+void qa_lora_backward(qa_pool *pool, qa_real beta, qa_real *dx, qa_real *da, qa_real *db, qa_real *dhidden,
+                      const qa_real *dy, const qa_real *x, const qa_real *hidden, const qa_real *a, const qa_real *b,
+                      qa_real scale, size_t n, size_t in, size_t out, size_t r);
 
 /* y[i] = x[i] / (1 - rate) with probability 1 - rate, else 0, i < count; y may be x. The choice is a
  * function of key and i: 32 bits of qa_hash(key, i / 2), the low half for an even i. rate in [0, 1), taken

@@ -4,14 +4,15 @@
 #include "nn/norm.h"
 
 #include "nn/blocks.h"
+#include "nn/cpu.h"
 
 enum { LANES = 8 };
 
-static double sum_lanes(const double *part) {
+QA_KERNEL_BODY double sum_lanes(const double *part) {
     return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
 }
 
-static double sum_of_squares(const qa_real *x, size_t d) {
+QA_KERNEL_BODY double sum_of_squares(const qa_real *x, size_t d) {
     double part[LANES] = {0};
     size_t whole = d - d % LANES;
     for (size_t i = 0; i < whole; i += LANES) {
@@ -26,7 +27,7 @@ static double sum_of_squares(const qa_real *x, size_t d) {
 }
 
 /* sum of a * b * c */
-static double sum_of_products(const qa_real *a, const qa_real *b, const qa_real *c, size_t d) {
+QA_KERNEL_BODY double sum_of_products(const qa_real *a, const qa_real *b, const qa_real *c, size_t d) {
     double part[LANES] = {0};
     size_t whole = d - d % LANES;
     for (size_t i = 0; i < whole; i += LANES) {
@@ -48,17 +49,24 @@ typedef struct forward_job {
     qa_blocks rows;
 } forward_job;
 
+/* *c and y of one row; y may be x. */
+QA_KERNEL_BODY void forward_row_body(qa_real *y, qa_real *c, const qa_real *x, const qa_real *w, double eps, size_t d) {
+    const qa_real inverse_rms = (qa_real)(1.0 / sqrt(sum_of_squares(x, d) / (double)d + eps));
+    for (size_t i = 0; i < d; i++) {
+        y[i] = w[i] * (x[i] * inverse_rms);
+    }
+    *c = inverse_rms;
+}
+QA_KERNEL(forward_row, (qa_real * y, qa_real *c, const qa_real *x, const qa_real *w, double eps, size_t d),
+          (y, c, x, w, eps, d))
+
 static void forward_task(void *context, size_t task, size_t worker) {
     (void)worker;
     const forward_job *job = context;
-    size_t d = job->d;
-    for (size_t row = qa_block_begin(&job->rows, task); row < qa_block_end(&job->rows, task); row++) {
-        const qa_real *x = job->x + row * d;
-        qa_real *y = job->y + row * d;
-        qa_real c = (qa_real)(1.0 / sqrt(sum_of_squares(x, d) / (double)d + job->eps));
-        for (size_t i = 0; i < d; i++) {
-            y[i] = job->w[i] * (x[i] * c);
-        }
+    size_t d = job->d, end = qa_block_end(&job->rows, task);
+    for (size_t row = qa_block_begin(&job->rows, task); row < end; row++) {
+        qa_real c;
+        forward_row(job->y + row * d, &c, job->x + row * d, job->w, job->eps, d);
         if (job->inverse_rms != NULL) {
             job->inverse_rms[row] = c;
         }
@@ -81,19 +89,24 @@ typedef struct backward_job {
     qa_blocks blocks; /* of rows for dx, of columns for dw */
 } backward_job;
 
+QA_KERNEL_BODY void backward_row_body(qa_real *restrict dx, const qa_real *dy, const qa_real *x, const qa_real *w,
+                                      qa_real inverse_rms, size_t d) {
+    const double c = (double)inverse_rms;
+    const qa_real from_x = (qa_real)(c * c * c / (double)d * sum_of_products(dy, w, x, d));
+    for (size_t i = 0; i < d; i++) {
+        dx[i] += inverse_rms * (dy[i] * w[i]) - from_x * x[i];
+    }
+}
+QA_KERNEL(backward_row,
+          (qa_real * dx, const qa_real *dy, const qa_real *x, const qa_real *w, qa_real inverse_rms, size_t d),
+          (dx, dy, x, w, inverse_rms, d))
+
 static void backward_x_task(void *context, size_t task, size_t worker) {
     (void)worker;
     const backward_job *job = context;
-    size_t d = job->d;
-    for (size_t row = qa_block_begin(&job->blocks, task); row < qa_block_end(&job->blocks, task); row++) {
-        const qa_real *dy = job->dy + row * d, *x = job->x + row * d;
-        qa_real *dx = job->dx + row * d;
-        double c = (double)job->inverse_rms[row];
-        qa_real from_x = (qa_real)(c * c * c / (double)d * sum_of_products(dy, job->w, x, d));
-        qa_real from_g = job->inverse_rms[row];
-        for (size_t i = 0; i < d; i++) {
-            dx[i] += from_g * (dy[i] * job->w[i]) - from_x * x[i];
-        }
+    size_t d = job->d, end = qa_block_end(&job->blocks, task);
+    for (size_t row = qa_block_begin(&job->blocks, task); row < end; row++) {
+        backward_row(job->dx + row * d, job->dy + row * d, job->x + row * d, job->w, job->inverse_rms[row], d);
     }
 }
 

@@ -3,6 +3,7 @@
 #include "nn/rope.h"
 
 #include "nn/blocks.h"
+#include "nn/cpu.h"
 
 void qa_rope_table(qa_real *cosine, qa_real *sine, const int32_t *positions, const double *frequency, size_t n,
                    size_t h) {
@@ -24,20 +25,29 @@ typedef struct rope_job {
     qa_blocks rows;
 } rope_job;
 
+/* All heads of one row. */
+QA_KERNEL_BODY void turn_row_body(qa_real *restrict x, const qa_real *restrict cosine, const qa_real *restrict sine,
+                                  qa_real direction, size_t heads, size_t h) {
+    const size_t half = h / 2;
+    for (size_t head = 0; head < heads; head++, x += h) {
+        for (size_t i = 0; i < half; i++) {
+            const qa_real a = x[i], b = x[half + i], s = direction * sine[i];
+            x[i] = a * cosine[i] - b * s;
+            x[half + i] = b * cosine[i] + a * s;
+        }
+    }
+}
+QA_KERNEL(turn_row,
+          (qa_real * x, const qa_real *cosine, const qa_real *sine, qa_real direction, size_t heads, size_t h),
+          (x, cosine, sine, direction, heads, h))
+
 static void rope_task(void *context, size_t task, size_t worker) {
     (void)worker;
     const rope_job *job = context;
-    size_t half = job->h / 2;
-    for (size_t row = qa_block_begin(&job->rows, task); row < qa_block_end(&job->rows, task); row++) {
-        const qa_real *cosine = job->cosine + row * half, *sine = job->sine + row * half;
-        for (size_t head = 0; head < job->heads; head++) {
-            qa_real *low = job->x + (row * job->heads + head) * job->h, *high = low + half;
-            for (size_t i = 0; i < half; i++) {
-                qa_real a = low[i], b = high[i], s = job->direction * sine[i];
-                low[i] = a * cosine[i] - b * s;
-                high[i] = b * cosine[i] + a * s;
-            }
-        }
+    const size_t half = job->h / 2, end = qa_block_end(&job->rows, task);
+    for (size_t row = qa_block_begin(&job->rows, task); row < end; row++) {
+        turn_row(job->x + row * job->heads * job->h, job->cosine + row * half, job->sine + row * half, job->direction,
+                 job->heads, job->h);
     }
 }
 

@@ -11,8 +11,9 @@
  * Every array is dense and row-major. Every weight is stored out x in, so y = x W^T.
  *
  * Order of arguments: pool; results (forward) or gradients (backward) first; then the upstream
- * gradient; saved values; weights; dimensions. Backward functions add to their gradients, never
- * assign; a NULL gradient means that nobody wants it (a frozen weight, the first layer's input). */
+ * gradient; saved values; weights; dimensions. Backward functions add to their gradients,
+ * unless they say that they assign; a NULL gradient means that nobody wants it (a frozen weight, the first layer's
+ * input). */
 #ifndef QA_NN_SHAPES_H
 #define QA_NN_SHAPES_H
 

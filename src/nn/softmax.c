@@ -21,10 +21,16 @@ double qa_log_softmax_forward(qa_real *y, const qa_real *x, size_t n) {
     return log_sum;
 }
 
-QA_KERNEL_BODY void backward_row_body(qa_real *restrict dx, const qa_real *dy, const qa_real *y, qa_real total,
-                                      size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        dx[i] += dy[i] - qa_exp_inline(y[i]) * total;
+QA_KERNEL_BODY void backward_row_body(qa_real *dx, const qa_real *dy, const qa_real *y, qa_real total, size_t n) {
+    for (size_t i = 0; i < n; i += QA_VEC) {
+        const size_t count = qa_vec_count(i, n);
+        qa_vec to, d, p;
+        qa_vec_load_first(&to, dx + i, count);
+        qa_vec_load_first(&d, dy + i, count);
+        qa_vec_load_first(&p, y + i, count);
+        qa_vec_exp(&p, &p);
+        to += d - p * total;
+        qa_vec_store_first(dx + i, &to, count);
     }
 }
 QA_KERNEL(backward_row, (qa_real * dx, const qa_real *dy, const qa_real *y, qa_real total, size_t n),

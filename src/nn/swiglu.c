@@ -11,11 +11,21 @@ typedef struct swiglu_job {
     qa_blocks blocks; /* of elements */
 } swiglu_job;
 
-QA_KERNEL_BODY qa_real sigmoid(qa_real x) { return 1 / (1 + qa_exp_inline(-x)); }
+QA_KERNEL_BODY void sigmoid(qa_vec *s, const qa_vec *x) {
+    const qa_vec minus = -*x;
+    qa_vec_exp(s, &minus);
+    *s = 1 / (1 + *s);
+}
 
 QA_KERNEL_BODY void forward_block_body(qa_real *y, const qa_real *gate, const qa_real *up, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        y[i] = gate[i] * sigmoid(gate[i]) * up[i];
+    for (size_t i = 0; i < n; i += QA_VEC) {
+        const size_t count = qa_vec_count(i, n);
+        qa_vec x, s, u;
+        qa_vec_load_first(&x, gate + i, count);
+        qa_vec_load_first(&u, up + i, count);
+        sigmoid(&s, &x);
+        s = x * s * u;
+        qa_vec_store_first(y + i, &s, count);
     }
 }
 QA_KERNEL(forward_block, (qa_real * y, const qa_real *gate, const qa_real *up, size_t n), (y, gate, up, n))
@@ -34,35 +44,31 @@ void qa_swiglu_forward(qa_pool *pool, qa_real *y, const qa_real *gate, const qa_
     qa_part_end(pool);
 }
 
-/* dgate += dy * up * silu'(gate),  silu'(x) = s + x s (1 - s) */
-QA_KERNEL_BODY void backward_gate_body(qa_real *restrict dgate, const qa_real *dy, const qa_real *gate,
-                                       const qa_real *up, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        qa_real x = gate[i], s = sigmoid(x);
-        dgate[i] += dy[i] * up[i] * (s * (1 + x * (1 - s)));
+/* dgate = dy * up * silu'(gate),  silu'(x) = s + x s (1 - s);  dup = dy * silu(gate) */
+QA_KERNEL_BODY void backward_block_body(qa_real *dgate, qa_real *dup, const qa_real *dy, const qa_real *gate,
+                                        const qa_real *up, size_t n) {
+    for (size_t i = 0; i < n; i += QA_VEC) {
+        const size_t count = qa_vec_count(i, n);
+        qa_vec x, s, u, d, to;
+        qa_vec_load_first(&x, gate + i, count);
+        qa_vec_load_first(&u, up + i, count);
+        qa_vec_load_first(&d, dy + i, count);
+        sigmoid(&s, &x);
+        to = d * u * (s * (1 + x * (1 - s)));
+        qa_vec_store_first(dgate + i, &to, count);
+        to = d * (x * s);
+        qa_vec_store_first(dup + i, &to, count);
     }
 }
-QA_KERNEL(backward_gate, (qa_real * dgate, const qa_real *dy, const qa_real *gate, const qa_real *up, size_t n),
-          (dgate, dy, gate, up, n))
-
-/* dup += dy * silu(gate) */
-QA_KERNEL_BODY void backward_up_body(qa_real *restrict dup, const qa_real *dy, const qa_real *gate, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        dup[i] += dy[i] * (gate[i] * sigmoid(gate[i]));
-    }
-}
-QA_KERNEL(backward_up, (qa_real * dup, const qa_real *dy, const qa_real *gate, size_t n), (dup, dy, gate, n))
+QA_KERNEL(backward_block,
+          (qa_real * dgate, qa_real *dup, const qa_real *dy, const qa_real *gate, const qa_real *up, size_t n),
+          (dgate, dup, dy, gate, up, n))
 
 static void backward_task(void *context, size_t task, size_t worker) {
     (void)worker;
     const swiglu_job *job = context;
     size_t begin = qa_block_begin(&job->blocks, task), n = qa_block_end(&job->blocks, task) - begin;
-    if (job->dgate != NULL) {
-        backward_gate(job->dgate + begin, job->dy + begin, job->gate + begin, job->up + begin, n);
-    }
-    if (job->dup != NULL) {
-        backward_up(job->dup + begin, job->dy + begin, job->gate + begin, n);
-    }
+    backward_block(job->dgate + begin, job->dup + begin, job->dy + begin, job->gate + begin, job->up + begin, n);
 }
 
 void qa_swiglu_backward(qa_pool *pool, qa_real *dgate, qa_real *dup, const qa_real *dy, const qa_real *gate,

@@ -44,10 +44,18 @@ static const span_layout layouts[] = {
     {"context behind the own rows, one row", 40, 1, {{3, 0, 1, 9, 20}}},
     {"context behind the own rows", 170, 1, {{30, 0, 80, 100, 70}}},
     {"a span without rows", 4, 1, {{2, 2, 0, 0, 2}}},
+    {"48 keys", 48, 1, {{0, 3, 45, 0, 3}}}, /* whole cache lines, and the last rows are not four */
+    {"40 keys", 40, 1, {{0, 3, 37, 0, 3}}}, /* the same in f64 */
+    {"one row behind a tile of narrow heads", 129, 1, {{0, 0, 129, 0, 0}}},
+    {"three such tiles", 290, 1, {{0, 0, 290, 0, 0}}},
+    {"more keys than a block of sums", 1100, 2, {{0, 0, 20, 0, 0}, {20, 1090, 10, 20, 1070}}},
 };
 enum { N_LAYOUTS = sizeof layouts / sizeof *layouts };
 
-static const size_t heads[][3] = {{1, 1, 8}, {2, 1, 12}, {3, 1, 6}, {3, 3, 16}, {4, 2, 8}, {6, 2, 12}, {9, 3, 64}};
+/* Up to 16 wide they go without BLAS. */
+static const size_t heads[][3] = {{1, 1, 8},  {2, 1, 12}, {3, 1, 6}, {3, 3, 16}, {4, 2, 8},
+                                  {6, 2, 12}, {9, 3, 64}, {1, 1, 1}, {2, 1, 17}, {4, 1, 13}};
+enum { NARROW = 5, WIDE = 6 }; /* places in heads */
 enum { N_HEADS = sizeof heads / sizeof *heads };
 
 typedef struct problem {
@@ -97,7 +105,7 @@ static qa_real *scratch_of(size_t reals) {
 }
 
 static void forward(problem *p, qa_pool *pool) {
-    size_t reals = qa_attention_forward_scratch(pool, longest(p->layout));
+    size_t reals = qa_attention_forward_scratch(pool, longest(p->layout), p->h);
     qa_real *scratch = scratch_of(reals);
     qa_attention_forward(pool, p->out, p->lse, p->q, p->k, p->v, p->layout->spans, p->layout->n_spans, p->H, p->G, p->h,
                          scratch);
@@ -192,7 +200,7 @@ START_TEST(test_hand_values) {
     const qa_real q[] = {0, 1}, k[] = {5, (qa_real)(5 + 1.0986122886681098)}, v[] = {8, 4};
     const double expected[] = {8, 5}, expected_lse[] = {0, 5 + 1.3862943611198906};
     qa_real out[2], lse[2];
-    qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, 2));
+    qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, 2, 1));
     qa_attention_forward(NULL, out, lse, q, k, v, &span, 1, 1, 1, 1, scratch);
     QA_ASSERT_REAL("out", out, expected, 2, TOLERANCE, 0.0);
     QA_ASSERT_REAL("log_sum_exp", lse, expected_lse, 2, TOLERANCE, 0.0);
@@ -233,7 +241,7 @@ static double loss(void *context) {
 
 START_TEST(test_central_differences) {
     static const size_t which[] = {1, 6, 8};
-    problem p = open_problem(&layouts[which[_i]], heads[5], 50);
+    problem p = open_problem(&layouts[which[_i % 3]], heads[_i < 3 ? NARROW : WIDE], 50);
     qa_real *dq0 = qa_bag_random(&p.bag, p.n_q), *dk0 = qa_bag_random(&p.bag, p.n_k);
     qa_real *dv0 = qa_bag_random(&p.bag, p.n_k);
     qa_real *dq = qa_bag_copy(&p.bag, dq0, p.n_q), *dk = qa_bag_copy(&p.bag, dk0, p.n_k);
@@ -278,7 +286,7 @@ START_TEST(test_log_sum_exp_not_wanted) {
 END_TEST
 
 START_TEST(test_threads_same_bits) {
-    problem p = open_problem(&layouts[_i], heads[6], 53);
+    problem p = open_problem(&layouts[_i % N_LAYOUTS], heads[_i < N_LAYOUTS ? NARROW : WIDE], 53);
     qa_real *out = NULL, *lse = NULL, *dq0 = NULL, *dk0 = NULL, *dv0 = NULL;
     for (size_t threads = 0; threads < 4; threads++) {
         qa_pool *pool = qa_test_pool(threads);
@@ -307,7 +315,7 @@ START_TEST(test_causality) {
     /* Changing key and value rows from `changed` on changes no output before, to the bit, and the rest. */
     static const size_t changes[] = {1, 10, 63, 64, 65, 129};
     for (size_t s = 0; s < sizeof changes / sizeof *changes; s++) {
-        problem p = open_problem(&layouts[5], heads[5], 54);
+        problem p = open_problem(&layouts[5], heads[_i == 0 ? NARROW : WIDE], 54);
         size_t changed = changes[s], k_row = p.G * p.h, q_row = p.H * p.h;
         forward(&p, NULL);
         qa_real *out = qa_bag_copy(&p.bag, p.out, p.n_q);
@@ -342,7 +350,7 @@ static bool is_seen(size_t row) { return row <= ONLY_ROW; }
 static bool is_seen_by_row_74(size_t row) { return row < 5 || (row >= 71 && row <= 74); }
 
 START_TEST(test_hidden_keys_get_no_gradient) {
-    problem p = open_problem(&layouts[6], heads[4], 55);
+    problem p = open_problem(&layouts[6], heads[_i == 0 ? NARROW : WIDE], 55);
     size_t q_row = p.H * p.h, k_row = p.G * p.h, rows = p.layout->rows;
     memset(p.dout, 0, p.n_q * sizeof *p.dout);
     qa_bag_fill(&p.bag, p.dout + ONLY_ROW * q_row, q_row);
@@ -429,7 +437,7 @@ START_TEST(test_cached_equals_whole) {
         size_t count = counts[s], cached = rows - count;
         const qa_span span = {0, cached, count, 0, cached};
         qa_real *out = qa_bag_zeros(&p.bag, count * q_row);
-        qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, rows));
+        qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, rows, p.h));
         qa_attention_forward(NULL, out, NULL, p.q + cached * q_row, p.k, p.v, &span, 1, p.H, p.G, p.h, scratch);
         QA_ASSERT_REALS("out", out, p.out + cached * q_row, count * q_row, TOLERANCE, 0.0);
         free(scratch);
@@ -471,8 +479,47 @@ START_TEST(test_nan_is_not_lost) {
 }
 END_TEST
 
+/* The first rows of a long span come out as in a short one: to the bit, whatever rows are computed beside them. */
+START_TEST(test_rows_depend_on_themselves) {
+    static const span_layout short_one = {"13 rows", 13, 1, {{0, 0, 13, 0, 0}}};
+    problem p = open_problem(&layouts[5], heads[NARROW], 61);
+    forward(&p, NULL);
+    qa_real *out = qa_bag_copy(&p.bag, p.out, p.n_q), *lse = qa_bag_copy(&p.bag, p.lse, p.layout->rows * p.H);
+    p.layout = &short_one;
+    forward(&p, NULL);
+    ck_assert_mem_eq(p.out, out, short_one.rows * p.H * p.h * sizeof *out);
+    ck_assert_mem_eq(p.lse, lse, short_one.rows * p.H * sizeof *lse);
+    qa_bag_close(&p.bag);
+}
+END_TEST
+
+/* A score far below the largest counts as nothing, and one NaN in a query row is that row's alone, both ways. */
+START_TEST(test_narrow_extremes) {
+    problem p = open_problem(&layouts[5], heads[0], 62);
+    for (size_t i = 0; i < p.n_q; i++) {
+        p.q[i] = 100;
+        p.k[i] = i / p.h == 40 ? 100 : -100; /* key 40 wins by 2 * 8e4 / sqrt(8) */
+    }
+    p.q[90 * p.h + 3] = (qa_real)NAN;
+    forward(&p, NULL);
+    backward_to(&p, NULL, p.dq, p.dk, p.dv);
+    for (size_t row = 40; row < p.layout->rows; row++) {
+        for (size_t e = 0; e < p.h; e++) {
+            const qa_real got = p.out[row * p.h + e];
+            ck_assert(row == 90 ? isnan(got) : fabs((double)(got - p.v[40 * p.h + e])) < 1e-6);
+            ck_assert((row == 90) == (isnan(p.dq[row * p.h + e]) != 0));
+        }
+    }
+    ck_assert(isnan(p.dk[0]) && isnan(p.dk[90 * p.h]) && !isnan(p.dk[91 * p.h]));
+    qa_bag_close(&p.bag);
+}
+END_TEST
+
 START_TEST(test_scratch_overflow) {
-    ck_assert(qa_attention_forward_scratch(NULL, SIZE_MAX / 2) == SIZE_MAX);
+    ck_assert(qa_attention_forward_scratch(NULL, SIZE_MAX / 2, 64) == SIZE_MAX);
+    ck_assert(qa_attention_forward_scratch(NULL, SIZE_MAX / 2, 8) == SIZE_MAX);
+    ck_assert(qa_attention_forward_scratch(NULL, SIZE_MAX, 8) == SIZE_MAX);
+    ck_assert(qa_attention_backward_scratch(NULL, SIZE_MAX / 2, 1, 1, 64) == SIZE_MAX);
     ck_assert(qa_attention_backward_scratch(NULL, SIZE_MAX / 2, 1, 1, 1) == SIZE_MAX);
     ck_assert(qa_attention_backward_scratch(NULL, 1, SIZE_MAX / 2, 2, 2) == SIZE_MAX);
     ck_assert(qa_attention_backward_scratch(NULL, 1, 2, 2, SIZE_MAX / 4) == SIZE_MAX);
@@ -487,16 +534,18 @@ Suite *nn_attention_suite(void) {
     tcase_add_checked_fixture(tcase, qa_blas_init, NULL);
     tcase_add_test(tcase, test_hand_values);
     tcase_add_loop_test(tcase, test_against_naive, 0, N_LAYOUTS - 1);
-    tcase_add_loop_test(tcase, test_central_differences, 0, 3);
+    tcase_add_loop_test(tcase, test_central_differences, 0, 6);
     tcase_add_test(tcase, test_unwanted_gradients);
     tcase_add_test(tcase, test_log_sum_exp_not_wanted);
-    tcase_add_loop_test(tcase, test_threads_same_bits, 0, N_LAYOUTS);
-    tcase_add_test(tcase, test_causality);
-    tcase_add_test(tcase, test_hidden_keys_get_no_gradient);
+    tcase_add_loop_test(tcase, test_threads_same_bits, 0, 2 * N_LAYOUTS);
+    tcase_add_loop_test(tcase, test_causality, 0, 2);
+    tcase_add_loop_test(tcase, test_hidden_keys_get_no_gradient, 0, 2);
     tcase_add_test(tcase, test_packed_equals_separate);
     tcase_add_test(tcase, test_cached_equals_whole);
     tcase_add_test(tcase, test_large_scores);
     tcase_add_test(tcase, test_nan_is_not_lost);
+    tcase_add_test(tcase, test_rows_depend_on_themselves);
+    tcase_add_test(tcase, test_narrow_extremes);
     tcase_add_test(tcase, test_scratch_overflow);
     suite_add_tcase(suite, tcase);
     return suite;

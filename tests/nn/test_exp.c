@@ -10,6 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of the vector's last lane, with other numbers beside it. */
+static qa_real exp_of(qa_real x) {
+    qa_vec v = {1}, y;
+    v[QA_VEC - 1] = x;
+    qa_vec_exp(&y, &v);
+    return y[QA_VEC - 1];
+}
+
 #ifndef QA_F64
 /* Every 4099th float of all 2^32, of both signs and all exponents: within 1 unit in the last place.
  * Observed over all floats: 0.995. */
@@ -20,7 +28,7 @@ START_TEST(test_all_exponents) {
         float x;
         memcpy(&x, &word, sizeof x);
         double exact = exp((double)x);
-        float nearest = (float)exact, got = qa_exp_inline(x);
+        float nearest = (float)exact, got = exp_of(x);
         bool right;
         if (isnan(x)) {
             right = isnan(got);
@@ -43,10 +51,10 @@ END_TEST
 #endif
 
 START_TEST(test_exact_points) {
-    ck_assert(qa_exp_inline(0) == 1);
-    ck_assert(qa_exp_inline((qa_real)-INFINITY) == 0);
-    ck_assert(isinf(qa_exp_inline((qa_real)INFINITY)) && qa_exp_inline((qa_real)INFINITY) > 0);
-    ck_assert(isnan(qa_exp_inline((qa_real)NAN)) && isnan(qa_exp_inline(-(qa_real)NAN)));
+    ck_assert(exp_of(0) == 1);
+    ck_assert(exp_of((qa_real)-INFINITY) == 0);
+    ck_assert(isinf(exp_of((qa_real)INFINITY)) && exp_of((qa_real)INFINITY) > 0);
+    ck_assert(isnan(exp_of((qa_real)NAN)) && isnan(exp_of(-(qa_real)NAN)));
 }
 END_TEST
 

@@ -148,7 +148,7 @@ START_TEST(test_gradients) {
     l.dy = qa_bag_random(&bag, n_y);
     qa_real *dx0 = qa_bag_random(&bag, n_x), *dw0 = qa_bag_random(&bag, n_w), *db0 = qa_bag_random(&bag, l.out);
     qa_real *dx = qa_bag_copy(&bag, dx0, n_x), *dw = qa_bag_copy(&bag, dw0, n_w), *db = qa_bag_copy(&bag, db0, l.out);
-    qa_linear_backward(NULL, dx, dw, db, l.dy, l.x, qa_weight_of(l.w), l.n, l.in, l.out);
+    qa_linear_backward(NULL, 1, dx, dw, db, l.dy, l.x, qa_weight_of(l.w), l.n, l.in, l.out);
     qa_subtract(dx, dx0, n_x);
     qa_subtract(dw, dw0, n_w);
     qa_subtract(db, db0, l.out);
@@ -159,12 +159,19 @@ START_TEST(test_gradients) {
     /* Each alone, the others not wanted, in a pool, gives the same. */
     qa_pool *pool = qa_test_pool(2);
     qa_real *dx1 = qa_bag_zeros(&bag, n_x), *dw1 = qa_bag_zeros(&bag, n_w), *db1 = qa_bag_zeros(&bag, l.out);
-    qa_linear_backward(pool, dx1, NULL, NULL, l.dy, NULL, qa_weight_of(l.w), l.n, l.in, l.out);
-    qa_linear_backward(pool, NULL, dw1, NULL, l.dy, l.x, qa_weight_of(NULL), l.n, l.in, l.out);
-    qa_linear_backward(pool, NULL, NULL, db1, l.dy, NULL, qa_weight_of(NULL), l.n, l.in, l.out);
+    qa_linear_backward(pool, 1, dx1, NULL, NULL, l.dy, NULL, qa_weight_of(l.w), l.n, l.in, l.out);
+    qa_linear_backward(pool, 1, NULL, dw1, NULL, l.dy, l.x, qa_weight_of(NULL), l.n, l.in, l.out);
+    qa_linear_backward(pool, 1, NULL, NULL, db1, l.dy, NULL, qa_weight_of(NULL), l.n, l.in, l.out);
     QA_ASSERT_REALS("dx alone", dx1, dx, n_x, TOLERANCE, 0.0);
     QA_ASSERT_REALS("dw alone", dw1, dw, n_w, TOLERANCE, 0.0);
     QA_ASSERT_REALS("dbias alone", db1, db, l.out, TOLERANCE, 0.0);
+    /* With beta = 0 what was there does not count, whatever it was. */
+    qa_real *dx2 = qa_bag_zeros(&bag, n_x);
+    for (size_t i = 0; i < n_x; i++) {
+        dx2[i] = (qa_real)NAN;
+    }
+    qa_linear_backward(pool, 0, dx2, NULL, NULL, l.dy, NULL, qa_weight_of(l.w), l.n, l.in, l.out);
+    ck_assert_mem_eq(dx2, dx1, n_x * sizeof *dx1);
     qa_pool_destroy(pool);
     qa_bag_close(&bag);
 }
@@ -183,7 +190,7 @@ START_TEST(test_large_backward_in_pools) {
     for (size_t threads = 0; threads < 4; threads++) {
         qa_pool *pool = qa_test_pool(threads);
         qa_real *dx = qa_bag_zeros(&bag, N * IN), *dw = qa_bag_zeros(&bag, OUT * IN), *db = qa_bag_zeros(&bag, OUT);
-        qa_linear_backward(pool, dx, dw, db, dy, x, qa_weight_of(w), N, IN, OUT);
+        qa_linear_backward(pool, 1, dx, dw, db, dy, x, qa_weight_of(w), N, IN, OUT);
         QA_ASSERT_REALS("dx", dx, dx0, N * IN, TOLERANCE, 0.0);
         QA_ASSERT_REALS("dw", dw, dw0, OUT * IN, TOLERANCE, 0.0);
         QA_ASSERT_REALS("dbias", db, db0, OUT, TOLERANCE, 0.0);

@@ -88,7 +88,7 @@ START_TEST(test_gradients) {
     qa_real *dx0 = qa_bag_random(&bag, n_x), *da0 = qa_bag_random(&bag, n_a), *db0 = qa_bag_random(&bag, n_b);
     qa_real *dx = qa_bag_copy(&bag, dx0, n_x), *da = qa_bag_copy(&bag, da0, n_a), *db = qa_bag_copy(&bag, db0, n_b);
     qa_real *dhidden = qa_bag_zeros(&bag, n_h), *ddropped = qa_bag_zeros(&bag, n_x);
-    qa_lora_backward(NULL, ddropped, da, db, dhidden, l.dy, l.dropped, l.hidden, l.a, l.b, SCALE, l.n, l.in, l.out,
+    qa_lora_backward(NULL, 1, ddropped, da, db, dhidden, l.dy, l.dropped, l.hidden, l.a, l.b, SCALE, l.n, l.in, l.out,
                      l.r);
     qa_dropout_backward(NULL, dx, ddropped, RATE, KEY, n_x);
     qa_subtract(dx, dx0, n_x);
@@ -101,7 +101,8 @@ START_TEST(test_gradients) {
     /* The first layer's input wants no gradient. */
     qa_pool *pool = qa_test_pool(2);
     qa_real *da1 = qa_bag_zeros(&bag, n_a), *db1 = qa_bag_zeros(&bag, n_b);
-    qa_lora_backward(pool, NULL, da1, db1, dhidden, l.dy, l.dropped, l.hidden, l.a, l.b, SCALE, l.n, l.in, l.out, l.r);
+    qa_lora_backward(pool, 1, NULL, da1, db1, dhidden, l.dy, l.dropped, l.hidden, l.a, l.b, SCALE, l.n, l.in, l.out,
+                     l.r);
     QA_ASSERT_REALS("da without dx", da1, da, n_a, TOLERANCE, 0.0);
     QA_ASSERT_REALS("db without dx", db1, db, n_b, TOLERANCE, 0.0);
     /* Both matrices frozen: only dx, added to what is there. */
@@ -109,8 +110,13 @@ START_TEST(test_gradients) {
     for (size_t i = 0; i < n_x; i++) {
         twice[i] *= 2;
     }
-    qa_lora_backward(pool, dx2, NULL, NULL, dhidden, l.dy, NULL, NULL, l.a, l.b, SCALE, l.n, l.in, l.out, l.r);
+    qa_lora_backward(pool, 1, dx2, NULL, NULL, dhidden, l.dy, NULL, NULL, l.a, l.b, SCALE, l.n, l.in, l.out, l.r);
     QA_ASSERT_REALS("dx alone", dx2, twice, n_x, TOLERANCE, 0.0);
+    for (size_t i = 0; i < n_x; i++) {
+        dx2[i] = (qa_real)NAN; /* with beta = 0 not read */
+    }
+    qa_lora_backward(pool, 0, dx2, NULL, NULL, dhidden, l.dy, NULL, NULL, l.a, l.b, SCALE, l.n, l.in, l.out, l.r);
+    QA_ASSERT_REALS("dx assigned", dx2, ddropped, n_x, TOLERANCE, 0.0);
     qa_pool_destroy(pool);
     qa_bag_close(&bag);
 }
@@ -191,6 +197,18 @@ START_TEST(test_dropout_choice_as_documented) {
 }
 END_TEST
 
+/* An element whose bits are the threshold is kept, by one more it is dropped. */
+START_TEST(test_dropout_at_the_threshold) {
+    const uint32_t bits = (uint32_t)qa_hash(5, 0);
+    const qa_real one = 1;
+    qa_real y;
+    qa_dropout_forward(NULL, &y, &one, (double)bits * 0x1.0p-32, 5, 1);
+    ck_assert(y != 0);
+    qa_dropout_forward(NULL, &y, &one, ((double)bits + 1) * 0x1.0p-32, 5, 1);
+    ck_assert(y == 0);
+}
+END_TEST
+
 START_TEST(test_dropout_rate_zero) {
     qa_bag bag = qa_bag_open(8);
     qa_real *x = qa_bag_random(&bag, 1000), *y = qa_bag_zeros(&bag, 1000), *dx = qa_bag_zeros(&bag, 1000);
@@ -213,6 +231,7 @@ Suite *nn_lora_suite(void) {
     tcase_add_test(tcase, test_dropout_mean);
     tcase_add_test(tcase, test_dropout_mask_is_the_keys);
     tcase_add_test(tcase, test_dropout_choice_as_documented);
+    tcase_add_test(tcase, test_dropout_at_the_threshold);
     tcase_add_test(tcase, test_dropout_rate_zero);
     suite_add_tcase(suite, tcase);
     return suite;

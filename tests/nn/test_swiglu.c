@@ -101,16 +101,8 @@ START_TEST(test_gradients) {
     for (size_t i = 0; i < N; i++) {
         l.gate[i] *= 4;
     }
-    qa_real *dgate0 = qa_bag_random(&bag, N), *dup0 = qa_bag_random(&bag, N);
-    qa_real *dgate = qa_bag_copy(&bag, dgate0, N), *dup = qa_bag_copy(&bag, dup0, N);
-    qa_real *dgate1 = qa_bag_copy(&bag, dgate0, N), *dup1 = qa_bag_copy(&bag, dup0, N);
+    qa_real *dgate = qa_bag_random(&bag, N), *dup = qa_bag_random(&bag, N); /* what was there is overwritten */
     qa_swiglu_backward(NULL, dgate, dup, l.dy, l.gate, l.up, N);
-    qa_swiglu_backward(NULL, dgate1, NULL, l.dy, l.gate, l.up, N);
-    qa_swiglu_backward(NULL, NULL, dup1, l.dy, l.gate, l.up, N);
-    ck_assert_mem_eq(dgate1, dgate, N * sizeof *dgate);
-    ck_assert_mem_eq(dup1, dup, N * sizeof *dup);
-    qa_subtract(dgate, dgate0, N);
-    qa_subtract(dup, dup0, N);
     QA_ASSERT_GRADIENT("dgate", l.gate, N, dgate, loss, &l, 1e-5, 1e-7, N, 1);
     QA_ASSERT_GRADIENT("dup", l.up, N, dup, loss, &l, 1e-5, 1e-7, N, 2);
     qa_bag_close(&bag);

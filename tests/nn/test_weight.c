@@ -77,7 +77,7 @@ START_TEST(test_products) {
                 qa_linear_forward(pool, y, x, bf16_of(&w), bias, n, in, out);
                 QA_ASSERT_REALS("y", y, expected, n * out, TOLERANCE, 0.0);
                 qa_gemm_naive(QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, n, in, out, 1, y, out, w.real, in, 1, dx0, in);
-                qa_linear_backward(pool, dx, NULL, NULL, y, NULL, bf16_of(&w), n, in, out);
+                qa_linear_backward(pool, 1, dx, NULL, NULL, y, NULL, bf16_of(&w), n, in, out);
                 QA_ASSERT_REALS("dx +=", dx, dx0, n * in, TOLERANCE, 0.0);
                 memset(dx0, 0, n * in * sizeof *dx0);
                 dx[0] = (qa_real)NAN;

@@ -67,6 +67,14 @@ START_TEST(impossible_actions_add_nothing) {
 }
 END_TEST
 
+/* Without pi1 in the policy an action that pi1 rules out may be taken: an infinite divergence, and not a NaN. */
+START_TEST(an_action_that_pi1_rules_out) {
+    const qa_real pi[] = {(qa_real)0.5, (qa_real)0.5}, q[] = {0, 0}, log_pi1[] = {0, -(qa_real)INFINITY};
+    const double kl = qa_kl_to_base(pi, q, log_pi1, log(2.0), 2, 0.0, 1.0);
+    ck_assert(isinf(kl) && kl > 0.0);
+}
+END_TEST
+
 START_TEST(a_nan_comes_out) {
     row r = random_row(3, 1.0, 1.0, 1.0);
     r.q[7] = (qa_real)NAN;
@@ -81,6 +89,7 @@ Suite *rl_divergence_suite(void) {
     tcase_add_test(tcase, equals_the_sum_over_both_policies);
     tcase_add_test(tcase, is_zero_where_nothing_was_learned);
     tcase_add_test(tcase, impossible_actions_add_nothing);
+    tcase_add_test(tcase, an_action_that_pi1_rules_out);
     tcase_add_test(tcase, a_nan_comes_out);
     suite_add_tcase(suite, tcase);
     return suite;
