@@ -7,63 +7,49 @@
 #ifndef QA_NN_DOTS_H
 #define QA_NN_DOTS_H
 
-#include "nn/cpu.h"
-#include "nn/shapes.h"
-
-#include <string.h>
+#include "nn/vec.h"
 
 enum {
-    QA_LANES = 8,               /* in single precision one AVX2 register, or two of SSE2 or NEON */
-    QA_DOT_STEP = 2 * QA_LANES, /* elements of a step: two vectors of partial sums for every row of x */
-    QA_DOT_ROWS = 4             /* rows of x at most */
+    QA_DOT_STEP = 2 * QA_VEC, /* elements of a step: two vectors of partial sums for every row of x */
+    QA_DOT_ROWS = 4,          /* rows of x at most */
+    QA_BF16_AHEAD = 1024      /* weights; measured: 512 to 2048 are alike */
 };
-typedef qa_real qa_lanes __attribute__((vector_size(QA_LANES * sizeof(qa_real))));
-
-QA_KERNEL_BODY void qa_load_lanes(qa_lanes *to, const qa_real *from) { memcpy(to, from, sizeof *to); }
-
-/* The sum of all lanes of both: halves are added to halves. */
-QA_KERNEL_BODY qa_real qa_sum_lanes(const qa_lanes *a, const qa_lanes *b) {
-    const qa_lanes both = *a + *b;
-    qa_real x[QA_LANES];
-    memcpy(x, &both, sizeof x);
-    return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
-}
-
 /* sum[2 r], sum[2 r + 1] += x_r's two vectors * a, b. By hand: compilers keep sum[] in registers only when every index
  * is a constant early on. */
 #define QA_DOT_ROW(r)                                                                                                  \
     if (rows > (r)) {                                                                                                  \
-        qa_load_lanes(&xs, x + (r)*stride + i);                                                                        \
+        qa_vec_load(&xs, x + (r)*stride + i);                                                                          \
         sum[2 * (r)] += xs * a;                                                                                        \
-        qa_load_lanes(&xs, x + (r)*stride + i + QA_LANES);                                                             \
+        qa_vec_load(&xs, x + (r)*stride + i + QA_VEC);                                                                 \
         sum[2 * (r) + 1] += xs * b;                                                                                    \
     }
 
 /* sums[r] = sum over i < n of x[r * stride + i] * w[i], for r < rows: 1, 2 or 4, a constant where this is inlined. */
 QA_KERNEL_BODY void qa_dots(qa_real *sums, const qa_real *x, size_t stride, const qa_real *w, size_t n,
                             const size_t rows) {
-    qa_lanes sum[2 * QA_DOT_ROWS] = {{0}}, xs, a, b;
+    qa_vec sum[2 * QA_DOT_ROWS] = {{0}}, xs, a, b;
     size_t i = 0;
     for (; i + QA_DOT_STEP <= n; i += QA_DOT_STEP) {
-        qa_load_lanes(&a, w + i);
-        qa_load_lanes(&b, w + i + QA_LANES);
+        qa_vec_load(&a, w + i);
+        qa_vec_load(&b, w + i + QA_VEC);
         QA_DOT_ROW(0)
         QA_DOT_ROW(1)
         QA_DOT_ROW(2)
         QA_DOT_ROW(3)
     }
-    const size_t half = n - i >= QA_LANES ? QA_LANES : 0; /* narrow heads and small ranks are no whole step */
+    const size_t half = n - i >= QA_VEC ? QA_VEC : 0; /* narrow heads and small ranks are no whole step */
     for (size_t r = 0; r < rows; r++) {
         if (half != 0) {
-            qa_load_lanes(&a, w + i);
-            qa_load_lanes(&xs, x + r * stride + i);
+            qa_vec_load(&a, w + i);
+            qa_vec_load(&xs, x + r * stride + i);
             sum[2 * r] += xs * a;
         }
         qa_real rest = 0;
         for (size_t j = i + half; j < n; j++) {
             rest += x[r * stride + j] * w[j];
         }
-        sums[r] = qa_sum_lanes(&sum[2 * r], &sum[2 * r + 1]) + rest;
+        const qa_vec both = sum[2 * r] + sum[2 * r + 1];
+        sums[r] = qa_vec_sum(&both) + rest;
     }
 }
 
@@ -81,9 +67,9 @@ QA_KERNEL_BODY qa_real qa_bf16_at(const uint16_t *w, size_t i) {
 QA_KERNEL_BODY void qa_even_odd(qa_real *to, const qa_real *x, size_t n) {
     size_t i = 0;
     for (; i + QA_DOT_STEP <= n; i += QA_DOT_STEP) {
-        for (size_t j = 0; j < QA_LANES; j++) {
+        for (size_t j = 0; j < QA_VEC; j++) {
             to[i + j] = x[i + 2 * j];
-            to[i + QA_LANES + j] = x[i + 2 * j + 1];
+            to[i + QA_VEC + j] = x[i + 2 * j + 1];
         }
     }
     for (; i < n; i++) {
@@ -94,15 +80,18 @@ QA_KERNEL_BODY void qa_even_odd(qa_real *to, const qa_real *x, size_t n) {
 /* qa_dots with BF16 weights; the rows of x are as qa_even_odd puts them. */
 QA_KERNEL_BODY void qa_dots_bf16(qa_real *sums, const qa_real *x, size_t stride, const uint16_t *w, size_t n,
                                  const size_t rows) {
-    typedef uint32_t words __attribute__((vector_size(QA_LANES * sizeof(uint32_t))));
-    typedef float floats __attribute__((vector_size(QA_LANES * sizeof(float))));
-    qa_lanes sum[2 * QA_DOT_ROWS] = {{0}}, xs;
+    typedef uint32_t words __attribute__((vector_size(QA_VEC * sizeof(uint32_t))));
+    typedef float floats __attribute__((vector_size(QA_VEC * sizeof(float))));
+    qa_vec sum[2 * QA_DOT_ROWS] = {{0}}, xs;
     size_t i = 0;
     for (; i + QA_DOT_STEP <= n; i += QA_DOT_STEP) {
         words pairs;
         memcpy(&pairs, w + i, sizeof pairs);
-        const qa_lanes a = __builtin_convertvector((floats)(pairs << 16), qa_lanes);
-        const qa_lanes b = __builtin_convertvector((floats)(pairs & 0xffff0000u), qa_lanes);
+        if (rows > 1) { /* so much is done per byte that the processor does not look far enough ahead by itself */
+            __builtin_prefetch(w + i + QA_BF16_AHEAD);
+        }
+        const qa_vec a = __builtin_convertvector((floats)(pairs << 16), qa_vec);
+        const qa_vec b = __builtin_convertvector((floats)(pairs & 0xffff0000u), qa_vec);
         QA_DOT_ROW(0)
         QA_DOT_ROW(1)
         QA_DOT_ROW(2)
@@ -113,7 +102,8 @@ QA_KERNEL_BODY void qa_dots_bf16(qa_real *sums, const qa_real *x, size_t stride,
         for (size_t j = i; j < n; j++) {
             rest += x[r * stride + j] * qa_bf16_at(w, j);
         }
-        sums[r] = qa_sum_lanes(&sum[2 * r], &sum[2 * r + 1]) + rest;
+        const qa_vec both = sum[2 * r] + sum[2 * r + 1];
+        sums[r] = qa_vec_sum(&both) + rest;
     }
 }
 
