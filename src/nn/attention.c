@@ -2,8 +2,8 @@
  *
  * Query head j uses key/value head j / (H / G). Work is cut into tiles of TILE query rows of one head:
  * their scores S[T x keys] against the context's and the span's rows are two small matrix products, the
- * softmax runs over each row's visible keys, and hidden keys get probability exactly 0. Narrow heads go without BLAS
- * (attention_narrow.h), but for single rows.
+ * softmax runs over each row's visible keys, and hidden keys get probability exactly 0. Narrow heads
+ * (attention_narrow.h) and single rows (attention_row.h) go without BLAS.
  *
  * Backward, with P again from log_sum_exp and D_i = sum(dout_i * out_i):
  *   dv += P^T dout;  dP = dout v^T;  dS = P * (dP - D) / sqrt(h);  dq += dS k;  dk += dS^T q
@@ -13,6 +13,7 @@
 
 #include "base/checked.h"
 #include "nn/attention_narrow.h"
+#include "nn/attention_row.h"
 #include "nn/attention_tile.h"
 #include "nn/blas.h"
 #include "nn/blocks.h"
@@ -61,27 +62,6 @@ static qa_pool *pool_if_worth(qa_pool *pool, const qa_span *spans, size_t n_span
     return work * (double)H * (double)h < QA_OPERATIONS_PER_TASK ? NULL : pool;
 }
 
-/* ---- one query row: decoding ---- */
-
-/* out[h] += sum over the segment of p[j] * v row j, four rows at a time. */
-QA_KERNEL_BODY void add_values_body(qa_real *restrict out, const qa_real *p, const qa_real *v, size_t rows,
-                                    size_t stride, size_t h) {
-    size_t j = 0;
-    for (; j + 4 <= rows; j += 4) {
-        const qa_real *a = v + j * stride, *b = a + stride, *c = b + stride, *d = c + stride;
-        for (size_t i = 0; i < h; i++) {
-            out[i] += (p[j] * a[i] + p[j + 1] * b[i]) + (p[j + 2] * c[i] + p[j + 3] * d[i]);
-        }
-    }
-    for (; j < rows; j++) {
-        for (size_t i = 0; i < h; i++) {
-            out[i] += p[j] * v[j * stride + i];
-        }
-    }
-}
-QA_KERNEL(add_values, (qa_real * out, const qa_real *p, const qa_real *v, size_t rows, size_t stride, size_t h),
-          (out, p, v, rows, stride, h))
-
 /* ---- forward ---- */
 
 typedef struct forward_job {
@@ -117,12 +97,8 @@ static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_
 
     for (size_t s = 0; s < n_segments; s++) {
         const segment *seg = &segments[s];
-        if (t->rows == 1) {
-            qa_matvec(NULL, scores + seg->column, q, k + seg->row * k_stride, k_stride, job->scale, 0, 1, h, seg->rows);
-        } else {
-            qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, seg->rows, h, job->scale, q, q_stride,
-                    k + seg->row * k_stride, k_stride, 0, scores + seg->column, t->keys);
-        }
+        qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, seg->rows, h, job->scale, q, q_stride,
+                k + seg->row * k_stride, k_stride, 0, scores + seg->column, t->keys);
     }
     for (size_t i = 0; i < t->rows; i++) {
         qa_real log_sum = softmax_row(scores + i * t->keys, visible(t, i), t->keys);
@@ -130,17 +106,41 @@ static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_
             job->log_sum_exp[(row + i) * H + head] = log_sum;
         }
     }
-    if (t->rows == 1) {
-        memset(out, 0, h * sizeof *out);
-    }
     for (size_t s = 0; s < n_segments; s++) {
         const segment *seg = &segments[s];
-        if (t->rows == 1) {
-            add_values(out, scores + seg->column, v + seg->row * k_stride, seg->rows, k_stride, h);
-        } else {
-            qa_gemm(NULL, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, t->rows, h, seg->rows, 1, scores + seg->column, t->keys,
-                    v + seg->row * k_stride, k_stride, s == 0 ? 0 : 1, out, q_stride);
+        qa_gemm(NULL, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, t->rows, h, seg->rows, 1, scores + seg->column, t->keys,
+                v + seg->row * k_stride, k_stride, s == 0 ? 0 : 1, out, q_stride);
+    }
+}
+
+/* A tile of one row, at most QA_ROW_HEADS query heads of one key/value head: scores[heads x keys]. */
+static void forward_row(const forward_job *job, const tile *t, size_t head, size_t heads, qa_real *scores) {
+    const size_t h = job->h, k_stride = job->G * h, kv = head / (job->H / job->G) * h;
+    const size_t row = t->span->query_row + t->first, start = (row * job->H + head) * h;
+    segment segments[2];
+    const size_t n_segments = segments_of(segments, t);
+    for (size_t s = 0; s < n_segments; s++) {
+        const segment *seg = &segments[s];
+        const qa_real *k = job->k + seg->row * k_stride + kv, *q = job->q + start;
+        if (n_segments == 1) { /* a cache: all heads at once */
+            qa_matvec(NULL, scores, q, k, k_stride, job->scale, 0, heads, h, seg->rows);
+            break;
         }
+        for (size_t i = 0; i < heads; i++) {
+            qa_matvec(NULL, scores + i * t->keys + seg->column, q + i * h, k, k_stride, job->scale, 0, 1, h, seg->rows);
+        }
+    }
+    for (size_t i = 0; i < heads; i++) {
+        const qa_real log_sum = softmax_row(scores + i * t->keys, t->keys, t->keys);
+        if (job->log_sum_exp != NULL) {
+            job->log_sum_exp[row * job->H + head + i] = log_sum;
+        }
+    }
+    memset(job->out + start, 0, heads * h * sizeof *job->out);
+    for (size_t s = 0; s < n_segments; s++) {
+        const segment *seg = &segments[s];
+        qa_row_values(job->out + start, scores + seg->column, t->keys, job->v + seg->row * k_stride + kv, seg->rows,
+                      k_stride, heads, h);
     }
 }
 
@@ -168,13 +168,27 @@ static void forward_narrow(const forward_job *job, const tile *t, size_t head, q
 }
 
 static void forward_heads(const forward_job *job, const tile *t, size_t head, qa_real *scratch) {
-    if (is_narrow(job->h) && t->rows > 1) {
+    const size_t end = head + job->heads;
+    if (t->rows == 1) {
+        for (; head < end; head += QA_ROW_HEADS) {
+            forward_row(job, t, head, end - head < QA_ROW_HEADS ? end - head : QA_ROW_HEADS, scratch);
+        }
+    } else if (is_narrow(job->h)) {
         forward_narrow(job, t, head, scratch);
-        return;
+    } else {
+        for (; head < end; head++) {
+            forward_tile(job, t, head, scratch);
+        }
     }
-    for (size_t end = head + job->heads; head < end; head++) {
-        forward_tile(job, t, head, scratch);
+}
+
+/* Query heads of a task: those of a key/value head where they share the reading of its keys and values, else one. */
+static size_t heads_of_task(const qa_pool *pool, const qa_span *spans, size_t n_spans, size_t H, size_t G, size_t h) {
+    bool single_rows = n_spans * G >= qa_pool_threads(pool);
+    for (size_t s = 0; s < n_spans; s++) {
+        single_rows = single_rows && spans[s].rows == 1;
     }
+    return is_narrow(h) || single_rows ? H / G : 1;
 }
 
 /* Tasks are numbered by span, then tile, then head; a span's last tiles, the costly ones, come first. */
@@ -211,7 +225,7 @@ void qa_attention_forward(qa_pool *pool, qa_real *out, qa_real *log_sum_exp, con
                        .h = h,
                        .scale = (qa_real)(1 / sqrt((double)h)),
                        .tile_rows = is_narrow(h) ? NARROW_TILE : TILE,
-                       .heads = is_narrow(h) ? H / G : 1,
+                       .heads = heads_of_task(pool, spans, n_spans, H, G, h),
                        .scratch = scratch,
                        .scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), h, false)};
     size_t tiles = 0;

@@ -1,4 +1,4 @@
-/* Dot products of one row of weights with 1, 2 or 4 rows of x: the kernel of products with few rows (matvec.c).
+/* Dot products of one row of weights with 1 to 4 rows of x: the kernel of products with few rows (matvec.c).
  *
  * A row of weights is read from its beginning to its end, once, and the next one follows it in memory: the order in
  * which processors fetch ahead. (Eight rows side by side, as this was done before, came to half of the memory's speed
@@ -12,45 +12,61 @@
 enum {
     QA_DOT_STEP = 2 * QA_VEC, /* elements of a step: two vectors of partial sums for every row of x */
     QA_DOT_ROWS = 4,          /* rows of x at most */
-    QA_BF16_AHEAD = 1024      /* weights; measured: 512 to 2048 are alike */
+    QA_BF16_AHEAD = 4096      /* weights */
 };
-/* sum[2 r], sum[2 r + 1] += x_r's two vectors * a, b. By hand: compilers keep sum[] in registers only when every index
- * is a constant early on. */
-#define QA_DOT_ROW(r)                                                                                                  \
+/* The two sums of every row are variables, not an array: what is indexed by a loop, compilers put into memory. */
+#define QA_DOT_SUMS qa_vec a0 = {0}, b0 = {0}, a1 = {0}, b1 = {0}, a2 = {0}, b2 = {0}, a3 = {0}, b3 = {0}
+
+/* sum_a, sum_b += two vectors of row r of x at i, times a, b. */
+#define QA_DOT_ADD(r, sum_a, sum_b)                                                                                    \
     if (rows > (r)) {                                                                                                  \
         qa_vec_load(&xs, x + (r)*stride + i);                                                                          \
-        sum[2 * (r)] += xs * a;                                                                                        \
+        sum_a += xs * a;                                                                                               \
         qa_vec_load(&xs, x + (r)*stride + i + QA_VEC);                                                                 \
-        sum[2 * (r) + 1] += xs * b;                                                                                    \
+        sum_b += xs * b;                                                                                               \
     }
+#define QA_DOT_HALF(r, sum_a)                                                                                          \
+    if (rows > (r)) {                                                                                                  \
+        qa_vec_load(&xs, x + (r)*stride + i);                                                                          \
+        sum_a += xs * a;                                                                                               \
+    }
+#define QA_DOT_STEP_OF_ROWS QA_DOT_ADD(0, a0, b0) QA_DOT_ADD(1, a1, b1) QA_DOT_ADD(2, a2, b2) QA_DOT_ADD(3, a3, b3)
 
-/* sums[r] = sum over i < n of x[r * stride + i] * w[i], for r < rows: 1, 2 or 4, a constant where this is inlined. */
+/* The lanes of both sums, and the elements from `first` on, for which there is no whole step. */
+#define QA_DOT_END(r, sum_a, sum_b, w_at)                                                                              \
+    if (rows > (r)) {                                                                                                  \
+        const qa_vec both = sum_a + sum_b;                                                                             \
+        qa_real rest = 0;                                                                                              \
+        for (size_t j = i; j < n; j++) {                                                                               \
+            rest += x[(r)*stride + j] * (w_at);                                                                        \
+        }                                                                                                              \
+        sums[r] = qa_vec_sum(&both) + rest;                                                                            \
+    }
+#define QA_DOT_END_OF_ROWS(w_at)                                                                                       \
+    QA_DOT_END(0, a0, b0, w_at)                                                                                        \
+    QA_DOT_END(1, a1, b1, w_at) QA_DOT_END(2, a2, b2, w_at) QA_DOT_END(3, a3, b3, w_at)
+
+/* sums[r] = sum over i < n of x[r * stride + i] * w[i], for r < rows, 1 to QA_DOT_ROWS, a constant where this is
+ * inlined. */
 QA_KERNEL_BODY void qa_dots(qa_real *sums, const qa_real *x, size_t stride, const qa_real *w, size_t n,
                             const size_t rows) {
-    qa_vec sum[2 * QA_DOT_ROWS] = {{0}}, xs, a, b;
+    QA_DOT_SUMS;
+    qa_vec xs, a, b;
     size_t i = 0;
     for (; i + QA_DOT_STEP <= n; i += QA_DOT_STEP) {
         qa_vec_load(&a, w + i);
         qa_vec_load(&b, w + i + QA_VEC);
-        QA_DOT_ROW(0)
-        QA_DOT_ROW(1)
-        QA_DOT_ROW(2)
-        QA_DOT_ROW(3)
+        QA_DOT_STEP_OF_ROWS
     }
-    const size_t half = n - i >= QA_VEC ? QA_VEC : 0; /* narrow heads and small ranks are no whole step */
-    for (size_t r = 0; r < rows; r++) {
-        if (half != 0) {
-            qa_vec_load(&a, w + i);
-            qa_vec_load(&xs, x + r * stride + i);
-            sum[2 * r] += xs * a;
-        }
-        qa_real rest = 0;
-        for (size_t j = i + half; j < n; j++) {
-            rest += x[r * stride + j] * w[j];
-        }
-        const qa_vec both = sum[2 * r] + sum[2 * r + 1];
-        sums[r] = qa_vec_sum(&both) + rest;
+    if (i + QA_VEC <= n) { /* narrow heads and small ranks are no whole step */
+        qa_vec_load(&a, w + i);
+        QA_DOT_HALF(0, a0)
+        QA_DOT_HALF(1, a1)
+        QA_DOT_HALF(2, a2)
+        QA_DOT_HALF(3, a3)
+        i += QA_VEC;
     }
+    QA_DOT_END_OF_ROWS(w[j])
 }
 
 /* ---- BF16, the upper half of a float ---- */
@@ -82,31 +98,28 @@ QA_KERNEL_BODY void qa_dots_bf16(qa_real *sums, const qa_real *x, size_t stride,
                                  const size_t rows) {
     typedef uint32_t words __attribute__((vector_size(QA_VEC * sizeof(uint32_t))));
     typedef float floats __attribute__((vector_size(QA_VEC * sizeof(float))));
-    qa_vec sum[2 * QA_DOT_ROWS] = {{0}}, xs;
+    QA_DOT_SUMS;
+    qa_vec xs;
     size_t i = 0;
     for (; i + QA_DOT_STEP <= n; i += QA_DOT_STEP) {
         words pairs;
         memcpy(&pairs, w + i, sizeof pairs);
-        if (rows > 1) { /* so much is done per byte that the processor does not look far enough ahead by itself */
-            __builtin_prefetch(w + i + QA_BF16_AHEAD);
+        if (rows > 1) { /* so much is done per byte that the processor does not look ahead far enough by itself; into
+                         * the second cache, two pages ahead: the pages have to be found, too */
+            __builtin_prefetch(w + i + QA_BF16_AHEAD, 0, 1);
         }
         const qa_vec a = __builtin_convertvector((floats)(pairs << 16), qa_vec);
         const qa_vec b = __builtin_convertvector((floats)(pairs & 0xffff0000u), qa_vec);
-        QA_DOT_ROW(0)
-        QA_DOT_ROW(1)
-        QA_DOT_ROW(2)
-        QA_DOT_ROW(3)
+        QA_DOT_STEP_OF_ROWS
     }
-    for (size_t r = 0; r < rows; r++) {
-        qa_real rest = 0;
-        for (size_t j = i; j < n; j++) {
-            rest += x[r * stride + j] * qa_bf16_at(w, j);
-        }
-        const qa_vec both = sum[2 * r] + sum[2 * r + 1];
-        sums[r] = qa_vec_sum(&both) + rest;
-    }
+    QA_DOT_END_OF_ROWS(qa_bf16_at(w, j))
 }
 
-#undef QA_DOT_ROW
+#undef QA_DOT_SUMS
+#undef QA_DOT_ADD
+#undef QA_DOT_HALF
+#undef QA_DOT_STEP_OF_ROWS
+#undef QA_DOT_END
+#undef QA_DOT_END_OF_ROWS
 
 #endif

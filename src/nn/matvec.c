@@ -42,12 +42,11 @@ QA_KERNEL_BODY void outputs(const matvec_job *job, size_t begin, size_t end, con
         for (; row + 4 <= job->n; row += 4) {
             output(job, o, row, 4, bf16);
         }
-        if (row + 2 <= job->n) {
-            output(job, o, row, 2, bf16);
-            row += 2;
-        }
-        if (row < job->n) {
-            output(job, o, row, 1, bf16);
+        switch (job->n - row) {
+        case 3: output(job, o, row, 3, bf16); break;
+        case 2: output(job, o, row, 2, bf16); break;
+        case 1: output(job, o, row, 1, bf16); break;
+        default: break;
         }
     }
 }
