@@ -86,6 +86,7 @@ static void add_machine(printing *p) {
     cli_report_section(&p->report, "model", "Model");
     cli_report_text(&p->report, "dir", "folder", info->dir);
     cli_report_count(&p->report, "parameters", "parameters", info->parameters, "");
+    cli_report_text(&p->report, "memory_dtype", "matrices in memory", info->memory_dtype);
 }
 
 static void add_load(printing *p) {

@@ -9,9 +9,12 @@
 
 #include "nn/vec.h"
 
+#include <stdbool.h>
+
 enum {
     QA_DOT_STEP = 2 * QA_VEC, /* elements of a step: two vectors of partial sums for every row of x */
     QA_DOT_ROWS = 4,          /* rows of x at most */
+    QA_BF16_LONG = 2048,      /* weights of a row: a page */
     QA_BF16_AHEAD = 4096      /* weights */
 };
 /* The two sums of every row are variables, not an array: what is indexed by a loop, compilers put into memory. */
@@ -98,14 +101,16 @@ QA_KERNEL_BODY void qa_dots_bf16(qa_real *sums, const qa_real *x, size_t stride,
                                  const size_t rows) {
     typedef uint32_t words __attribute__((vector_size(QA_VEC * sizeof(uint32_t))));
     typedef float floats __attribute__((vector_size(QA_VEC * sizeof(float))));
+    /* With several rows so much is done per byte that the processor does not look ahead far enough by itself, and long
+     * rows cross the pages where it stops: then into the second cache, two pages ahead, which have to be found, too. */
+    const bool far = rows > 1 || n >= QA_BF16_LONG;
     QA_DOT_SUMS;
     qa_vec xs;
     size_t i = 0;
     for (; i + QA_DOT_STEP <= n; i += QA_DOT_STEP) {
         words pairs;
         memcpy(&pairs, w + i, sizeof pairs);
-        if (rows > 1) { /* so much is done per byte that the processor does not look ahead far enough by itself; into
-                         * the second cache, two pages ahead: the pages have to be found, too */
+        if (far) {
             __builtin_prefetch(w + i + QA_BF16_AHEAD, 0, 1);
         }
         const qa_vec a = __builtin_convertvector((floats)(pairs << 16), qa_vec);

@@ -62,6 +62,7 @@ static const struct {
     {"machine", "repeats", COUNT},
     {"model", "dir", TEXT},
     {"model", "parameters", COUNT},
+    {"model", "memory_dtype", TEXT},
     {"load", "seconds", SPREAD},
     {"load", "megabytes_per_second", SPREAD},
     {"train", "objective", TEXT},

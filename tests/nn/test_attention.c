@@ -53,8 +53,8 @@ static const span_layout layouts[] = {
 enum { N_LAYOUTS = sizeof layouts / sizeof *layouts };
 
 /* Up to 16 wide they go without BLAS. */
-static const size_t heads[][3] = {{1, 1, 8},  {2, 1, 12}, {3, 1, 6}, {3, 3, 16}, {4, 2, 8},
-                                  {6, 2, 12}, {9, 3, 64}, {1, 1, 1}, {2, 1, 17}, {4, 1, 13}};
+static const size_t heads[][3] = {{1, 1, 8},  {2, 1, 12}, {3, 1, 6},  {3, 3, 16}, {4, 2, 8}, {6, 2, 12},
+                                  {9, 3, 64}, {1, 1, 1},  {2, 1, 17}, {4, 1, 13}, {5, 1, 2}, {6, 1, 20}};
 enum { NARROW = 5, WIDE = 6 }; /* places in heads */
 enum { N_HEADS = sizeof heads / sizeof *heads };
 
