@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -358,7 +359,7 @@ static size_t heap_of(setting *s, const char *name, qa_base_cache_mode mode) {
     return during - before;
 }
 
-enum { SMALL_THINGS = 2048 }; /* paths, names; 816 bytes observed */
+enum { SMALL_THINGS = 3072 }; /* paths, names, and what the heap makes of them; 2,080 bytes observed */
 
 /* What is announced is what the heap holds more with the cache than without it. */
 START_TEST(the_memory_is_as_announced) {
@@ -374,8 +375,8 @@ START_TEST(the_memory_is_as_announced) {
                  &err);
     ck_assert_int_eq((int)mode, (int)modes[_i]);
     ck_assert_uint_eq(disk > 0, mode == QA_BASE_CACHE_DISK);
-    ck_assert_msg(with - without + SMALL_THINGS >= memory && with - without < memory + SMALL_THINGS,
-                  "announced %zu, allocated %zu", memory, with - without);
+    const double allocated = (double)with - (double)without; /* of small things the run without may have more */
+    ck_assert_msg(fabs(allocated - (double)memory) < SMALL_THINGS, "announced %zu, allocated %g", memory, allocated);
     close_setting(&s);
 }
 END_TEST
