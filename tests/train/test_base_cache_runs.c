@@ -359,7 +359,10 @@ static size_t heap_of(setting *s, const char *name, qa_base_cache_mode mode) {
     return during - before;
 }
 
-enum { SMALL_THINGS = 3072 }; /* paths, names, and what the heap makes of them; 2,080 bytes observed */
+enum {
+    SMALL_THINGS = 2048, /* paths, names; 816 bytes observed */
+    ATTEMPTS = 5         /* the heap may leave the rest of a piece that it reuses to whoever asked, in one run in ten */
+};
 
 /* What is announced is what the heap holds more with the cache than without it. */
 START_TEST(the_memory_is_as_announced) {
@@ -370,12 +373,19 @@ START_TEST(the_memory_is_as_announced) {
     size_t memory = 0, disk = 0;
     open_setting(&s, 0.0);
     free(train(&s, "first", QA_BASE_CACHE_OFF, QA_OK)); /* what is allocated once */
-    const size_t without = heap_of(&s, "off", QA_BASE_CACHE_OFF), with = heap_of(&s, "kept", modes[_i]);
+    s.options.base_cache = modes[_i];
     qa_expect_ok(qa_train_base_cache(s.fixture.model, s.pairs, s.evaluation, &s.options, &mode, &memory, &disk, &err),
                  &err);
     ck_assert_int_eq((int)mode, (int)modes[_i]);
     ck_assert_uint_eq(disk > 0, mode == QA_BASE_CACHE_DISK);
-    const double allocated = (double)with - (double)without; /* of small things the run without may have more */
+    double allocated = NAN;
+    for (int i = 0; i < ATTEMPTS && !(fabs(allocated - (double)memory) < SMALL_THINGS); i++) {
+        char off[16], kept[16];
+        (void)snprintf(off, sizeof off, "off-%d", i);
+        (void)snprintf(kept, sizeof kept, "kept-%d", i);
+        const size_t without = heap_of(&s, off, QA_BASE_CACHE_OFF), with = heap_of(&s, kept, modes[_i]);
+        allocated = (double)with - (double)without; /* of small things the run without may have more */
+    }
     ck_assert_msg(fabs(allocated - (double)memory) < SMALL_THINGS, "announced %zu, allocated %g", memory, allocated);
     close_setting(&s);
 }
