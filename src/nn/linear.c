@@ -14,6 +14,8 @@ static void set_bias(qa_real *y, const qa_real *bias, size_t rows, size_t out) {
     }
 }
 
+_Static_assert(2 * QA_MATVEC_MAX_ROWS <= QA_PANEL_ROWS, "few rows of two streams have their place in a panel");
+
 /* The rows of every stream decide alone how they are computed: which kernel, which strips. What one stream gets is then
  * the same to the bit whether the other runs or not, which is what lets a frozen stream be kept from an earlier pass.
  */

@@ -9,8 +9,8 @@
 void qa_linear_forward(qa_pool *pool, qa_real *y, const qa_real *x, qa_weight w, const qa_real *bias, size_t n,
                        size_t in, size_t out);
 
-/* The same for streams of n rows each, one after the other: x[streams * n x in], y[streams * n x out]. The n rows of a
- * stream come out to the bit as qa_linear_forward gives them alone. */
+/* The same for one or two streams of n rows each, one after the other: x[streams * n x in], y[streams * n x out]. The n
+ * rows of a stream come out to the bit as qa_linear_forward gives them alone. */
 void qa_linear_forward_streams(qa_pool *pool, qa_real *y, const qa_real *x, qa_weight w, const qa_real *bias,
                                size_t streams, size_t n, size_t in, size_t out);
 
