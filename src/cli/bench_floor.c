@@ -1,6 +1,6 @@
 /* The floors of bench.h. Products have the shapes of the real ones and the real weights, or for matrices in BF16 one
- * array of floats in place of all of them, which stays in the caches where it is small: a floor that is a little too low.
- * What they multiply does not matter. Attention's products are left out. */
+ * array of floats in place of all of them, which stays in the caches where it is small: a floor that is a little too
+ * low. What they multiply does not matter. Attention's products are left out. */
 #include "cli/bench.h"
 
 #include "base/checked.h"

@@ -2,8 +2,8 @@
  *
  * Everything is computed in lanes over keys. A head's keys and values are first copied transposed, and then every query
  * row runs over its visible keys alone, four rows at a time. A row's finite result depends on nothing but the row,
- * its keys and its values. Hidden keys get probability exactly 0; those that fill up the last lanes are still multiplied
- * by it, so a NaN or infinity among them shows some rows early. */
+ * its keys and its values. Hidden keys get probability exactly 0; those that fill up the last lanes are still
+ * multiplied by it, so a NaN or infinity among them shows some rows early. */
 #ifndef QA_NN_ATTENTION_NARROW_H
 #define QA_NN_ATTENTION_NARROW_H
 
