@@ -63,8 +63,8 @@ static qa_real *panel_of(const product_job *job, size_t worker) {
     return job->w.panels->memory + worker * job->w.panels->reals;
 }
 
-/* Rows (or columns) for tasks that are as equal as multiples of QA_PANEL_ROWS can be, at most `most` each, as many tasks
- * as there are workers or a multiple of that. */
+/* Rows (or columns) for tasks that are as equal as multiples of QA_PANEL_ROWS can be, at most `most` each, as many
+ * tasks as there are workers or a multiple of that. */
 static size_t equal_side(const qa_pool *pool, size_t side, size_t most) {
     const size_t threads = qa_pool_threads(pool);
     const size_t rounds = (side + most * threads - 1) / (most * threads);
