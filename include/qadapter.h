@@ -18,10 +18,14 @@
 #include "qadapter/text.h"
 #include "qadapter/train.h"
 
+QA_BEGIN_DECLS
+
 /* "0.1.0" */
 const char *qa_version(void);
 
 /* "f32" or "f64": what the library computes in. */
 const char *qa_precision(void);
+
+QA_END_DECLS
 
 #endif

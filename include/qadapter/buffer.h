@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+QA_BEGIN_DECLS
+
 /* Token ids. Zero-initialise; free with qa_ids_free. */
 typedef struct qa_ids {
     int32_t *data; /* [n] */
@@ -24,5 +26,7 @@ typedef struct qa_text {
 
 void qa_ids_free(qa_ids *ids); /* leaves an empty, reusable buffer */
 void qa_text_free(qa_text *text);
+
+QA_END_DECLS
 
 #endif

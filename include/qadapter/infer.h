@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+QA_BEGIN_DECLS
+
 typedef enum qa_policy {
     QA_POLICY_CUSTOM, /* pitilde of (M7) */
     QA_POLICY_BASE    /* pi1 */
@@ -87,5 +89,7 @@ typedef struct qa_batch_options {
  * naming it. */
 QA_MUST_CHECK qa_status qa_generate_batch(qa_model *model, const qa_adapter *adapter, const qa_ids *prompts,
                                           size_t n_prompts, const qa_batch_options *options, qa_error *err);
+
+QA_END_DECLS
 
 #endif

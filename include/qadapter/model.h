@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+QA_BEGIN_DECLS
+
 /* ---- a run's context: its one thread pool and its logger ---- */
 
 typedef struct qa_context qa_context;
@@ -107,5 +109,7 @@ void qa_adapter_free(qa_adapter *adapter); /* NULL is allowed */
 
 const qa_lora_options *qa_adapter_options(const qa_adapter *adapter);
 size_t qa_adapter_parameters(const qa_adapter *adapter);
+
+QA_END_DECLS
 
 #endif

@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 
+QA_BEGIN_DECLS
+
 typedef enum qa_objective_kind {
     QA_THEORY,   /* the equations as derived: r = Qhat(s,a) - gamma Vhat(s') */
     QA_PUBLISHED /* what the authors' code computes: r = Qhat(s,a) - gamma Vhat(s), padded length */
@@ -62,5 +64,7 @@ const char *qa_q_parametrisation_name(qa_q_parametrisation q_parametrisation); /
 QA_MUST_CHECK qa_status qa_objective_kind_by_name(qa_objective_kind *kind, const char *name, qa_error *err);
 QA_MUST_CHECK qa_status qa_q_parametrisation_by_name(qa_q_parametrisation *q_parametrisation, const char *name,
                                                      qa_error *err);
+
+QA_END_DECLS
 
 #endif

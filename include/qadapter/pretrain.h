@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+QA_BEGIN_DECLS
+
 /* ---- documents ---- */
 
 /* Which tokens of a document are learned. */
@@ -119,5 +121,7 @@ QA_MUST_CHECK qa_status qa_pretrain(qa_context *context, const qa_corpus *train,
 /* Mean loss of the model on a corpus, nats per learned token. tokens: how many were learned tokens. */
 QA_MUST_CHECK qa_status qa_corpus_loss(qa_model *model, const qa_corpus *corpus, double *loss, size_t *tokens,
                                        qa_error *err);
+
+QA_END_DECLS
 
 #endif

@@ -16,6 +16,17 @@
 #define QA_PRINTF(string, first)
 #endif
 
+/* For the programs in C++ that include these headers. */
+#ifdef __cplusplus
+#define QA_BEGIN_DECLS extern "C" {
+#define QA_END_DECLS }
+#else
+#define QA_BEGIN_DECLS
+#define QA_END_DECLS
+#endif
+
+QA_BEGIN_DECLS
+
 typedef enum qa_status {
     QA_OK = 0,
     QA_ERR_MEMORY,      /* an allocation failed */
@@ -41,7 +52,9 @@ typedef struct qa_error {
 /* A short name of the code ("format", "io"...); never NULL. */
 const char *qa_status_name(qa_status status);
 
-/* Writes the message into *err (ignored when err is NULL) and returns code. */
+/* Writes the message into *err (ignored when err is NULL) and returns code. Control characters, and whatever else a
+ * file's own words could do to a terminal, become escapes (\\x1b); a message that is too long ends between two
+ * characters. The same holds for the two functions below. */
 qa_status qa_fail(qa_error *err, qa_status code, const char *format, ...) QA_PRINTF(3, 4);
 
 /* Puts a prefix (a file, a tensor...) in front of the message that err already holds. */
@@ -59,5 +72,16 @@ typedef struct qa_logger {
 
 /* Formats a line (at most QA_MESSAGE_BYTES) and hands it to the logger, if there is one. */
 void qa_log(const qa_logger *logger, qa_log_level level, const char *format, ...) QA_PRINTF(3, 4);
+
+/* ---- warnings: what was found and is not an error ---- */
+
+/* Lines that a reader of files collected: two files that disagree, a key that is not used... The object that was read
+ * owns them. */
+typedef struct qa_warnings {
+    char **lines; /* [n], zero-terminated, one line each */
+    size_t n;
+} qa_warnings;
+
+QA_END_DECLS
 
 #endif

@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+QA_BEGIN_DECLS
+
 /* ---- graders ---- */
 
 typedef enum qa_grader_kind {
@@ -126,5 +128,7 @@ const char *qa_suite_preference_pairs(const qa_suite *suite, const char *prefere
 bool qa_suite_has_preference(const qa_suite *suite, const char *preference);
 /* "a, b, c" of the suite's preferences, owned by the suite. */
 const char *qa_suite_preference_names(const qa_suite *suite);
+
+QA_END_DECLS
 
 #endif

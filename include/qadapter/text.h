@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+QA_BEGIN_DECLS
+
 /* ---- tokenizer: tokenizer.json as Hugging Face `tokenizers` executes it ---- */
 
 typedef struct qa_tokenizer qa_tokenizer;
@@ -191,5 +193,7 @@ const char *qa_pairs_format(const qa_pairs *pairs);      /* "HH-RLHF dialogues".
 size_t qa_pairs_longest_prompt(const qa_pairs *pairs);   /* tokens */
 size_t qa_pairs_longest_response(const qa_pairs *pairs); /* tokens, over both sides */
 uint64_t qa_pairs_fingerprint(const qa_pairs *pairs);    /* changes with any token of any pair */
+
+QA_END_DECLS
 
 #endif

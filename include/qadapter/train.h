@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+QA_BEGIN_DECLS
+
 /* ---- scoring one pair ---- */
 
 /* One side of a scored pair; arrays are owned by the scorer and valid until its next call. The n entries
@@ -191,5 +193,7 @@ QA_MUST_CHECK qa_status qa_training_config_load(const char *dir, bool *found, qa
 /* The pairs per micro-batch of that run, 0 = the whole set: what its evaluations shared a padded length over.
  * *micro_batch stays as it is when the file is not there or does not say. */
 QA_MUST_CHECK qa_status qa_training_config_micro_batch(const char *dir, size_t *micro_batch, qa_error *err);
+
+QA_END_DECLS
 
 #endif

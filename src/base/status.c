@@ -1,6 +1,8 @@
 /* Status names, error messages, and the logging callback. */
 #include "qadapter/status.h"
 
+#include "base/plain_line.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,12 +24,24 @@ const char *qa_status_name(qa_status status) {
     return "unknown";
 }
 
+static void format_line(char *line, const char *format, va_list args) QA_PRINTF(2, 0);
+
+static void format_line(char *line, const char *format, va_list args) {
+    char raw[QA_MESSAGE_BYTES + 4];
+    if (vsnprintf(raw, sizeof raw, format, args) < 0) {
+        raw[0] = '\0';
+    }
+    (void)qa_plain_line(line, QA_MESSAGE_BYTES, raw);
+}
+
 qa_status qa_fail(qa_error *err, qa_status code, const char *format, ...) {
     if (err != NULL) {
+        char line[QA_MESSAGE_BYTES]; /* the arguments may point into err->message */
         va_list args;
         va_start(args, format);
-        (void)vsnprintf(err->message, sizeof err->message, format, args);
+        format_line(line, format, args);
         va_end(args);
+        memcpy(err->message, line, sizeof line);
         err->code = code;
     }
     return code;
@@ -37,16 +51,14 @@ void qa_error_prefix(qa_error *err, const char *format, ...) {
     if (err == NULL) {
         return;
     }
-    char old[QA_MESSAGE_BYTES];
-    memcpy(old, err->message, sizeof old);
+    char line[QA_MESSAGE_BYTES];
     va_list args;
     va_start(args, format);
-    int written = vsnprintf(err->message, sizeof err->message, format, args);
+    format_line(line, format, args);
     va_end(args);
-    size_t used = written < 0 ? 0 : (size_t)written;
-    if (used < sizeof err->message) {
-        (void)snprintf(err->message + used, sizeof err->message - used, "%s", old);
-    }
+    size_t used = strlen(line);
+    (void)qa_plain_line(line + used, sizeof line - used, err->message);
+    memcpy(err->message, line, sizeof line);
 }
 
 void qa_log(const qa_logger *logger, qa_log_level level, const char *format, ...) {
@@ -56,7 +68,7 @@ void qa_log(const qa_logger *logger, qa_log_level level, const char *format, ...
     char line[QA_MESSAGE_BYTES];
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(line, sizeof line, format, args);
+    format_line(line, format, args);
     va_end(args);
     logger->write(logger->user, level, line);
 }

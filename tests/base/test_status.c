@@ -1,4 +1,6 @@
 /* Status names, error messages and the logging callback. */
+#include "base/plain_line.h"
+#include "base/warnings.h"
 #include "qadapter/status.h"
 
 #include <check.h>
@@ -56,6 +58,61 @@ START_TEST(long_messages_are_cut_not_overrun) {
 }
 END_TEST
 
+START_TEST(control_characters_cannot_reach_a_terminal) {
+    qa_error err = {0};
+    (void)qa_fail(&err, QA_ERR_FORMAT, "key \"%s\"", "a\x1b[31m\nqadapter: all is well\r\x7f");
+    ck_assert_str_eq(err.message, "key \"a\\x1b[31m\\nqadapter: all is well\\r\\x7f\"");
+    qa_error_prefix(&err, "%s: ",
+                    "b\t\xc2\x9b"
+                    "2J\xe2\x80\xae\x9b\xed\xa0\x80");
+    ck_assert_str_eq(err.message,
+                     "b\\t\\u009b2J\\u202e\\x9b\\xed\\xa0\\x80: key \"a\\x1b[31m\\nqadapter: all is well\\r\\x7f\"");
+    (void)qa_fail(&err, QA_ERR_FORMAT, "%s", err.message); /* an argument may be the message itself; escapes stay */
+    ck_assert_ptr_nonnull(strstr(err.message, "\\x1b[31m"));
+    (void)qa_fail(&err, QA_ERR_FORMAT, "caf\xc3\xa9 \xe6\x97\xa5 \xf0\x9f\x98\x80");
+    ck_assert_str_eq(err.message, "caf\xc3\xa9 \xe6\x97\xa5 \xf0\x9f\x98\x80");
+}
+END_TEST
+
+START_TEST(a_long_message_ends_between_characters) {
+    for (size_t lead = QA_MESSAGE_BYTES - 8; lead < QA_MESSAGE_BYTES + 2; lead++) {
+        char text[QA_MESSAGE_BYTES + 16] = "";
+        memset(text, 'x', lead);
+        strcpy(text + lead, "\xf0\x9f\x98\x80!");
+        qa_error err = {0};
+        (void)qa_fail(&err, QA_ERR_FORMAT, "%s", text);
+        size_t n = strlen(err.message);
+        size_t expected = lead + 4 <= QA_MESSAGE_BYTES - 1 ? (lead + 5 <= QA_MESSAGE_BYTES - 1 ? lead + 5 : lead + 4)
+                          : lead < QA_MESSAGE_BYTES - 1    ? lead
+                                                           : QA_MESSAGE_BYTES - 1;
+        ck_assert_uint_eq(n, expected);
+        ck_assert_int_eq(strncmp(err.message, text, n), 0);
+    }
+    ck_assert_uint_eq(qa_whole_characters("ab\xc3\xa9", 4, 3), 2);
+    ck_assert_uint_eq(qa_whole_characters("ab\xc3\xa9", 4, 4), 4);
+    ck_assert_uint_eq(qa_whole_characters("\xf0\x9f\x98\x80", 4, 3), 0);
+    ck_assert_uint_eq(qa_whole_characters("\x80\x80\x80\x80\x80\x80", 6, 5), 5); /* not UTF-8 at all */
+}
+END_TEST
+
+START_TEST(warnings_are_collected_once_each) {
+    qa_warnings warnings = {0};
+    for (int i = 0; i < 3; i++) {
+        qa_warn(&warnings, "%s is not used", "key");
+    }
+    ck_assert_uint_eq(warnings.n, 1);
+    ck_assert_str_eq(warnings.lines[0], "key is not used");
+    for (int i = 0; i < 100; i++) {
+        qa_warn(&warnings, "line\n%d", i);
+    }
+    ck_assert_uint_eq(warnings.n, 65);
+    ck_assert_str_eq(warnings.lines[1], "line\\n0");
+    ck_assert_str_eq(warnings.lines[64], "... and more warnings");
+    qa_warnings_free(&warnings);
+    ck_assert_uint_eq(warnings.n, 0);
+}
+END_TEST
+
 typedef struct seen {
     int lines;
     qa_log_level level;
@@ -94,6 +151,9 @@ Suite *base_status_suite(void) {
     tcase_add_test(tests, fail_formats_and_returns_the_code);
     tcase_add_test(tests, prefix_comes_first_and_keeps_the_code);
     tcase_add_test(tests, long_messages_are_cut_not_overrun);
+    tcase_add_test(tests, control_characters_cannot_reach_a_terminal);
+    tcase_add_test(tests, a_long_message_ends_between_characters);
+    tcase_add_test(tests, warnings_are_collected_once_each);
     tcase_add_test(tests, log_reaches_its_listener);
     suite_add_tcase(suite, tests);
     return suite;
