@@ -1,6 +1,7 @@
 /* Status names, error messages, and the logging callback. */
 #include "qadapter/status.h"
 
+#include "base/c_locale.h"
 #include "base/plain_line.h"
 
 #include <stdarg.h>
@@ -28,7 +29,10 @@ static void format_line(char *line, const char *format, va_list args) QA_PRINTF(
 
 static void format_line(char *line, const char *format, va_list args) {
     char raw[QA_MESSAGE_BYTES + 4];
-    if (vsnprintf(raw, sizeof raw, format, args) < 0) {
+    const qa_c_locale before = qa_c_locale_enter();
+    const int written = vsnprintf(raw, sizeof raw, format, args);
+    qa_c_locale_leave(before);
+    if (written < 0) {
         raw[0] = '\0';
     }
     (void)qa_plain_line(line, QA_MESSAGE_BYTES, raw);

@@ -1,6 +1,7 @@
 /* See warnings.h. */
 #include "base/warnings.h"
 
+#include "base/c_locale.h"
 #include "base/plain_line.h"
 
 #include <stdarg.h>
@@ -15,7 +16,9 @@ void qa_warn(qa_warnings *warnings, const char *format, ...) {
     char line[QA_MESSAGE_BYTES];
     va_list args;
     va_start(args, format);
+    const qa_c_locale before = qa_c_locale_enter();
     int written = vsnprintf(raw, sizeof raw, format, args);
+    qa_c_locale_leave(before);
     va_end(args);
     if (written < 0) {
         return;

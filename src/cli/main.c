@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -248,6 +249,7 @@ static void occupy_standard_descriptors(void) {
 
 int main(int argc, char **argv) {
     occupy_standard_descriptors();
+    (void)setlocale(LC_ALL, "C"); /* numbers with a point, whatever a preloaded library has chosen */
     (void)signal(SIGPIPE, SIG_DFL); /* a closed pipe ends the program quietly, whatever the parent had set */
     (void)signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error with a message, not a death */
     if (argc < 2) {

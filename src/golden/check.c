@@ -3,6 +3,7 @@
  * reproduces all of the candidate's numbers explains them. */
 #include "golden/check.h"
 
+#include "base/c_locale.h"
 #include "base/checked.h"
 #include "base/try.h"
 
@@ -275,7 +276,9 @@ static void say(qa_golden_report *report, const char *format, ...) {
     const size_t used = strlen(report->sentence);
     va_list args;
     va_start(args, format);
+    const qa_c_locale before = qa_c_locale_enter();
     (void)vsnprintf(report->sentence + used, sizeof report->sentence - used, format, args);
+    qa_c_locale_leave(before);
     va_end(args);
 }
 

@@ -1,6 +1,7 @@
 /* JSON in: loading and typed, checked access (see json.h; writing is in json_write.c). */
 #include "io/json.h"
 
+#include "base/c_locale.h"
 #include "io/file.h"
 
 #include <string.h>
@@ -33,8 +34,10 @@ static qa_status parse_failure(json_error_t *failure, const char *name, size_t l
 qa_status qa_json_parse(json_t **root, const char *data, size_t bytes, const char *name, size_t line, qa_error *err) {
     json_error_t failure;
     memset(&failure, 0, sizeof failure);
+    const qa_c_locale before = qa_c_locale_enter();
     *root =
         json_loadb(bytes == 0 ? "" : data, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &failure);
+    qa_c_locale_leave(before);
     return *root == NULL ? parse_failure(&failure, name, line, err) : QA_OK;
 }
 

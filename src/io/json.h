@@ -39,8 +39,8 @@ QA_MUST_CHECK qa_status qa_json_get_array(const json_t *object, const char *key,
                                           json_t **value, qa_error *err);
 
 /* Appends a number with the fewest digits (up to 17, or 9 when single is true) that read back exactly,
- * as a double or as a float; NaN and infinities become null. The decimal separator is the C locale's,
- * so the program must not call setlocale. */
+ * as a double or as a float; NaN and infinities become null. With a decimal point in
+ * every locale. */
 QA_MUST_CHECK qa_status qa_json_append_number(qa_text *text, double value, bool single, qa_error *err);
 
 /* Appends a JSON string literal, quotes included, ASCII only (\uXXXX for the rest); the bytes must be

@@ -2,6 +2,7 @@
  *
  * Own code instead of json_dump because jansson writes 0.1 as 0.10000000000000001. */
 #include "base/buffer.h"
+#include "base/c_locale.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -29,11 +30,13 @@ qa_status qa_json_append_number(qa_text *text, double value, bool single, qa_err
         return qa_text_append_z(text, "null", err);
     }
     char number[40];
+    const qa_c_locale before = qa_c_locale_enter();
     if (single) {
         shortest(number, sizeof number, kept, true, 6, 9);
     } else {
         shortest(number, sizeof number, kept, false, 15, 17);
     }
+    qa_c_locale_leave(before);
     return qa_text_append_z(text, number, err);
 }
 

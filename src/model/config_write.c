@@ -4,7 +4,6 @@
 #include "io/json.h"
 #include "model/config.h"
 
-#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +13,8 @@ static void model_type(char *name, size_t bytes, const char *architecture) {
     size_t n = strcspn(architecture, "F");
     n = n < bytes - 1 ? n : bytes - 1;
     for (size_t i = 0; i < n; i++) {
-        name[i] = (char)tolower((unsigned char)architecture[i]);
+        const char c = architecture[i];
+        name[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; /* tolower follows the locale */
     }
     name[n] = '\0';
 }

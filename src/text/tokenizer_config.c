@@ -1,6 +1,7 @@
 /* See tokenizer_config.h. */
 #include "text/tokenizer_config.h"
 
+#include "base/c_locale.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -15,8 +16,10 @@ qa_status qa_tokenizer_config_load(json_t **root, const char *path, qa_error *er
     status = qa_json_parse(root, text.data, text.n, path, 0, err);
     if (status == QA_ERR_FORMAT) {
         /* Anything else that is wrong with the file is wrong this time, too, and keeps its message. */
+        const qa_c_locale before = qa_c_locale_enter();
         *root = json_loadb(text.n == 0 ? "" : text.data, text.n,
                            JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, NULL);
+        qa_c_locale_leave(before);
         status = *root == NULL ? QA_ERR_FORMAT : QA_OK;
     }
 out:
