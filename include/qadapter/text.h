@@ -120,6 +120,19 @@ QA_MUST_CHECK qa_status qa_chat_render(qa_chat_template which, const qa_tokenize
  * terminal. For plain, the tokenizer's eos text. */
 const char *qa_chat_end_of_turn(qa_chat_template which, const qa_tokenizer *tokenizer);
 
+/* Where a response ends that a chat template writes. */
+typedef enum qa_response_end {
+    QA_RESPONSE_END_TOKEN = 0, /* with the token that ends the turn, on which generation stops */
+    QA_RESPONSE_END_TEMPLATE   /* with everything that the template writes up to the next turn, as in TRL and in the
+                                  authors' code: in ChatML and its kin and in Zephyr the newline after that token */
+} qa_response_end;
+
+const char *qa_response_end_name(qa_response_end which); /* "token", "template" */
+QA_MUST_CHECK qa_status qa_response_end_by_name(qa_response_end *which, const char *name, qa_error *err);
+
+/* What the template writes between the end of an answer and the next turn: "\n" or "". A literal. */
+const char *qa_chat_after_turn(qa_chat_template which);
+
 /* ---- preference pairs ---- */
 
 /* One pair, tokenised. Everything is borrowed from the set it belongs to. */
@@ -128,7 +141,7 @@ typedef struct qa_pair {
     const int32_t *chosen; /* [chosen_len] the response's own tokens, end token included */
     const int32_t *rejected;
     size_t prompt_len, chosen_len, rejected_len; /* tokens, each >= 1; rejected_len 0 of single responses */
-    bool chosen_terminal;                        /* the response ends with its end-of-turn token: V = 0 after it */
+    bool chosen_terminal;                        /* the response ends there, it was not cut off: V = 0 after it */
     bool rejected_terminal;
     size_t label_start; /* position of the first token counted as response by the `published`
                            objective: prompt_len, or less under published_data (quirk 5) */
@@ -144,10 +157,19 @@ typedef struct qa_pairs_options {
                                text and of QA_CHAT_PLAIN. Without any, the tokenizer's eos_token does. */
     size_t n_eos;
     bool strict;         /* a pair that would be skipped is an error */
-    bool published_data; /* the authors' quirks 5 and 6: label boundary capped at 256, doubled bos */
-    size_t max_pairs;    /* stop after so many; 0 = all */
-    bool responses;      /* the file holds single responses, not pairs: see qa_pairs_load */
+    bool published_data; /* the authors' quirks 5 and 6: label boundary capped at 256, doubled bos. Their rows also
+                            have response_end QA_RESPONSE_END_TEMPLATE. */
+    qa_response_end response_end;
+    size_t max_pairs; /* stop after so many; 0 = all */
+    bool responses;   /* the file holds single responses, not pairs: see qa_pairs_load */
 } qa_pairs_options;
+
+/* Whether a chat template is applied to a file's examples. */
+typedef enum qa_pairs_kind {
+    QA_PAIRS_DIALOGUES, /* yes: conversations, HH-RLHF, DSP */
+    QA_PAIRS_TEXT,      /* no: strings as they are */
+    QA_PAIRS_IDS        /* no: token ids */
+} qa_pairs_kind;
 
 /* Why a pair was left out. */
 typedef enum qa_skip_reason {
@@ -192,7 +214,12 @@ const qa_skip_report *qa_pairs_report(const qa_pairs *pairs);
 const char *qa_pairs_format(const qa_pairs *pairs);      /* "HH-RLHF dialogues"... */
 size_t qa_pairs_longest_prompt(const qa_pairs *pairs);   /* tokens */
 size_t qa_pairs_longest_response(const qa_pairs *pairs); /* tokens, over both sides */
-uint64_t qa_pairs_fingerprint(const qa_pairs *pairs);    /* changes with any token of any pair */
+qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs);
+qa_chat_template qa_pairs_chat_template(const qa_pairs *pairs); /* that was applied; QA_CHAT_NONE: none was */
+qa_response_end qa_pairs_response_end(const qa_pairs *pairs);   /* as the options had it */
+/* What was read but may not be meant, one line each; borrowed. */
+const qa_warnings *qa_pairs_warnings(const qa_pairs *pairs);
+uint64_t qa_pairs_fingerprint(const qa_pairs *pairs); /* changes with any token of any pair */
 
 QA_END_DECLS
 

@@ -194,6 +194,13 @@ QA_MUST_CHECK qa_status qa_training_config_load(const char *dir, bool *found, qa
  * *micro_batch stays as it is when the file is not there or does not say. */
 QA_MUST_CHECK qa_status qa_training_config_micro_batch(const char *dir, size_t *micro_batch, qa_error *err);
 
+/* How the data of an adapter's training was written, from the same file; what it does not say stays the default. */
+typedef struct qa_data_record {
+    qa_chat_template chat;        /* that was applied; QA_CHAT_NONE: none was, or it does not say */
+    qa_response_end response_end; /* QA_RESPONSE_END_TOKEN where it does not say */
+} qa_data_record;
+QA_MUST_CHECK qa_status qa_training_config_data(const char *dir, qa_data_record *record, qa_error *err);
+
 QA_END_DECLS
 
 #endif

@@ -13,41 +13,6 @@ void answer_free(answer *it) {
     qa_text_free(&it->text);
 }
 
-/* Where `stop` first begins in text[bytes], or bytes. */
-static size_t find_text(const char *text, size_t bytes, const char *stop, size_t length) {
-    for (size_t at = 0; at + length <= bytes; at++) {
-        if (memcmp(text + at, stop, length) == 0) {
-            return at;
-        }
-    }
-    return bytes;
-}
-
-size_t answer_certain(const char *text, size_t bytes, const char *const *stops, size_t n_stops, bool *found) {
-    size_t first = bytes;
-    size_t held = 0;
-    *found = false;
-    for (size_t i = 0; i < n_stops; i++) {
-        const size_t length = strlen(stops[i]);
-        if (length == 0) {
-            continue;
-        }
-        const size_t at = find_text(text, bytes, stops[i], length);
-        if (at < first) {
-            first = at;
-            *found = true;
-        }
-        const size_t longest = length - 1 < bytes ? length - 1 : bytes;
-        for (size_t n = longest; n > held; n--) {
-            if (memcmp(text + bytes - n, stops[i], n) == 0) {
-                held = n;
-                break;
-            }
-        }
-    }
-    return *found ? first : bytes - held;
-}
-
 /* An answer while it is being made. */
 typedef struct speech {
     answer *answer;
@@ -57,19 +22,10 @@ typedef struct speech {
     bool stopped;    /* by a stop text */
 } speech;
 
-static bool is_end(const answer_options *options, int32_t id) {
-    for (size_t i = 0; i < options->n_end_ids; i++) {
-        if (options->end_ids[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Prints what is certain of the pending text; all of it when `last`. */
 static qa_status release(speech *it, bool last, qa_error *err) {
     size_t certain =
-        answer_certain(it->pending.data, it->pending.n, it->options->stops, it->options->n_stops, &it->stopped);
+        qa_stop_certain(it->pending.data, it->pending.n, it->options->stops, it->options->n_stops, &it->stopped);
     if (last && !it->stopped) {
         certain = it->pending.n;
     }
@@ -94,7 +50,7 @@ static qa_status print_id(const answer *it, int32_t id, qa_error *err) {
 /* Takes in one sampled token; *over when it ends the answer. */
 static qa_status take(speech *it, int32_t id, bool *over, qa_error *err) {
     QA_TRY(qa_ids_push(&it->answer->ids, id, err));
-    if (is_end(it->options, id)) {
+    if (qa_answer_end_has(it->options->end, id)) {
         it->answer->end = ANSWER_END_TOKEN;
         *over = true;
         return QA_OK;

@@ -3,6 +3,7 @@
 #define QA_CLI_ANSWER_H
 
 #include "qadapter.h"
+#include "text/answer_end.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,8 +11,7 @@
 
 /* What ends an answer, and how it is printed. Everything is borrowed. */
 typedef struct answer_options {
-    const int32_t *end_ids; /* [n_end_ids] tokens that end it and are not printed */
-    size_t n_end_ids;
+    const qa_answer_end *end; /* whose tokens end it and are not printed */
     const char *const *stops; /* [n_stops] texts that end it and are not printed */
     size_t n_stops;
     size_t max_tokens;
@@ -39,9 +39,5 @@ typedef struct answer {
 QA_MUST_CHECK qa_status answer_run(answer *answer, qa_generator *generator, const qa_tokenizer *tokenizer,
                                    const qa_ids *context, const answer_options *options, qa_error *err);
 void answer_free(answer *answer);
-
-/* How many bytes of text[bytes] are certain not to belong to a stop text: all but the longest end that a stop text
- * could begin with. When a stop text is in there, *found is true and the result is where the first one begins. */
-size_t answer_certain(const char *text, size_t bytes, const char *const *stops, size_t n_stops, bool *found);
 
 #endif

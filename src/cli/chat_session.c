@@ -1,10 +1,11 @@
-/* A conversation: every line of standard input is a turn. The caches stay between turns: as long as the template
- * writes the history as what the caches hold and then more, only that more goes through the model; else the whole
- * history is read again. */
+/* A conversation: every line of standard input is a turn. The caches stay between turns: as long as the history is
+ * encoded as what the caches hold and then more, only that more goes through the model; else the whole history is read
+ * again. */
 #include "cli/generate.h"
 
 #include "base/buffer.h"
 #include "base/try.h"
+#include "text/text_begin.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -19,8 +20,7 @@ typedef struct session {
     qa_generator *generator; /* NULL before the first turn */
     qa_message *messages;    /* [n]; contents owned, roles literals */
     size_t n;
-    qa_text held; /* the text that the caches hold */
-    qa_ids ids;   /* the ids that the caches hold */
+    qa_ids ids; /* that the caches hold */
     bool terminal;
 } session;
 
@@ -30,7 +30,6 @@ static void session_free(session *it) {
     }
     free(it->messages);
     qa_generator_free(it->generator);
-    qa_text_free(&it->held);
     qa_ids_free(&it->ids);
 }
 
@@ -53,64 +52,49 @@ static qa_status add_message(session *it, const char *role, const char *content,
     return QA_OK;
 }
 
-/* The ids that have to go through the model so that the caches hold `text`. */
-static qa_status new_ids(session *it, const qa_text *text, qa_ids *ids, qa_error *err) {
-    cli_run *run = it->with->run;
-    const size_t held = it->held.n;
-    if (it->generator != NULL && text->n > held && memcmp(text->data, it->held.data, held) == 0) {
-        /* Behind an added token a tokenizer starts a piece of its own, with its prefix; elsewhere the text goes on. */
-        const bool after_added = it->ids.n > 0 && qa_tokenizer_is_added(run->tokenizer, it->ids.data[it->ids.n - 1]);
-        const qa_encode_options options = {.continuation = !after_added};
-        return qa_tokenizer_encode(run->tokenizer, text->data + held, text->n - held, options, ids, err);
-    }
-    if (it->generator != NULL) {
-        cli_detail(run, "the template writes the history differently now: reading all of it again");
-        qa_generator_free(it->generator);
-        it->generator = NULL;
-    }
-    it->ids.n = 0;
-    QA_TRY(qa_generator_create(&it->generator, run->model, run->adapter, it->policy, &it->with->objective,
-                               &it->with->sampling, it->capacity, err));
-    return qa_tokenizer_encode(run->tokenizer, text->data, text->n, (qa_encode_options){0}, ids, err);
+static bool begins_with(const qa_ids *ids, const qa_ids *beginning) {
+    return ids->n > beginning->n &&
+           (beginning->n == 0 || memcmp(ids->data, beginning->data, beginning->n * sizeof ids->data[0]) == 0);
 }
 
-/* held = rendered text + the answer's tokens as text, the end token included. */
-static qa_status remember(session *it, const qa_text *rendered, const answer *said, qa_error *err) {
-    qa_decode_stream *stream = NULL;
-    qa_status status = QA_OK;
-    it->held.n = 0;
-    QA_TRY(qa_text_append(&it->held, rendered->data, rendered->n, err));
-    QA_TRY(qa_decode_stream_create(&stream, it->with->run->tokenizer, false, it->ids.data, it->ids.n, err));
-    for (size_t i = 0; i < said->ids.n; i++) {
-        QA_GOTO(done, qa_decode_stream_push(stream, said->ids.data[i], &it->held, err));
+/* The ids of the whole dialogue are those that training would make of it; *fresh of them, the last ones, are not in
+ * the caches yet. Where the caches hold something else (the answer's tokens are not the ones that its text is encoded
+ * as, the template writes the history differently now) everything is read again. */
+static qa_status prepare_turn(session *it, const qa_ids *whole, qa_ids *fresh, qa_error *err) {
+    cli_run *run = it->with->run;
+    if (it->generator == NULL || !begins_with(whole, &it->ids)) {
+        if (it->generator != NULL) {
+            cli_detail(run, "the history is written differently now: reading all of it again");
+            qa_generator_free(it->generator);
+            it->generator = NULL;
+        }
+        it->ids.n = 0;
+        QA_TRY(qa_generator_create(&it->generator, run->model, run->adapter, it->policy, &it->with->objective,
+                                   &it->with->sampling, it->capacity, err));
     }
-    QA_GOTO(done, qa_decode_stream_finish(stream, &it->held, err));
-    QA_GOTO(done, qa_ids_append(&it->ids, said->ids.data, said->ids.n, err));
-done:
-    qa_decode_stream_free(stream);
-    return status;
+    return qa_ids_append(fresh, whole->data + it->ids.n, whole->n - it->ids.n, err);
 }
 
 /* One answer to the dialogue so far. */
 static qa_status reply(session *it, qa_error *err) {
     generation *with = it->with;
     qa_text text = {0};
+    qa_ids whole = {0};
     qa_ids ids = {0};
     answer said = {0};
     double seconds = 0.0;
     qa_status status = QA_OK;
-    const answer_options options = {.end_ids = with->end_ids,
-                                    .n_end_ids = with->n_end_ids,
+    const answer_options options = {.end = &with->end,
                                     .stops = with->stops,
                                     .n_stops = with->n_stops,
                                     .max_tokens =
                                         with->run->args->max_tokens != 0 ? with->run->args->max_tokens : it->capacity};
-    QA_GOTO(done, generation_render(with, it->messages, it->n, &text, err));
-    QA_GOTO(done, new_ids(it, &text, &ids, err));
+    QA_GOTO(done, qa_encode_dialogue(with->chat, with->run->tokenizer, it->messages, it->n, &text, &whole, err));
+    QA_GOTO(done, prepare_turn(it, &whole, &ids, err));
     QA_GOTO(done, generation_feed(with, it->generator, &ids, &seconds, err));
     QA_GOTO(done, qa_ids_append(&it->ids, ids.data, ids.n, err));
     QA_GOTO(done, answer_run(&said, it->generator, with->run->tokenizer, &it->ids, &options, err));
-    QA_GOTO(done, remember(it, &text, &said, err));
+    QA_GOTO(done, qa_ids_append(&it->ids, said.ids.data, said.ids.n, err));
     QA_GOTO(done, add_message(it, "assistant", said.text.data, said.text.n, err));
     generation_say_speed(with, "", ids.n, seconds, &said, it->capacity);
     if (said.end == ANSWER_INTERRUPTED && !it->terminal) {
@@ -119,6 +103,7 @@ static qa_status reply(session *it, qa_error *err) {
 done:
     answer_free(&said);
     qa_ids_free(&ids);
+    qa_ids_free(&whole);
     qa_text_free(&text);
     return status;
 }

@@ -5,6 +5,7 @@
 #include "base/buffer.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "text/text_begin.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,56 +16,35 @@ enum { MAX_PROMPT_BYTES = 1 << 28 };
 
 /* ---- what ends an answer ---- */
 
-static void add_end_id(generation *it, int32_t id) {
-    if (id >= 0 && it->n_end_ids < MAX_END_IDS) {
-        it->end_ids[it->n_end_ids++] = id;
-    }
-}
-
-static qa_status add_stop(generation *it, const char *stop, qa_error *err) {
-    const char **stops = realloc(it->stops, (it->n_stops + 1) * sizeof *stops);
-    if (stops == NULL) {
+/* --stop, and what the template of a dialogue ends with where it is no token. */
+static qa_status collect_stops(generation *it, bool dialogues, qa_error *err) {
+    const cli_list *given = &it->run->args->stop;
+    const size_t n_own = dialogues ? it->end.n_texts : 0;
+    it->stops = calloc(given->n + n_own + 1, sizeof *it->stops);
+    if (it->stops == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for stop texts");
     }
-    it->stops = stops;
-    it->stops[it->n_stops++] = stop;
+    for (size_t i = 0; i < given->n; i++) {
+        it->stops[it->n_stops++] = given->items[i];
+    }
+    it->n_given_stops = it->n_stops;
+    for (size_t i = 0; i < n_own; i++) {
+        it->stops[it->n_stops++] = it->end.texts[i];
+    }
     return QA_OK;
 }
 
-/* The template, and its end of turn: a token where it is one, else a text. */
-static qa_status prepare_template(generation *it, qa_error *err) {
+static qa_status prepare_ends(generation *it, qa_error *err) {
     cli_run *run = it->run;
-    const bool dialogues = run->args->chat || run->args->in != NULL;
+    const qa_model_info *info = qa_model_get_info(run->model);
     QA_TRY(cli_resolve_template(run, &it->chat, &it->chat_assumed, err));
     if (run->args->chat && it->chat_assumed) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", run->args->model);
     }
-    if (run->args->ignore_eos || run->tokenizer == NULL || it->chat == QA_CHAT_UNKNOWN) {
-        return QA_OK;
+    if (!run->args->ignore_eos) {
+        QA_TRY(qa_answer_end_find(&it->end, it->chat, run->tokenizer, info->eos_ids, info->n_eos, err));
     }
-    const char *end = qa_chat_end_of_turn(it->chat, run->tokenizer);
-    const int32_t id = end == NULL ? -1 : qa_tokenizer_token_id(run->tokenizer, end);
-    add_end_id(it, id);
-    if (dialogues && id < 0 && end != NULL && end[0] != '\0') {
-        QA_TRY(add_stop(it, end, err));
-    }
-    /* a model without a template goes on with the next question by itself */
-    return dialogues && it->chat == QA_CHAT_PLAIN ? add_stop(it, "\n\nHuman:", err) : QA_OK;
-}
-
-static qa_status prepare_ends(generation *it, qa_error *err) {
-    const qa_model_info *info = qa_model_get_info(it->run->model);
-    for (size_t i = 0; i < info->n_eos && !it->run->args->ignore_eos; i++) {
-        add_end_id(it, info->eos_ids[i]);
-    }
-    if (it->run->tokenizer != NULL && !it->run->args->ignore_eos) {
-        add_end_id(it, qa_tokenizer_eos(it->run->tokenizer));
-    }
-    for (size_t i = 0; i < it->run->args->stop.n; i++) {
-        QA_TRY(add_stop(it, it->run->args->stop.items[i], err));
-    }
-    it->n_given_stops = it->n_stops;
-    return prepare_template(it, err);
+    return collect_stops(it, run->args->chat || run->args->in != NULL, err);
 }
 
 /* ---- the prompt ---- */
@@ -103,8 +83,24 @@ static qa_status read_prompt(const cli_run *run, qa_text *text, qa_error *err) {
     return QA_OK;
 }
 
-qa_status generation_render(generation *it, const qa_message *messages, size_t n, qa_text *text, qa_error *err) {
-    return qa_chat_render(it->chat, it->run->tokenizer, messages, n, true, text, err);
+qa_status generation_encode_text(const generation *it, const char *text, size_t bytes, qa_ids *ids, qa_error *err) {
+    const qa_tokenizer *tokenizer = it->run->tokenizer;
+    return it->run->args->no_special ? qa_encode_rendered(tokenizer, text, bytes, ids, err)
+                                     : qa_encode_plain_text(tokenizer, text, bytes, ids, err);
+}
+
+/* The prompt of --chat: text is what the user says, and becomes what the template writes. */
+static qa_status encode_question(generation *it, qa_text *text, qa_ids *ids, qa_error *err) {
+    const char *system = it->run->args->system;
+    const qa_message messages[2] = {{"system", system, system == NULL ? 0 : strlen(system)},
+                                    {"user", text->data == NULL ? "" : text->data, text->n}};
+    const size_t first = system == NULL ? 1 : 0;
+    qa_text rendered = {0};
+    const qa_status status =
+        qa_encode_dialogue(it->chat, it->run->tokenizer, messages + first, 2 - first, &rendered, ids, err);
+    qa_text_free(text);
+    *text = rendered;
+    return status;
 }
 
 /* The prompt as text (empty for --ids without a tokenizer) and ids. */
@@ -116,20 +112,8 @@ static qa_status make_prompt(generation *it, qa_text *text, qa_ids *ids, qa_erro
                                       : qa_tokenizer_decode(run->tokenizer, ids->data, ids->n, false, text, err);
     }
     QA_TRY(read_prompt(run, text, err));
-    qa_encode_options options = {.add_special = !run->args->no_special};
-    if (run->args->chat) {
-        const char *system = run->args->system;
-        const qa_message messages[2] = {{"system", system, system == NULL ? 0 : strlen(system)},
-                                        {"user", text->data == NULL ? "" : text->data, text->n}};
-        qa_text rendered = {0};
-        const qa_status status =
-            generation_render(it, system == NULL ? messages + 1 : messages, system == NULL ? 1 : 2, &rendered, err);
-        qa_text_free(text);
-        *text = rendered;
-        QA_TRY(status);
-        options.add_special = false;
-    }
-    QA_TRY(qa_tokenizer_encode(run->tokenizer, text->data == NULL ? "" : text->data, text->n, options, ids, err));
+    QA_TRY(run->args->chat ? encode_question(it, text, ids, err)
+                           : generation_encode_text(it, text->data, text->n, ids, err));
     return ids->n > 0 ? QA_OK : qa_fail(err, QA_ERR_ARGUMENT, "the prompt has no tokens: give some text");
 }
 
@@ -182,8 +166,7 @@ static qa_status answer_prompt(generation *it, qa_policy policy, const char *lab
     answer said = {0};
     double seconds = 0.0;
     qa_status status = QA_OK;
-    const answer_options options = {.end_ids = it->end_ids,
-                                    .n_end_ids = it->n_end_ids,
+    const answer_options options = {.end = &it->end,
                                     .stops = it->stops,
                                     .n_stops = it->n_stops,
                                     .max_tokens = args->max_tokens != 0 ? args->max_tokens : DEFAULT_MAX_TOKENS,

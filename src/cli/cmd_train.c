@@ -195,7 +195,9 @@ static qa_status append_command(qa_text *text, const cli_run *run, const char *n
 static qa_status append_data_options(qa_text *text, const cli_args *args, qa_error *err) {
     const struct {
         const char *name, *value;
-    } given[] = {{" --chat-template ", args->chat_template}, {" --dsp-domain ", args->dsp_domain}};
+    } given[] = {{" --chat-template ", args->chat_template},
+                 {" --dsp-domain ", args->dsp_domain},
+                 {" --response-end ", args->response_end}};
     for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
         if (given[i].value != NULL) {
             QA_TRY(qa_text_append_z(text, given[i].name, err));

@@ -287,7 +287,25 @@ void cli_targets_text(const bool targets[QA_TARGETS], char *buffer, size_t bytes
 /* ---- data ---- */
 
 qa_status cli_resolve_template(cli_run *run, qa_chat_template *which, bool *assumed, qa_error *err) {
-    return cli_resolve_template_of(run, run->args->model, which, assumed, err);
+    const cli_args *args = run->args;
+    qa_data_record record = {0};
+    QA_TRY(cli_resolve_template_of(run, args->model, which, assumed, err));
+    if (args->adapter == NULL) {
+        return QA_OK;
+    }
+    QA_TRY(qa_training_config_data(args->adapter, &record, err));
+    if (record.chat == QA_CHAT_NONE || record.chat == *which) {
+        return QA_OK;
+    }
+    if (args->chat_template != NULL) {
+        cli_warn(run, "--chat-template %s: %s was trained with the chat template %s, so it meets other prompts now",
+                 args->chat_template, args->adapter, qa_chat_template_name(record.chat));
+        return QA_OK;
+    }
+    cli_say(run, "chat template %s, as %s was trained", qa_chat_template_name(record.chat), args->adapter);
+    *which = record.chat;
+    *assumed = false;
+    return QA_OK;
 }
 
 qa_status cli_resolve_template_of(cli_run *run, const char *dir, qa_chat_template *which, bool *assumed,
@@ -301,6 +319,20 @@ qa_status cli_resolve_template_of(cli_run *run, const char *dir, qa_chat_templat
         *which = QA_CHAT_PLAIN;
         *assumed = true;
     }
+    return QA_OK;
+}
+
+/* --response-end > the authors', with their other quirks > what the adapter was trained with > the end token. */
+static qa_status resolve_response_end(cli_run *run, qa_response_end *which, qa_error *err) {
+    const cli_args *args = run->args;
+    qa_data_record record = {0};
+    if (args->response_end != NULL) {
+        return qa_response_end_by_name(which, args->response_end, err);
+    }
+    if (args->adapter != NULL) {
+        QA_TRY(qa_training_config_data(args->adapter, &record, err));
+    }
+    *which = args->published_quirks ? QA_RESPONSE_END_TEMPLATE : record.response_end;
     return QA_OK;
 }
 
@@ -325,13 +357,35 @@ qa_status cli_resolve_max_length(cli_run *run, size_t *max_length, qa_error *err
     return QA_OK;
 }
 
+/* Which template was applied, if any, and where it lets responses end; "" for ids. */
+static void template_text(const qa_pairs *pairs, qa_chat_template which, bool assumed, char *text, size_t bytes) {
+    const char *name = qa_chat_template_name(which);
+    text[0] = '\0';
+    if (qa_pairs_kind_of(pairs) == QA_PAIRS_TEXT) {
+        const bool has_one = !assumed && which != QA_CHAT_PLAIN;
+        (void)snprintf(text, bytes, "; no chat template is applied to text%s%s%s",
+                       has_one ? " (messages get the model's, " : "", has_one ? name : "", has_one ? ")" : "");
+    } else if (qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES) {
+        const bool more = qa_chat_after_turn(which)[0] != '\0';
+        const bool whole = qa_pairs_response_end(pairs) == QA_RESPONSE_END_TEMPLATE;
+        (void)snprintf(text, bytes, "; chat template %s%s%s", name, assumed ? " (the model's folder has none)" : "",
+                       !more   ? ""
+                       : whole ? "; responses end with the newline after the end token (--response-end template)"
+                               : "; responses end with the end token (in TRL with the newline after it: --response-end "
+                                 "template)");
+    }
+}
+
 /* noun: "pair" or "response" */
 static void say_pairs(cli_run *run, const char *path, const qa_pairs *pairs, const char *noun,
                       const char *template_text) {
     const size_t n = qa_pairs_count(pairs);
-    cli_say(run, "%s: %zu %s%s (%s), longest prompt %zu, longest response %zu tokens; chat template %s", path, n, noun,
-            cli_plural(n), qa_pairs_format(pairs), qa_pairs_longest_prompt(pairs), qa_pairs_longest_response(pairs),
-            template_text);
+    cli_say(run, "%s: %zu %s%s (%s), longest prompt %zu, longest response %zu tokens%s", path, n, noun, cli_plural(n),
+            qa_pairs_format(pairs), qa_pairs_longest_prompt(pairs), qa_pairs_longest_response(pairs), template_text);
+    const qa_warnings *warnings = qa_pairs_warnings(pairs);
+    for (size_t i = 0; i < warnings->n; i++) {
+        cli_warn(run, "%s", warnings->lines[i]);
+    }
     const qa_skip_report *report = qa_pairs_report(pairs);
     for (int reason = 0; reason < QA_SKIP_REASONS; reason++) {
         if (report->count[reason] != 0) {
@@ -352,7 +406,9 @@ static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, b
     const qa_model_info *info = qa_model_get_info(run->model);
     qa_chat_template which = QA_CHAT_PLAIN;
     bool assumed = false;
+    qa_response_end response_end = QA_RESPONSE_END_TOKEN;
     QA_TRY(cli_resolve_template(run, &which, &assumed, err));
+    QA_TRY(resolve_response_end(run, &response_end, err));
     const qa_pairs_options options = {
         .dsp_domain = args->dsp_domain,
         .chat = which,
@@ -362,6 +418,7 @@ static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, b
         .n_eos = info->n_eos,
         .strict = args->strict,
         .published_data = args->published_quirks,
+        .response_end = response_end,
         .max_pairs = responses ? 0 : args->max_pairs,
         .responses = responses,
     };
@@ -369,8 +426,7 @@ static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, b
     QA_TRY(qa_pairs_load(pairs, path, run->tokenizer, &options, err));
     cli_detail(run, "read and tokenised %s in %.2f s", path, cli_now() - begun);
     char text[CLI_LINE_BYTES];
-    (void)snprintf(text, sizeof text, "%s%s", qa_chat_template_name(which),
-                   assumed ? " (the model's folder has none)" : "");
+    template_text(*pairs, which, assumed, text, sizeof text);
     say_pairs(run, path, *pairs, responses ? "response" : "pair", text);
     return QA_OK;
 }

@@ -5,7 +5,7 @@
 #include "cli/answer.h"
 #include "cli/common.h"
 
-enum { MAX_END_IDS = 24, DEFAULT_MAX_TOKENS = 256, DEFAULT_CHAT_CONTEXT = 4096, DEFAULT_BATCH = 32 };
+enum { DEFAULT_MAX_TOKENS = 256, DEFAULT_CHAT_CONTEXT = 4096, DEFAULT_BATCH = 32 };
 
 /* A generate command with everything resolved. */
 typedef struct generation {
@@ -13,18 +13,17 @@ typedef struct generation {
     qa_objective objective;
     qa_sampling sampling;
     qa_chat_template chat;
-    bool chat_assumed; /* the folder has no template, and none was named */
-    int32_t end_ids[MAX_END_IDS];
-    size_t n_end_ids;
-    const char **stops; /* [n_stops], owned; the strings are borrowed */
+    bool chat_assumed;  /* the folder has no template, and none was named */
+    qa_answer_end end;  /* nothing with --ignore-eos */
+    const char **stops; /* [n_stops], owned: --stop, then end.texts; the strings are borrowed */
     size_t n_stops;
     size_t n_given_stops; /* of them; the rest are the template's */
     bool print_ids;
 } generation;
 
-/* The dialogue as the chat template writes it, with the beginning of an answer. */
-QA_MUST_CHECK qa_status generation_render(generation *it, const qa_message *messages, size_t n, qa_text *text,
-                                          qa_error *err);
+/* Appends the ids of a text to continue: by the rule of training, or bare with --no-special. */
+QA_MUST_CHECK qa_status generation_encode_text(const generation *it, const char *text, size_t bytes, qa_ids *ids,
+                                               qa_error *err);
 
 /* Feeds ids and times it; a prompt that leaves no room is an error that says by how much. */
 QA_MUST_CHECK qa_status generation_feed(const generation *it, qa_generator *generator, const qa_ids *ids,

@@ -9,6 +9,7 @@
 #include "cli/line_sink.h"
 #include "io/json_lines.h"
 #include "text/pairs.h"
+#include "text/text_begin.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -73,9 +74,8 @@ static qa_status read_dialogue(prompt_file *file, entry *to, const json_t *messa
         file->said_template = true;
     }
     to->dialogue = true;
-    QA_TRY(generation_render(file->with, dialogue->messages, dialogue->n, &file->text, err));
-    QA_TRY(qa_tokenizer_encode(run->tokenizer, file->text.data == NULL ? "" : file->text.data, file->text.n,
-                               (qa_encode_options){0}, &to->ids, err));
+    QA_TRY(qa_encode_dialogue(file->with->chat, run->tokenizer, dialogue->messages, dialogue->n, &file->text, &to->ids,
+                              err));
     QA_TRY(qa_text_append_z(&to->head, "{\"messages\": [", err));
     for (size_t i = 0; i < dialogue->n; i++) {
         const qa_message *message = &dialogue->messages[i];
@@ -86,10 +86,7 @@ static qa_status read_dialogue(prompt_file *file, entry *to, const json_t *messa
 
 /* A text to continue. */
 static qa_status read_text(prompt_file *file, entry *to, const json_t *text, qa_error *err) {
-    const cli_run *run = file->with->run;
-    const qa_encode_options options = {.add_special = !run->args->no_special};
-    QA_TRY(
-        qa_tokenizer_encode(run->tokenizer, json_string_value(text), json_string_length(text), options, &to->ids, err));
+    QA_TRY(generation_encode_text(file->with, json_string_value(text), json_string_length(text), &to->ids, err));
     QA_TRY(qa_text_append_z(&to->head, "{\"prompt\": ", err));
     QA_TRY(qa_json_append_string(&to->head, json_string_value(text), json_string_length(text), err));
     return qa_text_append_z(&to->head, ", \"completion\": ", err);
@@ -221,15 +218,6 @@ typedef struct writer {
     qa_error err;
 } writer;
 
-static bool is_end(const generation *with, int32_t id) {
-    for (size_t i = 0; i < with->n_end_ids; i++) {
-        if (with->end_ids[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The answer's text behind its prompt, up to its end token or the first stop text; *whole: there was one of them. */
 static qa_status answer_text(writer *it, const entry *prompt, const qa_answer *said, bool *whole, qa_error *err) {
     const generation *with = it->with;
@@ -239,12 +227,12 @@ static qa_status answer_text(writer *it, const entry *prompt, const qa_answer *s
     bool found = false;
     it->text.n = 0;
     QA_TRY(qa_decode_stream_create(&stream, with->run->tokenizer, true, prompt->ids.data, prompt->ids.n, err));
-    for (size_t i = 0; i < said->n && !is_end(with, said->ids[i]); i++) {
+    for (size_t i = 0; i < said->n && !qa_answer_end_has(&with->end, said->ids[i]); i++) {
         QA_GOTO(done, qa_decode_stream_push(stream, said->ids[i], &it->text, err));
     }
     QA_GOTO(done, qa_decode_stream_finish(stream, &it->text, err));
     const size_t end =
-        answer_certain(it->text.data == NULL ? "" : it->text.data, it->text.n, with->stops, n_stops, &found);
+        qa_stop_certain(it->text.data == NULL ? "" : it->text.data, it->text.n, with->stops, n_stops, &found);
     it->text.n = found ? end : it->text.n;
     *whole = found || said->ended;
 done:
@@ -301,8 +289,8 @@ static qa_status answer_all(generation *with, const prompt_file *file, cli_line_
     const qa_batch_options options = {.policy = policy,
                                       .objective = &with->objective,
                                       .sampling = with->sampling,
-                                      .end_ids = with->end_ids,
-                                      .n_end_ids = with->n_end_ids,
+                                      .end_ids = with->end.ids,
+                                      .n_end_ids = with->end.n_ids,
                                       .max_tokens = args->max_tokens != 0 ? args->max_tokens : DEFAULT_MAX_TOKENS,
                                       .samples = samples,
                                       .batch = args->batch != 0 ? args->batch : DEFAULT_BATCH,

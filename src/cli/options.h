@@ -55,7 +55,7 @@ typedef struct cli_args {
     cli_switch length_normalisation;
     size_t micro_batch; /* 0: all pairs; CLI_NOT_GIVEN */
     /* data */
-    const char *data, *eval_data, *chat_template, *dsp_domain;
+    const char *data, *eval_data, *chat_template, *dsp_domain, *response_end;
     size_t max_length; /* 0: not given */
     size_t max_pairs;  /* 0: all */
     bool strict, published_quirks;

@@ -96,8 +96,11 @@ const cli_option cli_options[] = {
      0, CLI_GROUP_INPUT, "what is needed; with --chat the model's context, at most 4096",
      "tokens of prompt and answers that the caches hold"},
 
-    {"chat-template", 0, "template", CLI_TEMPLATE, "NAME", NULL, CLI_ANY, AT(chat_template),
-     CLI_TOKENIZE | CLI_GENERATE, 0, CLI_GROUP_INPUT, "recognised in the model's folder; plain when it has none",
+    {"chat-template", 0, "template", CLI_TEMPLATE, "NAME", NULL, CLI_ANY, AT(chat_template), CLI_TOKENIZE, 0,
+     CLI_GROUP_INPUT, "recognised in the model's folder; plain when it has none", "how dialogues are written:"},
+    {"chat-template", 0, "template", CLI_TEMPLATE, "NAME", NULL, CLI_ANY, AT(chat_template), CLI_GENERATE, 0,
+     CLI_GROUP_INPUT,
+     "what the adapter was trained with; else recognised in the model's folder; plain when it has none",
      "how dialogues are written:"},
 
     /* ---- preference data ---- */
@@ -114,8 +117,21 @@ const cli_option cli_options[] = {
      NULL, "pairs of a step"},
     {"eval-data", 0, "eval-dataset eval-file validation-file", CLI_STRING, "FILE", NULL, CLI_ANY, AT(eval_data),
      CLI_TRAIN, 0, CLI_GROUP_DATA, "none", "preference pairs to measure the adapter on"},
-    {"chat-template", 0, "template", CLI_TEMPLATE, "NAME", NULL, CLI_ANY, AT(chat_template), PAIRS | CLI_BENCH, 0,
+    {"chat-template", 0, "template", CLI_TEMPLATE, "NAME", NULL, CLI_ANY, AT(chat_template), CLI_TRAIN | CLI_BENCH, 0,
      CLI_GROUP_DATA, "recognised in the model's folder; plain when it has none", "how dialogues are written:"},
+    {"chat-template", 0, "template", CLI_TEMPLATE, "NAME", NULL, CLI_ANY, AT(chat_template),
+     CLI_EVAL | CLI_SCORE | CLI_GOLDEN, 0, CLI_GROUP_DATA,
+     "what the adapter was trained with; else recognised in the model's folder; plain when it has none",
+     "how dialogues are written:"},
+    {"response-end", 0, "", CLI_CHOICE, "WHERE", "token|template", CLI_ANY, AT(response_end), CLI_TRAIN | CLI_BENCH, 0,
+     CLI_GROUP_DATA, "token; template with --published-data-quirks",
+     "a dialogue's response ends with the token that ends the turn, or with everything that the template writes behind "
+     "the answer, as in TRL: in ChatML and its kin and in Zephyr the newline after that token"},
+    {"response-end", 0, "", CLI_CHOICE, "WHERE", "token|template", CLI_ANY, AT(response_end),
+     CLI_EVAL | CLI_SCORE | CLI_GOLDEN, 0, CLI_GROUP_DATA,
+     "what the adapter was trained with; else token, template with --published-data-quirks",
+     "a dialogue's response ends with the token that ends the turn, or with everything that the template writes behind "
+     "the answer, as in TRL: in ChatML and its kin and in Zephyr the newline after that token"},
     {"max-length", 0, "cutoff-len cutoff-length max-seq-length", CLI_SIZE, "N", NULL, CLI_FROM_1, AT(max_length),
      PAIRS | CLI_BENCH, 0, CLI_GROUP_DATA, "512, or the model's context if that is shorter",
      "tokens of prompt and response together; a longer response is cut, a pair whose prompt is longer is skipped"},
@@ -127,7 +143,8 @@ const cli_option cli_options[] = {
      "a pair that would be skipped is an error"},
     {"published-data-quirks", 0, "", CLI_FLAG, NULL, NULL, CLI_ANY, AT(published_quirks), PAIRS, 0, CLI_GROUP_DATA,
      NULL,
-     "prepare data as the authors' code does: label boundary at most 256 tokens, doubled beginning-of-sequence token"},
+     "prepare data as the authors' code does: label boundary at most 256 tokens, doubled beginning-of-sequence token, "
+     "responses up to the next turn (--response-end template)"},
 
     /* ---- objective ---- */
     {"recipe", 0, "", CLI_CHOICE, "NAME", "published|theory", CLI_ANY, AT(recipe), CLI_TRAIN, 0, CLI_GROUP_OBJECTIVE,

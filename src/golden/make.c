@@ -382,6 +382,10 @@ static void add_objective(writer *w, const qa_golden_inputs *in) {
     member_double(w, ", \"beta\": ", o->beta);
     member_bool(w, ", \"length_normalisation\": ", o->length_normalisation);
     member_bool(w, "},\n  \"published_data_quirks\": ", in->published_data_quirks);
+    if (qa_pairs_response_end(in->pairs) !=
+        QA_RESPONSE_END_TOKEN) { /* bundles made before there was a choice lack it */
+        member_string(w, ",\n  \"response_end\": ", qa_response_end_name(qa_pairs_response_end(in->pairs)));
+    }
     if (in->model->info.n_eos > 0) {
         member_size(w, ",\n  \"pad_id\": ", (size_t)in->model->info.eos_ids[0]);
     } else {

@@ -5,12 +5,12 @@
 #include "base/clock.h"
 #include "base/try.h"
 #include "suite/suite.h"
+#include "text/answer_end.h"
+#include "text/text_begin.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { MAX_END_IDS = 24 };
 
 typedef struct suite_runner {
     const qa_suite *suite;
@@ -18,53 +18,18 @@ typedef struct suite_runner {
     const qa_adapter *adapter;
     const qa_tokenizer *tokenizer;
     const qa_suite_options *options;
-    int32_t end_ids[MAX_END_IDS];
-    size_t n_end_ids;
-    const char *stop; /* text that ends an answer of a template without an end token; NULL: none */
+    qa_answer_end end;
     qa_transcript *transcript;
     double kl; /* over the skills' answers: sum of the KL at every state, and the states */
     size_t kl_tokens;
 } suite_runner;
 
-/* ---- what ends an answer ---- */
-
-static void add_end_id(suite_runner *it, int32_t id) {
-    if (id >= 0 && it->n_end_ids < MAX_END_IDS) {
-        it->end_ids[it->n_end_ids++] = id;
-    }
-}
-
-static bool is_end(const suite_runner *it, int32_t id) {
-    for (size_t i = 0; i < it->n_end_ids; i++) {
-        if (it->end_ids[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void prepare_ends(suite_runner *it) {
-    const qa_model_info *info = qa_model_get_info(it->model);
-    const char *end = qa_chat_end_of_turn(it->options->chat, it->tokenizer);
-    const int32_t id = end == NULL ? -1 : qa_tokenizer_token_id(it->tokenizer, end);
-    add_end_id(it, id);
-    add_end_id(it, qa_tokenizer_eos(it->tokenizer));
-    for (size_t i = 0; i < info->n_eos; i++) {
-        add_end_id(it, info->eos_ids[i]);
-    }
-    /* a model without a template goes on with the next question by itself */
-    it->stop = it->options->chat == QA_CHAT_PLAIN ? "\n\nHuman:" : id < 0 ? end : NULL;
-}
-
 /* ---- prompts ---- */
 
 static qa_status encode(const suite_runner *it, const qa_suite_item *item, qa_text *text, qa_ids *ids, qa_error *err) {
-    const qa_encode_options plain = {.add_special = false};
     const size_t context = qa_model_get_info(it->model)->max_position_embeddings;
-    text->n = 0;
-    QA_TRY(
-        qa_chat_render(it->options->chat, it->tokenizer, item->dialogue.messages, item->dialogue.n, true, text, err));
-    QA_TRY(qa_tokenizer_encode(it->tokenizer, text->data == NULL ? "" : text->data, text->n, plain, ids, err));
+    QA_TRY(qa_encode_dialogue(it->options->chat, it->tokenizer, item->dialogue.messages, item->dialogue.n, text, ids,
+                              err));
     if (ids->n == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "the prompt has no tokens");
     }
@@ -124,18 +89,19 @@ typedef struct round_of_answers {
     qa_error *err;
 } round_of_answers;
 
-/* The answer's text, without its end token. */
+/* The answer's text, without what ends it. */
 static qa_status decode(const suite_runner *it, const qa_answer *answer, qa_text *response, qa_error *err) {
     size_t n = answer->n;
+    bool found = false;
     response->n = 0;
-    if (n > 0 && is_end(it, answer->ids[n - 1])) {
+    if (n > 0 && qa_answer_end_has(&it->end, answer->ids[n - 1])) {
         n--;
     }
     QA_TRY(qa_text_append(response, "", 0, err));
     QA_TRY(qa_tokenizer_decode(it->tokenizer, answer->ids, n, true, response, err));
-    const char *stop = it->stop == NULL || it->stop[0] == '\0' ? NULL : strstr(response->data, it->stop);
-    if (stop != NULL) {
-        response->n = (size_t)(stop - response->data);
+    const size_t certain = qa_stop_certain(response->data, response->n, it->end.texts, it->end.n_texts, &found);
+    if (found) {
+        response->n = certain;
         response->data[response->n] = '\0';
     }
     return QA_OK;
@@ -203,8 +169,8 @@ static qa_status answer_all(round_of_answers *it, size_t max_tokens, size_t samp
     qa_batch_options batch = {.policy = runner->adapter == NULL ? QA_POLICY_BASE : QA_POLICY_CUSTOM,
                               .objective = options->objective,
                               .sampling = qa_sampling_defaults(),
-                              .end_ids = runner->end_ids,
-                              .n_end_ids = runner->n_end_ids,
+                              .end_ids = runner->end.ids,
+                              .n_end_ids = runner->end.n_ids,
                               .max_tokens = max_tokens,
                               .samples = samples,
                               .batch = options->batch,
@@ -295,7 +261,8 @@ qa_status qa_suite_run(const qa_suite *suite, qa_model *model, const qa_adapter 
     *result = (qa_suite_result){.ordinary_kl = (double)NAN, .perplexity = (double)NAN};
     QA_TRY(check(suite, adapter, options, &preference, err));
     suite_runner it = {.suite = suite, .model = model, .adapter = adapter, .tokenizer = tokenizer, .options = options};
-    prepare_ends(&it);
+    const qa_model_info *info = qa_model_get_info(model);
+    QA_TRY(qa_answer_end_find(&it.end, options->chat, tokenizer, info->eos_ids, info->n_eos, err));
     result->n_skills = suite->n_skills;
     result->n_shares = suite->n_shares;
     result->skills = qa_alloc_array(suite->n_skills, sizeof *result->skills);

@@ -65,6 +65,21 @@ qa_status qa_chat_template_by_name(qa_chat_template *which, const char *name, qa
                    qa_chat_template_names());
 }
 
+static const char *const RESPONSE_ENDS[] = {[QA_RESPONSE_END_TOKEN] = "token", [QA_RESPONSE_END_TEMPLATE] = "template"};
+
+const char *qa_response_end_name(qa_response_end which) { return RESPONSE_ENDS[which]; }
+
+qa_status qa_response_end_by_name(qa_response_end *which, const char *name, qa_error *err) {
+    for (int i = QA_RESPONSE_END_TOKEN; i <= QA_RESPONSE_END_TEMPLATE; i++) {
+        if (strcmp(RESPONSE_ENDS[i], name) == 0) {
+            *which = (qa_response_end)i;
+            return QA_OK;
+        }
+    }
+    return qa_fail(err, QA_ERR_ARGUMENT, "a response ends with its \"token\" or with its \"template\", not \"%s\"",
+                   name);
+}
+
 /* ---- recognition ---- */
 
 /* Digests of the templates as published. Where two texts stand for one template they render the same

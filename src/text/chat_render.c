@@ -8,7 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/try.h"
-#include "text/special.h"
+#include "text/text_begin.h"
 
 #include <string.h>
 
@@ -184,21 +184,39 @@ const char *qa_chat_end_of_turn(qa_chat_template which, const qa_tokenizer *toke
     return tokenizer == NULL ? NULL : qa_tokenizer_eos_text(tokenizer);
 }
 
+const char *qa_chat_after_turn(qa_chat_template which) {
+    switch (which) {
+    case QA_CHAT_CHATML:
+    case QA_CHAT_SMOLLM2:
+    case QA_CHAT_QWEN2:
+    case QA_CHAT_QWEN25:
+    case QA_CHAT_ZEPHYR: return "\n";
+    case QA_CHAT_NONE:
+    case QA_CHAT_UNKNOWN:
+    case QA_CHAT_PLAIN:
+    case QA_CHAT_LLAMA2:
+    case QA_CHAT_LLAMA3:
+    case QA_CHAT_LLAMA3_FIRST:
+    case QA_CHAT_LLAMA31:
+    case QA_CHAT_LLAMA32:
+    case QA_CHAT_MISTRAL:
+    case QA_CHAT_MISTRAL_SYSTEM:
+    case QA_CHAT_MISTRAL3: break;
+    }
+    return "";
+}
+
 /* ---- the families ---- */
 
 /* Human and Assistant, for models without a template. What the tokenizer puts in front of every text
  * (<s>...) is written out, so that the result, like any other template's, is encoded without special
  * tokens. "Assistant:" ends without a space: the space belongs to the answer's first word. */
 static void render_plain(writer *w, const qa_tokenizer *tokenizer, const qa_message *messages, size_t n, bool prompt) {
-    qa_ids prefix = {0};
-    if (tokenizer != NULL) {
-        w->status = qa_special_prefix(tokenizer, &prefix, w->err);
-        for (size_t i = 0; i < prefix.n; i++) {
-            const char *token = qa_tokenizer_token(tokenizer, prefix.data[i]);
-            put_z(w, token == NULL ? "" : token);
-        }
+    const qa_ids *prefix = tokenizer == NULL ? NULL : qa_text_begin(tokenizer);
+    for (size_t i = 0; prefix != NULL && i < prefix->n; i++) {
+        const char *token = qa_tokenizer_token(tokenizer, prefix->data[i]);
+        put_z(w, token == NULL ? "" : token);
     }
-    qa_ids_free(&prefix);
     for (size_t i = 0; i < n; i++) {
         put_z(w, i > 0 ? "\n\n" : "");
         if (is_role(&messages[i], "assistant")) {
@@ -233,7 +251,7 @@ static void render_chatml(writer *w, qa_chat_template which, const qa_message *m
         put_z(w, messages[i].role);
         put_z(w, "\n");
         put_response(w, which, messages[i].content, messages[i].content_bytes);
-        put_z(w, "\n");
+        put_z(w, qa_chat_after_turn(which));
     }
     put_z(w, prompt ? "<|im_start|>assistant\n" : "");
 }
@@ -273,7 +291,7 @@ static void render_zephyr(writer *w, const qa_message *messages, size_t n, bool 
         put_z(w, messages[i].role);
         put_z(w, "|>\n");
         put_response(w, QA_CHAT_ZEPHYR, messages[i].content, messages[i].content_bytes);
-        put_z(w, "\n");
+        put_z(w, qa_chat_after_turn(QA_CHAT_ZEPHYR));
     }
     put_z(w, prompt ? "<|assistant|>\n" : "");
 }

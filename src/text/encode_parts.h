@@ -10,9 +10,4 @@
 QA_MUST_CHECK qa_status qa_encode_after(const qa_tokenizer *tokenizer, const qa_ids *before, const char *text,
                                         size_t bytes, qa_ids *ids, qa_error *err);
 
-/* Appends plain text as prefix and the text's own ids; a text that begins with the prefix already gets no second one.
- * prefix: what the tokenizer puts in front of every text (qa_special_prefix). */
-QA_MUST_CHECK qa_status qa_encode_prefixed(const qa_tokenizer *tokenizer, const qa_ids *prefix, const char *text,
-                                           size_t bytes, qa_ids *ids, qa_error *err);
-
 #endif

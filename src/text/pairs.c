@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/try.h"
+#include "base/warnings.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@ void qa_pairs_free(qa_pairs *pairs) {
     if (pairs != NULL) {
         free(pairs->items);
         qa_ids_free(&pairs->ids);
+        qa_warnings_free(&pairs->warnings);
         free(pairs);
     }
 }
@@ -26,6 +28,14 @@ const qa_skip_report *qa_pairs_report(const qa_pairs *pairs) { return &pairs->re
 const char *qa_pairs_format(const qa_pairs *pairs) { return qa_pairs_form_name(pairs->form); }
 size_t qa_pairs_longest_prompt(const qa_pairs *pairs) { return pairs->longest_prompt; }
 size_t qa_pairs_longest_response(const qa_pairs *pairs) { return pairs->longest_response; }
+
+const qa_warnings *qa_pairs_warnings(const qa_pairs *pairs) { return &pairs->warnings; }
+qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs) { return qa_pairs_form_kind(pairs->form); }
+qa_response_end qa_pairs_response_end(const qa_pairs *pairs) { return pairs->response_end; }
+
+qa_chat_template qa_pairs_chat_template(const qa_pairs *pairs) {
+    return qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES ? pairs->chat : QA_CHAT_NONE;
+}
 
 /* FNV-1a over the eight bytes of a number, least significant first, the same on every machine. */
 static uint64_t mix(uint64_t hash, uint64_t number) {
@@ -227,13 +237,44 @@ static qa_status nothing_left(const qa_pairs_loader *loader, const char *name, q
 }
 
 static void free_scratch(qa_pairs_loader *loader) {
-    qa_ids_free(&loader->prefix);
     qa_ids_free(&loader->prompt);
     qa_ids_free(&loader->chosen);
     qa_ids_free(&loader->rejected);
     qa_text_free(&loader->text);
     free(loader->left.messages);
     free(loader->right.messages);
+}
+
+/* What was taken as it stands but may not be meant, one line each. */
+static void warn_of_text(const qa_pairs_loader *loader, const char *name) {
+    qa_warnings *warnings = &loader->pairs->warnings;
+    if (loader->seen.open_prompts > 0) {
+        qa_warn(warnings,
+                "%s: %zu prompts end in a space, which stays a token of the prompt: programs that encode prompt and "
+                "response as one text (TRL) make it part of the response's first word, and so does a model by itself; "
+                "begin the responses with it instead",
+                name, loader->seen.open_prompts);
+    }
+    if (loader->seen.late_ends > 0) {
+        qa_warn(warnings,
+                "%s: %zu responses of token ids have white space behind their end token and count as cut off: leave it "
+                "out, say \"terminal\": true, or take them as a template writes them (response_end template)",
+                name, loader->seen.late_ends);
+    }
+    if (loader->seen.doubled_ends > 0) {
+        qa_warn(
+            warnings,
+            "%s: %zu answers end with an end token of their own and get the chat template's behind it: leave it out "
+            "of the messages, or give text that is already rendered",
+            name, loader->seen.doubled_ends);
+    }
+    if (loader->seen.other_ends > 0) {
+        qa_warn(warnings,
+                "%s: %zu responses end with a special token that ends no generated answer, and get the "
+                "end-of-sequence token behind it; list it under \"eos_token_id\" in the model's generation_config.json "
+                "if it is to end answers",
+                name, loader->seen.other_ends);
+    }
 }
 
 qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *tokenizer,
@@ -247,8 +288,10 @@ qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *
         return qa_fail(err, QA_ERR_IO, "%s: cannot open: %s", name, strerror(errno));
     }
     qa_pairs_loader loader = {.tokenizer = tokenizer, .options = options, .pairs = calloc(1, sizeof **pairs)};
-    qa_status status =
-        loader.pairs == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : load_file(&loader, file, name, err);
+    qa_status status = loader.pairs == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory")
+                                            : qa_answer_end_find(&loader.end, options->chat, tokenizer,
+                                                                 options->eos_ids, options->n_eos, err);
+    status = status == QA_OK ? load_file(&loader, file, name, err) : status;
     if (status == QA_OK && loader.pairs->n == 0) {
         status = nothing_left(&loader, name, err);
     }
@@ -261,6 +304,9 @@ qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *
         return status;
     }
     set_pointers(loader.pairs);
+    loader.pairs->chat = options->chat;
+    loader.pairs->response_end = options->response_end;
+    warn_of_text(&loader, name);
     *pairs = loader.pairs;
     return QA_OK;
 }

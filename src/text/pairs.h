@@ -10,7 +10,9 @@
 #define QA_TEXT_PAIRS_H
 
 #include "io/json.h"
+#include "qadapter/status.h"
 #include "qadapter/text.h"
+#include "text/answer_end.h"
 
 /* Messages in a row; everything they point to is borrowed. Zero-initialise; free(messages). */
 typedef struct qa_dialogue {
@@ -39,6 +41,9 @@ struct qa_pairs {
     qa_skip_report report;
     qa_pairs_form form;
     size_t longest_prompt, longest_response;
+    qa_chat_template chat; /* of the options, whether it was applied or not */
+    qa_response_end response_end;
+    qa_warnings warnings;
 };
 
 /* Everything that one load needs; the scratch buffers are reused from pair to pair. */
@@ -46,11 +51,16 @@ typedef struct qa_pairs_loader {
     const qa_tokenizer *tokenizer; /* NULL: pre-tokenised data only */
     const qa_pairs_options *options;
     qa_pairs *pairs;
-    size_t line;   /* 1-based line or element being read */
-    size_t read;   /* elements read so far */
-    bool full;     /* max_pairs reached */
-    qa_ids prefix; /* what the tokenizer puts in front of every text; filled when first needed */
-    bool have_prefix;
+    size_t line; /* 1-based line or element being read */
+    size_t read; /* elements read so far */
+    bool full;   /* max_pairs reached */
+    qa_answer_end end;
+    struct {                 /* what is worth a warning when everything is read, by examples */
+        size_t open_prompts; /* text prompts that end in white space */
+        size_t late_ends;    /* responses of ids with white space behind their end token */
+        size_t doubled_ends; /* answers of dialogues that bring the end which the template writes */
+        size_t other_ends;   /* text responses that end with a special token which ends no generated answer */
+    } seen;
     qa_ids prompt, chosen, rejected;
     qa_text text;
     qa_dialogue left, right; /* chosen's and rejected's dialogue, the prompt included */
@@ -61,6 +71,7 @@ typedef struct qa_pairs_loader {
 /* Adds the pair or pairs of one JSON value. */
 QA_MUST_CHECK qa_status qa_pairs_add_element(qa_pairs_loader *loader, const json_t *element, qa_error *err);
 const char *qa_pairs_form_name(qa_pairs_form form);
+qa_pairs_kind qa_pairs_form_kind(qa_pairs_form form);
 
 /* ---- pairs_dialogue.c ---- */
 
@@ -95,6 +106,5 @@ QA_MUST_CHECK qa_status qa_pairs_add_text(qa_pairs_loader *loader, const json_t 
 /* The ids in loader->prompt, chosen and (none of single responses) rejected. */
 QA_MUST_CHECK qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool rejected_terminal,
                                          qa_error *err);
-bool qa_pairs_is_eos(const qa_pairs_loader *loader, int32_t id);
 
 #endif

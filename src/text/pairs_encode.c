@@ -10,7 +10,7 @@
 #include "base/try.h"
 #include "text/chat.h"
 #include "text/encode_parts.h"
-#include "text/special.h"
+#include "text/text_begin.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,16 +44,6 @@ qa_status qa_pairs_skip(qa_pairs_loader *loader, qa_skip_reason reason, const ch
         report->first_line[reason] = loader->line;
     }
     return QA_OK;
-}
-
-bool qa_pairs_is_eos(const qa_pairs_loader *loader, int32_t id) {
-    for (size_t i = 0; i < loader->options->n_eos; i++) {
-        if (loader->options->eos_ids[i] == id) {
-            return true;
-        }
-    }
-    return loader->options->n_eos == 0 && loader->tokenizer != NULL && id >= 0 &&
-           qa_tokenizer_eos(loader->tokenizer) == id;
 }
 
 /* ---- the last step: ids that are complete ---- */
@@ -154,34 +144,20 @@ qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool r
 
 /* ---- text to ids ---- */
 
-/* What the tokenizer puts in front of every text, into loader->prefix. */
-static qa_status find_prefix(qa_pairs_loader *loader, qa_error *err) {
-    if (!loader->have_prefix) {
-        QA_TRY(qa_special_prefix(loader->tokenizer, &loader->prefix, err));
-        loader->have_prefix = true;
-    }
-    return QA_OK;
-}
-
-/* The prompt's ids into loader->prompt. A template wrote the special tokens that it wants; plain text
- * gets those that the tokenizer puts in front, unless they are there already. Under published_data they
- * come in front in either case, as in the authors' code. */
+/* The prompt's ids into loader->prompt (text_begin.h). Under published_data the tokenizer's beginning comes in front in
+ * any case, as in the authors' code. */
 static qa_status encode_prompt(qa_pairs_loader *loader, const char *text, size_t bytes, bool from_template,
                                qa_error *err) {
     qa_ids *prompt = &loader->prompt;
-    const qa_encode_options bare = {.add_special = false, .continuation = false};
-    const bool published = loader->options->published_data;
+    const qa_tokenizer *tokenizer = loader->tokenizer;
     prompt->n = 0;
-    if (!published) {
-        if (from_template) {
-            return qa_tokenizer_encode(loader->tokenizer, text, bytes, bare, prompt, err);
-        }
-        QA_TRY(find_prefix(loader, err));
-        return qa_encode_prefixed(loader->tokenizer, &loader->prefix, text, bytes, prompt, err);
+    if (loader->options->published_data) {
+        const qa_ids *beginning = qa_text_begin(tokenizer);
+        QA_TRY(qa_ids_append(prompt, beginning->data, beginning->n, err));
+        return qa_encode_rendered(tokenizer, text, bytes, prompt, err);
     }
-    QA_TRY(find_prefix(loader, err));
-    QA_TRY(qa_ids_append(prompt, loader->prefix.data, loader->prefix.n, err));
-    return qa_tokenizer_encode(loader->tokenizer, text, bytes, bare, prompt, err);
+    return from_template ? qa_encode_rendered(tokenizer, text, bytes, prompt, err)
+                         : qa_encode_plain_text(tokenizer, text, bytes, prompt, err);
 }
 
 static qa_status encode_response(const qa_pairs_loader *loader, const char *text, size_t bytes, qa_ids *response,
@@ -191,29 +167,34 @@ static qa_status encode_response(const qa_pairs_loader *loader, const char *text
 }
 
 /* Ends a response that no template ends, unless it ends by itself. */
-static qa_status append_eos(const qa_pairs_loader *loader, qa_ids *response, qa_error *err) {
-    if (response->n > 0 && qa_pairs_is_eos(loader, response->data[response->n - 1])) {
-        return QA_OK;
-    }
-    int32_t eos = loader->options->n_eos > 0 ? loader->options->eos_ids[0] : qa_tokenizer_eos(loader->tokenizer);
-    if (eos < 0) {
-        return qa_fail(
-            err, QA_ERR_ARGUMENT,
-            "no end-of-sequence token is known, so a response has no end: set \"eos_token_id\" in the model's "
-            "config.json or \"eos_token\" in its tokenizer_config.json");
-    }
-    return qa_ids_push(response, eos, err);
+static qa_status close_response(const qa_pairs_loader *loader, qa_ids *response, qa_error *err) {
+    return qa_answer_end_close(&loader->end, loader->tokenizer, loader->options->response_end, 0, response, err);
 }
 
 /* ---- dialogues ---- */
+
+/* The content may bring the very end that the template writes: TRL trains both, and so do we, but it is seldom meant.
+ */
+static qa_status count_doubled_end(qa_pairs_loader *loader, const qa_ids *response, qa_error *err) {
+    size_t last = 0, before = 0;
+    QA_TRY(qa_answer_end_of(&loader->end, loader->tokenizer, response->data, response->n, &last, err));
+    if (last > 0) {
+        QA_TRY(qa_answer_end_of(&loader->end, loader->tokenizer, response->data, last - 1, &before, err));
+    }
+    loader->seen.doubled_ends += before > 0 ? 1 : 0;
+    return QA_OK;
+}
 
 static qa_status encode_answer(qa_pairs_loader *loader, const qa_message *answer, qa_ids *response, qa_error *err) {
     qa_chat_template chat = loader->options->chat;
     loader->text.n = 0;
     QA_TRY(
         qa_chat_append_response(chat, loader->tokenizer, answer->content, answer->content_bytes, &loader->text, err));
+    if (loader->options->response_end == QA_RESPONSE_END_TEMPLATE) {
+        QA_TRY(qa_text_append_z(&loader->text, qa_chat_after_turn(chat), err));
+    }
     QA_TRY(encode_response(loader, loader->text.data, loader->text.n, response, err));
-    return chat == QA_CHAT_PLAIN ? append_eos(loader, response, err) : QA_OK;
+    return chat == QA_CHAT_PLAIN ? close_response(loader, response, err) : count_doubled_end(loader, response, err);
 }
 
 static bool is_blank(qa_chat_template chat, const qa_message *answer) {
@@ -320,16 +301,40 @@ qa_status qa_pairs_add_response(qa_pairs_loader *loader, bool terminal, qa_error
 
 /* ---- strings ---- */
 
+static qa_status encode_prompt_text(qa_pairs_loader *loader, const json_t *prompt, qa_error *err) {
+    const char *text = json_string_value(prompt);
+    const size_t bytes = json_string_length(prompt);
+    loader->seen.open_prompts += bytes > 0 && text[bytes - 1] == ' ' ? 1 : 0;
+    return encode_prompt(loader, text, bytes, false, err);
+}
+
+/* A special token at the end that ends no generated answer gets an end token behind it, which may not be meant. */
+static void count_other_end(qa_pairs_loader *loader, const qa_ids *response) {
+    const int32_t last = response->n > 0 ? response->data[response->n - 1] : -1;
+    if (last >= 0 && qa_tokenizer_is_special(loader->tokenizer, last) && !qa_answer_end_has(&loader->end, last)) {
+        loader->seen.other_ends++;
+    }
+}
+
+/* A response that is text; not terminal: it was cut off, and gets no end. */
+static qa_status encode_response_text(qa_pairs_loader *loader, const json_t *text, bool terminal, qa_ids *response,
+                                      qa_error *err) {
+    QA_TRY(encode_response(loader, json_string_value(text), json_string_length(text), response, err));
+    if (!terminal) {
+        return QA_OK;
+    }
+    count_other_end(loader, response);
+    return close_response(loader, response, err);
+}
+
 qa_status qa_pairs_add_text(qa_pairs_loader *loader, const json_t *prompt, const json_t *chosen, const json_t *rejected,
                             qa_error *err) {
     if (json_string_length(chosen) == 0 || json_string_length(rejected) == 0) {
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
     }
-    QA_TRY(encode_prompt(loader, json_string_value(prompt), json_string_length(prompt), false, err));
-    QA_TRY(encode_response(loader, json_string_value(chosen), json_string_length(chosen), &loader->chosen, err));
-    QA_TRY(append_eos(loader, &loader->chosen, err));
-    QA_TRY(encode_response(loader, json_string_value(rejected), json_string_length(rejected), &loader->rejected, err));
-    QA_TRY(append_eos(loader, &loader->rejected, err));
+    QA_TRY(encode_prompt_text(loader, prompt, err));
+    QA_TRY(encode_response_text(loader, chosen, true, &loader->chosen, err));
+    QA_TRY(encode_response_text(loader, rejected, true, &loader->rejected, err));
     return qa_pairs_add_ids(loader, true, true, err);
 }
 
@@ -338,12 +343,8 @@ qa_status qa_pairs_add_completion(qa_pairs_loader *loader, const json_t *prompt,
     if (json_string_length(completion) == 0) {
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
     }
-    QA_TRY(encode_prompt(loader, json_string_value(prompt), json_string_length(prompt), false, err));
-    QA_TRY(
-        encode_response(loader, json_string_value(completion), json_string_length(completion), &loader->chosen, err));
-    if (terminal) {
-        QA_TRY(append_eos(loader, &loader->chosen, err));
-    }
+    QA_TRY(encode_prompt_text(loader, prompt, err));
+    QA_TRY(encode_response_text(loader, completion, terminal, &loader->chosen, err));
     loader->rejected.n = 0;
     return qa_pairs_add_ids(loader, terminal, false, err);
 }

@@ -8,6 +8,23 @@
 #include <stdio.h>
 #include <string.h>
 
+qa_pairs_kind qa_pairs_form_kind(qa_pairs_form form) {
+    switch (form) {
+    case QA_FORM_NONE:
+    case QA_FORM_PROMPTED_MESSAGES:
+    case QA_FORM_MESSAGES:
+    case QA_FORM_HH:
+    case QA_FORM_SCORED:
+    case QA_FORM_DOMAINS:
+    case QA_FORM_RESPONSE: break;
+    case QA_FORM_PROMPTED_TEXT:
+    case QA_FORM_RESPONSE_TEXT: return QA_PAIRS_TEXT;
+    case QA_FORM_IDS:
+    case QA_FORM_RESPONSE_IDS: return QA_PAIRS_IDS;
+    }
+    return QA_PAIRS_DIALOGUES;
+}
+
 const char *qa_pairs_form_name(qa_pairs_form form) {
     switch (form) {
     case QA_FORM_NONE: break;
@@ -306,14 +323,22 @@ static qa_status read_ids(const json_t *element, const char *key, qa_ids *ids, q
     return QA_OK;
 }
 
-/* A response whose key is missing is terminal when its last id is an end-of-sequence id. */
-static qa_status read_terminal(const qa_pairs_loader *loader, const json_t *element, const char *key, const qa_ids *ids,
+/* A response whose key is missing is terminal when its last id ends an answer; under QA_RESPONSE_END_TEMPLATE white
+ * space may stand behind that. */
+static qa_status read_terminal(qa_pairs_loader *loader, const json_t *element, const char *key, const qa_ids *ids,
                                bool *terminal, qa_error *err) {
     const json_t *flag = member(element, key);
     if (flag != NULL && !json_is_boolean(flag)) {
         return qa_fail(err, QA_ERR_FORMAT, "\"%s\" must be true or false", key);
     }
-    *terminal = flag != NULL ? json_is_true(flag) : ids->n > 0 && qa_pairs_is_eos(loader, ids->data[ids->n - 1]);
+    size_t ended = 0;
+    if (flag != NULL) {
+        *terminal = json_is_true(flag);
+        return QA_OK;
+    }
+    QA_TRY(qa_answer_end_of(&loader->end, loader->tokenizer, ids->data, ids->n, &ended, err));
+    *terminal = ended > 0 && (ended == ids->n || loader->options->response_end == QA_RESPONSE_END_TEMPLATE);
+    loader->seen.late_ends += ended > 0 && !*terminal ? 1 : 0;
     return QA_OK;
 }
 

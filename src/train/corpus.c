@@ -14,10 +14,11 @@
 #include "base/rng.h"
 #include "base/try.h"
 #include "io/json_lines.h"
+#include "text/answer_end.h"
 #include "text/chat.h"
 #include "text/encode_parts.h"
 #include "text/pairs.h"
-#include "text/special.h"
+#include "text/text_begin.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,8 +43,7 @@ typedef struct loader {
     qa_ids ids;    /* of the document */
     bool *learned; /* [room] */
     size_t room;
-    qa_ids prefix; /* what the tokenizer puts in front of every text; filled when first needed */
-    bool have_prefix;
+    qa_answer_end end;
     qa_dialogue dialogue;
     qa_text whole, prompt, response;
 } loader;
@@ -197,14 +197,14 @@ static qa_status need_tokenizer(const loader *l, qa_error *err) {
                                           "be {\"ids\": [...]}");
 }
 
-static qa_status append_eos(loader *l, qa_error *err) {
-    const int32_t eos = qa_tokenizer_eos(l->tokenizer);
-    if (eos < 0) {
+/* Ends a document that no template ends; its own text begins at `start`. */
+static qa_status close_document(loader *l, size_t start, qa_error *err) {
+    if (l->end.closing < 0) {
         return qa_fail(err, QA_ERR_ARGUMENT,
                        "the tokenizer names no end-of-sequence token, so a text has no end: set \"eos_token\" in its "
                        "tokenizer_config.json");
     }
-    return l->ids.n > 0 && l->ids.data[l->ids.n - 1] == eos ? QA_OK : qa_ids_push(&l->ids, eos, err);
+    return qa_answer_end_close(&l->end, l->tokenizer, QA_RESPONSE_END_TOKEN, start, &l->ids, err);
 }
 
 static qa_status add_text(loader *l, const json_t *text, qa_error *err) {
@@ -212,13 +212,8 @@ static qa_status add_text(loader *l, const json_t *text, qa_error *err) {
         return qa_fail(err, QA_ERR_FORMAT, "\"text\" must be a string");
     }
     QA_TRY(need_tokenizer(l, err));
-    if (!l->have_prefix) {
-        QA_TRY(qa_special_prefix(l->tokenizer, &l->prefix, err));
-        l->have_prefix = true;
-    }
-    QA_TRY(
-        qa_encode_prefixed(l->tokenizer, &l->prefix, json_string_value(text), json_string_length(text), &l->ids, err));
-    QA_TRY(append_eos(l, err));
+    QA_TRY(qa_encode_plain_text(l->tokenizer, json_string_value(text), json_string_length(text), &l->ids, err));
+    QA_TRY(close_document(l, qa_text_begin(l->tokenizer)->n, err));
     QA_TRY(mark(l, 0, true, err));
     return add_document(l, err);
 }
@@ -295,7 +290,7 @@ static qa_status add_messages(loader *l, const json_t *messages, qa_error *err) 
     QA_TRY(append_part(l, at, l->whole.n, l->learn == QA_LEARN_ALL, err));
     if (ends_open) { /* the one template that does not end the last turn */
         const size_t start = l->ids.n;
-        QA_TRY(append_eos(l, err));
+        QA_TRY(close_document(l, start, err));
         QA_TRY(mark(l, start, true, err));
     }
     return add_document(l, err);
@@ -357,7 +352,6 @@ static qa_status check_arguments(const loader *l, qa_error *err) {
 
 static void free_scratch(loader *l) {
     qa_ids_free(&l->ids);
-    qa_ids_free(&l->prefix);
     free(l->learned);
     free(l->dialogue.messages);
     qa_text_free(&l->whole);
@@ -373,6 +367,7 @@ qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenize
     qa_status status = QA_OK;
     *corpus = NULL;
     QA_TRY(check_arguments(&l, err));
+    QA_TRY(qa_answer_end_find(&l.end, chat, tokenizer, NULL, 0, err));
     QA_TRY(qa_json_lines_open(&lines, path, err));
     l.corpus = qa_alloc_array(1, sizeof *l.corpus);
     status = l.corpus == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : read_all(&l, lines, err);

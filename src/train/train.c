@@ -393,7 +393,7 @@ static qa_status prepare(run *r, qa_error *err) {
     QA_TRY(check_inputs(r, err));
     QA_TRY(check_replay(r, err));
     QA_TRY(qa_agreement_build(&r->agreement, r->model, r->adapter, r->train, r->options, err));
-    QA_TRY(qa_training_config_build(&r->config, r->agreement, r->model, r->options, err));
+    QA_TRY(qa_training_config_build(&r->config, r->agreement, r->model, r->train, r->options, err));
     QA_TRY(make_workspace(r, err));
     r->course = course_of(r);
     QA_TRY(qa_course_begin(&r->course, err));

@@ -8,8 +8,11 @@
 #include "train/schedule.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const char file_name[] = "training_config.json";
+static const char response_end_key[] = "response_end"; /* which records written before there was a choice lack */
 
 /* ---- what a resumed run must share ---- */
 
@@ -84,6 +87,7 @@ qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa
     qa_record_set_string(&b, "model_architecture", model->info.architecture);
     qa_record_set_size(&b, "model_parameters", model->info.parameters);
     qa_record_set_size(&b, "adapter_parameters", adapter->count);
+    qa_record_set_string(&b, response_end_key, qa_response_end_name(qa_pairs_response_end(train)));
     qa_record_set_size(&b, "data_pairs", qa_pairs_count(train));
     qa_record_set_string(&b, "data_fingerprint", fingerprint);
     return qa_record_finish(&b, agreement, file_name, err);
@@ -110,7 +114,9 @@ qa_status qa_agreement_check(const json_t *then, const json_t *now, const char *
     qa_status status = QA_OK;
     json_object_foreach(members, key, value) {
         const json_t *old = json_object_get(then, key);
-        if (status == QA_OK && !same(old, value)) {
+        const bool unsaid = old == NULL && strcmp(key, response_end_key) == 0 &&
+                            strcmp(json_string_value(value), qa_response_end_name(QA_RESPONSE_END_TOKEN)) == 0;
+        if (status == QA_OK && !unsaid && !same(old, value)) {
             char was[160], is[160];
             show(was, sizeof was, old);
             show(is, sizeof is, value);
@@ -127,7 +133,7 @@ qa_status qa_agreement_check(const json_t *then, const json_t *now, const char *
 /* ---- the file ---- */
 
 qa_status qa_training_config_build(json_t **config, const json_t *agreement, const qa_model *model,
-                                   const qa_train_options *options, qa_error *err) {
+                                   const qa_pairs *train, const qa_train_options *options, qa_error *err) {
     qa_record b = {.object = json_copy((json_t *)(uintptr_t)agreement)};
     *config = NULL;
     qa_record_set_string(&b, "recipe", options->recipe);
@@ -136,6 +142,9 @@ qa_status qa_training_config_build(json_t **config, const json_t *agreement, con
     qa_record_set_string(&b, "eval_data", options->eval_data_path);
     if (options->replay != NULL) {
         qa_record_set_string(&b, "replay_data", options->replay_path);
+    }
+    if (qa_pairs_chat_template(train) != QA_CHAT_NONE) {
+        qa_record_set_string(&b, "chat_template", qa_chat_template_name(qa_pairs_chat_template(train)));
     }
     qa_record_set_size(&b, "max_length", options->max_length);
     qa_record_set_size(&b, "eval_every", options->eval_every);
@@ -217,6 +226,33 @@ qa_status qa_training_config_micro_batch(const char *dir, size_t *micro_batch, q
     qa_status status = load(dir, &path, &root, err);
     if (status == QA_OK && root != NULL) {
         status = qa_json_get_size(root, "micro_batch", false, path, micro_batch, err);
+    }
+    json_decref(root);
+    free(path);
+    return status;
+}
+
+static qa_status read_data(const json_t *root, const char *path, qa_data_record *record, qa_error *err) {
+    const char *chat = NULL, *response_end = NULL;
+    QA_TRY(qa_json_get_string(root, "chat_template", false, path, &chat, err));
+    QA_TRY(qa_json_get_string(root, response_end_key, false, path, &response_end, err));
+    qa_status status = chat == NULL ? QA_OK : qa_chat_template_by_name(&record->chat, chat, err);
+    if (status == QA_OK && response_end != NULL) {
+        status = qa_response_end_by_name(&record->response_end, response_end, err);
+    }
+    if (status != QA_OK) {
+        qa_error_prefix(err, "%s: ", path);
+    }
+    return status;
+}
+
+qa_status qa_training_config_data(const char *dir, qa_data_record *record, qa_error *err) {
+    char *path = NULL;
+    json_t *root = NULL;
+    qa_status status = load(dir, &path, &root, err);
+    *record = (qa_data_record){.chat = QA_CHAT_NONE, .response_end = QA_RESPONSE_END_TOKEN};
+    if (status == QA_OK && root != NULL) {
+        status = read_data(root, path, record, err);
     }
     json_decref(root);
     free(path);

@@ -20,6 +20,6 @@ QA_MUST_CHECK qa_status qa_agreement_check(const json_t *then, const json_t *now
 
 /* The content of training_config.json: the agreement and what is only for the record. The caller owns *config. */
 QA_MUST_CHECK qa_status qa_training_config_build(json_t **config, const json_t *agreement, const qa_model *model,
-                                                 const qa_train_options *options, qa_error *err);
+                                                 const qa_pairs *train, const qa_train_options *options, qa_error *err);
 
 #endif

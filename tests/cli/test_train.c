@@ -203,10 +203,10 @@ START_TEST(skipped_pairs_are_reported_by_reason) {
 }
 END_TEST
 
-START_TEST(text_data_needs_the_tokenizer_and_says_its_template) {
+START_TEST(text_data_needs_the_tokenizer_and_says_that_it_gets_no_template) {
     qa_cli_world world = qa_cli_world_make(false);
     qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.texts, "-o", world.adapter, "--steps", "1"), 0, NULL,
-                  "chat template plain (the model's folder has none)");
+                  "; no chat template is applied to text");
     char *tokenizer = qa_tempdir_join(world.model, "tokenizer.json");
     ck_assert_int_eq(unlink(tokenizer), 0);
     qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.texts, "-o", world.adapter, "--overwrite"), 1, NULL,
@@ -317,7 +317,7 @@ Suite *cli_train_suite(void) {
     tcase_add_test(tcase, what_to_do_next_reads_the_data_the_same_way);
     tcase_add_test(tcase, quiet_is_quiet_and_plain_lines_are_rationed);
     tcase_add_test(tcase, skipped_pairs_are_reported_by_reason);
-    tcase_add_test(tcase, text_data_needs_the_tokenizer_and_says_its_template);
+    tcase_add_test(tcase, text_data_needs_the_tokenizer_and_says_that_it_gets_no_template);
     tcase_add_test(tcase, the_same_seed_gives_the_same_adapter);
     tcase_add_loop_test(tcase, an_interrupted_run_resumes_where_it_stopped, 0, 2);
     tcase_add_test(tcase, a_closed_standard_error_does_not_end_up_in_a_file);

@@ -554,6 +554,100 @@ START_TEST(published_data_doubles_bos_and_caps_the_label_boundary) {
 }
 END_TEST
 
+static bool warned(const char *part) {
+    const qa_warnings *warnings = qa_pairs_warnings(pairs);
+    for (size_t i = 0; i < warnings->n; i++) {
+        if (strstr(warnings->lines[i], part) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+#define RENDERED(good, bad) FORM3("<|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\n", good, bad)
+
+START_TEST(rendered_text_gets_no_second_end) {
+    static const char prompt[] = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n";
+    load(RENDERED("Salut<|im_end|>\\n", "No</s> \\n"));
+    assert_pair(0, 1, prompt, "Salut<|im_end|>", "No</s>");
+    ck_assert(qa_pairs_at(pairs, 0)->chosen_terminal && qa_pairs_at(pairs, 0)->rejected_terminal);
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
+    load(FORM1("Hi", "Salut", "No")); /* the same pair as messages */
+    assert_pair(0, 1, prompt, "Salut<|im_end|>", "No<|im_end|>");
+    /* an end of turn that is no end-of-sequence id of the model ends a generated answer too */
+    options.n_eos = 1;
+    load(RENDERED("Salut<|im_end|>\\n", "No"));
+    assert_pair(0, 1, prompt, "Salut<|im_end|>", "No</s>");
+    /* the text's own white space stays where responses go up to the next turn */
+    options.response_end = QA_RESPONSE_END_TEMPLATE;
+    load(RENDERED("Salut<|im_end|>\\n", "No"));
+    assert_pair(0, 1, prompt, "Salut<|im_end|>\n", "No</s>");
+    ck_assert(qa_pairs_at(pairs, 0)->chosen_terminal);
+    /* another special token at the end ends nothing, which is said */
+    load(FORM3("q", "a<|im_start|>", "b"));
+    assert_pair(0, 1, "q", "a<|im_start|></s>", "b</s>");
+    ck_assert(warned("1 responses end with a special token that ends no generated answer"));
+}
+END_TEST
+
+START_TEST(responses_may_go_up_to_the_next_turn) {
+    static const char prompt[] = "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n";
+    load(FORM1("q", "a", "b"));
+    assert_pair(0, 1, prompt, "a<|im_end|>", "b<|im_end|>");
+    ck_assert_int_eq(qa_pairs_response_end(pairs), QA_RESPONSE_END_TOKEN);
+    ck_assert_int_eq(qa_pairs_chat_template(pairs), QA_CHAT_CHATML);
+    options.response_end = QA_RESPONSE_END_TEMPLATE;
+    load(FORM1("q", "a", "b"));
+    assert_pair(0, 1, prompt, "a<|im_end|>\n", "b<|im_end|>\n");
+    ck_assert(qa_pairs_at(pairs, 0)->chosen_terminal && qa_pairs_at(pairs, 0)->rejected_terminal);
+    ck_assert_int_eq(qa_pairs_response_end(pairs), QA_RESPONSE_END_TEMPLATE);
+    options.chat = QA_CHAT_ZEPHYR;
+    load(FORM4("q", "a", "b"));
+    assert_pair(0, 1, "<|user|>\nq</s>\n<|assistant|>\n", "a</s>\n", "b</s>\n");
+    options.chat = QA_CHAT_LLAMA2; /* nothing behind the end */
+    load(FORM1("q", "a", "b"));
+    assert_pair(0, 1, "<s>[INST] q [/INST]", " a </s>", " b </s>");
+    /* a cut of the newline leaves the end token, and still the answer goes on behind it */
+    options.chat = QA_CHAT_CHATML;
+    options.max_length = strlen("user\nq\nassistant\n") + 3 + 2;
+    load(FORM1("q", "a", "b"));
+    assert_pair(0, 1, prompt, "a<|im_end|>", "b<|im_end|>");
+    ck_assert(!qa_pairs_at(pairs, 0)->chosen_terminal);
+}
+END_TEST
+
+START_TEST(ids_with_white_space_behind_their_end) {
+    /* "a<|im_end|>\n" and "b\n" */
+    static const char ids[] = "{\"prompt_ids\": [5], \"chosen_ids\": [101, 3, 14], \"rejected_ids\": [102, 14]}";
+    load(ids);
+    ck_assert(!qa_pairs_at(pairs, 0)->chosen_terminal);
+    ck_assert(warned("1 responses of token ids have white space behind their end token"));
+    ck_assert_int_eq(qa_pairs_chat_template(pairs), QA_CHAT_NONE);
+    ck_assert_int_eq(qa_pairs_kind_of(pairs), QA_PAIRS_IDS);
+    options.response_end = QA_RESPONSE_END_TEMPLATE;
+    load(ids);
+    ck_assert(qa_pairs_at(pairs, 0)->chosen_terminal);
+    ck_assert(!qa_pairs_at(pairs, 0)->rejected_terminal);
+    ck_assert_uint_eq(qa_pairs_at(pairs, 0)->chosen_len, 3);
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
+}
+END_TEST
+
+START_TEST(what_may_not_be_meant_is_said_once) {
+    load(FORM3("Name a colour: ", "red", "blue") "\n" FORM3("Or this: ", "red", "blue") "\n" FORM3("q", "a", "b"));
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 1);
+    ck_assert(warned("data.jsonl: 2 prompts end in a space"));
+    ck_assert_int_eq(qa_pairs_kind_of(pairs), QA_PAIRS_TEXT);
+    assert_pair(0, 1, "Name a colour: ", "red</s>", "blue</s>");
+    load(FORM1("q", "a<|im_end|>", "b</s>\\n"));
+    assert_pair(0, 1, "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n", "a<|im_end|><|im_end|>",
+                "b</s>\n<|im_end|>");
+    ck_assert(warned("2 answers end with an end token of their own"));
+    load(FORM1("q", "a", "b"));
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
+}
+END_TEST
+
 START_TEST(without_eos_ids_the_tokenizers_is_used) {
     options.n_eos = 0;
     load(FORM3("q", "a", "b"));
@@ -733,6 +827,10 @@ Suite *text_pairs_suite(void) {
         after_an_added_token_a_text_of_its_own_begins,
         the_beginning_token_is_never_there_twice,
         published_data_doubles_bos_and_caps_the_label_boundary,
+        rendered_text_gets_no_second_end,
+        responses_may_go_up_to_the_next_turn,
+        ids_with_white_space_behind_their_end,
+        what_may_not_be_meant_is_said_once,
         without_eos_ids_the_tokenizers_is_used,
         blank_lines_crlf_and_a_byte_order_mark_are_fine,
         a_fingerprint_changes_with_everything_that_training_sees,

@@ -2,6 +2,7 @@
 #include "train/training_config.h"
 
 #include "support/tempdir.h"
+#include "support/tiny_tokenizer.h"
 #include "support/training.h"
 #include "train/options.h"
 
@@ -41,7 +42,7 @@ static json_t *agreement_of(const built *b) {
 static json_t *config_of(const built *b) {
     json_t *agreement = agreement_of(b), *config = NULL;
     qa_error err = {0};
-    qa_expect_ok(qa_training_config_build(&config, agreement, b->fixture.model, &b->options, &err), &err);
+    qa_expect_ok(qa_training_config_build(&config, agreement, b->fixture.model, b->pairs, &b->options, &err), &err);
     json_decref(agreement);
     return config;
 }
@@ -116,6 +117,7 @@ START_TEST(every_option_is_recorded) {
                                        "save_total_limit",
                                        "precision",
                                        "recompute",
+                                       "response_end",
                                        "threads",
                                        "base_model",
                                        "qadapter_version"};
@@ -175,6 +177,69 @@ START_TEST(what_must_agree) {
     b.pairs = qa_training_pairs(&b.fixture, 3, 4, 4, 2);
     DIFFERS(b.options.max_length = 1, "data_fingerprint");
     json_decref(then);
+    release(&b);
+}
+END_TEST
+
+/* Pairs of one conversation in ChatML. */
+static qa_pairs *dialogues(const char *dir, qa_response_end response_end) {
+    qa_pairs *pairs = NULL;
+    qa_tokenizer *tokenizer = NULL;
+    qa_error err = {0};
+    const qa_pairs_options options = {.chat = QA_CHAT_CHATML,
+                                      .vocab_size = TINY_BYTES_VOCAB,
+                                      .max_length = 100,
+                                      .strict = true,
+                                      .response_end = response_end};
+    tiny_tokenizer_write(dir, &(tiny_tokenizer_options){.kind = TINY_BYTES});
+    qa_expect_ok(qa_tokenizer_load(&tokenizer, dir, &err), &err);
+    char *path = qa_tempdir_write_text(dir, "pairs.jsonl",
+                                       "{\"chosen\": \"\\n\\nHuman: q\\n\\nAssistant: a\", \"rejected\": "
+                                       "\"\\n\\nHuman: q\\n\\nAssistant: b\"}\n");
+    qa_expect_ok(qa_pairs_load(&pairs, path, tokenizer, &options, &err), &err);
+    qa_tokenizer_free(tokenizer);
+    free(path);
+    return pairs;
+}
+
+/* How dialogues were written is part of the record, and where responses end must agree; older records lack both. */
+START_TEST(how_dialogues_were_written) {
+    built b = build();
+    qa_error err = {0};
+    qa_data_record record = {.chat = QA_CHAT_LLAMA2};
+    char *dir = qa_tempdir_make();
+    qa_pairs_free(b.pairs);
+    b.pairs = dialogues(dir, QA_RESPONSE_END_TEMPLATE);
+    json_t *config = config_of(&b), *whole = agreement_of(&b);
+    char *path = qa_tempdir_join(dir, "training_config.json");
+    ck_assert_int_eq(json_dump_file(config, path, 0), 0);
+    qa_expect_ok(qa_training_config_data(dir, &record, &err), &err);
+    ck_assert_int_eq(record.chat, QA_CHAT_CHATML);
+    ck_assert_int_eq(record.response_end, QA_RESPONSE_END_TEMPLATE);
+    qa_pairs_free(b.pairs);
+    b.pairs = dialogues(dir, QA_RESPONSE_END_TOKEN);
+    json_t *token = agreement_of(&b);
+    qa_expect_error(qa_agreement_check(whole, token, "state", &err), QA_ERR_MISMATCH, &err,
+                    "response_end is \"token\" now but was \"template\"");
+    json_t *old = json_deep_copy(token);
+    json_object_del(old, "response_end");
+    qa_expect_ok(qa_agreement_check(old, token, "state", &err), &err);
+    qa_expect_error(qa_agreement_check(old, whole, "state", &err), QA_ERR_MISMATCH, &err, "response_end");
+    json_decref(old);
+    json_object_del(config, "response_end");
+    json_object_del(config, "chat_template");
+    ck_assert_int_eq(json_dump_file(config, path, 0), 0);
+    qa_expect_ok(qa_training_config_data(dir, &record, &err), &err);
+    ck_assert_int_eq(record.chat, QA_CHAT_NONE);
+    ck_assert_int_eq(record.response_end, QA_RESPONSE_END_TOKEN);
+    json_object_set_new(config, "response_end", json_string("newline"));
+    ck_assert_int_eq(json_dump_file(config, path, 0), 0);
+    qa_expect_error(qa_training_config_data(dir, &record, &err), QA_ERR_ARGUMENT, &err, "training_config.json: ");
+    json_decref(token);
+    json_decref(whole);
+    json_decref(config);
+    free(path);
+    qa_tempdir_remove(dir);
     release(&b);
 }
 END_TEST
@@ -330,6 +395,7 @@ Suite *train_training_config_suite(void) {
     tcase_add_test(tcase, what_is_written_reads_back);
     tcase_add_test(tcase, every_option_is_recorded);
     tcase_add_test(tcase, what_must_agree);
+    tcase_add_test(tcase, how_dialogues_were_written);
     tcase_add_test(tcase, hexadecimal);
     tcase_add_test(tcase, the_authors_file);
     tcase_add_test(tcase, no_file);

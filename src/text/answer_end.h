@@ -1,0 +1,41 @@
+/* Where an answer ends: the one list for what training teaches as an end and what generation stops on. */
+#ifndef QA_TEXT_ANSWER_END_H
+#define QA_TEXT_ANSWER_END_H
+
+#include "qadapter/text.h"
+
+enum { QA_MAX_END_IDS = 24, QA_MAX_END_TEXTS = 2 };
+
+/* What ends an answer. The texts are borrowed from the tokenizer or literals. */
+typedef struct qa_answer_end {
+    int32_t ids[QA_MAX_END_IDS]; /* [n_ids] the model's end-of-sequence ids, or else the tokenizer's; and the template's
+                                    end of turn */
+    size_t n_ids;
+    int32_t closing;                     /* the one that is put behind text without an end; -1: none is known */
+    const char *texts[QA_MAX_END_TEXTS]; /* [n_texts] which end an answer to a dialogue where no token does */
+    size_t n_texts;
+} qa_answer_end;
+
+/* tokenizer may be NULL: the ids alone. eos_ids[n_eos]: the model's; the first of them closes text, without any the
+ * tokenizer's eos_token does. */
+QA_MUST_CHECK qa_status qa_answer_end_find(qa_answer_end *end, qa_chat_template chat, const qa_tokenizer *tokenizer,
+                                           const int32_t *eos_ids, size_t n_eos, qa_error *err);
+
+bool qa_answer_end_has(const qa_answer_end *end, int32_t id);
+
+/* How many of ids[n] there are up to and including the last end token, if nothing but white space stands behind it;
+ * 0 else. Without a tokenizer nothing may stand behind it. */
+QA_MUST_CHECK qa_status qa_answer_end_of(const qa_answer_end *end, const qa_tokenizer *tokenizer, const int32_t *ids,
+                                         size_t n, size_t *ended, qa_error *err);
+
+/* Ends ids that no template ended: what ends by itself, white space behind the end token aside, gets no second one. The
+ * white space itself stays under QA_RESPONSE_END_TEMPLATE and goes otherwise. The text's own tokens are those from
+ * `start` on. */
+QA_MUST_CHECK qa_status qa_answer_end_close(const qa_answer_end *end, const qa_tokenizer *tokenizer,
+                                            qa_response_end response_end, size_t start, qa_ids *ids, qa_error *err);
+
+/* How many bytes of text[bytes] are certain not to belong to a stop text: all but the longest end that a stop text
+ * could begin with. When a stop text is in there, *found is true and the result is where the first one begins. */
+size_t qa_stop_certain(const char *text, size_t bytes, const char *const *stops, size_t n_stops, bool *found);
+
+#endif
