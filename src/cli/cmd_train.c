@@ -212,13 +212,44 @@ static qa_status append_data_options(qa_text *text, const cli_args *args, qa_err
     return args->published_quirks ? qa_text_append_z(text, " --published-data-quirks", err) : QA_OK;
 }
 
+/* Whether the adapter is for dialogues: it was trained on some, or the model's folder has a chat template. */
+static qa_status is_chat(cli_run *run, const qa_pairs *pairs, bool *chat, qa_error *err) {
+    qa_chat_template which = QA_CHAT_PLAIN;
+    bool assumed = false;
+    *chat = false;
+    if (run->tokenizer == NULL) {
+        return QA_OK;
+    }
+    QA_TRY(cli_resolve_template(run, &which, &assumed, err));
+    *chat = which != QA_CHAT_UNKNOWN && (!assumed || qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES);
+    return QA_OK;
+}
+
+/* The options of `generate` that show what was learned. */
+static qa_status append_prompt(qa_text *text, const cli_run *run, bool chat, qa_error *err) {
+    if (run->tokenizer == NULL) {
+        return qa_text_append_z(text, " --policy both --ids '1 2 3'\n", err);
+    }
+    if (!chat) {
+        return qa_text_append_z(text, " --policy both --prompt 'Once upon a time'\n", err);
+    }
+    QA_TRY(qa_text_append_z(text, " --policy both --chat", err));
+    if (run->args->chat_template != NULL) {
+        QA_TRY(qa_text_append_z(text, " --chat-template ", err));
+        QA_TRY(cli_append_shell_word(text, run->args->chat_template, err));
+    }
+    return qa_text_append_z(text, " --prompt 'Hello'\n", err);
+}
+
 /* The result: where the adapter is, and what to do with it. */
-static qa_status print_result(const cli_run *run, const course *it, qa_error *err) {
+static qa_status print_result(cli_run *run, const course *it, const qa_pairs *pairs, qa_error *err) {
     const cli_args *args = run->args;
     char parameters[CLI_NUMBER_BYTES];
     char time[CLI_NUMBER_BYTES];
     qa_text text = {0};
+    bool chat = false;
     qa_status status = QA_OK;
+    QA_TRY(is_chat(run, pairs, &chat, err));
     cli_format_count(parameters, sizeof parameters, qa_adapter_parameters(run->adapter));
     cli_format_duration(time, sizeof time, cli_now() - run->progress.begun);
     QA_GOTO(done, append_command(&text, run, "eval", err));
@@ -227,10 +258,7 @@ static qa_status print_result(const cli_run *run, const course *it, qa_error *er
     QA_GOTO(done, append_data_options(&text, args, err));
     QA_GOTO(done, qa_text_append_z(&text, "\n", err));
     QA_GOTO(done, append_command(&text, run, "generate", err));
-    QA_GOTO(done, qa_text_append_z(&text,
-                                   run->tokenizer == NULL ? " --policy both --ids '1 2 3'\n"
-                                                          : " --policy both --prompt 'Once upon a time'\n",
-                                   err));
+    QA_GOTO(done, append_prompt(&text, run, chat, err));
     printf("adapter: %s (%s parameters, %zu step%s, %s)\nnext:\n%s", args->out, parameters, it->last.step,
            cli_plural(it->last.step), time, text.data);
     status = cli_flush(err);
@@ -253,7 +281,7 @@ static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *eval
         (void)cli_say_how_to_resume(run, &ignored);
     }
     QA_TRY(status);
-    return print_result(run, &it, err);
+    return print_result(run, &it, pairs, err);
 }
 
 static qa_status check_arguments(cli_run *run, qa_error *err) {

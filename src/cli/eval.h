@@ -17,7 +17,7 @@ typedef struct suite_report {
     const qa_objective *objective;
     const qa_suite_result *result;
     const qa_evaluation *held_out; /* NULL: no pairs */
-    bool kinds;                    /* the tables tell every kind of question too */
+    bool kinds;                    /* a table row for every kind of question; else the kinds of a skill in short */
 } suite_report;
 
 /* On standard output, as tables or as JSON. */

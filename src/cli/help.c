@@ -18,6 +18,51 @@ void cli_help_text(const cli_option *option, char *buffer, size_t bytes) {
                    option->kind == CLI_TEMPLATE ? qa_chat_template_names() : "");
 }
 
+/* Length of "a, b: " at the beginning of a text, if all of these are subcommands, 0 else; *named: `which` is one. */
+static size_t names_in_front(const char *text, const cli_command *command, const char *which, bool *named) {
+    const char *at = text;
+    *named = false;
+    for (;;) {
+        char word[CLI_HELP_BYTES];
+        const size_t length = strcspn(at, ",: ");
+        (void)snprintf(word, sizeof word, "%.*s", (int)length, at);
+        if (!cli_is_subcommand(command, word)) {
+            return 0;
+        }
+        *named = *named || strcmp(word, which) == 0;
+        at += length;
+        if (strncmp(at, ": ", 2) == 0) {
+            return (size_t)(at + 2 - text);
+        }
+        if (strncmp(at, ", ", 2) != 0) {
+            return 0;
+        }
+        at += 2;
+    }
+}
+
+bool cli_help_for(const char *help, const cli_command *command, const char *subcommand, char *buffer, size_t bytes) {
+    bool named = false;
+    (void)snprintf(buffer, bytes, "%s", help);
+    if (subcommand == NULL || names_in_front(help, command, subcommand, &named) == 0) {
+        return true; /* nobody is named: it is about all of them */
+    }
+    for (const char *at = help; at != NULL; at = strstr(at, "; "), at = at == NULL ? NULL : at + 2) {
+        const size_t front = names_in_front(at, command, subcommand, &named);
+        if (front > 0 && named) {
+            const char *end = at + front;
+            bool other = false;
+            for (end = strstr(end, "; "); end != NULL && names_in_front(end + 2, command, subcommand, &other) == 0;) {
+                end = strstr(end + 2, "; ");
+            }
+            const size_t length = end == NULL ? strlen(at + front) : (size_t)(end - at) - front;
+            (void)snprintf(buffer, bytes, "%.*s", (int)length, at + front);
+            return true;
+        }
+    }
+    return false;
+}
+
 bool cli_default_text(const cli_option *option, const cli_args *defaults, char *buffer, size_t bytes) {
     const char *at = (const char *)defaults + option->destination;
     double number = 0.0;
@@ -105,9 +150,8 @@ static void print_wrapped(FILE *to, const char *text, int column) {
     fputc('\n', to);
 }
 
-static void print_option(FILE *to, const cli_option *option, const cli_args *defaults) {
+static void print_option(FILE *to, const cli_option *option, const cli_args *defaults, const char *help) {
     char left[CLI_HELP_BYTES];
-    char help[CLI_HELP_BYTES];
     char note[CLI_HELP_BYTES];
     char text[4 * CLI_HELP_BYTES];
     const char *argument = cli_argument_text(option);
@@ -115,7 +159,6 @@ static void print_option(FILE *to, const cli_option *option, const cli_args *def
                                                         option->name, argument[0] == '\0' ? "" : " ", argument)
                                              : snprintf(left, sizeof left, "      --%s%s%s", option->name,
                                                         argument[0] == '\0' ? "" : " ", argument);
-    cli_help_text(option, help, sizeof help);
     size_t used = (size_t)snprintf(text, sizeof text, "%s", help);
     if (cli_default_text(option, defaults, note, sizeof note)) {
         used += (size_t)snprintf(text + used, sizeof text - used, " (default: %s)", note);
@@ -133,9 +176,9 @@ static void print_option(FILE *to, const cli_option *option, const cli_args *def
 }
 
 /* qadapter NAME --required X ... [options] */
-static void print_synopsis(FILE *to, const cli_command *command) {
-    fprintf(to, "qadapter %s%s%s", command->name, command->subcommands == NULL ? "" : " ",
-            command->subcommands == NULL ? "" : command->subcommands);
+static void print_synopsis(FILE *to, const cli_command *command, const char *subcommand) {
+    const char *second = subcommand != NULL ? subcommand : command->subcommands;
+    fprintf(to, "qadapter %s%s%s", command->name, second == NULL ? "" : " ", second == NULL ? "" : second);
     for (size_t i = 0; i < cli_n_options; i++) {
         if ((cli_options[i].required & command->bit) != 0) {
             fprintf(to, " --%s %s", cli_options[i].name, cli_argument_text(&cli_options[i]));
@@ -170,32 +213,69 @@ void cli_print_overview(FILE *to) {
                 "Exit status: 0 done, 1 failed, 2 wrong usage. qadapter COMMAND --help tells a command's options.\n");
 }
 
-void cli_print_help(FILE *to, const cli_command *command) {
+/* The paragraphs of `about`; of a command with subcommands those of others and what introduces them are left out. */
+static void print_about(FILE *to, const cli_command *command, const char *subcommand) {
+    for (const char *line = command->about; *line != '\0'; line += *line == '\n' ? 1 : 0) {
+        const size_t length = strcspn(line, "\n");
+        const size_t first = strcspn(line, ": \n");
+        char paragraph[8 * CLI_HELP_BYTES];
+        char word[CLI_HELP_BYTES];
+        (void)snprintf(paragraph, sizeof paragraph, "%.*s", (int)length, line);
+        (void)snprintf(word, sizeof word, "%.*s", (int)first, line);
+        const bool foreign = cli_is_subcommand(command, word) && subcommand != NULL && strcmp(word, subcommand) != 0;
+        const bool introduces = length > 0 && line[length - 1] == ':' && subcommand != NULL;
+        if (!foreign && !introduces) {
+            print_wrapped(to, paragraph, 0);
+        }
+        line += length;
+    }
+}
+
+/* Whether an example, "qadapter NAME ...", is one of the subcommand. */
+static bool is_example_of(const char *line, const cli_command *command, const char *subcommand) {
+    const char *word = line + strlen("qadapter ") + strlen(command->name) + 1;
+    return subcommand == NULL ||
+           (strncmp(word, subcommand, strlen(subcommand)) == 0 && strchr(" \n", word[strlen(subcommand)]) != NULL);
+}
+
+static void print_examples(FILE *to, const cli_command *command, const char *subcommand) {
+    fprintf(to, "\nExamples:\n");
+    for (const char *line = command->examples; *line != '\0'; line += *line == '\n' ? 1 : 0) {
+        const size_t length = strcspn(line, "\n");
+        if (is_example_of(line, command, subcommand)) {
+            fprintf(to, "  %.*s\n", (int)length, line);
+        }
+        line += length;
+    }
+}
+
+void cli_print_help(FILE *to, const cli_command *command, const char *subcommand) {
     cli_args defaults;
     cli_args_init(&defaults, command->bit);
     fprintf(to, "usage: ");
-    print_synopsis(to, command);
+    print_synopsis(to, command, subcommand);
     fputc('\n', to);
-    print_wrapped(to, command->about, 0);
+    print_about(to, command, subcommand);
     for (int group = 0; group < CLI_GROUPS; group++) {
         bool titled = false;
         for (size_t i = 0; i < cli_n_options; i++) {
             const cli_option *option = &cli_options[i];
+            char whole[CLI_HELP_BYTES];
+            char help[CLI_HELP_BYTES];
             if ((int)option->group != group || (option->commands & command->bit) == 0) {
+                continue;
+            }
+            cli_help_text(option, whole, sizeof whole);
+            if (!cli_help_for(whole, command, subcommand, help, sizeof help)) {
                 continue;
             }
             if (!titled) {
                 fprintf(to, "\n%s:\n", cli_group_title((cli_group)group));
                 titled = true;
             }
-            print_option(to, option, &defaults);
+            print_option(to, option, &defaults, help);
         }
     }
-    fprintf(to, "\nExamples:\n");
-    for (const char *line = command->examples; *line != '\0'; line += *line == '\n' ? 1 : 0) {
-        const size_t length = strcspn(line, "\n");
-        fprintf(to, "  %.*s\n", (int)length, line);
-        line += length;
-    }
+    print_examples(to, command, subcommand);
     cli_args_free(&defaults);
 }

@@ -10,13 +10,17 @@
 void cli_print_usage(FILE *to);
 /* qadapter --help */
 void cli_print_overview(FILE *to);
-/* qadapter COMMAND --help */
-void cli_print_help(FILE *to, const cli_command *command);
+/* qadapter COMMAND [SUBCOMMAND] --help; subcommand: one of the command's, or NULL for all of them */
+void cli_print_help(FILE *to, const cli_command *command, const char *subcommand);
 /* qadapter help --man: a whole man page of section 1, in roff's man macros. */
 void cli_print_man(FILE *to);
 
 /* The option's argument as the help writes it: its choices, or its placeholder; "" for a flag. */
 const char *cli_argument_text(const cli_option *option);
+
+/* The part of a help text that is about a subcommand (NULL: all of it) into buffer, without the names in front; false
+ * when it is about others alone. See cli_option. */
+bool cli_help_for(const char *help, const cli_command *command, const char *subcommand, char *buffer, size_t bytes);
 
 /* The option's help, with what is only known at run time (names of chat templates), into buffer. */
 void cli_help_text(const cli_option *option, char *buffer, size_t bytes);

@@ -182,6 +182,10 @@ static int run_help(int argc, char **argv) {
         cli_print_overview(stdout);
         return EXIT_GOOD;
     }
+    if (argc == 4 && find_command(argv[2]) != NULL && cli_is_subcommand(find_command(argv[2]), argv[3])) {
+        cli_print_help(stdout, find_command(argv[2]), argv[3]);
+        return EXIT_GOOD;
+    }
     if (argc > 3) {
         fprintf(stderr, "qadapter help: expected one command, found %d words\n", argc - 2);
         return EXIT_USAGE;
@@ -198,7 +202,7 @@ static int run_help(int argc, char **argv) {
     if (command == NULL) {
         return unknown_command(argv[2]);
     }
-    cli_print_help(stdout, command);
+    cli_print_help(stdout, command, NULL);
     return EXIT_GOOD;
 }
 
@@ -208,7 +212,7 @@ static qa_status parse_and_run(cli_run *run, cli_args *args, qa_error *err) {
         return cli_usage_if(run, parsed);
     }
     if (args->help) {
-        cli_print_help(stdout, run->command);
+        cli_print_help(stdout, run->command, args->subcommand);
         return QA_OK;
     }
     if (args->quiet && args->verbose) {
@@ -249,7 +253,7 @@ static void occupy_standard_descriptors(void) {
 
 int main(int argc, char **argv) {
     occupy_standard_descriptors();
-    (void)setlocale(LC_ALL, "C"); /* numbers with a point, whatever a preloaded library has chosen */
+    (void)setlocale(LC_ALL, "C");   /* numbers with a point, whatever a preloaded library has chosen */
     (void)signal(SIGPIPE, SIG_DFL); /* a closed pipe ends the program quietly, whatever the parent had set */
     (void)signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error with a message, not a death */
     if (argc < 2) {

@@ -343,6 +343,10 @@ static bool is_one_of(const char *choices, const char *text) {
     return false;
 }
 
+bool cli_is_subcommand(const cli_command *command, const char *word) {
+    return command->subcommands != NULL && is_one_of(command->subcommands, word);
+}
+
 static qa_status parse_choice(const cli_option *option, const char *shown, const char *text, const char **value,
                               qa_error *err) {
     if (is_one_of(option->choices, text)) {
@@ -530,13 +534,14 @@ qa_status cli_parse(cli_args *args, const cli_command *command, int argc, char *
     for (int i = first; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             args->help = true;
+            args->subcommand = cli_is_subcommand(command, argv[first]) ? argv[first] : NULL;
             return QA_OK;
         }
     }
     for (int i = first; i < argc; i++) {
         const char *word = argv[i];
         given it = {0};
-        if (i == first && command->subcommands != NULL && is_one_of(command->subcommands, word)) {
+        if (i == first && cli_is_subcommand(command, word)) {
             args->subcommand = word;
             continue;
         }

@@ -172,14 +172,16 @@ typedef struct cli_option {
     unsigned required;  /* commands that cannot do without it */
     cli_group group;
     const char *fallback; /* what happens without it; NULL: the destination's initial value, if there is one */
-    const char *help;
+    const char *help; /* of a command with subcommands: "a, b: what it does there; c: what it does there", or without
+                         names where it is for all of them */
 } cli_option;
 
 extern const cli_option cli_options[];
 extern const size_t cli_n_options;
 
 /* A command, as main.c knows it. `about`: sentences for the help and the man page; paragraphs are separated by '\n'.
- * `examples`: lines. `subcommands`: "a|b", one of which is the command's first word; NULL for a command without. */
+ * `examples`: lines. `subcommands`: "a|b", one of which is the command's first word; NULL for a command without;
+ * `about` then has a paragraph for each that begins with its name. */
 struct cli_run;
 typedef struct cli_command {
     const char *name;
@@ -193,6 +195,8 @@ typedef struct cli_command {
 
 extern const cli_command cli_commands[];
 extern const size_t cli_n_commands;
+
+bool cli_is_subcommand(const cli_command *command, const char *word);
 
 /* The defaults of a command. */
 void cli_args_init(cli_args *args, unsigned command);

@@ -375,7 +375,7 @@ const cli_option cli_options[] = {
     {"seeds", 0, "", CLI_SIZE, "N", NULL, CLI_1_TO_1024, AT(data_seeds), CLI_TABULAR, 0, CLI_GROUP_PROBLEM, "5",
      "consistency: samples of every size"},
     {"seed", 's', "", CLI_SEED, "N", NULL, CLI_ANY, AT(seed), CLI_TABULAR, 0, CLI_GROUP_PROBLEM, NULL,
-     "of everything that is drawn; the same seed gives the same numbers"},
+     "recover, identities, consistency, dial: of everything that is drawn; the same seed gives the same numbers"},
 
     /* ---- output ---- */
     {"out", 'o', "output output-file", CLI_STRING, "FILE", NULL, CLI_ANY, AT(out), CLI_TABULAR, 0, CLI_GROUP_OUTPUT,

@@ -2,6 +2,7 @@
 #include "cli/eval.h"
 
 #include "base/buffer.h"
+#include "base/plain_line.h"
 #include "base/try.h"
 #include "cli/format.h"
 #include "io/json.h"
@@ -205,6 +206,26 @@ static void print_right(const char *indent, int width, const char *name, size_t 
            percent(share, share_of(right, questions)), percent(error, error_of(right, questions)));
 }
 
+/* The kinds of a skill's questions, right / questions, as many on a line as fit. */
+static void print_kinds_in_short(const qa_skill_result *skill) {
+    enum { COLUMNS = 100 };
+    int column = 0;
+    for (size_t k = 0; k < skill->n_kinds && skill->n_kinds > 1; k++) { /* one kind says what the skill says */
+        const qa_kind_result *kind = &skill->kinds[k];
+        char name[4 * QA_SUITE_NAME_BYTES]; /* the file's own word */
+        char text[sizeof name + 2 * CLI_NUMBER_BYTES];
+        (void)qa_plain_line(name, sizeof name, kind->name);
+        const int length = snprintf(text, sizeof text, "%s %zu/%zu%s", name, kind->right, kind->questions,
+                                    k + 1 < skill->n_kinds ? "," : "");
+        if (column == 0 || column + 1 + length > COLUMNS) {
+            column = printf("%s    %s", column == 0 ? "" : "\n", text) - (column == 0 ? 0 : 1);
+        } else {
+            column += printf(" %s", text);
+        }
+    }
+    printf("%s", column == 0 ? "" : "\n");
+}
+
 static void print_skills(const qa_suite_result *result, int width, bool kinds) {
     char share[CLI_NUMBER_BYTES];
     char error[CLI_NUMBER_BYTES];
@@ -218,6 +239,9 @@ static void print_skills(const qa_suite_result *result, int width, bool kinds) {
         print_right("  ", width, skill->name, skill->right, skill->questions);
         for (size_t k = 0; kinds && k < skill->n_kinds; k++) {
             print_right("    ", width, skill->kinds[k].name, skill->kinds[k].right, skill->kinds[k].questions);
+        }
+        if (!kinds) {
+            print_kinds_in_short(skill);
         }
     }
     const double mean = mean_of(result, &mean_error);

@@ -165,6 +165,37 @@ START_TEST(an_adapter_remembers_how_its_dialogues_were_written) {
 }
 END_TEST
 
+/* What is proposed after a training reads the adapter as it was trained: a chat model is asked as one. */
+START_TEST(hints_know_chat_models) {
+    const struct {
+        const char *data, *chat_template, *hint;
+    } cases[] = {{dialogues, NULL, " --policy both --chat --prompt 'Hello'\n"},
+                 {dialogues, "chatml", " --policy both --chat --chat-template chatml --prompt 'Hello'\n"},
+                 {world.texts, NULL, " --policy both --prompt 'Once upon a time'\n"},
+                 {world.texts, "chatml", " --policy both --chat --chat-template chatml --prompt 'Hello'\n"},
+                 {world.pairs, NULL, " --policy both --prompt 'Once upon a time'\n"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const char *const args[] = {"train",
+                                    "-m",
+                                    world.model,
+                                    "-d",
+                                    cases[i].data,
+                                    "-o",
+                                    world.adapter,
+                                    "--overwrite",
+                                    "--steps",
+                                    "1",
+                                    "--quiet",
+                                    cases[i].chat_template == NULL ? NULL : "--chat-template",
+                                    cases[i].chat_template,
+                                    NULL};
+        qa_cli_result result = qa_cli_run(NULL, args);
+        qa_cli_check(&result, 0, cases[i].hint, NULL);
+        qa_cli_free(&result);
+    }
+}
+END_TEST
+
 Suite *cli_begin_end_suite(void) {
     Suite *suite = suite_create("cli_begin_end");
     TCase *tcase = tcase_create("begin and end");
@@ -175,6 +206,7 @@ Suite *cli_begin_end_suite(void) {
     tcase_add_test(tcase, rendered_text_gets_a_second_end);
     tcase_add_test(tcase, report_names_a_template_that_is_not_applied);
     tcase_add_test(tcase, an_adapter_remembers_how_its_dialogues_were_written);
+    tcase_add_test(tcase, hints_know_chat_models);
     suite_add_tcase(suite, tcase);
     return suite;
 }

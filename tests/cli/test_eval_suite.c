@@ -135,6 +135,9 @@ START_TEST(the_table_for_people) {
         ck_assert_msg(strstr(out, parts[i]) != NULL, "no \"%s\" in\n%s", parts[i], out);
     }
     free(out);
+    out = QA_CLI_OUTPUT("eval", "-m", world.model, "--suite", suite, "--samples", "1"); /* the kinds in short */
+    ck_assert_msg(strstr(out, "\n    any 2/2, none 0/2\n") != NULL, "%s", out);
+    free(out);
     out = QA_CLI_OUTPUT("eval", "-m", world.model, "--suite", suite, "--samples", "1", "--limit", "1");
     ck_assert_msg(strstr(out, "without an adapter") != NULL, "%s", out);
     ck_assert_msg(strstr(out, "1 / 1 ") != NULL && strstr(out, "any ") == NULL, "%s", out);

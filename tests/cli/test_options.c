@@ -142,6 +142,39 @@ START_TEST(the_man_page_holds_every_option_and_formats_without_warnings) {
 }
 END_TEST
 
+/* The help of one subcommand tells what it takes, and nothing of the others. */
+START_TEST(every_subcommand_has_a_page_of_its_own) {
+    static const char *const names[] = {"recover", "identities", "consistency", "dial", "solve"};
+    static const char *const own[] = {"--n N ", "--n N ", "--seeds N", "--lambda X", "--mdp FILE"};
+    static const char *const foreign[] = {"--mdp", "--lambda", "--mdp", "--seeds", "--lambda"};
+    for (size_t i = 0; i < 5; i++) {
+        char *page = QA_CLI_OUTPUT("tabular", names[i], "--help");
+        char *same = QA_CLI_OUTPUT("help", "tabular", names[i]);
+        char usage[64], example[64], about[64];
+        (void)snprintf(usage, sizeof usage, "usage: qadapter tabular %s [OPTIONS]\n", names[i]);
+        (void)snprintf(example, sizeof example, "  qadapter tabular %s", names[i]);
+        (void)snprintf(about, sizeof about, "\n%s: ", names[i]);
+        ck_assert_str_eq(page, same);
+        ck_assert_msg(strncmp(page, usage, strlen(usage)) == 0, "%s", page);
+        ck_assert_msg(strstr(page, about) != NULL && strstr(page, example) != NULL, "%s", page);
+        ck_assert_msg(strstr(page, own[i]) != NULL, "no %s in %s", own[i], page);
+        ck_assert_msg(strstr(page, foreign[i]) == NULL, "%s in %s", foreign[i], page);
+        ck_assert_ptr_nonnull(strstr(page, "--threads N"));
+        for (size_t k = 0; k < 5; k++) {
+            (void)snprintf(about, sizeof about, "\n%s: ", names[k]);
+            ck_assert_msg(k == i || strstr(page, about) == NULL, "%s in %s", names[k], page);
+        }
+        free(page);
+        free(same);
+    }
+    char *page = QA_CLI_OUTPUT("tabular", "consistency", "--help"); /* of two meanings its own */
+    ck_assert_ptr_nonnull(strstr(page, "pairs of the largest sample (default"));
+    ck_assert_ptr_null(strstr(page, "pairs to learn from"));
+    free(page);
+    qa_cli_expect(QA_CLI("help", "tabular", "nonsense"), 2, NULL, "expected one command");
+}
+END_TEST
+
 /* ---- mistakes ---- */
 
 static const struct {
@@ -390,6 +423,7 @@ Suite *cli_options_suite(void) {
     tcase_add_test(tcase, without_a_command_there_is_usage_on_standard_error);
     tcase_add_test(tcase, version_and_overview);
     tcase_add_loop_test(tcase, help_mentions_every_option_of_the_command, 0, N_COMMANDS);
+    tcase_add_test(tcase, every_subcommand_has_a_page_of_its_own);
     tcase_add_loop_test(tcase, no_two_options_of_a_command_share_a_name, 0, N_COMMANDS);
     tcase_add_test(tcase, the_man_page_holds_every_option_and_formats_without_warnings);
     tcase_add_loop_test(tcase, a_mistake_is_named_and_ends_with_2, 0, sizeof mistakes / sizeof mistakes[0]);
