@@ -45,10 +45,11 @@ void qa_corpus_free(qa_corpus *corpus); /* NULL is allowed */
 size_t qa_corpus_count(const qa_corpus *corpus);
 const qa_document *qa_corpus_at(const qa_corpus *corpus, size_t i);
 size_t qa_corpus_tokens(const qa_corpus *corpus);
-size_t qa_corpus_learned(const qa_corpus *corpus); /* tokens that are learned */
-size_t qa_corpus_longest(const qa_corpus *corpus); /* tokens of the longest document */
-size_t qa_corpus_cut(const qa_corpus *corpus);     /* documents that were cut at max_length */
-size_t qa_corpus_skipped(const qa_corpus *corpus); /* documents without a token to learn, left out */
+size_t qa_corpus_learned(const qa_corpus *corpus);       /* tokens that are learned */
+size_t qa_corpus_longest(const qa_corpus *corpus);       /* tokens of the longest document */
+size_t qa_corpus_cut(const qa_corpus *corpus);           /* documents that were cut at max_length */
+size_t qa_corpus_conversations(const qa_corpus *corpus); /* documents that the chat template wrote */
+size_t qa_corpus_skipped(const qa_corpus *corpus);       /* documents without a token to learn, left out */
 
 /* ---- training ---- */
 

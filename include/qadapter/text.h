@@ -217,6 +217,7 @@ size_t qa_pairs_longest_response(const qa_pairs *pairs); /* tokens, over both si
 qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs);
 qa_chat_template qa_pairs_chat_template(const qa_pairs *pairs); /* that was applied; QA_CHAT_NONE: none was */
 qa_response_end qa_pairs_response_end(const qa_pairs *pairs);   /* as the options had it */
+bool qa_pairs_published_data(const qa_pairs *pairs);            /* likewise */
 /* What was read but may not be meant, one line each; borrowed. */
 const qa_warnings *qa_pairs_warnings(const qa_pairs *pairs);
 uint64_t qa_pairs_fingerprint(const qa_pairs *pairs); /* changes with any token of any pair */

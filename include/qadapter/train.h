@@ -198,6 +198,7 @@ QA_MUST_CHECK qa_status qa_training_config_micro_batch(const char *dir, size_t *
 typedef struct qa_data_record {
     qa_chat_template chat;        /* that was applied; QA_CHAT_NONE: none was, or it does not say */
     qa_response_end response_end; /* QA_RESPONSE_END_TOKEN where it does not say */
+    bool published_data;          /* the data had the authors' quirks */
 } qa_data_record;
 QA_MUST_CHECK qa_status qa_training_config_data(const char *dir, qa_data_record *record, qa_error *err);
 

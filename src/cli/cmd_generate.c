@@ -313,6 +313,10 @@ static qa_status load_all(generation *it, qa_error *err) {
     }
     QA_TRY(cli_load_tokenizer(run, args->ids == NULL, err));
     it->print_ids = args->print_ids || run->tokenizer == NULL;
+    if (args->in != NULL && args->no_special && qa_text_begin(run->tokenizer)->n > 0) {
+        cli_warn(run, "--no-special: these prompts go without what the tokenizer puts in front of every text, but in "
+                      "training it stands there");
+    }
     return prepare_ends(it, err);
 }
 

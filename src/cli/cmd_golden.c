@@ -47,8 +47,6 @@ static qa_status make(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
     qa_objective objective;
     qa_pairs *pairs = NULL;
-    qa_chat_template which = QA_CHAT_NONE;
-    bool assumed = false;
     size_t max_length = 0;
     QA_TRY(check_make(run, err));
     QA_TRY(cli_resolve_objective(run, &objective, NULL, err));
@@ -62,15 +60,15 @@ static qa_status make(cli_run *run, qa_error *err) {
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_TRY(cli_load_adapter(run, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
-    QA_TRY(cli_resolve_template(run, &which, &assumed, err));
     QA_TRY(cli_load_pairs(run, args->data, max_length, &pairs, err));
-    const bool ids = strcmp(qa_pairs_format(pairs), "token ids") == 0;
+    const bool ids = qa_pairs_kind_of(pairs) == QA_PAIRS_IDS;
+    const qa_chat_template applied = qa_pairs_chat_template(pairs);
     const qa_golden_inputs inputs = {.model = run->model,
                                      .adapter = run->adapter,
                                      .adapter_dir = args->adapter,
                                      .pairs = pairs,
                                      .text_path = ids || strcmp(args->data, "-") == 0 ? NULL : args->data,
-                                     .chat_template = qa_chat_template_name(which),
+                                     .chat_template = applied == QA_CHAT_NONE ? NULL : qa_chat_template_name(applied),
                                      .published_data_quirks = args->published_quirks,
                                      .link = args->link_inputs,
                                      .overwrite = args->overwrite,

@@ -119,6 +119,7 @@ static qa_status fill_options(cli_run *run, size_t max_length, qa_pretrain_optio
 /* How the corpora are read. */
 typedef struct reading {
     qa_chat_template chat;
+    bool chat_assumed; /* the tokenizer's folder has no template */
     size_t max_length, vocab_size;
 } reading;
 
@@ -130,6 +131,10 @@ static qa_status load_corpus(cli_run *run, const char *path, const reading *how,
     char tokens[CLI_NUMBER_BYTES], learned[CLI_NUMBER_BYTES];
     cli_format_count(tokens, sizeof tokens, qa_corpus_tokens(*corpus));
     cli_format_count(learned, sizeof learned, qa_corpus_learned(*corpus));
+    if (qa_corpus_conversations(*corpus) > 0) { /* to text and ids none is applied */
+        cli_say(run, "chat template %s%s", qa_chat_template_name(how->chat),
+                how->chat_assumed ? " (the tokenizer's folder has none)" : "");
+    }
     const size_t n = qa_corpus_count(*corpus), cut = qa_corpus_cut(*corpus), skipped = qa_corpus_skipped(*corpus);
     cli_say(run, "%s: %zu document%s, %s tokens (%s learned), longest %zu", path, n, cli_plural(n), tokens, learned,
             qa_corpus_longest(*corpus));
@@ -210,11 +215,8 @@ static qa_status load_inputs(cli_run *run, reading *how, qa_error *err) {
     how->vocab_size = config.vocab_size;
     how->chat = QA_CHAT_PLAIN;
     if (args->tokenizer != NULL) {
-        bool assumed = false;
         QA_TRY(qa_tokenizer_load(&run->tokenizer, args->tokenizer, err));
-        QA_TRY(cli_resolve_template_of(run, args->tokenizer, &how->chat, &assumed, err));
-        cli_say(run, "chat template %s%s", qa_chat_template_name(how->chat),
-                assumed ? " (the tokenizer's folder has none)" : "");
+        QA_TRY(cli_resolve_template_of(run, args->tokenizer, &how->chat, &how->chat_assumed, err));
     }
     return QA_OK;
 }

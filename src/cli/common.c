@@ -286,6 +286,29 @@ void cli_targets_text(const bool targets[QA_TARGETS], char *buffer, size_t bytes
 
 /* ---- data ---- */
 
+/* What differs from the data that the adapter was trained on, once. */
+static void say_data(cli_run *run, const qa_data_record *record, qa_chat_template now) {
+    const cli_args *args = run->args;
+    if (run->said_data) {
+        return;
+    }
+    run->said_data = true;
+    if (record->chat != QA_CHAT_NONE && record->chat != now) {
+        if (args->chat_template != NULL) {
+            cli_warn(run, "--chat-template %s: %s was trained with the chat template %s, so it meets other prompts now",
+                     args->chat_template, args->adapter, qa_chat_template_name(record->chat));
+        } else {
+            cli_say(run, "chat template %s, as %s was trained", qa_chat_template_name(record->chat), args->adapter);
+        }
+    }
+    if (record->published_data && !args->published_quirks) {
+        cli_warn(run,
+                 "%s was trained on data with the authors' quirks (--published-data-quirks): where the tokenizer puts "
+                 "a token in front of every text, its prompts had one more",
+                 args->adapter);
+    }
+}
+
 qa_status cli_resolve_template(cli_run *run, qa_chat_template *which, bool *assumed, qa_error *err) {
     const cli_args *args = run->args;
     qa_data_record record = {0};
@@ -294,17 +317,11 @@ qa_status cli_resolve_template(cli_run *run, qa_chat_template *which, bool *assu
         return QA_OK;
     }
     QA_TRY(qa_training_config_data(args->adapter, &record, err));
-    if (record.chat == QA_CHAT_NONE || record.chat == *which) {
-        return QA_OK;
+    say_data(run, &record, *which);
+    if (record.chat != QA_CHAT_NONE && args->chat_template == NULL) {
+        *assumed = *assumed && *which == record.chat;
+        *which = record.chat;
     }
-    if (args->chat_template != NULL) {
-        cli_warn(run, "--chat-template %s: %s was trained with the chat template %s, so it meets other prompts now",
-                 args->chat_template, args->adapter, qa_chat_template_name(record.chat));
-        return QA_OK;
-    }
-    cli_say(run, "chat template %s, as %s was trained", qa_chat_template_name(record.chat), args->adapter);
-    *which = record.chat;
-    *assumed = false;
     return QA_OK;
 }
 

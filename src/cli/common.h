@@ -13,6 +13,7 @@ typedef struct cli_run {
     int argc;
     char **argv;
     bool bad_usage; /* the failure is the command line's: exit status 2 */
+    bool said_data; /* what the adapter's record says of its data has been told */
     cli_progress progress;
     qa_context *context;
     qa_model *model;

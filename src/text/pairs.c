@@ -32,6 +32,7 @@ size_t qa_pairs_longest_response(const qa_pairs *pairs) { return pairs->longest_
 const qa_warnings *qa_pairs_warnings(const qa_pairs *pairs) { return &pairs->warnings; }
 qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs) { return qa_pairs_form_kind(pairs->form); }
 qa_response_end qa_pairs_response_end(const qa_pairs *pairs) { return pairs->response_end; }
+bool qa_pairs_published_data(const qa_pairs *pairs) { return pairs->published_data; }
 
 qa_chat_template qa_pairs_chat_template(const qa_pairs *pairs) {
     return qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES ? pairs->chat : QA_CHAT_NONE;
@@ -306,6 +307,7 @@ qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *
     set_pointers(loader.pairs);
     loader.pairs->chat = options->chat;
     loader.pairs->response_end = options->response_end;
+    loader.pairs->published_data = options->published_data;
     warn_of_text(&loader, name);
     *pairs = loader.pairs;
     return QA_OK;

@@ -43,6 +43,7 @@ struct qa_pairs {
     size_t longest_prompt, longest_response;
     qa_chat_template chat; /* of the options, whether it was applied or not */
     qa_response_end response_end;
+    bool published_data;
     qa_warnings warnings;
 };
 

@@ -29,7 +29,7 @@ struct qa_corpus {
     qa_ids ids;
     bool *learned; /* [room], as many as ids has used */
     size_t room;
-    size_t cut, skipped;
+    size_t cut, skipped, conversations;
     size_t learned_tokens, rows, longest;
 };
 
@@ -66,6 +66,7 @@ size_t qa_corpus_learned(const qa_corpus *corpus) { return corpus->learned_token
 size_t qa_corpus_rows(const qa_corpus *corpus) { return corpus->rows; }
 size_t qa_corpus_longest(const qa_corpus *corpus) { return corpus->longest; }
 size_t qa_corpus_cut(const qa_corpus *corpus) { return corpus->cut; }
+size_t qa_corpus_conversations(const qa_corpus *corpus) { return corpus->conversations; }
 size_t qa_corpus_skipped(const qa_corpus *corpus) { return corpus->skipped; }
 
 size_t qa_document_rows(const qa_document *document) {
@@ -279,6 +280,7 @@ static qa_status add_messages(loader *l, const json_t *messages, qa_error *err) 
     l->dialogue.n = 0;
     l->whole.n = 0;
     QA_TRY(qa_dialogue_push_json(&l->dialogue, messages, "messages", err));
+    l->corpus->conversations++;
     const size_t n = l->dialogue.n;
     QA_TRY(qa_chat_render(l->chat, l->tokenizer, l->dialogue.messages, n, false, &l->whole, err));
     for (size_t i = 0; i < n; i++) {

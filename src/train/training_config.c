@@ -12,6 +12,7 @@
 #include <string.h>
 
 static const char file_name[] = "training_config.json";
+static const char quirks_key[] = "published_data_quirks";
 static const char response_end_key[] = "response_end"; /* which records written before there was a choice lack */
 
 /* ---- what a resumed run must share ---- */
@@ -146,6 +147,7 @@ qa_status qa_training_config_build(json_t **config, const json_t *agreement, con
     if (qa_pairs_chat_template(train) != QA_CHAT_NONE) {
         qa_record_set_string(&b, "chat_template", qa_chat_template_name(qa_pairs_chat_template(train)));
     }
+    qa_record_set_bool(&b, quirks_key, qa_pairs_published_data(train));
     qa_record_set_size(&b, "max_length", options->max_length);
     qa_record_set_size(&b, "eval_every", options->eval_every);
     qa_record_set_size(&b, "save_every", options->save_every);
@@ -236,6 +238,7 @@ static qa_status read_data(const json_t *root, const char *path, qa_data_record 
     const char *chat = NULL, *response_end = NULL;
     QA_TRY(qa_json_get_string(root, "chat_template", false, path, &chat, err));
     QA_TRY(qa_json_get_string(root, response_end_key, false, path, &response_end, err));
+    QA_TRY(qa_json_get_bool(root, quirks_key, false, path, &record->published_data, err));
     qa_status status = chat == NULL ? QA_OK : qa_chat_template_by_name(&record->chat, chat, err);
     if (status == QA_OK && response_end != NULL) {
         status = qa_response_end_by_name(&record->response_end, response_end, err);

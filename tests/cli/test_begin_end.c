@@ -161,6 +161,16 @@ START_TEST(an_adapter_remembers_how_its_dialogues_were_written) {
     qa_cli_expect(QA_CLI("generate", "-m", world.model, "--adapter", out, "--chat", "--prompt", "q", "-n", "1",
                          "--chat-template", "zephyr"),
                   0, NULL, "warning: --chat-template zephyr: ");
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", dialogues, "-o", out, "--steps", "1", "--overwrite",
+                         "--published-data-quirks"),
+                  0, "--published-data-quirks", NULL);
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--adapter", out, "--chat", "--prompt", "q", "-n", "1"), 0,
+                  NULL, "was trained on data with the authors' quirks");
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", dialogues, "-o", out, "--steps", "1", "--overwrite",
+                         "--published-data-quirks"),
+                  0, "--published-data-quirks", NULL);
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--adapter", out, "--chat", "--prompt", "q", "-n", "1"), 0,
+                  NULL, "warning: ");
     free(out);
 }
 END_TEST

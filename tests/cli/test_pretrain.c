@@ -92,6 +92,14 @@ START_TEST(it_says_what_it_does_and_leaves_a_model) {
     qa_cli_expect(QA_CLI("generate", "--model", w.out, "--prompt", "One", "-n", "3"), 0, NULL, NULL);
     qa_cli_expect(QA_CLI("train", "--model", w.out, "--data", w.base.pairs, "--out", w.base.adapter, "--steps", "1"), 0,
                   "adapter: ", NULL);
+    /* a text gets no template, so none is named */
+    char *text = qa_tempdir_write_text(w.base.dir, "text.jsonl", "{\"text\": \"It rains.\"}\n");
+    result = QA_CLI("pretrain", "--config", w.config, "--tokenizer", w.base.model, "--corpus", text, "--out", w.out,
+                    "--overwrite", "--max-steps", "1");
+    qa_cli_check(&result, 0, NULL, "text.jsonl: 1 document, ");
+    ck_assert_msg(strstr(result.err, "chat template") == NULL, "%s", result.err);
+    qa_cli_free(&result);
+    free(text);
     free_world(&w);
 }
 END_TEST

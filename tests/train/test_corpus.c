@@ -85,6 +85,21 @@ START_TEST(text_begins_and_ends_as_the_tokenizer_says) {
 }
 END_TEST
 
+/* Text that was rendered elsewhere brings its beginning and its end, with a newline behind that. */
+START_TEST(a_text_that_begins_and_ends_by_itself) {
+    setting s = open_setting(&(tiny_tokenizer_options){.kind = TINY_BYTES, .adds_bos = true});
+    qa_corpus *corpus = must_load(&s, "{\"text\": \"<s>Hi</s>\\n\"}\n{\"text\": \"Hi<|im_end|> \\n\"}\n"
+                                      "{\"text\": \"Hi</s>\\n.\"}\n");
+    expect_document(corpus, 0, (const int32_t[]){BOS, BYTE + 'H', BYTE + 'i', EOS}, 4, 1, 4);
+    expect_document(corpus, 1, (const int32_t[]){BOS, BYTE + 'H', BYTE + 'i', IM_END}, 4, 1, 4);
+    expect_document(corpus, 2, (const int32_t[]){BOS, BYTE + 'H', BYTE + 'i', EOS, BYTE + '\n', BYTE + '.', EOS}, 7, 1,
+                    7);
+    ck_assert_uint_eq(qa_corpus_conversations(corpus), 0);
+    qa_corpus_free(corpus);
+    close_setting(&s);
+}
+END_TEST
+
 START_TEST(ids_are_taken_as_they_are) {
     setting s = open_setting(&(tiny_tokenizer_options){.kind = TINY_BYTES});
     qa_tokenizer_free(s.tokenizer);
@@ -340,6 +355,7 @@ Suite *train_corpus_suite(void) {
     TCase *forms = tcase_create("forms");
     TCase *refused = tcase_create("refused");
     tcase_add_test(forms, text_begins_and_ends_as_the_tokenizer_says);
+    tcase_add_test(forms, a_text_that_begins_and_ends_by_itself);
     tcase_add_test(forms, ids_are_taken_as_they_are);
     tcase_add_test(forms, a_conversation_is_prompt_and_response);
     tcase_add_test(forms, every_turn_of_the_assistant_is_learned);
