@@ -247,7 +247,7 @@ static void run_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
         size_t first = layer_row(decoder, l) * key_width(config);
         qa_layer_forward_qkv(&run, l, &decoder->rows, &decoder->scratch);
         append_to_caches(decoder, l, n_pieces, n);
-        qa_attention_forward(run.pool, decoder->rows.attention, NULL, decoder->rows.q, decoder->keys + first,
+        qa_attention_forward(run.pool, decoder->rows.attention, decoder->rows.q, decoder->keys + first,
                              decoder->values + first, decoder->spans, decoder->streams * n_pieces,
                              config->num_attention_heads, config->num_key_value_heads, config->head_dim,
                              decoder->attention_scratch);

@@ -231,7 +231,7 @@ void qa_layer_forward_again(const qa_layer_run *run, size_t l, const qa_layer_ro
                             size_t n_spans, const qa_layer_scratch *scratch, qa_real *attention_scratch) {
     const qa_config *config = &run->model->config;
     qa_layer_forward_qkv(run, l, rows, scratch);
-    qa_attention_forward(run->pool, rows->attention, rows->log_sum_exp, rows->q, rows->k, rows->v, spans, n_spans,
+    qa_attention_forward(run->pool, rows->attention, rows->q, rows->k, rows->v, spans, n_spans,
                          config->num_attention_heads, config->num_key_value_heads, config->head_dim, attention_scratch);
     forward_to_gates(run, l, rows, scratch);
     down_hidden_again(run, l, rows, scratch);
@@ -270,8 +270,8 @@ static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, q
     zero(run->pool, g->dq, n * H * h);
     zero(run->pool, g->dk, n * G * h);
     zero(run->pool, g->dv, n * G * h);
-    qa_attention_backward(run->pool, g->dq, g->dk, g->dv, g->dattention, rows->q, rows->k, rows->v, rows->attention,
-                          rows->log_sum_exp, spans, n_spans, n, H, G, h, g->attention_scratch);
+    qa_attention_backward(run->pool, g->dq, g->dk, g->dv, g->dattention, rows->q, rows->k, rows->v, spans, n_spans, n,
+                          H, G, h, g->attention_scratch);
     qa_rope_backward(run->pool, g->dq, run->cosine, run->sine, n, H, h);
     qa_rope_backward(run->pool, g->dk, run->cosine, run->sine, n, G, h);
     qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->x, layer->input_norm, config->rms_norm_eps, n, d);

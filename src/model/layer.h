@@ -37,7 +37,6 @@ typedef struct qa_layer_rows {
     qa_real *x;                       /* [d] the layer's input */
     qa_real *inverse_rms1;            /* [1] */
     qa_real *q, *k, *v;               /* [H h], [G h], [G h] */
-    qa_real *log_sum_exp;             /* [H]; NULL when nobody needs it */
     qa_real *attention;               /* [H h] */
     qa_real *mid;                     /* [d] */
     qa_real *inverse_rms2;            /* [1] */

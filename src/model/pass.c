@@ -105,7 +105,6 @@ static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, slot_view view) {
         .q = view(&pass->q, pass, l),
         .k = view(&pass->k, pass, l),
         .v = view(&pass->v, pass, l),
-        .log_sum_exp = view(&pass->log_sum_exp, pass, l),
         .attention = view(&pass->attention, pass, l),
         .mid = view(&pass->mid, pass, l),
         .inverse_rms2 = view(&pass->inverse_rms2, pass, l),
@@ -187,9 +186,9 @@ static qa_status run_layers(qa_pass *pass, size_t streams, bool apart, uint64_t 
         qa_layer_rows rows = layer_rows(pass, l, view);
         qa_layer_forward_qkv(&run, l, &rows, &pass->scratch);
         QA_TRY(check_rms(pass, streams, rows.inverse_rms1, pass->n, "entering", l, err));
-        qa_attention_forward(run.pool, rows.attention, rows.log_sum_exp, rows.q, rows.k, rows.v, pass->spans,
-                             pass->n_spans * streams, config->num_attention_heads, config->num_key_value_heads,
-                             config->head_dim, pass->attention_scratch);
+        qa_attention_forward(run.pool, rows.attention, rows.q, rows.k, rows.v, pass->spans, pass->n_spans * streams,
+                             config->num_attention_heads, config->num_key_value_heads, config->head_dim,
+                             pass->attention_scratch);
         qa_layer_forward_rest(&run, l, &rows, &pass->scratch);
         QA_TRY(check_rms(pass, streams, rows.inverse_rms2, pass->n, "after the attention of", l, err));
     }

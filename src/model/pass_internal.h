@@ -34,7 +34,7 @@ struct qa_pass {
     size_t streams;
     qa_arena arena;
     /* saved per layer */
-    qa_pass_slots residual, inverse_rms1, q, k, v, log_sum_exp, attention, mid, inverse_rms2, gate, up;
+    qa_pass_slots residual, inverse_rms1, q, k, v, attention, mid, inverse_rms2, gate, up;
     qa_real *lora_hidden[QA_TARGETS]; /* [layers kept x max_rows x rank] */
     /* rows */
     int32_t *ids, *positions; /* [max_rows] */

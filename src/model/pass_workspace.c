@@ -22,7 +22,6 @@ static void take_saved(qa_pass *pass, qa_arena *arena, const qa_config *config, 
     slots_take(&pass->q, arena, pass, query, kept);
     slots_take(&pass->k, arena, pass, key, kept);
     slots_take(&pass->v, arena, pass, key, kept);
-    slots_take(&pass->log_sum_exp, arena, pass, config->num_attention_heads, kept);
     slots_take(&pass->attention, arena, pass, query, kept);
     slots_take(&pass->mid, arena, pass, d, kept);
     slots_take(&pass->inverse_rms2, arena, pass, 1, kept);

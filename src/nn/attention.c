@@ -5,8 +5,10 @@
  * softmax runs over each row's visible keys, and hidden keys get probability exactly 0. Narrow heads
  * (attention_narrow.h) and single rows (attention_row.h) go without BLAS.
  *
- * Backward, with P again from log_sum_exp and D_i = sum(dout_i * out_i):
+ * Backward makes the scores and P again, each row with its own maximum and sum, and D_i = sum_j P_ij dP_ij:
  *   dv += P^T dout;  dP = dout v^T;  dS = P * (dP - D) / sqrt(h);  dq += dS k;  dk += dS^T q
+ * A sum kept from the forward pass would not do: rounded, it is off by 6e-8 of the largest score, and so is log P. Nor
+ * would D_i = dout_i out_i: where one P is 1, it differs from dP by rounding, which keys of large scores magnify.
  * Query heads are independent except for the keys and values that a group shares. Each sums its own
  * dk and dv, and those are added over the group in order of the heads. */
 #include "nn/attention.h"
@@ -24,9 +26,8 @@
 #include <string.h>
 
 enum {
-    TILE = 64,         /* query rows of a tile */
-    NARROW_TILE = 128, /* and where the keys are copied for each */
-    LANES = 8          /* partial sums of a dot product */
+    TILE = 64,        /* query rows of a tile */
+    NARROW_TILE = 128 /* and where the keys are copied for each */
 };
 
 /* ---- workers and their scratch ---- */
@@ -65,7 +66,7 @@ static qa_pool *pool_if_worth(qa_pool *pool, const qa_span *spans, size_t n_span
 /* ---- forward ---- */
 
 typedef struct forward_job {
-    qa_real *out, *log_sum_exp;
+    qa_real *out;
     const qa_real *q, *k, *v;
     const qa_span *spans;
     size_t n_spans, H, G, h;
@@ -75,8 +76,8 @@ typedef struct forward_job {
     size_t scratch_of_worker;
 } forward_job;
 
-/* scores[0 .. keys) to probabilities of the first n, the rest to 0; returns their log-sum-exp. */
-static qa_real softmax_row(qa_real *scores, size_t n, size_t keys) {
+/* scores[0 .. keys) to probabilities of the first n, the rest to 0. */
+static void softmax_row(qa_real *scores, size_t n, size_t keys) {
     qa_real max = qa_row_max(scores, n);
     double sum = qa_row_exp(scores, scores, max, n);
     qa_real inverse = (qa_real)(1 / sum);
@@ -84,7 +85,6 @@ static qa_real softmax_row(qa_real *scores, size_t n, size_t keys) {
         scores[j] *= inverse;
     }
     memset(scores + n, 0, (keys - n) * sizeof *scores);
-    return (qa_real)((double)max + log(sum));
 }
 
 static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_real *scores) {
@@ -101,10 +101,7 @@ static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_
                 k + seg->row * k_stride, k_stride, 0, scores + seg->column, t->keys);
     }
     for (size_t i = 0; i < t->rows; i++) {
-        qa_real log_sum = softmax_row(scores + i * t->keys, visible(t, i), t->keys);
-        if (job->log_sum_exp != NULL) {
-            job->log_sum_exp[(row + i) * H + head] = log_sum;
-        }
+        softmax_row(scores + i * t->keys, visible(t, i), t->keys);
     }
     for (size_t s = 0; s < n_segments; s++) {
         const segment *seg = &segments[s];
@@ -131,10 +128,7 @@ static void forward_row(const forward_job *job, const tile *t, size_t head, size
         }
     }
     for (size_t i = 0; i < heads; i++) {
-        const qa_real log_sum = softmax_row(scores + i * t->keys, t->keys, t->keys);
-        if (job->log_sum_exp != NULL) {
-            job->log_sum_exp[row * job->H + head + i] = log_sum;
-        }
+        softmax_row(scores + i * t->keys, t->keys, t->keys);
     }
     memset(job->out + start, 0, heads * h * sizeof *job->out);
     for (size_t s = 0; s < n_segments; s++) {
@@ -160,10 +154,8 @@ static void forward_narrow(const forward_job *job, const tile *t, size_t head, q
     put_keys(&narrow, t, job->k + kv, job->v + kv, job->G * h);
     for (size_t end = head + job->heads; head < end; head++) {
         size_t start = (first * H + head) * h;
-        qa_narrow_rows rows = {
-            .q = job->q + start, .stride = H * h, .log_stride = H, .rows = t->rows, .visible = visible(t, 0)};
-        qa_real *log_sum_exp = job->log_sum_exp == NULL ? NULL : job->log_sum_exp + first * H + head;
-        qa_narrow_forward(&narrow, &rows, job->out + start, log_sum_exp);
+        qa_narrow_rows rows = {.q = job->q + start, .stride = H * h, .rows = t->rows, .visible = visible(t, 0)};
+        qa_narrow_forward(&narrow, &rows, job->out + start);
     }
 }
 
@@ -210,11 +202,9 @@ size_t qa_attention_forward_scratch(const qa_pool *pool, size_t max_keys, size_t
     return reals < SIZE_MAX && qa_mul_size(reals, qa_pool_threads(pool), &reals) ? reals : SIZE_MAX;
 }
 
-void qa_attention_forward(qa_pool *pool, qa_real *out, qa_real *log_sum_exp, const qa_real *q, const qa_real *k,
-                          const qa_real *v, const qa_span *spans, size_t n_spans, size_t H, size_t G, size_t h,
-                          qa_real *scratch) {
+void qa_attention_forward(qa_pool *pool, qa_real *out, const qa_real *q, const qa_real *k, const qa_real *v,
+                          const qa_span *spans, size_t n_spans, size_t H, size_t G, size_t h, qa_real *scratch) {
     forward_job job = {.out = out,
-                       .log_sum_exp = log_sum_exp,
                        .q = q,
                        .k = k,
                        .v = v,
@@ -241,7 +231,7 @@ void qa_attention_forward(qa_pool *pool, qa_real *out, qa_real *log_sum_exp, con
 
 typedef struct backward_job {
     qa_real *dq, *dk, *dv;
-    const qa_real *dout, *q, *k, *v, *out, *log_sum_exp;
+    const qa_real *dout, *q, *k, *v;
     const qa_span *spans;
     size_t n_spans, n, H, G, h;
     qa_real scale;
@@ -252,42 +242,15 @@ typedef struct backward_job {
     qa_blocks rows;             /* for the sums over groups */
 } backward_job;
 
-/* Scaled scores to probabilities of the visible keys; hidden ones to 0. */
-static void probabilities(const backward_job *job, const tile *t, size_t head, qa_real *p) {
-    size_t row = t->span->query_row + t->first;
+/* Scaled scores to P, and dP to dS = P * (dP - D) * scale; both 0 for hidden keys. */
+static void probabilities_and_gradients(const tile *t, qa_real scale, qa_real *p, qa_real *ds) {
     for (size_t i = 0; i < t->rows; i++) {
-        qa_real *p_row = p + i * t->keys, log_sum = job->log_sum_exp[(row + i) * job->H + head];
-        size_t n = visible(t, i);
-        (void)qa_row_exp(p_row, p_row, log_sum, n);
+        qa_real *p_row = p + i * t->keys, *ds_row = ds + i * t->keys;
+        const size_t n = visible(t, i);
+        const double sum = qa_row_exp(p_row, p_row, qa_row_max(p_row, n), n);
+        qa_row_softmax_backward(p_row, ds_row, sum, scale, n);
         memset(p_row + n, 0, (t->keys - n) * sizeof *p_row);
-    }
-}
-
-static qa_real dot(const qa_real *a, const qa_real *b, size_t h) {
-    qa_real part[LANES] = {0};
-    size_t whole = h - h % LANES;
-    for (size_t i = 0; i < whole; i += LANES) {
-        for (size_t l = 0; l < LANES; l++) {
-            part[l] += a[i + l] * b[i + l];
-        }
-    }
-    for (size_t i = whole; i < h; i++) {
-        part[i - whole] += a[i] * b[i];
-    }
-    return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
-}
-
-/* dP, in place, to dS = P * (dP - D) * scale. */
-static void score_gradients(const backward_job *job, const tile *t, size_t head, qa_real *ds, const qa_real *p) {
-    size_t stride = job->H * job->h;
-    size_t start = (t->span->query_row + t->first) * stride + head * job->h;
-    for (size_t i = 0; i < t->rows; i++) {
-        qa_real *ds_row = ds + i * t->keys;
-        const qa_real *p_row = p + i * t->keys;
-        qa_real d = dot(job->dout + start + i * stride, job->out + start + i * stride, job->h);
-        for (size_t j = 0; j < t->keys; j++) {
-            ds_row[j] = p_row[j] * (ds_row[j] - d) * job->scale;
-        }
+        memset(ds_row + n, 0, (t->keys - n) * sizeof *ds_row);
     }
 }
 
@@ -307,8 +270,7 @@ static void backward_tile(const backward_job *job, const tile *t, size_t head, q
         qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, rows, h, 1, dout, q_stride, v + row * k_stride, k_stride,
                 0, ds + column, t->keys);
     }
-    probabilities(job, t, head, p);
-    score_gradients(job, t, head, ds, p);
+    probabilities_and_gradients(t, job->scale, p, ds);
     for (size_t s = 0; s < n_segments; s++) {
         size_t row = segments[s].row, rows = segments[s].rows, column = segments[s].column;
         if (job->dv != NULL) {
@@ -330,10 +292,8 @@ static void backward_tile(const backward_job *job, const tile *t, size_t head, q
 static void backward_narrow_head(const backward_job *job, const tile *whole, size_t head, qa_narrow *narrow) {
     size_t H = job->H, h = job->h, start = (whole->span->query_row * H + head) * h;
     qa_real *dk = job->head_dk + head * job->n * h, *dv = job->head_dv + head * job->n * h;
-    qa_narrow_rows rows = {
-        .q = job->q + start, .stride = H * h, .log_stride = H, .rows = whole->rows, .visible = visible(whole, 0)};
-    qa_narrow_backward(narrow, &rows, job->dq == NULL ? NULL : job->dq + start, job->dout + start, job->out + start,
-                       job->log_sum_exp + whole->span->query_row * H + head);
+    qa_narrow_rows rows = {.q = job->q + start, .stride = H * h, .rows = whole->rows, .visible = visible(whole, 0)};
+    qa_narrow_backward(narrow, &rows, job->dq == NULL ? NULL : job->dq + start, job->dout + start);
     segment segments[2];
     size_t n_segments = segments_of(segments, whole);
     for (size_t s = 0; s < n_segments; s++) {
@@ -416,9 +376,8 @@ size_t qa_attention_backward_scratch(const qa_pool *pool, size_t max_keys, size_
 }
 
 void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv, const qa_real *dout, const qa_real *q,
-                           const qa_real *k, const qa_real *v, const qa_real *out, const qa_real *log_sum_exp,
-                           const qa_span *spans, size_t n_spans, size_t n, size_t H, size_t G, size_t h,
-                           qa_real *scratch) {
+                           const qa_real *k, const qa_real *v, const qa_span *spans, size_t n_spans, size_t n, size_t H,
+                           size_t G, size_t h, qa_real *scratch) {
     size_t scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), h, true);
     qa_real *heads = scratch + qa_pool_threads(pool) * scratch_of_worker;
     qa_pool *workers = pool_if_worth(pool, spans, n_spans, H, h);
@@ -429,8 +388,6 @@ void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv,
                         .q = q,
                         .k = k,
                         .v = v,
-                        .out = out,
-                        .log_sum_exp = log_sum_exp,
                         .spans = spans,
                         .n_spans = n_spans,
                         .n = n,

@@ -6,16 +6,16 @@
  *   a branch of a packed pair context = the trunk (the prompt), own rows = the response;
  *   decoding with a cache     context = the cached rows, own rows = the new ones.
  *
- * Softmax over the keys that a query sees, scores scaled by 1/sqrt(h). Forward saves only
- * log_sum_exp[rows x H] of the scaled scores; backward computes the probabilities again from it. Scores
- * exist for one tile of query rows of one head at a time. */
+ * Softmax over the keys that a query sees, scores scaled by 1/sqrt(h). Forward saves nothing but its inputs and its
+ * output; backward computes scores and probabilities again. They exist for one tile of query rows of one head at a
+ * time. */
 #ifndef QA_NN_ATTENTION_H
 #define QA_NN_ATTENTION_H
 
 #include "nn/shapes.h"
 
 typedef struct qa_span {
-    size_t query_row;    /* first row of the span in q, out, log_sum_exp */
+    size_t query_row;    /* first row of the span in q and out */
     size_t key_row;      /* first row of the span's own keys in k, v */
     size_t rows;         /* rows of the span */
     size_t context_row;  /* first row of the context in k, v */
@@ -27,17 +27,15 @@ typedef struct qa_span {
 size_t qa_attention_forward_scratch(const qa_pool *pool, size_t max_keys, size_t h);
 size_t qa_attention_backward_scratch(const qa_pool *pool, size_t max_keys, size_t n, size_t H, size_t h);
 
-/* out[. x H x h] from q[. x H x h], k and v[. x G x h]. log_sum_exp[. x H] may be NULL. */
-void qa_attention_forward(qa_pool *pool, qa_real *out, qa_real *log_sum_exp, const qa_real *q, const qa_real *k,
-                          const qa_real *v, const qa_span *spans, size_t n_spans, size_t H, size_t G, size_t h,
-                          qa_real *scratch);
+/* out[. x H x h] from q[. x H x h], k and v[. x G x h]. */
+void qa_attention_forward(qa_pool *pool, qa_real *out, const qa_real *q, const qa_real *k, const qa_real *v,
+                          const qa_span *spans, size_t n_spans, size_t H, size_t G, size_t h, qa_real *scratch);
 
 /* dq[n x H x h], dk and dv[n x G x h] get their parts added (n: number of rows of every array; a
  * context's rows collect the gradients of all spans that see it). The sums run in a fixed order, whatever
  * the number of threads. */
 void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv, const qa_real *dout, const qa_real *q,
-                           const qa_real *k, const qa_real *v, const qa_real *out, const qa_real *log_sum_exp,
-                           const qa_span *spans, size_t n_spans, size_t n, size_t H, size_t G, size_t h,
-                           qa_real *scratch);
+                           const qa_real *k, const qa_real *v, const qa_span *spans, size_t n_spans, size_t n, size_t H,
+                           size_t G, size_t h, qa_real *scratch);
 
 #endif

@@ -2,10 +2,10 @@
  *
  * Scores are kept in units of log 2, x = q k^T / (sqrt(h) log 2), so that probabilities are powers of two:
  *
- *   p = 2^(x - max) / sum;   log_sum_exp = (max + log2 sum) log 2
+ *   p = 2^(x - max) / sum
  *
- * Backward, with p = 2^(x - log_sum_exp / log 2) and D = sum(dout * out):
- *   ds = p (dout v^T - D);  dq += ds k / sqrt(h);  dk += ds^T q / sqrt(h);  dv += p^T dout */
+ * Backward, with p once more, dp = dout v^T and D = sum(p * dp):
+ *   ds = p (dp - D);  dq += ds k / sqrt(h);  dk += ds^T q / sqrt(h);  dv += p^T dout */
 #include "nn/attention_narrow.h"
 
 #include "base/checked.h"
@@ -100,7 +100,7 @@ static void gather(qa_real *to, const qa_real *from, size_t stride, qa_real scal
 
 static qa_real score_scale(size_t h) { return (qa_real)(1 / (sqrt((double)h) * LOG_2)); }
 
-void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *out, qa_real *log_sum_exp) {
+void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *out) {
     const size_t h = narrow->h, stride = narrow->columns;
     qa_real q[ROWS * QA_NARROW_WIDTH], sums[ROWS * QA_NARROW_WIDTH], *x = narrow->scratch;
     for (size_t begin = 0; begin < r->rows; begin += ROWS) {
@@ -111,9 +111,6 @@ void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *out,
         gather(q, r->q + begin * r->stride, r->stride, score_scale(h), rows, ROWS, h);
         scores(x, q, narrow->k, h, stride, columns);
         softmax_rows(max, sum, x, visible, stride, columns);
-        for (size_t i = 0; i < rows && log_sum_exp != NULL; i++) {
-            log_sum_exp[(begin + i) * r->log_stride] = (qa_real)((double)max[i] * LOG_2 + log(sum[i]));
-        }
         weighted_sums(sums, x, narrow->v, h, stride, columns);
         for (size_t i = 0; i < rows; i++) {
             qa_real *out_row = out + (begin + i) * r->stride, inverse = (qa_real)(1 / sum[i]);
@@ -124,36 +121,16 @@ void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *out,
     }
 }
 
-static qa_real dot(const qa_real *a, const qa_real *b, size_t h) {
-    qa_real part[QA_VEC] = {0};
-    const size_t whole = h - h % QA_VEC;
-    for (size_t e = 0; e < whole; e += QA_VEC) {
-        for (size_t l = 0; l < QA_VEC; l++) {
-            part[l] += a[e + l] * b[e + l];
-        }
-    }
-    for (size_t e = whole; e < h; e++) {
-        part[e - whole] += a[e] * b[e];
-    }
-    qa_vec sums;
-    qa_vec_load(&sums, part);
-    return qa_vec_sum(&sums);
-}
-
-/* The probabilities of up to ROWS rows, x, and their gradients, ds. log_sum_exp and out belong to the first row. */
-static void probability_rows(qa_narrow *narrow, const qa_narrow_rows *r, size_t rows, size_t visible, qa_real *x,
-                             qa_real *ds, const qa_real *q, const qa_real *dout, const qa_real *out,
-                             const qa_real *log_sum_exp) {
-    const size_t h = narrow->h, stride = narrow->columns, columns = round_up(visible + ROWS - 1, COLUMNS);
-    qa_real log_sum[ROWS], d[ROWS];
+/* The probabilities of ROWS rows, x, and the gradients of their scores, ds. */
+static void probability_rows(const qa_narrow *narrow, size_t seen, qa_real *x, qa_real *ds, const qa_real *q,
+                             const qa_real *dout) {
+    const size_t h = narrow->h, stride = narrow->columns, columns = round_up(seen + ROWS - 1, COLUMNS);
+    qa_real max[ROWS];
+    double sum[ROWS];
     scores(x, q, narrow->k, h, stride, columns);
     scores(ds, dout, narrow->v, h, stride, columns);
-    for (size_t i = 0; i < ROWS; i++) {
-        const size_t row = i < rows ? i : rows - 1;
-        log_sum[i] = (qa_real)((double)log_sum_exp[row * r->log_stride] / LOG_2);
-        d[i] = dot(dout + row * h, out + row * r->stride, h);
-    }
-    gradient_rows(x, ds, log_sum, d, visible, stride, columns);
+    softmax_rows(max, sum, x, seen, stride, columns);
+    gradient_rows(x, ds, sum, seen, stride, columns);
 }
 
 static void add_query_gradients(const qa_narrow *narrow, const qa_narrow_rows *r, size_t rows, size_t visible,
@@ -170,8 +147,7 @@ static void add_query_gradients(const qa_narrow *narrow, const qa_narrow_rows *r
     }
 }
 
-void qa_narrow_backward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *dq, const qa_real *dout,
-                        const qa_real *out, const qa_real *log_sum_exp) {
+void qa_narrow_backward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *dq, const qa_real *dout) {
     const size_t h = narrow->h, stride = narrow->columns;
     qa_real q[BLOCK * QA_NARROW_WIDTH], dout_rows[BLOCK * QA_NARROW_WIDTH];
     qa_real *x = narrow->scratch, *ds = x + BLOCK * stride;
@@ -181,8 +157,7 @@ void qa_narrow_backward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *dq,
         gather(dout_rows, dout + begin * r->stride, r->stride, 1, rows, BLOCK, h);
         for (size_t i = 0; i < rows; i += ROWS) {
             const size_t row = begin + i, count = rows - i < ROWS ? rows - i : ROWS, visible = r->visible + row;
-            probability_rows(narrow, r, count, visible, x + i * stride, ds + i * stride, q + i * h, dout_rows + i * h,
-                             out + row * r->stride, log_sum_exp + row * r->log_stride);
+            probability_rows(narrow, visible, x + i * stride, ds + i * stride, q + i * h, dout_rows + i * h);
             if (dq != NULL) {
                 add_query_gradients(narrow, r, count, visible, dq + row * r->stride, ds + i * stride);
             }

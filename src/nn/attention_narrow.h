@@ -24,9 +24,8 @@ typedef struct qa_narrow {
 
 /* A run of query rows of the head; row i sees the first `visible` + i columns. */
 typedef struct qa_narrow_rows {
-    const qa_real *q;  /* [rows x h] */
-    size_t stride;     /* reals from row to row, of q and of out, dout and dq below */
-    size_t log_stride; /* of log_sum_exp[rows] */
+    const qa_real *q; /* [rows x h] */
+    size_t stride;    /* reals from row to row, of q and of out, dout and dq below */
     size_t rows, visible;
 } qa_narrow_rows;
 
@@ -39,12 +38,11 @@ qa_narrow qa_narrow_open(qa_real *scratch, size_t n, size_t h, bool backward);
 /* Columns column .. column + rows - 1 from the rows of k and v. */
 void qa_narrow_put(qa_narrow *narrow, size_t column, const qa_real *k, const qa_real *v, size_t rows, size_t stride);
 
-/* out[rows x h], and log_sum_exp[rows] unless that is NULL. */
-void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *rows, qa_real *out, qa_real *log_sum_exp);
+/* out[rows x h]. */
+void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *rows, qa_real *out);
 
 /* dq += ... unless it is NULL, and the parts of dk and dv to the sums. */
-void qa_narrow_backward(qa_narrow *narrow, const qa_narrow_rows *rows, qa_real *dq, const qa_real *dout,
-                        const qa_real *out, const qa_real *log_sum_exp);
+void qa_narrow_backward(qa_narrow *narrow, const qa_narrow_rows *rows, qa_real *dq, const qa_real *dout);
 
 /* The sums to zero: for the next head of the same keys. */
 void qa_narrow_reset(qa_narrow *narrow);

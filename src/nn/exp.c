@@ -1,4 +1,4 @@
-/* Row passes of softmax, see exp.h: the maximum, and exponentials with their sum. */
+/* Row passes of softmax, see exp.h: the maximum, exponentials with their sum, and the gradient. */
 #include "nn/exp.h"
 
 #include "nn/exp_kernel.h"
@@ -80,4 +80,54 @@ double qa_row_exp(qa_real *y, const qa_real *x, qa_real shift, size_t n) {
     double sum;
     row_exp(&sum, y, x, shift, n);
     return sum;
+}
+
+/* ---- gradient ---- */
+
+/* The sum of a[i] b[i], in double beyond a block. */
+QA_KERNEL_BODY double row_dot(const qa_real *a, const qa_real *b, size_t n) {
+    enum { BLOCK = 128 * QA_VEC };
+    const size_t whole = n - n % (2 * QA_VEC);
+    double sum = 0;
+    for (size_t begin = 0; begin < whole; begin += BLOCK) {
+        const size_t end = whole - begin < BLOCK ? whole : begin + BLOCK;
+        qa_vec first = {0}, second = {0}, x, y;
+        for (size_t i = begin; i < end; i += 2 * QA_VEC) {
+            qa_vec_load(&x, a + i);
+            qa_vec_load(&y, b + i);
+            first += x * y;
+            qa_vec_load(&x, a + i + QA_VEC);
+            qa_vec_load(&y, b + i + QA_VEC);
+            second += x * y;
+        }
+        first += second;
+        sum += (double)qa_vec_sum(&first);
+    }
+    for (size_t i = whole; i < n; i++) {
+        sum += (double)(a[i] * b[i]);
+    }
+    return sum;
+}
+
+QA_KERNEL_BODY void softmax_backward_body(qa_real *e, qa_real *dp, double sum, qa_real scale, size_t n) {
+    const qa_real inverse = (qa_real)(1 / sum), mean = (qa_real)(row_dot(e, dp, n) / sum);
+    const size_t whole = n - n % QA_VEC;
+    for (size_t i = 0; i < whole; i += QA_VEC) {
+        qa_vec p, ds;
+        qa_vec_load(&p, e + i);
+        qa_vec_load(&ds, dp + i);
+        p *= inverse;
+        ds = p * (ds - mean) * scale;
+        qa_vec_store(e + i, &p);
+        qa_vec_store(dp + i, &ds);
+    }
+    for (size_t i = whole; i < n; i++) {
+        e[i] *= inverse;
+        dp[i] = e[i] * (dp[i] - mean) * scale;
+    }
+}
+QA_KERNEL(softmax_backward, (qa_real * e, qa_real *dp, double sum, qa_real scale, size_t n), (e, dp, sum, scale, n))
+
+void qa_row_softmax_backward(qa_real *e, qa_real *dp, double sum, qa_real scale, size_t n) {
+    softmax_backward(e, dp, sum, scale, n);
 }

@@ -257,42 +257,87 @@ QA_KERNEL_BODY void softmax_rows_body(qa_real *max, double *sum, qa_real *x, siz
 QA_KERNEL(softmax_rows, (qa_real * max, double *sum, qa_real *x, size_t n, size_t stride, size_t columns),
           (max, sum, x, n, stride, columns))
 
-/* x to p = 2^(x - log_sum), dp to ds = p (dp - d) */
-QA_KERNEL_BODY void gradients(qa_real *x, qa_real *dp, qa_real log_sum, qa_real d, const qa_vec_mask *seen) {
+/* *sum += e dp of one vector; 0 where *seen has none (NULL: all are seen). */
+QA_KERNEL_BODY void weighted(qa_vec *sum, const qa_real *e, const qa_real *dp, const qa_vec_mask *seen) {
+    qa_vec a, b;
+    qa_vec_load(&a, e);
+    qa_vec_load(&b, dp);
+    a *= b;
+    if (seen != NULL) {
+        a = (qa_vec)(*seen & (qa_vec_mask)a);
+    }
+    *sum += a;
+}
+
+/* d[i], row i of ROWS: the sum of e dp over its first n + i columns, in double beyond SUM_BLOCK. */
+QA_KERNEL_BODY void weighted_rows(double *d, const qa_real *e, const qa_real *dp, size_t n, size_t stride) {
+    enum { SUM_BLOCK = 64 * QA_VEC };
+    const size_t whole = n - n % QA_VEC;
+    for (size_t i = 0; i < ROWS; i++) {
+        qa_vec last = {0};
+        for (size_t j = whole; j < n + i; j += QA_VEC) {
+            qa_vec_mask seen;
+            seen_lanes(&seen, j, n + i);
+            weighted(&last, e + i * stride + j, dp + i * stride + j, &seen);
+        }
+        d[i] = (double)qa_vec_sum(&last);
+    }
+    for (size_t begin = 0; begin < whole; begin += SUM_BLOCK) {
+        const size_t end = whole - begin < SUM_BLOCK ? whole : begin + SUM_BLOCK;
+        qa_vec s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
+        for (size_t j = begin; j < end; j += QA_VEC) {
+            weighted(&s0, e + j, dp + j, NULL);
+            weighted(&s1, e + stride + j, dp + stride + j, NULL);
+            weighted(&s2, e + 2 * stride + j, dp + 2 * stride + j, NULL);
+            weighted(&s3, e + 3 * stride + j, dp + 3 * stride + j, NULL);
+        }
+        d[0] += (double)qa_vec_sum(&s0);
+        d[1] += (double)qa_vec_sum(&s1);
+        d[2] += (double)qa_vec_sum(&s2);
+        d[3] += (double)qa_vec_sum(&s3);
+    }
+}
+
+/* e to p = e / sum, dp to ds = p (dp - d) */
+QA_KERNEL_BODY void gradients(qa_real *e, qa_real *dp, qa_real inverse, qa_real d, const qa_vec_mask *seen) {
     qa_vec p, ds;
-    qa_vec_load(&p, x);
+    qa_vec_load(&p, e);
     qa_vec_load(&ds, dp);
-    p -= log_sum;
-    power_of_two(&p, &p);
+    p *= inverse;
     ds = p * (ds - d);
     if (seen != NULL) {
-        p = (qa_vec)(*seen & (qa_vec_mask)p);
         ds = (qa_vec)(*seen & (qa_vec_mask)ds);
     }
-    qa_vec_store(x, &p);
+    qa_vec_store(e, &p);
     qa_vec_store(dp, &ds);
 }
 
-/* The same for row i of ROWS and the first n + i columns; both 0 from there up to `columns`. */
-QA_KERNEL_BODY void gradient_rows_body(qa_real *x, qa_real *dp, const qa_real *log_sum, const qa_real *d, size_t n,
-                                       size_t stride, size_t columns) {
+/* The same for row i of ROWS, whose first n + i columns are seen and whose e is 0 from there up to `columns`. */
+QA_KERNEL_BODY void gradient_rows_body(qa_real *e, qa_real *dp, const double *sum, size_t n, size_t stride,
+                                       size_t columns) {
     const size_t whole = n - n % QA_VEC;
+    double weighted_sum[ROWS];
+    qa_real inverse[ROWS], d[ROWS];
+    weighted_rows(weighted_sum, e, dp, n, stride);
+    for (size_t i = 0; i < ROWS; i++) {
+        inverse[i] = (qa_real)(1 / sum[i]);
+        d[i] = (qa_real)(weighted_sum[i] / sum[i]);
+    }
     for (size_t j = 0; j < whole; j += QA_VEC) {
-        gradients(x + j, dp + j, log_sum[0], d[0], NULL);
-        gradients(x + stride + j, dp + stride + j, log_sum[1], d[1], NULL);
-        gradients(x + 2 * stride + j, dp + 2 * stride + j, log_sum[2], d[2], NULL);
-        gradients(x + 3 * stride + j, dp + 3 * stride + j, log_sum[3], d[3], NULL);
+        gradients(e + j, dp + j, inverse[0], d[0], NULL);
+        gradients(e + stride + j, dp + stride + j, inverse[1], d[1], NULL);
+        gradients(e + 2 * stride + j, dp + 2 * stride + j, inverse[2], d[2], NULL);
+        gradients(e + 3 * stride + j, dp + 3 * stride + j, inverse[3], d[3], NULL);
     }
     for (size_t j = whole; j < columns; j += QA_VEC) {
         for (size_t i = 0; i < ROWS; i++) {
             qa_vec_mask seen;
             seen_lanes(&seen, j, n + i);
-            gradients(x + i * stride + j, dp + i * stride + j, log_sum[i], d[i], &seen);
+            gradients(e + i * stride + j, dp + i * stride + j, inverse[i], d[i], &seen);
         }
     }
 }
-QA_KERNEL(gradient_rows,
-          (qa_real * x, qa_real *dp, const qa_real *log_sum, const qa_real *d, size_t n, size_t stride, size_t columns),
-          (x, dp, log_sum, d, n, stride, columns))
+QA_KERNEL(gradient_rows, (qa_real * e, qa_real *dp, const double *sum, size_t n, size_t stride, size_t columns),
+          (e, dp, sum, n, stride, columns))
 
 #endif

@@ -303,7 +303,7 @@ static size_t reals_kept(const qa_config *config, const qa_lora_options *lora, b
     for (size_t t = 0; lora != NULL && t < QA_TARGETS; t++) {
         branches += lora->targets[t] ? 1 : 0;
     }
-    const size_t made_again = d + 2 * f + 2 * H * h + 2 * G * h + H + 2 + branches * (lora == NULL ? 0 : lora->rank);
+    const size_t made_again = d + 2 * f + 2 * H * h + 2 * G * h + 2 + branches * (lora == NULL ? 0 : lora->rank);
     return d + (recompute ? 0 : made_again);
 }
 

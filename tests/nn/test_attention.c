@@ -62,7 +62,7 @@ typedef struct problem {
     qa_bag bag;
     const span_layout *layout;
     size_t H, G, h, n_q, n_k; /* reals of q and of k */
-    qa_real *q, *k, *v, *out, *lse, *dout, *dq, *dk, *dv;
+    qa_real *q, *k, *v, *out, *dout, *dq, *dk, *dv;
 } problem;
 
 static problem open_problem(const span_layout *layout, const size_t shape[3], uint64_t seed) {
@@ -74,7 +74,6 @@ static problem open_problem(const span_layout *layout, const size_t shape[3], ui
     p.v = qa_bag_random(&p.bag, p.n_k);
     p.dout = qa_bag_random(&p.bag, p.n_q);
     p.out = qa_bag_zeros(&p.bag, p.n_q);
-    p.lse = qa_bag_zeros(&p.bag, layout->rows * p.H);
     p.dq = qa_bag_zeros(&p.bag, p.n_q);
     p.dk = qa_bag_zeros(&p.bag, p.n_k);
     p.dv = qa_bag_zeros(&p.bag, p.n_k);
@@ -107,7 +106,7 @@ static qa_real *scratch_of(size_t reals) {
 static void forward(problem *p, qa_pool *pool) {
     size_t reals = qa_attention_forward_scratch(pool, longest(p->layout), p->h);
     qa_real *scratch = scratch_of(reals);
-    qa_attention_forward(pool, p->out, p->lse, p->q, p->k, p->v, p->layout->spans, p->layout->n_spans, p->H, p->G, p->h,
+    qa_attention_forward(pool, p->out, p->q, p->k, p->v, p->layout->spans, p->layout->n_spans, p->H, p->G, p->h,
                          scratch);
     ck_assert(scratch[reals] == 12345);
     free(scratch);
@@ -116,8 +115,8 @@ static void forward(problem *p, qa_pool *pool) {
 static void backward_to(problem *p, qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv) {
     size_t reals = qa_attention_backward_scratch(pool, longest(p->layout), p->layout->rows, p->H, p->h);
     qa_real *scratch = scratch_of(reals);
-    qa_attention_backward(pool, dq, dk, dv, p->dout, p->q, p->k, p->v, p->out, p->lse, p->layout->spans,
-                          p->layout->n_spans, p->layout->rows, p->H, p->G, p->h, scratch);
+    qa_attention_backward(pool, dq, dk, dv, p->dout, p->q, p->k, p->v, p->layout->spans, p->layout->n_spans,
+                          p->layout->rows, p->H, p->G, p->h, scratch);
     ck_assert(scratch[reals] == 12345);
     free(scratch);
 }
@@ -125,7 +124,9 @@ static void backward_to(problem *p, qa_pool *pool, qa_real *dq, qa_real *dk, qa_
 /* ---- naive loops ---- */
 
 typedef struct truth {
-    double *out, *lse, *dq, *dk, *dv, *p;
+    double *out, *dq, *dk, *dv, *p, *dp;
+    double dq_terms, dk_terms,
+        dv_terms; /* the largest sum of absolute values of what is added up for an element of a row */
 } truth;
 
 static double *doubles(size_t n) {
@@ -138,17 +139,20 @@ static size_t key_row(const qa_span *span, size_t j) {
     return j < span->context_rows ? span->context_row + j : span->key_row + j - span->context_rows;
 }
 
-/* Query row i of a span, one head: fills out, lse, and adds to dq, dk, dv. */
+/* Query row i of a span, one head: fills out, and adds to dq, dk, dv. */
 static void naive_row(const problem *p, truth *t, const qa_span *span, size_t i, size_t head) {
     size_t h = p->h, keys = span->context_rows + i + 1, row = span->query_row + i;
     size_t at = (row * p->H + head) * h, group = head / (p->H / p->G);
-    double total = 0.0, d = 0.0;
+    double max = -INFINITY, total = 0.0, d = 0.0;
     for (size_t j = 0; j < keys; j++) {
         size_t key = (key_row(span, j) * p->G + group) * h;
-        t->p[j] = exp(qa_weighted_sum(p->q + at, p->k + key, h) / sqrt((double)h));
+        t->p[j] = qa_weighted_sum(p->q + at, p->k + key, h) / sqrt((double)h);
+        max = fmax(max, t->p[j]);
+    }
+    for (size_t j = 0; j < keys; j++) {
+        t->p[j] = exp(t->p[j] - max);
         total += t->p[j];
     }
-    t->lse[row * p->H + head] = log(total);
     for (size_t j = 0; j < keys; j++) {
         size_t key = (key_row(span, j) * p->G + group) * h;
         t->p[j] /= total;
@@ -156,23 +160,33 @@ static void naive_row(const problem *p, truth *t, const qa_span *span, size_t i,
             t->out[at + e] += t->p[j] * (double)p->v[key + e];
         }
     }
-    for (size_t e = 0; e < h; e++) {
-        d += (double)p->dout[at + e] * t->out[at + e];
-    }
     for (size_t j = 0; j < keys; j++) {
-        size_t key = (key_row(span, j) * p->G + group) * h;
-        double dp = qa_weighted_sum(p->dout + at, p->v + key, h), ds = t->p[j] * (dp - d) / sqrt((double)h);
-        for (size_t e = 0; e < h; e++) {
-            t->dq[at + e] += ds * (double)p->k[key + e];
-            t->dk[key + e] += ds * (double)p->q[at + e];
-            t->dv[key + e] += t->p[j] * (double)p->dout[at + e];
+        t->dp[j] = qa_weighted_sum(p->dout + at, p->v + (key_row(span, j) * p->G + group) * h, h);
+        d += t->p[j] * t->dp[j];
+    }
+    for (size_t e = 0; e < h; e++) {
+        double dq_terms = 0.0;
+        for (size_t j = 0; j < keys; j++) {
+            const size_t key = (key_row(span, j) * p->G + group) * h + e;
+            const double ds = t->p[j] * (t->dp[j] - d) / sqrt((double)h);
+            t->dq[at + e] += ds * (double)p->k[key];
+            t->dk[key] += ds * (double)p->q[at + e];
+            t->dv[key] += t->p[j] * (double)p->dout[at + e];
+            dq_terms += fabs(ds * (double)p->k[key]);
+            t->dk_terms = fmax(t->dk_terms, fabs(ds * (double)p->q[at + e]));
+            t->dv_terms = fmax(t->dv_terms, fabs(t->p[j] * (double)p->dout[at + e]));
         }
+        t->dq_terms = fmax(t->dq_terms, dq_terms);
     }
 }
 
 static truth naive(const problem *p) {
-    truth t = {doubles(p->n_q), doubles(p->layout->rows * p->H), doubles(p->n_q), doubles(p->n_k),
-               doubles(p->n_k), doubles(longest(p->layout))};
+    truth t = {.out = doubles(p->n_q),
+               .dq = doubles(p->n_q),
+               .dk = doubles(p->n_k),
+               .dv = doubles(p->n_k),
+               .p = doubles(longest(p->layout)),
+               .dp = doubles(longest(p->layout))};
     for (size_t s = 0; s < p->layout->n_spans; s++) {
         for (size_t i = 0; i < p->layout->spans[s].rows; i++) {
             for (size_t head = 0; head < p->H; head++) {
@@ -185,11 +199,11 @@ static truth naive(const problem *p) {
 
 static void free_truth(truth *t) {
     free(t->out);
-    free(t->lse);
     free(t->dq);
     free(t->dk);
     free(t->dv);
     free(t->p);
+    free(t->dp);
 }
 
 /* ---- tests ---- */
@@ -198,12 +212,11 @@ START_TEST(test_hand_values) {
     /* h = 1, q = (0 1), k = (5 log 3 + 5): row 0 sees key 0 only; row 1 weighs 1 : 3 */
     const qa_span span = {0, 0, 2, 0, 0};
     const qa_real q[] = {0, 1}, k[] = {5, (qa_real)(5 + 1.0986122886681098)}, v[] = {8, 4};
-    const double expected[] = {8, 5}, expected_lse[] = {0, 5 + 1.3862943611198906};
-    qa_real out[2], lse[2];
+    const double expected[] = {8, 5};
+    qa_real out[2];
     qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, 2, 1));
-    qa_attention_forward(NULL, out, lse, q, k, v, &span, 1, 1, 1, 1, scratch);
+    qa_attention_forward(NULL, out, q, k, v, &span, 1, 1, 1, 1, scratch);
     QA_ASSERT_REAL("out", out, expected, 2, TOLERANCE, 0.0);
-    QA_ASSERT_REAL("log_sum_exp", lse, expected_lse, 2, TOLERANCE, 0.0);
     free(scratch);
 }
 END_TEST
@@ -221,7 +234,6 @@ START_TEST(test_against_naive) {
             forward(&p, pooled ? pool : NULL);
             backward_to(&p, pooled ? pool : NULL, p.dq, p.dk, p.dv);
             QA_ASSERT_REAL(p.layout->name, p.out, t.out, p.n_q, TOLERANCE, 0.0);
-            QA_ASSERT_REAL(p.layout->name, p.lse, t.lse, p.layout->rows * p.H, TOLERANCE, 0.0);
             QA_ASSERT_REAL(p.layout->name, p.dq, t.dq, p.n_q, TOLERANCE, TOLERANCE);
             QA_ASSERT_REAL(p.layout->name, p.dk, t.dk, p.n_k, TOLERANCE, TOLERANCE);
             QA_ASSERT_REAL(p.layout->name, p.dv, t.dv, p.n_k, TOLERANCE, 0.0);
@@ -273,21 +285,9 @@ START_TEST(test_unwanted_gradients) {
 }
 END_TEST
 
-START_TEST(test_log_sum_exp_not_wanted) {
-    problem p = open_problem(&layouts[6], heads[4], 52);
-    forward(&p, NULL);
-    qa_real *out = qa_bag_copy(&p.bag, p.out, p.n_q);
-    memset(p.out, 0, p.n_q * sizeof *out);
-    p.lse = NULL;
-    forward(&p, NULL);
-    ck_assert_mem_eq(p.out, out, p.n_q * sizeof *out);
-    qa_bag_close(&p.bag);
-}
-END_TEST
-
 START_TEST(test_threads_same_bits) {
     problem p = open_problem(&layouts[_i % N_LAYOUTS], heads[_i < N_LAYOUTS ? NARROW : WIDE], 53);
-    qa_real *out = NULL, *lse = NULL, *dq0 = NULL, *dk0 = NULL, *dv0 = NULL;
+    qa_real *out = NULL, *dq0 = NULL, *dk0 = NULL, *dv0 = NULL;
     for (size_t threads = 0; threads < 4; threads++) {
         qa_pool *pool = qa_test_pool(threads);
         qa_real *dq = qa_bag_zeros(&p.bag, p.n_q), *dk = qa_bag_zeros(&p.bag, p.n_k), *dv = qa_bag_zeros(&p.bag, p.n_k);
@@ -296,13 +296,11 @@ START_TEST(test_threads_same_bits) {
         qa_pool_destroy(pool);
         if (threads == 0) {
             out = qa_bag_copy(&p.bag, p.out, p.n_q);
-            lse = qa_bag_copy(&p.bag, p.lse, p.layout->rows * p.H);
             dq0 = dq;
             dk0 = dk;
             dv0 = dv;
         }
         ck_assert_mem_eq(p.out, out, p.n_q * sizeof *out);
-        ck_assert_mem_eq(p.lse, lse, p.layout->rows * p.H * sizeof *lse);
         ck_assert_mem_eq(dq, dq0, p.n_q * sizeof *dq);
         ck_assert_mem_eq(dk, dk0, p.n_k * sizeof *dk);
         ck_assert_mem_eq(dv, dv0, p.n_k * sizeof *dv);
@@ -438,7 +436,7 @@ START_TEST(test_cached_equals_whole) {
         const qa_span span = {0, cached, count, 0, cached};
         qa_real *out = qa_bag_zeros(&p.bag, count * q_row);
         qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, rows, p.h));
-        qa_attention_forward(NULL, out, NULL, p.q + cached * q_row, p.k, p.v, &span, 1, p.H, p.G, p.h, scratch);
+        qa_attention_forward(NULL, out, p.q + cached * q_row, p.k, p.v, &span, 1, p.H, p.G, p.h, scratch);
         QA_ASSERT_REALS("out", out, p.out + cached * q_row, count * q_row, TOLERANCE, 0.0);
         free(scratch);
     }
@@ -468,6 +466,60 @@ START_TEST(test_large_scores) {
 }
 END_TEST
 
+/* ---- gradients of large scores ---- */
+
+/* Forward and backward against the naive loops; tolerances of gradients are relative to what is added up in them
+ * (narrow heads count a probability below 2^-100 as 2^-100). */
+static void check_against_naive(problem *p) {
+    truth t = naive(p);
+    qa_pool *pool = qa_test_pool(2);
+    forward(p, pool);
+    backward_to(p, pool, p->dq, p->dk, p->dv);
+    QA_ASSERT_REAL(p->layout->name, p->out, t.out, p->n_q, TOLERANCE, 0.0);
+    QA_ASSERT_REAL(p->layout->name, p->dq, t.dq, p->n_q, 0.0, TOLERANCE * t.dq_terms + 1e-20);
+    QA_ASSERT_REAL(p->layout->name, p->dk, t.dk, p->n_k, 0.0, TOLERANCE * t.dk_terms + 1e-20);
+    QA_ASSERT_REAL(p->layout->name, p->dv, t.dv, p->n_k, 0.0, TOLERANCE * t.dv_terms + 1e-20);
+    qa_pool_destroy(pool);
+    free_truth(&t);
+}
+
+/* One component of every query counts, and keys take four values in it: scores of any size without rounding, and many
+ * keys that share the largest. The probabilities are 1/m and 0; their gradients are those of small scores. */
+START_TEST(test_gradients_of_large_scores) {
+    static const double sizes[] = {1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e15};
+    for (size_t s = 0; s < N_HEADS; s++) {
+        for (size_t size = 0; size < sizeof sizes / sizeof *sizes; size++) {
+            problem p = open_problem(&layouts[_i], heads[s], 70 + size);
+            const double unit = exp2(floor(log2(sizes[size]) / 2));
+            for (size_t i = 0; i < p.n_k; i++) {
+                p.k[i] = (qa_real)(unit * (double)((int)(i * 2654435761u >> 7) % 4 - 1));
+            }
+            for (size_t i = 0; i < p.n_q; i++) {
+                p.q[i] = i % p.h == i / p.h % p.h ? (qa_real)unit : 0;
+            }
+            check_against_naive(&p);
+            qa_bag_close(&p.bag);
+        }
+    }
+}
+END_TEST
+
+/* Scores 2^22, 2^22 + 1 and 2^22 + 2, exact in single precision at this width: probabilities that differ, of scores
+ * that a kept log-sum-exp could tell to half a nat. */
+START_TEST(test_gradients_of_large_scores_that_differ_little) {
+    problem p = open_problem(&layouts[_i], heads[WIDE], 80);
+    ck_assert_uint_eq(p.h, 64);
+    for (size_t i = 0; i < p.n_k; i++) {
+        p.k[i] = (qa_real)(0x1p22 + (double)((i * 2654435761u >> 7) % 3));
+    }
+    for (size_t i = 0; i < p.n_q; i++) {
+        p.q[i] = i % p.h == i / p.h % p.h ? 8 : 0;
+    }
+    check_against_naive(&p);
+    qa_bag_close(&p.bag);
+}
+END_TEST
+
 START_TEST(test_nan_is_not_lost) {
     problem p = open_problem(&layouts[5], heads[0], 60);
     p.k[100 * p.G * p.h] = (qa_real)NAN;
@@ -484,11 +536,10 @@ START_TEST(test_rows_depend_on_themselves) {
     static const span_layout short_one = {"13 rows", 13, 1, {{0, 0, 13, 0, 0}}};
     problem p = open_problem(&layouts[5], heads[NARROW], 61);
     forward(&p, NULL);
-    qa_real *out = qa_bag_copy(&p.bag, p.out, p.n_q), *lse = qa_bag_copy(&p.bag, p.lse, p.layout->rows * p.H);
+    qa_real *out = qa_bag_copy(&p.bag, p.out, p.n_q);
     p.layout = &short_one;
     forward(&p, NULL);
     ck_assert_mem_eq(p.out, out, short_one.rows * p.H * p.h * sizeof *out);
-    ck_assert_mem_eq(p.lse, lse, short_one.rows * p.H * sizeof *lse);
     qa_bag_close(&p.bag);
 }
 END_TEST
@@ -536,13 +587,14 @@ Suite *nn_attention_suite(void) {
     tcase_add_loop_test(tcase, test_against_naive, 0, N_LAYOUTS);
     tcase_add_loop_test(tcase, test_central_differences, 0, 6);
     tcase_add_test(tcase, test_unwanted_gradients);
-    tcase_add_test(tcase, test_log_sum_exp_not_wanted);
     tcase_add_loop_test(tcase, test_threads_same_bits, 0, 2 * N_LAYOUTS);
     tcase_add_loop_test(tcase, test_causality, 0, 2);
     tcase_add_loop_test(tcase, test_hidden_keys_get_no_gradient, 0, 2);
     tcase_add_test(tcase, test_packed_equals_separate);
     tcase_add_test(tcase, test_cached_equals_whole);
     tcase_add_test(tcase, test_large_scores);
+    tcase_add_loop_test(tcase, test_gradients_of_large_scores, 0, N_LAYOUTS);
+    tcase_add_loop_test(tcase, test_gradients_of_large_scores_that_differ_little, 0, N_LAYOUTS);
     tcase_add_test(tcase, test_nan_is_not_lost);
     tcase_add_test(tcase, test_rows_depend_on_themselves);
     tcase_add_test(tcase, test_narrow_extremes);
