@@ -61,6 +61,7 @@ static void report_model(cli_report *report, const cli_run *run, const qa_model_
     cli_report_text(report, "stored_dtype", "stored in", info->stored_dtype);
     cli_report_text(report, "memory_dtype", "in memory", info->memory_dtype);
     cli_report_text(report, "compute_dtype", "computed in", qa_precision());
+    cli_report_text(report, "fingerprint", "fingerprint", qa_model_fingerprint(run->model));
     report_eos(report, run, info);
 }
 

@@ -2,10 +2,10 @@
 #include "golden/bundle.h"
 
 #include "base/checked.h"
+#include "base/sha256.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
-#include "text/sha256.h"
 
 #include <math.h>
 #include <string.h>

@@ -2,12 +2,12 @@
  * so that the same bundle always has the same bytes. */
 #include "base/buffer.h"
 #include "base/checked.h"
+#include "base/sha256.h"
 #include "base/try.h"
 #include "golden/bundle.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "qadapter.h"
-#include "text/sha256.h"
 #include "train/batch.h"
 
 #include <math.h>

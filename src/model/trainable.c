@@ -111,6 +111,7 @@ static qa_status make(qa_trainable **out, qa_context *context, const qa_config *
     list.vectors = true;
     QA_GOTO(fail, qa_model_each_weight(trainable->model, place_tensor, &list, err));
     qa_model_complete(trainable->model, QA_REAL_DTYPE, QA_REAL_DTYPE, trainable->count * sizeof(qa_real));
+    trainable->model->weights_change = true;
     place_gradients(trainable);
     *out = trainable;
     return QA_OK;

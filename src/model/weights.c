@@ -11,6 +11,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "model/fingerprint.h"
 #include "nn/blas.h"
 
 #include <stdio.h>
@@ -150,6 +151,8 @@ typedef struct loading {
     source *src;
     qa_weights_dtype dtype;
     const qa_panels *panels;
+    qa_pool *pool;
+    qa_fingerprint *fingerprint;
     size_t widest_bf16; /* columns of the widest matrix that is kept in BF16; 0: none is */
 } loading;
 
@@ -158,12 +161,28 @@ static bool keeps_bf16(const loading *to, const qa_weight_slot *slot, const qa_t
     return slot->matrix != NULL && (to->dtype == QA_WEIGHTS_BF16 || stored);
 }
 
+/* Values of a tensor in its file. */
+static void stored_floats(const void *user, size_t first, size_t n, float *to) {
+    const qa_tensor *tensor = user;
+    for (size_t i = 0; i < n; i++) {
+        double value = 0.0;
+        qa_decode_double(tensor->dtype, tensor->data + (first + i) * qa_dtype_bytes(tensor->dtype), 1, &value);
+        to[i] = (float)value;
+    }
+}
+
 static qa_status load_bf16(loading *to, const qa_weight_slot *slot, const qa_safetensors *file, const qa_tensor *tensor,
                            qa_error *err) {
     uint16_t *memory = QA_TAKE(to->arena, uint16_t, tensor->count);
     *slot->matrix = (qa_weight){.bf16 = memory, .panels = to->panels};
     to->widest_bf16 = slot->columns > to->widest_bf16 ? slot->columns : to->widest_bf16;
-    return memory == NULL ? QA_OK : qa_tensor_read_bf16(file, tensor, true, memory, err);
+    if (memory == NULL) {
+        return QA_OK;
+    }
+    if (tensor->dtype != QA_DTYPE_BF16) { /* rounded below; the fingerprint is of what is stored */
+        QA_TRY(qa_fingerprint_keep(to->fingerprint, to->pool, slot->name, stored_floats, tensor, tensor->count, err));
+    }
+    return qa_tensor_read_bf16(file, tensor, true, memory, err);
 }
 
 static qa_status load_real(loading *to, const qa_weight_slot *slot, const qa_safetensors *file, const qa_tensor *tensor,
@@ -365,7 +384,12 @@ static qa_status take_panels(qa_model *model, size_t widest, qa_error *err) {
 static qa_status load_weights(qa_model *model, source *src, qa_weights_dtype dtype, qa_error *err) {
     size_t bytes = 0;
     qa_arena measure = qa_arena_measure();
-    loading to = {.arena = &measure, .src = src, .dtype = dtype, .panels = &model->panels};
+    loading to = {.arena = &measure,
+                  .src = src,
+                  .dtype = dtype,
+                  .panels = &model->panels,
+                  .pool = model->context->pool,
+                  .fingerprint = model->fingerprint};
     QA_TRY(qa_model_each_weight(model, load_tensor, &to, err));
     QA_TRY(refuse_surplus(model, src, err));
     QA_TRY(qa_arena_bytes(&measure, &bytes, err));
@@ -385,10 +409,12 @@ qa_status qa_model_make(qa_model **out, qa_context *context, const qa_config *co
         model->context = context;
         model->config = *config;
         model->dir = strdup(dir);
+        model->fingerprint = qa_fingerprint_create();
         model->layers = qa_alloc_array(config->num_hidden_layers, sizeof *model->layers);
         model->rope_frequency = qa_alloc_array(config->head_dim / 2, sizeof *model->rope_frequency);
     }
-    if (model == NULL || model->dir == NULL || model->layers == NULL || model->rope_frequency == NULL) {
+    if (model == NULL || model->dir == NULL || model->layers == NULL || model->rope_frequency == NULL ||
+        model->fingerprint == NULL) {
         qa_model_free(model);
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a model");
     }
@@ -435,6 +461,7 @@ void qa_model_free(qa_model *model) {
         free(model->panels.memory);
         free(model->layers);
         free(model->rope_frequency);
+        qa_fingerprint_free(model->fingerprint);
         free(model->dir);
         free(model);
     }

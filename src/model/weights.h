@@ -23,6 +23,8 @@ typedef struct qa_layer {
     qa_linear linear[QA_TARGETS];
 } qa_layer;
 
+typedef struct qa_fingerprint qa_fingerprint; /* model/fingerprint.h */
+
 struct qa_model {
     qa_context *context; /* borrowed */
     qa_config config;
@@ -35,6 +37,8 @@ struct qa_model {
     qa_weight head;            /* [V x d]; the embedding when tied */
     qa_layer *layers;          /* [num_hidden_layers] */
     double *rope_frequency;    /* [head_dim / 2] */
+    bool weights_change;       /* they are being trained: what was computed from them is not kept */
+    qa_fingerprint *fingerprint;
 };
 
 /* One tensor of a model, as its files name it. */

@@ -9,9 +9,9 @@
 #include "text/chat.h"
 
 #include "base/buffer.h"
+#include "base/sha256.h"
 #include "base/try.h"
 #include "io/file.h"
-#include "text/sha256.h"
 #include "text/tokenizer_config.h"
 
 #include <stdlib.h>

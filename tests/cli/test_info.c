@@ -48,6 +48,7 @@ START_TEST(dimensions_and_parameters) {
     ck_assert_uint_eq(count(root, "model", "max_position_embeddings"), 128);
     ck_assert_uint_eq(count(root, "model", "parameters"), MODEL_PARAMETERS);
     ck_assert_str_eq(text(root, "model", "stored_dtype"), "F32");
+    ck_assert_uint_eq(strlen(text(root, "model", "fingerprint")), 64);
     ck_assert_str_eq(text(root, "text", "tokenizer"), "byte-level BPE, 260 tokens, 4 added");
     ck_assert(json_is_null(member(root, "text", "chat_template")));
     json_decref(root);

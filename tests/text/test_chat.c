@@ -2,10 +2,10 @@
  * templates' own language (Jinja, set up as model libraries set it up) gave for the same dialogues. */
 #include "qadapter/text.h"
 
+#include "base/sha256.h"
 #include "support/tempdir.h"
 #include "support/tiny_tokenizer.h"
 #include "text/chat.h"
-#include "text/sha256.h"
 
 #include <check.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* SHA-256 as FIPS 180-4 states it: the message is padded to blocks of 64 bytes, each block runs 64
  * rounds over a state of eight 32-bit words. Speed does not matter here. */
-#include "text/sha256.h"
+#include "base/sha256.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -46,32 +46,55 @@ static void add_block(uint32_t state[8], const unsigned char block[64]) {
     }
 }
 
-void qa_sha256_hex(const void *data, size_t bytes, char hex[QA_SHA256_HEX_BYTES]) {
+qa_sha256 qa_sha256_begin(void) {
+    return (qa_sha256){
+        .state = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19}};
+}
+
+void qa_sha256_add(qa_sha256 *sha, const void *data, size_t bytes) {
     const unsigned char *input = data;
-    uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                         0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-    size_t whole = bytes / 64;
-    for (size_t i = 0; i < whole; i++) {
-        add_block(state, input + 64 * i);
+    while (bytes > 0) {
+        const size_t used = sha->bytes % sizeof sha->block;
+        const size_t room = sizeof sha->block - used, n = bytes < room ? bytes : room;
+        memcpy(sha->block + used, input, n);
+        if (n == room) {
+            add_block(sha->state, sha->block);
+        }
+        sha->bytes += n;
+        input += n;
+        bytes -= n;
     }
+}
+
+void qa_sha256_end(qa_sha256 *sha, unsigned char digest[QA_SHA256_BYTES]) {
     /* The rest, a one bit, zeros, and the length in bits fill one more block or two. */
-    unsigned char last[128] = {0};
-    size_t rest = bytes % 64;
-    if (rest > 0) {
-        memcpy(last, input + 64 * whole, rest);
+    static const unsigned char padding[64] = {0x80};
+    const uint64_t bits = sha->bytes * 8;
+    const size_t rest = sha->bytes % 64;
+    unsigned char length[8];
+    for (size_t i = 0; i < sizeof length; i++) {
+        length[i] = (unsigned char)(bits >> (56 - 8 * i));
     }
-    last[rest] = 0x80;
-    size_t blocks = rest < 56 ? 1 : 2;
-    uint64_t bits = (uint64_t)bytes * 8;
-    for (size_t i = 0; i < 8; i++) {
-        last[64 * blocks - 1 - i] = (unsigned char)(bits >> (8 * i));
+    qa_sha256_add(sha, padding, (rest < 56 ? 56 : 120) - rest);
+    qa_sha256_add(sha, length, sizeof length);
+    for (size_t i = 0; i < QA_SHA256_BYTES; i++) {
+        digest[i] = (unsigned char)(sha->state[i / 4] >> (24 - 8 * (i % 4)));
     }
-    for (size_t i = 0; i < blocks; i++) {
-        add_block(state, last + 64 * i);
-    }
+}
+
+void qa_sha256_to_hex(const unsigned char digest[QA_SHA256_BYTES], char hex[QA_SHA256_HEX_BYTES]) {
     static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < 64; i++) {
-        hex[i] = digits[(state[i / 8] >> (28 - 4 * (i % 8))) & 15];
+    for (size_t i = 0; i < QA_SHA256_BYTES; i++) {
+        hex[2 * i] = digits[digest[i] >> 4];
+        hex[2 * i + 1] = digits[digest[i] & 15];
     }
-    hex[64] = '\0';
+    hex[QA_SHA256_HEX_BYTES - 1] = '\0';
+}
+
+void qa_sha256_hex(const void *data, size_t bytes, char hex[QA_SHA256_HEX_BYTES]) {
+    unsigned char digest[QA_SHA256_BYTES];
+    qa_sha256 sha = qa_sha256_begin();
+    qa_sha256_add(&sha, data, bytes);
+    qa_sha256_end(&sha, digest);
+    qa_sha256_to_hex(digest, hex);
 }
