@@ -13,8 +13,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char state_name[] = "trainer_state.json";
-static const char tensors_name[] = "trainer_state.safetensors";
+static const char state_name[] = "run_state.json";
+static const char tensors_name[] = "run_state.safetensors";
+/* Their names before: the first is that of another program's file, which has other content. */
+static const char old_state_name[] = "trainer_state.json";
+static const char old_tensors_name[] = "trainer_state.safetensors";
 static const char config_name[] = "training_config.json";
 
 /* A word that changes with any bit of any of the numbers. */
@@ -136,7 +139,7 @@ end:
 
 /* ---- reading ---- */
 
-/* What trainer_state.json says. */
+/* What run_state.json says. */
 typedef struct stored_state {
     size_t step, total_steps, epoch, items_done, metrics_bytes;
     bool evaluated;
@@ -261,10 +264,20 @@ end:
     return status;
 }
 
+static bool has_old_names(const char *dir) {
+    char *now = qa_path_join(dir, state_name);
+    char *then = qa_path_join(dir, old_state_name);
+    const bool old = now != NULL && then != NULL && !qa_path_exists(now) && qa_path_exists(then);
+    free(then);
+    free(now);
+    return old;
+}
+
 qa_status qa_run_state_load(qa_run_state *s, const char *out_dir, qa_error *err) {
     char *dir = qa_checkpoint_path(out_dir, QA_CHECKPOINT_PREFIX, s->step);
-    char *state_path = dir == NULL ? NULL : qa_path_join(dir, state_name);
-    char *tensors_path = dir == NULL ? NULL : qa_path_join(dir, tensors_name);
+    const bool old = dir != NULL && has_old_names(dir);
+    char *state_path = dir == NULL ? NULL : qa_path_join(dir, old ? old_state_name : state_name);
+    char *tensors_path = dir == NULL ? NULL : qa_path_join(dir, old ? old_tensors_name : tensors_name);
     const qa_status status = state_path == NULL || tensors_path == NULL
                                  ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a checkpoint's path")
                                  : load_folder(s, state_path, tensors_path, err);

@@ -1,8 +1,8 @@
 /* The state of a run between two steps, as the files that every checkpoint is made of.
  *
- * out/checkpoint-STEP/ holds the model (what it is is the caller's), training_config.json, trainer_state.safetensors
+ * out/checkpoint-STEP/ holds the model (what it is is the caller's), training_config.json, run_state.safetensors
  * (parameters and both moments of AdamW in the build's precision, and the data order of the current epoch) and
- * trainer_state.json (where the run is, what must agree to continue it, and a checksum over the numbers). The folder
+ * run_state.json (where the run is, what must agree to continue it, and a checksum over the numbers). The folder
  * appears under its name when it is complete. */
 #ifndef QA_TRAIN_STATE_FILES_H
 #define QA_TRAIN_STATE_FILES_H

@@ -119,7 +119,7 @@ END_TEST
 /* The folder is a PEFT adapter with its training_config.json, and no temporary is left beside it. */
 START_TEST(the_folder) {
     static const char *const names[] = {"adapter_config.json", "adapter_model.safetensors", "training_config.json",
-                                        "trainer_state.json", "trainer_state.safetensors"};
+                                        "run_state.json", "run_state.safetensors"};
     state s;
     qa_error err = {0};
     open_state(&s);
@@ -164,7 +164,7 @@ START_TEST(damage_is_refused) {
     state s;
     loaded l;
     open_state(&s);
-    char *path = state_path(&s, "trainer_state.safetensors");
+    char *path = state_path(&s, "run_state.safetensors");
     size_t bytes = 0;
     char *good = qa_tempdir_read(path, &bytes);
     char *bad = malloc(bytes);
@@ -178,7 +178,7 @@ START_TEST(damage_is_refused) {
         rewrite(path, bad, cut ? at : bytes);
         const qa_status status = load(&s, &l, STEP, &err);
         ck_assert_msg(status != QA_OK, "byte %zu of %zu", at, bytes);
-        ck_assert_msg(strstr(err.message, "trainer_state.safetensors") != NULL, "%s", err.message);
+        ck_assert_msg(strstr(err.message, "run_state.safetensors") != NULL, "%s", err.message);
         for (size_t j = 0; j < s.fixture.adapter->count; j++) {
             ck_assert_double_eq((double)s.fixture.adapter->parameters[j], 0.0);
         }
@@ -194,9 +194,9 @@ START_TEST(damage_is_refused) {
 }
 END_TEST
 
-/* Replaces the first `from` in trainer_state.json by `to` and expects the load to fail with `part`. */
+/* Replaces the first `from` in run_state.json by `to` and expects the load to fail with `part`. */
 static void expect_refused(state *s, const char *from, const char *to, qa_status code, const char *part) {
-    char *path = state_path(s, "trainer_state.json"), *good = qa_tempdir_read(path, NULL);
+    char *path = state_path(s, "run_state.json"), *good = qa_tempdir_read(path, NULL);
     char *at = strstr(good, from);
     ck_assert_msg(at != NULL, "no %s in %s", from, good);
     char *bad = malloc(strlen(good) + strlen(to) + 1);
@@ -229,7 +229,7 @@ START_TEST(a_state_that_does_not_fit) {
     expect_refused(&s, "\"data_fingerprint\": \"0x", "\"data_fingerprint\": \"0x1", QA_ERR_MISMATCH,
                    "data_fingerprint");
     expect_refused(&s, "\"options\"", "\"option\"", QA_ERR_FORMAT, "options");
-    expect_refused(&s, "{", "[", QA_ERR_FORMAT, "trainer_state.json");
+    expect_refused(&s, "{", "[", QA_ERR_FORMAT, "run_state.json");
     close_state(&s);
 }
 END_TEST
@@ -252,8 +252,28 @@ START_TEST(another_order) {
 }
 END_TEST
 
+/* A checkpoint of the time when the two files had the first one's name from another program. */
+START_TEST(names_of_old_checkpoints) {
+    static const char *const names[2][2] = {{"run_state.json", "trainer_state.json"},
+                                            {"run_state.safetensors", "trainer_state.safetensors"}};
+    state s;
+    loaded l;
+    qa_error err = {0};
+    open_state(&s);
+    for (size_t i = 0; i < 2; i++) {
+        char *now = state_path(&s, names[i][0]), *then = state_path(&s, names[i][1]);
+        ck_assert_int_eq(rename(now, then), 0);
+        free(then);
+        free(now);
+    }
+    qa_expect_ok(load(&s, &l, STEP, &err), &err);
+    ck_assert_int_eq(memcmp(s.fixture.adapter->parameters, s.parameters, s.fixture.adapter->count * sizeof *s.m), 0);
+    close_state(&s);
+}
+END_TEST
+
 START_TEST(missing_files) {
-    static const char *const names[] = {"trainer_state.safetensors", "trainer_state.json"};
+    static const char *const names[] = {"run_state.safetensors", "run_state.json"};
     state s;
     loaded l;
     open_state(&s);
@@ -297,6 +317,7 @@ Suite *train_checkpoint_suite(void) {
     tcase_add_test(tcase, damage_is_refused);
     tcase_add_test(tcase, a_state_that_does_not_fit);
     tcase_add_test(tcase, another_order);
+    tcase_add_test(tcase, names_of_old_checkpoints);
     tcase_add_test(tcase, missing_files);
     tcase_add_test(tcase, a_save_that_fails);
     suite_add_tcase(suite, tcase);

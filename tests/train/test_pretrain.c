@@ -471,7 +471,7 @@ static void check_resume(stopper first, stopper second) {
     qa_expect_same_file(whole.out, parts.out, "config.json");
     qa_expect_same_metrics(whole.out, parts.out);
     char *a = qa_tempdir_join(whole.out, "checkpoint-23"), *b = qa_tempdir_join(parts.out, "checkpoint-23");
-    qa_expect_same_file(a, b, "trainer_state.safetensors");
+    qa_expect_same_file(a, b, "run_state.safetensors");
     free(a);
     free(b);
     close_setting(&whole);

@@ -16,7 +16,7 @@ static void put_folder(const char *dir, const char *name) {
     qa_error err = {0};
     char *path = qa_tempdir_join(dir, name);
     qa_expect_ok(qa_make_dirs(path, &err), &err);
-    put(path, "trainer_state.json");
+    put(path, "run_state.json");
     free(path);
 }
 
