@@ -80,6 +80,7 @@ typedef struct qa_batch_options {
     size_t batch;      /* sequences that run at once, >= 1 */
     /* Called once per answer, in the order of prompts and samples. False stops (QA_ERR_INTERRUPTED). */
     bool (*on_answer)(void *user, const qa_answer *answer);
+    bool (*should_stop)(void *user); /* asked before every token; true stops as well. NULL is allowed */
     void *user;
 } qa_batch_options;
 

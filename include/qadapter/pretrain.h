@@ -84,6 +84,7 @@ typedef struct qa_pretrain_options {
     size_t max_length;         /* tokens of the longest document; for the record */
     double max_grad_norm, weight_decay, adam_beta1, adam_beta2, adam_epsilon;
     size_t eval_every, save_every, save_total_limit;
+    double save_minutes; /* as in qa_train_options */
     bool overwrite, resume;
     bool recompute; /* less memory, more time, the same bits: backward runs the layers again instead of having kept what
                        it needs of them; may be another when a run is resumed */
@@ -95,6 +96,8 @@ typedef struct qa_pretrain_options {
     /* Called after every step and evaluation; NULL is allowed. Returns false to stop: a checkpoint is written and
      * qa_pretrain returns QA_ERR_INTERRUPTED. */
     bool (*on_metrics)(void *user, const qa_pretrain_metrics *metrics);
+    /* As in qa_train_options, asked before every pass (micro_batch_tokens) of a step or an evaluation. */
+    bool (*should_stop)(void *user);
     void *user;
 } qa_pretrain_options;
 

@@ -143,6 +143,9 @@ typedef struct qa_train_options {
     bool shuffle;                                         /* a new order every epoch, from the seed */
     size_t eval_every;                                    /* steps; 0: at the end only, if there is evaluation data */
     size_t save_every;                                    /* steps; 0: at the end only */
+    double save_minutes;                                  /* a checkpoint also when so many minutes have passed since
+                                                             the last one, which the next checkpoint replaces; 0: none.
+                                                             May be another when a run is resumed */
     size_t save_total_limit;                              /* newest checkpoints kept; 0 = all */
     qa_base_cache_mode base_cache;                        /* may be another when a run is resumed */
     bool recompute;                                       /* less memory, more time: backward runs the layers again
@@ -155,6 +158,10 @@ typedef struct qa_train_options {
     /* Called after every step and evaluation; NULL is allowed. Returns false to stop: a checkpoint is
      * written and qa_train returns QA_ERR_INTERRUPTED. */
     bool (*on_metrics)(void *user, const qa_metrics *metrics);
+    /* Asked before every pair of a step and after every pair of an evaluation; NULL is allowed. Returns true to stop at
+     * once: what is half done is thrown away, a checkpoint of the last whole step is written, and qa_train returns
+     * QA_ERR_INTERRUPTED. Resumed, the run does it again, to the same bits. */
+    bool (*should_stop)(void *user);
     void *user;
 } qa_train_options;
 

@@ -57,7 +57,7 @@ static qa_status eval_pairs(cli_run *run, qa_error *err) {
     QA_TRY(cli_load_adapter(run, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
     QA_GOTO(done, cli_load_pairs(run, run->args->data, max_length, &pairs, err));
-    cli_catch_interrupts();
+    cli_catch_interrupts(run->command->name, "stopping");
     cli_progress_begin(&run->progress, !run->args->quiet);
     QA_GOTO(done,
             qa_evaluate(run->model, run->adapter, pairs, &objective, micro_batch, on_progress, run, &evaluation, err));

@@ -161,7 +161,7 @@ qa_status cli_eval_suite(cli_run *run, qa_error *err) {
     }
     QA_GOTO(done, find_suite(run, &suite, err));
     QA_GOTO(done, load_all(run, suite, &objective, err));
-    cli_catch_interrupts();
+    cli_catch_interrupts(run->command->name, "stopping");
     /* the pairs first: they are read and checked before the long part begins */
     const char *pairs = pairs_path(run, suite);
     if (pairs != NULL) {

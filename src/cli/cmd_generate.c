@@ -215,7 +215,7 @@ static qa_status run_prompt(generation *it, qa_error *err) {
     QA_GOTO(done, make_prompt(it, &text, &ids, err));
     QA_GOTO(done,
             choose_capacity(it->run, ids.n > SIZE_MAX - max_tokens ? SIZE_MAX : ids.n + max_tokens, &capacity, err));
-    cli_catch_interrupts();
+    cli_catch_interrupts(it->run->command->name, "stopping");
     if (policy_is(args, "both")) {
         QA_GOTO(done, cli_put("[base]\n", 7, err));
         QA_GOTO(done, answer_prompt(it, QA_POLICY_BASE, "base: ", capacity, &text, &ids, err));

@@ -40,7 +40,8 @@ static qa_golden_options options_of(const cli_args *args, const qa_objective *ob
                                .weight_decay = args->weight_decay,
                                .max_grad_norm = args->max_grad_norm,
                                .steps = args->steps,
-                               .all_activations = args->all_activations};
+                               .all_activations = args->all_activations,
+                               .should_stop = cli_should_stop};
 }
 
 static qa_status make(cli_run *run, qa_error *err) {
@@ -73,6 +74,7 @@ static qa_status make(cli_run *run, qa_error *err) {
                                      .link = args->link_inputs,
                                      .overwrite = args->overwrite,
                                      .options = options_of(args, &objective)};
+    cli_catch_interrupts(run->command->name, "stopping");
     const qa_status status = qa_golden_make(args->out, &inputs, err);
     if (status == QA_OK) {
         cli_say(run, "%s holds %zu pairs and %zu steps", args->out, qa_pairs_count(pairs), args->steps);
@@ -152,6 +154,8 @@ static qa_status check(cli_run *run, qa_error *err) {
     }
     QA_TRY(cli_open_context(run, err));
     QA_TRY(qa_golden_bundle_open(&bundle, run->context, args->bundle, err));
+    bundle->options.should_stop = cli_should_stop;
+    cli_catch_interrupts(run->command->name, "stopping");
     const qa_golden_override override = {args->relative, args->absolute};
     qa_status status = qa_golden_check(&report, bundle, args->candidate, override, err);
     if (status == QA_OK) {

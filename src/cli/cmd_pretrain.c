@@ -106,13 +106,15 @@ static qa_status fill_options(cli_run *run, size_t max_length, qa_pretrain_optio
                                      .eval_every = args->eval_every,
                                      .save_every = args->save_every,
                                      .save_total_limit = args->save_total_limit,
+                                     .save_minutes = args->save_minutes,
                                      .overwrite = args->overwrite,
                                      .resume = args->resume,
                                      .recompute = args->recompute,
                                      .data_path = args->corpus,
                                      .eval_data_path = args->eval_corpus,
                                      .dump_gradients = args->dump_gradients,
-                                     .on_metrics = on_metrics};
+                                     .on_metrics = on_metrics,
+                                     .should_stop = cli_should_stop};
     return qa_schedule_by_name(&options->schedule, args->schedule, err);
 }
 
@@ -194,7 +196,7 @@ static qa_status pretrain(cli_run *run, const qa_corpus *corpus, const qa_corpus
     course it = {.steps = {.run = run}};
     options->user = &it;
     (void)signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more must not end the training */
-    cli_catch_interrupts();
+    cli_catch_interrupts(run->command->name, CLI_STOP_TRAINING);
     cli_progress_begin(&run->progress, !run->args->quiet);
     const qa_status status = qa_pretrain(run->context, corpus, evaluation, options, err);
     cli_progress_clear(&run->progress);

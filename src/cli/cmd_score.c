@@ -152,7 +152,7 @@ qa_status cli_cmd_score(cli_run *run, qa_error *err) {
     QA_TRY(cli_load_adapter(run, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
     QA_GOTO(done, cli_load_pairs(run, run->args->data, max_length, &pairs, err));
-    cli_catch_interrupts();
+    cli_catch_interrupts(run->command->name, "stopping");
     QA_GOTO(done, qa_scorer_create(&scorer, run->model, run->adapter, &objective, qa_pairs_longest_prompt(pairs),
                                    qa_pairs_longest_response(pairs), run->args->full, err));
     QA_GOTO(done, score_to(run, scorer, pairs, micro_batch, err));

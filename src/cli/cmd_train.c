@@ -126,7 +126,9 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
     options->replay_path = args->replay_data;
     options->data_path = args->data;
     options->eval_data_path = args->eval_data;
+    options->save_minutes = args->save_minutes;
     options->on_metrics = on_metrics;
+    options->should_stop = cli_should_stop;
     QA_TRY(resolve_batch(run, &options->micro_batch, &options->gradient_accumulation, err));
     return qa_schedule_by_name(&options->schedule, args->schedule, err);
 }
@@ -272,7 +274,7 @@ static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *eval
     course it = {.steps = {.run = run}};
     options->user = &it;
     (void)signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more must not end the training */
-    cli_catch_interrupts();
+    cli_catch_interrupts(run->command->name, CLI_STOP_TRAINING);
     cli_progress_begin(&run->progress, !run->args->quiet);
     const qa_status status = qa_train(run->model, run->adapter, pairs, evaluation, options, err);
     cli_progress_clear(&run->progress);

@@ -295,6 +295,7 @@ static qa_status answer_all(generation *with, const prompt_file *file, cli_line_
                                       .samples = samples,
                                       .batch = args->batch != 0 ? args->batch : DEFAULT_BATCH,
                                       .on_answer = on_answer,
+                                      .should_stop = cli_should_stop,
                                       .user = &it};
     cli_detail(with->run, "%zu prompts, %zu sample%s of each, %zu at a time", file->n, samples, cli_plural(samples),
                options.batch);
@@ -307,6 +308,9 @@ static qa_status answer_all(generation *with, const prompt_file *file, cli_line_
     }
     qa_status status = qa_generate_batch(with->run->model, with->run->adapter, prompts, file->n, &options, err);
     cli_progress_clear(&with->run->progress);
+    if (status == QA_ERR_INTERRUPTED && it.status == QA_OK) {
+        status = qa_fail(err, QA_ERR_INTERRUPTED, "interrupted after %zu of %zu answers", it.answers, it.total);
+    }
     if (it.status != QA_OK) { /* what stopped it says more */
         *err = it.err;
         status = it.status;
@@ -335,7 +339,7 @@ qa_status cli_generate_file(generation *it, qa_policy policy, qa_error *err) {
         cli_warn(run, "with --temperature 0 the %zu answers to a prompt are the same", run->args->samples);
     }
     QA_GOTO(done, cli_line_sink_open(&sink, run->args->out, err));
-    cli_catch_interrupts();
+    cli_catch_interrupts(run->command->name, "stopping");
     cli_progress_begin(&run->progress, !run->args->quiet && !cli_line_sink_is_terminal(&sink));
     status = answer_all(it, &file, &sink, policy, err);
     status = cli_line_sink_close(&sink, status, err);

@@ -34,8 +34,9 @@ const cli_command cli_commands[] = {
     {"train", CLI_TRAIN, "train an adapter on preference pairs",
      "Trains a LoRA adapter as the residual Q-function of the given preferences and writes it in PEFT's layout, with "
      "training_config.json and metrics.jsonl beside it; --method trains the same adapter by supervised fine-tuning, "
-     "replay or DPO instead. Ctrl-C finishes the step, writes a checkpoint and tells how to resume; a second Ctrl-C "
-     "ends the program at once.",
+     "replay or DPO instead. Ctrl-C, SIGTERM, SIGHUP (a terminal that closes), SIGUSR1, SIGUSR2 and SIGXCPU leave "
+     "the step or the evaluation, write a checkpoint of the last whole step and tell how to resume; a second Ctrl-C or "
+     "SIGTERM ends the program at once. The exit status is then 128 and the signal's number.",
      "qadapter train --model MODEL --data train.jsonl --out ADAPTER --eval-data eval.jsonl\n"
      "qadapter train --model MODEL --data train.jsonl --out ADAPTER --recipe theory --lora-target all-linear --epochs "
      "1 --lr 1e-4\nqadapter train --model MODEL --data train.jsonl --out ADAPTER --method dpo --dpo-beta 0.1\n"
@@ -46,8 +47,7 @@ const cli_command cli_commands[] = {
      "none "
      "attends to another. Leaves a Hugging Face folder, with training_config.json, metrics.jsonl and checkpoints "
      "beside "
-     "it. Ctrl-C finishes the step, writes a checkpoint and tells how to resume; a second Ctrl-C ends the program at "
-     "once.",
+     "it. Signals are taken as by `train`: Ctrl-C leaves the step, writes a checkpoint and tells how to resume.",
      "qadapter pretrain --config config.json --tokenizer TOKENIZER --corpus train.jsonl --eval-corpus validation.jsonl "
      "--out MODEL --dtype bf16\n"
      "qadapter pretrain --config config.json --tokenizer TOKENIZER --corpus train.jsonl --out MODEL --epochs 2 "
@@ -234,6 +234,9 @@ static int run_command(const cli_command *command, int argc, char **argv) {
     }
     (void)fflush(stdout); /* what was printed comes before the error */
     fprintf(stderr, "qadapter %s: %s\n", command->name, err.message);
+    if (status == QA_ERR_INTERRUPTED && cli_signal() != 0) {
+        return CLI_EXIT_SIGNAL + cli_signal();
+    }
     if (run.bad_usage) {
         fprintf(stderr, "qadapter %s --help lists the options.\n", command->name);
         return EXIT_USAGE;
@@ -253,6 +256,8 @@ static void occupy_standard_descriptors(void) {
 
 int main(int argc, char **argv) {
     occupy_standard_descriptors();
+    static char line[BUFSIZ]; /* a line at a time, so that what a signal handler says comes between two of them */
+    (void)setvbuf(stderr, line, _IOLBF, sizeof line);
     (void)setlocale(LC_ALL, "C");   /* numbers with a point, whatever a preloaded library has chosen */
     (void)signal(SIGPIPE, SIG_DFL); /* a closed pipe ends the program quietly, whatever the parent had set */
     (void)signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error with a message, not a death */

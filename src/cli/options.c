@@ -36,6 +36,7 @@ static void pretrain_defaults(cli_args *args) {
     args->eval_every = pretrain.eval_every;
     args->save_every = pretrain.save_every;
     args->save_total_limit = pretrain.save_total_limit;
+    args->save_minutes = pretrain.save_minutes;
     args->seed = pretrain.seed;
 }
 
@@ -76,6 +77,7 @@ void cli_args_init(cli_args *args, unsigned command) {
         .eval_every = train.eval_every,
         .save_every = train.save_every,
         .save_total_limit = train.save_total_limit,
+        .save_minutes = train.save_minutes,
         .base_cache = qa_base_cache_mode_name(train.base_cache),
         .prompt_length = 128,
         .response_length = 128,

@@ -77,6 +77,7 @@ typedef struct cli_args {
     uint64_t seed;
     /* course of a run */
     size_t eval_every, save_every, save_total_limit, log_every;
+    double save_minutes;
     const char *base_cache;
     bool recompute;
     bool resume, overwrite;

@@ -1,4 +1,4 @@
-/* One line at the bottom of a terminal that is rewritten in place, and Ctrl-C. */
+/* One line at the bottom of a terminal that is rewritten in place, and the signals that ask the program to stop. */
 #ifndef QA_CLI_PROGRESS_H
 #define QA_CLI_PROGRESS_H
 
@@ -28,12 +28,20 @@ void cli_progress_clear(cli_progress *progress);
 /* "done/total what  rate/s  ETA ..." at most ten times a second, and when done == total. */
 void cli_progress_count(cli_progress *progress, const char *what, size_t done, size_t total);
 
-/* From here on the first SIGINT or SIGTERM only makes cli_interrupted() true; the second one ends the process.
- * Calling it again forgets an earlier one. */
-void cli_catch_interrupts(void);
+/* The exit status of a command that a signal ended is this and the signal's number, as in a shell. */
+enum { CLI_EXIT_SIGNAL = 128 };
+
+/* From here on the first SIGINT, SIGTERM, SIGHUP (unless it was ignored: nohup), SIGUSR1, SIGUSR2 or SIGXCPU makes
+ * cli_interrupted() true and says at once, on standard error, what will happen: `plan`, "leaving the step ...". A
+ * second SIGINT or SIGTERM ends the process. Calling it again forgets an earlier one. */
+void cli_catch_interrupts(const char *command, const char *plan);
 /* The same for SIGINT alone, and back to a Ctrl-C that ends the process: for the answers of a conversation. */
 void cli_catch_ctrl_c(void);
 void cli_release_ctrl_c(void);
 bool cli_interrupted(void);
+/* The same as a callback; user is not looked at. */
+bool cli_should_stop(void *user);
+/* The number of the signal that made it true; 0: none. */
+int cli_signal(void);
 
 #endif

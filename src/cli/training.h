@@ -4,6 +4,9 @@
 
 #include "cli/common.h"
 
+/* What Ctrl-C and its kin do. */
+#define CLI_STOP_TRAINING "leaving the step or evaluation that runs, writing a checkpoint"
+
 /* Begin with {.run = run}. */
 typedef struct cli_course {
     cli_run *run;

@@ -374,6 +374,9 @@ static qa_status all_pairs(golden_run *run, qa_error *err) {
     run->pref = run->reg = 0.0;
     memset(run->gradient, 0, run->adapter->count * sizeof *run->gradient);
     for (size_t pair = 0; pair < run->rows.pairs; pair++) {
+        if (run->options->should_stop != NULL && run->options->should_stop(run->options->user)) {
+            return qa_fail(err, QA_ERR_INTERRUPTED, "golden: stopped before pair %zu", pair);
+        }
         QA_TRY(run_pair(run, pair, err));
     }
     return QA_OK;

@@ -15,6 +15,8 @@ typedef struct qa_golden_options {
     double max_grad_norm; /* 0: no clipping */
     size_t steps;         /* AdamW steps, each on all pairs */
     bool all_activations;
+    bool (*should_stop)(void *user); /* NULL, or asked before every pair; true ends with QA_ERR_INTERRUPTED */
+    void *user;
 } qa_golden_options;
 
 /* Learning rate 0.01 (large, so that the steps can be seen in BF16), the rest as qa_train_defaults; 2 steps. */

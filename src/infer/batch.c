@@ -353,6 +353,10 @@ qa_status qa_generate_batch(qa_model *model, const qa_adapter *adapter, const qa
     }
     QA_GOTO(done, make_room(&it, adapter, capacity, err));
     while (it.delivered < it.total) {
+        if (options->should_stop != NULL && options->should_stop(options->user)) {
+            status = qa_fail(err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu answers", it.delivered, it.total);
+            goto done;
+        }
         QA_GOTO(done, start_sequences(&it, err));
         QA_GOTO(done, step_all(&it, err));
         collect(&it);

@@ -239,4 +239,14 @@ void qa_base_cache_keep(qa_base_place place) {
     }
 }
 
+bool qa_base_cache_give_back(qa_base_cache *cache) {
+    if (cache->file < 0) {
+        return false;
+    }
+    cache->full = cache->lost = true;
+    (void)close(cache->file); /* it has no name: this frees it */
+    cache->file = -1;
+    return true;
+}
+
 size_t qa_base_cache_found(const qa_base_cache *cache) { return cache->found; }

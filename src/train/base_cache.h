@@ -75,6 +75,10 @@ const qa_real *qa_base_cache_find(qa_base_place place, size_t rows);
 qa_real *qa_base_cache_room(qa_base_place place, size_t rows);
 void qa_base_cache_keep(qa_base_place place);
 
+/* Gives the room of the cache's file back to the disk: from here on nothing is kept or found. False when there is no
+ * file, or it has been given back before. */
+bool qa_base_cache_give_back(qa_base_cache *cache);
+
 /* How often an entry was found. */
 size_t qa_base_cache_found(const qa_base_cache *cache);
 

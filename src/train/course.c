@@ -32,7 +32,8 @@ qa_status qa_course_begin(qa_course *c, qa_error *err) {
     qa_run_folder folder = {0};
     size_t keep = 0;
     c->start = qa_seconds();
-    c->saved = NONE;
+    c->saved = c->by_time = NONE;
+    c->saved_at = c->start;
     c->lock = -1;
     QA_TRY(qa_run_folder_lock(&c->lock, c->out_dir, c->resume, err));
     QA_TRY(qa_run_folder_prepare(&folder, c->files, c->out_dir, c->overwrite, c->resume, err));
@@ -54,40 +55,141 @@ static bool due(const qa_course *c, size_t every) {
     return c->done == c->total_steps || (every > 0 && c->done > 0 && c->done % every == 0);
 }
 
-static qa_status save(qa_course *c, qa_error *err) {
-    size_t metrics_bytes = 0;
-    if (c->saved == c->done) {
-        return QA_OK;
+/* After a write that failed: whether it is worth while to try once more. */
+static bool gave_back(qa_course *c, const char *reason) {
+    const bool more = c->give_back != NULL && c->give_back(c->user);
+    if (more) {
+        qa_log(c->logger, QA_LOG_WARNING,
+               "%s; the base cache gives its room on the disk back for it, and the run goes on without", reason);
     }
-    QA_TRY(qa_metrics_sync(c->metrics, &metrics_bytes, err));
-    QA_TRY(c->save(c->user, metrics_bytes, err));
+    return more;
+}
+
+void qa_course_metrics(qa_course *c, const qa_text *line) {
+    qa_error failure = {0};
+    qa_status status = qa_metrics_append(c->metrics, line, &failure);
+    if (status == QA_ERR_IO && gave_back(c, failure.message)) {
+        status = qa_metrics_flush(c->metrics, &failure);
+    }
+    if (status != QA_OK && !c->told_metrics) {
+        qa_log(c->logger, QA_LOG_WARNING, "%s; the run goes on, and lines are kept until they can be written",
+               failure.message);
+        c->told_metrics = true;
+    }
+}
+
+/* Brings metrics.jsonl to the disk, as far as that is possible; its length. */
+static size_t sync_metrics(qa_course *c) {
+    qa_error failure = {0};
+    size_t bytes = 0;
+    if (qa_metrics_sync(c->metrics, &bytes, &failure) != QA_OK && !c->told_metrics) {
+        qa_log(c->logger, QA_LOG_WARNING, "%s; the run goes on", failure.message);
+        c->told_metrics = true;
+    }
+    return bytes;
+}
+
+static qa_status write_checkpoint(qa_course *c, qa_error *err) {
+    qa_error failure = {0};
+    qa_status status = c->save(c->user, sync_metrics(c), &failure);
+    if (status == QA_ERR_IO && gave_back(c, failure.message)) {
+        status = c->save(c->user, sync_metrics(c), &failure);
+    }
+    c->saved_at = qa_seconds();
+    if (status != QA_OK) {
+        return qa_fail(err, status, "%s", failure.message);
+    }
     c->saved = c->done;
-    return qa_run_folder_prune(c->out_dir, c->save_total_limit, err);
+    return QA_OK;
+}
+
+static void tell_prune(qa_course *c, qa_status status, const qa_error *failure) {
+    if (status != QA_OK && !c->told_prune) {
+        qa_log(c->logger, QA_LOG_WARNING, "an old checkpoint stays: %s", failure->message);
+        c->told_prune = true;
+    }
+}
+
+/* Removes the checkpoints that are not wanted any more; where that fails they stay. */
+static void prune(qa_course *c) {
+    qa_error failure = {0};
+    if (c->by_time != NONE && c->by_time != c->saved) {
+        tell_prune(c, qa_run_folder_remove_checkpoint(c->out_dir, c->by_time, &failure), &failure);
+        c->by_time = NONE;
+    }
+    tell_prune(c, qa_run_folder_prune(c->out_dir, c->save_total_limit, &failure), &failure);
+}
+
+static qa_status save(qa_course *c, qa_error *err) {
+    if (c->saved != c->done) {
+        QA_TRY(write_checkpoint(c, err));
+    }
+    prune(c); /* also when a run before this one was ended between the two */
+    return QA_OK;
+}
+
+/* A checkpoint because the last one is too long ago: that it cannot be written is no reason to end. */
+static void save_by_time(qa_course *c) {
+    qa_error failure = {0};
+    if (c->save_seconds <= 0.0 || c->done == 0 || c->saved == c->done || qa_seconds() - c->saved_at < c->save_seconds) {
+        return;
+    }
+    if (save(c, &failure) == QA_OK) {
+        c->by_time = c->done;
+        qa_log(c->logger, QA_LOG_INFO, "checkpoint of step %zu, since %.0f seconds have passed", c->done,
+               c->save_seconds);
+    } else {
+        qa_log(c->logger, QA_LOG_WARNING, "%s; the run goes on", failure.message);
+    }
 }
 
 static qa_status stopped(qa_course *c, qa_error *err) {
+    if (c->done == 0) {
+        (void)sync_metrics(c);
+        return qa_fail(err, QA_ERR_INTERRUPTED, "stopped before the first of %zu steps was done", c->total_steps);
+    }
     QA_TRY(save(c, err));
     return qa_fail(err, QA_ERR_INTERRUPTED, "stopped after step %zu of %zu; --resume continues from %s/%s%zu", c->done,
                    c->total_steps, c->out_dir, QA_CHECKPOINT_PREFIX, c->done);
 }
 
+/* The last lines. */
+static void end_metrics(qa_course *c) {
+    qa_error failure = {0};
+    if (qa_metrics_flush(c->metrics, &failure) != QA_OK) {
+        qa_log(c->logger, QA_LOG_WARNING, "%s; the lines of %zu steps and evaluations are missing in it",
+               failure.message, qa_metrics_missing(c->metrics));
+    }
+}
+
+/* Evaluation, checkpoint and step, each if it is due; *stop: the caller wants to end. */
+static qa_status advance(qa_course *c, bool *stop, qa_error *err) {
+    if (c->evaluates && !c->evaluated && due(c, c->eval_every)) {
+        QA_TRY(c->evaluate(c->user, stop, err));
+    }
+    if (*stop) {
+        return QA_OK;
+    }
+    if (due(c, c->save_every)) {
+        QA_TRY(save(c, err));
+    } else {
+        save_by_time(c);
+    }
+    return c->done == c->total_steps ? QA_OK : c->step(c->user, stop, err);
+}
+
 qa_status qa_course_run(qa_course *c, qa_error *err) {
     for (;;) {
         bool stop = false;
-        if (c->evaluates && !c->evaluated && due(c, c->eval_every)) {
-            QA_TRY(c->evaluate(c->user, &stop, err));
-        }
-        if (!stop && due(c, c->save_every)) {
-            QA_TRY(save(c, err));
-        }
-        if (!stop && c->done == c->total_steps) {
-            return QA_OK;
-        }
-        if (!stop) {
-            QA_TRY(c->step(c->user, &stop, err));
-        }
-        if (stop) {
+        const bool last = c->done == c->total_steps;
+        const qa_status status = advance(c, &stop, err);
+        if (stop || status == QA_ERR_INTERRUPTED) {
             return stopped(c, err);
+        }
+        QA_TRY(status);
+        if (last) {
+            end_metrics(c);
+            return QA_OK;
         }
     }
 }

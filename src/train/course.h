@@ -9,6 +9,7 @@
 #define QA_TRAIN_COURSE_H
 
 #include "io/json.h"
+#include "qadapter/buffer.h"
 #include "qadapter/status.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
@@ -25,20 +26,27 @@ typedef struct qa_course {
     bool overwrite, resume;
     bool evaluates;                                  /* there is something to evaluate on */
     size_t eval_every, save_every, save_total_limit; /* as in the options */
+    double save_seconds;                             /* between two checkpoints at the most; 0: any number */
     size_t total_steps;
     void *user;
-    /* Does step number `done` (from 0) and sets done and evaluated; *stop: the caller wants to end. */
+    /* Does step number `done` (from 0) and sets done and evaluated; *stop: the caller wants to end. QA_ERR_INTERRUPTED
+     * from a step or an evaluation: it was left undone, with no trace, and the caller wants to end. */
     qa_status (*step)(void *user, bool *stop, qa_error *err);
     qa_status (*evaluate)(void *user, bool *stop, qa_error *err);
     qa_status (*save)(void *user, size_t metrics_bytes, qa_error *err); /* writes checkpoint-done */
     /* Loads checkpoint-step: sets done and evaluated, tells the length of metrics.jsonl. */
     qa_status (*load)(void *user, size_t step, size_t *metrics_bytes, qa_error *err);
+    /* Gives back what it can of the disk; false when that is nothing. May be NULL. */
+    bool (*give_back)(void *user);
 
     /* its state; qa_course_begin sets it up */
-    size_t done;    /* optimiser steps */
-    bool evaluated; /* the evaluation due after `done` steps is done */
-    double start;   /* seconds, base/clock.h */
-    size_t saved;   /* step of the last checkpoint, or (size_t)-1 */
+    size_t done;                   /* optimiser steps */
+    bool evaluated;                /* the evaluation due after `done` steps is done */
+    double start;                  /* seconds, base/clock.h */
+    size_t saved;                  /* step of the last checkpoint, or (size_t)-1 */
+    double saved_at;               /* when that was tried, seconds */
+    size_t by_time;                /* step of the checkpoint that only the clock asked for, or (size_t)-1 */
+    bool told_metrics, told_prune; /* what fails again and again is told once */
     qa_metrics_file *metrics;
     int lock; /* on out_dir; -1: none */
 } qa_course;
@@ -46,6 +54,10 @@ typedef struct qa_course {
 /* Makes out_dir ready and loads the checkpoint to continue from, if any. Nothing of a run to be continued is touched
  * before its checkpoint has been accepted. */
 QA_MUST_CHECK qa_status qa_course_begin(qa_course *course, qa_error *err);
+
+/* Appends the line to metrics.jsonl. A failure is a warning and no reason to end the run: what could not be written is
+ * kept, and written before the next line. */
+void qa_course_metrics(qa_course *course, const qa_text *line);
 
 /* All steps that are left. QA_ERR_INTERRUPTED, after a checkpoint, when a callback said stop. */
 QA_MUST_CHECK qa_status qa_course_run(qa_course *course, qa_error *err);

@@ -24,6 +24,8 @@ struct qa_document_step {
     double *losses;       /* [max_rows] of every state */
     qa_real *dstates;     /* [max_rows x d]; NULL without backward */
     size_t n_states;
+    bool (*should_stop)(void *user); /* NULL: nobody asks */
+    void *user;
 };
 
 /* ---- memory ---- */
@@ -233,11 +235,20 @@ static qa_status run_pass(qa_document_step *step, const qa_document_range *range
     return QA_OK;
 }
 
+void qa_document_step_watch(qa_document_step *step, bool (*should_stop)(void *user), void *user) {
+    step->should_stop = should_stop;
+    step->user = user;
+}
+
 qa_status qa_document_step_run(qa_document_step *step, const qa_document_range *range, double weight,
                                const qa_weight_gradients *gradients, double *loss, qa_error *err) {
     qa_document_range pass = *range;
     *loss = 0.0;
     for (pass.begin = range->begin; pass.begin < range->end; pass.begin = pass.end) {
+        if (step->should_stop != NULL && step->should_stop(step->user)) {
+            return qa_fail(err, QA_ERR_INTERRUPTED, "stopped before the document at line %zu of %s",
+                           qa_document_range_at(range, pass.begin)->line, range->name);
+        }
         pass.end = qa_document_pass_end(range->corpus, range->order, pass.begin, range->end, step->rows);
         QA_TRY(run_pass(step, &pass, weight, gradients, loss, err));
     }

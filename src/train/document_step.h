@@ -37,6 +37,10 @@ const qa_document *qa_document_range_at(const qa_document_range *range, size_t i
 size_t qa_document_range_rows(const qa_document_range *range);
 size_t qa_document_range_learned(const qa_document_range *range); /* tokens */
 
+/* From now on `should_stop` (NULL: none) is asked before every pass; true ends qa_document_step_run there, with
+ * QA_ERR_INTERRUPTED. */
+void qa_document_step_watch(qa_document_step *step, bool (*should_stop)(void *user), void *user);
+
 /* *loss: the sum over the range. With gradients, those of weight * loss are added to them (NULL: loss alone). A loss
  * that is not finite is QA_ERR_NAN naming the document's line. */
 QA_MUST_CHECK qa_status qa_document_step_run(qa_document_step *step, const qa_document_range *range, double weight,

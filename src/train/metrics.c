@@ -15,8 +15,13 @@
 struct qa_metrics_file {
     char *path;
     int descriptor;
-    size_t bytes; /* written so far */
+    size_t bytes;         /* written so far */
+    qa_text kept;         /* lines that could not be written yet */
+    size_t missing, lost; /* lines: not written yet, of which no memory was left for these */
 };
+
+enum { BLOCK = 65536 };
+static const size_t MAX_KEPT = (size_t)1 << 26; /* bytes */
 
 /* ---- a line ---- */
 
@@ -76,13 +81,16 @@ static qa_status whole_lines(const qa_metrics_file *file, size_t keep, size_t *e
         return failed(file, "read its length", err);
     }
     *end = (size_t)info.st_size < keep ? (size_t)info.st_size : keep;
-    for (; *end > 0; (*end)--) {
-        char last = 0;
-        if (pread(file->descriptor, &last, 1, (off_t)(*end - 1)) != 1) {
+    char block[BLOCK];
+    while (*end > 0) {
+        const size_t bytes = *end < sizeof block ? *end : sizeof block;
+        if (pread(file->descriptor, block, bytes, (off_t)(*end - bytes)) != (ssize_t)bytes) {
             return failed(file, "read", err);
         }
-        if (last == '\n') {
-            break;
+        for (size_t at = bytes; at > 0; at--, (*end)--) {
+            if (block[at - 1] == '\n') {
+                return QA_OK;
+            }
         }
     }
     return QA_OK;
@@ -120,16 +128,37 @@ qa_status qa_metrics_open(qa_metrics_file **out, const char *path, size_t keep, 
     return QA_OK;
 }
 
-qa_status qa_metrics_append(qa_metrics_file *file, const qa_text *line, qa_error *err) {
-    for (size_t at = 0; at < line->n;) {
-        const ssize_t wrote = pwrite(file->descriptor, line->data + at, line->n - at, (off_t)(file->bytes + at));
+qa_status qa_metrics_flush(qa_metrics_file *file, qa_error *err) {
+    for (size_t at = 0; at < file->kept.n;) {
+        const ssize_t wrote =
+            pwrite(file->descriptor, file->kept.data + at, file->kept.n - at, (off_t)(file->bytes + at));
         if (wrote < 0 && errno != EINTR) {
-            return failed(file, "write", err);
+            const qa_status status = failed(file, "write", err);
+            if (ftruncate(file->descriptor, (off_t)file->bytes) != 0) {
+                /* half a line stays: the next try writes over it, and a resumed run cuts it off */
+            }
+            return status;
         }
         at += wrote > 0 ? (size_t)wrote : 0;
     }
-    file->bytes += line->n;
+    file->bytes += file->kept.n;
+    file->kept.n = 0;
+    file->missing = file->lost;
     return QA_OK;
+}
+
+size_t qa_metrics_missing(const qa_metrics_file *file) { return file->missing; }
+
+qa_status qa_metrics_append(qa_metrics_file *file, const qa_text *line, qa_error *err) {
+    const qa_status kept = line->n > MAX_KEPT - file->kept.n
+                               ? qa_fail(err, QA_ERR_LIMIT, "%s: too many lines wait to be written", file->path)
+                               : qa_text_append(&file->kept, line->data, line->n, err);
+    file->missing++;
+    if (kept != QA_OK) {
+        file->lost++;
+        return kept;
+    }
+    return qa_metrics_flush(file, err);
 }
 
 qa_status qa_metrics_write(qa_metrics_file *file, const qa_metrics *metrics, qa_error *err) {
@@ -143,10 +172,12 @@ qa_status qa_metrics_write(qa_metrics_file *file, const qa_metrics *metrics, qa_
 }
 
 qa_status qa_metrics_sync(qa_metrics_file *file, size_t *bytes, qa_error *err) {
+    const qa_status status = qa_metrics_flush(file, err);
+    *bytes = file->bytes;
+    QA_TRY(status);
     if (fsync(file->descriptor) != 0 && errno != EINVAL && errno != ENOTSUP) {
         return failed(file, "sync", err);
     }
-    *bytes = file->bytes;
     return QA_OK;
 }
 
@@ -155,6 +186,7 @@ void qa_metrics_close(qa_metrics_file *file) {
         if (file->descriptor >= 0 && file->path != NULL) {
             (void)close(file->descriptor);
         }
+        qa_text_free(&file->kept);
         free(file->path);
         free(file);
     }

@@ -14,8 +14,13 @@ typedef struct qa_metrics_file qa_metrics_file;
  * cut off. keep 0 starts anew. */
 QA_MUST_CHECK qa_status qa_metrics_open(qa_metrics_file **file, const char *path, size_t keep, qa_error *err);
 
-/* Appends one line, newline included; it is with the operating system when this returns. */
+/* Appends one line, newline included; it is with the operating system when this returns QA_OK. A line that cannot be
+ * written is kept and goes before the next one; the file ends with a whole line all the same. */
 QA_MUST_CHECK qa_status qa_metrics_append(qa_metrics_file *file, const qa_text *line, qa_error *err);
+/* Writes the lines that are kept. */
+QA_MUST_CHECK qa_status qa_metrics_flush(qa_metrics_file *file, qa_error *err);
+/* How many lines are kept or, when even memory had no room for them, lost. */
+size_t qa_metrics_missing(const qa_metrics_file *file);
 
 /* One number of a line. */
 typedef struct qa_metrics_member {
@@ -32,7 +37,8 @@ QA_MUST_CHECK qa_status qa_metrics_members_line(qa_text *line, const qa_metrics_
 /* qa_metrics_append of qa_metrics_line. */
 QA_MUST_CHECK qa_status qa_metrics_write(qa_metrics_file *file, const qa_metrics *metrics, qa_error *err);
 
-/* Syncs what was written to the disk; *bytes is the file's length, for qa_metrics_open of a later run. */
+/* Writes what is kept and syncs the file to the disk; *bytes is what it holds, for qa_metrics_open of a later run, also
+ * after a failure. */
 QA_MUST_CHECK qa_status qa_metrics_sync(qa_metrics_file *file, size_t *bytes, qa_error *err);
 
 void qa_metrics_close(qa_metrics_file *file); /* NULL is allowed */

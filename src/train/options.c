@@ -25,6 +25,7 @@ qa_train_options qa_train_defaults(void) {
         .adam_beta2 = 0.999,
         .adam_epsilon = 1e-8,
         .shuffle = true,
+        .save_minutes = 15.0,
         .base_cache = QA_BASE_CACHE_AUTO,
     };
 }
@@ -75,6 +76,7 @@ qa_status qa_train_options_check(const qa_train_options *o, qa_error *err) {
     QA_TRY(qa_check_number("adam_beta1", o->adam_beta1, 0.0, 1.0, true, err));
     QA_TRY(qa_check_number("adam_beta2", o->adam_beta2, 0.0, 1.0, true, err));
     QA_TRY(qa_check_positive("adam_epsilon", o->adam_epsilon, err));
+    QA_TRY(qa_check_number("save_minutes", o->save_minutes, 0.0, unlimited, false, err));
     if (o->max_steps == 0) {
         QA_TRY(qa_check_positive("epochs", o->epochs, err));
     }

@@ -75,6 +75,7 @@ static qa_status make_workspace(run *r, qa_error *err) {
     QA_TRY(own_bytes(r, &bytes, err));
     QA_TRY(qa_arena_create(&r->arena, bytes, err));
     take(r, &r->arena, r->trainable->count);
+    qa_document_step_watch(r->step, r->options->should_stop, r->options->user);
     return QA_OK;
 }
 
@@ -155,7 +156,7 @@ static qa_status report(run *r, qa_pretrain_metrics *metrics, double seconds, bo
     qa_text line = {0};
     qa_status status = qa_metrics_members_line(&line, members, sizeof members / sizeof members[0], !training, err);
     if (status == QA_OK) {
-        status = qa_metrics_append(r->course.metrics, &line, err);
+        qa_course_metrics(&r->course, &line);
     }
     qa_text_free(&line);
     *stop = r->options->on_metrics != NULL && !r->options->on_metrics(r->options->user, metrics);
@@ -301,6 +302,7 @@ static qa_course course_of(run *r) {
                        .eval_every = o->eval_every,
                        .save_every = o->save_every,
                        .save_total_limit = o->save_total_limit,
+                       .save_seconds = 60.0 * o->save_minutes,
                        .total_steps = r->plan.total_steps,
                        .user = r,
                        .step = one_step,

@@ -32,6 +32,7 @@ qa_pretrain_options qa_pretrain_defaults(void) {
         .adam_beta2 = 0.95,
         .adam_epsilon = 1e-8,
         .save_total_limit = 2,
+        .save_minutes = 15.0,
     };
 }
 
@@ -55,6 +56,7 @@ qa_status qa_pretrain_options_check(const qa_pretrain_options *o, qa_dtype *dtyp
     QA_TRY(qa_check_positive("learning_rate", o->learning_rate, err));
     QA_TRY(qa_check_number("min_learning_rate_ratio", o->min_learning_rate_ratio, 0.0, 1.0, false, err));
     QA_TRY(qa_check_number("warmup_ratio", o->warmup_ratio, 0.0, 1.0, false, err));
+    QA_TRY(qa_check_number("save_minutes", o->save_minutes, 0.0, unlimited, false, err));
     QA_TRY(qa_check_number("max_grad_norm", o->max_grad_norm, 0.0, unlimited, false, err));
     QA_TRY(qa_check_number("weight_decay", o->weight_decay, 0.0, unlimited, false, err));
     QA_TRY(qa_check_number("adam_beta1", o->adam_beta1, 0.0, 1.0, true, err));

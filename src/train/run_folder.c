@@ -175,7 +175,9 @@ static qa_status remove_if_ours(void *user, const char *name, qa_error *err) {
     size_t step = 0;
     const entry_kind kind = classify(what->files, name, &step);
     const bool wanted = kind == LEFTOVER || (what->all && kind != FOREIGN);
-    return wanted ? remove_entry(what->dir, name, err) : QA_OK;
+    return !wanted              ? QA_OK
+           : kind == CHECKPOINT ? qa_run_folder_remove_checkpoint(what->dir, step, err)
+                                : remove_entry(what->dir, name, err);
 }
 
 static qa_status check_resume(const survey *found, const char *dir, qa_error *err) {
@@ -226,6 +228,27 @@ typedef struct prune {
     bool found;
 } prune;
 
+/* First it loses its name: a run that is killed half-way leaves something that the next one knows to be rubbish. */
+qa_status qa_run_folder_remove_checkpoint(const char *dir, size_t step, qa_error *err) {
+    char *path = qa_checkpoint_path(dir, QA_CHECKPOINT_PREFIX, step);
+    char *rubbish = qa_checkpoint_path(dir, QA_CHECKPOINT_OLD_PREFIX, step);
+    qa_status status = QA_OK;
+    if (path == NULL || rubbish == NULL) {
+        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a checkpoint's path");
+    } else if (qa_path_exists(path)) {
+        status = qa_remove_tree(rubbish, err); /* of an earlier try */
+        if (status == QA_OK) {
+            status = qa_rename(path, rubbish, err);
+        }
+        if (status == QA_OK) {
+            status = qa_remove_tree(rubbish, err);
+        }
+    }
+    free(rubbish);
+    free(path);
+    return status;
+}
+
 static qa_status find_next(void *user, const char *name, qa_error *err) {
     prune *p = user;
     size_t step = 0;
@@ -241,7 +264,7 @@ static qa_status remove_older(void *user, const char *name, qa_error *err) {
     const prune *p = user;
     size_t step = 0;
     const bool old = is_checkpoint(name, &step) && step < p->below;
-    return old ? remove_entry(p->dir, name, err) : QA_OK;
+    return old ? qa_run_folder_remove_checkpoint(p->dir, step, err) : QA_OK;
 }
 
 qa_status qa_run_folder_prune(const char *dir, size_t keep, qa_error *err) {

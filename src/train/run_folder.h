@@ -13,6 +13,7 @@
 
 #define QA_CHECKPOINT_PREFIX "checkpoint-"
 #define QA_CHECKPOINT_TMP_PREFIX ".tmp-checkpoint-"
+#define QA_CHECKPOINT_OLD_PREFIX ".tmp-checkpoint-old-" /* while it is removed */
 #define QA_BASE_CACHE_NAME                                                                                             \
     ".tmp-base-cache" /* there only for the moment between making it and taking its name away                          \
                        */
@@ -49,6 +50,9 @@ QA_MUST_CHECK qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_ru
 
 /* Removes all but the newest `keep` checkpoints; keep 0 keeps all. */
 QA_MUST_CHECK qa_status qa_run_folder_prune(const char *dir, size_t keep, qa_error *err);
+
+/* Removes one checkpoint; fine when it is not there. */
+QA_MUST_CHECK qa_status qa_run_folder_remove_checkpoint(const char *dir, size_t step, qa_error *err);
 
 /* dir/PREFIXstep as a new string (free); NULL when out of memory. */
 char *qa_checkpoint_path(const char *dir, const char *prefix, size_t step);

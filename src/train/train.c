@@ -138,10 +138,17 @@ static uint64_t dropout_key(const run *r, size_t place) {
     return key != 0 ? key : 1;
 }
 
+static bool should_stop(const run *r) {
+    return r->options->should_stop != NULL && r->options->should_stop(r->options->user);
+}
+
 /* Forward and backward of pair number `index` of a set, of the training data or of the replay examples; place: in the
  * step, from 0. */
 static qa_status one_pair(run *r, qa_kept_set set, size_t index, size_t place, const qa_divisors *divisors,
                           qa_tally *tally, qa_error *err) {
+    if (should_stop(r)) {
+        return qa_fail(err, QA_ERR_INTERRUPTED, "stopped within step %zu", r->course.done + 1);
+    }
     const uint64_t key = dropout_key(r, place);
     const char *name = set == QA_KEPT_REPLAY ? replay_name(r) : data_name(r);
     const qa_pair *pair = qa_pairs_at(set == QA_KEPT_REPLAY ? r->options->replay : r->train, index);
@@ -251,7 +258,13 @@ static qa_status report(run *r, qa_metrics *metrics, double seconds, bool *stop,
     metrics->epoch = epochs_done(r);
     metrics->tokens_per_second = seconds > 0.0 ? (double)metrics->tokens / seconds : 0.0;
     metrics->seconds = qa_seconds() - r->course.start;
-    QA_TRY(qa_metrics_write(r->course.metrics, metrics, err));
+    qa_text line = {0};
+    const qa_status status = qa_metrics_line(&line, metrics, err);
+    if (status == QA_OK) {
+        qa_course_metrics(&r->course, &line);
+    }
+    qa_text_free(&line);
+    QA_TRY(status);
     *stop = r->options->on_metrics != NULL && !r->options->on_metrics(r->options->user, metrics);
     return QA_OK;
 }
@@ -273,12 +286,18 @@ static qa_status one_step(void *user, bool *stop, qa_error *err) {
 
 /* ---- evaluation and checkpoints ---- */
 
+static bool goes_on(void *user, size_t done, size_t total) {
+    (void)done;
+    (void)total;
+    return !should_stop(user);
+}
+
 static qa_status evaluate(void *user, bool *stop, qa_error *err) {
     run *r = user;
     const qa_train_options *o = r->options;
     qa_evaluation e = {0};
     const qa_status status = qa_evaluate_with(r->step, r->evaluation, &o->objective, o->micro_batch, o->eval_data_path,
-                                              r->cache, NULL, NULL, &e, err);
+                                              r->cache, goes_on, r, &e, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "evaluation after step %zu: ", r->course.done);
         return status;
@@ -336,6 +355,9 @@ static qa_status load(void *user, size_t step, size_t *metrics_bytes, qa_error *
     return QA_OK;
 }
 
+/* The disk is full: what the base cache has of it is worth less than a checkpoint. */
+static bool give_back(void *user) { return qa_base_cache_give_back(((const run *)user)->cache); }
+
 /* ---- the run ---- */
 
 static qa_course course_of(run *r) {
@@ -350,12 +372,14 @@ static qa_course course_of(run *r) {
                        .eval_every = o->eval_every,
                        .save_every = o->save_every,
                        .save_total_limit = o->save_total_limit,
+                       .save_seconds = 60.0 * o->save_minutes,
                        .total_steps = r->plan.total_steps,
                        .user = r,
                        .step = one_step,
                        .evaluate = evaluate,
                        .save = save,
                        .load = load,
+                       .give_back = give_back,
                        .lock = -1};
 }
 
@@ -414,6 +438,7 @@ qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, 
     QA_GOTO(end, prepare(&r, err));
     QA_GOTO(end, announce(&r, err));
     QA_GOTO(end, qa_course_run(&r.course, err));
+    (void)qa_base_cache_give_back(r.cache); /* nothing is looked up any more */
     QA_GOTO(end, qa_adapter_save(adapter, options->out_dir, base_model(&r), err));
     qa_log(&model->context->logger, QA_LOG_INFO, "base cache: the base model was found %zu times instead of run",
            qa_base_cache_found(r.cache));

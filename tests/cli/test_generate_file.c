@@ -205,7 +205,7 @@ START_TEST(a_file_appears_when_it_is_complete) {
     const qa_cli_how interrupt = {.signal = SIGINT, .signal_after = "at a time"};
     qa_cli_expect(QA_CLI_HOW(&interrupt, "generate", "-m", world.model, "--in", prompts, "--samples", "100000",
                              "--verbose", "--out", out),
-                  1, NULL, "interrupted after ");
+                  130, NULL, "interrupted after ");
     char *left = qa_tempdir_read(out, NULL);
     ck_assert_str_eq(left, expected);
     ck_assert_uint_eq(qa_tempdir_entries(world.dir), entries);

@@ -164,7 +164,7 @@ START_TEST(resuming_replay) {
         "replay", "--replay-data", path, "--replay-ratio", "0.7", "--log-every", "1"
     qa_cli_expect(QA_CLI(REPLAY(whole)), 0, NULL, NULL);
     const qa_cli_how interrupt = {.signal = 2, .signal_after = "step 5/60 "};
-    qa_cli_expect(QA_CLI_HOW(&interrupt, REPLAY(world.adapter)), 1, NULL, "--resume");
+    qa_cli_expect(QA_CLI_HOW(&interrupt, REPLAY(world.adapter)), 130, NULL, "--resume");
     qa_cli_expect(QA_CLI(REPLAY(world.adapter), "--resume"), 0, NULL, "continuing after step ");
     char *a = qa_tempdir_join(whole, "adapter_model.safetensors"),
          *b = qa_tempdir_join(world.adapter, "adapter_model.safetensors");

@@ -121,7 +121,8 @@ START_TEST(ids_need_no_tokenizer) {
 }
 END_TEST
 
-/* Ctrl-C: a checkpoint, exit status 1, and the command to resume, which ends with the bytes of an uninterrupted run. */
+/* Ctrl-C: a checkpoint, exit status 130, and the command to resume, which ends with the bytes of an uninterrupted run.
+ */
 START_TEST(an_interrupted_run_resumes_where_it_stopped) {
     world w = make_world();
     char *cut = qa_tempdir_join(w.base.dir, "cut run");
@@ -129,7 +130,7 @@ START_TEST(an_interrupted_run_resumes_where_it_stopped) {
     const qa_cli_how how = {.signal = _i == 0 ? SIGINT : SIGTERM, .signal_after = "step 3/200"};
     qa_cli_result result = QA_CLI_HOW(&how, "pretrain", "--config", w.config, "--tokenizer", w.base.model, "--corpus",
                                       w.corpus, "--out", cut, "--overwrite", "--max-steps", "200", "--log-every", "1");
-    qa_cli_check(&result, 1, NULL, "--max-steps 200 --log-every 1 --resume\n");
+    qa_cli_check(&result, 128 + how.signal, NULL, "--max-steps 200 --log-every 1 --resume\n");
     ck_assert_msg(strstr(result.err, "step 200/200") == NULL, "it was not interrupted");
     ck_assert(!exists(cut, "model.safetensors"));
     qa_cli_free(&result);

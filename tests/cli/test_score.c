@@ -5,9 +5,11 @@
 
 #include <check.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 Suite *cli_score_suite(void);
 
@@ -200,6 +202,24 @@ START_TEST(a_file_gets_the_same_bytes_and_replaces_what_was_there) {
 }
 END_TEST
 
+/* The program waits for a reader of its output: the first signal is acknowledged and waits too, the second one ends it.
+ */
+START_TEST(a_second_signal_ends_it_at_once) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *pipe = qa_tempdir_join(world.dir, "pipe");
+    ck_assert_int_eq(mkfifo(pipe, 0600), 0);
+    const qa_cli_how how = {.signal = SIGINT, .signal_after = "6 pairs", .second_signal = SIGTERM};
+    qa_cli_result result =
+        QA_CLI_HOW(&how, "score", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs, "--out", pipe);
+    qa_cli_check(&result, 128 + SIGTERM, NULL,
+                 "score: SIGINT: stopping; a second Ctrl-C or SIGTERM ends the program at once\n"
+                 "qadapter score: second SIGTERM: ending at once\n");
+    qa_cli_free(&result);
+    free(pipe);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 Suite *cli_score_suite(void) {
     Suite *suite = suite_create("cli_score");
     TCase *tcase = tcase_create("score");
@@ -210,6 +230,7 @@ Suite *cli_score_suite(void) {
     tcase_add_test(tcase, micro_batches_share_a_padded_length);
     tcase_add_test(tcase, rows_are_padded_with_the_tokenizers_end);
     tcase_add_test(tcase, a_file_gets_the_same_bytes_and_replaces_what_was_there);
+    tcase_add_test(tcase, a_second_signal_ends_it_at_once);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -240,21 +240,29 @@ START_TEST(the_same_seed_gives_the_same_adapter) {
 }
 END_TEST
 
-/* Ctrl-C after the third step: a checkpoint, exit status 1, and the command to resume, which then ends with the very
- * adapter of a run that nobody interrupted. */
+static const struct {
+    int number;
+    const char *said;
+} stopping_signals[] = {{SIGINT, ": SIGINT: leaving the step"},   {SIGTERM, ": SIGTERM: leaving the step"},
+                        {SIGHUP, ": SIGHUP: leaving the step"},   {SIGUSR1, ": SIGUSR1: leaving the step"},
+                        {SIGUSR2, ": SIGUSR2: leaving the step"}, {SIGXCPU, ": SIGXCPU: leaving the step"}};
+
+/* A signal after the third step: a checkpoint, 128 + its number, and the command to resume, which then ends with the
+ * very adapter of a run that nobody interrupted. */
 START_TEST(an_interrupted_run_resumes_where_it_stopped) {
     qa_cli_world world = qa_cli_world_make(false);
     char *whole = qa_tempdir_join(world.dir, "whole run");
     char *cut = qa_tempdir_join(world.dir, "cut run");
     const char *const steps = "400";
     qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", whole, "--steps", steps), 0, NULL, NULL);
-    const qa_cli_how how = {.signal = _i == 0 ? SIGINT : SIGTERM, .signal_after = "step 3/400"};
+    const qa_cli_how how = {.signal = stopping_signals[_i].number, .signal_after = "step 3/400"};
     char hint[2048];
     (void)snprintf(hint, sizeof hint, "train -m %s -d %s -o '%s' --steps 400 --log-every 1 --resume\n", world.model,
                    world.pairs, cut);
     qa_cli_result result = QA_CLI_HOW(&how, "train", "-m", world.model, "-d", world.pairs, "-o", cut, "--overwrite",
                                       "--steps", steps, "--log-every", "1");
-    qa_cli_check(&result, 1, NULL, hint);
+    qa_cli_check(&result, 128 + stopping_signals[_i].number, NULL, hint);
+    ck_assert_msg(strstr(result.err, stopping_signals[_i].said) != NULL, "not acknowledged: %s", result.err);
     ck_assert_msg(strstr(result.err, "step 400/400") == NULL, "it was not interrupted");
     ck_assert(!exists(cut, "adapter_model.safetensors"));
     qa_cli_free(&result);
@@ -263,6 +271,41 @@ START_TEST(an_interrupted_run_resumes_where_it_stopped) {
     same_file(whole, cut, "adapter_model.safetensors");
     free(whole);
     free(cut);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* nohup: the terminal may close. */
+START_TEST(an_ignored_hangup_stays_ignored) {
+    qa_cli_world world = qa_cli_world_make(false);
+    const qa_cli_how how = {.signal = SIGHUP, .signal_after = "step 3/300", .ignore_hangup = true};
+    qa_cli_result result = QA_CLI_HOW(&how, "train", "-m", world.model, "-d", world.pairs, "-o", world.adapter,
+                                      "--steps", "300", "--log-every", "1");
+    qa_cli_check(&result, 0, "adapter: ", "step 300/300");
+    qa_cli_free(&result);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* Checkpoints by time give way to the next one; those that were asked for stay. */
+START_TEST(checkpoints_by_time) {
+    qa_cli_world world = qa_cli_world_make(false);
+    const qa_cli_how how = {.signal = SIGKILL, .signal_after = "step 37/300"};
+    qa_cli_result result = QA_CLI_HOW(&how, "train", "-m", world.model, "-d", world.pairs, "-o", world.adapter,
+                                      "--steps", "300", "--log-every", "1", "--save-minutes", "1e-9");
+    qa_cli_check(&result, QA_CLI_SIGNALLED + SIGKILL, NULL, NULL);
+    qa_cli_free(&result);
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps", "300",
+                         "--save-minutes", "0", "--resume"),
+                  0, NULL, "continuing after step ");
+    char *other = qa_tempdir_join(world.dir, "other");
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", other, "--steps", "300", "--save-every",
+                         "100", "--save-minutes", "1e-9"),
+                  0, NULL, NULL);
+    same_file(world.adapter, other, "adapter_model.safetensors");
+    ck_assert_uint_eq(qa_tempdir_entries(other), 7); /* three checkpoints, adapter and config, record and metrics */
+    ck_assert(exists(other, "checkpoint-100") && exists(other, "checkpoint-200") && exists(other, "checkpoint-300"));
+    free(other);
     qa_cli_world_free(&world);
 }
 END_TEST
@@ -319,7 +362,9 @@ Suite *cli_train_suite(void) {
     tcase_add_test(tcase, skipped_pairs_are_reported_by_reason);
     tcase_add_test(tcase, text_data_needs_the_tokenizer_and_says_that_it_gets_no_template);
     tcase_add_test(tcase, the_same_seed_gives_the_same_adapter);
-    tcase_add_loop_test(tcase, an_interrupted_run_resumes_where_it_stopped, 0, 2);
+    tcase_add_loop_test(tcase, an_interrupted_run_resumes_where_it_stopped, 0, 6);
+    tcase_add_test(tcase, an_ignored_hangup_stays_ignored);
+    tcase_add_test(tcase, checkpoints_by_time);
     tcase_add_test(tcase, a_closed_standard_error_does_not_end_up_in_a_file);
     tcase_add_test(tcase, options_that_only_the_model_shows_to_be_wrong_end_with_2);
     tcase_add_test(tcase, evaluating_every_so_often_needs_data);

@@ -33,6 +33,9 @@ static void set_up_child(const qa_cli_how *how, int in, int out, int err) {
     if (how->no_error) {
         (void)close(STDERR_FILENO);
     }
+    if (how->ignore_hangup) {
+        (void)signal(SIGHUP, SIG_IGN);
+    }
     if (how->file_limit != 0) {
         const struct rlimit limit = {how->file_limit, how->file_limit};
         if (setrlimit(RLIMIT_FSIZE, &limit) != 0) {
@@ -117,7 +120,15 @@ static void converse(child *it, const qa_cli_how *how, text *out, text *err) {
             close_end(&it->err);
         }
         if (!signalled && err->data != NULL && strstr(err->data, how->signal_after) != NULL) {
+            const struct timespec half = {.tv_nsec = 500000000};
+            if (how->second_signal != 0) {
+                (void)nanosleep(&half, NULL);
+            }
             ck_assert_int_eq(kill(it->pid, how->signal), 0);
+            if (how->second_signal != 0) {
+                (void)nanosleep(&half, NULL);
+                ck_assert_int_eq(kill(it->pid, how->second_signal), 0);
+            }
             signalled = true;
         }
     }

@@ -24,6 +24,8 @@ typedef struct qa_cli_how {
     bool no_error;            /* it starts with descriptor 2 closed */
     int signal;               /* sent once, when standard error contains signal_after */
     const char *signal_after; /* ... */
+    int second_signal;        /* half a second after the first one, which then is half a second late */
+    bool ignore_hangup;       /* as under nohup */
 } qa_cli_how;
 
 /* args: NULL-terminated, without the program's name. Takes more than 60 seconds: fails the running test. */

@@ -4,12 +4,17 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "support/fixture.h"
+#include "support/metrics_lines.h"
 #include "support/tempdir.h"
 
 #include <check.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
 
 static qa_metrics example(size_t step) {
     return (qa_metrics){.step = step,
@@ -144,6 +149,84 @@ START_TEST(a_write_that_fails) {
 }
 END_TEST
 
+/* Check writes into a file of its own at every assertion: none may stand where a small limit holds. */
+static bool limit_files(rlim_t bytes) {
+    struct rlimit limit;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0) {
+        return false;
+    }
+    limit.rlim_cur = bytes;
+    return setrlimit(RLIMIT_FSIZE, &limit) == 0;
+}
+
+/* What cannot be written is kept and comes before the next line; meanwhile the file holds whole lines alone. */
+START_TEST(lines_wait_for_a_disk_with_room) {
+    char *dir = qa_tempdir_make(), *path = qa_tempdir_join(dir, "metrics.jsonl");
+    qa_metrics_file *file = NULL;
+    qa_error err = {0};
+    size_t bytes = 0, after_two = 0;
+    qa_expect_ok(qa_metrics_open(&file, path, 0, &err), &err);
+    write_steps(file, path, 1, 2, 0);
+    qa_expect_ok(qa_metrics_sync(file, &after_two, &err), &err);
+    struct stat half[3];
+    qa_status status[3];
+    size_t missing[3];
+    bool done = limit_files((rlim_t)after_two + 50);
+    for (size_t i = 0; i < 3; i++) {
+        const qa_metrics metrics = example(i + 3);
+        status[i] = qa_metrics_write(file, &metrics, &err);
+        missing[i] = qa_metrics_missing(file);
+        done = stat(path, &half[i]) == 0 && done;
+    }
+    const qa_status synced = qa_metrics_sync(file, &bytes, &err);
+    done = limit_files(RLIM_INFINITY) && done;
+    ck_assert(done);
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert_int_eq(status[i], QA_ERR_IO);
+        ck_assert_uint_eq(missing[i], i + 1);
+        ck_assert_uint_eq((size_t)half[i].st_size, after_two);
+    }
+    qa_expect_error(synced, QA_ERR_IO, &err, path);
+    ck_assert_uint_eq(bytes, after_two);
+    const qa_metrics metrics = example(6);
+    qa_expect_ok(qa_metrics_write(file, &metrics, &err), &err);
+    ck_assert_uint_eq(qa_metrics_missing(file), 0);
+    ck_assert_uint_eq(count_lines(path), 6);
+    qa_metrics_close(file);
+    qa_metrics_lines lines = qa_metrics_read(dir);
+    for (size_t i = 0; i < lines.n; i++) {
+        ck_assert_double_eq(qa_metrics_number(lines.line[i], "step"), (double)(i + 1));
+    }
+    qa_metrics_lines_free(&lines);
+    free(path);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+/* Megabytes without a line's end are looked through by blocks: byte by byte this took minutes. */
+START_TEST(a_file_without_a_newline_is_cut_in_no_time) {
+    enum { BYTES = 50000000 };
+    char *dir = qa_tempdir_make(), *text = malloc(BYTES);
+    ck_assert_ptr_nonnull(text);
+    memset(text, 'x', BYTES);
+    memcpy(text, "{}\n", 3);
+    char *path = qa_tempdir_write(dir, "metrics.jsonl", text, BYTES);
+    qa_metrics_file *file = NULL;
+    qa_error err = {0};
+    size_t bytes = 0;
+    const clock_t begun = clock();
+    qa_expect_ok(qa_metrics_open(&file, path, BYTES, &err), &err);
+    ck_assert_double_lt((double)(clock() - begun) / CLOCKS_PER_SEC, 5.0);
+    qa_expect_ok(qa_metrics_sync(file, &bytes, &err), &err);
+    ck_assert_uint_eq(bytes, 3);
+    qa_metrics_close(file);
+    free(path);
+    free(text);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 Suite *train_metrics_suite(void);
 Suite *train_metrics_suite(void) {
     Suite *suite = suite_create("train_metrics");
@@ -153,6 +236,8 @@ Suite *train_metrics_suite(void) {
     tcase_add_test(tcase, cutting_off_and_going_on);
     tcase_add_test(tcase, a_folder_that_is_not_there);
     tcase_add_test(tcase, a_write_that_fails);
+    tcase_add_test(tcase, lines_wait_for_a_disk_with_room);
+    tcase_add_test(tcase, a_file_without_a_newline_is_cut_in_no_time);
     suite_add_tcase(suite, tcase);
     return suite;
 }

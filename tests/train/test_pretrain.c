@@ -478,6 +478,42 @@ static void check_resume(stopper first, stopper second) {
     close_setting(&parts);
 }
 
+typedef struct question {
+    size_t asked, stop_at; /* from 1; 0: never */
+} question;
+
+static bool count_questions(void *user) {
+    question *it = user;
+    return ++it->asked == it->stop_at;
+}
+
+/* Stopped before some pass, within a step or an evaluation, and resumed: what was half done is done again. */
+START_TEST(stopping_between_passes) {
+    setting whole = open_setting(60), parts = open_setting(60);
+    qa_error err = {0};
+    question all = {0};
+    prepare_to_stop(&whole);
+    whole.options.micro_batch_tokens = 30;
+    whole.options.should_stop = count_questions;
+    whole.options.user = &all;
+    must_train(&whole);
+    ck_assert_uint_gt(all.asked, 2 * 23); /* several passes a step */
+    question some = {.stop_at = all.asked * (size_t)(_i + 1) / 9};
+    prepare_to_stop(&parts);
+    parts.options.micro_batch_tokens = 30;
+    parts.options.should_stop = count_questions;
+    parts.options.user = &some;
+    qa_expect_error(train(&parts, &err), QA_ERR_INTERRUPTED, &err, "stopped after step ");
+    ck_assert_uint_eq(some.asked, some.stop_at);
+    parts.options.resume = true;
+    qa_expect_ok(train(&parts, &err), &err);
+    qa_expect_same_file(whole.out, parts.out, "model.safetensors");
+    qa_expect_same_metrics(whole.out, parts.out);
+    close_setting(&whole);
+    close_setting(&parts);
+}
+END_TEST
+
 START_TEST(resuming_gives_the_same_bytes) {
     check_resume((stopper){.after = 3}, (stopper){.after = 11});
     check_resume((stopper){.after = 9}, (stopper){.after = 15, .at_evaluation = true}); /* at an epoch's end */
@@ -787,6 +823,7 @@ Suite *train_pretrain_suite(void) {
     tcase_add_test(refused, options_out_of_range_are_refused);
     tcase_add_test(refused, a_corpus_shorter_than_a_step_is_said);
     tcase_add_test(refused, the_plan_is_what_happens);
+    tcase_add_loop_test(learning, stopping_between_passes, 0, 8);
     suite_add_tcase(suite, learning);
     suite_add_tcase(suite, folder);
     suite_add_tcase(suite, course);

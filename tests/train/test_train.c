@@ -80,6 +80,7 @@ typedef struct calls {
     size_t stop_after; /* steps; 0: never */
     size_t kill_after;
     bool stop_at_evaluation;
+    size_t stop_at_question, questions; /* of should_stop, from 1; 0: never */
     qa_metrics first, last;
 } calls;
 
@@ -97,6 +98,11 @@ static bool count_calls(void *user, const qa_metrics *metrics) {
         (void)raise(SIGKILL);
     }
     return c->stop_after == 0 || metrics->step < c->stop_after;
+}
+
+static bool count_questions(void *user) {
+    calls *c = user;
+    return ++c->questions == c->stop_at_question;
 }
 
 START_TEST(a_whole_run) {
@@ -322,6 +328,58 @@ START_TEST(stopping_at_an_evaluation) {
     open_setting(&s, 0.15);
     s.options.eval_every = 2;
     check_resume(&s, &c, QA_ERR_INTERRUPTED, "step 2");
+    close_setting(&s);
+}
+END_TEST
+
+/* Between any two pairs of a step, and within an evaluation: what was half done leaves no trace. Steps of 4, 4 and 3
+ * pairs, after the second an evaluation of 3, whose last pair is its end. */
+START_TEST(stopping_between_pairs) {
+    static const char *const said[] = {"after step 1 ", "after step 1 ", "after step 1 ", "after step 1 ",
+                                       "after step 2 ", "after step 2 ", "after step 2 ", "after step 2 "};
+    setting s;
+    calls c = {.stop_at_question = (size_t)_i + 5};
+    open_setting(&s, 0.15);
+    s.options.eval_every = 2;
+    s.options.should_stop = count_questions;
+    s.options.user = &c;
+    s.options.base_cache = _i % 2 == 0 ? QA_BASE_CACHE_DISK : QA_BASE_CACHE_MEMORY;
+    c.stop_at_question = 0;
+    qa_error err = {0};
+    qa_expect_ok(train(&s, true, &err), &err);
+    char *broken = qa_tempdir_join(s.root, "broken");
+    s.options.out_dir = broken;
+    c = (calls){.stop_at_question = (size_t)_i + 5};
+    qa_expect_error(train(&s, true, &err), QA_ERR_INTERRUPTED, &err, said[_i]);
+    ck_assert_uint_eq(c.questions, c.stop_at_question);
+    qa_metrics_lines l = qa_metrics_read(broken);
+    ck_assert_uint_eq(l.n, _i < 4 ? 1 : _i < 7 ? 2 : 3); /* no half evaluation */
+    qa_metrics_lines_free(&l);
+    s.options.resume = true;
+    qa_expect_ok(train(&s, true, &err), &err);
+    expect_same_run(s.out, broken);
+    free(broken);
+    close_setting(&s);
+}
+END_TEST
+
+/* In the first step there is nothing yet to save, and nothing is lost. */
+START_TEST(stopping_in_the_first_step) {
+    setting s;
+    calls c = {0};
+    qa_error err = {0};
+    open_setting(&s, 0.15);
+    qa_expect_ok(train(&s, true, &err), &err);
+    char *broken = qa_tempdir_join(s.root, "broken");
+    s.options.out_dir = broken;
+    s.options.should_stop = count_questions;
+    s.options.user = &c;
+    c.stop_at_question = 3;
+    qa_expect_error(train(&s, true, &err), QA_ERR_INTERRUPTED, &err, "before the first of 9 steps");
+    s.options.resume = true;
+    qa_expect_ok(train(&s, true, &err), &err);
+    expect_same_run(s.out, broken);
+    free(broken);
     close_setting(&s);
 }
 END_TEST
@@ -640,6 +698,8 @@ Suite *train_train_suite(void) {
     tcase_add_test(tcase, published_averages_over_micro_batches);
     tcase_add_loop_test(tcase, resuming_gives_the_same_bits, 0, 7);
     tcase_add_test(tcase, stopping_at_an_evaluation);
+    tcase_add_loop_test(tcase, stopping_between_pairs, 0, 8);
+    tcase_add_test(tcase, stopping_in_the_first_step);
     tcase_add_test(tcase, resuming_the_published_objective);
     tcase_add_loop_test(tcase, a_killed_run, 2, 3);
     tcase_add_loop_test(tcase, a_killed_run, 5, 6);

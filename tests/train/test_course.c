@@ -1,0 +1,298 @@
+/* The course of a run when the world misbehaves: metrics and old checkpoints that cannot be written or removed are
+ * warnings, a full disk gets the base cache's room, and what was stopped or killed half-way is finished later. The
+ * steps here do nothing but count. */
+#include "train/course.h"
+
+#include "io/file.h"
+#include "support/fixture.h"
+#include "support/tempdir.h"
+
+#include <check.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+Suite *train_course_suite(void);
+
+enum { STEPS = 6 };
+
+typedef struct fake {
+    qa_course course;
+    char *dir;
+    json_t *config;
+    qa_logger logger;
+    char said[4096];     /* all warnings */
+    size_t warnings;     /* how many */
+    size_t fails;        /* the next so many checkpoints cannot be written */
+    size_t room;         /* how often room can be given back */
+    size_t stop_at;      /* the step, from 0, that is left undone; STEPS: none */
+    size_t blocked_from; /* from this step on the disk takes no more metrics; 0: never */
+    size_t free_from;    /* ... and from here again */
+} fake;
+
+static void on_log(void *user, qa_log_level level, const char *line) {
+    fake *f = user;
+    if (level == QA_LOG_WARNING) {
+        f->warnings++;
+        (void)snprintf(f->said + strlen(f->said), sizeof f->said - strlen(f->said), "%s\n", line);
+    }
+}
+
+/* Check writes into a file of its own at every assertion: none may stand where a small limit holds. */
+static bool limit_files(rlim_t bytes) {
+    struct rlimit limit;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0) {
+        return false;
+    }
+    limit.rlim_cur = bytes;
+    return setrlimit(RLIMIT_FSIZE, &limit) == 0;
+}
+
+static qa_status do_step(void *user, bool *stop, qa_error *err) {
+    fake *f = user;
+    char text[32];
+    (void)stop;
+    if (f->course.done == f->stop_at) {
+        f->stop_at = STEPS;
+        return qa_fail(err, QA_ERR_INTERRUPTED, "somebody wants to end");
+    }
+    f->course.done++;
+    (void)snprintf(text, sizeof text, "{\"step\": %zu}\n", f->course.done);
+    qa_text line = {.data = text, .n = strlen(text)};
+    if (f->blocked_from != 0 && f->course.done == f->blocked_from) {
+        (void)!limit_files(20);
+    }
+    if (f->blocked_from != 0 && f->course.done == f->free_from) {
+        (void)!limit_files(RLIM_INFINITY);
+    }
+    qa_course_metrics(&f->course, &line);
+    return QA_OK;
+}
+
+static qa_status do_save(void *user, size_t metrics_bytes, qa_error *err) {
+    fake *f = user;
+    (void)metrics_bytes;
+    if (f->fails > 0) {
+        f->fails--;
+        return qa_fail(err, QA_ERR_IO, "checkpoint of step %zu: no space left", f->course.done);
+    }
+    char *path = qa_checkpoint_path(f->dir, QA_CHECKPOINT_PREFIX, f->course.done);
+    const qa_status status = qa_make_dirs(path, err);
+    char *inside = qa_tempdir_write_text(path, "state", "of the run");
+    free(inside);
+    free(path);
+    return status;
+}
+
+static qa_status do_load(void *user, size_t step, size_t *metrics_bytes, qa_error *err) {
+    fake *f = user;
+    (void)err;
+    f->course.done = step;
+    *metrics_bytes = 14 * step;
+    return QA_OK;
+}
+
+static bool do_give_back(void *user) {
+    fake *f = user;
+    const bool given = f->room > 0;
+    f->room -= given ? 1 : 0;
+    return given;
+}
+
+static void open_fake(fake *f, const char *dir, size_t save_every, size_t keep, bool resume) {
+    if (f->config == NULL) {
+        f->config = json_object();
+    }
+    f->logger = (qa_logger){on_log, f};
+    f->course = (qa_course){.out_dir = dir,
+                            .files = &qa_adapter_run_files,
+                            .config = f->config,
+                            .logger = &f->logger,
+                            .resume = resume,
+                            .save_every = save_every,
+                            .save_total_limit = keep,
+                            .total_steps = STEPS,
+                            .user = f,
+                            .step = do_step,
+                            .save = do_save,
+                            .load = do_load,
+                            .give_back = do_give_back,
+                            .lock = -1};
+}
+
+static qa_status run(fake *f, qa_error *err) {
+    qa_status status = qa_course_begin(&f->course, err);
+    if (status == QA_OK) {
+        status = qa_course_run(&f->course, err);
+    }
+    qa_course_end(&f->course);
+    return status;
+}
+
+static fake make_fake(void) { return (fake){.dir = qa_tempdir_make(), .stop_at = STEPS}; }
+
+static void free_fake(fake *f) {
+    json_decref(f->config);
+    qa_tempdir_remove(f->dir);
+}
+
+static bool there(const fake *f, const char *name) {
+    char *path = qa_tempdir_join(f->dir, name);
+    const bool exists = qa_path_exists(path);
+    free(path);
+    return exists;
+}
+
+static void expect_all_lines(const fake *f) {
+    char *path = qa_tempdir_join(f->dir, "metrics.jsonl"), *text = qa_tempdir_read(path, NULL), expected[256] = "";
+    for (size_t step = 1; step <= STEPS; step++) {
+        (void)snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "{\"step\": %zu}\n", step);
+    }
+    ck_assert_str_eq(text, expected);
+    free(text);
+    free(path);
+}
+
+START_TEST(lines_that_cannot_be_written_do_not_end_the_run) {
+    fake f = make_fake();
+    qa_error err = {0};
+    f.blocked_from = 2;
+    f.free_from = 5;
+    open_fake(&f, f.dir, 0, 0, false);
+    const qa_status status = run(&f, &err);
+    ck_assert(limit_files(RLIM_INFINITY));
+    qa_expect_ok(status, &err);
+    expect_all_lines(&f);
+    ck_assert_uint_eq(f.warnings, 1); /* for four lines */
+    ck_assert_ptr_nonnull(strstr(f.said, "metrics.jsonl: cannot write: "));
+    ck_assert(there(&f, "checkpoint-6"));
+    free_fake(&f);
+}
+END_TEST
+
+START_TEST(lines_that_are_missing_in_the_end_are_told) {
+    fake f = make_fake();
+    qa_error err = {0};
+    f.blocked_from = 4;
+    open_fake(&f, f.dir, 0, 0, false);
+    const qa_status status = run(&f, &err);
+    ck_assert(limit_files(RLIM_INFINITY));
+    qa_expect_ok(status, &err);
+    ck_assert_ptr_nonnull(strstr(f.said, "the lines of 3 steps and evaluations are missing"));
+    ck_assert(there(&f, "checkpoint-6"));
+    free_fake(&f);
+}
+END_TEST
+
+START_TEST(a_full_disk_gets_the_caches_room) {
+    fake f = make_fake();
+    qa_error err = {0};
+    f.fails = 1;
+    f.room = 1;
+    open_fake(&f, f.dir, 2, 0, false);
+    qa_expect_ok(run(&f, &err), &err);
+    ck_assert(there(&f, "checkpoint-2") && there(&f, "checkpoint-4") && there(&f, "checkpoint-6"));
+    ck_assert_uint_eq(f.warnings, 1);
+    ck_assert_ptr_nonnull(strstr(f.said, "checkpoint of step 2: no space left; the base cache gives its room"));
+    free_fake(&f);
+}
+END_TEST
+
+START_TEST(a_full_disk_without_a_cache) {
+    fake f = make_fake();
+    qa_error err = {0};
+    f.fails = 2;
+    f.room = 1; /* and even that is not enough */
+    open_fake(&f, f.dir, 2, 0, false);
+    qa_expect_error(run(&f, &err), QA_ERR_IO, &err, "checkpoint of step 2: no space left");
+    free_fake(&f);
+}
+END_TEST
+
+/* A checkpoint that only the clock asked for is a warning when it fails, and gives way when it does not. */
+START_TEST(by_time) {
+    fake f = make_fake();
+    qa_error err = {0};
+    f.fails = 1;
+    open_fake(&f, f.dir, 4, 0, false);
+    f.course.save_seconds = 1e-9;
+    f.stop_at = 3;
+    qa_expect_error(run(&f, &err), QA_ERR_INTERRUPTED, &err, "after step 3 of 6");
+    ck_assert_uint_eq(f.warnings, 1);
+    ck_assert_ptr_nonnull(strstr(f.said, "checkpoint of step 1: no space left; the run goes on"));
+    ck_assert(!there(&f, "checkpoint-1") && !there(&f, "checkpoint-2") && there(&f, "checkpoint-3"));
+    open_fake(&f, f.dir, 4, 0, true);
+    f.course.save_seconds = 1e-9;
+    qa_expect_ok(run(&f, &err), &err);
+    expect_all_lines(&f);
+    ck_assert(there(&f, "checkpoint-3") && there(&f, "checkpoint-4")); /* 3 was what the run went on from */
+    ck_assert(!there(&f, "checkpoint-5") && there(&f, "checkpoint-6"));
+    free_fake(&f);
+}
+END_TEST
+
+/* An old checkpoint that cannot be removed (in its place stands something that the run may not touch). */
+START_TEST(a_checkpoint_that_cannot_be_removed_is_a_warning) {
+    fake f = make_fake();
+    qa_error err = {0};
+    if (geteuid() == 0) {
+        printf("train_course: a test is skipped: root may remove everything\n");
+        free_fake(&f);
+        return;
+    }
+    f.stop_at = 2;
+    open_fake(&f, f.dir, 2, 1, false);
+    qa_expect_error(run(&f, &err), QA_ERR_INTERRUPTED, &err, "after step 2");
+    char *old = qa_tempdir_join(f.dir, "checkpoint-2");
+    ck_assert_int_eq(chmod(old, 0500), 0);
+    open_fake(&f, f.dir, 2, 1, true);
+    qa_expect_ok(run(&f, &err), &err);
+    ck_assert_ptr_nonnull(strstr(f.said, "an old checkpoint stays: "));
+    ck_assert(there(&f, "checkpoint-6"));
+    expect_all_lines(&f);
+    free(old);
+    free_fake(&f);
+}
+END_TEST
+
+/* Killed between a checkpoint and the removal of those before it: the next run removes them, also when it has nothing
+ * left to save. And what is left of a removal that was cut short goes with its start. */
+START_TEST(a_removal_that_was_cut_short_is_finished) {
+    fake f = make_fake();
+    qa_error err = {0};
+    open_fake(&f, f.dir, 2, 0, false);
+    qa_expect_ok(run(&f, &err), &err);
+    ck_assert(there(&f, "checkpoint-2") && there(&f, "checkpoint-4") && there(&f, "checkpoint-6"));
+    char *half = qa_tempdir_join(f.dir, ".tmp-checkpoint-old-1");
+    qa_expect_ok(qa_make_dirs(half, &err), &err);
+    char *inside = qa_tempdir_write_text(half, "state", "half");
+    open_fake(&f, f.dir, 2, 1, true);
+    qa_expect_ok(run(&f, &err), &err);
+    ck_assert(!there(&f, "checkpoint-2") && !there(&f, "checkpoint-4") && there(&f, "checkpoint-6"));
+    ck_assert(!qa_path_exists(half));
+    expect_all_lines(&f);
+    ck_assert_uint_eq(f.warnings, 0);
+    free(inside);
+    free(half);
+    free_fake(&f);
+}
+END_TEST
+
+Suite *train_course_suite(void) {
+    Suite *suite = suite_create("train_course");
+    TCase *tcase = tcase_create("course");
+    tcase_add_test(tcase, lines_that_cannot_be_written_do_not_end_the_run);
+    tcase_add_test(tcase, lines_that_are_missing_in_the_end_are_told);
+    tcase_add_test(tcase, a_full_disk_gets_the_caches_room);
+    tcase_add_test(tcase, a_full_disk_without_a_cache);
+    tcase_add_test(tcase, by_time);
+    tcase_add_test(tcase, a_checkpoint_that_cannot_be_removed_is_a_warning);
+    tcase_add_test(tcase, a_removal_that_was_cut_short_is_finished);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
