@@ -116,6 +116,19 @@ QA_MUST_CHECK qa_status qa_chat_render(qa_chat_template which, const qa_tokenize
                                        const qa_message *messages, size_t n_messages, bool add_generation_prompt,
                                        qa_text *text, qa_error *err);
 
+/* ---- prompts: the ids that training makes of them, for generation ---- */
+
+/* Appends the ids of a text that no template wrote: the tokens that the tokenizer puts in front of every text (<s>...),
+ * unless the text brings them, and its own; nothing behind it. */
+QA_MUST_CHECK qa_status qa_encode_plain_text(const qa_tokenizer *tokenizer, const char *text, size_t bytes, qa_ids *ids,
+                                             qa_error *err);
+
+/* Writes the dialogue through the template, with the beginning of an answer, into text (whose old content goes), and
+ * appends its ids. Errors as of qa_chat_render. */
+QA_MUST_CHECK qa_status qa_encode_dialogue(qa_chat_template chat, const qa_tokenizer *tokenizer,
+                                           const qa_message *messages, size_t n, qa_text *text, qa_ids *ids,
+                                           qa_error *err);
+
 /* The text that ends an assistant turn ("<|im_end|>"...), borrowed; after it the response's state is
  * terminal. For plain, the tokenizer's eos text. */
 const char *qa_chat_end_of_turn(qa_chat_template which, const qa_tokenizer *tokenizer);

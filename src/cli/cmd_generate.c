@@ -69,18 +69,33 @@ static qa_status parse_ids(cli_run *run, qa_ids *ids, qa_error *err) {
 }
 
 /* The text of --prompt, --prompt - or --file. One newline at the end of a file or of standard input is not part of
- * it. */
-static qa_status read_prompt(const cli_run *run, qa_text *text, qa_error *err) {
+ * it (*shortened). */
+static qa_status read_prompt(const cli_run *run, qa_text *text, bool *shortened, qa_error *err) {
     const cli_args *args = run->args;
     const bool standard = args->prompt != NULL && strcmp(args->prompt, "-") == 0;
+    *shortened = false;
     if (args->prompt != NULL && !standard) {
         return qa_text_append_z(text, args->prompt, err);
     }
     QA_TRY(qa_read_file(text, standard ? "-" : args->file, MAX_PROMPT_BYTES, err));
     if (text->n > 0 && text->data[text->n - 1] == '\n') {
         text->n--;
+        *shortened = true;
     }
     return QA_OK;
+}
+
+/* Text with special tokens inside was rendered by a template, whose last newline may have been part of the prompt. */
+static void warn_of_rendered(cli_run *run, const qa_ids *ids) {
+    for (size_t i = qa_text_begin(run->tokenizer)->n; i < ids->n; i++) {
+        if (qa_tokenizer_is_special(run->tokenizer, ids->data[i])) {
+            cli_warn(run,
+                     "the newline at the end of %s is no part of the prompt: where a chat template ended the text "
+                     "with one (as ChatML does), end it with two",
+                     run->args->file != NULL && strcmp(run->args->file, "-") != 0 ? run->args->file : "standard input");
+            return;
+        }
+    }
 }
 
 qa_status generation_encode_text(const generation *it, const char *text, size_t bytes, qa_ids *ids, qa_error *err) {
@@ -111,9 +126,13 @@ static qa_status make_prompt(generation *it, qa_text *text, qa_ids *ids, qa_erro
         return run->tokenizer == NULL ? QA_OK
                                       : qa_tokenizer_decode(run->tokenizer, ids->data, ids->n, false, text, err);
     }
-    QA_TRY(read_prompt(run, text, err));
+    bool shortened = false;
+    QA_TRY(read_prompt(run, text, &shortened, err));
     QA_TRY(run->args->chat ? encode_question(it, text, ids, err)
                            : generation_encode_text(it, text->data, text->n, ids, err));
+    if (shortened && !run->args->chat && text->n > 0 && text->data[text->n - 1] != '\n') {
+        warn_of_rendered(run, ids);
+    }
     return ids->n > 0 ? QA_OK : qa_fail(err, QA_ERR_ARGUMENT, "the prompt has no tokens: give some text");
 }
 

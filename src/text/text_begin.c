@@ -9,7 +9,7 @@
 
 const qa_ids *qa_text_begin(const qa_tokenizer *tokenizer) { return &tokenizer->prefix; }
 
-static bool begins_with(const int32_t *ids, size_t n, const qa_ids *beginning) {
+static bool brings_beginning(const int32_t *ids, size_t n, const qa_ids *beginning) {
     return n >= beginning->n && (beginning->n == 0 || memcmp(ids, beginning->data, beginning->n * sizeof ids[0]) == 0);
 }
 
@@ -23,7 +23,7 @@ qa_status qa_encode_plain_text(const qa_tokenizer *tokenizer, const char *text, 
         ids->n = start;
         return status;
     }
-    if (prefix->n > 0 && begins_with(ids->data + own, ids->n - own, prefix)) {
+    if (prefix->n > 0 && brings_beginning(ids->data + own, ids->n - own, prefix)) {
         memmove(ids->data + start, ids->data + own, (ids->n - own) * sizeof ids->data[0]);
         ids->n -= prefix->n;
     }

@@ -11,18 +11,8 @@
 /* The ids that the tokenizer's post-processor puts in front of a text; often none. Borrowed. */
 const qa_ids *qa_text_begin(const qa_tokenizer *tokenizer);
 
-/* Appends the ids of a text that no template wrote. */
-QA_MUST_CHECK qa_status qa_encode_plain_text(const qa_tokenizer *tokenizer, const char *text, size_t bytes, qa_ids *ids,
-                                             qa_error *err);
-
 /* Appends the ids of a text that a chat template wrote, or that is to be taken bare. text may be NULL if bytes is 0. */
 QA_MUST_CHECK qa_status qa_encode_rendered(const qa_tokenizer *tokenizer, const char *text, size_t bytes, qa_ids *ids,
-                                           qa_error *err);
-
-/* Writes the dialogue through the template, with the beginning of an answer, into text (which it replaces), and appends
- * its ids: the prompt that a dialogue is, in training as in generation. */
-QA_MUST_CHECK qa_status qa_encode_dialogue(qa_chat_template chat, const qa_tokenizer *tokenizer,
-                                           const qa_message *messages, size_t n, qa_text *text, qa_ids *ids,
                                            qa_error *err);
 
 #endif

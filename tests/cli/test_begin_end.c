@@ -87,6 +87,30 @@ START_TEST(two_bos_in_generate) {
 }
 END_TEST
 
+/* A file's last newline is left out, which is said where a template may have written it. */
+START_TEST(the_last_newline_of_a_rendered_prompt) {
+    char *one = qa_tempdir_write_text(world.dir, "one.txt", "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n");
+    char *two = qa_tempdir_write_text(world.dir, "two.txt", "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n\n");
+    char *text = qa_tempdir_write_text(world.dir, "text.txt", "<s>Ab\n");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--file", one, "-n", "1"), 0, NULL,
+                  "warning: the newline at the end of ");
+    qa_cli_result result = QA_CLI("generate", "-m", world.model, "--file", text, "-n", "1");
+    qa_cli_check(&result, 0, NULL, NULL);
+    ck_assert_msg(strstr(result.err, "warning") == NULL, "%s", result.err);
+    qa_cli_free(&result);
+    result = QA_CLI("generate", "-m", world.model, "--file", two, "-n", "1");
+    qa_cli_check(&result, 0, NULL, NULL);
+    ck_assert_msg(strstr(result.err, "warning") == NULL, "%s", result.err);
+    qa_cli_free(&result);
+    char *with = GENERATE("--file", two, "--no-special", "--print-ids", "--echo");
+    equal(GENERATE("--chat", "--chat-template", "chatml", "--prompt", "q", "--print-ids", "--echo"), with);
+    free(with);
+    free(one);
+    free(two);
+    free(text);
+}
+END_TEST
+
 /* What a post-processor puts behind a text is no part of a prompt. */
 START_TEST(no_end_token_behind_a_prompt) {
     tiny_tokenizer_write(world.model,
@@ -212,6 +236,7 @@ Suite *cli_begin_end_suite(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, two_bos_in_generate);
+    tcase_add_test(tcase, the_last_newline_of_a_rendered_prompt);
     tcase_add_test(tcase, no_end_token_behind_a_prompt);
     tcase_add_test(tcase, rendered_text_gets_a_second_end);
     tcase_add_test(tcase, report_names_a_template_that_is_not_applied);
