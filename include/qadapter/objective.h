@@ -48,7 +48,7 @@ typedef struct qa_objective {
  *                authors' runs used. */
 QA_MUST_CHECK qa_status qa_objective_from_recipe(qa_objective *objective, const char *recipe, qa_error *err);
 
-/* The objective of a method. qadapter: the recipe published. The others: theory, Qhat = logits, alpha_tilde = 1,
+/* The objective of a method. qadapter: the recipe theory. The others: theory, Qhat = logits, alpha_tilde = 1,
  * alpha_0 = 0, gamma = 1, beta = 0, so that (M7) is softmax(logits of the adapted model); dpo_beta is 0.1. Their
  * implied reward is r(s,a) = b log( pi(a|s) / pi1(a|s) ), b being dpo_beta, or 1 for sft and replay; R(y) is its plain
  * sum over the response. */

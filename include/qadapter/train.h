@@ -73,8 +73,11 @@ typedef struct qa_evaluation {
     double q_mean, value_mean, reward_mean;  /* over counted transitions */
     double kl_per_token;                     /* KL(pitilde || pi1), mean over counted states of both sides, nats */
     double nll_pi1_chosen, nll_pi1_rejected; /* nats per counted token */
-    double nll_custom_chosen, nll_custom_rejected; /* the same under pitilde */
-    size_t tokens;                                 /* prompt once and both responses, all pairs */
+    double nll_custom_chosen, nll_custom_rejected;    /* the same under pitilde */
+    double hardest_pi1_chosen, hardest_custom_chosen; /* the least log-probability of a counted token of a chosen
+                                                         response, median over the pairs, nats: far below 0 under
+                                                         pitilde, such responses are preferred but not written */
+    size_t tokens;                                    /* prompt once and both responses, all pairs */
     double seconds;
 } qa_evaluation;
 
@@ -165,8 +168,18 @@ typedef struct qa_train_options {
     void *user;
 } qa_train_options;
 
-/* The authors' hyper-parameters where they make sense on a laptop, the rest chosen (docs/design.md). */
+/* Those of the recipe theory; what no recipe sets is the authors' where that makes sense on a laptop, and else chosen
+ * (docs/design.md). */
 qa_train_options qa_train_defaults(void);
+
+/* The adapter of the recipe theory. */
+qa_lora_options qa_lora_defaults(void);
+
+/* Everything that a recipe sets: recipe, objective, learning rate and warm-up of *options, and *lora whole; either may
+ * be NULL. "theory" is for customising a model: the equations as derived, with the rank, targets, rate and warm-up that
+ * came nearest to the known optimum (docs/replication.md). "published" is for comparing with the authors' runs. */
+QA_MUST_CHECK qa_status qa_train_recipe(const char *recipe, qa_train_options *options, qa_lora_options *lora,
+                                        qa_error *err);
 
 /* Bytes of workspace that training on any pairs up to these lengths takes (one pair at a time), the adapter's
  * gradients and moments included, the model's weights not. recompute: as in qa_train_options. */

@@ -36,10 +36,30 @@ void cli_report_evaluation(cli_report *report, const qa_evaluation *it, const qa
     cli_report_real(report, "nll_custom_chosen", "NLL of chosen, custom", it->nll_custom_chosen, "nats/token");
     cli_report_real(report, "nll_pi1_rejected", "NLL of rejected, base", it->nll_pi1_rejected, "nats/token");
     cli_report_real(report, "nll_custom_rejected", "NLL of rejected, custom", it->nll_custom_rejected, "nats/token");
+    cli_report_real(report, "hardest_pi1_chosen", "chosen's least likely token, base, median", it->hardest_pi1_chosen,
+                    "nats");
+    cli_report_real(report, "hardest_custom_chosen", "chosen's least likely token, custom, median",
+                    it->hardest_custom_chosen, "nats");
     cli_report_count(report, "tokens", "tokens", it->tokens, "");
     cli_report_real(report, "seconds", "time", it->seconds, "s");
     cli_report_real(report, "tokens_per_second", "speed", it->seconds > 0.0 ? (double)it->tokens / it->seconds : 0.0,
                     "tokens/s");
+}
+
+/* Ranking well and writing well are two things: a response with a token of e^-12 is not sampled once in 100,000 times.
+ */
+static const double OUT_OF_REACH = -12.0; /* nats */
+
+static void say_out_of_reach(cli_run *run, const qa_evaluation *it) {
+    if (run->adapter == NULL || it->accuracy < 0.75 || it->hardest_custom_chosen > OUT_OF_REACH) {
+        return;
+    }
+    cli_warn(
+        run,
+        "the pairs are ranked right, but half of the chosen responses hold a token that the customised policy gives "
+        "at most e^%.0f (the base model e^%.0f): what is preferred will hardly be seen in what is generated. The base "
+        "model does not write such answers; preferences reach what it does write, sft teaches it more",
+        it->hardest_custom_chosen, it->hardest_pi1_chosen);
 }
 
 static qa_status eval_pairs(cli_run *run, qa_error *err) {
@@ -64,6 +84,7 @@ static qa_status eval_pairs(cli_run *run, qa_error *err) {
     cli_progress_clear(&run->progress);
     cli_report_evaluation(&report, &evaluation, &objective);
     QA_GOTO(done, cli_report_print(&report, stdout, run->args->json, err));
+    say_out_of_reach(run, &evaluation);
 done:
     cli_report_free(&report);
     qa_pairs_free(pairs);

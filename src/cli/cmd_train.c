@@ -98,13 +98,14 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
                               qa_train_options *options, qa_error *err) {
     const cli_args *args = run->args;
     *options = qa_train_defaults();
+    QA_TRY(qa_train_recipe(recipe == NULL ? options->recipe : recipe, options, NULL, err));
     options->out_dir = args->out;
     options->base_model = args->model;
     options->recipe = recipe;
     options->objective = *objective;
     options->seed = args->seed;
-    options->learning_rate = args->learning_rate;
-    options->warmup_ratio = args->warmup_ratio;
+    options->learning_rate = isnan(args->learning_rate) ? options->learning_rate : args->learning_rate;
+    options->warmup_ratio = isnan(args->warmup_ratio) ? options->warmup_ratio : args->warmup_ratio;
     options->warmup_steps = args->warmup_steps;
     options->epochs = args->epochs;
     options->max_steps = args->max_steps;

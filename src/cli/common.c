@@ -165,11 +165,11 @@ qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const cha
     const cli_args *args = run->args;
     const char *source = args->recipe;
     bool found = false;
-    QA_TRY(qa_objective_from_recipe(objective, args->recipe == NULL ? "published" : args->recipe, err));
+    QA_TRY(qa_objective_from_recipe(objective, args->recipe == NULL ? "theory" : args->recipe, err));
     if (source == NULL && args->adapter != NULL) {
         QA_TRY(qa_training_config_load(args->adapter, &found, objective, err));
     }
-    const char *text = found ? "as the adapter was trained" : source != NULL ? source : "published";
+    const char *text = found ? "as the adapter was trained" : source != NULL ? source : "theory";
     if (args->objective != NULL) {
         QA_TRY(qa_objective_kind_by_name(&objective->kind, args->objective, err));
     }
@@ -191,12 +191,12 @@ qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const cha
         return QA_OK;
     }
     if (!found && source == NULL && args->adapter != NULL) {
-        cli_say(run, "%s has no training_config.json: the published recipe is assumed (--recipe changes it)",
+        cli_say(run, "%s has no training_config.json: the recipe theory is assumed (--recipe changes it)",
                 args->adapter);
     }
     cli_say(run, "recipe %s: %s", text, line);
     if (recipe != NULL) {
-        *recipe = source != NULL ? source : "published";
+        *recipe = source != NULL ? source : "theory";
     }
     return QA_OK;
 }
@@ -265,11 +265,15 @@ qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char *
 }
 
 qa_status cli_lora_options(const cli_args *args, qa_lora_options *options, qa_error *err) {
-    *options = (qa_lora_options){.rank = args->lora_rank,
-                                 .alpha = args->lora_alpha,
-                                 .dropout = args->lora_dropout,
-                                 .use_rslora = args->use_rslora};
-    return qa_targets_parse(options->targets, args->lora_targets, err);
+    QA_TRY(qa_train_recipe(args->recipe == NULL ? "theory" : args->recipe, NULL, options, err));
+    if (args->lora_rank != 0) {
+        options->alpha *= (double)args->lora_rank / (double)options->rank; /* the same scale alpha / rank */
+        options->rank = args->lora_rank;
+    }
+    override(&options->alpha, args->lora_alpha);
+    override(&options->dropout, args->lora_dropout);
+    options->use_rslora = args->use_rslora;
+    return args->lora_targets == NULL ? QA_OK : qa_targets_parse(options->targets, args->lora_targets, err);
 }
 
 void cli_targets_text(const bool targets[QA_TARGETS], char *buffer, size_t bytes) {

@@ -47,7 +47,7 @@ QA_MUST_CHECK qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error
 /* Nothing without --adapter. */
 QA_MUST_CHECK qa_status cli_load_adapter(cli_run *run, qa_error *err);
 
-/* The objective: explicit option > --recipe > what the adapter was trained with > the published recipe. Tells on
+/* The objective: explicit option > --recipe > what the adapter was trained with > the recipe theory. Tells on
  * standard error what it settled on, and which recipe was assumed. *recipe, if not NULL, becomes the recipe's name. */
 QA_MUST_CHECK qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const char **recipe,
                                               qa_error *err);
@@ -57,7 +57,7 @@ QA_MUST_CHECK qa_status cli_resolve_method(cli_run *run, qa_objective *objective
 /* "objective theory, Q = residual, alpha_tilde 1, ..." */
 void cli_objective_text(const qa_objective *objective, char *buffer, size_t bytes);
 
-/* The LoRA options of the command line. */
+/* The recipe's LoRA options, overridden by those of the command line. */
 QA_MUST_CHECK qa_status cli_lora_options(const cli_args *args, qa_lora_options *options, qa_error *err);
 /* "q_proj,v_proj" */
 void cli_targets_text(const bool targets[QA_TARGETS], char *buffer, size_t bytes);

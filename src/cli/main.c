@@ -38,8 +38,8 @@ const cli_command cli_commands[] = {
      "the step or the evaluation, write a checkpoint of the last whole step and tell how to resume; a second Ctrl-C or "
      "SIGTERM ends the program at once. The exit status is then 128 and the signal's number.",
      "qadapter train --model MODEL --data train.jsonl --out ADAPTER --eval-data eval.jsonl\n"
-     "qadapter train --model MODEL --data train.jsonl --out ADAPTER --recipe theory --lora-target all-linear --epochs "
-     "1 --lr 1e-4\nqadapter train --model MODEL --data train.jsonl --out ADAPTER --method dpo --dpo-beta 0.1\n"
+     "qadapter train --model MODEL --data train.jsonl --out ADAPTER --recipe published --batch-size 512 "
+     "--micro-batch 1\nqadapter train --model MODEL --data train.jsonl --out ADAPTER --method dpo --dpo-beta 0.1\n"
      "qadapter train --model MODEL --data train.jsonl --out ADAPTER --resume",
      cli_cmd_train, NULL},
     {"pretrain", CLI_PRETRAIN, "train a small model from nothing",

@@ -64,12 +64,13 @@ typedef struct cli_args {
     bool full;
     /* adapter to train */
     const char *method, *replay_data, *lora_targets;
-    double dpo_beta, replay_ratio; /* NaN: not given */
-    size_t lora_rank;
-    double lora_alpha, lora_dropout;
+    double dpo_beta, replay_ratio;   /* NaN: not given */
+    size_t lora_rank;                /* 0: the recipe's; so lora_targets NULL */
+    double lora_alpha, lora_dropout; /* NaN: the recipe's */
     bool use_rslora;
     /* optimisation; the defaults are those of qa_train_defaults() */
-    double learning_rate, warmup_ratio, epochs, max_grad_norm, weight_decay;
+    double learning_rate, warmup_ratio; /* NaN: the recipe's (train) */
+    double epochs, max_grad_norm, weight_decay;
     double adam_beta1, adam_beta2, adam_epsilon;
     const char *schedule;
     size_t warmup_steps, max_steps, gradient_accumulation, batch_size; /* batch_size 0: not given */

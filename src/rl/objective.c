@@ -54,7 +54,7 @@ static const double DPO_BETA = 0.1; /* what TRL takes, too */
 
 qa_objective qa_objective_for_method(qa_method method) {
     if (method == QA_METHOD_QADAPTER) {
-        return recipes[PUBLISHED].objective;
+        return recipes[THEORY].objective;
     }
     return (qa_objective){.kind = QA_THEORY,
                           .q_parametrisation = QA_Q_LOGITS,

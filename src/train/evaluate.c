@@ -39,7 +39,26 @@ static size_t count_all(const qa_pairs *pairs, const qa_objective *objective, si
     return counted;
 }
 
-static void summarise(qa_evaluation *evaluation, const qa_tally *tally, double *logits) {
+/* The least of values[n], 0 if n is 0. */
+static double least_of(const double *values, size_t n) {
+    double least = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        least = values[i] < least ? values[i] : least;
+    }
+    return least;
+}
+
+/* One entry a pair: z, and the least log-probability of a token of the chosen response under pi1 and under pitilde. */
+typedef struct pair_values {
+    double *logit, *hardest_pi1, *hardest_custom; /* [pairs] each, in one allocation that begins at logit */
+} pair_values;
+
+static double median(double *values, size_t n) {
+    qsort(values, n, sizeof *values, compare_doubles);
+    return qa_percentile(values, n, 50.0);
+}
+
+static void summarise(qa_evaluation *evaluation, const qa_tally *tally, pair_values *values) {
     static const double percentiles[5] = {5.0, 25.0, 50.0, 75.0, 95.0};
     qa_metrics means = {0};
     qa_tally_metrics(tally, &means);
@@ -60,10 +79,12 @@ static void summarise(qa_evaluation *evaluation, const qa_tally *tally, double *
                                   .nll_pi1_rejected = -tally->log_pi1[QA_REJECTED] / rejected,
                                   .nll_custom_chosen = -tally->log_pi[QA_CHOSEN] / chosen,
                                   .nll_custom_rejected = -tally->log_pi[QA_REJECTED] / rejected,
+                                  .hardest_pi1_chosen = median(values->hardest_pi1, tally->pairs),
+                                  .hardest_custom_chosen = median(values->hardest_custom, tally->pairs),
                                   .tokens = tally->tokens};
-    qsort(logits, tally->pairs, sizeof *logits, compare_doubles);
+    qsort(values->logit, tally->pairs, sizeof *values->logit, compare_doubles);
     for (size_t i = 0; i < 5; i++) {
-        evaluation->margin_percentile[i] = qa_percentile(logits, tally->pairs, percentiles[i]);
+        evaluation->margin_percentile[i] = qa_percentile(values->logit, tally->pairs, percentiles[i]);
     }
 }
 
@@ -72,7 +93,7 @@ typedef struct progress_sink {
     void *user;
 } progress_sink;
 
-static qa_status score_all(qa_tally *tally, double *logits, qa_pair_step *step, const qa_pairs *pairs,
+static qa_status score_all(qa_tally *tally, pair_values *values, qa_pair_step *step, const qa_pairs *pairs,
                            qa_divisors divisors, size_t micro_batch, const char *data, qa_base_cache *cache,
                            progress_sink progress, qa_error *err) {
     const size_t n = qa_pairs_count(pairs);
@@ -88,7 +109,10 @@ static qa_status score_all(qa_tally *tally, double *logits, qa_pair_step *step, 
             return status;
         }
         qa_tally_add(tally, pair, step, &divisors);
-        logits[i] = qa_pair_step_logit(step);
+        const qa_side_step *chosen = qa_pair_step_side(step, QA_CHOSEN);
+        values->logit[i] = qa_pair_step_logit(step);
+        values->hardest_pi1[i] = least_of(chosen->log_pi1, chosen->n);
+        values->hardest_custom[i] = least_of(chosen->log_pi, chosen->n);
         if (progress.function != NULL && !progress.function(progress.user, i + 1, n)) {
             return qa_fail(err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu pairs", i + 1, n);
         }
@@ -106,16 +130,17 @@ qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_o
     if (n == 0) {
         return qa_fail(err, QA_ERR_ARGUMENT, "no pairs to evaluate on");
     }
-    double *logits = qa_alloc_array(n, sizeof *logits);
+    double *logits = qa_alloc_array(n, 3 * sizeof *logits);
     if (logits == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for the margins of %zu pairs", n);
     }
+    pair_values values = {.logit = logits, .hardest_pi1 = logits + n, .hardest_custom = logits + 2 * n};
     qa_tally tally = {0};
     const qa_divisors divisors = {.pairs = (double)n, .counted = (double)count_all(pairs, objective, together)};
     const progress_sink sink = {progress, user};
-    const qa_status status = score_all(&tally, logits, step, pairs, divisors, together, data, cache, sink, err);
+    const qa_status status = score_all(&tally, &values, step, pairs, divisors, together, data, cache, sink, err);
     if (status == QA_OK) {
-        summarise(evaluation, &tally, logits);
+        summarise(evaluation, &tally, &values);
         evaluation->seconds = qa_seconds() - start;
     }
     free(logits);

@@ -17,6 +17,9 @@ typedef struct qa_tally {
     double log_pi[QA_SIDES];
 } qa_tally;
 
+/* 1: the pair of the step's last forward has z > 0; 0.5: a tie, equal but for rounding; 0: z < 0; NaN: one response. */
+double qa_ranked_right(const qa_pair_step *step);
+
 /* Adds the pair of the step's last forward. */
 void qa_tally_add(qa_tally *tally, const qa_pair *pair, const qa_pair_step *step, const qa_divisors *divisors);
 

@@ -25,6 +25,7 @@
 #include "train/schedule.h"
 #include "train/tally.h"
 #include "train/training_config.h"
+#include "train/verdict.h"
 #include "train/workspace.h"
 
 #include <math.h>
@@ -49,6 +50,7 @@ typedef struct run {
     size_t replay_pass;
     json_t *agreement, *config;
     qa_course course;
+    qa_verdict verdict;
 } run;
 
 /* ---- memory ---- */
@@ -161,6 +163,9 @@ static qa_status one_pair(run *r, qa_kept_set set, size_t index, size_t place, c
         return status;
     }
     qa_tally_add(tally, pair, r->step, divisors);
+    if (set == QA_KEPT_TRAIN) {
+        qa_verdict_add(&r->verdict, pair, r->step);
+    }
     if (!isfinite(tally->pref + tally->reg)) {
         return qa_fail(err, QA_ERR_NAN, "step %zu, pair at line %zu of %s: the loss is %g", r->course.done + 1,
                        pair->line, name, tally->pref + tally->reg);
@@ -276,6 +281,9 @@ static qa_status one_step(void *user, bool *stop, qa_error *err) {
     qa_tally tally = {0};
     qa_metrics metrics = {0};
     use_order_of(r, r->course.done);
+    if (batch.first == 0) {
+        qa_verdict_begin_epoch(&r->verdict);
+    }
     QA_TRY(accumulate(r, &batch, &tally, err));
     QA_TRY(update(r, &metrics, err));
     qa_tally_metrics(&tally, &metrics);
@@ -440,6 +448,7 @@ qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, 
     QA_GOTO(end, qa_course_run(&r.course, err));
     (void)qa_base_cache_give_back(r.cache); /* nothing is looked up any more */
     QA_GOTO(end, qa_adapter_save(adapter, options->out_dir, base_model(&r), err));
+    qa_verdict_say(&r.verdict, &options->objective, &model->context->logger);
     qa_log(&model->context->logger, QA_LOG_INFO, "base cache: the base model was found %zu times instead of run",
            qa_base_cache_found(r.cache));
 end:

@@ -76,7 +76,7 @@ START_TEST(the_objective_is_the_adapters_unless_options_say_otherwise) {
     char *config = qa_tempdir_join(world.adapter, "training_config.json");
     ck_assert_int_eq(unlink(config), 0);
     qa_cli_expect(QA_CLI("eval", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs), 0, "accuracy",
-                  "has no training_config.json: the published recipe is assumed");
+                  "has no training_config.json: the recipe theory is assumed");
     free(config);
     qa_cli_world_free(&world);
 }
@@ -99,7 +99,7 @@ static double last_eval_loss(const char *dir) {
 START_TEST(eval_repeats_the_evaluation_of_the_run) {
     qa_cli_world world = qa_cli_world_make(false);
     qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps", "2", "--lr",
-                         "0.01", "--micro-batch", "2", "--eval-data", world.pairs),
+                         "0.01", "--recipe", "published", "--micro-batch", "2", "--eval-data", world.pairs),
                   0, NULL, NULL);
     json_t *own = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs);
     json_t *all = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs,

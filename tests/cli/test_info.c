@@ -60,9 +60,10 @@ END_TEST
 START_TEST(trainable_parameters_follow_the_options) {
     qa_cli_world world = qa_cli_world_make(false);
     json_t *root = INFO("--model", world.model);
-    /* rank 8 on q (16 -> 16) and v (16 -> 8), two layers */
-    ck_assert_uint_eq(count(root, "adapter", "trainable_parameters"), 2 * 8 * (16 + 16 + 16 + 8));
-    ck_assert_str_eq(text(root, "adapter", "target_modules"), "q_proj,v_proj");
+    /* rank 16 on q, o (16 -> 16), k, v (16 -> 8), gate, up (16 -> 24) and down (24 -> 16), two layers */
+    ck_assert_uint_eq(count(root, "adapter", "trainable_parameters"), 2 * 16 * (2 * 32 + 2 * 24 + 3 * 40));
+    ck_assert_str_eq(text(root, "adapter", "target_modules"),
+                     "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj");
     json_decref(root);
     root = INFO("--model", world.model, "--rank", "2", "--lora-target", "down_proj");
     ck_assert_uint_eq(count(root, "adapter", "trainable_parameters"), 2 * 2 * (24 + 16));

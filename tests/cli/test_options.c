@@ -219,7 +219,7 @@ static const struct {
     {{"train", "--gamma", "1.5"}, "--gamma: expected a number above 0 and at most 1, found \"1.5\""},
     {{"train", "--lora-dropout", "1"}, "--lora-dropout: expected a number of at least 0 and below 1, found \"1\""},
     {{"train", "--micro-batch", "some"}, "--micro-batch: expected a whole number of at least 1, or all, found"},
-    {{"train", "--recipe", "paper"}, "--recipe: expected one of published|theory, found \"paper\""},
+    {{"train", "--recipe", "paper"}, "--recipe: expected one of theory|published, found \"paper\""},
     {{"train", "--objective", "theo"}, "--objective: expected one of theory|published, found \"theo\""},
     {{"train", "--schedule", "step"}, "--schedule: expected one of linear|cosine|constant, found \"step\""},
     {{"train", "--lora-target", "q_proj,x_proj"}, "--lora-target: "},
@@ -239,7 +239,7 @@ static const struct {
     {{"tokenize", "--model", "x", "--text", "a", "--in", "b"}, "exclude each other"},
     {{"bench"}, "missing --model DIR"},
     {{"bench", "--model", "x", "--repeats", "0"}, "--repeats: expected a whole number from 1 to 1024, found \"0\""},
-    {{"bench", "--model", "x", "--recipe", "paper"}, "--recipe: expected one of published|theory, found"},
+    {{"bench", "--model", "x", "--recipe", "paper"}, "--recipe: expected one of theory|published, found"},
     {{"bench", "--model", "x", "--data", "y", "--prompt-length", "8"}, "--data and --prompt-length exclude each other"},
     {{"bench", "--model", "x", "--data", "y", "--response-length", "8"}, "--data and --response-length exclude"},
     {{"bench", "--model", "x", "--learning-rate", "1"}, "unknown option --learning-rate: it belongs to qadapter train"},
@@ -359,14 +359,32 @@ START_TEST(defaults_are_those_that_the_help_tells) {
     json_t *config =
         config_after(&world, "defaults", (const char *const[]){"-m", world.model, "-d", world.pairs, NULL});
     ck_assert_double_eq(qa_json_number(config, "micro_batch"), 8.0);
+    ck_assert_double_eq(qa_json_number(config, "lora_r"), 16.0);
+    ck_assert_double_eq(qa_json_number(config, "lora_alpha"), 32.0);
+    ck_assert_double_eq(qa_json_number(config, "lora_dropout"), 0.0);
+    ck_assert_double_eq(qa_json_number(config, "learning_rate"), 1e-3);
+    ck_assert_double_eq(qa_json_number(config, "warmup_ratio"), 0.1);
+    ck_assert_uint_eq(json_array_size(json_object_get(config, "target_modules")), 7);
+    ck_assert_double_eq(qa_json_number(config, "max_length"), 128.0); /* the model's context is below 512 */
+    ck_assert_str_eq(qa_json_text(config, "recipe"), "theory");
+    ck_assert_str_eq(qa_json_text(config, "objective"), "theory");
+    ck_assert_double_eq(qa_json_number(config, "alpha_0"), 1.0);
+    json_decref(config);
+    /* the authors' recipe is theirs in the adapter and the rate, too; alpha follows the rank that is given */
+    config = config_after(&world, "published",
+                          (const char *const[]){"-m", world.model, "-d", world.pairs, "--recipe", "published", NULL});
     ck_assert_double_eq(qa_json_number(config, "lora_r"), 8.0);
     ck_assert_double_eq(qa_json_number(config, "lora_alpha"), 16.0);
     ck_assert_double_eq(qa_json_number(config, "lora_dropout"), 0.05);
+    ck_assert_double_eq(qa_json_number(config, "learning_rate"), 3e-4);
+    ck_assert_double_eq(qa_json_number(config, "warmup_ratio"), 0.0);
     ck_assert_uint_eq(json_array_size(json_object_get(config, "target_modules")), 2);
-    ck_assert_double_eq(qa_json_number(config, "max_length"), 128.0); /* the model's context is below 512 */
-    ck_assert_str_eq(qa_json_text(config, "recipe"), "published");
-    ck_assert_str_eq(qa_json_text(config, "objective"), "published");
     ck_assert_double_eq(qa_json_number(config, "alpha_0"), 0.01);
+    json_decref(config);
+    config = config_after(&world, "rank",
+                          (const char *const[]){"-m", world.model, "-d", world.pairs, "--lora-r", "3", NULL});
+    ck_assert_double_eq(qa_json_number(config, "lora_r"), 3.0);
+    ck_assert_double_eq(qa_json_number(config, "lora_alpha"), 6.0);
     json_decref(config);
     qa_cli_world_free(&world);
 }
@@ -387,7 +405,8 @@ START_TEST(options_override_the_recipe_one_by_one) {
     ck_assert_double_eq(qa_json_number(config, "beta"), 0.7);
     ck_assert(json_is_true(json_object_get(config, "length_normalisation")));
     json_decref(config);
-    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--length-normalisation"),
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--recipe", "published",
+                         "--length-normalisation"),
                   2, NULL, "length_normalisation contradicts the published objective");
     ck_assert_int_ne(access(world.adapter, F_OK), 0);
     qa_cli_world_free(&world);

@@ -132,9 +132,10 @@ END_TEST
 /* In the published objective a return is divided by the micro-batch's longest row minus one. */
 START_TEST(micro_batches_share_a_padded_length) {
     qa_cli_world world = qa_cli_world_make(true);
-    qa_cli_lines whole =
-        SCORE("-m", world.model, "--adapter", world.adapter, "-d", world.pairs, "--micro-batch", "all");
-    qa_cli_lines pairs = SCORE("-m", world.model, "--adapter", world.adapter, "-d", world.pairs, "--micro-batch", "2");
+    qa_cli_lines whole = SCORE("-m", world.model, "--adapter", world.adapter, "-d", world.pairs, "--recipe",
+                               "published", "--micro-batch", "all");
+    qa_cli_lines pairs = SCORE("-m", world.model, "--adapter", world.adapter, "-d", world.pairs, "--recipe",
+                               "published", "--micro-batch", "2");
     size_t different = 0;
     for (size_t first = 0; first < pairs.n; first += 2) {
         size_t padded = 0;
@@ -167,8 +168,8 @@ END_TEST
  * transition of a shorter row has that token as its action. */
 START_TEST(rows_are_padded_with_the_tokenizers_end) {
     qa_cli_world world = qa_cli_world_make(true);
-    const char *const args[] = {"score",         "-m", world.model, "--adapter", world.adapter,
-                                "--micro-batch", "2",  "-d",        world.pairs, NULL};
+    const char *const args[] = {"score",       "--recipe",      "published", "-m", world.model, "--adapter",
+                                world.adapter, "--micro-batch", "2",         "-d", world.pairs, NULL};
     char *one = qa_cli_output(args);
     free(qa_tempdir_write_text(world.model, "generation_config.json", "{\"eos_token_id\": [7, 9, 1]}\n"));
     char *several = qa_cli_output(args);

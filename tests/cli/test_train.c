@@ -43,18 +43,19 @@ START_TEST(it_says_what_it_does_and_what_to_do_next) {
     qa_cli_world world = qa_cli_world_make(false);
     qa_cli_result result = QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--eval-data",
                                   world.pairs, "--eval-every", "2", "--max-steps", "3", "--micro-batch", "2");
-    static const char *const said[] = {"recipe published: objective published, Q = logits, alpha_tilde 1, alpha_0 0.01",
-                                       "6 pairs (",
-                                       "adapter: rank 8, alpha 16, dropout 0.05 on q_proj,v_proj: 896 of",
-                                       "3 steps of 2 pairs (micro-batches 2 x 1), 3 per epoch, learning rate ",
-                                       "base cache: memory, ",
-                                       "memory: weights ",
-                                       ", base cache ",
-                                       "step 1/3 ",
-                                       "step 2/3 ",
-                                       "evaluation at step 2: ",
-                                       "step 3/3 ",
-                                       "evaluation at step 3: "};
+    static const char *const said[] = {
+        "recipe theory: objective theory, Q = residual (adapted - base logits), alpha_tilde 1, alpha_0 1",
+        "6 pairs (",
+        "adapter: rank 16, alpha 32, dropout 0 on q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj: 7,424 of",
+        "3 steps of 2 pairs (micro-batches 2 x 1), 3 per epoch, learning rate ",
+        "base cache: memory, ",
+        "memory: weights ",
+        ", base cache ",
+        "step 1/3 ",
+        "step 2/3 ",
+        "evaluation at step 2: ",
+        "step 3/3 ",
+        "evaluation at step 3: "};
     const char *at = result.err;
     for (size_t i = 0; i < sizeof said / sizeof said[0]; i++) {
         const char *found = strstr(at, said[i]);
@@ -350,6 +351,63 @@ START_TEST(evaluating_every_so_often_needs_data) {
 }
 END_TEST
 
+/* Forty pairs in which the chosen response is the rejected one and ten tokens more. */
+static char *longer_is_chosen(const char *dir) {
+    char *path = qa_tempdir_join(dir, "longer.jsonl");
+    FILE *file = fopen(path, "w");
+    ck_assert_ptr_nonnull(file);
+    for (int i = 0; i < 40; i++) {
+        (void)fprintf(file,
+                      "{\"prompt_ids\": [%d, 9], \"chosen_ids\": [%d, %d, 3, 4, 5, 6, 7, 8, 3, 4, 5, 6, 7, 250], ",
+                      20 + i, 70 + i, 80 + i);
+        (void)fprintf(file,
+                      "\"rejected_ids\": [%d, %d, 3, 250], \"chosen_terminal\": true, \"rejected_terminal\": true}\n",
+                      70 + i, 80 + i);
+    }
+    ck_assert_int_eq(fclose(file), 0);
+    return path;
+}
+
+/* What the authors' objective makes of such pairs is no error, but nobody should find it out by themselves. */
+START_TEST(a_run_that_did_not_learn_says_so) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *data = longer_is_chosen(world.dir);
+    qa_cli_result result =
+        QA_CLI("train", "-m", world.model, "-d", data, "-o", world.adapter, "--recipe", "published", "--epochs", "1");
+    qa_cli_check(&result, 0, "adapter: ", "warning: the preference was not learned: ");
+    ck_assert_ptr_nonnull(strstr(result.err, "the chosen one is the longer in 100% of the pairs"));
+    ck_assert_ptr_nonnull(strstr(result.err, "under the recipe theory every pair starts even"));
+    qa_cli_free(&result);
+    result = QA_CLI("train", "-m", world.model, "-d", data, "-o", world.adapter, "--overwrite", "--epochs", "3");
+    qa_cli_check(&result, 0, "adapter: ", NULL);
+    ck_assert_msg(strstr(result.err, "warning") == NULL, "%s", result.err);
+    qa_cli_free(&result);
+    free(data);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* Ranked right by a few tokens that neither policy will ever write. */
+START_TEST(eval_says_what_is_out_of_reach) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *data = longer_is_chosen(world.dir);
+    qa_cli_expect(QA_CLI("train", "-q", "-m", world.model, "-d", data, "-o", world.adapter), 0, "adapter: ", NULL);
+    json_t *it = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "-d", data);
+    const double hardest = qa_json_number(it, "hardest_custom_chosen");
+    ck_assert(hardest < 0.0 && hardest > -12.0); /* a random model of 260 tokens: about -log 260 */
+    ck_assert(qa_json_number(it, "hardest_pi1_chosen") < 0.0);
+    ck_assert_double_eq(qa_json_number(it, "accuracy"), 1.0);
+    json_decref(it);
+    /* a customised policy four times as sharp gives the same tokens much less */
+    qa_cli_result result =
+        QA_CLI("eval", "-m", world.model, "--adapter", world.adapter, "-d", data, "--alpha-tilde", "0.02");
+    qa_cli_check(&result, 0, "chosen's least likely token, custom, median", NULL);
+    qa_cli_free(&result);
+    free(data);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 Suite *cli_train_suite(void) {
     Suite *suite = suite_create("cli_train");
     TCase *tcase = tcase_create("train");
@@ -368,6 +426,8 @@ Suite *cli_train_suite(void) {
     tcase_add_test(tcase, a_closed_standard_error_does_not_end_up_in_a_file);
     tcase_add_test(tcase, options_that_only_the_model_shows_to_be_wrong_end_with_2);
     tcase_add_test(tcase, evaluating_every_so_often_needs_data);
+    tcase_add_test(tcase, a_run_that_did_not_learn_says_so);
+    tcase_add_test(tcase, eval_says_what_is_out_of_reach);
     suite_add_tcase(suite, tcase);
     return suite;
 }

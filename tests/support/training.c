@@ -82,6 +82,7 @@ qa_train_options qa_training_options(const char *out_dir) {
     options.recipe = "theory";
     options.objective = qa_training_objective(QA_THEORY, QA_Q_RESIDUAL);
     options.learning_rate = 1e-2;
+    options.warmup_ratio = 0.0;
     options.micro_batch = 2;
     options.gradient_accumulation = 2;
     options.seed = 5;

@@ -17,8 +17,8 @@ qa_pairs *qa_training_responses(const qa_fixture *fixture, size_t n, size_t max_
 /* alpha_tilde 0.8, alpha_0 0.6, gamma 0.9, beta 0.3. */
 qa_objective qa_training_objective(qa_objective_kind kind, qa_q_parametrisation q_parametrisation);
 
-/* qa_train_defaults with out_dir, base_model "tiny", learning rate 1e-2, micro-batches of 2, two of them a step, and
- * the theory objective in the residual parametrisation. */
+/* qa_train_defaults with out_dir, base_model "tiny", learning rate 1e-2 without warm-up, micro-batches of 2, two of
+ * them a step, and the theory objective in the residual parametrisation. */
 qa_train_options qa_training_options(const char *out_dir);
 
 /* A fresh adapter (B = 0) for the fixture's model in place of its random one. */

@@ -59,6 +59,8 @@ END_TEST
 
 START_TEST(warm_up_steps) {
     qa_train_options options = qa_train_defaults();
+    ck_assert_uint_eq(qa_schedule_warmup(options.warmup_steps, options.warmup_ratio, 100), 10);
+    options.warmup_ratio = 0.0;
     ck_assert_uint_eq(qa_schedule_warmup(options.warmup_steps, options.warmup_ratio, 100), 0);
     options.warmup_ratio = 0.03;
     ck_assert_uint_eq(qa_schedule_warmup(options.warmup_steps, options.warmup_ratio, 100), 3);

@@ -351,19 +351,45 @@ START_TEST(ranges_of_the_options) {
 }
 END_TEST
 
-START_TEST(the_defaults_are_the_published_values) {
-    const qa_train_options o = qa_train_defaults();
-    qa_objective published;
+static void check_recipe(const qa_train_options *o, const char *recipe, double rate, double warmup) {
+    qa_objective objective;
     qa_error err = {0};
-    qa_expect_ok(qa_objective_from_recipe(&published, "published", &err), &err);
-    ck_assert_str_eq(o.recipe, "published");
-    ck_assert_int_eq((int)o.objective.kind, (int)published.kind);
-    ck_assert_int_eq((int)o.objective.q_parametrisation, (int)published.q_parametrisation);
-    ck_assert_double_eq(o.objective.alpha_tilde, published.alpha_tilde);
-    ck_assert_double_eq(o.objective.alpha_0, published.alpha_0);
-    ck_assert_double_eq(o.objective.gamma, published.gamma);
-    ck_assert_double_eq(o.objective.beta, published.beta);
-    ck_assert_double_eq(o.learning_rate, 3e-4);
+    qa_expect_ok(qa_objective_from_recipe(&objective, recipe, &err), &err);
+    ck_assert_str_eq(o->recipe, recipe);
+    ck_assert_int_eq((int)o->objective.kind, (int)objective.kind);
+    ck_assert_int_eq((int)o->objective.q_parametrisation, (int)objective.q_parametrisation);
+    ck_assert_double_eq(o->objective.alpha_tilde, objective.alpha_tilde);
+    ck_assert_double_eq(o->objective.alpha_0, objective.alpha_0);
+    ck_assert_double_eq(o->objective.gamma, objective.gamma);
+    ck_assert_double_eq(o->objective.beta, objective.beta);
+    ck_assert_double_eq(o->learning_rate, rate);
+    ck_assert_double_eq(o->warmup_ratio, warmup);
+}
+
+START_TEST(a_recipe_sets_objective_adapter_and_rate) {
+    qa_train_options o = qa_train_defaults();
+    qa_lora_options lora = {0};
+    qa_error err = {0};
+    check_recipe(&o, "theory", 1e-3, 0.1);
+    qa_expect_ok(qa_train_recipe("published", &o, &lora, &err), &err);
+    check_recipe(&o, "published", 3e-4, 0.0);
+    ck_assert_uint_eq(lora.rank, 8);
+    ck_assert_double_eq(lora.alpha, 16.0);
+    ck_assert_double_eq(lora.dropout, 0.05);
+    for (int target = 0; target < QA_TARGETS; target++) {
+        ck_assert_int_eq(lora.targets[target], target == QA_TARGET_Q || target == QA_TARGET_V);
+        ck_assert(qa_lora_defaults().targets[target]);
+    }
+    qa_expect_ok(qa_train_recipe("theory", NULL, &lora, &err), &err);
+    ck_assert_uint_eq(lora.rank, qa_lora_defaults().rank);
+    qa_expect_ok(qa_train_recipe("theory", &o, NULL, &err), &err);
+    check_recipe(&o, "theory", 1e-3, 0.1);
+    qa_expect_error(qa_train_recipe("paper", &o, &lora, &err), QA_ERR_ARGUMENT, &err, "paper");
+}
+END_TEST
+
+START_TEST(the_other_defaults_are_the_published_values) {
+    const qa_train_options o = qa_train_defaults();
     ck_assert_int_eq((int)o.schedule, QA_SCHEDULE_LINEAR);
     ck_assert_double_eq(o.max_grad_norm, 1.0);
     ck_assert_double_eq(o.weight_decay, 0.0);
@@ -401,7 +427,8 @@ Suite *train_training_config_suite(void) {
     tcase_add_test(tcase, no_file);
     tcase_add_test(tcase, bad_files);
     tcase_add_test(tcase, ranges_of_the_options);
-    tcase_add_test(tcase, the_defaults_are_the_published_values);
+    tcase_add_test(tcase, a_recipe_sets_objective_adapter_and_rate);
+    tcase_add_test(tcase, the_other_defaults_are_the_published_values);
     suite_add_tcase(suite, tcase);
     return suite;
 }

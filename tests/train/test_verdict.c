@@ -1,0 +1,112 @@
+/* What a run says about itself when it ends, from counts made by hand. The runs themselves are in
+ * tests/cli/test_train.c. */
+#include "train/verdict.h"
+
+#include "qadapter.h"
+#include "support/expect.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct heard {
+    int lines;
+    char text[4 * QA_MESSAGE_BYTES];
+} heard;
+
+static void listen(void *user, qa_log_level level, const char *line) {
+    heard *to = user;
+    ck_assert_int_eq((int)level, (int)QA_LOG_WARNING);
+    to->lines++;
+    (void)snprintf(to->text + strlen(to->text), sizeof to->text - strlen(to->text), "%s\n", line);
+}
+
+static heard said(qa_verdict verdict, const char *recipe) {
+    heard to = {0};
+    qa_error err = {0};
+    qa_objective objective;
+    const qa_logger logger = {listen, &to};
+    expect_ok(qa_objective_from_recipe(&objective, recipe, &err), &err);
+    qa_verdict_say(&verdict, &objective, &logger);
+    return to;
+}
+
+START_TEST(a_good_run_is_silent) {
+    const qa_verdict good = {
+        .epoch = {.pairs = 100, .right = 90, .unequal = 80, .longer_chosen = 40, .longer_wins = 44}};
+    ck_assert_int_eq(said(good, "theory").lines, 0);
+    /* the longer one wins nearly always, and is nearly always the chosen one: that is the preference */
+    const qa_verdict longer = {
+        .epoch = {.pairs = 100, .right = 95, .unequal = 100, .longer_chosen = 96, .longer_wins = 97}};
+    ck_assert_int_eq(said(longer, "theory").lines, 0);
+    const qa_verdict shorter = {
+        .epoch = {.pairs = 100, .right = 95, .unequal = 100, .longer_chosen = 4, .longer_wins = 3}};
+    ck_assert_int_eq(said(shorter, "theory").lines, 0);
+    const qa_verdict few = {.epoch = {.pairs = 15, .right = 0, .unequal = 15, .longer_chosen = 7, .longer_wins = 15}};
+    ck_assert_int_eq(said(few, "theory").lines, 0);
+    ck_assert_int_eq(said((qa_verdict){0}, "theory").lines, 0);
+    const qa_verdict even = {.epoch = {.pairs = 100, .right = 50}};
+    ck_assert_int_eq(said(even, "theory").lines, 0);
+}
+END_TEST
+
+START_TEST(a_preference_that_was_not_learned) {
+    const qa_verdict bad = {
+        .epoch = {.pairs = 100, .right = 49, .unequal = 90, .longer_chosen = 45, .longer_wins = 45}};
+    heard to = said(bad, "theory");
+    ck_assert_int_eq(to.lines, 1);
+    ck_assert_ptr_nonnull(strstr(to.text, "the preference was not learned: 49% of the last 100 training pairs"));
+    ck_assert_ptr_nonnull(strstr(to.text, "exchanged"));
+    const qa_verdict published = {
+        .epoch = {.pairs = 200, .right = 0, .unequal = 200, .longer_chosen = 196, .longer_wins = 4}};
+    to = said(published, "published");
+    ck_assert_int_eq(to.lines, 2);
+    ck_assert_ptr_nonnull(strstr(to.text, "0% of the last 200 training pairs"));
+    ck_assert_ptr_nonnull(strstr(to.text, "the longer in 98% of the pairs"));
+    ck_assert_ptr_nonnull(strstr(to.text, "recipe theory"));
+    ck_assert_ptr_nonnull(strstr(to.text, "rewards fall with length"));
+}
+END_TEST
+
+START_TEST(rewards_that_follow_length) {
+    const qa_verdict grow = {
+        .epoch = {.pairs = 100, .right = 55, .unequal = 100, .longer_chosen = 50, .longer_wins = 93}};
+    heard to = said(grow, "theory");
+    ck_assert_int_eq(to.lines, 1);
+    ck_assert_ptr_nonnull(
+        strstr(to.text, "rewards grow with length: the longer response has the larger return in 93%"));
+    ck_assert_ptr_nonnull(strstr(to.text, "is the chosen one in 50%"));
+    ck_assert_ptr_nonnull(strstr(to.text, "Length normalisation"));
+    const qa_verdict fall = {
+        .epoch = {.pairs = 100, .right = 55, .unequal = 100, .longer_chosen = 50, .longer_wins = 7}};
+    ck_assert_ptr_nonnull(strstr(said(fall, "theory").text, "rewards fall with length"));
+}
+END_TEST
+
+/* An epoch that was cut short is judged together with the one before it; earlier ones do not count. */
+START_TEST(the_last_epoch_counts) {
+    qa_verdict verdict = {.epoch = {.pairs = 100, .right = 10}};
+    qa_verdict_begin_epoch(&verdict);
+    verdict.epoch = (qa_ranking){.pairs = 100, .right = 80};
+    ck_assert_int_eq(said(verdict, "theory").lines, 0);
+    qa_verdict_begin_epoch(&verdict);
+    ck_assert_int_eq(said(verdict, "theory").lines, 0);
+    verdict.epoch = (qa_ranking){.pairs = 20, .right = 1}; /* 81 of 120 */
+    ck_assert_int_eq(said(verdict, "theory").lines, 0);
+    verdict.before.right = 50; /* 51 of 120 */
+    ck_assert_ptr_nonnull(strstr(said(verdict, "theory").text, "42% of the last 120 training pairs"));
+}
+END_TEST
+
+Suite *train_verdict_suite(void);
+
+Suite *train_verdict_suite(void) {
+    Suite *suite = suite_create("train/verdict");
+    TCase *tcase = tcase_create("verdict");
+    tcase_add_test(tcase, a_good_run_is_silent);
+    tcase_add_test(tcase, a_preference_that_was_not_learned);
+    tcase_add_test(tcase, rewards_that_follow_length);
+    tcase_add_test(tcase, the_last_epoch_counts);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
