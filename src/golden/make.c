@@ -7,6 +7,7 @@
 #include "golden/bundle.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/leftovers.h"
 #include "qadapter.h"
 #include "train/batch.h"
 
@@ -508,6 +509,19 @@ done:
     return status;
 }
 
+/* What killed runs left half-written is no part of the bundle. */
+static qa_status clean_leftovers(const char *dir, qa_error *err) {
+    static const char *const inside[] = {"model", "adapter"};
+    qa_leftovers_clean(dir, NULL);
+    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+        char *path = NULL;
+        QA_TRY(qa_golden_path(&path, dir, inside[i], err));
+        qa_leftovers_clean(path, NULL);
+        free(path);
+    }
+    return QA_OK;
+}
+
 qa_status qa_golden_make(const char *dir, const qa_golden_inputs *inputs, qa_error *err) {
     maker m = {.dir = dir, .inputs = inputs};
     char *manifest = qa_path_join(dir, "manifest.json");
@@ -521,6 +535,7 @@ qa_status qa_golden_make(const char *dir, const qa_golden_inputs *inputs, qa_err
     }
     QA_GOTO(done, qa_make_dirs(dir, err));
     QA_GOTO(done, qa_remove_tree(manifest, err));
+    QA_GOTO(done, clean_leftovers(dir, err));
     status = make_all(&m, err);
 done:
     for (size_t i = 0; i < m.n_files; i++) {

@@ -7,6 +7,7 @@
 #include "base/try.h"
 #include "io/file.h"
 #include "io/folder.h"
+#include "io/leftovers.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 65536, NAME_ATTEMPTS = 1000, NAME_BYTES_KEPT = 200 };
+enum { BUFFER_BYTES = 65536, NAME_ATTEMPTS = 1000 };
 
 struct qa_atomic_file {
     char *path;      /* as the caller gave it, for messages */
@@ -47,19 +48,24 @@ static qa_status open_temporary(qa_atomic_file *file, qa_error *err) {
     if (name[0] == '\0') {
         return qa_fail(err, QA_ERR_ARGUMENT, "cannot write %s: this names a folder, not a file", file->path);
     }
+    qa_leftovers_clean(file->folder, name);
     for (int attempt = 0; attempt < NAME_ATTEMPTS; attempt++) {
-        char hidden[NAME_BYTES_KEPT + 64];
-        (void)snprintf(hidden, sizeof hidden, ".%.*s.tmp-%ld-%d", (int)NAME_BYTES_KEPT, name, (long)getpid(), attempt);
+        char hidden[QA_TEMPORARY_NAME_KEPT + 64];
+        (void)snprintf(hidden, sizeof hidden, ".%.*s.tmp-%ld-%d", (int)QA_TEMPORARY_NAME_KEPT, name, (long)getpid(),
+                       attempt);
         free(file->temporary);
         file->temporary = qa_path_join(file->folder, hidden);
         if (file->temporary == NULL) {
             return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s", file->path);
         }
         file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (file->fd >= 0) {
+        if (file->fd >= 0 && qa_temporary_claim(file->fd)) {
             return QA_OK;
         }
-        if (errno != EEXIST) {
+        if (file->fd >= 0) {
+            (void)close(file->fd);
+            file->fd = -1;
+        } else if (errno != EEXIST) {
             break;
         }
     }
