@@ -15,8 +15,9 @@ QA_BEGIN_DECLS
 
 typedef struct qa_tokenizer qa_tokenizer;
 
-/* Reads dir/tokenizer.json and, where present, dir/tokenizer_config.json (names of the special
- * tokens). No config.json is needed. The tokenizer is immutable afterwards and may be shared by threads. */
+/* Reads dir/tokenizer.json and the tokens that the files beside it declare, where present: tokenizer_config.json,
+ * special_tokens_map.json, added_tokens.json. No config.json is needed. An eos_token or bos_token that is no token is
+ * QA_ERR_MISMATCH. The tokenizer is immutable afterwards and may be shared by threads. */
 QA_MUST_CHECK qa_status qa_tokenizer_load(qa_tokenizer **tokenizer, const char *dir, qa_error *err);
 void qa_tokenizer_free(qa_tokenizer *tokenizer); /* NULL is allowed */
 
@@ -46,7 +47,7 @@ const char *qa_tokenizer_token(const qa_tokenizer *tokenizer, int32_t id);
 bool qa_tokenizer_is_added(const qa_tokenizer *tokenizer, int32_t id);
 bool qa_tokenizer_is_special(const qa_tokenizer *tokenizer, int32_t id);
 
-/* bos_token / eos_token / unk_token of tokenizer_config.json; -1 / NULL when not named there. */
+/* bos_token / eos_token of tokenizer_config.json (or special_tokens_map.json); -1 / NULL when not named there. */
 int32_t qa_tokenizer_bos(const qa_tokenizer *tokenizer);
 int32_t qa_tokenizer_eos(const qa_tokenizer *tokenizer);
 const char *qa_tokenizer_bos_text(const qa_tokenizer *tokenizer);
@@ -54,6 +55,8 @@ const char *qa_tokenizer_eos_text(const qa_tokenizer *tokenizer);
 
 /* One line for people: "byte-level BPE, 49152 tokens, 17 added" (borrowed). */
 const char *qa_tokenizer_description(const qa_tokenizer *tokenizer);
+/* What its files disagree about. Borrowed. */
+const qa_warnings *qa_tokenizer_warnings(const qa_tokenizer *tokenizer);
 
 /* ---- decoding a stream of tokens: whole characters only ---- */
 

@@ -217,7 +217,7 @@ static qa_status load_inputs(cli_run *run, reading *how, qa_error *err) {
     how->vocab_size = config.vocab_size;
     how->chat = QA_CHAT_PLAIN;
     if (args->tokenizer != NULL) {
-        QA_TRY(qa_tokenizer_load(&run->tokenizer, args->tokenizer, err));
+        QA_TRY(cli_load_tokenizer_of(run, args->tokenizer, err));
         QA_TRY(cli_resolve_template_of(run, args->tokenizer, &how->chat, &how->chat_assumed, err));
     }
     return QA_OK;

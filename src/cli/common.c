@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "cli/format.h"
 #include "io/file.h"
 
@@ -113,6 +114,12 @@ qa_status cli_load_model_as(cli_run *run, qa_weights_dtype otherwise, qa_error *
 
 qa_status cli_load_model(cli_run *run, qa_error *err) { return cli_load_model_as(run, QA_WEIGHTS_REAL, err); }
 
+qa_status cli_load_tokenizer_of(cli_run *run, const char *dir, qa_error *err) {
+    QA_TRY(qa_tokenizer_load(&run->tokenizer, dir, err));
+    qa_warnings_log(qa_tokenizer_warnings(run->tokenizer), &(qa_logger){on_log, run});
+    return QA_OK;
+}
+
 qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error *err) {
     char *path = qa_path_join(run->args->model, "tokenizer.json");
     if (path == NULL) {
@@ -121,7 +128,7 @@ qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error *err) {
     const bool there = qa_path_exists(path);
     free(path);
     if (there || required) {
-        QA_TRY(qa_tokenizer_load(&run->tokenizer, run->args->model, err));
+        QA_TRY(cli_load_tokenizer_of(run, run->args->model, err));
         if (run->model != NULL) {
             qa_model_prefer_eos(run->model, qa_tokenizer_eos(run->tokenizer));
         }

@@ -44,6 +44,8 @@ qa_weights_dtype cli_weights_dtype(const cli_args *args, qa_weights_dtype otherw
 /* required: a folder without tokenizer.json is an error; else run->tokenizer stays NULL. After the model: its
  * end-of-sequence token becomes the model's first one. */
 QA_MUST_CHECK qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error *err);
+/* Loads a folder's tokenizer into the run and says what its files disagree about. */
+QA_MUST_CHECK qa_status cli_load_tokenizer_of(cli_run *run, const char *dir, qa_error *err);
 /* Nothing without --adapter. */
 QA_MUST_CHECK qa_status cli_load_adapter(cli_run *run, qa_error *err);
 

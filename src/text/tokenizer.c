@@ -8,6 +8,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "text/utf8.h"
 
 #include <stdlib.h>
@@ -19,6 +20,7 @@ void qa_tokenizer_free(qa_tokenizer *tokenizer) {
     }
     qa_vocab_free(&tokenizer->vocab);
     qa_bpe_free(&tokenizer->bpe);
+    qa_map64_free(&tokenizer->added_by_id);
     qa_token_trie_free(&tokenizer->added_raw);
     qa_token_trie_free(&tokenizer->added_normalised);
     qa_normaliser_free(&tokenizer->normaliser);
@@ -29,6 +31,7 @@ void qa_tokenizer_free(qa_tokenizer *tokenizer) {
     free(tokenizer->added);
     free(tokenizer->bos_text);
     free(tokenizer->eos_text);
+    qa_warnings_free(&tokenizer->warnings);
     free(tokenizer);
 }
 
@@ -223,3 +226,4 @@ int32_t qa_tokenizer_eos(const qa_tokenizer *tokenizer) { return tokenizer->eos;
 const char *qa_tokenizer_bos_text(const qa_tokenizer *tokenizer) { return tokenizer->bos_text; }
 const char *qa_tokenizer_eos_text(const qa_tokenizer *tokenizer) { return tokenizer->eos_text; }
 const char *qa_tokenizer_description(const qa_tokenizer *tokenizer) { return tokenizer->description; }
+const qa_warnings *qa_tokenizer_warnings(const qa_tokenizer *tokenizer) { return &tokenizer->warnings; }

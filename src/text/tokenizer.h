@@ -16,7 +16,10 @@ struct qa_tokenizer {
     size_t n_model; /* tokens of the model */
     qa_bpe bpe;
     qa_added_token *added; /* [n_added] */
-    size_t n_added;
+    size_t n_added, added_capacity;
+    qa_map64 added_by_id;           /* id -> index of added */
+    int32_t largest_added;          /* id; -1: none */
+    size_t added_bytes;             /* of all contents that were added */
     qa_token_trie added_raw;        /* those looked for in the raw text */
     qa_token_trie added_normalised; /* ... and in the normalised one */
     qa_normaliser normaliser;
@@ -27,6 +30,7 @@ struct qa_tokenizer {
     char *bos_text, *eos_text; /* of tokenizer_config.json; NULL when not named */
     int32_t bos, eos;          /* -1: not named, or not a token */
     char description[96];
+    qa_warnings warnings; /* what the folder's files disagree about */
 };
 
 /* The sections of tokenizer.json. Each takes the section's value (NULL or JSON null when there is none)
@@ -37,8 +41,24 @@ QA_MUST_CHECK qa_status qa_tokenizer_read_pretokeniser(qa_pretokeniser *pretoken
                                                        const json_t *section, qa_error *err);
 QA_MUST_CHECK qa_status qa_tokenizer_read_decoder(qa_decoder *decoder, const json_t *section, qa_error *err);
 QA_MUST_CHECK qa_status qa_tokenizer_read_post_processor(qa_tokenizer *tokenizer, const json_t *section, qa_error *err);
-/* Needs the model and the normaliser. */
+/* Needs the model. */
 QA_MUST_CHECK qa_status qa_tokenizer_read_added_tokens(qa_tokenizer *tokenizer, const json_t *section, qa_error *err);
+
+/* ---- added tokens ---- */
+
+/* The content (borrowed) and the flags of one, as they are written in all files. */
+QA_MUST_CHECK qa_status qa_tokenizer_added_flags(const json_t *entry, const char *where, qa_added_token *token,
+                                                 const char **content, size_t *n, qa_error *err);
+/* Adds a token, or gives the one with this content these flags; *id is its id, -1 for an empty content. `where` is the
+ * place in messages. token.id does not count. */
+QA_MUST_CHECK qa_status qa_tokenizer_add_token(qa_tokenizer *tokenizer, qa_added_token token, const char *content,
+                                               size_t n, const char *where, int32_t *id, qa_error *err);
+/* The id that a content gets that has none yet. */
+int32_t qa_tokenizer_next_id(const qa_tokenizer *tokenizer);
+/* The added token with this id (any number), or NULL; valid until the next one is added. */
+const qa_added_token *qa_tokenizer_added(const qa_tokenizer *tokenizer, int32_t id);
+/* When all are there: makes them ready for encoding. Needs the normaliser. */
+QA_MUST_CHECK qa_status qa_tokenizer_index_added(qa_tokenizer *tokenizer, qa_error *err);
 
 /* ---- helpers of the readers ---- */
 

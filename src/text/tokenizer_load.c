@@ -1,12 +1,12 @@
-/* Reads tokenizer.json (the model, the added tokens, the post-processor; for the rest see
- * tokenizer_sections.c) and the names of the special tokens in tokenizer_config.json. */
+/* Loads a tokenizer's folder. Here are tokenizer.json's model and post-processor; for its added tokens see
+ * tokenizer_added.c, for the other sections tokenizer_sections.c, for the files beside it tokenizer_declared.c. */
 #include "text/tokenizer.h"
 
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/try.h"
 #include "io/file.h"
-#include "text/tokenizer_config.h"
+#include "text/tokenizer_declared.h"
 #include "text/utf8.h"
 
 #include <stdio.h>
@@ -161,106 +161,6 @@ qa_status qa_tokenizer_read_model(qa_tokenizer *tokenizer, const json_t *model, 
     return QA_OK;
 }
 
-/* ---- added tokens ---- */
-
-typedef struct added_reader {
-    qa_tokenizer *tokenizer;
-    int32_t largest; /* id of the added tokens so far; -1: none */
-} added_reader;
-
-/* Reads one entry. The id is the one that the content has in the vocabulary, otherwise the next free
- * one: the file's own number only has to be a possible id. */
-static qa_status read_added_token(added_reader *reader, const json_t *entry, const char *where, qa_error *err) {
-    qa_tokenizer *tokenizer = reader->tokenizer;
-    qa_added_token token = {0};
-    const char *content = NULL;
-    size_t n = 0;
-    size_t number = 0;
-    QA_TRY(qa_json_get_size(entry, "id", false, where, &number, err));
-    if (number >= QA_MAX_TOKEN_ID) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"id\" is %zu; ids must be below %d", where, number, QA_MAX_TOKEN_ID);
-    }
-    QA_TRY(qa_tokenizer_string(entry, "content", where, &content, &n, err));
-    QA_TRY(qa_json_get_bool(entry, "special", false, where, &token.special, err));
-    token.normalized = !token.special;
-    QA_TRY(qa_json_get_bool(entry, "normalized", false, where, &token.normalized, err));
-    QA_TRY(qa_json_get_bool(entry, "single_word", false, where, &token.single_word, err));
-    QA_TRY(qa_json_get_bool(entry, "lstrip", false, where, &token.lstrip, err));
-    QA_TRY(qa_json_get_bool(entry, "rstrip", false, where, &token.rstrip, err));
-    if (n == 0) {
-        return QA_OK; /* an empty token can never be found */
-    }
-    token.id = qa_vocab_find(&tokenizer->vocab, content, n);
-    if (token.id < 0) {
-        token.id =
-            (size_t)(reader->largest + 1) > tokenizer->n_model ? reader->largest + 1 : (int32_t)tokenizer->n_model;
-    }
-    reader->largest = token.id > reader->largest ? token.id : reader->largest;
-    const qa_token *known = qa_vocab_token(&tokenizer->vocab, token.id);
-    bool again = known != NULL && (known->flags & QA_TOKEN_ADDED) != 0;
-    uint32_t flags = QA_TOKEN_ADDED | (token.special ? QA_TOKEN_SPECIAL : 0u);
-    qa_status status = qa_vocab_add(&tokenizer->vocab, content, n, token.id, flags, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: ", where);
-        return status;
-    }
-    for (size_t i = 0; again && i < tokenizer->n_added; i++) {
-        if (tokenizer->added[i].id == token.id) { /* named again: the last entry counts */
-            tokenizer->added[i] = token;
-            return QA_OK;
-        }
-    }
-    tokenizer->added[tokenizer->n_added++] = token;
-    return QA_OK;
-}
-
-/* Puts the tokens that are (not) special into the tries. */
-static qa_status fill_tries(qa_tokenizer *tokenizer, bool special, qa_error *err) {
-    qa_normal_scratch scratch = {0};
-    qa_status status = QA_OK;
-    for (size_t i = 0; i < tokenizer->n_added; i++) {
-        const qa_added_token *token = &tokenizer->added[i];
-        const qa_token *entry = qa_vocab_token(&tokenizer->vocab, token->id);
-        if (token->special != special) {
-            continue;
-        }
-        const char *content = qa_vocab_content(&tokenizer->vocab, entry);
-        size_t n = entry->bytes;
-        if (token->normalized) {
-            QA_GOTO(out, qa_normalise(&tokenizer->normaliser, true, &scratch, content, n, &content, &n, err));
-        }
-        if (n > 0) {
-            qa_token_trie *trie = token->normalized ? &tokenizer->added_normalised : &tokenizer->added_raw;
-            QA_GOTO(out, qa_token_trie_add(trie, content, n, token, err));
-        }
-    }
-out:
-    qa_normal_scratch_free(&scratch);
-    return status;
-}
-
-qa_status qa_tokenizer_read_added_tokens(qa_tokenizer *tokenizer, const json_t *section, qa_error *err) {
-    size_t count = json_array_size(section);
-    added_reader reader = {.tokenizer = tokenizer, .largest = -1};
-    if (section == NULL || json_is_null(section)) {
-        return QA_OK;
-    }
-    if (!json_is_array(section)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"added_tokens\" must be an array");
-    }
-    tokenizer->added = qa_alloc_array(count, sizeof *tokenizer->added);
-    if (tokenizer->added == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu added tokens", count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        char where[64];
-        (void)snprintf(where, sizeof where, "added_tokens[%zu]", i);
-        QA_TRY(read_added_token(&reader, json_array_get(section, i), where, err));
-    }
-    QA_TRY(fill_tries(tokenizer, true, err)); /* of equal contents, special tokens win */
-    return fill_tries(tokenizer, false, err);
-}
-
 /* ---- post-processor ---- */
 
 static qa_status template_token(const qa_tokenizer *tokenizer, const json_t *piece, const json_t *specials,
@@ -352,7 +252,7 @@ qa_status qa_tokenizer_read_post_processor(qa_tokenizer *tokenizer, const json_t
 
 /* ---- the files ---- */
 
-static qa_status read_file(qa_tokenizer *tokenizer, const json_t *root, qa_error *err) {
+static qa_status read_sections(qa_tokenizer *tokenizer, const json_t *root, qa_error *err) {
     json_t *model = NULL;
     QA_TRY(qa_json_get_object(root, "model", true, "the file", &model, err));
     QA_TRY(qa_tokenizer_read_model(tokenizer, model, err));
@@ -360,50 +260,13 @@ static qa_status read_file(qa_tokenizer *tokenizer, const json_t *root, qa_error
     QA_TRY(qa_tokenizer_read_added_tokens(tokenizer, json_object_get(root, "added_tokens"), err));
     QA_TRY(qa_tokenizer_read_pretokeniser(&tokenizer->pretokeniser, &tokenizer->byte_level,
                                           json_object_get(root, "pre_tokenizer"), err));
-    QA_TRY(qa_tokenizer_read_decoder(&tokenizer->decoder, json_object_get(root, "decoder"), err));
+    return qa_tokenizer_read_decoder(&tokenizer->decoder, json_object_get(root, "decoder"), err);
+}
+
+/* What needs all tokens, those of the other files too. */
+static qa_status finish(qa_tokenizer *tokenizer, const json_t *root, qa_error *err) {
+    QA_TRY(qa_tokenizer_index_added(tokenizer, err));
     return qa_tokenizer_read_post_processor(tokenizer, json_object_get(root, "post_processor"), err);
-}
-
-/* bos_token, eos_token: a string, or an object with "content"; may be null or missing. */
-static qa_status read_name(const qa_tokenizer *tokenizer, const json_t *config, const char *key, char **text,
-                           int32_t *id, qa_error *err) {
-    const json_t *value = json_object_get(config, key);
-    const char *content = NULL;
-    if (json_is_object(value)) {
-        QA_TRY(qa_json_get_string(value, "content", true, key, &content, err));
-    } else {
-        QA_TRY(qa_json_get_string(config, key, false, "the file", &content, err));
-    }
-    if (content == NULL) {
-        return QA_OK;
-    }
-    size_t n = strlen(content);
-    *text = qa_alloc_array(n + 1, 1);
-    if (*text == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for \"%s\"", key);
-    }
-    memcpy(*text, content, n);
-    *id = qa_vocab_find(&tokenizer->vocab, content, n);
-    return QA_OK;
-}
-
-static qa_status load_file(qa_tokenizer *tokenizer, const char *path, bool config, qa_error *err) {
-    json_t *root = NULL;
-    QA_TRY(config ? qa_tokenizer_config_load(&root, path, err) : qa_json_load(&root, path, err));
-    qa_status status = QA_OK;
-    if (config) {
-        status = read_name(tokenizer, root, "bos_token", &tokenizer->bos_text, &tokenizer->bos, err);
-        if (status == QA_OK) {
-            status = read_name(tokenizer, root, "eos_token", &tokenizer->eos_text, &tokenizer->eos, err);
-        }
-    } else {
-        status = read_file(tokenizer, root, err);
-    }
-    json_decref(root);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: ", path);
-    }
-    return status;
 }
 
 static void describe(qa_tokenizer *tokenizer) {
@@ -415,27 +278,44 @@ static void describe(qa_tokenizer *tokenizer) {
                    tokenizer->vocab.n, tokenizer->n_added);
 }
 
+/* Fails with the file's path in front. */
+static qa_status in_file(const char *path, qa_status status, qa_error *err) {
+    if (status != QA_OK) {
+        qa_error_prefix(err, "%s: ", path);
+    }
+    return status;
+}
+
+static qa_status load_folder(qa_tokenizer *tokenizer, const char *dir, const char *path, qa_error *err) {
+    json_t *root = NULL;
+    json_t *config = NULL;
+    qa_status status = QA_OK;
+    QA_GOTO(out, qa_json_load(&root, path, err));
+    QA_GOTO(out, in_file(path, read_sections(tokenizer, root, err), err));
+    QA_GOTO(out, qa_tokenizer_read_declared(tokenizer, dir, &config, err));
+    QA_GOTO(out, in_file(path, finish(tokenizer, root, err), err));
+    describe(tokenizer);
+out:
+    json_decref(root);
+    json_decref(config);
+    return status;
+}
+
 qa_status qa_tokenizer_load(qa_tokenizer **tokenizer, const char *dir, qa_error *err) {
     qa_tokenizer *t = qa_alloc_array(1, sizeof *t);
     char *path = qa_path_join(dir, "tokenizer.json");
-    char *config = qa_path_join(dir, "tokenizer_config.json");
     qa_status status = QA_OK;
     *tokenizer = NULL;
-    if (t == NULL || path == NULL || config == NULL) {
+    if (t == NULL || path == NULL) {
         status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a tokenizer");
         goto out;
     }
-    t->bos = t->eos = -1;
-    QA_GOTO(out, load_file(t, path, false, err));
-    if (qa_path_exists(config)) {
-        QA_GOTO(out, load_file(t, config, true, err));
-    }
-    describe(t);
+    t->bos = t->eos = t->largest_added = -1;
+    QA_GOTO(out, load_folder(t, dir, path, err));
     *tokenizer = t;
     t = NULL;
 out:
     qa_tokenizer_free(t);
     free(path);
-    free(config);
     return status;
 }

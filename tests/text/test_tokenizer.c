@@ -400,7 +400,7 @@ START_TEST(names_of_special_tokens) {
         {"{\"bos_token\":null,\"eos_token\":\"</s>\"}", NULL, "</s>", -1, 1},
         {"{\"bos_token\":{\"content\":\"<s>\",\"lstrip\":false},\"eos_token\":{\"content\":\"</s>\"}}", "<s>", "</s>",
          0, 1},
-        {"{\"bos_token\":\"<none>\"}", "<none>", NULL, -1, -1},
+        {"{\"pad_token\":\"<none>\"}", NULL, NULL, -1, -1},
         {"{\"model_max_length\":1000000000000000019884624838656,\"eos_token\":\"a\"}", NULL, "a", -1, 2},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -422,7 +422,7 @@ START_TEST(configs_that_are_wrong) {
     } cases[] = {
         {"{\"bos_token\":3}", "\"bos_token\" must be a string"},
         {"{\"eos_token\":{\"contents\":\"x\"}}", "\"content\" is missing"},
-        {"[]", "an object with \"bos_token\" was expected"},
+        {"[]", "must be a JSON object"},
         {"{\"bos_token\":\"a\"", "not valid JSON"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
