@@ -7,6 +7,7 @@
 #include "base/try.h"
 #include "io/file.h"
 #include "io/folder.h"
+#include "io/held_folder.h"
 #include "io/leftovers.h"
 
 #include <errno.h>
@@ -58,7 +59,8 @@ static qa_status open_temporary(qa_atomic_file *file, qa_error *err) {
         if (file->temporary == NULL) {
             return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s", file->path);
         }
-        file->fd = open(file->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        const qa_place place = qa_place_of(file->temporary);
+        file->fd = openat(place.folder, place.name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (file->fd >= 0 && qa_temporary_claim(file->fd)) {
             return QA_OK;
         }
@@ -76,12 +78,13 @@ static qa_status open_temporary(qa_atomic_file *file, qa_error *err) {
 /* Opens the temporary, or the target itself where renaming over it would be wrong. */
 static qa_status open_output(qa_atomic_file *file, qa_error *err) {
     struct stat info;
-    bool there = stat(file->target, &info) == 0;
+    const qa_place place = qa_place_of(file->target);
+    bool there = fstatat(place.folder, place.name, &info, 0) == 0;
     if (there && S_ISDIR(info.st_mode)) {
         return qa_fail(err, QA_ERR_IO, "cannot write %s: a folder of that name is in the way", file->path);
     }
     if (there && !S_ISREG(info.st_mode)) {
-        file->fd = open(file->target, O_WRONLY | O_CLOEXEC);
+        file->fd = openat(place.folder, place.name, O_WRONLY | O_CLOEXEC);
         return file->fd >= 0 ? QA_OK : qa_fail(err, QA_ERR_IO, "cannot write %s: %s", file->path, strerror(errno));
     }
     QA_TRY(open_temporary(file, err));
@@ -93,6 +96,16 @@ static qa_status open_output(qa_atomic_file *file, qa_error *err) {
     return QA_OK;
 }
 
+/* What the link at path leads to (free), or NULL. A link in a held folder that was moved is not followed: its path
+ * leads elsewhere now. */
+static char *resolve_link(const char *path, const qa_place *place) {
+    struct stat at_place, at_path;
+    const bool same = fstatat(place->folder, place->name, &at_place, AT_SYMLINK_NOFOLLOW) == 0 &&
+                      lstat(path, &at_path) == 0 && at_place.st_dev == at_path.st_dev &&
+                      at_place.st_ino == at_path.st_ino;
+    return same ? realpath(path, NULL) : NULL;
+}
+
 qa_status qa_atomic_open(qa_atomic_file **out, const char *path, qa_error *err) {
     *out = NULL;
     qa_atomic_file *file = calloc(1, sizeof *file);
@@ -102,9 +115,10 @@ qa_status qa_atomic_open(qa_atomic_file **out, const char *path, qa_error *err) 
     file->fd = -1;
     qa_status status = QA_OK;
     struct stat info;
-    bool link = lstat(path, &info) == 0 && S_ISLNK(info.st_mode);
+    const qa_place place = qa_place_of(path);
+    bool link = fstatat(place.folder, place.name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(info.st_mode);
     file->path = strdup(path);
-    file->target = link ? realpath(path, NULL) : NULL;
+    file->target = link ? resolve_link(path, &place) : NULL;
     if (file->target == NULL) { /* no link, or one that leads nowhere: replace it */
         file->target = strdup(path);
     }
@@ -177,7 +191,8 @@ qa_status qa_atomic_commit(qa_atomic_file *file, qa_error *err) {
     qa_status status = QA_OK;
     QA_GOTO(fail, finish(file, err));
     if (file->temporary != NULL) {
-        if (rename(file->temporary, file->target) != 0) {
+        const qa_place from = qa_place_of(file->temporary), to = qa_place_of(file->target);
+        if (renameat(from.folder, from.name, to.folder, to.name) != 0) {
             QA_GOTO(fail, qa_fail(err, QA_ERR_IO, "cannot rename %s to %s: %s", file->temporary, file->path,
                                   strerror(errno)));
         }
@@ -195,7 +210,8 @@ void qa_atomic_abort(qa_atomic_file *file) {
         return;
     }
     if (file->temporary != NULL) {
-        (void)unlink(file->temporary);
+        const qa_place place = qa_place_of(file->temporary);
+        (void)unlinkat(place.folder, place.name, 0);
     }
     free_handle(file);
 }

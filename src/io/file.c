@@ -6,6 +6,7 @@
 
 #include "base/try.h"
 #include "io/folder.h"
+#include "io/held_folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -55,7 +56,8 @@ qa_status qa_map_file(qa_mapping *mapping, const char *path, qa_error *err) {
     mapping->data = NULL;
     mapping->bytes = 0;
     /* O_NONBLOCK: a pipe without a writer must become a message, not a wait; regular files ignore it. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    const qa_place place = qa_place_of(path);
+    int fd = openat(place.folder, place.name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         return qa_fail(err, QA_ERR_IO, "cannot open %s: %s", path, strerror(errno));
     }
@@ -113,7 +115,8 @@ static qa_status read_descriptor(qa_text *text, int fd, const char *name, size_t
 qa_status qa_read_file(qa_text *text, const char *path, size_t max_bytes, qa_error *err) {
     text->n = 0;
     bool standard_input = strcmp(path, "-") == 0;
-    int fd = standard_input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    const qa_place place = qa_place_of(path);
+    int fd = standard_input ? STDIN_FILENO : openat(place.folder, place.name, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         return qa_fail(err, QA_ERR_IO, "cannot open %s: %s", path, strerror(errno));
     }
@@ -144,19 +147,25 @@ char *qa_path_join(const char *dir, const char *name) {
     return path;
 }
 
+static bool examine(const char *path, struct stat *info) {
+    const qa_place place = qa_place_of(path);
+    return fstatat(place.folder, place.name, info, 0) == 0;
+}
+
 bool qa_path_exists(const char *path) {
     struct stat info;
-    return stat(path, &info) == 0;
+    return examine(path, &info);
 }
 
 bool qa_path_is_dir(const char *path) {
     struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    return examine(path, &info) && S_ISDIR(info.st_mode);
 }
 
 /* One folder whose parent is there. */
 static qa_status make_dir(const char *path, qa_error *err) {
-    if (mkdir(path, 0777) == 0) {
+    const qa_place place = qa_place_of(path);
+    if (mkdirat(place.folder, place.name, 0777) == 0) {
         return QA_OK;
     }
     int reason = errno;
@@ -177,8 +186,14 @@ qa_status qa_make_dirs(const char *path, qa_error *err) {
     if (prefix == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s", path);
     }
+    /* A held folder is there, and so are those above it: they are not made anew when it was moved. */
+    const qa_place place = qa_place_of(path);
+    const size_t above = place.folder == AT_FDCWD                        ? 0
+                         : place.name[0] == '.' && place.name[1] == '\0' ? strlen(prefix) - 1
+                                                                         : (size_t)(place.name - path);
     qa_status status = QA_OK;
-    for (char *slash = strchr(prefix + 1, '/'); slash != NULL && status == QA_OK; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(prefix + above + 1, '/'); slash != NULL && status == QA_OK;
+         slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         status = make_dir(prefix, err);
         *slash = '/';
@@ -243,7 +258,10 @@ static qa_status remove_at(int folder, const char *name, const char *path, qa_er
     return QA_OK;
 }
 
-qa_status qa_remove_tree(const char *path, qa_error *err) { return remove_at(AT_FDCWD, path, path, err); }
+qa_status qa_remove_tree(const char *path, qa_error *err) {
+    const qa_place place = qa_place_of(path);
+    return remove_at(place.folder, place.name, path, err);
+}
 
 /* ---- renaming ---- */
 
@@ -263,7 +281,8 @@ qa_status qa_folder_of(char **folder, const char *path, qa_error *err) {
 }
 
 qa_status qa_sync_folder(const char *folder, qa_error *err) {
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const qa_place place = qa_place_of(folder);
+    int fd = openat(place.folder, place.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
         /* A folder that may be written but not listed cannot be opened for fsync. */
         return errno == EACCES ? QA_OK
@@ -278,7 +297,8 @@ qa_status qa_sync_folder(const char *folder, qa_error *err) {
 qa_status qa_rename(const char *from, const char *to, qa_error *err) {
     char *folder = NULL;
     QA_TRY(qa_folder_of(&folder, to, err));
-    qa_status status = rename(from, to) == 0
+    const qa_place source = qa_place_of(from), target = qa_place_of(to);
+    qa_status status = renameat(source.folder, source.name, target.folder, target.name) == 0
                            ? qa_sync_folder(folder, err)
                            : qa_fail(err, QA_ERR_IO, "cannot rename %s to %s: %s", from, to, strerror(errno));
     free(folder);

@@ -2,6 +2,8 @@
 #define _DEFAULT_SOURCE 1 /* flock is not in POSIX */
 #include "io/leftovers.h"
 
+#include "io/held_folder.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -67,7 +69,7 @@ static void remove_if_left(int folder, const char *entry) {
 }
 
 void qa_leftovers_clean(const char *folder, const char *name) {
-    DIR *entries = opendir(folder);
+    DIR *entries = qa_list_folder(folder);
     if (entries == NULL) {
         return;
     }

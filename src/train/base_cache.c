@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "io/held_folder.h"
 #include "train/run_folder.h"
 
 #include <errno.h>
@@ -125,9 +126,10 @@ qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *er
     if (cache->path == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s/%s", dir, QA_BASE_CACHE_NAME);
     }
-    (void)unlink(cache->path); /* of a run that was killed between the next two calls */
-    cache->file = open(cache->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (cache->file < 0 || unlink(cache->path) != 0) {
+    const qa_place place = qa_place_of(cache->path);
+    (void)unlinkat(place.folder, place.name, 0); /* of a run that was killed between the next two calls */
+    cache->file = openat(place.folder, place.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (cache->file < 0 || unlinkat(place.folder, place.name, 0) != 0) {
         return qa_fail(err, QA_ERR_IO, "cannot make the base cache's file %s: %s", cache->path, strerror(errno));
     }
     return QA_OK;

@@ -36,6 +36,9 @@ qa_status qa_course_begin(qa_course *c, qa_error *err) {
     c->saved_at = c->start;
     c->lock = -1;
     QA_TRY(qa_run_folder_lock(&c->lock, c->out_dir, c->resume, err));
+    if (c->lock >= 0) {
+        qa_hold_folder(&c->held, c->out_dir, c->lock);
+    }
     QA_TRY(qa_run_folder_prepare(&folder, c->files, c->out_dir, c->overwrite, c->resume, err));
     if (folder.has_checkpoint) {
         QA_TRY(c->load(c->user, folder.newest_step, &keep, err));
@@ -143,16 +146,6 @@ static void save_by_time(qa_course *c) {
     }
 }
 
-static qa_status stopped(qa_course *c, qa_error *err) {
-    if (c->done == 0) {
-        (void)sync_metrics(c);
-        return qa_fail(err, QA_ERR_INTERRUPTED, "stopped before the first of %zu steps was done", c->total_steps);
-    }
-    QA_TRY(save(c, err));
-    return qa_fail(err, QA_ERR_INTERRUPTED, "stopped after step %zu of %zu; --resume continues from %s/%s%zu", c->done,
-                   c->total_steps, c->out_dir, QA_CHECKPOINT_PREFIX, c->done);
-}
-
 /* The last lines. */
 static void end_metrics(qa_course *c) {
     qa_error failure = {0};
@@ -162,8 +155,51 @@ static void end_metrics(qa_course *c) {
     }
 }
 
+static bool in_state(const qa_course *c, qa_held_state state) {
+    return c->lock >= 0 && qa_held_folder_state(&c->held) == state;
+}
+
+/* Where the folder is now (free it), or NULL when it is where it was, or nobody knows. */
+static char *moved_to(const qa_course *c) { return in_state(c, QA_HELD_MOVED) ? qa_held_folder_path(&c->held) : NULL; }
+
+static void tell_moved(const qa_course *c) {
+    if (in_state(c, QA_HELD_MOVED)) {
+        char *now = moved_to(c);
+        qa_log(c->logger, QA_LOG_WARNING,
+               "%s was moved while the run wrote into it; all that the run leaves is in the moved folder%s%s",
+               c->out_dir, now == NULL ? "" : ", ", now == NULL ? "" : now);
+        free(now);
+    }
+}
+
+/* Nothing can be saved any more: better now than after the last step. */
+static qa_status check_folder(const qa_course *c, qa_error *err) {
+    return in_state(c, QA_HELD_REMOVED)
+               ? qa_fail(err, QA_ERR_IO,
+                         "%s was removed while the run wrote into it: the run ends after step %zu of %zu, and nothing "
+                         "of it is left",
+                         c->out_dir, c->done, c->total_steps)
+               : QA_OK;
+}
+
+static qa_status stopped(qa_course *c, qa_error *err) {
+    if (c->done == 0) {
+        (void)sync_metrics(c);
+        return qa_fail(err, QA_ERR_INTERRUPTED, "stopped before the first of %zu steps was done", c->total_steps);
+    }
+    QA_TRY(check_folder(c, err));
+    QA_TRY(save(c, err));
+    char *now = moved_to(c);
+    const qa_status status =
+        qa_fail(err, QA_ERR_INTERRUPTED, "stopped after step %zu of %zu; --resume continues from %s/%s%zu", c->done,
+                c->total_steps, now == NULL ? c->out_dir : now, QA_CHECKPOINT_PREFIX, c->done);
+    free(now);
+    return status;
+}
+
 /* Evaluation, checkpoint and step, each if it is due; *stop: the caller wants to end. */
 static qa_status advance(qa_course *c, bool *stop, qa_error *err) {
+    QA_TRY(check_folder(c, err));
     if (c->evaluates && !c->evaluated && due(c, c->eval_every)) {
         QA_TRY(c->evaluate(c->user, stop, err));
     }
@@ -178,7 +214,7 @@ static qa_status advance(qa_course *c, bool *stop, qa_error *err) {
     return c->done == c->total_steps ? QA_OK : c->step(c->user, stop, err);
 }
 
-qa_status qa_course_run(qa_course *c, qa_error *err) {
+static qa_status all_steps(qa_course *c, qa_error *err) {
     for (;;) {
         bool stop = false;
         const bool last = c->done == c->total_steps;
@@ -194,10 +230,17 @@ qa_status qa_course_run(qa_course *c, qa_error *err) {
     }
 }
 
+qa_status qa_course_run(qa_course *c, qa_error *err) {
+    const qa_status status = all_steps(c, err);
+    tell_moved(c);
+    return status;
+}
+
 void qa_course_end(qa_course *c) {
     qa_metrics_close(c->metrics);
     c->metrics = NULL;
     if (c->lock >= 0) {
+        qa_let_folder_go(&c->held);
         (void)close(c->lock); /* which unlocks */
     }
     c->lock = -1;

@@ -8,6 +8,7 @@
 #ifndef QA_TRAIN_COURSE_H
 #define QA_TRAIN_COURSE_H
 
+#include "io/held_folder.h"
 #include "io/json.h"
 #include "qadapter/buffer.h"
 #include "qadapter/status.h"
@@ -48,18 +49,21 @@ typedef struct qa_course {
     size_t by_time;                /* step of the checkpoint that only the clock asked for, or (size_t)-1 */
     bool told_metrics, told_prune; /* what fails again and again is told once */
     qa_metrics_file *metrics;
-    int lock; /* on out_dir; -1: none */
+    int lock;            /* on out_dir; -1: none */
+    qa_held_folder held; /* out_dir, once it is locked: what is written goes there and nowhere else */
 } qa_course;
 
 /* Makes out_dir ready and loads the checkpoint to continue from, if any. Nothing of a run to be continued is touched
- * before its checkpoint has been accepted. */
+ * before its checkpoint has been accepted. The calling thread holds the folder (io/held_folder.h) until qa_course_end,
+ * which it calls, too: whatever becomes of the path, the run writes into the folder that it locked. */
 QA_MUST_CHECK qa_status qa_course_begin(qa_course *course, qa_error *err);
 
 /* Appends the line to metrics.jsonl. A failure is a warning and no reason to end the run: what could not be written is
  * kept, and written before the next line. */
 void qa_course_metrics(qa_course *course, const qa_text *line);
 
-/* All steps that are left. QA_ERR_INTERRUPTED, after a checkpoint, when a callback said stop. */
+/* All steps that are left. QA_ERR_INTERRUPTED, after a checkpoint, when a callback said stop. A folder that was moved
+ * is a warning at the end, one that was removed ends the run. */
 QA_MUST_CHECK qa_status qa_course_run(qa_course *course, qa_error *err);
 
 /* Unlocks the folder, closes the metrics; also after a failed begin. */

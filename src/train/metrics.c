@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/try.h"
+#include "io/held_folder.h"
 #include "io/json.h"
 
 #include <errno.h>
@@ -97,7 +98,8 @@ static qa_status whole_lines(const qa_metrics_file *file, size_t keep, size_t *e
 }
 
 static qa_status open_and_cut(qa_metrics_file *file, size_t keep, qa_error *err) {
-    file->descriptor = open(file->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    const qa_place place = qa_place_of(file->path);
+    file->descriptor = openat(place.folder, place.name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (file->descriptor < 0) {
         return failed(file, "open for writing", err);
     }

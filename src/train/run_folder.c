@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "io/held_folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -96,7 +97,7 @@ static entry_kind classify(const qa_run_files *files, const char *name, size_t *
 /* Calls visit for every entry of the folder; removing entries meanwhile is allowed. */
 static qa_status for_each_entry(const char *dir, qa_status (*visit)(void *user, const char *name, qa_error *err),
                                 void *user, qa_error *err) {
-    DIR *stream = opendir(dir);
+    DIR *stream = qa_list_folder(dir);
     if (stream == NULL) {
         return qa_fail(err, QA_ERR_IO, "cannot read the folder %s: %s", dir, strerror(errno));
     }
@@ -127,17 +128,16 @@ qa_status qa_run_folder_lock(int *lock, const char *dir, bool resume, qa_error *
     }
     const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
-        return QA_OK; /* reading the folder will say why */
+        return resume && errno == ENOENT
+                   ? QA_OK /* that no run is there will be said */
+                   : qa_fail(err, QA_ERR_IO, "cannot read the folder %s: %s", dir, strerror(errno));
     }
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-        *lock = fd;
-        return QA_OK;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        (void)close(fd);
+        return qa_fail(err, QA_ERR_EXISTS, "%s: another run is writing into this folder; wait for its end", dir);
     }
-    const int reason = errno;
-    (void)close(fd);
-    return reason == EWOULDBLOCK
-               ? qa_fail(err, QA_ERR_EXISTS, "%s: another run is writing into this folder; wait for its end", dir)
-               : QA_OK;
+    *lock = fd;
+    return QA_OK;
 }
 
 /* ---- surveying ---- */

@@ -37,8 +37,8 @@ typedef struct qa_run_folder {
 } qa_run_folder;
 
 /* Makes the folder and locks it for as long as *lock is open (close it; -1: none), so that two runs never write into
- * one folder: QA_ERR_EXISTS while another process or run holds it. For resume a folder that is not there is not made; a
- * file system without locks gives none. */
+ * one folder: QA_ERR_EXISTS while another process or run holds it. For resume a folder that is not there is not made
+ * and gives -1; where the file system has no locks the folder is open all the same. */
 QA_MUST_CHECK qa_status qa_run_folder_lock(int *lock, const char *dir, bool resume, qa_error *err);
 
 /* Makes the folder, removes what a killed run left half-written, and applies the rules:

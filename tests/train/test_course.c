@@ -32,6 +32,8 @@ typedef struct fake {
     size_t stop_at;      /* the step, from 0, that is left undone; STEPS: none */
     size_t blocked_from; /* from this step on the disk takes no more metrics; 0: never */
     size_t free_from;    /* ... and from here again */
+    size_t meddle_at;    /* behind this step something happens to the folder; 0: nothing */
+    void (*meddle)(const struct fake *f);
 } fake;
 
 static void on_log(void *user, qa_log_level level, const char *line) {
@@ -71,6 +73,9 @@ static qa_status do_step(void *user, bool *stop, qa_error *err) {
         (void)!limit_files(RLIM_INFINITY);
     }
     qa_course_metrics(&f->course, &line);
+    if (f->meddle_at != 0 && f->course.done == f->meddle_at) {
+        f->meddle(f);
+    }
     return QA_OK;
 }
 
@@ -81,12 +86,13 @@ static qa_status do_save(void *user, size_t metrics_bytes, qa_error *err) {
         f->fails--;
         return qa_fail(err, QA_ERR_IO, "checkpoint of step %zu: no space left", f->course.done);
     }
-    char *path = qa_checkpoint_path(f->dir, QA_CHECKPOINT_PREFIX, f->course.done);
+    char *path = qa_checkpoint_path(f->course.out_dir, QA_CHECKPOINT_PREFIX, f->course.done);
     const qa_status status = qa_make_dirs(path, err);
-    char *inside = qa_tempdir_write_text(path, "state", "of the run");
+    char *inside = qa_tempdir_join(path, "state");
+    const qa_status written = status == QA_OK ? qa_write_file(inside, "of the run", 10, err) : status;
     free(inside);
     free(path);
-    return status;
+    return written;
 }
 
 static qa_status do_load(void *user, size_t step, size_t *metrics_bytes, qa_error *err) {
@@ -283,6 +289,126 @@ START_TEST(a_removal_that_was_cut_short_is_finished) {
 }
 END_TEST
 
+/* ---- the folder is moved or removed while a run writes into it ---- */
+
+/* What the tests call the folder once it is moved. */
+static char *moved_name(const fake *f) {
+    char *name = malloc(strlen(f->dir) + sizeof "-moved");
+    ck_assert_ptr_nonnull(name);
+    (void)sprintf(name, "%s-moved", f->dir);
+    return name;
+}
+
+static void move_away(const fake *f) {
+    char *to = moved_name(f);
+    ck_assert_int_eq(rename(f->dir, to), 0);
+    free(to);
+}
+
+/* Somebody starts afresh under the old name; a whole run of another kind of steps. */
+static void move_away_and_start_another(const fake *f) {
+    move_away(f);
+    ck_assert_int_eq(mkdir(f->dir, 0777), 0);
+    char *theirs = qa_tempdir_write_text(f->dir, "training_config.json", "another run's");
+    free(theirs);
+}
+
+static void remove_all(const fake *f) {
+    char *other = moved_name(f); /* removed under another name, as nothing else of this thread knows the old one */
+    qa_error err = {0};
+    ck_assert_int_eq(rename(f->dir, other), 0);
+    qa_expect_ok(qa_remove_tree(other, &err), &err);
+    free(other);
+}
+
+static void expect_whole_run_in(const char *dir) {
+    static const char *const names[] = {"training_config.json", "metrics.jsonl", "checkpoint-4", "checkpoint-6"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char *path = qa_tempdir_join(dir, names[i]);
+        ck_assert_msg(qa_path_exists(path), "%s is missing", path);
+        free(path);
+    }
+}
+
+/* The run goes on into the folder that it locked, wherever that is, and says so. */
+START_TEST(a_moved_folder_is_written_on) {
+    fake f = make_fake();
+    qa_error err = {0};
+    char *moved = moved_name(&f);
+    f.meddle = move_away;
+    f.meddle_at = 3;
+    open_fake(&f, f.dir, 4, 0, false);
+    qa_expect_ok(run(&f, &err), &err);
+    ck_assert(!qa_path_exists(f.dir)); /* not made again */
+    expect_whole_run_in(moved);
+    ck_assert_uint_eq(f.warnings, 1);
+    ck_assert_ptr_nonnull(strstr(f.said, "was moved while the run wrote into it"));
+    ck_assert_int_eq(rename(moved, f.dir), 0);
+    expect_all_lines(&f);
+    free(moved);
+    free_fake(&f);
+}
+END_TEST
+
+START_TEST(two_runs_never_mix) {
+    fake f = make_fake();
+    qa_error err = {0};
+    char *moved = moved_name(&f), *theirs = qa_tempdir_join(f.dir, "training_config.json");
+    f.meddle = move_away_and_start_another;
+    f.meddle_at = 3;
+    f.stop_at = 5;
+    open_fake(&f, f.dir, 4, 0, false);
+    qa_expect_error(run(&f, &err), QA_ERR_INTERRUPTED, &err, "after step 5 of 6; --resume continues from ");
+    ck_assert_uint_eq(qa_tempdir_entries(f.dir), 1); /* the other run's one file, and nothing of ours */
+    char *text = qa_tempdir_read(theirs, NULL);
+    ck_assert_str_eq(text, "another run's");
+    char *now = qa_tempdir_join(moved, "checkpoint-5");
+    ck_assert(qa_path_exists(now));
+    if (qa_path_exists("/proc/self/fd")) {
+        ck_assert_ptr_nonnull(strstr(err.message, now));
+    }
+    free(now);
+    free(text);
+    free(theirs);
+    qa_expect_ok(qa_remove_tree(moved, &err), &err);
+    free(moved);
+    free_fake(&f);
+}
+END_TEST
+
+START_TEST(a_removed_folder_ends_the_run) {
+    fake f = make_fake();
+    qa_error err = {0};
+    f.meddle = remove_all;
+    f.meddle_at = 3;
+    open_fake(&f, f.dir, 0, 0, false);
+    qa_expect_error(run(&f, &err), QA_ERR_IO, &err,
+                    "was removed while the run wrote into it: the run ends after step 3");
+    ck_assert(!qa_path_exists(f.dir)); /* not made again */
+    free_fake(&f);
+}
+END_TEST
+
+/* The folder above goes, too: it is not made again either. */
+START_TEST(a_moved_parent) {
+    fake f = make_fake();
+    qa_error err = {0};
+    char *out = qa_tempdir_join(f.dir, "a/b/"), *moved = moved_name(&f), *now = qa_tempdir_join(moved, "a/b");
+    char *whole = f.dir;
+    f.meddle = move_away;
+    f.meddle_at = 3;
+    open_fake(&f, out, 4, 0, false);
+    qa_expect_ok(run(&f, &err), &err);
+    ck_assert(!qa_path_exists(whole));
+    expect_whole_run_in(now);
+    qa_expect_ok(qa_remove_tree(moved, &err), &err);
+    free(now);
+    free(moved);
+    free(out);
+    free_fake(&f);
+}
+END_TEST
+
 Suite *train_course_suite(void) {
     Suite *suite = suite_create("train_course");
     TCase *tcase = tcase_create("course");
@@ -293,6 +419,10 @@ Suite *train_course_suite(void) {
     tcase_add_test(tcase, by_time);
     tcase_add_test(tcase, a_checkpoint_that_cannot_be_removed_is_a_warning);
     tcase_add_test(tcase, a_removal_that_was_cut_short_is_finished);
+    tcase_add_test(tcase, a_moved_folder_is_written_on);
+    tcase_add_test(tcase, two_runs_never_mix);
+    tcase_add_test(tcase, a_removed_folder_ends_the_run);
+    tcase_add_test(tcase, a_moved_parent);
     suite_add_tcase(suite, tcase);
     return suite;
 }
