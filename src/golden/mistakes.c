@@ -190,7 +190,8 @@ static double scale_factor(const qa_adapter *adapter, scale which) {
 bool qa_golden_trial_make(qa_golden_trial *trial, size_t number, const qa_golden_bundle *bundle) {
     const entry *it = &entries[number];
     const double factor = scale_factor(bundle->adapter, it->scale);
-    if ((it->needs & ~what_it_has(bundle)) != 0 || (it->scale != SCALE_RIGHT && factor == 1.0)) {
+    const bool one_scale = bundle->adapter->uniform || it->scale == SCALE_RIGHT || it->scale == SCALE_ZERO;
+    if (!one_scale || (it->needs & ~what_it_has(bundle)) != 0 || (it->scale != SCALE_RIGHT && factor == 1.0)) {
         return false;
     }
     *trial = (qa_golden_trial){

@@ -43,7 +43,7 @@ static void take_layer(qa_golden_layer *layer, qa_arena *arena, const qa_golden_
     layer->hidden = QA_TAKE(arena, double, T *d);
     for (size_t t = 0; net->adapter != NULL && t < QA_TARGETS; t++) {
         if (net->adapter->options.targets[t]) {
-            layer->lora_hidden[t] = QA_TAKE(arena, double, T * net->adapter->options.rank);
+            layer->lora_hidden[t] = QA_TAKE(arena, double, T * net->adapter->widest.rank);
         }
     }
 }
@@ -74,7 +74,7 @@ static void take(qa_golden_net *net, qa_arena *arena) {
         net->dq = QA_TAKE(arena, double, T *query);
         net->dk = QA_TAKE(arena, double, T *key);
         net->dv = QA_TAKE(arena, double, T *key);
-        net->dlora = QA_TAKE(arena, double, T * net->adapter->options.rank);
+        net->dlora = QA_TAKE(arena, double, T * net->adapter->widest.rank);
         net->dweights = QA_TAKE(arena, double, T);
     }
 }
@@ -185,8 +185,8 @@ static branch branch_of(const qa_golden_net *net, size_t l, qa_target target) {
         return (branch){0};
     }
     const qa_branch_place *place = qa_adapter_place(net->adapter, l, target);
-    const size_t rank = net->adapter->options.rank;
-    const double scale = net->adapter->scale * net->slips.lora_scale_factor;
+    const size_t rank = place->rank;
+    const double scale = place->scale * net->slips.lora_scale_factor;
     if (net->slips.lora_exchanged && place->in == place->out) {
         return (branch){.a = place->b,
                         .b = place->a,

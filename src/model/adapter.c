@@ -49,17 +49,26 @@ qa_status qa_targets_parse(bool targets[QA_TARGETS], const char *list, qa_error 
     return QA_OK;
 }
 
+/* Beyond these a scale is no longer a scale: the branch is nothing, or all. */
+static const double least_alpha = 1e-6, most_alpha = 1e6;
+enum { MOST_RANK = 65536 };
+
+qa_status qa_lora_range_check(size_t rank, double alpha, qa_error *err) {
+    if (rank < 1 || rank > MOST_RANK) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "LoRA rank is %zu, expected 1 to %d", rank, (int)MOST_RANK);
+    }
+    if (!(alpha >= least_alpha && alpha <= most_alpha)) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "lora_alpha is %g, expected %g to %g", alpha, least_alpha, most_alpha);
+    }
+    return QA_OK;
+}
+
 qa_status qa_lora_options_check(const qa_lora_options *options, qa_error *err) {
     bool any = false;
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
         any = any || options->targets[t];
     }
-    if (options->rank < 1 || options->rank > 65536) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "LoRA rank is %zu, expected 1 to 65536", options->rank);
-    }
-    if (!(options->alpha > 0) || !isfinite(options->alpha)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "lora_alpha is %g, expected a number above 0", options->alpha);
-    }
+    QA_TRY(qa_lora_range_check(options->rank, options->alpha, err));
     if (!(options->dropout >= 0 && options->dropout < 1)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "lora_dropout is %g, expected 0 <= dropout < 1", options->dropout);
     }
@@ -83,35 +92,67 @@ size_t qa_adapter_count(const qa_config *config, const qa_lora_options *options)
 static void add_tensor(qa_adapter *adapter, size_t layer, qa_target target, char which, size_t rows, size_t columns,
                        size_t offset) {
     qa_adapter_tensor *tensor = &adapter->tensors[adapter->n_tensors++];
-    (void)snprintf(tensor->name, sizeof tensor->name, "base_model.model.model.layers.%zu.%s.%s.lora_%c.weight", layer,
-                   target <= QA_TARGET_O ? "self_attn" : "mlp", TARGET_NAMES[target], which);
+    char path[QA_MODULE_PATH_BYTES];
+    qa_module_path(path, layer, target);
+    (void)snprintf(tensor->name, sizeof tensor->name, "base_model.model.%s.lora_%c.weight", path, which);
     tensor->offset = offset;
     tensor->rows = rows;
     tensor->columns = columns;
 }
 
+static double scale_of(const qa_lora_options *options, size_t rank, double alpha) {
+    return alpha / (options->use_rslora ? sqrt((double)rank) : (double)rank);
+}
+
+/* Every branch's shape, and what they come to. False: more than a size holds. */
+static bool measure(qa_adapter *adapter, const qa_config *config, const qa_branch_plan *plan) {
+    const qa_lora_options *options = &adapter->options;
+    const qa_branch_plan same = {.rank = options->rank, .alpha = options->alpha};
+    bool fits = true;
+    adapter->uniform = true;
+    adapter->widest.rank = 1;
+    for (size_t i = 0; i < adapter->layers * QA_TARGETS; i++) {
+        const bool target = options->targets[i % QA_TARGETS];
+        const qa_branch_plan *branch = plan == NULL ? &same : &plan[i];
+        qa_branch_place *place = &adapter->places[i];
+        size_t size = 0;
+        place->present = plan == NULL ? target : branch->present;
+        place->rank = branch->rank;
+        place->alpha = branch->alpha;
+        place->scale = scale_of(options, branch->rank, branch->alpha);
+        qa_target_shape(config, (qa_target)(i % QA_TARGETS), &place->in, &place->out);
+        adapter->uniform = adapter->uniform && place->present == target;
+        if (place->present) {
+            fits = fits && qa_mul_size(place->rank, place->in + place->out, &size) &&
+                   qa_add_size(adapter->count, size, &adapter->count);
+            adapter->widest.rank = place->rank > adapter->widest.rank ? place->rank : adapter->widest.rank;
+            adapter->uniform =
+                adapter->uniform && place->rank == options->rank && !(fabs(place->alpha - options->alpha) > 0);
+        }
+    }
+    return fits;
+}
+
 /* Gives every branch its place in the flat array, layer by layer, target by target, A before B. */
-static void lay_out(qa_adapter *adapter, const qa_config *config) {
-    size_t rank = adapter->options.rank;
+static void lay_out(qa_adapter *adapter) {
     size_t offset = 0;
     for (size_t l = 0; l < adapter->layers; l++) {
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
             qa_branch_place *place = &adapter->places[l * QA_TARGETS + t];
-            place->present = adapter->options.targets[t];
-            qa_target_shape(config, t, &place->in, &place->out);
             if (!place->present) {
                 continue;
             }
             place->a = offset;
-            place->b = offset + rank * place->in;
-            offset = place->b + rank * place->out;
-            add_tensor(adapter, l, t, 'A', rank, place->in, place->a);
-            add_tensor(adapter, l, t, 'B', place->out, rank, place->b);
+            place->b = offset + place->rank * place->in;
+            offset = place->b + place->rank * place->out;
+            add_tensor(adapter, l, t, 'A', place->rank, place->in, place->a);
+            add_tensor(adapter, l, t, 'B', place->out, place->rank, place->b);
         }
     }
 }
 
-qa_status qa_adapter_allocate(qa_adapter **out, const qa_model *model, const qa_lora_options *options, qa_error *err) {
+qa_status qa_adapter_allocate(qa_adapter **out, const qa_model *model, const qa_lora_options *options,
+                              const qa_branch_plan *plan, qa_error *err) {
     *out = NULL;
     QA_TRY(qa_lora_options_check(options, err));
     qa_adapter *adapter = calloc(1, sizeof *adapter);
@@ -119,25 +160,25 @@ qa_status qa_adapter_allocate(qa_adapter **out, const qa_model *model, const qa_
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for an adapter");
     }
     adapter->options = *options;
-    double rank = (double)options->rank;
-    adapter->scale = options->alpha / (options->use_rslora ? sqrt(rank) : rank);
+    adapter->widest = *options;
+    adapter->scale = scale_of(options, options->rank, options->alpha);
     adapter->layers = model->config.num_hidden_layers;
-    adapter->count = qa_adapter_count(&model->config, options);
     adapter->places = qa_alloc_array(adapter->layers * QA_TARGETS, sizeof *adapter->places);
     adapter->tensors = qa_alloc_array(adapter->layers * QA_TARGETS * 2, sizeof *adapter->tensors);
-    adapter->parameters = qa_alloc_array(adapter->count, sizeof *adapter->parameters);
+    const bool fits = adapter->places != NULL && measure(adapter, &model->config, plan);
+    adapter->parameters = fits ? qa_alloc_array(adapter->count, sizeof *adapter->parameters) : NULL;
     if (adapter->places == NULL || adapter->tensors == NULL || adapter->parameters == NULL) {
         qa_adapter_free(adapter);
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for an adapter");
     }
-    lay_out(adapter, &model->config);
+    lay_out(adapter);
     *out = adapter;
     return QA_OK;
 }
 
 qa_status qa_adapter_create(qa_adapter **out, const qa_model *model, const qa_lora_options *options, uint64_t seed,
                             qa_error *err) {
-    QA_TRY(qa_adapter_allocate(out, model, options, err));
+    QA_TRY(qa_adapter_allocate(out, model, options, NULL, err));
     qa_adapter *adapter = *out;
     for (size_t i = 0; i < adapter->n_tensors; i += 2) { /* the A of every branch; its B stays zero */
         const qa_adapter_tensor *a = &adapter->tensors[i];

@@ -3,13 +3,15 @@
 #define QA_MODEL_ADAPTER_H
 
 #include "base/real.h"
+#include "io/json.h"
 #include "model/config.h"
 #include "qadapter/model.h"
 
 /* Where a linear map's branch stands in the flat arrays (parameters, gradients, moments share the layout). */
 typedef struct qa_branch_place {
     size_t a, b; /* offsets of A [rank x in] and B [out x rank], in reals */
-    size_t in, out;
+    size_t in, out, rank;
+    double alpha, scale; /* alpha / rank or alpha / sqrt(rank), of this map's own */
     bool present;
 } qa_branch_place;
 
@@ -21,8 +23,10 @@ typedef struct qa_adapter_tensor {
 } qa_adapter_tensor;
 
 struct qa_adapter {
-    qa_lora_options options;
-    double scale; /* alpha / rank or alpha / sqrt(rank) */
+    qa_lora_options options; /* rank and alpha: of the maps that have none of their own; targets: of any layer */
+    qa_lora_options widest;  /* the same with the largest rank of any map: what a workspace needs */
+    double scale;            /* of options' rank and alpha */
+    bool uniform;            /* every layer has options' targets, rank and alpha */
     size_t layers;
     qa_branch_place *places;    /* [layers x QA_TARGETS] */
     qa_real *parameters;        /* [count] */
@@ -37,6 +41,11 @@ static inline const qa_branch_place *qa_adapter_place(const qa_adapter *adapter,
 
 /* Number of parameters that options would give on a model of this config. */
 size_t qa_adapter_count(const qa_config *config, const qa_lora_options *options);
+
+/* Ranks and alphas of the maps that have their own, as PEFT writes them: {"model.layers.0.mlp.up_proj": 4}; empty where
+ * none has. The caller owns the object. */
+json_t *qa_adapter_rank_pattern(const qa_adapter *adapter);
+json_t *qa_adapter_alpha_pattern(const qa_adapter *adapter);
 
 /* The tensor that holds flat index i: for messages. */
 const qa_adapter_tensor *qa_adapter_tensor_at(const qa_adapter *adapter, size_t index);

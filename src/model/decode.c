@@ -64,7 +64,7 @@ static size_t times(size_t a, size_t b) {
 
 static void take_rows(qa_kv_decoder *decoder, qa_arena *arena) {
     const qa_config *config = &decoder->model->config;
-    const qa_lora_options *lora = decoder->adapter == NULL ? NULL : &decoder->adapter->options;
+    const qa_lora_options *lora = decoder->adapter == NULL ? NULL : &decoder->adapter->widest;
     size_t rows = decoder->streams * decoder->chunk;
     size_t d = config->hidden_size;
     size_t query = config->num_attention_heads * config->head_dim;

@@ -90,8 +90,7 @@ static void branch_forward(const qa_layer_run *run, size_t l, qa_target target, 
     const qa_real *input = branch_input(run, l, target, x + first * linear->in, place, scratch->dropped);
     const qa_real *parameters = run->adapter->parameters;
     qa_lora_forward(run->pool, y + first * linear->out, rows->lora_hidden[target], input, parameters + place->a,
-                    parameters + place->b, (qa_real)run->adapter->scale, run->n, linear->in, linear->out,
-                    run->adapter->options.rank);
+                    parameters + place->b, (qa_real)place->scale, run->n, linear->in, linear->out, place->rank);
 }
 
 /* y[i] = x W_i^T + bias_i for all rows, + s B_i (A_i dropout(x)) for the adapted ones: maps first, first + 1, ... of
@@ -143,7 +142,7 @@ static void linear_backward(const qa_layer_run *run, size_t l, qa_target target,
     }
     qa_lora_backward(run->pool, dinput == dx ? 1 : 0, dinput, gradient + place->a, gradient + place->b, g->dhidden, dy,
                      input, rows->lora_hidden[target], parameters + place->a, parameters + place->b,
-                     (qa_real)run->adapter->scale, run->n, linear->in, linear->out, run->adapter->options.rank);
+                     (qa_real)place->scale, run->n, linear->in, linear->out, place->rank);
     if (dinput != dx) {
         qa_dropout_backward(run->pool, dx, dinput, run->adapter->options.dropout, branch_key(run, l, target),
                             run->n * linear->in);
@@ -224,7 +223,7 @@ static void down_hidden_again(const qa_layer_run *run, size_t l, const qa_layer_
     qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, run->n * place->in);
     const qa_real *input = branch_input(run, l, QA_TARGET_DOWN, scratch->activation, place, scratch->dropped);
     qa_lora_hidden(run->pool, rows->lora_hidden[QA_TARGET_DOWN], input, run->adapter->parameters + place->a, run->n,
-                   place->in, run->adapter->options.rank);
+                   place->in, place->rank);
 }
 
 void qa_layer_forward_again(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, const qa_span *spans,

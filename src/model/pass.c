@@ -115,7 +115,7 @@ static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, slot_view view) {
     size_t kept = qa_pass_keeps_layers(pass) ? l : 0;
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
         if (pass->lora_hidden[t] != NULL) {
-            rows.lora_hidden[t] = pass->lora_hidden[t] + kept * pass->limits.max_rows * pass->adapter->options.rank;
+            rows.lora_hidden[t] = pass->lora_hidden[t] + kept * pass->limits.max_rows * pass->adapter->widest.rank;
         }
     }
     return rows;

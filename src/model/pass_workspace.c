@@ -123,7 +123,7 @@ qa_status qa_pass_bytes(const qa_model *model, const qa_lora_options *lora, qa_p
 qa_status qa_pass_create(qa_pass **out, qa_model *model, const qa_adapter *adapter, qa_pass_limits limits,
                          qa_error *err) {
     *out = NULL;
-    const qa_lora_options *lora = adapter == NULL ? NULL : &adapter->options;
+    const qa_lora_options *lora = adapter == NULL ? NULL : &adapter->widest;
     QA_TRY(check_limits(lora, limits, err));
     limits = resolve(limits);
     qa_pass *pass = calloc(1, sizeof *pass);

@@ -394,7 +394,7 @@ static qa_course course_of(run *r) {
 static qa_status announce(const run *r, qa_error *err) {
     const qa_logger *logger = &r->model->context->logger;
     size_t bytes = 0;
-    QA_TRY(qa_train_memory_for(r->model, &r->adapter->options, r->train, r->evaluation, r->options->replay,
+    QA_TRY(qa_train_memory_for(r->model, &r->adapter->widest, r->train, r->evaluation, r->options->replay,
                                r->options->recompute, &bytes, err));
     qa_log(logger, QA_LOG_INFO, "parameters: %zu trainable beside %zu frozen; workspace %.1f MiB", r->adapter->count,
            r->model->info.parameters, (double)bytes / 1048576.0);

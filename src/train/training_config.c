@@ -42,7 +42,8 @@ static void set_method(qa_record *b, const qa_train_options *options) {
     }
 }
 
-static void set_lora(qa_record *b, const qa_lora_options *lora) {
+static void set_lora(qa_record *b, const qa_adapter *adapter) {
+    const qa_lora_options *lora = &adapter->options;
     qa_record_set_size(b, "lora_r", lora->rank);
     qa_record_set_real(b, "lora_alpha", lora->alpha);
     qa_record_set_real(b, "lora_dropout", lora->dropout);
@@ -54,6 +55,10 @@ static void set_lora(qa_record *b, const qa_lora_options *lora) {
         }
     }
     qa_record_set(b, "target_modules", targets);
+    if (!adapter->uniform) { /* adapters from elsewhere: not every layer, or ranks of some maps' own */
+        qa_record_set(b, "rank_pattern", qa_adapter_rank_pattern(adapter));
+        qa_record_set(b, "alpha_pattern", qa_adapter_alpha_pattern(adapter));
+    }
 }
 
 static void set_optimiser(qa_record *b, const qa_train_options *options) {
@@ -82,7 +87,7 @@ qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa
     qa_hex64(fingerprint, qa_pairs_fingerprint(train));
     set_objective(&b, &options->objective);
     set_method(&b, options);
-    set_lora(&b, &adapter->options);
+    set_lora(&b, adapter);
     set_optimiser(&b, options);
     qa_record_set_string(&b, "precision", QA_REAL_NAME);
     qa_record_set_string(&b, "model_architecture", model->info.architecture);

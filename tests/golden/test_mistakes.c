@@ -348,6 +348,14 @@ static bool exchange_lora(qa_golden_bundle *b) {
     return any;
 }
 
+/* Gives every branch the scale. */
+static void rescale(qa_adapter *adapter, double scale) {
+    adapter->scale = scale;
+    for (size_t i = 0; i < adapter->layers * QA_TARGETS; i++) {
+        adapter->places[i].scale = scale;
+    }
+}
+
 /* Alters the bundle; false where the mistake cannot be made. */
 static bool alter(qa_golden_bundle *b, qa_golden_mistake mistake) {
     qa_adapter *adapter = b->adapter;
@@ -355,9 +363,9 @@ static bool alter(qa_golden_bundle *b, qa_golden_mistake mistake) {
     switch (mistake) {
     case QA_MISTAKE_ROPE: interleave_rope(b); return true;
     case QA_MISTAKE_LORA_EXCHANGED: return exchange_lora(b);
-    case QA_MISTAKE_LORA_SCALE: adapter->scale = alpha; return adapter->scale != before;
+    case QA_MISTAKE_LORA_SCALE: rescale(adapter, alpha); return adapter->scale != before;
     case QA_MISTAKE_LORA_RSLORA:
-        adapter->scale = adapter->options.use_rslora ? alpha / r : alpha / sqrt(r);
+        rescale(adapter, adapter->options.use_rslora ? alpha / r : alpha / sqrt(r));
         return adapter->scale != before;
     case QA_MISTAKE_LORA_OFF: memset(adapter->parameters, 0, adapter->count * sizeof(qa_real)); return true;
     default: return true;

@@ -62,6 +62,11 @@ START_TEST(options_are_checked) {
     lora = qa_fixture_lora();
     lora.alpha = NAN;
     qa_expect_error(qa_adapter_create(&a, f.model, &lora, 3, &err), QA_ERR_ARGUMENT, &err, "lora_alpha");
+    for (int i = 0; i < 3; i++) {
+        lora.alpha = (const double[]){1e308, 0, 1e-9}[i];
+        qa_expect_error(qa_adapter_create(&a, f.model, &lora, 3, &err), QA_ERR_ARGUMENT, &err,
+                        "expected 1e-06 to 1e+06");
+    }
     lora = qa_fixture_lora();
     lora.dropout = 1;
     qa_expect_error(qa_adapter_create(&a, f.model, &lora, 3, &err), QA_ERR_ARGUMENT, &err, "lora_dropout is 1");
@@ -176,19 +181,39 @@ static const struct refusal {
     {CONFIG("\"target_modules\": [\"q_proj\"]"), "\"r\"", QA_ERR_FORMAT},
     {CONFIG("\"r\": 2"), "target_modules", QA_ERR_FORMAT},
     {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\", 3]"), "target_modules[1]", QA_ERR_FORMAT},
-    {CONFIG("\"r\": 2, \"target_modules\": [\"lm_head\"]"), "lm_head", QA_ERR_ARGUMENT},
-    {CONFIG("\"r\": 2, \"target_modules\": \".*proj\""), "pattern", QA_ERR_UNSUPPORTED},
+    {CONFIG("\"r\": 2, \"target_modules\": [\"lm_head\"]"), "lm_head", QA_ERR_UNSUPPORTED},
+    {CONFIG("\"r\": 2, \"target_modules\": \".*proj\""), "k_proj.lora_A.weight\" is missing", QA_ERR_MISMATCH},
+    {CONFIG("\"r\": 2, \"target_modules\": \"(?i).*proj\""), "a group of another kind", QA_ERR_UNSUPPORTED},
+    {CONFIG("\"r\": 2, \"target_modules\": [\"W_pack\"]"), "leave none of the model's 2 layers", QA_ERR_MISMATCH},
     {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"use_dora\": true"), "use_dora", QA_ERR_UNSUPPORTED},
     {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"bias\": \"all\""), "bias", QA_ERR_UNSUPPORTED},
     {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"init_lora_weights\": \"pissa_niter_4\""),
-     "init_lora_weights \"pissa_niter_4\" changes the base model", QA_ERR_UNSUPPORTED},
+     "init_lora_weights \"pissa_niter_4\" is none of", QA_ERR_UNSUPPORTED},
+    {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"init_lora_weights\": \"OLoRA\""), "\"OLoRA\" is none of",
+     QA_ERR_UNSUPPORTED},
+    {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"init_lora_weights\": \"lora_ga\", \"lora_ga_config\": "
+            "{\"a\": 1}"),
+     "\"lora_ga\" is none of", QA_ERR_UNSUPPORTED},
+    {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"kasa_config\": {\"a\": 1}"), "kasa_config is set",
+     QA_ERR_UNSUPPORTED},
+    {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"of_next_year\": 3"), "of_next_year is set",
+     QA_ERR_UNSUPPORTED},
     {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"layer_replication\": [[0, 2]]"), "layer_replication",
      QA_ERR_UNSUPPORTED},
-    {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"rank_pattern\": {\"q_proj\": 4}"), "rank_pattern",
+    {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"rank_pattern\": {\"q_proj\": 4}"), "has shape [2, 16]",
+     QA_ERR_MISMATCH},
+    {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"rank_pattern\": {\"q_proj\": 0}"), "rank_pattern",
+     QA_ERR_FORMAT},
+    {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"rank_pattern\": {\"\\\\x71_proj\": 2}"), "an escape",
      QA_ERR_UNSUPPORTED},
+    {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"alpha_pattern\": {\"q_proj\": 1e308}"),
+     "adapter_config.json: model.layers.0.self_attn.q_proj: lora_alpha is 1e+308", QA_ERR_ARGUMENT},
+    {CONFIG("\"r\": 2, \"target_modules\": \"all-linear\", \"layers_to_transform\": 0"),
+     "layers_to_transform needs a list", QA_ERR_FORMAT},
     {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"modules_to_save\": [\"lm_head\"]"), "modules_to_save",
      QA_ERR_UNSUPPORTED},
-    {CONFIG("\"r\": 0, \"target_modules\": [\"q_proj\"]"), "rank is 0", QA_ERR_ARGUMENT},
+    {CONFIG("\"r\": 0, \"target_modules\": [\"q_proj\"]"),
+     "adapter_config.json: model.layers.0.self_attn.q_proj: LoRA rank is 0", QA_ERR_ARGUMENT},
     {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"]"), "is surplus", QA_ERR_MISMATCH},
     {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\", \"v_proj\", \"k_proj\"]"), "k_proj.lora_A.weight\" is missing",
      QA_ERR_MISMATCH},

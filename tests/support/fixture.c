@@ -2,9 +2,12 @@
 #include "support/fixture.h"
 
 #include "base/rng.h"
+#include "io/json.h"
+#include "model/adapter_internal.h"
 #include "support/tempdir.h"
 
 #include <check.h>
+#include <stdlib.h>
 #include <string.h>
 
 void qa_expect_ok(qa_status status, const qa_error *err) {
@@ -30,6 +33,27 @@ qa_lora_options qa_fixture_lora(void) {
     return options;
 }
 
+static void randomise(qa_adapter *adapter) {
+    qa_rng rng = qa_rng_seed(12, 0);
+    for (size_t i = 0; i < adapter->count; i++) {
+        adapter->parameters[i] = (qa_real)(0.3 * qa_rng_normal(&rng));
+    }
+}
+
+void qa_fixture_adapt(qa_fixture *fixture, const char *config) {
+    json_t *root = NULL;
+    qa_branch_plan *plan = NULL;
+    qa_lora_options options;
+    qa_error err = {0};
+    qa_expect_ok(qa_json_parse(&root, config, strlen(config), "adapter_config.json", 0, &err), &err);
+    qa_expect_ok(qa_adapter_plan_read(&plan, &options, root, &fixture->model->config, &err), &err);
+    qa_adapter_free(fixture->adapter);
+    qa_expect_ok(qa_adapter_allocate(&fixture->adapter, fixture->model, &options, plan, &err), &err);
+    randomise(fixture->adapter);
+    free(plan);
+    json_decref(root);
+}
+
 qa_fixture qa_fixture_open(const tiny_model_options *options, const qa_lora_options *lora, size_t threads) {
     qa_fixture fixture = {.dir = qa_tempdir_make()};
     qa_error err = {0};
@@ -38,10 +62,7 @@ qa_fixture qa_fixture_open(const tiny_model_options *options, const qa_lora_opti
     qa_expect_ok(qa_model_load(&fixture.model, fixture.context, fixture.dir, &err), &err);
     if (lora != NULL) {
         qa_expect_ok(qa_adapter_create(&fixture.adapter, fixture.model, lora, 11, &err), &err);
-        qa_rng rng = qa_rng_seed(12, 0);
-        for (size_t i = 0; i < fixture.adapter->count; i++) {
-            fixture.adapter->parameters[i] = (qa_real)(0.3 * qa_rng_normal(&rng));
-        }
+        randomise(fixture.adapter);
     }
     return fixture;
 }

@@ -18,6 +18,9 @@ typedef struct qa_fixture {
 qa_fixture qa_fixture_open(const tiny_model_options *options, const qa_lora_options *lora, size_t threads);
 void qa_fixture_close(qa_fixture *fixture);
 
+/* In place of the adapter one that this adapter_config.json makes, A and B random. */
+void qa_fixture_adapt(qa_fixture *fixture, const char *config);
+
 /* Rank 3, alpha 5, no dropout, on all seven linear maps. */
 qa_lora_options qa_fixture_lora(void);
 

@@ -335,19 +335,73 @@ static void batch_gradient(batch *b, qa_real *gradient) {
     }
 }
 
+/* Not every layer has every branch; ranks 3, 5 and 1, scales of their own. */
+static const char uneven[] =
+    "{\"peft_type\": \"LORA\", \"r\": 3, \"lora_alpha\": 5, \"target_modules\": [\"q_proj\", \"down_proj\", "
+    "\"model.layers.0.mlp.up_proj\", \"model.layers.0.self_attn.o_proj\"], \"layers_to_transform\": [1], "
+    "\"rank_pattern\": {\"down_proj\": 5, \"up_proj\": 1}, \"alpha_pattern\": {\"q_proj\": 2.5}}";
+enum { UNEVEN_TENSORS = 8 };
+
+/* The same adapter with every rank 5, every scale 1 and every branch there: rows and columns of zeros, B times the
+ * scale. even[] gets its parameters, or with `gather` uneven's gradient is taken out of even's. */
+static void pad(const qa_adapter *from, const qa_adapter *to, const qa_real *even, qa_real *out, bool gather) {
+    for (size_t i = 0; i < from->layers * QA_TARGETS; i++) {
+        const qa_branch_place *a = &from->places[i], *b = &to->places[i];
+        for (size_t r = 0; a->present && r < a->rank; r++) {
+            for (size_t j = 0; j < a->in; j++) {
+                const size_t here = a->a + r * a->in + j, there = b->a + r * b->in + j;
+                out[gather ? here : there] = gather ? even[there] : from->parameters[here];
+            }
+            for (size_t j = 0; j < a->out; j++) {
+                const size_t here = a->b + j * a->rank + r, there = b->b + j * b->rank + r;
+                out[gather ? here : there] = (qa_real)a->scale * (gather ? even[there] : from->parameters[here]);
+            }
+        }
+    }
+}
+
+START_TEST(an_uneven_adapter_is_an_even_one_with_zeros) {
+    const tiny_model_options model = tiny_model_defaults();
+    qa_lora_options lora = qa_fixture_lora();
+    lora.rank = 5;
+    const qa_objective objective = qa_training_objective(QA_THEORY, QA_Q_RESIDUAL);
+    qa_fixture fixture = qa_fixture_open(&model, &lora, 2), padded = qa_fixture_open(&model, &lora, 2);
+    qa_bag bag = qa_bag_open(1);
+    qa_fixture_adapt(&fixture, uneven);
+    qa_real *found = qa_bag_zeros(&bag, fixture.adapter->count), *expected = qa_bag_zeros(&bag, fixture.adapter->count);
+    qa_real *even = qa_bag_zeros(&bag, padded.adapter->count);
+    memset(padded.adapter->parameters, 0, padded.adapter->count * sizeof(qa_real));
+    pad(fixture.adapter, padded.adapter, NULL, padded.adapter->parameters, false);
+    batch one = new_batch(&fixture, &objective, 7, 0), other = new_batch(&padded, &objective, 7, 0);
+    ck_assert_double_eq_tol(batch_loss(&one), batch_loss(&other), tolerance);
+    batch_gradient(&one, found);
+    batch_gradient(&other, even);
+    pad(fixture.adapter, padded.adapter, even, expected, true);
+    QA_ASSERT_REALS("gradient", found, expected, fixture.adapter->count, tolerance, 0.0);
+    qa_pair_step_free(one.step);
+    qa_pair_step_free(other.step);
+    qa_bag_close(&bag);
+    qa_fixture_close(&fixture);
+    qa_fixture_close(&padded);
+}
+END_TEST
+
 #ifdef QA_F64
 /* Every LoRA tensor, at most 10 elements each. Observed: 2e-8 of the tensor's largest derivative. */
-static void check_gradient(const qa_objective *o, size_t label_start, double dropout) {
+static void check_gradient(const qa_objective *o, size_t label_start, double dropout, const char *config) {
     tiny_model_options model = tiny_model_defaults();
     qa_lora_options lora = qa_fixture_lora();
     lora.dropout = dropout;
     model.qkv_bias = true;
     qa_fixture fixture = qa_fixture_open(&model, &lora, 1);
     qa_bag bag = qa_bag_open(1);
+    if (config != NULL) {
+        qa_fixture_adapt(&fixture, config);
+    }
     qa_real *gradient = qa_bag_zeros(&bag, fixture.adapter->count);
     batch b = new_batch(&fixture, o, label_start, dropout > 0.0 ? 77 : 0);
     batch_gradient(&b, gradient);
-    ck_assert_uint_eq(fixture.adapter->n_tensors, 2 * QA_TARGETS * model.layers);
+    ck_assert_uint_eq(fixture.adapter->n_tensors, config == NULL ? 2 * QA_TARGETS * model.layers : UNEVEN_TENSORS);
     for (size_t t = 0; t < fixture.adapter->n_tensors; t++) {
         const qa_adapter_tensor *tensor = &fixture.adapter->tensors[t];
         QA_ASSERT_GRADIENT(tensor->name, fixture.adapter->parameters + tensor->offset, tensor->rows * tensor->columns,
@@ -362,26 +416,32 @@ START_TEST(gradients_by_central_differences) {
     const qa_objective_kind kind = _i % 2 == 0 ? QA_THEORY : QA_PUBLISHED;
     const qa_q_parametrisation q_parametrisation = _i / 2 % 2 == 0 ? QA_Q_LOGITS : QA_Q_RESIDUAL;
     const qa_objective objective = qa_training_objective(kind, q_parametrisation);
-    check_gradient(&objective, 7, 0.0);
+    check_gradient(&objective, 7, 0.0, NULL);
 }
 END_TEST
 
 START_TEST(gradients_with_length_normalisation) {
     qa_objective objective = qa_training_objective(QA_THEORY, QA_Q_RESIDUAL);
     objective.length_normalisation = true;
-    check_gradient(&objective, 7, 0.0);
+    check_gradient(&objective, 7, 0.0, NULL);
 }
 END_TEST
 
 START_TEST(gradients_with_the_label_boundary_inside_the_prompt) {
     const qa_objective objective = qa_training_objective(QA_PUBLISHED, QA_Q_LOGITS);
-    check_gradient(&objective, 3, 0.0);
+    check_gradient(&objective, 3, 0.0, NULL);
+}
+END_TEST
+
+START_TEST(gradients_of_an_uneven_adapter) {
+    const qa_objective objective = qa_training_objective(QA_THEORY, QA_Q_RESIDUAL);
+    check_gradient(&objective, 7, 0.0, uneven);
 }
 END_TEST
 
 START_TEST(gradients_with_dropout) {
     const qa_objective objective = qa_training_objective(QA_THEORY, QA_Q_LOGITS);
-    check_gradient(&objective, 7, 0.3);
+    check_gradient(&objective, 7, 0.3, NULL);
 }
 END_TEST
 #endif
@@ -595,8 +655,10 @@ Suite *train_pair_step_suite(void) {
     tcase_add_loop_test(tcase, gradients_by_central_differences, 0, 4);
     tcase_add_test(tcase, gradients_with_length_normalisation);
     tcase_add_test(tcase, gradients_with_the_label_boundary_inside_the_prompt);
+    tcase_add_test(tcase, gradients_of_an_uneven_adapter);
     tcase_add_test(tcase, gradients_with_dropout);
 #endif
+    tcase_add_test(tcase, an_uneven_adapter_is_an_even_one_with_zeros);
     tcase_add_test(tcase, dropout_depends_on_the_key_alone);
     tcase_add_test(tcase, a_pair_without_counted_transitions);
     tcase_add_test(tcase, a_side_without_counted_transitions);

@@ -1,0 +1,419 @@
+/* See adapter_plan.h. Which keys there are, and what a list, an expression or a number in them means, is PEFT's. */
+#include "model/adapter_plan.h"
+
+#include "base/checked.h"
+#include "base/try.h"
+#include "model/adapter_internal.h"
+#include "model/module_pattern.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+void qa_module_path(char path[QA_MODULE_PATH_BYTES], size_t layer, qa_target target) {
+    (void)snprintf(path, QA_MODULE_PATH_BYTES, "model.layers.%zu.%s.%s", layer,
+                   target <= QA_TARGET_O ? "self_attn" : "mlp", qa_target_name(target));
+}
+
+/* ---- the keys ---- */
+
+static bool is_empty(const json_t *value) {
+    return value == NULL || json_is_null(value) || json_is_false(value) ||
+           (json_is_object(value) && json_object_size(value) == 0) ||
+           (json_is_array(value) && json_array_size(value) == 0) ||
+           (json_is_string(value) && json_string_length(value) == 0);
+}
+
+/* Keys that are read elsewhere in this file, and keys that say nothing about the arithmetic. */
+static const char *const read_keys[] = {"peft_type",         "task_type",       "r",
+                                        "lora_alpha",        "lora_dropout",    "use_rslora",
+                                        "target_modules",    "exclude_modules", "layers_to_transform",
+                                        "layers_pattern",    "rank_pattern",    "alpha_pattern",
+                                        "init_lora_weights", "auto_mapping",    "base_model_name_or_path",
+                                        "revision",          "inference_mode",  "peft_version",
+                                        "eva_config",        /* how A was begun */
+                                        "qalora_group_size", /* means something beside use_qalora only */
+                                        "runtime_config"};
+
+/* Keys that may have one value beside an empty one. */
+static const struct { const char *key, *value; } fixed_keys[] = {{"bias", "none"}, {"megatron_core", "megatron.core"}};
+
+static bool is_read(const char *key) {
+    for (size_t i = 0; i < sizeof read_keys / sizeof *read_keys; i++) {
+        if (strcmp(key, read_keys[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* PEFT has variants whose forward pass is another one, and grows more: reading their tensors as plain LoRA would be
+ * silently wrong, so that only keys that are understood may say something. */
+static qa_status check_keys(const json_t *root, qa_error *err) {
+    const char *key = NULL;
+    const json_t *value = NULL;
+    json_object_foreach((json_t *)(uintptr_t)root, key, value) {
+        bool good = is_read(key) || is_empty(value);
+        const char *expected = "null or false";
+        for (size_t i = 0; i < sizeof fixed_keys / sizeof *fixed_keys; i++) {
+            if (strcmp(key, fixed_keys[i].key) == 0) {
+                expected = fixed_keys[i].value;
+                good = good || (json_is_string(value) && strcmp(json_string_value(value), expected) == 0);
+            }
+        }
+        if (!good) {
+            return qa_fail(err, QA_ERR_UNSUPPORTED, "%.80s is set, which plain LoRA does not have; expected %s", key,
+                           expected);
+        }
+    }
+    return QA_OK;
+}
+
+/* Initialisations that leave the base model's weights alone. The others put a part of them into A and B and leave the
+ * rest as the base model: on the model that we load, their tensors would count that part twice. */
+static qa_status check_initialisation(const json_t *root, qa_error *err) {
+    const json_t *value = json_object_get(root, "init_lora_weights");
+    const char *name = json_string_value(value);
+    if (value == NULL || json_is_null(value) || json_is_boolean(value)) {
+        return QA_OK;
+    }
+    if (name == NULL) {
+        return qa_fail(err, QA_ERR_FORMAT, "init_lora_weights is neither true, false nor a name");
+    }
+    if (strcasecmp(name, "gaussian") == 0 || strcasecmp(name, "mica") == 0 || strcmp(name, "orthogonal") == 0 ||
+        strcmp(name, "eva") == 0) {
+        return QA_OK;
+    }
+    return qa_fail(
+        err, QA_ERR_UNSUPPORTED,
+        "init_lora_weights \"%.40s\" is none of true, false, gaussian, orthogonal, eva and mica, which leave "
+        "the base model's weights as they are (pissa, olora, loftq, corda and lora_ga change them); convert "
+        "the adapter to plain LoRA first (PEFT: path_initial_model_for_weight_conversion)",
+        name);
+}
+
+static qa_status read_numbers(qa_lora_options *options, const json_t *root, qa_error *err) {
+    static const char where[] = "LoRA";
+    const char *type = NULL, *task = NULL;
+    QA_TRY(qa_json_get_string(root, "peft_type", true, where, &type, err));
+    if (strcmp(type, "LORA") != 0) {
+        return qa_fail(err, QA_ERR_UNSUPPORTED, "peft_type \"%.40s\" is not supported; expected LORA", type);
+    }
+    QA_TRY(qa_json_get_string(root, "task_type", false, where, &task, err));
+    if (task != NULL && strcmp(task, "CAUSAL_LM") != 0) {
+        return qa_fail(err, QA_ERR_UNSUPPORTED, "task_type \"%.40s\" is not supported; expected CAUSAL_LM", task);
+    }
+    QA_TRY(check_initialisation(root, err));
+    QA_TRY(check_keys(root, err));
+    QA_TRY(qa_json_get_size(root, "r", true, where, &options->rank, err));
+    QA_TRY(qa_json_get_double(root, "lora_alpha", true, where, &options->alpha, err));
+    QA_TRY(qa_json_get_double(root, "lora_dropout", false, where, &options->dropout, err));
+    return qa_json_get_bool(root, "use_rslora", false, where, &options->use_rslora, err);
+}
+
+/* ---- choosing modules ---- */
+
+enum { MATCH_STEPS = 200000, LEAST_STEPS = 1000, ALL_STEPS = 20000000, MOST_EXPRESSIONS = 4096 };
+
+/* target_modules or exclude_modules. */
+typedef struct chooser {
+    const json_t *names;        /* a list, checked to be of strings; else NULL */
+    qa_module_pattern *pattern; /* a string; else NULL */
+    bool all_linear;
+} chooser;
+
+static uint32_t steps_for(size_t matches) {
+    const size_t each = ALL_STEPS / (matches == 0 ? 1 : matches);
+    return (uint32_t)(each < LEAST_STEPS ? LEAST_STEPS : each > MATCH_STEPS ? MATCH_STEPS : each);
+}
+
+static qa_status check_names(const json_t *list, const char *key, qa_error *err) {
+    size_t i = 0;
+    const json_t *item = NULL;
+    if (json_array_size(list) > MOST_EXPRESSIONS) {
+        return qa_fail(err, QA_ERR_LIMIT, "%s has %zu names, expected at most %d", key, json_array_size(list),
+                       (int)MOST_EXPRESSIONS);
+    }
+    json_array_foreach(list, i, item) {
+        const char *name = json_string_value(item);
+        if (name == NULL || strlen(name) != json_string_length(item) || name[0] == '\0') {
+            return qa_fail(err, QA_ERR_FORMAT, "%s[%zu] is not a name", key, i);
+        }
+    }
+    return QA_OK;
+}
+
+/* An empty value chooses nothing. */
+static qa_status chooser_open(chooser *it, const json_t *root, const char *key, size_t modules, qa_error *err) {
+    const json_t *value = json_object_get(root, key);
+    *it = (chooser){0};
+    if (is_empty(value)) {
+        return QA_OK;
+    }
+    if (json_is_array(value)) {
+        it->names = value;
+        return check_names(value, key, err);
+    }
+    if (!json_is_string(value)) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s is neither a list of names nor a string", key);
+    }
+    if (strcmp(json_string_value(value), "all-linear") == 0 && strcmp(key, "target_modules") == 0) {
+        it->all_linear = true;
+        return QA_OK;
+    }
+    const qa_status status = qa_module_pattern_create(&it->pattern, json_string_value(value), json_string_length(value),
+                                                      QA_MODULE_WHOLE, steps_for(modules), err);
+    if (status != QA_OK) {
+        qa_error_prefix(err, "%s: ", key);
+    }
+    return status;
+}
+
+/* *exact: by the whole path, a list's entry. */
+static qa_status chooser_matches(const chooser *it, const char *path, bool *matches, bool *exact, qa_error *err) {
+    *matches = it->all_linear && strncmp(path, "model.layers.", strlen("model.layers.")) == 0;
+    *exact = *matches;
+    if (it->pattern != NULL) {
+        *exact = true;
+        return qa_module_pattern_matches(it->pattern, path, matches, err);
+    }
+    for (size_t i = 0; i < json_array_size(it->names); i++) {
+        const char *name = json_string_value(json_array_get(it->names, i));
+        *matches = *matches || qa_module_name_matches(name, path);
+        *exact = *exact || strcmp(name, path) == 0;
+    }
+    return QA_OK;
+}
+
+/* layers_to_transform and layers_pattern, which hold for what a list's entry finds by its end. */
+typedef struct layer_choice {
+    const json_t *layers; /* a list of integers or one; NULL: every layer */
+    bool found;           /* the modules' list of layers is one that layers_pattern names */
+} layer_choice;
+
+static qa_status layer_choice_read(layer_choice *it, const json_t *root, qa_error *err) {
+    const json_t *layers = json_object_get(root, "layers_to_transform");
+    const json_t *pattern = json_object_get(root, "layers_pattern");
+    const bool by_expression = json_is_string(json_object_get(root, "target_modules"));
+    size_t i = 0;
+    const json_t *item = NULL;
+    *it = (layer_choice){.layers = is_empty(layers) ? NULL : layers, .found = is_empty(pattern)};
+    if (it->layers != NULL && !json_is_integer(layers) && !json_is_array(layers)) {
+        return qa_fail(err, QA_ERR_FORMAT, "layers_to_transform is neither a list of numbers nor a number");
+    }
+    json_array_foreach(layers, i, item) {
+        if (!json_is_integer(item)) {
+            return qa_fail(err, QA_ERR_FORMAT, "layers_to_transform[%zu] is not a whole number", i);
+        }
+    }
+    if ((it->layers != NULL || !is_empty(pattern)) && by_expression) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s needs a list of target_modules, not a string",
+                       it->layers != NULL ? "layers_to_transform" : "layers_pattern");
+    }
+    if (is_empty(pattern)) {
+        return QA_OK;
+    }
+    if (it->layers == NULL) {
+        return qa_fail(err, QA_ERR_FORMAT, "layers_pattern is set, but not layers_to_transform");
+    }
+    const bool list = json_is_array(pattern);
+    for (i = 0; i < (list ? json_array_size(pattern) : 1); i++) {
+        const char *name = json_string_value(list ? json_array_get(pattern, i) : pattern);
+        if (name == NULL || name[strcspn(name, "\\[](){}*+?|^$")] != '\0') {
+            return qa_fail(err, QA_ERR_UNSUPPORTED, "layers_pattern: expected a name such as \"layers\"");
+        }
+        it->found = it->found || qa_module_name_matches(name, "model.layers");
+    }
+    return QA_OK;
+}
+
+static bool layer_chosen(const layer_choice *it, size_t layer) {
+    if (it->layers == NULL || json_is_integer(it->layers)) {
+        return it->layers == NULL || (it->found && json_integer_value(it->layers) == (json_int_t)layer);
+    }
+    for (size_t i = 0; it->found && i < json_array_size(it->layers); i++) {
+        if (json_integer_value(json_array_get(it->layers, i)) == (json_int_t)layer) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- rank_pattern and alpha_pattern ---- */
+
+typedef struct pattern_list {
+    qa_module_pattern **patterns; /* [n], in the order of the file */
+    const json_t **values;
+    size_t n;
+} pattern_list;
+
+static void pattern_list_close(pattern_list *it) {
+    for (size_t i = 0; i < it->n; i++) {
+        qa_module_pattern_free(it->patterns[i]);
+    }
+    free(it->patterns);
+    free(it->values);
+}
+
+static qa_status pattern_list_open(pattern_list *it, const json_t *root, const char *key, size_t modules,
+                                   qa_error *err) {
+    json_t *object = NULL;
+    const char *name = NULL;
+    json_t *value = NULL;
+    *it = (pattern_list){0};
+    QA_TRY(qa_json_get_object(root, key, false, "LoRA", &object, err));
+    const size_t n = json_object_size(object);
+    if (n > MOST_EXPRESSIONS) {
+        return qa_fail(err, QA_ERR_LIMIT, "%s has %zu keys, expected at most %d", key, n, (int)MOST_EXPRESSIONS);
+    }
+    it->patterns = qa_alloc_array(n, sizeof *it->patterns);
+    it->values = qa_alloc_array(n, sizeof *it->values);
+    if (it->patterns == NULL || it->values == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", key);
+    }
+    json_object_foreach(object, name, value) {
+        it->values[it->n] = value;
+        const qa_status status = qa_module_pattern_create(&it->patterns[it->n], name, strlen(name), QA_MODULE_END,
+                                                          steps_for(modules * n), err);
+        if (status != QA_OK) {
+            qa_error_prefix(err, "%s: ", key);
+            return status;
+        }
+        it->n++;
+    }
+    return QA_OK;
+}
+
+/* The value of the first key that matches; NULL: none does. */
+static qa_status pattern_list_find(const pattern_list *it, const char *path, const json_t **value, qa_error *err) {
+    *value = NULL;
+    for (size_t i = 0; i < it->n && *value == NULL; i++) {
+        bool matches = false;
+        QA_TRY(qa_module_pattern_matches(it->patterns[i], path, &matches, err));
+        *value = matches ? it->values[i] : NULL;
+    }
+    return QA_OK;
+}
+
+/* ---- the plan ---- */
+
+typedef struct planner {
+    chooser targets, excluded;
+    layer_choice layers;
+    pattern_list ranks, alphas;
+} planner;
+
+static void planner_close(planner *it) {
+    qa_module_pattern_free(it->targets.pattern);
+    qa_module_pattern_free(it->excluded.pattern);
+    pattern_list_close(&it->ranks);
+    pattern_list_close(&it->alphas);
+}
+
+static qa_status planner_open(planner *it, const json_t *root, size_t modules, qa_error *err) {
+    QA_TRY(chooser_open(&it->targets, root, "target_modules", modules, err));
+    QA_TRY(chooser_open(&it->excluded, root, "exclude_modules", modules, err));
+    QA_TRY(layer_choice_read(&it->layers, root, err));
+    QA_TRY(pattern_list_open(&it->ranks, root, "rank_pattern", modules, err));
+    return pattern_list_open(&it->alphas, root, "alpha_pattern", modules, err);
+}
+
+/* layer SIZE_MAX: a module outside the layers. */
+static qa_status is_chosen(const planner *it, const char *path, size_t layer, bool *chosen, qa_error *err) {
+    bool exact = false, excluded = false;
+    QA_TRY(chooser_matches(&it->excluded, path, &excluded, &exact, err));
+    QA_TRY(chooser_matches(&it->targets, path, chosen, &exact, err));
+    *chosen = *chosen && !excluded && (exact || layer_chosen(&it->layers, layer));
+    return QA_OK;
+}
+
+/* Maps outside the layers that PEFT would adapt, too. */
+static qa_status refuse_other_maps(const planner *it, qa_error *err) {
+    static const char *const others[] = {"lm_head", "model.embed_tokens"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        bool chosen = false;
+        QA_TRY(is_chosen(it, others[i], SIZE_MAX, &chosen, err));
+        if (chosen) {
+            return qa_fail(err, QA_ERR_UNSUPPORTED,
+                           "target_modules adapts %s, which is not supported; expected q_proj, k_proj, v_proj, o_proj, "
+                           "gate_proj, up_proj or down_proj",
+                           others[i]);
+        }
+    }
+    return QA_OK;
+}
+
+static qa_status plan_branch(const planner *it, const char *path, qa_branch_plan *branch, qa_error *err) {
+    const json_t *rank = NULL, *alpha = NULL;
+    QA_TRY(pattern_list_find(&it->ranks, path, &rank, err));
+    QA_TRY(pattern_list_find(&it->alphas, path, &alpha, err));
+    if (rank != NULL && (!json_is_integer(rank) || json_integer_value(rank) < 1)) {
+        return qa_fail(err, QA_ERR_FORMAT, "rank_pattern: the rank of %s is not a whole number above 0", path);
+    }
+    if (alpha != NULL && !json_is_number(alpha)) {
+        return qa_fail(err, QA_ERR_FORMAT, "alpha_pattern: the alpha of %s is not a number", path);
+    }
+    branch->rank = rank == NULL ? branch->rank : (size_t)json_integer_value(rank);
+    branch->alpha = alpha == NULL ? branch->alpha : json_number_value(alpha);
+    const qa_status status = qa_lora_range_check(branch->rank, branch->alpha, err);
+    if (status != QA_OK) {
+        qa_error_prefix(err, "%s: ", path);
+    }
+    return status;
+}
+
+static qa_status make_plan(const planner *it, qa_branch_plan *plan, qa_lora_options *options, const qa_config *config,
+                           qa_error *err) {
+    bool any = false;
+    QA_TRY(refuse_other_maps(it, err));
+    for (size_t l = 0; l < config->num_hidden_layers; l++) {
+        for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+            qa_branch_plan *branch = &plan[l * QA_TARGETS + t];
+            char path[QA_MODULE_PATH_BYTES];
+            qa_module_path(path, l, t);
+            *branch = (qa_branch_plan){.rank = options->rank, .alpha = options->alpha};
+            QA_TRY(is_chosen(it, path, l, &branch->present, err));
+            if (branch->present) {
+                QA_TRY(plan_branch(it, path, branch, err));
+                options->targets[t] = true;
+                any = true;
+            }
+        }
+    }
+    return any ? QA_OK
+               : qa_fail(err, QA_ERR_MISMATCH,
+                         "target_modules, exclude_modules and layers_to_transform leave none of the model's %zu layers "
+                         "a linear map (q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj)",
+                         config->num_hidden_layers);
+}
+
+qa_status qa_adapter_plan_read(qa_branch_plan **plan, qa_lora_options *options, const json_t *root,
+                               const qa_config *config, qa_error *err) {
+    const size_t modules = config->num_hidden_layers * QA_TARGETS;
+    planner it = {0};
+    qa_status status = QA_OK;
+    *plan = NULL;
+    *options = (qa_lora_options){0};
+    if (!json_is_object(root)) {
+        return qa_fail(err, QA_ERR_FORMAT, "expected an object");
+    }
+    QA_TRY(read_numbers(options, root, err));
+    const json_t *targets = json_object_get(root, "target_modules");
+    if (is_empty(targets) || (!json_is_array(targets) && !json_is_string(targets))) {
+        return qa_fail(err, QA_ERR_FORMAT, "target_modules must be a string or list at least one name");
+    }
+    *plan = qa_alloc_array(modules, sizeof **plan);
+    if (*plan == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for an adapter");
+    }
+    QA_GOTO(done, planner_open(&it, root, modules, err));
+    status = make_plan(&it, *plan, options, config, err);
+done:
+    planner_close(&it);
+    if (status != QA_OK) {
+        free(*plan);
+        *plan = NULL;
+    }
+    return status;
+}
