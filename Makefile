@@ -65,7 +65,7 @@ LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
 .PHONY: all help deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
-        check-docs check-install run-checks tests demo replicate weights golden golden-files man install uninstall format clean
+        check-docs check-install kill run-checks tests demo replicate weights golden golden-files man install uninstall format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -80,6 +80,7 @@ help:
 	@echo "make golden      remake the golden bundles of weights/golden, byte for byte"
 	@echo "make check       all tests, in single and in double precision"
 	@echo "make check-asan  the same under AddressSanitizer and UBSan, in single precision (check-asan-f64: in double)"
+	@echo "make kill        kill runs at every call that changes a file and at random moments, go on, compare: minutes"
 	@echo "make install     binary, library, headers, pkg-config file and man page under PREFIX=$(PREFIX)"
 	@echo "make format      clang-format over src, include, tests and tools"
 	@echo "make clean       remove build/"
@@ -198,6 +199,15 @@ check-f32: deps ; $(VARIANT) PRECISION=f32 SANITIZE= run-checks
 check-f64: deps ; $(VARIANT) PRECISION=f64 SANITIZE= run-checks
 check-asan-f32: deps ; $(VARIANT) PRECISION=f32 SANITIZE=1 OPT='-O1 -g' run-halves
 check-asan-f64: deps ; $(VARIANT) PRECISION=f64 SANITIZE=1 OPT='-O1 -g' run-halves
+
+# Kills runs at every call that changes a file and at random moments, goes on, and compares the results: some minutes.
+kill: deps
+	$(VARIANT) PRECISION=f64 SANITIZE= B=build/f64 build/f64/qadapter
+	$(VARIANT) PRECISION=f32 SANITIZE= B=build/f32 all build/f32/tests/kill_at.so
+	sh tests/kill/run build/f32 build/f64
+$(B)/tests/kill_at.so: tests/kill/kill_at.c $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -g $(WARNINGS) -fPIC -shared -o $@ $< -ldl
 
 # Dependencies between rooms go downwards only; the library neither prints nor exits.
 check-rooms:
