@@ -324,6 +324,7 @@ static void check_training(oracle *o) {
     options.objective = o->objective;
     options.learning_rate = o->learning_rate;
     options.schedule = QA_SCHEDULE_CONSTANT;
+    options.warmup_ratio = 0.0; /* the oracle's rate is the same at every step */
     options.max_grad_norm = o->max_grad_norm;
     options.weight_decay = o->weight_decay;
     options.max_steps = STEPS;
