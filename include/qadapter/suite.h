@@ -27,8 +27,9 @@ typedef enum qa_grader_kind {
 typedef struct qa_grader qa_grader;
 QA_MUST_CHECK qa_status qa_grader_create(qa_grader **grader, const char *kind, const char *answer, qa_error *err);
 void qa_grader_free(qa_grader *grader); /* NULL is allowed */
-/* A pattern that takes too long on a response counts as no match. */
+/* A pattern that takes too much work on a response counts as no match, and the grader has given up. */
 bool qa_grader_accepts(const qa_grader *grader, const char *response, size_t bytes);
+bool qa_grader_gave_up(const qa_grader *grader);
 
 /* ---- the known optimum ---- */
 

@@ -132,3 +132,7 @@ bool qa_grader_accepts(const qa_grader *grader, const char *response, size_t byt
     }
     return false;
 }
+
+bool qa_grader_gave_up(const qa_grader *grader) {
+    return grader->kind == QA_GRADER_REGEX && qa_regex_gave_up(grader->regex);
+}

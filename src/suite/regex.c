@@ -2,29 +2,35 @@
 #include "suite/regex.h"
 
 #include "base/checked.h"
+#include "text/counted_match.h"
 #include "text/utf8.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 
 struct qa_regex {
     pcre2_code *code;
+    atomic_bool gave_up;
 };
 
-/* Steps of backtracking from one starting place: an honest expression needs a few per character, one that doubles its
- * work with every character is stopped within a fraction of a second. */
-enum { MATCH_STEPS = 300000, HEAP_KIBIBYTES = 64 * 1024 };
+enum { HEAP_KIBIBYTES = 64 * 1024, MAX_REGEX_BYTES = 4096 };
 
 qa_status qa_regex_create(qa_regex **regex, const char *expression, size_t n, qa_error *err) {
     int failure = 0;
     PCRE2_SIZE place = 0;
+    *regex = NULL;
+    if (n > MAX_REGEX_BYTES) {
+        return qa_fail(err, QA_ERR_LIMIT, "a regular expression of %zu bytes is too long; at most %d are allowed", n,
+                       MAX_REGEX_BYTES);
+    }
     *regex = qa_alloc_array(1, sizeof **regex);
     if (*regex == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a regular expression");
     }
-    (*regex)->code = pcre2_compile((PCRE2_SPTR)expression, n, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &failure,
-                                   &place, NULL);
+    (*regex)->code =
+        pcre2_compile((PCRE2_SPTR)expression, n, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | QA_COUNTED, &failure,
+                      &place, NULL);
     if ((*regex)->code == NULL) {
         char reason[160] = "";
         char shown[160];
@@ -38,8 +44,7 @@ qa_status qa_regex_create(qa_regex **regex, const char *expression, size_t n, qa
                                                                   : "(not UTF-8)",
                        reason, (size_t)place);
     }
-    /* Where there is no just-in-time compiler, matching is interpreted. */
-    (void)pcre2_jit_compile((*regex)->code, PCRE2_JIT_COMPLETE);
+    qa_counted_prepare((*regex)->code);
     return QA_OK;
 }
 
@@ -50,19 +55,20 @@ void qa_regex_free(qa_regex *regex) {
     }
 }
 
+bool qa_regex_gave_up(const qa_regex *regex) { return atomic_load(&regex->gave_up); }
+
 bool qa_regex_matches(const qa_regex *regex, const char *text, size_t n) {
     bool found = false;
     pcre2_match_data *data = pcre2_match_data_create(1, NULL);
     pcre2_match_context *context = pcre2_match_context_create(NULL);
     if (data != NULL && context != NULL) {
-        (void)pcre2_set_match_limit(context, MATCH_STEPS);
+        qa_text_work work = qa_text_work_of(n);
         (void)pcre2_set_heap_limit(context, HEAP_KIBIBYTES);
-        PCRE2_SPTR subject = (PCRE2_SPTR)(n == 0 ? "" : text);
-        int result = pcre2_match(regex->code, subject, n, 0, 0, data, context);
-        if (result == PCRE2_ERROR_JIT_STACKLIMIT) { /* the interpreter keeps its state on the heap */
-            result = pcre2_match(regex->code, subject, n, 0, PCRE2_NO_JIT, data, context);
-        }
+        const int result = qa_counted_match(regex->code, text, n, 0, 0, data, context, &work);
         found = result >= 0;
+        if (result == PCRE2_ERROR_CALLOUT || result == PCRE2_ERROR_MATCHLIMIT || result == PCRE2_ERROR_HEAPLIMIT) {
+            atomic_store(&((qa_regex *)(uintptr_t)regex)->gave_up, true); /* the one thing that changes in it */
+        }
     }
     pcre2_match_context_free(context);
     pcre2_match_data_free(data);

@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/try.h"
+#include "suite/regex.h"
 #include "suite/suite.h"
 #include "text/answer_end.h"
 #include "text/text_begin.h"
@@ -127,6 +128,13 @@ static void count_kind(qa_skill_result *skill, const char *kind, bool right) {
     it->right += right ? 1 : 0;
 }
 
+static qa_status takes_too_long(const round_of_answers *it, const char *whose, const qa_text *response) {
+    return qa_fail(it->err, QA_ERR_LIMIT,
+                   "%s: the regular expression of %s takes too much work on a response of %zu bytes: write it without "
+                   "repetitions inside repetitions",
+                   it->name, whose, response->n);
+}
+
 static qa_status take_answer(round_of_answers *it, const qa_answer *answer) {
     suite_runner *runner = it->runner;
     const qa_suite_item *item = &it->items->items[answer->prompt];
@@ -134,6 +142,9 @@ static qa_status take_answer(round_of_answers *it, const qa_answer *answer) {
     QA_TRY(decode(runner, answer, &it->response, it->err));
     if (it->skill != NULL) {
         const bool right = qa_grader_accepts(item->grader, response->data, response->n);
+        if (qa_grader_gave_up(item->grader)) {
+            return takes_too_long(it, "a question's \"answer\"", response);
+        }
         it->skill->questions++;
         it->skill->right += right ? 1 : 0;
         count_kind(it->skill, item->kind, right);
@@ -142,6 +153,11 @@ static qa_status take_answer(round_of_answers *it, const qa_answer *answer) {
         return qa_transcript_add(runner->transcript, "skill", it->name, item, answer, response, NULL, right, it->err);
     }
     const size_t k = qa_suite_classify(it->shares, response->data, response->n);
+    for (size_t i = 0; i < it->shares->n_classes; i++) {
+        if (qa_regex_gave_up(it->shares->classes[i].pattern)) {
+            return takes_too_long(it, it->shares->classes[i].name, response);
+        }
+    }
     const bool known = k < it->shares->n_classes;
     it->counts->answers++;
     *(known ? &it->counts->classes[k].count : &it->counts->unclassified) += 1;

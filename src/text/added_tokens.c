@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { STEP_UNITS = 3 }; /* of work, a look-up in the trie */
+
 void qa_token_trie_free(qa_token_trie *trie) {
     qa_map64_free(&trie->edges);
     free(trie->tokens);
@@ -54,8 +56,10 @@ qa_status qa_token_trie_add(qa_token_trie *trie, const char *content, size_t n, 
 }
 
 /* The longest content that starts at text[at]; NULL when there is none. */
-static const qa_added_token *longest(const qa_token_trie *trie, const char *text, size_t n, size_t at, size_t *end) {
+static const qa_added_token *longest(const qa_token_trie *trie, const char *text, size_t n, size_t at, size_t *end,
+                                     qa_token_search *search) {
     const qa_added_token *token = NULL;
+    const size_t start = at;
     uint64_t node = 0;
     for (; at < n && qa_map64_get(&trie->edges, node << 8 | (unsigned char)text[at], &node); at++) {
         if (trie->tokens[node] != NULL) {
@@ -63,6 +67,7 @@ static const qa_added_token *longest(const qa_token_trie *trie, const char *text
             *end = at + 1;
         }
     }
+    search->out_of_work = !qa_text_work_spend(search->work, STEP_UNITS * (at - start + 1));
     return token;
 }
 
@@ -108,11 +113,11 @@ static size_t space_after(qa_token_search *search, const char *text, size_t n, s
  * rstrip swallowed is found as well. */
 static bool find_token(const qa_token_trie *trie, const char *text, size_t n, qa_token_search *search,
                        qa_added_match *match) {
-    while (trie->n_nodes > 0 && search->at < n) {
+    while (trie->n_nodes > 0 && search->at < n && !search->out_of_work) {
         size_t start = search->at;
         size_t end = start;
         const qa_added_token *token =
-            trie->first[(unsigned char)text[start]] ? longest(trie, text, n, start, &end) : NULL;
+            trie->first[(unsigned char)text[start]] ? longest(trie, text, n, start, &end, search) : NULL;
         if (token == NULL) {
             search->at++;
             continue;
@@ -138,7 +143,13 @@ bool qa_token_search_next(const qa_token_trie *trie, const char *text, size_t n,
         return true;
     }
     qa_added_match found = {0};
+    if (search->out_of_work) {
+        return false;
+    }
     if (!find_token(trie, text, n, search, &found)) {
+        if (search->out_of_work) {
+            return false;
+        }
         *match = (qa_added_match){.start = search->done, .end = n};
         search->done = n;
         return match->start < n;

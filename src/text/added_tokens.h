@@ -4,6 +4,7 @@
 
 #include "qadapter/status.h"
 #include "text/hash.h"
+#include "text/text_work.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,17 +39,19 @@ typedef struct qa_added_match {
     size_t start, end;
 } qa_added_match;
 
-/* Goes through a text match by match. Zero-initialise. */
+/* Goes through a text match by match. Zero-initialise, but for the budget. */
 typedef struct qa_token_search {
     size_t done;      /* everything before has been given out */
     size_t at;        /* where to look on */
     bool has_pending; /* `pending` is a token found behind the stretch given out last */
     qa_added_match pending;
     size_t space_from, space_end; /* white space already measured for rstrip */
+    qa_text_work *work;           /* borrowed: the call's budget */
+    bool out_of_work;             /* it was spent: the search ended early */
 } qa_token_search;
 
-/* The next stretch of text[n] (valid UTF-8), never an empty one between tokens; false at the end. Tokens: leftmost,
- * then longest. */
+/* The next stretch of text[n] (valid UTF-8), never an empty one between tokens; false at the end, and when
+ * the budget is spent. Tokens: leftmost, then longest. */
 bool qa_token_search_next(const qa_token_trie *trie, const char *text, size_t n, qa_token_search *search,
                           qa_added_match *match);
 

@@ -57,8 +57,9 @@ struct qa_decoding {
     stage *stages; /* [n] */
     size_t n;
     qa_match_scratch match;
-    size_t allowed; /* bytes that may still go from stage to stage */
-    qa_text *out;   /* of the call in progress */
+    qa_text_work work; /* of its expressions */
+    size_t allowed;    /* bytes that may still go from stage to stage */
+    qa_text *out;      /* of the call in progress */
 };
 
 static qa_status feed(qa_decoding *d, size_t i, const char *text, size_t n, qa_error *err);
@@ -76,6 +77,8 @@ qa_status qa_decoding_create(qa_decoding **decoding, const qa_decoder *decoder, 
     }
     d->n = decoder->n;
     d->allowed = MOST_GROWTH * SMALL_TEXT * (d->n + 1);
+    d->work = qa_text_work_of(0);
+    d->match.work = &d->work;
     for (size_t i = 0; i < d->n; i++) {
         const qa_decoder_step *step = &decoder->steps[i];
         qa_status status = qa_text_append(&d->stages[i].held, "", 0, err); /* never a null pointer */
@@ -331,6 +334,7 @@ static qa_status end_token(qa_decoding *d, size_t i, qa_error *err) {
 
 qa_status qa_decoding_push(qa_decoding *decoding, const char *content, size_t n, qa_text *out, qa_error *err) {
     decoding->out = out;
+    qa_text_work_add(&decoding->work, n + 1);
     /* Saturating: a text that long takes longer than anyone waits. */
     size_t more = 0;
     if (!qa_add_size(n, 2, &more) || !qa_mul_size(more, MOST_GROWTH * (decoding->n + 1), &more) ||

@@ -11,6 +11,9 @@
 /* A chain of Replace steps can multiply a text's length again and again; no honest one comes near this. */
 enum { MOST_GROWTH = 64, SMALL_TEXT = 4096 };
 
+/* Units of work: of a step whatever it does, and of a byte that a normal form makes. */
+enum { STEP_WORK = 32, FORM_WORK = 8 };
+
 void qa_normal_step_free(qa_normal_step *step) {
     qa_text_free(&step->content);
     qa_pattern_free(step->pattern);
@@ -60,6 +63,8 @@ qa_status qa_normalise(const qa_normaliser *normaliser, bool prefix, qa_normal_s
     if (!qa_add_size(n, SMALL_TEXT, &limit) || !qa_mul_size(limit, MOST_GROWTH, &limit)) {
         return qa_fail(err, QA_ERR_LIMIT, "a text of %zu bytes is too long", n);
     }
+    qa_text_work own = qa_text_work_of(n);
+    qa_text_work *work = scratch->match.work != NULL ? scratch->match.work : &own;
     for (size_t i = 0; i < normaliser->n; i++) {
         const qa_normal_step *step = &normaliser->steps[i];
         if (step->kind == QA_NORMAL_PREPEND && !prefix) {
@@ -74,6 +79,10 @@ qa_status qa_normalise(const qa_normaliser *normaliser, bool prefix, qa_normal_s
         QA_TRY(run_step(step, &scratch->match, text, n, limit, result, err));
         if (result->n > limit) {
             return qa_fail(err, QA_ERR_LIMIT, "the normaliser makes the text more than %d times as long", MOST_GROWTH);
+        }
+        if (!qa_text_work_spend(work, STEP_WORK + (n + result->n) * (step->kind == QA_NORMAL_FORM ? FORM_WORK : 1))) {
+            return qa_fail(err, QA_ERR_LIMIT, "normalizer: its %zu steps make too much work of the text",
+                           normaliser->n);
         }
         text = result->data;
         n = result->n;

@@ -4,10 +4,9 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/try.h"
+#include "text/counted_match.h"
 #include "text/utf8.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,8 +15,32 @@ struct qa_pattern {
     qa_text source;   /* the literal, or the expression as the file has it */
 };
 
-/* PCRE2 counts steps of backtracking; honest expressions need about one per character of a match. */
-enum { MATCH_STEPS = 20000000, HEAP_KIBIBYTES = 512 * 1024 };
+/* Of one starting place; what all of them together may take is the call's budget. */
+enum { MATCH_STEPS = 20000000, HEAP_KIBIBYTES = 512 * 1024, MAX_PATTERN_BYTES = 4096 };
+
+/* Expressions that nearly all tokenizers have, and that take time in proportion to the text: they run uncounted, which
+ * is twice as fast. */
+static const char *const KNOWN_LINEAR[] = {
+    /* GPT-2, ByteLevel */
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+    /* Llama 3 */
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+    "\\s+(?!\\S)|\\s+",
+    /* Qwen2, Qwen3 */
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?"
+    "!\\S)|\\s+",
+};
+
+static bool is_known(const char *regex, size_t n) {
+    for (size_t i = 0; i < sizeof KNOWN_LINEAR / sizeof KNOWN_LINEAR[0]; i++) {
+        if (strlen(KNOWN_LINEAR[i]) == n && memcmp(KNOWN_LINEAR[i], regex, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 void qa_pattern_free(qa_pattern *pattern) {
     if (pattern != NULL) {
@@ -28,6 +51,10 @@ void qa_pattern_free(qa_pattern *pattern) {
 }
 
 static qa_status create(qa_pattern **pattern, const char *source, size_t n, qa_error *err) {
+    if (n > MAX_PATTERN_BYTES) {
+        return qa_fail(err, QA_ERR_LIMIT, "a pattern of %zu bytes is too long; at most %d are allowed", n,
+                       MAX_PATTERN_BYTES);
+    }
     *pattern = qa_alloc_array(1, sizeof **pattern);
     if (*pattern == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a pattern");
@@ -57,7 +84,8 @@ static qa_status compile(pcre2_code **code, const qa_text *expression, const cha
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a regular expression");
     }
     /* Ruby's ^ and $ match at every line; only a line feed ends a line. */
-    uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_UTF_CHECK;
+    uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_UTF_CHECK |
+                       (is_known(source, source_n) ? 0 : QA_COUNTED);
     int failure = 0;
     PCRE2_SIZE place = 0;
     *code = pcre2_compile((PCRE2_SPTR)expression->data, expression->n, options, &failure, &place, context);
@@ -70,8 +98,7 @@ static qa_status compile(pcre2_code **code, const qa_text *expression, const cha
         return qa_fail(err, QA_ERR_UNSUPPORTED, "the regular expression \"%s\" cannot be used: %s",
                        qa_printable(shown, sizeof shown, source, source_n), reason);
     }
-    /* Where there is no just-in-time compiler, matching is interpreted. */
-    (void)pcre2_jit_compile(*code, PCRE2_JIT_COMPLETE);
+    qa_counted_prepare(*code);
     return QA_OK;
 }
 
@@ -79,9 +106,9 @@ qa_status qa_pattern_regex(qa_pattern **pattern, const char *regex, size_t n, qa
     qa_text expression = {0};
     qa_status status = QA_OK;
     *pattern = NULL;
+    QA_GOTO(out, create(pattern, regex, n, err));
     QA_GOTO(out, qa_text_append(&expression, "", 0, err));
     QA_GOTO(out, qa_pattern_translate(regex, n, &expression, err));
-    QA_GOTO(out, create(pattern, regex, n, err));
     QA_GOTO(out, compile(&(*pattern)->code, &expression, regex, n, err));
 out:
     if (status != QA_OK) {
@@ -141,14 +168,10 @@ static qa_status prepare(qa_match_scratch *scratch, qa_error *err) {
 }
 
 /* The first match at or after text[from]; *found tells whether there is one. */
-static qa_status search(const qa_pattern *pattern, qa_match_scratch *scratch, const char *text, size_t n, size_t from,
-                        bool *found, qa_span *span, qa_error *err) {
-    int result =
-        pcre2_match(pattern->code, (PCRE2_SPTR)text, n, from, PCRE2_NO_UTF_CHECK, scratch->data, scratch->context);
-    if (result == PCRE2_ERROR_JIT_STACKLIMIT) { /* the interpreter keeps its state on the heap */
-        result = pcre2_match(pattern->code, (PCRE2_SPTR)text, n, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, scratch->data,
-                             scratch->context);
-    }
+static qa_status search(const qa_pattern *pattern, qa_match_scratch *scratch, qa_text_work *work, const char *text,
+                        size_t n, size_t from, bool *found, qa_span *span, qa_error *err) {
+    const int result =
+        qa_counted_match(pattern->code, text, n, from, PCRE2_NO_UTF_CHECK, scratch->data, scratch->context, work);
     *found = result >= 0;
     if (result == PCRE2_ERROR_NOMATCH) {
         return QA_OK;
@@ -159,10 +182,10 @@ static qa_status search(const qa_pattern *pattern, qa_match_scratch *scratch, co
         if (result == PCRE2_ERROR_NOMEMORY) {
             return qa_fail(err, QA_ERR_MEMORY, "out of memory while matching \"%s\"", shown);
         }
-        return qa_fail(err, QA_ERR_LIMIT,
-                       "the regular expression \"%s\" backtracks too much at byte %zu of a text of %zu (PCRE2 "
-                       "error %d)",
-                       shown, from, n, result);
+        return qa_fail(
+            err, QA_ERR_LIMIT,
+            "the regular expression \"%s\" takes too much work at byte %zu of a text of %zu (PCRE2 error %d)", shown,
+            from, n, result);
     }
     const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(scratch->data);
     *span = (qa_span){.start = ends[0], .end = ends[1], .match = true};
@@ -191,6 +214,8 @@ static bool search_literal(const qa_text *literal, const char *text, size_t n, s
 qa_status qa_pattern_split(const qa_pattern *pattern, qa_match_scratch *scratch, const char *text, size_t n,
                            qa_error *err) {
     qa_spans *spans = &scratch->spans;
+    qa_text_work own = qa_text_work_of(n);
+    qa_text_work *work = scratch->work != NULL ? scratch->work : &own;
     spans->n = 0;
     QA_TRY(prepare(scratch, err));
     size_t done = 0; /* everything before is in spans */
@@ -202,7 +227,7 @@ qa_status qa_pattern_split(const qa_pattern *pattern, qa_match_scratch *scratch,
         if (pattern->code == NULL) {
             found = search_literal(&pattern->source, text, n, from, &span);
         } else {
-            QA_TRY(search(pattern, scratch, text, n, from, &found, &span, err));
+            QA_TRY(search(pattern, scratch, work, text, n, from, &found, &span, err));
         }
         if (!found) {
             break;

@@ -9,6 +9,7 @@
 
 #include "qadapter/buffer.h"
 #include "qadapter/status.h"
+#include "text/text_work.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,13 +45,14 @@ typedef struct qa_match_scratch {
     void *data; /* PCRE2's match data and match context */
     void *context;
     qa_spans spans;
+    qa_text_work *work; /* borrowed: the call's budget; NULL: every text has one of its own */
 } qa_match_scratch;
 
 void qa_match_scratch_free(qa_match_scratch *scratch);
 
 /* Cuts text[n] (valid UTF-8) into matches and the stretches between them, in order and without gaps,
  * into scratch->spans. An empty match is reported unless it follows a match directly. An expression
- * that backtracks beyond all measure is QA_ERR_LIMIT. */
+ * that takes more than the call's budget is QA_ERR_LIMIT. */
 QA_MUST_CHECK qa_status qa_pattern_split(const qa_pattern *pattern, qa_match_scratch *scratch, const char *text,
                                          size_t n, qa_error *err);
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PIECE_WORK = 4 }; /* units of work of a piece, beside those of its bytes */
+
 /* ---- ByteLevel's alphabet ---- */
 
 static bool stands_for_itself(uint32_t byte) {
@@ -232,6 +234,8 @@ static qa_status rewrite(const qa_pretokeniser_step *step, qa_text_place place, 
 
 qa_status qa_pretokenise(const qa_pretokeniser *pretokeniser, qa_text_place place, const char *text, size_t n,
                          qa_pieces *pieces, qa_error *err) {
+    qa_text_work own = qa_text_work_of(n);
+    qa_text_work *work = pieces->match.work != NULL ? pieces->match.work : &own;
     pieces->text = text;
     pieces->pieces.n = 0;
     QA_TRY(qa_spans_push(&pieces->pieces, 0, n, false, err));
@@ -251,6 +255,11 @@ qa_status qa_pretokenise(const qa_pretokeniser *pretokeniser, qa_text_place plac
         qa_spans done = pieces->pieces;
         pieces->pieces = pieces->next;
         pieces->next = done;
+        const size_t end = pieces->pieces.n > 0 ? pieces->pieces.data[pieces->pieces.n - 1].end : 0;
+        if (!qa_text_work_spend(work, end + PIECE_WORK * pieces->pieces.n)) {
+            return qa_fail(err, QA_ERR_LIMIT, "pre_tokenizer: its %zu steps make too much work of the text",
+                           pretokeniser->n);
+        }
     }
     return QA_OK;
 }

@@ -42,10 +42,16 @@ typedef struct encoding {
     const qa_tokenizer *tokenizer;
     bool continuation;
     qa_ids *ids;
+    qa_text_work work; /* what the whole call may take */
     qa_normal_scratch normal;
     qa_pieces pieces;
     qa_bpe_scratch bpe;
 } encoding;
+
+static qa_status too_many_tries(qa_error *err) {
+    return qa_fail(err, QA_ERR_LIMIT,
+                   "looking for added tokens takes too much work: long ones nearly match everywhere");
+}
 
 /* A stretch of normalised text without added tokens. */
 static qa_status encode_plain(encoding *e, qa_text_place place, const char *text, size_t n, qa_error *err) {
@@ -62,7 +68,7 @@ static qa_status encode_plain(encoding *e, qa_text_place place, const char *text
 /* A stretch of raw text without added tokens that are looked for there. */
 static qa_status encode_stretch(encoding *e, bool at_start, const char *text, size_t n, qa_error *err) {
     const qa_tokenizer *tokenizer = e->tokenizer;
-    qa_token_search search = {0};
+    qa_token_search search = {.work = &e->work};
     qa_added_match match = {0};
     bool prefix = !(at_start && e->continuation);
     QA_TRY(qa_normalise(&tokenizer->normaliser, prefix, &e->normal, text, n, &text, &n, err));
@@ -74,11 +80,11 @@ static qa_status encode_stretch(encoding *e, bool at_start, const char *text, si
             QA_TRY(encode_plain(e, place, text + match.start, match.end - match.start, err));
         }
     }
-    return QA_OK;
+    return search.out_of_work ? too_many_tries(err) : QA_OK;
 }
 
 static qa_status encode_text(encoding *e, const char *text, size_t n, qa_error *err) {
-    qa_token_search search = {0};
+    qa_token_search search = {.work = &e->work};
     qa_added_match match = {0};
     while (qa_token_search_next(&e->tokenizer->added_raw, text, n, &search, &match)) {
         if (match.token != NULL) {
@@ -87,7 +93,7 @@ static qa_status encode_text(encoding *e, const char *text, size_t n, qa_error *
             QA_TRY(encode_stretch(e, match.start == 0, text + match.start, match.end - match.start, err));
         }
     }
-    return QA_OK;
+    return search.out_of_work ? too_many_tries(err) : QA_OK;
 }
 
 qa_status qa_tokenizer_encode(const qa_tokenizer *tokenizer, const char *text, size_t bytes, qa_encode_options options,
@@ -98,6 +104,8 @@ qa_status qa_tokenizer_encode(const qa_tokenizer *tokenizer, const char *text, s
                        (unsigned)(unsigned char)text[bad]);
     }
     encoding e = {.tokenizer = tokenizer, .continuation = options.continuation, .ids = ids};
+    e.work = qa_text_work_of(bytes);
+    e.normal.match.work = e.pieces.match.work = &e.work;
     size_t before = ids->n;
     qa_status status = QA_OK;
     if (options.add_special) {

@@ -150,7 +150,8 @@ static qa_status fill_tries(qa_tokenizer *tokenizer, bool special, qa_normal_scr
 }
 
 qa_status qa_tokenizer_index_added(qa_tokenizer *tokenizer, qa_error *err) {
-    qa_normal_scratch scratch = {0};
+    qa_text_work work = qa_text_work_of(tokenizer->added_bytes / 8);
+    qa_normal_scratch scratch = {.match.work = &work};
     qa_status status = fill_tries(tokenizer, true, &scratch, err); /* of equal contents, special tokens win */
     if (status == QA_OK) {
         status = fill_tries(tokenizer, false, &scratch, err);

@@ -163,6 +163,15 @@ qa_status qa_tokenizer_read_model(qa_tokenizer *tokenizer, const json_t *model, 
 
 /* ---- post-processor ---- */
 
+enum { MAX_PROCESSORS = 64 }; /* and pieces of a template, and ids of a piece: what goes around every text */
+
+static qa_status check_count(const json_t *array, const char *where, const char *what, qa_error *err) {
+    const size_t n = json_array_size(array);
+    return n <= MAX_PROCESSORS ? QA_OK
+                               : qa_fail(err, QA_ERR_LIMIT, "%s: %zu %s are too many; at most %d are allowed", where, n,
+                                         what, MAX_PROCESSORS);
+}
+
 static qa_status template_token(const qa_tokenizer *tokenizer, const json_t *piece, const json_t *specials,
                                 const char *where, qa_ids *ids, qa_error *err) {
     const char *name = NULL;
@@ -172,6 +181,7 @@ static qa_status template_token(const qa_tokenizer *tokenizer, const json_t *pie
     QA_TRY(qa_json_get_string(piece, "id", true, where, &name, err));
     QA_TRY(qa_json_get_object(specials, name, true, where, &special, err));
     QA_TRY(qa_json_get_array(special, "ids", true, where, &values, err));
+    QA_TRY(check_count(values, where, "ids of a special token", err));
     for (size_t i = 0; i < json_array_size(values); i++) {
         const json_t *value = json_array_get(values, i);
         json_int_t id = json_integer_value(value);
@@ -194,6 +204,7 @@ static qa_status read_template(qa_tokenizer *tokenizer, const json_t *section, c
     size_t texts = 0;
     qa_status status = QA_OK;
     QA_TRY(qa_json_get_array(section, "single", true, where, &single, err));
+    QA_TRY(check_count(single, where, "pieces of a template", err));
     QA_TRY(qa_json_get_object(section, "special_tokens", true, where, &specials, err));
     for (size_t i = 0; i < json_array_size(single); i++) {
         const json_t *piece = json_array_get(single, i);
@@ -237,6 +248,7 @@ static qa_status post_processor(qa_tokenizer *tokenizer, const json_t *section, 
     }
     json_t *members = NULL;
     QA_TRY(qa_json_get_array(section, "processors", true, where, &members, err));
+    QA_TRY(check_count(members, where, "processors", err));
     for (size_t i = 0; i < json_array_size(members); i++) {
         char inner[64];
         (void)snprintf(inner, sizeof inner, "post_processor[%zu]", i);

@@ -62,33 +62,52 @@ qa_status qa_tokenizer_pattern(const json_t *object, const char *where, qa_patte
     return status;
 }
 
+/* Steps of one section, Sequences included: real files have up to ten. Steps call each other when a text is decoded,
+ * and Sequences when they are read, so this bounds the depth of both. */
+enum { MAX_STEPS = 64 };
+
+/* A section being read. */
+typedef struct section_target {
+    void *list; /* the normaliser, pre-tokenizer or decoder that the steps go to */
+    bool *byte_level;
+    size_t steps;
+} section_target;
+
+static qa_status count_step(section_target *to, const char *where, qa_error *err) {
+    to->steps++;
+    return to->steps <= MAX_STEPS
+               ? QA_OK
+               : qa_fail(err, QA_ERR_LIMIT, "%s: the section has more than %d steps", where, MAX_STEPS);
+}
+
 /* Runs read on every member of the array `key` of a Sequence, with "where[index]" as the place. */
-typedef qa_status (*section_reader)(void *target, const json_t *section, const char *where, qa_error *err);
+typedef qa_status (*section_reader)(section_target *to, const json_t *section, const char *where, qa_error *err);
 
 static qa_status read_sequence(const json_t *sequence, const char *key, const char *where, section_reader read,
-                               void *target, qa_error *err) {
+                               section_target *to, qa_error *err) {
     json_t *members = NULL;
     QA_TRY(qa_json_get_array(sequence, key, true, where, &members, err));
     for (size_t i = 0; i < json_array_size(members); i++) {
         char inner[WHERE_BYTES];
         (void)snprintf(inner, sizeof inner, "%.64s[%zu]", where, i);
-        QA_TRY(read(target, json_array_get(members, i), inner, err));
+        QA_TRY(read(to, json_array_get(members, i), inner, err));
     }
     return QA_OK;
 }
 
 /* ---- normalizer ---- */
 
-static qa_status normaliser_step(void *target, const json_t *section, const char *where, qa_error *err) {
+static qa_status normaliser_step(section_target *to, const json_t *section, const char *where, qa_error *err) {
     static const char *const FORMS[] = {[QA_NFC] = "NFC", [QA_NFD] = "NFD", [QA_NFKC] = "NFKC", [QA_NFKD] = "NFKD"};
     const char *type = NULL;
     const char *text = NULL;
     size_t n = 0;
     qa_normal_step step = {.kind = QA_NORMAL_FORM};
     qa_status status = QA_OK;
+    QA_TRY(count_step(to, where, err));
     QA_TRY(qa_tokenizer_type(section, where, &type, err));
     if (strcmp(type, "Sequence") == 0) {
-        return read_sequence(section, "normalizers", where, normaliser_step, target, err);
+        return read_sequence(section, "normalizers", where, normaliser_step, to, err);
     }
     if (strcmp(type, "Prepend") == 0) {
         step.kind = QA_NORMAL_PREPEND;
@@ -108,7 +127,7 @@ static qa_status normaliser_step(void *target, const json_t *section, const char
         step.form = (qa_normal_form)form;
     }
     QA_GOTO(out, qa_text_append(&step.content, text == NULL ? "" : text, n, err));
-    QA_GOTO(out, qa_normaliser_add(target, &step, err));
+    QA_GOTO(out, qa_normaliser_add(to->list, &step, err));
     return QA_OK;
 out:
     qa_normal_step_free(&step);
@@ -116,7 +135,8 @@ out:
 }
 
 qa_status qa_tokenizer_read_normaliser(qa_normaliser *normaliser, const json_t *section, qa_error *err) {
-    return section == NULL || json_is_null(section) ? QA_OK : normaliser_step(normaliser, section, "normalizer", err);
+    section_target to = {.list = normaliser};
+    return section == NULL || json_is_null(section) ? QA_OK : normaliser_step(&to, section, "normalizer", err);
 }
 
 /* ---- pre_tokenizer ---- */
@@ -124,11 +144,6 @@ qa_status qa_tokenizer_read_normaliser(qa_normaliser *normaliser, const json_t *
 /* GPT-2's expression, which ByteLevel has built in. */
 static const char BYTE_LEVEL_REGEX[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
-
-typedef struct pretokeniser_target {
-    qa_pretokeniser *pretokeniser;
-    bool *byte_level;
-} pretokeniser_target;
 
 /* Hands the step over, or frees its pattern. */
 static qa_status add_step(qa_pretokeniser *pretokeniser, const qa_pretokeniser_step *step, qa_error *err) {
@@ -215,37 +230,37 @@ static qa_status read_metaspace(qa_pretokeniser *pretokeniser, const json_t *sec
     return add_step(pretokeniser, &step, err);
 }
 
-static qa_status pretokeniser_step(void *target, const json_t *section, const char *where, qa_error *err) {
-    pretokeniser_target *to = target;
+static qa_status pretokeniser_step(section_target *to, const json_t *section, const char *where, qa_error *err) {
     const char *type = NULL;
+    QA_TRY(count_step(to, where, err));
     QA_TRY(qa_tokenizer_type(section, where, &type, err));
     if (strcmp(type, "Sequence") == 0) {
-        return read_sequence(section, "pretokenizers", where, pretokeniser_step, target, err);
+        return read_sequence(section, "pretokenizers", where, pretokeniser_step, to, err);
     }
     if (strcmp(type, "ByteLevel") == 0) {
         *to->byte_level = true;
-        return read_byte_level(to->pretokeniser, section, where, err);
+        return read_byte_level(to->list, section, where, err);
     }
     if (strcmp(type, "Split") == 0) {
-        return read_split(to->pretokeniser, section, where, err);
+        return read_split(to->list, section, where, err);
     }
     if (strcmp(type, "Metaspace") == 0) {
-        return read_metaspace(to->pretokeniser, section, where, err);
+        return read_metaspace(to->list, section, where, err);
     }
     if (strcmp(type, "Digits") == 0) {
         bool individual = false;
         QA_TRY(qa_json_get_bool(section, "individual_digits", false, where, &individual, err));
         qa_pretokeniser_step step = {.kind = QA_PRETOKENISE_DIGITS,
                                      .behaviour = individual ? QA_SPLIT_ISOLATED : QA_SPLIT_CONTIGUOUS};
-        return add_step(to->pretokeniser, &step, err);
+        return add_step(to->list, &step, err);
     }
     return qa_tokenizer_unsupported(where, type, "Sequence, ByteLevel, Split, Digits and Metaspace", err);
 }
 
 qa_status qa_tokenizer_read_pretokeniser(qa_pretokeniser *pretokeniser, bool *byte_level, const json_t *section,
                                          qa_error *err) {
-    pretokeniser_target target = {.pretokeniser = pretokeniser, .byte_level = byte_level};
-    return section == NULL || json_is_null(section) ? QA_OK : pretokeniser_step(&target, section, "pre_tokenizer", err);
+    section_target to = {.list = pretokeniser, .byte_level = byte_level};
+    return section == NULL || json_is_null(section) ? QA_OK : pretokeniser_step(&to, section, "pre_tokenizer", err);
 }
 
 /* ---- decoder ---- */
@@ -260,15 +275,16 @@ static qa_status read_strip(qa_decoder_step *step, const json_t *section, const 
     return qa_text_append(&step->content, text, n, err);
 }
 
-static qa_status decoder_step(void *target, const json_t *section, const char *where, qa_error *err) {
+static qa_status decoder_step(section_target *to, const json_t *section, const char *where, qa_error *err) {
     const char *type = NULL;
     const char *text = NULL;
     size_t n = 0;
     qa_decoder_step step = {.kind = QA_DECODE_FUSE};
     qa_status status = QA_OK;
+    QA_TRY(count_step(to, where, err));
     QA_TRY(qa_tokenizer_type(section, where, &type, err));
     if (strcmp(type, "Sequence") == 0) {
-        return read_sequence(section, "decoders", where, decoder_step, target, err);
+        return read_sequence(section, "decoders", where, decoder_step, to, err);
     }
     if (strcmp(type, "ByteLevel") == 0) {
         step.kind = QA_DECODE_BYTE_LEVEL;
@@ -292,7 +308,7 @@ static qa_status decoder_step(void *target, const json_t *section, const char *w
         return qa_tokenizer_unsupported(where, type,
                                         "Sequence, ByteLevel, ByteFallback, Fuse, Replace, Strip and Metaspace", err);
     }
-    QA_GOTO(out, qa_decoder_add(target, &step, err));
+    QA_GOTO(out, qa_decoder_add(to->list, &step, err));
     return QA_OK;
 out:
     qa_decoder_step_free(&step);
@@ -303,5 +319,6 @@ qa_status qa_tokenizer_read_decoder(qa_decoder *decoder, const json_t *section, 
     if (section == NULL || json_is_null(section)) {
         return qa_decoder_add(decoder, &(qa_decoder_step){.kind = QA_DECODE_JOIN}, err);
     }
-    return decoder_step(decoder, section, "decoder", err);
+    section_target to = {.list = decoder};
+    return decoder_step(&to, section, "decoder", err);
 }

@@ -268,7 +268,9 @@ enum { LONG = 100000 };
 #define DOUBLE "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"aa\"}"
 #define VANISH "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"\"}"
 #define FOUR(x) x "," x "," x "," x
-static const char doubled[] = "{\"type\":\"Sequence\",\"decoders\":[" FOUR(FOUR(FOUR(DOUBLE))) "," VANISH "]}";
+static const char doubled[] =
+    "{\"type\":\"Sequence\",\"decoders\":[" FOUR(FOUR(DOUBLE)) "," FOUR(FOUR(DOUBLE)) "," FOUR(FOUR(DOUBLE)) "," VANISH
+                                                                                                             "]}";
 
 /* A tokenizer with this normaliser and decoder and the tokens "a", 0, and `token`, 1. */
 static qa_tokenizer *growing(const char *dir, const char *normaliser, const char *decoder, const char *token) {
@@ -290,7 +292,7 @@ static qa_tokenizer *growing(const char *dir, const char *normaliser, const char
     return tokenizer;
 }
 
-/* Small files that make 10^5 characters of every character of a text or token, or 2^64 of each and nothing of them
+/* Small files that make 10^5 characters of every character of a text or token, or 2^48 of each and nothing of them
  * again at the end: refused before memory or time are spent. */
 START_TEST(growth_is_bounded) {
     char *dir = qa_tempdir_make();
@@ -320,6 +322,95 @@ START_TEST(growth_is_bounded) {
 }
 END_TEST
 
+/* ---- work ---- */
+
+/* The status of encoding n times `character` by a tokenizer with these hostile. */
+static qa_status work_of(const char *hostile, const char *unit, size_t n, qa_error *err) {
+    char *dir = qa_tempdir_make();
+    qa_text json = {0}, text = {0};
+    qa_ids ids = {0};
+    qa_tokenizer *tokenizer = NULL;
+    const char *const parts[] = {"{", hostile, ",\"model\":{\"type\":\"BPE\",\"merges\":[],\"vocab\":{\"a\":0}}}"};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        ck_assert_int_eq((int)qa_text_append_z(&json, parts[i], err), QA_OK);
+    }
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_int_eq((int)qa_text_append_z(&text, unit, err), QA_OK);
+    }
+    qa_status status = load_bytes(&tokenizer, dir, json.data, json.n, err);
+    if (status == QA_OK) {
+        status = qa_tokenizer_encode(tokenizer, text.data, text.n, (qa_encode_options){0}, &ids, err);
+    }
+    qa_tokenizer_free(tokenizer);
+    qa_ids_free(&ids);
+    qa_text_free(&json);
+    qa_text_free(&text);
+    qa_tempdir_remove(dir);
+    return status;
+}
+
+/* `head`, then n times `step` with commas between, then `tail`. */
+static char *chain(const char *head, const char *step, size_t n, const char *tail) {
+    qa_text text = {0};
+    qa_error err = {0};
+    ck_assert_int_eq((int)qa_text_append_z(&text, head, &err), QA_OK);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_int_eq((int)qa_text_append_z(&text, i == 0 ? "" : ",", &err), QA_OK);
+        ck_assert_int_eq((int)qa_text_append_z(&text, step, &err), QA_OK);
+    }
+    ck_assert_int_eq((int)qa_text_append_z(&text, tail, &err), QA_OK);
+    return text.data;
+}
+
+static void expect_limit(char *hostile, const char *unit, size_t n, const char *message) {
+    qa_error err = {0};
+    const qa_status status = work_of(hostile, unit, n, &err);
+    ck_assert_msg(status == QA_ERR_LIMIT, "%s: %s", qa_status_name(status), err.message);
+    ck_assert_msg(strstr(err.message, message) != NULL, "%s", err.message);
+    free(hostile);
+}
+
+/* Files that would take minutes, or more stack than there is: each is refused within the suite's time. */
+START_TEST(attacks_are_refused) {
+    static const char *const expressions[] = {"(?:x?){20}x{20}[yz]", "(x+x+)+[yz]", "(x*)\\\\1[yz]", "(?>x*)[yz]",
+                                              "(x|x)*[yz]"};
+    for (size_t i = 0; i < sizeof expressions / sizeof expressions[0]; i++) {
+        char hostile[256];
+        (void)snprintf(hostile, sizeof hostile,
+                       "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"%s\"},\"behavior\":"
+                       "\"Isolated\"}",
+                       expressions[i]);
+        expect_limit(chain(hostile, "", 0, ""), "x", i == 3 ? 200000 : 20000, "takes too much work");
+    }
+    expect_limit(chain("\"decoder\":{\"type\":\"Sequence\",\"decoders\":[", "{\"type\":\"Fuse\"}", 70000, "]}"), "a", 1,
+                 "decoder[63]: the section has more than 64 steps");
+    expect_limit(chain("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[", "{\"type\":\"NFD\"}", 5000, "]}"),
+                 "a", 1, "the section has more than 64 steps");
+    expect_limit(chain("\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[", "{\"type\":\"NFD\"}", 63, "]}"),
+                 "\xC3\xA9", 100000, "normalizer: its 63 steps make too much work");
+    expect_limit(chain("\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[",
+                       "{\"type\":\"ByteLevel\",\"use_regex\":false,\"add_prefix_space\":false}", 40, "]}"),
+                 "\xC3\xA9", 1000, "pre_tokenizer: its 40 steps make too much work");
+    expect_limit(chain("\"added_tokens\":[{\"id\":1,\"special\":true,\"content\":\"a", "", 20000, "b\"}]"), "a", 1,
+                 "at most 4096 are allowed");
+}
+END_TEST
+
+/* One long token that nearly matches everywhere. */
+START_TEST(long_added_token) {
+    char content[4001];
+    char hostile[4200];
+    memset(content, 'a', 4000);
+    content[4000] = '\0';
+    (void)snprintf(hostile, sizeof hostile, "\"added_tokens\":[{\"id\":1,\"special\":true,\"content\":\"%sb\"}]",
+                   content);
+    qa_error err = {0};
+    ck_assert_int_eq((int)work_of(hostile, "a", 1000, &err), QA_OK);
+    ck_assert_int_eq((int)work_of(hostile, "a", 100000, &err), QA_ERR_LIMIT);
+    ck_assert_msg(strstr(err.message, "looking for added tokens") != NULL, "%s", err.message);
+}
+END_TEST
+
 Suite *text_tokenizer_hostile_suite(void) {
     Suite *suite = suite_create("text_tokenizer_hostile");
     TCase *tests = tcase_create("hostile");
@@ -329,5 +420,10 @@ Suite *text_tokenizer_hostile_suite(void) {
     tcase_add_loop_test(tests, mutations_never_crash, 0, (int)(sizeof seeds / sizeof seeds[0]));
     tcase_add_loop_test(tests, growth_is_bounded, 0, 4);
     suite_add_tcase(suite, tests);
+    TCase *work = tcase_create("work");
+    tcase_set_timeout(work, 60);
+    tcase_add_test(work, attacks_are_refused);
+    tcase_add_test(work, long_added_token);
+    suite_add_tcase(suite, work);
     return suite;
 }
