@@ -35,7 +35,8 @@ typedef struct qa_corpus qa_corpus;
 /* Reads JSON Lines, one document a line: {"text": ...}, {"messages": [{"role", "content"}, ...]} (written through the
  * chat template) or {"ids": [...]}. Plain text gets what the tokenizer puts in front of every text (often nothing) and
  * its end-of-sequence token. Documents longer than max_length tokens are cut there, documents without a token to learn
- * (of one token...) are left out; both are counted. A line that cannot be used is an error that names it; ids outside
+ * (of one token...) are left out; both are counted. A line that cannot be used is an error that names it, and so
+ * is one with a part that cannot be written (tools, tool calls, a system prompt apart: QA_ERR_UNSUPPORTED); ids outside
  * the vocabulary of vocab_size are QA_ERR_ARGUMENT, a tokenizer with more tokens than that is QA_ERR_MISMATCH.
  * tokenizer may be NULL when every line has ids. "-" is standard input. */
 QA_MUST_CHECK qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
@@ -50,6 +51,8 @@ size_t qa_corpus_longest(const qa_corpus *corpus);       /* tokens of the longes
 size_t qa_corpus_cut(const qa_corpus *corpus);           /* documents that were cut at max_length */
 size_t qa_corpus_conversations(const qa_corpus *corpus); /* documents that the chat template wrote */
 size_t qa_corpus_skipped(const qa_corpus *corpus);       /* documents without a token to learn, left out */
+/* Columns that hold something and are not used: one line at most; borrowed. */
+const qa_warnings *qa_corpus_warnings(const qa_corpus *corpus);
 
 /* ---- training ---- */
 

@@ -191,20 +191,27 @@ typedef enum qa_pairs_kind {
 typedef enum qa_skip_reason {
     QA_SKIP_PROMPTS_DIFFER,
     QA_SKIP_RESPONSES_EQUAL,
+    QA_SKIP_RESPONSES_CUT_EQUAL, /* they differ, but only behind max_length */
     QA_SKIP_RESPONSE_EMPTY,
     QA_SKIP_PROMPT_EMPTY,
     QA_SKIP_PROMPT_TOO_LONG, /* the prompt fills max_length */
     QA_SKIP_ID_OUT_OF_RANGE,
     QA_SKIP_NO_ASSISTANT_TURN,
     QA_SKIP_TEMPLATE_REFUSES,
-    QA_SKIP_SCORES_TIED, /* text and score: no text scores higher than another */
-    QA_SKIP_REASONS      /* how many there are */
+    QA_SKIP_NOT_WRITTEN, /* a key of the example or of a message belongs to its text and cannot be written: tools... */
+    QA_SKIP_RESPONSE_TURNS, /* a response of several messages, which the template does not write behind the prompt */
+    QA_SKIP_SCORES_TIED,    /* text and score: no text scores higher than another */
+    QA_SKIP_REASONS         /* how many there are */
 } qa_skip_reason;
+
+enum { QA_SKIP_DETAIL_BYTES = 160 };
 
 typedef struct qa_skip_report {
     size_t count[QA_SKIP_REASONS];
-    size_t first_line[QA_SKIP_REASONS]; /* 1-based line or element; 0 while count is 0 */
-    size_t truncated_responses;         /* responses cut at max_length (kept, not terminal) */
+    size_t first_line[QA_SKIP_REASONS];                       /* 1-based line or element; 0 while count is 0 */
+    char first_detail[QA_SKIP_REASONS][QA_SKIP_DETAIL_BYTES]; /* what more is known of that one; often "" */
+    bool elements;                                            /* the file is an array: places are elements, not lines */
+    size_t truncated_responses;                               /* responses cut at max_length (kept, not terminal) */
 } qa_skip_report;
 
 const char *qa_skip_reason_text(qa_skip_reason reason); /* "prompts of the two sides differ"... */

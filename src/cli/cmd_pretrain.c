@@ -140,6 +140,7 @@ static qa_status load_corpus(cli_run *run, const char *path, const reading *how,
     const size_t n = qa_corpus_count(*corpus), cut = qa_corpus_cut(*corpus), skipped = qa_corpus_skipped(*corpus);
     cli_say(run, "%s: %zu document%s, %s tokens (%s learned), longest %zu", path, n, cli_plural(n), tokens, learned,
             qa_corpus_longest(*corpus));
+    cli_warn_all(run, qa_corpus_warnings(*corpus));
     if (cut != 0) {
         cli_say(run, "%s: %zu document%s cut at %zu tokens", path, cut, cli_plural(cut), how->max_length);
     }

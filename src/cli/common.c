@@ -43,6 +43,12 @@ void cli_warn(cli_run *run, const char *format, ...) {
     va_end(args);
 }
 
+void cli_warn_all(cli_run *run, const qa_warnings *warnings) {
+    for (size_t i = 0; i < warnings->n; i++) {
+        cli_warn(run, "%s", warnings->lines[i]);
+    }
+}
+
 void cli_say(cli_run *run, const char *format, ...) {
     if (!run->args->quiet) {
         va_list args;
@@ -410,16 +416,15 @@ static void say_pairs(cli_run *run, const char *path, const qa_pairs *pairs, con
     const size_t n = qa_pairs_count(pairs);
     cli_say(run, "%s: %zu %s%s (%s), longest prompt %zu, longest response %zu tokens%s", path, n, noun, cli_plural(n),
             qa_pairs_format(pairs), qa_pairs_longest_prompt(pairs), qa_pairs_longest_response(pairs), template_text);
-    const qa_warnings *warnings = qa_pairs_warnings(pairs);
-    for (size_t i = 0; i < warnings->n; i++) {
-        cli_warn(run, "%s", warnings->lines[i]);
-    }
+    cli_warn_all(run, qa_pairs_warnings(pairs));
     const qa_skip_report *report = qa_pairs_report(pairs);
     for (int reason = 0; reason < QA_SKIP_REASONS; reason++) {
         if (report->count[reason] != 0) {
-            cli_warn(run, "%s: skipped %zu %s%s: %s (first: line %zu)", path, report->count[reason], noun,
+            const char *detail = report->first_detail[reason];
+            cli_warn(run, "%s: skipped %zu %s%s: %s (first: %s %zu%s%s)", path, report->count[reason], noun,
                      cli_plural(report->count[reason]), qa_skip_reason_text((qa_skip_reason)reason),
-                     report->first_line[reason]);
+                     report->elements ? "element" : "line", report->first_line[reason], detail[0] != '\0' ? ", " : "",
+                     detail);
         }
     }
     if (report->truncated_responses != 0) {

@@ -25,6 +25,7 @@ void cli_run_free(cli_run *run);
 
 /* A line on standard error: always / unless --quiet / with --verbose only. "qadapter COMMAND: " stands before it. */
 void cli_warn(cli_run *run, const char *format, ...) QA_PRINTF(2, 3);
+void cli_warn_all(cli_run *run, const qa_warnings *warnings); /* every line */
 void cli_say(cli_run *run, const char *format, ...) QA_PRINTF(2, 3);
 void cli_detail(cli_run *run, const char *format, ...) QA_PRINTF(2, 3);
 

@@ -5,6 +5,7 @@
 
 #include "base/buffer.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "cli/format.h"
 #include "cli/line_sink.h"
 #include "io/json_lines.h"
@@ -27,6 +28,7 @@ typedef struct prompt_file {
     entry *entries; /* [n] */
     size_t n, capacity;
     size_t repeated;      /* prompts that --unique left out */
+    qa_columns columns;   /* keys that hold something and are not used */
     qa_dialogue dialogue; /* scratch */
     qa_text text;         /* scratch */
     bool said_template;
@@ -65,7 +67,7 @@ static qa_status read_dialogue(prompt_file *file, entry *to, const json_t *messa
     cli_run *run = file->with->run;
     qa_dialogue *dialogue = &file->dialogue;
     dialogue->n = 0;
-    QA_TRY(qa_dialogue_push_json(dialogue, messages, name, err));
+    QA_TRY(qa_dialogue_push_json(dialogue, messages, name, &file->columns, err));
     if (dialogue->n == 0 || strcmp(dialogue->messages[dialogue->n - 1].role, "user") != 0) {
         return qa_fail(err, QA_ERR_FORMAT, "the last of \"%s\" must be the user's: it is what is answered", name);
     }
@@ -92,11 +94,38 @@ static qa_status read_text(prompt_file *file, entry *to, const json_t *text, qa_
     return qa_text_append_z(&to->head, ", \"completion\": ", err);
 }
 
+/* Answers that a line brings are not looked at: files of pairs, of responses and of questions hold prompts, too. */
+static qa_status check_columns(prompt_file *file, const json_t *line, const char *used, bool dialogue, qa_error *err) {
+    const char *const known[] = {used,       "chosen", "rejected", "completion", "response",
+                                 "terminal", "answer", "grader",   "reference",  NULL};
+    return qa_columns_check_row(&file->columns, line, known, dialogue ? QA_PAIRS_DIALOGUES : QA_PAIRS_TEXT, err);
+}
+
+static qa_status check_ids(const qa_ids *ids, const qa_model_info *info, qa_error *err) {
+    if (ids->n == 0) {
+        return qa_fail(err, QA_ERR_FORMAT, "the prompt has no tokens: give some text");
+    }
+    if (ids->n >= info->max_position_embeddings) {
+        return qa_fail(err, QA_ERR_LIMIT,
+                       "the prompt has %zu tokens; the model's context holds %zu, and an answer needs at least one",
+                       ids->n, info->max_position_embeddings);
+    }
+    for (size_t i = 0; i < ids->n; i++) {
+        if (ids->data[i] < 0 || (size_t)ids->data[i] >= info->vocab_size) {
+            return qa_fail(err, QA_ERR_MISMATCH,
+                           "token %zu of the prompt has the id %ld, outside the model's vocabulary of %zu", i,
+                           (long)ids->data[i], info->vocab_size);
+        }
+    }
+    return QA_OK;
+}
+
 static qa_status read_entry(prompt_file *file, entry *to, const json_t *line, qa_error *err) {
-    const json_t *messages = json_object_get(line, "messages");
-    const json_t *prompt = json_object_get(line, "prompt");
-    const size_t context = qa_model_get_info(file->with->run->model)->max_position_embeddings;
+    const json_t *messages = qa_pairs_member(line, "messages");
+    const json_t *prompt = qa_pairs_member(line, "prompt");
     file->text.n = 0;
+    QA_TRY(check_columns(file, line, messages != NULL ? "messages" : "prompt",
+                         json_is_array(messages != NULL ? messages : prompt), err));
     if (json_is_array(messages)) {
         QA_TRY(read_dialogue(file, to, messages, "messages", err));
     } else if (messages == NULL && json_is_array(prompt)) {
@@ -107,15 +136,7 @@ static qa_status read_entry(prompt_file *file, entry *to, const json_t *line, qa
         return qa_fail(err, QA_ERR_FORMAT,
                        "expected {\"messages\": [...]}, {\"prompt\": [...]} or {\"prompt\": \"...\"}");
     }
-    if (to->ids.n == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "the prompt has no tokens: give some text");
-    }
-    if (to->ids.n >= context) {
-        return qa_fail(err, QA_ERR_LIMIT,
-                       "the prompt has %zu tokens; the model's context holds %zu, and an answer needs at least one",
-                       to->ids.n, context);
-    }
-    return QA_OK;
+    return check_ids(&to->ids, qa_model_get_info(file->with->run->model), err);
 }
 
 static qa_status push_entry(prompt_file *file, qa_error *err) {
@@ -151,6 +172,10 @@ static qa_status read_all(prompt_file *file, qa_error *err) {
             return status;
         }
     }
+    qa_warnings warnings = {0};
+    qa_columns_warn(&file->columns, qa_json_lines_name(file->lines), &warnings);
+    cli_warn_all(file->with->run, &warnings);
+    qa_warnings_free(&warnings);
     return file->n > 0 ? QA_OK
                        : qa_fail(err, QA_ERR_FORMAT, "%s: there is no prompt in it", qa_json_lines_name(file->lines));
 }

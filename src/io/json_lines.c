@@ -14,6 +14,7 @@ static const size_t MAX_LINE_BYTES = (size_t)1 << 26;
 struct qa_json_lines {
     char *name;
     FILE *file;
+    bool borrowed;
     char *line; /* [capacity] */
     size_t capacity;
     size_t number;
@@ -38,9 +39,23 @@ qa_status qa_json_lines_open(qa_json_lines **out, const char *path, qa_error *er
     return QA_OK;
 }
 
+qa_status qa_json_lines_from(qa_json_lines **out, FILE *file, const char *name, size_t before, qa_error *err) {
+    qa_json_lines *lines = qa_alloc_array(1, sizeof *lines);
+    *out = NULL;
+    if (lines == NULL || (lines->name = strdup(name)) == NULL) {
+        qa_json_lines_close(lines);
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for reading %s", name);
+    }
+    lines->file = file;
+    lines->borrowed = true;
+    lines->number = before;
+    *out = lines;
+    return QA_OK;
+}
+
 void qa_json_lines_close(qa_json_lines *lines) {
     if (lines != NULL) {
-        if (lines->file != NULL && lines->file != stdin) {
+        if (lines->file != NULL && lines->file != stdin && !lines->borrowed) {
             (void)fclose(lines->file);
         }
         free(lines->line);

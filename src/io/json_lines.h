@@ -4,10 +4,15 @@
 
 #include "io/json.h"
 
+#include <stdio.h>
+
 typedef struct qa_json_lines qa_json_lines;
 
 /* "-" reads standard input. */
 QA_MUST_CHECK qa_status qa_json_lines_open(qa_json_lines **lines, const char *path, qa_error *err);
+/* The rest of an open file, which stays the caller's and has `before` lines in front of that. */
+QA_MUST_CHECK qa_status qa_json_lines_from(qa_json_lines **lines, FILE *file, const char *name, size_t before,
+                                           qa_error *err);
 void qa_json_lines_close(qa_json_lines *lines); /* NULL is allowed */
 
 /* The next value; *value is NULL at the file's end, else the caller owns the reference. A line of more than 64 MiB is

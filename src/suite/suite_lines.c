@@ -27,10 +27,14 @@ void qa_suite_items_free(qa_suite_items *items) {
     *items = (qa_suite_items){0};
 }
 
+static const char *const KEYS[] = {"messages", "answer", "grader", "kind", "reference", NULL};
+
 static qa_status take_messages(qa_suite_item *item, qa_error *err) {
     json_t *messages = NULL;
     QA_TRY(qa_json_get_array(item->json, "messages", true, "the question", &messages, err));
-    QA_TRY(qa_dialogue_push_json(&item->dialogue, messages, "messages", err));
+    qa_columns unused = {0}; /* other members are ignored; what belongs to the prompt is an error */
+    QA_TRY(qa_columns_check_row(&unused, item->json, KEYS, QA_PAIRS_DIALOGUES, err));
+    QA_TRY(qa_dialogue_push_json(&item->dialogue, messages, "messages", &unused, err));
     const size_t n = item->dialogue.n;
     for (size_t i = 0; i < n; i++) {
         const qa_message *message = &item->dialogue.messages[i];

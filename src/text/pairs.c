@@ -5,6 +5,7 @@
 #include "base/buffer.h"
 #include "base/try.h"
 #include "base/warnings.h"
+#include "io/json_lines.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -81,71 +82,60 @@ static void set_pointers(qa_pairs *pairs) {
 
 /* ---- JSON Lines ---- */
 
-static bool is_blank_line(const char *line, size_t bytes) {
-    for (size_t i = 0; i < bytes; i++) {
-        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r') {
-            return false;
-        }
-    }
-    return true;
-}
-
 static qa_status read_failure(const char *name, qa_error *err) {
     return qa_fail(err, QA_ERR_IO, "%s: cannot read: %s", name, strerror(errno));
 }
 
-static qa_status add_line(qa_pairs_loader *loader, const char *name, const char *line, size_t bytes, qa_error *err) {
+/* The example on the next line; *more: there was one. */
+static qa_status add_line(qa_pairs_loader *loader, qa_json_lines *lines, const char *name, bool *more, qa_error *err) {
     json_t *element = NULL;
-    qa_status status = qa_json_parse(&element, line, bytes, name, loader->line, err);
+    qa_status status = qa_json_lines_next(lines, &element, err);
+    *more = element != NULL;
     if (status == QA_ERR_FORMAT && loader->read == 0 && err != NULL) {
         char message[QA_MESSAGE_BYTES];
         memcpy(message, err->message, sizeof message);
         return qa_fail(err, status, "%.700s (a file that begins with '{' is JSON Lines: one whole object per line)",
                        message);
     }
-    if (status == QA_OK) {
+    if (*more) {
+        loader->line = qa_json_lines_number(lines);
+        loader->read++;
         status = qa_pairs_add_element(loader, element, err);
         if (status != QA_OK) {
             qa_error_prefix(err, "%s:%zu: ", name, loader->line);
         }
     }
     json_decref(element);
-    loader->read++;
     return status;
 }
 
 /* loader->line is the line that `file` stands in. */
 static qa_status load_lines(qa_pairs_loader *loader, FILE *file, const char *name, qa_error *err) {
+    qa_json_lines *lines = NULL;
+    QA_TRY(qa_json_lines_from(&lines, file, name, loader->line - 1, err));
     qa_status status = QA_OK;
-    char *line = NULL;
-    size_t capacity = 0;
-    for (; status == QA_OK && !loader->full; loader->line++) {
-        errno = 0;
-        ssize_t bytes = getline(&line, &capacity, file);
-        if (bytes < 0) {
-            if (ferror(file) || errno == ENOMEM) {
-                status = read_failure(name, err);
-            }
-            break;
-        }
-        size_t length = (size_t)bytes;
-        while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r')) {
-            length--; /* so that an error at the line's end is not on the next line */
-        }
-        if (!is_blank_line(line, length)) {
-            status = add_line(loader, name, line, length, err);
-        }
+    for (bool more = true; status == QA_OK && more && !loader->full;) {
+        status = add_line(loader, lines, name, &more, err);
     }
-    free(line);
+    qa_json_lines_close(lines);
     return status;
 }
 
 /* ---- one array ---- */
 
+/* An array is parsed as a whole, which takes several times its bytes of memory. */
+static const size_t MAX_ARRAY_BYTES = (size_t)1 << 30;
+
 static qa_status read_rest(qa_text *text, FILE *file, const char *name, qa_error *err) {
     char chunk[1 << 14];
     size_t n = 0;
     while ((n = fread(chunk, 1, sizeof chunk, file)) > 0) {
+        if (n > MAX_ARRAY_BYTES - text->n) {
+            return qa_fail(err, QA_ERR_LIMIT,
+                           "%s: the array has more than %zu bytes; make it JSON Lines, one object per line, which are "
+                           "read one by one",
+                           name, MAX_ARRAY_BYTES);
+        }
         QA_TRY(qa_text_append(text, chunk, n, err));
     }
     return ferror(file) ? read_failure(name, err) : QA_OK;
@@ -154,6 +144,7 @@ static qa_status read_rest(qa_text *text, FILE *file, const char *name, qa_error
 static qa_status load_array(qa_pairs_loader *loader, FILE *file, const char *name, qa_error *err) {
     qa_text text = {0};
     json_t *root = NULL;
+    loader->pairs->report.elements = true;
     qa_status status = read_rest(&text, file, name, err);
     if (status == QA_OK) {
         status = qa_json_parse(&root, text.data, text.n, name, loader->line, err);
@@ -232,9 +223,11 @@ static qa_status nothing_left(const qa_pairs_loader *loader, const char *name, q
     if (report->count[most] == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: no examples in the file", name);
     }
-    return qa_fail(
-        err, QA_ERR_FORMAT, "%s: none of %zu examples is usable; left out most often: %s (%zu times, first at %zu)",
-        name, loader->read, qa_skip_reason_text((qa_skip_reason)most), report->count[most], report->first_line[most]);
+    const char *detail = report->first_detail[most];
+    return qa_fail(err, QA_ERR_FORMAT,
+                   "%s: none of %zu examples is usable; left out most often: %s (%zu times, first at %zu%s%s)", name,
+                   loader->read, qa_skip_reason_text((qa_skip_reason)most), report->count[most],
+                   report->first_line[most], detail[0] != '\0' ? ": " : "", detail);
 }
 
 static void free_scratch(qa_pairs_loader *loader) {
@@ -242,6 +235,7 @@ static void free_scratch(qa_pairs_loader *loader) {
     qa_ids_free(&loader->chosen);
     qa_ids_free(&loader->rejected);
     qa_text_free(&loader->text);
+    qa_text_free(&loader->turns);
     free(loader->left.messages);
     free(loader->right.messages);
 }
@@ -249,6 +243,15 @@ static void free_scratch(qa_pairs_loader *loader) {
 /* What was taken as it stands but may not be meant, one line each. */
 static void warn_of_text(const qa_pairs_loader *loader, const char *name) {
     qa_warnings *warnings = &loader->pairs->warnings;
+    qa_columns_warn(&loader->columns, name, warnings);
+    if (loader->seen.repeated_prompts > 0) {
+        qa_warn(warnings,
+                "%s: in %zu examples (first: %s %zu) the response repeats the prompt, which stands in front of it "
+                "already and is so there twice; a response beside a prompt is the answer alone (leave the prompt out "
+                "where the responses are whole dialogues)",
+                name, loader->seen.repeated_prompts, loader->pairs->report.elements ? "element" : "line",
+                loader->seen.first_repeated);
+    }
     if (loader->seen.open_prompts > 0) {
         qa_warn(warnings,
                 "%s: %zu prompts end in a space, which stays a token of the prompt: programs that encode prompt and "

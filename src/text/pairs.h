@@ -1,7 +1,9 @@
 /* Preference pairs, inside the library: how a file becomes tokens.
  *
  *     pairs.c           the file: JSON Lines or array, the loop, the finished set
- *     pairs_forms.c     one JSON value: which of the forms it has, and its parts
+ *     pairs_detect.c    one JSON value: which of the forms it has
+ *     pairs_forms.c     its parts
+ *     columns.c         its other keys
  *     pairs_dialogue.c  dialogues: messages, and the two ways of writing them into one string
  *     pairs_encode.c    prompt and responses to ids; what is skipped and why
  *
@@ -13,6 +15,7 @@
 #include "qadapter/status.h"
 #include "qadapter/text.h"
 #include "text/answer_end.h"
+#include "text/columns.h"
 
 /* Messages in a row; everything they point to is borrowed. Zero-initialise; free(messages). */
 typedef struct qa_dialogue {
@@ -61,25 +64,43 @@ typedef struct qa_pairs_loader {
         size_t late_ends;    /* responses of ids with white space behind their end token */
         size_t doubled_ends; /* answers of dialogues that bring the end which the template writes */
         size_t other_ends;   /* text responses that end with a special token which ends no generated answer */
+        size_t repeated_prompts,
+            first_repeated; /* examples whose responses begin with their prompt; the first's line */
     } seen;
+    qa_columns columns; /* keys that hold something and are not used */
     qa_ids prompt, chosen, rejected;
-    qa_text text;
+    qa_text text, turns;
     qa_dialogue left, right; /* chosen's and rejected's dialogue, the prompt included */
 } qa_pairs_loader;
+
+/* ---- pairs_detect.c ---- */
+
+/* A member that is there and not null. */
+json_t *qa_pairs_member(const json_t *element, const char *key);
+QA_MUST_CHECK qa_status qa_pairs_detect(const json_t *element, const qa_pairs_options *options, qa_pairs_form *form,
+                                        qa_error *err);
+/* The error for a prompt that is `found` beside sides of another kind. */
+QA_MUST_CHECK qa_status qa_pairs_unlike(const char *found, bool strings, qa_error *err);
+/* The keys that a form reads, ended by NULL. */
+const char *const *qa_pairs_form_keys(qa_pairs_form form);
 
 /* ---- pairs_forms.c ---- */
 
 /* Adds the pair or pairs of one JSON value. */
 QA_MUST_CHECK qa_status qa_pairs_add_element(qa_pairs_loader *loader, const json_t *element, qa_error *err);
+/* QA_ERR_FORMAT under strict when a key was noted that is not used. */
+QA_MUST_CHECK qa_status qa_pairs_check_strict(const qa_pairs_loader *loader, qa_error *err);
 const char *qa_pairs_form_name(qa_pairs_form form);
 qa_pairs_kind qa_pairs_form_kind(qa_pairs_form form);
 
 /* ---- pairs_dialogue.c ---- */
 
 QA_MUST_CHECK qa_status qa_dialogue_push(qa_dialogue *dialogue, qa_message message, qa_error *err);
-/* Appends the messages of a JSON array; `name` is its key, for messages. */
+/* Appends the messages of a JSON array, or the one that an object is; `name` is its key, for messages. Keys of a
+ * message that are not used are noted in *columns; a key that is a part of what it says (tool_calls...) is
+ * QA_ERR_UNSUPPORTED. */
 QA_MUST_CHECK qa_status qa_dialogue_push_json(qa_dialogue *dialogue, const json_t *messages, const char *name,
-                                              qa_error *err);
+                                              qa_columns *columns, qa_error *err);
 /* Appends the turns of "\n\nHuman: ...\n\nAssistant: ...". */
 QA_MUST_CHECK qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t bytes, const char *name,
                                             qa_error *err);
@@ -94,8 +115,11 @@ bool qa_dialogue_same(const qa_dialogue *a, const qa_dialogue *b, size_t n);
 /* Leaves a pair out; with `strict` that is an error. detail may be NULL. */
 QA_MUST_CHECK qa_status qa_pairs_skip(qa_pairs_loader *loader, qa_skip_reason reason, const char *detail,
                                       qa_error *err);
-/* The dialogues in loader->left and loader->right, each ending with an assistant's turn. */
-QA_MUST_CHECK qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, qa_error *err);
+#define QA_PROMPT_IMPLICIT SIZE_MAX
+/* The dialogues in loader->left and loader->right, each ending with an assistant's turn. The prompt is all before the
+ * last turn, which both share; or, where they share less, the first n_prompt messages, if a prompt was given apart:
+ * then everything behind it is the response. QA_PROMPT_IMPLICIT: none was. */
+QA_MUST_CHECK qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t n_prompt, qa_error *err);
 /* The dialogue in loader->left, as a single response; not terminal: without what ends a turn. */
 QA_MUST_CHECK qa_status qa_pairs_add_response(qa_pairs_loader *loader, bool terminal, qa_error *err);
 /* Two JSON strings, as a single response. */

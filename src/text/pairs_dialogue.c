@@ -43,14 +43,39 @@ bool qa_dialogue_same(const qa_dialogue *a, const qa_dialogue *b, size_t n) {
 
 /* ---- JSON messages ---- */
 
-qa_status qa_dialogue_push_json(qa_dialogue *dialogue, const json_t *messages, const char *name, qa_error *err) {
-    for (size_t i = 0; i < json_array_size(messages); i++) {
-        const json_t *message = json_array_get(messages, i);
+/* What is wrong with a value that is no message. */
+static const char *no_message(const json_t *message) {
+    const json_t *content = json_object_get(message, "content");
+    if (!json_is_object(message)) {
+        return "it is no object";
+    }
+    if (json_object_get(message, "from") != NULL && json_object_get(message, "value") != NULL) {
+        return "it has \"from\" and \"value\" (ShareGPT's form): rename them, and the roles to user and assistant";
+    }
+    if (!json_is_string(json_object_get(message, "role"))) {
+        return "its \"role\" is missing or no string";
+    }
+    return content == NULL           ? "its \"content\" is missing"
+           : json_is_null(content)   ? "its \"content\" is null"
+           : json_is_array(content)  ? "its \"content\" is a list of parts; give their text as one string"
+           : json_is_object(content) ? "its \"content\" is an object"
+                                     : "its \"content\" is a number or a truth value";
+}
+
+qa_status qa_dialogue_push_json(qa_dialogue *dialogue, const json_t *messages, const char *name, qa_columns *columns,
+                                qa_error *err) {
+    const bool one = json_is_object(messages);
+    for (size_t i = 0; i < (one ? 1 : json_array_size(messages)); i++) {
+        const json_t *message = one ? messages : json_array_get(messages, i);
         const json_t *role = json_object_get(message, "role");
         const json_t *content = json_object_get(message, "content");
+        if (json_is_object(message)) { /* first: where a message is a tool call, its content is often null */
+            QA_TRY(qa_columns_check_message(columns, message, name, i, err));
+        }
         if (!json_is_object(message) || !json_is_string(role) || !json_is_string(content)) {
-            return qa_fail(err, QA_ERR_FORMAT, "\"%s\"[%zu] must be a message: {\"role\": string, \"content\": string}",
-                           name, i);
+            return qa_fail(err, QA_ERR_FORMAT,
+                           "\"%s\"[%zu] must be a message: {\"role\": string, \"content\": string}; %s", name, i,
+                           no_message(message));
         }
         const char *role_name = json_string_value(role);
         if (strlen(role_name) != json_string_length(role) ||

@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "base/checked.h"
+#include "base/plain_line.h"
 #include "base/try.h"
 #include "text/chat.h"
 #include "text/encode_parts.h"
@@ -22,12 +23,16 @@ const char *qa_skip_reason_text(qa_skip_reason reason) {
     switch (reason) {
     case QA_SKIP_PROMPTS_DIFFER: return "prompts of the two sides differ";
     case QA_SKIP_RESPONSES_EQUAL: return "responses are equal";
+    case QA_SKIP_RESPONSES_CUT_EQUAL: return "responses differ only behind the length limit";
     case QA_SKIP_RESPONSE_EMPTY: return "a response is empty";
     case QA_SKIP_PROMPT_EMPTY: return "prompt is empty";
     case QA_SKIP_PROMPT_TOO_LONG: return "prompt fills the length limit";
     case QA_SKIP_ID_OUT_OF_RANGE: return "a token id is outside the model's vocabulary";
     case QA_SKIP_NO_ASSISTANT_TURN: return "dialogue does not end with an assistant's turn";
     case QA_SKIP_TEMPLATE_REFUSES: return "chat template refuses the dialogue";
+    case QA_SKIP_NOT_WRITTEN: return "a part of the example cannot be written";
+    case QA_SKIP_RESPONSE_TURNS:
+        return "a response has more than one message, which the chat template writes otherwise";
     case QA_SKIP_SCORES_TIED: return "scores are tied";
     case QA_SKIP_REASONS: break;
     }
@@ -42,6 +47,7 @@ qa_status qa_pairs_skip(qa_pairs_loader *loader, qa_skip_reason reason, const ch
     qa_skip_report *report = &loader->pairs->report;
     if (report->count[reason]++ == 0) {
         report->first_line[reason] = loader->line;
+        (void)qa_plain_line(report->first_detail[reason], QA_SKIP_DETAIL_BYTES, detail == NULL ? "" : detail);
     }
     return QA_OK;
 }
@@ -129,7 +135,8 @@ qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool r
     cuts += cut(&pair.rejected_len, &pair.rejected_terminal, room) ? 1 : 0;
     if (!single &&
         same_ids(chosen, pair.chosen_len, rejected, pair.rejected_len)) { /* also where only the cut-off parts differ */
-        return qa_pairs_skip(loader, QA_SKIP_RESPONSES_EQUAL, NULL, err);
+        const bool equal = same_ids(chosen, chosen->n, rejected, rejected->n);
+        return qa_pairs_skip(loader, equal ? QA_SKIP_RESPONSES_EQUAL : QA_SKIP_RESPONSES_CUT_EQUAL, NULL, err);
     }
     if (options->published_data && pair.label_start > PUBLISHED_LABEL_START) {
         pair.label_start = PUBLISHED_LABEL_START;
@@ -210,32 +217,107 @@ static bool ends_with_assistant(const qa_dialogue *dialogue) {
     return dialogue->n > 0 && strcmp(dialogue->messages[dialogue->n - 1].role, "assistant") == 0;
 }
 
-/* The prompt's ids: the first n_prompt messages of loader->left. *skipped: the template refuses them. */
-static qa_status encode_dialogue_prompt(qa_pairs_loader *loader, size_t n_prompt, bool *skipped, qa_error *err) {
+/* The first n messages through the template, with the beginning of an answer or (whole) without. *skipped: it refuses
+ * them. */
+static qa_status write_messages(qa_pairs_loader *loader, const qa_dialogue *dialogue, size_t n, bool whole,
+                                qa_text *text, bool *skipped, qa_error *err) {
     qa_error reason = {.code = QA_OK};
-    loader->text.n = 0;
-    qa_status status = qa_chat_render(loader->options->chat, loader->tokenizer, loader->left.messages, n_prompt, true,
-                                      &loader->text, &reason);
+    text->n = 0;
+    qa_status status =
+        qa_chat_render(loader->options->chat, loader->tokenizer, dialogue->messages, n, !whole, text, &reason);
     *skipped = status == QA_ERR_FORMAT;
     if (*skipped) {
         return qa_pairs_skip(loader, QA_SKIP_TEMPLATE_REFUSES, reason.message, err);
     }
-    if (status != QA_OK) {
-        return qa_fail(err, status, "%s", reason.message);
-    }
-    return encode_prompt(loader, loader->text.data, loader->text.n, true, err);
+    return status == QA_OK ? QA_OK : qa_fail(err, status, "%s", reason.message);
 }
 
-qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, qa_error *err) {
+/* The prompt's ids: the first n_prompt messages of loader->left. *skipped: the template refuses them, or what follows.
+ * An answer to a user is in order wherever its prompt is; only another order needs the whole dialogue to be written. */
+static qa_status encode_dialogue_prompt(qa_pairs_loader *loader, size_t n_prompt, bool *skipped, qa_error *err) {
+    const qa_dialogue *left = &loader->left;
+    *skipped = false;
+    if (strcmp(left->messages[left->n - 2].role, "user") != 0) {
+        QA_TRY(write_messages(loader, left, left->n, true, &loader->text, skipped, err));
+    }
+    if (!*skipped) {
+        QA_TRY(write_messages(loader, left, n_prompt, false, &loader->text, skipped, err));
+    }
+    return *skipped ? QA_OK : encode_prompt(loader, loader->text.data, loader->text.n, true, err);
+}
+
+/* ---- responses of several messages ---- */
+
+static bool all_blank(qa_chat_template chat, const qa_dialogue *dialogue, size_t from) {
+    bool blank = true;
+    for (size_t i = from; i < dialogue->n && blank; i++) {
+        blank = is_blank(chat, &dialogue->messages[i]);
+    }
+    return blank;
+}
+
+/* Everything that the template writes from the prompt's end, which loader->text holds, to the end of the last turn. */
+static qa_status encode_turns(qa_pairs_loader *loader, const qa_dialogue *dialogue, qa_ids *response, bool *skipped,
+                              qa_error *err) {
+    const qa_chat_template chat = loader->options->chat;
+    const qa_message *last = &dialogue->messages[dialogue->n - 1];
+    qa_text *turns = &loader->turns;
+    const qa_text *prompt = &loader->text;
+    QA_TRY(write_messages(loader, dialogue, dialogue->n, true, turns, skipped, err)); /* may refuse the last turn */
+    if (!*skipped) {
+        QA_TRY(write_messages(loader, dialogue, dialogue->n - 1, false, turns, skipped, err));
+    }
+    if (*skipped) {
+        return QA_OK;
+    }
+    if (turns->n < prompt->n || (prompt->n > 0 && memcmp(turns->data, prompt->data, prompt->n) != 0)) {
+        *skipped = true;
+        return qa_pairs_skip(loader, QA_SKIP_RESPONSE_TURNS, NULL, err);
+    }
+    QA_TRY(qa_chat_append_response(chat, loader->tokenizer, last->content, last->content_bytes, turns, err));
+    if (loader->options->response_end == QA_RESPONSE_END_TEMPLATE) {
+        QA_TRY(qa_text_append_z(turns, qa_chat_after_turn(chat), err));
+    }
+    QA_TRY(encode_response(loader, turns->data + prompt->n, turns->n - prompt->n, response, err));
+    return chat == QA_CHAT_PLAIN ? close_response(loader, response, err) : QA_OK;
+}
+
+static qa_status add_turns(qa_pairs_loader *loader, size_t n_prompt, qa_error *err) {
+    const qa_dialogue *left = &loader->left;
+    const qa_dialogue *right = &loader->right;
+    bool skipped = false;
+    if (all_blank(loader->options->chat, left, n_prompt) || all_blank(loader->options->chat, right, n_prompt)) {
+        return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
+    }
+    if (n_prompt == 0) {
+        return qa_pairs_skip(loader, QA_SKIP_PROMPT_EMPTY, NULL, err);
+    }
+    QA_TRY(write_messages(loader, left, n_prompt, false, &loader->text, &skipped, err));
+    if (!skipped) {
+        QA_TRY(encode_prompt(loader, loader->text.data, loader->text.n, true, err));
+        QA_TRY(encode_turns(loader, left, &loader->chosen, &skipped, err));
+    }
+    if (!skipped) {
+        QA_TRY(encode_turns(loader, right, &loader->rejected, &skipped, err));
+    }
+    return skipped ? QA_OK : qa_pairs_add_ids(loader, true, true, err);
+}
+
+qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t explicit_prompt, qa_error *err) {
     const qa_dialogue *left = &loader->left;
     const qa_dialogue *right = &loader->right;
     qa_chat_template chat = loader->options->chat;
+    const bool given = explicit_prompt != QA_PROMPT_IMPLICIT;
+    if (given && (left->n == explicit_prompt || right->n == explicit_prompt)) {
+        return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
+    }
     if (!ends_with_assistant(left) || !ends_with_assistant(right)) {
         return qa_pairs_skip(loader, QA_SKIP_NO_ASSISTANT_TURN, NULL, err);
     }
     size_t n_prompt = left->n - 1;
     if (right->n != left->n || !qa_dialogue_same(left, right, n_prompt)) {
-        return qa_pairs_skip(loader, QA_SKIP_PROMPTS_DIFFER, NULL, err);
+        return given ? add_turns(loader, explicit_prompt, err)
+                     : qa_pairs_skip(loader, QA_SKIP_PROMPTS_DIFFER, NULL, err);
     }
     const qa_message *chosen = &left->messages[n_prompt];
     const qa_message *rejected = &right->messages[n_prompt];

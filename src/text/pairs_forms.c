@@ -1,135 +1,13 @@
-/* The seven forms of one example, and the three of a single response, told apart by their keys and types; keys that no
- * form has are other people's and are left alone. All examples of a file have the form of its first. */
+/* The seven forms of one example, and the three of a single response: their parts, and what of an example is left out.
+ * All examples of a file have the form of its first. */
 #include "text/pairs.h"
 
 #include "base/buffer.h"
 #include "base/try.h"
+#include "text/chat.h"
 
 #include <stdio.h>
 #include <string.h>
-
-qa_pairs_kind qa_pairs_form_kind(qa_pairs_form form) {
-    switch (form) {
-    case QA_FORM_NONE:
-    case QA_FORM_PROMPTED_MESSAGES:
-    case QA_FORM_MESSAGES:
-    case QA_FORM_HH:
-    case QA_FORM_SCORED:
-    case QA_FORM_DOMAINS:
-    case QA_FORM_RESPONSE: break;
-    case QA_FORM_PROMPTED_TEXT:
-    case QA_FORM_RESPONSE_TEXT: return QA_PAIRS_TEXT;
-    case QA_FORM_IDS:
-    case QA_FORM_RESPONSE_IDS: return QA_PAIRS_IDS;
-    }
-    return QA_PAIRS_DIALOGUES;
-}
-
-const char *qa_pairs_form_name(qa_pairs_form form) {
-    switch (form) {
-    case QA_FORM_NONE: break;
-    case QA_FORM_PROMPTED_MESSAGES: return "conversations with a prompt";
-    case QA_FORM_MESSAGES: return "conversations";
-    case QA_FORM_PROMPTED_TEXT: return "text with a prompt";
-    case QA_FORM_HH: return "HH-RLHF dialogues";
-    case QA_FORM_SCORED: return "DSP texts with scores";
-    case QA_FORM_DOMAINS: return "DSP queries with responses by domain";
-    case QA_FORM_IDS: return "token ids";
-    case QA_FORM_RESPONSE: return "single responses";
-    case QA_FORM_RESPONSE_TEXT: return "single responses as text";
-    case QA_FORM_RESPONSE_IDS: return "single responses as token ids";
-    }
-    return "nothing";
-}
-
-/* ---- which form ---- */
-
-/* A member that is there and not null. */
-static json_t *member(const json_t *element, const char *key) {
-    json_t *found = json_object_get(element, key);
-    return json_is_null(found) ? NULL : found;
-}
-
-static const char *kind_of(const json_t *value) {
-    return json_is_string(value) ? "a string" : json_is_array(value) ? "a list" : "something else";
-}
-
-/* Forms 1 to 4: "chosen" and "rejected", and perhaps "prompt", all strings or all lists. */
-static qa_status detect_sides(const json_t *prompt, const json_t *chosen, const json_t *rejected, qa_pairs_form *form,
-                              qa_error *err) {
-    bool strings = json_is_string(chosen) && json_is_string(rejected);
-    bool lists = json_is_array(chosen) && json_is_array(rejected);
-    if (!strings && !lists) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "\"chosen\" and \"rejected\" must both be strings or both be lists of messages; found %s and %s",
-                       kind_of(chosen), kind_of(rejected));
-    }
-    if (prompt != NULL && (strings ? !json_is_string(prompt) : !json_is_array(prompt))) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "\"prompt\" is %s but \"chosen\" and \"rejected\" are %s; make them alike, or leave \"prompt\" "
-                       "out where \"chosen\" and \"rejected\" are whole dialogues",
-                       kind_of(prompt), strings ? "strings" : "lists of messages");
-    }
-    if (strings) {
-        *form = prompt != NULL ? QA_FORM_PROMPTED_TEXT : QA_FORM_HH;
-    } else {
-        *form = prompt != NULL ? QA_FORM_PROMPTED_MESSAGES : QA_FORM_MESSAGES;
-    }
-    return QA_OK;
-}
-
-/* Single responses. */
-static qa_status detect_response(const json_t *element, qa_pairs_form *form, qa_error *err) {
-    if (member(element, "prompt_ids") != NULL || member(element, "response_ids") != NULL) {
-        *form = QA_FORM_RESPONSE_IDS;
-        return QA_OK;
-    }
-    if (json_is_string(member(element, "prompt")) && json_is_string(member(element, "completion"))) {
-        *form = QA_FORM_RESPONSE_TEXT;
-        return QA_OK;
-    }
-    if (!json_is_array(member(element, "messages"))) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "a response needs \"messages\", a list whose last message is the assistant's, or \"prompt\" and "
-                       "\"completion\", both strings, or \"prompt_ids\" and \"response_ids\"%s",
-                       member(element, "chosen") != NULL ? "; this looks like preference pairs" : "");
-    }
-    *form = QA_FORM_RESPONSE;
-    return QA_OK;
-}
-
-static qa_status detect_form(const json_t *element, bool responses, qa_pairs_form *form, qa_error *err) {
-    if (!json_is_object(element)) {
-        return qa_fail(err, QA_ERR_FORMAT, "an example must be a JSON object, found %s", kind_of(element));
-    }
-    if (responses) {
-        return detect_response(element, form, err);
-    }
-    if (member(element, "prompt_ids") != NULL || member(element, "chosen_ids") != NULL ||
-        member(element, "rejected_ids") != NULL) {
-        *form = QA_FORM_IDS;
-        return QA_OK;
-    }
-    if (member(element, "query") != NULL && member(element, "responses") != NULL) {
-        *form = QA_FORM_DOMAINS;
-        return QA_OK;
-    }
-    if (member(element, "text") != NULL && member(element, "score") != NULL) {
-        *form = QA_FORM_SCORED;
-        return QA_OK;
-    }
-    const json_t *chosen = member(element, "chosen");
-    const json_t *rejected = member(element, "rejected");
-    if (chosen == NULL || rejected == NULL) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "%s missing; an example needs \"chosen\" and \"rejected\", or \"query\" and \"responses\", or "
-                       "\"text\" and \"score\", or \"prompt_ids\", \"chosen_ids\" and \"rejected_ids\"",
-                       chosen == NULL && rejected == NULL ? "\"chosen\" and \"rejected\" are"
-                       : chosen == NULL                   ? "\"chosen\" is"
-                                                          : "\"rejected\" is");
-    }
-    return detect_sides(member(element, "prompt"), chosen, rejected, form, err);
-}
 
 /* ---- forms 1, 2 and 4 ---- */
 
@@ -138,9 +16,25 @@ static void clear_dialogues(qa_pairs_loader *loader) {
     loader->right.n = 0;
 }
 
+/* Messages that cannot be written are left out with their example (*left_out). */
+static qa_status push_messages(qa_pairs_loader *loader, qa_dialogue *dialogue, const json_t *messages, const char *name,
+                               bool *left_out, qa_error *err) {
+    qa_error reason = {.code = QA_OK};
+    if (*left_out) {
+        return QA_OK;
+    }
+    const qa_status status = qa_dialogue_push_json(dialogue, messages, name, &loader->columns, &reason);
+    *left_out = status == QA_ERR_UNSUPPORTED;
+    if (*left_out) {
+        return qa_pairs_skip(loader, QA_SKIP_NOT_WRITTEN, reason.message, err);
+    }
+    return status == QA_OK ? QA_OK : qa_fail(err, status, "%s", reason.message);
+}
+
 /* With an explicit prompt, a side holds the answer alone. */
 static qa_status check_answer_first(const json_t *side, const char *name, qa_error *err) {
-    const json_t *role = json_object_get(json_array_get(side, 0), "role");
+    const json_t *first = json_is_object(side) ? side : json_array_get(side, 0);
+    const json_t *role = json_object_get(first, "role");
     if (json_is_string(role) && strcmp(json_string_value(role), "assistant") != 0) {
         return qa_fail(
             err, QA_ERR_FORMAT,
@@ -151,30 +45,57 @@ static qa_status check_answer_first(const json_t *side, const char *name, qa_err
     return QA_OK;
 }
 
+/* Whether the string is what the dialogue answers last: its last message of the user. White space around it
+ * does not count. */
+static bool asks(const qa_dialogue *dialogue, const json_t *prompt) {
+    size_t last = dialogue->n;
+    while (last > 0 && strcmp(dialogue->messages[last - 1].role, "user") != 0) {
+        last--;
+    }
+    if (last == 0) {
+        return false;
+    }
+    const char *asked = json_string_value(prompt), *content = dialogue->messages[last - 1].content;
+    size_t asked_bytes = json_string_length(prompt), bytes = dialogue->messages[last - 1].content_bytes;
+    qa_strip(&asked, &asked_bytes);
+    qa_strip(&content, &bytes);
+    return asked_bytes == bytes && memcmp(asked, content, bytes) == 0;
+}
+
 static qa_status add_messages(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
-    const json_t *prompt = member(element, "prompt");
-    const json_t *chosen = member(element, "chosen");
-    const json_t *rejected = member(element, "rejected");
+    const json_t *prompt = qa_pairs_member(element, "prompt");
+    const json_t *chosen = qa_pairs_member(element, "chosen");
+    const json_t *rejected = qa_pairs_member(element, "rejected");
+    const bool explicit = prompt != NULL && !json_is_string(prompt);
+    bool left_out = false;
     clear_dialogues(loader);
-    if (prompt != NULL) {
+    if (explicit) {
         QA_TRY(check_answer_first(chosen, "chosen", err));
         QA_TRY(check_answer_first(rejected, "rejected", err));
-        QA_TRY(qa_dialogue_push_json(&loader->left, prompt, "prompt", err));
-        QA_TRY(qa_dialogue_push_json(&loader->right, prompt, "prompt", err));
+        QA_TRY(push_messages(loader, &loader->left, prompt, "prompt", &left_out, err));
+        QA_TRY(push_messages(loader, &loader->right, prompt, "prompt", &left_out, err));
     }
-    QA_TRY(qa_dialogue_push_json(&loader->left, chosen, "chosen", err));
-    QA_TRY(qa_dialogue_push_json(&loader->right, rejected, "rejected", err));
-    return qa_pairs_add_dialogues(loader, err);
+    const size_t n_prompt = explicit ? loader->left.n : QA_PROMPT_IMPLICIT;
+    QA_TRY(push_messages(loader, &loader->left, chosen, "chosen", &left_out, err));
+    QA_TRY(push_messages(loader, &loader->right, rejected, "rejected", &left_out, err));
+    if (left_out) {
+        return QA_OK;
+    }
+    QA_TRY(qa_pairs_check_strict(loader, err));
+    if (json_is_string(prompt) && !(asks(&loader->left, prompt) && asks(&loader->right, prompt))) {
+        return qa_pairs_unlike("a string", false, err);
+    }
+    return qa_pairs_add_dialogues(loader, n_prompt, err);
 }
 
 static qa_status add_hh(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
-    const json_t *chosen = member(element, "chosen");
-    const json_t *rejected = member(element, "rejected");
+    const json_t *chosen = qa_pairs_member(element, "chosen");
+    const json_t *rejected = qa_pairs_member(element, "rejected");
     clear_dialogues(loader);
     QA_TRY(qa_dialogue_push_hh(&loader->left, json_string_value(chosen), json_string_length(chosen), "chosen", err));
     QA_TRY(qa_dialogue_push_hh(&loader->right, json_string_value(rejected), json_string_length(rejected), "rejected",
                                err));
-    return qa_pairs_add_dialogues(loader, err);
+    return qa_pairs_add_dialogues(loader, QA_PROMPT_IMPLICIT, err);
 }
 
 /* ---- form 5: texts with scores; every text that scores higher than another is preferred to it ---- */
@@ -213,8 +134,8 @@ static qa_status push_scored(qa_dialogue *dialogue, const json_t *texts, size_t 
 }
 
 static qa_status add_scored(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
-    const json_t *texts = member(element, "text");
-    const json_t *scores = member(element, "score");
+    const json_t *texts = qa_pairs_member(element, "text");
+    const json_t *scores = qa_pairs_member(element, "score");
     QA_TRY(check_scored(texts, scores, err));
     bool tied = true;
     for (size_t i = 0; i < json_array_size(texts) && !loader->full; i++) {
@@ -225,7 +146,7 @@ static qa_status add_scored(qa_pairs_loader *loader, const json_t *element, qa_e
             tied = false;
             QA_TRY(push_scored(&loader->left, texts, i, err));
             QA_TRY(push_scored(&loader->right, texts, j, err));
-            QA_TRY(qa_pairs_add_dialogues(loader, err));
+            QA_TRY(qa_pairs_add_dialogues(loader, QA_PROMPT_IMPLICIT, err));
         }
     }
     return tied ? qa_pairs_skip(loader, QA_SKIP_SCORES_TIED, NULL, err) : QA_OK;
@@ -286,8 +207,8 @@ static qa_status set_exchange(qa_dialogue *dialogue, const json_t *query, const 
 }
 
 static qa_status add_domains(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
-    const json_t *query = member(element, "query");
-    json_t *responses = member(element, "responses");
+    const json_t *query = qa_pairs_member(element, "query");
+    json_t *responses = qa_pairs_member(element, "responses");
     QA_TRY(check_domains(loader, query, responses, err));
     const json_t *preferred = json_object_get(responses, loader->options->dsp_domain);
     const char *domain = NULL;
@@ -296,17 +217,59 @@ static qa_status add_domains(qa_pairs_loader *loader, const json_t *element, qa_
         if (other != preferred) {
             QA_TRY(set_exchange(&loader->left, query, preferred, err));
             QA_TRY(set_exchange(&loader->right, query, other, err));
-            QA_TRY(qa_pairs_add_dialogues(loader, err));
+            QA_TRY(qa_pairs_add_dialogues(loader, QA_PROMPT_IMPLICIT, err));
         }
     }
     return QA_OK;
 }
 
+/* ---- form 3: text ---- */
+
+/* Whether the response says the prompt once more, or is a whole dialogue in HH-RLHF's notation: then the prompt stands
+ * in front of itself. White space at the two's ends does not count. */
+static bool repeats(const json_t *prompt, const json_t *response) {
+    static const char TURN[] = "\n\nHuman:";
+    const char *asked = json_string_value(prompt), *said = json_string_value(response);
+    size_t asked_bytes = json_string_length(prompt), bytes = json_string_length(response);
+    if (bytes >= strlen(TURN) && memcmp(said, TURN, strlen(TURN)) == 0) {
+        return true;
+    }
+    qa_strip(&asked, &asked_bytes);
+    qa_strip(&said, &bytes);
+    return asked_bytes > 0 && bytes >= asked_bytes && memcmp(said, asked, asked_bytes) == 0;
+}
+
+static qa_status note_repeated(qa_pairs_loader *loader, bool repeated, qa_error *err) {
+    if (repeated && loader->options->strict) {
+        return qa_fail(err, QA_ERR_FORMAT,
+                       "the response repeats the prompt, which stands in front of it already: a response beside a "
+                       "prompt is the answer alone (without --strict, a warning)");
+    }
+    if (repeated && loader->seen.repeated_prompts++ == 0) {
+        loader->seen.first_repeated = loader->line;
+    }
+    return QA_OK;
+}
+
+static qa_status add_text(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
+    const json_t *prompt = qa_pairs_member(element, "prompt");
+    const json_t *chosen = qa_pairs_member(element, "chosen");
+    const json_t *rejected = qa_pairs_member(element, "rejected");
+    QA_TRY(note_repeated(loader, repeats(prompt, chosen) && repeats(prompt, rejected), err));
+    return qa_pairs_add_text(loader, prompt, chosen, rejected, err);
+}
+
 /* ---- form 7: token ids ---- */
+
+/* Of two ids or more: one alone may be how every text begins. */
+static bool repeats_ids(const qa_ids *prompt, const qa_ids *response) {
+    return prompt->n > 1 && response->n >= prompt->n &&
+           memcmp(prompt->data, response->data, prompt->n * sizeof prompt->data[0]) == 0;
+}
 
 /* An integer that no int32 holds is no token's id; -1 stands for it and is skipped as out of range. */
 static qa_status read_ids(const json_t *element, const char *key, qa_ids *ids, qa_error *err) {
-    const json_t *list = member(element, key);
+    const json_t *list = qa_pairs_member(element, key);
     if (!json_is_array(list)) {
         return qa_fail(err, QA_ERR_FORMAT, "\"%s\" must be a list of token ids%s", key,
                        list == NULL ? "; it is missing" : "");
@@ -327,7 +290,7 @@ static qa_status read_ids(const json_t *element, const char *key, qa_ids *ids, q
  * space may stand behind that. */
 static qa_status read_terminal(qa_pairs_loader *loader, const json_t *element, const char *key, const qa_ids *ids,
                                bool *terminal, qa_error *err) {
-    const json_t *flag = member(element, key);
+    const json_t *flag = qa_pairs_member(element, key);
     if (flag != NULL && !json_is_boolean(flag)) {
         return qa_fail(err, QA_ERR_FORMAT, "\"%s\" must be true or false", key);
     }
@@ -350,6 +313,8 @@ static qa_status add_ids(qa_pairs_loader *loader, const json_t *element, qa_erro
     QA_TRY(read_ids(element, "rejected_ids", &loader->rejected, err));
     QA_TRY(read_terminal(loader, element, "chosen_terminal", &loader->chosen, &chosen_terminal, err));
     QA_TRY(read_terminal(loader, element, "rejected_terminal", &loader->rejected, &rejected_terminal, err));
+    QA_TRY(note_repeated(
+        loader, repeats_ids(&loader->prompt, &loader->chosen) && repeats_ids(&loader->prompt, &loader->rejected), err));
     return qa_pairs_add_ids(loader, chosen_terminal, rejected_terminal, err);
 }
 
@@ -357,7 +322,7 @@ static qa_status add_ids(qa_pairs_loader *loader, const json_t *element, qa_erro
 
 /* Without the key a response ends where it ends. */
 static qa_status read_ended(const json_t *element, bool *terminal, qa_error *err) {
-    const json_t *flag = member(element, "terminal");
+    const json_t *flag = qa_pairs_member(element, "terminal");
     *terminal = flag == NULL || json_is_true(flag);
     return flag == NULL || json_is_boolean(flag) ? QA_OK
                                                  : qa_fail(err, QA_ERR_FORMAT, "\"terminal\" must be true or false");
@@ -367,14 +332,19 @@ static qa_status add_response(qa_pairs_loader *loader, const json_t *element, qa
     bool terminal = true;
     QA_TRY(read_ended(element, &terminal, err));
     clear_dialogues(loader);
-    QA_TRY(qa_dialogue_push_json(&loader->left, member(element, "messages"), "messages", err));
-    return qa_pairs_add_response(loader, terminal, err);
+    bool left_out = false;
+    QA_TRY(push_messages(loader, &loader->left, qa_pairs_member(element, "messages"), "messages", &left_out, err));
+    QA_TRY(left_out ? QA_OK : qa_pairs_check_strict(loader, err));
+    return left_out ? QA_OK : qa_pairs_add_response(loader, terminal, err);
 }
 
 static qa_status add_completion(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
     bool terminal = true;
     QA_TRY(read_ended(element, &terminal, err));
-    return qa_pairs_add_completion(loader, member(element, "prompt"), member(element, "completion"), terminal, err);
+    const json_t *prompt = qa_pairs_member(element, "prompt");
+    const json_t *completion = qa_pairs_member(element, "completion");
+    QA_TRY(note_repeated(loader, repeats(prompt, completion), err));
+    return qa_pairs_add_completion(loader, prompt, completion, terminal, err);
 }
 
 static qa_status add_response_ids(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
@@ -383,6 +353,7 @@ static qa_status add_response_ids(qa_pairs_loader *loader, const json_t *element
     QA_TRY(read_ids(element, "prompt_ids", &loader->prompt, err));
     QA_TRY(read_ids(element, "response_ids", &loader->chosen, err));
     QA_TRY(read_terminal(loader, element, "terminal", &loader->chosen, &terminal, err));
+    QA_TRY(note_repeated(loader, repeats_ids(&loader->prompt, &loader->chosen), err));
     return qa_pairs_add_ids(loader, terminal, false, err);
 }
 
@@ -400,9 +371,29 @@ static qa_status check_first(const qa_pairs_loader *loader, qa_pairs_form form, 
     return QA_OK;
 }
 
+/* With strict an unused column is an error, as everything is that is left out. */
+static qa_status check_columns(qa_pairs_loader *loader, const json_t *element, qa_pairs_form form, bool *left_out,
+                               qa_error *err) {
+    qa_error reason = {.code = QA_OK};
+    const qa_status status =
+        qa_columns_check_row(&loader->columns, element, qa_pairs_form_keys(form), qa_pairs_form_kind(form), &reason);
+    *left_out = status != QA_OK;
+    return *left_out ? qa_pairs_skip(loader, QA_SKIP_NOT_WRITTEN, reason.message, err)
+                     : qa_pairs_check_strict(loader, err);
+}
+
+qa_status qa_pairs_check_strict(const qa_pairs_loader *loader, qa_error *err) {
+    return !loader->options->strict || loader->columns.n == 0
+               ? QA_OK
+               : qa_fail(err, QA_ERR_FORMAT,
+                         "%s: a key that holds something and is not used (without --strict, a warning)",
+                         loader->columns.names[0]);
+}
+
 qa_status qa_pairs_add_element(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
     qa_pairs_form form = QA_FORM_NONE;
-    QA_TRY(detect_form(element, loader->options->responses, &form, err));
+    bool left_out = false;
+    QA_TRY(qa_pairs_detect(element, loader->options, &form, err));
     if (loader->pairs->form == QA_FORM_NONE) {
         QA_TRY(check_first(loader, form, err));
         loader->pairs->form = form;
@@ -410,13 +401,15 @@ qa_status qa_pairs_add_element(qa_pairs_loader *loader, const json_t *element, q
         return qa_fail(err, QA_ERR_FORMAT, "found %s in a file that begins with %s", qa_pairs_form_name(form),
                        qa_pairs_form_name(loader->pairs->form));
     }
+    QA_TRY(check_columns(loader, element, form, &left_out, err));
+    if (left_out) {
+        return QA_OK;
+    }
     switch (form) {
     case QA_FORM_NONE: break;
     case QA_FORM_PROMPTED_MESSAGES:
     case QA_FORM_MESSAGES: return add_messages(loader, element, err);
-    case QA_FORM_PROMPTED_TEXT:
-        return qa_pairs_add_text(loader, member(element, "prompt"), member(element, "chosen"),
-                                 member(element, "rejected"), err);
+    case QA_FORM_PROMPTED_TEXT: return add_text(loader, element, err);
     case QA_FORM_HH: return add_hh(loader, element, err);
     case QA_FORM_SCORED: return add_scored(loader, element, err);
     case QA_FORM_DOMAINS: return add_domains(loader, element, err);

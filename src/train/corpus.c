@@ -13,6 +13,7 @@
 #include "base/checked.h"
 #include "base/rng.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "io/json_lines.h"
 #include "text/answer_end.h"
 #include "text/chat.h"
@@ -31,6 +32,7 @@ struct qa_corpus {
     size_t room;
     size_t cut, skipped, conversations;
     size_t learned_tokens, rows, longest;
+    qa_warnings warnings;
 };
 
 typedef struct loader {
@@ -45,6 +47,7 @@ typedef struct loader {
     size_t room;
     qa_answer_end end;
     qa_dialogue dialogue;
+    qa_columns columns; /* keys that hold something and are not used */
     qa_text whole, prompt, response;
 } loader;
 
@@ -55,6 +58,7 @@ void qa_corpus_free(qa_corpus *corpus) {
         free(corpus->documents);
         qa_ids_free(&corpus->ids);
         free(corpus->learned);
+        qa_warnings_free(&corpus->warnings);
         free(corpus);
     }
 }
@@ -68,6 +72,7 @@ size_t qa_corpus_longest(const qa_corpus *corpus) { return corpus->longest; }
 size_t qa_corpus_cut(const qa_corpus *corpus) { return corpus->cut; }
 size_t qa_corpus_conversations(const qa_corpus *corpus) { return corpus->conversations; }
 size_t qa_corpus_skipped(const qa_corpus *corpus) { return corpus->skipped; }
+const qa_warnings *qa_corpus_warnings(const qa_corpus *corpus) { return &corpus->warnings; }
 
 size_t qa_document_rows(const qa_document *document) {
     size_t n = document->n;
@@ -279,14 +284,18 @@ static qa_status add_messages(loader *l, const json_t *messages, qa_error *err) 
     QA_TRY(need_tokenizer(l, err));
     l->dialogue.n = 0;
     l->whole.n = 0;
-    QA_TRY(qa_dialogue_push_json(&l->dialogue, messages, "messages", err));
+    QA_TRY(qa_dialogue_push_json(&l->dialogue, messages, "messages", &l->columns, err));
     l->corpus->conversations++;
     const size_t n = l->dialogue.n;
     QA_TRY(qa_chat_render(l->chat, l->tokenizer, l->dialogue.messages, n, false, &l->whole, err));
-    for (size_t i = 0; i < n; i++) {
+    /* What is cut off needs no turns: every one of them is found by writing all before it anew. */
+    for (size_t i = 0; i < n && l->ids.n <= l->max_length; i++) {
         if (strcmp(l->dialogue.messages[i].role, "assistant") == 0) {
             QA_TRY(append_turn(l, i, &at, err));
         }
+    }
+    if (l->ids.n > l->max_length) {
+        return add_document(l, err);
     }
     const bool ends_open = l->chat == QA_CHAT_PLAIN && strcmp(l->dialogue.messages[n - 1].role, "assistant") == 0;
     QA_TRY(append_part(l, at, l->whole.n, l->learn == QA_LEARN_ALL, err));
@@ -299,13 +308,22 @@ static qa_status add_messages(loader *l, const json_t *messages, qa_error *err) 
 }
 
 static qa_status add_line(loader *l, const json_t *line, qa_error *err) {
-    const json_t *ids = json_object_get(line, "ids");
-    const json_t *messages = json_object_get(line, "messages");
-    const json_t *text = json_object_get(line, "text");
+    static const char *const FORMS[] = {"text", "messages", "ids", NULL};
+    const json_t *ids = qa_pairs_member(line, "ids");
+    const json_t *messages = qa_pairs_member(line, "messages");
+    const json_t *text = qa_pairs_member(line, "text");
     l->ids.n = 0;
     if ((ids != NULL) + (messages != NULL) + (text != NULL) != 1) {
-        return qa_fail(err, QA_ERR_FORMAT, "a document is an object with one of \"text\", \"messages\" and \"ids\"");
+        return qa_fail(err, QA_ERR_FORMAT, "a document is an object with one of \"text\", \"messages\" and \"ids\"%s",
+                       json_object_get(line, "conversations") == NULL
+                           ? ""
+                           : "; this looks like ShareGPT's form: write \"messages\" with \"role\" and \"content\"");
     }
+    QA_TRY(qa_columns_check_row(&l->columns, line, FORMS,
+                                ids != NULL    ? QA_PAIRS_IDS
+                                : text != NULL ? QA_PAIRS_TEXT
+                                               : QA_PAIRS_DIALOGUES,
+                                err));
     return ids != NULL        ? add_ids(l, ids, err)
            : messages != NULL ? add_messages(l, messages, err)
                               : add_text(l, text, err);
@@ -373,6 +391,9 @@ qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenize
     QA_TRY(qa_json_lines_open(&lines, path, err));
     l.corpus = qa_alloc_array(1, sizeof *l.corpus);
     status = l.corpus == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : read_all(&l, lines, err);
+    if (status == QA_OK) {
+        qa_columns_warn(&l.columns, qa_json_lines_name(lines), &l.corpus->warnings);
+    }
     qa_json_lines_close(lines);
     free_scratch(&l);
     if (status != QA_OK) {

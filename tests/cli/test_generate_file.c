@@ -244,11 +244,30 @@ START_TEST(bad_lines_are_named) {
     refuse("{\"messages\": [{\"role\": \"assistant\", \"content\": \"x\"}]}", "must be the user's");
     refuse("{\"prompt\": [{\"role\": \"user\"}]}", "\"prompt\"[0] must be a message");
     refuse("{\"messages\": [{\"role\": \"king\", \"content\": \"x\"}]}", "the role \"king\"");
+    refuse("{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}], \"tools\": [{\"name\": \"f\"}]}",
+           "\"tools\" belongs");
+    refuse("{\"prompt\": [{\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": [1]}]}",
+           "message 1 of \"prompt\" has \"tool_calls\"");
+    refuse("{\"prompt\": \"x\", \"system\": \"Be brief.\"}", "\"system\" belongs");
     refuse(longest, "has 128 tokens; the model's context holds 128");
     char *empty = qa_tempdir_write_text(world.dir, "empty.jsonl", "\n \n");
     qa_cli_expect(QA_CLI("generate", "-m", world.model, "--in", empty), 1, NULL, "there is no prompt in it");
     qa_cli_expect(QA_CLI("generate", "-m", world.model, "--in", "/nonexistent/x"), 1, NULL, "/nonexistent/x: ");
     free(empty);
+}
+END_TEST
+
+START_TEST(columns_that_are_not_used_are_named_once) {
+    char *path = qa_tempdir_write_text(world.dir, "columns.jsonl",
+                                       "{\"prompt\": \"Ab\", \"kind\": \"x\", \"id\": 1, \"chosen\": \"c\"}\n"
+                                       "{\"prompt\": \"Ac\", \"kind\": \"y\", \"tools\": null}\n");
+    qa_cli_result result = QA_CLI("generate", "-m", world.model, "--in", path, GREEDY, "--quiet");
+    ck_assert_int_eq(result.status, 0);
+    const char *first = strstr(result.err, "columns.jsonl: columns that hold something and are not used: kind\n");
+    ck_assert_msg(first != NULL, "%s", result.err);
+    ck_assert_ptr_null(strstr(strstr(first, "kind\n"), "not used"));
+    qa_cli_free(&result);
+    free(path);
 }
 END_TEST
 
@@ -286,6 +305,7 @@ Suite *cli_generate_file_suite(void) {
     tcase_add_test(tcase, stop_texts_cut_answers);
     tcase_add_test(tcase, a_file_appears_when_it_is_complete);
     tcase_add_test(tcase, bad_lines_are_named);
+    tcase_add_test(tcase, columns_that_are_not_used_are_named_once);
     tcase_add_test(tcase, options_of_one_prompt_and_of_a_file_exclude_each_other);
     suite_add_tcase(suite, tcase);
     return suite;

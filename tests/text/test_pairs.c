@@ -393,9 +393,9 @@ START_TEST(long_responses_are_cut_and_do_not_end) {
 }
 END_TEST
 
-START_TEST(responses_that_differ_only_beyond_the_limit_are_equal) {
+START_TEST(responses_that_differ_only_beyond_the_limit_are_left_out) {
     options.max_length = 4;
-    assert_skipped(QA_SKIP_RESPONSES_EQUAL, IDS("9", "8", "7"), IDS("9", "8, 8, 8, 5", "8, 8, 8, 6"));
+    assert_skipped(QA_SKIP_RESPONSES_CUT_EQUAL, IDS("9", "8", "7"), IDS("9", "8, 8, 8, 5", "8, 8, 8, 6"));
 }
 END_TEST
 
@@ -726,7 +726,7 @@ START_TEST(malformed_examples_name_the_key) {
         {"{\"chosen\": 1, \"rejected\": 2}", "must both be strings or both be lists"},
         {"{\"prompt\": \"x\", \"chosen\": [], \"rejected\": []}", "\"prompt\" is a string but"},
         {"{\"prompt\": [], \"chosen\": \"x\", \"rejected\": \"y\"}", "\"prompt\" is a list but"},
-        {"{\"prompt\": 7, \"chosen\": \"x\", \"rejected\": \"y\"}", "\"prompt\" is something else but"},
+        {"{\"prompt\": 7, \"chosen\": \"x\", \"rejected\": \"y\"}", "\"prompt\" is a number but"},
         {"{\"chosen\": \"x\", \"rejected\": \"x\", \"chosen\": \"x\"}", "duplicate"},
         {"{\"chosen\": [3], \"rejected\": []}", "\"chosen\"[0] must be a message"},
         {"{\"chosen\": [" M("user", "q") ", {\"role\": \"assistant\"}], \"rejected\": []}",
@@ -819,7 +819,7 @@ Suite *text_pairs_suite(void) {
         a_dialogue_that_the_template_refuses_is_skipped_with_its_words,
         nothing_usable_is_an_error_that_says_why,
         long_responses_are_cut_and_do_not_end,
-        responses_that_differ_only_beyond_the_limit_are_equal,
+        responses_that_differ_only_beyond_the_limit_are_left_out,
         max_pairs_stops_reading,
         too_many_scored_texts_are_refused,
         the_responses_never_change_the_prompts_ids,

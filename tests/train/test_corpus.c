@@ -350,6 +350,56 @@ START_TEST(the_fingerprint_knows_everything) {
 END_TEST
 
 Suite *train_corpus_suite(void);
+START_TEST(columns_that_nobody_reads_are_named_or_refused) {
+    static const struct {
+        const char *text, *part;
+    } refused[] = {
+        {"{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": \"\", "
+         "\"tool_calls\": [{\"id\": 1}]}]}",
+         "corpus.jsonl:1: message 2 of \"messages\" has \"tool_calls\""},
+        {"{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}], \"tools\": [{\"name\": \"f\"}]}",
+         "\"tools\" belongs"},
+        {"{\"text\": \"Hi\", \"system\": \"Be brief.\"}", "\"system\" belongs"},
+    };
+    setting s = open_setting(&(tiny_tokenizer_options){.kind = TINY_BYTES});
+    qa_corpus *corpus = NULL;
+    qa_error err = {0};
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        ck_assert_int_eq(load(&s, &corpus, refused[i].text, &err), QA_ERR_UNSUPPORTED);
+        ck_assert_msg(strstr(err.message, refused[i].part) != NULL, "\"%s\"", err.message);
+    }
+    corpus = must_load(&s, "{\"text\": \"Hi\", \"id\": 3, \"messages\": null, \"tools\": []}\n");
+    ck_assert_uint_eq(qa_corpus_warnings(corpus)->n, 0);
+    qa_corpus_free(corpus);
+    corpus = must_load(&s, "{\"text\": \"Hi\", \"title\": \"T\"}\n{\"text\": \"Ho\", \"title\": \"U\"}\n");
+    ck_assert_uint_eq(qa_corpus_warnings(corpus)->n, 1);
+    ck_assert_ptr_nonnull(strstr(qa_corpus_warnings(corpus)->lines[0], "are not used: title"));
+    qa_corpus_free(corpus);
+    close_setting(&s);
+}
+END_TEST
+
+/* Each turn is found by writing all before it: what is cut off must not be. 60,000 turns took minutes. */
+START_TEST(a_conversation_of_very_many_turns_is_cut_in_time) {
+    enum { TURNS = 60000, TURN_BYTES = 80 };
+    setting s = open_setting(&(tiny_tokenizer_options){.kind = TINY_BYTES});
+    char *text = malloc((size_t)TURNS * TURN_BYTES + 64);
+    ck_assert_ptr_nonnull(text);
+    size_t used = (size_t)sprintf(text, "{\"messages\": [");
+    for (size_t i = 0; i < TURNS; i++) {
+        used += (size_t)sprintf(text + used, "%s{\"role\": \"%s\", \"content\": \"x%zu\"}", i == 0 ? "" : ", ",
+                                i % 2 == 0 ? "user" : "assistant", i % 10);
+    }
+    (void)sprintf(text + used, "]}\n");
+    qa_corpus *corpus = must_load(&s, text);
+    ck_assert_uint_eq(qa_corpus_cut(corpus), 1);
+    ck_assert_uint_eq(qa_corpus_at(corpus, 0)->n, s.max_length);
+    qa_corpus_free(corpus);
+    free(text);
+    close_setting(&s);
+}
+END_TEST
+
 Suite *train_corpus_suite(void) {
     Suite *suite = suite_create("train_corpus");
     TCase *forms = tcase_create("forms");
@@ -362,6 +412,8 @@ Suite *train_corpus_suite(void) {
     tcase_add_test(forms, a_conversation_without_an_answer);
     tcase_add_test(forms, long_documents_are_cut_and_short_ones_left_out);
     tcase_add_test(forms, the_fingerprint_knows_everything);
+    tcase_add_test(forms, a_conversation_of_very_many_turns_is_cut_in_time);
+    tcase_add_test(refused, columns_that_nobody_reads_are_named_or_refused);
     tcase_add_test(refused, lines_that_cannot_be_used);
     tcase_add_test(refused, tokenizers_and_templates_that_do_not_fit);
     suite_add_tcase(suite, forms);

@@ -1,0 +1,202 @@
+/* See columns.h. Allow-lists: a key that nobody thought of is named. */
+#include "text/columns.h"
+
+#include "base/warnings.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Metadata that is often there and changes neither text nor arithmetic. */
+static const char *const METADATA[] = {
+    "id",       "idx",        "index",     "uid",          "uuid",     "hash",       "source",   "sources",
+    "dataset",  "origin",     "split",     "subset",       "url",      "license",    "language", "lang",
+    "category", "categories", "tags",      "domain",       "topic",    "margin",     "rating",   "ratings",
+    "model",    "models",     "date",      "timestamp",    "created",  "created_at", "metadata", "meta",
+    "turns",    "turn",       "annotator", "annotator_id", "generator"};
+static const char *const METADATA_BEGINS[] = {"score_", "rating_", "num_", "n_", "__index_level_"};
+static const char *const METADATA_ENDS[] = {"_id",     "-id",    "_ids_hash", "_score", "-score", "_rating",
+                                            "-rating", "_model", "-model",    "_url",   "_hash"};
+
+/* Columns that belong to the prompt wherever they hold something. */
+static const char *const CONTEXT[] = {"system", "system_prompt", "system_message", "history"};
+/* Columns that a chat template writes into the prompt. */
+static const char *const TEMPLATE_CONTEXT[] = {
+    "tools", "functions", "documents", "chat_template_kwargs", "images", "image", "videos", "video", "audios", "audio"};
+/* Keys of a message that are a part of what it says. */
+static const char *const MESSAGE_PARTS[] = {
+    "tool_calls", "tool_call", "tool_call_id", "function_call", "tools",  "functions", "documents", "reasoning_content",
+    "reasoning",  "thinking",  "images",       "image",         "videos", "video",     "audios",    "audio"};
+static const char *const MESSAGE_METADATA[] = {"id", "index", "message_id", "model", "timestamp", "created_at"};
+
+#define COUNT(list) (sizeof(list) / sizeof(list)[0])
+
+static bool is_among(const char *key, const char *const *list, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(key, list[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool ends_with(const char *key, const char *end) {
+    const size_t n = strlen(key), m = strlen(end);
+    return n > m && strcmp(key + n - m, end) == 0;
+}
+
+bool qa_column_is_metadata(const char *key) {
+    bool found = is_among(key, METADATA, COUNT(METADATA));
+    for (size_t i = 0; i < COUNT(METADATA_BEGINS) && !found; i++) {
+        found = strncmp(key, METADATA_BEGINS[i], strlen(METADATA_BEGINS[i])) == 0;
+    }
+    for (size_t i = 0; i < COUNT(METADATA_ENDS) && !found; i++) {
+        found = ends_with(key, METADATA_ENDS[i]);
+    }
+    return found;
+}
+
+bool qa_column_is_empty(const json_t *value) {
+    size_t i = 0;
+    const char *key = NULL;
+    json_t *member = NULL;
+    bool empty = true;
+    switch (json_typeof(value)) {
+    case JSON_NULL: return true;
+    case JSON_STRING: {
+        const char *text = json_string_value(value);
+        return json_string_length(value) == 0 || strcmp(text, "[]") == 0 || strcmp(text, "{}") == 0 ||
+               strcmp(text, "null") == 0;
+    }
+    case JSON_ARRAY:
+        for (i = 0; i < json_array_size(value) && empty; i++) {
+            empty = qa_column_is_empty(json_array_get(value, i));
+        }
+        return empty;
+    case JSON_OBJECT:
+        json_object_foreach((json_t *)(uintptr_t)value, key,
+                            member) { /* the macro takes no const; nothing is written */
+            empty = empty && qa_column_is_empty(member);
+        }
+        return empty;
+    case JSON_INTEGER:
+    case JSON_REAL:
+    case JSON_TRUE:
+    case JSON_FALSE: break;
+    }
+    return false;
+}
+
+/* Copies a key that may be too long for to[room], ending between characters. */
+static void copy_name(char *to, size_t room, const char *key) {
+    size_t n = strlen(key);
+    if (n >= room) {
+        n = room - 1;
+        while (n > 0 && ((unsigned char)key[n] & 0xc0) == 0x80) {
+            n--;
+        }
+    }
+    memcpy(to, key, n);
+    to[n] = '\0';
+}
+
+static void note(qa_columns *columns, const char *key) {
+    char name[QA_COLUMN_BYTES];
+    copy_name(name, sizeof name, key);
+    for (size_t i = 0; i < columns->n; i++) {
+        if (strcmp(columns->names[i], name) == 0) {
+            return;
+        }
+    }
+    if (columns->n == QA_MAX_COLUMNS) {
+        columns->more = true;
+        return;
+    }
+    memcpy(columns->names[columns->n++], name, sizeof name);
+}
+
+static qa_status refuse_column(const char *key, qa_error *err) {
+    if (is_among(key, CONTEXT, COUNT(CONTEXT))) {
+        return qa_fail(err, QA_ERR_UNSUPPORTED,
+                       "\"%s\" belongs to the prompt and is not read: put it into the prompt itself (in front of the "
+                       "messages, with its roles), or leave it out",
+                       key);
+    }
+    return qa_fail(err, QA_ERR_UNSUPPORTED,
+                   "\"%s\" belongs to the prompt and cannot be written: render such prompts elsewhere and give them as "
+                   "text, or leave it out",
+                   key);
+}
+
+static bool repeats(const json_t *row, const char *const *read, const json_t *value) {
+    for (; *read != NULL; read++) {
+        const json_t *known = json_object_get(row, *read);
+        if (known != NULL && json_equal(known, value) == 1) {
+            return true;
+        }
+    }
+    return false;
+}
+
+qa_status qa_columns_check_row(qa_columns *columns, const json_t *row, const char *const *read, qa_pairs_kind kind,
+                               qa_error *err) {
+    size_t n_read = 0;
+    while (read[n_read] != NULL) {
+        n_read++;
+    }
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_object_foreach((json_t *)(uintptr_t)row, key, value) { /* as above */
+        if (is_among(key, read, n_read) || qa_column_is_empty(value)) {
+            continue;
+        }
+        const bool refused = kind == QA_PAIRS_IDS    ? false
+                             : kind == QA_PAIRS_TEXT ? is_among(key, CONTEXT, COUNT(CONTEXT))
+                                                     : is_among(key, CONTEXT, COUNT(CONTEXT)) ||
+                                                           is_among(key, TEMPLATE_CONTEXT, COUNT(TEMPLATE_CONTEXT));
+        if (refused) {
+            return refuse_column(key, err);
+        }
+        if (!qa_column_is_metadata(key) && !repeats(row, read, value)) {
+            note(columns, key);
+        }
+    }
+    return QA_OK;
+}
+
+qa_status qa_columns_check_message(qa_columns *columns, const json_t *message, const char *name, size_t index,
+                                   qa_error *err) {
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_object_foreach((json_t *)(uintptr_t)message, key, value) { /* as above */
+        if (strcmp(key, "role") == 0 || strcmp(key, "content") == 0 || qa_column_is_empty(value)) {
+            continue;
+        }
+        if (is_among(key, MESSAGE_PARTS, COUNT(MESSAGE_PARTS))) {
+            return qa_fail(err, QA_ERR_UNSUPPORTED,
+                           "message %zu of \"%s\" has \"%s\", which cannot be written: render such dialogues elsewhere "
+                           "and give them as text, or leave it out",
+                           index + 1, name, key);
+        }
+        if (!is_among(key, MESSAGE_METADATA, COUNT(MESSAGE_METADATA))) {
+            static const char OF_MESSAGES[] = " (of messages)";
+            char noted[QA_COLUMN_BYTES];
+            copy_name(noted, sizeof noted - sizeof OF_MESSAGES + 1, key);
+            memcpy(noted + strlen(noted), OF_MESSAGES, sizeof OF_MESSAGES);
+            note(columns, noted);
+        }
+    }
+    return QA_OK;
+}
+
+void qa_columns_warn(const qa_columns *columns, const char *file, qa_warnings *warnings) {
+    char list[QA_MAX_COLUMNS * (QA_COLUMN_BYTES + 2)] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < columns->n; i++) {
+        const int written = snprintf(list + used, sizeof list - used, "%s%s", i == 0 ? "" : ", ", columns->names[i]);
+        used += written > 0 ? (size_t)written : 0;
+    }
+    if (columns->n > 0) {
+        qa_warn(warnings, "%.200s: columns that hold something and are not used: %.600s%s", file, list,
+                columns->more ? " and more" : "");
+    }
+}

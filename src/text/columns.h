@@ -1,0 +1,38 @@
+/* The keys of data rows and of their messages that no form reads: metadata passes, what belongs to the prompt is
+ * refused, and everything else that holds something is noted, for one warning a file. */
+#ifndef QA_TEXT_COLUMNS_H
+#define QA_TEXT_COLUMNS_H
+
+#include "io/json.h"
+#include "qadapter/text.h"
+
+enum { QA_MAX_COLUMNS = 16, QA_COLUMN_BYTES = 64 };
+
+/* Keys that hold something and are not used, each once. Zero-initialise; owns nothing. */
+typedef struct qa_columns {
+    char names[QA_MAX_COLUMNS][QA_COLUMN_BYTES]; /* [n] */
+    size_t n;
+    bool more; /* than fit */
+} qa_columns;
+
+/* Null, an empty string, list or object, and lists and objects of nothing but those: what tables hold where a row has
+ * no such value. So are the strings "[]", "{}" and "null", as tables keep JSON in text. */
+bool qa_column_is_empty(const json_t *value);
+
+/* Metadata that changes neither text nor arithmetic, by its name: id, source, score_chosen... */
+bool qa_column_is_metadata(const char *key);
+
+/* Notes the keys of a row beside `read` (ended by NULL), which the row's form reads. A column whose value is that of
+ * one of them is nothing new. QA_ERR_UNSUPPORTED: a column belongs to the prompt (tools, system, history...) and cannot
+ * be written; text and ids were rendered elsewhere, perhaps with their tools: those are then noted only. */
+QA_MUST_CHECK qa_status qa_columns_check_row(qa_columns *columns, const json_t *row, const char *const *read,
+                                             qa_pairs_kind kind, qa_error *err);
+
+/* The same for the message number `index` of the list under the key `name`. */
+QA_MUST_CHECK qa_status qa_columns_check_message(qa_columns *columns, const json_t *message, const char *name,
+                                                 size_t index, qa_error *err);
+
+/* Appends the one line about what was noted in a file, if anything was. */
+void qa_columns_warn(const qa_columns *columns, const char *file, qa_warnings *warnings);
+
+#endif

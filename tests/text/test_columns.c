@@ -1,0 +1,353 @@
+/* What stands in a row of preference data beside the keys that its form reads, and rows in the forms of other programs.
+ * Expected ids are written as rows of rendered text: the byte tokenizer makes the same ids of both. */
+#include "qadapter/text.h"
+
+#include "support/tempdir.h"
+#include "support/tiny_tokenizer.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+Suite *text_columns_suite(void);
+
+static const int32_t EOS[] = {1, 3}; /* </s>, <|im_end|> */
+
+static char *folder;
+static qa_tokenizer *tokenizer;
+static qa_pairs *pairs;
+static qa_pairs_options options;
+static qa_error err;
+
+static void setup(void) {
+    folder = qa_tempdir_make();
+    tiny_tokenizer_write(folder, &(tiny_tokenizer_options){.kind = TINY_BYTES});
+    ck_assert_msg(qa_tokenizer_load(&tokenizer, folder, &err) == QA_OK, "%s", err.message);
+    options = (qa_pairs_options){
+        .chat = QA_CHAT_CHATML, .vocab_size = TINY_BYTES_VOCAB, .max_length = 1000, .eos_ids = EOS, .n_eos = 2};
+}
+
+static void teardown(void) {
+    qa_pairs_free(pairs);
+    qa_tokenizer_free(tokenizer);
+    qa_tempdir_remove(folder);
+}
+
+static qa_status try(const char *content) {
+    qa_pairs_free(pairs);
+    pairs = NULL;
+    char *path = qa_tempdir_write_text(folder, "data.jsonl", content);
+    const qa_status status = qa_pairs_load(&pairs, path, tokenizer, &options, &err);
+    free(path);
+    return status;
+}
+
+static void load(const char *content) { ck_assert_msg(try(content) == QA_OK, "%s\nfor %s", err.message, content); }
+
+static void fails(const char *content, const char *part) {
+    ck_assert_msg(try(content) == QA_ERR_FORMAT, "message \"%s\", for %s", err.message, content);
+    ck_assert_msg(strstr(err.message, part) != NULL, "message \"%s\" lacks \"%s\"", err.message, part);
+}
+
+/* The row is read without a warning, into the ids of this row of text. */
+static void reads_as(const char *row, const char *text_row) {
+    load(text_row);
+    const uint64_t expected = qa_pairs_fingerprint(pairs);
+    load(row);
+    ck_assert_msg(qa_pairs_fingerprint(pairs) == expected, "other ids than %s\nfor %s", text_row, row);
+}
+
+static const char *warning(size_t i) {
+    ck_assert_uint_lt(i, qa_pairs_warnings(pairs)->n);
+    return qa_pairs_warnings(pairs)->lines[i];
+}
+
+static void warns_once(const char *row, const char *part) {
+    char twice[4096];
+    (void)snprintf(twice, sizeof twice, "%s\n%s\n", row, row);
+    load(twice);
+    ck_assert_uint_eq(qa_pairs_count(pairs), 2);
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 1);
+    ck_assert_msg(strstr(warning(0), part) != NULL, "\"%s\" lacks \"%s\"", warning(0), part);
+    options.strict = true;
+    ck_assert_int_eq(try(row), QA_ERR_FORMAT);
+    options.strict = false;
+}
+
+#define M(role, content) "{\"role\": \"" role "\", \"content\": \"" content "\"}"
+#define SIDES "\"chosen\": [" M("assistant", "a") "], \"rejected\": [" M("assistant", "b") "]"
+#define GOOD "{\"prompt\": [" M("user", "q") "], " SIDES "}"
+#define WITH(member) "{" member ", \"prompt\": [" M("user", "q") "], " SIDES "}"
+#define TEXT(prompt, chosen, rejected)                                                                                 \
+    "{\"prompt\": \"" prompt "\", \"chosen\": \"" chosen "\", \"rejected\": \"" rejected "\"}"
+#define TEXT_WITH(member) "{" member ", \"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}"
+#define ASKED "<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\n"
+#define AS_TEXT TEXT(ASKED, "a<|im_end|>", "b<|im_end|>")
+
+/* A row that is left out between good ones, counted with what was found; an error with strict. */
+static void leaves_out(const char *good, const char *row, const char *part) {
+    char content[4096];
+    (void)snprintf(content, sizeof content, "%s\n%s\n%s\n", good, row, row);
+    load(content);
+    const qa_skip_report *report = qa_pairs_report(pairs);
+    ck_assert_uint_eq(report->count[QA_SKIP_NOT_WRITTEN], 2);
+    ck_assert_uint_eq(report->first_line[QA_SKIP_NOT_WRITTEN], 2);
+    ck_assert_msg(strstr(report->first_detail[QA_SKIP_NOT_WRITTEN], part) != NULL, "\"%s\" lacks \"%s\"",
+                  report->first_detail[QA_SKIP_NOT_WRITTEN], part);
+    ck_assert_uint_eq(qa_pairs_count(pairs), 1);
+    fails(row, part); /* nothing is left, and the reason is told */
+    options.strict = true;
+    fails(content, part);
+    ck_assert_ptr_nonnull(strstr(err.message, "data.jsonl:2: "));
+    options.strict = false;
+}
+
+/* ---- parts of messages ---- */
+
+START_TEST(tool_calls_of_a_message_are_never_an_empty_turn) {
+    leaves_out(
+        GOOD,
+        "{\"prompt\": [" M("user", "q") ", {\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": [{\"id\": "
+                                        "\"1\"}]}, " M("user", "r") "], " SIDES "}",
+        "message 2 of \"prompt\" has \"tool_calls\"");
+    leaves_out(GOOD,
+               "{\"prompt\": [" M("user", "q") "], \"chosen\": [{\"role\": \"assistant\", \"content\": null, "
+                                               "\"function_call\": {\"name\": \"f\"}}], \"rejected\": [" M("assistant",
+                                                                                                           "b") "]}",
+               "message 1 of \"chosen\" has \"function_call\"");
+    leaves_out(GOOD,
+               "{\"prompt\": [" M("user", "q") "], \"chosen\": [" M(
+                   "assistant", "a") "], \"rejected\": [{\"role\": \"assistant\", \"content\": \"b\", "
+                                     "\"reasoning_content\": \"hm\"}]}",
+               "message 1 of \"rejected\" has \"reasoning_content\"");
+    /* what a table holds where there are none */
+    reads_as("{\"prompt\": [{\"role\": \"user\", \"content\": \"q\", \"tool_calls\": null, \"images\": [], \"name\": "
+             "\"\"}], " SIDES "}",
+             AS_TEXT);
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
+    warns_once("{\"prompt\": [{\"role\": \"user\", \"content\": \"q\", \"name\": \"Rita\", \"id\": 3}], " SIDES "}",
+               "not used: name (of messages)");
+}
+END_TEST
+
+START_TEST(tool_calls_of_single_responses_are_left_out) {
+    options.responses = true;
+    leaves_out("{\"messages\": [" M("user", "q") ", " M("assistant", "a") "]}",
+               "{\"messages\": [" M("user", "q") ", {\"role\": \"assistant\", \"content\": \"Let me look.\", "
+                                                 "\"tool_calls\": [{\"id\": \"1\"}]}]}",
+               "message 2 of \"messages\" has \"tool_calls\"");
+    leaves_out("{\"messages\": [" M("user", "q") ", " M("assistant", "a") "]}",
+               "{\"tools\": [{\"name\": \"f\"}], \"messages\": [" M("user", "q") ", " M("assistant", "a") "]}",
+               "\"tools\" belongs to the prompt");
+}
+END_TEST
+
+START_TEST(a_message_that_is_none_says_what_it_is) {
+#define BAD(message) "{\"prompt\": [" message "], " SIDES "}"
+    fails(BAD("{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"q\"}]}"), "a list of parts");
+    fails(BAD("{\"role\": \"user\", \"content\": null}"), "its \"content\" is null");
+    fails(BAD("{\"role\": \"user\"}"), "its \"content\" is missing");
+    fails(BAD("{\"content\": \"q\"}"), "its \"role\" is missing");
+    fails(BAD("{\"from\": \"human\", \"value\": \"q\"}"), "ShareGPT");
+    fails(BAD("\"q\""), "it is no object");
+#undef BAD
+}
+END_TEST
+
+/* ---- columns ---- */
+
+START_TEST(columns_that_belong_to_the_prompt_are_not_dropped) {
+    leaves_out(GOOD, WITH("\"tools\": [{\"type\": \"function\"}]"), "\"tools\" belongs to the prompt");
+    leaves_out(GOOD, WITH("\"tools\": \"[{\\\"type\\\": 1}]\""), "\"tools\"");
+    leaves_out(GOOD, WITH("\"system\": \"Answer in French.\""), "\"system\" belongs to the prompt");
+    leaves_out(GOOD, WITH("\"history\": [[\"a\", \"b\"]]"), "\"history\"");
+    leaves_out(GOOD, WITH("\"chat_template_kwargs\": {\"enable_thinking\": false}"), "\"chat_template_kwargs\"");
+    leaves_out(GOOD, WITH("\"documents\": [{\"text\": \"d\"}]"), "\"documents\"");
+    leaves_out(GOOD, WITH("\"images\": [\"a.png\"]"), "\"images\"");
+    leaves_out(TEXT("q", "a", "b"), TEXT_WITH("\"system\": \"Answer in French.\""), "\"system\"");
+    /* the text was rendered elsewhere, perhaps with them */
+    warns_once(TEXT_WITH("\"tools\": [{\"type\": \"function\"}]"), "not used: tools");
+    reads_as(
+        WITH("\"tools\": null, \"documents\": \"[]\", \"system\": \"\", \"history\": [], \"chat_template_kwargs\": "
+             "{\"date\": null}"),
+        AS_TEXT);
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
+}
+END_TEST
+
+START_TEST(other_columns_are_named_once_and_metadata_is_not) {
+    warns_once(WITH("\"instruction\": \"Do.\", \"weight\": 0.5, \"flag\": false"),
+               "data.jsonl: columns that hold something and are not used: instruction, weight, flag");
+    load(WITH("\"weight\": 1") "\n" WITH("\"margin_note\": \"x\", \"weight\": 2") "\n");
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 1);
+    ck_assert_ptr_nonnull(strstr(warning(0), "not used: weight, margin_note"));
+    options.strict = true; /* metadata and what another column says already is fine even then */
+    reads_as(
+        WITH("\"id\": 7, \"source\": \"s\", \"prompt_id\": \"00ab\", \"score_chosen\": 8.5, \"score_rejected\": 2, "
+             "\"margin\": 6.5, \"messages\": [" M("assistant", "a") "]"),
+        AS_TEXT);
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
+    fails(WITH("\"weight\": 1"), "weight: a key that holds something and is not used");
+    options.strict = false;
+    warns_once("{\"prompt_ids\": [5], \"chosen_ids\": [7], \"rejected_ids\": [8], \"prompt\": \"q\"}",
+               "not used: prompt");
+}
+END_TEST
+
+START_TEST(a_complete_row_keeps_its_form_beside_keys_of_another) {
+    load(WITH("\"query\": \"Hi\", \"responses\": [\"a\", \"b\"]"));
+    ck_assert_str_eq(qa_pairs_format(pairs), "conversations with a prompt");
+    load(TEXT_WITH("\"text\": \"Hi\", \"score\": 0.5"));
+    ck_assert_str_eq(qa_pairs_format(pairs), "text with a prompt");
+    load(TEXT_WITH("\"prompt_ids\": [5]"));
+    ck_assert_str_eq(qa_pairs_format(pairs), "text with a prompt");
+    load("{\"query\": \"q\", \"responses\": [1], \"text\": [], \"score\": 1, \"prompt_ids\": [5], \"chosen_ids\": [7], "
+         "\"rejected_ids\": [8]}");
+    ck_assert_str_eq(qa_pairs_format(pairs), "token ids");
+    options.dsp_domain = "art"; /* asked for by name */
+    load(TEXT_WITH("\"query\": \"q\", \"responses\": {\"art\": \"x\", \"law\": \"y\"}"));
+    ck_assert_str_eq(qa_pairs_format(pairs), "DSP queries with responses by domain");
+}
+END_TEST
+
+START_TEST(a_prompt_that_the_responses_repeat_is_told) {
+    static const char *const repeated[] = {
+        TEXT("\\n\\nHuman: Hi\\n\\nAssistant:", "\\n\\nHuman: Hi\\n\\nAssistant: Salut",
+             "\\n\\nHuman: Hi\\n\\nAssistant: No"),
+        TEXT("Once upon a ", "Once upon a time", "Once upon a hill"), TEXT("  Hi\\n", "Hi there", "Hi"),
+        TEXT("Hi", "\\n\\nHuman: Hi\\n\\nAssistant: a", "\\n\\nHuman: Hi\\n\\nAssistant: b"),
+        "{\"prompt_ids\": [5, 6], \"chosen_ids\": [5, 6, 7], \"rejected_ids\": [5, 6, 8]}"};
+    for (size_t i = 0; i < sizeof repeated / sizeof repeated[0]; i++) {
+        load(repeated[i]);
+        const size_t n = qa_pairs_warnings(pairs)->n;
+        ck_assert_uint_ge(n, 1);
+        ck_assert_msg(strstr(warning(0), "in 1 examples (first: line 1) the response repeats the prompt") != NULL, "%s",
+                      warning(0));
+        options.strict = true;
+        fails(repeated[i], "repeats the prompt");
+        options.strict = false;
+    }
+    load(TEXT("Hi", "Hi there", "No")); /* one alone is no sign */
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
+    options.responses = true;
+    load("{\"prompt\": \"Hi\", \"completion\": \"Hi there\"}");
+    ck_assert_ptr_nonnull(strstr(warning(0), "repeats the prompt"));
+}
+END_TEST
+
+/* ---- forms of other programs ---- */
+
+START_TEST(ultrafeedback_rows_are_whole_dialogues) {
+#define WHOLE                                                                                                          \
+    "\"chosen\": [" M("user", "q") ", " M("assistant", "a") "], \"rejected\": [" M("user", "q") ", " M("assistant",    \
+                                                                                                       "b") "]"
+    reads_as("{\"prompt\": \"q\", \"prompt_id\": \"00ab\", " WHOLE ", \"score_chosen\": 5.0}", AS_TEXT);
+    ck_assert_str_eq(qa_pairs_format(pairs), "conversations");
+    reads_as("{\"prompt\": \" q\\n\", " WHOLE "}", AS_TEXT);
+    fails("{\"prompt\": \"another\", " WHOLE "}", "\"prompt\" is a string but \"chosen\" and \"rejected\" are lists");
+    fails("{\"prompt\": \"q\", " SIDES "}", "\"prompt\" is a string but \"chosen\" and \"rejected\" are lists");
+#undef WHOLE
+}
+END_TEST
+
+START_TEST(one_message_is_a_list_of_one) {
+    reads_as("{\"prompt\": [" M("user", "q") "], \"chosen\": " M("assistant", "a") ", \"rejected\": " M("assistant",
+                                                                                                        "b") "}",
+             AS_TEXT);
+    reads_as("{\"prompt\": " M("user", "q") ", " SIDES "}", AS_TEXT);
+    fails("{\"prompt\": [" M("user", "q") "], \"chosen\": " M("user", "a") ", \"rejected\": " M("assistant", "b") "}",
+          "\"chosen\"[0] has the role \"user\"");
+    fails("{\"chosen\": 3, \"rejected\": true}", "found a number and true or false");
+}
+END_TEST
+
+START_TEST(rows_of_other_forms_say_what_was_found) {
+    fails("{\"instruction\": \"Say hi\", \"input\": \"in French\", \"chosen\": \"Salut\", \"rejected\": \"No\"}",
+          "\"prompt\" is missing (found instruction, input): rename it, or give whole dialogues in HH-RLHF's notation");
+    fails("{\"id\": \"7\", \"chosen\": \"Salut\", \"rejected\": \"No\"}", "\"prompt\" is missing: add it, or");
+    fails("{\"prompt\": \"q\", \"completion\": \"a\", \"label\": true}", "unpaired examples with labels (KTO)");
+    fails("{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}], \"chosen\": {}, \"rejected\": null}",
+          "ShareGPT");
+    fails("{\"messages\": [" M("user", "q") "]}", "this looks like single responses");
+    fails("{\"question\": \"q\", \"response_j\": \"a\"}", "found question, response_j");
+}
+END_TEST
+
+/* ---- responses of several messages: the ids of TRL's DPOTrainer, but for the newline behind the last end ---- */
+
+START_TEST(responses_of_several_messages_are_all_behind_the_prompt) {
+    static const char ROW[] =
+        "{\"prompt\": [" M("user", "q") "], \"chosen\": [" M("assistant", "Yes.") ", " M("user", "More.") ", " M(
+            "assistant", "No.") "], \"rejected\": [" M("assistant", "No.") ", " M("user", "More.") ", " M("assistant",
+                                                                                                          "Yes.") "]}";
+#define MORE "<|im_end|>\\n<|im_start|>user\\nMore.<|im_end|>\\n<|im_start|>assistant\\n"
+    reads_as(ROW, TEXT(ASKED, "Yes." MORE "No.<|im_end|>", "No." MORE "Yes.<|im_end|>"));
+    ck_assert(qa_pairs_at(pairs, 0)->chosen_terminal && qa_pairs_at(pairs, 0)->rejected_terminal);
+    reads_as("{\"prompt\": [" M("user", "q") "], \"chosen\": [" M("assistant", "Yes.") ", " M(
+                 "assistant", "No.") "], \"rejected\": [" M("assistant", "No.") "]}",
+             TEXT(ASKED, "Yes.<|im_end|>\\n<|im_start|>assistant\\nNo.<|im_end|>", "No.<|im_end|>"));
+    options.response_end = QA_RESPONSE_END_TEMPLATE;
+    reads_as(ROW, TEXT(ASKED, "Yes." MORE "No.<|im_end|>\\n", "No." MORE "Yes.<|im_end|>\\n"));
+    options.response_end = QA_RESPONSE_END_TOKEN;
+    options.chat = QA_CHAT_PLAIN;
+    reads_as(ROW, TEXT("Human: q\\n\\nAssistant:", " Yes.\\n\\nHuman: More.\\n\\nAssistant: No.</s>",
+                       " No.\\n\\nHuman: More.\\n\\nAssistant: Yes.</s>"));
+}
+END_TEST
+
+static void skips_as(qa_skip_reason reason, const char *good, const char *row) {
+    char content[4096];
+    (void)snprintf(content, sizeof content, "[%s, %s]", good, row);
+    load(content);
+    const qa_skip_report *report = qa_pairs_report(pairs);
+    ck_assert_msg(report->count[reason] == 1, "not left out because %s: %s", qa_skip_reason_text(reason), row);
+    ck_assert_uint_eq(report->first_line[reason], 2);
+    ck_assert(report->elements);
+}
+
+START_TEST(reasons_of_responses_of_several_messages_are_true) {
+    skips_as(QA_SKIP_RESPONSE_EMPTY, GOOD,
+             "{\"prompt\": [" M("user", "q") "], \"chosen\": [], \"rejected\": [" M("assistant", "b") "]}");
+    skips_as(QA_SKIP_RESPONSE_EMPTY, GOOD,
+             "{\"prompt\": [" M("user", "q") "], \"chosen\": [" M("assistant", "") ", " M(
+                 "assistant", "") "], \"rejected\": [" M("assistant", "b") "]}");
+    skips_as(QA_SKIP_NO_ASSISTANT_TURN, GOOD,
+             "{\"prompt\": [" M("user", "q") "], \"chosen\": [" M("assistant", "a") ", " M(
+                 "user", "r") "], \"rejected\": [" M("assistant", "b") "]}");
+    skips_as(QA_SKIP_PROMPT_EMPTY, GOOD,
+             "{\"prompt\": [], \"chosen\": [" M("assistant", "a") ", " M("assistant", "c") "], \"rejected\": [" M(
+                 "assistant", "b") "]}");
+    options.chat = QA_CHAT_MISTRAL; /* an answer to an answer is out of order, in the prompt or behind it */
+    skips_as(QA_SKIP_TEMPLATE_REFUSES, GOOD, "{\"prompt\": [" M("user", "q") ", " M("assistant", "p") "], " SIDES "}");
+    skips_as(QA_SKIP_TEMPLATE_REFUSES, GOOD,
+             "{\"prompt\": [" M("user", "q") "], \"chosen\": [" M("assistant", "a") ", " M(
+                 "assistant", "c") "], \"rejected\": [" M("assistant", "b") "]}");
+    ck_assert_ptr_nonnull(
+        strstr(qa_pairs_report(pairs)->first_detail[QA_SKIP_TEMPLATE_REFUSES], "Conversation roles must alternate"));
+    options.chat = QA_CHAT_MISTRAL3; /* whose system message goes into the last question */
+    skips_as(QA_SKIP_RESPONSE_TURNS, GOOD,
+             "{\"prompt\": [" M("system", "s") ", " M("user", "q") "], \"chosen\": [" M("assistant", "a") ", " M(
+                 "user", "r") ", " M("assistant", "c") "], \"rejected\": [" M("assistant", "b") "]}");
+}
+END_TEST
+
+Suite *text_columns_suite(void) {
+    Suite *suite = suite_create("text_columns");
+    TCase *tests = tcase_create("columns");
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, tool_calls_of_a_message_are_never_an_empty_turn);
+    tcase_add_test(tests, tool_calls_of_single_responses_are_left_out);
+    tcase_add_test(tests, a_message_that_is_none_says_what_it_is);
+    tcase_add_test(tests, columns_that_belong_to_the_prompt_are_not_dropped);
+    tcase_add_test(tests, other_columns_are_named_once_and_metadata_is_not);
+    tcase_add_test(tests, a_complete_row_keeps_its_form_beside_keys_of_another);
+    tcase_add_test(tests, a_prompt_that_the_responses_repeat_is_told);
+    tcase_add_test(tests, ultrafeedback_rows_are_whole_dialogues);
+    tcase_add_test(tests, one_message_is_a_list_of_one);
+    tcase_add_test(tests, rows_of_other_forms_say_what_was_found);
+    tcase_add_test(tests, responses_of_several_messages_are_all_behind_the_prompt);
+    tcase_add_test(tests, reasons_of_responses_of_several_messages_are_true);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
