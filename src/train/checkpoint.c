@@ -27,6 +27,7 @@ static qa_run_state state_of(const qa_checkpoint *c, size_t step) {
                           .evaluated = c->evaluated,
                           .metrics_bytes = c->metrics_bytes,
                           .agreement = c->agreement,
+                          .logger = c->logger,
                           .config = c->config,
                           .write_model = write_adapter,
                           .user = c};

@@ -17,6 +17,7 @@ typedef struct qa_checkpoint {
     const qa_plan *plan;
     const size_t *order;     /* [plan->pairs] of the epoch that the next step is in */
     const char *base_model;  /* for adapter_config.json */
+    const qa_logger *logger; /* may be NULL */
     const json_t *agreement; /* train/training_config.h */
     const json_t *config;    /* content of training_config.json */
     bool shuffle;

@@ -1,15 +1,20 @@
 /* See model_folder.h. */
 #include "train/model_folder.h"
 
+#include "base/rng.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/folder.h"
 #include "qadapter/text.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 static const size_t MOST_BYTES = (size_t)1 << 30;
+enum { TOKENIZER_FILES = 3 };
+static const char *const tokenizer_files[TOKENIZER_FILES] = {"tokenizer.json", "tokenizer_config.json",
+                                                             "chat_template.jinja"};
 
 static qa_status copy_file(const char *from, const char *to, qa_error *err) {
     qa_text content = {0};
@@ -35,11 +40,41 @@ static qa_status copy_named(const char *from_dir, const char *to_dir, const char
 
 qa_status qa_model_folder_save(const qa_trainable *trainable, const char *tokenizer_dir, const char *dir,
                                qa_dtype dtype, qa_error *err) {
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"};
-    for (size_t i = 0; tokenizer_dir != NULL && i < sizeof names / sizeof names[0]; i++) {
-        QA_TRY(copy_named(tokenizer_dir, dir, names[i], err));
+    for (size_t i = 0; tokenizer_dir != NULL && i < TOKENIZER_FILES; i++) {
+        QA_TRY(copy_named(tokenizer_dir, dir, tokenizer_files[i], err));
     }
     return qa_trainable_save(trainable, dir, dtype, err);
+}
+
+static qa_status hash_file(uint64_t *hash, const char *path, qa_error *err) {
+    qa_text content = {0};
+    QA_TRY(qa_read_file(&content, path, MOST_BYTES, err));
+    *hash = qa_hash(*hash, content.n);
+    for (size_t at = 0; at < content.n; at += sizeof(uint64_t)) {
+        const size_t left = content.n - at;
+        uint64_t word = 0;
+        memcpy(&word, content.data + at, left < sizeof word ? left : sizeof word);
+        *hash = qa_hash(*hash, word);
+    }
+    qa_text_free(&content);
+    return QA_OK;
+}
+
+qa_status qa_model_folder_tokenizer_hash(uint64_t *hash, const char *tokenizer_dir, qa_error *err) {
+    *hash = 0;
+    for (size_t i = 0; i < TOKENIZER_FILES; i++) {
+        char *path = qa_path_join(tokenizer_dir, tokenizer_files[i]);
+        qa_status status = QA_OK;
+        *hash = qa_hash(*hash, i);
+        if (path == NULL) {
+            status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+        } else if (qa_path_exists(path)) {
+            status = hash_file(hash, path, err);
+        }
+        free(path);
+        QA_TRY(status);
+    }
+    return QA_OK;
 }
 
 static qa_status take_special_ids(qa_config *config, const char *tokenizer_dir, qa_error *err) {

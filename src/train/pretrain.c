@@ -266,6 +266,7 @@ static qa_run_state state_of(run *r, size_t step) {
                           .items_done = r->first[step % r->plan.steps_per_epoch],
                           .evaluated = r->course.evaluated,
                           .agreement = r->agreement,
+                          .logger = &r->context->logger,
                           .config = r->config,
                           .write_model = write_model,
                           .user = r};
@@ -363,7 +364,8 @@ static qa_status prepare(run *r, qa_error *err) {
                "the corpus has %zu tokens to run, less than one step's %zu: every step takes all of it", r->plan.rows,
                r->options->batch_tokens);
     }
-    QA_TRY(qa_pretrain_agreement(&r->agreement, &r->trainable->model->config, r->train, r->options, err));
+    QA_TRY(
+        qa_pretrain_agreement(&r->agreement, &r->trainable->model->config, r->train, r->evaluation, r->options, err));
     QA_TRY(qa_pretrain_record(&r->config, r->agreement, r->context, r->options, err));
     QA_TRY(make_workspace(r, err));
     r->course = course_of(r);

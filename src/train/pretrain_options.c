@@ -6,8 +6,10 @@
 
 #include "base/real.h"
 #include "base/try.h"
+#include "nn/blas.h"
 #include "qadapter.h"
 #include "train/corpus.h"
+#include "train/model_folder.h"
 #include "train/options.h"
 #include "train/record.h"
 #include "train/schedule.h"
@@ -119,10 +121,32 @@ static void set_optimiser(qa_record *b, const qa_pretrain_options *o) {
     qa_record_set_seed(b, "seed", o->seed);
 }
 
+/* The ids that go into the folder's config. */
+static void set_special_ids(qa_record *b, const qa_config *config) {
+    json_t *ends = json_array();
+    for (size_t i = 0; i < config->n_eos; i++) {
+        b->failed |= json_array_append_new(ends, json_integer(config->eos_ids[i])) != 0;
+    }
+    qa_record_set(b, "bos_token_id", config->bos_id < 0 ? json_null() : json_integer(config->bos_id));
+    qa_record_set(b, "eos_token_ids", ends);
+}
+
+/* Whether the files that the run copies beside its weights are the same ones: their bytes. */
+static qa_status set_tokenizer(qa_record *b, const char *tokenizer_dir, qa_error *err) {
+    uint64_t hash = 0;
+    char hex[QA_HEX_BYTES];
+    if (tokenizer_dir != NULL) {
+        QA_TRY(qa_model_folder_tokenizer_hash(&hash, tokenizer_dir, err));
+        qa_hex64(hex, hash);
+    }
+    qa_record_set_string(b, "tokenizer_fingerprint", tokenizer_dir == NULL ? NULL : hex);
+    return QA_OK;
+}
+
 qa_status qa_pretrain_agreement(json_t **agreement, const qa_config *config, const qa_corpus *train,
-                                const qa_pretrain_options *options, qa_error *err) {
+                                const qa_corpus *evaluation, const qa_pretrain_options *options, qa_error *err) {
     qa_record b = {.object = json_object()};
-    char fingerprint[QA_HEX_BYTES];
+    char fingerprint[QA_HEX_BYTES], of_evaluation[QA_HEX_BYTES];
     *agreement = NULL;
     qa_hex64(fingerprint, qa_corpus_fingerprint(train));
     qa_record_set_string(&b, "method", "pretrain");
@@ -131,6 +155,17 @@ qa_status qa_pretrain_agreement(json_t **agreement, const qa_config *config, con
     qa_record_set_string(&b, "precision", QA_REAL_NAME);
     qa_record_set_size(&b, "data_documents", qa_corpus_count(train));
     qa_record_set_string(&b, "data_fingerprint", fingerprint);
+    if (evaluation != NULL) {
+        qa_hex64(of_evaluation, qa_corpus_fingerprint(evaluation));
+    }
+    qa_record_set_string(&b, "eval_fingerprint", evaluation == NULL ? NULL : of_evaluation);
+    set_special_ids(&b, config);
+    qa_record_set_string(&b, "blas", qa_blas_description());
+    const qa_status status = set_tokenizer(&b, options->tokenizer_dir, err);
+    if (status != QA_OK) {
+        json_decref(b.object);
+        return status;
+    }
     return qa_record_finish(&b, agreement, "training_config.json", err);
 }
 

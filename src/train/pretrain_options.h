@@ -12,7 +12,8 @@ QA_MUST_CHECK qa_status qa_pretrain_options_check(const qa_pretrain_options *opt
 
 /* As qa_agreement_build and qa_training_config_build, for the training of all weights (train/training_config.h). */
 QA_MUST_CHECK qa_status qa_pretrain_agreement(json_t **agreement, const qa_config *config, const qa_corpus *train,
-                                              const qa_pretrain_options *options, qa_error *err);
+                                              const qa_corpus *evaluation, const qa_pretrain_options *options,
+                                              qa_error *err);
 QA_MUST_CHECK qa_status qa_pretrain_record(json_t **record, const json_t *agreement, const qa_context *context,
                                            const qa_pretrain_options *options, qa_error *err);
 

@@ -161,7 +161,7 @@ static qa_status read_state(stored_state *stored, const qa_run_state *s, const j
     }
     done_key(key, s);
     QA_TRY(qa_json_get_object(root, "options", true, path, &options, err));
-    QA_TRY(qa_agreement_check(options, s->agreement, path, err));
+    QA_TRY(qa_agreement_check(options, s->agreement, path, s->logger, err));
     QA_TRY(qa_json_get_size(root, "step", true, path, &stored->step, err));
     QA_TRY(qa_json_get_size(root, "total_steps", true, path, &stored->total_steps, err));
     QA_TRY(qa_json_get_size(root, "epoch", true, path, &stored->epoch, err));

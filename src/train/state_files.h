@@ -28,6 +28,7 @@ typedef struct qa_run_state {
     bool evaluated;           /* the evaluation due after this step is done */
     size_t metrics_bytes;     /* length of metrics.jsonl */
     const json_t *agreement;  /* train/training_config.h */
+    const qa_logger *logger;  /* for what differs and may; NULL: silent */
     const json_t *config;     /* content of training_config.json */
     /* Writes the model into the folder. */
     qa_status (*write_model)(const void *user, const char *dir, qa_error *err);

@@ -336,6 +336,7 @@ static qa_checkpoint checkpoint_of(run *r) {
                            .plan = &r->plan,
                            .order = r->order,
                            .base_model = base_model(r),
+                           .logger = &r->model->context->logger,
                            .agreement = r->agreement,
                            .config = r->config,
                            .shuffle = r->options->shuffle,
@@ -424,8 +425,8 @@ static qa_status prepare(run *r, qa_error *err) {
     r->warmup = qa_schedule_warmup(r->options->warmup_steps, r->options->warmup_ratio, r->plan.total_steps);
     QA_TRY(check_inputs(r, err));
     QA_TRY(check_replay(r, err));
-    QA_TRY(qa_agreement_build(&r->agreement, r->model, r->adapter, r->train, r->options, err));
-    QA_TRY(qa_training_config_build(&r->config, r->agreement, r->model, r->train, r->options, err));
+    QA_TRY(qa_agreement_build(&r->agreement, r->model, r->adapter, r->train, r->evaluation, r->options, err));
+    QA_TRY(qa_training_config_build(&r->config, r->agreement, r->model, r->options, err));
     QA_TRY(make_workspace(r, err));
     r->course = course_of(r);
     QA_TRY(qa_course_begin(&r->course, err));

@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "nn/blas.h"
 #include "qadapter.h"
 #include "train/schedule.h"
 
@@ -80,9 +81,11 @@ static void set_optimiser(qa_record *b, const qa_train_options *options) {
 }
 
 qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa_adapter *adapter,
-                             const qa_pairs *train, const qa_train_options *options, qa_error *err) {
+                             const qa_pairs *train, const qa_pairs *evaluation, const qa_train_options *options,
+                             qa_error *err) {
     qa_record b = {.object = json_object()};
-    char fingerprint[QA_HEX_BYTES];
+    const qa_chat_template chat = qa_pairs_chat_template(train);
+    char fingerprint[QA_HEX_BYTES], of_evaluation[QA_HEX_BYTES];
     *agreement = NULL;
     qa_hex64(fingerprint, qa_pairs_fingerprint(train));
     set_objective(&b, &options->objective);
@@ -96,6 +99,14 @@ qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa
     qa_record_set_string(&b, response_end_key, qa_response_end_name(qa_pairs_response_end(train)));
     qa_record_set_size(&b, "data_pairs", qa_pairs_count(train));
     qa_record_set_string(&b, "data_fingerprint", fingerprint);
+    if (evaluation != NULL) {
+        qa_hex64(of_evaluation, qa_pairs_fingerprint(evaluation));
+    }
+    qa_record_set_string(&b, "eval_fingerprint", evaluation == NULL ? NULL : of_evaluation);
+    qa_record_set_string(&b, "base_fingerprint", qa_model_fingerprint(model));
+    qa_record_set_string(&b, "chat_template", chat == QA_CHAT_NONE ? NULL : qa_chat_template_name(chat));
+    qa_record_set_bool(&b, quirks_key, qa_pairs_published_data(train));
+    qa_record_set_string(&b, "blas", qa_blas_description());
     return qa_record_finish(&b, agreement, file_name, err);
 }
 
@@ -113,33 +124,100 @@ static bool same(const json_t *a, const json_t *b) {
     return a != NULL && json_equal(a, b);
 }
 
-qa_status qa_agreement_check(const json_t *then, const json_t *now, const char *where, qa_error *err) {
+/* What some keys stand for, and those that records written before them lack. */
+static const struct known_key {
+    const char *key, *what;
+    bool later;  /* it may be missing in an old record */
+    bool advice; /* the run can go on where it differs, its last bits may not be the same */
+} known_keys[] = {
+    {"data_fingerprint", "the training data", false, false},
+    {"replay_fingerprint", "the replay data", false, false},
+    {"eval_fingerprint", "the evaluation data", true, false},
+    {"base_fingerprint", "the base model: its weights, or the numbers of config.json that it computes with", true,
+     false},
+    {"tokenizer_fingerprint", "the tokenizer's files", true, false},
+    {"bos_token_id", NULL, true, false},
+    {"eos_token_ids", NULL, true, false},
+    {"chat_template", NULL, true, false},
+    {quirks_key, NULL, true, false},
+    {response_end_key, NULL, true, false},
+    {"blas", "the library of matrix products or its kernel", true, true},
+};
+
+static const struct known_key *known_key_of(const char *key) {
+    for (size_t i = 0; i < sizeof known_keys / sizeof known_keys[0]; i++) {
+        if (strcmp(known_keys[i].key, key) == 0) {
+            return &known_keys[i];
+        }
+    }
+    return NULL;
+}
+
+/* One member that differs. */
+static qa_status tell_difference(const char *key, const struct known_key *known, const json_t *old, const json_t *value,
+                                 const char *where, const qa_logger *logger, qa_error *err) {
+    char was[160], is[160], what[160] = "";
+    show(was, sizeof was, old);
+    show(is, sizeof is, value);
+    if (known != NULL && known->what != NULL) {
+        (void)snprintf(what, sizeof what, " (%s)", known->what);
+    }
+    if (known != NULL && known->advice) {
+        qa_log(logger, QA_LOG_WARNING,
+               "%s%s is %s now but was %s before (%s): the run goes on, and may differ in its last bits from one that "
+               "was never interrupted",
+               key, what, is, was, where);
+        return QA_OK;
+    }
+    return qa_fail(err, QA_ERR_MISMATCH,
+                   "cannot resume: %s%s is %s now but was %s in the run to continue (%s); give the same, or start anew "
+                   "with --overwrite",
+                   key, what, is, was, where);
+}
+
+/* Whether the record lacks the key because it is older than that. What is not said then is the default of that time, or
+ * put on the list of what cannot be checked. */
+static bool is_unsaid(const char *key, const struct known_key *known, const json_t *old, const json_t *value,
+                      char *unchecked, size_t bytes) {
+    const char *text = json_string_value(value);
+    if (old != NULL || known == NULL || !known->later) {
+        return false;
+    }
+    if (strcmp(key, response_end_key) == 0) {
+        return text != NULL && strcmp(text, qa_response_end_name(QA_RESPONSE_END_TOKEN)) == 0;
+    }
+    const size_t used = strlen(unchecked);
+    (void)snprintf(unchecked + used, bytes - used, "%s%s", used == 0 ? "" : ", ", key);
+    return true;
+}
+
+qa_status qa_agreement_check(const json_t *then, const json_t *now, const char *where, const qa_logger *logger,
+                             qa_error *err) {
     const char *key = NULL;
     json_t *value = NULL;
     json_t *members = json_incref((json_t *)(uintptr_t)now); /* the iterator wants a non-const object */
+    char unchecked[256] = "";
     qa_status status = QA_OK;
     json_object_foreach(members, key, value) {
         const json_t *old = json_object_get(then, key);
-        const bool unsaid = old == NULL && strcmp(key, response_end_key) == 0 &&
-                            strcmp(json_string_value(value), qa_response_end_name(QA_RESPONSE_END_TOKEN)) == 0;
-        if (status == QA_OK && !unsaid && !same(old, value)) {
-            char was[160], is[160];
-            show(was, sizeof was, old);
-            show(is, sizeof is, value);
-            status = qa_fail(err, QA_ERR_MISMATCH,
-                             "cannot resume: %s is %s now but was %s in the run to continue (%s); give the same, or "
-                             "start anew with --overwrite",
-                             key, is, was, where);
+        const struct known_key *known = known_key_of(key);
+        if (status == QA_OK && !same(old, value) && !is_unsaid(key, known, old, value, unchecked, sizeof unchecked)) {
+            status = tell_difference(key, known, old, value, where, logger, err);
         }
     }
     json_decref(members);
+    if (status == QA_OK && unchecked[0] != '\0') {
+        qa_log(logger, QA_LOG_WARNING,
+               "%s was written before these were recorded, and cannot tell whether they are the same: %s", where,
+               unchecked);
+    }
     return status;
 }
 
 /* ---- the file ---- */
 
 qa_status qa_training_config_build(json_t **config, const json_t *agreement, const qa_model *model,
-                                   const qa_pairs *train, const qa_train_options *options, qa_error *err) {
+                                   const qa_train_options *options, qa_error *err) {
     qa_record b = {.object = json_copy((json_t *)(uintptr_t)agreement)};
     *config = NULL;
     qa_record_set_string(&b, "recipe", options->recipe);
@@ -149,10 +227,6 @@ qa_status qa_training_config_build(json_t **config, const json_t *agreement, con
     if (options->replay != NULL) {
         qa_record_set_string(&b, "replay_data", options->replay_path);
     }
-    if (qa_pairs_chat_template(train) != QA_CHAT_NONE) {
-        qa_record_set_string(&b, "chat_template", qa_chat_template_name(qa_pairs_chat_template(train)));
-    }
-    qa_record_set_bool(&b, quirks_key, qa_pairs_published_data(train));
     qa_record_set_size(&b, "max_length", options->max_length);
     qa_record_set_size(&b, "eval_every", options->eval_every);
     qa_record_set_size(&b, "save_every", options->save_every);

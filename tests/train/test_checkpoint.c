@@ -46,10 +46,10 @@ static void open_state(state *s) {
     s->parameters = qa_bag_copy(&s->bag, s->fixture.adapter->parameters, count);
     qa_expect_ok(qa_plan_make(&s->plan, PAIRS, &s->options, &err), &err);
     ck_assert_uint_eq(s->plan.steps_per_epoch, 2);
-    qa_expect_ok(qa_agreement_build(&s->agreement, s->fixture.model, s->fixture.adapter, s->pairs, &s->options, &err),
-                 &err);
-    qa_expect_ok(qa_training_config_build(&s->config, s->agreement, s->fixture.model, s->pairs, &s->options, &err),
-                 &err);
+    qa_expect_ok(
+        qa_agreement_build(&s->agreement, s->fixture.model, s->fixture.adapter, s->pairs, NULL, &s->options, &err),
+        &err);
+    qa_expect_ok(qa_training_config_build(&s->config, s->agreement, s->fixture.model, &s->options, &err), &err);
     qa_epoch_order(s->order, PAIRS, true, s->options.seed, 1);
     s->saved = (qa_checkpoint){.adapter = s->fixture.adapter,
                                .m = s->m,

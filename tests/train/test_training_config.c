@@ -34,15 +34,15 @@ static void release(built *b) {
 static json_t *agreement_of(const built *b) {
     json_t *agreement = NULL;
     qa_error err = {0};
-    qa_expect_ok(qa_agreement_build(&agreement, b->fixture.model, b->fixture.adapter, b->pairs, &b->options, &err),
-                 &err);
+    qa_expect_ok(
+        qa_agreement_build(&agreement, b->fixture.model, b->fixture.adapter, b->pairs, NULL, &b->options, &err), &err);
     return agreement;
 }
 
 static json_t *config_of(const built *b) {
     json_t *agreement = agreement_of(b), *config = NULL;
     qa_error err = {0};
-    qa_expect_ok(qa_training_config_build(&config, agreement, b->fixture.model, b->pairs, &b->options, &err), &err);
+    qa_expect_ok(qa_training_config_build(&config, agreement, b->fixture.model, &b->options, &err), &err);
     json_decref(agreement);
     return config;
 }
@@ -149,14 +149,14 @@ START_TEST(what_must_agree) {
     b.options.eval_every = 9;
     b.options.data_path = "moved.jsonl";
     json_t *now = agreement_of(&b);
-    qa_expect_ok(qa_agreement_check(then, now, "state", &err), &err);
+    qa_expect_ok(qa_agreement_check(then, now, "state", NULL, &err), &err);
     json_decref(now);
 #define DIFFERS(change, key)                                                                                           \
     do {                                                                                                               \
         b.options = same;                                                                                              \
         change;                                                                                                        \
         json_t *other = agreement_of(&b);                                                                              \
-        qa_expect_error(qa_agreement_check(then, other, "state", &err), QA_ERR_MISMATCH, &err, key);                   \
+        qa_expect_error(qa_agreement_check(then, other, "state", NULL, &err), QA_ERR_MISMATCH, &err, key);             \
         json_decref(other);                                                                                            \
     } while (0)
     DIFFERS(b.options.learning_rate = 0.5, "learning_rate");
@@ -176,6 +176,54 @@ START_TEST(what_must_agree) {
     qa_pairs_free(b.pairs);
     b.pairs = qa_training_pairs(&b.fixture, 3, 4, 4, 2);
     DIFFERS(b.options.max_length = 1, "data_fingerprint");
+    json_decref(then);
+    release(&b);
+}
+END_TEST
+
+static void collect(void *user, qa_log_level level, const char *line) {
+    char *said = user;
+    if (level == QA_LOG_WARNING) {
+        (void)snprintf(said + strlen(said), 4096 - strlen(said), "%s\n", line);
+    }
+}
+
+/* Another base model of the same shape, other evaluation data: refused, by their fingerprints and naming both. Records
+ * written before these were kept are one warning, and so is another kernel of the BLAS. */
+START_TEST(continued_on_something_else) {
+    built b = build();
+    qa_error err = {0};
+    char said[4096] = "";
+    const qa_logger logger = {collect, said};
+    json_t *then = agreement_of(&b), *now = json_deep_copy(then);
+    static const char *const refused[] = {"base_fingerprint", "eval_fingerprint", "chat_template",
+                                          "published_data_quirks"};
+    ck_assert_str_eq(json_string_value(json_object_get(then, "base_fingerprint")),
+                     qa_model_fingerprint(b.fixture.model));
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        json_t *other = json_deep_copy(then);
+        ck_assert_int_eq(json_object_set_new(other, refused[i], json_string("another")), 0);
+        const qa_status status = qa_agreement_check(other, now, "state", &logger, &err);
+        qa_expect_error(status, QA_ERR_MISMATCH, &err, refused[i]);
+        qa_expect_error(status, QA_ERR_MISMATCH, &err, "but was \"another\" in the run to continue (state)");
+        json_decref(other);
+    }
+    ck_assert_str_eq(said, "");
+    ck_assert_int_eq(json_object_set_new(then, "blas", json_string("another")), 0);
+    qa_expect_ok(qa_agreement_check(then, now, "state", &logger, &err), &err);
+    ck_assert_ptr_nonnull(strstr(said, "blas (the library of matrix products or its kernel) is "));
+    ck_assert_ptr_nonnull(strstr(said, "but was \"another\" before (state)"));
+    ck_assert_ptr_eq(strchr(said, '\n') + 1, said + strlen(said));
+    said[0] = '\0';
+    ck_assert_int_eq(json_object_del(then, "blas"), 0);
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        ck_assert_int_eq(json_object_del(then, refused[i]), 0);
+    }
+    qa_expect_ok(qa_agreement_check(then, now, "state", &logger, &err), &err);
+    ck_assert_ptr_nonnull(strstr(said, "base_fingerprint"));
+    ck_assert_ptr_nonnull(strstr(said, "eval_fingerprint"));
+    ck_assert_ptr_eq(strchr(said, '\n') + 1, said + strlen(said)); /* one line */
+    json_decref(now);
     json_decref(then);
     release(&b);
 }
@@ -219,12 +267,12 @@ START_TEST(how_dialogues_were_written) {
     qa_pairs_free(b.pairs);
     b.pairs = dialogues(dir, QA_RESPONSE_END_TOKEN);
     json_t *token = agreement_of(&b);
-    qa_expect_error(qa_agreement_check(whole, token, "state", &err), QA_ERR_MISMATCH, &err,
+    qa_expect_error(qa_agreement_check(whole, token, "state", NULL, &err), QA_ERR_MISMATCH, &err,
                     "response_end is \"token\" now but was \"template\"");
     json_t *old = json_deep_copy(token);
     json_object_del(old, "response_end");
-    qa_expect_ok(qa_agreement_check(old, token, "state", &err), &err);
-    qa_expect_error(qa_agreement_check(old, whole, "state", &err), QA_ERR_MISMATCH, &err, "response_end");
+    qa_expect_ok(qa_agreement_check(old, token, "state", NULL, &err), &err);
+    qa_expect_error(qa_agreement_check(old, whole, "state", NULL, &err), QA_ERR_MISMATCH, &err, "response_end");
     json_decref(old);
     json_object_del(config, "response_end");
     json_object_del(config, "chat_template");
@@ -421,6 +469,7 @@ Suite *train_training_config_suite(void) {
     tcase_add_test(tcase, what_is_written_reads_back);
     tcase_add_test(tcase, every_option_is_recorded);
     tcase_add_test(tcase, what_must_agree);
+    tcase_add_test(tcase, continued_on_something_else);
     tcase_add_test(tcase, how_dialogues_were_written);
     tcase_add_test(tcase, hexadecimal);
     tcase_add_test(tcase, the_authors_file);
