@@ -141,6 +141,32 @@ static qa_status read_tolerances(qa_golden_tolerances *tolerances, const json_t 
     return QA_OK;
 }
 
+qa_status qa_golden_tolerance_check(const qa_golden_tolerance *tolerance, const qa_golden_set *golden, double most,
+                                    qa_error *err) {
+    double largest = 1.0;
+    for (size_t i = 0; i < golden->n; i++) {
+        for (size_t j = 0; golden->tensors[i].kind != QA_GOLDEN_IDS && j < golden->tensors[i].count; j++) {
+            largest = fmax(largest, fabs(golden->tensors[i].values[j]));
+        }
+    }
+    if (!(tolerance->relative <= 1.0) || !(tolerance->absolute <= most * largest)) {
+        return qa_fail(err, QA_ERR_ARGUMENT,
+                       "a tolerance of %g relative and %g absolute lets every number pass: expected at most 1 and %g "
+                       "(%g times the bundle's largest number)",
+                       tolerance->relative, tolerance->absolute, most * largest, most);
+    }
+    return QA_OK;
+}
+
+static qa_status check_tolerances(const qa_golden_bundle *bundle, qa_error *err) {
+    for (int dtype = 0; dtype < QA_GOLDEN_DTYPES; dtype++) {
+        for (int kind = 0; kind < QA_GOLDEN_KINDS; kind++) {
+            QA_TRY(qa_golden_tolerance_check(&bundle->tolerances.at[dtype][kind], &bundle->golden, 1.0, err));
+        }
+    }
+    return QA_OK;
+}
+
 /* ---- the files ---- */
 
 static qa_status read_pairs(qa_golden_bundle *bundle, const json_t *root, qa_error *err) {
@@ -232,7 +258,8 @@ static qa_status read_all(qa_golden_bundle *bundle, qa_context *context, const j
     QA_TRY(read_tolerances(&bundle->tolerances, root, err));
     QA_TRY(read_inputs(bundle, context, root, err));
     QA_TRY(read_pairs(bundle, root, err));
-    return read_golden(bundle, err);
+    QA_TRY(read_golden(bundle, err));
+    return check_tolerances(bundle, err);
 }
 
 static qa_status read_manifest(json_t **root, const char *dir, qa_error *err) {

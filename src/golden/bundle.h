@@ -35,6 +35,11 @@ typedef struct qa_golden_inputs {
  * are in dir already stay where they are. QA_ERR_EXISTS when dir holds a bundle and overwrite is false. */
 QA_MUST_CHECK qa_status qa_golden_make(const char *dir, const qa_golden_inputs *inputs, qa_error *err);
 
+/* Refuses a tolerance that no number could miss: a relative one above 1, an absolute one above `most` times the
+ * bundle's largest number. Negative members are none. */
+QA_MUST_CHECK qa_status qa_golden_tolerance_check(const qa_golden_tolerance *tolerance, const qa_golden_set *golden,
+                                                  double most, qa_error *err);
+
 /* The tolerances of a bundle with these numbers. */
 void qa_golden_tolerances_make(qa_golden_tolerances *tolerances, const qa_golden_set *golden,
                                const qa_golden_options *options);

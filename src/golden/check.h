@@ -21,7 +21,7 @@ typedef struct qa_golden_result {
     char name[QA_GOLDEN_NAME_BYTES];
     qa_golden_verdict verdict;
     qa_dtype dtype;
-    double absolute;      /* worst |got - expected| */
+    double absolute;      /* worst |got - expected|; of steps that depart as a whole, the least that is too much */
     double relative;      /* ... over the largest magnitude of the expected tensor; 0 if that is 0 */
     double limit;         /* what absolute may be */
     double got, expected; /* at the worst element */
@@ -33,7 +33,7 @@ typedef struct qa_golden_report {
     qa_golden_result *results; /* [n] in forward order; what the bundle does not have comes last */
     size_t n;
     size_t failures;      /* results that are not ok */
-    size_t first;         /* the first of them; n when there is none */
+    size_t first;         /* the first of them, of gradients in the order of backward; n when there is none */
     const char **missing; /* [n_missing] names of the bundle that the candidate lacks; owned by the bundle */
     size_t n_missing;
     unsigned explained;  /* 1 << mistake of every one that alone makes all of the candidate's numbers */

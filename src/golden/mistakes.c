@@ -1,6 +1,8 @@
 /* See mistakes.h. A mistake is a table entry: how the computation differs, and on which bundles it can. */
 #include "golden/mistakes.h"
 
+#include "golden/rows.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -22,6 +24,19 @@ const char *qa_golden_mistake_name(qa_golden_mistake mistake) {
         [QA_MISTAKE_DIVISOR] = "return-divisor",
         [QA_MISTAKE_GAMMA_POWERS] = "gamma-powers",
         [QA_MISTAKE_CLASSES] = "classes-exchanged",
+        [QA_MISTAKE_CUT_OFF] = "cut-off-is-terminal",
+        [QA_MISTAKE_VALUE_SCALE] = "outer-alpha-tilde",
+        [QA_MISTAKE_Q_LOG_SOFTMAX] = "q-log-softmax",
+        [QA_MISTAKE_VALUE_STOPPED] = "value-stop-gradient",
+        [QA_MISTAKE_MEANS] = "mean-of-means",
+        [QA_MISTAKE_SUM] = "sum-over-pairs",
+        [QA_MISTAKE_GAMMA_PROMPT] = "gamma-from-prompt",
+        [QA_MISTAKE_WEIGHT_DECAY] = "weight-decay",
+        [QA_MISTAKE_LEARNING_RATE] = "learning-rate",
+        [QA_MISTAKE_BIAS_CORRECTION] = "bias-correction",
+        [QA_MISTAKE_EPSILON] = "epsilon-inside",
+        [QA_MISTAKE_CLIPPING] = "clipping",
+        [QA_MISTAKE_FLOAT32] = "float32",
     };
     return mistake < QA_MISTAKES ? names[mistake] : "unknown";
 }
@@ -36,7 +51,14 @@ enum {
     WITH_ALPHA_0 = 1 << 5,
     NORMALISED = 1 << 6,     /* by length */
     NOT_NORMALISED = 1 << 7, /* ... under theory */
-    SQUARE = 1 << 8          /* an adapted linear map with as many inputs as outputs */
+    SQUARE = 1 << 8,         /* an adapted linear map with as many inputs as outputs */
+    SCALED = 1 << 9,         /* alpha_tilde is not 1 */
+    REGULARISED = 1 << 10,
+    SEVERAL = 1 << 11,       /* pairs */
+    MICRO_BATCHES = 1 << 12, /* more than one */
+    CUT = 1 << 13,           /* a response that was cut off */
+    CLIPPED = 1 << 14,       /* gradients have a largest norm */
+    STEPS = 1 << 15          /* two or more */
 };
 
 typedef enum scale { SCALE_RIGHT, SCALE_ALPHA, SCALE_OTHER, SCALE_ZERO } scale;
@@ -45,7 +67,7 @@ typedef struct entry {
     qa_golden_mistake mistake;
     int needs;
     scale scale;
-    bool names_exchanged;
+    bool names_exchanged, optimiser;
     qa_golden_variant variant; /* but for the scale */
     const char *text;
 } entry;
@@ -148,6 +170,76 @@ static const entry entries[] = {
     {.mistake = QA_MISTAKE_CLASSES,
      .variant = {.classes_exchanged = true},
      .text = "the two classes are exchanged: the loss prefers the rejected response"},
+    {.mistake = QA_MISTAKE_CUT_OFF,
+     .needs = THEORY | CUT,
+     .variant = {.cut_is_terminal = true},
+     .text = "a response that was cut off is taken for one that ended: its last reward subtracts no value"},
+    {.mistake = QA_MISTAKE_VALUE_SCALE,
+     .needs = SCALED,
+     .variant = {.value_unscaled = true},
+     .text = "the value lacks the alpha_tilde in front of its logarithm: V = log sum exp(x / alpha_tilde)"},
+    {.mistake = QA_MISTAKE_Q_LOG_SOFTMAX,
+     .variant = {.q_log_softmax = true},
+     .text = "Q is made of the adapted model's log-probabilities, not of its logits"},
+    {.mistake = QA_MISTAKE_VALUE_STOPPED,
+     .variant = {.value_stopped = true},
+     .text = "no gradient goes through the value (it is detached, as a target network's would be)"},
+    {.mistake = QA_MISTAKE_MEANS,
+     .needs = REGULARISED | SEVERAL,
+     .variant = {.means = QA_MEANS_OF_PAIRS},
+     .text = "the regulariser is the mean of the pairs' own means, not one mean over all counted transitions"},
+    {.mistake = QA_MISTAKE_MEANS,
+     .needs = REGULARISED,
+     .variant = {.means = QA_MEANS_OF_RESPONSES},
+     .text = "the regulariser is the mean of the responses' own means, not one mean over all counted transitions"},
+    {.mistake = QA_MISTAKE_MEANS,
+     .needs = PUBLISHED | MICRO_BATCHES,
+     .variant = {.means = QA_MEANS_WHOLE},
+     .text =
+         "the means are taken over the whole step, where the published objective averages the micro-batches' means"},
+    {.mistake = QA_MISTAKE_SUM,
+     .needs = SEVERAL,
+     .variant = {.means = QA_SUM_OF_PAIRS},
+     .text = "the preference loss is summed over pairs, not averaged"},
+    {.mistake = QA_MISTAKE_SUM,
+     .variant = {.means = QA_SUMS},
+     .text = "the preference loss is summed over pairs and the regulariser over transitions, neither is averaged"},
+    {.mistake = QA_MISTAKE_GAMMA_PROMPT,
+     .needs = THEORY | DISCOUNTED,
+     .variant = {.gamma_from_prompt = true},
+     .text = "the powers of gamma count from the prompt's start (c_t = gamma^(prompt tokens + t))"},
+    {.mistake = QA_MISTAKE_GAMMA_PROMPT,
+     .needs = THEORY | DISCOUNTED,
+     .variant = {.gamma_from_state = true},
+     .text = "the powers of gamma count from the prompt's start (c_t = gamma^(prompt tokens - 1 + t))"},
+    {.mistake = QA_MISTAKE_WEIGHT_DECAY,
+     .optimiser = true,
+     .variant = {.optimiser = {.weight_decay = 0.01}},
+     .text = "the optimiser decays weights by 0.01 more than the bundle says (0.01 is the default of PyTorch's AdamW)"},
+    {.mistake = QA_MISTAKE_LEARNING_RATE,
+     .optimiser = true,
+     .text = "the learning rate is another one: all steps are longer or shorter by one factor"},
+    {.mistake = QA_MISTAKE_LEARNING_RATE,
+     .needs = STEPS,
+     .optimiser = true,
+     .variant = {.optimiser = {.rate_falls = true}},
+     .text = "the learning rate falls linearly to 0, where it should stay the same"},
+    {.mistake = QA_MISTAKE_BIAS_CORRECTION,
+     .optimiser = true,
+     .variant = {.optimiser = {.no_bias_correction = true}},
+     .text = "Adam's moments lack their bias correction"},
+    {.mistake = QA_MISTAKE_EPSILON,
+     .optimiser = true,
+     .variant = {.optimiser = {.epsilon_inside = true}},
+     .text = "Adam's epsilon is added inside the square root"},
+    {.mistake = QA_MISTAKE_CLIPPING,
+     .needs = CLIPPED,
+     .optimiser = true,
+     .variant = {.optimiser = {.no_clipping = true}},
+     .text = "gradients are not clipped to the largest norm"},
+    {.mistake = QA_MISTAKE_FLOAT32,
+     .variant = {.slips = {.rope_float32 = true}},
+     .text = "RoPE's tables are computed in single precision, as transformers does in every dtype"},
 };
 
 size_t qa_golden_trials(void) { return sizeof entries / sizeof entries[0]; }
@@ -161,18 +253,36 @@ static bool has_square(const qa_adapter *adapter) {
     return false;
 }
 
+static bool has_cut(const qa_pairs *pairs) {
+    for (size_t i = 0; i < qa_pairs_count(pairs); i++) {
+        if (!qa_pairs_at(pairs, i)->chosen_terminal || !qa_pairs_at(pairs, i)->rejected_terminal) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int what_it_has(const qa_golden_bundle *bundle) {
     const qa_objective *o = &bundle->options.objective;
     const qa_model_info *info = qa_model_get_info(bundle->model);
     const bool published = o->kind == QA_PUBLISHED;
     int has = published ? PUBLISHED : THEORY;
-    has |= info->bos_id >= 0 ? HAS_BOS : 0;
+    has |= qa_golden_has_bos(bundle->model) ? HAS_BOS : 0;
     has |= info->n_eos > 0 ? HAS_EOS : 0;
     has |= o->gamma < 1.0 ? DISCOUNTED : 0;
     has |= o->alpha_0 > 0.0 ? WITH_ALPHA_0 : 0;
     has |= published || o->length_normalisation ? NORMALISED : 0;
     has |= published || !o->length_normalisation ? NOT_NORMALISED : 0;
     has |= has_square(bundle->adapter) ? SQUARE : 0;
+    has |= o->alpha_tilde != 1.0 ? SCALED : 0;
+    has |= o->beta > 0.0 ? REGULARISED : 0;
+    has |= qa_pairs_count(bundle->pairs) > 1 ? SEVERAL : 0;
+    has |= bundle->options.micro_batch > 0 && bundle->options.micro_batch < qa_pairs_count(bundle->pairs)
+               ? MICRO_BATCHES
+               : 0;
+    has |= has_cut(bundle->pairs) ? CUT : 0;
+    has |= bundle->options.max_grad_norm > 0.0 ? CLIPPED : 0;
+    has |= bundle->options.steps > 1 ? STEPS : 0;
     return has;
 }
 
@@ -194,8 +304,11 @@ bool qa_golden_trial_make(qa_golden_trial *trial, size_t number, const qa_golden
     if (!one_scale || (it->needs & ~what_it_has(bundle)) != 0 || (it->scale != SCALE_RIGHT && factor == 1.0)) {
         return false;
     }
-    *trial = (qa_golden_trial){
-        .mistake = it->mistake, .text = it->text, .variant = it->variant, .names_exchanged = it->names_exchanged};
+    *trial = (qa_golden_trial){.mistake = it->mistake,
+                               .text = it->text,
+                               .variant = it->variant,
+                               .optimiser = it->optimiser,
+                               .names_exchanged = it->names_exchanged};
     trial->variant.slips.lora_scale_factor = factor;
     return true;
 }

@@ -21,6 +21,19 @@ typedef enum qa_golden_mistake {
     QA_MISTAKE_DIVISOR,
     QA_MISTAKE_GAMMA_POWERS,
     QA_MISTAKE_CLASSES,
+    QA_MISTAKE_CUT_OFF,
+    QA_MISTAKE_VALUE_SCALE,
+    QA_MISTAKE_Q_LOG_SOFTMAX,
+    QA_MISTAKE_VALUE_STOPPED,
+    QA_MISTAKE_MEANS,
+    QA_MISTAKE_SUM,
+    QA_MISTAKE_GAMMA_PROMPT,
+    QA_MISTAKE_WEIGHT_DECAY,
+    QA_MISTAKE_LEARNING_RATE,
+    QA_MISTAKE_BIAS_CORRECTION,
+    QA_MISTAKE_EPSILON,
+    QA_MISTAKE_CLIPPING,
+    QA_MISTAKE_FLOAT32,
     QA_MISTAKES
 } qa_golden_mistake;
 
@@ -31,6 +44,7 @@ typedef struct qa_golden_trial {
     qa_golden_mistake mistake;
     const char *text; /* "the value is taken at the same state...": what happened, as the end of a sentence */
     qa_golden_variant variant;
+    bool optimiser;       /* it shows in the steps alone */
     bool names_exchanged; /* gradients and stepped tensors of A and B under each other's name */
 } qa_golden_trial;
 

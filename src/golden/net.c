@@ -79,6 +79,17 @@ static void take(qa_golden_net *net, qa_arena *arena) {
     }
 }
 
+/* The angle of position t and frequency i. */
+static void turn(const qa_golden_net *net, size_t t, double frequency, double *sine, double *cosine) {
+    if (net->slips.rope_float32) {
+        qa_golden_sin_cos((double)((float)t * (float)frequency), sine, cosine);
+        *sine = (double)(float)*sine;
+        *cosine = (double)(float)*cosine;
+    } else {
+        qa_golden_sin_cos((double)t * frequency, sine, cosine);
+    }
+}
+
 /* frequency[i] = theta^(-2i/h), scaled as rope_type says. */
 static void frequencies(double *frequency, const qa_config *config) {
     const double log_theta = qa_golden_log(config->rope_theta);
@@ -433,7 +444,7 @@ void qa_golden_net_forward(qa_golden_net *net, const int32_t *ids, size_t T, con
     net->slips = *slips;
     for (size_t t = 0; t < T; t++) {
         for (size_t i = 0; i < half; i++) {
-            qa_golden_sin_cos((double)t * net->frequency[i], &net->sine[t * half + i], &net->cosine[t * half + i]);
+            turn(net, t, net->frequency[i], &net->sine[t * half + i], &net->cosine[t * half + i]);
         }
         for (size_t j = 0; j < d; j++) {
             net->embed[t * d + j] = (double)net->model->embedding.real[(size_t)ids[t] * d + j];

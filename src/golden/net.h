@@ -16,6 +16,7 @@
 /* What the forward and backward passes do otherwise than they should. */
 typedef struct qa_golden_slips {
     bool rope_interleaved;    /* RoPE turns the components 2i and 2i+1, not i and i+h/2 */
+    bool rope_float32;        /* RoPE's frequencies, angles, cosines and sines are rounded to single precision */
     bool lora_exchanged;      /* where a linear map is square: x W + s A^T B^T x, not s B A x */
     double lora_scale_factor; /* the branch's scale is multiplied by this; 1: right */
 } qa_golden_slips;

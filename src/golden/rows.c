@@ -97,6 +97,12 @@ static void weigh(qa_golden_row *row, const plan *p, size_t padded) {
     case QA_DIVISOR_NONE: divisor = 1.0; break;
     }
     double discount = p->variant->gamma_from_1 && theory(p) ? objective->gamma : 1.0;
+    const size_t before = p->variant->gamma_from_prompt  ? row->label_start
+                          : p->variant->gamma_from_state ? row->label_start - 1
+                                                         : 0;
+    for (size_t t = 0; theory(p) && t < before; t++) {
+        discount *= objective->gamma;
+    }
     for (size_t t = 0; t < row->n; t++) {
         row->transitions[t].weight = discount / divisor;
         discount *= theory(p) ? objective->gamma : 1.0;
@@ -137,14 +143,16 @@ static qa_status lay_out_micro_batch(qa_golden_rows *rows, const plan *p, const 
     for (size_t r = begin * QA_GOLDEN_SIDES; r < end * QA_GOLDEN_SIDES; r++) {
         const qa_pair *pair = qa_pairs_at(pairs, r / QA_GOLDEN_SIDES);
         const bool chosen = (r % QA_GOLDEN_SIDES == 0) != p->variant->sides_exchanged;
-        QA_TRY(lay_out(&rows->rows[r], p, padded, chosen ? pair->chosen_terminal : pair->rejected_terminal, err));
+        const bool terminal = chosen ? pair->chosen_terminal : pair->rejected_terminal;
+        QA_TRY(lay_out(&rows->rows[r], p, padded, terminal || p->variant->cut_is_terminal, err));
     }
     return QA_OK;
 }
 
 /* theory: means over all pairs; published: the mean over micro-batches of their own means. */
 static void divide(qa_golden_rows *rows, const plan *p, size_t micro_batch) {
-    const size_t batch = theory(p) ? rows->pairs : micro_batch;
+    const qa_golden_means means = p->variant->means;
+    const size_t batch = theory(p) || means == QA_MEANS_WHOLE ? rows->pairs : micro_batch;
     const double batches = (double)((rows->pairs - 1) / batch + 1);
     for (size_t begin = 0; begin < rows->pairs; begin += batch) {
         const size_t count = rows->pairs - begin < batch ? rows->pairs - begin : batch;
@@ -153,10 +161,38 @@ static void divide(qa_golden_rows *rows, const plan *p, size_t micro_batch) {
             counted += rows->rows[begin * QA_GOLDEN_SIDES + r].n;
         }
         for (size_t r = 0; r < count * QA_GOLDEN_SIDES; r++) {
-            rows->rows[begin * QA_GOLDEN_SIDES + r].pairs = batches * (double)count;
-            rows->rows[begin * QA_GOLDEN_SIDES + r].counted = batches * (double)counted;
+            qa_golden_row *row = &rows->rows[begin * QA_GOLDEN_SIDES + r];
+            const qa_golden_row *chosen = &rows->rows[begin * QA_GOLDEN_SIDES + r / QA_GOLDEN_SIDES * QA_GOLDEN_SIDES];
+            row->pairs = means == QA_SUM_OF_PAIRS || means == QA_SUMS ? 1.0 : batches * (double)count;
+            row->counted = batches * (double)counted;
+            if (means == QA_MEANS_OF_PAIRS) {
+                row->counted = batches * (double)count * (double)(chosen[0].n + chosen[1].n);
+            } else if (means == QA_MEANS_OF_RESPONSES) {
+                row->counted = batches * (double)count * QA_GOLDEN_SIDES * (double)row->n;
+            } else if (means == QA_SUMS) {
+                row->counted = 1.0;
+            }
         }
     }
+}
+
+bool qa_golden_has_bos(const qa_model *model) {
+    return model->info.bos_id >= 0 && (size_t)model->info.bos_id < model->config.vocab_size;
+}
+
+/* Ids come from config.json, from pairs.jsonl and from mistakes; every one is about to choose a row of the embedding.
+ */
+static qa_status check_ids(const qa_golden_rows *rows, const qa_model *model, qa_error *err) {
+    for (size_t r = 0; r < rows->pairs * QA_GOLDEN_SIDES; r++) {
+        for (size_t t = 0; t <= rows->rows[r].length; t++) {
+            const int32_t id = rows->rows[r].ids[t];
+            if (id < 0 || (size_t)id >= model->config.vocab_size) {
+                return qa_fail(err, QA_ERR_FORMAT, "%s: pair %zu holds token id %d, outside the vocabulary of %zu",
+                               model->info.dir, r / QA_GOLDEN_SIDES, (int)id, model->config.vocab_size);
+            }
+        }
+    }
+    return QA_OK;
 }
 
 qa_status qa_golden_rows_make(qa_golden_rows *rows, const qa_model *model, const qa_pairs *pairs,
@@ -164,7 +200,7 @@ qa_status qa_golden_rows_make(qa_golden_rows *rows, const qa_model *model, const
     const plan p = {.options = options,
                     .variant = variant,
                     .pad_id = model->info.n_eos > 0 ? model->info.eos_ids[0] : 0,
-                    .bos_id = model->info.bos_id >= 0 ? model->info.bos_id : 0};
+                    .bos_id = qa_golden_has_bos(model) ? model->info.bos_id : 0};
     *rows = (qa_golden_rows){.pairs = qa_pairs_count(pairs)};
     rows->rows = qa_alloc_array(rows->pairs * QA_GOLDEN_SIDES, sizeof *rows->rows);
     if (rows->rows == NULL) {
@@ -175,6 +211,7 @@ qa_status qa_golden_rows_make(qa_golden_rows *rows, const qa_model *model, const
         const bool chosen = (r % QA_GOLDEN_SIDES == 0) != variant->sides_exchanged;
         QA_TRY(copy_ids(&rows->rows[r], &p, qa_pairs_at(pairs, r / QA_GOLDEN_SIDES), chosen, err));
     }
+    QA_TRY(check_ids(rows, model, err));
     const size_t micro =
         options->micro_batch == 0 || options->micro_batch > rows->pairs ? rows->pairs : options->micro_batch;
     for (size_t begin = 0; begin < rows->pairs; begin += micro) {

@@ -31,6 +31,9 @@ typedef struct qa_golden_rows {
     size_t longest; /* of the rows, the padding token included */
 } qa_golden_rows;
 
+/* Whether the model has a beginning-of-sequence token, and it is one of its vocabulary. */
+bool qa_golden_has_bos(const qa_model *model);
+
 QA_MUST_CHECK qa_status qa_golden_rows_make(qa_golden_rows *rows, const qa_model *model, const qa_pairs *pairs,
                                             const qa_golden_options *options, const qa_golden_variant *variant,
                                             qa_error *err);

@@ -159,7 +159,8 @@ static void log_softmax(double *y, const double *x, size_t V) {
 }
 
 /* (M5), (M7): pi[V] and Vhat; weighted[V] is what alpha_0 multiplies. */
-static double policy(double *pi, const double *q, const double *weighted, size_t V, const qa_objective *objective) {
+static double policy(double *pi, const double *q, const double *weighted, size_t V, const qa_objective *objective,
+                     bool unscaled) {
     for (size_t a = 0; a < V; a++) {
         pi[a] = objective->alpha_0 == 0.0 ? q[a] : q[a] + objective->alpha_0 * weighted[a];
     }
@@ -172,7 +173,8 @@ static double policy(double *pi, const double *q, const double *weighted, size_t
     for (size_t a = 0; a < V; a++) {
         pi[a] /= sum;
     }
-    return max + objective->alpha_tilde * qa_golden_log(sum);
+    return unscaled ? max / objective->alpha_tilde + qa_golden_log(sum)
+                    : max + objective->alpha_tilde * qa_golden_log(sum);
 }
 
 /* ---- one side, forward ---- */
@@ -239,14 +241,18 @@ static qa_status adapted_stream(golden_run *run, const qa_golden_row *row, side_
             QA_TRY(put_states(run, row, QA_GOLDEN_ACTIVATION, side->q, V, name, err));
         }
     }
+    for (size_t k = 0; run->variant->q_log_softmax && k < row->states; k++) {
+        log_softmax(side->q + k * V, side->q + k * V, V);
+    }
     for (size_t i = 0; residual && i < row->states * V; i++) {
-        side->q[i] -= side->z1[i];
+        side->q[i] -= run->variant->q_log_softmax ? side->log_pi1[i] : side->z1[i];
     }
     if (!run->variant->alpha_0_on_logits && !run->variant->alpha_0_in_value) {
         memcpy(side->z1, side->log_pi1, row->states * V * sizeof *side->z1);
     }
     for (size_t k = 0; k < row->states; k++) {
-        side->v[k] = policy(side->pi + k * V, side->q + k * V, side->z1 + k * V, V, objective);
+        side->v[k] =
+            policy(side->pi + k * V, side->q + k * V, side->z1 + k * V, V, objective, run->variant->value_unscaled);
     }
     return QA_OK;
 }
@@ -292,24 +298,44 @@ static qa_status forward_side(golden_run *run, size_t pair, size_t s, qa_error *
 
 /* ---- loss and gradient ---- */
 
+/* Back through Qhat = log softmax(z) [- log pi1]: dz -= softmax(z) sum of dz. */
+static void log_softmax_gradient(golden_run *run, const qa_golden_row *row, side_run *side) {
+    const size_t V = run->model->config.vocab_size;
+    const bool residual = (run->options->objective.q_parametrisation == QA_Q_RESIDUAL) != run->variant->other_q;
+    for (size_t k = 0; k < row->states; k++) {
+        double sum = 0.0;
+        for (size_t a = 0; a < V; a++) {
+            sum += side->dz[k * V + a];
+        }
+        for (size_t a = 0; a < V; a++) {
+            const size_t i = k * V + a;
+            side->dz[i] -= sum * qa_golden_exp(residual ? side->q[i] + side->log_pi1[i] : side->q[i]);
+        }
+    }
+}
+
 /* (M11) into side->dz; slope is dL/dR of this side. */
 static void logit_gradient(golden_run *run, const qa_golden_row *row, side_run *side, double slope) {
     const size_t V = run->model->config.vocab_size;
     const qa_objective *objective = &run->options->objective;
+    const double slope_of_value = run->variant->value_unscaled ? 1.0 / objective->alpha_tilde : 1.0;
     memset(side->dz, 0, row->states * V * sizeof *side->dz);
     memset(side->value_gradient, 0, row->states * sizeof *side->value_gradient);
     for (size_t t = 0; t < row->n; t++) {
         const qa_golden_transition *it = &row->transitions[t];
         const double g = it->weight * slope + 2.0 * objective->beta * side->reward[t] / row->counted;
         side->dz[(it->state - row->first) * V + (size_t)it->action] += g;
-        if (it->value != QA_NO_POSITION) {
-            side->value_gradient[it->value - row->first] -= objective->gamma * g;
+        if (it->value != QA_NO_POSITION && !run->variant->value_stopped) {
+            side->value_gradient[it->value - row->first] -= objective->gamma * g * slope_of_value;
         }
     }
     for (size_t k = 0; k < row->states; k++) {
         for (size_t a = 0; side->value_gradient[k] != 0.0 && a < V; a++) {
             side->dz[k * V + a] += side->value_gradient[k] * side->pi[k * V + a];
         }
+    }
+    if (run->variant->q_log_softmax) {
+        log_softmax_gradient(run, row, side);
     }
 }
 
@@ -355,18 +381,25 @@ static double gradient_norm(const golden_run *run) {
     return sqrt(sum);
 }
 
-/* AdamW with decoupled decay; correction[2] hold beta^k. */
-static void adamw(golden_run *run, double norm, const double *correction) {
+/* AdamW with decoupled decay, step k = 1, 2...; correction[2] hold beta^k. */
+static void adamw(golden_run *run, size_t step, double norm, const double *correction) {
     const qa_golden_options *o = run->options;
+    const qa_golden_optimiser_slips *slips = &run->variant->optimiser;
+    const double falls = slips->rate_falls ? (double)(step - 1) / (double)o->steps : 0.0;
+    const double rate = o->learning_rate * (1.0 + slips->rate_excess) * (1.0 - falls);
+    const double decay = o->weight_decay + slips->weight_decay;
+    const double m_unit = slips->no_bias_correction ? 1.0 : 1.0 - correction[0];
+    const double v_unit = slips->no_bias_correction ? 1.0 : 1.0 - correction[1];
     const double factor = o->max_grad_norm / (norm + 1e-6);
-    const double clip = o->max_grad_norm > 0.0 && factor < 1.0 ? factor : 1.0;
+    const double clip = o->max_grad_norm > 0.0 && factor < 1.0 && !slips->no_clipping ? factor : 1.0;
     for (size_t i = 0; i < run->adapter->count; i++) {
         const double g = clip * run->gradient[i];
         run->m[i] = o->adam_beta1 * run->m[i] + (1.0 - o->adam_beta1) * g;
         run->v[i] = o->adam_beta2 * run->v[i] + (1.0 - o->adam_beta2) * g * g;
-        const double m = run->m[i] / (1.0 - correction[0]), v = run->v[i] / (1.0 - correction[1]);
-        run->parameters[i] -= o->learning_rate * o->weight_decay * run->parameters[i];
-        run->parameters[i] -= o->learning_rate * m / (sqrt(v) + o->adam_epsilon);
+        const double m = run->m[i] / m_unit, v = run->v[i] / v_unit;
+        const double root = slips->epsilon_inside ? sqrt(v + o->adam_epsilon) : sqrt(v) + o->adam_epsilon;
+        run->parameters[i] -= rate * decay * run->parameters[i];
+        run->parameters[i] -= rate * m / root;
     }
 }
 
@@ -404,7 +437,7 @@ static qa_status run_steps(golden_run *run, qa_error *err) {
         const double norm = gradient_norm(run);
         correction[0] *= run->options->adam_beta1;
         correction[1] *= run->options->adam_beta2;
-        adamw(run, norm, correction);
+        adamw(run, step, norm, correction);
         (void)snprintf(name, sizeof name, "step%zu.loss", step);
         QA_TRY(put_scalar(run, QA_GOLDEN_LOSS, name, run->pref + run->reg, err));
         (void)snprintf(name, sizeof name, "step%zu.grad_norm", step);
@@ -450,7 +483,7 @@ static qa_status check_possible(const qa_model *model, const qa_golden_options *
                        "the model's config.json has no eos_token_id",
                        model->info.dir);
     }
-    if ((variant->extra_bos && model->info.bos_id < 0) ||
+    if ((variant->extra_bos && !qa_golden_has_bos(model)) ||
         ((variant->pad != QA_PAD_RIGHT || variant->mask == QA_MASK_STATE_TOKEN) && model->info.n_eos == 0)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "golden: the model has no token for this variant");
     }

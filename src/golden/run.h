@@ -49,18 +49,44 @@ typedef enum qa_golden_divisor {
     QA_DIVISOR_NONE
 } qa_golden_divisor;
 
+/* What the two means of the loss are taken over. */
+typedef enum qa_golden_means {
+    QA_MEANS_RIGHT,
+    QA_MEANS_OF_PAIRS,     /* the regulariser: a mean for every pair, then the mean of those */
+    QA_MEANS_OF_RESPONSES, /* ... for every response */
+    QA_MEANS_WHOLE,        /* published: over the whole step, not of the micro-batches' means */
+    QA_SUM_OF_PAIRS,       /* the preference term is summed over pairs */
+    QA_SUMS                /* ... and the regulariser over transitions */
+} qa_golden_means;
+
+/* What a step of the optimiser does otherwise. */
+typedef struct qa_golden_optimiser_slips {
+    double weight_decay; /* decay that is added to the right one */
+    double rate_excess;  /* the learning rate is 1 + this times the right one */
+    bool rate_falls;     /* ... or falls linearly to 0 over the steps */
+    bool no_bias_correction, epsilon_inside, no_clipping;
+} qa_golden_optimiser_slips;
+
 /* A way of computing the method wrongly; with lora_scale_factor 1 and zeros, rightly. */
 typedef struct qa_golden_variant {
     qa_golden_slips slips;
     qa_golden_mask mask;
     qa_golden_pad pad;
     qa_golden_divisor divisor;
+    qa_golden_means means;
+    qa_golden_optimiser_slips optimiser;
+    bool cut_is_terminal;   /* theory: a response that was cut off is taken for one that ended */
+    bool value_unscaled;    /* Vhat without the alpha_tilde in front of its logarithm */
+    bool value_stopped;     /* no gradient goes through Vhat */
+    bool q_log_softmax;     /* Qhat from log-probabilities of the adapted model, not from its logits */
     bool value_misplaced;   /* theory: Vhat of the same state; published: of the next one */
     bool extra_bos;         /* one more beginning-of-sequence token in front of every prompt */
     bool raw_log_pi1;       /* log pi1 without its log-softmax: the base model's logits */
     bool alpha_0_on_logits; /* log pi1 is right, but alpha_0 multiplies the logits */
     bool alpha_0_in_value;  /* ... in Vhat only: log pitilde has the log-probabilities */
     bool gamma_from_1;      /* c_t = gamma^(t+1) */
+    bool gamma_from_prompt; /* theory: t counts the prompt's tokens, too */
+    bool gamma_from_state;  /* ... but for the last of them: the state's own place */
     bool classes_exchanged; /* the loss prefers the rejected response */
     bool sides_exchanged;   /* chosen and rejected are taken for each other from the start */
     bool other_q;           /* Qhat of the other parametrisation */

@@ -26,6 +26,7 @@ typedef enum divide_by { BY_RIGHT, BY_PADDED_1, BY_PADDED, BY_OWN_1, BY_COUNT, B
 typedef struct how {
     bool value_elsewhere, late, early, pad, no_pad, gamma_from_1, classes, raw_log_pi1, logits_in_v, logits_in_v_only;
     divide_by divide;
+    bool all_end, unscaled, log_softmax, of_pairs, of_responses, whole, sum, sums, gamma_from_prompt, gamma_from_state;
 } how;
 
 /* One side: S + 1 states, the last of them after a padding token. */
@@ -186,20 +187,36 @@ static void transition(const method *m, side *it, size_t state, int value, const
     it->n++;
 }
 
+/* Qhat of the adapted model's log-probabilities: less by the log-sum-exp of its logits, and in the residual
+ * parametrisation more by that of the base model's. */
+static void subtract_log_normaliser(const method *m, side *it, size_t k) {
+    const bool residual = m->options->objective.q_parametrisation == QA_Q_RESIDUAL;
+    double *q = it->q + k * m->V, *z1 = it->z1 + k * m->V;
+    const double shift =
+        log_sum_exp(q, z1, residual ? 1.0 : 0.0, 1.0, m->V) - (residual ? log_sum_exp(z1, z1, 0.0, 1.0, m->V) : 0.0);
+    for (size_t a = 0; a < m->V; a++) {
+        q[a] -= shift;
+    }
+}
+
 static void run_side(const method *m, side *it, size_t L, const how *h) {
     const qa_objective *o = &m->options->objective;
     const bool theory = o->kind == QA_THEORY;
     const double *weighted = h->raw_log_pi1 || h->logits_in_v ? it->z1 : it->log_pi1;
     const double *in_v = h->logits_in_v_only ? it->z1 : weighted;
     for (size_t k = 0; k <= it->S; k++) {
+        if (h->log_softmax) {
+            subtract_log_normaliser(m, it, k);
+        }
         it->v[k] = log_sum_exp(it->q + k * m->V, in_v + k * m->V, o->alpha_0, o->alpha_tilde, m->V);
+        it->v[k] /= h->unscaled ? o->alpha_tilde : 1.0;
     }
     it->n = 0;
     const size_t responses = it->S - 1;
     size_t from = theory || h->early ? 0 : 1, to = theory ? responses : responses + (it->T < L && !h->no_pad ? 1 : 0);
     from += h->late ? 1 : 0;
     for (size_t k = from; k < to; k++) {
-        const bool last = theory && k + 1 == responses && it->terminal;
+        const bool last = theory && k + 1 == responses && (it->terminal || h->all_end);
         const int right = theory ? (last ? -1 : (int)k + 1) : (int)k;
         transition(m, it, k, !h->value_elsewhere ? right : theory ? (int)k : (int)k + 1, weighted);
     }
@@ -214,25 +231,35 @@ static void run_side(const method *m, side *it, size_t L, const how *h) {
                               [BY_NOTHING] = 1.0};
     it->ret = 0.0;
     for (size_t t = 0; t < it->n; t++) {
-        const double c = theory ? pow(o->gamma, (double)(t + (h->gamma_from_1 ? 1 : 0))) : 1.0;
+        const size_t before = h->gamma_from_1 ? 1 : h->gamma_from_prompt ? it->P : h->gamma_from_state ? it->P - 1 : 0;
+        const double c = theory ? pow(o->gamma, (double)(t + before)) : 1.0;
         it->ret += c * it->reward[t] / lengths[h->divide];
     }
 }
 
 /* Means over [begin, end): the batch, or a micro-batch. */
 static void add_losses(const method *m, size_t begin, size_t end, double batches, const how *h, double loss[2]) {
-    double squares = 0.0, counted = 0.0;
+    double squares = 0.0, counted = 0.0, means = 0.0;
     for (size_t p = begin; p < end; p++) {
         const double z = (m->sides[p][0].ret - m->sides[p][1].ret) * (h->classes ? -1.0 : 1.0);
-        loss[0] += (fmax(-z, 0.0) + log1p(exp(-fabs(z)))) / ((double)(end - begin) * batches);
+        loss[0] += (fmax(-z, 0.0) + log1p(exp(-fabs(z)))) / (h->sum || h->sums ? 1.0 : (double)(end - begin) * batches);
+        double of_pair = 0.0;
         for (size_t i = 0; i < SIDES; i++) {
+            double of_response = 0.0;
             for (size_t t = 0; t < m->sides[p][i].n; t++) {
-                squares += m->sides[p][i].reward[t] * m->sides[p][i].reward[t];
+                of_response += m->sides[p][i].reward[t] * m->sides[p][i].reward[t];
             }
             counted += (double)m->sides[p][i].n;
+            squares += of_response;
+            of_pair += of_response;
+            means += h->of_responses ? of_response / (double)m->sides[p][i].n / SIDES : 0.0;
         }
+        means += h->of_pairs ? of_pair / (double)(m->sides[p][0].n + m->sides[p][1].n) : 0.0;
     }
-    loss[1] += counted > 0.0 ? m->options->objective.beta * squares / (counted * batches) : 0.0;
+    const double mean = h->of_pairs || h->of_responses ? means / (double)(end - begin)
+                        : h->sums                      ? squares * batches
+                                                       : squares / counted;
+    loss[1] += counted > 0.0 ? m->options->objective.beta * mean / batches : 0.0;
 }
 
 static void put_side(qa_golden_set *set, const method *m, size_t p, size_t i, const how *h) {
@@ -260,7 +287,7 @@ static void put_side(qa_golden_set *set, const method *m, size_t p, size_t i, co
 
 static void equations(qa_golden_set *set, method *m, const how *h) {
     const size_t micro = m->options->micro_batch == 0 ? m->pairs : m->options->micro_batch;
-    const size_t group = m->options->objective.kind == QA_THEORY ? m->pairs : micro;
+    const size_t group = m->options->objective.kind == QA_THEORY || h->whole ? m->pairs : micro;
     double loss[2] = {0.0, 0.0};
     for (size_t p = 0; p < m->pairs; p++) {
         size_t L = 0;
@@ -406,6 +433,16 @@ static const mistake_case cases[] = {
     {QA_MISTAKE_DIVISOR, "published", {.divide = BY_NOTHING}},
     {QA_MISTAKE_GAMMA_POWERS, "theory", {.gamma_from_1 = true}},
     {QA_MISTAKE_CLASSES, "", {.classes = true}},
+    {QA_MISTAKE_CUT_OFF, "theory", {.all_end = true}},
+    {QA_MISTAKE_VALUE_SCALE, "theory", {.unscaled = true}},
+    {QA_MISTAKE_Q_LOG_SOFTMAX, "", {.log_softmax = true}},
+    {QA_MISTAKE_MEANS, "", {.of_pairs = true}},
+    {QA_MISTAKE_MEANS, "", {.of_responses = true}},
+    {QA_MISTAKE_MEANS, "published", {.whole = true}},
+    {QA_MISTAKE_SUM, "", {.sum = true}},
+    {QA_MISTAKE_SUM, "", {.sums = true}},
+    {QA_MISTAKE_GAMMA_PROMPT, "theory", {.gamma_from_prompt = true}},
+    {QA_MISTAKE_GAMMA_PROMPT, "theory", {.gamma_from_state = true}},
 };
 
 /* Makes the mistake on a bundle and has it diagnosed. True when it was found, and nothing else. */
@@ -454,7 +491,8 @@ START_TEST(a_mistake_is_diagnosed) {
             alone += diagnosed_alone(it, context, name) ? 1 : 0;
         }
     }
-    ck_assert_msg(alone >= LEAST_BUNDLES, "case %d, %s: told apart from every other mistake on %zu bundles only", _i,
+    ck_assert_msg(alone >= (it->how.whole ? 1 : LEAST_BUNDLES),
+                  "case %d, %s: told apart from every other mistake on %zu bundles only", _i,
                   qa_golden_mistake_name(it->mistake), alone);
     qa_context_free(context);
 }
@@ -598,6 +636,151 @@ START_TEST(exchanged_gradients_are_diagnosed) {
 }
 END_TEST
 
+/* ---- the optimiser, written out once more ---- */
+
+typedef struct step_case {
+    qa_golden_mistake mistake;
+    double decay, rate;
+    bool uncorrected, epsilon_inside, unclipped, may_hide; /* may_hide: on some bundles it changes nothing */
+} step_case;
+
+static const step_case step_cases[] = {
+    {QA_MISTAKE_WEIGHT_DECAY, .decay = 0.01, .rate = 1.0},
+    {QA_MISTAKE_LEARNING_RATE, .rate = 1.01},
+    {QA_MISTAKE_LEARNING_RATE, .rate = 0.99},
+    {QA_MISTAKE_BIAS_CORRECTION, .rate = 1.0, .uncorrected = true},
+    {QA_MISTAKE_EPSILON, .rate = 1.0, .epsilon_inside = true, .may_hide = true},
+};
+
+static double gradient_squares(const qa_golden_set *golden) {
+    double sum = 0.0;
+    for (size_t i = 0; i < golden->n; i++) {
+        const qa_golden_tensor *it = &golden->tensors[i];
+        for (size_t j = 0; strncmp(it->name, "grad.", 5) == 0 && j < it->count; j++) {
+            sum += it->values[j] * it->values[j];
+        }
+    }
+    return sum;
+}
+
+/* The first step of AdamW from the bundle's own gradient; to: the tensors after it. */
+static void first_step(qa_golden_set *to, const qa_golden_bundle *b, const step_case *how_wrong) {
+    const qa_golden_options *o = &b->options;
+    const double norm = sqrt(gradient_squares(&b->golden));
+    const double clip = o->max_grad_norm > 0.0 ? fmin(1.0, o->max_grad_norm / (norm + 1e-6)) : 1.0;
+    const double m_unit = how_wrong->uncorrected ? 1.0 - o->adam_beta1 : 1.0;
+    const double v_unit = how_wrong->uncorrected ? 1.0 - o->adam_beta2 : 1.0;
+    for (size_t t = 0; t < b->adapter->n_tensors; t++) {
+        const qa_adapter_tensor *it = &b->adapter->tensors[t];
+        char name[QA_GOLDEN_NAME_BYTES];
+        (void)snprintf(name, sizeof name, "grad.%s", it->name);
+        const qa_golden_tensor *gradient = qa_golden_set_find(&b->golden, name);
+        ck_assert_ptr_nonnull(gradient);
+        double *after = copy(NULL, gradient->count);
+        for (size_t i = 0; i < gradient->count; i++) {
+            const double p = (double)b->adapter->parameters[it->offset + i], g = clip * gradient->values[i];
+            const double v = g * g * v_unit, e = o->adam_epsilon, decay = o->weight_decay + how_wrong->decay;
+            const double root = how_wrong->epsilon_inside ? sqrt(v + e) : sqrt(v) + e;
+            after[i] = p - o->learning_rate * how_wrong->rate * (decay * p + g * m_unit / root);
+        }
+        (void)snprintf(name, sizeof name, "step1.%s", it->name);
+        qa_put(to, name, 2, it->rows, it->columns, after);
+        free(after);
+    }
+}
+
+/* Weight decay of 0.01 and a rate that is 1% off move most elements by less than the largest error that one element
+ * with a gradient near 0 may have. */
+START_TEST(a_mistake_of_the_optimiser_is_diagnosed) {
+    qa_error err = {0};
+    const step_case *it = &step_cases[_i];
+    qa_context *context = NULL;
+    size_t found = 0;
+    MUST(qa_context_create(&context, 1, (qa_logger){0}, &err));
+    for (size_t i = 0; i < qa_golden_suite_n; i++) {
+        qa_golden_bundle *bundle = qa_golden_open(context, qa_golden_suite[i]);
+        qa_golden_set right = {0}, wrong = {0};
+        const step_case nothing = {.rate = 1.0};
+        first_step(&right, bundle, &nothing);
+        first_step(&wrong, bundle, it);
+        qa_golden_report report = qa_golden_report_of(bundle, &right, QA_DTYPE_F32);
+        ck_assert_msg(report.failures == 0, "%s: %s", qa_golden_suite[i], report.sentence);
+        qa_golden_report_free(&report);
+        report = qa_golden_report_of(bundle, &wrong, QA_DTYPE_F32);
+        ck_assert_msg(report.failures > 0 || it->may_hide, "%s passes", qa_golden_suite[i]);
+        /* after one step a missing bias correction and another rate are the same */
+        const unsigned also = it->uncorrected ? 1u << QA_MISTAKE_LEARNING_RATE : 0;
+        ck_assert_msg(report.failures == 0 || (report.explained | also) == (1u << (unsigned)it->mistake | also),
+                      "%s: %s", qa_golden_suite[i], report.sentence);
+        found += (report.explained & 1u << (unsigned)it->mistake) != 0 ? 1 : 0;
+        qa_golden_report_free(&report);
+        qa_golden_set_free(&right);
+        qa_golden_set_free(&wrong);
+        qa_golden_bundle_close(bundle);
+    }
+    ck_assert_uint_ge(found, LEAST_BUNDLES);
+    qa_context_free(context);
+}
+END_TEST
+
+/* A detached value leaves every number before the gradients as it is. */
+START_TEST(a_detached_value_is_diagnosed) {
+    qa_error err = {0};
+    qa_context *context = NULL;
+    MUST(qa_context_create(&context, 1, (qa_logger){0}, &err));
+    static const char *const names[] = {"theory-discounted", "published-logits", "theory-residual"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        qa_golden_bundle *bundle = qa_golden_open(context, names[i]);
+        qa_golden_set set = {0};
+        qa_golden_variant variant = qa_golden_right();
+        variant.value_stopped = true;
+        MUST(qa_golden_run(&set, bundle->model, bundle->adapter, bundle->pairs, &bundle->options, &variant, &err));
+        qa_golden_report report = qa_golden_report_of(bundle, &set, QA_DTYPE_F32);
+        ck_assert_ptr_nonnull(strstr(report.results[report.first].name, "grad."));
+        ck_assert_msg(report.explained == 1u << QA_MISTAKE_VALUE_STOPPED, "%s: %s", names[i], report.sentence);
+        qa_golden_report_free(&report);
+        qa_golden_set_free(&set);
+        qa_golden_bundle_close(bundle);
+    }
+    qa_context_free(context);
+}
+END_TEST
+
+/* Gradients are made from the last layer to the first, so a fault in the last layer's backward pass spoils all of them:
+ * the last layer is to blame, and nothing that agrees stands behind it. */
+START_TEST(a_fault_in_backward_is_looked_for_from_the_last_layer_down) {
+    qa_error err = {0};
+    qa_context *context = NULL;
+    MUST(qa_context_create(&context, 1, (qa_logger){0}, &err));
+    for (int spoilt = 0; spoilt < 2; spoilt++) { /* the last layer with a gradient that is wrong */
+        qa_golden_bundle *bundle = qa_golden_open(context, "theory-logits");
+        qa_golden_set set = {0};
+        for (size_t i = 0; i < bundle->golden.n; i++) {
+            const qa_golden_tensor *it = &bundle->golden.tensors[i];
+            if (strncmp(it->name, "grad.", 5) == 0 || strcmp(it->name, "loss") == 0) {
+                double *values = copy(it->values, it->count);
+                const bool wrong =
+                    strstr(it->name, ".layers.0.") != NULL || (spoilt == 1 && strstr(it->name, ".layers.1.") != NULL);
+                for (size_t j = 0; wrong && j < it->count; j++) {
+                    values[j] = 1.5 * values[j] + 0.1;
+                }
+                qa_put(&set, it->name, it->n_dims, it->shape[0], it->shape[1], values);
+                free(values);
+            }
+        }
+        qa_golden_report report = qa_golden_report_of(bundle, &set, QA_DTYPE_F32);
+        ck_assert_ptr_nonnull(strstr(report.results[report.first].name, spoilt == 1 ? ".layers.1." : ".layers.0."));
+        ck_assert_ptr_nonnull(strstr(report.sentence, "in the order of the backward pass"));
+        ck_assert_msg(strstr(report.sentence, spoilt == 1 ? "and loss, which agrees" : ".layers.1.") != NULL, "%s",
+                      report.sentence);
+        qa_golden_report_free(&report);
+        qa_golden_set_free(&set);
+        qa_golden_bundle_close(bundle);
+    }
+    qa_context_free(context);
+}
+END_TEST
+
 Suite *golden_mistakes_suite(void);
 Suite *golden_mistakes_suite(void) {
     Suite *suite = suite_create("golden_mistakes");
@@ -609,6 +792,10 @@ Suite *golden_mistakes_suite(void) {
     tcase_add_test(tcase, coinciding_mistakes_are_both_named);
     tcase_add_test(tcase, a_mask_on_the_sum_alone_is_diagnosed);
     tcase_add_test(tcase, exchanged_gradients_are_diagnosed);
+    tcase_add_loop_test(tcase, a_mistake_of_the_optimiser_is_diagnosed, 0,
+                        (int)(sizeof step_cases / sizeof step_cases[0]));
+    tcase_add_test(tcase, a_detached_value_is_diagnosed);
+    tcase_add_test(tcase, a_fault_in_backward_is_looked_for_from_the_last_layer_down);
     suite_add_tcase(suite, tcase);
     return suite;
 }
