@@ -13,8 +13,8 @@
 
 typedef struct solution {
     cli_mdp file;
-    qa_real *log_pi1, *q, *log_pi, *q_direct, *log_direct; /* [S x A] */
-    double *v, *v_direct, *sum;                            /* [S], [S], [S x A] lambda r1 + r2 */
+    double *log_pi1, *q, *log_pi, *q_direct, *log_direct; /* [S x A] */
+    double *v, *v_direct, *sum;                           /* [S], [S], [S x A] lambda r1 + r2 */
     double *value[4];     /* [S] expected return of pi1 under r1, r2, of pitilde under r1, r2 */
     qa_fixed_point found; /* of (M6) */
     double policy_error;
@@ -38,7 +38,7 @@ static void solution_free(solution *it) {
 static qa_status allocate(solution *it, qa_error *err) {
     const size_t S = it->file.mdp.S, n = S * it->file.mdp.A; /* the file held as many numbers */
     bool good = true;
-    qa_real **tables[] = {&it->log_pi1, &it->q, &it->log_pi, &it->q_direct, &it->log_direct};
+    double **tables[] = {&it->log_pi1, &it->q, &it->log_pi, &it->q_direct, &it->log_direct};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++) {
         *tables[i] = qa_alloc_array(n, sizeof **tables[i]);
         good = good && *tables[i] != NULL;
@@ -69,7 +69,7 @@ static qa_status solve(solution *it, qa_error *err) {
     QA_TRY(qa_solve_m2(it->q_direct, it->v_direct, mdp, it->sum, file->alpha_tilde, NULL, err));
     qa_mdp_m2_policy(it->log_direct, mdp, it->q_direct, it->v_direct, file->alpha_tilde);
     for (size_t i = 0; i < mdp->S * mdp->A; i++) {
-        const double difference = fabs(exp((double)it->log_pi[i]) - exp((double)it->log_direct[i]));
+        const double difference = fabs(exp(it->log_pi[i]) - exp(it->log_direct[i]));
         it->policy_error = difference > it->policy_error ? difference : it->policy_error;
     }
     QA_TRY(qa_mdp_expected_return(it->value[0], mdp, file->r1, it->log_pi1, err));
@@ -81,7 +81,7 @@ static qa_status solve(solution *it, qa_error *err) {
 /* One row per state and action that is not terminal. */
 static void record_solution(cli_run *run, const solution *it, cli_records *records) {
     const qa_mdp *mdp = &it->file.mdp;
-    cli_records_head_text(records, "precision", qa_precision());
+    cli_records_head_text(records, "precision", "f64");
     cli_records_head_number(records, "policy_error", it->policy_error);
     cli_records_head_number(records, "sweeps", (double)it->found.sweeps);
     cli_records_head_number(records, "bound", it->found.bound);
@@ -94,12 +94,12 @@ static void record_solution(cli_run *run, const solution *it, cli_records *recor
         cli_records_row(records);
         cli_records_number(records, "state", (double)s);
         cli_records_number(records, "action", (double)(i % mdp->A));
-        cli_records_number(records, "pi1", exp((double)it->log_pi1[i]));
-        cli_records_number(records, "q", (double)it->q[i]);
+        cli_records_number(records, "pi1", exp(it->log_pi1[i]));
+        cli_records_number(records, "q", it->q[i]);
         cli_records_number(records, "v", it->v[s]);
-        cli_records_number(records, "pitilde", exp((double)it->log_pi[i]));
-        cli_records_number(records, "optimum", exp((double)it->log_direct[i]));
-        cli_records_number(records, "q_optimum", (double)it->q_direct[i]);
+        cli_records_number(records, "pitilde", exp(it->log_pi[i]));
+        cli_records_number(records, "optimum", exp(it->log_direct[i]));
+        cli_records_number(records, "q_optimum", it->q_direct[i]);
         cli_records_number(records, "v_optimum", it->v_direct[s]);
         cli_records_number(records, "reward_1_of_pi1", it->value[0][s]);
         cli_records_number(records, "reward_2_of_pi1", it->value[1][s]);
@@ -111,15 +111,15 @@ static void record_solution(cli_run *run, const solution *it, cli_records *recor
 static void print_solution(const solution *it) {
     const qa_mdp *mdp = &it->file.mdp;
     printf("%zu states, %zu actions, gamma %g, lambda %g, alpha_1 %g, alpha_tilde %g (%s)\n\n", mdp->S, mdp->A,
-           mdp->gamma, it->file.lambda, it->file.alpha1, it->file.alpha_tilde, qa_precision());
+           mdp->gamma, it->file.lambda, it->file.alpha1, it->file.alpha_tilde, "f64");
     printf("%5s %6s  %14s %14s %14s %14s %14s\n", "state", "action", "pi1", "Qhat", "Vhat", "pitilde", "optimum");
     for (size_t i = 0; i < mdp->S * mdp->A; i++) {
         const size_t s = i / mdp->A;
         if (mdp->terminal[s]) {
             continue;
         }
-        printf("%5zu %6zu  %14.10f %14.8g %14.8g %14.10f %14.10f\n", s, i % mdp->A, exp((double)it->log_pi1[i]),
-               (double)it->q[i], it->v[s], exp((double)it->log_pi[i]), exp((double)it->log_direct[i]));
+        printf("%5zu %6zu  %14.10f %14.8g %14.8g %14.10f %14.10f\n", s, i % mdp->A, exp(it->log_pi1[i]), it->q[i],
+               it->v[s], exp(it->log_pi[i]), exp(it->log_direct[i]));
     }
     printf("\nExpected discounted reward   pi1: r1           r2             pitilde: r1    r2\n");
     for (size_t s = 0; s < mdp->S; s++) {

@@ -26,9 +26,12 @@ const char *qa_problem_kind_name(qa_problem_kind kind) {
 typedef struct tables {
     size_t n;                    /* S A */
     double *r1, *r2, *sum, *any; /* sum = lambda r1 + r2; any: a reward implied by a random Qhat */
-    qa_real *log_pi1, *log_pi, *log_direct;
-    qa_real *q, *q_direct, *q_any;
+    double *log_pi1, *log_pi, *log_direct;
+    double *q, *q_direct, *q_any;
     double *v; /* [S] */
+    struct {   /* the same of a token MDP, whose tables are in the build's precision */
+        qa_real *log_pi1, *log_pi, *log_direct, *q, *q_direct, *q_any;
+    } token;
     qa_arena arena;
 } tables;
 
@@ -37,13 +40,19 @@ static void take(tables *t, qa_arena *arena, size_t S) {
     t->r2 = QA_TAKE(arena, double, t->n);
     t->sum = QA_TAKE(arena, double, t->n);
     t->any = QA_TAKE(arena, double, t->n);
-    t->log_pi1 = QA_TAKE(arena, qa_real, t->n);
-    t->log_pi = QA_TAKE(arena, qa_real, t->n);
-    t->log_direct = QA_TAKE(arena, qa_real, t->n);
-    t->q = QA_TAKE(arena, qa_real, t->n);
-    t->q_direct = QA_TAKE(arena, qa_real, t->n);
-    t->q_any = QA_TAKE(arena, qa_real, t->n);
+    t->log_pi1 = QA_TAKE(arena, double, t->n);
+    t->log_pi = QA_TAKE(arena, double, t->n);
+    t->log_direct = QA_TAKE(arena, double, t->n);
+    t->q = QA_TAKE(arena, double, t->n);
+    t->q_direct = QA_TAKE(arena, double, t->n);
+    t->q_any = QA_TAKE(arena, double, t->n);
     t->v = QA_TAKE(arena, double, S);
+    t->token.log_pi1 = QA_TAKE(arena, qa_real, t->n);
+    t->token.log_pi = QA_TAKE(arena, qa_real, t->n);
+    t->token.log_direct = QA_TAKE(arena, qa_real, t->n);
+    t->token.q = QA_TAKE(arena, qa_real, t->n);
+    t->token.q_direct = QA_TAKE(arena, qa_real, t->n);
+    t->token.q_any = QA_TAKE(arena, qa_real, t->n);
 }
 
 static qa_status tables_create(tables *t, size_t S, size_t A, double lambda, qa_rng *rng, qa_error *err) {
@@ -58,7 +67,7 @@ static qa_status tables_create(tables *t, size_t S, size_t A, double lambda, qa_
         t->r1[i] = qa_rng_normal(rng);
         t->r2[i] = qa_rng_normal(rng);
         t->sum[i] = lambda * t->r1[i] + t->r2[i];
-        t->q_any[i] = (qa_real)(3.0 * qa_rng_normal(rng));
+        t->q_any[i] = 3.0 * qa_rng_normal(rng);
     }
     return QA_OK;
 }
@@ -70,7 +79,7 @@ static double relative(double found, double expected, double scale) {
 /* The larger of the two; a NaN stays. */
 static double worse(double a, double b) { return isnan(a) || a >= b ? a : b; }
 
-static double largest(const qa_real *x, size_t n) {
+static double largest(const double *x, size_t n) {
     double most = 0.0;
     for (size_t i = 0; i < n; i++) {
         most = worse(most, fabs((double)x[i]));
@@ -124,7 +133,7 @@ static qa_status prove_finite(qa_recovery *out, tables *t, const qa_mdp *mdp, qa
     qa_mdp_m8_rewards(t->any, mdp, t->q, t->v);
     for (size_t i = 0; i < t->n; i++) { /* no reward is earned in a terminal state */
         t->r2[i] = mdp->terminal != NULL && mdp->terminal[i / mdp->A] ? 0.0 : t->r2[i];
-        t->q_any[i] = mdp->terminal != NULL && mdp->terminal[i / mdp->A] ? (qa_real)0 : t->q_any[i];
+        t->q_any[i] = mdp->terminal != NULL && mdp->terminal[i / mdp->A] ? 0.0 : t->q_any[i];
     }
     compare_rewards(out, t);
 
@@ -153,21 +162,35 @@ no_tables:
 
 /* ---- token MDPs ---- */
 
+static void widen(tables *t) {
+    for (size_t i = 0; i < t->n; i++) {
+        t->log_pi[i] = (double)t->token.log_pi[i];
+        t->log_direct[i] = (double)t->token.log_direct[i];
+        t->q[i] = (double)t->token.q[i];
+        t->q_any[i] = (double)t->token.q_any[i];
+    }
+}
+
 static qa_status prove_tokens(qa_recovery *out, tables *t, const qa_token_mdp *mdp, qa_error *err) {
     const double alpha_0 = out->lambda * out->alpha1, alpha_tilde = out->alpha_tilde, gamma = out->gamma;
-    QA_TRY(qa_token_solve_m2(t->q, t->v, mdp, t->r1, out->alpha1, gamma, err));
-    qa_token_m2_policy(t->log_pi1, mdp, t->q, t->v, out->alpha1);
-    QA_TRY(qa_token_solve_m2(t->q_direct, t->v, mdp, t->sum, alpha_tilde, gamma, err));
-    qa_token_m2_policy(t->log_direct, mdp, t->q_direct, t->v, alpha_tilde);
+    for (size_t i = 0; i < t->n; i++) {
+        t->token.q_any[i] = (qa_real)t->q_any[i];
+    }
+    QA_TRY(qa_token_solve_m2(t->token.q, t->v, mdp, t->r1, out->alpha1, gamma, err));
+    qa_token_m2_policy(t->token.log_pi1, mdp, t->token.q, t->v, out->alpha1);
+    QA_TRY(qa_token_solve_m2(t->token.q_direct, t->v, mdp, t->sum, alpha_tilde, gamma, err));
+    qa_token_m2_policy(t->token.log_direct, mdp, t->token.q_direct, t->v, alpha_tilde);
 
-    QA_TRY(qa_token_solve_m6(t->q, t->v, mdp, t->r2, t->log_pi1, alpha_0, alpha_tilde, gamma, err));
-    qa_token_m7_policy(t->log_pi, mdp, t->q, t->log_pi1, alpha_0, alpha_tilde);
+    QA_TRY(qa_token_solve_m6(t->token.q, t->v, mdp, t->r2, t->token.log_pi1, alpha_0, alpha_tilde, gamma, err));
+    qa_token_m7_policy(t->token.log_pi, mdp, t->token.q, t->token.log_pi1, alpha_0, alpha_tilde);
+    widen(t);
     compare_policies(out, t);
-    qa_token_m8_rewards(t->any, t->v, mdp, t->q, t->log_pi1, alpha_0, alpha_tilde, gamma);
+    qa_token_m8_rewards(t->any, t->v, mdp, t->token.q, t->token.log_pi1, alpha_0, alpha_tilde, gamma);
     compare_rewards(out, t);
 
-    qa_token_m8_rewards(t->any, t->v, mdp, t->q_any, t->log_pi1, alpha_0, alpha_tilde, gamma);
-    QA_TRY(qa_token_solve_m6(t->q, t->v, mdp, t->any, t->log_pi1, alpha_0, alpha_tilde, gamma, err));
+    qa_token_m8_rewards(t->any, t->v, mdp, t->token.q_any, t->token.log_pi1, alpha_0, alpha_tilde, gamma);
+    QA_TRY(qa_token_solve_m6(t->token.q, t->v, mdp, t->any, t->token.log_pi1, alpha_0, alpha_tilde, gamma, err));
+    widen(t);
     compare_q(out, t);
     return QA_OK;
 }

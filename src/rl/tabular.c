@@ -1,5 +1,10 @@
 /* Finite MDPs: soft value iteration for (M2), fixed-point iteration for (M6), and what follows from their
- * solutions. Every number comes from a function of equations.h; this file only walks the tables.
+ * solutions. Tables are double in every build: near gamma = 1 values are a million times a reward, and what is left of
+ * their differences in single precision is no policy. So the log-sum-exp of (M5) stands here once more, in double;
+ * every other number comes from a function of equations.h.
+ *
+ * Sweeps approach a fixed point by gamma at a time. Where that is slow, Newton's method takes over: the policy that
+ * follows from the values, and then the values of that policy, by one linear system (soft policy iteration).
  *
  * Shapes: p [S x A x S], rewards and Q [S x A], v [S]. A sweep takes the values of all rows first and then
  * rewrites all rows, so that its result does not depend on an order. */
@@ -15,12 +20,8 @@
 
 static const double ROW_SUM_TOLERANCE = 1e-9;
 enum { MAX_SWEEPS = 10000000, IDLE_SWEEPS = 32 };
-
-#ifdef QA_F64
-static const double EPSILON = DBL_EPSILON;
-#else
-static const double EPSILON = (double)FLT_EPSILON;
-#endif
+static const double SLOW_GAMMA = 0.99, WORST_BOUND = 1e-7; /* ... over the largest Q-value, of what counts as solved */
+enum { FEW_SWEEPS = 100, MANY_SWEEPS = 100000, NEWTON_STEPS = 200, NEWTON_STATES = 2000 };
 
 static bool is_terminal(const qa_mdp *mdp, size_t s) { return mdp->terminal != NULL && mdp->terminal[s]; }
 
@@ -125,54 +126,69 @@ double qa_mdp_expected_value(const qa_mdp *mdp, size_t s, size_t a, const double
     return sum;
 }
 
-void qa_mdp_m5_values(double *v, const qa_mdp *mdp, const qa_real *q, const qa_real *log_pi1, double alpha_0,
+/* (M5) of one row: log_pi1 NULL, (M2). */
+static double soft_value(const double *q, const double *log_pi1, size_t A, double alpha_0, double alpha) {
+    const bool weighted = log_pi1 != NULL && alpha_0 > 0.0; /* 0 times an impossible action's -inf is 0 */
+    double max = -INFINITY, sum = 0.0;
+    for (size_t a = 0; a < A; a++) {
+        const double x = weighted ? q[a] + alpha_0 * log_pi1[a] : q[a];
+        max = x > max || isnan(x) ? x : max;
+    }
+    if (!isfinite(max)) {
+        return max;
+    }
+    for (size_t a = 0; a < A; a++) {
+        const double x = weighted ? q[a] + alpha_0 * log_pi1[a] : q[a];
+        sum += exp((x - max) / alpha);
+    }
+    return max + alpha * log(sum);
+}
+
+void qa_mdp_m5_values(double *v, const qa_mdp *mdp, const double *q, const double *log_pi1, double alpha_0,
                       double alpha_tilde) {
     const size_t A = mdp->A;
     for (size_t s = 0; s < mdp->S; s++) {
-        v[s] = is_terminal(mdp, s) ? 0.0 : qa_m5_value(q + s * A, log_pi1 + s * A, A, alpha_0, alpha_tilde);
+        v[s] = is_terminal(mdp, s) ? 0.0 : soft_value(q + s * A, log_pi1 + s * A, A, alpha_0, alpha_tilde);
     }
 }
 
-static void m2_values(double *v, const qa_mdp *mdp, const qa_real *q, double alpha) {
+static void m2_values(double *v, const qa_mdp *mdp, const double *q, double alpha) {
     for (size_t s = 0; s < mdp->S; s++) {
-        v[s] = is_terminal(mdp, s) ? 0.0 : qa_m2_value(q + s * mdp->A, mdp->A, alpha);
+        v[s] = is_terminal(mdp, s) ? 0.0 : soft_value(q + s * mdp->A, NULL, mdp->A, 0.0, alpha);
     }
 }
 
-void qa_mdp_m6_backup(qa_real *q, const qa_mdp *mdp, const double *r2, const double *v) {
+void qa_mdp_m6_backup(double *q, const qa_mdp *mdp, const double *r2, const double *v) {
     for (size_t s = 0; s < mdp->S; s++) {
         for (size_t a = 0; a < mdp->A; a++) {
             const size_t i = s * mdp->A + a;
             const double v_next = is_terminal(mdp, s) ? 0.0 : qa_mdp_expected_value(mdp, s, a, v);
-            q[i] = is_terminal(mdp, s) ? (qa_real)0 : (qa_real)qa_m6_residual_q(r2[i], mdp->gamma, v_next);
+            q[i] = is_terminal(mdp, s) ? 0.0 : qa_m6_residual_q(r2[i], mdp->gamma, v_next);
         }
     }
 }
 
-void qa_mdp_m8_rewards(double *r2, const qa_mdp *mdp, const qa_real *q, const double *v) {
+void qa_mdp_m8_rewards(double *r2, const qa_mdp *mdp, const double *q, const double *v) {
     for (size_t s = 0; s < mdp->S; s++) {
         for (size_t a = 0; a < mdp->A; a++) {
             const size_t i = s * mdp->A + a;
-            r2[i] =
-                is_terminal(mdp, s) ? 0.0 : qa_m8_reward((double)q[i], mdp->gamma, qa_mdp_expected_value(mdp, s, a, v));
+            r2[i] = is_terminal(mdp, s) ? 0.0 : qa_m8_reward(q[i], mdp->gamma, qa_mdp_expected_value(mdp, s, a, v));
         }
     }
 }
 
-void qa_mdp_m2_policy(qa_real *log_pi, const qa_mdp *mdp, const qa_real *q, const double *v, double alpha) {
+void qa_mdp_m2_policy(double *log_pi, const qa_mdp *mdp, const double *q, const double *v, double alpha) {
     for (size_t i = 0; i < mdp->S * mdp->A; i++) {
         const size_t s = i / mdp->A;
-        log_pi[i] = is_terminal(mdp, s) ? (qa_real)0 : (qa_real)qa_m2_log_policy((double)q[i], v[s], alpha);
+        log_pi[i] = is_terminal(mdp, s) ? 0.0 : qa_m2_log_policy(q[i], v[s], alpha);
     }
 }
 
-void qa_mdp_m7_policy(qa_real *log_pi, const qa_mdp *mdp, const qa_real *q, const qa_real *log_pi1, const double *v,
+void qa_mdp_m7_policy(double *log_pi, const qa_mdp *mdp, const double *q, const double *log_pi1, const double *v,
                       double alpha_0, double alpha_tilde) {
     for (size_t i = 0; i < mdp->S * mdp->A; i++) {
         const size_t s = i / mdp->A;
-        log_pi[i] = is_terminal(mdp, s)
-                        ? (qa_real)0
-                        : (qa_real)qa_m7_log_policy((double)q[i], (double)log_pi1[i], v[s], alpha_0, alpha_tilde);
+        log_pi[i] = is_terminal(mdp, s) ? 0.0 : qa_m7_log_policy(q[i], log_pi1[i], v[s], alpha_0, alpha_tilde);
     }
 }
 
@@ -204,16 +220,16 @@ static qa_status longest_time(const qa_mdp *mdp, double *longest, qa_error *err)
 }
 
 /* One sweep's largest change, and the largest entry; NaN and infinities are named. */
-static qa_status compare(const qa_mdp *mdp, const qa_real *q, const qa_real *before, double *change, double *largest,
+static qa_status compare(const qa_mdp *mdp, const double *q, const double *before, double *change, double *largest,
                          qa_error *err) {
     *change = *largest = 0.0;
     for (size_t i = 0; i < mdp->S * mdp->A; i++) {
-        if (!isfinite((double)q[i])) {
+        if (!isfinite(q[i])) {
             return qa_fail(err, QA_ERR_NAN, "Q of state %zu and action %zu became %g: is a reward or log pi1 infinite?",
-                           i / mdp->A, i % mdp->A, (double)q[i]);
+                           i / mdp->A, i % mdp->A, q[i]);
         }
-        *change = fmax(*change, fabs((double)q[i] - (double)before[i]));
-        *largest = fmax(*largest, fabs((double)q[i]));
+        *change = fmax(*change, fabs(q[i] - before[i]));
+        *largest = fmax(*largest, fabs(q[i]));
     }
     return QA_OK;
 }
@@ -221,11 +237,11 @@ static qa_status compare(const qa_mdp *mdp, const qa_real *q, const qa_real *bef
 /* What a sweep iterates: the values of (M5), or those of (M2) when log_pi1 is NULL. */
 typedef struct sweep_rule {
     const double *reward;
-    const qa_real *log_pi1;
+    const double *log_pi1;
     double alpha_0, alpha;
 } sweep_rule;
 
-static void values(double *v, const qa_mdp *mdp, const qa_real *q, const sweep_rule *rule) {
+static void values(double *v, const qa_mdp *mdp, const double *q, const sweep_rule *rule) {
     if (rule->log_pi1 == NULL) {
         m2_values(v, mdp, q, rule->alpha);
     } else {
@@ -233,7 +249,107 @@ static void values(double *v, const qa_mdp *mdp, const qa_real *q, const sweep_r
     }
 }
 
-static qa_status iterate(qa_real *q, double *v, qa_real *before, const qa_mdp *mdp, const sweep_rule *rule,
+/* Solves (I - gamma P_pi) x = b in place of b[S], for the policy exp(log_pi[S x A]); a[S x S] is scratch. The matrix is
+ * diagonally dominant by rows (and, with gamma = 1, an M-matrix, since every policy ends), so it needs no pivots. */
+static void solve_for_policy(double *b, double *a, const qa_mdp *mdp, const double *log_pi) {
+    const size_t S = mdp->S;
+    for (size_t s = 0; s < S; s++) {
+        for (size_t next = 0; next < S; next++) {
+            double sum = 0.0;
+            for (size_t action = 0; action < mdp->A && !is_terminal(mdp, s) && !is_terminal(mdp, next); action++) {
+                sum += exp(log_pi[s * mdp->A + action]) * row_of(mdp, s, action)[next];
+            }
+            a[s * S + next] = (s == next ? 1.0 : 0.0) - mdp->gamma * sum;
+        }
+    }
+    for (size_t k = 0; k < S; k++) {
+        for (size_t s = k + 1; s < S; s++) {
+            const double factor = a[s * S + k] / a[k * S + k];
+            for (size_t j = k; factor != 0.0 && j < S; j++) {
+                a[s * S + j] -= factor * a[k * S + j];
+            }
+            b[s] -= factor * b[k];
+        }
+    }
+    for (size_t k = S; k-- > 0;) {
+        for (size_t j = k + 1; j < S; j++) {
+            b[k] -= a[k * S + j] * b[j];
+        }
+        b[k] /= a[k * S + k];
+    }
+}
+
+/* Scratch of Newton's method. */
+typedef struct newton_room {
+    double *matrix, *log_pi, *step; /* [S x S], [S x A], [S] */
+} newton_room;
+
+static qa_status take_newton_room(newton_room *room, const qa_mdp *mdp, qa_error *err) {
+    size_t entries = 0;
+    *room = (newton_room){0};
+    if (qa_mul_size(mdp->S, mdp->S, &entries)) {
+        room->matrix = qa_alloc_array(entries, sizeof *room->matrix);
+        room->log_pi = qa_alloc_array(mdp->S * mdp->A, sizeof *room->log_pi);
+        room->step = qa_alloc_array(mdp->S, sizeof *room->step);
+    }
+    return room->matrix != NULL && room->log_pi != NULL && room->step != NULL
+               ? QA_OK
+               : qa_fail(err, QA_ERR_MEMORY, "out of memory for a linear system of %zu states", mdp->S);
+}
+
+static void free_newton_room(newton_room *room) {
+    free(room->matrix);
+    free(room->log_pi);
+    free(room->step);
+}
+
+/* v to T(v) = Vhat(r + gamma P v) is convex and has the slope gamma P_pi: v + (I - gamma P_pi)^-1 (T(v) - v), which
+ * from the second step on only rises to the fixed point. Ends when no step is larger than the rounding of the system,
+ * or none is smaller than the one before. */
+static qa_status newton(double *q, double *v, double *before, const qa_mdp *mdp, const sweep_rule *rule,
+                        qa_fixed_point *found, qa_error *err) {
+    newton_room room;
+    double largest = 0.0, last = INFINITY;
+    qa_status status = take_newton_room(&room, mdp, err);
+    for (size_t i = 0; status == QA_OK && i < NEWTON_STEPS; i++, found->sweeps++) {
+        double most = 0.0;
+        qa_mdp_m6_backup(q, mdp, rule->reward, v);
+        QA_GOTO(done, compare(mdp, q, q, &found->change, &largest, err));
+        values(room.step, mdp, q, rule);
+        for (size_t j = 0; j < mdp->S * mdp->A; j++) {
+            const size_t s = j / mdp->A;
+            const double x =
+                rule->log_pi1 == NULL || rule->alpha_0 == 0.0 ? q[j] : q[j] + rule->alpha_0 * rule->log_pi1[j];
+            room.log_pi[j] = is_terminal(mdp, s) ? 0.0 : (x - room.step[s]) / rule->alpha;
+        }
+        for (size_t s = 0; s < mdp->S; s++) {
+            room.step[s] -= v[s];
+        }
+        solve_for_policy(room.step, room.matrix, mdp, room.log_pi);
+        for (size_t s = 0; s < mdp->S; s++) {
+            v[s] += is_terminal(mdp, s) ? 0.0 : room.step[s];
+            most = fmax(most, fabs(room.step[s]));
+        }
+        if (i > 1 && (most <= DBL_EPSILON * largest || (most >= last && most <= 1e-9 * fmax(1.0, largest)))) {
+            break;
+        }
+        last = most;
+    }
+    qa_mdp_m6_backup(q, mdp, rule->reward, v);
+    for (size_t i = 0; i < mdp->S * mdp->A; i++) {
+        before[i] = q[i];
+    }
+    values(v, mdp, q, rule);
+    qa_mdp_m6_backup(q, mdp, rule->reward, v);
+    status = compare(mdp, q, before, &found->change, &largest, err);
+    found->change += 4.0 * DBL_EPSILON * largest; /* what a sweep cannot see */
+    values(v, mdp, q, rule);
+done:
+    free_newton_room(&room);
+    return status;
+}
+
+static qa_status iterate(double *q, double *v, double *before, const qa_mdp *mdp, const sweep_rule *rule,
                          qa_fixed_point *found, qa_error *err) {
     double largest = 0.0, least = INFINITY; /* entry of Q, change of a sweep */
     size_t idle = 0;                        /* sweeps since the least */
@@ -242,7 +358,10 @@ static qa_status iterate(qa_real *q, double *v, qa_real *before, const qa_mdp *m
     }
     qa_mdp_m6_backup(q, mdp, rule->reward, v);
     QA_TRY(compare(mdp, q, q, &found->change, &largest, err)); /* the reward itself is finite */
-    for (found->sweeps = 1; found->sweeps < MAX_SWEEPS; found->sweeps++) {
+    const size_t patience = mdp->S > NEWTON_STATES                        ? MAX_SWEEPS
+                            : mdp->gamma > SLOW_GAMMA && mdp->gamma < 1.0 ? FEW_SWEEPS
+                                                                          : MANY_SWEEPS;
+    for (found->sweeps = 1; found->sweeps < patience; found->sweeps++) {
         for (size_t i = 0; i < mdp->S * mdp->A; i++) {
             before[i] = q[i];
         }
@@ -250,7 +369,7 @@ static qa_status iterate(qa_real *q, double *v, qa_real *before, const qa_mdp *m
         qa_mdp_m6_backup(q, mdp, rule->reward, v); /* (M2)'s first line is the same as (M6) */
         QA_TRY(compare(mdp, q, before, &found->change, &largest, err));
         /* exact sweeps would change Q by ever less; near the rounding of Q, a run that does not is all rounding */
-        const double floor = EPSILON * fmax(1.0, largest);
+        const double floor = DBL_EPSILON * fmax(1.0, largest);
         idle = found->change < least ? 0 : idle + 1;
         least = fmin(least, found->change);
         if (found->change <= floor || (found->change <= 256.0 * floor && idle >= IDLE_SWEEPS)) {
@@ -258,11 +377,37 @@ static qa_status iterate(qa_real *q, double *v, qa_real *before, const qa_mdp *m
             return QA_OK;
         }
     }
+    if (patience < MAX_SWEEPS) {
+        values(v, mdp, q, rule);
+        return newton(q, v, before, mdp, rule, found, err);
+    }
     return qa_fail(err, QA_ERR_LIMIT, "no fixed point after %d sweeps: gamma = %.12g is too close to 1", MAX_SWEEPS,
                    mdp->gamma);
 }
 
-static qa_status solve(qa_real *q, double *v, const qa_mdp *mdp, const sweep_rule *rule, qa_fixed_point *found,
+/* A row of log pi1 without a possible action makes every value infinite. */
+static qa_status check_policy(const qa_mdp *mdp, const double *log_pi1, qa_error *err) {
+    for (size_t s = 0; log_pi1 != NULL && s < mdp->S; s++) {
+        double sum = 0.0;
+        for (size_t a = 0; a < mdp->A; a++) {
+            sum += exp(log_pi1[s * mdp->A + a]);
+        }
+        if (!is_terminal(mdp, s) && !(sum > 0.0 && isfinite(sum))) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "the policy pi1 of state %zu sums to %g, expected 1", s, sum);
+        }
+    }
+    return QA_OK;
+}
+
+static double largest_of(const double *x, size_t n) {
+    double most = 1.0;
+    for (size_t i = 0; i < n; i++) {
+        most = fmax(most, fabs(x[i]));
+    }
+    return most;
+}
+
+static qa_status solve(double *q, double *v, const qa_mdp *mdp, const sweep_rule *rule, qa_fixed_point *found,
                        qa_error *err) {
     qa_fixed_point own = {0};
     double longest = 0.0;
@@ -271,7 +416,8 @@ static qa_status solve(qa_real *q, double *v, const qa_mdp *mdp, const sweep_rul
                        "temperature %g and alpha_0 %g: expected one above 0 and one of at least 0", rule->alpha,
                        rule->alpha_0);
     }
-    qa_real *before = qa_alloc_array(mdp->S * mdp->A, sizeof *before);
+    QA_TRY(check_policy(mdp, rule->log_pi1, err));
+    double *before = qa_alloc_array(mdp->S * mdp->A, sizeof *before);
     if (before == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu Q-values", mdp->S * mdp->A);
     }
@@ -283,6 +429,12 @@ static qa_status solve(qa_real *q, double *v, const qa_mdp *mdp, const sweep_rul
         QA_GOTO(done, longest_time(mdp, &longest, err));
         own.bound = longest * (longest - 1.0) * own.change;
     }
+    if (!(own.bound <= WORST_BOUND * largest_of(q, mdp->S * mdp->A))) {
+        status = qa_fail(err, QA_ERR_LIMIT,
+                         "gamma = %.12g is too close to 1 for double precision: Q-values of %g are known to %.1e only",
+                         mdp->gamma, largest_of(q, mdp->S * mdp->A), own.bound);
+        goto done;
+    }
     if (found != NULL) {
         *found = own;
     }
@@ -291,22 +443,46 @@ done:
     return status;
 }
 
-qa_status qa_solve_m6(qa_real *q, double *v, const qa_mdp *mdp, const double *r2, const qa_real *log_pi1,
-                      double alpha_0, double alpha_tilde, qa_fixed_point *found, qa_error *err) {
+qa_status qa_solve_m6(double *q, double *v, const qa_mdp *mdp, const double *r2, const double *log_pi1, double alpha_0,
+                      double alpha_tilde, qa_fixed_point *found, qa_error *err) {
     const sweep_rule rule = {r2, log_pi1, alpha_0, alpha_tilde};
     return solve(q, v, mdp, &rule, found, err);
 }
 
-qa_status qa_solve_m2(qa_real *q, double *v, const qa_mdp *mdp, const double *r, double alpha, qa_fixed_point *found,
+qa_status qa_solve_m2(double *q, double *v, const qa_mdp *mdp, const double *r, double alpha, qa_fixed_point *found,
                       qa_error *err) {
     const sweep_rule rule = {r, NULL, 0.0, alpha};
     return solve(q, v, mdp, &rule, found, err);
 }
 
-qa_status qa_mdp_expected_return(double *value, const qa_mdp *mdp, const double *r, const qa_real *log_pi,
+/* The same by one linear system. */
+static qa_status return_by_system(double *value, const qa_mdp *mdp, const double *r, const double *log_pi,
+                                  qa_error *err) {
+    newton_room room;
+    qa_status status = QA_OK;
+    QA_GOTO(done, take_newton_room(&room, mdp, err));
+    for (size_t i = 0; i < mdp->S * mdp->A; i++) {
+        value[i / mdp->A] += is_terminal(mdp, i / mdp->A) ? 0.0 : exp(log_pi[i]) * r[i];
+    }
+    solve_for_policy(value, room.matrix, mdp, log_pi);
+    for (size_t s = 0; s < mdp->S; s++) {
+        if (!isfinite(value[s])) {
+            status = qa_fail(err, QA_ERR_NAN, "the expected return from state %zu became %g", s, value[s]);
+            goto done;
+        }
+    }
+done:
+    free_newton_room(&room);
+    return status;
+}
+
+qa_status qa_mdp_expected_return(double *value, const qa_mdp *mdp, const double *r, const double *log_pi,
                                  qa_error *err) {
     for (size_t s = 0; s < mdp->S; s++) {
         value[s] = 0.0;
+    }
+    if (mdp->S <= NEWTON_STATES) {
+        return return_by_system(value, mdp, r, log_pi, err);
     }
     for (size_t sweep = 0; sweep < MAX_SWEEPS; sweep++) {
         double change = 0.0, largest = 1.0;
@@ -314,7 +490,7 @@ qa_status qa_mdp_expected_return(double *value, const qa_mdp *mdp, const double 
             double sum = 0.0;
             for (size_t a = 0; a < mdp->A && !is_terminal(mdp, s); a++) {
                 const size_t i = s * mdp->A + a;
-                sum += exp((double)log_pi[i]) * (r[i] + mdp->gamma * qa_mdp_expected_value(mdp, s, a, value));
+                sum += exp(log_pi[i]) * (r[i] + mdp->gamma * qa_mdp_expected_value(mdp, s, a, value));
             }
             if (!isfinite(sum)) {
                 return qa_fail(err, QA_ERR_NAN, "the expected return from state %zu became %g", s, sum);

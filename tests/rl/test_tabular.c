@@ -21,7 +21,7 @@ static const double tolerance = 1e-5;
 START_TEST(one_state) {
     const double p[3] = {1.0, 1.0, 1.0}, r[3] = {0.5, -1.0, 2.0}, gamma = 0.75, alpha = 0.5;
     const qa_mdp mdp = {.S = 1, .A = 3, .gamma = gamma, .p = p};
-    qa_real q[3], log_pi[3];
+    double q[3], log_pi[3];
     double v[1];
     qa_fixed_point found;
     qa_error err = {0};
@@ -45,7 +45,7 @@ START_TEST(a_chain_that_ends) {
     const double r[6] = {0.5, -0.5, 1.0, 0.0, 99.0, 99.0};
     const bool terminal[3] = {false, false, true};
     const qa_mdp mdp = {.S = 3, .A = 2, .gamma = 1.0, .p = p, .terminal = terminal};
-    qa_real q[6], log_pi[6];
+    double q[6], log_pi[6];
     double v[3], value[3];
     qa_fixed_point found;
     qa_error err = {0};
@@ -70,8 +70,8 @@ START_TEST(myopic) {
     const double p[4] = {0.5, 0.5, 0.5, 0.5}, r2[2] = {1.0, -1.0};
     const double twice[8] = {p[0], p[1], p[2], p[3], p[0], p[1], p[2], p[3]}, r[4] = {r2[0], r2[1], r2[0], r2[1]};
     const qa_mdp mdp = {.S = 2, .A = 2, .gamma = 0.0, .p = twice};
-    const qa_real log_pi1[4] = {(qa_real)log(0.2), (qa_real)log(0.8), (qa_real)log(0.5), (qa_real)log(0.5)};
-    qa_real q[4], log_pi[4];
+    const double log_pi1[4] = {(double)log(0.2), (double)log(0.8), (double)log(0.5), (double)log(0.5)};
+    double q[4], log_pi[4];
     double v[2];
     qa_fixed_point found;
     qa_error err = {0};
@@ -87,6 +87,77 @@ END_TEST
 /* ---- an independent solver ---- */
 
 enum { S = 5, A = 3 };
+
+/* One state: V = (1 - gamma)^-1 alpha log sum exp((r + alpha_0 log pi1) / alpha), in either build, for gamma as near to
+ * 1 as 0.9999999. The bound holds. */
+START_TEST(gamma_near_1) {
+    static const double gammas[] = {0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999, 0.9999999};
+    const double p[2] = {1.0, 1.0}, r[2] = {0.0, 0.5}, log_pi1[2] = {log(0.7), log(0.3)};
+    for (size_t i = 0; i < sizeof gammas / sizeof *gammas; i++) {
+        const qa_mdp mdp = {.S = 1, .A = 2, .gamma = gammas[i], .p = p};
+        double q[2], v[1], value[1];
+        qa_fixed_point found;
+        qa_error err = {0};
+        expect_ok(qa_solve_m6(q, v, &mdp, r, log_pi1, 0.8, 1.3, &found, &err), &err);
+        const double x0 = 0.8 * log(0.7) / 1.3, x1 = (0.5 + 0.8 * log(0.3)) / 1.3;
+        const double expected = 1.3 * log(exp(x0) + exp(x1)) / (1.0 - gammas[i]);
+        ck_assert_double_le(fabs(v[0] - expected), found.bound + 1e-14 * fabs(expected));
+        ck_assert_double_le(fabs(v[0] - expected), 1e-8 * fabs(expected));
+        ck_assert_double_le(found.bound, 1e-7 * fmax(1.0, fabs(expected)));
+        expect_ok(qa_mdp_expected_return(value, &mdp, r, log_pi1, &err), &err);
+        ck_assert_double_le(fabs(value[0] * (1.0 - gammas[i]) - 0.15), 1e-9);
+    }
+}
+END_TEST
+
+/* Random problems at gamma 0.99999: (M6) and (M7) by Newton's method give the policy of the direct solution, and the
+ * residual of (M6) is rounding. */
+START_TEST(gamma_near_1_with_several_states) {
+    qa_rng rng = qa_rng_seed(77, 0);
+    for (size_t i = 0; i < 20; i++) {
+        qa_error err = {0};
+        qa_random_mdp random;
+        expect_ok(qa_random_mdp_create(&random, S, A, 0.99999, &rng, &err), &err);
+        double r1[S * A], r2[S * A], sum[S * A], q1[S * A], q[S * A], pi1[S * A], pi[S * A], best[S * A], v[S];
+        for (size_t j = 0; j < S * A; j++) {
+            r1[j] = qa_rng_normal(&rng);
+            r2[j] = qa_rng_normal(&rng);
+            sum[j] = 0.5 * r1[j] + r2[j];
+        }
+        expect_ok(qa_solve_m2(q1, v, &random.mdp, r1, 1.0, NULL, &err), &err);
+        qa_mdp_m2_policy(pi1, &random.mdp, q1, v, 1.0);
+        expect_ok(qa_solve_m6(q, v, &random.mdp, r2, pi1, 0.5, 0.7, NULL, &err), &err);
+        qa_mdp_m7_policy(pi, &random.mdp, q, pi1, v, 0.5, 0.7);
+        expect_ok(qa_solve_m2(q1, v, &random.mdp, sum, 0.7, NULL, &err), &err);
+        qa_mdp_m2_policy(best, &random.mdp, q1, v, 0.7);
+        for (size_t j = 0; j < S * A; j++) {
+            ck_assert_double_le(fabs(exp(pi[j]) - exp(best[j])), 1e-8);
+        }
+        qa_random_mdp_free(&random);
+    }
+}
+END_TEST
+
+START_TEST(a_policy_that_sums_to_0_is_refused) {
+    const double p[2] = {1.0, 1.0}, r[2] = {0.0, 0.5}, log_pi1[2] = {-INFINITY, -INFINITY};
+    const qa_mdp mdp = {.S = 1, .A = 2, .gamma = 0.5, .p = p};
+    double q[2], v[1];
+    qa_error err = {0};
+    ck_assert_int_eq((int)qa_solve_m6(q, v, &mdp, r, log_pi1, 1.0, 1.0, NULL, &err), (int)QA_ERR_ARGUMENT);
+    ck_assert_ptr_nonnull(strstr(err.message, "sums to 0"));
+}
+END_TEST
+
+/* Closer to 1 than double precision can tell: an error, not a number. */
+START_TEST(gamma_too_near_1_is_refused) {
+    const double p[2] = {1.0, 1.0}, r[2] = {0.0, 0.5};
+    const qa_mdp mdp = {.S = 1, .A = 2, .gamma = 1.0 - 1e-12, .p = p};
+    double q[2], v[1];
+    qa_error err = {0};
+    ck_assert_int_eq((int)qa_solve_m2(q, v, &mdp, r, 1.0, NULL, &err), (int)QA_ERR_LIMIT);
+    ck_assert_ptr_nonnull(strstr(err.message, "too close to 1"));
+}
+END_TEST
 
 /* (M2) by sweeps in double that share no code with the solver. */
 static void naive(double q[S][A], const qa_mdp *mdp, const double *r, double alpha) {
@@ -120,7 +191,7 @@ START_TEST(naive_sweeps_agree) {
     for (size_t i = 0; i < 5; i++) {
         qa_random_mdp random;
         qa_error err = {0};
-        qa_real q[S * A];
+        double q[S * A];
         double r[S * A], v[S], expected[S][A];
         qa_fixed_point found;
         expect_ok(qa_random_mdp_create(&random, S, A, gammas[i], &rng, &err), &err);
@@ -143,7 +214,7 @@ START_TEST(naive_sweeps_agree) {
 }
 END_TEST
 
-static double apart(const qa_real *a, const qa_real *b) {
+static double apart(const double *a, const double *b) {
     double most = 0.0;
     for (int j = 0; j < S * A; j++) {
         most = fmax(most, fabs((double)a[j] - (double)b[j]));
@@ -159,15 +230,15 @@ START_TEST(sweeps_contract) {
         const double gamma = 0.05 + 0.9 * qa_rng_uniform(&rng);
         qa_random_mdp random;
         qa_error err = {0};
-        qa_real x[S * A], y[S * A], x_next[S * A], y_next[S * A], log_pi1[S * A], q[S * A];
+        double x[S * A], y[S * A], x_next[S * A], y_next[S * A], log_pi1[S * A], q[S * A];
         double r2[S * A], v[S];
         qa_fixed_point found;
         expect_ok(qa_random_mdp_create(&random, S, A, gamma, &rng, &err), &err);
         for (int j = 0; j < S * A; j++) {
-            x[j] = (qa_real)(5.0 * qa_rng_normal(&rng));
-            y[j] = (qa_real)(5.0 * qa_rng_normal(&rng));
+            x[j] = (double)(5.0 * qa_rng_normal(&rng));
+            y[j] = (double)(5.0 * qa_rng_normal(&rng));
             r2[j] = qa_rng_normal(&rng);
-            log_pi1[j] = (qa_real)-fabs(qa_rng_normal(&rng));
+            log_pi1[j] = (double)-fabs(qa_rng_normal(&rng));
         }
         qa_mdp_m5_values(v, &random.mdp, x, log_pi1, 0.8, 0.3);
         qa_mdp_m6_backup(x_next, &random.mdp, r2, v);
@@ -182,7 +253,7 @@ START_TEST(sweeps_contract) {
     }
     qa_random_mdp random; /* gamma = 1: at least 0.1 of every row ends, so T <= 10 */
     qa_error err = {0};
-    qa_real q[S * A];
+    double q[S * A];
     double r[S * A], v[S];
     qa_fixed_point found;
     expect_ok(qa_random_mdp_create(&random, S, A, 1.0, &rng, &err), &err);
@@ -230,7 +301,7 @@ START_TEST(recovery_can_fail) {
     qa_rng rng = qa_rng_seed(31, 0);
     qa_random_mdp random;
     qa_error err = {0};
-    qa_real q[S * A], log_pi1[S * A], right[S * A], wrong[S * A];
+    double q[S * A], log_pi1[S * A], right[S * A], wrong[S * A];
     double r1[S * A], r2[S * A], v[S], most = 0.0;
     expect_ok(qa_random_mdp_create(&random, S, A, 0.9, &rng, &err), &err);
     for (int j = 0; j < S * A; j++) {
@@ -297,9 +368,9 @@ END_TEST
 START_TEST(extremes) {
     const double p[4] = {0.5, 0.5, 0.5, 0.5}, r[4] = {1e4, -1e4, -1e4, 1e4};
     const double full[8] = {p[0], p[1], p[2], p[3], p[0], p[1], p[2], p[3]};
-    const qa_real log_pi1[4] = {(qa_real)-900.0, (qa_real)0.0, (qa_real)-INFINITY, (qa_real)0.0};
+    const double log_pi1[4] = {(double)-900.0, (double)0.0, (double)-INFINITY, (double)0.0};
     qa_mdp mdp = {.S = 2, .A = 2, .gamma = 0.9, .p = full};
-    qa_real q[4], log_pi[4];
+    double q[4], log_pi[4];
     double v[2];
     qa_error err = {0};
     expect_ok(qa_solve_m2(q, v, &mdp, r, 1e-3, NULL, &err), &err);
@@ -333,6 +404,10 @@ Suite *rl_tabular_suite(void) {
     tcase_add_test(tests, a_chain_that_ends);
     tcase_add_test(tests, myopic);
     tcase_add_test(tests, naive_sweeps_agree);
+    tcase_add_test(tests, gamma_near_1);
+    tcase_add_test(tests, gamma_near_1_with_several_states);
+    tcase_add_test(tests, a_policy_that_sums_to_0_is_refused);
+    tcase_add_test(tests, gamma_too_near_1_is_refused);
     tcase_add_test(tests, sweeps_contract);
     tcase_add_test(tests, recovery_and_bijection);
     tcase_add_test(tests, recovery_can_fail);

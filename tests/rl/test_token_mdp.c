@@ -120,7 +120,8 @@ START_TEST(finite_solver_agrees) {
         const size_t S = it.mdp.inner + 1, A = it.mdp.V, k = it.mdp.inner * A;
         double p[8 * 3 * 8] = {0}, r2[8 * 3] = {0}, v[8], v_tree[8];
         bool terminal[8] = {0};
-        qa_real log_pi1[8 * 3] = {0}, q[8 * 3], q_tree[8 * 3];
+        qa_real log_pi1[8 * 3] = {0}, q_tree[8 * 3];
+        double wide_log_pi1[8 * 3] = {0}, q[8 * 3];
         qa_error err = {0};
         ck_assert_uint_eq(S, 8);
         terminal[S - 1] = true;
@@ -128,13 +129,14 @@ START_TEST(finite_solver_agrees) {
             p[j * S + (it.mdp.next[j] < it.mdp.inner ? it.mdp.next[j] : S - 1)] = 1.0;
             r2[j] = it.r2[j];
             log_pi1[j] = it.z1[j];
+            wide_log_pi1[j] = (double)it.z1[j];
         }
         const qa_mdp mdp = {.S = S, .A = A, .gamma = gammas[i], .p = p, .terminal = terminal};
         expect_ok(qa_mdp_check(&mdp, &err), &err);
-        expect_ok(qa_solve_m6(q, v, &mdp, r2, log_pi1, 0.4, 0.9, NULL, &err), &err);
+        expect_ok(qa_solve_m6(q, v, &mdp, r2, wide_log_pi1, 0.4, 0.9, NULL, &err), &err);
         expect_ok(qa_token_solve_m6(q_tree, v_tree, &it.mdp, r2, log_pi1, 0.4, 0.9, gammas[i], &err), &err);
         for (size_t j = 0; j < k; j++) {
-            expect_near((double)q_tree[j], (double)q[j], tolerance, "Qhat");
+            expect_near((double)q_tree[j], q[j], tolerance, "Qhat");
         }
         expect_ok(qa_solve_m2(q, v, &mdp, r2, 0.9, NULL, &err), &err);
         expect_ok(qa_token_solve_m2(q_tree, v_tree, &it.mdp, r2, 0.9, gammas[i], &err), &err);
