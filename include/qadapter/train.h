@@ -204,15 +204,23 @@ QA_MUST_CHECK qa_status qa_train_base_cache(const qa_model *model, const qa_pair
 QA_MUST_CHECK qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train,
                                  const qa_pairs *evaluation, const qa_train_options *options, qa_error *err);
 
-/* Reads the objective (and recipe-related fields) that an adapter was trained with from
- * dir/training_config.json. *found is false, and nothing else changes, when there is no such file (an
- * adapter from elsewhere); a dir that is no folder is QA_ERR_IO. The authors' files, which hold only alpha_tilde,
- * alpha_0, gamma, beta, are read as objective published, parametrisation logits. */
+/* Reads the objective that an adapter was trained with from dir/training_config.json. *found is false, and nothing else
+ * changes, when there is no such file (an adapter from elsewhere); a dir that is no folder is QA_ERR_IO. A method that
+ * trains the policy itself needs no more than `method`, dpo `dpo_beta` too. Any other file must hold alpha_tilde,
+ * alpha_0, gamma and beta; one with only those, as the authors write it, is read as objective published,
+ * parametrisation logits. */
 QA_MUST_CHECK qa_status qa_training_config_load(const char *dir, bool *found, qa_objective *objective, qa_error *err);
 
 /* The pairs per micro-batch of that run, 0 = the whole set: what its evaluations shared a padded length over.
  * *micro_batch stays as it is when the file is not there or does not say. */
 QA_MUST_CHECK qa_status qa_training_config_micro_batch(const char *dir, size_t *micro_batch, qa_error *err);
+
+/* The base model that an adapter was trained on, from the same file. */
+typedef struct qa_base_record {
+    char fingerprint[72]; /* qa_model_fingerprint; "": it does not say, or there is no such file */
+    char name[256];       /* its folder or name then, perhaps cut short; "": it does not say */
+} qa_base_record;
+QA_MUST_CHECK qa_status qa_training_config_base(const char *dir, qa_base_record *record, qa_error *err);
 
 /* How the data of an adapter's training was written, from the same file; what it does not say stays the default. */
 typedef struct qa_data_record {

@@ -53,7 +53,7 @@ static qa_status make(cli_run *run, qa_error *err) {
     QA_TRY(cli_resolve_objective(run, &objective, NULL, err));
     if (objective.method != QA_METHOD_QADAPTER) {
         return cli_bad_usage(run, err,
-                             "make: %s was trained by --method %s, but a golden bundle holds residual Q-learning's "
+                             "make: %s is an adapter of method %s, but a golden bundle holds residual Q-learning's "
                              "numbers; --recipe makes one of them all the same",
                              args->adapter, qa_method_name(objective.method));
     }

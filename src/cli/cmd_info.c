@@ -89,6 +89,10 @@ static void report_adapter(cli_report *report, const cli_run *run, const qa_lora
     cli_targets_text(options->targets, targets, sizeof targets);
     cli_report_text(report, "target_modules", "targets", targets);
     cli_report_count(report, "r", "rank", options->rank, "");
+    if (run->adapter != NULL && !run->adapter->uniform) {
+        cli_report_count(report, "r_max", "largest rank (ranks or layers of some maps' own)", run->adapter->widest.rank,
+                         "");
+    }
     cli_report_real(report, "lora_alpha", "alpha", options->alpha, "");
     cli_report_flag(report, "use_rslora", "scale by sqrt(rank)", options->use_rslora);
     cli_report_real(report, "lora_dropout", "dropout", options->dropout, "");
@@ -122,13 +126,17 @@ static qa_status report_objective(cli_report *report, cli_run *run, qa_error *er
     if (run->adapter == NULL) {
         return QA_OK;
     }
-    QA_TRY(qa_objective_from_recipe(&objective, "published", err));
+    objective = qa_objective_for_method(QA_METHOD_SFT);
     QA_TRY(qa_training_config_load(run->args->adapter, &found, &objective, err));
     cli_report_section(report, "objective",
                        found ? "Objective that it was trained with"
-                             : "Objective (no training_config.json: the published recipe is assumed)");
+                             : "Objective (no training_config.json: a plain LoRA adapter is assumed)");
     cli_report_flag(report, "known", "known", found);
     cli_report_text(report, "method", "method", qa_method_name(objective.method));
+    const bool plain = qa_objective_is_plain(&objective);
+    cli_report_json(report, "plain_policy", "policy", plain ? "true" : "false",
+                    plain ? "softmax(adapted logits): the same in PEFT and other programs, or merged, but for rounding"
+                          : "needs the base model's logits too: other programs and a merged model have another");
     if (objective.method == QA_METHOD_DPO) {
         cli_report_real(report, "dpo_beta", "DPO's beta", objective.dpo_beta, "");
     }
@@ -204,7 +212,7 @@ static qa_status report_all(cli_report *report, cli_run *run, qa_error *err) {
     QA_TRY(report_text_side(report, run, err));
     report_adapter(report, run, &options);
     QA_TRY(report_objective(report, run, err));
-    return report_memory(report, run, &options, err);
+    return report_memory(report, run, run->adapter != NULL ? &run->adapter->widest : &options, err);
 }
 
 qa_status cli_cmd_info(cli_run *run, qa_error *err) {

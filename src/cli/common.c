@@ -147,7 +147,7 @@ qa_status cli_load_adapter(cli_run *run, qa_error *err) {
         return QA_OK;
     }
     QA_TRY(qa_adapter_load(&run->adapter, run->model, run->args->adapter, err));
-    return QA_OK;
+    return cli_check_base(run, err);
 }
 
 /* ---- objective ---- */
@@ -174,15 +174,8 @@ static void override(double *value, double given) {
     }
 }
 
-qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const char **recipe, qa_error *err) {
-    const cli_args *args = run->args;
-    const char *source = args->recipe;
-    bool found = false;
-    QA_TRY(qa_objective_from_recipe(objective, args->recipe == NULL ? "theory" : args->recipe, err));
-    if (source == NULL && args->adapter != NULL) {
-        QA_TRY(qa_training_config_load(args->adapter, &found, objective, err));
-    }
-    const char *text = found ? "as the adapter was trained" : source != NULL ? source : "theory";
+/* The options that change single numbers of an objective. */
+static qa_status override_objective(const cli_args *args, qa_objective *objective, qa_error *err) {
     if (args->objective != NULL) {
         QA_TRY(qa_objective_kind_by_name(&objective->kind, args->objective, err));
     }
@@ -193,23 +186,94 @@ qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const cha
     override(&objective->alpha_0, args->alpha_0);
     override(&objective->gamma, args->gamma);
     override(&objective->beta, args->beta);
+    override(&objective->dpo_beta, objective->method == QA_METHOD_DPO ? args->dpo_beta : NAN);
     if (args->length_normalisation != CLI_UNSET) {
         objective->length_normalisation = args->length_normalisation == CLI_ON;
     }
-    QA_TRY(cli_usage_if(run, qa_objective_check(objective, err)));
+    return QA_OK;
+}
+
+/* Where the objective comes from before single options change it. */
+typedef struct objective_source {
+    bool recorded; /* the adapter's training_config.json, which the run takes */
+    bool plain;    /* the adapter has no such file: PEFT's or TRL's, a policy of its own */
+} objective_source;
+
+/* --method, else the record's, else a plain adapter's; --recipe is the residual Q-function's. */
+static qa_status begin_objective(cli_run *run, qa_objective *objective, objective_source *source, qa_error *err) {
+    const cli_args *args = run->args;
+    qa_objective record = {0};
+    qa_method method = QA_METHOD_QADAPTER;
+    bool found = false;
+    *source = (objective_source){0};
+    if (args->method != NULL) {
+        QA_TRY(cli_usage_if(run, qa_method_by_name(&method, args->method, err)));
+    }
+    if (args->adapter != NULL && args->recipe == NULL) {
+        QA_TRY(qa_training_config_load(args->adapter, &found, &record, err));
+    }
+    source->recorded = found && (args->method == NULL || record.method == method);
+    source->plain = args->adapter != NULL && args->recipe == NULL && args->method == NULL && !found;
+    if (found && !source->recorded) {
+        cli_warn(run, "--method %s: %s was trained with method %s", args->method, args->adapter,
+                 qa_method_name(record.method));
+    }
+    if (source->recorded) {
+        *objective = record;
+    } else if (source->plain || method != QA_METHOD_QADAPTER) {
+        *objective = qa_objective_for_method(source->plain ? QA_METHOD_SFT : method);
+    } else {
+        QA_TRY(qa_objective_from_recipe(objective, args->recipe == NULL ? "theory" : args->recipe, err));
+    }
+    return QA_OK;
+}
+
+static qa_status check_objective(cli_run *run, const qa_objective *objective, const objective_source *source,
+                                 qa_error *err) {
+    const qa_status status = qa_objective_check(objective, err);
+    if (status != QA_OK && source->plain) {
+        return cli_bad_usage(
+            run, err,
+            "%s has no training_config.json, so it is read as a plain LoRA adapter, whose policy is "
+            "softmax(adapted logits); an option of residual Q-learning is given: add --recipe theory or "
+            "--recipe published",
+            run->args->adapter);
+    }
+    return cli_usage_if(run, status);
+}
+
+static qa_status check_reading_options(cli_run *run, qa_error *err);
+
+qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const char **recipe, qa_error *err) {
+    const cli_args *args = run->args;
+    objective_source source = {0};
     char line[CLI_LINE_BYTES];
+    QA_TRY(check_reading_options(run, err));
+    QA_TRY(begin_objective(run, objective, &source, err));
+    QA_TRY(override_objective(args, objective, err));
+    QA_TRY(check_objective(run, objective, &source, err));
+    if (!isnan(args->dpo_beta) && objective->method != QA_METHOD_DPO) {
+        return cli_bad_usage(run, err, "--dpo-beta belongs to --method dpo, not to %s",
+                             qa_method_name(objective->method));
+    }
     cli_objective_text(objective, line, sizeof line);
-    if (objective->method != QA_METHOD_QADAPTER) {
-        cli_say(run, "method %s, as the adapter was trained: %s", qa_method_name(objective->method), line);
-        return QA_OK;
+    if (source.plain) {
+        cli_say(run,
+                "%s has no training_config.json, so it is read as a plain LoRA adapter, as of --method sft: %s; say "
+                "--method dpo --dpo-beta 0.1 or --recipe published where it is another one",
+                args->adapter, line);
+    } else if (objective->method != QA_METHOD_QADAPTER) {
+        cli_say(run, "method %s%s: %s", qa_method_name(objective->method),
+                source.recorded ? ", as the adapter was trained" : "", line);
+    } else {
+        cli_say(run, "recipe %s: %s",
+                source.recorded        ? "as the adapter was trained"
+                : args->recipe != NULL ? args->recipe
+                                       : "theory",
+                line);
     }
-    if (!found && source == NULL && args->adapter != NULL) {
-        cli_say(run, "%s has no training_config.json: the recipe theory is assumed (--recipe changes it)",
-                args->adapter);
-    }
-    cli_say(run, "recipe %s: %s", text, line);
     if (recipe != NULL) {
-        *recipe = source != NULL ? source : "theory";
+        *recipe = args->recipe != NULL ? args->recipe : "theory";
     }
     return QA_OK;
 }
@@ -235,20 +299,38 @@ static const char *foreign_option(const cli_args *args) {
     return NULL;
 }
 
+/* --method of eval, score and generate, and what it excludes. */
+static qa_status check_reading_options(cli_run *run, qa_error *err) {
+    const cli_args *args = run->args;
+    const char *foreign = foreign_option(args);
+    if (args->method == NULL || strcmp(args->method, "qadapter") == 0) {
+        return QA_OK;
+    }
+    if (args->adapter == NULL) {
+        return cli_bad_usage(run, err, "--method says how an adapter is read: give --adapter");
+    }
+    return foreign == NULL
+               ? QA_OK
+               : cli_bad_usage(run, err, "%s belongs to --method qadapter, not to %s%s", foreign, args->method,
+                               strcmp(args->method, "dpo") == 0 && strcmp(foreign, "--beta") == 0
+                                   ? ", whose own is called --dpo-beta"
+                                   : "");
+}
+
 static qa_status check_method_options(cli_run *run, qa_method method, qa_error *err) {
     const cli_args *args = run->args;
     const char *foreign = method == QA_METHOD_QADAPTER ? NULL : foreign_option(args);
     if (foreign != NULL) {
         return cli_bad_usage(
-            run, err, "%s belongs to --method qadapter, not to %s%s", foreign, args->method,
+            run, err, "%s belongs to --method qadapter, not to %s%s", foreign, qa_method_name(method),
             method == QA_METHOD_DPO && strcmp(foreign, "--beta") == 0 ? ", whose own is called --dpo-beta" : "");
     }
     if (!isnan(args->dpo_beta) && method != QA_METHOD_DPO) {
-        return cli_bad_usage(run, err, "--dpo-beta belongs to --method dpo, not to %s", args->method);
+        return cli_bad_usage(run, err, "--dpo-beta belongs to --method dpo, not to %s", qa_method_name(method));
     }
     if ((args->replay_data != NULL || !isnan(args->replay_ratio)) && method != QA_METHOD_REPLAY) {
         return cli_bad_usage(run, err, "%s belongs to --method replay, not to %s",
-                             args->replay_data != NULL ? "--replay-data" : "--replay-ratio", args->method);
+                             args->replay_data != NULL ? "--replay-data" : "--replay-ratio", qa_method_name(method));
     }
     if (method == QA_METHOD_REPLAY && args->replay_data == NULL) {
         return cli_bad_usage(
@@ -263,7 +345,9 @@ static qa_status check_method_options(cli_run *run, qa_method method, qa_error *
 qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char **recipe, qa_error *err) {
     qa_method method = QA_METHOD_QADAPTER;
     char line[CLI_LINE_BYTES];
-    QA_TRY(cli_usage_if(run, qa_method_by_name(&method, run->args->method, err)));
+    if (run->args->method != NULL) {
+        QA_TRY(cli_usage_if(run, qa_method_by_name(&method, run->args->method, err)));
+    }
     QA_TRY(check_method_options(run, method, err));
     if (method == QA_METHOD_QADAPTER) {
         return cli_resolve_objective(run, objective, recipe, err);

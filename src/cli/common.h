@@ -47,11 +47,14 @@ qa_weights_dtype cli_weights_dtype(const cli_args *args, qa_weights_dtype otherw
 QA_MUST_CHECK qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error *err);
 /* Loads a folder's tokenizer into the run and says what its files disagree about. */
 QA_MUST_CHECK qa_status cli_load_tokenizer_of(cli_run *run, const char *dir, qa_error *err);
-/* Nothing without --adapter. */
+/* Whether the adapter belongs to the loaded model (adapter_base.c); cli_load_adapter does it by itself. */
+QA_MUST_CHECK qa_status cli_check_base(cli_run *run, qa_error *err);
+/* Nothing without --adapter. After the model; another model than the adapter's is an error unless --any-base. */
 QA_MUST_CHECK qa_status cli_load_adapter(cli_run *run, qa_error *err);
 
-/* The objective: explicit option > --recipe > what the adapter was trained with > the recipe theory. Tells on
- * standard error what it settled on, and which recipe was assumed. *recipe, if not NULL, becomes the recipe's name. */
+/* The objective: explicit option > --method, --recipe > what the adapter was trained with > softmax of the adapted
+ * logits for an adapter without a record, the recipe theory without an adapter. Tells on standard error what it settled
+ * on, and what was assumed. *recipe, if not NULL, becomes the recipe's name. */
 QA_MUST_CHECK qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const char **recipe,
                                               qa_error *err);
 /* The objective of `train`: as above under --method qadapter, the method's own under the others (*recipe is then NULL);

@@ -51,7 +51,6 @@ void cli_args_init(cli_args *args, unsigned command) {
         .lambda = (double)NAN,
         .alpha1 = (double)NAN,
         .micro_batch = command == CLI_GOLDEN ? 0 : CLI_NOT_GIVEN,
-        .method = "qadapter",
         .dpo_beta = (double)NAN,
         .replay_ratio = (double)NAN,
         .lora_alpha = (double)NAN,

@@ -63,7 +63,9 @@ typedef struct cli_args {
     const char *out;
     bool full;
     /* adapter to train */
-    const char *method, *replay_data, *lora_targets;
+    const char *method; /* NULL: not given */
+    bool any_base;
+    const char *replay_data, *lora_targets;
     double dpo_beta, replay_ratio;   /* NaN: not given */
     size_t lora_rank;                /* 0: the recipe's; so lora_targets NULL */
     double lora_alpha, lora_dropout; /* NaN: the recipe's */

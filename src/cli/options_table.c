@@ -184,8 +184,19 @@ const cli_option cli_options[] = {
      CLI_GROUP_OBJECTIVE, NULL, "pairs that share a padded length (published objective only)"},
 
     /* ---- adapter ---- */
+    {"method", 0, "", CLI_CHOICE, "NAME", "qadapter|sft|replay|dpo", CLI_ANY, AT(method),
+     CLI_EVAL | CLI_SCORE | CLI_GENERATE, 0, CLI_GROUP_OBJECTIVE,
+     "what the adapter was trained with; without a record sft, a plain LoRA adapter",
+     "how the adapter is read: qadapter as a residual Q-function (see --recipe); the others as the policy itself, "
+     "softmax of the adapted model's logits"},
+    {"dpo-beta", 0, "", CLI_DOUBLE, "X", NULL, CLI_ABOVE_0, AT(dpo_beta), CLI_EVAL | CLI_SCORE | CLI_GENERATE, 0,
+     CLI_GROUP_OBJECTIVE, "what the adapter was trained with; else 0.1",
+     "with --method dpo: weight of the log-ratio to the base model in rewards and margins"},
+    {"any-base", 0, "", CLI_FLAG, NULL, NULL, CLI_ANY, AT(any_base),
+     CLI_INFO | CLI_EVAL | CLI_SCORE | CLI_GENERATE | CLI_GOLDEN, 0, CLI_GROUP_GENERAL, NULL,
+     "go on where the adapter was trained on another base model than --model"},
     {"method", 0, "", CLI_CHOICE, "NAME", "qadapter|sft|replay|dpo", CLI_ANY, AT(method), CLI_TRAIN, 0, CLI_GROUP_LORA,
-     NULL,
+     "qadapter",
      "what is learned: qadapter the residual Q-function; the others the policy itself, by cross-entropy on the chosen "
      "responses (sft), the same mixed with the base model's own responses (replay), or direct preference optimisation "
      "(dpo)"},

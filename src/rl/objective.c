@@ -117,6 +117,12 @@ qa_status qa_objective_check(const qa_objective *objective, qa_error *err) {
     return objective->method == QA_METHOD_QADAPTER ? QA_OK : check_likelihood_method(objective, err);
 }
 
+/* With a residual Qhat and alpha_0 = alpha_tilde = a, (M7) is softmax((z - z1 + a log pi1) / a). */
+bool qa_objective_is_plain(const qa_objective *objective) {
+    const double alpha_0 = objective->q_parametrisation == QA_Q_RESIDUAL ? 1.0 : 0.0;
+    return objective->alpha_tilde == 1.0 && objective->alpha_0 == alpha_0;
+}
+
 const char *qa_method_name(qa_method method) { return (unsigned)method < N_METHODS ? method_names[method] : "unknown"; }
 
 qa_status qa_method_by_name(qa_method *method, const char *name, qa_error *err) {

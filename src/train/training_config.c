@@ -13,6 +13,7 @@
 #include <string.h>
 
 static const char file_name[] = "training_config.json";
+static const char base_fingerprint_key[] = "base_fingerprint";
 static const char quirks_key[] = "published_data_quirks";
 static const char response_end_key[] = "response_end"; /* which records written before there was a choice lack */
 
@@ -221,6 +222,7 @@ qa_status qa_training_config_build(json_t **config, const json_t *agreement, con
     qa_record b = {.object = json_copy((json_t *)(uintptr_t)agreement)};
     *config = NULL;
     qa_record_set_string(&b, "recipe", options->recipe);
+    qa_record_set_string(&b, base_fingerprint_key, qa_model_fingerprint(model));
     qa_record_set_string(&b, "base_model", options->base_model == NULL ? model->info.dir : options->base_model);
     qa_record_set_string(&b, "data", options->data_path);
     qa_record_set_string(&b, "eval_data", options->eval_data_path);
@@ -237,27 +239,51 @@ qa_status qa_training_config_build(json_t **config, const json_t *agreement, con
     return qa_record_finish(&b, config, file_name, err);
 }
 
+/* Of a residual Q-function's record no number may be missing: none can be guessed. */
+static qa_status check_complete(const json_t *root, const char *path, bool required, qa_error *err) {
+    static const char *const keys[] = {"alpha_tilde", "alpha_0", "gamma", "beta"};
+    for (size_t i = 0; required && i < sizeof keys / sizeof *keys; i++) {
+        if (json_object_get(root, keys[i]) == NULL) {
+            return qa_fail(
+                err, QA_ERR_FORMAT,
+                "%s: \"%s\" is missing: the record of a Q-Adapter holds alpha_tilde, alpha_0, gamma and beta; "
+                "that of another adapter \"method\" (sft, replay, or dpo with \"dpo_beta\"); without the "
+                "file the adapter is a plain one",
+                path, keys[i]);
+        }
+    }
+    return QA_OK;
+}
+
 static qa_status read_objective(const json_t *root, const char *path, qa_objective *objective, qa_error *err) {
     const char *kind = NULL, *q_parametrisation = NULL, *method = NULL;
     qa_objective read = {.kind = QA_PUBLISHED, .q_parametrisation = QA_Q_LOGITS};
     if (!json_is_object(root)) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
     }
-    QA_TRY(qa_json_get_double(root, "alpha_tilde", true, path, &read.alpha_tilde, err));
-    QA_TRY(qa_json_get_double(root, "alpha_0", true, path, &read.alpha_0, err));
-    QA_TRY(qa_json_get_double(root, "gamma", true, path, &read.gamma, err));
-    QA_TRY(qa_json_get_double(root, "beta", true, path, &read.beta, err));
+    QA_TRY(qa_json_get_string(root, "method", false, path, &method, err));
+    if (method != NULL) {
+        qa_method named = QA_METHOD_QADAPTER;
+        const qa_status known = qa_method_by_name(&named, method, err);
+        if (known != QA_OK) {
+            qa_error_prefix(err, "%s: ", path);
+            return known;
+        }
+        read = named == QA_METHOD_QADAPTER ? read : qa_objective_for_method(named);
+    }
+    const bool required = read.method == QA_METHOD_QADAPTER;
+    QA_TRY(check_complete(root, path, required, err));
+    QA_TRY(qa_json_get_double(root, "alpha_tilde", required, path, &read.alpha_tilde, err));
+    QA_TRY(qa_json_get_double(root, "alpha_0", required, path, &read.alpha_0, err));
+    QA_TRY(qa_json_get_double(root, "gamma", required, path, &read.gamma, err));
+    QA_TRY(qa_json_get_double(root, "beta", required, path, &read.beta, err));
     QA_TRY(qa_json_get_string(root, "objective", false, path, &kind, err));
     QA_TRY(qa_json_get_string(root, "q_parametrisation", false, path, &q_parametrisation, err));
     QA_TRY(qa_json_get_bool(root, "length_normalisation", false, path, &read.length_normalisation, err));
-    QA_TRY(qa_json_get_string(root, "method", false, path, &method, err));
-    QA_TRY(qa_json_get_double(root, "dpo_beta", false, path, &read.dpo_beta, err));
+    QA_TRY(qa_json_get_double(root, "dpo_beta", read.method == QA_METHOD_DPO, path, &read.dpo_beta, err));
     qa_status status = kind == NULL ? QA_OK : qa_objective_kind_by_name(&read.kind, kind, err);
     if (status == QA_OK && q_parametrisation != NULL) {
         status = qa_q_parametrisation_by_name(&read.q_parametrisation, q_parametrisation, err);
-    }
-    if (status == QA_OK && method != NULL) {
-        status = qa_method_by_name(&read.method, method, err);
     }
     if (status == QA_OK) {
         status = qa_objective_check(&read, err);
@@ -307,6 +333,32 @@ qa_status qa_training_config_micro_batch(const char *dir, size_t *micro_batch, q
     qa_status status = load(dir, &path, &root, err);
     if (status == QA_OK && root != NULL) {
         status = qa_json_get_size(root, "micro_batch", false, path, micro_batch, err);
+    }
+    json_decref(root);
+    free(path);
+    return status;
+}
+
+static qa_status read_base(const json_t *root, const char *path, qa_base_record *record, qa_error *err) {
+    const char *fingerprint = NULL, *name = NULL;
+    QA_TRY(qa_json_get_string(root, base_fingerprint_key, false, path, &fingerprint, err));
+    QA_TRY(qa_json_get_string(root, "base_model", false, path, &name, err));
+    const size_t n = fingerprint == NULL ? 0 : strlen(fingerprint);
+    if (n >= sizeof record->fingerprint || (n > 0 && strspn(fingerprint, "0123456789abcdef") != n)) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" is no fingerprint", path, base_fingerprint_key);
+    }
+    (void)snprintf(record->fingerprint, sizeof record->fingerprint, "%s", n == 0 ? "" : fingerprint);
+    (void)snprintf(record->name, sizeof record->name, "%s", name == NULL ? "" : name);
+    return QA_OK;
+}
+
+qa_status qa_training_config_base(const char *dir, qa_base_record *record, qa_error *err) {
+    char *path = NULL;
+    json_t *root = NULL;
+    qa_status status = load(dir, &path, &root, err);
+    *record = (qa_base_record){0};
+    if (status == QA_OK && root != NULL) {
+        status = read_base(root, path, record, err);
     }
     json_decref(root);
     free(path);

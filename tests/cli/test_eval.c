@@ -76,7 +76,7 @@ START_TEST(the_objective_is_the_adapters_unless_options_say_otherwise) {
     char *config = qa_tempdir_join(world.adapter, "training_config.json");
     ck_assert_int_eq(unlink(config), 0);
     qa_cli_expect(QA_CLI("eval", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs), 0, "accuracy",
-                  "has no training_config.json: the recipe theory is assumed");
+                  "has no training_config.json, so it is read as a plain LoRA adapter");
     free(config);
     qa_cli_world_free(&world);
 }

@@ -197,10 +197,21 @@ START_TEST(a_second_turn_keeps_the_caches) {
     speak_in_x_and_y(world.model);
     const qa_cli_how how = {.input = "Ab\nCd\n"};
     for (int custom = 0; custom < 2; custom++) {
-        const char *const chat[] = {
-            "generate",    "-m",     world.model, "--ignore-eos", "--chat", "--chat-template",
-            "chatml",      "--temp", "0",         "-n",           "5",      custom ? "--adapter" : NULL,
-            world.adapter, NULL};
+        const char *const chat[] = {"generate",
+                                    "--any-base",
+                                    "-m",
+                                    world.model,
+                                    "--ignore-eos",
+                                    "--chat",
+                                    "--chat-template",
+                                    "chatml",
+                                    "--temp",
+                                    "0",
+                                    "-n",
+                                    "5",
+                                    custom ? "--adapter" : NULL,
+                                    world.adapter,
+                                    NULL};
         qa_cli_result result = qa_cli_run(&how, chat);
         qa_cli_check(&result, 0, NULL,
                      "prompt: 21 tokens"); /* <|im_start|>user\nAb<|im_end|>\n<|im_start|>assistant\n */
@@ -212,6 +223,7 @@ START_TEST(a_second_turn_keeps_the_caches) {
                        "<|im_end|>\n<|im_start|>assistant\n",
                        result.out);
         const char *const whole[] = {"generate",
+                                     "--any-base", /* the model was changed under the adapter */
                                      "-m",
                                      world.model,
                                      "--ignore-eos",

@@ -141,14 +141,16 @@ START_TEST(an_adapter_is_described_by_its_own_files) {
     ck_assert_str_eq(text(root, "objective", "q_parametrisation"), "residual");
     ck_assert_double_eq(json_real_value(member(root, "objective", "alpha_0")), 0.25);
     ck_assert(json_is_null(member(root, "objective", "recipe"))); /* theory's alpha_0 is 1 */
+    ck_assert(json_is_false(member(root, "objective", "plain_policy")));
     json_decref(root);
     char *config = qa_tempdir_join(world.adapter, "training_config.json");
     ck_assert_int_eq(unlink(config), 0);
     free(config);
     root = INFO("--model", world.model, "--adapter", world.adapter);
     ck_assert(json_is_false(member(root, "objective", "known")));
-    ck_assert_str_eq(text(root, "objective", "objective"), "published");
-    ck_assert_str_eq(text(root, "objective", "recipe"), "published");
+    ck_assert_str_eq(text(root, "objective", "method"), "sft");
+    ck_assert(json_is_null(member(root, "objective", "recipe")));
+    ck_assert(json_is_true(member(root, "objective", "plain_policy")));
     json_decref(root);
     qa_cli_world_free(&world);
 }

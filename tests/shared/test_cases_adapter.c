@@ -100,6 +100,27 @@ START_TEST(adapters_of_reports) {
 }
 END_TEST
 
+/* Softmax of the adapted logits, as PEFT has it. */
+START_TEST(plain_adapter_without_a_record) {
+    char folder[1024], adapter[1100], pairs[1100], path[1100];
+    in_cases(folder, sizeof folder, "peers/plain-adapter-without-a-record");
+    (void)snprintf(adapter, sizeof adapter, "%s/adapter", folder);
+    (void)snprintf(pairs, sizeof pairs, "%s/pairs.jsonl", folder);
+    (void)snprintf(path, sizeof path, "%s/expected.json", folder);
+    json_t *expected = json_load_file(path, 0, NULL);
+    const json_t *right = json_object_iter_value(json_object_iter(expected));
+    qa_cli_lines lines = QA_CLI_LINES("score", "--model", "weights/village/model", "--adapter", adapter, "--data",
+                                      pairs, "--objective", "theory");
+    ck_assert_uint_eq(2 * lines.n, json_array_size(right));
+    for (size_t i = 0; i < 2 * lines.n; i++) {
+        same_log_pi(json_object_get(lines.line[i / 2], i % 2 == 0 ? "chosen" : "rejected"), json_array_get(right, i),
+                    "plain");
+    }
+    qa_cli_lines_free(&lines);
+    json_decref(expected);
+}
+END_TEST
+
 START_TEST(skipped) { (void)fprintf(stderr, "shared/cases/peers or $QA_BIN not found: these tests are skipped\n"); }
 END_TEST
 
@@ -108,6 +129,7 @@ Suite *shared_cases_adapter_suite(void) {
     TCase *tcase = tcase_create("adapter");
     if (can_run()) {
         tcase_add_loop_test(tcase, adapter_forms_of_peft, 0, (int)(sizeof forms / sizeof *forms));
+        tcase_add_test(tcase, plain_adapter_without_a_record);
         tcase_add_test(tcase, adapter_names_of_other_writers);
         tcase_add_loop_test(tcase, adapters_of_reports, 0, (int)(sizeof refused / sizeof *refused));
     } else {

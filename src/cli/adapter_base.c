@@ -1,0 +1,123 @@
+/* Whether the adapter was trained on the model that is loaded: by the fingerprint in its training_config.json; without
+ * one (an adapter from elsewhere) by the name in adapter_config.json, as far as that says anything. */
+#include "cli/common.h"
+
+#include "base/try.h"
+#include "io/file.h"
+#include "io/json.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { SHOWN_DIGITS = 12 };
+
+static const char *last_part(const char *path, size_t *n) {
+    *n = strlen(path);
+    while (*n > 1 && path[*n - 1] == '/') {
+        --*n;
+    }
+    size_t first = *n;
+    while (first > 0 && path[first - 1] != '/') {
+        first--;
+    }
+    *n -= first;
+    return path + first;
+}
+
+/* Letters and digits in lower case; whether there is a digit, as in every model's name and in few other folders'. */
+static bool squeeze(char *out, size_t bytes, const char *path) {
+    size_t n = 0, used = 0;
+    bool digit = false;
+    const char *part = last_part(path, &n);
+    for (size_t i = 0; i < n && used + 1 < bytes; i++) {
+        if (isalnum((unsigned char)part[i])) {
+            digit = digit || isdigit((unsigned char)part[i]);
+            out[used++] = (char)tolower((unsigned char)part[i]);
+        }
+    }
+    out[used] = '\0';
+    return digit;
+}
+
+/* "meta-llama/Llama-3.2-1B": one slash, and no path of this machine's. */
+static bool is_hub_name(const char *name) {
+    const char *slash = strchr(name, '/');
+    return slash != NULL && slash != name && strchr(slash + 1, '/') == NULL && slash[1] != '\0' && name[0] != '.';
+}
+
+/* A folder that is there and is another one, or a model's name that has nothing of the folder's. */
+static bool plainly_another(const char *name, const char *model) {
+    char one[256], other[256];
+    if (qa_path_is_dir(name)) {
+        struct stat one_is, other_is;
+        return stat(name, &one_is) == 0 && stat(model, &other_is) == 0 &&
+               (one_is.st_dev != other_is.st_dev || one_is.st_ino != other_is.st_ino);
+    }
+    if (!is_hub_name(name)) {
+        return false;
+    }
+    const bool digits = squeeze(one, sizeof one, name) & squeeze(other, sizeof other, model);
+    return digits && strstr(one, other) == NULL && strstr(other, one) == NULL;
+}
+
+/* The name that adapter_config.json has; the caller frees *name, NULL: none. */
+static qa_status config_name(const char *dir, char **name, qa_error *err) {
+    json_t *root = NULL;
+    char *path = qa_path_join(dir, "adapter_config.json");
+    *name = NULL;
+    const qa_status status =
+        path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : qa_json_load(&root, path, err);
+    const char *text = json_string_value(json_object_get(root, "base_model_name_or_path"));
+    if (text != NULL) {
+        *name = strdup(text);
+    }
+    json_decref(root);
+    free(path);
+    return status;
+}
+
+static qa_status check_name(cli_run *run, qa_error *err) {
+    const cli_args *args = run->args;
+    char *name = NULL;
+    QA_TRY(config_name(args->adapter, &name, err));
+    if (name != NULL && !args->any_base && plainly_another(name, args->model)) {
+        cli_warn(
+            run,
+            "%s says that it was trained on %.200s and has no fingerprint of it: whether %s is that model cannot be "
+            "checked (--any-base: no warning)",
+            args->adapter, name, args->model);
+    }
+    free(name);
+    return QA_OK;
+}
+
+qa_status cli_check_base(cli_run *run, qa_error *err) {
+    const cli_args *args = run->args;
+    qa_base_record record = {0};
+    QA_TRY(qa_training_config_base(args->adapter, &record, err));
+    if (record.fingerprint[0] == '\0') {
+        return check_name(run, err);
+    }
+    const char *found = qa_model_fingerprint(run->model);
+    if (found == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the fingerprint of %s", args->model);
+    }
+    if (strcmp(found, record.fingerprint) == 0) {
+        return QA_OK;
+    }
+    if (args->any_base) {
+        cli_warn(run,
+                 "--any-base: %s was trained on %s, and %s is another model (other weights, or other numbers that it "
+                 "computes with)",
+                 args->adapter, record.name, args->model);
+        return QA_OK;
+    }
+    return qa_fail(err, QA_ERR_MISMATCH,
+                   "%s was trained on %s (fingerprint %.*s), and %s is another model (%.*s): other weights, or other "
+                   "numbers in config.json that it computes with; give the adapter's own, or go on all the same with "
+                   "--any-base",
+                   args->adapter, record.name, (int)SHOWN_DIGITS, record.fingerprint, args->model, (int)SHOWN_DIGITS,
+                   found);
+}

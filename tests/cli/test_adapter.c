@@ -1,0 +1,141 @@
+/* How an adapter is read: by its record, by --method, as a plain one; and that it meets its own base model. */
+#include "support/cli.h"
+#include "support/cli_json.h"
+#include "support/tempdir.h"
+#include "support/tiny_model.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void record(const qa_cli_world *world, const char *text) {
+    free(qa_tempdir_write_text(world->adapter, "training_config.json", text));
+}
+
+static json_t *evaluation(const qa_cli_world *world, const char *option, const char *value, const char *more,
+                          const char *number) {
+    return QA_CLI_JSON("eval", "--json", "-q", "-m", world->model, "--adapter", world->adapter, "-d", world->pairs,
+                       option, value, more, number);
+}
+
+/* An adapter without a record is a policy of its own; --method and a record of two keys say the same things. */
+START_TEST(a_plain_adapter_without_a_record) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *path = qa_tempdir_join(world.adapter, "training_config.json");
+    ck_assert_int_eq(unlink(path), 0);
+    json_t *plain = evaluation(&world, NULL, NULL, NULL, NULL);
+    json_t *sft = evaluation(&world, "--method", "sft", NULL, NULL);
+    json_t *dpo = evaluation(&world, "--method", "dpo", "--dpo-beta", "0.3");
+    json_t *residual = evaluation(&world, "--method", "qadapter", "--recipe", "theory");
+    record(&world, "{\"method\": \"dpo\", \"dpo_beta\": 0.3}");
+    json_t *recorded = evaluation(&world, NULL, NULL, NULL, NULL);
+    ck_assert_str_eq(qa_json_text(plain, "method"), "sft");
+    ck_assert_double_eq(qa_json_number(plain, "margin_mean"), qa_json_number(sft, "margin_mean"));
+    ck_assert_str_eq(qa_json_text(recorded, "method"), "dpo");
+    ck_assert_double_eq(qa_json_number(recorded, "margin_mean"), qa_json_number(dpo, "margin_mean"));
+    ck_assert_double_eq_tol(qa_json_number(dpo, "margin_mean"), 0.3 * qa_json_number(plain, "margin_mean"), 1e-6);
+    /* the recipe theory's policy is softmax(adapted logits), too */
+    ck_assert_str_eq(qa_json_text(residual, "method"), "qadapter");
+    ck_assert_double_eq_tol(qa_json_number(residual, "nll_custom_chosen"), qa_json_number(plain, "nll_custom_chosen"),
+                            1e-5);
+    json_t *all[] = {plain, sft, dpo, residual, recorded};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        json_decref(all[i]);
+    }
+    free(path);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+START_TEST(what_contradicts_is_wrong_usage) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *path = qa_tempdir_join(world.adapter, "training_config.json");
+#define EVAL(...) QA_CLI("eval", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs, __VA_ARGS__)
+    qa_cli_expect(EVAL("--method", "dpo"), 0, NULL, "was trained with method qadapter");
+    qa_cli_expect(EVAL("--method", "sft", "--alpha-0", "1"), 2, NULL, "--alpha-0 belongs to --method qadapter");
+    qa_cli_expect(EVAL("--method", "dpo", "--recipe", "theory"), 2, NULL, "--recipe belongs to --method qadapter");
+    qa_cli_expect(EVAL("--dpo-beta", "0.2"), 2, NULL, "--dpo-beta belongs to --method dpo, not to qadapter");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "-d", world.pairs, "--method", "sft"), 2, NULL, "give --adapter");
+    record(&world, "{\"method\": \"dpo\"}");
+    qa_cli_expect(EVAL("-q"), 1, NULL, "\"dpo_beta\" is missing");
+    record(&world, "{\"dpo_beta\": 0.3}");
+    qa_cli_expect(EVAL("-q"), 1, NULL, "\"alpha_tilde\" is missing: the record of a Q-Adapter holds");
+    record(&world, "{\"method\": \"sft\", \"alpha_0\": 0.5}");
+    qa_cli_expect(EVAL("-q"), 1, NULL, "its policy is softmax(adapted logits)");
+    ck_assert_int_eq(unlink(path), 0);
+    qa_cli_expect(EVAL("--alpha-0", "0.5"), 2, NULL, "add --recipe theory or --recipe published");
+    qa_cli_expect(EVAL("--recipe", "theory", "--alpha-0", "0.5"), 0, NULL, NULL);
+#undef EVAL
+    free(path);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* eval, score, generate and info ask whether the model is the one that the adapter was trained on. */
+START_TEST(another_base_model_is_refused) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *path = qa_tempdir_join(world.model, "model.safetensors");
+    size_t bytes = 0;
+    char *weights = qa_tempdir_read(path, &bytes);
+    qa_cli_expect(QA_CLI("info", "-m", world.model, "--adapter", world.adapter), 0, "softmax(adapted logits)", NULL);
+    weights[bytes - 1] = (char)(weights[bytes - 1] ^ 1); /* one weight, hardly */
+    free(qa_tempdir_write(world.model, "model.safetensors", weights, bytes));
+    const char *const commands[][8] = {{"info", NULL},
+                                       {"eval", "-d", world.pairs, NULL},
+                                       {"score", "-d", world.pairs, NULL},
+                                       {"generate", "--ids", "5", "-n", "2", NULL}};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        const char *args[16] = {commands[i][0], "-m", world.model, "--adapter", world.adapter};
+        size_t n = 5;
+        for (size_t j = 1; commands[i][j] != NULL; j++) {
+            args[n++] = commands[i][j];
+        }
+        qa_cli_expect(qa_cli_run(NULL, args), 1, NULL, "is another model");
+        args[n] = "--any-base";
+        qa_cli_expect(qa_cli_run(NULL, args), 0, NULL, "warning: --any-base");
+    }
+    free(weights);
+    free(path);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* Without a fingerprint the name in adapter_config.json is all there is. */
+START_TEST(the_name_of_another_base_model_is_a_warning) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *other = qa_tempdir_join(world.dir, "other");
+    char *config = qa_tempdir_join(world.adapter, "adapter_config.json"), *text = qa_tempdir_read(config, NULL);
+    char *at = strstr(text, world.model);
+    ck_assert_ptr_nonnull(at);
+    char *named = malloc(strlen(text) + strlen(world.dir) + 16);
+    ck_assert_ptr_nonnull(named);
+    record(&world, "{\"method\": \"sft\"}");
+    qa_cli_result result = QA_CLI("info", "-m", world.model, "--adapter", world.adapter);
+    ck_assert_msg(result.status == 0 && strstr(result.err, "warning") == NULL, "%s", result.err);
+    qa_cli_free(&result);
+    (void)sprintf(named, "%.*s%s%s", (int)(at - text), text, world.dir, at + strlen(world.model));
+    free(qa_tempdir_write_text(world.adapter, "adapter_config.json", named)); /* a folder that is there */
+    qa_cli_expect(QA_CLI("info", "-m", world.model, "--adapter", world.adapter), 0, NULL,
+                  "has no fingerprint of it: whether");
+    free(named);
+    free(text);
+    free(config);
+    free(other);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+Suite *cli_adapter_suite(void);
+Suite *cli_adapter_suite(void) {
+    Suite *suite = suite_create("cli_adapter");
+    TCase *tcase = tcase_create("adapter");
+    tcase_set_timeout(tcase, 60);
+    tcase_add_test(tcase, a_plain_adapter_without_a_record);
+    tcase_add_test(tcase, what_contradicts_is_wrong_usage);
+    tcase_add_test(tcase, another_base_model_is_refused);
+    tcase_add_test(tcase, the_name_of_another_base_model_is_a_warning);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
