@@ -1,6 +1,7 @@
 /* The program: finds the command, parses its options, runs it, prints its error. */
 #include "cli/common.h"
 #include "cli/help.h"
+#include "cli/outputs.h"
 
 #include "base/try.h"
 
@@ -218,6 +219,7 @@ static qa_status parse_and_run(cli_run *run, cli_args *args, qa_error *err) {
     if (args->quiet && args->verbose) {
         return cli_bad_usage(run, err, "--quiet and --verbose contradict each other");
     }
+    QA_TRY(cli_check_outputs(run, err));
     return run->command->run(run, err);
 }
 

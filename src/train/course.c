@@ -5,7 +5,9 @@
 #include "base/try.h"
 #include "io/file.h"
 
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const size_t NONE = (size_t)-1;
@@ -28,6 +30,43 @@ static qa_status open_metrics(qa_course *c, size_t keep, qa_error *err) {
     return status;
 }
 
+/* A checkpoint that cannot be read is never passed over in silence: what to do about it. */
+static qa_status load_checkpoint(qa_course *c, const qa_run_folder *folder, size_t *keep, qa_error *err) {
+    qa_error failure = {0};
+    const qa_status status = c->load(c->user, folder->newest_step, keep, &failure);
+    if (status == QA_OK || status == QA_ERR_MISMATCH || status == QA_ERR_MEMORY) {
+        return status == QA_OK ? QA_OK : qa_fail(err, status, "%s", failure.message);
+    }
+    if (folder->has_previous) {
+        return qa_fail(err, status, "%s; to continue from %s%zu, remove %s/%s%zu", failure.message,
+                       QA_CHECKPOINT_PREFIX, folder->previous_step, c->out_dir, QA_CHECKPOINT_PREFIX,
+                       folder->newest_step);
+    }
+    return qa_fail(err, status, "%s; no older checkpoint is there: start anew with --overwrite", failure.message);
+}
+
+/* metrics.jsonl must have the lines that it had when the checkpoint was written. */
+static qa_status check_metrics(const qa_course *c, size_t step, size_t keep, qa_error *err) {
+    char *path = qa_path_join(c->out_dir, "metrics.jsonl");
+    if (path == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+    }
+    struct stat info;
+    const qa_place place = qa_place_of(path);
+    const bool there = fstatat(place.folder, place.name, &info, 0) == 0;
+    qa_status status = QA_OK;
+    if (keep > 0 && !there) {
+        qa_log(c->logger, QA_LOG_WARNING, "%s is not there: the lines of the steps up to %zu are lost", path, step);
+    } else if (there && (uintmax_t)info.st_size < keep) {
+        status = qa_fail(err, QA_ERR_MISMATCH,
+                         "%s has %jd bytes, but had %zu when %s%zu was written: lines are missing; put the whole file "
+                         "back, or move it away to go on without them",
+                         path, (intmax_t)info.st_size, keep, QA_CHECKPOINT_PREFIX, step);
+    }
+    free(path);
+    return status;
+}
+
 qa_status qa_course_begin(qa_course *c, qa_error *err) {
     qa_run_folder folder = {0};
     size_t keep = 0;
@@ -41,7 +80,8 @@ qa_status qa_course_begin(qa_course *c, qa_error *err) {
     }
     QA_TRY(qa_run_folder_prepare(&folder, c->files, c->out_dir, c->overwrite, c->resume, err));
     if (folder.has_checkpoint) {
-        QA_TRY(c->load(c->user, folder.newest_step, &keep, err));
+        QA_TRY(load_checkpoint(c, &folder, &keep, err));
+        QA_TRY(check_metrics(c, folder.newest_step, keep, err));
         c->saved = folder.newest_step;
         qa_log(c->logger, QA_LOG_INFO, "continuing %s after step %zu of %zu", c->out_dir, c->done, c->total_steps);
     } else if (c->resume) {

@@ -6,6 +6,7 @@
 #include "base/try.h"
 #include "io/file.h"
 #include "io/held_folder.h"
+#include "io/json.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -25,6 +26,7 @@ const qa_run_files qa_model_run_files = {.what = "a model",
                                          .finished = "model.safetensors",
                                          .shared = {"config.json", "generation_config.json", "tokenizer.json",
                                                     "tokenizer_config.json", "chat_template.jinja"},
+                                         .of_model = true,
                                          .only_own = true};
 
 /* What an entry of the folder is to us. */
@@ -94,6 +96,11 @@ static entry_kind classify(const qa_run_files *files, const char *name, size_t *
     return FOREIGN;
 }
 
+bool qa_run_folder_replaces(const qa_run_files *files, const char *name) {
+    size_t step = 0;
+    return classify(files, name, &step) != FOREIGN;
+}
+
 /* Calls visit for every entry of the folder; removing entries meanwhile is allowed. */
 static qa_status for_each_entry(const char *dir, qa_status (*visit)(void *user, const char *name, qa_error *err),
                                 void *user, qa_error *err) {
@@ -144,8 +151,8 @@ qa_status qa_run_folder_lock(int *lock, const char *dir, bool resume, qa_error *
 
 typedef struct survey {
     const qa_run_files *files;
-    bool run_file, finished, checkpoint;
-    size_t newest;
+    bool run_file, finished, checkpoint, second;
+    size_t newest, before; /* checkpoints' steps */
 } survey;
 
 static qa_status survey_entry(void *user, const char *name, qa_error *err) {
@@ -156,7 +163,14 @@ static qa_status survey_entry(void *user, const char *name, qa_error *err) {
     case RUN_FILE: found->run_file = true; break;
     case FINISHED: found->finished = true; break;
     case CHECKPOINT:
-        found->newest = !found->checkpoint || step > found->newest ? step : found->newest;
+        if (!found->checkpoint || step > found->newest) {
+            found->second = found->checkpoint;
+            found->before = found->newest;
+            found->newest = step;
+        } else if (!found->second || step > found->before) {
+            found->second = true;
+            found->before = step;
+        }
         found->checkpoint = true;
         break;
     default: break;
@@ -191,6 +205,35 @@ static qa_status check_resume(const survey *found, const char *dir, qa_error *er
     return QA_OK;
 }
 
+/* What the record in dir says: 1 a run that trains a model, 0 one that trains an adapter, -1 nothing that can be read.
+ */
+static int kind_by_record(const char *dir) {
+    char *path = qa_path_join(dir, config_name);
+    json_t *root = NULL;
+    int kind = -1;
+    if (path != NULL && qa_path_exists(path) && qa_json_load(&root, path, NULL) == QA_OK && json_is_object(root)) {
+        const char *method = json_string_value(json_object_get(root, "method"));
+        kind = method != NULL && strcmp(method, "pretrain") == 0 ? 1 : 0;
+    }
+    json_decref(root);
+    free(path);
+    return kind;
+}
+
+/* The folder's record, or else that of its newest checkpoint, must be of this kind of run. */
+static qa_status check_kind(const survey *found, const char *dir, qa_error *err) {
+    int kind = kind_by_record(dir);
+    if (kind < 0 && found->checkpoint) {
+        char *checkpoint = qa_checkpoint_path(dir, QA_CHECKPOINT_PREFIX, found->newest);
+        kind = checkpoint == NULL ? -1 : kind_by_record(checkpoint);
+        free(checkpoint);
+    }
+    return kind < 0 || (kind == 1) == found->files->of_model
+               ? QA_OK
+               : qa_fail(err, QA_ERR_EXISTS, "%s holds a run that trains %s, not %s (%s); choose another folder", dir,
+                         kind == 1 ? "a model" : "an adapter", found->files->what, config_name);
+}
+
 qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files, const char *dir, bool overwrite,
                                 bool resume, qa_error *err) {
     memset(folder, 0, sizeof *folder);
@@ -203,6 +246,7 @@ qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files
     survey found = {.files = files};
     QA_TRY(qa_make_dirs(dir, err));
     QA_TRY(for_each_entry(dir, survey_entry, &found, err));
+    QA_TRY(check_kind(&found, dir, err));
     if (resume) {
         QA_TRY(check_resume(&found, dir, err));
     } else if (!overwrite && (found.run_file || found.finished || found.checkpoint)) {
@@ -216,6 +260,8 @@ qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files
     QA_TRY(for_each_entry(dir, remove_if_ours, &what, err));
     folder->has_checkpoint = resume && found.checkpoint;
     folder->newest_step = found.newest;
+    folder->has_previous = found.second;
+    folder->previous_step = found.before;
     return QA_OK;
 }
 

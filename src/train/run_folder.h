@@ -24,6 +24,7 @@ typedef struct qa_run_files {
     const char *what;                  /* "an adapter" */
     const char *finished;              /* its weights: there when a run has ended */
     const char *shared[QA_RUN_SHARED]; /* files that go with them but do not make a run; NULL at the end */
+    bool of_model;                     /* of pre-training, and not of an adapter */
     bool only_own; /* weights that lie there without any trace of a run are never replaced, even with overwrite */
 } qa_run_files;
 
@@ -34,6 +35,8 @@ extern const qa_run_files qa_model_run_files;   /* model.safetensors, config.jso
 typedef struct qa_run_folder {
     bool has_checkpoint;
     size_t newest_step; /* of the newest checkpoint */
+    bool has_previous;
+    size_t previous_step; /* of the one before it */
 } qa_run_folder;
 
 /* Makes the folder and locks it for as long as *lock is open (close it; -1: none), so that two runs never write into
@@ -41,8 +44,12 @@ typedef struct qa_run_folder {
  * and gives -1; where the file system has no locks the folder is open all the same. */
 QA_MUST_CHECK qa_status qa_run_folder_lock(int *lock, const char *dir, bool resume, qa_error *err);
 
+/* Whether a run with these files may remove or replace an entry of that name in its folder. */
+bool qa_run_folder_replaces(const qa_run_files *files, const char *name);
+
 /* Makes the folder, removes what a killed run left half-written, and applies the rules:
  *   - it holds another run: QA_ERR_EXISTS, unless overwrite (the run's files are removed, nothing else) or resume;
+ *   - it holds a run of the other kind (an adapter's in place of a model's, by its record): QA_ERR_EXISTS always;
  *   - resume without any run there, or of a finished run whose checkpoints are gone: an error that says so;
  *   - resume of a run that ended before its first checkpoint: has_checkpoint is false, start from the beginning. */
 QA_MUST_CHECK qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files, const char *dir,

@@ -235,10 +235,8 @@ static qa_status read_tensors(qa_run_state *s, const stored_state *stored, const
     QA_GOTO(end, check_order(file, s->order, stored_order, s->items, err));
     qa_hex64(sum, checksum(parameters, s->m, s->v, count));
     if (strcmp(sum, stored->checksum) != 0) {
-        status = qa_fail(err, QA_ERR_FORMAT,
-                         "%s: its numbers are damaged (checksum %s, expected %s); remove this "
-                         "checkpoint's folder to continue from the one before",
-                         path, sum, stored->checksum);
+        status = qa_fail(err, QA_ERR_FORMAT, "%s: its numbers are damaged (checksum %s, expected %s)", path, sum,
+                         stored->checksum);
         goto end;
     }
     memcpy(s->parameters, parameters, count * sizeof *parameters);

@@ -1,0 +1,196 @@
+/* See outputs.h. Inputs are files or folders; of a folder every file counts, folders within it down to a depth. */
+#define _XOPEN_SOURCE 700 /* realpath is in POSIX only with the XSI option */
+#include "cli/outputs.h"
+
+#include "base/try.h"
+#include "cli/options.h"
+#include "io/file.h"
+#include "train/run_folder.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { MAX_DEPTH = 3, INPUTS = 15, OUTPUT_FILES = 3 };
+
+typedef struct named_path {
+    const char *option, *path; /* path NULL: not given */
+} named_path;
+
+static bool same_inode(const struct stat *a, const struct stat *b) {
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
+}
+
+static void list_inputs(const cli_args *args, named_path inputs[INPUTS]) {
+    const named_path all[INPUTS] = {{"--model", args->model},
+                                    {"--adapter", args->adapter},
+                                    {"--data", args->data},
+                                    {"--eval-data", args->eval_data},
+                                    {"--replay-data", args->replay_data},
+                                    {"--suite", args->suite},
+                                    {"--in", args->in},
+                                    {"--file", args->file},
+                                    {"--config", args->config},
+                                    {"--corpus", args->corpus},
+                                    {"--eval-corpus", args->eval_corpus},
+                                    {"--tokenizer", args->tokenizer},
+                                    {"--mdp", args->mdp},
+                                    {"--bundle", args->bundle},
+                                    {"--candidate", args->candidate}};
+    memcpy(inputs, all, sizeof all);
+}
+
+/* ---- an output file ---- */
+
+/* The file at path, or below it, that is `output` (free it); NULL: none. */
+static char *find_same(const char *path, const struct stat *output, int depth) {
+    struct stat info;
+    if (stat(path, &info) != 0) {
+        return NULL;
+    }
+    if (!S_ISDIR(info.st_mode)) {
+        return same_inode(&info, output) ? strdup(path) : NULL;
+    }
+    DIR *entries = depth == 0 ? NULL : opendir(path);
+    char *found = NULL;
+    for (struct dirent *entry = entries == NULL ? NULL : readdir(entries); entry != NULL && found == NULL;
+         entry = readdir(entries)) {
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            char *inside = qa_path_join(path, entry->d_name);
+            found = inside == NULL ? NULL : find_same(inside, output, depth - 1);
+            free(inside);
+        }
+    }
+    if (entries != NULL) {
+        (void)closedir(entries);
+    }
+    return found;
+}
+
+static qa_status check_file(cli_run *run, const named_path *output, const named_path *input, const char *path,
+                            qa_error *err) {
+    struct stat info;
+    if (strcmp(output->path, "-") == 0 || stat(output->path, &info) != 0 || !S_ISREG(info.st_mode)) {
+        return QA_OK;
+    }
+    char *same = find_same(path, &info, MAX_DEPTH);
+    if (same == NULL) {
+        return QA_OK;
+    }
+    const qa_status status = cli_bad_usage(run, err, "%s %s would replace %s, which %s %s reads; name another file",
+                                           output->option, output->path, same, input->option, input->path);
+    free(same);
+    return status;
+}
+
+/* A suite's name stands for a folder of that name among the bundled models, too. */
+static qa_status check_suite(cli_run *run, const named_path *output, const named_path *input, qa_error *err) {
+    char *bundle = qa_path_join("weights", input->path), *suite = bundle == NULL ? NULL : qa_path_join(bundle, "suite");
+    const qa_status status = suite == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
+                                           : check_file(run, output, input, suite, err);
+    free(suite);
+    free(bundle);
+    return status;
+}
+
+static qa_status check_output_files(cli_run *run, const named_path *inputs, qa_error *err) {
+    const cli_args *args = run->args;
+    const bool folder = (run->command->bit & (CLI_TRAIN | CLI_PRETRAIN | CLI_GOLDEN)) != 0;
+    const named_path outputs[OUTPUT_FILES] = {{"--out", folder ? NULL : args->out},
+                                              {"--transcript", args->transcript},
+                                              {"--dump-gradients", args->dump_gradients}};
+    for (size_t o = 0; o < OUTPUT_FILES; o++) {
+        for (size_t i = 0; i < INPUTS && outputs[o].path != NULL; i++) {
+            if (inputs[i].path == NULL) {
+                continue;
+            }
+            QA_TRY(check_file(run, &outputs[o], &inputs[i], inputs[i].path, err));
+            if (inputs[i].path == args->suite) {
+                QA_TRY(check_suite(run, &outputs[o], &inputs[i], err));
+            }
+        }
+    }
+    return QA_OK;
+}
+
+/* ---- the folder of a run ---- */
+
+/* The entry of the folder `out` that the path leads through when links are followed (free it); NULL: it does not lie in
+ * that folder. */
+static char *entry_that_holds(const char *path, const struct stat *out) {
+    char *at = realpath(path, NULL), *found = NULL;
+    while (at != NULL && found == NULL) {
+        struct stat info;
+        char *slash = strrchr(at, '/');
+        if (slash == NULL || slash[1] == '\0') {
+            break;
+        }
+        const bool top = slash == at;
+        *slash = '\0';
+        if (stat(top ? "/" : at, &info) == 0 && same_inode(&info, out)) {
+            found = strdup(slash + 1);
+        } else if (top) {
+            break;
+        }
+    }
+    free(at);
+    return found;
+}
+
+static qa_status check_in_run(cli_run *run, const qa_run_files *files, const struct stat *out, const named_path *input,
+                              const char *path, qa_error *err) {
+    char *entry = entry_that_holds(path, out);
+    const bool replaced = entry != NULL && qa_run_folder_replaces(files, entry);
+    free(entry);
+    return replaced ? cli_bad_usage(run, err,
+                                    "--out %s would remove or replace %s, which %s %s reads; choose another folder",
+                                    run->args->out, path, input->option, input->path)
+                    : QA_OK;
+}
+
+/* An input folder, and what the links in it lead to. The files of a run that stand in it are no input. */
+static qa_status check_run_input(cli_run *run, const qa_run_files *files, const struct stat *out,
+                                 const named_path *input, qa_error *err) {
+    struct stat info;
+    QA_TRY(check_in_run(run, files, out, input, input->path, err));
+    const bool folder = stat(input->path, &info) == 0 && S_ISDIR(info.st_mode);
+    DIR *entries = folder ? opendir(input->path) : NULL;
+    qa_status status = QA_OK;
+    for (struct dirent *entry = entries == NULL ? NULL : readdir(entries); entry != NULL && status == QA_OK;
+         entry = readdir(entries)) {
+        if (entry->d_name[0] == '.' || (same_inode(&info, out) && qa_run_folder_replaces(files, entry->d_name))) {
+            continue;
+        }
+        char *inside = qa_path_join(input->path, entry->d_name);
+        status = inside == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
+                                : check_in_run(run, files, out, input, inside, err);
+        free(inside);
+    }
+    if (entries != NULL) {
+        (void)closedir(entries);
+    }
+    return status;
+}
+
+static qa_status check_run_folder(cli_run *run, const named_path *inputs, qa_error *err) {
+    const bool trains = run->command->bit == CLI_TRAIN;
+    struct stat out;
+    if ((!trains && run->command->bit != CLI_PRETRAIN) || run->args->out == NULL || stat(run->args->out, &out) != 0) {
+        return QA_OK;
+    }
+    for (size_t i = 0; i < INPUTS; i++) {
+        if (inputs[i].path != NULL) {
+            QA_TRY(check_run_input(run, trains ? &qa_adapter_run_files : &qa_model_run_files, &out, &inputs[i], err));
+        }
+    }
+    return QA_OK;
+}
+
+qa_status cli_check_outputs(cli_run *run, qa_error *err) {
+    named_path inputs[INPUTS];
+    list_inputs(run->args, inputs);
+    QA_TRY(check_output_files(run, inputs, err));
+    return check_run_folder(run, inputs, err);
+}
