@@ -10,7 +10,9 @@
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { EXIT_GOOD = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -256,7 +258,23 @@ static void occupy_standard_descriptors(void) {
     }
 }
 
+static bool is_limited(int resource) {
+    struct rlimit limit;
+    return getrlimit(resource, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+}
+
+/* OpenBLAS starts threads of its own before main() begins, which this program never uses. Where there is no room for
+ * their buffers (ulimit -v) they ask for it for ever, and the program never ends. So where memory is limited the
+ * program is started once more, without them; OPENBLAS_NUM_THREADS, if somebody has set it, is left as it is. */
+static void start_without_threads_of_blas(char **argv) {
+    static const char name[] = "OPENBLAS_NUM_THREADS";
+    if (getenv(name) == NULL && (is_limited(RLIMIT_AS) || is_limited(RLIMIT_DATA)) && setenv(name, "1", 1) == 0) {
+        (void)execv("/proc/self/exe", argv); /* where there is no /proc it goes on as it is */
+    }
+}
+
 int main(int argc, char **argv) {
+    start_without_threads_of_blas(argv);
     occupy_standard_descriptors();
     static char line[BUFSIZ]; /* a line at a time, so that what a signal handler says comes between two of them */
     (void)setvbuf(stderr, line, _IOLBF, sizeof line);

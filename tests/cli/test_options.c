@@ -29,6 +29,16 @@ START_TEST(without_a_command_there_is_usage_on_standard_error) {
 }
 END_TEST
 
+#ifndef QA_SANITIZE /* AddressSanitizer takes terabytes of addresses */
+/* With little room (ulimit -v) it ends all the same, whatever the libraries have started. */
+START_TEST(little_address_space) {
+    const qa_cli_how how = {.address_limit = (size_t)(80 + 40 * _i) << 20};
+    (void)unsetenv("OPENBLAS_NUM_THREADS");
+    qa_cli_expect(QA_CLI_HOW(&how, "--version"), 0, "qadapter ", NULL);
+}
+END_TEST
+#endif
+
 START_TEST(version_and_overview) {
     qa_cli_expect(QA_CLI("--version"), 0, "qadapter " QA_VERSION, NULL);
     qa_cli_expect(QA_CLI("--help"), 0, "usage: qadapter COMMAND", NULL);
@@ -441,6 +451,9 @@ Suite *cli_options_suite(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, without_a_command_there_is_usage_on_standard_error);
     tcase_add_test(tcase, version_and_overview);
+#ifndef QA_SANITIZE
+    tcase_add_loop_test(tcase, little_address_space, 0, 4);
+#endif
     tcase_add_loop_test(tcase, help_mentions_every_option_of_the_command, 0, N_COMMANDS);
     tcase_add_test(tcase, every_subcommand_has_a_page_of_its_own);
     tcase_add_loop_test(tcase, no_two_options_of_a_command_share_a_name, 0, N_COMMANDS);

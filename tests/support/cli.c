@@ -33,6 +33,12 @@ static void set_up_child(const qa_cli_how *how, int in, int out, int err) {
     if (how->no_error) {
         (void)close(STDERR_FILENO);
     }
+    if (how->address_limit != 0) {
+        const struct rlimit limit = {how->address_limit, how->address_limit};
+        if (setrlimit(RLIMIT_AS, &limit) != 0) {
+            _exit(126);
+        }
+    }
     if (how->ignore_hangup) {
         (void)signal(SIGHUP, SIG_IGN);
     }

@@ -20,6 +20,7 @@ typedef struct qa_cli_how {
     const char *input;        /* standard input; NULL: empty */
     const char *output;       /* standard output goes to this path and not into the result */
     size_t file_limit;        /* RLIMIT_FSIZE, bytes; 0: none. SIGXFSZ keeps its deadly default. */
+    size_t address_limit;     /* RLIMIT_AS, bytes; 0: none */
     bool close_output;        /* nobody reads standard output: its pipe is closed at the other end */
     bool no_error;            /* it starts with descriptor 2 closed */
     int signal;               /* sent once, when standard error contains signal_after */
