@@ -149,6 +149,12 @@ QA_MUST_CHECK qa_status qa_response_end_by_name(qa_response_end *which, const ch
 /* What the template writes between the end of an answer and the next turn: "\n" or "". A literal. */
 const char *qa_chat_after_turn(qa_chat_template which);
 
+/* Appends to *missing the marks of the template for which the tokenizer has no single token: "\"<|im_start|>\", ...";
+ * of QA_CHAT_PLAIN, which has none, nothing. *end_missing: the end of a turn is among them, so that nothing can stop on
+ * it. */
+QA_MUST_CHECK qa_status qa_chat_missing_marks(qa_chat_template which, const qa_tokenizer *tokenizer, qa_text *missing,
+                                              bool *end_missing, qa_error *err);
+
 /* ---- preference pairs ---- */
 
 /* One pair, tokenised. Everything is borrowed from the set it belongs to. */

@@ -410,24 +410,34 @@ static void say_data(cli_run *run, const qa_data_record *record, qa_chat_templat
     }
 }
 
-qa_status cli_resolve_template(cli_run *run, qa_chat_template *which, bool *assumed, qa_error *err) {
-    const cli_args *args = run->args;
-    qa_data_record record = {0};
-    QA_TRY(cli_resolve_template_of(run, args->model, which, assumed, err));
-    if (args->adapter == NULL) {
+/* A template's marks that the tokenizer cuts in pieces: a warning. A named template whose end of turn is among them is
+ * an error before anything is trained, but for `tokenize`, which shows what becomes of it. */
+static qa_status check_marks(cli_run *run, qa_chat_template which, qa_error *err) {
+    if (run->marks_checked || run->tokenizer == NULL || which == QA_CHAT_NONE || which == QA_CHAT_UNKNOWN) {
         return QA_OK;
     }
-    QA_TRY(qa_training_config_data(args->adapter, &record, err));
-    say_data(run, &record, *which);
-    if (record.chat != QA_CHAT_NONE && args->chat_template == NULL) {
-        *assumed = *assumed && *which == record.chat;
-        *which = record.chat;
+    qa_text missing = {0};
+    bool end_missing = false;
+    run->marks_checked = true;
+    qa_status status = qa_chat_missing_marks(which, run->tokenizer, &missing, &end_missing, err);
+    if (status == QA_OK && end_missing && run->args->chat_template != NULL &&
+        strcmp(run->command->name, "tokenize") != 0) {
+        status =
+            qa_fail(err, QA_ERR_MISMATCH,
+                    "the chat template %s needs tokens that the tokenizer does not have: %s; it would cut the end of "
+                    "a turn in pieces, and nothing could stop on it. Name the template that the model was trained "
+                    "with, or give the data as rendered text",
+                    qa_chat_template_name(which), missing.data);
+    } else if (status == QA_OK && missing.n > 0) {
+        cli_warn(run, "the tokenizer has no single token for %s of the chat template %s and cuts %s in pieces%s",
+                 missing.data, qa_chat_template_name(which), strchr(missing.data, ',') == NULL ? "it" : "them",
+                 end_missing ? ": nothing can stop on the end of a turn" : "");
     }
-    return QA_OK;
+    qa_text_free(&missing);
+    return status;
 }
 
-qa_status cli_resolve_template_of(cli_run *run, const char *dir, qa_chat_template *which, bool *assumed,
-                                  qa_error *err) {
+static qa_status template_in(cli_run *run, const char *dir, qa_chat_template *which, bool *assumed, qa_error *err) {
     *assumed = false;
     if (run->args->chat_template != NULL) {
         return qa_chat_template_by_name(which, run->args->chat_template, err);
@@ -438,6 +448,28 @@ qa_status cli_resolve_template_of(cli_run *run, const char *dir, qa_chat_templat
         *assumed = true;
     }
     return QA_OK;
+}
+
+qa_status cli_resolve_template(cli_run *run, qa_chat_template *which, bool *assumed, qa_error *err) {
+    const cli_args *args = run->args;
+    qa_data_record record = {0};
+    QA_TRY(template_in(run, args->model, which, assumed, err));
+    if (args->adapter == NULL) {
+        return check_marks(run, *which, err);
+    }
+    QA_TRY(qa_training_config_data(args->adapter, &record, err));
+    say_data(run, &record, *which);
+    if (record.chat != QA_CHAT_NONE && args->chat_template == NULL) {
+        *assumed = *assumed && *which == record.chat;
+        *which = record.chat;
+    }
+    return check_marks(run, *which, err);
+}
+
+qa_status cli_resolve_template_of(cli_run *run, const char *dir, qa_chat_template *which, bool *assumed,
+                                  qa_error *err) {
+    QA_TRY(template_in(run, dir, which, assumed, err));
+    return check_marks(run, *which, err);
 }
 
 /* --response-end > the authors', with their other quirks > what the adapter was trained with > the end token. */

@@ -19,6 +19,7 @@ typedef struct cli_run {
     qa_model *model;
     qa_tokenizer *tokenizer;
     qa_adapter *adapter;
+    bool marks_checked; /* the template's marks have been looked for in the tokenizer */
 } cli_run;
 
 void cli_run_free(cli_run *run);

@@ -204,13 +204,34 @@ static qa_status detect_in_config(qa_chat_template *which, const char *path, qa_
     return status;
 }
 
+/* chat_template.json, {"chat_template": ...}: the file of transformers' processors, which its tokenizers do not read.
+ * It counts where there is no other template; one that says something else than the other file is an error. */
+static qa_status detect_in_processor_file(qa_chat_template *which, const char *path, qa_error *err) {
+    qa_chat_template here = QA_CHAT_NONE;
+    if (!qa_path_exists(path)) {
+        return QA_OK;
+    }
+    QA_TRY(detect_in_config(&here, path, err));
+    if (*which != QA_CHAT_NONE && here != QA_CHAT_NONE && here != *which) {
+        return qa_fail(
+            err, QA_ERR_MISMATCH,
+            "%s holds another chat template (%s) than the folder's chat_template.jinja or "
+            "tokenizer_config.json (%s): transformers' processors use the one, its tokenizers the other; keep "
+            "the one that the model was trained with",
+            path, qa_chat_template_name(here), qa_chat_template_name(*which));
+    }
+    *which = here == QA_CHAT_NONE ? *which : here;
+    return QA_OK;
+}
+
 qa_status qa_chat_template_detect(qa_chat_template *which, const char *dir, qa_error *err) {
     *which = QA_CHAT_NONE;
     qa_status status = QA_OK;
     qa_text text = {0};
     char *jinja = qa_path_join(dir, "chat_template.jinja");
     char *config = qa_path_join(dir, "tokenizer_config.json");
-    if (jinja == NULL || config == NULL) {
+    char *processor = qa_path_join(dir, "chat_template.json");
+    if (jinja == NULL || config == NULL || processor == NULL) {
         status = qa_fail(err, QA_ERR_MEMORY, "out of memory");
     } else if (qa_path_exists(jinja)) { /* newer folders keep the template in a file of its own, which wins */
         status = qa_read_file(&text, jinja, MAX_TEMPLATE_BYTES, err);
@@ -220,7 +241,11 @@ qa_status qa_chat_template_detect(qa_chat_template *which, const char *dir, qa_e
     } else if (qa_path_exists(config)) {
         status = detect_in_config(which, config, err);
     }
+    if (status == QA_OK) {
+        status = detect_in_processor_file(which, processor, err);
+    }
     qa_text_free(&text);
+    free(processor);
     free(jinja);
     free(config);
     return status;

@@ -381,7 +381,8 @@ static qa_status check_dialogue(qa_chat_template which, const qa_tokenizer *toke
                                 size_t n, qa_error *err) {
     if (which == QA_CHAT_NONE || which == QA_CHAT_UNKNOWN) {
         return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "%s: name one with --chat-template (%s), or give text that is already rendered (\"prompt\", "
+                       "%s: name the one that the model was trained with by --chat-template (%s), or give "
+                       "text that is already rendered (\"prompt\", "
                        "\"chosen\", \"rejected\" as strings)",
                        which == QA_CHAT_NONE ? "this model has no chat template"
                                              : "this model's chat template is none that qadapter knows exactly",
