@@ -52,6 +52,9 @@ TOOL_SRC  := $(if $(filter cli,$(ROOMS)),$(wildcard tools/*.c))
 SUPPORT_SRC := $(wildcard tests/support/*.c)
 TEST_SRC  := $(foreach room,$(ROOMS),$(wildcard tests/$(room)/test_*.c))
 SHARED_SRC := $(wildcard tests/shared/test_*.c)
+# The targets of the fuzzers (tests/fuzz/fuzz.h), which need all rooms; tests/fuzz/test_findings.c runs them on files.
+FUZZ_SRC := $(if $(filter cli,$(ROOMS)),$(wildcard tests/fuzz/target_*.c) tests/fuzz/folder.c src/cli/mdp_file.c)
+TEST_SRC += $(if $(filter cli,$(ROOMS)),tests/fuzz/test_findings.c)
 
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/obj/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/obj/%.o)
@@ -60,12 +63,14 @@ SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(B)/obj/%.o)
 MAIN_OBJ := $(B)/obj/tests/support/main.o
 TEST_OBJ := $(TEST_SRC:%.c=$(B)/obj/%.o)
 SHARED_OBJ := $(SHARED_SRC:%.c=$(B)/obj/%.o)
+FUZZ_OBJ := $(FUZZ_SRC:%.c=$(B)/obj/%.o)
 
 LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
 .PHONY: all help deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
-        check-docs check-install kill run-checks tests demo replicate weights golden golden-files man install uninstall format clean
+        check-docs check-install kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files man install \
+        uninstall format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -81,6 +86,7 @@ help:
 	@echo "make check       all tests, in single and in double precision"
 	@echo "make check-asan  the same under AddressSanitizer and UBSan, in single precision (check-asan-f64: in double)"
 	@echo "make kill        kill runs at every call that changes a file and at random moments, go on, compare: minutes"
+	@echo "make fuzz        attack every parser for TIME seconds in all (default 600); needs clang"
 	@echo "make install     binary, library, headers, pkg-config file and man page under PREFIX=$(PREFIX)"
 	@echo "make format      clang-format over src, include, tests and tools"
 	@echo "make clean       remove build/"
@@ -169,7 +175,7 @@ $(B)/tests/libsupport.a: $(SUPPORT_OBJ) $(B)/sources
 	@rm -f $@
 	$(AR) rcs $@ $(filter-out $(MAIN_OBJ),$(SUPPORT_OBJ))
 
-$(B)/tests/run-tests: $(TEST_OBJ) $(MAIN_OBJ) $(B)/tests/suites.o $(B)/tests/libsupport.a $(LIB)
+$(B)/tests/run-tests: $(TEST_OBJ) $(FUZZ_OBJ) $(MAIN_OBJ) $(B)/tests/suites.o $(B)/tests/libsupport.a $(LIB)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter-out %/sources,$^) $(CHECK_LIBS) $(LIBS)
 
 $(B)/tests/run-shared: $(SHARED_OBJ) $(MAIN_OBJ) $(B)/tests/shared_suites.o $(B)/tests/libsupport.a $(LIB)
@@ -208,6 +214,22 @@ kill: deps
 $(B)/tests/kill_at.so: tests/kill/kill_at.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -O1 -g $(WARNINGS) -fPIC -shared -o $@ $< -ldl
+
+# Fuzzing: every target of tests/fuzz for its share of TIME seconds, under the sanitizers. Needs clang; make check runs the
+# same targets on what was ever found.
+TIME ?= 600
+fuzz: deps
+	@command -v clang >/dev/null || { echo "make fuzz needs clang and its runtime: apt-get install clang" \
+	  "libclang-rt-14-dev (or the version that clang --version names)" >&2; exit 1; }
+	$(VARIANT) CC=clang B=build/fuzz OPT='-O1 -g' WERROR= \
+	  CFLAGS='-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DQA_SANITIZE' \
+	  LDFLAGS='-fsanitize=address,undefined' fuzz-targets
+	sh tests/fuzz/run build/fuzz $(TIME)
+
+FUZZ_NAMES := $(patsubst tests/fuzz/target_%.c,%,$(wildcard tests/fuzz/target_*.c))
+fuzz-targets: $(FUZZ_NAMES:%=$(B)/fuzz-%)
+$(B)/fuzz-%: tests/fuzz/fuzz_main.c $(FUZZ_OBJ) $(LIB)
+	$(CC) $(CPPFLAGS_ALL) -Itests $(CFLAGS_ALL) -DQA_FUZZ_TARGET=qa_fuzz_$* -o $@ $^ $(LDFLAGS_ALL) -fsanitize=fuzzer $(LIBS)
 
 # Dependencies between rooms go downwards only; the library neither prints nor exits.
 check-rooms:
@@ -270,4 +292,4 @@ format:
 clean:
 	rm -rf build
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(SHARED_OBJ:.o=.d) $(TOOL_BIN:%=%.d)
+-include $(LIB_OBJ:.o=.d) $(FUZZ_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TEST_OBJ:.o=.d) $(SHARED_OBJ:.o=.d) $(TOOL_BIN:%=%.d)
