@@ -79,8 +79,7 @@ static uint64_t dropout_key(const training *t, size_t place) {
 static qa_status update(training *t, qa_error *err) {
     qa_adapter *adapter = t->bench->run->adapter;
     qa_pool *pool = t->bench->run->context->pool;
-    qa_train_options defaults = qa_train_defaults();
-    QA_TRY(qa_train_recipe(t->bench->run->args->recipe, &defaults, NULL, err));
+    const qa_train_options defaults = qa_train_defaults();
     const double norm = qa_gradient_norm(pool, t->gradient, adapter->count, t->partial);
     if (qa_first_not_finite(t->gradient, adapter->count) < adapter->count || !isfinite(norm)) {
         return qa_fail(err, QA_ERR_NAN, "step %zu: the gradient is not finite", t->done + 1);

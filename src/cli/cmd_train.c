@@ -104,7 +104,7 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
     options->recipe = recipe;
     options->objective = *objective;
     options->seed = args->seed;
-    options->learning_rate = isnan(args->learning_rate) ? options->learning_rate : args->learning_rate;
+    options->learning_rate = args->learning_rate;
     options->warmup_ratio = isnan(args->warmup_ratio) ? options->warmup_ratio : args->warmup_ratio;
     options->warmup_steps = args->warmup_steps;
     options->epochs = args->epochs;

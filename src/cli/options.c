@@ -55,7 +55,7 @@ void cli_args_init(cli_args *args, unsigned command) {
         .replay_ratio = (double)NAN,
         .lora_alpha = (double)NAN,
         .lora_dropout = (double)NAN,
-        .learning_rate = (double)NAN,
+        .learning_rate = train.learning_rate,
         .warmup_ratio = (double)NAN,
         .epochs = train.epochs,
         .max_grad_norm = train.max_grad_norm,

@@ -71,8 +71,8 @@ typedef struct cli_args {
     double lora_alpha, lora_dropout; /* NaN: the recipe's */
     bool use_rslora;
     /* optimisation; the defaults are those of qa_train_defaults() */
-    double learning_rate, warmup_ratio; /* NaN: the recipe's (train) */
-    double epochs, max_grad_norm, weight_decay;
+    double warmup_ratio; /* NaN: the recipe's (train) */
+    double learning_rate, epochs, max_grad_norm, weight_decay;
     double adam_beta1, adam_beta2, adam_epsilon;
     const char *schedule;
     size_t warmup_steps, max_steps, gradient_accumulation, batch_size; /* batch_size 0: not given */

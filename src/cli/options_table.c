@@ -151,8 +151,8 @@ const cli_option cli_options[] = {
      "theory",
      "theory, to customise a model: the equations as derived, and the adapter and rate that come nearest to the "
      "optimum; "
-     "published, to compare with the authors' runs. Sets the objective's options, the adapter's, the learning rate and "
-     "the warm-up, each of which can still be given on its own"},
+     "published, to compare with the authors' runs. Sets the objective's options, the adapter's and the warm-up, each "
+     "of which can still be given on its own"},
     {"recipe", 0, "", CLI_CHOICE, "NAME", "theory|published", CLI_ANY, AT(recipe),
      CLI_EVAL | CLI_SCORE | CLI_GENERATE | CLI_GOLDEN, 0, CLI_GROUP_OBJECTIVE,
      "what the adapter was trained with; else theory",
@@ -231,10 +231,8 @@ const cli_option cli_options[] = {
      CLI_TRAIN | CLI_PRETRAIN, 0, CLI_GROUP_OPTIMISER, NULL, "passes over the data"},
     {"max-steps", 0, "steps", CLI_SIZE, "N", NULL, CLI_FROM_1, AT(max_steps), CLI_TRAIN | CLI_PRETRAIN, 0,
      CLI_GROUP_OPTIMISER, "as --epochs says", "optimiser steps, instead of --epochs"},
-    {"learning-rate", 0, "lr", CLI_DOUBLE, "X", NULL, CLI_ABOVE_0, AT(learning_rate), CLI_TRAIN, 0, CLI_GROUP_OPTIMISER,
-     "of the recipe: theory 0.001, published 0.0003", "of AdamW, at its highest"},
-    {"learning-rate", 0, "lr", CLI_DOUBLE, "X", NULL, CLI_ABOVE_0, AT(learning_rate), CLI_GOLDEN | CLI_PRETRAIN, 0,
-     CLI_GROUP_OPTIMISER, NULL, "of AdamW, at its highest"},
+    {"learning-rate", 0, "lr", CLI_DOUBLE, "X", NULL, CLI_ABOVE_0, AT(learning_rate),
+     CLI_TRAIN | CLI_GOLDEN | CLI_PRETRAIN, 0, CLI_GROUP_OPTIMISER, NULL, "of AdamW, at its highest"},
     {"lr-scheduler-type", 0, "schedule lr-schedule lr-scheduler", CLI_CHOICE, "NAME", "linear|cosine|constant", CLI_ANY,
      AT(schedule), CLI_TRAIN | CLI_PRETRAIN, 0, CLI_GROUP_OPTIMISER, NULL,
      "how the learning rate falls after the warm-up"},

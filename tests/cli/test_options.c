@@ -372,7 +372,7 @@ START_TEST(defaults_are_those_that_the_help_tells) {
     ck_assert_double_eq(qa_json_number(config, "lora_r"), 16.0);
     ck_assert_double_eq(qa_json_number(config, "lora_alpha"), 32.0);
     ck_assert_double_eq(qa_json_number(config, "lora_dropout"), 0.0);
-    ck_assert_double_eq(qa_json_number(config, "learning_rate"), 1e-3);
+    ck_assert_double_eq(qa_json_number(config, "learning_rate"), 3e-4);
     ck_assert_double_eq(qa_json_number(config, "warmup_ratio"), 0.1);
     ck_assert_uint_eq(json_array_size(json_object_get(config, "target_modules")), 7);
     ck_assert_double_eq(qa_json_number(config, "max_length"), 128.0); /* the model's context is below 512 */
