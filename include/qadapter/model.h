@@ -24,8 +24,9 @@ size_t qa_context_threads(const qa_context *context);
 typedef struct qa_model qa_model;
 
 /* Loads a Hugging Face folder: config.json, generation_config.json (end-of-sequence ids) and
- * model.safetensors or an index with shards. LlamaForCausalLM, MistralForCausalLM without sliding
- * window, Qwen2ForCausalLM. Weights are converted to the build's precision and checked finite. */
+ * model.safetensors or an index with shards. LlamaForCausalLM, MistralForCausalLM,
+ * Qwen2ForCausalLM; with a sliding window sequences may be as long as the window. Weights are converted to the build's
+ * precision and checked finite. */
 QA_MUST_CHECK qa_status qa_model_load(qa_model **model, qa_context *context, const char *dir, qa_error *err);
 
 /* How a model's matrices lie in memory. Vectors (norms, biases) are always in the build's precision, and so is what is
@@ -52,6 +53,8 @@ typedef struct qa_model_info {
     size_t hidden_size, intermediate_size, num_hidden_layers;
     size_t num_attention_heads, num_key_value_heads, head_dim;
     size_t vocab_size, max_position_embeddings;
+    size_t sliding_window; /* of any layer; 0: none */
+    size_t context;        /* the longest sequence that is taken: max_position_embeddings, or the window if shorter */
     double rms_norm_eps, rope_theta;
     bool tie_word_embeddings, attention_bias;
     size_t parameters;      /* counted once when tied */

@@ -46,7 +46,7 @@ static qa_status draw_pairs(cli_bench *bench, qa_error *err) {
     const size_t V = qa_model_get_info(bench->run->model)->vocab_size;
     const size_t prompt = args->prompt_length == 0 ? DEFAULT_LENGTH : args->prompt_length;
     const size_t response = args->response_length == 0 ? DEFAULT_LENGTH : args->response_length;
-    const size_t context = qa_model_get_info(bench->run->model)->max_position_embeddings;
+    const size_t context = qa_model_get_info(bench->run->model)->context;
     size_t each = 0, all = 0;
     if (prompt > context || response > context - prompt) {
         return cli_bad_usage(bench->run, err,
@@ -114,7 +114,7 @@ static void count_pairs(cli_bench *bench) {
 }
 
 static qa_status take_pairs(cli_bench *bench, qa_error *err) {
-    const size_t context = qa_model_get_info(bench->run->model)->max_position_embeddings;
+    const size_t context = qa_model_get_info(bench->run->model)->context;
     const size_t tokens = bench->run->args->tokens;
     bench->n_pairs = bench->run->args->max_pairs;
     bench->pairs = qa_alloc_array(bench->n_pairs, sizeof *bench->pairs);

@@ -144,7 +144,7 @@ qa_status generation_feed(const generation *it, qa_generator *generator, const q
     const size_t position = qa_generator_position(generator);
     const double begun = cli_now();
     if (ids->n >= capacity - position) {
-        const size_t limit = qa_model_get_info(it->run->model)->max_position_embeddings;
+        const size_t limit = qa_model_get_info(it->run->model)->context;
         return qa_fail(err, QA_ERR_LIMIT,
                        "%zu token%s do not fit: the context holds %zu, %zu are in use and at least "
                        "one is needed for an answer; %s",
@@ -209,7 +209,7 @@ done:
 
 /* Tokens that the caches hold: --ctx-size, else what `wanted` asks for, at most the model's context. */
 static qa_status choose_capacity(cli_run *run, size_t wanted, size_t *capacity, qa_error *err) {
-    const size_t limit = qa_model_get_info(run->model)->max_position_embeddings;
+    const size_t limit = qa_model_get_info(run->model)->context;
     if (run->args->ctx_size > limit) {
         return cli_bad_usage(run, err, "--ctx-size: expected at most %zu, the model's context, found \"%zu\"", limit,
                              run->args->ctx_size);

@@ -52,6 +52,10 @@ static void report_model(cli_report *report, const cli_run *run, const qa_model_
     cli_report_count(report, "head_dim", "head size", info->head_dim, "");
     cli_report_count(report, "vocab_size", "vocabulary", info->vocab_size, "tokens");
     cli_report_count(report, "max_position_embeddings", "context", info->max_position_embeddings, "tokens");
+    if (info->sliding_window != 0) {
+        cli_report_count(report, "sliding_window", "sliding window, the longest sequence", info->sliding_window,
+                         "tokens");
+    }
     cli_report_text(report, "rope_type", "RoPE scaling", info->rope_type);
     cli_report_real(report, "rope_theta", "RoPE theta", info->rope_theta, "");
     cli_report_real(report, "rms_norm_eps", "RMSNorm epsilon", info->rms_norm_eps, "");

@@ -65,7 +65,7 @@ static qa_status check_arguments(cli_run *run, qa_error *err) {
 }
 
 static qa_status resolve_max_length(cli_run *run, const qa_config *config, size_t *max_length, qa_error *err) {
-    const size_t given = run->args->max_length, context = config->max_position_embeddings;
+    const size_t given = run->args->max_length, context = qa_config_context(config);
     if (given == 1) {
         return cli_bad_usage(run, err, "--max-length: expected at least 2, a token and one to learn");
     }
@@ -213,7 +213,7 @@ static qa_status load_inputs(cli_run *run, reading *how, qa_error *err) {
     const cli_args *args = run->args;
     qa_config config;
     QA_TRY(cli_open_context(run, err));
-    QA_TRY(qa_config_load_file(&config, args->config, err));
+    QA_TRY(qa_config_load_file(&config, args->config, NULL, err));
     QA_TRY(resolve_max_length(run, &config, &how->max_length, err));
     how->vocab_size = config.vocab_size;
     how->chat = QA_CHAT_PLAIN;

@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "io/input.h"
 #include "io/json.h"
 
 #include <errno.h>
@@ -198,9 +199,9 @@ static qa_status all_lines(line_work *work, FILE *in, qa_error *err) {
 static qa_status run_lines(cli_run *run, qa_error *err) {
     const bool standard = run->args->in == NULL || strcmp(run->args->in, "-") == 0;
     line_work work = {.run = run, .name = standard ? "standard input" : run->args->in};
-    FILE *in = standard ? stdin : fopen(run->args->in, "rb");
-    if (in == NULL) {
-        return qa_fail(err, QA_ERR_IO, "%s: cannot open: %s", run->args->in, strerror(errno));
+    FILE *in = stdin;
+    if (!standard) {
+        QA_TRY(qa_open_stream(&in, run->args->in, err));
     }
     if (standard && isatty(STDIN_FILENO) == 1) {
         cli_say(run, "reading JSON Lines such as {\"text\": \"Once upon a time\"}; Ctrl-D ends");

@@ -6,6 +6,7 @@
 #include "base/warnings.h"
 #include "cli/format.h"
 #include "io/file.h"
+#include "io/input.h"
 
 #include <errno.h>
 #include <math.h>
@@ -131,8 +132,10 @@ qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error *err) {
     if (path == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
     }
-    const bool there = qa_path_exists(path);
+    bool there = false;
+    const qa_status status = qa_find_optional(&there, path, err);
     free(path);
+    QA_TRY(status);
     if (there || required) {
         QA_TRY(cli_load_tokenizer_of(run, run->args->model, err));
         if (run->model != NULL) {

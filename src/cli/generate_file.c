@@ -105,10 +105,10 @@ static qa_status check_ids(const qa_ids *ids, const qa_model_info *info, qa_erro
     if (ids->n == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "the prompt has no tokens: give some text");
     }
-    if (ids->n >= info->max_position_embeddings) {
+    if (ids->n >= info->context) {
         return qa_fail(err, QA_ERR_LIMIT,
                        "the prompt has %zu tokens; the model's context holds %zu, and an answer needs at least one",
-                       ids->n, info->max_position_embeddings);
+                       ids->n, info->context);
     }
     for (size_t i = 0; i < ids->n; i++) {
         if (ids->data[i] < 0 || (size_t)ids->data[i] >= info->vocab_size) {

@@ -343,7 +343,7 @@ qa_status qa_generate_batch(qa_model *model, const qa_adapter *adapter, const qa
                 .options = options,
                 .custom = options->policy == QA_POLICY_CUSTOM && adapter != NULL,
                 .V = model->config.vocab_size,
-                .context = model->config.max_position_embeddings};
+                .context = qa_config_context(&model->config)};
     size_t capacity = 0;
     qa_status status = QA_OK;
     QA_TRY(qa_sampling_check(&options->sampling, err));

@@ -1,12 +1,12 @@
 /* Files: mapping, reading, folders, removal and renaming (see file.h; atomic writing is in atomic.c).
  *
  * Every message names the path and what the operating system said. Interrupted calls are repeated. */
-#define _DEFAULT_SOURCE /* madvise */
 #include "io/file.h"
 
 #include "base/try.h"
 #include "io/folder.h"
 #include "io/held_folder.h"
+#include "io/input.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -23,47 +23,24 @@ enum { CHUNK_BYTES = 65536 };
 
 /* ---- mapping ---- */
 
-static qa_status map_open_file(qa_mapping *mapping, int fd, const char *path, qa_error *err) {
-    struct stat info;
-    if (fstat(fd, &info) != 0) {
-        return qa_fail(err, QA_ERR_IO, "cannot examine %s: %s", path, strerror(errno));
-    }
-    if (S_ISDIR(info.st_mode)) {
-        return qa_fail(err, QA_ERR_IO, "cannot read %s: it is a folder, a file was expected", path);
-    }
-    if (!S_ISREG(info.st_mode)) {
-        return qa_fail(err, QA_ERR_IO, "cannot read %s: not a regular file (a pipe or a device cannot be mapped)",
-                       path);
-    }
-    if (info.st_size == 0) {
-        return QA_OK; /* mmap refuses a length of 0 */
-    }
-    if (info.st_size < 0 || (uintmax_t)info.st_size > (uintmax_t)SIZE_MAX) {
-        return qa_fail(err, QA_ERR_LIMIT, "cannot map %s: %jd bytes do not fit the address space", path,
-                       (intmax_t)info.st_size);
-    }
-    size_t bytes = (size_t)info.st_size;
-    void *data = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED) {
-        return qa_fail(err, QA_ERR_IO, "cannot map %s (%zu bytes): %s", path, bytes, strerror(errno));
-    }
-    mapping->data = data;
-    mapping->bytes = bytes;
-    return QA_OK;
-}
-
 qa_status qa_map_file(qa_mapping *mapping, const char *path, qa_error *err) {
+    qa_input input;
     mapping->data = NULL;
     mapping->bytes = 0;
-    /* O_NONBLOCK: a pipe without a writer must become a message, not a wait; regular files ignore it. */
-    const qa_place place = qa_place_of(path);
-    int fd = openat(place.folder, place.name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) {
-        return qa_fail(err, QA_ERR_IO, "cannot open %s: %s", path, strerror(errno));
+    QA_TRY(qa_input_open(&input, path, err));
+    if (input.bytes > 0) { /* mmap refuses a length of 0 */
+        void *data = mmap(NULL, input.bytes, PROT_READ, MAP_PRIVATE, input.descriptor, 0);
+        if (data == MAP_FAILED) {
+            const int reason = errno;
+            const size_t bytes = input.bytes;
+            qa_input_close(&input);
+            return qa_fail(err, QA_ERR_IO, "cannot map %s (%zu bytes): %s", path, bytes, strerror(reason));
+        }
+        mapping->data = data;
+        mapping->bytes = input.bytes;
     }
-    qa_status status = map_open_file(mapping, fd, path, err);
-    (void)close(fd); /* nothing was written; the mapping outlives the descriptor */
-    return status;
+    qa_input_close(&input); /* the mapping outlives the descriptor */
+    return QA_OK;
 }
 
 void qa_unmap_file(qa_mapping *mapping) {
@@ -73,15 +50,6 @@ void qa_unmap_file(qa_mapping *mapping) {
     }
     mapping->data = NULL;
     mapping->bytes = 0;
-}
-
-void qa_mapping_forget(const unsigned char *data, size_t bytes) {
-    const long size = sysconf(_SC_PAGESIZE);
-    const uintptr_t page = size > 0 ? (uintptr_t)size : 4096;
-    const uintptr_t begin = ((uintptr_t)data + page - 1) / page * page, end = ((uintptr_t)data + bytes) / page * page;
-    if (begin < end) { /* whole pages; a refusal costs memory, nothing else */
-        (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
-    }
 }
 
 /* ---- reading whole ---- */
@@ -115,10 +83,9 @@ static qa_status read_descriptor(qa_text *text, int fd, const char *name, size_t
 qa_status qa_read_file(qa_text *text, const char *path, size_t max_bytes, qa_error *err) {
     text->n = 0;
     bool standard_input = strcmp(path, "-") == 0;
-    const qa_place place = qa_place_of(path);
-    int fd = standard_input ? STDIN_FILENO : openat(place.folder, place.name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return qa_fail(err, QA_ERR_IO, "cannot open %s: %s", path, strerror(errno));
+    int fd = STDIN_FILENO;
+    if (!standard_input) {
+        QA_TRY(qa_open_sequential(&fd, path, err));
     }
     qa_status status = read_descriptor(text, fd, standard_input ? "standard input" : path, max_bytes, err);
     if (!standard_input) {

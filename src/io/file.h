@@ -17,8 +17,6 @@ typedef struct qa_mapping {
 /* Regular files only. The mapping is valid as long as nobody shortens the file meanwhile. */
 QA_MUST_CHECK qa_status qa_map_file(qa_mapping *mapping, const char *path, qa_error *err);
 void qa_unmap_file(qa_mapping *mapping);
-/* These bytes of a mapping need not stay in memory: what is asked for again is read from the file again. */
-void qa_mapping_forget(const unsigned char *data, size_t bytes);
 
 /* The whole file into text, replacing what it held (the caller frees it; empty after a failure);
  * refuses more than max_bytes with QA_ERR_LIMIT. "-" reads stdin. */

@@ -3,6 +3,7 @@
 
 #include "base/c_locale.h"
 #include "io/file.h"
+#include "io/input.h"
 
 #include <string.h>
 
@@ -45,8 +46,12 @@ qa_status qa_json_load(json_t **root, const char *path, qa_error *err) {
     *root = NULL;
     qa_text text = {0};
     qa_status status = qa_read_file(&text, path, MAX_FILE_BYTES, err);
-    if (status == QA_OK) {
-        status = qa_json_parse(root, text.data, text.n, strcmp(path, "-") == 0 ? "standard input" : path, 0, err);
+    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+    const char *foreign = status == QA_OK ? qa_foreign_content(text.data, text.n) : NULL;
+    if (foreign != NULL) {
+        status = qa_fail(err, QA_ERR_FORMAT, "%s is %s", name, foreign);
+    } else if (status == QA_OK) {
+        status = qa_json_parse(root, text.data, text.n, name, 0, err);
     }
     qa_text_free(&text);
     return status;

@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "base/try.h"
+#include "io/input.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -29,11 +30,11 @@ qa_status qa_json_lines_open(qa_json_lines **out, const char *path, qa_error *er
         qa_json_lines_close(lines);
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for reading %s", name);
     }
-    lines->file = standard_input ? stdin : fopen(path, "rb");
-    if (lines->file == NULL) {
-        const int reason = errno;
+    lines->file = stdin;
+    const qa_status status = standard_input ? QA_OK : qa_open_stream(&lines->file, path, err);
+    if (status != QA_OK) {
         qa_json_lines_close(lines);
-        return qa_fail(err, QA_ERR_IO, "%s: cannot open: %s", path, strerror(reason));
+        return status;
     }
     *out = lines;
     return QA_OK;

@@ -1,7 +1,7 @@
 /* The safetensors reader: opening and finding (see safetensors.h).
  *
- * The file is mapped, the header is parsed and checked once (safetensors_header.c), and tensors point
- * into the mapping. No byte count, offset or name is used before it was checked. */
+ * The header is read, parsed and checked once (safetensors_header.c); tensors know where in the file they are. No byte
+ * count, offset or name is used before it was checked. */
 #include "io/safetensors.h"
 
 #include "base/checked.h"
@@ -18,38 +18,47 @@ enum { LENGTH_BYTES = 8, MAX_HEADER_BYTES = 100000000 };
 
 /* Finds the header's bytes and where the data begins. */
 static qa_status locate_header(const qa_safetensors *file, size_t *header_bytes, qa_error *err) {
-    const qa_mapping *mapping = &file->mapping;
-    if (mapping->bytes < LENGTH_BYTES) {
+    unsigned char head[64];
+    const size_t bytes = file->input.bytes, n = bytes < sizeof head ? bytes : sizeof head;
+    QA_TRY(qa_input_read(&file->input, file->path, 0, head, n, err));
+    const char *foreign = qa_foreign_content(head, n);
+    uint64_t length = 0;
+    for (size_t i = 0; i < LENGTH_BYTES && n >= LENGTH_BYTES; i++) {
+        length |= (uint64_t)head[i] << (8 * i);
+    }
+    if (n > LENGTH_BYTES && head[LENGTH_BYTES] == '{' && length <= MAX_HEADER_BYTES) {
+        foreign = NULL; /* a length may look like anything */
+    }
+    if (foreign != NULL) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s is %s", file->path, foreign);
+    }
+    if (bytes < LENGTH_BYTES) {
         return qa_fail(err, QA_ERR_FORMAT,
                        "%s: %zu bytes are too few for a safetensors file: the header's length alone takes 8",
-                       file->path, mapping->bytes);
-    }
-    uint64_t length = 0;
-    for (size_t i = 0; i < LENGTH_BYTES; i++) {
-        length |= (uint64_t)mapping->data[i] << (8 * i);
+                       file->path, bytes);
     }
     if (length > MAX_HEADER_BYTES) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: header length %llu is over the format's limit of %d bytes", file->path,
                        (unsigned long long)length, MAX_HEADER_BYTES);
     }
-    if (length > mapping->bytes - LENGTH_BYTES) {
+    if (length > bytes - LENGTH_BYTES) {
         return qa_fail(err, QA_ERR_FORMAT,
                        "%s: header length %llu goes beyond the end of the file, which has %zu bytes (cut short?)",
-                       file->path, (unsigned long long)length, mapping->bytes);
+                       file->path, (unsigned long long)length, bytes);
     }
     if (length == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: the header is empty; a JSON object was expected", file->path);
     }
-    unsigned char first = mapping->data[LENGTH_BYTES];
-    if (first != '{') {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: the header must start with '{', found byte 0x%02x", file->path, first);
+    if (head[LENGTH_BYTES] != '{') {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: the header must start with '{', found byte 0x%02x", file->path,
+                       head[LENGTH_BYTES]);
     }
     *header_bytes = (size_t)length;
     return QA_OK;
 }
 
-static qa_status parse_header(const qa_safetensors *file, size_t header_bytes, json_t **root, qa_error *err) {
-    const char *header = (const char *)file->mapping.data + LENGTH_BYTES;
+static qa_status parse_header(const qa_safetensors *file, const char *header, size_t header_bytes, json_t **root,
+                              qa_error *err) {
     qa_status status = qa_json_parse(root, header, header_bytes, "header", 0, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "%s: ", file->path);
@@ -65,6 +74,19 @@ static qa_status parse_header(const qa_safetensors *file, size_t header_bytes, j
                        file->path, (unsigned)(unsigned char)header[end == 0 ? 0 : end - 1]);
     }
     return QA_OK;
+}
+
+static qa_status read_header(const qa_safetensors *file, size_t header_bytes, json_t **root, qa_error *err) {
+    char *header = malloc(header_bytes);
+    if (header == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the header of %s", file->path);
+    }
+    qa_status status = qa_input_read(&file->input, file->path, LENGTH_BYTES, header, header_bytes, err);
+    if (status == QA_OK) {
+        status = parse_header(file, header, header_bytes, root, err);
+    }
+    free(header);
+    return status;
 }
 
 /* ---- opening ---- */
@@ -89,12 +111,12 @@ static qa_status index_names(qa_safetensors *file, qa_error *err) {
 
 static qa_status open_file(qa_safetensors *file, qa_error *err) {
     size_t header_bytes = 0;
-    QA_TRY(qa_map_file(&file->mapping, file->path, err));
+    QA_TRY(qa_input_open(&file->input, file->path, err));
     QA_TRY(locate_header(file, &header_bytes, err));
-    file->section = file->mapping.data + LENGTH_BYTES + header_bytes;
-    file->section_bytes = file->mapping.bytes - LENGTH_BYTES - header_bytes;
+    file->section = LENGTH_BYTES + header_bytes;
+    file->section_bytes = file->input.bytes - LENGTH_BYTES - header_bytes;
     json_t *root = NULL;
-    qa_status status = parse_header(file, header_bytes, &root, err);
+    qa_status status = read_header(file, header_bytes, &root, err);
     if (status == QA_OK) {
         status = qa_safetensors_read_header(file, root, err);
     }
@@ -113,6 +135,7 @@ qa_status qa_safetensors_open(qa_safetensors **out, const char *path, qa_error *
         return qa_fail(err, QA_ERR_MEMORY, "out of memory while opening %s", path);
     }
     file->path = kept_path;
+    file->input.descriptor = -1;
     qa_status status = open_file(file, err);
     if (status != QA_OK) {
         qa_safetensors_close(file);
@@ -132,12 +155,16 @@ void qa_safetensors_close(qa_safetensors *file) {
     free(file->tensors);
     free(file->by_name);
     json_decref(file->metadata);
-    qa_unmap_file(&file->mapping);
+    qa_input_close(&file->input);
     free(file->path);
     free(file);
 }
 
 /* ---- finding ---- */
+
+qa_status qa_safetensors_check_unchanged(const qa_safetensors *file, qa_error *err) {
+    return qa_input_check_unchanged(&file->input, file->path, err);
+}
 
 const char *qa_safetensors_path(const qa_safetensors *file) { return file->path; }
 

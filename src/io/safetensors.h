@@ -4,7 +4,10 @@
  * "data_offsets": [begin, end]}, "__metadata__": {string: string}}, then the tensors' bytes, little-
  * endian, row-major. The reader rejects, naming file and tensor: a header that is missing, too long,
  * not UTF-8, not JSON or not an object; duplicate names; unknown dtypes; sizes that overflow or do not
- * match dtype x shape; offsets that overlap, leave holes or do not end at the file's end. */
+ * match dtype x shape; offsets that overlap, leave holes or do not end at the file's end.
+ *
+ * A file stays open and its tensors are read from it when they are asked for: a file that is cut short meanwhile is an
+ * error, which it would not be for a mapping. */
 #ifndef QA_IO_SAFETENSORS_H
 #define QA_IO_SAFETENSORS_H
 
@@ -46,7 +49,7 @@ typedef struct qa_tensor {
     size_t n_dims;             /* 0 for a scalar */
     size_t shape[QA_MAX_DIMS]; /* elements, outermost first */
     size_t count;              /* elements in all */
-    const unsigned char *data; /* count * qa_dtype_bytes(dtype) bytes, little-endian, any alignment */
+    size_t offset;             /* in the file, of its count * qa_dtype_bytes(dtype) bytes, little-endian */
 } qa_tensor;
 
 typedef struct qa_safetensors qa_safetensors;
@@ -74,11 +77,18 @@ QA_MUST_CHECK qa_status qa_tensor_read_real(const qa_safetensors *file, const qa
  * counts as infinite. */
 QA_MUST_CHECK qa_status qa_tensor_read_bf16(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite,
                                             uint16_t *out, qa_error *err);
-/* The tensor's bytes need not stay in memory; asked for again, they are read from the file again. */
-void qa_tensor_forget(const qa_tensor *tensor);
 /* The same into double. */
 QA_MUST_CHECK qa_status qa_tensor_read_double(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite,
                                               double *out, qa_error *err);
+/* Elements first to first + n of it into double, whatever they are. By several threads at once. */
+QA_MUST_CHECK qa_status qa_tensor_read_part(const qa_safetensors *file, const qa_tensor *tensor, size_t first, size_t n,
+                                            double *out, qa_error *err);
+/* Whether two tensors hold the same numbers in the same shape, in whatever dtypes. */
+QA_MUST_CHECK qa_status qa_tensor_same_values(const qa_safetensors *file_a, const qa_tensor *a,
+                                              const qa_safetensors *file_b, const qa_tensor *b, bool *same,
+                                              qa_error *err);
+/* QA_ERR_IO when the file was written to since it was opened. */
+QA_MUST_CHECK qa_status qa_safetensors_check_unchanged(const qa_safetensors *file, qa_error *err);
 /* I64/I32/I16/I8/U8/U16/U32 into int64. */
 QA_MUST_CHECK qa_status qa_tensor_read_int64(const qa_safetensors *file, const qa_tensor *tensor, int64_t *out,
                                              qa_error *err);

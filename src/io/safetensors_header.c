@@ -141,7 +141,7 @@ static qa_status read_offsets(const qa_safetensors *file, place at, const json_t
                        name.text, qa_dtype_name(tensor->dtype), qa_show_shape(tensor->n_dims, tensor->shape).text,
                        bytes, begin, end, end - begin);
     }
-    tensor->data = file->section + begin;
+    tensor->offset = file->section + begin;
     return QA_OK;
 }
 
@@ -186,8 +186,8 @@ static size_t tensor_bytes(const qa_tensor *tensor) { return tensor->count * qa_
 static int order_by_offset(const void *a, const void *b) {
     const qa_tensor *left = a;
     const qa_tensor *right = b;
-    if (left->data != right->data) {
-        return left->data < right->data ? -1 : 1;
+    if (left->offset != right->offset) {
+        return left->offset < right->offset ? -1 : 1;
     }
     size_t left_bytes = tensor_bytes(left);
     size_t right_bytes = tensor_bytes(right);
@@ -202,7 +202,7 @@ static qa_status check_tiling(const qa_safetensors *file, qa_error *err) {
     size_t expected = 0;
     for (size_t i = 0; i < file->count; i++) {
         const qa_tensor *tensor = &file->tensors[i];
-        size_t begin = (size_t)(tensor->data - file->section);
+        size_t begin = tensor->offset - file->section;
         if (begin < expected) {
             return qa_fail(
                 err, QA_ERR_FORMAT, "%s: tensor \"%s\" begins at byte %zu and overlaps \"%s\", which ends at byte %zu",

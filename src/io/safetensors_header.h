@@ -2,15 +2,15 @@
 #ifndef QA_IO_SAFETENSORS_HEADER_H
 #define QA_IO_SAFETENSORS_HEADER_H
 
-#include "io/file.h"
+#include "io/input.h"
 #include "io/safetensors.h"
 
 #include <jansson.h>
 
 struct qa_safetensors {
     char *path;
-    qa_mapping mapping;
-    const unsigned char *section; /* the data section: [section_bytes] to the file's end */
+    qa_input input;
+    size_t section; /* where the data section begins: [section_bytes] to the file's end */
     size_t section_bytes;
     qa_tensor *tensors;        /* [count] in order of offset; their names are owned */
     const qa_tensor **by_name; /* [count] in order of name */

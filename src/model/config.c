@@ -1,19 +1,23 @@
 /* Reading config.json and generation_config.json: every value checked, everything that the forward
  * pass does not compute refused by name. */
-#include "model/config.h"
+#include "model/config_internal.h"
 
 #include "base/try.h"
 #include "io/file.h"
+#include "io/input.h"
 #include "io/json.h"
 
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Largest size that a dimension may have: BLAS counts in int. */
 static const size_t MAX_DIMENSION = (size_t)1 << 30;
+/* Of a head, whose frequencies are computed before any shape is compared. */
+static const size_t MAX_HEAD_DIM = (size_t)1 << 20;
+/* Of the norms' epsilon: what is added to mean squares around 1. */
+static const double LOWEST_EPSILON = 1e-20, HIGHEST_EPSILON = 1;
 
 static qa_status get_dimension(const json_t *root, const char *key, bool required, size_t *value, qa_error *err) {
     QA_TRY(qa_json_get_size(root, key, required, "config.json", value, err));
@@ -23,11 +27,16 @@ static qa_status get_dimension(const json_t *root, const char *key, bool require
     return QA_OK;
 }
 
-static qa_status get_positive(const json_t *object, const char *key, bool required, double *value, qa_error *err) {
-    QA_TRY(qa_json_get_double(object, key, required, "config.json", value, err));
-    if (!(*value > 0)) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: %s is %g, expected a number above 0", key, *value);
+qa_status qa_config_get_within(const json_t *object, const char *key, bool required, double low, double high,
+                               double *value, qa_error *err) {
+    double found = *value;
+    QA_TRY(qa_json_get_double(object, key, required, "config.json", &found, err));
+    const json_t *member = json_object_get(object, key);
+    if (member != NULL && !json_is_null(member) && !(found >= low && found <= high)) {
+        return qa_fail(err, QA_ERR_FORMAT, "config.json: %s is %g, expected a number from %g to %g", key, found, low,
+                       high);
     }
+    *value = found;
     return QA_OK;
 }
 
@@ -70,82 +79,13 @@ static qa_status read_dimensions(qa_config *config, const json_t *root, qa_error
     if (config->head_dim % 2 != 0) {
         return qa_fail(err, QA_ERR_FORMAT, "config.json: head_dim is %zu, RoPE needs an even number", config->head_dim);
     }
+    if (config->head_dim > MAX_HEAD_DIM) {
+        return qa_fail(err, QA_ERR_FORMAT, "config.json: head_dim is %zu, expected at most %zu", config->head_dim,
+                       MAX_HEAD_DIM);
+    }
     if (config->num_hidden_layers > 100000 || config->num_attention_heads > MAX_DIMENSION / config->head_dim) {
         return qa_fail(err, QA_ERR_FORMAT, "config.json: %zu layers of %zu heads of width %zu is beyond any model",
                        config->num_hidden_layers, config->num_attention_heads, config->head_dim);
-    }
-    return QA_OK;
-}
-
-/* rope_scaling (older files) or rope_parameters (newer ones, which keep rope_theta inside too). */
-static qa_status read_rope(qa_config *config, const json_t *root, qa_error *err) {
-    json_t *scaling = NULL;
-    json_t *parameters = NULL;
-    config->rope_theta = 10000.0;
-    QA_TRY(get_positive(root, "rope_theta", false, &config->rope_theta, err));
-    QA_TRY(qa_json_get_object(root, "rope_parameters", false, "config.json", &parameters, err));
-    QA_TRY(qa_json_get_object(root, "rope_scaling", false, "config.json", &scaling, err));
-    if (parameters != NULL) {
-        QA_TRY(get_positive(parameters, "rope_theta", false, &config->rope_theta, err));
-        scaling = parameters;
-    }
-    if (scaling == NULL) {
-        return QA_OK;
-    }
-    const char *type = "default";
-    QA_TRY(qa_json_get_string(scaling, "type", false, "config.json: rope_scaling", &type, err));
-    QA_TRY(qa_json_get_string(scaling, "rope_type", false, "config.json: rope_scaling", &type, err));
-    if (strcmp(type, "default") == 0) {
-        return QA_OK;
-    }
-    if (strcmp(type, "linear") == 0) {
-        config->rope_type = QA_ROPE_LINEAR;
-        return get_positive(scaling, "factor", true, &config->rope_factor, err);
-    }
-    if (strcmp(type, "llama3") != 0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: rope type \"%.40s\" is not supported; expected default, linear or llama3", type);
-    }
-    config->rope_type = QA_ROPE_LLAMA3;
-    QA_TRY(get_positive(scaling, "factor", true, &config->rope_factor, err));
-    QA_TRY(get_positive(scaling, "low_freq_factor", true, &config->rope_low_freq_factor, err));
-    QA_TRY(get_positive(scaling, "high_freq_factor", true, &config->rope_high_freq_factor, err));
-    QA_TRY(get_positive(scaling, "original_max_position_embeddings", true, &config->rope_original_max_position, err));
-    if (config->rope_high_freq_factor <= config->rope_low_freq_factor) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: rope high_freq_factor %g is not above low_freq_factor %g",
-                       config->rope_high_freq_factor, config->rope_low_freq_factor);
-    }
-    return QA_OK;
-}
-
-/* What these architectures may ask for and this forward pass does not compute. */
-static qa_status refuse_unsupported(const qa_config *config, const json_t *root, qa_error *err) {
-    const char *activation = "silu";
-    QA_TRY(qa_json_get_string(root, "hidden_act", false, "config.json", &activation, err));
-    if (strcmp(activation, "silu") != 0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "config.json: hidden_act \"%.40s\" is not supported; expected silu",
-                       activation);
-    }
-    bool mistral = strcmp(config->architecture, "MistralForCausalLM") == 0;
-    bool use_window = mistral;
-    QA_TRY(qa_json_get_bool(root, "use_sliding_window", false, "config.json", &use_window, err));
-    size_t window = 0;
-    QA_TRY(qa_json_get_size(root, "sliding_window", false, "config.json", &window, err));
-    if (use_window && window != 0 && window < config->max_position_embeddings) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: sliding_window %zu is not supported (attention here sees the whole context); "
-                       "set max_position_embeddings to %zu or less to use the model within its window",
-                       window, window);
-    }
-    double rotary = 1.0;
-    QA_TRY(qa_json_get_double(root, "partial_rotary_factor", false, "config.json", &rotary, err));
-    if (rotary != 1.0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "config.json: partial_rotary_factor %g is not supported; expected 1",
-                       rotary);
-    }
-    if (json_object_get(root, "quantization_config") != NULL &&
-        !json_is_null(json_object_get(root, "quantization_config"))) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "config.json: quantised weights are not supported");
     }
     return QA_OK;
 }
@@ -182,15 +122,17 @@ static qa_status read_special_ids(qa_config *config, const json_t *root, const c
     return QA_OK;
 }
 
-static qa_status read_config(qa_config *config, const json_t *root, qa_error *err) {
+static qa_status read_config(qa_config *config, const json_t *root, const qa_logger *logger, qa_error *err) {
     if (!json_is_object(root)) {
         return qa_fail(err, QA_ERR_FORMAT, "config.json: expected an object");
     }
     QA_TRY(read_architecture(config, root, err));
     QA_TRY(read_dimensions(config, root, err));
-    QA_TRY(read_rope(config, root, err));
+    QA_TRY(qa_config_read_rope(config, root, logger, err));
+    QA_TRY(qa_config_read_window(config, root, err));
     config->rms_norm_eps = 1e-6;
-    QA_TRY(get_positive(root, "rms_norm_eps", false, &config->rms_norm_eps, err));
+    QA_TRY(
+        qa_config_get_within(root, "rms_norm_eps", false, LOWEST_EPSILON, HIGHEST_EPSILON, &config->rms_norm_eps, err));
     QA_TRY(qa_json_get_bool(root, "tie_word_embeddings", false, "config.json", &config->tie_word_embeddings, err));
     if (strcmp(config->architecture, "Qwen2ForCausalLM") == 0) {
         config->qkv_bias = true; /* by architecture, whatever attention_bias says */
@@ -199,7 +141,7 @@ static qa_status read_config(qa_config *config, const json_t *root, qa_error *er
         config->o_bias = config->qkv_bias;
         QA_TRY(qa_json_get_bool(root, "mlp_bias", false, "config.json", &config->mlp_bias, err));
     }
-    QA_TRY(refuse_unsupported(config, root, err));
+    QA_TRY(qa_config_check_keys(config, root, logger, err));
     return read_special_ids(config, root, "config.json", err);
 }
 
@@ -211,7 +153,9 @@ static qa_status read_generation_config(qa_config *config, const char *dir, qa_e
     if (path == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory");
     }
-    if (qa_path_exists(path)) {
+    bool there = false;
+    QA_GOTO(done, qa_find_optional(&there, path, err));
+    if (there) {
         QA_GOTO(done, qa_json_load(&root, path, err));
         status = json_is_object(root) ? read_special_ids(config, root, "generation_config.json", err)
                                       : qa_fail(err, QA_ERR_FORMAT, "%s: expected an object", path);
@@ -222,7 +166,11 @@ done:
     return status;
 }
 
-static qa_status check_eos(const qa_config *config, qa_error *err) {
+static qa_status check_special_ids(const qa_config *config, qa_error *err) {
+    if (config->bos_id >= 0 && (size_t)config->bos_id >= config->vocab_size) {
+        return qa_fail(err, QA_ERR_FORMAT, "bos_token_id %d is outside the vocabulary of %zu", config->bos_id,
+                       config->vocab_size);
+    }
     for (size_t i = 0; i < config->n_eos; i++) {
         if ((size_t)config->eos_ids[i] >= config->vocab_size) {
             return qa_fail(err, QA_ERR_FORMAT, "eos_token_id %d is outside the vocabulary of %zu", config->eos_ids[i],
@@ -239,79 +187,84 @@ static void name_place(qa_status status, const char *place, qa_error *err) {
     }
 }
 
-static qa_status load_file(qa_config *config, const char *path, qa_error *err) {
+static qa_status load_file(qa_config *config, const char *path, const qa_logger *logger, qa_error *err) {
     json_t *root = NULL;
     memset(config, 0, sizeof *config);
     config->bos_id = -1;
     QA_TRY(qa_json_load(&root, path, err));
-    const qa_status status = read_config(config, root, err);
+    const qa_status status = read_config(config, root, logger, err);
     json_decref(root);
     return status;
 }
 
-qa_status qa_config_load_file(qa_config *config, const char *path, qa_error *err) {
-    qa_status status = load_file(config, path, err);
+qa_status qa_config_load_file(qa_config *config, const char *path, const qa_logger *logger, qa_error *err) {
+    qa_status status = load_file(config, path, logger, err);
     if (status == QA_OK) {
-        status = check_eos(config, err);
+        status = check_special_ids(config, err);
     }
     name_place(status, path, err);
     return status;
 }
 
-qa_status qa_config_load(qa_config *config, const char *dir, qa_error *err) {
+/* What a folder that is no model's may be, and what to do. */
+static const char *other_folder(const char *dir) {
+    static const struct hint {
+        const char *file, *meaning;
+    } hints[] = {{"adapter_config.json",
+                  "this is an adapter's folder: give its base model as the model, and this as the adapter"},
+                 {"snapshots",
+                  "this is a folder of the Hub's download cache: give the folder below snapshots/ that holds "
+                  "config.json"},
+                 {"params.json", "this is Meta's or Mistral's own layout: take the folder in Hugging Face's"},
+                 {"model_index.json", "this is a diffusers pipeline and no language model"}};
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
+        char *path = qa_path_join(dir, hints[i].file);
+        const bool there = path != NULL && qa_path_exists(path);
+        free(path);
+        if (there) {
+            return hints[i].meaning;
+        }
+    }
+    return "expected a Hugging Face model folder";
+}
+
+/* "owner/name" without a leading dot or slash. */
+static bool looks_like_hub_name(const char *dir) {
+    const char *slash = strchr(dir, '/');
+    return slash != NULL && slash != dir && slash[1] != '\0' && strchr(slash + 1, '/') == NULL && dir[0] != '.' &&
+           dir[0] != '~';
+}
+
+static qa_status check_folder(const char *dir, const char *config, qa_error *err) {
+    bool there = false;
+    if (!qa_path_is_dir(dir)) {
+        const size_t n = strlen(dir);
+        QA_TRY(qa_find_optional(&there, dir, err));
+        if (there) {
+            return qa_fail(err, QA_ERR_IO, "%s is a file; expected a Hugging Face model folder with config.json%s", dir,
+                           n > 5 && strcmp(dir + n - 5, ".gguf") == 0 ? " and model.safetensors, not GGUF" : "");
+        }
+        return qa_fail(err, QA_ERR_IO, "%s: no such folder; expected a Hugging Face model folder%s", dir,
+                       looks_like_hub_name(dir) ? " (a name on the Hub is not downloaded: fetch it first, for instance "
+                                                  "with `hf download NAME --local-dir FOLDER`)"
+                                                : "");
+    }
+    QA_TRY(qa_find_optional(&there, config, err));
+    return there ? QA_OK : qa_fail(err, QA_ERR_IO, "%s: no such file; %s", config, other_folder(dir));
+}
+
+qa_status qa_config_load(qa_config *config, const char *dir, const qa_logger *logger, qa_error *err) {
     qa_status status = QA_OK;
     char *path = qa_path_join(dir, "config.json");
     if (path == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory");
     }
-    if (!qa_path_is_dir(dir)) {
-        status = qa_fail(err, QA_ERR_IO, "%s: no such folder; expected a Hugging Face model folder", dir);
-    } else if (!qa_path_exists(path)) {
-        status = qa_fail(err, QA_ERR_IO, "%s: no such file; expected a Hugging Face model folder", path);
-    }
-    QA_GOTO(done, status);
-    QA_GOTO(done, load_file(config, path, err));
+    QA_GOTO(done, check_folder(dir, path, err));
+    QA_GOTO(done, load_file(config, path, logger, err));
     QA_GOTO(done, read_generation_config(config, dir, err));
-    QA_GOTO(done, check_eos(config, err));
+    QA_GOTO(done, check_special_ids(config, err));
 done:
     name_place(status, dir, err);
     free(path);
     return status;
-}
-
-const char *qa_rope_type_name(qa_rope_type type) {
-    switch (type) {
-    case QA_ROPE_DEFAULT: return "default";
-    case QA_ROPE_LINEAR: return "linear";
-    case QA_ROPE_LLAMA3: return "llama3";
-    }
-    return "unknown";
-}
-
-/* Llama 3's scaling: high frequencies stay, low ones are divided by the factor, those between are blended. */
-static double llama3_frequency(double frequency, const qa_config *config) {
-    double wavelength = 2.0 * 3.14159265358979323846 / frequency;
-    double rotations = config->rope_original_max_position / wavelength;
-    if (rotations > config->rope_high_freq_factor) {
-        return frequency;
-    }
-    if (rotations < config->rope_low_freq_factor) {
-        return frequency / config->rope_factor;
-    }
-    double smooth =
-        (rotations - config->rope_low_freq_factor) / (config->rope_high_freq_factor - config->rope_low_freq_factor);
-    return (1.0 - smooth) * frequency / config->rope_factor + smooth * frequency;
-}
-
-void qa_rope_frequencies(double *frequency, const qa_config *config) {
-    size_t half = config->head_dim / 2;
-    for (size_t i = 0; i < half; i++) {
-        double f = pow(config->rope_theta, -2.0 * (double)i / (double)config->head_dim);
-        if (config->rope_type == QA_ROPE_LINEAR) {
-            f /= config->rope_factor;
-        } else if (config->rope_type == QA_ROPE_LLAMA3) {
-            f = llama3_frequency(f, config);
-        }
-        frequency[i] = f;
-    }
 }

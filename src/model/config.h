@@ -19,6 +19,7 @@ typedef struct qa_config {
     size_t hidden_size, intermediate_size, num_hidden_layers;
     size_t num_attention_heads, num_key_value_heads, head_dim;
     size_t vocab_size, max_position_embeddings;
+    size_t sliding_window; /* of any layer; 0: every layer sees all that is before it */
     double rms_norm_eps;
     double rope_theta;
     qa_rope_type rope_type;
@@ -30,11 +31,19 @@ typedef struct qa_config {
     size_t n_eos;
 } qa_config;
 
-/* Reads and checks dir/config.json, then dir/generation_config.json where present. */
-QA_MUST_CHECK qa_status qa_config_load(qa_config *config, const char *dir, qa_error *err);
+/* Reads and checks dir/config.json, then dir/generation_config.json where present. The logger (NULL: none) gets a
+ * warning where keys disagree and a line of information for keys that are not used. */
+QA_MUST_CHECK qa_status qa_config_load(qa_config *config, const char *dir, const qa_logger *logger, qa_error *err);
 
 /* The same from a config.json alone, wherever it is: the shape of a model that has no weights yet. */
-QA_MUST_CHECK qa_status qa_config_load_file(qa_config *config, const char *path, qa_error *err);
+QA_MUST_CHECK qa_status qa_config_load_file(qa_config *config, const char *path, const qa_logger *logger,
+                                            qa_error *err);
+
+/* The longest sequence that is computed right: the context, or the sliding window where that is shorter. */
+size_t qa_config_context(const qa_config *config);
+
+/* QA_ERR_LIMIT unless a sequence of so many tokens is within that; the message says which of the two it exceeds. */
+QA_MUST_CHECK qa_status qa_config_check_length(const qa_config *config, size_t tokens, qa_error *err);
 
 /* Writes dir/config.json and dir/generation_config.json; dtype: of the weights beside them. */
 QA_MUST_CHECK qa_status qa_config_save(const qa_config *config, const char *dir, qa_dtype dtype, qa_error *err);

@@ -55,6 +55,22 @@ static json_t *eos(const qa_config *config) {
     return ids;
 }
 
+/* Left out, Mistral's is 4096. Qwen2's holds from max_window_layers on: here, where any layer may have it, from the
+ * first, which no sequence within the window tells apart. */
+static void set_window(json_t *root, const qa_config *config) {
+    const bool qwen2 = strcmp(config->architecture, "Qwen2ForCausalLM") == 0;
+    if (strcmp(config->architecture, "LlamaForCausalLM") == 0 || (qwen2 && config->sliding_window == 0)) {
+        return;
+    }
+    (void)json_object_set_new(root, "sliding_window",
+                              config->sliding_window == 0 ? json_null()
+                                                          : json_integer((json_int_t)config->sliding_window));
+    if (qwen2) {
+        (void)json_object_set_new(root, "use_sliding_window", json_true());
+        (void)json_object_set_new(root, "max_window_layers", json_integer(0));
+    }
+}
+
 /* config.json; NULL when out of memory. */
 static json_t *config_json(const qa_config *config, qa_dtype dtype) {
     char type[QA_NAME_BYTES];
@@ -82,9 +98,7 @@ static json_t *config_json(const qa_config *config, qa_dtype dtype) {
     (void)json_object_set_new(root, "bos_token_id", config->bos_id < 0 ? json_null() : json_integer(config->bos_id));
     (void)json_object_set_new(root, "eos_token_id",
                               config->n_eos == 0 ? json_null() : json_integer(config->eos_ids[0]));
-    if (strcmp(config->architecture, "MistralForCausalLM") == 0) { /* left out it is 4096 to Hugging Face */
-        (void)json_object_set_new(root, "sliding_window", json_null());
-    }
+    set_window(root, config);
     (void)json_object_set_new(root, "torch_dtype", json_string(torch_dtype(dtype)));
     return root;
 }

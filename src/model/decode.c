@@ -115,6 +115,7 @@ qa_status qa_kv_decoder_create_many(qa_kv_decoder **out, qa_model *model, const 
         return qa_fail(err, QA_ERR_LIMIT, "a context of %zu tokens is asked for; the model's is 1 to %zu", capacity,
                        model->config.max_position_embeddings);
     }
+    QA_TRY(qa_config_check_length(&model->config, capacity, err));
     if (slots < 1) {
         return qa_fail(err, QA_ERR_ARGUMENT, "a decoder needs room for at least one sequence");
     }

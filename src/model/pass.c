@@ -18,9 +18,10 @@ static qa_status add_segment(qa_pass *pass, qa_tokens tokens, size_t first_posit
     if (tokens.n > pass->limits.max_rows - pass->n) {
         return qa_fail(err, QA_ERR_LIMIT, "%s: more rows than the workspace's %zu", name, pass->limits.max_rows);
     }
-    if (first_position + tokens.n > config->max_position_embeddings) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s: %zu tokens exceed the model's context of %zu", name,
-                       first_position + tokens.n, config->max_position_embeddings);
+    const qa_status length = qa_config_check_length(config, first_position + tokens.n, err);
+    if (length != QA_OK) {
+        qa_error_prefix(err, "%s: ", name);
+        return length;
     }
     for (size_t i = 0; i < tokens.n; i++) {
         int32_t id = tokens.ids[i];

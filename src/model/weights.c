@@ -9,6 +9,7 @@
 #include "base/try.h"
 #include "io/dtype.h"
 #include "io/file.h"
+#include "io/input.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "model/fingerprint.h"
@@ -20,6 +21,8 @@
 
 enum { TENSOR_NAME_BYTES = 96, MAX_SHARDS = 1024 };
 
+static const char EMBEDDING_NAME[] = "model.embed_tokens.weight", HEAD_NAME[] = "lm_head.weight";
+
 /* The open files of a model, and what has been read from them. */
 typedef struct source {
     const char *dir;
@@ -29,6 +32,7 @@ typedef struct source {
     json_t *index;  /* the index file, when there is one */
     size_t largest; /* elements of the largest tensor, which gives the stored dtype its name */
     qa_dtype stored_dtype, memory_dtype;
+    bool embedding_is_head; /* tied, and stored as lm_head.weight only */
 } source;
 
 static void source_close(source *src) {
@@ -96,24 +100,40 @@ static qa_status source_open_index(source *src, const char *path, qa_error *err)
     return QA_OK;
 }
 
+static bool dir_has(const char *dir, const char *name) {
+    char *path = qa_path_join(dir, name);
+    const bool there = path != NULL && qa_path_exists(path);
+    free(path);
+    return there;
+}
+
+/* Says which weights are there instead. */
+static qa_status no_weights(const char *dir, qa_error *err) {
+    const bool torch = dir_has(dir, "pytorch_model.bin") || dir_has(dir, "pytorch_model.bin.index.json");
+    const bool consolidated = dir_has(dir, "consolidated.safetensors") || dir_has(dir, "consolidated.00.pth");
+    return qa_fail(err, QA_ERR_IO, "%s: neither model.safetensors nor model.safetensors.index.json is there; %s", dir,
+                   torch ? "pytorch_model.bin is: load the folder with transformers and save it again "
+                           "(model.save_pretrained), which writes safetensors"
+                   : consolidated
+                       ? "consolidated weights of another layout are: take the folder in Hugging Face's layout"
+                       : "weights in other formats (GGUF, .bin, .pth, .npz) have to be converted to safetensors "
+                         "first, and a download that left them out has to be finished");
+}
+
 static qa_status source_open(source *src, const char *dir, qa_error *err) {
     memset(src, 0, sizeof *src);
     src->dir = dir;
     char *index = qa_path_join(dir, "model.safetensors.index.json");
     char *single = qa_path_join(dir, "model.safetensors");
     qa_status status = QA_OK;
-    if (index == NULL || single == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory");
-    } else if (qa_path_exists(single)) {
-        status = source_add(src, "model.safetensors", err);
-    } else if (qa_path_exists(index)) {
-        status = source_open_index(src, index, err);
-    } else {
-        status = qa_fail(err, QA_ERR_IO,
-                         "%s: neither model.safetensors nor model.safetensors.index.json is there (weights in other "
-                         "formats have to be converted to safetensors first)",
-                         dir);
-    }
+    bool one = false, many = false;
+    QA_GOTO(done, index == NULL || single == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : QA_OK);
+    QA_GOTO(done, qa_find_optional(&one, single, err));
+    QA_GOTO(done, qa_find_optional(&many, index, err));
+    status = one    ? source_add(src, "model.safetensors", err)
+             : many ? source_open_index(src, index, err)
+                    : no_weights(dir, err);
+done:
     free(index);
     free(single);
     if (status != QA_OK) {
@@ -143,6 +163,52 @@ static qa_status source_find(const source *src, const char *name, const qa_safet
     return QA_OK;
 }
 
+/* Nothing of what was read was written to meanwhile. */
+static qa_status source_check_unchanged(const source *src, qa_error *err) {
+    for (size_t i = 0; i < src->n_files; i++) {
+        QA_TRY(qa_safetensors_check_unchanged(src->files[i], err));
+    }
+    return QA_OK;
+}
+
+/* The tensor, or NULL, and the file that holds it. */
+static const qa_tensor *source_look(const source *src, const char *name, const qa_safetensors **file) {
+    for (size_t i = 0; i < src->n_files; i++) {
+        const qa_tensor *found = qa_safetensors_find(src->files[i], name);
+        if (found != NULL) {
+            *file = src->files[i];
+            return found;
+        }
+    }
+    return NULL;
+}
+
+/* Tied embeddings as their files have them. A head that differs from the embedding is a head of its own, whatever
+ * config.json says (transformers 5 compares, too); one that is there alone is the embedding under its other name, which
+ * is how safetensors' save_model writes a shared tensor. */
+static qa_status resolve_tie(qa_config *config, source *src, const qa_logger *logger, qa_error *err) {
+    const qa_safetensors *in_embedding = NULL, *in_head = NULL;
+    const qa_tensor *embedding = source_look(src, EMBEDDING_NAME, &in_embedding);
+    const qa_tensor *head = source_look(src, HEAD_NAME, &in_head);
+    bool same = true;
+    if (!config->tie_word_embeddings || head == NULL) {
+        return QA_OK;
+    }
+    if (embedding == NULL) {
+        src->embedding_is_head = true;
+        return QA_OK;
+    }
+    QA_TRY(qa_tensor_same_values(in_embedding, embedding, in_head, head, &same, err));
+    if (!same) {
+        config->tie_word_embeddings = false;
+        qa_log(logger, QA_LOG_WARNING,
+               "%s: config.json says tie_word_embeddings, but %s is not equal to %s; both are used, untied, as "
+               "transformers 5 does (set tie_word_embeddings to false, or remove the wrong tensor)",
+               src->dir, HEAD_NAME, EMBEDDING_NAME);
+    }
+    return QA_OK;
+}
+
 /* Where the tensors go and come from. On a measuring arena a tensor is looked up, its shape checked and its room
  * counted; on a real one it is read into its piece. So nothing is allocated before the files are known to hold what
  * config.json promises. */
@@ -161,13 +227,24 @@ static bool keeps_bf16(const loading *to, const qa_weight_slot *slot, const qa_t
     return slot->matrix != NULL && (to->dtype == QA_WEIGHTS_BF16 || stored);
 }
 
-/* Values of a tensor in its file. */
+/* A tensor in its file, whose values are hashed before they are rounded. */
+typedef struct stored_values {
+    const qa_safetensors *file;
+    const qa_tensor *tensor;
+} stored_values;
+
+/* A failure to read leaves zeros here: the reading that follows tells it. */
 static void stored_floats(const void *user, size_t first, size_t n, float *to) {
-    const qa_tensor *tensor = user;
-    for (size_t i = 0; i < n; i++) {
-        double value = 0.0;
-        qa_decode_double(tensor->dtype, tensor->data + (first + i) * qa_dtype_bytes(tensor->dtype), 1, &value);
-        to[i] = (float)value;
+    const stored_values *from = user;
+    double values[512];
+    qa_error ignored = {0};
+    for (size_t i = 0; i < n; i += 512) {
+        const size_t some = n - i < 512 ? n - i : 512;
+        memset(values, 0, sizeof values);
+        const qa_status status = qa_tensor_read_part(from->file, from->tensor, first + i, some, values, &ignored);
+        for (size_t j = 0; j < some; j++) {
+            to[i + j] = status == QA_OK ? (float)values[j] : 0;
+        }
     }
 }
 
@@ -180,7 +257,8 @@ static qa_status load_bf16(loading *to, const qa_weight_slot *slot, const qa_saf
         return QA_OK;
     }
     if (tensor->dtype != QA_DTYPE_BF16) { /* rounded below; the fingerprint is of what is stored */
-        QA_TRY(qa_fingerprint_keep(to->fingerprint, to->pool, slot->name, stored_floats, tensor, tensor->count, err));
+        const stored_values values = {file, tensor};
+        QA_TRY(qa_fingerprint_keep(to->fingerprint, to->pool, slot->name, stored_floats, &values, tensor->count, err));
     }
     return qa_tensor_read_bf16(file, tensor, true, memory, err);
 }
@@ -198,7 +276,8 @@ static qa_status load_tensor(void *user, const qa_weight_slot *slot, qa_error *e
     const qa_safetensors *file = NULL;
     const qa_tensor *tensor = NULL;
     const size_t shape[2] = {slot->rows, slot->columns};
-    QA_TRY(source_find(src, slot->name, &file, &tensor, err));
+    const bool alias = src->embedding_is_head && strcmp(slot->name, EMBEDDING_NAME) == 0;
+    QA_TRY(source_find(src, alias ? HEAD_NAME : slot->name, &file, &tensor, err));
     QA_TRY(qa_tensor_check_shape(file, tensor, slot->columns == 0 ? 1 : 2, shape, err));
     const bool bf16 = keeps_bf16(to, slot, tensor);
     if (tensor->count > src->largest) {
@@ -206,11 +285,7 @@ static qa_status load_tensor(void *user, const qa_weight_slot *slot, qa_error *e
         src->stored_dtype = tensor->dtype;
         src->memory_dtype = bf16 ? QA_DTYPE_BF16 : QA_DTYPE_REAL;
     }
-    QA_TRY(bf16 ? load_bf16(to, slot, file, tensor, err) : load_real(to, slot, file, tensor, err));
-    if (to->arena->memory != NULL) {
-        qa_tensor_forget(tensor);
-    }
-    return QA_OK;
+    return bf16 ? load_bf16(to, slot, file, tensor, err) : load_real(to, slot, file, tensor, err);
 }
 
 void qa_target_shape(const qa_config *config, qa_target target, size_t *in, size_t *out) {
@@ -355,6 +430,8 @@ void qa_model_complete(qa_model *model, const char *stored_dtype, const char *me
         .head_dim = config->head_dim,
         .vocab_size = config->vocab_size,
         .max_position_embeddings = config->max_position_embeddings,
+        .sliding_window = config->sliding_window,
+        .context = qa_config_context(config),
         .rms_norm_eps = config->rms_norm_eps,
         .rope_theta = config->rope_theta,
         .tie_word_embeddings = config->tie_word_embeddings,
@@ -441,10 +518,12 @@ qa_status qa_model_load_as(qa_model **out, qa_context *context, const char *dir,
     qa_model *model = NULL;
     source src = {0};
     qa_status status = QA_OK;
-    QA_GOTO(done, qa_config_load(&config, dir, err));
+    QA_GOTO(done, qa_config_load(&config, dir, &context->logger, err));
     QA_GOTO(done, source_open(&src, dir, err));
+    QA_GOTO(done, resolve_tie(&config, &src, &context->logger, err));
     QA_GOTO(done, qa_model_make(&model, context, &config, dir, err));
     QA_GOTO(done, load_weights(model, &src, dtype, err));
+    QA_GOTO(done, source_check_unchanged(&src, err));
     qa_model_complete(model, qa_dtype_name(src.stored_dtype), qa_dtype_name(src.memory_dtype), model->arena.capacity);
     *out = model;
 done:

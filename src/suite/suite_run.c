@@ -28,7 +28,7 @@ typedef struct suite_runner {
 /* ---- prompts ---- */
 
 static qa_status encode(const suite_runner *it, const qa_suite_item *item, qa_text *text, qa_ids *ids, qa_error *err) {
-    const size_t context = qa_model_get_info(it->model)->max_position_embeddings;
+    const size_t context = qa_model_get_info(it->model)->context;
     QA_TRY(qa_encode_dialogue(it->options->chat, it->tokenizer, item->dialogue.messages, item->dialogue.n, text, ids,
                               err));
     if (ids->n == 0) {

@@ -12,6 +12,7 @@
 #include "base/sha256.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "io/input.h"
 #include "text/tokenizer_config.h"
 
 #include <stdlib.h>
@@ -208,7 +209,9 @@ static qa_status detect_in_config(qa_chat_template *which, const char *path, qa_
  * It counts where there is no other template; one that says something else than the other file is an error. */
 static qa_status detect_in_processor_file(qa_chat_template *which, const char *path, qa_error *err) {
     qa_chat_template here = QA_CHAT_NONE;
-    if (!qa_path_exists(path)) {
+    bool there = false;
+    QA_TRY(qa_find_optional(&there, path, err));
+    if (!there) {
         return QA_OK;
     }
     QA_TRY(detect_in_config(&here, path, err));
@@ -228,22 +231,28 @@ qa_status qa_chat_template_detect(qa_chat_template *which, const char *dir, qa_e
     *which = QA_CHAT_NONE;
     qa_status status = QA_OK;
     qa_text text = {0};
+    bool own_file = false, in_config = false;
     char *jinja = qa_path_join(dir, "chat_template.jinja");
     char *config = qa_path_join(dir, "tokenizer_config.json");
     char *processor = qa_path_join(dir, "chat_template.json");
     if (jinja == NULL || config == NULL || processor == NULL) {
         status = qa_fail(err, QA_ERR_MEMORY, "out of memory");
-    } else if (qa_path_exists(jinja)) { /* newer folders keep the template in a file of its own, which wins */
+        goto done;
+    }
+    QA_GOTO(done, qa_find_optional(&own_file, jinja, err));
+    QA_GOTO(done, qa_find_optional(&in_config, config, err));
+    if (own_file) { /* newer folders keep the template in a file of its own, which wins */
         status = qa_read_file(&text, jinja, MAX_TEMPLATE_BYTES, err);
         if (status == QA_OK) {
             status = qa_chat_template_recognise(which, text.n == 0 ? "" : text.data, text.n, err);
         }
-    } else if (qa_path_exists(config)) {
+    } else if (in_config) {
         status = detect_in_config(which, config, err);
     }
     if (status == QA_OK) {
         status = detect_in_processor_file(which, processor, err);
     }
+done:
     qa_text_free(&text);
     free(processor);
     free(jinja);

@@ -5,6 +5,7 @@
 #include "base/buffer.h"
 #include "base/try.h"
 #include "base/warnings.h"
+#include "io/input.h"
 #include "io/json_lines.h"
 
 #include <errno.h>
@@ -287,9 +288,9 @@ qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *
     QA_TRY(check_options(options, err));
     bool standard_input = strcmp(path, "-") == 0;
     const char *name = standard_input ? "standard input" : path;
-    FILE *file = standard_input ? stdin : fopen(path, "rb");
-    if (file == NULL) {
-        return qa_fail(err, QA_ERR_IO, "%s: cannot open: %s", name, strerror(errno));
+    FILE *file = stdin;
+    if (!standard_input) {
+        QA_TRY(qa_open_stream(&file, path, err));
     }
     qa_pairs_loader loader = {.tokenizer = tokenizer, .options = options, .pairs = calloc(1, sizeof **pairs)};
     qa_status status = loader.pairs == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory")

@@ -14,6 +14,7 @@
 #include "base/try.h"
 #include "base/warnings.h"
 #include "io/file.h"
+#include "io/input.h"
 #include "text/tokenizer.h"
 #include "text/tokenizer_config.h"
 #include "text/utf8.h"
@@ -439,8 +440,9 @@ static qa_status load_optional(declarations *d, int file, qa_error *err) {
     if (path == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
     }
-    qa_status status = QA_OK;
-    if (qa_path_exists(path)) {
+    bool there = false;
+    qa_status status = qa_find_optional(&there, path, err);
+    if (there) {
         status = qa_tokenizer_config_load(&d->files[file], path, err);
         if (status == QA_OK && !json_is_object(d->files[file])) {
             status = qa_fail(err, QA_ERR_FORMAT, "%s: must be a JSON object", path);

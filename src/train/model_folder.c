@@ -5,6 +5,7 @@
 #include "base/try.h"
 #include "io/file.h"
 #include "io/folder.h"
+#include "io/input.h"
 #include "qadapter/text.h"
 
 #include <stdlib.h>
@@ -27,10 +28,10 @@ static qa_status copy_file(const char *from, const char *to, qa_error *err) {
 /* Copies the file of that name if there is one. */
 static qa_status copy_named(const char *from_dir, const char *to_dir, const char *name, qa_error *err) {
     char *from = qa_path_join(from_dir, name), *to = qa_path_join(to_dir, name);
-    qa_status status = QA_OK;
-    if (from == NULL || to == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
-    } else if (qa_path_exists(from)) {
+    bool there = false;
+    qa_status status = from == NULL || to == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
+                                                  : qa_find_optional(&there, from, err);
+    if (there) {
         status = copy_file(from, to, err);
     }
     free(from);
@@ -97,12 +98,9 @@ static qa_status take_special_ids(qa_config *config, const char *tokenizer_dir, 
     return QA_OK;
 }
 
-qa_status qa_model_folder_config(qa_config *config, const char *path, const char *tokenizer_dir, qa_error *err) {
-    QA_TRY(qa_config_load_file(config, path, err));
-    if (config->bos_id >= 0 && (size_t)config->bos_id >= config->vocab_size) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: bos_token_id %ld is outside the vocabulary of %zu", path,
-                       (long)config->bos_id, config->vocab_size);
-    }
+qa_status qa_model_folder_config(qa_config *config, const char *path, const char *tokenizer_dir,
+                                 const qa_logger *logger, qa_error *err) {
+    QA_TRY(qa_config_load_file(config, path, logger, err));
     return tokenizer_dir == NULL ? QA_OK : take_special_ids(config, tokenizer_dir, err);
 }
 

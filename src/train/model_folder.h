@@ -18,7 +18,7 @@ QA_MUST_CHECK qa_status qa_model_folder_tokenizer_hash(uint64_t *hash, const cha
 /* Reads the config and takes special ids that it does not name from the tokenizer (NULL: none). Ids outside the
  * vocabulary are errors. */
 QA_MUST_CHECK qa_status qa_model_folder_config(qa_config *config, const char *path, const char *tokenizer_dir,
-                                               qa_error *err);
+                                               const qa_logger *logger, qa_error *err);
 
 /* Fails when overwriting out_dir would remove what the run is to be made from: the config or the tokenizer (NULL: none)
  * lies in it. */

@@ -323,6 +323,11 @@ static qa_status check_corpus(const qa_corpus *corpus, const char *name, const q
                            "with a smaller max_length",
                            document->line, name, document->n, config->max_position_embeddings);
         }
+        const qa_status status = qa_config_check_length(config, document->n, err);
+        if (status != QA_OK) {
+            qa_error_prefix(err, "document at line %zu of %s: ", document->line, name);
+            return status;
+        }
         for (size_t t = 0; t < document->n; t++) {
             if (document->ids[t] < 0 || (size_t)document->ids[t] >= config->vocab_size) {
                 return qa_fail(err, QA_ERR_ARGUMENT,
@@ -342,7 +347,7 @@ static qa_status begin(run *r, qa_error *err) {
     if (o->overwrite) {
         QA_TRY(qa_model_folder_check_overwrite(o->out_dir, o->config_path, o->tokenizer_dir, err));
     }
-    QA_TRY(qa_model_folder_config(&config, o->config_path, o->tokenizer_dir, err));
+    QA_TRY(qa_model_folder_config(&config, o->config_path, o->tokenizer_dir, &r->context->logger, err));
     if (o->max_length > config.max_position_embeddings) {
         return qa_fail(err, QA_ERR_ARGUMENT, "max_length %zu is above the model's context of %zu", o->max_length,
                        config.max_position_embeddings);

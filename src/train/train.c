@@ -93,6 +93,11 @@ static qa_status check_lengths(const run *r, const qa_pairs *pairs, const char *
                            "smaller max_length",
                            pair->line, name, qa_pair_longest_row(pair), limit);
         }
+        const qa_status status = qa_config_check_length(&r->model->config, qa_pair_longest_row(pair), err);
+        if (status != QA_OK) {
+            qa_error_prefix(err, "pair at line %zu of %s: ", pair->line, name);
+            return status;
+        }
     }
     return QA_OK;
 }

@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "io/input.h"
 #include "nn/blas.h"
 #include "qadapter.h"
 #include "train/schedule.h"
@@ -310,7 +311,9 @@ static qa_status load(const char *dir, char **path, json_t **root, qa_error *err
     if (*path == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s/%s", dir, file_name);
     }
-    return qa_path_exists(*path) ? qa_json_load(root, *path, err) : QA_OK;
+    bool there = false;
+    QA_TRY(qa_find_optional(&there, *path, err));
+    return there ? qa_json_load(root, *path, err) : QA_OK;
 }
 
 qa_status qa_training_config_load(const char *dir, bool *found, qa_objective *objective, qa_error *err) {

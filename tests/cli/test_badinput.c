@@ -218,10 +218,16 @@ START_TEST(an_unknown_architecture) {
 }
 END_TEST
 
-START_TEST(a_sliding_window) {
+START_TEST(sequences_beyond_a_sliding_window) {
     replace(world.model, "config.json", "LlamaForCausalLM", "MistralForCausalLM");
-    replace(world.model, "config.json", "{", "{\"sliding_window\": 16, ");
-    expect_refused("sliding_window");
+    replace(world.model, "config.json", "{", "{\"sliding_window\": 4, ");
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps", "1"), 1, NULL,
+                  "tokens exceed the model's sliding_window of 4");
+    qa_cli_expect(QA_CLI("score", "-m", world.model, "-d", world.pairs), 1, NULL, "sliding_window of 4");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--prompt", "abcdefgh"), 1, NULL, "do not fit");
+    qa_cli_expect(QA_CLI("info", "-m", world.model), 0, "4 tokens", NULL);
+    replace(world.model, "config.json", "\"sliding_window\": 4", "\"sliding_window\": 64");
+    qa_cli_expect(QA_CLI("score", "-m", world.model, "-d", world.pairs), 0, "log_pi1", NULL);
 }
 END_TEST
 
@@ -499,7 +505,7 @@ Suite *cli_badinput_suite(void) {
     tcase_add_test(plain, a_misshapen_tensor);
     tcase_add_loop_test(plain, nan_and_infinity_in_weights, 0, 2);
     tcase_add_test(plain, an_unknown_architecture);
-    tcase_add_test(plain, a_sliding_window);
+    tcase_add_test(plain, sequences_beyond_a_sliding_window);
     tcase_add_test(plain, a_config_that_is_no_json);
     tcase_add_test(plain, a_config_without_a_dimension);
     tcase_add_test(plain, a_folder_that_is_not_there);

@@ -25,7 +25,7 @@ void qa_fuzz_config(const uint8_t *data, size_t bytes) {
     } else {
         qa_fuzz_remove(dir, "generation_config.json");
     }
-    if (qa_config_load(&config, dir, &err) == QA_OK && config.head_dim <= 4096) {
+    if (qa_config_load(&config, dir, NULL, &err) == QA_OK && config.head_dim <= 4096) {
         double *frequency = calloc(config.head_dim / 2 + 1, sizeof *frequency);
         if (frequency != NULL) {
             qa_rope_frequencies(frequency, &config);

@@ -199,7 +199,6 @@ static void respell(const char *dir, void (*spell)(char *out, size_t bytes, cons
     qa_safetensors *file = NULL;
     qa_safetensors_writer *writer = NULL;
     qa_error err = {0};
-    float values[MAX_TENSORS][256];
     double wide[MAX_TENSORS][256];
     qa_expect_ok(qa_safetensors_open(&file, path, &err), &err);
     qa_expect_ok(qa_safetensors_writer_create(&writer, &err), &err);
@@ -208,10 +207,7 @@ static void respell(const char *dir, void (*spell)(char *out, size_t bytes, cons
     for (size_t i = 0; i < n; i++) {
         const qa_tensor *tensor = qa_safetensors_at(file, i);
         ck_assert_uint_le(tensor->count, 256);
-        memcpy(values[i], tensor->data, tensor->count * sizeof(float));
-        for (size_t j = 0; j < tensor->count; j++) {
-            wide[i][j] = (double)values[i][j];
-        }
+        qa_expect_ok(qa_tensor_read_double(file, tensor, true, wide[i], &err), &err);
         spell(names[i], sizeof names[i], tensor->name, i);
         qa_expect_ok(qa_safetensors_writer_add_double(writer, names[i], QA_DTYPE_F32, 2, tensor->shape, wide[i], &err),
                      &err);

@@ -15,15 +15,32 @@
     "\"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": 64, \"intermediate_size\": 96, "                      \
     "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"vocab_size\": 50"
 
+/* What the last load told. */
+static char told[2048];
+
+static void tell(void *user, qa_log_level level, const char *line) {
+    (void)user;
+    const size_t used = strlen(told);
+    (void)snprintf(told + used, sizeof told - used, "%s%s\n", level == QA_LOG_WARNING ? "warning: " : "", line);
+}
+
+#define SIZES                                                                                                          \
+    ", \"hidden_size\": 64, \"intermediate_size\": 96, \"num_hidden_layers\": 2, \"num_attention_heads\": 4, "         \
+    "\"vocab_size\": 50, \"max_position_embeddings\": 128"
+#define MISTRAL "\"architectures\": [\"MistralForCausalLM\"]" SIZES
+#define QWEN2 "\"architectures\": [\"Qwen2ForCausalLM\"]" SIZES
+
 static qa_status load(qa_config *config, const char *members, const char *generation, qa_error *err) {
     char *dir = qa_tempdir_make();
     char text[2048];
+    const qa_logger logger = {.write = tell};
+    told[0] = '\0';
     (void)snprintf(text, sizeof text, "{%s}", members);
     free(qa_tempdir_write_text(dir, "config.json", text));
     if (generation != NULL) {
         free(qa_tempdir_write_text(dir, "generation_config.json", generation));
     }
-    qa_status status = qa_config_load(config, dir, err);
+    qa_status status = qa_config_load(config, dir, &logger, err);
     if (status != QA_OK && strstr(err->message, dir) == NULL) {
         ck_abort_msg("the message does not name the folder: %s", err->message);
     }
@@ -67,11 +84,6 @@ START_TEST(architectures) {
     (void)snprintf(text, sizeof text, "\"architectures\": [\"Qwen2ForCausalLM\"]%s", rest);
     qa_expect_ok(load(&c, text, NULL, &err), &err); /* its window is off unless use_sliding_window */
     ck_assert(c.qkv_bias && !c.o_bias);
-    (void)snprintf(text, sizeof text, "\"architectures\": [\"Qwen2ForCausalLM\"], \"use_sliding_window\": true%s",
-                   rest);
-    qa_expect_error(load(&c, text, NULL, &err), QA_ERR_UNSUPPORTED, &err, "sliding_window 32");
-    (void)snprintf(text, sizeof text, "\"architectures\": [\"MistralForCausalLM\"]%s", rest);
-    qa_expect_error(load(&c, text, NULL, &err), QA_ERR_UNSUPPORTED, &err, "sliding_window 32");
     (void)snprintf(text, sizeof text, "\"architectures\": [\"GPT2LMHeadModel\"]%s", rest);
     qa_expect_error(load(&c, text, NULL, &err), QA_ERR_UNSUPPORTED, &err, "GPT2LMHeadModel");
 }
@@ -106,6 +118,32 @@ static const struct refusal {
     {LLAMA ", \"eos_token_id\": [1, \"x\"]", "eos_token_id", QA_ERR_FORMAT},
     {LLAMA ", \"eos_token_id\": [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", "lists 17 ids", QA_ERR_FORMAT},
     {LLAMA ", \"vocab_size\": 51", "duplicate", QA_ERR_FORMAT},
+    {LLAMA ", \"bos_token_id\": 50", "bos_token_id 50 is outside the vocabulary", QA_ERR_FORMAT},
+    {LLAMA ", \"head_dim\": 1073741824", "head_dim is 1073741824", QA_ERR_FORMAT}, /* before its frequencies */
+    {LLAMA ", \"rms_norm_eps\": 1e300", "rms_norm_eps is 1e+300", QA_ERR_FORMAT},
+    {LLAMA ", \"rms_norm_eps\": 1e-300", "rms_norm_eps is 1e-300", QA_ERR_FORMAT},
+    {LLAMA ", \"rope_theta\": 1e-300", "rope_theta is 1e-300", QA_ERR_FORMAT},
+    {LLAMA ", \"rope_theta\": 1e300", "rope_theta is 1e+300", QA_ERR_FORMAT},
+    {LLAMA ", \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 1e300}", "factor is 1e+300", QA_ERR_FORMAT},
+    {LLAMA ", \"quantization\": {\"bits\": 4}", "MLX", QA_ERR_UNSUPPORTED},
+    {LLAMA ", \"model_type\": \"gemma\"", "\"gemma\", which is another family", QA_ERR_UNSUPPORTED},
+    /* what no reader can mean */
+    {LLAMA ", \"rope_scaling\": {\"factor\": 8.0}", "\"factor\" but no rope_type", QA_ERR_FORMAT},
+    {LLAMA ", \"rope_scaling\": {\"rope_type\": null, \"factor\": 8.0}", "\"factor\" but no rope_type", QA_ERR_FORMAT},
+    {LLAMA ", \"rope_parameters\": {\"rope_theta\": 1e4, \"low_freq_factor\": 1}", "but no rope_type", QA_ERR_FORMAT},
+    {LLAMA ", \"rope_scaling\": {\"original_max_position_embeddings\": 64}", "but no rope_type", QA_ERR_FORMAT},
+    {LLAMA ", \"rope_scaling\": {\"type\": \"linear\", \"rope_type\": \"llama3\", \"factor\": 2}",
+     "remove the wrong one", QA_ERR_FORMAT},
+    {LLAMA ", \"rope_parameters\": {\"full_attention\": {\"rope_type\": \"default\", \"rope_theta\": 1e6}}",
+     "\"full_attention\" holds settings of its own", QA_ERR_UNSUPPORTED},
+    {LLAMA ", \"rope_parameters\": {\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}",
+     "partial_rotary_factor 0.5", QA_ERR_UNSUPPORTED},
+    {LLAMA ", \"rope_scaling\": {\"rope_type\": \"default\", \"mrope_section\": [1, 2]}", "\"mrope_section\" is not",
+     QA_ERR_UNSUPPORTED},
+    {QWEN2 ", \"layer_types\": [\"full_attention\"]", "layer_types names 1 layers", QA_ERR_FORMAT},
+    {QWEN2 ", \"layer_types\": [\"full_attention\", \"chunked_attention\"]", "chunked_attention", QA_ERR_UNSUPPORTED},
+    {MISTRAL ", \"sliding_window\": 0", "sliding_window is 0", QA_ERR_FORMAT},
+    {MISTRAL ", \"sliding_window\": -1", "sliding_window", QA_ERR_FORMAT},
 };
 
 START_TEST(malformed) {
@@ -118,9 +156,9 @@ END_TEST
 START_TEST(absent_folder) {
     qa_config c;
     qa_error err = {0};
-    qa_expect_error(qa_config_load(&c, "/nonexistent/model", &err), QA_ERR_IO, &err, "no such folder");
+    qa_expect_error(qa_config_load(&c, "/nonexistent/model", NULL, &err), QA_ERR_IO, &err, "no such folder");
     char *dir = qa_tempdir_make();
-    qa_expect_error(qa_config_load(&c, dir, &err), QA_ERR_IO, &err, "config.json: no such file");
+    qa_expect_error(qa_config_load(&c, dir, NULL, &err), QA_ERR_IO, &err, "config.json: no such file");
     qa_tempdir_remove(dir);
 }
 END_TEST
@@ -160,9 +198,121 @@ START_TEST(rope_parameters_of_newer_files) {
 }
 END_TEST
 
+/* Each as transformers 5.24 reads it: LlamaConfig.from_pretrained(dir).rope_parameters. */
+static const struct rope_reading {
+    const char *members;
+    qa_rope_type type;
+    double theta, factor;
+    const char *warning; /* NULL: none */
+} rope_readings[] = {
+    {", \"rope_theta\": 500000.0", QA_ROPE_DEFAULT, 5e5, 0, NULL},
+    {", \"rope_theta\": 10000.0, \"rope_scaling\": {\"rope_type\": \"default\", \"rope_theta\": 500000.0}",
+     QA_ROPE_DEFAULT, 5e5, 0, "rope_theta is 10000, and 500000 in rope_scaling"},
+    {", \"rope_scaling\": {\"rope_theta\": 500000.0}", QA_ROPE_DEFAULT, 5e5, 0, NULL},
+    {", \"rope_scaling\": {\"rope_type\": null, \"rope_theta\": 500000.0}", QA_ROPE_DEFAULT, 5e5, 0, NULL},
+    {", \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2.0}, "
+     "\"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 500000.0}",
+     QA_ROPE_LINEAR, 1e4, 2, "rope_scaling and rope_parameters disagree"},
+    {", \"rope_theta\": 500000.0, \"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.0}, "
+     "\"rope_parameters\": {\"rope_type\": \"linear\", \"factor\": 2, \"rope_theta\": 500000.0}",
+     QA_ROPE_LINEAR, 5e5, 2, NULL}, /* the two say the same */
+    {", \"rope_scaling\": {}, \"rope_parameters\": {\"type\": \"linear\", \"factor\": 4.0, \"rope_theta\": 1e6}",
+     QA_ROPE_LINEAR, 1e6, 4, NULL}, /* an empty one counts as none */
+    {", \"rope_scaling\": {\"rope_type\": \"linear\", \"factor\": 2.0, \"beta_fast\": 32}", QA_ROPE_LINEAR, 1e4, 2,
+     "\"beta_fast\" means nothing with this rope_type"},
+    {", \"rope_scaling\": {\"rope_type\": \"default\", \"factor\": 2.0}", QA_ROPE_DEFAULT, 1e4, 0,
+     "\"factor\" means nothing with this rope_type"},
+};
+
+START_TEST(rope_settings_in_two_places) {
+    const struct rope_reading *r = &rope_readings[_i];
+    qa_config c;
+    qa_error err = {0};
+    char text[1024];
+    (void)snprintf(text, sizeof text, "%s%s", LLAMA, r->members);
+    qa_expect_ok(load(&c, text, NULL, &err), &err);
+    ck_assert_int_eq(c.rope_type, r->type);
+    ck_assert_msg(c.rope_theta == r->theta && c.rope_factor == r->factor, "theta %g, factor %g", c.rope_theta,
+                  c.rope_factor);
+    ck_assert_msg(r->warning == NULL ? told[0] == '\0' : strstr(told, r->warning) != NULL, "told: %s", told);
+}
+END_TEST
+
+START_TEST(llama3_without_its_original_context) {
+    qa_config c;
+    qa_error err = {0};
+    const char *scaling = ", \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
+                          "\"high_freq_factor\": 4}";
+    char text[1024];
+    (void)snprintf(text, sizeof text, "%s, \"max_position_embeddings\": 512%s", LLAMA, scaling);
+    qa_expect_ok(load(&c, text, NULL, &err), &err);
+    ck_assert(c.rope_original_max_position == 512);
+    (void)snprintf(text, sizeof text, "%s, \"original_max_position_embeddings\": 64%s", LLAMA, scaling);
+    qa_expect_ok(load(&c, text, NULL, &err), &err);
+    ck_assert(c.rope_original_max_position == 64); /* at the top level it goes first */
+}
+END_TEST
+
+/* Which layers have a window, in transformers 5.24: MistralConfig, Qwen2Config, their layer_types. */
+static const struct window_reading {
+    const char *members;
+    size_t window;
+} window_readings[] = {
+    {MISTRAL ", \"sliding_window\": 8", 8},
+    {MISTRAL ", \"sliding_window\": 8, \"use_sliding_window\": false", 8}, /* no key of Mistral's */
+    {MISTRAL ", \"sliding_window\": null", 0},
+    {MISTRAL, 4096},
+    {QWEN2 ", \"sliding_window\": 8", 0},
+    {QWEN2 ", \"sliding_window\": 8, \"use_sliding_window\": true, \"max_window_layers\": 2", 0}, /* of two layers */
+    {QWEN2 ", \"sliding_window\": 8, \"use_sliding_window\": true, \"max_window_layers\": 1", 8},
+    {QWEN2 ", \"sliding_window\": 8, \"use_sliding_window\": true", 0}, /* 28 layers see everything */
+    {QWEN2 ", \"sliding_window\": null, \"use_sliding_window\": true, \"max_window_layers\": 0", 0},
+    {QWEN2 ", \"use_sliding_window\": true, \"max_window_layers\": 0", 4096},
+    {QWEN2 ", \"sliding_window\": 8, \"use_sliding_window\": true, \"max_window_layers\": 0, "
+           "\"layer_types\": [\"full_attention\", \"full_attention\"]",
+     0},
+    {QWEN2 ", \"sliding_window\": 8, \"use_sliding_window\": true, "
+           "\"layer_types\": [\"full_attention\", \"sliding_attention\"]",
+     8},
+    {LLAMA ", \"sliding_window\": 8, \"use_sliding_window\": true", 0}, /* no keys of Llama's */
+};
+
+START_TEST(sliding_windows) {
+    const struct window_reading *r = &window_readings[_i];
+    qa_config c;
+    qa_error err = {0};
+    qa_expect_ok(load(&c, r->members, NULL, &err), &err);
+    ck_assert_uint_eq(c.sliding_window, r->window);
+    const size_t most = r->window != 0 && r->window < c.max_position_embeddings ? r->window : c.max_position_embeddings;
+    ck_assert_uint_eq(qa_config_context(&c), most);
+    qa_expect_ok(qa_config_check_length(&c, most, &err), &err);
+    qa_expect_error(qa_config_check_length(&c, most + 1, &err), QA_ERR_LIMIT, &err,
+                    most == r->window ? "sliding_window of 8" : "the model's context of ");
+    char *dir = qa_tempdir_make(); /* and it is written as it was read */
+    qa_config again;
+    qa_expect_ok(qa_config_save(&c, dir, QA_DTYPE_F32, &err), &err);
+    qa_expect_ok(qa_config_load(&again, dir, NULL, &err), &err);
+    ck_assert_uint_eq(again.sliding_window, r->window);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+START_TEST(keys_of_other_families) {
+    qa_config c;
+    qa_error err = {0};
+    qa_expect_ok(
+        load(&c, LLAMA ", \"attn_logit_softcapping\": 50.0, \"sliding_window\": 8, \"anything\": 1", NULL, &err), &err);
+    ck_assert_ptr_nonnull(strstr(told, "\"attn_logit_softcapping\" is no key of LlamaForCausalLM and is not used"));
+    ck_assert_ptr_nonnull(strstr(told, "\"sliding_window\" is no key"));
+    ck_assert_ptr_null(strstr(told, "warning"));
+    qa_expect_ok(load(&c, LLAMA ", \"model_type\": \"mistral\"", NULL, &err), &err);
+    ck_assert_ptr_nonnull(strstr(told, "warning: config.json: architectures says LlamaForCausalLM"));
+}
+END_TEST
+
 /* What is written is read again as it was, whatever the numbers are, and Hugging Face gets no window of its own. */
 START_TEST(written_and_read_again) {
-    static const double contexts[] = {8192.0, 0.5, 1e300};
+    static const double contexts[] = {8192.0, 64.5, 1e9};
     char *dir = qa_tempdir_make();
     char *path = qa_tempdir_join(dir, "config.json");
     for (size_t i = 0; i < sizeof contexts / sizeof *contexts; i++) {
@@ -172,13 +322,14 @@ START_TEST(written_and_read_again) {
             load(&c,
                  "\"architectures\": [\"MistralForCausalLM\"], \"hidden_size\": 64, \"intermediate_size\": 96, "
                  "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"vocab_size\": 50, "
-                 "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
+                 "\"sliding_window\": null, \"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, "
+                 "\"low_freq_factor\": 1, "
                  "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 64}",
                  NULL, &err),
             &err);
         c.rope_original_max_position = contexts[i];
         qa_expect_ok(qa_config_save(&c, dir, QA_DTYPE_F32, &err), &err);
-        qa_expect_ok(qa_config_load(&again, dir, &err), &err);
+        qa_expect_ok(qa_config_load(&again, dir, NULL, &err), &err);
         ck_assert_msg(again.rope_original_max_position == contexts[i], "%g", again.rope_original_max_position);
         ck_assert(memcmp(&c, &again, sizeof c) == 0);
         json_t *written = NULL;
@@ -202,6 +353,10 @@ Suite *model_config_suite(void) {
     tcase_add_test(tcase, rope_frequencies);
     tcase_add_test(tcase, rope_parameters_of_newer_files);
     tcase_add_test(tcase, written_and_read_again);
+    tcase_add_loop_test(tcase, rope_settings_in_two_places, 0, (int)(sizeof rope_readings / sizeof *rope_readings));
+    tcase_add_test(tcase, llama3_without_its_original_context);
+    tcase_add_loop_test(tcase, sliding_windows, 0, (int)(sizeof window_readings / sizeof *window_readings));
+    tcase_add_test(tcase, keys_of_other_families);
     suite_add_tcase(suite, tcase);
     return suite;
 }

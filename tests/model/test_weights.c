@@ -3,6 +3,7 @@
 
 #include "io/file.h"
 #include "io/safetensors.h"
+#include "model/pass.h"
 #include "support/compare.h"
 #include "support/fixture.h"
 #include "support/tempdir.h"
@@ -19,6 +20,8 @@ typedef struct edit {
     const char *misshape; /* write this one as a vector */
     const char *poison;   /* put a NaN into this one */
     const char *extra;    /* add a tensor of this name */
+    const char *only;     /* leave all others out */
+    const char *also;     /* write the embedding under this name, too */
     qa_dtype dtype;
 } edit;
 
@@ -33,7 +36,7 @@ static void copy_tensors(const char *from, const char *to, edit e, const char *f
     for (size_t i = 0; i < qa_safetensors_count(file); i++) {
         const qa_tensor *t = qa_safetensors_at(file, i);
         bool in_first = strncmp(t->name, "model.layers.0.", 15) == 0;
-        if ((e.drop != NULL && strcmp(t->name, e.drop) == 0) ||
+        if ((e.drop != NULL && strcmp(t->name, e.drop) == 0) || (e.only != NULL && strcmp(t->name, e.only) != 0) ||
             (first_half_only != NULL && in_first != (first_half_only[0] == '1'))) {
             continue;
         }
@@ -47,6 +50,14 @@ static void copy_tensors(const char *from, const char *to, edit e, const char *f
         qa_expect_ok(qa_safetensors_writer_add_double(writer, t->name, e.dtype, vector ? 1 : t->n_dims,
                                                       vector ? &t->count : t->shape, values, &err),
                      &err);
+    }
+    for (size_t i = 0, at = 0; e.also != NULL && i < qa_safetensors_count(file); i++) {
+        const qa_tensor *t = qa_safetensors_at(file, i);
+        at = strcmp(t->name, "model.embed_tokens.weight") == 0 ? i + 1 : at;
+        if (at == i + 1) {
+            qa_expect_ok(
+                qa_safetensors_writer_add_double(writer, e.also, e.dtype, t->n_dims, t->shape, buffers[i], &err), &err);
+        }
     }
     const size_t one = 1;
     const double value = 1;
@@ -208,6 +219,103 @@ START_TEST(shards) {
 }
 END_TEST
 
+static char warned[1024];
+
+static void keep_warning(void *user, qa_log_level level, const char *line) {
+    (void)user;
+    if (level == QA_LOG_WARNING) {
+        (void)snprintf(warned, sizeof warned, "%s", line);
+    }
+}
+
+/* The first logits of a folder's model. */
+static void first_logits(const char *dir, qa_real *logits, size_t V) {
+    qa_context *context = NULL;
+    qa_model *model = NULL;
+    qa_pass *pass = NULL;
+    qa_error err = {0};
+    const int32_t ids[3] = {5, 7, 11};
+    const qa_tokens document = {ids, 3};
+    const size_t state = 2;
+    qa_real *base = NULL, *adapted = NULL;
+    warned[0] = '\0';
+    qa_expect_ok(qa_context_create(&context, 1, (qa_logger){.write = keep_warning}, &err), &err);
+    qa_expect_ok(qa_model_load(&model, context, dir, &err), &err);
+    const qa_pass_limits limits = {.max_rows = 3, .max_states = 1, .max_documents = 1};
+    qa_expect_ok(qa_pass_create(&pass, model, NULL, limits, &err), &err);
+    qa_expect_ok(qa_pass_forward_documents(pass, &document, 1, &state, 1, &err), &err);
+    qa_pass_head(pass, 0, 1, &base, &adapted);
+    memcpy(logits, base, V * sizeof *logits);
+    qa_pass_free(pass);
+    qa_model_free(model);
+    qa_context_free(context);
+}
+
+static void set_tied(const char *dir, const char *value) {
+    char text[1024];
+    (void)snprintf(text, sizeof text,
+                   "{\"architectures\": [\"LlamaForCausalLM\"], \"hidden_size\": 16, \"intermediate_size\": 24, "
+                   "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
+                   "\"vocab_size\": 29, \"rms_norm_eps\": 1e-05, \"tie_word_embeddings\": %s}",
+                   value);
+    free(qa_tempdir_write_text(dir, "config.json", text));
+}
+
+/* tie_word_embeddings says one thing, the file another: the file's head is used, in one file and in a shard. */
+START_TEST(a_tied_config_with_another_head) {
+    tiny_model_options options = tiny_model_defaults();
+    enum { V = 29 };
+    qa_real untied[V], tied[V];
+    char *dir = qa_tempdir_make();
+    tiny_model_write(dir, &options);
+    set_tied(dir, "false");
+    first_logits(dir, untied, V);
+    ck_assert_str_eq(warned, "");
+    set_tied(dir, "true");
+    first_logits(dir, tied, V);
+    ck_assert_mem_eq(tied, untied, sizeof tied);
+    ck_assert_ptr_nonnull(strstr(warned, "lm_head.weight is not equal to model.embed_tokens.weight"));
+    char *path = qa_tempdir_join(dir, "model.safetensors"), *head = qa_tempdir_join(dir, "head.safetensors");
+    char *rest = qa_tempdir_join(dir, "rest.safetensors");
+    copy_tensors(path, rest, (edit){.dtype = QA_DTYPE_F32, .drop = "lm_head.weight"}, NULL);
+    copy_tensors(path, head, (edit){.dtype = QA_DTYPE_F32, .only = "lm_head.weight"}, NULL);
+    ck_assert_int_eq(remove(path), 0);
+    free(qa_tempdir_write_text(dir, "model.safetensors.index.json",
+                               "{\"weight_map\": {\"lm_head.weight\": \"head.safetensors\", "
+                               "\"model.norm.weight\": \"rest.safetensors\"}}"));
+    first_logits(dir, tied, V);
+    ck_assert_mem_eq(tied, untied, sizeof tied);
+    ck_assert_ptr_nonnull(strstr(warned, "lm_head.weight is not equal"));
+    free(path);
+    free(head);
+    free(rest);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+/* The shared tensor under its other name, and under both. */
+START_TEST(a_tied_model_stored_as_its_head) {
+    tiny_model_options options = tiny_model_defaults();
+    enum { V = 29 };
+    qa_real expected[V], found[V];
+    options.tied = true;
+    char *dir = qa_tempdir_make();
+    char *path = qa_tempdir_join(dir, "model.safetensors");
+    tiny_model_write(dir, &options);
+    first_logits(dir, expected, V);
+    copy_tensors(path, path, (edit){.dtype = QA_DTYPE_F32, .also = "lm_head.weight"}, NULL);
+    first_logits(dir, found, V);
+    ck_assert_mem_eq(found, expected, sizeof found);
+    ck_assert_str_eq(warned, "");
+    copy_tensors(path, path, (edit){.dtype = QA_DTYPE_F32, .drop = "model.embed_tokens.weight"}, NULL);
+    first_logits(dir, found, V);
+    ck_assert_mem_eq(found, expected, sizeof found);
+    ck_assert_str_eq(warned, "");
+    free(path);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 /* A config.json that promises a huge model must be refused by what the files hold, before any allocation. */
 START_TEST(invented_sizes) {
     tiny_model_options options = tiny_model_defaults();
@@ -237,6 +345,8 @@ Suite *model_weights_suite(void) {
     tcase_add_test(tcase, dtypes_and_parameters);
     tcase_add_test(tcase, shards);
     tcase_add_test(tcase, invented_sizes);
+    tcase_add_test(tcase, a_tied_config_with_another_head);
+    tcase_add_test(tcase, a_tied_model_stored_as_its_head);
     suite_add_tcase(suite, tcase);
     return suite;
 }

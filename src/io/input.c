@@ -1,0 +1,221 @@
+/* See input.h. */
+#include "io/input.h"
+
+#include "base/try.h"
+#include "io/held_folder.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- opening ---- */
+
+/* Names by which a shell hands over a descriptor of its own. */
+static bool is_handed_over(const char *path) {
+    return strcmp(path, "/dev/stdin") == 0 || strncmp(path, "/dev/fd/", 8) == 0 ||
+           (strncmp(path, "/proc/", 6) == 0 && strstr(path, "/fd/") != NULL);
+}
+
+static qa_status check_kind(const struct stat *info, const char *path, bool pipes, qa_error *err) {
+    if (S_ISREG(info->st_mode) || (pipes && !S_ISDIR(info->st_mode))) {
+        return QA_OK;
+    }
+    if (S_ISDIR(info->st_mode)) {
+        return qa_fail(err, QA_ERR_IO, "cannot read %s: it is a folder, a file was expected", path);
+    }
+    return qa_fail(err, QA_ERR_IO, "cannot read %s: it is not a regular file but a %s", path,
+                   S_ISFIFO(info->st_mode)   ? "pipe"
+                   : S_ISSOCK(info->st_mode) ? "socket"
+                                             : "device");
+}
+
+/* O_NONBLOCK: a pipe without a writer must become a message, not a wait; regular files ignore it. */
+static qa_status open_checked(int *descriptor, struct stat *info, const char *path, bool pipes, qa_error *err) {
+    const int wait = pipes ? 0 : O_NONBLOCK;
+    const qa_place place = qa_place_of(path);
+    *descriptor = openat(place.folder, place.name, O_RDONLY | O_CLOEXEC | wait);
+    if (*descriptor < 0) {
+        return errno == ENXIO ? qa_fail(err, QA_ERR_IO, "cannot read %s: it is not a regular file but a socket", path)
+                              : qa_fail(err, QA_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
+    }
+    qa_status status = fstat(*descriptor, info) != 0
+                           ? qa_fail(err, QA_ERR_IO, "cannot examine %s: %s", path, strerror(errno))
+                           : check_kind(info, path, pipes, err);
+    if (status != QA_OK) {
+        (void)close(*descriptor);
+        *descriptor = -1;
+    }
+    return status;
+}
+
+qa_status qa_open_sequential(int *descriptor, const char *path, qa_error *err) {
+    struct stat info;
+    return open_checked(descriptor, &info, path, is_handed_over(path), err);
+}
+
+qa_status qa_open_stream(FILE **stream, const char *path, qa_error *err) {
+    int descriptor = -1;
+    *stream = NULL;
+    QA_TRY(qa_open_sequential(&descriptor, path, err));
+    *stream = fdopen(descriptor, "rb");
+    if (*stream == NULL) {
+        const int reason = errno;
+        (void)close(descriptor);
+        return qa_fail(err, QA_ERR_IO, "%s: cannot open: %s", path, strerror(reason));
+    }
+    return QA_OK;
+}
+
+/* ---- reading pieces ---- */
+
+static void note_state(int64_t changed[2], const struct stat *info) {
+    changed[0] = (int64_t)info->st_mtim.tv_sec;
+    changed[1] = (int64_t)info->st_mtim.tv_nsec;
+}
+
+qa_status qa_input_open(qa_input *input, const char *path, qa_error *err) {
+    struct stat info;
+    *input = (qa_input){.descriptor = -1};
+    QA_TRY(open_checked(&input->descriptor, &info, path, false, err));
+    if (info.st_size < 0 || (uintmax_t)info.st_size > (uintmax_t)SIZE_MAX) {
+        qa_input_close(input);
+        return qa_fail(err, QA_ERR_LIMIT, "cannot read %s: %jd bytes do not fit the address space", path,
+                       (intmax_t)info.st_size);
+    }
+    input->bytes = (size_t)info.st_size;
+    note_state(input->changed, &info);
+    return QA_OK;
+}
+
+void qa_input_close(qa_input *input) {
+    if (input->descriptor >= 0) {
+        (void)close(input->descriptor); /* nothing was written */
+    }
+    *input = (qa_input){.descriptor = -1};
+}
+
+qa_status qa_input_read(const qa_input *input, const char *path, size_t offset, void *to, size_t n, qa_error *err) {
+    unsigned char *at = to;
+    while (n > 0) {
+        const ssize_t got = pread(input->descriptor, at, n, (off_t)offset);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return qa_fail(err, QA_ERR_IO, "cannot read %s: %s", path, strerror(errno));
+        }
+        if (got == 0) {
+            return qa_fail(
+                err, QA_ERR_IO,
+                "%s was cut short while it was read: it had %zu bytes, now it ends before byte %zu; wait until "
+                "whatever writes it is done",
+                path, input->bytes, offset);
+        }
+        at += got;
+        offset += (size_t)got;
+        n -= (size_t)got;
+    }
+    return QA_OK;
+}
+
+qa_status qa_input_check_unchanged(const qa_input *input, const char *path, qa_error *err) {
+    struct stat info;
+    int64_t now[2];
+    if (fstat(input->descriptor, &info) != 0) {
+        return qa_fail(err, QA_ERR_IO, "cannot examine %s: %s", path, strerror(errno));
+    }
+    note_state(now, &info);
+    if ((uintmax_t)info.st_size != (uintmax_t)input->bytes || memcmp(now, input->changed, sizeof now) != 0) {
+        return qa_fail(err, QA_ERR_IO, "%s was written to while it was read; wait until whatever writes it is done",
+                       path);
+    }
+    return QA_OK;
+}
+
+/* ---- optional files ---- */
+
+qa_status qa_find_optional(bool *there, const char *path, qa_error *err) {
+    struct stat info;
+    *there = false;
+    const qa_place place = qa_place_of(path);
+    if (fstatat(place.folder, place.name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+        return errno == ENOENT ? QA_OK : qa_fail(err, QA_ERR_IO, "cannot examine %s: %s", path, strerror(errno));
+    }
+    if (fstatat(place.folder, place.name, &info, 0) != 0) {
+        return errno == ENOENT ? qa_fail(err, QA_ERR_IO,
+                                         "%s is a link to a file that is not there (a part of a download cache?); "
+                                         "restore what it names, or remove the link",
+                                         path)
+                               : qa_fail(err, QA_ERR_IO, "cannot examine %s: %s", path, strerror(errno));
+    }
+    *there = true;
+    return QA_OK;
+}
+
+/* ---- what a file is ---- */
+
+static const struct signature {
+    const char *bytes;
+    size_t n;
+    const char *meaning;
+} SIGNATURES[] = {
+#define SIGNATURE(bytes, meaning)                                                                                      \
+    { bytes, sizeof(bytes) - 1, meaning }
+    SIGNATURE("version https://git-lfs", "a git-lfs pointer and not the file itself; run `git lfs pull` in its folder, "
+                                         "or download the file"),
+    SIGNATURE("GGUF",
+              "a GGUF file (llama.cpp); take the model's folder with config.json and model.safetensors instead"),
+    SIGNATURE("\x1f\x8b", "gzip data; unpack it first (gzip -d)"),
+    SIGNATURE("BZh", "bzip2 data; unpack it first (bzip2 -d)"),
+    SIGNATURE("\xfd"
+              "7zXZ",
+              "xz data; unpack it first (xz -d)"),
+    SIGNATURE("\x28\xb5\x2f\xfd", "Zstandard data; unpack it first (zstd -d)"),
+    SIGNATURE("PK\x03\x04", "a zip archive (PyTorch's .bin and .pt files are such ones); unpack it, or save PyTorch "
+                            "weights as safetensors"),
+    SIGNATURE("\x80\x02", "a Python pickle (an old .bin or .pt file of PyTorch?); save the weights as safetensors"),
+    SIGNATURE("PAR1", "a Parquet table; write its rows as JSON Lines (datasets: to_json)"),
+    SIGNATURE("ARROW1", "an Arrow table; write its rows as JSON Lines (datasets: to_json)"),
+    SIGNATURE("\x93NUMPY", "a NumPy array; safetensors or JSON is read here"),
+    SIGNATURE("SQLite format 3", "an SQLite database; write its rows as JSON Lines"),
+    SIGNATURE("\xff\xfe", "text in UTF-16; save it as UTF-8 without a byte-order mark"),
+    SIGNATURE("\xfe\xff", "text in UTF-16; save it as UTF-8 without a byte-order mark"),
+    SIGNATURE("\xef\xbb\xbf", "text with a byte-order mark in front; save it as UTF-8 without one"),
+#undef SIGNATURE
+};
+
+/* Whether data begins with the letters, in either case, behind white space. */
+static bool begins_with(const unsigned char *data, size_t n, const char *letters) {
+    size_t at = 0;
+    while (at < n && isspace(data[at])) {
+        at++;
+    }
+    for (; *letters != '\0'; letters++, at++) {
+        if (at >= n || tolower(data[at]) != *letters) {
+            return false;
+        }
+    }
+    return true;
+}
+
+const char *qa_foreign_content(const void *data, size_t n) {
+    const unsigned char *bytes = data;
+    for (size_t i = 0; i < sizeof SIGNATURES / sizeof *SIGNATURES; i++) {
+        if (n >= SIGNATURES[i].n && memcmp(bytes, SIGNATURES[i].bytes, SIGNATURES[i].n) == 0) {
+            return SIGNATURES[i].meaning;
+        }
+    }
+    if (begins_with(bytes, n, "<!doctype") || begins_with(bytes, n, "<html") || begins_with(bytes, n, "<head") ||
+        begins_with(bytes, n, "<?xml")) {
+        return "a web page and not the file itself (an error page, or the page that shows the file?); download the "
+               "file "
+               "again, on the Hub from resolve/main instead of blob/main";
+    }
+    if (n >= 4 && bytes[1] == 0 && bytes[3] == 0 && bytes[0] != 0 && bytes[2] != 0 && bytes[0] < 0x80) {
+        return "text in UTF-16; save it as UTF-8";
+    }
+    return NULL;
+}

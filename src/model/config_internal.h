@@ -1,0 +1,25 @@
+/* Inside the reader of config.json: its parts. */
+#ifndef QA_MODEL_CONFIG_INTERNAL_H
+#define QA_MODEL_CONFIG_INTERNAL_H
+
+#include "model/config.h"
+
+#include <jansson.h>
+
+/* A number from low to high; absent or null leaves what is there unless it is required. */
+QA_MUST_CHECK qa_status qa_config_get_within(const json_t *object, const char *key, bool required, double low,
+                                             double high, double *value, qa_error *err);
+
+/* rope_theta, rope_scaling, rope_parameters. After max_position_embeddings, which Llama 3's scaling falls back on. */
+QA_MUST_CHECK qa_status qa_config_read_rope(qa_config *config, const json_t *root, const qa_logger *logger,
+                                            qa_error *err);
+
+/* sliding_window and the keys that say where it holds. */
+QA_MUST_CHECK qa_status qa_config_read_window(qa_config *config, const json_t *root, qa_error *err);
+
+/* What the family's forward pass would need and this one does not compute is an error; keys of other families, which
+ * every reader of this one passes over, are told to the logger as information. */
+QA_MUST_CHECK qa_status qa_config_check_keys(const qa_config *config, const json_t *root, const qa_logger *logger,
+                                             qa_error *err);
+
+#endif
