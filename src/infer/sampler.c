@@ -5,7 +5,7 @@
  *                             penalty above 1 always makes a seen token less likely.
  *   2. temperature T          w[a] = exp((x[a] - max x) / T): unnormalised probabilities, the largest is 1.
  *                             T = 0 is greedy: the largest x[a], ties to the lowest id, and nothing below applies.
- *   3. top-k                  the k largest w.
+ *   3. top-k                  the k largest w, and all that are equal to the k-th.
  *   4. top-p                  of those, renormalised, the fewest largest that add up to at least p; at least one.
  *   5. min-p                  of those, w[a] >= min_p: at least min_p times the most probable token's probability.
  *
@@ -186,11 +186,12 @@ static cutoff top_k_top_p(qa_sampler *sampler) {
     if (sampler->sampling.top_k > 0 && sampler->sampling.top_k < n) {
         k = sampler->sampling.top_k;
         total = 0.0;
-        for (; taken < k; taken++) {
+        for (; taken < n && (taken < k || w[heap[0]] == kept.weight); taken++) { /* and all that tie with the k-th */
             kept.last_id = pop(heap, n - taken, w);
             kept.weight = w[kept.last_id];
             total += kept.weight;
         }
+        k = taken;
     }
     const double enough = sampler->sampling.top_p * total;
     double sum = 0.0;

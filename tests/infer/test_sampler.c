@@ -99,11 +99,11 @@ START_TEST(top_k_keeps_the_k_most_probable) {
 }
 END_TEST
 
-START_TEST(top_k_breaks_ties_by_the_lower_id) {
+START_TEST(top_k_keeps_all_that_tie_with_the_kth) {
     qa_sampling sampling = qa_sampling_defaults();
     const double p[V] = {0.1, 0.25, 0.25, 0.15, 0.25};
     sampling.top_k = 2;
-    expect_distribution(sampling, p, NULL, 0, (const double[V]){0.0, 1.0, 1.0, 0.0, 0.0});
+    expect_distribution(sampling, p, NULL, 0, (const double[V]){0.0, 1.0, 1.0, 0.0, 1.0}); /* as transformers does */
 }
 END_TEST
 
@@ -295,7 +295,10 @@ static void keep_by_sorting(bool *keep, const double *log_policy, const qa_sampl
     }
     sorting_row = log_policy;
     qsort(order, BIG, sizeof *order, by_order);
-    const size_t k = sampling->top_k == 0 ? BIG : sampling->top_k;
+    size_t k = sampling->top_k == 0 ? BIG : sampling->top_k;
+    while (k < BIG && log_policy[order[k]] == log_policy[order[k - 1]]) {
+        k++;
+    }
     for (size_t i = 0; i < k; i++) {
         total += exp(log_policy[order[i]]);
     }
@@ -430,7 +433,7 @@ Suite *infer_sampler_suite(void) {
     tcase_add_test(distribution, a_row_need_not_be_normalised);
     tcase_add_test(distribution, temperature_is_a_power);
     tcase_add_test(distribution, top_k_keeps_the_k_most_probable);
-    tcase_add_test(distribution, top_k_breaks_ties_by_the_lower_id);
+    tcase_add_test(distribution, top_k_keeps_all_that_tie_with_the_kth);
     tcase_add_test(distribution, top_p_keeps_the_smallest_set_that_reaches_p);
     tcase_add_test(distribution, a_tiny_top_p_keeps_one_token);
     tcase_add_test(distribution, top_p_works_on_what_top_k_left);

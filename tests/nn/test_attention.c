@@ -486,7 +486,7 @@ static void check_against_naive(problem *p) {
 /* One component of every query counts, and keys take four values in it: scores of any size without rounding, and many
  * keys that share the largest. The probabilities are 1/m and 0; their gradients are those of small scores. */
 START_TEST(test_gradients_of_large_scores) {
-    static const double sizes[] = {1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e15};
+    static const double sizes[] = {1e4, 1e8, 1e15};
     for (size_t s = 0; s < N_HEADS; s++) {
         for (size_t size = 0; size < sizeof sizes / sizeof *sizes; size++) {
             problem p = open_problem(&layouts[_i], heads[s], 70 + size);
@@ -582,6 +582,7 @@ Suite *nn_attention_suite(void);
 Suite *nn_attention_suite(void) {
     Suite *suite = suite_create("nn_attention");
     TCase *tcase = tcase_create("all");
+    tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, qa_blas_init, NULL);
     tcase_add_test(tcase, test_hand_values);
     tcase_add_loop_test(tcase, test_against_naive, 0, N_LAYOUTS);
