@@ -270,6 +270,24 @@ START_TEST(saved_and_loaded) {
 }
 END_TEST
 
+/* A finite weight that the dtype of the file rounds to infinity. */
+START_TEST(weights_beyond_the_files_dtype) {
+    tiny_model_options options = tiny_model_defaults();
+    training t = open_training(&options);
+    char *dir = qa_tempdir_make();
+    qa_error err = {0};
+    t.trainable->parameters[3] = (qa_real)65519;
+    qa_expect_ok(qa_trainable_save(t.trainable, dir, QA_DTYPE_F16, &err), &err);
+    t.trainable->parameters[3] = (qa_real)70000;
+    qa_expect_error(qa_trainable_save(t.trainable, dir, QA_DTYPE_F16, &err), QA_ERR_NAN, &err,
+                    "tensor \"model.embed_tokens.weight\": element 3 is 70000, which F16 cannot hold");
+    qa_expect_ok(qa_trainable_save(t.trainable, dir, QA_DTYPE_BF16, &err), &err);
+    qa_expect_ok(qa_trainable_save(t.trainable, dir, QA_DTYPE_F32, &err), &err);
+    qa_tempdir_remove(dir);
+    close_training(&t);
+}
+END_TEST
+
 Suite *model_trainable_suite(void);
 
 Suite *model_trainable_suite(void) {
@@ -281,6 +299,7 @@ Suite *model_trainable_suite(void) {
     tcase_add_test(tcase, limits_are_named);
     tcase_add_test(tcase, initial_weights);
     tcase_add_test(tcase, saved_and_loaded);
+    tcase_add_test(tcase, weights_beyond_the_files_dtype);
     suite_add_tcase(suite, tcase);
     return suite;
 }
