@@ -26,7 +26,12 @@ qa_status qa_schedule_by_name(qa_schedule *schedule, const char *name, qa_error 
             return QA_OK;
         }
     }
-    return qa_fail(err, QA_ERR_ARGUMENT, "learning-rate schedule \"%s\": expected linear, cosine or constant", name);
+    if (strcmp(name, "constant_with_warmup") == 0) { /* transformers' name for it: its constant ignores a warm-up */
+        *schedule = QA_SCHEDULE_CONSTANT;
+        return QA_OK;
+    }
+    return qa_fail(err, QA_ERR_ARGUMENT,
+                   "learning-rate schedule \"%s\": expected linear, cosine, constant or constant_with_warmup", name);
 }
 
 double qa_schedule_rate(qa_schedule schedule, double learning_rate, size_t warmup, size_t total, size_t step) {

@@ -82,6 +82,8 @@ START_TEST(names) {
     ck_assert_int_eq(qa_schedule_by_name(&schedule, "polynomial", &err), QA_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.message, "polynomial"));
     ck_assert_int_eq((int)schedule, QA_SCHEDULE_COSINE);
+    ck_assert_int_eq(qa_schedule_by_name(&schedule, "constant_with_warmup", &err), QA_OK);
+    ck_assert_int_eq((int)schedule, QA_SCHEDULE_CONSTANT);
 }
 END_TEST
 
