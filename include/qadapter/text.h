@@ -57,6 +57,8 @@ const char *qa_tokenizer_eos_text(const qa_tokenizer *tokenizer);
 const char *qa_tokenizer_description(const qa_tokenizer *tokenizer);
 /* What its files disagree about. Borrowed. */
 const qa_warnings *qa_tokenizer_warnings(const qa_tokenizer *tokenizer);
+/* Where another reader of the same folder would give other ids. Borrowed. */
+const qa_warnings *qa_tokenizer_notes(const qa_tokenizer *tokenizer);
 
 /* ---- decoding a stream of tokens: whole characters only ---- */
 

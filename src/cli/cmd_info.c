@@ -71,6 +71,10 @@ static void report_model(cli_report *report, const cli_run *run, const qa_model_
 
 static qa_status report_text_side(cli_report *report, cli_run *run, qa_error *err) {
     qa_chat_template which = QA_CHAT_NONE;
+    const qa_warnings *notes = run->tokenizer == NULL ? NULL : qa_tokenizer_notes(run->tokenizer);
+    for (size_t i = 0; notes != NULL && i < notes->n; i++) {
+        cli_warn(run, "%s", notes->lines[i]);
+    }
     cli_report_section(report, "text", "Text");
     cli_report_text(report, "tokenizer", "tokenizer",
                     run->tokenizer == NULL ? NULL : qa_tokenizer_description(run->tokenizer));

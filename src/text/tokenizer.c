@@ -32,6 +32,7 @@ void qa_tokenizer_free(qa_tokenizer *tokenizer) {
     free(tokenizer->bos_text);
     free(tokenizer->eos_text);
     qa_warnings_free(&tokenizer->warnings);
+    qa_warnings_free(&tokenizer->notes);
     free(tokenizer);
 }
 
@@ -235,3 +236,4 @@ const char *qa_tokenizer_bos_text(const qa_tokenizer *tokenizer) { return tokeni
 const char *qa_tokenizer_eos_text(const qa_tokenizer *tokenizer) { return tokenizer->eos_text; }
 const char *qa_tokenizer_description(const qa_tokenizer *tokenizer) { return tokenizer->description; }
 const qa_warnings *qa_tokenizer_warnings(const qa_tokenizer *tokenizer) { return &tokenizer->warnings; }
+const qa_warnings *qa_tokenizer_notes(const qa_tokenizer *tokenizer) { return &tokenizer->notes; }

@@ -31,6 +31,7 @@ struct qa_tokenizer {
     int32_t bos, eos;          /* -1: not named, or not a token */
     char description[96];
     qa_warnings warnings; /* what the folder's files disagree about */
+    qa_warnings notes;    /* what other readers of the folder do otherwise */
 };
 
 /* The sections of tokenizer.json. Each takes the section's value (NULL or JSON null when there is none)

@@ -298,14 +298,36 @@ static qa_status in_file(const char *path, qa_status status, qa_error *err) {
     return status;
 }
 
+/* A folder that has a tokenizer in another form only. */
+static qa_status check_there(const char *dir, const char *path, qa_error *err) {
+    static const char *const OTHERS[] = {"tokenizer.model", "vocab.json", "tekken.json", "vocab.txt", "spiece.model"};
+    qa_status status = QA_OK;
+    for (size_t i = 0; i < sizeof OTHERS / sizeof OTHERS[0] && status == QA_OK && !qa_path_exists(path); i++) {
+        char *other = qa_path_join(dir, OTHERS[i]);
+        if (other == NULL) {
+            return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+        }
+        if (qa_path_exists(other)) {
+            status = qa_fail(err, QA_ERR_UNSUPPORTED,
+                             "%s holds %s but no tokenizer.json, which is what is read here: write one with "
+                             "transformers, AutoTokenizer.from_pretrained(\"%s\").save_pretrained(\"%s\")",
+                             dir, OTHERS[i], dir, dir);
+        }
+        free(other);
+    }
+    return status;
+}
+
 static qa_status load_folder(qa_tokenizer *tokenizer, const char *dir, const char *path, qa_error *err) {
     json_t *root = NULL;
     json_t *config = NULL;
     qa_status status = QA_OK;
+    QA_TRY(check_there(dir, path, err));
     QA_GOTO(out, qa_json_load(&root, path, err));
     QA_GOTO(out, in_file(path, read_sections(tokenizer, root, err), err));
     QA_GOTO(out, qa_tokenizer_read_declared(tokenizer, dir, &config, err));
     QA_GOTO(out, in_file(path, finish(tokenizer, root, err), err));
+    qa_tokenizer_compare_readers(tokenizer, dir, root, config);
     describe(tokenizer);
 out:
     json_decref(root);

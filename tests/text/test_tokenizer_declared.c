@@ -95,6 +95,37 @@ START_TEST(flags_and_new_ids) {
 }
 END_TEST
 
+START_TEST(tokenizer_add_bos_token) {
+    check("{\"bos_token\":\"<s>\",\"add_bos_token\":false,\"add_eos_token\":false}", NULL, NULL, CUT, NULL);
+    check("{\"bos_token\":\"<s>\",\"add_bos_token\":true}", NULL, NULL, CUT,
+          "\"add_bos_token\" is true, but tokenizer.json's post_processor does not add \"<s>\"");
+}
+END_TEST
+
+START_TEST(another_form_only) {
+    char *dir = qa_tempdir_make();
+    qa_error err = {0};
+    qa_tokenizer *t = NULL;
+    free(qa_tempdir_write_text(dir, "tokenizer.model", "x"));
+    ck_assert_int_eq((int)qa_tokenizer_load(&t, dir, &err), QA_ERR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(err.message, "holds tokenizer.model but no tokenizer.json"));
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+START_TEST(classes_that_transformers_5_builds_anew) {
+    qa_error err = {0};
+    qa_tokenizer *t = NULL;
+    ck_assert_int_eq((int)load(&t, "{\"tokenizer_class\":\"GPT2Tokenizer\"}", NULL, NULL, &err), QA_OK);
+    ck_assert_uint_eq(qa_tokenizer_notes(t)->n, 1);
+    ck_assert_ptr_nonnull(strstr(qa_tokenizer_notes(t)->lines[0], "transformers 5"));
+    qa_tokenizer_free(t);
+    ck_assert_int_eq((int)load(&t, "{\"tokenizer_class\":\"PreTrainedTokenizerFast\"}", NULL, NULL, &err), QA_OK);
+    ck_assert_uint_eq(qa_tokenizer_notes(t)->n, 0);
+    qa_tokenizer_free(t);
+}
+END_TEST
+
 START_TEST(the_two_name_files_disagree) {
     qa_error err = {0};
     qa_tokenizer *t = NULL;
@@ -147,6 +178,9 @@ Suite *text_tokenizer_declared_suite(void) {
     TCase *declared = tcase_create("declared");
     tcase_add_test(declared, end_token_not_among_added_tokens);
     tcase_add_test(declared, flags_and_new_ids);
+    tcase_add_test(declared, tokenizer_add_bos_token);
+    tcase_add_test(declared, another_form_only);
+    tcase_add_test(declared, classes_that_transformers_5_builds_anew);
     tcase_add_test(declared, the_two_name_files_disagree);
     tcase_add_test(declared, what_cannot_be_followed);
     suite_add_tcase(suite, declared);
