@@ -79,6 +79,7 @@ qa_status qa_course_begin(qa_course *c, qa_error *err) {
         qa_hold_folder(&c->held, c->out_dir, c->lock);
     }
     QA_TRY(qa_run_folder_prepare(&folder, c->files, c->out_dir, c->overwrite, c->resume, err));
+    c->replaced = folder.replaced;
     if (folder.has_checkpoint) {
         QA_TRY(load_checkpoint(c, &folder, &keep, err));
         QA_TRY(check_metrics(c, folder.newest_step, keep, err));
@@ -132,6 +133,13 @@ static size_t sync_metrics(qa_course *c) {
     return bytes;
 }
 
+static void tell_prune(qa_course *c, qa_status status, const qa_error *failure) {
+    if (status != QA_OK && !c->told_prune) {
+        qa_log(c->logger, QA_LOG_WARNING, "an old checkpoint stays: %s", failure->message);
+        c->told_prune = true;
+    }
+}
+
 static qa_status write_checkpoint(qa_course *c, qa_error *err) {
     qa_error failure = {0};
     qa_status status = c->save(c->user, sync_metrics(c), &failure);
@@ -143,14 +151,11 @@ static qa_status write_checkpoint(qa_course *c, qa_error *err) {
         return qa_fail(err, status, "%s", failure.message);
     }
     c->saved = c->done;
-    return QA_OK;
-}
-
-static void tell_prune(qa_course *c, qa_status status, const qa_error *failure) {
-    if (status != QA_OK && !c->told_prune) {
-        qa_log(c->logger, QA_LOG_WARNING, "an old checkpoint stays: %s", failure->message);
-        c->told_prune = true;
+    if (c->replaced) {
+        tell_prune(c, qa_run_folder_forget_replaced(c->out_dir, &failure), &failure);
+        c->replaced = false;
     }
+    return QA_OK;
 }
 
 /* Removes the checkpoints that are not wanted any more; where that fails they stay. */
@@ -276,9 +281,26 @@ qa_status qa_course_run(qa_course *c, qa_error *err) {
     return status;
 }
 
+/* The run ended before it had anything to keep: the one that it was to replace is put back. */
+static void undo_replacing(qa_course *c) {
+    qa_error failure = {0};
+    if (!c->replaced) {
+        return;
+    }
+    if (qa_run_folder_bring_back(c->files, c->out_dir, &failure) == QA_OK) {
+        qa_log(c->logger, QA_LOG_WARNING, "%s holds the run of before again: the new one ended without a checkpoint",
+               c->out_dir);
+    } else {
+        qa_log(c->logger, QA_LOG_WARNING, "the run of before is still in %s/%s: %s", c->out_dir, QA_REPLACED_RUN_NAME,
+               failure.message);
+    }
+    c->replaced = false;
+}
+
 void qa_course_end(qa_course *c) {
     qa_metrics_close(c->metrics);
     c->metrics = NULL;
+    undo_replacing(c);
     if (c->lock >= 0) {
         qa_let_folder_go(&c->held);
         (void)close(c->lock); /* which unlocks */

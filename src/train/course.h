@@ -44,6 +44,7 @@ typedef struct qa_course {
     size_t done;                   /* optimiser steps */
     bool evaluated;                /* the evaluation due after `done` steps is done */
     double start;                  /* seconds, base/clock.h */
+    bool replaced;                 /* another run is kept aside until this one has a checkpoint */
     size_t saved;                  /* step of the last checkpoint, or (size_t)-1 */
     double saved_at;               /* when that was tried, seconds */
     size_t by_time;                /* step of the checkpoint that only the clock asked for, or (size_t)-1 */

@@ -234,6 +234,105 @@ static qa_status check_kind(const survey *found, const char *dir, qa_error *err)
                          kind == 1 ? "a model" : "an adapter", found->files->what, config_name);
 }
 
+/* ---- an overwritten run, until the new one has something in its place ---- */
+
+typedef struct move {
+    const qa_run_files *files; /* only these; NULL: all */
+    const char *from, *to;
+    size_t moved;
+} move;
+
+static qa_status move_entry(void *user, const char *name, qa_error *err) {
+    move *it = user;
+    size_t step = 0;
+    const entry_kind kind = it->files == NULL ? SHARED : classify(it->files, name, &step);
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || kind == FOREIGN || kind == LEFTOVER) {
+        return QA_OK;
+    }
+    char *from = qa_path_join(it->from, name), *to = qa_path_join(it->to, name);
+    const qa_status status =
+        from == NULL || to == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : qa_rename(from, to, err);
+    it->moved += status == QA_OK ? 1 : 0;
+    free(to);
+    free(from);
+    return status;
+}
+
+/* The two hidden folders' paths. */
+typedef struct aside {
+    char *replaced, *moving;
+} aside;
+
+static qa_status aside_open(aside *a, const char *dir, qa_error *err) {
+    *a = (aside){qa_path_join(dir, QA_REPLACED_RUN_NAME), qa_path_join(dir, QA_MOVING_RUN_NAME)};
+    return a->replaced != NULL && a->moving != NULL
+               ? QA_OK
+               : qa_fail(err, QA_ERR_MEMORY, "out of memory for a path in %s", dir);
+}
+
+static void aside_close(aside *a) {
+    free(a->replaced);
+    free(a->moving);
+}
+
+/* Half moved is told from wholly moved by the folder's name, which changes in one go. */
+static qa_status set_aside(const qa_run_files *files, const char *dir, bool *any, qa_error *err) {
+    aside a;
+    qa_status status = aside_open(&a, dir, err);
+    move it = {.files = files, .from = dir, .to = a.moving};
+    if (status == QA_OK) {
+        status = qa_make_dirs(a.moving, err);
+    }
+    if (status == QA_OK) {
+        status = for_each_entry(dir, move_entry, &it, err);
+    }
+    *any = it.moved > 0;
+    if (status == QA_OK) {
+        status = *any ? qa_rename(a.moving, a.replaced, err) : qa_remove_tree(a.moving, err);
+    }
+    aside_close(&a);
+    return status;
+}
+
+qa_status qa_run_folder_forget_replaced(const char *dir, qa_error *err) {
+    aside a;
+    qa_status status = aside_open(&a, dir, err);
+    if (status == QA_OK) {
+        status = qa_remove_tree(a.replaced, err);
+    }
+    aside_close(&a);
+    return status;
+}
+
+static qa_status bring_back(const aside *a, const qa_run_files *files, const char *dir, qa_error *err) {
+    survey found = {.files = files};
+    if (qa_path_exists(a->replaced)) {
+        QA_TRY(for_each_entry(dir, survey_entry, &found, err));
+        if (found.checkpoint || found.finished) {
+            return qa_remove_tree(a->replaced, err); /* the new run has something in its place */
+        }
+        removal what = {.files = files, .dir = dir, .all = true};
+        QA_TRY(for_each_entry(dir, remove_if_ours, &what, err));
+        QA_TRY(qa_rename(a->replaced, a->moving, err));
+    }
+    if (!qa_path_exists(a->moving)) {
+        return QA_OK;
+    }
+    move it = {.from = a->moving, .to = dir};
+    QA_TRY(for_each_entry(a->moving, move_entry, &it, err));
+    return qa_remove_tree(a->moving, err);
+}
+
+qa_status qa_run_folder_bring_back(const qa_run_files *files, const char *dir, qa_error *err) {
+    aside a;
+    qa_status status = aside_open(&a, dir, err);
+    if (status == QA_OK) {
+        status = bring_back(&a, files, dir, err);
+    }
+    aside_close(&a);
+    return status;
+}
+
 qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files, const char *dir, bool overwrite,
                                 bool resume, qa_error *err) {
     memset(folder, 0, sizeof *folder);
@@ -245,6 +344,7 @@ qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files
     }
     survey found = {.files = files};
     QA_TRY(qa_make_dirs(dir, err));
+    QA_TRY(qa_run_folder_bring_back(files, dir, err));
     QA_TRY(for_each_entry(dir, survey_entry, &found, err));
     QA_TRY(check_kind(&found, dir, err));
     if (resume) {
@@ -256,7 +356,10 @@ qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files
         return qa_fail(err, QA_ERR_EXISTS, "%s holds %s that no run here made; choose another folder", dir,
                        files->what);
     }
-    removal what = {.files = files, .dir = dir, .all = overwrite};
+    if (overwrite) {
+        QA_TRY(set_aside(files, dir, &folder->replaced, err));
+    }
+    removal what = {.files = files, .dir = dir, .all = false};
     QA_TRY(for_each_entry(dir, remove_if_ours, &what, err));
     folder->has_checkpoint = resume && found.checkpoint;
     folder->newest_step = found.newest;

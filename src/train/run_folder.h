@@ -14,6 +14,9 @@
 #define QA_CHECKPOINT_PREFIX "checkpoint-"
 #define QA_CHECKPOINT_TMP_PREFIX ".tmp-checkpoint-"
 #define QA_CHECKPOINT_OLD_PREFIX ".tmp-checkpoint-old-" /* while it is removed */
+/* An overwritten run, until the one in its place has a checkpoint; and while its files are moved there or back. */
+#define QA_REPLACED_RUN_NAME ".tmp-replaced-run"
+#define QA_MOVING_RUN_NAME ".tmp-moving-run"
 #define QA_BASE_CACHE_NAME                                                                                             \
     ".tmp-base-cache" /* there only for the moment between making it and taking its name away                          \
                        */
@@ -35,6 +38,7 @@ extern const qa_run_files qa_model_run_files;   /* model.safetensors, config.jso
 typedef struct qa_run_folder {
     bool has_checkpoint;
     size_t newest_step; /* of the newest checkpoint */
+    bool replaced;      /* another run was moved aside */
     bool has_previous;
     size_t previous_step; /* of the one before it */
 } qa_run_folder;
@@ -48,12 +52,18 @@ QA_MUST_CHECK qa_status qa_run_folder_lock(int *lock, const char *dir, bool resu
 bool qa_run_folder_replaces(const qa_run_files *files, const char *name);
 
 /* Makes the folder, removes what a killed run left half-written, and applies the rules:
- *   - it holds another run: QA_ERR_EXISTS, unless overwrite (the run's files are removed, nothing else) or resume;
+ *   - it holds another run: QA_ERR_EXISTS, unless overwrite (the run's files are moved aside, nothing else) or resume;
  *   - it holds a run of the other kind (an adapter's in place of a model's, by its record): QA_ERR_EXISTS always;
  *   - resume without any run there, or of a finished run whose checkpoints are gone: an error that says so;
  *   - resume of a run that ended before its first checkpoint: has_checkpoint is false, start from the beginning. */
 QA_MUST_CHECK qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files, const char *dir,
                                               bool overwrite, bool resume, qa_error *err);
+
+/* What overwriting moved aside: removed for good, once the new run has something in its place; or put back when it
+ * ended before that. A run that was killed before it had a checkpoint is undone so by the next qa_run_folder_prepare.
+ */
+QA_MUST_CHECK qa_status qa_run_folder_forget_replaced(const char *dir, qa_error *err);
+QA_MUST_CHECK qa_status qa_run_folder_bring_back(const qa_run_files *files, const char *dir, qa_error *err);
 
 /* Removes all but the newest `keep` checkpoints; keep 0 keeps all. */
 QA_MUST_CHECK qa_status qa_run_folder_prune(const char *dir, size_t keep, qa_error *err);

@@ -409,6 +409,29 @@ START_TEST(a_moved_parent) {
 }
 END_TEST
 
+/* A run that replaces another one and dies before it has a checkpoint leaves the old one as it was. */
+START_TEST(nothing_is_lost_by_a_run_that_dies_at_once) {
+    fake f = make_fake();
+    qa_error err = {0};
+    open_fake(&f, f.dir, 0, 0, false);
+    qa_expect_ok(run(&f, &err), &err);
+    f.stop_at = 0;
+    open_fake(&f, f.dir, 0, 0, false);
+    f.course.overwrite = true;
+    qa_expect_error(run(&f, &err), QA_ERR_INTERRUPTED, &err, "before the first of 6 steps");
+    ck_assert_ptr_nonnull(strstr(f.said, "holds the run of before again"));
+    ck_assert(there(&f, "checkpoint-6"));
+    expect_all_lines(&f);
+    ck_assert_uint_eq(qa_tempdir_entries(f.dir), 3);
+    open_fake(&f, f.dir, 2, 0, false);
+    f.course.overwrite = true;
+    qa_expect_ok(run(&f, &err), &err);
+    ck_assert(there(&f, "checkpoint-2") && !there(&f, QA_REPLACED_RUN_NAME));
+    ck_assert_uint_eq(qa_tempdir_entries(f.dir), 5);
+    free_fake(&f);
+}
+END_TEST
+
 Suite *train_course_suite(void) {
     Suite *suite = suite_create("train_course");
     TCase *tcase = tcase_create("course");
@@ -423,6 +446,7 @@ Suite *train_course_suite(void) {
     tcase_add_test(tcase, two_runs_never_mix);
     tcase_add_test(tcase, a_removed_folder_ends_the_run);
     tcase_add_test(tcase, a_moved_parent);
+    tcase_add_test(tcase, nothing_is_lost_by_a_run_that_dies_at_once);
     suite_add_tcase(suite, tcase);
     return suite;
 }

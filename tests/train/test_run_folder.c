@@ -6,6 +6,7 @@
 #include "support/tempdir.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -87,10 +88,45 @@ START_TEST(overwrite_removes_the_run_and_nothing_else) {
     qa_error err = {0};
     qa_expect_ok(qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, true, false, &err), &err);
     ck_assert(!folder.has_checkpoint);
+    ck_assert(folder.replaced);
+    ck_assert_uint_eq(qa_tempdir_entries(dir), 4); /* the old run is kept until the new one has a checkpoint */
+    put_folder(dir, "checkpoint-1");
+    qa_expect_ok(qa_run_folder_forget_replaced(dir, &err), &err);
+    qa_expect_ok(qa_run_folder_remove_checkpoint(dir, 1, &err), &err);
     ck_assert_uint_eq(qa_tempdir_entries(dir), 3);
     ck_assert(there(dir, "notes.txt"));
     ck_assert(there(dir, "checkpoint-final"));
     ck_assert(there(dir, "checkpoint-010"));
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+/* Killed before its first checkpoint, or with the old files half moved: nothing of the old run is lost. */
+START_TEST(a_replaced_run_comes_back) {
+    static const char *const names[] = {"training_config.json", "metrics.jsonl", "adapter_model.safetensors",
+                                        "checkpoint-9/run_state.json", "checkpoint-10"};
+    char *dir = full_folder(), *text = NULL;
+    qa_run_folder folder;
+    qa_error err = {0};
+    qa_expect_ok(qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, true, false, &err), &err);
+    free(qa_tempdir_write_text(dir, "metrics.jsonl", "new"));
+    for (size_t round = 0; round < 2; round++) {
+        qa_expect_error(qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, false, false, &err), QA_ERR_EXISTS,
+                        &err, "holds another run");
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            ck_assert_msg(there(dir, names[i]), "%s is lost", names[i]);
+        }
+        char *path = qa_tempdir_join(dir, "metrics.jsonl");
+        text = qa_tempdir_read(path, NULL);
+        ck_assert_str_eq(text, "x");
+        free(text);
+        ck_assert(!there(dir, QA_REPLACED_RUN_NAME) && !there(dir, QA_MOVING_RUN_NAME));
+        put_folder(dir, QA_MOVING_RUN_NAME); /* for the second round: killed while two of them were moved */
+        char *half = qa_tempdir_join(dir, QA_MOVING_RUN_NAME "/metrics.jsonl");
+        ck_assert_int_eq(rename(path, half), 0);
+        free(half);
+        free(path);
+    }
     qa_tempdir_remove(dir);
 }
 END_TEST
@@ -233,6 +269,7 @@ Suite *train_run_folder_suite(void) {
     tcase_add_test(tcase, a_new_folder_is_made);
     tcase_add_test(tcase, another_run_is_not_overwritten);
     tcase_add_test(tcase, overwrite_removes_the_run_and_nothing_else);
+    tcase_add_test(tcase, a_replaced_run_comes_back);
     tcase_add_test(tcase, a_folder_of_a_model);
     tcase_add_test(tcase, resume_finds_the_newest_checkpoint);
     tcase_add_test(tcase, nothing_to_resume);
