@@ -82,6 +82,7 @@ typedef struct qa_batch_options {
     bool (*on_answer)(void *user, const qa_answer *answer);
     bool (*should_stop)(void *user); /* asked before every token; true stops as well. NULL is allowed */
     void *user;
+    size_t *failed_prompt; /* NULL is allowed: gets the index of the prompt that an error is about, SIZE_MAX of none */
 } qa_batch_options;
 
 /* Answers prompts[n_prompts], `batch` sequences at a time that share every read of the weights; a finished sequence

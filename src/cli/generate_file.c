@@ -20,6 +20,7 @@ typedef struct entry {
     qa_ids ids;
     qa_text head; /* of the line that is written: everything before the answer's string */
     bool dialogue;
+    size_t line; /* of the file */
 } entry;
 
 typedef struct prompt_file {
@@ -150,7 +151,7 @@ static qa_status push_entry(prompt_file *file, qa_error *err) {
         file->entries = grown;
         file->capacity = capacity;
     }
-    file->entries[file->n++] = (entry){0};
+    file->entries[file->n++] = (entry){.line = qa_json_lines_number(file->lines)};
     return QA_OK;
 }
 
@@ -311,17 +312,17 @@ static qa_status answer_all(generation *with, const prompt_file *file, cli_line_
     const size_t samples = args->samples != 0 ? args->samples : 1;
     const double begun = cli_now();
     writer it = {.with = with, .file = file, .sink = sink, .total = file->n * samples};
-    const qa_batch_options options = {.policy = policy,
-                                      .objective = &with->objective,
-                                      .sampling = with->sampling,
-                                      .end_ids = with->end.ids,
-                                      .n_end_ids = with->end.n_ids,
-                                      .max_tokens = args->max_tokens != 0 ? args->max_tokens : DEFAULT_MAX_TOKENS,
-                                      .samples = samples,
-                                      .batch = args->batch != 0 ? args->batch : DEFAULT_BATCH,
-                                      .on_answer = on_answer,
-                                      .should_stop = cli_should_stop,
-                                      .user = &it};
+    qa_batch_options options = {.policy = policy,
+                                .objective = &with->objective,
+                                .sampling = with->sampling,
+                                .end_ids = with->end.ids,
+                                .n_end_ids = with->end.n_ids,
+                                .max_tokens = args->max_tokens != 0 ? args->max_tokens : DEFAULT_MAX_TOKENS,
+                                .samples = samples,
+                                .batch = args->batch != 0 ? args->batch : DEFAULT_BATCH,
+                                .on_answer = on_answer,
+                                .should_stop = cli_should_stop,
+                                .user = &it};
     cli_detail(with->run, "%zu prompts, %zu sample%s of each, %zu at a time", file->n, samples, cli_plural(samples),
                options.batch);
     qa_ids *prompts = calloc(file->n, sizeof *prompts);
@@ -331,10 +332,15 @@ static qa_status answer_all(generation *with, const prompt_file *file, cli_line_
     for (size_t i = 0; i < file->n; i++) {
         prompts[i] = file->entries[i].ids; /* borrowed */
     }
+    size_t failed = SIZE_MAX;
+    options.failed_prompt = &failed;
     qa_status status = qa_generate_batch(with->run->model, with->run->adapter, prompts, file->n, &options, err);
     cli_progress_clear(&with->run->progress);
     if (status == QA_ERR_INTERRUPTED && it.status == QA_OK) {
         status = qa_fail(err, QA_ERR_INTERRUPTED, "interrupted after %zu of %zu answers", it.answers, it.total);
+    }
+    if (failed < file->n) {
+        qa_error_prefix(err, "%s:%zu: ", qa_json_lines_name(file->lines), file->entries[failed].line);
     }
     if (it.status != QA_OK) { /* what stopped it says more */
         *err = it.err;

@@ -67,6 +67,13 @@ typedef struct batch {
 
 /* ---- what is asked ---- */
 
+/* Says which prompt an error is about. */
+static void name_prompt(const batch *it, size_t prompt) {
+    if (it->options->failed_prompt != NULL) {
+        *it->options->failed_prompt = prompt;
+    }
+}
+
 static qa_status check_prompt(const batch *it, size_t i, qa_error *err) {
     const qa_ids *prompt = &it->prompts[i];
     if (prompt->n == 0) {
@@ -103,7 +110,11 @@ static qa_status check_all(batch *it, size_t *capacity, qa_error *err) {
     }
     *capacity = 1;
     for (size_t i = 0; i < it->n_prompts; i++) {
-        QA_TRY(check_prompt(it, i, err));
+        const qa_status status = check_prompt(it, i, err);
+        if (status != QA_OK) {
+            name_prompt(it, i);
+            return status;
+        }
         const size_t tokens = it->prompts[i].n + limit_of(it, i);
         *capacity = tokens > *capacity ? tokens : *capacity;
     }
@@ -298,6 +309,7 @@ static qa_status step_all(batch *it, qa_error *err) {
             if (err != NULL) {
                 *err = seq->err;
             }
+            name_prompt(it, seq->said.prompt);
             qa_error_prefix(err, "prompt %zu, sample %zu: ", seq->said.prompt, seq->said.sample);
             return seq->status;
         }
@@ -346,6 +358,7 @@ qa_status qa_generate_batch(qa_model *model, const qa_adapter *adapter, const qa
                 .context = qa_config_context(&model->config)};
     size_t capacity = 0;
     qa_status status = QA_OK;
+    name_prompt(&it, SIZE_MAX);
     QA_TRY(qa_sampling_check(&options->sampling, err));
     QA_TRY(check_all(&it, &capacity, err));
     if (it.total == 0) {

@@ -195,11 +195,17 @@ static qa_status answer_all(round_of_answers *it, size_t max_tokens, size_t samp
     batch.sampling.temperature = temperature;
     batch.sampling.seed = options->seed;
     it->total = n * samples;
+    size_t failed = SIZE_MAX;
+    batch.failed_prompt = &failed;
     qa_status status = qa_generate_batch(runner->model, runner->adapter, prompts, n, &batch, it->err);
     if (it->status != QA_OK) {
         status = it->status;
     } else if (status != QA_OK && status != QA_ERR_INTERRUPTED) {
-        qa_error_prefix(it->err, "%s: ", it->items->path);
+        if (failed < n) {
+            qa_error_prefix(it->err, "%s:%zu: ", it->items->path, it->items->items[failed].line);
+        } else {
+            qa_error_prefix(it->err, "%s: ", it->items->path);
+        }
     }
     qa_text_free(&it->response);
     free_prompts(prompts, n);

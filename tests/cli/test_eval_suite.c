@@ -209,6 +209,28 @@ START_TEST(mistakes) {
 }
 END_TEST
 
+#define QUESTION(content, more)                                                                                        \
+    "{\"messages\": [{\"role\": \"user\", \"content\": \"" content "\"}]" more                                         \
+    ", \"answer\": \"a\", \"grader\": \"exact\"}\n"
+
+START_TEST(questions_that_cannot_be_asked_are_named_with_their_line) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char letters[129] = "", content[1024]; /* the model has 128 positions */
+    memset(letters, 'x', sizeof letters - 1);
+    (void)snprintf(content, sizeof content, QUESTION("Hi", "") "\n" QUESTION("%s", ""), letters);
+    char *path = qa_tempdir_write_text(world.dir, "long.jsonl", content);
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", path), 1, NULL,
+                  "long.jsonl:3: the prompt has 147 tokens");
+    free(path);
+    path = qa_tempdir_write_text(world.dir, "tools.jsonl",
+                                 QUESTION("Hi", "") QUESTION("Hi", ", \"tools\": [{\"name\": \"f\"}]"));
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", path), 1, NULL,
+                  "tools.jsonl:2: \"tools\" belongs to the prompt");
+    free(path);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 Suite *cli_eval_suite_suite(void) {
     Suite *suite = suite_create("cli_eval_suite");
     TCase *tcase = tcase_create("suite");
@@ -217,6 +239,7 @@ Suite *cli_eval_suite_suite(void) {
     tcase_add_test(tcase, the_table_for_people);
     tcase_add_test(tcase, where_a_suite_is_looked_for);
     tcase_add_test(tcase, mistakes);
+    tcase_add_test(tcase, questions_that_cannot_be_asked_are_named_with_their_line);
     suite_add_tcase(suite, tcase);
     return suite;
 }

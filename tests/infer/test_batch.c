@@ -508,7 +508,14 @@ START_TEST(bad_input_is_refused_before_the_first_answer) {
     while (prompts[3].n < CONTEXT) {
         expect_ok(qa_ids_push(&prompts[3], 9, &err), &err);
     }
-    expect_refused(&fixture, prompts, PROMPTS, &good, QA_ERR_LIMIT, "prompt 3 has 64 tokens");
+    size_t failed = 0;
+    options = good;
+    options.failed_prompt = &failed;
+    expect_refused(&fixture, prompts, PROMPTS, &options, QA_ERR_LIMIT, "prompt 3 has 64 tokens");
+    ck_assert_uint_eq(failed, 3);
+    options.samples = 0;
+    expect_refused(&fixture, prompts, PROMPTS, &options, QA_ERR_ARGUMENT, "at least 1");
+    ck_assert_uint_eq(failed, SIZE_MAX); /* it is about none */
     expect_ok(qa_generate_batch(fixture.model, fixture.adapter, NULL, 0, &good, &err), &err);
     ck_assert_uint_eq(to->n, 0);
     heard_free(to);
@@ -524,7 +531,10 @@ START_TEST(a_nan_is_an_error_that_names_the_answer) {
     qa_batch_options options = options_of(to, 2, 5);
     fixture.adapter->parameters[1] = (qa_real)NAN;
     expect_refused(&fixture, prompts, PROMPTS, &options, QA_ERR_NAN, "prompt 0, sample 0: ");
+    size_t failed = SIZE_MAX;
+    options.failed_prompt = &failed;
     expect_refused(&fixture, prompts, PROMPTS, &options, QA_ERR_NAN, "adapted stream");
+    ck_assert_uint_eq(failed, 0);
     options.policy = QA_POLICY_BASE; /* the adapter takes no part */
     run(&fixture, prompts, PROMPTS, &options);
     heard_free(to);
