@@ -17,6 +17,7 @@
 #include "base/rng.h"
 #include "base/try.h"
 #include "train/adamw.h"
+#include "train/adapter_card.h"
 #include "train/checkpoint.h"
 #include "train/course.h"
 #include "train/evaluate.h"
@@ -438,6 +439,16 @@ static qa_status prepare(run *r, qa_error *err) {
     return qa_base_cache_open(r->cache, r->options->out_dir, err);
 }
 
+/* The adapter is there without it: a failure is a warning. */
+static void write_card(const run *r) {
+    qa_error ignored = {0};
+    if (qa_adapter_card_write(r->options->out_dir, r->model->info.dir, base_model(r), &r->options->objective,
+                              &ignored) != QA_OK) {
+        qa_log(&r->model->context->logger, QA_LOG_WARNING,
+               "the adapter is complete, but its tokenizer's files or README.md are not: %s", ignored.message);
+    }
+}
+
 qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, const qa_pairs *evaluation,
                    const qa_train_options *options, qa_error *err) {
     run r = {.model = model,
@@ -454,6 +465,7 @@ qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, 
     QA_GOTO(end, qa_course_run(&r.course, err));
     (void)qa_base_cache_give_back(r.cache); /* nothing is looked up any more */
     QA_GOTO(end, qa_adapter_save(adapter, options->out_dir, base_model(&r), err));
+    write_card(&r);
     qa_verdict_say(&r.verdict, &options->objective, &model->context->logger);
     qa_log(&model->context->logger, QA_LOG_INFO, "base cache: the base model was found %zu times instead of run",
            qa_base_cache_found(r.cache));

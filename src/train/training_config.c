@@ -105,7 +105,7 @@ qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa
         qa_hex64(of_evaluation, qa_pairs_fingerprint(evaluation));
     }
     qa_record_set_string(&b, "eval_fingerprint", evaluation == NULL ? NULL : of_evaluation);
-    qa_record_set_string(&b, "base_fingerprint", qa_model_fingerprint(model));
+    qa_record_set_string(&b, base_fingerprint_key, qa_model_fingerprint(model));
     qa_record_set_string(&b, "chat_template", chat == QA_CHAT_NONE ? NULL : qa_chat_template_name(chat));
     qa_record_set_bool(&b, quirks_key, qa_pairs_published_data(train));
     qa_record_set_string(&b, "blas", qa_blas_description());
@@ -135,7 +135,7 @@ static const struct known_key {
     {"data_fingerprint", "the training data", false, false},
     {"replay_fingerprint", "the replay data", false, false},
     {"eval_fingerprint", "the evaluation data", true, false},
-    {"base_fingerprint", "the base model: its weights, or the numbers of config.json that it computes with", true,
+    {base_fingerprint_key, "the base model: its weights, or the numbers of config.json that it computes with", true,
      false},
     {"tokenizer_fingerprint", "the tokenizer's files", true, false},
     {"bos_token_id", NULL, true, false},
@@ -223,7 +223,6 @@ qa_status qa_training_config_build(json_t **config, const json_t *agreement, con
     qa_record b = {.object = json_copy((json_t *)(uintptr_t)agreement)};
     *config = NULL;
     qa_record_set_string(&b, "recipe", options->recipe);
-    qa_record_set_string(&b, base_fingerprint_key, qa_model_fingerprint(model));
     qa_record_set_string(&b, "base_model", options->base_model == NULL ? model->info.dir : options->base_model);
     qa_record_set_string(&b, "data", options->data_path);
     qa_record_set_string(&b, "eval_data", options->eval_data_path);

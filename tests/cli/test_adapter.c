@@ -127,6 +127,39 @@ START_TEST(the_name_of_another_base_model_is_a_warning) {
 }
 END_TEST
 
+/* The folder is whole: a tokenizer, and a card that says what the policy is. */
+START_TEST(the_folder_has_a_tokenizer_and_a_card) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *card = qa_tempdir_join(world.adapter, "README.md"), *text = qa_tempdir_read(card, NULL);
+    char *paths[2] = {qa_tempdir_join(world.model, "tokenizer.json"), qa_tempdir_join(world.adapter, "tokenizer.json")};
+    char *tokenizers[2] = {qa_tempdir_read(paths[0], NULL), qa_tempdir_read(paths[1], NULL)};
+    ck_assert_str_eq(tokenizers[0], tokenizers[1]);
+    ck_assert_msg(strncmp(text, "---\nlibrary_name: peft\n", 23) == 0, "%s", text);
+    ck_assert_msg(strstr(text, "it is a plain LoRA adapter") != NULL, "%s", text);
+    free(text);
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps", "1", "--recipe",
+                         "published", "--overwrite"),
+                  0, NULL, NULL);
+    text = qa_tempdir_read(card, NULL);
+    ck_assert_msg(strstr(text, "Loaded as a plain LoRA adapter it is not the customised model") != NULL, "%s", text);
+    ck_assert_msg(strstr(text, "alpha_0 0.01") != NULL, "%s", text);
+    free(text);
+    free(qa_tempdir_write_text(world.adapter, "README.md", "somebody's own\n"));
+    qa_cli_expect(
+        QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps", "1", "--overwrite"), 0,
+        NULL, NULL);
+    text = qa_tempdir_read(card, NULL);
+    ck_assert_str_eq(text, "somebody's own\n");
+    for (size_t i = 0; i < 2; i++) {
+        free(paths[i]);
+        free(tokenizers[i]);
+    }
+    free(text);
+    free(card);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 Suite *cli_adapter_suite(void);
 Suite *cli_adapter_suite(void) {
     Suite *suite = suite_create("cli_adapter");
@@ -134,6 +167,7 @@ Suite *cli_adapter_suite(void) {
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_plain_adapter_without_a_record);
     tcase_add_test(tcase, what_contradicts_is_wrong_usage);
+    tcase_add_test(tcase, the_folder_has_a_tokenizer_and_a_card);
     tcase_add_test(tcase, another_base_model_is_refused);
     tcase_add_test(tcase, the_name_of_another_base_model_is_a_warning);
     suite_add_tcase(suite, tcase);

@@ -304,7 +304,8 @@ START_TEST(checkpoints_by_time) {
                          "100", "--save-minutes", "1e-9"),
                   0, NULL, NULL);
     same_file(world.adapter, other, "adapter_model.safetensors");
-    ck_assert_uint_eq(qa_tempdir_entries(other), 7); /* three checkpoints, adapter and config, record and metrics */
+    /* three checkpoints, adapter and config, record and metrics, README.md, two files of the tokenizer */
+    ck_assert_uint_eq(qa_tempdir_entries(other), 10);
     ck_assert(exists(other, "checkpoint-100") && exists(other, "checkpoint-200") && exists(other, "checkpoint-300"));
     free(other);
     qa_cli_world_free(&world);

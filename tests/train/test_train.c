@@ -134,7 +134,7 @@ START_TEST(a_whole_run) {
     qa_metrics_lines_free(&l);
     ck_assert(there(s.out, "checkpoint-8") && there(s.out, "checkpoint-9"));
     ck_assert(!there(s.out, "checkpoint-6") && !there(s.out, "checkpoint-2"));
-    ck_assert_uint_eq(qa_tempdir_entries(s.out), 6);
+    ck_assert_uint_eq(qa_tempdir_entries(s.out), 7); /* README.md too */
     char *last = qa_tempdir_join(s.out, "checkpoint-9");
     qa_expect_same_file(s.out, last, "adapter_model.safetensors");
     qa_expect_same_file(s.out, last, "training_config.json");
