@@ -59,7 +59,8 @@ static bool full(const reader *r) { return r->options->max_bytes > 0 && r->bytes
 
 /* Counts the words of text[n], valid UTF-8. */
 static qa_status read_text(reader *r, const char *text, size_t n, qa_error *err) {
-    qa_token_search search = {0};
+    qa_text_work work = qa_text_work_of(n);
+    qa_token_search search = {.work = &work};
     qa_added_match match;
     r->bytes += n;
     while (qa_token_search_next(&r->special, text, n, &search, &match)) {
@@ -73,7 +74,7 @@ static qa_status read_text(reader *r, const char *text, size_t n, qa_error *err)
             QA_TRY(bpe_count_word(r->learner, r->pieces.text + piece->start, piece->end - piece->start, err));
         }
     }
-    return QA_OK;
+    return search.out_of_work ? qa_fail(err, QA_ERR_LIMIT, "looking for the special tokens takes too long") : QA_OK;
 }
 
 /* One turn: its content, or with --roles what ChatML writes between and after its special tokens. */

@@ -236,8 +236,8 @@ const cli_option cli_options[] = {
     {"lr-scheduler-type", 0, "schedule lr-schedule lr-scheduler", CLI_CHOICE, "NAME",
      "linear|cosine|constant|constant_with_warmup", CLI_ANY, AT(schedule), CLI_TRAIN | CLI_PRETRAIN, 0,
      CLI_GROUP_OPTIMISER, NULL,
-     "how the learning rate falls after the warm-up; constant warms up, too (in transformers only constant_with_warmup "
-     "does)"},
+     "how the learning rate falls after the warm-up; constant warms up, too, which in transformers only "
+     "constant_with_warmup does"},
     {"warmup-steps", 0, "", CLI_SIZE, "N", NULL, CLI_FROM_0, AT(warmup_steps), CLI_TRAIN | CLI_PRETRAIN, 0,
      CLI_GROUP_OPTIMISER, NULL, "steps over which the learning rate rises"},
     {"warmup-ratio", 0, "", CLI_DOUBLE, "P", NULL, CLI_0_TO_1, AT(warmup_ratio), CLI_TRAIN, 0, CLI_GROUP_OPTIMISER,
