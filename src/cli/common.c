@@ -202,7 +202,13 @@ typedef struct objective_source {
     bool plain;    /* the adapter has no such file: PEFT's or TRL's, a policy of its own */
 } objective_source;
 
-/* --method, else the record's, else a plain adapter's; --recipe is the residual Q-function's. */
+/* Whether single options say the whole of (M7): then nothing has to be assumed of an adapter without a record. */
+static bool policy_is_given(const cli_args *args) {
+    return args->q_parametrisation != NULL && !isnan(args->alpha_0) && !isnan(args->alpha_tilde);
+}
+
+/* --method, else the record's, else a plain adapter's unless the options say what it is; --recipe is the residual
+ * Q-function's. */
 static qa_status begin_objective(cli_run *run, qa_objective *objective, objective_source *source, qa_error *err) {
     const cli_args *args = run->args;
     qa_objective record = {0};
@@ -216,7 +222,8 @@ static qa_status begin_objective(cli_run *run, qa_objective *objective, objectiv
         QA_TRY(qa_training_config_load(args->adapter, &found, &record, err));
     }
     source->recorded = found && (args->method == NULL || record.method == method);
-    source->plain = args->adapter != NULL && args->recipe == NULL && args->method == NULL && !found;
+    source->plain =
+        args->adapter != NULL && args->recipe == NULL && args->method == NULL && !found && !policy_is_given(args);
     if (found && !source->recorded) {
         cli_warn(run, "--method %s: %s was trained with method %s", args->method, args->adapter,
                  qa_method_name(record.method));
