@@ -22,9 +22,16 @@ typedef struct qa_sampling {
     size_t top_k;              /* 0: off */
     double top_p;              /* 1: off */
     double min_p;              /* 0: off */
-    double repetition_penalty; /* 1: off; as in the CTRL paper, over prompt and answer, on the log-probabilities */
+    double repetition_penalty; /* 1: off; see below */
     uint64_t seed;
 } qa_sampling;
+
+/* The repetition penalty p acts before the temperature, once on every token of the prompt and of the answer so far:
+ * x becomes x p below 0, x / p else, as in transformers. Where the policy is the softmax of one model's logits (pi1;
+ * pitilde where qa_objective_is_plain), x is that logit, so a positive one is divided, and tokens with logits near 0
+ * hardly change. Elsewhere there are no such logits, and x is the log-probability log pitilde, never above 0. The
+ * filters act after the temperature, in transformers' order: top_k, top_p, min_p; top_p = 0 keeps the likeliest token.
+ */
 
 qa_sampling qa_sampling_defaults(void); /* temperature 1, everything else off, seed 0 */
 QA_MUST_CHECK qa_status qa_sampling_check(const qa_sampling *sampling, qa_error *err);

@@ -355,12 +355,15 @@ const cli_option cli_options[] = {
      NULL, "divides the log-probabilities; 0 always takes the likeliest token"},
     {"top-k", 0, "", CLI_SIZE, "N", NULL, CLI_FROM_0, AT(top_k), CLI_GENERATE, 0, CLI_GROUP_SAMPLING, "0: off",
      "sample among the N likeliest tokens"},
-    {"top-p", 0, "", CLI_DOUBLE, "P", NULL, CLI_ABOVE_0_TO_1, AT(top_p), CLI_GENERATE, 0, CLI_GROUP_SAMPLING, "1: off",
-     "sample among the likeliest tokens that together reach probability P"},
+    {"top-p", 0, "", CLI_DOUBLE, "P", NULL, CLI_0_TO_1, AT(top_p), CLI_GENERATE, 0, CLI_GROUP_SAMPLING, "1: off",
+     "sample among the likeliest tokens that together reach probability P; 0 keeps the likeliest alone"},
     {"min-p", 0, "", CLI_DOUBLE, "P", NULL, CLI_0_TO_1, AT(min_p), CLI_GENERATE, 0, CLI_GROUP_SAMPLING, "0: off",
      "drop tokens less likely than P times the likeliest"},
     {"repetition-penalty", 0, "repeat-penalty", CLI_DOUBLE, "X", NULL, CLI_ABOVE_0, AT(repetition_penalty),
-     CLI_GENERATE, 0, CLI_GROUP_SAMPLING, "1: off", "makes tokens that were already there less likely"},
+     CLI_GENERATE, 0, CLI_GROUP_SAMPLING, "1: off",
+     "above 1: tokens that were already there are less likely; on logits, as in transformers; on log-probabilities "
+     "where "
+     "the policy is no softmax of one model's logits (recipe published, other alphas)"},
     {"seed", 's', "", CLI_SEED, "N", NULL, CLI_ANY, AT(seed), CLI_GENERATE, 0, CLI_GROUP_SAMPLING, NULL,
      "of the sampling; the same seed gives the same answer"},
     {"max-tokens", 'n', "n-predict predict max-new-tokens", CLI_SIZE, "N", NULL, CLI_FROM_1, AT(max_tokens),

@@ -248,13 +248,18 @@ static bool is_end(const qa_batch_options *options, int32_t id) {
     return false;
 }
 
-/* The log-probabilities of the policy from the rows of logits, which are overwritten. */
-static qa_status policy_of(const batch *it, sequence *seq, double *log_policy, qa_real *pi, qa_real *base,
-                           qa_real *adapted, qa_error *err) {
+/* The log-probabilities of the policy from the rows of logits, which are overwritten, and its log-normaliser. */
+static qa_status policy_of(const batch *it, sequence *seq, double *log_policy, double *log_normaliser, qa_real *pi,
+                           qa_real *base, qa_real *adapted, qa_error *err) {
     const size_t position = it->prompts[seq->said.prompt].n + seq->ids.n - 1; /* of the token behind the logits */
     QA_TRY(qa_logits_check(base, it->V, "base", position, err));
     if (it->custom) {
         QA_TRY(qa_logits_check(adapted, it->V, "adapted", position, err));
+    }
+    if (qa_sampler_penalises(seq->sampler)) {
+        *log_normaliser = qa_policy_log_normaliser(base, adapted, it->V, it->custom ? it->options->objective : NULL);
+    }
+    if (it->custom) {
         seq->said.kl += qa_custom_log_policy_kl(log_policy, pi, base, adapted, it->V, it->options->objective);
     } else {
         qa_base_log_policy(log_policy, base, it->V);
@@ -271,8 +276,9 @@ static qa_status policy_of(const batch *it, sequence *seq, double *log_policy, q
 static qa_status next_token(const batch *it, sequence *seq, double *log_policy, qa_real *pi, qa_real *base,
                             qa_real *adapted, qa_error *err) {
     int32_t id = 0;
-    QA_TRY(policy_of(it, seq, log_policy, pi, base, adapted, err));
-    QA_TRY(qa_sampler_pick(seq->sampler, log_policy, &id, err));
+    double log_normaliser = 0.0;
+    QA_TRY(policy_of(it, seq, log_policy, &log_normaliser, pi, base, adapted, err));
+    QA_TRY(qa_sampler_pick(seq->sampler, log_policy, log_normaliser, &id, err));
     qa_sampler_see(seq->sampler, &id, 1);
     if (it->custom) {
         seq->said.log_ratio += log_policy[id] - (double)base[id]; /* base: log pi1 by now */

@@ -21,10 +21,11 @@ struct qa_generator {
     qa_sampler *sampler;
     qa_objective objective;
     size_t V;
-    bool custom;        /* pitilde; else pi1 */
-    int32_t pending;    /* sampled, not yet in the caches */
-    bool has_policy;    /* log_policy is that of the state before `pending` */
-    double *log_policy; /* [V] */
+    bool custom;           /* pitilde; else pi1 */
+    int32_t pending;       /* sampled, not yet in the caches */
+    bool has_policy;       /* log_policy is that of the state before `pending` */
+    double *log_policy;    /* [V] */
+    double log_normaliser; /* of log_policy, for the repetition penalty; 0 without one */
 };
 
 qa_status qa_generator_create(qa_generator **out, qa_model *model, const qa_adapter *adapter, qa_policy policy,
@@ -82,6 +83,10 @@ static qa_status advance(qa_generator *generator, const int32_t *ids, size_t n, 
     QA_TRY(qa_kv_decoder_forward(generator->decoder, ids, n, &base, &adapted, err));
     generator->pending = NOTHING_PENDING;
     generator->has_policy = false;
+    if (qa_sampler_penalises(generator->sampler)) {
+        generator->log_normaliser =
+            qa_policy_log_normaliser(base, adapted, generator->V, generator->custom ? &generator->objective : NULL);
+    }
     if (generator->custom) {
         qa_custom_log_policy(generator->log_policy, base, adapted, generator->V, &generator->objective);
     } else {
@@ -141,7 +146,7 @@ qa_status qa_generator_next(qa_generator *generator, int32_t *id, qa_error *err)
         return qa_fail(err, QA_ERR_LIMIT, "the caches are full: %zu tokens", qa_generator_capacity(generator));
     }
     QA_TRY(settle(generator, err));
-    QA_TRY(qa_sampler_pick(generator->sampler, generator->log_policy, id, err));
+    QA_TRY(qa_sampler_pick(generator->sampler, generator->log_policy, generator->log_normaliser, id, err));
     qa_sampler_see(generator->sampler, id, 1);
     generator->pending = *id;
     return QA_OK;

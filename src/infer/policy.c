@@ -49,3 +49,10 @@ double qa_custom_log_policy_kl(double *log_policy, qa_real *pi, qa_real *base, q
     log_policy_row(log_policy, base, adapted, v, V, objective);
     return qa_kl_to_base(pi, adapted, base, v, V, objective->alpha_0, objective->alpha_tilde);
 }
+
+double qa_policy_log_normaliser(const qa_real *base, const qa_real *adapted, size_t V, const qa_objective *objective) {
+    if (objective == NULL) {
+        return qa_log_sum_exp(base, V);
+    }
+    return qa_objective_is_plain(objective) ? qa_log_sum_exp(adapted, V) : 0.0;
+}

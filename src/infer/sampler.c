@@ -1,8 +1,10 @@
 /* Sampling a token a from x[a] = log pi(a|s), a < V. The options act in this order, which is Hugging Face's:
  *
- *   1. repetition penalty p   x[a] = x[a] * p where x[a] < 0, else x[a] / p, for every token seen. It acts on the
- *                             policy's log-probabilities (its normalised logits), which are never above 0, so a
- *                             penalty above 1 always makes a seen token less likely.
+ *   1. repetition penalty p   l[a] = l[a] * p where l[a] < 0, else l[a] / p, for every token seen, with l[a] =
+ *                             x[a] + log Z. With the log Z of infer/policy.h l is the row of logits where the policy
+ *                             is the softmax of one model's, as in Hugging Face's; elsewhere log Z = 0 and l is the
+ *                             policy's log-probabilities. Only the seen tokens go through log Z: without a penalty
+ *                             no number depends on it.
  *   2. temperature T          w[a] = exp((x[a] - max x) / T): unnormalised probabilities, the largest is 1.
  *                             T = 0 is greedy: the largest x[a], ties to the lowest id, and nothing below applies.
  *   3. top-k                  the k largest w, and all that are equal to the k-th.
@@ -115,7 +117,8 @@ void qa_sampler_see(qa_sampler *sampler, const int32_t *ids, size_t n) {
 }
 
 /* Step 1: x into weight[V]; *best is the lowest id with the largest x. */
-static qa_status penalised_scores(qa_sampler *sampler, const double *log_policy, size_t *best, qa_error *err) {
+static qa_status penalised_scores(qa_sampler *sampler, const double *log_policy, double log_normaliser, size_t *best,
+                                  qa_error *err) {
     double *x = sampler->weight;
     const double penalty = sampler->sampling.repetition_penalty;
     *best = 0;
@@ -125,7 +128,8 @@ static qa_status penalised_scores(qa_sampler *sampler, const double *log_policy,
             return qa_fail(err, QA_ERR_NAN, "the policy's log-probability of token %zu is %g", a, x[a]);
         }
         if (sampler->seen != NULL && sampler->seen[a]) {
-            x[a] = x[a] < 0.0 ? x[a] * penalty : x[a] / penalty;
+            const double logit = x[a] + log_normaliser;
+            x[a] = (logit < 0.0 ? logit * penalty : logit / penalty) - log_normaliser;
         }
         if (x[a] > x[*best]) {
             *best = a;
@@ -232,11 +236,14 @@ static int32_t draw(qa_sampler *sampler, cutoff kept) {
     return last;
 }
 
-qa_status qa_sampler_pick(qa_sampler *sampler, const double *log_policy, int32_t *id, qa_error *err) {
+bool qa_sampler_penalises(const qa_sampler *sampler) { return sampler->seen != NULL; }
+
+qa_status qa_sampler_pick(qa_sampler *sampler, const double *log_policy, double log_normaliser, int32_t *id,
+                          qa_error *err) {
     const qa_sampling *sampling = &sampler->sampling;
     double *w = sampler->weight;
     size_t best = 0;
-    QA_TRY(penalised_scores(sampler, log_policy, &best, err));
+    QA_TRY(penalised_scores(sampler, log_policy, log_normaliser, &best, err));
     if (sampling->temperature == 0.0) {
         *id = (int32_t)best;
         return QA_OK;

@@ -4,6 +4,8 @@
 
 #include "qadapter/infer.h"
 
+#include <stdbool.h>
+
 typedef struct qa_sampler qa_sampler;
 
 /* For rows of V >= 1 log-probabilities. The options are copied and checked. */
@@ -17,9 +19,14 @@ void qa_sampler_restart(qa_sampler *sampler, size_t prompt, size_t sample);
 /* The repetition penalty counts ids[n] (each in 0..V-1) as seen from now on. */
 void qa_sampler_see(qa_sampler *sampler, const int32_t *ids, size_t n);
 
-/* Picks a token from log_policy[V] (nats; need not be normalised). -inf rules a token out; a NaN, +inf, or a row of
+/* Whether there is a penalty, so that qa_sampler_pick reads log_normaliser. */
+bool qa_sampler_penalises(const qa_sampler *sampler);
+
+/* Picks a token from log_policy[V] (nats; need not be normalised). The repetition penalty acts on log_policy[a] +
+ * log_normaliser, which qa_policy_log_normaliser makes the logits. -inf rules a token out; a NaN, +inf, or a row of
  * nothing but -inf is QA_ERR_NAN. One uniform number is taken from the seed's stream per call, none when greedy. The
  * picked token does not become seen by itself. */
-QA_MUST_CHECK qa_status qa_sampler_pick(qa_sampler *sampler, const double *log_policy, int32_t *id, qa_error *err);
+QA_MUST_CHECK qa_status qa_sampler_pick(qa_sampler *sampler, const double *log_policy, double log_normaliser,
+                                        int32_t *id, qa_error *err);
 
 #endif

@@ -61,6 +61,7 @@ START_TEST(sampling_follows_its_seed_and_its_filters) {
     ck_assert_str_ne(seven, greedy);
     equal(BASE("--prompt", "Ab", "--seed", "7", "--print-ids", "-n", "30", "--top-k", "1"), greedy);
     equal(BASE("--prompt", "Ab", "--seed", "7", "--print-ids", "-n", "30", "--top-p", "1e-9"), greedy);
+    equal(BASE("--prompt", "Ab", "--seed", "7", "--print-ids", "-n", "30", "--top-p", "0"), greedy);
     equal(BASE("--prompt", "Ab", "--seed", "7", "--print-ids", "-n", "30", "--min-p", "1"), greedy);
     char *penalised = BASE("--prompt", "Ab", "--temp", "0", "--print-ids", "-n", "30", "--repeat-penalty", "50");
     ck_assert_str_ne(penalised, greedy);

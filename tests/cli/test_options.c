@@ -241,7 +241,7 @@ static const struct {
     {{"train", "-mx", "-dy", "-oz", "--batch-size=6", "-b4"}, "--batch-size: expected a multiple of --micro-batch 4"},
     {{"train", "-mx", "-dy", "-oz", "--batch-size=6", "--micro-batch=all"}, "--micro-batch all exclude each other"},
     {{"train", "-mx", "-dy", "-oz", "--batch-size=6", "--gradient-accumulation=2"}, "-steps exclude each other"},
-    {{"generate", "--top-p", "0"}, "--top-p: expected a number above 0 and at most 1, found \"0\""},
+    {{"generate", "--top-p", "-0.1"}, "--top-p: expected a number from 0 to 1, found \"-0.1\""},
     {{"generate", "--temperature", "-1"}, "--temperature: expected a number of at least 0, found \"-1\""},
     {{"generate", "--model", "x"}, "missing --prompt TEXT"},
     {{"generate", "--model", "x", "--prompt", "a", "--ids", "1"}, "exclude each other"},

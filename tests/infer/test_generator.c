@@ -330,6 +330,50 @@ START_TEST(the_repetition_penalty_sees_prompt_and_answer) {
 }
 END_TEST
 
+/* Greedy by hand: of the logits of the one model whose softmax the policy is, those of the seen tokens are divided
+ * where positive, else multiplied, and the largest is taken. */
+static void check_penalty_on_logits(const qa_fixture *fixture, qa_policy policy, const qa_objective *objective) {
+    enum { TOKENS = 8 };
+    const double penalty = 1.7;
+    int32_t ids[N + TOKENS];
+    double base[(N + TOKENS) * V];
+    double adapted[(N + TOKENS) * V];
+    qa_sampling sampling = qa_sampling_defaults();
+    sampling.temperature = 0.0;
+    sampling.repetition_penalty = penalty;
+    qa_generator *generator = generator_of(fixture, policy, objective, &sampling);
+    feed(generator, IDS, N);
+    memcpy(ids, IDS, sizeof IDS);
+    for (size_t n = N; n < N + TOKENS; n++) {
+        double x[V];
+        int32_t best = 0;
+        logits_by_pass(fixture, ids, n, base, adapted);
+        memcpy(x, (policy == QA_POLICY_BASE ? base : adapted) + (n - 1) * V, sizeof x);
+        bool seen[V] = {false};
+        for (size_t i = 0; i < n; i++) {
+            seen[ids[i]] = true;
+        }
+        for (int32_t a = 0; a < V; a++) {
+            x[a] = !seen[a] ? x[a] : x[a] > 0.0 ? x[a] / penalty : x[a] * penalty;
+            best = x[a] > x[best] ? a : best;
+        }
+        ids[n] = next(generator);
+        ck_assert_int_eq(ids[n], best);
+    }
+    qa_generator_free(generator);
+}
+
+START_TEST(the_repetition_penalty_acts_on_the_logits_of_a_softmax) {
+    qa_fixture fixture = open_fixture();
+    const qa_objective theory = objective_of(QA_Q_RESIDUAL, 1.0, 1.0);
+    const qa_objective plain = objective_of(QA_Q_LOGITS, 0.0, 1.0);
+    check_penalty_on_logits(&fixture, QA_POLICY_BASE, NULL);
+    check_penalty_on_logits(&fixture, QA_POLICY_CUSTOM, &theory);
+    check_penalty_on_logits(&fixture, QA_POLICY_CUSTOM, &plain);
+    qa_fixture_close(&fixture);
+}
+END_TEST
+
 /* ---- errors ---- */
 
 START_TEST(a_failed_feed_changes_nothing) {
@@ -445,6 +489,7 @@ Suite *infer_generator_suite(void) {
     tcase_add_test(states, the_same_seed_gives_the_same_tokens);
     tcase_add_test(states, greedy_takes_the_largest_log_probability_every_time);
     tcase_add_test(states, the_repetition_penalty_sees_prompt_and_answer);
+    tcase_add_test(states, the_repetition_penalty_acts_on_the_logits_of_a_softmax);
     suite_add_tcase(suite, states);
     TCase *errors = tcase_create("errors");
     tcase_add_test(errors, a_failed_feed_changes_nothing);

@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <math.h>
+#include <string.h>
 
 enum { V = 3 };
 
@@ -153,6 +154,41 @@ START_TEST(a_nan_stays_visible) {
 }
 END_TEST
 
+/* log-probabilities + the normaliser are the logits whose softmax the policy is, and else the log-probabilities. */
+START_TEST(the_normaliser_leads_back_to_the_logits) {
+    static const struct {
+        qa_q_parametrisation q;
+        double alpha_0, alpha_tilde;
+        bool plain;
+    } cases[] = {{QA_Q_LOGITS, 0.0, 1.0, true},
+                 {QA_Q_RESIDUAL, 1.0, 1.0, true},
+                 {QA_Q_LOGITS, 0.01, 1.0, false},
+                 {QA_Q_LOGITS, 0.0, 0.7, false},
+                 {QA_Q_RESIDUAL, 0.5, 0.5, false}};
+    const qa_real z[V] = {(qa_real)1.5, (qa_real)-0.25, (qa_real)4.0};
+    qa_real base[V];
+    qa_real adapted[V];
+    double log_policy[V];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const qa_objective objective = objective_of(cases[i].q, cases[i].alpha_0, cases[i].alpha_tilde);
+        set_base(base);
+        memcpy(adapted, z, sizeof adapted);
+        const double log_normaliser = qa_policy_log_normaliser(base, adapted, V, &objective);
+        qa_custom_log_policy(log_policy, base, adapted, V, &objective);
+        for (size_t a = 0; a < V && cases[i].plain; a++) {
+            ck_assert_double_eq_tol(log_policy[a] + log_normaliser, (double)z[a], TOLERANCE);
+        }
+        ck_assert_msg(cases[i].plain || log_normaliser == 0.0, "case %zu: %g", i, log_normaliser);
+    }
+    set_base(base);
+    qa_base_log_policy(log_policy, base, V);
+    const double log_normaliser = qa_policy_log_normaliser(base, NULL, V, NULL);
+    for (size_t a = 0; a < V; a++) {
+        ck_assert_double_eq_tol(log_policy[a] + log_normaliser, (double)base[a], TOLERANCE);
+    }
+}
+END_TEST
+
 Suite *infer_policy_suite(void);
 Suite *infer_policy_suite(void) {
     Suite *suite = suite_create("infer/policy");
@@ -164,6 +200,7 @@ Suite *infer_policy_suite(void) {
     tcase_add_test(policy, a_fresh_adapter_with_logits_gives_a_power_of_the_base_policy);
     tcase_add_test(policy, without_alpha_0_the_policy_is_the_softmax_of_q);
     tcase_add_test(policy, growing_alphas_tend_to_the_base_policy);
+    tcase_add_test(policy, the_normaliser_leads_back_to_the_logits);
     tcase_add_test(policy, a_nan_stays_visible);
     suite_add_tcase(suite, policy);
     return suite;

@@ -26,7 +26,7 @@ static qa_sampler *sampler_of(qa_sampling sampling, size_t n) {
 static int32_t pick(qa_sampler *sampler, const double *log_policy) {
     qa_error err = {0};
     int32_t id = -1;
-    ck_assert_msg(qa_sampler_pick(sampler, log_policy, &id, &err) == QA_OK, "%s", err.message);
+    ck_assert_msg(qa_sampler_pick(sampler, log_policy, 0.0, &id, &err) == QA_OK, "%s", err.message);
     return id;
 }
 
@@ -205,6 +205,56 @@ START_TEST(the_repetition_penalty_divides_positive_scores) {
 }
 END_TEST
 
+static int32_t pick_from(qa_sampler *sampler, const double *log_policy, double log_normaliser) {
+    qa_error err = {0};
+    int32_t id = -1;
+    ck_assert_msg(qa_sampler_pick(sampler, log_policy, log_normaliser, &id, &err) == QA_OK, "%s", err.message);
+    return id;
+}
+
+/* Logits 6, 4, -1, log-probabilities -0.128, -2.128, -7.128. The penalty on the first: 6 / 1.3 = 4.6 stays the largest,
+ * 6 / 2 = 3 does not; -0.128 * 2 = -0.256 would. On all three: 3, 2, -2, the first again. */
+START_TEST(the_repetition_penalty_acts_on_logits) {
+    enum { N = 3 };
+    const double logits[N] = {6.0, 4.0, -1.0};
+    const double log_normaliser = log(exp(6.0) + exp(4.0) + exp(-1.0));
+    double log_policy[N];
+    for (size_t a = 0; a < N; a++) {
+        log_policy[a] = logits[a] - log_normaliser;
+    }
+    qa_sampling sampling = qa_sampling_defaults();
+    sampling.temperature = 0.0;
+    sampling.repetition_penalty = 1.3;
+    qa_sampler *mild = sampler_of(sampling, N);
+    qa_sampler_see(mild, (const int32_t[]){0}, 1);
+    ck_assert_int_eq(pick_from(mild, log_policy, log_normaliser), 0);
+    qa_sampler_free(mild);
+    sampling.repetition_penalty = 2.0;
+    qa_sampler *strong = sampler_of(sampling, N);
+    qa_sampler_see(strong, (const int32_t[]){0}, 1);
+    ck_assert_int_eq(pick_from(strong, log_policy, log_normaliser), 1);
+    ck_assert_int_eq(pick_from(strong, log_policy, 0.0), 0); /* on log-probabilities: -0.256 is above -2.128 */
+    qa_sampler_see(strong, (const int32_t[]){1, 2, 0}, 3);
+    ck_assert_int_eq(pick_from(strong, log_policy, log_normaliser), 0);
+    qa_sampler_free(strong);
+}
+END_TEST
+
+/* Without a penalty no draw depends on the normaliser, not even by rounding. */
+START_TEST(without_a_penalty_the_normaliser_is_not_used) {
+    double log_policy[V];
+    logs(log_policy, P, V);
+    qa_sampler *with = sampler_of(qa_sampling_defaults(), V);
+    qa_sampler *without = sampler_of(qa_sampling_defaults(), V);
+    ck_assert(!qa_sampler_penalises(with));
+    for (size_t i = 0; i < 1000; i++) {
+        ck_assert_int_eq(pick_from(with, log_policy, 1e17), pick_from(without, log_policy, 0.0));
+    }
+    qa_sampler_free(without);
+    qa_sampler_free(with);
+}
+END_TEST
+
 START_TEST(greedy_takes_the_largest_and_of_equals_the_first) {
     qa_sampling sampling = qa_sampling_defaults();
     sampling.temperature = 0.0;
@@ -378,7 +428,7 @@ START_TEST(broken_rows_are_errors) {
             qa_sampler *sampler = sampler_of(sampling, 3);
             qa_error err = {0};
             int32_t id = 42;
-            ck_assert_int_eq(qa_sampler_pick(sampler, rows[i], &id, &err), QA_ERR_NAN);
+            ck_assert_int_eq(qa_sampler_pick(sampler, rows[i], 0.0, &id, &err), QA_ERR_NAN);
             ck_assert_msg(strstr(err.message, names[i]) != NULL, "%s", err.message);
             ck_assert_int_eq(id, 42);
             qa_sampler_free(sampler);
@@ -447,6 +497,8 @@ Suite *infer_sampler_suite(void) {
     suite_add_tcase(suite, distribution);
     TCase *rules = tcase_create("rules");
     tcase_add_test(rules, the_repetition_penalty_divides_positive_scores);
+    tcase_add_test(rules, the_repetition_penalty_acts_on_logits);
+    tcase_add_test(rules, without_a_penalty_the_normaliser_is_not_used);
     tcase_add_test(rules, greedy_takes_the_largest_and_of_equals_the_first);
     tcase_add_test(rules, filters_that_remove_nothing_change_nothing);
     tcase_add_test(rules, the_filters_agree_with_a_full_sort);
