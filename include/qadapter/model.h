@@ -74,9 +74,10 @@ void qa_model_prefer_eos(qa_model *model, int32_t id);
 /* Which model it is, whatever its folder is called: 64 hexadecimal digits over every tensor's name, shape and values
  * and the config's numbers that the forward pass uses (heads, RoPE, the norm's epsilon; not the context length or the
  * special ids). The same for one file and for shards, for F32, F16 and BF16 files of the same values, for both builds
- * and for every qa_weights_dtype; F64 weights count as the floats they round to. Computed when first asked for (a
- * fraction of the time that loading took) and owned by the model; not to be asked for by two threads at once. It tells
- * models apart that were mixed up; it does not withstand somebody who forges one. */
+ * and for every qa_weights_dtype; F64 weights count as the floats they round to. Computed when first asked for, over
+ * all weights (about as long as loading takes when the file is in the page cache: 0.16 s for 135 million parameters),
+ * and owned by the model; not to be asked for by two threads at once. It tells models apart that were mixed up; it does
+ * not withstand somebody who forges one. */
 const char *qa_model_fingerprint(const qa_model *model);
 
 /* ---- the LoRA adapter ---- */

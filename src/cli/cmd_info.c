@@ -6,7 +6,9 @@
 #include "cli/format.h"
 #include "cli/report.h"
 #include "io/file.h"
+#include "io/input.h"
 #include "model/adapter.h"
+#include "model/config.h"
 #include "model/weights.h"
 
 #include <stdio.h>
@@ -15,11 +17,13 @@
 
 enum { CACHE_TOKENS = 1024 };
 
-static bool has_file(const char *dir, const char *name) {
+static qa_status has_file(bool *there, const char *dir, const char *name, qa_error *err) {
     char *path = qa_path_join(dir, name);
-    const bool there = path != NULL && qa_path_exists(path);
+    *there = false;
+    const qa_status status =
+        path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : qa_find_optional(there, path, err);
     free(path);
-    return there;
+    return status;
 }
 
 /* [2, 3] of the end-of-sequence ids, with their tokens where there is a tokenizer. */
@@ -40,7 +44,8 @@ static void report_eos(cli_report *report, const cli_run *run, const qa_model_in
     }
 }
 
-static void report_model(cli_report *report, const cli_run *run, const qa_model_info *info) {
+/* What config.json says. */
+static void report_config(cli_report *report, const qa_model_info *info) {
     cli_report_section(report, "model", "Model");
     cli_report_text(report, "dir", "folder", info->dir);
     cli_report_text(report, "architecture", "architecture", info->architecture);
@@ -61,6 +66,10 @@ static void report_model(cli_report *report, const cli_run *run, const qa_model_
     cli_report_real(report, "rms_norm_eps", "RMSNorm epsilon", info->rms_norm_eps, "");
     cli_report_flag(report, "tie_word_embeddings", "tied embeddings", info->tie_word_embeddings);
     cli_report_flag(report, "attention_bias", "attention bias", info->attention_bias);
+}
+
+static void report_model(cli_report *report, const cli_run *run, const qa_model_info *info) {
+    report_config(report, info);
     cli_report_count(report, "parameters", "parameters", info->parameters, "");
     cli_report_text(report, "stored_dtype", "stored in", info->stored_dtype);
     cli_report_text(report, "memory_dtype", "in memory", info->memory_dtype);
@@ -192,22 +201,78 @@ static qa_status report_memory(cli_report *report, cli_run *run, const qa_lora_o
     return QA_OK;
 }
 
+/* A folder with a tokenizer alone. */
+static qa_status report_tokenizer_alone(cli_report *report, cli_run *run, qa_error *err) {
+    const cli_args *args = run->args;
+    bool there = false;
+    QA_TRY(has_file(&there, args->model, "tokenizer.json", err));
+    if (!there) {
+        return qa_fail(err, QA_ERR_IO, "%s holds neither config.json nor tokenizer.json: expected a model's folder",
+                       args->model);
+    }
+    if (args->adapter != NULL) {
+        return qa_fail(err, QA_ERR_IO, "%s holds no config.json: an adapter needs its model", args->model);
+    }
+    cli_report_section(report, "model", "Model");
+    cli_report_text(report, "dir", "folder", args->model);
+    cli_report_text(report, "architecture", "architecture", NULL);
+    QA_TRY(cli_load_tokenizer(run, true, err));
+    return report_text_side(report, run, err);
+}
+
+/* Warnings about config.json. */
+static void on_config_line(void *user, qa_log_level level, const char *line) {
+    if (level == QA_LOG_WARNING) {
+        cli_warn(user, "%s", line);
+    }
+}
+
+/* A folder whose weights are missing, what a broken download leaves: what the other files say. `missing` says what is
+ * missing and what to do. */
+static qa_status report_without_weights(cli_report *report, cli_run *run, const char *missing, qa_error *err) {
+    qa_config config;
+    const qa_logger logger = {on_config_line, run};
+    QA_TRY(qa_config_load(&config, run->args->model, &logger, err));
+    const qa_model_info info = {
+        .dir = run->args->model,
+        .architecture = config.architecture,
+        .rope_type = qa_rope_type_name(config.rope_type),
+        .hidden_size = config.hidden_size,
+        .intermediate_size = config.intermediate_size,
+        .num_hidden_layers = config.num_hidden_layers,
+        .num_attention_heads = config.num_attention_heads,
+        .num_key_value_heads = config.num_key_value_heads,
+        .head_dim = config.head_dim,
+        .vocab_size = config.vocab_size,
+        .max_position_embeddings = config.max_position_embeddings,
+        .sliding_window = config.sliding_window,
+        .rms_norm_eps = config.rms_norm_eps,
+        .rope_theta = config.rope_theta,
+        .tie_word_embeddings = config.tie_word_embeddings,
+        .attention_bias = config.qkv_bias,
+        .eos_ids = config.eos_ids,
+        .n_eos = config.n_eos,
+    };
+    cli_warn(run, "%s", missing);
+    QA_TRY(cli_load_tokenizer(run, false, err));
+    report_config(report, &info);
+    cli_report_text(report, "weights", "weights", "missing: nothing but info works with this folder");
+    report_eos(report, run, &info);
+    return report_text_side(report, run, err);
+}
+
 static qa_status report_all(cli_report *report, cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
     qa_lora_options options;
-    if (!has_file(args->model, "config.json")) {
-        if (!has_file(args->model, "tokenizer.json")) {
-            return qa_fail(err, QA_ERR_IO, "%s holds neither config.json nor tokenizer.json: expected a model's folder",
-                           args->model);
-        }
-        if (args->adapter != NULL) {
-            return qa_fail(err, QA_ERR_IO, "%s holds no config.json: an adapter needs its model", args->model);
-        }
-        cli_report_section(report, "model", "Model");
-        cli_report_text(report, "dir", "folder", args->model);
-        cli_report_text(report, "architecture", "architecture", NULL);
-        QA_TRY(cli_load_tokenizer(run, true, err));
-        return report_text_side(report, run, err);
+    bool has_config = false, has_weights = false;
+    qa_error missing = {0};
+    QA_TRY(has_file(&has_config, args->model, "config.json", err));
+    if (!has_config) {
+        return report_tokenizer_alone(report, run, err);
+    }
+    QA_TRY(qa_find_weights(&has_weights, args->model, &missing, err));
+    if (!has_weights && args->adapter == NULL) {
+        return report_without_weights(report, run, missing.message, err);
     }
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_load_adapter(run, err));

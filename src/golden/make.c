@@ -6,6 +6,7 @@
 #include "base/try.h"
 #include "golden/bundle.h"
 #include "io/file.h"
+#include "io/input.h"
 #include "io/json.h"
 #include "io/leftovers.h"
 #include "qadapter.h"
@@ -28,12 +29,37 @@ qa_status qa_golden_path(char **full, const char *dir, const char *path, qa_erro
     return *full != NULL ? QA_OK : qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
 }
 
+enum { CHUNK_BYTES = 1 << 16 };
+
+/* Reads the whole file piece by piece into the digest and into the copy, either may be NULL. Read and not mapped: a
+ * file that is cut short meanwhile is an error then, and no SIGBUS. */
+static qa_status read_through(const char *path, qa_sha256 *sha, qa_atomic_file *copy, size_t *bytes, qa_error *err) {
+    unsigned char chunk[CHUNK_BYTES];
+    qa_input input = {.descriptor = -1};
+    QA_TRY(qa_input_open(&input, path, err));
+    qa_status status = QA_OK;
+    *bytes = input.bytes;
+    for (size_t at = 0; at < input.bytes;) {
+        const size_t left = input.bytes - at, n = left < sizeof chunk ? left : sizeof chunk;
+        QA_GOTO(done, qa_input_read(&input, path, at, chunk, n, err));
+        if (sha != NULL) {
+            qa_sha256_add(sha, chunk, n);
+        }
+        QA_GOTO(done, copy == NULL ? QA_OK : qa_atomic_write(copy, chunk, n, err));
+        at += n;
+    }
+    QA_GOTO(done, qa_input_check_unchanged(&input, path, err));
+done:
+    qa_input_close(&input);
+    return status;
+}
+
 qa_status qa_golden_digest(const char *path, char hex[65], size_t *bytes, qa_error *err) {
-    qa_mapping mapping;
-    QA_TRY(qa_map_file(&mapping, path, err));
-    qa_sha256_hex(mapping.data, mapping.bytes, hex);
-    *bytes = mapping.bytes;
-    qa_unmap_file(&mapping);
+    unsigned char digest[QA_SHA256_BYTES];
+    qa_sha256 sha = qa_sha256_begin();
+    QA_TRY(read_through(path, &sha, NULL, bytes, err));
+    qa_sha256_end(&sha, digest);
+    qa_sha256_to_hex(digest, hex);
     return QA_OK;
 }
 
@@ -183,14 +209,18 @@ static bool same_file(const char *a, const char *b) {
 }
 
 static qa_status copy_file(const char *from, const char *to, qa_error *err) {
-    qa_mapping mapping;
+    qa_atomic_file *copy = NULL;
+    size_t bytes = 0;
     if (same_file(from, to)) {
         return QA_OK;
     }
-    QA_TRY(qa_map_file(&mapping, from, err));
-    const qa_status status = qa_write_file(to, mapping.data, mapping.bytes, err);
-    qa_unmap_file(&mapping);
-    return status;
+    QA_TRY(qa_atomic_open(&copy, to, err));
+    const qa_status status = read_through(from, NULL, copy, &bytes, err);
+    if (status != QA_OK) {
+        qa_atomic_abort(copy);
+        return status;
+    }
+    return qa_atomic_commit(copy, err);
 }
 
 /* A file of an input folder, where there is one: into the bundle unless inputs are linked, and onto the list. */
@@ -201,7 +231,9 @@ static qa_status take_file(maker *m, const char *source, const char *folder, con
     if (from == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
     }
-    if (qa_path_exists(from)) {
+    bool there = false;
+    QA_GOTO(done, qa_find_optional(&there, from, err));
+    if (there) {
         QA_GOTO(done, list_file(m, folder, name, err));
         if (!m->inputs->link) {
             QA_GOTO(done, qa_golden_path(&into, m->dir, folder, err));
@@ -226,7 +258,9 @@ static qa_status take_shards(maker *m, const char *source, qa_error *err) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
     }
     qa_status status = QA_OK;
-    if (qa_path_exists(path)) {
+    bool there = false;
+    QA_GOTO(done, qa_find_optional(&there, path, err));
+    if (there) {
         QA_GOTO(done, qa_json_load(&root, path, err));
         QA_GOTO(done, qa_json_get_object(root, "weight_map", true, path, &map, err));
         json_object_foreach(map, key, shard) {

@@ -217,5 +217,30 @@ const char *qa_foreign_content(const void *data, size_t n) {
     if (n >= 4 && bytes[1] == 0 && bytes[3] == 0 && bytes[0] != 0 && bytes[2] != 0 && bytes[0] < 0x80) {
         return "text in UTF-16; save it as UTF-8";
     }
+    if (n >= 4 && bytes[0] == 0 && bytes[2] == 0 && bytes[1] != 0 && bytes[3] != 0 && bytes[1] < 0x80) {
+        return "text in UTF-16; save it as UTF-8";
+    }
     return NULL;
+}
+
+const char *qa_foreign_lines(const void *data, size_t n) {
+    const char *text = data;
+    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
+        text += 3; /* is passed over there */
+        n -= 3;
+    }
+    const char *foreign = qa_foreign_content(text, n);
+    if (foreign != NULL) {
+        return foreign;
+    }
+    size_t separators = 0;
+    for (size_t i = 0; i < n && text[i] != '\n'; i++) {
+        if (text[i] == '{' || text[i] == '[') {
+            return NULL;
+        }
+        separators += text[i] == ',' || text[i] == '\t' || text[i] == ';';
+    }
+    return separators == 0 ? NULL
+                           : "not JSON Lines, its first line looks like the header of a CSV table; write its rows as "
+                             "JSON Lines, one object a line (pandas: to_json(orient=\"records\", lines=True))";
 }

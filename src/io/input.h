@@ -40,4 +40,8 @@ QA_MUST_CHECK qa_status qa_find_optional(bool *there, const char *path, qa_error
  * part of a sentence. NULL: nothing that is known. */
 const char *qa_foreign_content(const void *data, size_t n);
 
+/* The same for the beginning of what should be JSON Lines but is no JSON: a table's header as well, and a byte-order
+ * mark is fine. */
+const char *qa_foreign_lines(const void *data, size_t n);
+
 #endif

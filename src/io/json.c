@@ -4,6 +4,7 @@
 #include "base/c_locale.h"
 #include "io/file.h"
 #include "io/input.h"
+#include "io/json_memory.h"
 
 #include <string.h>
 
@@ -21,9 +22,13 @@ static void one_line(char *reason) {
     }
 }
 
+static qa_status out_of_memory(const char *name, qa_error *err) {
+    return qa_fail(err, QA_ERR_MEMORY, "out of memory while parsing %s", name);
+}
+
 static qa_status parse_failure(json_error_t *failure, const char *name, size_t line, qa_error *err) {
     if (json_error_code(failure) == json_error_out_of_memory) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory while parsing %s", name);
+        return out_of_memory(name, err);
     }
     one_line(failure->text);
     size_t inner = failure->line > 0 ? (size_t)failure->line : 1;
@@ -36,9 +41,15 @@ qa_status qa_json_parse(json_t **root, const char *data, size_t bytes, const cha
     json_error_t failure;
     memset(&failure, 0, sizeof failure);
     const qa_c_locale before = qa_c_locale_enter();
+    qa_json_memory_watch();
     *root =
         json_loadb(bytes == 0 ? "" : data, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &failure);
     qa_c_locale_leave(before);
+    if (qa_json_memory_failed()) { /* whatever jansson says, and also when it says that all is well */
+        json_decref(*root);
+        *root = NULL;
+        return out_of_memory(name, err);
+    }
     return *root == NULL ? parse_failure(&failure, name, line, err) : QA_OK;
 }
 

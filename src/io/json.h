@@ -47,7 +47,8 @@ QA_MUST_CHECK qa_status qa_json_append_number(qa_text *text, double value, bool 
  * valid UTF-8. */
 QA_MUST_CHECK qa_status qa_json_append_string(qa_text *text, const char *data, size_t bytes, qa_error *err);
 
-/* Indented JSON with a final newline, written atomically. */
+/* Indented JSON with a final newline, written atomically. QA_ERR_MEMORY when root is NULL, or when jansson ran out of
+ * memory in this thread since the last value was read or written: what was to be in root may be missing. */
 QA_MUST_CHECK qa_status qa_json_save(const json_t *root, const char *path, qa_error *err);
 
 #endif

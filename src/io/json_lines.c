@@ -16,6 +16,7 @@ struct qa_json_lines {
     char *name;
     FILE *file;
     bool borrowed;
+    bool begun; /* a line with something in it was read */
     char *line; /* [capacity] */
     size_t capacity;
     size_t number;
@@ -105,6 +106,20 @@ static qa_status read_line(qa_json_lines *lines, size_t *bytes, qa_error *err) {
     return ferror(lines->file) ? qa_fail(err, QA_ERR_IO, "%s: cannot read: %s", lines->name, strerror(errno)) : QA_OK;
 }
 
+/* The value of line[bytes]. A first one that is no JSON may be the beginning of another kind of file. */
+static qa_status parse_line(qa_json_lines *lines, const char *line, size_t bytes, json_t **value, qa_error *err) {
+    qa_error failure = {0};
+    const bool first = !lines->begun;
+    const qa_status status = qa_json_parse(value, line, bytes, lines->name, lines->number, &failure);
+    lines->begun = true;
+    if (status == QA_OK) {
+        return QA_OK;
+    }
+    const char *foreign = status == QA_ERR_FORMAT && first ? qa_foreign_lines(line, bytes) : NULL;
+    return foreign != NULL ? qa_fail(err, status, "%s is %s", lines->name, foreign)
+                           : qa_fail(err, status, "%s", failure.message);
+}
+
 qa_status qa_json_lines_next(qa_json_lines *lines, json_t **value, qa_error *err) {
     static const char mark[] = "\xEF\xBB\xBF";
     *value = NULL;
@@ -124,7 +139,7 @@ qa_status qa_json_lines_next(qa_json_lines *lines, json_t **value, qa_error *err
             bytes -= 3;
         }
         if (!is_blank(line, bytes)) {
-            return qa_json_parse(value, line, bytes, lines->name, lines->number, err);
+            return parse_line(lines, line, bytes, value, err);
         }
     }
 }

@@ -6,6 +6,7 @@
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/json_memory.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -190,7 +191,10 @@ static qa_status append_value(qa_text *text, const json_t *value, size_t depth, 
 
 qa_status qa_json_save(const json_t *root, const char *path, qa_error *err) {
     qa_text text = {0};
-    qa_status status = append_value(&text, root, 0, err);
+    /* A value that jansson had no memory for is not in its object, which nothing else tells. */
+    qa_status status = root == NULL || qa_json_memory_failed()
+                           ? qa_fail(err, QA_ERR_MEMORY, "out of memory for what is to be written")
+                           : append_value(&text, root, 0, err);
     if (status == QA_OK) {
         status = qa_text_append_z(&text, "\n", err);
     }

@@ -2,6 +2,7 @@
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/json_memory.h"
 #include "io/safetensors.h"
 #include "model/adapter_folder.h"
 #include "model/adapter_internal.h"
@@ -160,6 +161,9 @@ static qa_status save_config(const qa_adapter *adapter, const char *path, const 
                   "fan_in_fan_out", 0, "use_rslora", (int)options->use_rslora, "use_dora", 0, "modules_to_save",
                   "init_lora_weights", 1, "rank_pattern", qa_adapter_rank_pattern(adapter), "alpha_pattern",
                   qa_adapter_alpha_pattern(adapter), "layers_to_transform", "layers_pattern");
+    if (root == NULL && qa_json_memory_failed()) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", path);
+    }
     if (root == NULL) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: the base model's name \"%.80s\" is not valid UTF-8", path, base_model);
     }

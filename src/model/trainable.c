@@ -202,8 +202,8 @@ static qa_status check_range(const qa_trainable *trainable, qa_dtype dtype, qa_e
             if (!(fabs(weight) <= largest)) {
                 return qa_fail(
                     err, QA_ERR_NAN,
-                    "tensor \"%s\": element %zu is %g, which %s cannot hold; save the model as F32 (resume from "
-                    "the last checkpoint, or train again, with that dtype) or train with a smaller learning rate",
+                    "tensor \"%s\": element %zu is %g, which %s cannot hold; save the model as F32, or train with a "
+                    "smaller learning rate",
                     tensor->name, i, weight, qa_dtype_name(dtype));
             }
         }

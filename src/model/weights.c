@@ -120,6 +120,24 @@ static qa_status no_weights(const char *dir, qa_error *err) {
                          "first, and a download that left them out has to be finished");
 }
 
+qa_status qa_find_weights(bool *there, const char *dir, qa_error *missing, qa_error *err) {
+    char *index = qa_path_join(dir, "model.safetensors.index.json"), *single = qa_path_join(dir, "model.safetensors");
+    qa_status status = QA_OK;
+    bool one = false, many = false;
+    *there = false;
+    QA_GOTO(done, index == NULL || single == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : QA_OK);
+    QA_GOTO(done, qa_find_optional(&one, single, err));
+    QA_GOTO(done, qa_find_optional(&many, index, err));
+    *there = one || many;
+    if (!*there) {
+        (void)no_weights(dir, missing);
+    }
+done:
+    free(index);
+    free(single);
+    return status;
+}
+
 static qa_status source_open(source *src, const char *dir, qa_error *err) {
     memset(src, 0, sizeof *src);
     src->dir = dir;

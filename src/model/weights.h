@@ -63,6 +63,9 @@ QA_MUST_CHECK qa_status qa_model_make(qa_model **model, qa_context *context, con
 /* To be called when the weights are there: ties the head, fills in model->info. */
 void qa_model_complete(qa_model *model, const char *stored_dtype, const char *memory_dtype, size_t weight_bytes);
 
+/* Whether dir has a weights file. Where it has none, `missing` says that, and what to do. */
+QA_MUST_CHECK qa_status qa_find_weights(bool *there, const char *dir, qa_error *missing, qa_error *err);
+
 /* in and out of a target's linear map. */
 void qa_target_shape(const qa_config *config, qa_target target, size_t *in, size_t *out);
 

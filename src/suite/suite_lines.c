@@ -2,6 +2,7 @@
 #include "base/checked.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "io/input.h"
 #include "suite/suite.h"
 #include "text/utf8.h"
 
@@ -141,6 +142,8 @@ qa_status qa_suite_items_read(qa_suite_items *items, const char *path, bool grad
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
     }
     QA_GOTO(done, qa_read_file(&file, path, MAX_FILE_BYTES, err));
+    const char *foreign = qa_foreign_lines(file.data, file.n);
+    QA_GOTO(done, foreign == NULL ? QA_OK : qa_fail(err, QA_ERR_FORMAT, "%s is %s", path, foreign));
     QA_GOTO(done, add_lines(items, &file, graded, err));
 done:
     qa_text_free(&file);

@@ -147,7 +147,10 @@ static qa_status load_array(qa_pairs_loader *loader, FILE *file, const char *nam
     json_t *root = NULL;
     loader->pairs->report.elements = true;
     qa_status status = read_rest(&text, file, name, err);
-    if (status == QA_OK) {
+    const char *foreign = status == QA_OK ? qa_foreign_content(text.data, text.n) : NULL;
+    if (foreign != NULL) {
+        status = qa_fail(err, QA_ERR_FORMAT, "%s is %s", name, foreign);
+    } else if (status == QA_OK) {
         status = qa_json_parse(&root, text.data, text.n, name, loader->line, err);
     }
     qa_text_free(&text);
@@ -181,6 +184,15 @@ static int first_character(FILE *file, size_t *line) {
     return c == EOF ? EOF : ungetc(c, file);
 }
 
+/* The file begins neither as JSON Lines nor as an array: what it is, where that can be told. */
+static qa_status neither(const qa_pairs_loader *loader, FILE *file, const char *name, qa_error *err) {
+    char head[1024];
+    const char *foreign = qa_foreign_lines(head, fread(head, 1, sizeof head, file));
+    return qa_fail(err, QA_ERR_FORMAT, "%s:%zu: %s begins with '{' (JSON Lines) or '[' (a JSON array)%s%s", name,
+                   loader->line, loader->options->responses ? "a file of responses" : "preference data",
+                   foreign == NULL ? "" : "; this file is ", foreign == NULL ? "" : foreign);
+}
+
 static qa_status load_file(qa_pairs_loader *loader, FILE *file, const char *name, qa_error *err) {
     loader->line = 1;
     int first = first_character(file, &loader->line);
@@ -191,8 +203,7 @@ static qa_status load_file(qa_pairs_loader *loader, FILE *file, const char *name
         return load_array(loader, file, name, err);
     }
     if (first != EOF) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s:%zu: %s begins with '{' (JSON Lines) or '[' (a JSON array)", name,
-                       loader->line, loader->options->responses ? "a file of responses" : "preference data");
+        return neither(loader, file, name, err);
     }
     return ferror(file) ? read_failure(name, err) : qa_fail(err, QA_ERR_FORMAT, "%s: the file is empty", name);
 }

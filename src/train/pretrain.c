@@ -249,6 +249,33 @@ static qa_status write_model(const void *user, const char *dir, qa_error *err) {
     return qa_model_folder_save(r->trainable, r->options->tokenizer_dir, dir, r->dtype, err);
 }
 
+/* The model of a checkpoint. Weights that the dtype cannot hold must not cost the run: they are kept in F32, beside the
+ * state, which always has them as they are. */
+static qa_status write_checkpoint_model(const void *user, const char *dir, qa_error *err) {
+    const run *r = user;
+    qa_error failure = {0};
+    const qa_status status = write_model(r, dir, &failure);
+    if (status != QA_ERR_NAN || r->dtype == QA_DTYPE_F32) {
+        return status == QA_OK ? QA_OK : qa_fail(err, status, "%s", failure.message);
+    }
+    qa_log(&r->context->logger, QA_LOG_WARNING, "the checkpoint of step %zu has its model in F32, %s cannot hold it",
+           r->course.done, qa_dtype_name(r->dtype));
+    return qa_model_folder_save(r->trainable, r->options->tokenizer_dir, dir, QA_DTYPE_F32, err);
+}
+
+/* The model at the run's end. */
+static qa_status write_result(const run *r, qa_error *err) {
+    const qa_status status = write_model(r, r->options->out_dir, err);
+    if (status == QA_ERR_NAN) {
+        qa_error_prefix(err,
+                        "the run is done, but its model cannot be written in %s; nothing is lost: %s/%s%zu holds it in "
+                        "F32, and the same command with --resume and --dtype f32 (or bf16) writes it without training "
+                        "again: ",
+                        qa_dtype_name(r->dtype), r->options->out_dir, QA_CHECKPOINT_PREFIX, r->course.done);
+    }
+    return status;
+}
+
 /* The state after `step` steps; uses that epoch's order. */
 static qa_run_state state_of(run *r, size_t step) {
     const size_t epoch = step / r->plan.steps_per_epoch;
@@ -268,7 +295,7 @@ static qa_run_state state_of(run *r, size_t step) {
                           .agreement = r->agreement,
                           .logger = &r->context->logger,
                           .config = r->config,
-                          .write_model = write_model,
+                          .write_model = write_checkpoint_model,
                           .user = r};
 }
 
@@ -428,7 +455,7 @@ qa_status qa_pretrain(qa_context *context, const qa_corpus *train, const qa_corp
     qa_status status = QA_OK;
     QA_GOTO(done, prepare(&r, err));
     QA_GOTO(done, qa_course_run(&r.course, err));
-    QA_GOTO(done, write_model(&r, options->out_dir, err));
+    QA_GOTO(done, write_result(&r, err));
 done:
     end(&r);
     return status;

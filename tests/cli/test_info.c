@@ -177,6 +177,27 @@ START_TEST(a_folder_with_only_a_tokenizer_or_only_a_model) {
 }
 END_TEST
 
+/* What a broken download leaves: the report is there, and says that the weights are not. */
+START_TEST(a_folder_without_its_weights) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *weights = qa_tempdir_join(world.model, "model.safetensors");
+    ck_assert_int_eq(unlink(weights), 0);
+    json_t *root = INFO("--model", world.model);
+    ck_assert_uint_eq(count(root, "model", "hidden_size"), 16);
+    ck_assert_ptr_nonnull(strstr(text(root, "model", "weights"), "missing"));
+    ck_assert_str_eq(text(root, "text", "tokenizer"), "byte-level BPE, 260 tokens, 4 added");
+    json_decref(root);
+    qa_cli_expect(QA_CLI("info", "--model", world.model), 0, "missing", "neither model.safetensors nor");
+    free(qa_tempdir_write_text(world.model, "model.safetensors", "damaged"));
+    qa_cli_expect(QA_CLI("info", "--model", world.model), 1, NULL, "model.safetensors");
+    ck_assert_int_eq(unlink(weights), 0);
+    ck_assert_int_eq(symlink("nothing", weights), 0);
+    qa_cli_expect(QA_CLI("info", "--model", world.model), 1, NULL, "model.safetensors");
+    free(weights);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 Suite *cli_info_suite(void) {
     Suite *suite = suite_create("cli_info");
     TCase *tcase = tcase_create("info");
@@ -187,6 +208,7 @@ Suite *cli_info_suite(void) {
     tcase_add_test(tcase, matrices_may_stay_in_bf16);
     tcase_add_test(tcase, an_adapter_is_described_by_its_own_files);
     tcase_add_test(tcase, a_folder_with_only_a_tokenizer_or_only_a_model);
+    tcase_add_test(tcase, a_folder_without_its_weights);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MUST(call) qa_expect_ok((call), &err)
 
@@ -150,6 +151,25 @@ START_TEST(a_bundle_made_of_a_bundle_is_the_same) {
     free(out);
     free(linked);
     free(copied);
+    close_world(&w);
+}
+END_TEST
+
+/* A file that a cleaned download cache lost is not a file that was never there. */
+START_TEST(a_link_to_nothing_is_not_left_out_of_a_bundle) {
+    world w = open_world();
+    qa_error err = {0};
+    qa_golden_bundle *bundle = qa_golden_open(w.context, w.dir);
+    char *adapter = qa_tempdir_join(w.dir, "adapter"), *out = qa_tempdir_join(w.dir, "again");
+    char *link = qa_tempdir_join(w.dir, "model/generation_config.json");
+    qa_golden_inputs inputs = inputs_of(bundle, adapter);
+    (void)remove(link);
+    ck_assert_int_eq(symlink("nothing", link), 0);
+    qa_expect_error(qa_golden_make(out, &inputs, &err), QA_ERR_IO, &err, "generation_config.json");
+    qa_golden_bundle_close(bundle);
+    free(link);
+    free(out);
+    free(adapter);
     close_world(&w);
 }
 END_TEST
@@ -298,6 +318,7 @@ Suite *golden_bundle_suite(void) {
     tcase_add_loop_test(tcase, any_damaged_byte_is_rejected, 0, FILES);
     tcase_add_test(tcase, what_is_no_bundle_says_so);
     tcase_add_test(tcase, a_bundle_made_of_a_bundle_is_the_same);
+    tcase_add_test(tcase, a_link_to_nothing_is_not_left_out_of_a_bundle);
     tcase_add_test(tcase, what_cannot_be_made_says_why);
     tcase_add_test(tcase, candidates_that_must_fail);
     tcase_add_test(tcase, ids_and_short_names);

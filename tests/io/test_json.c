@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static qa_error err;
 
@@ -407,6 +408,92 @@ START_TEST(saved_values_read_back) {
 END_TEST
 
 Suite *io_json_suite(void);
+/* ---- without memory ---- */
+
+static size_t allocations_left; /* before one fails */
+static bool one_failed;
+
+static void *sparing_malloc(size_t bytes) {
+    if (allocations_left-- == 0) {
+        one_failed = true;
+        return NULL;
+    }
+    return malloc(bytes);
+}
+
+static void spare(size_t n) {
+    allocations_left = n;
+    one_failed = false;
+}
+
+/* Whichever allocation fails: it is told as what it is, and no character is lost. */
+START_TEST(out_of_memory_in_jansson_is_no_broken_json) {
+    char text[600] = "{\"a\": [1, 2.5, \"";
+    const size_t begin = strlen(text);
+    memset(text + begin, 'x', 400); /* longer than jansson's first buffer */
+    (void)snprintf(text + begin + 400, 100, "\\u00e9\"], \"b\": {\"c\": null}}");
+    json_t *expected = parse(text);
+    size_t failures = 0;
+    json_malloc_t behind = NULL;
+    json_free_t release = NULL;
+    json_get_alloc_funcs(&behind, &release);
+    json_set_alloc_funcs(sparing_malloc, free);
+    for (size_t n = 0;; n++) {
+        json_t *root = NULL;
+        spare(n);
+        const qa_status status = qa_json_parse(&root, text, strlen(text), "test", 0, &err);
+        if (!one_failed) {
+            assert_ok(status);
+            ck_assert(json_equal(root, expected));
+            json_decref(root);
+            break;
+        }
+        assert_failed(status, QA_ERR_MEMORY, "out of memory while parsing test");
+        ck_assert_ptr_null(root);
+        failures++;
+    }
+    ck_assert_uint_ge(failures, 10);
+    json_set_alloc_funcs(behind, release);
+    json_decref(expected);
+}
+END_TEST
+
+START_TEST(out_of_memory_in_jansson_leaves_no_member_out_of_a_file) {
+    char *dir = qa_tempdir_make();
+    char *path = qa_tempdir_join(dir, "a.json");
+    json_set_alloc_funcs(sparing_malloc, free);
+    spare(1000);
+    json_t *root = parse("{\"a\": 1}");
+    spare(0);
+    (void)json_object_set_new(root, "b", json_string("lost"));
+    ck_assert(one_failed);
+    spare(1000);
+    assert_failed(qa_json_save(root, path, &err), QA_ERR_MEMORY, "a.json: out of memory");
+    ck_assert_int_ne(access(path, F_OK), 0);
+    (void)json_object_set_new(root, "b", json_string("there"));
+    assert_ok(qa_json_save(root, path, &err));
+    json_decref(root);
+    json_set_alloc_funcs(malloc, free);
+    free(path);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+static json_malloc_t next_malloc;
+
+static void *passing_malloc(size_t bytes) { return next_malloc(bytes); }
+
+/* A caller's function that goes on to the one that it found, which is the library's own. */
+START_TEST(allocation_functions_that_go_on_to_the_ones_before_end) {
+    json_free_t release = NULL;
+    json_decref(parse("[1]"));
+    json_get_alloc_funcs(&next_malloc, &release);
+    json_set_alloc_funcs(passing_malloc, release);
+    json_decref(parse("[\"a\"]"));
+    json_decref(parse("[\"b\"]"));
+}
+END_TEST
+
 Suite *io_json_suite(void) {
     Suite *suite = suite_create("io/json");
     TCase *reading = tcase_create("reading");
@@ -429,6 +516,9 @@ Suite *io_json_suite(void) {
     tcase_add_test(writing, strings_by_hand);
     tcase_add_test(writing, broken_utf8_is_refused);
     tcase_add_test(writing, saved_values_read_back);
+    tcase_add_test(writing, out_of_memory_in_jansson_is_no_broken_json);
+    tcase_add_test(writing, out_of_memory_in_jansson_leaves_no_member_out_of_a_file);
+    tcase_add_test(writing, allocation_functions_that_go_on_to_the_ones_before_end);
     suite_add_tcase(suite, writing);
     return suite;
 }

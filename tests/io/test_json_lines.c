@@ -82,6 +82,36 @@ START_TEST(errors_name_the_line) {
 }
 END_TEST
 
+START_TEST(other_kinds_of_files_are_named) {
+    static const struct {
+        const char *text, *message;
+    } cases[] = {
+        {"\x1f\x8b\x08\x01\n\x01", "gzip -d"},
+        {"\x28\xb5\x2f\xfd\x04\n", "zstd -d"},
+        {"PAR1\x15\x04\x15\x10", "a Parquet table"},
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"},
+        {"\n<!DOCTYPE html>\n<html>", "a web page"},
+        {"\xff\xfe{", "UTF-16"},
+        {"prompt,chosen,rejected\na,b,c\n", "a CSV table"},
+        {"\xEF\xBB\xBF\"prompt\",\"chosen\"\r\n\"a\",\"b\"\r\n", "a CSV table"},
+        {"text\tlabel\na\t1\n", "a CSV table"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        reading r = open_text(cases[i].text);
+        qa_error err = {0};
+        json_t *value = NULL;
+        expect_error(qa_json_lines_next(r.lines, &value, &err), QA_ERR_FORMAT, &err, cases[i].message);
+        ck_assert_ptr_null(value);
+        close_reading(&r);
+    }
+    reading r = open_text("{\"a\": 1, }\n"); /* broken JSON with commas is no table */
+    qa_error err = {0};
+    json_t *value = NULL;
+    expect_error(qa_json_lines_next(r.lines, &value, &err), QA_ERR_FORMAT, &err, "a.jsonl:1:10: not valid JSON");
+    close_reading(&r);
+}
+END_TEST
+
 START_TEST(files_that_cannot_be_read) {
     qa_json_lines *lines = NULL;
     json_t *value = NULL;
@@ -111,6 +141,7 @@ Suite *io_json_lines_suite(void) {
     TCase *tcase = tcase_create("lines");
     tcase_add_test(tcase, one_value_a_line);
     tcase_add_test(tcase, errors_name_the_line);
+    tcase_add_test(tcase, other_kinds_of_files_are_named);
     tcase_add_test(tcase, files_that_cannot_be_read);
     suite_add_tcase(suite, tcase);
     return suite;

@@ -324,6 +324,32 @@ START_TEST(the_folder_is_a_model) {
 }
 END_TEST
 
+/* The weights are kept in F32, and the run is finished from there with another dtype. */
+START_TEST(weights_that_f16_cannot_hold_are_not_lost) {
+    setting s = open_setting(30);
+    qa_model *model = NULL;
+    qa_error err = {0};
+    s.options.max_steps = 2;
+    s.options.save_every = 1;
+    s.options.learning_rate = 1e5;
+    s.options.dtype = "F16";
+    qa_expect_error(train(&s, &err), QA_ERR_NAN, &err, "nothing is lost: ");
+    ck_assert_ptr_nonnull(strstr(err.message, "checkpoint-2 holds it in F32"));
+    ck_assert_ptr_nonnull(strstr(err.message, "--resume"));
+    ck_assert(!there(s.out, "model.safetensors"));
+    s.options.resume = true;
+    s.options.dtype = "F32";
+    must_train(&s);
+    char *checkpoint = qa_tempdir_join(s.out, "checkpoint-2");
+    qa_expect_same_file(s.out, checkpoint, "model.safetensors");
+    qa_expect_ok(qa_model_load(&model, s.context, s.out, &err), &err);
+    ck_assert_str_eq(qa_model_get_info(model)->stored_dtype, "F32");
+    qa_model_free(model);
+    free(checkpoint);
+    close_setting(&s);
+}
+END_TEST
+
 START_TEST(the_tokenizer_goes_with_it) {
     setting s = open_setting(10);
     qa_error err = {0};
@@ -808,6 +834,7 @@ Suite *train_pretrain_suite(void) {
     tcase_add_test(learning, the_gradients_of_the_first_step);
     tcase_add_test(learning, the_documents_of_the_first_step);
     tcase_add_test(folder, the_folder_is_a_model);
+    tcase_add_test(folder, weights_that_f16_cannot_hold_are_not_lost);
     tcase_add_test(folder, the_tokenizer_goes_with_it);
     tcase_add_test(folder, another_run_is_not_overwritten_unasked);
     tcase_add_test(folder, a_folder_that_holds_what_it_begins_with);
