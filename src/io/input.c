@@ -233,8 +233,11 @@ const char *qa_foreign_lines(const void *data, size_t n) {
     if (foreign != NULL) {
         return foreign;
     }
-    size_t separators = 0;
-    for (size_t i = 0; i < n && text[i] != '\n'; i++) {
+    size_t begin = 0, separators = 0;
+    while (begin < n && isspace((unsigned char)text[begin])) {
+        begin++;
+    }
+    for (size_t i = begin; i < n && text[i] != '\n'; i++) {
         if (text[i] == '{' || text[i] == '[') {
             return NULL;
         }

@@ -160,6 +160,10 @@ START_TEST(what_is_expected_is_nothing_else) {
     ck_assert_ptr_null(qa_foreign_content("{\"a\": 1}", 8));
     ck_assert_ptr_null(qa_foreign_content("[1, 2]", 6));
     ck_assert_ptr_null(qa_foreign_content("", 0));
+    ck_assert_ptr_null(qa_foreign_lines("", 0));
+    ck_assert_ptr_null(qa_foreign_lines("\t\n{\"a\": 1, \"b\": 2}\n", 20));
+    ck_assert_ptr_null(qa_foreign_lines("words alone\na, b\n", 17));
+    ck_assert_ptr_nonnull(qa_foreign_lines("\n\"a\";\"b\"\n", 9));
     expect_ok(qa_safetensors_open(&file, path, &err), &err);
     qa_safetensors_close(file);
     free(path);
