@@ -233,6 +233,7 @@ qa_status cli_cmd_pretrain(cli_run *run, qa_error *err) {
     QA_TRY(check_arguments(run, err));
     QA_TRY(load_inputs(run, &how, err));
     QA_TRY(fill_options(run, how.max_length, &options, err));
+    cli_warn_of_warmup(run, options.warmup_steps, options.warmup_ratio);
     QA_GOTO(done, load_corpus(run, args->corpus, &how, &corpus, err));
     if (args->eval_corpus != NULL) {
         QA_GOTO(done, load_corpus(run, args->eval_corpus, &how, &evaluation, err));

@@ -322,6 +322,7 @@ qa_status cli_cmd_train(cli_run *run, qa_error *err) {
     QA_TRY(cli_lora_options(args, &lora, err));
     QA_TRY(cli_usage_if(run, qa_adapter_create(&run->adapter, run->model, &lora, args->seed, err)));
     QA_TRY(fill_options(run, &objective, recipe, max_length, &options, err));
+    cli_warn_of_warmup(run, options.warmup_steps, options.warmup_ratio);
     QA_GOTO(done, cli_load_pairs(run, args->data, max_length, &pairs, err));
     if (args->eval_data != NULL) {
         QA_GOTO(done, cli_load_pairs(run, args->eval_data, max_length, &evaluation, err));

@@ -5,10 +5,28 @@
 #include "base/try.h"
 #include "cli/format.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { SHORT_RUN = 100 }; /* steps */
 static const double seconds_between_lines = 10.0;
+
+void cli_warn_of_warmup(cli_run *run, size_t warmup_steps, double warmup_ratio) {
+    if (strcmp(run->args->schedule, "constant") != 0 || (warmup_steps == 0 && warmup_ratio == 0.0)) {
+        return;
+    }
+    char warmup[CLI_NUMBER_BYTES];
+    if (warmup_steps > 0) {
+        (void)snprintf(warmup, sizeof warmup, "%zu steps", warmup_steps);
+    } else {
+        (void)snprintf(warmup, sizeof warmup, "%g of the steps", warmup_ratio);
+    }
+    cli_warn(
+        run,
+        "--lr-scheduler-type constant warms up over %s here; transformers' constant has no warm-up, and its name for "
+        "this is constant_with_warmup: say that, or --warmup-steps 0 --warmup-ratio 0",
+        warmup);
+}
 
 void cli_course_step(cli_course *course, size_t step) {
     if (course->first_step == 0) {

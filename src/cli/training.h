@@ -14,6 +14,9 @@ typedef struct cli_course {
     double printed_at; /* when the last plain line was printed, seconds */
 } cli_course;
 
+/* Warns where --lr-scheduler-type constant, by that name, comes with a warm-up, which transformers' has not. */
+void cli_warn_of_warmup(cli_run *run, size_t warmup_steps, double warmup_ratio);
+
 /* Call after every step, before the other two: says so when the run goes on from a checkpoint. */
 void cli_course_step(cli_course *course, size_t step);
 

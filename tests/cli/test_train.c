@@ -75,6 +75,30 @@ START_TEST(it_says_what_it_does_and_what_to_do_next) {
 }
 END_TEST
 
+/* transformers' constant has no warm-up; its constant_with_warmup has. The recipe theory warms up by itself. */
+START_TEST(a_constant_rate_with_a_warm_up) {
+    static const struct {
+        const char *schedule, *option, *value, *said; /* said NULL: no warning */
+    } runs[] = {{"constant", "--seed", "1", "constant warms up over 0.1 of the steps here"},
+                {"constant", "--warmup-steps", "2", "constant warms up over 2 steps here"},
+                {"constant", "--warmup-ratio", "0", NULL},
+                {"constant_with_warmup", "--seed", "1", NULL},
+                {"linear", "--warmup-steps", "2", NULL}};
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        qa_cli_world world = qa_cli_world_make(false);
+        qa_cli_result result = QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps",
+                                      "1", "--schedule", runs[i].schedule, runs[i].option, runs[i].value);
+        const char *warning = strstr(result.err, "transformers' constant has no warm-up");
+        qa_cli_check(&result, 0, NULL, runs[i].said);
+        ck_assert_msg((warning != NULL) == (runs[i].said != NULL), "run %zu: %s", i, result.err);
+        ck_assert_msg(warning == NULL || strstr(warning + 1, "transformers' constant") == NULL, "twice: %s",
+                      result.err);
+        qa_cli_free(&result);
+        qa_cli_world_free(&world);
+    }
+}
+END_TEST
+
 /* Wherever the base model's part is kept, it is said, and the run's files are the same. */
 START_TEST(base_cache_modes) {
     static const struct {
@@ -414,6 +438,7 @@ Suite *cli_train_suite(void) {
     TCase *tcase = tcase_create("train");
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, it_says_what_it_does_and_what_to_do_next);
+    tcase_add_test(tcase, a_constant_rate_with_a_warm_up);
     tcase_add_test(tcase, base_cache_modes);
     tcase_add_test(tcase, layers_run_again);
     tcase_add_test(tcase, what_to_do_next_reads_the_data_the_same_way);
