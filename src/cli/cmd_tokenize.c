@@ -1,5 +1,6 @@
 /* qadapter tokenize: JSON Lines in, JSON Lines out, one line at a time; or one text for a person. */
 #include "cli/common.h"
+#include "cli/format.h"
 
 #include "base/buffer.h"
 #include "base/try.h"
@@ -222,7 +223,9 @@ static qa_status print_pieces(const cli_run *run, const qa_ids *ids, qa_error *e
     printf("%zu token%s\n", ids->n, ids->n == 1 ? "" : "s");
     for (size_t i = 0; i < ids->n; i++) {
         const char *piece = qa_tokenizer_token(run->tokenizer, ids->data[i]);
-        printf("%8d  %s\n", (int)ids->data[i], piece == NULL ? "" : piece);
+        printf("%8d  ", (int)ids->data[i]);
+        cli_put_plain(stdout, piece == NULL ? "" : piece);
+        fputc('\n', stdout);
     }
     return cli_flush(err);
 }

@@ -1,9 +1,13 @@
 /* See format.h. */
 #include "cli/format.h"
 
+#include "base/plain_line.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+enum { CLI_PLAIN_BYTES = 1 << 14 }; /* the longest line of a table */
 
 void cli_format_count(char *buffer, size_t bytes, size_t value) {
     char digits[CLI_NUMBER_BYTES];
@@ -49,3 +53,9 @@ void cli_format_duration(char *buffer, size_t bytes, double seconds) {
 }
 
 const char *cli_plural(size_t count) { return count == 1 ? "" : "s"; }
+
+void cli_put_plain(FILE *to, const char *text) {
+    char line[CLI_PLAIN_BYTES];
+    (void)qa_plain_line(line, sizeof line, text);
+    fputs(line, to);
+}

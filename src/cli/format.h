@@ -3,6 +3,7 @@
 #define QA_CLI_FORMAT_H
 
 #include <stddef.h>
+#include <stdio.h>
 
 enum { CLI_NUMBER_BYTES = 48 };
 
@@ -14,5 +15,7 @@ void cli_format_bytes(char *buffer, size_t bytes, size_t value);
 void cli_format_duration(char *buffer, size_t bytes, double seconds);
 /* "" or "s": the plural's ending for `count` things. */
 const char *cli_plural(size_t count);
+/* Prints what may come from a file (a token, a name) with escapes for what could move or colour a terminal. */
+void cli_put_plain(FILE *to, const char *text);
 
 #endif

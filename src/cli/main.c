@@ -1,5 +1,6 @@
 /* The program: finds the command, parses its options, runs it, prints its error. */
 #include "cli/common.h"
+#include "cli/format.h"
 #include "cli/help.h"
 #include "cli/outputs.h"
 
@@ -158,7 +159,9 @@ static int unknown_command(const char *name) {
         names[i] = cli_commands[i].name;
     }
     const char *close = cli_closest(name, names, cli_n_commands);
-    fprintf(stderr, "qadapter: unknown command \"%s\"", name);
+    fputs("qadapter: unknown command \"", stderr);
+    cli_put_plain(stderr, name);
+    fputc('"', stderr);
     if (close != NULL) {
         fprintf(stderr, "; did you mean %s?", close);
     }

@@ -235,6 +235,19 @@ static const cli_option *closest_option(unsigned command, const char *name, size
     return closest;
 }
 
+/* The commands that have an option, with commas. */
+static const char *owners_of(char *names, size_t room, const cli_option *option) {
+    size_t used = 0;
+    names[0] = '\0';
+    for (size_t i = 0; i < cli_n_commands && used < room; i++) {
+        if ((cli_commands[i].bit & option->commands) != 0) {
+            const int n = snprintf(names + used, room - used, "%s%s", used == 0 ? "" : ", ", cli_commands[i].name);
+            used += n < 0 ? room : (size_t)n;
+        }
+    }
+    return names;
+}
+
 /* name[bytes] without dashes; `shown` as it was typed. */
 static qa_status unknown_option(const cli_command *command, const char *name, size_t bytes, const char *shown,
                                 qa_error *err) {
@@ -243,13 +256,9 @@ static qa_status unknown_option(const cli_command *command, const char *name, si
         return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %s; did you mean --%s?", shown, close->name);
     }
     const cli_option *other = find_name(CLI_ALL, name, bytes);
-    if (other != NULL) {
-        for (size_t i = 0; i < cli_n_commands; i++) {
-            if ((cli_commands[i].bit & other->commands) != 0) {
-                return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %s: it belongs to qadapter %s", shown,
-                               cli_commands[i].name);
-            }
-        }
+    char names[128];
+    if (other != NULL && owners_of(names, sizeof names, other)[0] != '\0') {
+        return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %s: it belongs to qadapter %s", shown, names);
     }
     return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %s", shown);
 }

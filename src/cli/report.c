@@ -120,7 +120,9 @@ static void print_table(const cli_report *report, FILE *to) {
         if (row->json == NULL) {
             fprintf(to, "%s%s\n", i == 0 ? "" : "\n", row->label);
         } else {
-            fprintf(to, "  %-*s  %s\n", (int)width, row->label, row->shown);
+            fprintf(to, "  %-*s  ", (int)width, row->label);
+            cli_put_plain(to, row->shown);
+            fputc('\n', to);
         }
     }
 }

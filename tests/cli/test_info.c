@@ -198,6 +198,24 @@ START_TEST(a_folder_without_its_weights) {
 }
 END_TEST
 
+START_TEST(an_end_token_is_no_command_to_the_terminal) {
+    char *dir = qa_tempdir_make();
+    tiny_model_options model = tiny_model_defaults();
+    tiny_model_write(dir, &model);
+    free(qa_tempdir_write_text(dir, "generation_config.json", "{\"eos_token_id\": 1}"));
+    free(qa_tempdir_write_text(
+        dir, "tokenizer.json",
+        "{\"added_tokens\": [{\"id\": 1, \"content\": \"<\\u001b[31m\\nok>\", \"special\": true}], "
+        "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"<\\u001b[31m\\nok>\": 1}, "
+        "\"merges\": []}}"));
+    qa_cli_result result = QA_CLI("info", "--model", dir);
+    qa_cli_check(&result, 0, "1 <\\x1b[31m\\nok>\n", NULL);
+    ck_assert_ptr_null(strchr(result.out, '\033'));
+    qa_cli_free(&result);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 Suite *cli_info_suite(void) {
     Suite *suite = suite_create("cli_info");
     TCase *tcase = tcase_create("info");
@@ -209,6 +227,7 @@ Suite *cli_info_suite(void) {
     tcase_add_test(tcase, an_adapter_is_described_by_its_own_files);
     tcase_add_test(tcase, a_folder_with_only_a_tokenizer_or_only_a_model);
     tcase_add_test(tcase, a_folder_without_its_weights);
+    tcase_add_test(tcase, an_end_token_is_no_command_to_the_terminal);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -200,6 +200,7 @@ static const struct {
      "\"v_proj\": the names of --lora-target are one word, separated"},
     {{"train", "--lora_targts=x"}, "unknown option --lora_targts; did you mean --lora-target?"},
     {{"eval", "--epochs", "1"}, "unknown option --epochs: it belongs to qadapter train"},
+    {{"score", "--json"}, "unknown option --json: it belongs to qadapter info, eval"},
     {{"eval", "--qqqqqq"}, "unknown option --qqqqqq"},
     {{"generate", "-Z"}, "unknown option -Z"},
     {{"generate", "-temp", "1"}, "unknown option -temp; did you mean --temp?"},

@@ -129,6 +129,16 @@ START_TEST(a_text_for_a_person) {
 }
 END_TEST
 
+START_TEST(a_token_is_no_command_to_the_terminal) {
+    free(qa_tempdir_write_text(dir, "tokenizer_config.json",
+                               "{\"additional_special_tokens\": [\"<\\u001b[31m\\nok>\"]}"));
+    qa_cli_result result = QA_CLI("tokenize", "--model", dir, "--text", "a<\033[31m\nok>");
+    qa_cli_check(&result, 0, "     260  <\\x1b[31m\\nok>\n", "(260)");
+    ck_assert_ptr_null(strchr(result.out, '\033'));
+    qa_cli_free(&result);
+}
+END_TEST
+
 Suite *cli_tokenize_suite(void) {
     Suite *suite = suite_create("cli_tokenize");
     TCase *tcase = tcase_create("tokenize");
@@ -141,6 +151,7 @@ Suite *cli_tokenize_suite(void) {
     tcase_add_test(tcase, wrong_lines_are_named_and_what_was_printed_stays);
     tcase_add_test(tcase, a_file_is_read_like_standard_input);
     tcase_add_test(tcase, a_text_for_a_person);
+    tcase_add_test(tcase, a_token_is_no_command_to_the_terminal);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -173,6 +173,24 @@ START_TEST(what_cannot_be_followed) {
 }
 END_TEST
 
+START_TEST(another_kind_of_file) {
+    static const struct {
+        const char *bytes, *message;
+    } FILES[] = {
+        {"version https://git-lfs.github.com/spec/v1\n", "tokenizer_config.json is a git-lfs pointer"},
+        {"\xef\xbb\xbf{}", "tokenizer_config.json is text with a byte-order mark in front"},
+        {"\xff\xfe{", "tokenizer_config.json is text in UTF-16"},
+        {"<!DOCTYPE html>", "tokenizer_config.json is a web page"},
+    };
+    for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
+        qa_error err = {0};
+        qa_tokenizer *t = NULL;
+        ck_assert_int_eq((int)load(&t, FILES[i].bytes, NULL, NULL, &err), QA_ERR_FORMAT);
+        ck_assert_msg(strstr(err.message, FILES[i].message) != NULL, "%s", err.message);
+    }
+}
+END_TEST
+
 Suite *text_tokenizer_declared_suite(void) {
     Suite *suite = suite_create("text_tokenizer_declared");
     TCase *declared = tcase_create("declared");
@@ -183,6 +201,7 @@ Suite *text_tokenizer_declared_suite(void) {
     tcase_add_test(declared, classes_that_transformers_5_builds_anew);
     tcase_add_test(declared, the_two_name_files_disagree);
     tcase_add_test(declared, what_cannot_be_followed);
+    tcase_add_test(declared, another_kind_of_file);
     suite_add_tcase(suite, declared);
     return suite;
 }
