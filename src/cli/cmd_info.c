@@ -266,6 +266,9 @@ static qa_status report_all(cli_report *report, cli_run *run, qa_error *err) {
     qa_lora_options options;
     bool has_config = false, has_weights = false;
     qa_error missing = {0};
+    if (!qa_path_is_dir(args->model)) {
+        return cli_load_model(run, err); /* which says what a name on the Hub or one file needs */
+    }
     QA_TRY(has_file(&has_config, args->model, "config.json", err));
     if (!has_config) {
         return report_tokenizer_alone(report, run, err);

@@ -160,6 +160,10 @@ START_TEST(a_folder_with_only_a_tokenizer_or_only_a_model) {
     char *dir = qa_tempdir_make();
     const tiny_tokenizer_options tokenizer = {.kind = TINY_PIECES};
     qa_cli_expect(QA_CLI("info", "--model", dir), 1, NULL, "holds neither config.json nor tokenizer.json");
+    qa_cli_expect(QA_CLI("info", "--model", "owner/name"), 1, NULL, "a name on the Hub is not downloaded");
+    char *file = qa_tempdir_write_text(dir, "model.gguf", "GGUF");
+    qa_cli_expect(QA_CLI("info", "--model", file), 1, NULL, "model.safetensors, not GGUF");
+    free(file);
     tiny_tokenizer_write(dir, &tokenizer);
     json_t *root = INFO("--model", dir);
     ck_assert(json_is_null(member(root, "model", "architecture")));
