@@ -75,6 +75,14 @@ START_TEST(the_objective_is_the_adapters_unless_options_say_otherwise) {
     json_decref(other);
     char *config = qa_tempdir_join(world.adapter, "training_config.json");
     ck_assert_int_eq(unlink(config), 0);
+    /* without the record the options that say the whole policy are enough: nothing is assumed beside them */
+    json_t *said = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs,
+                               "--q-parametrisation", "residual", "--alpha-0", "0.3", "--alpha-tilde", "1");
+    json_t *named = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs,
+                                "--recipe", "theory", "--alpha-0", "0.3");
+    ck_assert_double_eq(qa_json_number(said, "loss"), qa_json_number(named, "loss"));
+    json_decref(said);
+    json_decref(named);
     qa_cli_expect(QA_CLI("eval", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs), 0, "accuracy",
                   "has no training_config.json, so it is read as a plain LoRA adapter");
     free(config);
