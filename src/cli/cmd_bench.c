@@ -1,55 +1,51 @@
 /* qadapter bench: how fast this machine trains and generates with a model, beside what its matrix products and its
  * memory allow. See bench.h. */
-#include "cli/bench.h"
+#include "bench/bench.h"
 
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/rng.h"
 #include "base/try.h"
+#include "cli/common.h"
 #include "cli/format.h"
+#include "cli/report.h"
 #include "model/weights.h"
+#include "nn/blas.h"
 
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 enum { DEFAULT_LENGTH = 128 };
 
-size_t cli_bench_peak(void) {
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? (size_t)usage.ru_maxrss * 1024 : 0;
-}
-
 /* Loads the model `repeats` times, once if nobody asks how long that takes; the last one stays. */
-static qa_status load(cli_bench *bench, qa_error *err) {
-    cli_run *run = bench->run;
+static qa_status load(qa_bench *bench, cli_run *run, qa_error *err) {
     const qa_weights_dtype dtype = cli_weights_dtype(run->args, QA_WEIGHTS_REAL);
-    const size_t times = (bench->wanted & CLI_BENCH_LOAD) != 0 ? bench->repeats : 1;
+    const size_t times = (bench->wanted & QA_BENCH_LOAD) != 0 ? bench->repeats : 1;
     QA_TRY(cli_open_context(run, err));
     for (size_t i = 0; i < times; i++) {
         qa_model_free(run->model);
         run->model = NULL;
         const double begun = qa_seconds();
         QA_TRY(qa_model_load_as(&run->model, run->context, run->args->model, dtype, err));
-        cli_bench_seconds(bench, CLI_LOAD)[i] = qa_seconds() - begun;
+        qa_bench_seconds(bench, QA_BENCH_TIME_LOAD)[i] = qa_seconds() - begun;
     }
-    bench->peak_load = cli_bench_peak();
+    bench->peak_load = qa_bench_peak();
     return QA_OK;
 }
 
 /* ---- the pairs ---- */
 
 /* Prompt and responses of --prompt-length and --response-length random tokens. */
-static qa_status draw_pairs(cli_bench *bench, qa_error *err) {
-    const cli_args *args = bench->run->args;
-    const size_t V = qa_model_get_info(bench->run->model)->vocab_size;
+static qa_status draw_pairs(qa_bench *bench, cli_run *run, qa_error *err) {
+    const cli_args *args = run->args;
+    const size_t V = qa_model_get_info(run->model)->vocab_size;
     const size_t prompt = args->prompt_length == 0 ? DEFAULT_LENGTH : args->prompt_length;
     const size_t response = args->response_length == 0 ? DEFAULT_LENGTH : args->response_length;
-    const size_t context = qa_model_get_info(bench->run->model)->context;
+    const size_t context = qa_model_get_info(run->model)->context;
     size_t each = 0, all = 0;
     if (prompt > context || response > context - prompt) {
-        return cli_bad_usage(bench->run, err,
+        return cli_bad_usage(run, err,
                              "--prompt-length %zu and --response-length %zu are together more than the model's context "
                              "of %zu",
                              prompt, response, context);
@@ -83,8 +79,7 @@ static qa_status draw_pairs(cli_bench *bench, qa_error *err) {
 }
 
 /* The first --pairs of the file. */
-static qa_status read_pairs(cli_bench *bench, qa_error *err) {
-    cli_run *run = bench->run;
+static qa_status read_pairs(qa_bench *bench, cli_run *run, qa_error *err) {
     size_t max_length = 0;
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
@@ -100,7 +95,7 @@ static qa_status read_pairs(cli_bench *bench, qa_error *err) {
 }
 
 /* All pairs are one micro-batch, which is then the whole step: both objectives divide by the same. */
-static void count_pairs(cli_bench *bench) {
+static void count_pairs(qa_bench *bench) {
     qa_divisors *divisors = &bench->divisors;
     divisors->pairs = (double)bench->n_pairs;
     for (size_t i = 0; i < bench->n_pairs; i++) {
@@ -113,22 +108,264 @@ static void count_pairs(cli_bench *bench) {
     }
 }
 
-static qa_status take_pairs(cli_bench *bench, qa_error *err) {
-    const size_t context = qa_model_get_info(bench->run->model)->context;
-    const size_t tokens = bench->run->args->tokens;
-    bench->n_pairs = bench->run->args->max_pairs;
+static qa_status take_pairs(qa_bench *bench, cli_run *run, qa_error *err) {
+    const size_t context = qa_model_get_info(run->model)->context;
+    const size_t tokens = run->args->tokens;
+    bench->n_pairs = run->args->max_pairs;
     bench->pairs = qa_alloc_array(bench->n_pairs, sizeof *bench->pairs);
     if (bench->pairs == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu pairs", bench->n_pairs);
     }
-    QA_TRY(bench->run->args->data == NULL ? draw_pairs(bench, err) : read_pairs(bench, err));
-    if ((bench->wanted & CLI_BENCH_DECODE) != 0 && tokens > context - bench->pairs[0].prompt_len) {
-        return cli_bad_usage(bench->run, err,
-                             "--tokens %zu behind a prompt of %zu are more than the model's context of %zu", tokens,
-                             bench->pairs[0].prompt_len, context);
+    QA_TRY(run->args->data == NULL ? draw_pairs(bench, run, err) : read_pairs(bench, run, err));
+    if ((bench->wanted & QA_BENCH_DECODE) != 0 && tokens > context - bench->pairs[0].prompt_len) {
+        return cli_bad_usage(run, err, "--tokens %zu behind a prompt of %zu are more than the model's context of %zu",
+                             tokens, bench->pairs[0].prompt_len, context);
     }
     count_pairs(bench);
     return QA_OK;
+}
+
+/* ---- the report: absolute figures, the floors, and the ratios of the two ----
+ *
+ * docs/speed.md lists the keys of the JSON. A measure is the median of its repeats with the smallest and the largest;
+ * so is a ratio, of what was measured in the same repeat. */
+
+typedef struct spread {
+    double median, smallest, largest;
+} spread;
+
+static int by_size(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts values[n], n >= 1. */
+static spread spread_of(double *values, size_t n) {
+    qsort(values, n, sizeof *values, by_size);
+    const double median = n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2.0;
+    return (spread){median, values[0], values[n - 1]};
+}
+
+typedef struct printing {
+    cli_report report;
+    const qa_bench *bench;
+    double *scratch; /* [repeats] */
+} printing;
+
+/* Four digits, and no fewer than there are before the point. */
+static void format_number(char *buffer, size_t bytes, double x) {
+    (void)snprintf(buffer, bytes, x < 1e4 ? "%.4g" : "%.0f", x);
+}
+
+static void add_spread(printing *p, const char *key, const char *label, spread s, const char *unit) {
+    char json[4 * CLI_NUMBER_BYTES];
+    char shown[4 * CLI_NUMBER_BYTES];
+    char median[CLI_NUMBER_BYTES], smallest[CLI_NUMBER_BYTES], largest[CLI_NUMBER_BYTES];
+    format_number(median, sizeof median, s.median);
+    format_number(smallest, sizeof smallest, s.smallest);
+    format_number(largest, sizeof largest, s.largest);
+    (void)snprintf(json, sizeof json, "{\"median\": %.9g, \"min\": %.9g, \"max\": %.9g}", s.median, s.smallest,
+                   s.largest);
+    (void)snprintf(shown, sizeof shown, "%s %s  (%s to %s)", median, unit, smallest, largest);
+    cli_report_json(&p->report, key, label, json, shown);
+}
+
+static void add_seconds(printing *p, const char *key, const char *label, qa_bench_measure measure) {
+    for (size_t i = 0; i < p->bench->repeats; i++) {
+        p->scratch[i] = qa_bench_seconds(p->bench, measure)[i];
+    }
+    add_spread(p, key, label, spread_of(p->scratch, p->bench->repeats), "s");
+}
+
+/* amount / seconds */
+static void add_rate(printing *p, const char *key, const char *label, qa_bench_measure measure, double amount,
+                     const char *unit) {
+    for (size_t i = 0; i < p->bench->repeats; i++) {
+        p->scratch[i] = amount / qa_bench_seconds(p->bench, measure)[i];
+    }
+    add_spread(p, key, label, spread_of(p->scratch, p->bench->repeats), unit);
+}
+
+/* factor * above / below */
+static void add_ratio(printing *p, const char *key, const char *label, qa_bench_measure above, qa_bench_measure below,
+                      double factor, const char *unit) {
+    for (size_t i = 0; i < p->bench->repeats; i++) {
+        p->scratch[i] = factor * qa_bench_seconds(p->bench, above)[i] / qa_bench_seconds(p->bench, below)[i];
+    }
+    add_spread(p, key, label, spread_of(p->scratch, p->bench->repeats), unit);
+}
+
+static void add_machine(printing *p) {
+    const qa_model_info *info = qa_model_get_info(p->bench->model);
+    cli_report_section(&p->report, "machine", "Machine");
+    cli_report_count(&p->report, "threads", "threads", qa_context_threads(p->bench->context), "");
+    cli_report_text(&p->report, "precision", "computed in", qa_precision());
+    cli_report_text(&p->report, "blas", "BLAS", qa_blas_description());
+    cli_report_count(&p->report, "repeats", "repeats", p->bench->repeats, "");
+    cli_report_section(&p->report, "model", "Model");
+    cli_report_text(&p->report, "dir", "folder", info->dir);
+    cli_report_count(&p->report, "parameters", "parameters", info->parameters, "");
+    cli_report_text(&p->report, "memory_dtype", "matrices in memory", info->memory_dtype);
+}
+
+static void add_load(printing *p) {
+    const double bytes = (double)qa_model_get_info(p->bench->model)->weight_bytes;
+    cli_report_section(&p->report, "load", "Loading the model");
+    add_seconds(p, "seconds", "time", QA_BENCH_TIME_LOAD);
+    add_rate(p, "megabytes_per_second", "weights in memory", QA_BENCH_TIME_LOAD, 1e-6 * bytes, "MB/s");
+}
+
+static void add_step(printing *p) {
+    const qa_bench *bench = p->bench;
+    char targets[CLI_LINE_BYTES];
+    cli_targets_text(bench->lora.targets, targets, sizeof targets);
+    cli_report_section(&p->report, "train", "Training step");
+    cli_report_text(&p->report, "objective", "objective", qa_objective_kind_name(bench->objective.kind));
+    cli_report_count(&p->report, "pairs", "pairs", bench->n_pairs, "");
+    cli_report_count(&p->report, "tokens", "prompts once and responses", bench->step_tokens, "tokens");
+    cli_report_count(&p->report, "lora_r", "LoRA rank", bench->lora.rank, "");
+    cli_report_text(&p->report, "lora_target", "LoRA targets", targets);
+    cli_report_count(&p->report, "trainable_parameters", "trainable parameters", qa_adapter_parameters(bench->adapter),
+                     "");
+    cli_report_flag(&p->report, "recompute", "layers run again for backward", bench->recompute);
+    cli_report_real(&p->report, "loss", "loss of the first step", bench->loss, "");
+    cli_report_real(&p->report, "last_loss", "and of the last", bench->last_loss, "");
+    add_seconds(p, "seconds", "step", QA_BENCH_TIME_STEP);
+    add_rate(p, "tokens_per_second", "rate", QA_BENCH_TIME_STEP, (double)bench->step_tokens, "tokens/s");
+    add_seconds(p, "floor_seconds", "its matrix products alone", QA_BENCH_TIME_STEP_FLOOR);
+    cli_report_real(&p->report, "floor_gflop", "their work", 1e-9 * bench->step_flops, "GFLOP");
+    add_rate(p, "floor_gflop_per_second", "their rate", QA_BENCH_TIME_STEP_FLOOR, 1e-9 * bench->step_flops, "GFLOP/s");
+    add_ratio(p, "efficiency_percent", "products / step", QA_BENCH_TIME_STEP_FLOOR, QA_BENCH_TIME_STEP, 100.0, "%");
+    add_seconds(p, "later_seconds", "step of later epochs, base stream kept", QA_BENCH_TIME_LATER);
+    add_seconds(p, "later_floor_seconds", "its matrix products alone", QA_BENCH_TIME_LATER_FLOOR);
+    cli_report_real(&p->report, "later_floor_gflop", "their work", 1e-9 * bench->later_flops, "GFLOP");
+    add_ratio(p, "later_efficiency_percent", "products / later step", QA_BENCH_TIME_LATER_FLOOR, QA_BENCH_TIME_LATER,
+              100.0, "%");
+    add_ratio(p, "later_over_step", "later step / step", QA_BENCH_TIME_LATER, QA_BENCH_TIME_STEP, 1.0, "times");
+}
+
+/* Seconds of a step, and their share of it. */
+static void add_share(printing *p, const char *key, const char *label, double seconds, double of) {
+    char json[CLI_NUMBER_BYTES];
+    char shown[2 * CLI_NUMBER_BYTES];
+    (void)snprintf(json, sizeof json, "%.9g", seconds);
+    (void)snprintf(shown, sizeof shown, "%8.5f s  %5.1f%%", seconds, 100.0 * seconds / of);
+    cli_report_json(&p->report, key, label, json, shown);
+}
+
+/* Means over the timed steps, so that they add up. */
+static void add_parts(printing *p) {
+    static const char *const keys[QA_PARTS] = {"products", "attention", "head", "norms", "elementwise", "optimiser"};
+    static const char *const labels[QA_PARTS] = {"linear maps", "attention",   "head",
+                                                 "norms",       "elementwise", "optimiser"};
+    const qa_bench *bench = p->bench;
+    const double n = (double)bench->repeats, threads = (double)qa_context_threads(bench->context);
+    double wall = 0.0, named = 0.0;
+    for (size_t i = 0; i < bench->repeats; i++) {
+        wall += qa_bench_seconds(bench, QA_BENCH_TIME_STEP)[i] / n;
+    }
+    cli_report_section(&p->report, "parts", "Where the time of a step goes, mean");
+    add_share(p, "wall", "step", wall, wall);
+    for (int part = 0; part < QA_PARTS; part++) {
+        const double seconds = bench->profile.seconds[part] / n;
+        add_share(p, keys[part], labels[part], seconds, wall);
+        named += seconds;
+    }
+    add_share(p, "rest", "rest", wall - named, wall);
+    const double idle = (threads - 1.0) * wall + (bench->profile.waited - bench->profile.helped) / n;
+    add_share(p, "idle", "threads that wait, of threads x step", idle, threads * wall);
+}
+
+static void add_prompt(printing *p) {
+    const double tokens = (double)p->bench->pairs[0].prompt_len;
+    cli_report_section(&p->report, "prefill", "Prompt");
+    cli_report_count(&p->report, "tokens", "prompt", p->bench->pairs[0].prompt_len, "tokens");
+    add_seconds(p, "base_seconds", "base model", QA_BENCH_TIME_PROMPT_BASE);
+    add_rate(p, "base_tokens_per_second", "rate", QA_BENCH_TIME_PROMPT_BASE, tokens, "tokens/s");
+    add_seconds(p, "base_floor_seconds", "its matrix products alone", QA_BENCH_TIME_PROMPT_BASE_FLOOR);
+    add_ratio(p, "base_efficiency_percent", "products / prompt", QA_BENCH_TIME_PROMPT_BASE_FLOOR,
+              QA_BENCH_TIME_PROMPT_BASE, 100.0, "%");
+    add_seconds(p, "both_seconds", "composed policy", QA_BENCH_TIME_PROMPT_BOTH);
+    add_rate(p, "both_tokens_per_second", "rate", QA_BENCH_TIME_PROMPT_BOTH, tokens, "tokens/s");
+    add_seconds(p, "both_floor_seconds", "its matrix products alone", QA_BENCH_TIME_PROMPT_BOTH_FLOOR);
+    add_ratio(p, "both_efficiency_percent", "products / prompt", QA_BENCH_TIME_PROMPT_BOTH_FLOOR,
+              QA_BENCH_TIME_PROMPT_BOTH, 100.0, "%");
+    add_ratio(p, "both_over_base", "composed / base", QA_BENCH_TIME_PROMPT_BOTH, QA_BENCH_TIME_PROMPT_BASE, 1.0,
+              "times");
+}
+
+static void add_token(printing *p) {
+    const double bytes = (double)p->bench->read_bytes;
+    cli_report_section(&p->report, "decode", "Generation, one token behind that prompt");
+    cli_report_count(&p->report, "tokens", "tokens a repeat", p->bench->tokens, "");
+    add_seconds(p, "base_seconds", "base model", QA_BENCH_TIME_TOKEN_BASE);
+    add_rate(p, "base_tokens_per_second", "rate", QA_BENCH_TIME_TOKEN_BASE, 1.0, "tokens/s");
+    add_seconds(p, "both_seconds", "composed policy", QA_BENCH_TIME_TOKEN_BOTH);
+    add_rate(p, "both_tokens_per_second", "rate", QA_BENCH_TIME_TOKEN_BOTH, 1.0, "tokens/s");
+    cli_report_bytes(&p->report, "floor_bytes", "weights that a token reads", p->bench->read_bytes);
+    add_seconds(p, "floor_seconds", "one read of them", QA_BENCH_TIME_TOKEN_FLOOR);
+    add_rate(p, "floor_gigabytes_per_second", "its rate", QA_BENCH_TIME_TOKEN_FLOOR, 1e-9 * bytes, "GB/s");
+    add_ratio(p, "base_efficiency_percent", "read / token, base model", QA_BENCH_TIME_TOKEN_FLOOR,
+              QA_BENCH_TIME_TOKEN_BASE, 100.0, "%");
+    add_ratio(p, "both_efficiency_percent", "read / token, composed", QA_BENCH_TIME_TOKEN_FLOOR,
+              QA_BENCH_TIME_TOKEN_BOTH, 100.0, "%");
+    add_ratio(p, "both_over_base", "composed / base", QA_BENCH_TIME_TOKEN_BOTH, QA_BENCH_TIME_TOKEN_BASE, 1.0, "times");
+}
+
+/* Memory only ever grows, so what generation takes is seen where no training ran before it. */
+static void add_memory(printing *p) {
+    const qa_bench *bench = p->bench;
+    const size_t weights = qa_model_get_info(bench->model)->weight_bytes;
+    const bool train = (bench->wanted & QA_BENCH_TRAIN) != 0;
+    cli_report_section(&p->report, "memory", "Memory");
+    cli_report_bytes(&p->report, "weights", "weights", weights);
+    cli_report_bytes(&p->report, "peak_load", "resident at most, loading", bench->peak_load);
+    if (train) {
+        const size_t planned = weights + bench->workspace;
+        cli_report_bytes(&p->report, "workspace", "training workspace", bench->workspace);
+        cli_report_bytes(&p->report, "planned_train", "planned for training: both", planned);
+        cli_report_bytes(&p->report, "peak_train", "resident at most, loading and one step", bench->peak_train);
+        cli_report_real(&p->report, "peak_train_over_planned", "resident / planned",
+                        (double)bench->peak_train / (double)planned, "times");
+        cli_report_bytes(&p->report, "base_cache", "base stream kept for later epochs", bench->base_cache);
+    }
+    if (bench->decoder > 0) {
+        const size_t planned = weights + bench->decoder;
+        cli_report_bytes(&p->report, "decoder", "generation: caches and rows", bench->decoder);
+        cli_report_bytes(&p->report, "planned_decode", "planned for generation: with weights", planned);
+        if (!train) {
+            cli_report_bytes(&p->report, "peak_decode", "resident at most, prompt and a token", bench->peak_decode);
+            cli_report_real(&p->report, "peak_decode_over_planned", "resident / planned",
+                            (double)bench->peak_decode / (double)planned, "times");
+        }
+    }
+    cli_report_bytes(&p->report, "peak", "resident at most, with all floors", bench->peak);
+}
+
+static qa_status print_bench(const qa_bench *bench, bool json, qa_error *err) {
+    printing p = {.bench = bench, .scratch = qa_alloc_array(bench->repeats, sizeof *p.scratch)};
+    if (p.scratch == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a report");
+    }
+    add_machine(&p);
+    if ((bench->wanted & QA_BENCH_LOAD) != 0) {
+        add_load(&p);
+    }
+    if ((bench->wanted & QA_BENCH_TRAIN) != 0) {
+        add_step(&p);
+        add_parts(&p);
+    }
+    if ((bench->wanted & QA_BENCH_PREFILL) != 0) {
+        add_prompt(&p);
+    }
+    if ((bench->wanted & QA_BENCH_DECODE) != 0) {
+        add_token(&p);
+    }
+    add_memory(&p);
+    const qa_status status = cli_report_print(&p.report, stdout, json, err);
+    cli_report_free(&p.report);
+    free(p.scratch);
+    return status;
 }
 
 /* ---- the command ---- */
@@ -138,12 +375,10 @@ static qa_status parse_measure(cli_run *run, unsigned *wanted, qa_error *err) {
     static const struct {
         const char *name;
         unsigned bit;
-    } known[] = {{"load", CLI_BENCH_LOAD},
-                 {"train", CLI_BENCH_TRAIN},
-                 {"prefill", CLI_BENCH_PREFILL},
-                 {"decode", CLI_BENCH_DECODE}};
+    } known[] = {
+        {"load", QA_BENCH_LOAD}, {"train", QA_BENCH_TRAIN}, {"prefill", QA_BENCH_PREFILL}, {"decode", QA_BENCH_DECODE}};
     const char *list = run->args->measure;
-    *wanted = list == NULL ? CLI_BENCH_ALL : 0;
+    *wanted = list == NULL ? QA_BENCH_ALL : 0;
     while (list != NULL) {
         const size_t n = strcspn(list, ",");
         unsigned bit = 0;
@@ -170,39 +405,50 @@ static qa_status check_arguments(cli_run *run, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status measure(cli_bench *bench, qa_error *err) {
-    cli_run *run = bench->run;
-    QA_TRY(load(bench, err));
-    QA_TRY(take_pairs(bench, err));
+static void draw_progress(void *user, const char *what, size_t done, size_t total) {
+    cli_run *run = user;
+    cli_progress_draw(&run->progress, "%s %zu/%zu", what, done, total);
+}
+
+static qa_status measure(qa_bench *bench, cli_run *run, qa_error *err) {
+    QA_TRY(load(bench, run, err));
+    bench->context = run->context;
+    bench->model = run->model;
+    QA_TRY(take_pairs(bench, run, err));
     QA_TRY(cli_usage_if(run, qa_adapter_create(&run->adapter, run->model, &bench->lora, run->args->seed, err)));
+    bench->adapter = run->adapter;
     cli_say(run, "%zu pair%s of %zu tokens in all, %zu repeats, %zu thread%s", bench->n_pairs,
             cli_plural(bench->n_pairs), bench->step_tokens, bench->repeats, qa_context_threads(run->context),
             cli_plural(qa_context_threads(run->context)));
-    if ((bench->wanted & CLI_BENCH_TRAIN) != 0) {
-        QA_TRY(cli_bench_step(bench, err));
+    if ((bench->wanted & QA_BENCH_TRAIN) != 0) {
+        QA_TRY(qa_bench_step(bench, err));
     }
-    if ((bench->wanted & (CLI_BENCH_PREFILL | CLI_BENCH_DECODE)) != 0) {
-        QA_TRY(cli_bench_decode(bench, err));
+    if ((bench->wanted & (QA_BENCH_PREFILL | QA_BENCH_DECODE)) != 0) {
+        QA_TRY(qa_bench_decode(bench, err));
     }
-    bench->peak = cli_bench_peak();
+    bench->peak = qa_bench_peak();
     return QA_OK;
 }
 
 qa_status cli_cmd_bench(cli_run *run, qa_error *err) {
-    cli_bench bench = {.run = run, .repeats = run->args->repeats};
+    qa_bench bench = {.repeats = run->args->repeats,
+                      .tokens = run->args->tokens,
+                      .recompute = run->args->recompute,
+                      .progress = draw_progress,
+                      .user = run};
     qa_status status = QA_OK;
     QA_TRY(check_arguments(run, err));
     QA_TRY(parse_measure(run, &bench.wanted, err));
     QA_TRY(cli_resolve_objective(run, &bench.objective, NULL, err));
     QA_TRY(cli_lora_options(run->args, &bench.lora, err));
-    bench.seconds = qa_alloc_array(bench.repeats * CLI_MEASURES, sizeof *bench.seconds);
+    bench.seconds = qa_alloc_array(bench.repeats * QA_BENCH_TIME_MEASURES, sizeof *bench.seconds);
     if (bench.seconds == NULL) {
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu repeats", bench.repeats);
     }
     cli_progress_begin(&run->progress, !run->args->quiet);
-    QA_GOTO(done, measure(&bench, err));
+    QA_GOTO(done, measure(&bench, run, err));
     cli_progress_clear(&run->progress);
-    status = cli_bench_print(&bench, err);
+    status = print_bench(&bench, run->args->json, err);
 done:
     qa_pairs_free(bench.set);
     free(bench.ids);

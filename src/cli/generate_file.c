@@ -8,8 +8,8 @@
 #include "base/warnings.h"
 #include "cli/format.h"
 #include "cli/line_sink.h"
+#include "data/pairs.h"
 #include "io/json_lines.h"
-#include "text/pairs.h"
 #include "text/text_begin.h"
 
 #include <stdlib.h>

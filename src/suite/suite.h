@@ -9,10 +9,10 @@
 #ifndef QA_SUITE_SUITE_H
 #define QA_SUITE_SUITE_H
 
+#include "data/pairs.h"
 #include "io/json.h"
 #include "qadapter/suite.h"
 #include "suite/regex.h"
-#include "text/pairs.h"
 
 enum { QA_SUITE_DEFAULT_MAX_TOKENS = 256 };
 

@@ -7,7 +7,7 @@
 #ifndef QA_TRAIN_DOCUMENT_PLAN_H
 #define QA_TRAIN_DOCUMENT_PLAN_H
 
-#include "train/corpus.h"
+#include "data/corpus.h"
 
 typedef struct qa_document_plan {
     size_t documents;

@@ -7,8 +7,8 @@
 #ifndef QA_TRAIN_DOCUMENT_STEP_H
 #define QA_TRAIN_DOCUMENT_STEP_H
 
+#include "data/corpus.h"
 #include "model/trainable.h"
-#include "train/corpus.h"
 
 typedef struct qa_document_step qa_document_step;
 

@@ -6,9 +6,9 @@
 
 #include "base/real.h"
 #include "base/try.h"
+#include "data/corpus.h"
 #include "nn/blas.h"
 #include "qadapter.h"
-#include "train/corpus.h"
 #include "train/model_folder.h"
 #include "train/options.h"
 #include "train/record.h"

@@ -1,5 +1,5 @@
 /* See columns.h. Allow-lists: a key that nobody thought of is named. */
-#include "text/columns.h"
+#include "data/columns.h"
 
 #include "base/warnings.h"
 

@@ -3,7 +3,7 @@
  * The boundary between prompt and response is a boundary between tokens: the two are encoded apart, so
  * the prompt's ids are the same on both sides and the same as at inference. The response is encoded as
  * the continuation of the prompt (encode_parts.h). */
-#include "text/pairs.h"
+#include "data/pairs.h"
 
 #include "base/buffer.h"
 #include "base/checked.h"

@@ -1,7 +1,7 @@
 /* Which of the seven forms an example has, or of the three of a single response, told from its keys and their types;
  * and what to say of one that has none. A row that is complete in one form has that form, whatever else it holds: its
  * other keys are columns that nothing reads (columns.h). */
-#include "text/pairs.h"
+#include "data/pairs.h"
 
 #include "base/try.h"
 

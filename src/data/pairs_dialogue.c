@@ -1,6 +1,6 @@
 /* Dialogues: from JSON messages, and from the two ways in which public data sets write a whole dialogue
  * into one string. Nothing is copied: messages point into the JSON value that holds the text. */
-#include "text/pairs.h"
+#include "data/pairs.h"
 
 #include "base/checked.h"
 #include "base/try.h"

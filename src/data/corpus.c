@@ -7,18 +7,18 @@
  *     <|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n | Hello<|im_end|> | \n
  *                                                              learned           with QA_LEARN_ALL as all else
  */
-#include "train/corpus.h"
+#include "data/corpus.h"
 
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "base/warnings.h"
+#include "data/pairs.h"
 #include "io/json_lines.h"
 #include "text/answer_end.h"
 #include "text/chat.h"
 #include "text/encode_parts.h"
-#include "text/pairs.h"
 #include "text/text_begin.h"
 
 #include <stdlib.h>

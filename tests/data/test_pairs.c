@@ -808,8 +808,8 @@ START_TEST(options_out_of_range_are_refused) {
 }
 END_TEST
 
-Suite *text_pairs_suite(void);
-Suite *text_pairs_suite(void) {
+Suite *data_pairs_suite(void);
+Suite *data_pairs_suite(void) {
     const TTest *const TESTS[] = {
         conversational_forms_give_the_same_ids,
         text_with_a_prompt_ends_with_eos,
@@ -845,7 +845,7 @@ Suite *text_pairs_suite(void) {
         dialogues_without_a_template_name_the_option,
         options_out_of_range_are_refused,
     };
-    Suite *suite = suite_create("text_pairs");
+    Suite *suite = suite_create("data_pairs");
     TCase *tcase = tcase_create("pairs");
     tcase_add_checked_fixture(tcase, setup, teardown);
     for (size_t i = 0; i < sizeof TESTS / sizeof TESTS[0]; i++) {

@@ -1,14 +1,14 @@
 /* Prompt and generation of bench.h: the base model alone and both streams, each with its floor, in turns. */
-#include "cli/bench.h"
+#include "bench/bench.h"
 
 #include "base/clock.h"
 #include "base/try.h"
 #include "model/decode.h"
 
 typedef struct decoding {
-    cli_bench *bench;
-    bool prompt, token; /* what is wanted */
-    cli_floor floor;    /* of the prompt */
+    qa_bench *bench;
+    bool prompt, token;   /* what is wanted */
+    qa_bench_floor floor; /* of the prompt */
     qa_kv_decoder *base, *both;
 } decoding;
 
@@ -27,54 +27,51 @@ static qa_status run_prompt(const decoding *d, qa_kv_decoder *decoder, double *s
     return timed(decoder, pair->prompt, pair->prompt_len, seconds, err);
 }
 
-static qa_status prompts(decoding *d, double found[CLI_MEASURES], qa_error *err) {
-    const cli_bench *bench = d->bench;
-    found[CLI_PROMPT_BASE_FLOOR] = cli_floor_prompt(&d->floor, bench, 1);
-    found[CLI_PROMPT_BOTH_FLOOR] = cli_floor_prompt(&d->floor, bench, 2);
-    QA_TRY(run_prompt(d, d->base, &found[CLI_PROMPT_BASE], err));
-    return run_prompt(d, d->both, &found[CLI_PROMPT_BOTH], err);
+static qa_status prompts(decoding *d, double found[QA_BENCH_TIME_MEASURES], qa_error *err) {
+    const qa_bench *bench = d->bench;
+    found[QA_BENCH_TIME_PROMPT_BASE_FLOOR] = qa_bench_floor_prompt(&d->floor, bench, 1);
+    found[QA_BENCH_TIME_PROMPT_BOTH_FLOOR] = qa_bench_floor_prompt(&d->floor, bench, 2);
+    QA_TRY(run_prompt(d, d->base, &found[QA_BENCH_TIME_PROMPT_BASE], err));
+    return run_prompt(d, d->both, &found[QA_BENCH_TIME_PROMPT_BOTH], err);
 }
 
 /* Seconds per token behind the prompt, over --tokens of them; which tokens makes no difference. */
-static qa_status tokens(decoding *d, double found[CLI_MEASURES], qa_error *err) {
-    cli_bench *bench = d->bench;
+static qa_status tokens(decoding *d, double found[QA_BENCH_TIME_MEASURES], qa_error *err) {
+    qa_bench *bench = d->bench;
     const qa_pair *pair = &bench->pairs[0];
-    const size_t n = bench->run->args->tokens;
+    const size_t n = bench->tokens;
     qa_kv_decoder_rewind(d->base, 0, pair->prompt_len);
     qa_kv_decoder_rewind(d->both, 0, pair->prompt_len);
-    found[CLI_TOKEN_FLOOR] = found[CLI_TOKEN_BASE] = found[CLI_TOKEN_BOTH] = 0.0;
+    found[QA_BENCH_TIME_TOKEN_FLOOR] = found[QA_BENCH_TIME_TOKEN_BASE] = found[QA_BENCH_TIME_TOKEN_BOTH] = 0.0;
     for (size_t i = 0; i < n; i++) {
         const int32_t *id = &pair->chosen[i % pair->chosen_len];
         double base = 0.0, both = 0.0;
-        found[CLI_TOKEN_FLOOR] += cli_floor_read(bench, &bench->read_bytes) / (double)n;
+        found[QA_BENCH_TIME_TOKEN_FLOOR] += qa_bench_floor_read(bench, &bench->read_bytes) / (double)n;
         QA_TRY(timed(d->base, id, 1, &base, err));
         QA_TRY(timed(d->both, id, 1, &both, err));
-        found[CLI_TOKEN_BASE] += base / (double)n;
-        found[CLI_TOKEN_BOTH] += both / (double)n;
+        found[QA_BENCH_TIME_TOKEN_BASE] += base / (double)n;
+        found[QA_BENCH_TIME_TOKEN_BOTH] += both / (double)n;
     }
     return QA_OK;
 }
 
 /* Round 0 warms up and does not count. */
 static qa_status all_rounds(decoding *d, qa_error *err) {
-    cli_bench *bench = d->bench;
-    const cli_measure first = d->prompt ? CLI_PROMPT_BASE : CLI_TOKEN_BASE;
-    const cli_measure last = d->token ? CLI_TOKEN_FLOOR : CLI_PROMPT_BOTH_FLOOR;
-    double found[CLI_MEASURES] = {0};
+    qa_bench *bench = d->bench;
+    const qa_bench_measure first = d->prompt ? QA_BENCH_TIME_PROMPT_BASE : QA_BENCH_TIME_TOKEN_BASE;
+    const qa_bench_measure last = d->token ? QA_BENCH_TIME_TOKEN_FLOOR : QA_BENCH_TIME_PROMPT_BOTH_FLOOR;
+    const char *what = !d->token ? "prompt" : !d->prompt ? "tokens" : "prompt and tokens";
+    double found[QA_BENCH_TIME_MEASURES] = {0};
     for (size_t round = 0; round <= bench->repeats; round++) {
-        cli_progress_draw(&bench->run->progress, "%s %zu/%zu",
-                          !d->token    ? "prompt"
-                          : !d->prompt ? "tokens"
-                                       : "prompt and tokens",
-                          round, bench->repeats);
+        bench->progress(bench->user, what, round, bench->repeats);
         if (d->prompt) {
             QA_TRY(prompts(d, found, err));
         }
         if (d->token) {
             QA_TRY(tokens(d, found, err));
         }
-        for (cli_measure m = first; round > 0 && m <= last; m++) {
-            cli_bench_seconds(bench, m)[round - 1] = found[m];
+        for (qa_bench_measure m = first; round > 0 && m <= last; m++) {
+            qa_bench_seconds(bench, m)[round - 1] = found[m];
         }
     }
     return QA_OK;
@@ -82,37 +79,36 @@ static qa_status all_rounds(decoding *d, qa_error *err) {
 
 /* The composed policy's decoder with the prompt in its caches: all that generation needs, and nothing else yet. */
 static qa_status begin(decoding *d, size_t capacity, qa_error *err) {
-    cli_bench *bench = d->bench;
+    qa_bench *bench = d->bench;
     const qa_pair *pair = &bench->pairs[0];
     double seconds = 0.0;
-    QA_TRY(qa_kv_decoder_create(&d->both, bench->run->model, bench->run->adapter, capacity, err));
+    QA_TRY(qa_kv_decoder_create(&d->both, bench->model, bench->adapter, capacity, err));
     QA_TRY(run_prompt(d, d->both, &seconds, err));
     if (d->token) {
         QA_TRY(timed(d->both, pair->chosen, 1, &seconds, err));
     }
     bench->decoder = qa_kv_decoder_bytes(d->both);
-    bench->peak_decode = cli_bench_peak();
+    bench->peak_decode = qa_bench_peak();
     return QA_OK;
 }
 
-qa_status cli_bench_decode(cli_bench *bench, qa_error *err) {
-    const cli_run *run = bench->run;
+qa_status qa_bench_decode(qa_bench *bench, qa_error *err) {
     decoding d = {.bench = bench,
-                  .prompt = (bench->wanted & CLI_BENCH_PREFILL) != 0,
-                  .token = (bench->wanted & CLI_BENCH_DECODE) != 0};
-    const size_t capacity = bench->pairs[0].prompt_len + (d.token ? run->args->tokens : 0);
+                  .prompt = (bench->wanted & QA_BENCH_PREFILL) != 0,
+                  .token = (bench->wanted & QA_BENCH_DECODE) != 0};
+    const size_t capacity = bench->pairs[0].prompt_len + (d.token ? bench->tokens : 0);
     double seconds = 0.0;
     qa_status status = QA_OK;
     QA_GOTO(done, begin(&d, capacity, err));
-    QA_GOTO(done, qa_kv_decoder_create(&d.base, run->model, NULL, capacity, err));
+    QA_GOTO(done, qa_kv_decoder_create(&d.base, bench->model, NULL, capacity, err));
     QA_GOTO(done, run_prompt(&d, d.base, &seconds, err));
     if (d.prompt) {
-        QA_GOTO(done, cli_floor_create_prompt(&d.floor, bench, err));
+        QA_GOTO(done, qa_bench_floor_create_prompt(&d.floor, bench, err));
     }
     QA_GOTO(done, all_rounds(&d, err));
 done:
     qa_kv_decoder_free(d.both);
     qa_kv_decoder_free(d.base);
-    cli_floor_free(&d.floor);
+    qa_bench_floor_free(&d.floor);
     return status;
 }

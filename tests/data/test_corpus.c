@@ -1,6 +1,6 @@
 /* A corpus: the ids of every form worked out by hand or by the preference loader, what is learned, and every line that
  * cannot be used. */
-#include "train/corpus.h"
+#include "data/corpus.h"
 
 #include "support/fixture.h"
 #include "support/tempdir.h"
@@ -349,7 +349,7 @@ START_TEST(the_fingerprint_knows_everything) {
 }
 END_TEST
 
-Suite *train_corpus_suite(void);
+Suite *data_corpus_suite(void);
 START_TEST(columns_that_nobody_reads_are_named_or_refused) {
     static const struct {
         const char *text, *part;
@@ -400,8 +400,8 @@ START_TEST(a_conversation_of_very_many_turns_is_cut_in_time) {
 }
 END_TEST
 
-Suite *train_corpus_suite(void) {
-    Suite *suite = suite_create("train_corpus");
+Suite *data_corpus_suite(void) {
+    Suite *suite = suite_create("data_corpus");
     TCase *forms = tcase_create("forms");
     TCase *refused = tcase_create("refused");
     tcase_add_test(forms, text_begins_and_ends_as_the_tokenizer_says);

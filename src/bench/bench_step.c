@@ -1,24 +1,30 @@
 /* The training steps of bench.h: what train/train.c does for every optimiser step, on the same pairs again and again,
  * as a run does that visits a pair once, and as it does from its second epoch on, when the base stream is kept. */
-#include "cli/bench.h"
+#include "bench/bench.h"
 
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/context.h"
 #include "base/rng.h"
 #include "base/try.h"
+#include "data/pairs.h"
 #include "model/adapter.h"
 #include "model/weights.h"
-#include "text/pairs.h"
 #include "train/adamw.h"
 #include "train/base_cache.h"
 #include "train/pair_step.h"
 
 #include <math.h>
 #include <string.h>
+#include <sys/resource.h>
+
+size_t qa_bench_peak(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (size_t)usage.ru_maxrss * 1024 : 0;
+}
 
 typedef struct training {
-    cli_bench *bench;
+    qa_bench *bench;
     qa_pair_step *step;
     qa_base_cache *kept; /* the base stream of the pairs */
     qa_arena arena;
@@ -35,8 +41,8 @@ static void take(training *t, qa_arena *arena, size_t count) {
     t->partial = QA_TAKE(arena, double, qa_adamw_blocks(count));
 }
 
-static qa_pair_limits limits_of(const cli_bench *bench) {
-    qa_pair_limits limits = {.backward = true, .recompute = bench->run->args->recompute};
+static qa_pair_limits limits_of(const qa_bench *bench) {
+    qa_pair_limits limits = {.backward = true, .recompute = bench->recompute};
     for (size_t i = 0; i < bench->n_pairs; i++) {
         const qa_pair *pair = &bench->pairs[i];
         const size_t longer = pair->chosen_len > pair->rejected_len ? pair->chosen_len : pair->rejected_len;
@@ -49,9 +55,9 @@ static qa_pair_limits limits_of(const cli_bench *bench) {
 }
 
 /* As `train` announces it. */
-static qa_status plan_memory(cli_bench *bench, qa_error *err) {
-    const qa_model *model = bench->run->model;
-    const bool recompute = bench->run->args->recompute;
+static qa_status plan_memory(qa_bench *bench, qa_error *err) {
+    const qa_model *model = bench->model;
+    const bool recompute = bench->recompute;
     if (bench->set != NULL) {
         return qa_train_memory_for(model, &bench->lora, bench->set, NULL, NULL, recompute, &bench->workspace, err);
     }
@@ -60,15 +66,15 @@ static qa_status plan_memory(cli_bench *bench, qa_error *err) {
 }
 
 static qa_status make(training *t, qa_error *err) {
-    const cli_run *run = t->bench->run;
+    const qa_bench *bench = t->bench;
     training measured = {0};
     qa_arena measure = qa_arena_measure();
     size_t bytes = 0;
-    take(&measured, &measure, run->adapter->count);
+    take(&measured, &measure, bench->adapter->count);
     QA_TRY(qa_arena_bytes(&measure, &bytes, err));
     QA_TRY(qa_arena_create(&t->arena, bytes, err));
-    take(t, &t->arena, run->adapter->count);
-    return qa_pair_step_create(&t->step, run->model, run->adapter, &t->bench->objective, limits_of(t->bench), err);
+    take(t, &t->arena, bench->adapter->count);
+    return qa_pair_step_create(&t->step, bench->model, bench->adapter, &t->bench->objective, limits_of(t->bench), err);
 }
 
 /* The key of a pair's dropout masks; 0 means none. */
@@ -77,8 +83,8 @@ static uint64_t dropout_key(const training *t, size_t place) {
 }
 
 static qa_status update(training *t, qa_error *err) {
-    qa_adapter *adapter = t->bench->run->adapter;
-    qa_pool *pool = t->bench->run->context->pool;
+    qa_adapter *adapter = t->bench->adapter;
+    qa_pool *pool = t->bench->context->pool;
     const qa_train_options defaults = qa_train_defaults();
     const double norm = qa_gradient_norm(pool, t->gradient, adapter->count, t->partial);
     if (qa_first_not_finite(t->gradient, adapter->count) < adapter->count || !isfinite(norm)) {
@@ -100,8 +106,7 @@ static qa_status update(training *t, qa_error *err) {
 
 /* Room for the base stream of all pairs, as of a run of two epochs. */
 static qa_status make_cache(training *t, qa_error *err) {
-    cli_bench *bench = t->bench;
-    const cli_run *run = bench->run;
+    qa_bench *bench = t->bench;
     const qa_pairs all = {.items = bench->pairs, .n = bench->n_pairs};
     qa_train_options options = qa_train_defaults();
     qa_plan plan;
@@ -112,16 +117,16 @@ static qa_status make_cache(training *t, qa_error *err) {
     options.epochs = 2.0;
     options.base_cache = QA_BASE_CACHE_MEMORY;
     QA_TRY(qa_plan_make(&plan, bench->n_pairs, &options, err));
-    QA_TRY(qa_base_plan_make(&base, &plan, run->model->config.hidden_size, &all, NULL, &options, 0, err));
+    QA_TRY(qa_base_plan_make(&base, &plan, bench->model->config.hidden_size, &all, NULL, &options, 0, err));
     bench->base_cache = base.memory_bytes;
-    return qa_base_cache_create(&t->kept, &base, &run->context->logger, err);
+    return qa_base_cache_create(&t->kept, &base, &bench->context->logger, err);
 }
 
 /* kept: where the base stream of the pairs is or will be; NULL: nowhere, as of pairs that are visited once. */
 static qa_status one_step(training *t, qa_base_cache *kept, qa_error *err) {
-    const cli_bench *bench = t->bench;
+    const qa_bench *bench = t->bench;
     t->loss = 0.0;
-    memset(t->gradient, 0, bench->run->adapter->count * sizeof *t->gradient);
+    memset(t->gradient, 0, bench->adapter->count * sizeof *t->gradient);
     for (size_t i = 0; i < bench->n_pairs; i++) {
         const qa_divisors *divisors = &bench->divisors;
         qa_pair_step_place(t->step, qa_base_cache_place(kept, QA_KEPT_TRAIN, i));
@@ -143,22 +148,22 @@ static qa_status timed(training *t, qa_base_cache *kept, double *seconds, qa_err
 
 /* Both floors and both steps, `repeats` times after one that warms up: the first step of all, and one that keeps the
  * base stream, have been that already. */
-static qa_status alternate(training *t, cli_floor *floor, qa_error *err) {
-    cli_bench *bench = t->bench;
-    qa_pool *pool = bench->run->context->pool;
-    (void)cli_floor_step(floor, bench, true);
+static qa_status alternate(training *t, qa_bench_floor *floor, qa_error *err) {
+    qa_bench *bench = t->bench;
+    qa_pool *pool = bench->context->pool;
+    (void)qa_bench_floor_step(floor, bench, true);
     bench->later_flops = floor->flops;
-    (void)cli_floor_step(floor, bench, false);
+    (void)qa_bench_floor_step(floor, bench, false);
     bench->step_flops = floor->flops;
     for (size_t i = 0; i < bench->repeats; i++) {
-        cli_progress_draw(&bench->run->progress, "training step %zu/%zu", i + 1, bench->repeats);
-        cli_bench_seconds(bench, CLI_STEP_FLOOR)[i] = cli_floor_step(floor, bench, false);
+        bench->progress(bench->user, "training step", i + 1, bench->repeats);
+        qa_bench_seconds(bench, QA_BENCH_TIME_STEP_FLOOR)[i] = qa_bench_floor_step(floor, bench, false);
         qa_pool_profile(pool, &bench->profile);
-        const qa_status status = timed(t, NULL, &cli_bench_seconds(bench, CLI_STEP)[i], err);
+        const qa_status status = timed(t, NULL, &qa_bench_seconds(bench, QA_BENCH_TIME_STEP)[i], err);
         qa_pool_profile(pool, NULL);
         QA_TRY(status);
-        cli_bench_seconds(bench, CLI_LATER_FLOOR)[i] = cli_floor_step(floor, bench, true);
-        QA_TRY(timed(t, t->kept, &cli_bench_seconds(bench, CLI_LATER)[i], err));
+        qa_bench_seconds(bench, QA_BENCH_TIME_LATER_FLOOR)[i] = qa_bench_floor_step(floor, bench, true);
+        QA_TRY(timed(t, t->kept, &qa_bench_seconds(bench, QA_BENCH_TIME_LATER)[i], err));
     }
     const size_t found = qa_base_cache_found(t->kept), expected = bench->repeats * bench->n_pairs;
     return found == expected
@@ -168,22 +173,22 @@ static qa_status alternate(training *t, cli_floor *floor, qa_error *err) {
                          expected);
 }
 
-qa_status cli_bench_step(cli_bench *bench, qa_error *err) {
+qa_status qa_bench_step(qa_bench *bench, qa_error *err) {
     training t = {.bench = bench};
-    cli_floor floor = {0};
+    qa_bench_floor floor = {0};
     qa_status status = QA_OK;
     QA_GOTO(done, plan_memory(bench, err));
     QA_GOTO(done, make(&t, err));
     QA_GOTO(done, one_step(&t, NULL, err)); /* before the cache and the floor take memory of their own */
     bench->loss = t.loss;
-    bench->peak_train = cli_bench_peak();
+    bench->peak_train = qa_bench_peak();
     QA_GOTO(done, make_cache(&t, err));
     QA_GOTO(done, one_step(&t, t.kept, err));
-    QA_GOTO(done, cli_floor_create_step(&floor, bench, err));
+    QA_GOTO(done, qa_bench_floor_create_step(&floor, bench, err));
     QA_GOTO(done, alternate(&t, &floor, err));
     bench->last_loss = t.loss;
 done:
-    cli_floor_free(&floor);
+    qa_bench_floor_free(&floor);
     qa_pair_step_free(t.step);
     qa_base_cache_free(t.kept);
     qa_arena_free(&t.arena);

@@ -1,6 +1,6 @@
 /* What training needs to know of a corpus beyond qadapter/pretrain.h. */
-#ifndef QA_TRAIN_CORPUS_H
-#define QA_TRAIN_CORPUS_H
+#ifndef QA_DATA_CORPUS_H
+#define QA_DATA_CORPUS_H
 
 #include "qadapter/pretrain.h"
 

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-Suite *text_columns_suite(void);
+Suite *data_columns_suite(void);
 
 static const int32_t EOS[] = {1, 3}; /* </s>, <|im_end|> */
 
@@ -332,8 +332,8 @@ START_TEST(reasons_of_responses_of_several_messages_are_true) {
 }
 END_TEST
 
-Suite *text_columns_suite(void) {
-    Suite *suite = suite_create("text_columns");
+Suite *data_columns_suite(void) {
+    Suite *suite = suite_create("data_columns");
     TCase *tests = tcase_create("columns");
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, tool_calls_of_a_message_are_never_an_empty_turn);

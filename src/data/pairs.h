@@ -8,14 +8,14 @@
  *     pairs_encode.c    prompt and responses to ids; what is skipped and why
  *
  * Functions below the loop name no place: the loop puts file and line in front of their messages. */
-#ifndef QA_TEXT_PAIRS_H
-#define QA_TEXT_PAIRS_H
+#ifndef QA_DATA_PAIRS_H
+#define QA_DATA_PAIRS_H
 
+#include "data/columns.h"
 #include "io/json.h"
 #include "qadapter/status.h"
 #include "qadapter/text.h"
 #include "text/answer_end.h"
-#include "text/columns.h"
 
 /* Messages in a row; everything they point to is borrowed. Zero-initialise; free(messages). */
 typedef struct qa_dialogue {

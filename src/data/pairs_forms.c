@@ -1,6 +1,6 @@
 /* The seven forms of one example, and the three of a single response: their parts, and what of an example is left out.
  * All examples of a file have the form of its first. */
-#include "text/pairs.h"
+#include "data/pairs.h"
 
 #include "base/buffer.h"
 #include "base/try.h"

@@ -6,39 +6,46 @@
  *   prompt          the bare matrix products of the prompt's rows and one row of the head
  *   token           one read of the weights that a token needs, by all threads
  *
- * cmd_bench.c takes the options and the pairs, bench_step.c times the training step, bench_decode.c prompt and tokens,
- * bench_floor.c the floors, bench_report.c prints. */
-#ifndef QA_CLI_BENCH_H
-#define QA_CLI_BENCH_H
+ * bench_step.c times the training step, bench_decode.c prompt and tokens, bench_floor.c the floors; cli/cmd_bench.c
+ * takes the options and the pairs and prints. */
+#ifndef QA_BENCH_BENCH_H
+#define QA_BENCH_BENCH_H
 
 #include "base/pool.h"
 #include "base/real.h"
-#include "cli/common.h"
 #include "train/batch.h"
 
+#include "qadapter/model.h"
+
 /* What can be measured, as bits of --measure; named as the sections of the report. */
-enum { CLI_BENCH_LOAD = 1, CLI_BENCH_TRAIN = 2, CLI_BENCH_PREFILL = 4, CLI_BENCH_DECODE = 8, CLI_BENCH_ALL = 15 };
+enum { QA_BENCH_LOAD = 1, QA_BENCH_TRAIN = 2, QA_BENCH_PREFILL = 4, QA_BENCH_DECODE = 8, QA_BENCH_ALL = 15 };
 
 /* Everything that is timed; "both" are base and adapted stream together, the composed policy. */
-typedef enum cli_measure {
-    CLI_LOAD,
-    CLI_STEP,
-    CLI_STEP_FLOOR,
-    CLI_LATER,
-    CLI_LATER_FLOOR,
-    CLI_PROMPT_BASE,
-    CLI_PROMPT_BASE_FLOOR,
-    CLI_PROMPT_BOTH,
-    CLI_PROMPT_BOTH_FLOOR,
-    CLI_TOKEN_BASE,
-    CLI_TOKEN_BOTH,
-    CLI_TOKEN_FLOOR,
-    CLI_MEASURES
-} cli_measure;
+typedef enum qa_bench_measure {
+    QA_BENCH_TIME_LOAD,
+    QA_BENCH_TIME_STEP,
+    QA_BENCH_TIME_STEP_FLOOR,
+    QA_BENCH_TIME_LATER,
+    QA_BENCH_TIME_LATER_FLOOR,
+    QA_BENCH_TIME_PROMPT_BASE,
+    QA_BENCH_TIME_PROMPT_BASE_FLOOR,
+    QA_BENCH_TIME_PROMPT_BOTH,
+    QA_BENCH_TIME_PROMPT_BOTH_FLOOR,
+    QA_BENCH_TIME_TOKEN_BASE,
+    QA_BENCH_TIME_TOKEN_BOTH,
+    QA_BENCH_TIME_TOKEN_FLOOR,
+    QA_BENCH_TIME_MEASURES
+} qa_bench_measure;
 
-typedef struct cli_bench {
-    cli_run *run;
-    unsigned wanted; /* CLI_BENCH_... */
+typedef struct qa_bench {
+    qa_context *context;
+    qa_model *model;
+    qa_adapter *adapter;
+    bool recompute; /* the layers are run again for the backward pass */
+    size_t tokens;  /* that a repeat takes behind the prompt */
+    void (*progress)(void *user, const char *what, size_t done, size_t total); /* drawn between the repeats */
+    void *user;
+    unsigned wanted; /* QA_BENCH_... */
     size_t repeats;
     qa_lora_options lora;
     qa_objective objective;
@@ -50,7 +57,7 @@ typedef struct cli_bench {
     size_t step_tokens; /* prompts once and both responses */
     qa_divisors divisors;
     /* what was found */
-    double *seconds;                /* [CLI_MEASURES x repeats] */
+    double *seconds;                /* [QA_BENCH_TIME_MEASURES x repeats] */
     double loss, last_loss;         /* of the first step, and of the last timed one */
     qa_profile profile;             /* of all timed steps together */
     double step_flops, later_flops; /* of the steps' floors */
@@ -62,46 +69,42 @@ typedef struct cli_bench {
     size_t peak_train;              /* until after the first step */
     size_t peak_decode;             /* until after the first prompt and token of the composed policy */
     size_t peak;                    /* until the end */
-} cli_bench;
+} qa_bench;
 
 /* seconds[repeats] of a measure. */
-static inline double *cli_bench_seconds(const cli_bench *bench, cli_measure measure) {
+static inline double *qa_bench_seconds(const qa_bench *bench, qa_bench_measure measure) {
     return bench->seconds + (size_t)measure * bench->repeats;
 }
 
 /* ---- floors ---- */
 
 /* Room for the operands of the largest product. */
-typedef struct cli_floor {
+typedef struct qa_bench_floor {
     qa_real *a, *b, *c;
     size_t a_count, b_count, c_count;
     double flops; /* of the last walk over the products */
-} cli_floor;
+} qa_bench_floor;
 
 /* Begin with a zeroed one. Room for the products of the steps, or for those of the prompt. */
-QA_MUST_CHECK qa_status cli_floor_create_step(cli_floor *floor, const cli_bench *bench, qa_error *err);
-QA_MUST_CHECK qa_status cli_floor_create_prompt(cli_floor *floor, const cli_bench *bench, qa_error *err);
-void cli_floor_free(cli_floor *floor);
+QA_MUST_CHECK qa_status qa_bench_floor_create_step(qa_bench_floor *floor, const qa_bench *bench, qa_error *err);
+QA_MUST_CHECK qa_status qa_bench_floor_create_prompt(qa_bench_floor *floor, const qa_bench *bench, qa_error *err);
+void qa_bench_floor_free(qa_bench_floor *floor);
 
 /* Each returns its seconds. The products run in BLAS' own threads, as many as the run has; afterwards BLAS computes in
  * the calling thread again, and its threads sleep. */
-double cli_floor_step(cli_floor *floor, const cli_bench *bench, bool later);
-double cli_floor_prompt(cli_floor *floor, const cli_bench *bench, size_t streams);
+double qa_bench_floor_step(qa_bench_floor *floor, const qa_bench *bench, bool later);
+double qa_bench_floor_prompt(qa_bench_floor *floor, const qa_bench *bench, size_t streams);
 /* *bytes: what was read. */
-double cli_floor_read(const cli_bench *bench, size_t *bytes);
+double qa_bench_floor_read(const qa_bench *bench, size_t *bytes);
 
 /* ---- what is measured ---- */
 
-/* Fills the measures of both steps, the losses, the profile, workspace, base cache and peak. Needs the run's adapter.
- */
-QA_MUST_CHECK qa_status cli_bench_step(cli_bench *bench, qa_error *err);
+/* Fills the measures of both steps, the losses, the profile, workspace, base cache and peak. Needs the adapter. */
+QA_MUST_CHECK qa_status qa_bench_step(qa_bench *bench, qa_error *err);
 /* Fills the measures of prompt and token, whichever are wanted, the decoder's bytes and its peak. */
-QA_MUST_CHECK qa_status cli_bench_decode(cli_bench *bench, qa_error *err);
+QA_MUST_CHECK qa_status qa_bench_decode(qa_bench *bench, qa_error *err);
 
 /* The most bytes that were resident so far. */
-size_t cli_bench_peak(void);
-
-/* A table or JSON on standard output. */
-QA_MUST_CHECK qa_status cli_bench_print(const cli_bench *bench, qa_error *err);
+size_t qa_bench_peak(void);
 
 #endif

@@ -216,9 +216,9 @@ START_TEST(fingerprints) {
 }
 END_TEST
 
-Suite *text_responses_suite(void);
-Suite *text_responses_suite(void) {
-    Suite *suite = suite_create("text_responses");
+Suite *data_responses_suite(void);
+Suite *data_responses_suite(void) {
+    Suite *suite = suite_create("data_responses");
     TCase *tcase = tcase_create("responses");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, dialogues);

@@ -1,7 +1,7 @@
 /* The keys of data rows and of their messages that no form reads: metadata passes, what belongs to the prompt is
  * refused, and everything else that holds something is noted, for one warning a file. */
-#ifndef QA_TEXT_COLUMNS_H
-#define QA_TEXT_COLUMNS_H
+#ifndef QA_DATA_COLUMNS_H
+#define QA_DATA_COLUMNS_H
 
 #include "io/json.h"
 #include "qadapter/text.h"

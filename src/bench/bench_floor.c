@@ -1,7 +1,7 @@
 /* The floors of bench.h. Products have the shapes of the real ones and the real weights, or for matrices in BF16 one
  * array of floats in place of all of them, which stays in the caches where it is small: a floor that is a little too
  * low. What they multiply does not matter. Attention's products are left out. */
-#include "cli/bench.h"
+#include "bench/bench.h"
 
 #include "base/checked.h"
 #include "base/clock.h"
@@ -24,7 +24,7 @@ static const struct timespec until_blas_sleeps = {0, 50000000}; /* its threads s
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 /* C[m x n] = op(A) op(B); b NULL: an operand that is no weight, or one in BF16. Without room it only counts. */
-static void product(cli_floor *floor, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k,
+static void product(qa_bench_floor *floor, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k,
                     const qa_real *b) {
     floor->flops += 2.0 * (double)m * (double)n * (double)k;
     if (floor->c == NULL) {
@@ -40,8 +40,8 @@ static void product(cli_floor *floor, bool transpose_a, bool transpose_b, size_t
 }
 
 /* Forward over the rows of all streams that run; the branches, if there are any, over `rows` of them. */
-static void forward_products(cli_floor *floor, const cli_bench *bench, size_t rows, size_t streams, bool branches) {
-    const qa_model *model = bench->run->model;
+static void forward_products(qa_bench_floor *floor, const qa_bench *bench, size_t rows, size_t streams, bool branches) {
+    const qa_model *model = bench->model;
     const size_t rank = bench->lora.rank;
     for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
@@ -56,8 +56,8 @@ static void forward_products(cli_floor *floor, const cli_bench *bench, size_t ro
 }
 
 /* Backward over the adapted rows; layer 0 needs no gradient of its input. */
-static void backward_products(cli_floor *floor, const cli_bench *bench, size_t rows) {
-    const qa_model *model = bench->run->model;
+static void backward_products(qa_bench_floor *floor, const qa_bench *bench, size_t rows) {
+    const qa_model *model = bench->model;
     const size_t rank = bench->lora.rank;
     for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
@@ -79,7 +79,7 @@ static void backward_products(cli_floor *floor, const cli_bench *bench, size_t r
 }
 
 /* States of a pair whose logits the objective asks for (rl/transitions.h); no label boundary inside the prompt. */
-static size_t head_states(const cli_bench *bench, const qa_pair *pair) {
+static size_t head_states(const qa_bench *bench, const qa_pair *pair) {
     const qa_side chosen = qa_pair_side(pair, true, &bench->objective);
     const qa_side rejected = qa_pair_side(pair, false, &bench->objective);
     const size_t padded = bench->divisors.padded_length;
@@ -91,8 +91,8 @@ static size_t head_states(const cli_bench *bench, const qa_pair *pair) {
            (pair->rejected_terminal ? 1 : 0);
 }
 
-static void head_products(cli_floor *floor, const cli_bench *bench, size_t states) {
-    const qa_model *model = bench->run->model;
+static void head_products(qa_bench_floor *floor, const qa_bench *bench, size_t states) {
+    const qa_model *model = bench->model;
     const size_t d = model->config.hidden_size, V = model->config.vocab_size;
     for (size_t first = 0; first < states; first += QA_HEAD_CHUNK) {
         const size_t count = states - first < QA_HEAD_CHUNK ? states - first : QA_HEAD_CHUNK;
@@ -102,7 +102,7 @@ static void head_products(cli_floor *floor, const cli_bench *bench, size_t state
 }
 
 /* later: of the streams, the adapted one alone. */
-static void step_products(cli_floor *floor, const cli_bench *bench, bool later) {
+static void step_products(qa_bench_floor *floor, const qa_bench *bench, bool later) {
     floor->flops = 0.0;
     for (size_t i = 0; i < bench->n_pairs; i++) {
         const size_t rows = qa_pair_tokens(&bench->pairs[i]);
@@ -112,8 +112,8 @@ static void step_products(cli_floor *floor, const cli_bench *bench, bool later) 
     }
 }
 
-static void prompt_products(cli_floor *floor, const cli_bench *bench, size_t streams) {
-    const qa_model *model = bench->run->model;
+static void prompt_products(qa_bench_floor *floor, const qa_bench *bench, size_t streams) {
+    const qa_model *model = bench->model;
     floor->flops = 0.0;
     forward_products(floor, bench, bench->pairs[0].prompt_len, streams, streams == 2);
     product(floor, false, true, streams, model->config.vocab_size, model->config.hidden_size, model->head.real);
@@ -126,12 +126,12 @@ static void fill(qa_real *x, size_t count) {
 }
 
 /* Room for what has been counted. */
-static qa_status take_room(cli_floor *floor, qa_error *err) {
+static qa_status take_room(qa_bench_floor *floor, qa_error *err) {
     floor->a = qa_alloc_array(floor->a_count, sizeof *floor->a);
     floor->b = qa_alloc_array(floor->b_count, sizeof *floor->b);
     floor->c = qa_alloc_array(floor->c_count, sizeof *floor->c);
     if (floor->a == NULL || floor->b == NULL || floor->c == NULL) {
-        cli_floor_free(floor);
+        qa_bench_floor_free(floor);
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for the bare matrix products");
     }
     fill(floor->a, floor->a_count);
@@ -139,27 +139,27 @@ static qa_status take_room(cli_floor *floor, qa_error *err) {
     return QA_OK;
 }
 
-qa_status cli_floor_create_step(cli_floor *floor, const cli_bench *bench, qa_error *err) {
-    *floor = (cli_floor){0};
+qa_status qa_bench_floor_create_step(qa_bench_floor *floor, const qa_bench *bench, qa_error *err) {
+    *floor = (qa_bench_floor){0};
     step_products(floor, bench, false); /* a later one has no larger products */
     return take_room(floor, err);
 }
 
-qa_status cli_floor_create_prompt(cli_floor *floor, const cli_bench *bench, qa_error *err) {
-    *floor = (cli_floor){0};
+qa_status qa_bench_floor_create_prompt(qa_bench_floor *floor, const qa_bench *bench, qa_error *err) {
+    *floor = (qa_bench_floor){0};
     prompt_products(floor, bench, 2);
     return take_room(floor, err);
 }
 
-void cli_floor_free(cli_floor *floor) {
+void qa_bench_floor_free(qa_bench_floor *floor) {
     free(floor->a);
     free(floor->b);
     free(floor->c);
-    *floor = (cli_floor){0};
+    *floor = (qa_bench_floor){0};
 }
 
-static double blas_begin(const cli_bench *bench) {
-    openblas_set_num_threads((int)qa_context_threads(bench->run->context));
+static double blas_begin(const qa_bench *bench) {
+    openblas_set_num_threads((int)qa_context_threads(bench->context));
     return qa_seconds();
 }
 
@@ -170,13 +170,13 @@ static double blas_end(double begun) {
     return seconds;
 }
 
-double cli_floor_step(cli_floor *floor, const cli_bench *bench, bool later) {
+double qa_bench_floor_step(qa_bench_floor *floor, const qa_bench *bench, bool later) {
     const double begun = blas_begin(bench);
     step_products(floor, bench, later);
     return blas_end(begun);
 }
 
-double cli_floor_prompt(cli_floor *floor, const cli_bench *bench, size_t streams) {
+double qa_bench_floor_prompt(qa_bench_floor *floor, const qa_bench *bench, size_t streams) {
     const double begun = blas_begin(bench);
     prompt_products(floor, bench, streams);
     return blas_end(begun);
@@ -211,8 +211,8 @@ static void read_part(void *context, size_t task, size_t worker) {
 }
 
 /* Every layer and the head; of an embedding that is not the head too a token needs one row. */
-double cli_floor_read(const cli_bench *bench, size_t *bytes) {
-    const qa_model *model = bench->run->model;
+double qa_bench_floor_read(const qa_bench *bench, size_t *bytes) {
+    const qa_model *model = bench->model;
     const size_t element = model->embedding.real != NULL ? sizeof(qa_real) : sizeof(uint16_t);
     const size_t table = model->config.vocab_size * model->config.hidden_size * element;
     const size_t aligned = (table + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -221,6 +221,6 @@ double cli_floor_read(const cli_bench *bench, size_t *bytes) {
     reading r = {.words = (const uint64_t *)(const void *)(model->arena.memory + unread),
                  .n = *bytes / sizeof(uint64_t)};
     const double begun = qa_seconds();
-    qa_pool_run(bench->run->context->pool, READ_TASKS, read_part, &r);
+    qa_pool_run(bench->context->pool, READ_TASKS, read_part, &r);
     return qa_seconds() - begun;
 }

@@ -1,6 +1,6 @@
 /* Preference data files: JSON Lines, read line by line, or one JSON array; the first character that is
  * not white space tells which. The finished set holds all ids in one block. */
-#include "text/pairs.h"
+#include "data/pairs.h"
 
 #include "base/buffer.h"
 #include "base/try.h"
