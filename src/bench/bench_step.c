@@ -131,7 +131,8 @@ static qa_status one_step(training *t, qa_base_cache *kept, qa_error *err) {
         const qa_divisors *divisors = &bench->divisors;
         qa_pair_step_place(t->step, qa_base_cache_place(kept, QA_KEPT_TRAIN, i));
         QA_TRY(qa_pair_step_forward(t->step, &bench->pairs[i], divisors->padded_length, dropout_key(t, i), err));
-        t->loss += qa_pair_step_method_loss(t->step, divisors) + qa_pair_step_regulariser(t->step, divisors);
+        const qa_pair_loss loss = qa_pair_step_loss(t->step, divisors);
+        t->loss += loss.pref + loss.reg;
         qa_pair_step_backward(t->step, t->gradient, divisors);
     }
     QA_TRY(update(t, err));

@@ -2,6 +2,7 @@
 #include "cli/eval.h"
 
 #include "base/try.h"
+#include "methods/method.h"
 
 #include <stdio.h>
 
@@ -17,7 +18,6 @@ void cli_report_evaluation(cli_report *report, const qa_evaluation *it, const qa
                                                   {"margin_p50", "margin, median"},
                                                   {"margin_p75", "margin, 75th percentile"},
                                                   {"margin_p95", "margin, 95th percentile"}};
-    const bool residual = objective->method == QA_METHOD_QADAPTER;
     cli_report_text(report, "method", "method", qa_method_name(objective->method));
     cli_report_count(report, "pairs", "pairs", it->pairs, "");
     cli_report_real(report, "accuracy", "accuracy (ties count half)", it->accuracy, "");
@@ -26,7 +26,7 @@ void cli_report_evaluation(cli_report *report, const qa_evaluation *it, const qa
         cli_report_real(report, percentiles[i][0], percentiles[i][1], it->margin_percentile[i], "");
     }
     cli_report_real(report, "loss", "loss", it->loss, "");
-    cli_report_real(report, "pref_loss", residual ? "  preference term" : "  the method's own", it->pref_loss, "");
+    cli_report_real(report, "pref_loss", qa_method_of(objective)->loss_label, it->pref_loss, "");
     cli_report_real(report, "chi2_loss", "  regulariser", it->chi2_loss, "");
     cli_report_real(report, "q_mean", "Q, mean over transitions", it->q_mean, "");
     cli_report_real(report, "value_mean", "V, mean", it->value_mean, "");

@@ -3,6 +3,7 @@
 
 #include "base/try.h"
 #include "golden/check.h"
+#include "methods/method.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -51,7 +52,7 @@ static qa_status make(cli_run *run, qa_error *err) {
     size_t max_length = 0;
     QA_TRY(check_make(run, err));
     QA_TRY(cli_resolve_objective(run, &objective, NULL, err));
-    if (objective.method != QA_METHOD_QADAPTER) {
+    if (!qa_method_of(&objective)->residual) {
         return cli_bad_usage(run, err,
                              "make: %s is an adapter of method %s, but a golden bundle holds residual Q-learning's "
                              "numbers; --recipe makes one of them all the same",

@@ -7,6 +7,7 @@
 #include "cli/format.h"
 #include "io/file.h"
 #include "io/input.h"
+#include "methods/method.h"
 
 #include <errno.h>
 #include <math.h>
@@ -155,22 +156,6 @@ qa_status cli_load_adapter(cli_run *run, qa_error *err) {
 
 /* ---- objective ---- */
 
-void cli_objective_text(const qa_objective *objective, char *buffer, size_t bytes) {
-    if (objective->method != QA_METHOD_QADAPTER) {
-        const double b = objective->method == QA_METHOD_DPO ? objective->dpo_beta : 1.0;
-        (void)snprintf(buffer, bytes,
-                       "policy softmax(adapted logits), margins are differences of %g (log pi - log pi1) summed over a "
-                       "response",
-                       b);
-        return;
-    }
-    (void)snprintf(buffer, bytes, "objective %s, Q = %s, alpha_tilde %g, alpha_0 %g, gamma %g, beta %g%s",
-                   qa_objective_kind_name(objective->kind),
-                   objective->q_parametrisation == QA_Q_RESIDUAL ? "residual (adapted - base logits)" : "logits",
-                   objective->alpha_tilde, objective->alpha_0, objective->gamma, objective->beta,
-                   objective->length_normalisation ? ", returns divided by length" : "");
-}
-
 static void override(double *value, double given) {
     if (!isnan(given)) {
         *value = given;
@@ -266,7 +251,7 @@ qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const cha
         return cli_bad_usage(run, err, "--dpo-beta belongs to --method dpo, not to %s",
                              qa_method_name(objective->method));
     }
-    cli_objective_text(objective, line, sizeof line);
+    qa_objective_text(objective, line, sizeof line);
     if (source.plain) {
         cli_say(run,
                 "%s has no training_config.json, so it is read as a plain LoRA adapter, as of --method sft: %s; say "
@@ -366,7 +351,7 @@ qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char *
     override(&objective->dpo_beta, run->args->dpo_beta);
     *recipe = NULL;
     QA_TRY(cli_usage_if(run, qa_objective_check(objective, err)));
-    cli_objective_text(objective, line, sizeof line);
+    qa_objective_text(objective, line, sizeof line);
     cli_say(run, "method %s: %s", qa_method_name(method), line);
     return QA_OK;
 }

@@ -61,8 +61,6 @@ QA_MUST_CHECK qa_status cli_resolve_objective(cli_run *run, qa_objective *object
 /* The objective of `train`: as above under --method qadapter, the method's own under the others (*recipe is then NULL);
  * options that belong to another method are wrong usage. */
 QA_MUST_CHECK qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char **recipe, qa_error *err);
-/* "objective theory, Q = residual, alpha_tilde 1, ..." */
-void cli_objective_text(const qa_objective *objective, char *buffer, size_t bytes);
 
 /* The recipe's LoRA options, overridden by those of the command line. */
 QA_MUST_CHECK qa_status cli_lora_options(const cli_args *args, qa_lora_options *options, qa_error *err);

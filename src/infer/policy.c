@@ -1,7 +1,7 @@
 /* The policies of inference, from the logits z_1 (base stream) and z (adapted stream) of one state, [V] each:
  *
  *   pi1       log pi1(a|s) = z_1[a] - log sum exp z_1
- *   pitilde   Qhat(s,a) = z[a]  or, residual,  z[a] - z_1[a];   Vhat(s) by (M5), log pitilde(a|s) by (M7)
+ *   pitilde   Qhat(s,a) of z and z_1 (rl/objective.h);   Vhat(s) by (M5), log pitilde(a|s) by (M7)
  *
  * The equations themselves stand in rl/equations.c. */
 #include "infer/policy.h"
@@ -9,6 +9,7 @@
 #include "nn/softmax.h"
 #include "rl/divergence.h"
 #include "rl/equations.h"
+#include "rl/objective.h"
 
 void qa_base_log_policy(double *log_policy, const qa_real *base, size_t V) {
     const double log_z = qa_log_sum_exp(base, V);
@@ -19,11 +20,7 @@ void qa_base_log_policy(double *log_policy, const qa_real *base, size_t V) {
 
 /* base becomes log pi1, adapted becomes Qhat. */
 static void make_q_and_log_pi1(qa_real *base, qa_real *adapted, size_t V, const qa_objective *objective) {
-    if (objective->q_parametrisation == QA_Q_RESIDUAL) {
-        for (size_t a = 0; a < V; a++) {
-            adapted[a] -= base[a];
-        }
-    }
+    qa_q_from_logits(adapted, base, V, objective);
     qa_log_softmax_forward(base, base, V);
 }
 

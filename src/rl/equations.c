@@ -13,15 +13,9 @@
 
 #include "nn/exp.h"
 
-/* Qhat(s,a) + alpha_0 log pi1(a|s): alpha_t times the customised policy's logit. With alpha_0 = 0 the pre-trained
- * policy is absent, also where log pi1 = -inf; with alpha_0 > 0 such an action is ruled out. */
-static inline double scaled_logit(double q_a, double log_pi1_a, double alpha_0) {
-    return alpha_0 == 0.0 ? q_a : q_a + alpha_0 * log_pi1_a;
-}
-
-/* The same from two rows; log_pi1 is not read when alpha_0 = 0. */
+/* (M5)'s numerator from two rows; log_pi1 is not read when alpha_0 = 0. */
 static inline double row_logit(const qa_real *q, const qa_real *log_pi1, size_t a, double alpha_0) {
-    return alpha_0 == 0.0 ? (double)q[a] : scaled_logit((double)q[a], (double)log_pi1[a], alpha_0);
+    return alpha_0 == 0.0 ? (double)q[a] : qa_m5_numerator((double)q[a], (double)log_pi1[a], alpha_0);
 }
 
 /* max_a Qhat(s,a) + alpha_0 log pi1(a|s). Comparisons pass over NaN; the sum that follows does not. */
@@ -85,7 +79,7 @@ double qa_m6_residual_q(double r2, double gamma, double v_next) { return r2 + ga
 /* (M7)  log pitilde(a|s) = ( Qhat(s,a) + alpha_0 log pi1(a|s) - Vhat(s) ) / alpha_t       -inf for an action ruled out
  */
 double qa_m7_log_policy(double q_a, double log_pi1_a, double v, double alpha_0, double alpha_tilde) {
-    return (scaled_logit(q_a, log_pi1_a, alpha_0) - v) / alpha_tilde;
+    return (qa_m5_numerator(q_a, log_pi1_a, alpha_0) - v) / alpha_tilde;
 }
 
 /* (M7)  pitilde(a|s) = exp( ( x_a - Vhat(s) ) / alpha_t ) = exp( (x_a - max x) / alpha_t ) / sum of the same

@@ -11,6 +11,13 @@
 
 #include <stddef.h>
 
+/* (M5), (M7)  the numerator  Qhat(s,a) + alpha_0 log pi1(a|s):  alpha_t times the customised policy's logit. With
+ *       alpha_0 = 0 the pre-trained policy is absent, also where log pi1 = -inf; with alpha_0 > 0 such an action is
+ *       ruled out. */
+static inline double qa_m5_numerator(double q_a, double log_pi1_a, double alpha_0) {
+    return alpha_0 == 0.0 ? q_a : q_a + alpha_0 * log_pi1_a;
+}
+
 /* (M2)  Q*(s,a) = r(s,a) + gamma V*(s')       v_next: V*(s'), or its expectation, or 0 if terminal */
 double qa_m2_q(double r, double gamma, double v_next);
 

@@ -128,17 +128,16 @@ double qa_mdp_expected_value(const qa_mdp *mdp, size_t s, size_t a, const double
 
 /* (M5) of one row: log_pi1 NULL, (M2). */
 static double soft_value(const double *q, const double *log_pi1, size_t A, double alpha_0, double alpha) {
-    const bool weighted = log_pi1 != NULL && alpha_0 > 0.0; /* 0 times an impossible action's -inf is 0 */
     double max = -INFINITY, sum = 0.0;
     for (size_t a = 0; a < A; a++) {
-        const double x = weighted ? q[a] + alpha_0 * log_pi1[a] : q[a];
+        const double x = log_pi1 == NULL ? q[a] : qa_m5_numerator(q[a], log_pi1[a], alpha_0);
         max = x > max || isnan(x) ? x : max;
     }
     if (!isfinite(max)) {
         return max;
     }
     for (size_t a = 0; a < A; a++) {
-        const double x = weighted ? q[a] + alpha_0 * log_pi1[a] : q[a];
+        const double x = log_pi1 == NULL ? q[a] : qa_m5_numerator(q[a], log_pi1[a], alpha_0);
         sum += exp((x - max) / alpha);
     }
     return max + alpha * log(sum);
@@ -249,6 +248,15 @@ static void values(double *v, const qa_mdp *mdp, const double *q, const sweep_ru
     }
 }
 
+/* The policy that goes with them: (M7), or (M2). */
+static void policies(double *log_pi, const qa_mdp *mdp, const double *q, const double *v, const sweep_rule *rule) {
+    if (rule->log_pi1 == NULL) {
+        qa_mdp_m2_policy(log_pi, mdp, q, v, rule->alpha);
+    } else {
+        qa_mdp_m7_policy(log_pi, mdp, q, rule->log_pi1, v, rule->alpha_0, rule->alpha);
+    }
+}
+
 /* Solves (I - gamma P_pi) x = b in place of b[S], for the policy exp(log_pi[S x A]); a[S x S] is scratch. The matrix is
  * diagonally dominant by rows (and, with gamma = 1, an M-matrix, since every policy ends), so it needs no pivots. */
 static void solve_for_policy(double *b, double *a, const qa_mdp *mdp, const double *log_pi) {
@@ -316,12 +324,7 @@ static qa_status newton(double *q, double *v, double *before, const qa_mdp *mdp,
         qa_mdp_m6_backup(q, mdp, rule->reward, v);
         QA_GOTO(done, compare(mdp, q, q, &found->change, &largest, err));
         values(room.step, mdp, q, rule);
-        for (size_t j = 0; j < mdp->S * mdp->A; j++) {
-            const size_t s = j / mdp->A;
-            const double x =
-                rule->log_pi1 == NULL || rule->alpha_0 == 0.0 ? q[j] : q[j] + rule->alpha_0 * rule->log_pi1[j];
-            room.log_pi[j] = is_terminal(mdp, s) ? 0.0 : (x - room.step[s]) / rule->alpha;
-        }
+        policies(room.log_pi, mdp, q, room.step, rule);
         for (size_t s = 0; s < mdp->S; s++) {
             room.step[s] -= v[s];
         }

@@ -15,6 +15,7 @@
 #include "base/try.h"
 #include "nn/softmax.h"
 #include "rl/equations.h"
+#include "rl/objective.h"
 #include "rl/transitions.h"
 
 #include <math.h>
@@ -213,7 +214,7 @@ static void lay_out(qa_table *it, size_t response, int32_t *ids) {
 qa_status qa_table_create(qa_table **out, const qa_token_mdp *mdp, const qa_objective *objective, const qa_real *z1,
                           qa_error *err) {
     *out = NULL;
-    QA_TRY(qa_objective_check(objective, err));
+    QA_TRY(qa_objective_check_numbers(objective, err));
     qa_table *it = calloc(1, sizeof *it);
     int32_t *ids = qa_alloc_array(1 + mdp->H, sizeof *ids);
     size_t bytes = 0;

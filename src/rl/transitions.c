@@ -62,8 +62,12 @@ static void layout_published(qa_transition *transitions, const qa_side *side, si
     }
 }
 
-/* Every response token counts by its log-likelihood; where the response ends makes no difference. */
-static void layout_likelihood(qa_transition *transitions, const qa_side *side) {
+/* Where the response ends makes no difference. */
+void qa_transitions_likelihood(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
+                               size_t padded_length, int32_t pad_id) {
+    (void)objective;
+    (void)padded_length;
+    (void)pad_id;
     for (size_t t = 0; t < side->length - side->label_start; t++) {
         transitions[t] =
             (qa_transition){.state = t, .action = side->ids[side->label_start + t], .value_state = t, .weight = 1.0};
@@ -72,9 +76,7 @@ static void layout_likelihood(qa_transition *transitions, const qa_side *side) {
 
 void qa_transitions_layout(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
                            size_t padded_length, int32_t pad_id) {
-    if (objective->method != QA_METHOD_QADAPTER) {
-        layout_likelihood(transitions, side);
-    } else if (objective->kind == QA_THEORY) {
+    if (objective->kind == QA_THEORY) {
         layout_theory(transitions, side, objective);
     } else {
         layout_published(transitions, side, padded_length, pad_id);

@@ -45,6 +45,11 @@ size_t qa_transition_count(const qa_side *side, const qa_objective *objective, s
 void qa_transitions_layout(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
                            size_t padded_length, int32_t pad_id);
 
+/* The same for log pi(action|state) in place of a reward: every response token counts, with weight 1, and the value is
+ * that of the state itself. Under the objective theory; what else qa_transitions_layout takes is not read. */
+void qa_transitions_likelihood(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
+                               size_t padded_length, int32_t pad_id);
+
 /* (M8) for every transition: reward[n] from q_action[n] = Qhat(state, action) and v[states]. */
 void qa_transitions_rewards(double *reward, const qa_transition *transitions, size_t n, const double *q_action,
                             const double *v, double gamma);

@@ -3,7 +3,7 @@
 
 #include "base/checked.h"
 #include "base/try.h"
-#include "train/method.h"
+#include "methods/method.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -57,7 +57,7 @@ static void choose_sets(qa_base_plan *base, const qa_plan *plan, const qa_pairs 
     base->sets[QA_KEPT_TRAIN] = plan->total_steps > plan->steps_per_epoch ? train : NULL;
     base->sets[QA_KEPT_EVALUATION] = evaluations ? evaluation : NULL;
     base->sets[QA_KEPT_REPLAY] = replay ? options->replay : NULL;
-    base->one_sided[QA_KEPT_TRAIN] = qa_method_is_one_sided(options->objective.method);
+    base->one_sided[QA_KEPT_TRAIN] = qa_method_of(&options->objective)->one_sided;
     base->one_sided[QA_KEPT_REPLAY] = true;
 }
 

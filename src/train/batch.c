@@ -113,11 +113,9 @@ qa_side qa_pair_side(const qa_pair *pair, bool chosen, const qa_objective *objec
 size_t qa_pair_counted(const qa_pair *pair, const qa_objective *objective, size_t padded_length) {
     const qa_side chosen = qa_pair_side(pair, true, objective);
     const qa_side rejected = qa_pair_side(pair, false, objective);
-    if (objective->method == QA_METHOD_SFT || objective->method == QA_METHOD_REPLAY) {
-        return qa_transition_count(&chosen, objective, padded_length);
-    }
-    return qa_transition_count(&chosen, objective, padded_length) +
-           qa_transition_count(&rejected, objective, padded_length);
+    const size_t of_chosen = qa_transition_count(&chosen, objective, padded_length);
+    return qa_method_of(objective)->one_sided ? of_chosen
+                                              : of_chosen + qa_transition_count(&rejected, objective, padded_length);
 }
 
 static size_t counted_of(const qa_pairs *pairs, const size_t *order, size_t count, const qa_objective *objective,

@@ -2,8 +2,8 @@
 #ifndef QA_TRAIN_BATCH_H
 #define QA_TRAIN_BATCH_H
 
+#include "methods/method.h"
 #include "qadapter/train.h"
-#include "rl/transitions.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -48,13 +48,6 @@ void qa_micro_batch(const qa_plan *plan, const qa_batch *batch, size_t i, size_t
 void qa_replay_range(const qa_plan *plan, size_t step, double ratio, size_t *first, size_t *count);
 /* order[n] of a pass over the examples, by random numbers of its own. */
 void qa_replay_order(size_t *order, size_t n, bool shuffle, uint64_t seed, size_t pass);
-
-/* What the terms of the loss are divided by, for the pairs of one micro-batch. */
-typedef struct qa_divisors {
-    double pairs;         /* preference terms */
-    double counted;       /* squared rewards; under sft and replay the tokens that are learned */
-    size_t padded_length; /* the micro-batch's longest row, tokens */
-} qa_divisors;
 
 /* Prompt and longer response, tokens. */
 size_t qa_pair_longest_row(const qa_pair *pair);

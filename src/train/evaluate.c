@@ -108,7 +108,7 @@ static qa_status score_all(qa_tally *tally, pair_values *values, qa_pair_step *s
             qa_error_prefix(err, "pair at line %zu of %s: ", pair->line, data == NULL ? "the evaluation data" : data);
             return status;
         }
-        qa_tally_add(tally, pair, step, &divisors);
+        qa_tally_add(tally, pair, step, qa_pair_step_loss(step, &divisors));
         const qa_side_step *chosen = qa_pair_step_side(step, QA_CHOSEN);
         values->logit[i] = qa_pair_step_logit(step);
         values->hardest_pi1[i] = least_of(chosen->log_pi1, chosen->n);

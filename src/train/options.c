@@ -6,6 +6,7 @@
 #include "train/options.h"
 
 #include "base/try.h"
+#include "methods/method.h"
 
 #include <math.h>
 #include <string.h>
@@ -86,13 +87,14 @@ qa_status qa_check_positive(const char *name, double value, qa_error *err) {
 static const double MOST_REPLAY = 1000.0; /* examples per pair: numbers of examples stay far below 2^53 */
 
 static qa_status check_replay(const qa_train_options *o, qa_error *err) {
-    if (o->objective.method != QA_METHOD_REPLAY) {
+    if (!qa_method_of(&o->objective)->replays) {
         return o->replay == NULL ? QA_OK
                                  : qa_fail(err, QA_ERR_ARGUMENT, "replay data is for method replay, not for %s",
                                            qa_method_name(o->objective.method));
     }
     if (o->replay == NULL || qa_pairs_count(o->replay) == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "method replay needs replay data: responses of the base model's own");
+        return qa_fail(err, QA_ERR_ARGUMENT, "method %s needs replay data: responses of the base model's own",
+                       qa_method_name(o->objective.method));
     }
     QA_TRY(qa_check_positive("replay_ratio", o->replay_ratio, err));
     return qa_check_number("replay_ratio", o->replay_ratio, 0.0, MOST_REPLAY, false, err);

@@ -30,7 +30,7 @@
 #include "nn/softmax.h"
 #include "rl/divergence.h"
 #include "rl/equations.h"
-#include "train/method.h"
+#include "rl/objective.h"
 
 #include <math.h>
 #include <string.h>
@@ -62,6 +62,7 @@ struct qa_pair_step {
     qa_model *model;
     const qa_adapter *adapter;
     qa_objective objective;
+    const qa_method_row *method;
     qa_pair_limits limits;
     int32_t pad_id;
     qa_pass *pass;
@@ -199,6 +200,7 @@ qa_status qa_pair_step_create(qa_pair_step **out, qa_model *model, const qa_adap
     step->model = model;
     step->adapter = adapter;
     step->objective = *objective;
+    step->method = qa_method_of(objective);
     step->limits = limits;
     step->pad_id = model->info.n_eos > 0 ? model->info.eos_ids[0] : 0;
     qa_status status = QA_OK;
@@ -280,7 +282,7 @@ static void lay_out_side(qa_pair_step *step, size_t s, size_t padded_length) {
     side->ids = arrays->ids;
     arrays->found.n = qa_transition_count(side, &step->objective, padded_length);
     arrays->found.states = qa_side_states(side);
-    qa_transitions_layout(arrays->transitions, side, &step->objective, padded_length, step->pad_id);
+    step->method->layout(arrays->transitions, side, &step->objective, padded_length, step->pad_id);
     for (size_t t = 0; t < arrays->found.n; t++) {
         arrays->found.weight[t] = arrays->transitions[t].weight;
     }
@@ -355,16 +357,13 @@ typedef struct chunk_task {
 } chunk_task;
 
 /* Qhat from the two rows of logits (before z1 is overwritten). Without an adapter z = z1. */
-static qa_real *residual_q(const chunk_task *task, qa_real *z, const qa_real *z1, size_t V, size_t worker) {
-    const bool residual = task->step->objective.q_parametrisation == QA_Q_RESIDUAL;
+static qa_real *q_row(const chunk_task *task, qa_real *z, const qa_real *z1, size_t V, size_t worker) {
     if (z == NULL) {
         qa_real *q = task->step->scratch_q + worker * V;
         memcpy(q, z1, V * sizeof *q);
         z = q;
     }
-    for (size_t a = 0; residual && a < V; a++) {
-        z[a] -= z1[a];
-    }
+    qa_q_from_logits(z, z1, V, &task->step->objective);
     return z;
 }
 
@@ -394,7 +393,7 @@ static void row_task(void *context, size_t i, size_t worker) {
     const size_t V = step->model->config.vocab_size;
     slot *at = &step->slots[task->first + i];
     qa_real *log_pi1 = task->base + i * V;
-    qa_real *q = residual_q(task, task->adapted == NULL ? NULL : task->adapted + i * V, log_pi1, V, worker);
+    qa_real *q = q_row(task, task->adapted == NULL ? NULL : task->adapted + i * V, log_pi1, V, worker);
     qa_real *pi = step->scratch_pi + worker * V;
     (void)qa_log_softmax_forward(log_pi1, log_pi1, V);
     keep(step, at, q, log_pi1, V);
@@ -440,7 +439,7 @@ static void gather(qa_pair_step *step, size_t side) {
         found->log_pi[t] =
             qa_m7_log_policy(found->q[t], found->log_pi1[t], at->v, objective->alpha_0, objective->alpha_tilde);
     }
-    qa_method_rewards(found, objective);
+    step->method->rewards(found, objective);
     found->ret = qa_m9_return(found->weight, found->reward, found->n);
 }
 
@@ -529,31 +528,23 @@ double qa_pair_step_logit(const qa_pair_step *step) { return step->logit; }
 double qa_pair_step_scale(const qa_pair_step *step) {
     double largest = 0.0;
     for (size_t side = 0; side < step->n_sides; side++) {
-        largest = fmax(largest, qa_method_scale(&step->sides[side].found, &step->objective));
+        largest = fmax(largest, step->method->scale(&step->sides[side].found, &step->objective));
     }
     return largest;
 }
 
 /* ---- loss and gradient ---- */
 
-double qa_pair_step_method_loss(const qa_pair_step *step, const qa_divisors *divisors) {
-    return qa_method_loss(&step->sides[QA_CHOSEN].found, step->logit, &step->objective, divisors);
-}
-
-double qa_pair_step_regulariser(const qa_pair_step *step, const qa_divisors *divisors) {
-    double sum = 0.0;
-    for (size_t side = 0; side < step->n_sides; side++) {
-        const qa_side_step *found = &step->sides[side].found;
-        sum += qa_m10_regulariser(found->reward, found->n, step->objective.beta, divisors->counted);
-    }
-    return sum;
+qa_pair_loss qa_pair_step_loss(const qa_pair_step *step, const qa_divisors *divisors) {
+    const qa_side_step *const sides[QA_SIDES] = {&step->sides[QA_CHOSEN].found, &step->sides[QA_REJECTED].found};
+    return step->method->loss(sides, step->logit, &step->objective, divisors);
 }
 
 /* g_t of every transition and dL/dVhat of every state of a side. */
 static void reward_gradient(qa_pair_step *step, size_t side, const qa_divisors *divisors) {
     side_arrays *arrays = &step->sides[side];
     const qa_side_step *found = &arrays->found;
-    qa_method_gradient(arrays->g, found, side, step->logit, &step->objective, divisors);
+    step->method->gradient(arrays->g, found, side, step->logit, &step->objective, divisors);
     memset(arrays->value_gradient, 0, found->states * sizeof *arrays->value_gradient);
     qa_transitions_value_gradient(arrays->value_gradient, found->transitions, found->n, arrays->g,
                                   step->objective.gamma);

@@ -2,18 +2,15 @@
 #ifndef QA_TRAIN_PAIR_STEP_H
 #define QA_TRAIN_PAIR_STEP_H
 
+#include "methods/method.h"
 #include "model/pass.h"
-#include "qadapter/objective.h"
 #include "qadapter/text.h"
-#include "rl/transitions.h"
 #include "train/base_cache.h"
 #include "train/batch.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum { QA_SIDES = 2, QA_CHOSEN = 0, QA_REJECTED = 1 };
 
 typedef struct qa_pair_limits {
     size_t max_prompt, max_response; /* tokens */
@@ -22,23 +19,6 @@ typedef struct qa_pair_limits {
     bool recompute;                  /* with backward: keep less for it, run the layers again (model/pass.h) */
     bool full;                       /* keep q and log_pi1 over the whole vocabulary at every state */
 } qa_pair_limits;
-
-/* What a forward pass found on one side; everything is owned by the qa_pair_step and valid until its next forward. */
-typedef struct qa_side_step {
-    size_t n;                         /* counted transitions; may be 0 under the published objective */
-    size_t states;                    /* see rl/transitions.h */
-    const qa_transition *transitions; /* [n] */
-    double *log_pi1;                  /* [n] log pi1(a_t|s_t) */
-    double *q;                        /* [n] Qhat(s_t, a_t) */
-    double *v;                        /* [n] Vhat(s_t) */
-    double *log_pi;                   /* [n] log pitilde(a_t|s_t)  (M7) */
-    double *kl;                       /* [n] KL(pitilde || pi1) at s_t */
-    double *reward;                   /* [n] (M8), or what train/method.h says */
-    double *weight;                   /* [n] c_t of (M9) */
-    double *state_v;                  /* [states] Vhat; NaN at a state that no transition needs */
-    double *full_q, *full_log_pi1;    /* [states x V] with full, else NULL */
-    double ret;                       /* R (M9) */
-} qa_side_step;
 
 typedef struct qa_pair_step qa_pair_step;
 
@@ -61,8 +41,9 @@ void qa_pair_step_free(qa_pair_step *step); /* NULL is allowed */
  * they are put there, if they can be. Without an adapter nothing is kept. */
 void qa_pair_step_place(qa_pair_step *step, qa_base_place place);
 
-/* Runs the pair: everything in qa_side_step, and z. padded_length (published only): the longest row of the pair's
- * micro-batch. dropout_key: see model/pass.h. A NaN or infinity is QA_ERR_NAN naming the quantity, side and token. */
+/* Runs the pair: everything in qa_side_step (methods/method.h), and z. padded_length (published only): the longest row
+ * of the pair's micro-batch. dropout_key: see model/pass.h. A NaN or infinity is QA_ERR_NAN naming the quantity, side
+ * and token. */
 QA_MUST_CHECK qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, size_t padded_length,
                                              uint64_t dropout_key, qa_error *err);
 
@@ -75,10 +56,8 @@ const qa_side_step *qa_pair_step_side(const qa_pair_step *step, size_t side); /*
 double qa_pair_step_logit(const qa_pair_step *step);                          /* z = R(chosen) - R(rejected) */
 double qa_pair_step_scale(const qa_pair_step *step); /* the largest weight of a log-probability in z */
 
-/* This pair's shares of the loss's two terms, to be added over the pairs: the method's own ((M10)'s preference term,
- * DPO's loss, SFT's cross-entropy), and the regulariser of (M10). */
-double qa_pair_step_method_loss(const qa_pair_step *step, const qa_divisors *divisors);
-double qa_pair_step_regulariser(const qa_pair_step *step, const qa_divisors *divisors);
+/* The shares of the loss of the pair of the last forward, to be added over the pairs. */
+qa_pair_loss qa_pair_step_loss(const qa_pair_step *step, const qa_divisors *divisors);
 
 /* (M11) and back through the model, for the pair of the last forward: adds this pair's share of dL/d(parameters) to
  * gradient[adapter->count]. Once per forward. */

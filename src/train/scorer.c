@@ -56,8 +56,9 @@ qa_status qa_scorer_score(qa_scorer *scorer, const qa_pair *pair, size_t padded_
     score->chosen = side_score(qa_pair_step_side(scorer->step, QA_CHOSEN));
     score->rejected = side_score(qa_pair_step_side(scorer->step, QA_REJECTED));
     score->logit = qa_pair_step_logit(scorer->step);
-    score->pref = qa_pair_step_method_loss(scorer->step, &divisors);
-    score->reg = qa_pair_step_regulariser(scorer->step, &divisors);
-    score->loss = score->pref + score->reg;
+    const qa_pair_loss loss = qa_pair_step_loss(scorer->step, &divisors);
+    score->pref = loss.pref;
+    score->reg = loss.reg;
+    score->loss = loss.pref + loss.reg;
     return QA_OK;
 }

@@ -29,14 +29,14 @@ double qa_ranked_right(const qa_pair_step *step) {
     return isnan(z) ? z : fabs(z) <= TIE * qa_pair_step_scale(step) ? 0.5 : z > 0.0 ? 1.0 : 0.0;
 }
 
-void qa_tally_add(qa_tally *tally, const qa_pair *pair, const qa_pair_step *step, const qa_divisors *divisors) {
+void qa_tally_add(qa_tally *tally, const qa_pair *pair, const qa_pair_step *step, qa_pair_loss loss) {
     const double z = qa_pair_step_logit(step);
     tally->pairs++;
     tally->tokens += isnan(z) ? pair->prompt_len + pair->chosen_len : qa_pair_tokens(pair);
     tally->logit += z;
     tally->correct += qa_ranked_right(step);
-    tally->pref += qa_pair_step_method_loss(step, divisors);
-    tally->reg += qa_pair_step_regulariser(step, divisors);
+    tally->pref += loss.pref;
+    tally->reg += loss.reg;
     for (size_t side = 0; side < QA_SIDES; side++) {
         add_side(tally, side, qa_pair_step_side(step, side));
     }

@@ -20,8 +20,8 @@ typedef struct qa_tally {
 /* 1: the pair of the step's last forward has z > 0; 0.5: a tie, equal but for rounding; 0: z < 0; NaN: one response. */
 double qa_ranked_right(const qa_pair_step *step);
 
-/* Adds the pair of the step's last forward. */
-void qa_tally_add(qa_tally *tally, const qa_pair *pair, const qa_pair_step *step, const qa_divisors *divisors);
+/* Adds the pair of the step's last forward, with its shares of the loss. */
+void qa_tally_add(qa_tally *tally, const qa_pair *pair, const qa_pair_step *step, qa_pair_loss loss);
 
 /* The means of a tally in the fields that training and evaluation share: loss, pref_loss, chi2_loss, margin, accuracy,
  * q_values_mean, values_mean, reward_mean, kl_per_token, tokens. Means over no transition are 0. */

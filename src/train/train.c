@@ -3,7 +3,7 @@
  *     for every optimiser step
  *         for every pair of its batch (micro-batch by micro-batch)
  *             forward through both streams, (M5) to (M10), backward by (M11): gradient += the pair's share
- *             (train/method.h: what the other methods do instead; replay then runs its examples)
+ *             (methods/method.h: what the other methods do instead; replay then runs its examples)
  *         clip, AdamW, a line of metrics
  *         when due: evaluation, checkpoint
  *
@@ -21,7 +21,6 @@
 #include "train/checkpoint.h"
 #include "train/course.h"
 #include "train/evaluate.h"
-#include "train/method.h"
 #include "train/options.h"
 #include "train/schedule.h"
 #include "train/tally.h"
@@ -161,20 +160,21 @@ static qa_status one_pair(run *r, qa_kept_set set, size_t index, size_t place, c
     const char *name = set == QA_KEPT_REPLAY ? replay_name(r) : data_name(r);
     const qa_pair *pair = qa_pairs_at(set == QA_KEPT_REPLAY ? r->options->replay : r->train, index);
     qa_pair_step_place(r->step, qa_base_cache_place(r->cache, set, index));
-    const qa_status status = qa_method_is_one_sided(r->options->objective.method)
+    const qa_status status = qa_method_of(&r->options->objective)->one_sided
                                  ? qa_pair_step_forward_chosen(r->step, pair, key, err)
                                  : qa_pair_step_forward(r->step, pair, divisors->padded_length, key, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "step %zu, pair at line %zu of %s: ", r->course.done + 1, pair->line, name);
         return status;
     }
-    qa_tally_add(tally, pair, r->step, divisors);
+    const qa_pair_loss loss = qa_pair_step_loss(r->step, divisors);
+    qa_tally_add(tally, pair, r->step, loss);
     if (set == QA_KEPT_TRAIN) {
         qa_verdict_add(&r->verdict, pair, r->step);
     }
-    if (!isfinite(tally->pref + tally->reg)) {
+    if (!isfinite(loss.pref + loss.reg)) {
         return qa_fail(err, QA_ERR_NAN, "step %zu, pair at line %zu of %s: the loss is %g", r->course.done + 1,
-                       pair->line, name, tally->pref + tally->reg);
+                       pair->line, name, loss.pref + loss.reg);
     }
     qa_pair_step_backward(r->step, r->arrays.gradient, divisors);
     return QA_OK;

@@ -21,14 +21,17 @@ static qa_objective published(void) {
     return (qa_objective){.kind = QA_PUBLISHED, .alpha_tilde = 1.0, .alpha_0 = 0.01, .gamma = 0.5};
 }
 
-static void expect_layout(const qa_side *side, const qa_objective *objective, size_t padded_length,
-                          const qa_transition *expected, size_t n) {
+typedef void layout_function(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
+                             size_t padded_length, int32_t pad_id);
+
+static void expect_layout_by(layout_function *layout, const qa_side *side, const qa_objective *objective,
+                             size_t padded_length, const qa_transition *expected, size_t n) {
     ck_assert_uint_eq(qa_transition_count(side, objective, padded_length), n);
     qa_transition found[MAX_TRANSITIONS + 1];
     memset(found, 0x55, sizeof found);
     qa_transition untouched;
     memset(&untouched, 0x55, sizeof untouched);
-    qa_transitions_layout(found, side, objective, padded_length, PAD);
+    layout(found, side, objective, padded_length, PAD);
     for (size_t t = 0; t < n; t++) {
         ck_assert_uint_eq(found[t].state, expected[t].state);
         ck_assert_int_eq(found[t].action, expected[t].action);
@@ -37,6 +40,11 @@ static void expect_layout(const qa_side *side, const qa_objective *objective, si
     }
     ck_assert_uint_eq(found[n].state, untouched.state);             /* not one entry too many */
     ck_assert_uint_eq(found[n].value_state, untouched.value_state); /* (the pattern is no number of a state) */
+}
+
+static void expect_layout(const qa_side *side, const qa_objective *objective, size_t padded_length,
+                          const qa_transition *expected, size_t n) {
+    expect_layout_by(qa_transitions_layout, side, objective, padded_length, expected, n);
 }
 
 START_TEST(states_of_a_side) {
@@ -59,14 +67,12 @@ END_TEST
 
 /* sft, replay and dpo: log pi(a_t|s_t) is Qhat - Vhat of the same state; where the response ends changes nothing. */
 START_TEST(likelihood) {
-    for (int m = QA_METHOD_SFT; m <= QA_METHOD_DPO; m++) {
-        const qa_objective objective = qa_objective_for_method((qa_method)m);
-        const qa_transition expected[] = {{0, 20, 0, 1.0}, {1, 21, 1, 1.0}, {2, 22, 2, 1.0}, {3, 2, 3, 1.0}};
-        qa_side side = {.ids = ids, .length = 7, .label_start = 3, .terminal = true};
-        expect_layout(&side, &objective, 0, expected, 4);
-        side.terminal = false;
-        expect_layout(&side, &objective, 99, expected, 4);
-    }
+    const qa_objective objective = {.kind = QA_THEORY, .alpha_tilde = 1.0, .gamma = 1.0};
+    const qa_transition expected[] = {{0, 20, 0, 1.0}, {1, 21, 1, 1.0}, {2, 22, 2, 1.0}, {3, 2, 3, 1.0}};
+    qa_side side = {.ids = ids, .length = 7, .label_start = 3, .terminal = true};
+    expect_layout_by(qa_transitions_likelihood, &side, &objective, 0, expected, 4);
+    side.terminal = false;
+    expect_layout_by(qa_transitions_likelihood, &side, &objective, 99, expected, 4);
 }
 END_TEST
 

@@ -201,8 +201,9 @@ static void put_gradient(qa_golden_set *set, qa_model *model, const qa_adapter *
         qa_micro_batch(&plan, &batch, i, &first, &count);
         for (size_t p = first; p < first + count; p++) {
             MUST(qa_pair_step_forward(step, qa_pairs_at(pairs, p), divisors.padded_length, 0, &err));
-            pref += qa_pair_step_method_loss(step, &divisors);
-            reg += qa_pair_step_regulariser(step, &divisors);
+            const qa_pair_loss loss = qa_pair_step_loss(step, &divisors);
+            pref += loss.pref;
+            reg += loss.reg;
             qa_pair_step_backward(step, gradient, &divisors);
         }
     }

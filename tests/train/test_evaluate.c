@@ -168,7 +168,7 @@ START_TEST(small_margins_of_long_rows_are_no_ties) {
     qa_expect_ok(qa_pair_step_forward(step, pair, padded, 0, &err), &err);
     const qa_divisors divisors = {.pairs = 1.0, .counted = 1.0, .padded_length = padded};
     qa_tally tally = {0};
-    qa_tally_add(&tally, pair, step, &divisors);
+    qa_tally_add(&tally, pair, step, qa_pair_step_loss(step, &divisors));
     const double z = qa_pair_step_logit(step);
     ck_assert_msg(fabs(z) > 1e-9 && fabs(z) < 1e-5, "z is %g", z);
     ck_assert_double_eq(tally.correct, z > 0.0 ? 1.0 : 0.0);

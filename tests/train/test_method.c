@@ -1,12 +1,13 @@
 /* One pair under every method: against a plain restatement from the logits of whole, unpacked sequences; the gradient
  * through the whole pair step against central differences; DPO and (M10) where they are the same; evaluation. */
-#include "train/method.h"
+#include "methods/method.h"
 
 #include "rl/dpo.h"
 #include "support/arrays.h"
 #include "support/compare.h"
 #include "support/gradcheck.h"
 #include "support/training.h"
+#include "train/pair_step.h"
 
 #include <check.h>
 #include <math.h>
@@ -150,8 +151,9 @@ START_TEST(equals_whole_sequences) {
         ck_assert_double_eq_tol(qa_pair_step_logit(step), z, 10.0 * tolerance);
         ck_assert_double_eq(qa_pair_step_scale(step), b);
         const double loss = objective.method == QA_METHOD_DPO ? log1p(exp(-z)) / 3.0 : nll / 17.0;
-        ck_assert_double_eq_tol(qa_pair_step_method_loss(step, &divisors), loss, 10.0 * tolerance);
-        ck_assert_double_eq(qa_pair_step_regulariser(step, &divisors), 0.0);
+        const qa_pair_loss found = qa_pair_step_loss(step, &divisors);
+        ck_assert_double_eq_tol(found.pref, loss, 10.0 * tolerance);
+        ck_assert_double_eq(found.reg, 0.0);
         ck_assert_uint_eq(qa_pair_counted(&pair, &objective, 0), objective.method == QA_METHOD_DPO ? 10 : 6);
         qa_pair_step_free(step);
     }
@@ -174,19 +176,19 @@ START_TEST(one_branch_gives_the_numbers_of_two) {
     qa_pair pair = example(true);
     qa_error err = {0};
     qa_expect_ok(qa_pair_step_forward(step, &pair, 0, 0, &err), &err);
-    const double loss = qa_pair_step_method_loss(step, &divisors), ret = qa_pair_step_side(step, QA_CHOSEN)->ret;
+    const double loss = qa_pair_step_loss(step, &divisors).pref, ret = qa_pair_step_side(step, QA_CHOSEN)->ret;
     qa_pair_step_backward(step, both, &divisors);
     pair.rejected = NULL; /* a single response */
     pair.rejected_len = 0;
     qa_expect_ok(qa_pair_step_forward_chosen(step, &pair, 0, &err), &err);
-    ck_assert_double_eq_tol(qa_pair_step_method_loss(step, &divisors), loss, tolerance * loss);
+    ck_assert_double_eq_tol(qa_pair_step_loss(step, &divisors).pref, loss, tolerance * loss);
     ck_assert_double_eq_tol(qa_pair_step_side(step, QA_CHOSEN)->ret, ret, 10.0 * tolerance);
     ck_assert_uint_eq(qa_pair_step_side(step, QA_REJECTED)->n, 0);
     ck_assert(isnan(qa_pair_step_logit(step)));
     qa_pair_step_backward(step, alone, &divisors);
     QA_ASSERT_REALS("gradient", alone, both, fixture.adapter->count, tolerance, 0.0);
     qa_expect_ok(qa_pair_step_forward_chosen(step, &pair, 8, &err), &err); /* with dropout: something else */
-    ck_assert_double_ne(qa_pair_step_method_loss(step, &divisors), loss);
+    ck_assert_double_ne(qa_pair_step_loss(step, &divisors).pref, loss);
     qa_expect_error(qa_pair_step_forward(step, &pair, 0, 0, &err), QA_ERR_ARGUMENT, &err, "at least one token");
     pair.chosen_len = 0;
     qa_expect_error(qa_pair_step_forward_chosen(step, &pair, 0, &err), QA_ERR_ARGUMENT, &err, "at least one token");
@@ -224,7 +226,7 @@ static double batch_loss(void *context) {
     double loss = 0.0;
     for (size_t i = 0; i < 2; i++) {
         forward(b, i);
-        loss += qa_pair_step_method_loss(b->step, &b->divisors);
+        loss += qa_pair_step_loss(b->step, &b->divisors).pref;
     }
     return loss;
 }
@@ -263,7 +265,8 @@ static void check_gradient(qa_method method, bool alone, double dropout) {
 START_TEST(gradients_by_central_differences) {
     check_gradient(methods[_i], false, 0.0);
     check_gradient(methods[_i], false, 0.3);
-    if (qa_method_is_one_sided(methods[_i])) {
+    const qa_objective objective = objective_of(methods[_i]);
+    if (qa_method_of(&objective)->one_sided) {
         check_gradient(methods[_i], true, 0.0);
         check_gradient(methods[_i], true, 0.3);
     }
@@ -284,8 +287,9 @@ static outcome run(qa_fixture *fixture, qa_bag *bag, const qa_objective *objecti
     qa_error err = {0};
     qa_pair_step *step = new_step(fixture, objective, true);
     qa_expect_ok(qa_pair_step_forward(step, pair, 0, 0, &err), &err);
+    const qa_pair_loss loss = qa_pair_step_loss(step, &divisors);
     o.z = qa_pair_step_logit(step);
-    o.loss = qa_pair_step_method_loss(step, &divisors) + qa_pair_step_regulariser(step, &divisors);
+    o.loss = loss.pref + loss.reg;
     qa_pair_step_backward(step, o.gradient, &divisors);
     qa_pair_step_free(step);
     return o;

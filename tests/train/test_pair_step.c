@@ -279,8 +279,8 @@ START_TEST(a_fresh_residual_adapter_changes_nothing) {
         }
     }
     const qa_divisors divisors = {.pairs = 1.0, .counted = 10.0};
-    ck_assert_double_eq_tol(qa_pair_step_method_loss(step, &divisors), log(2.0), eps);
-    ck_assert_double_eq_tol(qa_pair_step_regulariser(step, &divisors), 0.0, eps);
+    ck_assert_double_eq_tol(qa_pair_step_loss(step, &divisors).pref, log(2.0), eps);
+    ck_assert_double_eq_tol(qa_pair_step_loss(step, &divisors).reg, 0.0, eps);
     qa_pair_step_free(step);
     qa_fixture_close(&fixture);
 }
@@ -323,7 +323,8 @@ static double batch_loss(void *context) {
     double loss = 0.0;
     for (size_t i = 0; i < 3; i++) {
         forward(b, i);
-        loss += qa_pair_step_method_loss(b->step, &b->divisors) + qa_pair_step_regulariser(b->step, &b->divisors);
+        const qa_pair_loss share = qa_pair_step_loss(b->step, &b->divisors);
+        loss += share.pref + share.reg;
     }
     return loss;
 }
@@ -486,8 +487,8 @@ START_TEST(a_pair_without_counted_transitions) {
     qa_expect_ok(qa_pair_step_forward(step, &pair, 8, 0, &err), &err);
     const qa_divisors divisors = {.pairs = 1.0, .counted = 0.0, .padded_length = 8};
     ck_assert_double_eq(qa_pair_step_logit(step), 0.0);
-    ck_assert_double_eq_tol(qa_pair_step_method_loss(step, &divisors), log(2.0), 1e-15);
-    ck_assert_double_eq(qa_pair_step_regulariser(step, &divisors), 0.0);
+    ck_assert_double_eq_tol(qa_pair_step_loss(step, &divisors).pref, log(2.0), 1e-15);
+    ck_assert_double_eq(qa_pair_step_loss(step, &divisors).reg, 0.0);
     qa_pair_step_backward(step, gradient, &divisors);
     for (size_t i = 0; i < fixture.adapter->count; i++) {
         ck_assert_double_eq((double)gradient[i], 0.0);

@@ -179,10 +179,10 @@ START_TEST(methods_have_one_policy) {
 }
 END_TEST
 
-Suite *rl_objective_suite(void);
+Suite *methods_objective_suite(void);
 
-Suite *rl_objective_suite(void) {
-    Suite *suite = suite_create("rl_objective");
+Suite *methods_objective_suite(void) {
+    Suite *suite = suite_create("methods_objective");
     TCase *tests = tcase_create("objective");
     tcase_add_test(tests, the_recipes);
     tcase_add_test(tests, recipes_pass_their_own_check);

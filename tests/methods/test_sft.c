@@ -1,5 +1,5 @@
 /* Cross-entropy: by hand, and its gradient through the softmax against central differences. */
-#include "rl/sft.h"
+#include "methods/method.h"
 
 #include "base/rng.h"
 #include "rl/dpo.h"
@@ -7,13 +7,34 @@
 
 enum { V = 5, N = 3 };
 
+/* The share of one response's n tokens in a loss over so many. */
+static double sft_loss(double *log_pi, size_t n, double tokens) {
+    const qa_side_step chosen = {.n = n, .log_pi = log_pi}, rejected = {0};
+    const qa_side_step *const sides[QA_SIDES] = {[QA_CHOSEN] = &chosen, [QA_REJECTED] = &rejected};
+    const qa_objective objective = qa_objective_for_method(QA_METHOD_SFT);
+    const qa_divisors divisors = {.counted = tokens};
+    const qa_pair_loss loss = qa_method_of(&objective)->loss(sides, (double)NAN, &objective, &divisors);
+    ck_assert_double_eq(loss.reg, 0.0);
+    return loss.pref;
+}
+
+static double token_gradient(size_t which, double tokens) {
+    const qa_side_step side = {.n = 1};
+    const qa_objective objective = qa_objective_for_method(QA_METHOD_SFT);
+    const qa_divisors divisors = {.counted = tokens};
+    double g = (double)NAN;
+    qa_method_of(&objective)->gradient(&g, &side, which, (double)NAN, &objective, &divisors);
+    return g;
+}
+
 START_TEST(by_hand) {
-    const double log_pi[3] = {-1.0, -2.5, -0.5};
-    expect_near(qa_sft_loss(log_pi, 3, 3.0), 4.0 / 3.0, 1e-15, "one response");
-    expect_near(qa_sft_loss(log_pi, 3, 8.0), 0.5, 1e-15, "a share of more tokens");
-    ck_assert_double_eq(qa_sft_loss(log_pi, 0, 8.0), 0.0);
-    ck_assert_double_eq(qa_sft_loss(NULL, 0, 0.0), 0.0); /* nothing is a share of nothing */
-    expect_near(qa_sft_token_gradient(8.0), -0.125, 1e-15, "gradient");
+    double log_pi[3] = {-1.0, -2.5, -0.5};
+    expect_near(sft_loss(log_pi, 3, 3.0), 4.0 / 3.0, 1e-15, "one response");
+    expect_near(sft_loss(log_pi, 3, 8.0), 0.5, 1e-15, "a share of more tokens");
+    ck_assert_double_eq(sft_loss(log_pi, 0, 8.0), 0.0);
+    ck_assert_double_eq(sft_loss(NULL, 0, 0.0), 0.0); /* nothing is a share of nothing */
+    expect_near(token_gradient(QA_CHOSEN, 8.0), -0.125, 1e-15, "gradient");
+    ck_assert_double_eq(token_gradient(QA_REJECTED, 8.0), 0.0);
 }
 END_TEST
 
@@ -30,7 +51,7 @@ static double loss_of(qa_real logits[N][V], const size_t *tokens) {
     for (size_t t = 0; t < N; t++) {
         policy[t] = log_pi(logits[t], tokens[t]);
     }
-    return qa_sft_loss(policy, N, 7.0);
+    return sft_loss(policy, N, 7.0);
 }
 
 /* Observed, absolute: about 1e-11 in f64, 3e-8 in f32. */
@@ -54,7 +75,7 @@ START_TEST(gradient) {
         for (size_t a = 0; a < V; a++) {
             log_row[a] = (qa_real)log_pi(logits[t], a);
         }
-        qa_dpo_add_logits_gradient(found, log_row, tokens[t], qa_sft_token_gradient(7.0), V);
+        qa_dpo_add_logits_gradient(found, log_row, tokens[t], token_gradient(QA_CHOSEN, 7.0), V);
         for (int a = 0; a < V; a++) {
             qa_real *x = &logits[t][a];
             const qa_real keep = *x;
@@ -69,10 +90,10 @@ START_TEST(gradient) {
 }
 END_TEST
 
-Suite *rl_sft_suite(void);
+Suite *methods_sft_suite(void);
 
-Suite *rl_sft_suite(void) {
-    Suite *suite = suite_create("rl_sft");
+Suite *methods_sft_suite(void) {
+    Suite *suite = suite_create("methods_sft");
     TCase *tests = tcase_create("sft");
     tcase_add_test(tests, by_hand);
     tcase_add_test(tests, gradient);

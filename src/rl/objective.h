@@ -1,0 +1,19 @@
+/* The parametrisation of Qhat, and the ranges of an objective's numbers. */
+#ifndef QA_RL_OBJECTIVE_H
+#define QA_RL_OBJECTIVE_H
+
+#include "base/real.h"
+#include "qadapter/objective.h"
+
+#include <stddef.h>
+
+/* Qhat(s,.) at one state from its logits z[V] (adapted model) and z1[V] (base model):
+ *       logits    Qhat = z
+ *       residual  Qhat = z - z1
+ * In place: z becomes Qhat. z1 is a constant of training, so dQhat/dz is the identity under both. */
+void qa_q_from_logits(qa_real *z, const qa_real *z1, size_t V, const qa_objective *objective);
+
+/* Ranges of the numbers that (M5) to (M11) read, and those that contradict each other; the message names the number. */
+QA_MUST_CHECK qa_status qa_objective_check_numbers(const qa_objective *objective, qa_error *err);
+
+#endif
