@@ -1,24 +1,18 @@
-/* See plain_line.h. UTF-8 is decoded here once more because base stands below text. */
+/* See plain_line.h. */
 #include "base/plain_line.h"
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Bytes of the character at text, and the character; 0: not UTF-8 (overlong, a surrogate, cut short by the NUL). */
-static size_t character_at(const char *text, uint32_t *character) {
+size_t qa_character_at(const char *text, size_t bytes, uint32_t *character) {
     static const uint32_t smallest[5] = {0, 0, 0x80, 0x800, 0x10000};
     const unsigned char *s = (const unsigned char *)text;
-    if (s[0] < 0x80) {
-        *character = s[0];
-        return 1;
-    }
-    size_t n = (s[0] >> 5) == 6 ? 2 : (s[0] >> 4) == 14 ? 3 : (s[0] >> 3) == 30 ? 4 : 0;
-    if (n == 0) {
+    const size_t n = s[0] < 0x80 ? 1 : (s[0] >> 5) == 6 ? 2 : (s[0] >> 4) == 14 ? 3 : (s[0] >> 3) == 30 ? 4 : 0;
+    if (n == 0 || n > bytes) {
         return 0;
     }
-    uint32_t c = s[0] & (0x7fu >> n);
+    uint32_t c = n == 1 ? s[0] : s[0] & (0x7fu >> n);
     for (size_t i = 1; i < n; i++) {
         if ((s[i] >> 6) != 2) {
             return 0;
@@ -37,7 +31,7 @@ static bool acts_on_a_terminal(uint32_t c) {
 /* What stands for the character (or byte) at text; *used: bytes of text. */
 static size_t shown(char out[16], const char *text, size_t *used) {
     uint32_t c = 0;
-    size_t n = character_at(text, &c);
+    size_t n = qa_character_at(text, 4, &c); /* the NUL at the end is no part of a character */
     *used = n == 0 ? 1 : n;
     if (n > 0 && !acts_on_a_terminal(c)) {
         memcpy(out, text, n);

@@ -5,8 +5,7 @@
 #ifndef QA_IO_JSON_H
 #define QA_IO_JSON_H
 
-#include "qadapter/buffer.h"
-#include "qadapter/status.h"
+#include "io/json_writer.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -37,15 +36,6 @@ QA_MUST_CHECK qa_status qa_json_get_object(const json_t *object, const char *key
                                            json_t **value, qa_error *err);
 QA_MUST_CHECK qa_status qa_json_get_array(const json_t *object, const char *key, bool required, const char *where,
                                           json_t **value, qa_error *err);
-
-/* Appends a number with the fewest digits (up to 17, or 9 when single is true) that read back exactly,
- * as a double or as a float; NaN and infinities become null. With a decimal point in
- * every locale. */
-QA_MUST_CHECK qa_status qa_json_append_number(qa_text *text, double value, bool single, qa_error *err);
-
-/* Appends a JSON string literal, quotes included, ASCII only (\uXXXX for the rest); the bytes must be
- * valid UTF-8. */
-QA_MUST_CHECK qa_status qa_json_append_string(qa_text *text, const char *data, size_t bytes, qa_error *err);
 
 /* Indented JSON with a final newline, written atomically. QA_ERR_MEMORY when root is NULL, or when jansson ran out of
  * memory in this thread since the last value was read or written: what was to be in root may be missing. */

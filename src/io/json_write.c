@@ -1,13 +1,17 @@
-/* JSON out: numbers that read back exactly, strings in ASCII, indented files (see json.h).
+/* JSON out: numbers that read back exactly, strings in ASCII, values put together member by member (see json_writer.h),
+ * indented files (see json.h).
  *
  * Own code instead of json_dump because jansson writes 0.1 as 0.10000000000000001. */
-#include "base/buffer.h"
 #include "base/c_locale.h"
+#include "base/memory.h"
+#include "base/plain_line.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/json_memory.h"
+#include "io/json_writer.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,45 +36,14 @@ qa_status qa_json_append_number(qa_text *text, double value, bool single, qa_err
     }
     char number[40];
     const qa_c_locale before = qa_c_locale_enter();
-    if (single) {
-        shortest(number, sizeof number, kept, true, 6, 9);
-    } else {
-        shortest(number, sizeof number, kept, false, 15, 17);
-    }
+    shortest(number, sizeof number, kept, single, single ? 6 : 15, single ? 9 : 17);
     qa_c_locale_leave(before);
     return qa_text_append_z(text, number, err);
 }
 
 /* ---- strings ---- */
 
-/* Decodes the character at data[0..bytes) (bytes > 0): its length in bytes, 0 when it is not UTF-8
- * (overlong forms, surrogates and values beyond U+10FFFF are not). */
-static size_t decode_utf8(const unsigned char *data, size_t bytes, unsigned *character) {
-    static const unsigned first_of_length[5] = {0, 0, 0x80, 0x800, 0x10000};
-    unsigned lead = data[0];
-    if (lead < 0x80) {
-        *character = lead;
-        return 1;
-    }
-    size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-    if (lead < 0xc2 || lead > 0xf4 || length > bytes) {
-        return 0;
-    }
-    unsigned value = lead & (0x7fu >> length);
-    for (size_t i = 1; i < length; i++) {
-        if ((data[i] & 0xc0u) != 0x80u) {
-            return 0;
-        }
-        value = value << 6 | (data[i] & 0x3fu);
-    }
-    if (value < first_of_length[length] || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff)) {
-        return 0;
-    }
-    *character = value;
-    return length;
-}
-
-static qa_status append_character(qa_text *text, unsigned character, qa_error *err) {
+static qa_status append_character(qa_text *text, uint32_t character, qa_error *err) {
     char escape[16];
     switch (character) {
     case '"': return qa_text_append_z(text, "\\\"", err);
@@ -87,10 +60,11 @@ static qa_status append_character(qa_text *text, unsigned character, qa_error *e
         return qa_text_append(text, escape, 1, err);
     }
     if (character < 0x10000) {
-        (void)snprintf(escape, sizeof escape, "\\u%04x", character);
+        (void)snprintf(escape, sizeof escape, "\\u%04x", (unsigned)character);
     } else { /* a surrogate pair */
-        unsigned offset = character - 0x10000;
-        (void)snprintf(escape, sizeof escape, "\\u%04x\\u%04x", 0xd800 + (offset >> 10), 0xdc00 + (offset & 0x3ff));
+        const uint32_t offset = character - 0x10000;
+        (void)snprintf(escape, sizeof escape, "\\u%04x\\u%04x", (unsigned)(0xd800 + (offset >> 10)),
+                       (unsigned)(0xdc00 + (offset & 0x3ff)));
     }
     return qa_text_append_z(text, escape, err);
 }
@@ -98,8 +72,8 @@ static qa_status append_character(qa_text *text, unsigned character, qa_error *e
 static qa_status append_string_body(qa_text *text, const char *data, size_t bytes, qa_error *err) {
     QA_TRY(qa_text_append_z(text, "\"", err));
     for (size_t at = 0; at < bytes;) {
-        unsigned character = 0;
-        size_t length = decode_utf8((const unsigned char *)data + at, bytes - at, &character);
+        uint32_t character = 0;
+        size_t length = qa_character_at(data + at, bytes - at, &character);
         if (length == 0) {
             return qa_fail(err, QA_ERR_FORMAT, "a string is not valid UTF-8 at byte %zu", at);
         }
@@ -119,90 +93,195 @@ qa_status qa_json_append_string(qa_text *text, const char *data, size_t bytes, q
     return status;
 }
 
-/* ---- whole values ---- */
+/* ---- member by member ---- */
 
-static qa_status append_value(qa_text *text, const json_t *value, size_t depth, qa_error *err);
-
-static qa_status append_line_break(qa_text *text, size_t depth, qa_error *err) {
-    QA_TRY(qa_text_append_z(text, "\n", err));
-    for (size_t i = 0; i < depth; i++) {
-        QA_TRY(qa_text_append_z(text, "  ", err));
+static void put(qa_json_writer *w, const char *text) {
+    if (w->status == QA_OK) {
+        w->status = qa_text_append_z(&w->text, text, w->err);
     }
-    return QA_OK;
 }
 
-static qa_status append_array(qa_text *text, const json_t *array, size_t depth, qa_error *err) {
-    size_t n = json_array_size(array);
-    QA_TRY(qa_text_append_z(text, "[", err));
+static void put_literal(qa_json_writer *w, const char *data, size_t bytes) {
+    if (w->status == QA_OK) {
+        w->status = qa_json_append_string(&w->text, data, bytes, w->err);
+    }
+}
+
+static void put_line_break(qa_json_writer *w) {
+    put(w, "\n");
+    for (size_t i = 0; i < w->depth; i++) {
+        put(w, "  ");
+    }
+}
+
+/* What stands before a value: comma or line break, and the member's name. */
+static void put_key(qa_json_writer *w, const char *key) {
+    bool tight = false;
+    if (w->depth > 0) {
+        struct qa_json_level *level = &w->levels[w->depth - 1];
+        const bool lines = level->layout == QA_JSON_BLOCK || level->layout == QA_JSON_HANGING;
+        tight = level->layout == QA_JSON_TIGHT;
+        put(w, !level->filled ? "" : lines || tight ? "," : ", ");
+        if (lines) {
+            put_line_break(w);
+        }
+        level->filled = true;
+    }
+    if (key != NULL) {
+        put_literal(w, key, strlen(key));
+        put(w, tight ? ":" : ": ");
+    }
+}
+
+static void open_level(qa_json_writer *w, const char *key, qa_json_layout layout, const char brackets[2]) {
+    const char opening[] = {brackets[0], '\0'};
+    put_key(w, key);
+    put(w, opening);
+    if (w->status == QA_OK && w->depth == QA_JSON_DEPTH) {
+        w->status = qa_fail(w->err, QA_ERR_LIMIT, "JSON nested more than %d deep", QA_JSON_DEPTH);
+    }
+    if (w->status == QA_OK) {
+        w->levels[w->depth++] = (struct qa_json_level){.layout = (unsigned char)layout, .closing = brackets[1]};
+    }
+}
+
+void qa_json_open_object(qa_json_writer *w, const char *key, qa_json_layout layout) {
+    open_level(w, key, layout, "{}");
+}
+
+void qa_json_open_array(qa_json_writer *w, const char *key, qa_json_layout layout) { open_level(w, key, layout, "[]"); }
+
+void qa_json_close(qa_json_writer *w) {
+    if (w->status == QA_OK && w->depth > 0) {
+        const struct qa_json_level level = w->levels[--w->depth];
+        const char closing[] = {level.closing, '\0'};
+        if (level.filled && level.layout == QA_JSON_BLOCK) {
+            put_line_break(w);
+        }
+        put(w, closing);
+    }
+}
+
+void qa_json_put_raw(qa_json_writer *w, const char *key, const char *json) {
+    put_key(w, key);
+    put(w, json);
+}
+
+void qa_json_put_text(qa_json_writer *w, const char *key, const char *data, size_t bytes) {
+    put_key(w, key);
+    put_literal(w, bytes == 0 ? "" : data, bytes);
+}
+
+void qa_json_put_string(qa_json_writer *w, const char *key, const char *value) {
+    if (value == NULL) {
+        qa_json_put_raw(w, key, "null");
+    } else {
+        qa_json_put_text(w, key, value, strlen(value));
+    }
+}
+
+void qa_json_put_number(qa_json_writer *w, const char *key, double value) {
+    put_key(w, key);
+    if (w->status == QA_OK) {
+        w->status = qa_json_append_number(&w->text, value, false, w->err);
+    }
+}
+
+static void put_integer(qa_json_writer *w, const char *key, bool negative, uintmax_t magnitude) {
+    char digits[32];
+    (void)snprintf(digits, sizeof digits, "%s%ju", negative ? "-" : "", magnitude);
+    qa_json_put_raw(w, key, digits);
+}
+
+void qa_json_put_size(qa_json_writer *w, const char *key, size_t value) { put_integer(w, key, false, value); }
+
+void qa_json_put_bool(qa_json_writer *w, const char *key, bool value) {
+    qa_json_put_raw(w, key, value ? "true" : "false");
+}
+
+void qa_json_put_ids(qa_json_writer *w, const char *key, const int32_t *ids, size_t n) {
+    qa_json_open_array(w, key, QA_JSON_LINE);
     for (size_t i = 0; i < n; i++) {
-        QA_TRY(qa_text_append_z(text, i == 0 ? "" : ",", err));
-        QA_TRY(append_line_break(text, depth + 1, err));
-        QA_TRY(append_value(text, json_array_get(array, i), depth + 1, err));
+        put_integer(w, NULL, ids[i] < 0, (uintmax_t)imaxabs(ids[i]));
     }
-    if (n > 0) {
-        QA_TRY(append_line_break(text, depth, err));
+    qa_json_close(w);
+}
+
+void qa_json_put_numbers(qa_json_writer *w, const char *key, const double *values, size_t n) {
+    qa_json_open_array(w, key, QA_JSON_LINE);
+    for (size_t i = 0; i < n; i++) {
+        qa_json_put_number(w, NULL, values[i]);
     }
-    return qa_text_append_z(text, "]", err);
+    qa_json_close(w);
+}
+
+void qa_json_end_line(qa_json_writer *w) { put(w, "\n"); }
+
+void qa_json_restart(qa_json_writer *w, qa_error *err) {
+    w->text.n = w->depth = 0;
+    w->status = QA_OK;
+    w->err = err;
+}
+
+/* ---- whole values ---- */
+
+static void put_real(qa_json_writer *w, const char *key, double value) {
+    put_key(w, key);
+    const size_t start = w->text.n;
+    if (w->status == QA_OK) {
+        w->status = qa_json_append_number(&w->text, value, false, w->err);
+    }
+    /* A real stays a real for readers that tell 1 from 1.0. */
+    if (w->status == QA_OK && strpbrk(w->text.data + start, ".en") == NULL) {
+        put(w, ".0");
+    }
 }
 
 /* Members in the order in which they were set. */
-static qa_status append_object(qa_text *text, json_t *object, size_t depth, qa_error *err) {
-    bool first = true;
-    QA_TRY(qa_text_append_z(text, "{", err));
-    for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
-        const char *key = json_object_iter_key(at);
-        QA_TRY(qa_text_append_z(text, first ? "" : ",", err));
-        QA_TRY(append_line_break(text, depth + 1, err));
-        QA_TRY(qa_json_append_string(text, key, strlen(key), err));
-        QA_TRY(qa_text_append_z(text, ": ", err));
-        QA_TRY(append_value(text, json_object_iter_value(at), depth + 1, err));
-        first = false;
-    }
-    if (!first) {
-        QA_TRY(append_line_break(text, depth, err));
-    }
-    return qa_text_append_z(text, "}", err);
-}
-
-static qa_status append_real(qa_text *text, double value, qa_error *err) {
-    size_t start = text->n;
-    QA_TRY(qa_json_append_number(text, value, false, err));
-    /* A real stays a real for readers that tell 1 from 1.0. */
-    bool marked = strpbrk(text->data + start, ".en") != NULL;
-    return marked ? QA_OK : qa_text_append_z(text, ".0", err);
-}
-
-static qa_status append_value(qa_text *text, const json_t *value, size_t depth, qa_error *err) {
-    char integer[32];
+static void put_value(qa_json_writer *w, const char *key, const json_t *value) {
+    const json_int_t integer = json_integer_value(value);
     switch (json_typeof(value)) {
-    case JSON_OBJECT: return append_object(text, (json_t *)(uintptr_t)value, depth, err); /* iterators want non-const */
-    case JSON_ARRAY: return append_array(text, value, depth, err);
-    case JSON_STRING: return qa_json_append_string(text, json_string_value(value), json_string_length(value), err);
-    case JSON_INTEGER:
-        (void)snprintf(integer, sizeof integer, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-        return qa_text_append_z(text, integer, err);
-    case JSON_REAL: return append_real(text, json_real_value(value), err);
-    case JSON_TRUE: return qa_text_append_z(text, "true", err);
-    case JSON_FALSE: return qa_text_append_z(text, "false", err);
-    case JSON_NULL: break;
+    case JSON_OBJECT: {
+        json_t *object = (json_t *)(uintptr_t)value; /* iterators want non-const */
+        qa_json_open_object(w, key, QA_JSON_BLOCK);
+        for (void *at = json_object_iter(object); at != NULL; at = json_object_iter_next(object, at)) {
+            put_value(w, json_object_iter_key(at), json_object_iter_value(at));
+        }
+        qa_json_close(w);
+        break;
     }
-    return qa_text_append_z(text, "null", err);
+    case JSON_ARRAY:
+        qa_json_open_array(w, key, QA_JSON_BLOCK);
+        for (size_t i = 0; i < json_array_size(value); i++) {
+            put_value(w, NULL, json_array_get(value, i));
+        }
+        qa_json_close(w);
+        break;
+    case JSON_STRING: qa_json_put_text(w, key, json_string_value(value), json_string_length(value)); break;
+    case JSON_INTEGER:
+        put_integer(w, key, integer < 0, integer < 0 ? 0 - (uintmax_t)integer : (uintmax_t)integer);
+        break;
+    case JSON_REAL: put_real(w, key, json_real_value(value)); break;
+    case JSON_TRUE: qa_json_put_bool(w, key, true); break;
+    case JSON_FALSE: qa_json_put_bool(w, key, false); break;
+    case JSON_NULL: qa_json_put_raw(w, key, "null"); break;
+    }
 }
 
 qa_status qa_json_save(const json_t *root, const char *path, qa_error *err) {
-    qa_text text = {0};
-    /* A value that jansson had no memory for is not in its object, which nothing else tells. */
-    qa_status status = root == NULL || qa_json_memory_failed()
-                           ? qa_fail(err, QA_ERR_MEMORY, "out of memory for what is to be written")
-                           : append_value(&text, root, 0, err);
-    if (status == QA_OK) {
-        status = qa_text_append_z(&text, "\n", err);
+    qa_json_writer w = {.err = err};
+    if (root == NULL || qa_json_memory_failed()) {
+        /* A value that jansson had no memory for is not in its object, which nothing else tells. */
+        w.status = QA_NO_MEMORY(err, "what is to be written");
+    } else {
+        put_value(&w, NULL, root);
+        qa_json_end_line(&w);
     }
-    if (status == QA_OK) {
-        status = qa_write_file(path, text.data, text.n, err);
+    if (w.status == QA_OK) {
+        w.status = qa_write_file(path, w.text.data, w.text.n, err);
     } else {
         qa_error_prefix(err, "cannot write %s: ", path);
     }
-    qa_text_free(&text);
-    return status;
+    qa_text_free(&w.text);
+    return w.status;
 }

@@ -1,5 +1,6 @@
 /* Growing arrays: contents survive growth, text stays terminated, failures change nothing. */
 #include "base/buffer.h"
+#include "base/memory.h"
 
 #include <check.h>
 #include <stdint.h>
@@ -70,6 +71,45 @@ START_TEST(impossible_sizes_change_nothing) {
 }
 END_TEST
 
+START_TEST(any_array_grows) {
+    qa_error err = {0};
+    struct pair {
+        double x;
+        char c;
+    } *pairs = NULL, *before = NULL;
+    size_t capacity = 0;
+    for (size_t i = 0; i < 1000; i++) {
+        ck_assert_int_eq(QA_GROW(pairs, capacity, i + 1, &err, "%zu pairs", i + 1), QA_OK);
+        ck_assert_uint_gt(capacity, i);
+        pairs[i] = (struct pair){(double)i, (char)i};
+    }
+    for (size_t i = 0; i < 1000; i++) {
+        ck_assert_double_eq(pairs[i].x, (double)i);
+    }
+    const size_t room = capacity;
+    before = pairs;
+    ck_assert_int_eq(QA_GROW(pairs, capacity, SIZE_MAX / 2, &err, "%d pairs", 7), QA_ERR_MEMORY);
+    ck_assert_str_eq(err.message, "out of memory for 7 pairs");
+    ck_assert_int_eq(QA_GROW(pairs, capacity, SIZE_MAX, &err, "pairs"), QA_ERR_MEMORY);
+    ck_assert_ptr_eq(pairs, before);
+    ck_assert_uint_eq(capacity, room);
+    free(pairs);
+}
+END_TEST
+
+START_TEST(new_arrays_are_zeroed_and_checked) {
+    qa_error err = {0};
+    double *numbers = NULL;
+    ck_assert_int_eq(QA_NEW(numbers, 100, &err, "numbers"), QA_OK);
+    ck_assert_double_eq(numbers[99], 0.0);
+    free(numbers);
+    volatile size_t too_many = SIZE_MAX / 4; /* so that the compiler does not see it */
+    ck_assert_int_eq(QA_NEW(numbers, too_many, &err, "%s", "numbers"), QA_ERR_MEMORY);
+    ck_assert_str_eq(err.message, "out of memory for numbers");
+    ck_assert_ptr_null(numbers);
+}
+END_TEST
+
 Suite *base_buffer_suite(void);
 Suite *base_buffer_suite(void) {
     Suite *suite = suite_create("base/buffer");
@@ -77,6 +117,8 @@ Suite *base_buffer_suite(void) {
     tcase_add_test(tests, ids_grow_and_keep_their_order);
     tcase_add_test(tests, text_is_always_terminated);
     tcase_add_test(tests, impossible_sizes_change_nothing);
+    tcase_add_test(tests, any_array_grows);
+    tcase_add_test(tests, new_arrays_are_zeroed_and_checked);
     suite_add_tcase(suite, tests);
     return suite;
 }
