@@ -1,8 +1,6 @@
 /* See memory.h. */
 #include "base/memory.h"
 
-#include <string.h>
-
 bool qa_grow(void *array, size_t *capacity, size_t needed, size_t size) {
     size_t wanted = *capacity < 16 ? 16 : *capacity, bytes = 0;
     void *grown = NULL;

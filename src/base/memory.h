@@ -5,6 +5,8 @@
 #include "base/checked.h"
 #include "qadapter/status.h"
 
+#include <string.h>
+
 /* pointer = `count` zeroed elements, the caller's (free); the status. What follows err is a format and its values: what
  * stands behind "out of memory for ". */
 #define QA_NEW(pointer, count, err, ...)                                                                               \
@@ -14,6 +16,10 @@
  * elements are not cleared; after a failure the array is as it was. */
 #define QA_GROW(array, capacity, needed, err, ...)                                                                     \
     (qa_grow(&(array), &(capacity), (needed), sizeof *(array)) ? QA_OK : QA_NO_MEMORY(err, __VA_ARGS__))
+
+/* pointer = a copy of the string, the caller's (free); the status. */
+#define QA_COPY(pointer, string, err, ...)                                                                             \
+    (((pointer) = strdup(string)) != NULL ? QA_OK : QA_NO_MEMORY(err, __VA_ARGS__))
 
 /* QA_ERR_MEMORY, "out of memory for ...". */
 #define QA_NO_MEMORY(err, ...) qa_fail((err), QA_ERR_MEMORY, "out of memory for " __VA_ARGS__)

@@ -2,45 +2,15 @@
 #include "cli/common.h"
 #include "cli/line_sink.h"
 
-#include "base/buffer.h"
 #include "base/try.h"
-#include "io/json.h"
+#include "io/json_writer.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-static qa_status append_member(qa_text *out, const char *name, double value, qa_error *err) {
-    QA_TRY(qa_text_append_z(out, name, err));
-    return qa_json_append_number(out, value, false, err);
-}
-
-/* name, then [x, x, ...] */
-static qa_status append_numbers(qa_text *out, const char *name, const double *values, size_t n, qa_error *err) {
-    QA_TRY(qa_text_append_z(out, name, err));
-    for (size_t i = 0; i < n; i++) {
-        QA_TRY(append_member(out, i == 0 ? "[" : ", ", values[i], err));
-    }
-    return qa_text_append_z(out, n == 0 ? "[]" : "]", err);
-}
-
-/* name, then [[x, ...], ...] of rows x columns */
-static qa_status append_matrix(qa_text *out, const char *name, const double *values, size_t rows, size_t columns,
-                               qa_error *err) {
-    QA_TRY(qa_text_append_z(out, name, err));
+static void put_matrix(qa_json_writer *out, const char *key, const double *values, size_t rows, size_t columns) {
+    qa_json_open_array(out, key, QA_JSON_LINE);
     for (size_t row = 0; row < rows; row++) {
-        QA_TRY(append_numbers(out, row == 0 ? "[" : ", ", values + row * columns, columns, err));
+        qa_json_put_numbers(out, NULL, values + row * columns, columns);
     }
-    return qa_text_append_z(out, rows == 0 ? "[]" : "]", err);
-}
-
-static qa_status append_tokens(qa_text *out, const int32_t *ids, size_t n, bool first, qa_error *err) {
-    char number[16];
-    for (size_t i = 0; i < n; i++) {
-        const int written = snprintf(number, sizeof number, "%s%d", first && i == 0 ? "" : ", ", (int)ids[i]);
-        QA_TRY(qa_text_append(out, number, (size_t)written, err));
-    }
-    return QA_OK;
+    qa_json_close(out);
 }
 
 /* One response of a pair. */
@@ -52,46 +22,45 @@ typedef struct side {
     const qa_side_score *score;
 } side;
 
-static qa_status append_side(qa_text *out, const qa_pair *pair, const side *it, size_t vocab_size, bool full,
-                             qa_error *err) {
-    char text[64];
+static void put_side(qa_json_writer *out, const qa_pair *pair, const side *it, size_t vocab_size, bool full) {
     const qa_side_score *score = it->score;
-    QA_TRY(qa_text_append_z(out, it->name, err));
-    QA_TRY(qa_text_append_z(out, ": {\"input_ids\": [", err));
-    QA_TRY(append_tokens(out, pair->prompt, pair->prompt_len, true, err));
-    QA_TRY(append_tokens(out, it->response, it->response_len, pair->prompt_len == 0, err));
-    (void)snprintf(text, sizeof text, "], \"prompt_len\": %zu, \"terminal\": %s", pair->prompt_len,
-                   it->terminal ? "true" : "false");
-    QA_TRY(qa_text_append_z(out, text, err));
-    QA_TRY(append_numbers(out, ", \"log_pi1\": ", score->log_pi1, score->n, err));
-    QA_TRY(append_numbers(out, ", \"q\": ", score->q, score->n, err));
-    QA_TRY(append_numbers(out, ", \"v\": ", score->v, score->n, err));
-    QA_TRY(append_numbers(out, ", \"reward\": ", score->reward, score->n, err));
-    QA_TRY(append_numbers(out, ", \"log_pi\": ", score->log_pi, score->n, err));
-    QA_TRY(append_member(out, ", \"return\": ", score->ret, err));
+    qa_json_open_object(out, it->name, QA_JSON_LINE);
+    qa_json_open_array(out, "input_ids", QA_JSON_LINE);
+    qa_json_put_ids(out, pair->prompt, pair->prompt_len);
+    qa_json_put_ids(out, it->response, it->response_len);
+    qa_json_close(out);
+    qa_json_put_size(out, "prompt_len", pair->prompt_len);
+    qa_json_put_bool(out, "terminal", it->terminal);
+    qa_json_put_numbers(out, "log_pi1", score->log_pi1, score->n);
+    qa_json_put_numbers(out, "q", score->q, score->n);
+    qa_json_put_numbers(out, "v", score->v, score->n);
+    qa_json_put_numbers(out, "reward", score->reward, score->n);
+    qa_json_put_numbers(out, "log_pi", score->log_pi, score->n);
+    qa_json_put_number(out, "return", score->ret);
     if (full) {
-        QA_TRY(append_matrix(out, ", \"full\": {\"q\": ", score->full_q, score->states, vocab_size, err));
-        QA_TRY(append_matrix(out, ", \"log_pi1\": ", score->full_log_pi1, score->states, vocab_size, err));
-        QA_TRY(append_numbers(out, ", \"v\": ", score->full_v, score->states, err));
-        QA_TRY(qa_text_append_z(out, "}", err));
+        qa_json_open_object(out, "full", QA_JSON_LINE);
+        put_matrix(out, "q", score->full_q, score->states, vocab_size);
+        put_matrix(out, "log_pi1", score->full_log_pi1, score->states, vocab_size);
+        qa_json_put_numbers(out, "v", score->full_v, score->states);
+        qa_json_close(out);
     }
-    return qa_text_append_z(out, "}", err);
+    qa_json_close(out);
 }
 
-static qa_status append_pair(qa_text *out, const qa_pair *pair, const qa_pair_score *score, size_t vocab_size,
-                             bool full, qa_error *err) {
-    const side chosen = {"{\"chosen\"", pair->chosen, pair->chosen_len, pair->chosen_terminal, &score->chosen};
-    const side rejected = {", \"rejected\"", pair->rejected, pair->rejected_len, pair->rejected_terminal,
-                           &score->rejected};
-    char text[64];
-    QA_TRY(append_side(out, pair, &chosen, vocab_size, full, err));
-    QA_TRY(append_side(out, pair, &rejected, vocab_size, full, err));
-    QA_TRY(append_member(out, ", \"logit\": ", score->logit, err));
-    QA_TRY(append_member(out, ", \"loss\": ", score->loss, err));
-    QA_TRY(append_member(out, ", \"pref\": ", score->pref, err));
-    QA_TRY(append_member(out, ", \"reg\": ", score->reg, err));
-    (void)snprintf(text, sizeof text, ", \"line\": %zu}\n", pair->line);
-    return qa_text_append_z(out, text, err);
+static void put_pair(qa_json_writer *out, const qa_pair *pair, const qa_pair_score *score, size_t vocab_size,
+                     bool full) {
+    const side chosen = {"chosen", pair->chosen, pair->chosen_len, pair->chosen_terminal, &score->chosen};
+    const side rejected = {"rejected", pair->rejected, pair->rejected_len, pair->rejected_terminal, &score->rejected};
+    qa_json_open_object(out, NULL, QA_JSON_LINE);
+    put_side(out, pair, &chosen, vocab_size, full);
+    put_side(out, pair, &rejected, vocab_size, full);
+    qa_json_put_number(out, "logit", score->logit);
+    qa_json_put_number(out, "loss", score->loss);
+    qa_json_put_number(out, "pref", score->pref);
+    qa_json_put_number(out, "reg", score->reg);
+    qa_json_put_size(out, "line", pair->line);
+    qa_json_close(out);
+    qa_json_end_line(out);
 }
 
 /* Scores every pair; pairs of a micro-batch share a padded length. */
@@ -100,7 +69,7 @@ static qa_status score_all(cli_run *run, qa_scorer *scorer, const qa_pairs *pair
     const size_t n = qa_pairs_count(pairs);
     const size_t batch = micro_batch == 0 ? n : micro_batch;
     const size_t vocab_size = qa_model_get_info(run->model)->vocab_size;
-    qa_text line = {0};
+    qa_json_writer line = {0};
     qa_status status = QA_OK;
     size_t padded = 0;
     for (size_t i = 0; i < n && status == QA_OK; i++) {
@@ -114,13 +83,14 @@ static qa_status score_all(cli_run *run, qa_scorer *scorer, const qa_pairs *pair
         }
         const qa_pair *pair = qa_pairs_at(pairs, i);
         QA_GOTO(done, qa_scorer_score(scorer, pair, padded, &score, err));
-        line.n = 0;
-        QA_GOTO(done, append_pair(&line, pair, &score, vocab_size, run->args->full, err));
+        qa_json_restart(&line, err);
+        put_pair(&line, pair, &score, vocab_size, run->args->full);
+        QA_GOTO(done, line.status);
         cli_progress_count(&run->progress, "pairs", i + 1, n);
-        status = cli_line_sink_write(to, &line, err);
+        status = cli_line_sink_write(to, &line.text, err);
     }
 done:
-    qa_text_free(&line);
+    qa_text_free(&line.text);
     return status;
 }
 

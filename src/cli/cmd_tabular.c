@@ -110,7 +110,7 @@ bool cli_tabular_wants_text(const cli_run *run) {
     return !run->args->json && (run->args->out == NULL || strcmp(run->args->out, "-") != 0);
 }
 
-qa_status cli_tabular_finish(cli_run *run, const cli_records *figure, const cli_records *result, qa_error *err) {
+qa_status cli_tabular_finish(cli_run *run, const cli_records *figure, cli_records *result, qa_error *err) {
     if (run->args->out != NULL) {
         QA_TRY(cli_records_write_tsv(figure, run->args->out, err));
     }

@@ -3,7 +3,7 @@
  * A line's JSON is not kept: what is written before the answer (`head`) is made when the line is read. */
 #include "cli/generate.h"
 
-#include "base/buffer.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "base/warnings.h"
 #include "cli/format.h"
@@ -18,7 +18,7 @@
 /* One prompt. */
 typedef struct entry {
     qa_ids ids;
-    qa_text head; /* of the line that is written: everything before the answer's string */
+    qa_text head; /* of the line that is written, as JSON: a dialogue's messages behind "[", or a text */
     bool dialogue;
     size_t line; /* of the file */
 } entry;
@@ -52,17 +52,6 @@ static void prompt_file_free(prompt_file *file) {
 
 /* ---- reading ---- */
 
-static qa_status append_message(qa_text *to, const char *role, const char *content, size_t bytes, qa_error *err) {
-    QA_TRY(qa_text_append_z(to, "{\"role\": ", err));
-    QA_TRY(qa_json_append_string(to, role, strlen(role), err));
-    QA_TRY(qa_text_append_z(to, ", \"content\": ", err));
-    if (content == NULL) {
-        return QA_OK; /* the answer's comes later */
-    }
-    QA_TRY(qa_json_append_string(to, content, bytes, err));
-    return qa_text_append_z(to, "}, ", err);
-}
-
 /* A dialogue: its ids by the chat template, and the head of its output line. */
 static qa_status read_dialogue(prompt_file *file, entry *to, const json_t *messages, const char *name, qa_error *err) {
     cli_run *run = file->with->run;
@@ -79,20 +68,20 @@ static qa_status read_dialogue(prompt_file *file, entry *to, const json_t *messa
     to->dialogue = true;
     QA_TRY(qa_encode_dialogue(file->with->chat, run->tokenizer, dialogue->messages, dialogue->n, &file->text, &to->ids,
                               err));
-    QA_TRY(qa_text_append_z(&to->head, "{\"messages\": [", err));
+    qa_json_writer messages_json = {.err = err};
+    qa_json_open_array(&messages_json, NULL, QA_JSON_LINE);
     for (size_t i = 0; i < dialogue->n; i++) {
         const qa_message *message = &dialogue->messages[i];
-        QA_TRY(append_message(&to->head, message->role, message->content, message->content_bytes, err));
+        qa_json_put_message(&messages_json, message->role, message->content, message->content_bytes);
     }
-    return append_message(&to->head, "assistant", NULL, 0, err);
+    to->head = messages_json.text;
+    return messages_json.status;
 }
 
 /* A text to continue. */
 static qa_status read_text(prompt_file *file, entry *to, const json_t *text, qa_error *err) {
     QA_TRY(generation_encode_text(file->with, json_string_value(text), json_string_length(text), &to->ids, err));
-    QA_TRY(qa_text_append_z(&to->head, "{\"prompt\": ", err));
-    QA_TRY(qa_json_append_string(&to->head, json_string_value(text), json_string_length(text), err));
-    return qa_text_append_z(&to->head, ", \"completion\": ", err);
+    return qa_json_append_string(&to->head, json_string_value(text), json_string_length(text), err);
 }
 
 /* Answers that a line brings are not looked at: files of pairs, of responses and of questions hold prompts, too. */
@@ -141,16 +130,7 @@ static qa_status read_entry(prompt_file *file, entry *to, const json_t *line, qa
 }
 
 static qa_status push_entry(prompt_file *file, qa_error *err) {
-    if (file->n == file->capacity) {
-        const size_t capacity = file->capacity == 0 ? 64 : 2 * file->capacity;
-        entry *grown =
-            capacity > SIZE_MAX / sizeof *grown ? NULL : realloc(file->entries, capacity * sizeof *file->entries);
-        if (grown == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu prompts", capacity);
-        }
-        file->entries = grown;
-        file->capacity = capacity;
-    }
+    QA_TRY(QA_GROW(file->entries, file->capacity, file->n + 1, err, "%zu prompts", file->n + 1));
     file->entries[file->n++] = (entry){.line = qa_json_lines_number(file->lines)};
     return QA_OK;
 }
@@ -233,19 +213,21 @@ static qa_status drop_repeated(prompt_file *file, qa_error *err) {
 
 /* ---- writing ---- */
 
-typedef struct writer {
+typedef struct answer_writer {
     generation *with;
     const prompt_file *file;
     cli_line_sink *sink;
     size_t answers, total, tokens;
     double log_ratio, kl; /* sums over answers */
-    qa_text text, line;   /* scratch */
+    qa_text text;         /* scratch */
+    qa_json_writer line;  /* scratch */
     qa_status status;     /* of the answer that stopped it */
     qa_error err;
-} writer;
+} answer_writer;
 
 /* The answer's text behind its prompt, up to its end token or the first stop text; *whole: there was one of them. */
-static qa_status answer_text(writer *it, const entry *prompt, const qa_answer *said, bool *whole, qa_error *err) {
+static qa_status answer_text(answer_writer *it, const entry *prompt, const qa_answer *said, bool *whole,
+                             qa_error *err) {
     const generation *with = it->with;
     const size_t n_stops = prompt->dialogue ? with->n_stops : with->n_given_stops;
     qa_decode_stream *stream = NULL;
@@ -266,16 +248,29 @@ done:
     return status;
 }
 
-static qa_status write_answer(writer *it, const qa_answer *said, qa_error *err) {
+static qa_status write_answer(answer_writer *it, const qa_answer *said, qa_error *err) {
     const entry *prompt = &it->file->entries[said->prompt];
     bool whole = false;
-    it->line.n = 0;
+    qa_json_writer *line = &it->line;
     QA_TRY(answer_text(it, prompt, said, &whole, err));
-    QA_TRY(qa_text_append(&it->line, prompt->head.data, prompt->head.n, err));
-    QA_TRY(qa_json_append_string(&it->line, it->text.data == NULL ? "" : it->text.data, it->text.n, err));
-    QA_TRY(qa_text_append_z(&it->line, prompt->dialogue ? "}]" : "", err));
-    QA_TRY(qa_text_append_z(&it->line, whole ? "}\n" : ", \"terminal\": false}\n", err));
-    QA_TRY(cli_line_sink_write(it->sink, &it->line, err));
+    qa_json_restart(line, err);
+    qa_json_open_object(line, NULL, QA_JSON_LINE);
+    if (prompt->dialogue) {
+        qa_json_open_array(line, "messages", QA_JSON_LINE);
+        qa_json_put_raw(line, NULL, prompt->head.data + 1);
+        qa_json_put_message(line, "assistant", it->text.data, it->text.n);
+        qa_json_close(line);
+    } else {
+        qa_json_put_raw(line, "prompt", prompt->head.data);
+        qa_json_put_text(line, "completion", it->text.data, it->text.n);
+    }
+    if (!whole) {
+        qa_json_put_bool(line, "terminal", false);
+    }
+    qa_json_close(line);
+    qa_json_end_line(line);
+    QA_TRY(line->status);
+    QA_TRY(cli_line_sink_write(it->sink, &line->text, err));
     it->answers++;
     it->tokens += said->n;
     it->log_ratio += said->log_ratio;
@@ -286,13 +281,13 @@ static qa_status write_answer(writer *it, const qa_answer *said, qa_error *err) 
 }
 
 static bool on_answer(void *user, const qa_answer *said) {
-    writer *it = user;
+    answer_writer *it = user;
     it->status = write_answer(it, said, &it->err);
     cli_progress_count(&it->with->run->progress, "answers", it->answers, it->total);
     return it->status == QA_OK;
 }
 
-static void say_result(const writer *it, qa_policy policy, double seconds) {
+static void say_result(const answer_writer *it, qa_policy policy, double seconds) {
     cli_run *run = it->with->run;
     const double n = (double)it->answers;
     if (it->file->repeated > 0) {
@@ -311,7 +306,7 @@ static qa_status answer_all(generation *with, const prompt_file *file, cli_line_
     const cli_args *args = with->run->args;
     const size_t samples = args->samples != 0 ? args->samples : 1;
     const double begun = cli_now();
-    writer it = {.with = with, .file = file, .sink = sink, .total = file->n * samples};
+    answer_writer it = {.with = with, .file = file, .sink = sink, .total = file->n * samples};
     qa_batch_options options = {.policy = policy,
                                 .objective = &with->objective,
                                 .sampling = with->sampling,
@@ -353,7 +348,7 @@ static qa_status answer_all(generation *with, const prompt_file *file, cli_line_
     }
     free(prompts);
     qa_text_free(&it.text);
-    qa_text_free(&it.line);
+    qa_text_free(&it.line.text);
     return status;
 }
 

@@ -1,11 +1,10 @@
 /* See records.h. */
 #include "cli/records.h"
 
-#include "base/buffer.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "cli/common.h"
 #include "io/file.h"
-#include "io/json.h"
 
 #include <math.h>
 #include <string.h>
@@ -14,19 +13,24 @@ static void put(cli_records *records, qa_text *to, const char *text) {
     records->failed |= qa_text_append_z(to, text, NULL) != QA_OK;
 }
 
-static void put_number(cli_records *records, qa_text *to, double value) {
-    records->failed |= qa_json_append_number(to, value, false, NULL) != QA_OK;
+/* A number in the table. */
+static void put_cell(cli_records *records, qa_text *to, double value) {
+    if (isfinite(value)) {
+        records->failed |= qa_json_append_number(to, value, false, NULL) != QA_OK;
+    } else {
+        put(records, to, "nan");
+    }
 }
 
-static void put_quoted(cli_records *records, qa_text *to, const char *text) {
-    records->failed |= qa_json_append_string(to, text, strlen(text), NULL) != QA_OK;
+static void begin(cli_records *records) {
+    if (records->json.depth == 0) {
+        qa_json_open_object(&records->json, NULL, QA_JSON_BLOCK);
+    }
 }
 
-/* The key of a member of the head, in both forms. */
+/* The key of a member of the head of the table. */
 static void head(cli_records *records, const char *key) {
-    put(records, &records->head_json, "  ");
-    put_quoted(records, &records->head_json, key);
-    put(records, &records->head_json, ": ");
+    begin(records);
     put(records, &records->head_tsv, "# ");
     put(records, &records->head_tsv, key);
     put(records, &records->head_tsv, " ");
@@ -34,75 +38,66 @@ static void head(cli_records *records, const char *key) {
 
 void cli_records_head_text(cli_records *records, const char *key, const char *text) {
     head(records, key);
-    put_quoted(records, &records->head_json, text);
-    put(records, &records->head_json, ",\n");
+    qa_json_put_string(&records->json, key, text);
     put(records, &records->head_tsv, text);
     put(records, &records->head_tsv, "\n");
 }
 
 void cli_records_head_number(cli_records *records, const char *key, double value) {
     head(records, key);
-    put_number(records, &records->head_json, value);
-    put(records, &records->head_json, ",\n");
-    if (isfinite(value)) {
-        put_number(records, &records->head_tsv, value);
-    } else {
-        put(records, &records->head_tsv, "nan");
-    }
+    qa_json_put_number(&records->json, key, value);
+    put_cell(records, &records->head_tsv, value);
     put(records, &records->head_tsv, "\n");
 }
 
 void cli_records_row(cli_records *records) {
-    if (records->rows > 0) {
-        put(records, &records->json, "},\n");
+    begin(records);
+    if (records->rows == 0) {
+        qa_json_open_array(&records->json, "rows", QA_JSON_BLOCK);
+    } else {
+        qa_json_close(&records->json);
         put(records, &records->tsv, "\n");
     }
-    put(records, &records->json, "    {");
+    qa_json_open_object(&records->json, NULL, QA_JSON_LINE);
     records->rows++;
     records->cells = 0;
 }
 
-/* What stands before a value. */
+/* What stands before a value in the table. */
 static void cell(cli_records *records, const char *key) {
-    if (records->cells > 0) {
-        put(records, &records->json, ", ");
-        put(records, &records->tsv, "\t");
-    }
+    const char *tab = records->cells++ > 0 ? "\t" : "";
+    put(records, &records->tsv, tab);
     if (records->rows == 1) {
-        put(records, &records->columns, records->cells > 0 ? "\t" : "");
+        put(records, &records->columns, tab);
         put(records, &records->columns, key);
     }
-    put_quoted(records, &records->json, key);
-    put(records, &records->json, ": ");
-    records->cells++;
 }
 
 void cli_records_text(cli_records *records, const char *key, const char *text) {
     cell(records, key);
-    put_quoted(records, &records->json, text);
+    qa_json_put_string(&records->json, key, text);
     put(records, &records->tsv, text);
 }
 
 void cli_records_number(cli_records *records, const char *key, double value) {
     cell(records, key);
-    put_number(records, &records->json, value);
-    if (isfinite(value)) {
-        put_number(records, &records->tsv, value);
-    } else {
-        put(records, &records->tsv, "nan");
-    }
+    qa_json_put_number(&records->json, key, value);
+    put_cell(records, &records->tsv, value);
 }
 
 static const char *data_of(const qa_text *text) { return text->data == NULL ? "" : text->data; }
 
 static qa_status check(const cli_records *records, qa_error *err) {
-    return records->failed ? qa_fail(err, QA_ERR_MEMORY, "out of memory for the results") : QA_OK;
+    return records->failed || records->json.status != QA_OK ? QA_NO_MEMORY(err, "the results") : QA_OK;
 }
 
-qa_status cli_records_print_json(const cli_records *records, FILE *to, qa_error *err) {
+qa_status cli_records_print_json(cli_records *records, FILE *to, qa_error *err) {
     QA_TRY(check(records, err));
-    fprintf(to, "{\n%s  \"rows\": [\n%s%s\n  ]\n}\n", data_of(&records->head_json), data_of(&records->json),
-            records->rows > 0 ? "}" : "");
+    while (records->json.depth > 0) {
+        qa_json_close(&records->json);
+    }
+    QA_TRY(check(records, err));
+    fprintf(to, "%s\n", data_of(&records->json.text));
     return QA_OK;
 }
 
@@ -122,10 +117,9 @@ done:
 }
 
 void cli_records_free(cli_records *records) {
-    qa_text_free(&records->head_json);
     qa_text_free(&records->head_tsv);
     qa_text_free(&records->columns);
-    qa_text_free(&records->json);
+    qa_text_free(&records->json.text);
     qa_text_free(&records->tsv);
     *records = (cli_records){0};
 }

@@ -5,7 +5,7 @@
 #ifndef QA_CLI_RECORDS_H
 #define QA_CLI_RECORDS_H
 
-#include "qadapter/buffer.h"
+#include "io/json_writer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,8 +13,9 @@
 
 /* Zero-initialise; free with cli_records_free. A failure to add (no memory) is remembered and returned at the end. */
 typedef struct cli_records {
-    qa_text head_json, head_tsv; /* what stands before the rows */
-    qa_text columns, json, tsv;
+    qa_json_writer json;
+    qa_text head_tsv; /* what stands before the rows */
+    qa_text columns, tsv;
     size_t rows, cells; /* cells of the row being added */
     bool failed;
 } cli_records;
@@ -28,8 +29,8 @@ void cli_records_row(cli_records *records);
 void cli_records_text(cli_records *records, const char *key, const char *text);
 void cli_records_number(cli_records *records, const char *key, double value);
 
-/* {"head": ..., "rows": [{...}...]} on one line each. */
-QA_MUST_CHECK qa_status cli_records_print_json(const cli_records *records, FILE *to, qa_error *err);
+/* {"head": ..., "rows": [{...}...]} on one line each. Nothing can be added after it. */
+QA_MUST_CHECK qa_status cli_records_print_json(cli_records *records, FILE *to, qa_error *err);
 
 /* Comment lines "# key value", a line of column names, the rows. path "-" is standard output. */
 QA_MUST_CHECK qa_status cli_records_write_tsv(const cli_records *records, const char *path, qa_error *err);

@@ -1,9 +1,9 @@
 /* See report.h. */
 #include "cli/report.h"
 
-#include "base/buffer.h"
+#include "base/memory.h"
 #include "cli/format.h"
-#include "io/json.h"
+#include "io/json_writer.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,17 +16,11 @@ struct cli_report_row {
 
 /* Takes the strings over. */
 static void add(cli_report *report, const char *key, const char *label, char *json, char *shown) {
-    if (report->n == report->capacity) {
-        const size_t capacity = report->capacity == 0 ? 32 : 2 * report->capacity;
-        struct cli_report_row *rows = realloc(report->rows, capacity * sizeof *rows);
-        if (rows == NULL) {
-            report->failed = true;
-            free(json);
-            free(shown);
-            return;
-        }
-        report->rows = rows;
-        report->capacity = capacity;
+    if (QA_GROW(report->rows, report->capacity, report->n + 1, NULL, "a report") != QA_OK) {
+        report->failed = true;
+        free(json);
+        free(shown);
+        return;
     }
     report->rows[report->n++] = (struct cli_report_row){key, label, json, shown};
 }
@@ -91,22 +85,28 @@ void cli_report_real(cli_report *report, const char *key, const char *label, dou
     qa_text_free(&json);
 }
 
-static void print_json(const cli_report *report, FILE *to) {
-    bool in_section = false;
-    const char *comma = "";
-    fputc('{', to);
+static qa_status print_json(const cli_report *report, FILE *to, qa_error *err) {
+    qa_json_writer w = {.err = err};
+    qa_json_open_object(&w, NULL, QA_JSON_BLOCK);
     for (size_t i = 0; i < report->n; i++) {
         const struct cli_report_row *row = &report->rows[i];
-        if (row->json == NULL) {
-            fprintf(to, "%s%s\n  \"%s\": {", in_section ? "\n  }" : "", i == 0 ? "" : ",", row->key);
-            in_section = true;
-            comma = "";
+        if (row->json != NULL) {
+            qa_json_put_raw(&w, row->key, row->json);
             continue;
         }
-        fprintf(to, "%s\n%s\"%s\": %s", comma, in_section ? "    " : "  ", row->key, row->json);
-        comma = ",";
+        if (w.depth > 1) {
+            qa_json_close(&w);
+        }
+        qa_json_open_object(&w, row->key, QA_JSON_BLOCK);
     }
-    fprintf(to, "%s\n}\n", in_section ? "\n  }" : "");
+    while (w.status == QA_OK && w.depth > 0) {
+        qa_json_close(&w);
+    }
+    if (w.status == QA_OK) {
+        fprintf(to, "%s\n", w.text.data);
+    }
+    qa_text_free(&w.text);
+    return w.status;
 }
 
 static void print_table(const cli_report *report, FILE *to) {
@@ -129,13 +129,12 @@ static void print_table(const cli_report *report, FILE *to) {
 
 qa_status cli_report_print(const cli_report *report, FILE *to, bool json, qa_error *err) {
     if (report->failed) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a report");
+        return QA_NO_MEMORY(err, "a report");
     }
     if (json) {
-        print_json(report, to);
-    } else {
-        print_table(report, to);
+        return print_json(report, to, err);
     }
+    print_table(report, to);
     return QA_OK;
 }
 

@@ -1,11 +1,10 @@
 /* The results of a suite, as tables for people and as JSON for programs. */
 #include "cli/eval.h"
 
-#include "base/buffer.h"
 #include "base/plain_line.h"
 #include "base/try.h"
 #include "cli/format.h"
-#include "io/json.h"
+#include "io/json_writer.h"
 
 #include <math.h>
 #include <string.h>
@@ -35,123 +34,80 @@ static double mean_of(const qa_suite_result *result, double *error) {
 
 /* ---- JSON ---- */
 
-/* Text that grows; a failure is remembered. */
-typedef struct writer {
-    qa_text text;
-    bool failed;
-    bool first; /* the next member is the first of its object */
-} writer;
-
-static void put(writer *out, const char *text) {
-    out->failed = out->failed || qa_text_append_z(&out->text, text, NULL) != QA_OK;
+static void put_right(qa_json_writer *out, size_t questions, size_t right) {
+    qa_json_put_size(out, "questions", questions);
+    qa_json_put_size(out, "right", right);
+    qa_json_put_number(out, "accuracy", share_of(right, questions));
+    qa_json_put_number(out, "error", error_of(right, questions));
 }
 
-static void put_key(writer *out, const char *key) {
-    put(out, out->first ? "" : ", ");
-    out->failed = out->failed || qa_json_append_string(&out->text, key, strlen(key), NULL) != QA_OK;
-    put(out, ": ");
-    out->first = false;
-}
-
-static void open_object(writer *out, const char *key) {
-    if (key != NULL) {
-        put_key(out, key);
-    }
-    put(out, "{");
-    out->first = true;
-}
-
-static void close_object(writer *out) {
-    put(out, "}");
-    out->first = false;
-}
-
-static void put_real(writer *out, const char *key, double value) {
-    put_key(out, key);
-    out->failed = out->failed || qa_json_append_number(&out->text, value, false, NULL) != QA_OK;
-}
-
-static void put_count(writer *out, const char *key, size_t value) {
-    char digits[CLI_NUMBER_BYTES];
-    (void)snprintf(digits, sizeof digits, "%zu", value);
-    put_key(out, key);
-    put(out, digits);
-}
-
-static void put_right(writer *out, size_t questions, size_t right) {
-    put_count(out, "questions", questions);
-    put_count(out, "right", right);
-    put_real(out, "accuracy", share_of(right, questions));
-    put_real(out, "error", error_of(right, questions));
-}
-
-static void put_skills(writer *out, const qa_suite_result *result) {
-    open_object(out, NULL);
+static void put_skills(qa_json_writer *out, const qa_suite_result *result) {
+    qa_json_open_object(out, NULL, QA_JSON_LINE);
     for (size_t i = 0; i < result->n_skills; i++) {
         const qa_skill_result *skill = &result->skills[i];
-        open_object(out, skill->name);
+        qa_json_open_object(out, skill->name, QA_JSON_LINE);
         put_right(out, skill->questions, skill->right);
-        open_object(out, "kinds");
+        qa_json_open_object(out, "kinds", QA_JSON_LINE);
         for (size_t k = 0; k < skill->n_kinds; k++) {
-            open_object(out, skill->kinds[k].name);
+            qa_json_open_object(out, skill->kinds[k].name, QA_JSON_LINE);
             put_right(out, skill->kinds[k].questions, skill->kinds[k].right);
-            close_object(out);
+            qa_json_close(out);
         }
-        close_object(out);
-        close_object(out);
+        qa_json_close(out);
+        qa_json_close(out);
     }
-    close_object(out);
+    qa_json_close(out);
 }
 
-static void put_classes(writer *out, const qa_shares_result *shares) {
-    open_object(out, "classes");
+static void put_classes(qa_json_writer *out, const qa_shares_result *shares) {
+    qa_json_open_object(out, "classes", QA_JSON_LINE);
     for (size_t k = 0; k < shares->n_classes; k++) {
         const qa_class_result *it = &shares->classes[k];
-        open_object(out, it->name);
-        put_count(out, "count", it->count);
-        put_real(out, "share", it->share);
-        put_real(out, "error", it->error);
-        put_real(out, "generator", it->generator);
-        put_real(out, "base", it->base);
-        put_real(out, "optimum", it->optimum);
-        put_real(out, "reward", it->reward);
-        close_object(out);
+        qa_json_open_object(out, it->name, QA_JSON_LINE);
+        qa_json_put_size(out, "count", it->count);
+        qa_json_put_number(out, "share", it->share);
+        qa_json_put_number(out, "error", it->error);
+        qa_json_put_number(out, "generator", it->generator);
+        qa_json_put_number(out, "base", it->base);
+        qa_json_put_number(out, "optimum", it->optimum);
+        qa_json_put_number(out, "reward", it->reward);
+        qa_json_close(out);
     }
-    close_object(out);
+    qa_json_close(out);
 }
 
-static void put_shares(writer *out, const qa_suite_result *result) {
-    open_object(out, NULL);
+static void put_shares(qa_json_writer *out, const qa_suite_result *result) {
+    qa_json_open_object(out, NULL, QA_JSON_LINE);
     for (size_t i = 0; i < result->n_shares; i++) {
         const qa_shares_result *shares = &result->shares[i];
-        open_object(out, shares->name);
-        put_count(out, "answers", shares->answers);
-        put_count(out, "unclassified", shares->unclassified);
+        qa_json_open_object(out, shares->name, QA_JSON_LINE);
+        qa_json_put_size(out, "answers", shares->answers);
+        qa_json_put_size(out, "unclassified", shares->unclassified);
         put_classes(out, shares);
-        put_real(out, "mean_reward", shares->mean_reward);
-        put_real(out, "optimal_reward", shares->optimal_reward);
-        put_real(out, "total_variation", shares->total_variation);
-        put_real(out, "kl_to_optimum", shares->kl_to_optimum);
-        put_real(out, "sequence_kl", shares->sequence_kl);
-        close_object(out);
+        qa_json_put_number(out, "mean_reward", shares->mean_reward);
+        qa_json_put_number(out, "optimal_reward", shares->optimal_reward);
+        qa_json_put_number(out, "total_variation", shares->total_variation);
+        qa_json_put_number(out, "kl_to_optimum", shares->kl_to_optimum);
+        qa_json_put_number(out, "sequence_kl", shares->sequence_kl);
+        qa_json_close(out);
     }
-    close_object(out);
+    qa_json_close(out);
 }
 
 /* Adds what the writer holds as a member of the report. */
-static void add_json(cli_report *report, const char *key, writer *out) {
-    report->failed = report->failed || out->failed;
+static void add_json(cli_report *report, const char *key, qa_json_writer *out) {
+    report->failed = report->failed || out->status != QA_OK;
     if (!report->failed) {
         cli_report_json(report, key, "", out->text.data, "");
     }
     qa_text_free(&out->text);
-    *out = (writer){0};
+    *out = (qa_json_writer){0};
 }
 
 static qa_status print_json(const suite_report *it, qa_error *err) {
     const qa_suite_result *result = it->result;
     cli_report report = {0};
-    writer out = {0};
+    qa_json_writer out = {0};
     double error = 0.0;
     const double mean = mean_of(result, &error);
     cli_report_text(&report, "suite", "", it->suite);

@@ -26,7 +26,6 @@ void cli_tabular_head(cli_run *run, cli_records *records);
 bool cli_tabular_wants_text(const cli_run *run);
 
 /* Writes `figure` where --out says, and prints `result` with --json. */
-QA_MUST_CHECK qa_status cli_tabular_finish(cli_run *run, const cli_records *figure, const cli_records *result,
-                                           qa_error *err);
+QA_MUST_CHECK qa_status cli_tabular_finish(cli_run *run, const cli_records *figure, cli_records *result, qa_error *err);
 
 #endif

@@ -199,11 +199,15 @@ void qa_json_put_bool(qa_json_writer *w, const char *key, bool value) {
     qa_json_put_raw(w, key, value ? "true" : "false");
 }
 
-void qa_json_put_ids(qa_json_writer *w, const char *key, const int32_t *ids, size_t n) {
-    qa_json_open_array(w, key, QA_JSON_LINE);
+void qa_json_put_ids(qa_json_writer *w, const int32_t *ids, size_t n) {
     for (size_t i = 0; i < n; i++) {
         put_integer(w, NULL, ids[i] < 0, (uintmax_t)imaxabs(ids[i]));
     }
+}
+
+void qa_json_put_id_array(qa_json_writer *w, const char *key, const int32_t *ids, size_t n) {
+    qa_json_open_array(w, key, QA_JSON_LINE);
+    qa_json_put_ids(w, ids, n);
     qa_json_close(w);
 }
 
@@ -212,6 +216,14 @@ void qa_json_put_numbers(qa_json_writer *w, const char *key, const double *value
     for (size_t i = 0; i < n; i++) {
         qa_json_put_number(w, NULL, values[i]);
     }
+    qa_json_close(w);
+}
+
+void qa_json_put_message(qa_json_writer *w, const char *role, const char *content, size_t bytes) {
+    const bool tight = w->depth > 0 && w->levels[w->depth - 1].layout == QA_JSON_TIGHT;
+    qa_json_open_object(w, NULL, tight ? QA_JSON_TIGHT : QA_JSON_LINE);
+    qa_json_put_string(w, "role", role);
+    qa_json_put_text(w, "content", content, bytes);
     qa_json_close(w);
 }
 

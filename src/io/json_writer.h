@@ -43,8 +43,14 @@ void qa_json_put_number(qa_json_writer *writer, const char *key, double value); 
 void qa_json_put_size(qa_json_writer *writer, const char *key, size_t value);
 void qa_json_put_bool(qa_json_writer *writer, const char *key, bool value);
 void qa_json_put_raw(qa_json_writer *writer, const char *key, const char *json); /* a value that is JSON already */
-void qa_json_put_ids(qa_json_writer *writer, const char *key, const int32_t *ids, size_t n);
+/* Elements of the array that is open. */
+void qa_json_put_ids(qa_json_writer *writer, const int32_t *ids, size_t n);
+/* Arrays. */
+void qa_json_put_id_array(qa_json_writer *writer, const char *key, const int32_t *ids, size_t n);
 void qa_json_put_numbers(qa_json_writer *writer, const char *key, const double *values, size_t n);
+
+/* {"role": ..., "content": ...}, an element of a conversation. */
+void qa_json_put_message(qa_json_writer *writer, const char *role, const char *content, size_t bytes);
 
 /* The end of a line of JSON Lines, or of a file. */
 void qa_json_end_line(qa_json_writer *writer);

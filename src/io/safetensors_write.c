@@ -1,14 +1,12 @@
 /* The safetensors writer: gathers descriptions, then streams header and converted data (see
  * safetensors.h). Nothing is copied but names: a tensor is converted block by block while writing. */
-#include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/dtype.h"
 #include "io/file.h"
-#include "io/json.h"
+#include "io/json_writer.h"
 #include "io/safetensors_header.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,8 +38,7 @@ struct qa_safetensors_writer {
 };
 
 qa_status qa_safetensors_writer_create(qa_safetensors_writer **writer, qa_error *err) {
-    *writer = calloc(1, sizeof **writer);
-    return *writer != NULL ? QA_OK : qa_fail(err, QA_ERR_MEMORY, "out of memory for a safetensors writer");
+    return QA_NEW(*writer, 1, err, "a safetensors writer");
 }
 
 void qa_safetensors_writer_free(qa_safetensors_writer *writer) {
@@ -60,25 +57,6 @@ void qa_safetensors_writer_free(qa_safetensors_writer *writer) {
     free(writer);
 }
 
-/* ---- gathering ---- */
-
-/* Room for one more element; the array is grown by doubling. */
-static qa_status grow(void **array, size_t n, size_t *capacity, size_t size, qa_error *err) {
-    if (n < *capacity) {
-        return QA_OK;
-    }
-    size_t wanted = *capacity == 0 ? 16 : *capacity;
-    size_t bytes = 0;
-    bool fits = (*capacity == 0 || qa_mul_size(wanted, 2, &wanted)) && qa_mul_size(wanted, size, &bytes);
-    void *grown = fits ? realloc(*array, bytes) : NULL;
-    if (grown == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a safetensors writer");
-    }
-    *array = grown;
-    *capacity = wanted;
-    return QA_OK;
-}
-
 qa_status qa_safetensors_writer_metadata(qa_safetensors_writer *writer, const char *key, const char *value,
                                          qa_error *err) {
     for (size_t i = 0; i < writer->n_metadata; i++) {
@@ -86,15 +64,12 @@ qa_status qa_safetensors_writer_metadata(qa_safetensors_writer *writer, const ch
             return qa_fail(err, QA_ERR_ARGUMENT, "metadata \"%s\" is set twice", qa_show_name(key).text);
         }
     }
-    void *array = writer->metadata;
-    qa_status status = grow(&array, writer->n_metadata, &writer->metadata_capacity, sizeof *writer->metadata, err);
-    writer->metadata = array;
-    QA_TRY(status);
+    QA_TRY(QA_GROW(writer->metadata, writer->metadata_capacity, writer->n_metadata + 1, err, "metadata"));
     pair added = {strdup(key), strdup(value)};
     if (added.key == NULL || added.value == NULL) {
         free(added.key);
         free(added.value);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a safetensors writer");
+        return QA_NO_MEMORY(err, "metadata");
     }
     writer->metadata[writer->n_metadata++] = added;
     return QA_OK;
@@ -132,14 +107,8 @@ static qa_status add(qa_safetensors_writer *writer, const char *name, size_t n_d
         return qa_fail(err, QA_ERR_LIMIT, "tensor \"%s\" of shape %s is too large", qa_show_name(name).text,
                        qa_show_shape(n_dims, shape).text);
     }
-    void *array = writer->entries;
-    qa_status status = grow(&array, writer->n, &writer->capacity, sizeof *writer->entries, err);
-    writer->entries = array;
-    QA_TRY(status);
-    added.name = strdup(name);
-    if (added.name == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a safetensors writer");
-    }
+    QA_TRY(QA_GROW(writer->entries, writer->capacity, writer->n + 1, err, "%zu tensors", writer->n + 1));
+    QA_TRY(QA_COPY(added.name, name, err, "a tensor's name"));
     writer->entries[writer->n++] = added;
     return QA_OK;
 }
@@ -171,67 +140,53 @@ qa_status qa_safetensors_writer_add_int64(qa_safetensors_writer *writer, const c
 
 /* ---- the header ---- */
 
-static qa_status append_string(qa_text *header, const char *string, qa_error *err) {
-    return qa_json_append_string(header, string, strlen(string), err);
-}
-
-static qa_status append_size(qa_text *header, const char *before, size_t value, qa_error *err) {
-    char number[32];
-    (void)snprintf(number, sizeof number, "%s%zu", before, value);
-    return qa_text_append_z(header, number, err);
-}
-
-static qa_status append_metadata(qa_text *header, const qa_safetensors_writer *writer, qa_error *err) {
-    QA_TRY(qa_text_append_z(header, "\"__metadata__\":{", err));
-    for (size_t i = 0; i < writer->n_metadata; i++) {
-        QA_TRY(qa_text_append_z(header, i == 0 ? "" : ",", err));
-        QA_TRY(append_string(header, writer->metadata[i].key, err));
-        QA_TRY(qa_text_append_z(header, ":", err));
-        QA_TRY(append_string(header, writer->metadata[i].value, err));
-    }
-    return qa_text_append_z(header, "}", err);
-}
-
-static qa_status append_entry(qa_text *header, const entry *tensor, size_t begin, size_t end, qa_error *err) {
-    QA_TRY(append_string(header, tensor->name, err));
-    QA_TRY(qa_text_append_z(header, ":{\"dtype\":\"", err));
-    QA_TRY(qa_text_append_z(header, qa_dtype_name(tensor->dtype), err));
-    QA_TRY(qa_text_append_z(header, "\",\"shape\":[", err));
+static void put_entry(qa_json_writer *header, const entry *tensor, size_t begin, size_t end) {
+    qa_json_open_object(header, tensor->name, QA_JSON_TIGHT);
+    qa_json_put_string(header, "dtype", qa_dtype_name(tensor->dtype));
+    qa_json_open_array(header, "shape", QA_JSON_TIGHT);
     for (size_t i = 0; i < tensor->n_dims; i++) {
-        QA_TRY(append_size(header, i == 0 ? "" : ",", tensor->shape[i], err));
+        qa_json_put_size(header, NULL, tensor->shape[i]);
     }
-    QA_TRY(append_size(header, "],\"data_offsets\":[", begin, err));
-    QA_TRY(append_size(header, ",", end, err));
-    return qa_text_append_z(header, "]}", err);
+    qa_json_close(header);
+    qa_json_open_array(header, "data_offsets", QA_JSON_TIGHT);
+    qa_json_put_size(header, NULL, begin);
+    qa_json_put_size(header, NULL, end);
+    qa_json_close(header);
+    qa_json_close(header);
 }
 
-static qa_status build_header(qa_text *header, const qa_safetensors_writer *writer, qa_error *err) {
-    bool first = true;
+static void put_metadata(qa_json_writer *header, const qa_safetensors_writer *writer) {
+    qa_json_open_object(header, "__metadata__", QA_JSON_TIGHT);
+    for (size_t i = 0; i < writer->n_metadata; i++) {
+        qa_json_put_string(header, writer->metadata[i].key, writer->metadata[i].value);
+    }
+    qa_json_close(header);
+}
+
+static qa_status build_header(qa_text *text, const qa_safetensors_writer *writer, qa_error *err) {
+    qa_json_writer header = {.err = err};
     size_t begin = 0;
-    QA_TRY(qa_text_append_z(header, "{", err));
+    qa_json_open_object(&header, NULL, QA_JSON_TIGHT);
     if (writer->n_metadata > 0) {
-        QA_TRY(append_metadata(header, writer, err));
-        first = false;
+        put_metadata(&header, writer);
     }
     for (size_t i = 0; i < writer->n; i++) {
-        size_t end = 0;
-        if (!qa_add_size(begin, writer->entries[i].bytes, &end)) {
-            return qa_fail(err, QA_ERR_LIMIT, "the tensors together are too large");
+        const size_t from = begin;
+        if (!qa_add_size(from, writer->entries[i].bytes, &begin)) {
+            header.status = qa_fail(err, QA_ERR_LIMIT, "the tensors together are too large");
         }
-        QA_TRY(qa_text_append_z(header, first ? "" : ",", err));
-        QA_TRY(append_entry(header, &writer->entries[i], begin, end, err));
-        begin = end;
-        first = false;
+        put_entry(&header, &writer->entries[i], from, begin);
     }
-    QA_TRY(qa_text_append_z(header, "}", err));
-    while (header->n % HEADER_ALIGNMENT != 0) {
-        QA_TRY(qa_text_append_z(header, " ", err));
+    qa_json_close(&header);
+    *text = header.text;
+    QA_TRY(header.status);
+    while (text->n % HEADER_ALIGNMENT != 0) {
+        QA_TRY(qa_text_append_z(text, " ", err));
     }
-    if (header->n > MAX_HEADER_BYTES) {
-        return qa_fail(err, QA_ERR_LIMIT, "a header of %zu bytes is over the format's limit of %d", header->n,
-                       MAX_HEADER_BYTES);
-    }
-    return QA_OK;
+    return text->n <= MAX_HEADER_BYTES
+               ? QA_OK
+               : qa_fail(err, QA_ERR_LIMIT, "a header of %zu bytes is over the format's limit of %d", text->n,
+                         MAX_HEADER_BYTES);
 }
 
 /* ---- writing ---- */

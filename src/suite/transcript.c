@@ -1,21 +1,20 @@
 /* The transcript: every answer of a run as one JSON line, in a file that appears when it is complete. */
-#include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "io/json_writer.h"
 #include "suite/suite.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct qa_transcript {
     qa_atomic_file *file;
-    qa_text line;
+    qa_json_writer line;
 };
 
 static void free_handle(qa_transcript *transcript) {
-    qa_text_free(&transcript->line);
+    qa_text_free(&transcript->line.text);
     free(transcript);
 }
 
@@ -24,10 +23,8 @@ qa_status qa_transcript_open(qa_transcript **out, const char *path, qa_error *er
     if (path == NULL) {
         return QA_OK;
     }
-    qa_transcript *transcript = qa_alloc_array(1, sizeof *transcript);
-    if (transcript == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a transcript");
-    }
+    qa_transcript *transcript = NULL;
+    QA_TRY(QA_NEW(transcript, 1, err, "a transcript"));
     const qa_status status = qa_atomic_open(&transcript->file, path, err);
     if (status != QA_OK) {
         free_handle(transcript);
@@ -37,56 +34,22 @@ qa_status qa_transcript_open(qa_transcript **out, const char *path, qa_error *er
     return QA_OK;
 }
 
-static qa_status add_key(qa_text *line, const char *key, qa_error *err) {
-    QA_TRY(qa_text_append_z(line, line->n == 0 ? "{\"" : ", \"", err));
-    QA_TRY(qa_text_append_z(line, key, err));
-    return qa_text_append_z(line, "\": ", err);
-}
-
-static qa_status add_string(qa_text *line, const char *key, const char *value, qa_error *err) {
-    if (value == NULL) {
-        return QA_OK;
-    }
-    QA_TRY(add_key(line, key, err));
-    return qa_json_append_string(line, value, strlen(value), err);
-}
-
-static qa_status add_count(qa_text *line, const char *key, size_t value, qa_error *err) {
-    char digits[32];
-    QA_TRY(add_key(line, key, err));
-    (void)snprintf(digits, sizeof digits, "%zu", value);
-    return qa_text_append_z(line, digits, err);
-}
-
-static qa_status add_number(qa_text *line, const char *key, double value, qa_error *err) {
-    QA_TRY(add_key(line, key, err));
-    return qa_json_append_number(line, value, false, err);
-}
-
-static qa_status add_flag(qa_text *line, const char *key, bool value, qa_error *err) {
-    QA_TRY(add_key(line, key, err));
-    return qa_text_append_z(line, value ? "true" : "false", err);
-}
-
-static qa_status add_message(qa_text *line, const char *before, const char *role, const char *content, size_t bytes,
-                             qa_error *err) {
-    QA_TRY(qa_text_append_z(line, before, err));
-    QA_TRY(qa_text_append_z(line, "{\"role\": ", err));
-    QA_TRY(qa_json_append_string(line, role, strlen(role), err));
-    QA_TRY(qa_text_append_z(line, ", \"content\": ", err));
-    QA_TRY(qa_json_append_string(line, bytes == 0 ? "" : content, bytes, err));
-    return qa_text_append_z(line, "}", err);
-}
-
 /* The conversation with the answer behind it. */
-static qa_status add_messages(qa_text *line, const qa_dialogue *dialogue, const qa_text *response, qa_error *err) {
-    QA_TRY(add_key(line, "messages", err));
+static void put_messages(qa_json_writer *line, const qa_dialogue *dialogue, const qa_text *response) {
+    qa_json_open_array(line, "messages", QA_JSON_LINE);
     for (size_t i = 0; i < dialogue->n; i++) {
         const qa_message *message = &dialogue->messages[i];
-        QA_TRY(add_message(line, i == 0 ? "[" : ", ", message->role, message->content, message->content_bytes, err));
+        qa_json_put_message(line, message->role, message->content, message->content_bytes);
     }
-    QA_TRY(add_message(line, ", ", "assistant", response->data, response->n, err));
-    return qa_text_append_z(line, "]", err);
+    qa_json_put_message(line, "assistant", response->data, response->n);
+    qa_json_close(line);
+}
+
+/* A member that is left out where there is no text. */
+static void put_known(qa_json_writer *line, const char *key, const char *value) {
+    if (value != NULL) {
+        qa_json_put_string(line, key, value);
+    }
 }
 
 qa_status qa_transcript_add(qa_transcript *transcript, const char *part, const char *name, const qa_suite_item *item,
@@ -95,25 +58,28 @@ qa_status qa_transcript_add(qa_transcript *transcript, const char *part, const c
     if (transcript == NULL) {
         return QA_OK;
     }
-    qa_text *line = &transcript->line;
-    line->n = 0;
-    QA_TRY(add_string(line, part, name, err));
-    QA_TRY(add_string(line, "kind", item->kind, err));
-    QA_TRY(add_count(line, "line", item->line, err));
-    QA_TRY(add_count(line, "sample", answer->sample, err));
-    QA_TRY(add_messages(line, &item->dialogue, response, err));
+    qa_json_writer *line = &transcript->line;
+    qa_json_restart(line, err);
+    qa_json_open_object(line, NULL, QA_JSON_LINE);
+    put_known(line, part, name);
+    put_known(line, "kind", item->kind);
+    qa_json_put_size(line, "line", item->line);
+    qa_json_put_size(line, "sample", answer->sample);
+    put_messages(line, &item->dialogue, response);
     if (verdict != NULL) {
-        QA_TRY(add_string(line, "class", verdict, err));
+        qa_json_put_string(line, "class", verdict);
     } else {
-        QA_TRY(add_string(line, "answer", item->answer, err));
-        QA_TRY(add_flag(line, "right", right, err));
+        put_known(line, "answer", item->answer);
+        qa_json_put_bool(line, "right", right);
     }
-    QA_TRY(add_count(line, "tokens", answer->n, err));
-    QA_TRY(add_flag(line, "ended", answer->ended, err));
-    QA_TRY(add_number(line, "log_ratio", answer->log_ratio, err));
-    QA_TRY(add_number(line, "kl", answer->kl, err));
-    QA_TRY(qa_text_append_z(line, "}\n", err));
-    return qa_atomic_write(transcript->file, line->data, line->n, err);
+    qa_json_put_size(line, "tokens", answer->n);
+    qa_json_put_bool(line, "ended", answer->ended);
+    qa_json_put_number(line, "log_ratio", answer->log_ratio);
+    qa_json_put_number(line, "kl", answer->kl);
+    qa_json_close(line);
+    qa_json_end_line(line);
+    QA_TRY(line->status);
+    return qa_atomic_write(transcript->file, line->text.data, line->text.n, err);
 }
 
 qa_status qa_transcript_commit(qa_transcript *transcript, qa_error *err) {

@@ -1,14 +1,14 @@
 /* See metrics.h. */
 #include "train/metrics.h"
 
-#include "base/buffer.h"
 #include "base/checked.h"
 #include "base/try.h"
 #include "io/held_folder.h"
-#include "io/json.h"
+#include "io/json_writer.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,24 +26,23 @@ static const size_t MAX_KEPT = (size_t)1 << 26; /* bytes */
 
 /* ---- a line ---- */
 
-static qa_status append_member(qa_text *line, const char *prefix, const char *key, double value, qa_error *err) {
-    QA_TRY(qa_text_append_z(line, line->n == 0 ? "{\"" : ", \"", err));
-    QA_TRY(qa_text_append_z(line, prefix, err));
-    QA_TRY(qa_text_append_z(line, key, err));
-    QA_TRY(qa_text_append_z(line, "\": ", err));
-    return qa_json_append_number(line, value, false, err);
-}
-
 qa_status qa_metrics_members_line(qa_text *line, const qa_metrics_member *members, size_t n, bool is_evaluation,
                                   qa_error *err) {
-    line->n = 0;
+    qa_json_writer w = {.text = *line};
+    qa_json_restart(&w, err);
+    qa_json_open_object(&w, NULL, QA_JSON_LINE);
     for (size_t i = 0; i < n; i++) {
+        char key[64];
         if (members[i].wanted) {
-            const char *prefix = members[i].prefixed && is_evaluation ? "eval_" : "";
-            QA_TRY(append_member(line, prefix, members[i].key, members[i].value, err));
+            (void)snprintf(key, sizeof key, "%s%s", members[i].prefixed && is_evaluation ? "eval_" : "",
+                           members[i].key);
+            qa_json_put_number(&w, key, members[i].value);
         }
     }
-    return qa_text_append_z(line, "}\n", err);
+    qa_json_close(&w);
+    qa_json_end_line(&w);
+    *line = w.text;
+    return w.status;
 }
 
 qa_status qa_metrics_line(qa_text *line, const qa_metrics *m, qa_error *err) {

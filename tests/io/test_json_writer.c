@@ -21,7 +21,7 @@ static void fill(qa_json_writer *w, qa_json_layout outer, qa_json_layout inner) 
     qa_json_put_number(w, NULL, 1.0);
     qa_json_put_text(w, NULL, "a\0b", 3);
     qa_json_close(w);
-    qa_json_put_ids(w, "ids", ids, 3);
+    qa_json_put_id_array(w, "ids", ids, 3);
     qa_json_put_numbers(w, "numbers", numbers, 2);
     qa_json_put_raw(w, "raw", "[{}]");
     qa_json_close(w);
