@@ -6,9 +6,8 @@
 #ifndef QADAPTER_H
 #define QADAPTER_H
 
-#define QA_VERSION "0.1.0"
-
 #include "qadapter/buffer.h"
+#include "qadapter/data.h"
 #include "qadapter/infer.h"
 #include "qadapter/model.h"
 #include "qadapter/objective.h"
@@ -17,15 +16,5 @@
 #include "qadapter/suite.h"
 #include "qadapter/text.h"
 #include "qadapter/train.h"
-
-QA_BEGIN_DECLS
-
-/* "0.1.0" */
-const char *qa_version(void);
-
-/* "f32" or "f64": what the library computes in. */
-const char *qa_precision(void);
-
-QA_END_DECLS
 
 #endif

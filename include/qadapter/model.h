@@ -10,15 +10,6 @@
 
 QA_BEGIN_DECLS
 
-/* ---- a run's context: its one thread pool and its logger ---- */
-
-typedef struct qa_context qa_context;
-
-/* threads: 0 takes all online cores. The logger is copied. Outlives everything made with it. */
-QA_MUST_CHECK qa_status qa_context_create(qa_context **context, size_t threads, qa_logger logger, qa_error *err);
-void qa_context_free(qa_context *context); /* NULL is allowed */
-size_t qa_context_threads(const qa_context *context);
-
 /* ---- the frozen model ---- */
 
 typedef struct qa_model qa_model;

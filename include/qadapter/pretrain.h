@@ -2,9 +2,9 @@
 #ifndef QADAPTER_PRETRAIN_H
 #define QADAPTER_PRETRAIN_H
 
+#include "qadapter/data.h"
 #include "qadapter/model.h"
 #include "qadapter/status.h"
-#include "qadapter/text.h"
 #include "qadapter/train.h"
 
 #include <stdbool.h>
@@ -12,47 +12,6 @@
 #include <stdint.h>
 
 QA_BEGIN_DECLS
-
-/* ---- documents ---- */
-
-/* Which tokens of a document are learned. */
-typedef enum qa_learn {
-    QA_LEARN_ALL,      /* every token but the first */
-    QA_LEARN_RESPONSES /* of a conversation the assistant's turns with the token that ends them; of plain text all */
-} qa_learn;
-
-/* One tokenised document; owned by the corpus. learned[i]: token i is predicted from those before it and counts in
- * the loss (learned[0] is false). */
-typedef struct qa_document {
-    const int32_t *ids; /* [n] */
-    const bool *learned;
-    size_t n;
-    size_t line; /* in its file, 1 is the first */
-} qa_document;
-
-typedef struct qa_corpus qa_corpus;
-
-/* Reads JSON Lines, one document a line: {"text": ...}, {"messages": [{"role", "content"}, ...]} (written through the
- * chat template) or {"ids": [...]}. Plain text gets what the tokenizer puts in front of every text (often nothing) and
- * its end-of-sequence token. Documents longer than max_length tokens are cut there, documents without a token to learn
- * (of one token...) are left out; both are counted. A line that cannot be used is an error that names it, and so
- * is one with a part that cannot be written (tools, tool calls, a system prompt apart: QA_ERR_UNSUPPORTED); ids outside
- * the vocabulary of vocab_size are QA_ERR_ARGUMENT, a tokenizer with more tokens than that is QA_ERR_MISMATCH.
- * tokenizer may be NULL when every line has ids. "-" is standard input. */
-QA_MUST_CHECK qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
-                                       qa_chat_template chat, qa_learn learn, size_t max_length, size_t vocab_size,
-                                       qa_error *err);
-void qa_corpus_free(qa_corpus *corpus); /* NULL is allowed */
-size_t qa_corpus_count(const qa_corpus *corpus);
-const qa_document *qa_corpus_at(const qa_corpus *corpus, size_t i);
-size_t qa_corpus_tokens(const qa_corpus *corpus);
-size_t qa_corpus_learned(const qa_corpus *corpus);       /* tokens that are learned */
-size_t qa_corpus_longest(const qa_corpus *corpus);       /* tokens of the longest document */
-size_t qa_corpus_cut(const qa_corpus *corpus);           /* documents that were cut at max_length */
-size_t qa_corpus_conversations(const qa_corpus *corpus); /* documents that the chat template wrote */
-size_t qa_corpus_skipped(const qa_corpus *corpus);       /* documents without a token to learn, left out */
-/* Columns that hold something and are not used: one line at most; borrowed. */
-const qa_warnings *qa_corpus_warnings(const qa_corpus *corpus);
 
 /* ---- training ---- */
 

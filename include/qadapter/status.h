@@ -82,6 +82,25 @@ typedef struct qa_warnings {
     size_t n;
 } qa_warnings;
 
+/* ---- a run's context: its one thread pool and its logger ---- */
+
+typedef struct qa_context qa_context;
+
+/* threads: 0 takes all online cores. The logger is copied. Outlives everything made with it. */
+QA_MUST_CHECK qa_status qa_context_create(qa_context **context, size_t threads, qa_logger logger, qa_error *err);
+void qa_context_free(qa_context *context); /* NULL is allowed */
+size_t qa_context_threads(const qa_context *context);
+
+/* ---- which library this is ---- */
+
+#define QA_VERSION "0.1.0"
+
+/* "0.1.0" */
+const char *qa_version(void);
+
+/* "f32" or "f64": what the library computes in. */
+const char *qa_precision(void);
+
 QA_END_DECLS
 
 #endif

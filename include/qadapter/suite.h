@@ -3,11 +3,11 @@
 #ifndef QADAPTER_SUITE_H
 #define QADAPTER_SUITE_H
 
+#include "qadapter/data.h"
 #include "qadapter/infer.h"
 #include "qadapter/model.h"
 #include "qadapter/objective.h"
 #include "qadapter/status.h"
-#include "qadapter/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>

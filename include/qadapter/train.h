@@ -2,10 +2,10 @@
 #ifndef QADAPTER_TRAIN_H
 #define QADAPTER_TRAIN_H
 
+#include "qadapter/data.h"
 #include "qadapter/model.h"
 #include "qadapter/objective.h"
 #include "qadapter/status.h"
-#include "qadapter/text.h"
 
 #include <stdbool.h>
 #include <stddef.h>

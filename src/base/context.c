@@ -2,7 +2,7 @@
 #include "base/context.h"
 
 #include "base/real.h"
-#include "qadapter.h"
+#include "qadapter/status.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,6 @@
 #define QA_BASE_CONTEXT_H
 
 #include "base/pool.h"
-#include "qadapter/model.h"
 #include "qadapter/status.h"
 
 struct qa_context {

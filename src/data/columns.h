@@ -4,7 +4,7 @@
 #define QA_DATA_COLUMNS_H
 
 #include "io/json.h"
-#include "qadapter/text.h"
+#include "qadapter/data.h"
 
 enum { QA_MAX_COLUMNS = 16, QA_COLUMN_BYTES = 64 };
 

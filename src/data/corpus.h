@@ -2,7 +2,7 @@
 #ifndef QA_DATA_CORPUS_H
 #define QA_DATA_CORPUS_H
 
-#include "qadapter/pretrain.h"
+#include "qadapter/data.h"
 
 /* Rows that a document costs: its tokens up to the one before the last that is learned. */
 size_t qa_document_rows(const qa_document *document);

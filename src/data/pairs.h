@@ -13,8 +13,8 @@
 
 #include "data/columns.h"
 #include "io/json.h"
+#include "qadapter/data.h"
 #include "qadapter/status.h"
-#include "qadapter/text.h"
 #include "text/answer_end.h"
 
 /* Messages in a row; everything they point to is borrowed. Zero-initialise; free(messages). */

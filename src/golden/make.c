@@ -9,7 +9,7 @@
 #include "io/input.h"
 #include "io/json.h"
 #include "io/leftovers.h"
-#include "qadapter.h"
+#include "qadapter/status.h"
 #include "train/batch.h"
 
 #include <math.h>

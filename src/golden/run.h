@@ -6,7 +6,7 @@
 #include "golden/net.h"
 #include "golden/set.h"
 #include "qadapter/objective.h"
-#include "qadapter/text.h"
+#include "qadapter/data.h"
 
 typedef struct qa_golden_options {
     qa_objective objective;

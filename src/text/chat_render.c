@@ -457,3 +457,10 @@ qa_status qa_chat_append_response(qa_chat_template which, const qa_tokenizer *to
     put_response(&w, which, content, bytes);
     return finish_writer(&w, before);
 }
+
+qa_status qa_encode_dialogue(qa_chat_template chat, const qa_tokenizer *tokenizer, const qa_message *messages, size_t n,
+                             qa_text *text, qa_ids *ids, qa_error *err) {
+    text->n = 0;
+    QA_TRY(qa_chat_render(chat, tokenizer, messages, n, true, text, err));
+    return qa_encode_rendered(tokenizer, text->data, text->n, ids, err);
+}

@@ -4,10 +4,10 @@
  * in canonical order, and utf8proc composes it again (NFC, NFKC). Two things are done here and not by
  * utf8proc: characters that Unicode 9.0 did not have are boundaries and stay as they are (in 9.0 they had
  * combining class 0 and took part in nothing), and long runs of marks are sorted in linear time. */
+#include "text/normal_form.h"
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/try.h"
-#include "text/normaliser.h"
 #include "text/utf8.h"
 
 #include <stdlib.h>

@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/try.h"
 #include "text/counted_match.h"
+#include "text/pattern_translate.h"
 #include "text/utf8.h"
 
 #include <stdlib.h>

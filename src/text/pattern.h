@@ -61,7 +61,4 @@ QA_MUST_CHECK qa_status qa_pattern_replace(const qa_pattern *pattern, qa_match_s
                                            size_t n, const char *with, size_t with_n, size_t most, qa_text *out,
                                            qa_error *err);
 
-/* Appends the PCRE2 expression that means what the Oniguruma expression regex[n] means. */
-QA_MUST_CHECK qa_status qa_pattern_translate(const char *regex, size_t n, qa_text *out, qa_error *err);
-
 #endif

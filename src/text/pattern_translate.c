@@ -8,7 +8,7 @@
  *   \p{Script}  by Script, not Script_Extensions
  * What differs and cannot is refused by name: sets in sets and &&, POSIX brackets, options in the
  * middle of a group, {n}? and {n,m}+, names, conditions, recursion, verbs and the other escapes. */
-#include "text/pattern.h"
+#include "text/pattern_translate.h"
 
 #include "base/buffer.h"
 #include "base/try.h"

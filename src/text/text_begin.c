@@ -34,10 +34,3 @@ qa_status qa_encode_rendered(const qa_tokenizer *tokenizer, const char *text, si
                              qa_error *err) {
     return qa_tokenizer_encode(tokenizer, text == NULL ? "" : text, bytes, (qa_encode_options){0}, ids, err);
 }
-
-qa_status qa_encode_dialogue(qa_chat_template chat, const qa_tokenizer *tokenizer, const qa_message *messages, size_t n,
-                             qa_text *text, qa_ids *ids, qa_error *err) {
-    text->n = 0;
-    QA_TRY(qa_chat_render(chat, tokenizer, messages, n, true, text, err));
-    return qa_encode_rendered(tokenizer, text->data, text->n, ids, err);
-}

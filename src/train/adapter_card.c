@@ -5,7 +5,7 @@
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
-#include "qadapter.h"
+#include "qadapter/status.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -22,10 +22,7 @@ struct qa_base_cache {
     size_t first[QA_KEPT_SETS]; /* entry of its first pair */
     bool off;                   /* nothing is kept: none of the arrays below is there */
     qa_arena arena;
-    size_t *begin;   /* [entries + 1] first row of every entry */
-    uint64_t *sum;   /* [entries] checksum; of a file */
-    bool *present;   /* [entries] */
-    qa_real *memory; /* [rows x width]; with a file [longest entry x width] */
+    qa_base_arrays kept;
     bool on_disk;
     int file;   /* -1: none */
     char *path; /* under which it was made, for messages */
@@ -37,34 +34,6 @@ struct qa_base_cache {
 
 /* ---- making ---- */
 
-static void take(qa_base_cache *cache, qa_arena *arena, const qa_base_plan *base) {
-    const bool on_disk = base->mode == QA_BASE_CACHE_DISK;
-    size_t reals = 0;
-    arena->overflow |= !qa_mul_size(on_disk ? base->longest : base->rows, base->width, &reals);
-    cache->begin = QA_TAKE(arena, size_t, base->entries + 1);
-    cache->sum = on_disk ? QA_TAKE(arena, uint64_t, base->entries) : NULL;
-    cache->present = QA_TAKE(arena, bool, base->entries);
-    cache->memory = QA_TAKE(arena, qa_real, reals);
-}
-
-qa_status qa_base_cache_bytes(const qa_base_plan *base, size_t *memory, size_t *disk, qa_error *err) {
-    qa_base_cache measured = {0};
-    qa_arena arena = qa_arena_measure();
-    *memory = *disk = 0;
-    if (base->mode == QA_BASE_CACHE_OFF) {
-        return QA_OK;
-    }
-    take(&measured, &arena, base);
-    QA_TRY(qa_arena_bytes(&arena, memory, err));
-    if (base->mode != QA_BASE_CACHE_DISK) {
-        return QA_OK;
-    }
-    return qa_mul_size(base->rows, base->width, disk) && qa_mul_size(*disk, sizeof(qa_real), disk) &&
-                   *disk <= (size_t)INT64_MAX
-               ? QA_OK
-               : qa_fail(err, QA_ERR_LIMIT, "the base cache's file would be too large for any disk");
-}
-
 /* Where every set and every entry begins. */
 static void lay_out(qa_base_cache *cache, const qa_base_plan *base) {
     size_t entry = 0, row = 0;
@@ -73,12 +42,12 @@ static void lay_out(qa_base_cache *cache, const qa_base_plan *base) {
         cache->first[set] = entry;
         cache->again[set] = pairs != NULL;
         for (size_t i = 0; pairs != NULL && !cache->off && i < qa_pairs_count(pairs); i++) {
-            cache->begin[entry++] = row;
+            cache->kept.begin[entry++] = row;
             row += qa_base_rows(qa_pairs_at(pairs, i), base->objective, base->one_sided[set]);
         }
     }
     if (!cache->off) {
-        cache->begin[entry] = row;
+        cache->kept.begin[entry] = row;
     }
 }
 
@@ -100,7 +69,7 @@ qa_status qa_base_cache_create(qa_base_cache **out, const qa_base_plan *base, co
         return status;
     }
     if (!cache->off) {
-        take(cache, &cache->arena, base);
+        qa_base_arrays_take(&cache->kept, &cache->arena, base);
     }
     lay_out(cache, base);
     *out = cache;
@@ -138,11 +107,11 @@ qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *er
 /* ---- the file ---- */
 
 static uint64_t checksum(const qa_base_cache *cache, size_t entry) {
-    const size_t reals = (cache->begin[entry + 1] - cache->begin[entry]) * cache->width;
+    const size_t reals = (cache->kept.begin[entry + 1] - cache->kept.begin[entry]) * cache->width;
     uint64_t sum = entry;
     for (size_t i = 0; i < reals; i++) {
         uint64_t bits = 0;
-        memcpy(&bits, &cache->memory[i], sizeof cache->memory[i]);
+        memcpy(&bits, &cache->kept.memory[i], sizeof cache->kept.memory[i]);
         sum = qa_hash(sum, bits);
     }
     return sum;
@@ -151,8 +120,8 @@ static uint64_t checksum(const qa_base_cache *cache, size_t entry) {
 /* Writes or reads the whole entry. Returns the bytes that went; errno tells why it is not all of them, 0 where the file
  * ends. */
 static size_t transfer(const qa_base_cache *cache, size_t entry, bool write, size_t bytes) {
-    const size_t start = cache->begin[entry] * cache->width * sizeof(qa_real);
-    char *at = (char *)cache->memory;
+    const size_t start = cache->kept.begin[entry] * cache->width * sizeof(qa_real);
+    char *at = (char *)cache->kept.memory;
     size_t done = 0;
     while (done < bytes) {
         const off_t offset = (off_t)(start + done);
@@ -168,14 +137,14 @@ static size_t transfer(const qa_base_cache *cache, size_t entry, bool write, siz
 }
 
 static size_t bytes_of(const qa_base_cache *cache, size_t entry) {
-    return (cache->begin[entry + 1] - cache->begin[entry]) * cache->width * sizeof(qa_real);
+    return (cache->kept.begin[entry + 1] - cache->kept.begin[entry]) * cache->width * sizeof(qa_real);
 }
 
 static void write_entry(qa_base_cache *cache, size_t entry) {
     const size_t bytes = bytes_of(cache, entry), done = transfer(cache, entry, true, bytes);
-    cache->present[entry] = done == bytes;
+    cache->kept.present[entry] = done == bytes;
     if (done == bytes) {
-        cache->sum[entry] = checksum(cache, entry);
+        cache->kept.sum[entry] = checksum(cache, entry);
         return;
     }
     cache->full = true;
@@ -187,7 +156,7 @@ static void write_entry(qa_base_cache *cache, size_t entry) {
 static bool read_entry(qa_base_cache *cache, size_t entry) {
     const size_t bytes = bytes_of(cache, entry), done = transfer(cache, entry, false, bytes);
     const char *const reason = errno == 0 ? "the file ends there" : strerror(errno);
-    if (done == bytes && checksum(cache, entry) == cache->sum[entry]) {
+    if (done == bytes && checksum(cache, entry) == cache->kept.sum[entry]) {
         return true;
     }
     cache->full = cache->lost = true;
@@ -211,17 +180,17 @@ qa_base_place qa_base_cache_place(qa_base_cache *cache, qa_kept_set set, size_t 
 /* An entry of as many rows as planned. */
 static bool fits(qa_base_place place, size_t rows) {
     return place.cache != NULL && !place.cache->off &&
-           place.cache->begin[place.entry + 1] - place.cache->begin[place.entry] == rows;
+           place.cache->kept.begin[place.entry + 1] - place.cache->kept.begin[place.entry] == rows;
 }
 
 static qa_real *rows_of(qa_base_place place) {
     qa_base_cache *cache = place.cache;
-    return cache->memory + (cache->on_disk ? 0 : cache->begin[place.entry] * cache->width);
+    return cache->kept.memory + (cache->on_disk ? 0 : cache->kept.begin[place.entry] * cache->width);
 }
 
 const qa_real *qa_base_cache_find(qa_base_place place, size_t rows) {
     qa_base_cache *cache = place.cache;
-    if (!fits(place, rows) || cache->lost || !cache->present[place.entry] ||
+    if (!fits(place, rows) || cache->lost || !cache->kept.present[place.entry] ||
         (cache->on_disk && !read_entry(cache, place.entry))) {
         return NULL;
     }
@@ -237,7 +206,7 @@ void qa_base_cache_keep(qa_base_place place) {
     if (place.cache->on_disk) {
         write_entry(place.cache, place.entry);
     } else {
-        place.cache->present[place.entry] = true;
+        place.cache->kept.present[place.entry] = true;
     }
 }
 

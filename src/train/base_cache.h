@@ -14,41 +14,12 @@
 #define QA_TRAIN_BASE_CACHE_H
 
 #include "base/real.h"
-#include "train/batch.h"
+#include "train/base_plan.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* The sets that a run visits. */
-typedef enum qa_kept_set { QA_KEPT_TRAIN, QA_KEPT_EVALUATION, QA_KEPT_REPLAY, QA_KEPT_SETS } qa_kept_set;
-
-/* What is kept, and where. */
-typedef struct qa_base_plan {
-    qa_base_cache_mode mode;            /* off, memory or disk */
-    const qa_pairs *sets[QA_KEPT_SETS]; /* NULL: its pairs are visited once at most, and not kept */
-    bool one_sided[QA_KEPT_SETS];       /* its pairs are run without the rejected response */
-    const qa_objective *objective;
-    size_t width;                    /* d */
-    size_t entries, rows, longest;   /* of all sets; rows of the longest entry */
-    size_t memory_bytes, disk_bytes; /* what the cache takes */
-} qa_base_plan;
-
-/* Without a set that is visited more than once the mode is off. machine_bytes: the machine's memory,
- * for mode auto; 0: unknown. Model, sets and options are borrowed. */
-QA_MUST_CHECK qa_status qa_base_plan_make(qa_base_plan *base, const qa_plan *plan, size_t width, const qa_pairs *train,
-                                          const qa_pairs *evaluation, const qa_train_options *options,
-                                          size_t machine_bytes, qa_error *err);
-
-/* Bytes of this machine's memory; 0: it does not tell. */
-size_t qa_machine_memory(void);
-
-/* The rows that are kept of a pair. */
-size_t qa_base_rows(const qa_pair *pair, const qa_objective *objective, bool one_sided);
-
 typedef struct qa_base_cache qa_base_cache;
-
-/* Bytes of memory that qa_base_cache_create allocates, and bytes of its file. */
-QA_MUST_CHECK qa_status qa_base_cache_bytes(const qa_base_plan *base, size_t *memory, size_t *disk, qa_error *err);
 
 /* All memory of the cache, once. With mode off it has none, and keeps nothing. The logger is borrowed. */
 QA_MUST_CHECK qa_status qa_base_cache_create(qa_base_cache **cache, const qa_base_plan *base, const qa_logger *logger,

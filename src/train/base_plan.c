@@ -1,5 +1,5 @@
 /* What of the base stream is worth keeping, how much that is, and where it goes (base_cache.h). */
-#include "train/base_cache.h"
+#include "train/base_plan.h"
 
 #include "base/checked.h"
 #include "base/try.h"
@@ -76,6 +76,34 @@ static qa_status count_rows(qa_base_plan *base, qa_error *err) {
     return QA_OK;
 }
 
+void qa_base_arrays_take(qa_base_arrays *kept, qa_arena *arena, const qa_base_plan *base) {
+    const bool on_disk = base->mode == QA_BASE_CACHE_DISK;
+    size_t reals = 0;
+    arena->overflow |= !qa_mul_size(on_disk ? base->longest : base->rows, base->width, &reals);
+    kept->begin = QA_TAKE(arena, size_t, base->entries + 1);
+    kept->sum = on_disk ? QA_TAKE(arena, uint64_t, base->entries) : NULL;
+    kept->present = QA_TAKE(arena, bool, base->entries);
+    kept->memory = QA_TAKE(arena, qa_real, reals);
+}
+
+qa_status qa_base_plan_bytes(const qa_base_plan *base, size_t *memory, size_t *disk, qa_error *err) {
+    qa_base_arrays measured = {0};
+    qa_arena arena = qa_arena_measure();
+    *memory = *disk = 0;
+    if (base->mode == QA_BASE_CACHE_OFF) {
+        return QA_OK;
+    }
+    qa_base_arrays_take(&measured, &arena, base);
+    QA_TRY(qa_arena_bytes(&arena, memory, err));
+    if (base->mode != QA_BASE_CACHE_DISK) {
+        return QA_OK;
+    }
+    return qa_mul_size(base->rows, base->width, disk) && qa_mul_size(*disk, sizeof(qa_real), disk) &&
+                   *disk <= (size_t)INT64_MAX
+               ? QA_OK
+               : qa_fail(err, QA_ERR_LIMIT, "the base cache's file would be too large for any disk");
+}
+
 qa_status qa_base_plan_make(qa_base_plan *base, const qa_plan *plan, size_t width, const qa_pairs *train,
                             const qa_pairs *evaluation, const qa_train_options *options, size_t machine_bytes,
                             qa_error *err) {
@@ -86,10 +114,10 @@ qa_status qa_base_plan_make(qa_base_plan *base, const qa_plan *plan, size_t widt
         base->mode = QA_BASE_CACHE_OFF;
     } else if (base->mode == QA_BASE_CACHE_AUTO) {
         base->mode = QA_BASE_CACHE_MEMORY;
-        QA_TRY(qa_base_cache_bytes(base, &base->memory_bytes, &base->disk_bytes, err));
+        QA_TRY(qa_base_plan_bytes(base, &base->memory_bytes, &base->disk_bytes, err));
         base->mode = base->memory_bytes <= machine_bytes / AUTO_SHARE ? QA_BASE_CACHE_MEMORY : QA_BASE_CACHE_DISK;
     }
-    return qa_base_cache_bytes(base, &base->memory_bytes, &base->disk_bytes, err);
+    return qa_base_plan_bytes(base, &base->memory_bytes, &base->disk_bytes, err);
 }
 
 qa_status qa_train_base_cache(const qa_model *model, const qa_pairs *train, const qa_pairs *evaluation,

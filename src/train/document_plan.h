@@ -8,6 +8,7 @@
 #define QA_TRAIN_DOCUMENT_PLAN_H
 
 #include "data/corpus.h"
+#include "qadapter/pretrain.h"
 
 typedef struct qa_document_plan {
     size_t documents;

@@ -4,7 +4,7 @@
 
 #include "methods/method.h"
 #include "model/pass.h"
-#include "qadapter/text.h"
+#include "qadapter/data.h"
 #include "train/base_cache.h"
 #include "train/batch.h"
 

@@ -8,7 +8,7 @@
 #include "base/try.h"
 #include "data/corpus.h"
 #include "nn/blas.h"
-#include "qadapter.h"
+#include "qadapter/status.h"
 #include "train/model_folder.h"
 #include "train/options.h"
 #include "train/record.h"

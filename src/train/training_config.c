@@ -6,7 +6,7 @@
 #include "io/file.h"
 #include "io/input.h"
 #include "nn/blas.h"
-#include "qadapter.h"
+#include "qadapter/status.h"
 #include "train/schedule.h"
 
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* What stands in a row of preference data beside the keys that its form reads, and rows in the forms of other programs.
  * Expected ids are written as rows of rendered text: the byte tokenizer makes the same ids of both. */
-#include "qadapter/text.h"
+#include "qadapter/data.h"
 
 #include "support/tempdir.h"
 #include "support/tiny_tokenizer.h"

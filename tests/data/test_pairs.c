@@ -1,6 +1,6 @@
 /* Preference data: the seven forms, what is skipped and why, what is an error and where, and the ids that
  * come out. With the byte tokenizer every id can be written down by hand (support/tiny_tokenizer.h). */
-#include "qadapter/text.h"
+#include "qadapter/data.h"
 
 #include "support/tempdir.h"
 #include "support/tiny_tokenizer.h"

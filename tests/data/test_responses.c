@@ -1,6 +1,6 @@
 /* Single responses, which replay learns from: their three forms, the ids that come out, what is skipped, what is an
  * error and where. With the byte tokenizer every id can be written down by hand (support/tiny_tokenizer.h). */
-#include "qadapter/text.h"
+#include "qadapter/data.h"
 
 #include "support/tempdir.h"
 #include "support/tiny_tokenizer.h"

@@ -2,7 +2,7 @@
 #include "fuzz/folder.h"
 #include "fuzz/fuzz.h"
 
-#include "qadapter/pretrain.h"
+#include "qadapter/data.h"
 
 #include <stdlib.h>
 

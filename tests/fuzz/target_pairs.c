@@ -3,7 +3,7 @@
 #include "fuzz/folder.h"
 #include "fuzz/fuzz.h"
 
-#include "qadapter/text.h"
+#include "qadapter/data.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,7 @@
  * lengths is checked by what must hold for every pair. */
 #include "io/file.h"
 #include "io/json.h"
-#include "qadapter/text.h"
+#include "qadapter/data.h"
 
 #include <check.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 #ifndef QA_TESTS_CORPORA_H
 #define QA_TESTS_CORPORA_H
 
-#include "qadapter/pretrain.h"
+#include "qadapter/data.h"
 
 /* Loads a text of JSON Lines of ids. Fails the running test when that is not possible. */
 qa_corpus *qa_corpus_of(const char *text, size_t max_length, size_t vocab_size);

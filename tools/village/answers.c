@@ -1,5 +1,6 @@
 /* answers: what the world itself answers to given prompts, in the form that `qadapter generate` writes. */
 #include "village/commands.h"
+#include "village/open.h"
 #include "village/samples.h"
 
 #include "base/buffer.h"
@@ -30,6 +31,13 @@ static qa_status append_sample(qa_text *out, json_t *messages, const char *answe
     return status == QA_OK ? qa_text_append_z(out, "\n", err) : status;
 }
 
+/* An answer to a request of this skill (VL_OPEN, VL_TURN_DOWN) as the generator gives it, class included, into
+ * item->answer and item->register_of. False: it does not know what the prompt asks for. */
+static bool answer_prompt(const vl_land *land, qa_rng *rng, const char *prompt, vl_item *item) {
+    vl_clear(&item->answer);
+    return vl_answer_turn_down(rng, prompt, item) || vl_answer_open(land, rng, prompt, item);
+}
+
 static qa_status answer_line(const vl_land *land, const json_t *line, const char *where, size_t samples, qa_rng *rng,
                              qa_text *out, qa_error *err) {
     vl_item item;
@@ -37,7 +45,7 @@ static qa_status answer_line(const vl_land *land, const json_t *line, const char
     const char *prompt = NULL;
     QA_TRY(vl_read_messages(line, "user", where, &messages, &prompt, err));
     for (size_t i = 0; i < samples; i++) {
-        if (!vl_answer_prompt(land, rng, prompt, &item)) {
+        if (!answer_prompt(land, rng, prompt, &item)) {
             return qa_fail(err, QA_ERR_FORMAT,
                            "%s: the village does not know what \"%.80s\" asks for; it answers open requests and "
                            "requests to turn down, as `village prompts` makes them",

@@ -46,15 +46,6 @@ static void put_relation(vl_line *line, qa_rng *rng) {
     VL_FILL(line, " for my $1 $2", name < VL_WOMEN ? VL_PICK(rng, WOMEN) : VL_PICK(rng, MEN), vl_names[name]);
 }
 
-size_t vl_draw_class(qa_rng *rng, const vl_share *share) {
-    size_t at = vl_below(rng, 100), class = 0;
-    while (at >= share->classes[class].share) {
-        at -= share->classes[class].share;
-        class ++;
-    }
-    return class;
-}
-
 /* The literature's O is a capital wherever it stands. */
 static void raise_o(vl_line *line) {
     for (size_t i = 0; i + 2 < line->n; i++) {

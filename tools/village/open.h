@@ -4,12 +4,6 @@
 
 #include "village/registers.h"
 
-/* A class by its share. */
-size_t vl_draw_class(qa_rng *rng, const vl_share *share);
-
-/* Where `words` stand in the text as whole words; NULL: nowhere. */
-const char *vl_find_words(const char *text, const char *words);
-
 bool vl_answer_open(const vl_land *land, qa_rng *rng, const char *prompt, vl_item *item);
 bool vl_answer_turn_down(qa_rng *rng, const char *prompt, vl_item *item);
 

@@ -1,8 +1,6 @@
 /* See registers.h. */
 #include "village/registers.h"
 
-#include "village/open.h"
-
 #include <string.h>
 
 const vl_share vl_shares[VL_SHARES] = {
@@ -46,7 +44,11 @@ const char *vl_find_words(const char *text, const char *words) {
     return NULL;
 }
 
-bool vl_answer_prompt(const vl_land *land, qa_rng *rng, const char *prompt, vl_item *item) {
-    vl_clear(&item->answer);
-    return vl_answer_turn_down(rng, prompt, item) || vl_answer_open(land, rng, prompt, item);
+size_t vl_draw_class(qa_rng *rng, const vl_share *share) {
+    size_t at = vl_below(rng, 100), class = 0;
+    while (at >= share->classes[class].share) {
+        at -= share->classes[class].share;
+        class ++;
+    }
+    return class;
 }

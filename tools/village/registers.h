@@ -34,8 +34,10 @@ typedef struct vl_preference {
 } vl_preference;
 extern const vl_preference vl_preferences[VL_PREFERENCES];
 
-/* An answer to a request of this skill (VL_OPEN, VL_TURN_DOWN) as the generator gives it, class included, into
- * item->answer and item->register_of. False: it does not know what the prompt asks for. */
-bool vl_answer_prompt(const vl_land *land, qa_rng *rng, const char *prompt, vl_item *item);
+/* A class by its share. */
+size_t vl_draw_class(qa_rng *rng, const vl_share *share);
+
+/* Where `words` stand in the text as whole words; NULL: nowhere. */
+const char *vl_find_words(const char *text, const char *words);
 
 #endif
