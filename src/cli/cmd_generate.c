@@ -70,14 +70,19 @@ static qa_status parse_ids(cli_run *run, qa_ids *ids, qa_error *err) {
 
 /* The text of --prompt, --prompt - or --file. One newline at the end of a file or of standard input is not part of
  * it (*shortened). */
-static qa_status read_prompt(const cli_run *run, qa_text *text, bool *shortened, qa_error *err) {
+static qa_status read_prompt(cli_run *run, qa_text *text, bool *shortened, qa_error *err) {
     const cli_args *args = run->args;
     const bool standard = args->prompt != NULL && strcmp(args->prompt, "-") == 0;
     *shortened = false;
     if (args->prompt != NULL && !standard) {
         return qa_text_append_z(text, args->prompt, err);
     }
-    QA_TRY(qa_read_file(text, standard ? "-" : args->file, MAX_PROMPT_BYTES, err));
+    const char *path = standard ? "-" : args->file;
+    const qa_status status = cli_read_text(run, text, path, MAX_PROMPT_BYTES, err);
+    if (status == QA_ERR_FORMAT) {
+        qa_error_prefix(err, "%s: ", path);
+    }
+    QA_TRY(status);
     if (text->n > 0 && text->data[text->n - 1] == '\n') {
         text->n--;
         *shortened = true;

@@ -4,11 +4,12 @@
 
 #include "base/buffer.h"
 #include "base/try.h"
+#include "base/warnings.h"
+#include "data/pairs.h"
 #include "io/file.h"
-#include "io/input.h"
-#include "io/json.h"
+#include "io/json_lines.h"
+#include "text/text_begin.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +20,11 @@ enum { MAX_TEXT_BYTES = 1 << 30 };
 /* What one line needs; buffers are reused from line to line. */
 typedef struct line_work {
     cli_run *run;
-    const char *name; /* of the input, in messages */
-    size_t line;
     qa_ids ids;
     qa_text text, out;
-    qa_message *messages; /* [capacity] */
-    size_t capacity;
+    qa_dialogue dialogue;
+    qa_columns columns; /* keys that hold something and are not used */
+    size_t unknown_ids; /* to decode, outside the vocabulary */
     qa_chat_template chat;
     bool chat_known;
 } line_work;
@@ -39,13 +39,15 @@ static qa_status append_ids(qa_text *out, const qa_ids *ids, const char *separat
 }
 
 /* {"text": ..., "add_special": true} -> {"ids": [...], "decoded": ...} */
-static qa_status encode_line(line_work *work, const json_t *object, const char *where, qa_error *err) {
+static qa_status encode_line(line_work *work, const json_t *object, qa_error *err) {
+    static const char *const KEYS[] = {"text", "add_special", NULL};
     const json_t *text = json_object_get(object, "text");
     bool add_special = true;
     if (!json_is_string(text)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"text\" must be a string", where);
+        return qa_fail(err, QA_ERR_FORMAT, "\"text\" must be a string");
     }
-    QA_TRY(qa_json_get_bool(object, "add_special", false, where, &add_special, err));
+    QA_TRY(qa_columns_check_row(&work->columns, object, KEYS, QA_PAIRS_IDS, err));
+    QA_TRY(qa_json_get_bool(object, "add_special", false, "a text", &add_special, err));
     const qa_encode_options options = {.add_special = add_special};
     QA_TRY(qa_tokenizer_encode(work->run->tokenizer, json_string_value(text), json_string_length(text), options,
                                &work->ids, err));
@@ -58,21 +60,24 @@ static qa_status encode_line(line_work *work, const json_t *object, const char *
 }
 
 /* {"ids": [...], "skip_special_tokens": false} -> {"text": ...} */
-static qa_status decode_line(line_work *work, const json_t *object, const char *where, qa_error *err) {
+static qa_status decode_line(line_work *work, const json_t *object, qa_error *err) {
+    static const char *const KEYS[] = {"ids", "skip_special_tokens", NULL};
     const json_t *ids = json_object_get(object, "ids");
     bool skip_special = false;
     if (!json_is_array(ids)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"ids\" must be an array of whole numbers", where);
+        return qa_fail(err, QA_ERR_FORMAT, "\"ids\" must be an array of whole numbers");
     }
-    QA_TRY(qa_json_get_bool(object, "skip_special_tokens", false, where, &skip_special, err));
+    QA_TRY(qa_columns_check_row(&work->columns, object, KEYS, QA_PAIRS_IDS, err));
+    QA_TRY(qa_json_get_bool(object, "skip_special_tokens", false, "ids", &skip_special, err));
     for (size_t i = 0; i < json_array_size(ids); i++) {
         const json_t *id = json_array_get(ids, i);
         if (!json_is_integer(id)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: \"ids\": element %zu is not a whole number", where, i);
+            return qa_fail(err, QA_ERR_FORMAT, "\"ids\": element %zu is not a whole number", i);
         }
         const json_int_t value = json_integer_value(id);
-        /* an id that fits no int32 has no token, as any other id outside the vocabulary */
-        QA_TRY(qa_ids_push(&work->ids, value < 0 || value > INT32_MAX ? -1 : (int32_t)value, err));
+        const bool known = value >= 0 && (uint64_t)value < qa_tokenizer_vocab_size(work->run->tokenizer);
+        work->unknown_ids += known ? 0 : 1;
+        QA_TRY(qa_ids_push(&work->ids, known ? (int32_t)value : -1, err)); /* which has no text */
     }
     QA_TRY(qa_tokenizer_decode(work->run->tokenizer, work->ids.data, work->ids.n, skip_special, &work->text, err));
     QA_TRY(qa_text_append_z(&work->out, "{\"text\": ", err));
@@ -80,56 +85,36 @@ static qa_status decode_line(line_work *work, const json_t *object, const char *
     return qa_text_append_z(&work->out, "}\n", err);
 }
 
-/* The dialogue of a line into work->messages[*n]; strings are borrowed from the JSON. */
-static qa_status read_messages(line_work *work, const json_t *array, size_t *n, const char *where, qa_error *err) {
-    if (!json_is_array(array)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"messages\" must be an array", where);
+static qa_status resolve_template(line_work *work, qa_error *err) {
+    bool assumed = false;
+    if (!work->chat_known) {
+        QA_TRY(cli_resolve_template(work->run, &work->chat, &assumed, err));
+        work->chat_known = true;
     }
-    *n = json_array_size(array);
-    if (*n > work->capacity) {
-        qa_message *messages = realloc(work->messages, *n * sizeof *messages);
-        if (messages == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "%s: out of memory for %zu messages", where, *n);
-        }
-        work->messages = messages;
-        work->capacity = *n;
-    }
-    for (size_t i = 0; i < *n; i++) {
-        const json_t *message = json_array_get(array, i);
-        const json_t *role = json_object_get(message, "role");
-        const json_t *content = json_object_get(message, "content");
-        if (!json_is_string(role) || !json_is_string(content)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: message %zu must have \"role\" and \"content\", both strings",
-                           where, i);
-        }
-        if (strlen(json_string_value(role)) != json_string_length(role)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: message %zu: a role cannot hold a NUL character", where, i);
-        }
-        work->messages[i] =
-            (qa_message){json_string_value(role), json_string_value(content), json_string_length(content)};
+    if (assumed) {
+        cli_say(work->run, "%s has no chat template: using plain (--chat-template names another)",
+                work->run->args->model);
     }
     return QA_OK;
 }
 
 /* {"messages": [...], "add_generation_prompt": false} -> {"text": ..., "ids": [...]} */
-static qa_status render_line(line_work *work, const json_t *object, const char *where, qa_error *err) {
+static qa_status render_line(line_work *work, const json_t *object, qa_error *err) {
+    static const char *const KEYS[] = {"messages", "add_generation_prompt", NULL};
+    const json_t *messages = json_object_get(object, "messages");
+    qa_dialogue *dialogue = &work->dialogue;
     bool add_generation_prompt = false;
-    size_t n = 0;
-    QA_TRY(qa_json_get_bool(object, "add_generation_prompt", false, where, &add_generation_prompt, err));
-    QA_TRY(read_messages(work, json_object_get(object, "messages"), &n, where, err));
-    if (!work->chat_known) {
-        bool assumed = false;
-        QA_TRY(cli_resolve_template(work->run, &work->chat, &assumed, err));
-        work->chat_known = true;
-        if (assumed) {
-            cli_say(work->run, "%s has no chat template: using plain (--chat-template names another)",
-                    work->run->args->model);
-        }
+    if (!json_is_array(messages)) {
+        return qa_fail(err, QA_ERR_FORMAT, "\"messages\" must be an array");
     }
-    QA_TRY(
-        qa_chat_render(work->chat, work->run->tokenizer, work->messages, n, add_generation_prompt, &work->text, err));
-    QA_TRY(qa_tokenizer_encode(work->run->tokenizer, work->text.data == NULL ? "" : work->text.data, work->text.n,
-                               (qa_encode_options){0}, &work->ids, err));
+    QA_TRY(qa_columns_check_row(&work->columns, object, KEYS, QA_PAIRS_DIALOGUES, err));
+    QA_TRY(qa_json_get_bool(object, "add_generation_prompt", false, "a dialogue", &add_generation_prompt, err));
+    dialogue->n = 0;
+    QA_TRY(qa_dialogue_push_json(dialogue, messages, "messages", &work->columns, err));
+    QA_TRY(resolve_template(work, err));
+    QA_TRY(qa_chat_render(work->chat, work->run->tokenizer, dialogue->messages, dialogue->n, add_generation_prompt,
+                          &work->text, err));
+    QA_TRY(qa_encode_rendered(work->run->tokenizer, work->text.data, work->text.n, &work->ids, err));
     QA_TRY(qa_text_append_z(&work->out, "{\"text\": ", err));
     QA_TRY(qa_json_append_string(&work->out, work->text.data, work->text.n, err));
     QA_TRY(qa_text_append_z(&work->out, ", \"ids\": [", err));
@@ -138,83 +123,61 @@ static qa_status render_line(line_work *work, const json_t *object, const char *
 }
 
 static qa_status one_object(line_work *work, const json_t *object, qa_error *err) {
-    char where[CLI_LINE_BYTES];
-    (void)snprintf(where, sizeof where, "%s:%zu", work->name, work->line);
+    char found[QA_FOUND_BYTES];
     if (!json_is_object(object)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: expected a JSON object on every line", where);
+        return qa_fail(err, QA_ERR_FORMAT, "expected a JSON object on every line");
     }
     work->ids.n = work->text.n = work->out.n = 0;
-    if (json_object_get(object, "messages") != NULL) {
-        return render_line(work, object, where, err);
-    }
-    if (json_object_get(object, "ids") != NULL) {
-        return decode_line(work, object, where, err);
-    }
-    if (json_object_get(object, "text") != NULL) {
-        return encode_line(work, object, where, err);
-    }
-    return qa_fail(err, QA_ERR_FORMAT, "%s: expected one of \"text\", \"messages\" and \"ids\"", where);
-}
-
-static qa_status one_line(line_work *work, const char *data, size_t bytes, qa_error *err) {
-    json_t *object = NULL;
-    bytes -= bytes > 0 && data[bytes - 1] == '\n' ? 1 : 0;
-    if (data[strspn(data, " \t\r\n")] == '\0' && strlen(data) >= bytes) {
-        return QA_OK; /* an empty line */
-    }
-    QA_TRY(qa_json_parse(&object, data, bytes, work->name, work->line, err));
-    qa_status status = one_object(work, object, err);
-    json_decref(object);
-    if (status != QA_OK) {
-        char where[CLI_LINE_BYTES];
-        (void)snprintf(where, sizeof where, "%s:%zu: ", work->name, work->line);
-        if (strncmp(err->message, where, strlen(where)) != 0) {
-            qa_error_prefix(err, "%s", where);
-        }
-        return status;
-    }
+    QA_TRY(qa_pairs_member(object, "messages") != NULL ? render_line(work, object, err)
+           : qa_pairs_member(object, "ids") != NULL    ? decode_line(work, object, err)
+           : qa_pairs_member(object, "text") != NULL
+               ? encode_line(work, object, err)
+               : qa_fail(err, QA_ERR_FORMAT, "expected one of \"text\", \"messages\" and \"ids\"%s",
+                         qa_columns_found(object, found)));
     QA_TRY(cli_put(work->out.data, work->out.n, err));
     return isatty(STDIN_FILENO) == 1 || isatty(STDOUT_FILENO) == 1 ? cli_flush(err) : QA_OK;
 }
 
-static qa_status all_lines(line_work *work, FILE *in, qa_error *err) {
-    char *line = NULL;
-    size_t capacity = 0;
-    qa_status status = QA_OK;
-    errno = 0;
-    for (ssize_t n = getline(&line, &capacity, in); n >= 0; n = getline(&line, &capacity, in)) {
-        work->line++;
-        status = one_line(work, line, (size_t)n, err);
-        if (status != QA_OK) {
-            break;
+static qa_status all_lines(line_work *work, qa_json_lines *lines, qa_error *err) {
+    for (;;) {
+        json_t *object = NULL;
+        QA_TRY(qa_json_lines_next(lines, &object, err));
+        if (object == NULL) {
+            return QA_OK;
         }
-        errno = 0;
+        const qa_status status = one_object(work, object, err);
+        json_decref(object);
+        if (status != QA_OK) {
+            qa_error_prefix(err, "%s:%zu: ", qa_json_lines_name(lines), qa_json_lines_number(lines));
+            return status;
+        }
     }
-    if (status == QA_OK && (ferror(in) || errno == ENOMEM)) {
-        status = qa_fail(err, QA_ERR_IO, "%s: cannot read: %s", work->name, strerror(errno));
-    }
-    free(line);
-    return status;
 }
 
 static qa_status run_lines(cli_run *run, qa_error *err) {
-    const bool standard = run->args->in == NULL || strcmp(run->args->in, "-") == 0;
-    line_work work = {.run = run, .name = standard ? "standard input" : run->args->in};
-    FILE *in = stdin;
-    if (!standard) {
-        QA_TRY(qa_open_stream(&in, run->args->in, err));
-    }
-    if (standard && isatty(STDIN_FILENO) == 1) {
+    const char *path = run->args->in == NULL ? "-" : run->args->in;
+    line_work work = {.run = run};
+    qa_json_lines *lines = NULL;
+    qa_warnings warnings = {0};
+    QA_TRY(qa_json_lines_open(&lines, path, err));
+    if (strcmp(path, "-") == 0 && isatty(STDIN_FILENO) == 1) {
         cli_say(run, "reading JSON Lines such as {\"text\": \"Once upon a time\"}; Ctrl-D ends");
     }
-    qa_status status = all_lines(&work, in, err);
-    if (!standard) {
-        (void)fclose(in);
+    const qa_status status = all_lines(&work, lines, err);
+    if (status == QA_OK) {
+        qa_columns_warn(&work.columns, qa_json_lines_name(lines), &warnings);
     }
+    if (work.unknown_ids > 0) {
+        qa_warn(&warnings, "%s: ids outside the vocabulary of %zu, which have no text: %zu", qa_json_lines_name(lines),
+                qa_tokenizer_vocab_size(run->tokenizer), work.unknown_ids);
+    }
+    cli_warn_all(run, &warnings);
+    qa_warnings_free(&warnings);
+    qa_json_lines_close(lines);
     qa_ids_free(&work.ids);
     qa_text_free(&work.text);
     qa_text_free(&work.out);
-    free(work.messages);
+    free(work.dialogue.messages);
     return status;
 }
 
@@ -239,7 +202,7 @@ static qa_status run_text(cli_run *run, qa_error *err) {
     const char *text = args->text;
     size_t bytes = text == NULL ? 0 : strlen(text);
     if (text == NULL) {
-        QA_GOTO(done, qa_read_file(&file, args->file, MAX_TEXT_BYTES, err));
+        QA_GOTO(done, cli_read_text(run, &file, args->file, MAX_TEXT_BYTES, err));
         text = file.data == NULL ? "" : file.data;
         bytes = file.n;
     }

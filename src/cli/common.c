@@ -8,6 +8,7 @@
 #include "io/file.h"
 #include "io/input.h"
 #include "methods/method.h"
+#include "text/utf8.h"
 
 #include <errno.h>
 #include <math.h>
@@ -49,6 +50,24 @@ void cli_warn_all(cli_run *run, const qa_warnings *warnings) {
     for (size_t i = 0; i < warnings->n; i++) {
         cli_warn(run, "%s", warnings->lines[i]);
     }
+}
+
+qa_status cli_read_text(cli_run *run, qa_text *text, const char *path, size_t max_bytes, qa_error *err) {
+    static const char MARK[] = "\xef\xbb\xbf", POINTER[] = "version https://git-lfs";
+    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+    size_t bad = 0;
+    QA_TRY(qa_read_file(text, path, max_bytes, err));
+    const char *foreign = qa_foreign_content(text->data, text->n); /* what text may begin with, too, is text */
+    const bool pointer = text->n >= strlen(POINTER) && memcmp(text->data, POINTER, strlen(POINTER)) == 0;
+    if (foreign != NULL && (pointer || !qa_utf8_valid(text->data, text->n, &bad))) {
+        return qa_fail(err, QA_ERR_FORMAT, "it is %s", foreign);
+    }
+    if (text->n >= strlen(MARK) && memcmp(text->data, MARK, strlen(MARK)) == 0) {
+        cli_warn(run, "%s: the byte-order mark in front of the text is left out", name);
+        text->n -= strlen(MARK);
+        memmove(text->data, text->data + strlen(MARK), text->n + 1); /* with the zero behind it */
+    }
+    return QA_OK;
 }
 
 void cli_say(cli_run *run, const char *format, ...) {

@@ -86,6 +86,32 @@ bool qa_column_is_empty(const json_t *value) {
     return false;
 }
 
+void qa_columns_list(const json_t *row, bool only_text, char list[QA_KEYS_BYTES]) {
+    const char *key = NULL;
+    json_t *value = NULL;
+    size_t used = 0;
+    list[0] = '\0';
+    json_object_foreach((json_t *)(uintptr_t)row, key, value) { /* as above */
+        if (qa_column_is_empty(value) || (only_text && (!json_is_string(value) || qa_column_is_metadata(key) ||
+                                                        strcmp(key, "chosen") == 0 || strcmp(key, "rejected") == 0))) {
+            continue;
+        }
+        const int written = snprintf(list + used, QA_KEYS_BYTES - used, "%s%s", used > 0 ? ", " : "", key);
+        if (written < 0 || (size_t)written >= QA_KEYS_BYTES - used) {
+            list[used] = '\0';
+            return;
+        }
+        used += (size_t)written;
+    }
+}
+
+const char *qa_columns_found(const json_t *row, char found[QA_FOUND_BYTES]) {
+    char list[QA_KEYS_BYTES];
+    qa_columns_list(row, false, list);
+    (void)snprintf(found, QA_FOUND_BYTES, "%s%s", list[0] == '\0' ? "" : "; found ", list);
+    return found;
+}
+
 /* Copies a key that may be too long for to[room], ending between characters. */
 static void copy_name(char *to, size_t room, const char *key) {
     size_t n = strlen(key);

@@ -6,7 +6,7 @@
 #include "io/json.h"
 #include "qadapter/data.h"
 
-enum { QA_MAX_COLUMNS = 16, QA_COLUMN_BYTES = 64 };
+enum { QA_MAX_COLUMNS = 16, QA_COLUMN_BYTES = 64, QA_KEYS_BYTES = 200, QA_FOUND_BYTES = QA_KEYS_BYTES + 9 };
 
 /* Keys that hold something and are not used, each once. Zero-initialise; owns nothing. */
 typedef struct qa_columns {
@@ -21,6 +21,14 @@ bool qa_column_is_empty(const json_t *value);
 
 /* Metadata that changes neither text nor arithmetic, by its name: id, source, score_chosen... */
 bool qa_column_is_metadata(const char *key);
+
+/* The keys of a row that hold something as "a, b, c", cut to fit. With `only_text` those that may be a prompt under
+ * another name: strings, without metadata and the two sides. */
+void qa_columns_list(const json_t *row, bool only_text, char list[QA_KEYS_BYTES]);
+
+/* "; found a, b, c" into found, for the end of a message about what is missing; "" where there is nothing. Returns it.
+ */
+const char *qa_columns_found(const json_t *row, char found[QA_FOUND_BYTES]);
 
 /* Notes the keys of a row beside `read` (ended by NULL), which the row's form reads. A column whose value is that of
  * one of them is nothing new. QA_ERR_UNSUPPORTED: a column belongs to the prompt (tools, system, history...) and cannot

@@ -70,28 +70,6 @@ static const char *kind_of(const json_t *value) {
 /* Messages are a list of objects, or one object. */
 static bool is_messages(const json_t *value) { return json_is_array(value) || json_is_object(value); }
 
-/* The keys that hold something, with `only_text` those that hold strings, as "a, b, c", cut to fit. */
-static void list_keys(const json_t *element, bool only_text, char *list, size_t size) {
-    list[0] = '\0';
-    const char *key = NULL;
-    json_t *value = NULL;
-    size_t used = 0;
-    json_object_foreach((json_t *)(uintptr_t)element, key, value) { /* the macro takes no const; nothing is written */
-        if (strcmp(key, "chosen") == 0 || strcmp(key, "rejected") == 0 || qa_column_is_empty(value) ||
-            (only_text && (!json_is_string(value) || qa_column_is_metadata(key)))) {
-            continue;
-        }
-        const int written = snprintf(list + used, size - used, "%s%s", used > 0 ? ", " : "", key);
-        if (written < 0 || (size_t)written >= size - used) {
-            list[used] = '\0';
-            return;
-        }
-        used += (size_t)written;
-    }
-}
-
-enum { LIST_BYTES = 200 };
-
 /* ---- forms 1 to 4 ---- */
 
 static bool begins_turn(const json_t *text) {
@@ -102,11 +80,11 @@ static bool begins_turn(const json_t *text) {
 /* Two strings without a prompt that are no dialogues: the prompt is under another name. */
 static qa_status check_dialogue_strings(const json_t *element, const json_t *chosen, const json_t *rejected,
                                         qa_error *err) {
-    char found[LIST_BYTES];
+    char found[QA_KEYS_BYTES];
     if (begins_turn(chosen) || begins_turn(rejected)) {
         return QA_OK;
     }
-    list_keys(element, true, found, sizeof found);
+    qa_columns_list(element, true, found);
     return qa_fail(err, QA_ERR_FORMAT,
                    "\"prompt\" is missing%s%s%s, or give whole dialogues in HH-RLHF's notation (\"chosen\" is not an "
                    "HH-RLHF dialogue: it must begin with two newlines and \"Human: \")",
@@ -146,7 +124,7 @@ qa_status qa_pairs_unlike(const char *found, bool strings, qa_error *err) {
 /* ---- single responses ---- */
 
 static qa_status detect_response(const json_t *element, qa_pairs_form *form, qa_error *err) {
-    char found[LIST_BYTES];
+    char found[QA_FOUND_BYTES];
     const bool ids = has(element, "prompt_ids") || has(element, "response_ids");
     const bool whole_ids = has(element, "prompt_ids") && has(element, "response_ids");
     const bool text = is_string(element, "prompt") && is_string(element, "completion");
@@ -158,12 +136,11 @@ static qa_status detect_response(const json_t *element, qa_pairs_form *form, qa_
     } else if (messages) {
         *form = QA_FORM_RESPONSE;
     } else {
-        list_keys(element, false, found, sizeof found);
         return qa_fail(err, QA_ERR_FORMAT,
                        "a response needs \"messages\", a list whose last message is the assistant's, or \"prompt\" and "
-                       "\"completion\", both strings, or \"prompt_ids\" and \"response_ids\"%s%s%s",
+                       "\"completion\", both strings, or \"prompt_ids\" and \"response_ids\"%s%s",
                        has(element, "chosen") ? "; this looks like preference pairs" : "",
-                       found[0] != '\0' ? "; found " : "", found);
+                       qa_columns_found(element, found));
     }
     return QA_OK;
 }
@@ -191,15 +168,14 @@ static const char *looks_like(const json_t *element) {
 
 static qa_status no_form(const json_t *element, qa_error *err) {
     const bool chosen = has(element, "chosen"), rejected = has(element, "rejected");
-    char found[LIST_BYTES];
-    list_keys(element, false, found, sizeof found);
+    char found[QA_FOUND_BYTES];
     return qa_fail(err, QA_ERR_FORMAT,
                    "%s missing; an example needs \"chosen\" and \"rejected\", or \"query\" and \"responses\", or "
-                   "\"text\" and \"score\", or \"prompt_ids\", \"chosen_ids\" and \"rejected_ids\"%s%s%s",
+                   "\"text\" and \"score\", or \"prompt_ids\", \"chosen_ids\" and \"rejected_ids\"%s%s",
                    !chosen && !rejected ? "\"chosen\" and \"rejected\" are"
                    : !chosen            ? "\"chosen\" is"
                                         : "\"rejected\" is",
-                   found[0] != '\0' ? "; found " : "", found, looks_like(element));
+                   qa_columns_found(element, found), looks_like(element));
 }
 
 /* A query with a response per domain, as far as it was asked for or nothing else is there. */

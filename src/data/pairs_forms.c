@@ -154,27 +154,12 @@ static qa_status add_scored(qa_pairs_loader *loader, const json_t *element, qa_e
 
 /* ---- form 6: one query, a response per domain; the chosen domain is preferred to each other ---- */
 
-/* The keys of an object as "a, b, c", cut to fit. */
-static void list_keys(json_t *object, char *list, size_t size) {
-    list[0] = '\0';
-    const char *key = NULL;
-    json_t *value = NULL;
-    size_t used = 0;
-    json_object_foreach(object, key, value) {
-        int written = snprintf(list + used, size - used, "%s%s", used > 0 ? ", " : "", key);
-        if (written < 0 || (size_t)written >= size - used) {
-            return;
-        }
-        used += (size_t)written;
-    }
-}
-
 static qa_status check_domains(const qa_pairs_loader *loader, const json_t *query, json_t *responses, qa_error *err) {
     if (!json_is_string(query) || !json_is_object(responses)) {
         return qa_fail(err, QA_ERR_FORMAT, "\"query\" must be a string and \"responses\" an object of strings");
     }
-    char domains[256];
-    list_keys(responses, domains, sizeof domains);
+    char domains[QA_KEYS_BYTES];
+    qa_columns_list(responses, false, domains);
     const char *wanted = loader->options->dsp_domain;
     if (wanted == NULL) {
         return qa_fail(err, QA_ERR_ARGUMENT,

@@ -91,7 +91,7 @@ START_TEST(wrong_lines_are_named_and_what_was_printed_stays) {
         {"{\"ids\": \"A\"}\n", "standard input:3: \"ids\" must be an array"},
         {"{\"ids\": [1, 2.5]}\n", "standard input:3: \"ids\": element 1 is not a whole number"},
         {"{\"messages\": \"A\"}\n", "standard input:3: \"messages\" must be an array"},
-        {"{\"messages\": [{\"role\": \"user\"}]}\n", "standard input:3: message 0 must have"},
+        {"{\"messages\": [{\"role\": \"user\"}]}\n", "standard input:3: \"messages\"[0] must be a message"},
         {"{\"messages\": [{\"role\": \"judge\", \"content\": \"A\"}]}\n", "standard input:3:"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
@@ -101,6 +101,40 @@ START_TEST(wrong_lines_are_named_and_what_was_printed_stays) {
         (void)strcat(input, "{\"text\": \"never reached\"}\n");
         expect(input, 1, good_out, bad[i].message);
     }
+}
+END_TEST
+
+/* What a line holds beside its own keys: a part of the dialogue is an error, the rest is named once. */
+START_TEST(keys_that_nobody_reads_are_named_or_refused) {
+    expect("{\"text\": \"A\", \"add_special_tokens\": false, \"id\": 3}\n{\"ids\": [69], \"text\": \"B\"}\n", 0,
+           "{\"ids\": [0, 69], \"decoded\": \"<s>A\"}\n{\"text\": \"A\"}\n", "not used: add_special_tokens, text\n");
+    expect("{\"messages\": [{\"role\": \"user\", \"content\": \"A\"}], \"tools\": [{\"name\": \"x\"}]}\n", 1, "",
+           "standard input:1: \"tools\" belongs to the prompt");
+    expect("{\"messages\": [{\"role\": \"assistant\", \"content\": \"\", \"tool_calls\": [{\"name\": \"x\"}]}]}\n", 1,
+           "", "standard input:1: message 1 of \"messages\" has \"tool_calls\"");
+    expect("{\"messages\": null, \"text\": \"A\"}\n", 0, "{\"ids\": [0, 69], \"decoded\": \"<s>A\"}\n", NULL);
+    expect("{\"prompt\": \"A\"}\n", 1, "", "; found prompt");
+    expect("{\"ids\": [69, -1, 9999]}\n", 0, "{\"text\": \"A\"}\n",
+           "outside the vocabulary of 260, which have no text: 2");
+}
+END_TEST
+
+START_TEST(other_kinds_of_files_are_named) {
+    static const char POINTER[] = "version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 5\n";
+    expect("\xef\xbb\xbf{\"text\": \"A\"}\r\n", 0, "{\"ids\": [0, 69], \"decoded\": \"<s>A\"}\n", NULL);
+    expect(POINTER, 1, "", "standard input is a git-lfs pointer");
+    char *pointer = qa_tempdir_write_text(dir, "pointer.txt", POINTER);
+    char *packed = qa_tempdir_write(dir, "packed.txt", "\x1f\x8b\x08", 3);
+    char *marked = qa_tempdir_write_text(dir, "marked.txt",
+                                         "\xef\xbb\xbf"
+                                         "A");
+    qa_cli_expect(QA_CLI("tokenize", "--model", dir, "--file", pointer), 1, NULL,
+                  "pointer.txt: it is a git-lfs pointer");
+    qa_cli_expect(QA_CLI("tokenize", "--model", dir, "--file", packed), 1, NULL, "packed.txt: it is gzip data");
+    qa_cli_expect(QA_CLI("tokenize", "--model", dir, "--file", marked, "--print-ids"), 0, "0 69\n", "byte-order mark");
+    free(pointer);
+    free(packed);
+    free(marked);
 }
 END_TEST
 
@@ -149,6 +183,8 @@ Suite *cli_tokenize_suite(void) {
     tcase_add_test(tcase, dialogues_are_written_by_the_template);
     tcase_add_test(tcase, an_unknown_template_matters_only_for_dialogues);
     tcase_add_test(tcase, wrong_lines_are_named_and_what_was_printed_stays);
+    tcase_add_test(tcase, keys_that_nobody_reads_are_named_or_refused);
+    tcase_add_test(tcase, other_kinds_of_files_are_named);
     tcase_add_test(tcase, a_file_is_read_like_standard_input);
     tcase_add_test(tcase, a_text_for_a_person);
     tcase_add_test(tcase, a_token_is_no_command_to_the_terminal);
