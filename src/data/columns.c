@@ -112,6 +112,64 @@ const char *qa_columns_found(const json_t *row, char found[QA_FOUND_BYTES]) {
     return found;
 }
 
+bool qa_column_holds_messages(const json_t *value) {
+    const char *text = json_is_string(value) ? json_string_value(value) : "";
+    text += strspn(text, " \t\r\n");
+    const bool list = *text == '[';
+    text += list ? 1 : 0;
+    text += strspn(text, " \t\r\n");
+    return list && *text == '{' &&
+           ((strstr(text, "\"role\"") != NULL && strstr(text, "\"content\"") != NULL) ||
+            (strstr(text, "'role'") != NULL && strstr(text, "'content'") != NULL));
+}
+
+const char *qa_columns_messages(const json_t *row) {
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_object_foreach((json_t *)(uintptr_t)row, key, value) { /* as above */
+        const json_t *first = json_array_get(value, 0);
+        if (strcmp(key, "chosen") != 0 && strcmp(key, "rejected") != 0 && json_object_get(first, "role") != NULL) {
+            return key;
+        }
+    }
+    return NULL;
+}
+
+/* ---- ratings ---- */
+
+/* The value of the rejected response where `key` names the chosen one's rating; NULL: it does not. */
+static const json_t *rating_of_rejected(const json_t *row, const char *key) {
+    static const char CHOSEN[] = "chosen", REJECTED[] = "rejected";
+    char other[QA_COLUMN_BYTES];
+    const char *at = strstr(key, CHOSEN);
+    const bool rating = strstr(key, "score") != NULL || strstr(key, "rating") != NULL || strstr(key, "reward") != NULL;
+    if (at == NULL || !rating || strlen(key) + sizeof REJECTED - sizeof CHOSEN >= sizeof other) {
+        return NULL;
+    }
+    (void)snprintf(other, sizeof other, "%.*s%s%s", (int)(at - key), key, REJECTED, at + strlen(CHOSEN));
+    return json_object_get(row, other);
+}
+
+qa_rating qa_columns_rating(const json_t *row) {
+    const char *key = NULL;
+    json_t *value = NULL;
+    qa_rating found = QA_RATING_AGREES;
+    json_object_foreach((json_t *)(uintptr_t)row, key, value) { /* as above */
+        const json_t *other = rating_of_rejected(row, key);
+        const bool margin = strcmp(key, "margin") == 0;
+        if (json_is_number(value) && (margin || json_is_number(other))) {
+            const double a = json_number_value(value), b = margin ? 0.0 : json_number_value(other);
+            if (a < b) {
+                return QA_RATING_CONTRADICTS;
+            }
+            found = a > b ? found : QA_RATING_EQUAL;
+        }
+    }
+    return found;
+}
+
+/* ---- keys that are not used ---- */
+
 /* Copies a key that may be too long for to[room], ending between characters. */
 static void copy_name(char *to, size_t room, const char *key) {
     size_t n = strlen(key);

@@ -30,6 +30,20 @@ void qa_columns_list(const json_t *row, bool only_text, char list[QA_KEYS_BYTES]
  */
 const char *qa_columns_found(const json_t *row, char found[QA_FOUND_BYTES]);
 
+/* Whether a string is messages that were written as JSON (or as Python shows them). */
+bool qa_column_holds_messages(const json_t *value);
+
+/* A key of the row beside the two sides under which there are messages; NULL: none. */
+const char *qa_columns_messages(const json_t *row);
+
+/* What columns such as score_chosen and score_rejected, or a negative margin, say of a pair. */
+typedef enum qa_rating {
+    QA_RATING_AGREES,     /* or there is none */
+    QA_RATING_EQUAL,      /* both sides have the same */
+    QA_RATING_CONTRADICTS /* the chosen response has the lower one */
+} qa_rating;
+qa_rating qa_columns_rating(const json_t *row);
+
 /* Notes the keys of a row beside `read` (ended by NULL), which the row's form reads. A column whose value is that of
  * one of them is nothing new. QA_ERR_UNSUPPORTED: a column belongs to the prompt (tools, system, history...) and cannot
  * be written; text and ids were rendered elsewhere, perhaps with their tools: those are then noted only. */

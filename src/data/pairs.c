@@ -92,7 +92,8 @@ static qa_status add_line(qa_pairs_loader *loader, qa_json_lines *lines, const c
     json_t *element = NULL;
     qa_status status = qa_json_lines_next(lines, &element, err);
     *more = element != NULL;
-    if (status == QA_ERR_FORMAT && loader->read == 0 && err != NULL) {
+    if (status == QA_ERR_FORMAT && loader->read == 0 && err != NULL &&
+        (strstr(err->message, "end of file") != NULL || strstr(err->message, "end of input") != NULL)) {
         char message[QA_MESSAGE_BYTES];
         memcpy(message, err->message, sizeof message);
         return qa_fail(err, status, "%.700s (a file that begins with '{' is JSON Lines: one whole object per line)",
@@ -236,10 +237,14 @@ static qa_status nothing_left(const qa_pairs_loader *loader, const char *name, q
         return qa_fail(err, QA_ERR_FORMAT, "%s: no examples in the file", name);
     }
     const char *detail = report->first_detail[most];
+    const char *colon = detail[0] != '\0' ? ": " : "", *reason = qa_skip_reason_text((qa_skip_reason)most);
+    if (loader->read == 1) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: its only example is not usable: %s%s%s", name, reason, colon, detail);
+    }
     return qa_fail(err, QA_ERR_FORMAT,
-                   "%s: none of %zu examples is usable; left out most often: %s (%zu times, first at %zu%s%s)", name,
-                   loader->read, qa_skip_reason_text((qa_skip_reason)most), report->count[most],
-                   report->first_line[most], detail[0] != '\0' ? ": " : "", detail);
+                   "%s: none of %zu examples is usable; left out most often: %s (%zu time%s, first at %zu%s%s)", name,
+                   loader->read, reason, report->count[most], report->count[most] == 1 ? "" : "s",
+                   report->first_line[most], colon, detail);
 }
 
 static void free_scratch(qa_pairs_loader *loader) {
@@ -252,44 +257,49 @@ static void free_scratch(qa_pairs_loader *loader) {
     free(loader->right.messages);
 }
 
-/* What was taken as it stands but may not be meant, one line each. */
-static void warn_of_text(const qa_pairs_loader *loader, const char *name) {
+/* What was taken as it stands but may not be meant: what, and what of it. */
+static const char *const SEEN[QA_SEEN_KINDS][2] = {
+    [QA_SEEN_REPEATED_PROMPT] = {"responses that repeat their prompt",
+                                 "it stands in front of them already and is so there twice; a response beside a prompt "
+                                 "is the answer alone (leave the prompt out where the responses are whole dialogues)"},
+    [QA_SEEN_OPEN_PROMPT] = {"prompts that end in a space",
+                             "it stays a token of the prompt, where programs that encode prompt and response as one "
+                             "text (TRL) make it part of the response's first word, and so does a model by itself; "
+                             "begin the responses with it instead"},
+    [QA_SEEN_LATE_END] = {"responses of token ids with white space behind their end token",
+                          "they count as cut off: leave it out, say \"terminal\": true, or take them as a template "
+                          "writes them (response_end template)"},
+    [QA_SEEN_DOUBLED_END] = {"answers that bring an end token of their own",
+                             "the chat template's stands behind it: leave it out of the messages, or give text that is "
+                             "already rendered"},
+    [QA_SEEN_OTHER_END] = {"responses that end with a special token which ends no generated answer",
+                           "the end-of-sequence token stands behind it; list it under \"eos_token_id\" in the model's "
+                           "generation_config.json if it is to end answers"},
+    [QA_SEEN_JSON_TEXT] = {"texts that are a conversation written as JSON",
+                           "they are taken as the text that they are: write the messages as a list, not as a string"},
+    [QA_SEEN_LOOSE_MARK] = {"dialogues with what looks like the mark of a turn (Human:, Assistant:) and is none",
+                            "it is text of the turn before; behind the colon of a mark stands one space"},
+    [QA_SEEN_RATED_WORSE] = {"pairs whose chosen response is rated below the rejected one",
+                             "it counts as the better one all the same: exchange the two, or leave such pairs out"},
+    [QA_SEEN_RATED_EQUAL] = {"pairs whose responses are rated alike",
+                             "the chosen one counts as the better one all the same"},
+};
+
+void qa_pairs_note(qa_pairs_loader *loader, qa_pairs_seen what, bool seen) {
+    if (seen && loader->seen[what].count++ == 0) {
+        loader->seen[what].first = loader->line;
+    }
+}
+
+/* One line each. */
+static void warn_of_seen(const qa_pairs_loader *loader, const char *name) {
     qa_warnings *warnings = &loader->pairs->warnings;
     qa_columns_warn(&loader->columns, name, warnings);
-    if (loader->seen.repeated_prompts > 0) {
-        qa_warn(warnings,
-                "%s: in %zu examples (first: %s %zu) the response repeats the prompt, which stands in front of it "
-                "already and is so there twice; a response beside a prompt is the answer alone (leave the prompt out "
-                "where the responses are whole dialogues)",
-                name, loader->seen.repeated_prompts, loader->pairs->report.elements ? "element" : "line",
-                loader->seen.first_repeated);
-    }
-    if (loader->seen.open_prompts > 0) {
-        qa_warn(warnings,
-                "%s: %zu prompts end in a space, which stays a token of the prompt: programs that encode prompt and "
-                "response as one text (TRL) make it part of the response's first word, and so does a model by itself; "
-                "begin the responses with it instead",
-                name, loader->seen.open_prompts);
-    }
-    if (loader->seen.late_ends > 0) {
-        qa_warn(warnings,
-                "%s: %zu responses of token ids have white space behind their end token and count as cut off: leave it "
-                "out, say \"terminal\": true, or take them as a template writes them (response_end template)",
-                name, loader->seen.late_ends);
-    }
-    if (loader->seen.doubled_ends > 0) {
-        qa_warn(
-            warnings,
-            "%s: %zu answers end with an end token of their own and get the chat template's behind it: leave it out "
-            "of the messages, or give text that is already rendered",
-            name, loader->seen.doubled_ends);
-    }
-    if (loader->seen.other_ends > 0) {
-        qa_warn(warnings,
-                "%s: %zu responses end with a special token that ends no generated answer, and get the "
-                "end-of-sequence token behind it; list it under \"eos_token_id\" in the model's generation_config.json "
-                "if it is to end answers",
-                name, loader->seen.other_ends);
+    for (int what = 0; what < QA_SEEN_KINDS; what++) {
+        if (loader->seen[what].count > 0) {
+            qa_warn(warnings, "%s: %s: %zu (first: %s %zu); %s", name, SEEN[what][0], loader->seen[what].count,
+                    loader->pairs->report.elements ? "element" : "line", loader->seen[what].first, SEEN[what][1]);
+        }
     }
 }
 
@@ -323,7 +333,7 @@ qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *
     loader.pairs->chat = options->chat;
     loader.pairs->response_end = options->response_end;
     loader.pairs->published_data = options->published_data;
-    warn_of_text(&loader, name);
+    warn_of_seen(&loader, name);
     *pairs = loader.pairs;
     return QA_OK;
 }

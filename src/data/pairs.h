@@ -50,6 +50,20 @@ struct qa_pairs {
     qa_warnings warnings;
 };
 
+/* What is taken as it stands but may not be meant, and so is worth a warning when everything is read (pairs.c). */
+typedef enum qa_pairs_seen {
+    QA_SEEN_REPEATED_PROMPT, /* examples whose responses begin with their prompt */
+    QA_SEEN_OPEN_PROMPT,     /* text prompts that end in white space */
+    QA_SEEN_LATE_END,        /* responses of ids with white space behind their end token */
+    QA_SEEN_DOUBLED_END,     /* answers of dialogues that bring the end which the template writes */
+    QA_SEEN_OTHER_END,       /* text responses that end with a special token which ends no generated answer */
+    QA_SEEN_JSON_TEXT,       /* texts that are a conversation written as JSON */
+    QA_SEEN_LOOSE_MARK,      /* dialogues in one string with what looks like a turn's mark and is none */
+    QA_SEEN_RATED_WORSE,     /* pairs whose chosen response has the lower rating */
+    QA_SEEN_RATED_EQUAL,
+    QA_SEEN_KINDS
+} qa_pairs_seen;
+
 /* Everything that one load needs; the scratch buffers are reused from pair to pair. */
 typedef struct qa_pairs_loader {
     const qa_tokenizer *tokenizer; /* NULL: pre-tokenised data only */
@@ -59,19 +73,19 @@ typedef struct qa_pairs_loader {
     size_t read; /* elements read so far */
     bool full;   /* max_pairs reached */
     qa_answer_end end;
-    struct {                 /* what is worth a warning when everything is read, by examples */
-        size_t open_prompts; /* text prompts that end in white space */
-        size_t late_ends;    /* responses of ids with white space behind their end token */
-        size_t doubled_ends; /* answers of dialogues that bring the end which the template writes */
-        size_t other_ends;   /* text responses that end with a special token which ends no generated answer */
-        size_t repeated_prompts,
-            first_repeated; /* examples whose responses begin with their prompt; the first's line */
-    } seen;
+    struct {
+        size_t count, first; /* first: its line */
+    } seen[QA_SEEN_KINDS];
     qa_columns columns; /* keys that hold something and are not used */
     qa_ids prompt, chosen, rejected;
     qa_text text, turns;
     qa_dialogue left, right; /* chosen's and rejected's dialogue, the prompt included */
 } qa_pairs_loader;
+
+/* ---- pairs.c ---- */
+
+/* Counts what was seen in the example at hand, if it was. */
+void qa_pairs_note(qa_pairs_loader *loader, qa_pairs_seen what, bool seen);
 
 /* ---- pairs_detect.c ---- */
 
@@ -101,12 +115,13 @@ QA_MUST_CHECK qa_status qa_dialogue_push(qa_dialogue *dialogue, qa_message messa
  * QA_ERR_UNSUPPORTED. */
 QA_MUST_CHECK qa_status qa_dialogue_push_json(qa_dialogue *dialogue, const json_t *messages, const char *name,
                                               qa_columns *columns, qa_error *err);
-/* Appends the turns of "\n\nHuman: ...\n\nAssistant: ...". */
+/* Appends the turns of "\n\nHuman: ...\n\nAssistant: ...". *loose is set when a mark that is none (without the space
+ * behind it) stays a part of a turn. */
 QA_MUST_CHECK qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t bytes, const char *name,
-                                            qa_error *err);
+                                            bool *loose, qa_error *err);
 /* The same, or the one turn each of "## Human:\n...\n\n## Assistant:\n...". */
 QA_MUST_CHECK qa_status qa_dialogue_push_marked(qa_dialogue *dialogue, const char *text, size_t bytes, const char *name,
-                                                qa_error *err);
+                                                bool *loose, qa_error *err);
 /* Whether the first n messages are the same on both sides. */
 bool qa_dialogue_same(const qa_dialogue *a, const qa_dialogue *b, size_t n);
 

@@ -84,6 +84,10 @@ static qa_status check_dialogue_strings(const json_t *element, const json_t *cho
     if (begins_turn(chosen) || begins_turn(rejected)) {
         return QA_OK;
     }
+    if (qa_column_holds_messages(chosen)) {
+        return qa_fail(err, QA_ERR_FORMAT,
+                       "\"chosen\" is a conversation written as JSON into a string: write its messages as a list");
+    }
     qa_columns_list(element, true, found);
     return qa_fail(err, QA_ERR_FORMAT,
                    "\"prompt\" is missing%s%s%s, or give whole dialogues in HH-RLHF's notation (\"chosen\" is not an "
@@ -168,13 +172,15 @@ static const char *looks_like(const json_t *element) {
 
 static qa_status no_form(const json_t *element, qa_error *err) {
     const bool chosen = has(element, "chosen"), rejected = has(element, "rejected");
+    const bool null = json_object_get(element, chosen ? "rejected" : "chosen") != NULL;
     char found[QA_FOUND_BYTES];
     return qa_fail(err, QA_ERR_FORMAT,
-                   "%s missing; an example needs \"chosen\" and \"rejected\", or \"query\" and \"responses\", or "
+                   "%s; an example needs \"chosen\" and \"rejected\", or \"query\" and \"responses\", or "
                    "\"text\" and \"score\", or \"prompt_ids\", \"chosen_ids\" and \"rejected_ids\"%s%s",
-                   !chosen && !rejected ? "\"chosen\" and \"rejected\" are"
-                   : !chosen            ? "\"chosen\" is"
-                                        : "\"rejected\" is",
+                   !chosen && !rejected ? "\"chosen\" and \"rejected\" are missing"
+                   : null    ? (chosen ? "\"rejected\" is missing (it is null)" : "\"chosen\" is missing (it is null)")
+                   : !chosen ? "\"chosen\" is missing"
+                             : "\"rejected\" is missing",
                    qa_columns_found(element, found), looks_like(element));
 }
 

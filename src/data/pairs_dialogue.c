@@ -47,7 +47,7 @@ bool qa_dialogue_same(const qa_dialogue *a, const qa_dialogue *b, size_t n) {
 static const char *no_message(const json_t *message) {
     const json_t *content = json_object_get(message, "content");
     if (!json_is_object(message)) {
-        return "it is no object";
+        return json_is_string(message) ? "it is no object but a string" : "it is no object";
     }
     if (json_object_get(message, "from") != NULL && json_object_get(message, "value") != NULL) {
         return "it has \"from\" and \"value\" (ShareGPT's form): rename them, and the roles to user and assistant";
@@ -124,12 +124,19 @@ static const char *turn_mark(const char *text, size_t bytes, size_t *mark_bytes)
     return NULL;
 }
 
-qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t bytes, const char *name, qa_error *err) {
+/* Whether what begins at text looks like a mark; one with another thing than a space behind it is none. */
+static bool looks_like_mark(const char *text, size_t bytes) {
+    return starts_with(text, bytes, "\n\nHuman:") || starts_with(text, bytes, "\n\nAssistant:");
+}
+
+qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t bytes, const char *name, bool *loose,
+                              qa_error *err) {
     size_t mark = 0;
     const char *role = turn_mark(text, bytes, &mark);
     if (role == NULL) {
         return qa_fail(err, QA_ERR_FORMAT,
-                       "\"%s\" is not an HH-RLHF dialogue: it must begin with two newlines and \"Human: \"", name);
+                       "\"%s\" is not an HH-RLHF dialogue: it must begin with two newlines and \"Human: \"%s", name,
+                       looks_like_mark(text, bytes) ? ", with the space behind the colon" : "");
     }
     size_t at = 0;
     while (role != NULL) {
@@ -137,6 +144,7 @@ qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t by
         size_t end = at + mark;
         role = NULL;
         while (end < bytes && (role = turn_mark(text + end, bytes - end, &mark)) == NULL) {
+            *loose = *loose || looks_like_mark(text + end, bytes - end);
             end++;
         }
         turn.content_bytes = (size_t)(text + end - turn.content);
@@ -148,7 +156,7 @@ qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t by
 
 /* ---- DSP's converted form: one query, one response ---- */
 
-qa_status qa_dialogue_push_marked(qa_dialogue *dialogue, const char *text, size_t bytes, const char *name,
+qa_status qa_dialogue_push_marked(qa_dialogue *dialogue, const char *text, size_t bytes, const char *name, bool *loose,
                                   qa_error *err) {
     static const char QUERY[] = "## Human:\n";
     static const char RESPONSE[] = "\n\n## Assistant:\n";
@@ -161,7 +169,7 @@ qa_status qa_dialogue_push_marked(qa_dialogue *dialogue, const char *text, size_
                 "(HH-RLHF), so prompt and response cannot be told apart",
                 name);
         }
-        return qa_dialogue_push_hh(dialogue, text, bytes, name, err);
+        return qa_dialogue_push_hh(dialogue, text, bytes, name, loose, err);
     }
     size_t begin = strlen(QUERY);
     for (size_t end = begin; end < bytes; end++) {
@@ -169,6 +177,10 @@ qa_status qa_dialogue_push_marked(qa_dialogue *dialogue, const char *text, size_
             size_t answer = end + strlen(RESPONSE);
             qa_message query = {.role = "user", .content = text + begin, .content_bytes = end - begin};
             qa_message response = {.role = "assistant", .content = text + answer, .content_bytes = bytes - answer};
+            for (size_t i = begin; i < bytes; i++) { /* one exchange: a further mark is text */
+                *loose = *loose || (i != end && starts_with(text + i, bytes - i, RESPONSE)) ||
+                         starts_with(text + i, bytes - i, "\n\n## Human:\n");
+            }
             QA_TRY(qa_dialogue_push(dialogue, query, err));
             return qa_dialogue_push(dialogue, response, err);
         }

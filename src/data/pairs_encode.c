@@ -188,7 +188,7 @@ static qa_status count_doubled_end(qa_pairs_loader *loader, const qa_ids *respon
     if (last > 0) {
         QA_TRY(qa_answer_end_of(&loader->end, loader->tokenizer, response->data, last - 1, &before, err));
     }
-    loader->seen.doubled_ends += before > 0 ? 1 : 0;
+    qa_pairs_note(loader, QA_SEEN_DOUBLED_END, before > 0);
     return QA_OK;
 }
 
@@ -328,7 +328,7 @@ qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t explicit_prompt
         return qa_pairs_skip(loader, QA_SKIP_RESPONSES_EQUAL, NULL, err);
     }
     if (n_prompt == 0) {
-        return qa_pairs_skip(loader, QA_SKIP_PROMPT_EMPTY, NULL, err);
+        return qa_pairs_skip(loader, QA_SKIP_PROMPT_EMPTY, "no \"prompt\", and no turn before the answer", err);
     }
     bool skipped = false;
     QA_TRY(encode_dialogue_prompt(loader, n_prompt, &skipped, err));
@@ -386,16 +386,16 @@ qa_status qa_pairs_add_response(qa_pairs_loader *loader, bool terminal, qa_error
 static qa_status encode_prompt_text(qa_pairs_loader *loader, const json_t *prompt, qa_error *err) {
     const char *text = json_string_value(prompt);
     const size_t bytes = json_string_length(prompt);
-    loader->seen.open_prompts += bytes > 0 && text[bytes - 1] == ' ' ? 1 : 0;
+    qa_pairs_note(loader, QA_SEEN_OPEN_PROMPT, bytes > 0 && text[bytes - 1] == ' ');
     return encode_prompt(loader, text, bytes, false, err);
 }
 
 /* A special token at the end that ends no generated answer gets an end token behind it, which may not be meant. */
 static void count_other_end(qa_pairs_loader *loader, const qa_ids *response) {
     const int32_t last = response->n > 0 ? response->data[response->n - 1] : -1;
-    if (last >= 0 && qa_tokenizer_is_special(loader->tokenizer, last) && !qa_answer_end_has(&loader->end, last)) {
-        loader->seen.other_ends++;
-    }
+    qa_pairs_note(loader, QA_SEEN_OTHER_END,
+                  last >= 0 && qa_tokenizer_is_special(loader->tokenizer, last) &&
+                      !qa_answer_end_has(&loader->end, last));
 }
 
 /* A response that is text; not terminal: it was cut off, and gets no end. */

@@ -45,21 +45,58 @@ static qa_status check_answer_first(const json_t *side, const char *name, qa_err
     return QA_OK;
 }
 
-/* Whether the string is what the dialogue answers last: its last message of the user. White space around it
- * does not count. */
+/* Bytes that may stand around a turn's content where a prompt's turns are written into one string: marks of any kind.
+ */
+enum { MOST_AROUND_TURN = 48 };
+
+/* Whether text[bytes] is the contents of the messages in a row, and little else. */
+static bool writes_turns(const char *text, size_t bytes, const qa_message *messages, size_t n) {
+    size_t at = 0, around = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char *content = messages[i].content;
+        size_t length = messages[i].content_bytes;
+        qa_strip(&content, &length);
+        const size_t begun = at;
+        while (at + length <= bytes && at - begun <= MOST_AROUND_TURN && memcmp(text + at, content, length) != 0) {
+            at++;
+        }
+        if (at + length > bytes || at - begun > MOST_AROUND_TURN) {
+            return false;
+        }
+        at += length;
+        around = bytes - at;
+    }
+    return around <= MOST_AROUND_TURN;
+}
+
+/* Whether the string is what the dialogue holds before its answer: a message of the user, or all turns (without the
+ * system's, too) in one string. White space around it does not count. */
 static bool asks(const qa_dialogue *dialogue, const json_t *prompt) {
-    size_t last = dialogue->n;
-    while (last > 0 && strcmp(dialogue->messages[last - 1].role, "user") != 0) {
-        last--;
-    }
-    if (last == 0) {
-        return false;
-    }
-    const char *asked = json_string_value(prompt), *content = dialogue->messages[last - 1].content;
-    size_t asked_bytes = json_string_length(prompt), bytes = dialogue->messages[last - 1].content_bytes;
+    const char *asked = json_string_value(prompt);
+    size_t asked_bytes = json_string_length(prompt);
     qa_strip(&asked, &asked_bytes);
-    qa_strip(&content, &bytes);
-    return asked_bytes == bytes && memcmp(asked, content, bytes) == 0;
+    for (size_t i = 0; i + 1 < dialogue->n; i++) {
+        const char *content = dialogue->messages[i].content;
+        size_t bytes = dialogue->messages[i].content_bytes;
+        qa_strip(&content, &bytes);
+        if (strcmp(dialogue->messages[i].role, "user") == 0 && asked_bytes == bytes &&
+            memcmp(asked, content, bytes) == 0) {
+            return true;
+        }
+    }
+    const size_t first = dialogue->n > 1 && strcmp(dialogue->messages[0].role, "system") == 0 ? 1 : 0;
+    return dialogue->n > 2 && (writes_turns(asked, asked_bytes, dialogue->messages, dialogue->n - 1) ||
+                               writes_turns(asked, asked_bytes, dialogue->messages + first, dialogue->n - 1 - first));
+}
+
+/* Answers alone, and the prompt under a name that nothing reads. */
+static qa_status check_prompt_name(const qa_pairs_loader *loader, const json_t *element, qa_error *err) {
+    const char *name = loader->left.n == 1 && loader->right.n == 1 ? qa_columns_messages(element) : NULL;
+    return name == NULL ? QA_OK
+                        : qa_fail(err, QA_ERR_FORMAT,
+                                  "\"chosen\" and \"rejected\" are answers alone and \"prompt\" is missing; \"%s\" "
+                                  "holds messages: rename it",
+                                  name);
 }
 
 static qa_status add_messages(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
@@ -81,6 +118,7 @@ static qa_status add_messages(qa_pairs_loader *loader, const json_t *element, qa
     if (left_out) {
         return QA_OK;
     }
+    QA_TRY(explicit ? QA_OK : check_prompt_name(loader, element, err));
     QA_TRY(qa_pairs_check_strict(loader, err));
     if (json_is_string(prompt) && !(asks(&loader->left, prompt) && asks(&loader->right, prompt))) {
         return qa_pairs_unlike("a string", false, err);
@@ -91,10 +129,13 @@ static qa_status add_messages(qa_pairs_loader *loader, const json_t *element, qa
 static qa_status add_hh(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
     const json_t *chosen = qa_pairs_member(element, "chosen");
     const json_t *rejected = qa_pairs_member(element, "rejected");
+    bool loose = false;
     clear_dialogues(loader);
-    QA_TRY(qa_dialogue_push_hh(&loader->left, json_string_value(chosen), json_string_length(chosen), "chosen", err));
-    QA_TRY(qa_dialogue_push_hh(&loader->right, json_string_value(rejected), json_string_length(rejected), "rejected",
+    QA_TRY(qa_dialogue_push_hh(&loader->left, json_string_value(chosen), json_string_length(chosen), "chosen", &loose,
                                err));
+    QA_TRY(qa_dialogue_push_hh(&loader->right, json_string_value(rejected), json_string_length(rejected), "rejected",
+                               &loose, err));
+    qa_pairs_note(loader, QA_SEEN_LOOSE_MARK, loose);
     return qa_pairs_add_dialogues(loader, QA_PROMPT_IMPLICIT, err);
 }
 
@@ -125,30 +166,31 @@ static qa_status check_scored(const json_t *texts, const json_t *scores, qa_erro
     return QA_OK;
 }
 
-static qa_status push_scored(qa_dialogue *dialogue, const json_t *texts, size_t index, qa_error *err) {
+static qa_status push_scored(qa_dialogue *dialogue, const json_t *texts, size_t index, bool *loose, qa_error *err) {
     char name[32];
     (void)snprintf(name, sizeof name, "\"text\"[%zu]", index);
     const json_t *text = json_array_get(texts, index);
     dialogue->n = 0;
-    return qa_dialogue_push_marked(dialogue, json_string_value(text), json_string_length(text), name, err);
+    return qa_dialogue_push_marked(dialogue, json_string_value(text), json_string_length(text), name, loose, err);
 }
 
 static qa_status add_scored(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
     const json_t *texts = qa_pairs_member(element, "text");
     const json_t *scores = qa_pairs_member(element, "score");
     QA_TRY(check_scored(texts, scores, err));
-    bool tied = true;
+    bool tied = true, loose = false;
     for (size_t i = 0; i < json_array_size(texts) && !loader->full; i++) {
         for (size_t j = 0; j < json_array_size(texts) && !loader->full; j++) {
             if (json_number_value(json_array_get(scores, i)) <= json_number_value(json_array_get(scores, j))) {
                 continue;
             }
             tied = false;
-            QA_TRY(push_scored(&loader->left, texts, i, err));
-            QA_TRY(push_scored(&loader->right, texts, j, err));
+            QA_TRY(push_scored(&loader->left, texts, i, &loose, err));
+            QA_TRY(push_scored(&loader->right, texts, j, &loose, err));
             QA_TRY(qa_pairs_add_dialogues(loader, QA_PROMPT_IMPLICIT, err));
         }
     }
+    qa_pairs_note(loader, QA_SEEN_LOOSE_MARK, loose);
     return tied ? qa_pairs_skip(loader, QA_SKIP_SCORES_TIED, NULL, err) : QA_OK;
 }
 
@@ -230,9 +272,20 @@ static qa_status note_repeated(qa_pairs_loader *loader, bool repeated, qa_error 
                        "the response repeats the prompt, which stands in front of it already: a response beside a "
                        "prompt is the answer alone (without --strict, a warning)");
     }
-    if (repeated && loader->seen.repeated_prompts++ == 0) {
-        loader->seen.first_repeated = loader->line;
+    qa_pairs_note(loader, QA_SEEN_REPEATED_PROMPT, repeated);
+    return QA_OK;
+}
+
+/* Tables keep lists as strings: messages that were never read back are text here. */
+static qa_status note_json(qa_pairs_loader *loader, const json_t *prompt, const json_t *response, qa_error *err) {
+    const bool json = qa_column_holds_messages(prompt) || qa_column_holds_messages(response);
+    if (json && loader->options->strict) {
+        return qa_fail(
+            err, QA_ERR_FORMAT,
+            "a text is a conversation written as JSON: write its messages as a list, not as a string (without "
+            "--strict, a warning)");
     }
+    qa_pairs_note(loader, QA_SEEN_JSON_TEXT, json);
     return QA_OK;
 }
 
@@ -241,6 +294,7 @@ static qa_status add_text(qa_pairs_loader *loader, const json_t *element, qa_err
     const json_t *chosen = qa_pairs_member(element, "chosen");
     const json_t *rejected = qa_pairs_member(element, "rejected");
     QA_TRY(note_repeated(loader, repeats(prompt, chosen) && repeats(prompt, rejected), err));
+    QA_TRY(note_json(loader, prompt, chosen, err));
     return qa_pairs_add_text(loader, prompt, chosen, rejected, err);
 }
 
@@ -286,7 +340,7 @@ static qa_status read_terminal(qa_pairs_loader *loader, const json_t *element, c
     }
     QA_TRY(qa_answer_end_of(&loader->end, loader->tokenizer, ids->data, ids->n, &ended, err));
     *terminal = ended > 0 && (ended == ids->n || loader->options->response_end == QA_RESPONSE_END_TEMPLATE);
-    loader->seen.late_ends += ended > 0 && !*terminal ? 1 : 0;
+    qa_pairs_note(loader, QA_SEEN_LATE_END, ended > 0 && !*terminal);
     return QA_OK;
 }
 
@@ -329,6 +383,7 @@ static qa_status add_completion(qa_pairs_loader *loader, const json_t *element, 
     const json_t *prompt = qa_pairs_member(element, "prompt");
     const json_t *completion = qa_pairs_member(element, "completion");
     QA_TRY(note_repeated(loader, repeats(prompt, completion), err));
+    QA_TRY(note_json(loader, prompt, completion, err));
     return qa_pairs_add_completion(loader, prompt, completion, terminal, err);
 }
 
@@ -353,6 +408,17 @@ static qa_status check_first(const qa_pairs_loader *loader, qa_pairs_form form, 
                        "--dsp-domain is for files with \"query\" and \"responses\"; this one holds %s",
                        qa_pairs_form_name(form));
     }
+    return QA_OK;
+}
+
+/* Ratings of the two sides that say something else than which is preferred. */
+static qa_status note_ratings(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
+    const qa_rating rating = loader->options->responses ? QA_RATING_AGREES : qa_columns_rating(element);
+    if (rating != QA_RATING_AGREES && loader->options->strict) {
+        return qa_fail(err, QA_ERR_FORMAT, "\"chosen\" is not rated above \"rejected\" (without --strict, a warning)");
+    }
+    qa_pairs_note(loader, QA_SEEN_RATED_WORSE, rating == QA_RATING_CONTRADICTS);
+    qa_pairs_note(loader, QA_SEEN_RATED_EQUAL, rating == QA_RATING_EQUAL);
     return QA_OK;
 }
 
@@ -390,6 +456,7 @@ qa_status qa_pairs_add_element(qa_pairs_loader *loader, const json_t *element, q
     if (left_out) {
         return QA_OK;
     }
+    QA_TRY(note_ratings(loader, element, err));
     switch (form) {
     case QA_FORM_NONE: break;
     case QA_FORM_PROMPTED_MESSAGES:

@@ -137,7 +137,7 @@ START_TEST(report_names_a_template_that_is_not_applied) {
     qa_cli_result result = QA_CLI("score", "-m", world.model, "-d", text_pairs, "--chat-template", "chatml");
     qa_cli_check(&result, 0, NULL, "; no chat template is applied to text (messages get the model's, chatml)");
     ck_assert_ptr_nonnull(strstr(result.err, "warning: "));
-    ck_assert_ptr_nonnull(strstr(result.err, "1 prompts end in a space"));
+    ck_assert_ptr_nonnull(strstr(result.err, "prompts that end in a space: 1 (first: line 1)"));
     qa_cli_free(&result);
     result = QA_CLI("score", "-m", world.model, "-d", world.pairs, "--chat-template", "chatml");
     qa_cli_check(&result, 0, NULL, "6 pairs (token ids)");

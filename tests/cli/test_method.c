@@ -223,7 +223,7 @@ START_TEST(bad_replay_data) {
         {"{\"chosen\": \"a\", \"rejected\": \"b\"}\n", "this looks like preference pairs"},
         {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n", "does not end with an assistant's turn"},
         {"", "the file is empty"},
-        {"{\"prompt_ids\": [5], \"response_ids\": [600]}\n", "none of 1 examples is usable"},
+        {"{\"prompt_ids\": [5], \"response_ids\": [600]}\n", "its only example is not usable"},
     };
     qa_cli_world world = qa_cli_world_make(false);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -222,7 +222,7 @@ START_TEST(a_prompt_that_the_responses_repeat_is_told) {
         load(repeated[i]);
         const size_t n = qa_pairs_warnings(pairs)->n;
         ck_assert_uint_ge(n, 1);
-        ck_assert_msg(strstr(warning(0), "in 1 examples (first: line 1) the response repeats the prompt") != NULL, "%s",
+        ck_assert_msg(strstr(warning(0), "responses that repeat their prompt: 1 (first: line 1)") != NULL, "%s",
                       warning(0));
         options.strict = true;
         fails(repeated[i], "repeats the prompt");
@@ -232,7 +232,7 @@ START_TEST(a_prompt_that_the_responses_repeat_is_told) {
     ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
     options.responses = true;
     load("{\"prompt\": \"Hi\", \"completion\": \"Hi there\"}");
-    ck_assert_ptr_nonnull(strstr(warning(0), "repeats the prompt"));
+    ck_assert_ptr_nonnull(strstr(warning(0), "repeat their prompt"));
 }
 END_TEST
 
@@ -248,6 +248,81 @@ START_TEST(ultrafeedback_rows_are_whole_dialogues) {
     fails("{\"prompt\": \"another\", " WHOLE "}", "\"prompt\" is a string but \"chosen\" and \"rejected\" are lists");
     fails("{\"prompt\": \"q\", " SIDES "}", "\"prompt\" is a string but \"chosen\" and \"rejected\" are lists");
 #undef WHOLE
+}
+END_TEST
+
+/* Several shared turns in one string, in whatever notation: they are in the dialogues already. */
+START_TEST(an_ultrafeedback_prompt_may_be_several_turns) {
+#define TURNS M("user", "q") ", " M("assistant", "r") ", " M("user", "s") ", "
+#define WHOLE(prompt)                                                                                                  \
+    "{\"prompt\": \"" prompt                                                                                           \
+    "\", \"chosen\": [" TURNS M("assistant", "a") "], \"rejected\": [" TURNS M("assistant", "b") "]}"
+    static const char *const prompts[] = {
+        WHOLE("q"), WHOLE("s"), WHOLE("q\\nr\\ns"),
+        WHOLE("\\n\\nHuman: q\\n\\nAssistant: r\\n\\nHuman: s\\n\\nAssistant:"),
+        WHOLE("<|user|>\\nq</s>\\n<|assistant|>\\nr</s>\\n<|user|>\\ns</s>\\n<|assistant|>\\n")};
+    load(TEXT("<|im_start|>user\\nq<|im_end|>\\n<|im_start|>assistant\\nr<|im_end|>\\n<|im_start|>user\\ns<|im_end|>\\n"
+              "<|im_start|>assistant\\n",
+              "a<|im_end|>", "b<|im_end|>"));
+    const uint64_t expected = qa_pairs_fingerprint(pairs);
+    for (size_t i = 0; i < sizeof prompts / sizeof prompts[0]; i++) {
+        load(prompts[i]);
+        ck_assert_msg(qa_pairs_fingerprint(pairs) == expected, "other ids for %s", prompts[i]);
+        ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
+    }
+    fails(WHOLE("r"), "\"prompt\" is a string but");
+    fails(WHOLE("q\\ns"), "\"prompt\" is a string but");
+    fails(WHOLE("q\\nr\\nt"), "\"prompt\" is a string but");
+#undef WHOLE
+#undef TURNS
+}
+END_TEST
+
+START_TEST(a_prompt_under_another_name_is_named) {
+    fails("{\"prompt_messages\": [" M("user", "q") "], " SIDES "}", "\"prompt_messages\" holds messages: rename it");
+    fails("{\"messages\": [" M("user", "q") "], " SIDES "}", "\"messages\" holds messages: rename it");
+    fails("{\"question\": \"q\", " SIDES "}", "no \"prompt\", and no turn before the answer");
+    fails("{\"prompt\": \"q\", \"chosen\": null, \"rejected\": \"b\"}", "\"chosen\" is missing (it is null)");
+}
+END_TEST
+
+/* Ratings beside the sides that contradict which of them is preferred; nothing is learned from a margin. */
+START_TEST(ratings_that_contradict_the_order_are_told) {
+    static const char *const worse[] = {
+        "\"score_chosen\": 3, \"score_rejected\": 4.5", "\"chosen_rating\": 1, \"rejected_rating\": 2",
+        "\"chosen-rating\": 1, \"rejected-rating\": 2", "\"reward_chosen\": -3.0, \"reward_rejected\": -2.0"};
+    for (size_t i = 0; i < sizeof worse / sizeof worse[0]; i++) {
+        char row[512];
+        (void)snprintf(row, sizeof row, "{%s, \"prompt\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}", worse[i]);
+        warns_once(row, "pairs whose chosen response is rated below the rejected one: 2 (first: line 1)");
+    }
+    warns_once(TEXT_WITH("\"score_chosen\": 4, \"score_rejected\": 4.0"), "pairs whose responses are rated alike: 2");
+    load(TEXT_WITH("\"score_chosen\": 4, \"score_rejected\": 3.5, \"chosen_model\": 1, \"rejected_model\": 2"));
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
+    warns_once(TEXT_WITH("\"margin\": -1"), "rated below the rejected one: 2");
+}
+END_TEST
+
+/* Tables keep lists as strings. */
+START_TEST(conversations_in_strings_are_told) {
+    warns_once(TEXT("[{\\\"role\\\": \\\"user\\\", \\\"content\\\": \\\"q\\\"}]", "a", "b"),
+               "texts that are a conversation written as JSON: 2");
+    warns_once(TEXT("q", "[{'role': 'assistant', 'content': 'a'}]", "[{'role': 'assistant', 'content': 'b'}]"),
+               "texts that are a conversation written as JSON: 2");
+    fails("{\"chosen\": \"[{'role': 'user', 'content': 'a'}]\", \"rejected\": \"b\"}", "write its messages as a list");
+}
+END_TEST
+
+START_TEST(marks_of_turns_that_are_none_are_told) {
+#define HH(last) "\\n\\nHuman: q\\n\\nAssistant:r\\n\\nHuman: s\\n\\nAssistant: " last
+#define DSP(last) "## Human:\\nq\\n\\n## Assistant:\\nr\\n\\n## Human:\\ns\\n\\n## Assistant:\\n" last
+    load("{\"chosen\": \"" HH("a") "\", \"rejected\": \"" HH("b") "\"}");
+    ck_assert_ptr_nonnull(strstr(warning(0), "the mark of a turn (Human:, Assistant:) and is none: 1 (first: line 1)"));
+    load("{\"text\": [\"" DSP("a") "\", \"" DSP("b") "\"], \"score\": [1, 0]}");
+    ck_assert_ptr_nonnull(strstr(warning(0), "and is none: 1"));
+    fails("{\"chosen\": \"\\n\\nHuman:\\nq\", \"rejected\": \"\\n\\nHuman: q\"}", "with the space behind the colon");
+#undef HH
+#undef DSP
 }
 END_TEST
 
@@ -344,6 +419,11 @@ Suite *data_columns_suite(void) {
     tcase_add_test(tests, a_complete_row_keeps_its_form_beside_keys_of_another);
     tcase_add_test(tests, a_prompt_that_the_responses_repeat_is_told);
     tcase_add_test(tests, ultrafeedback_rows_are_whole_dialogues);
+    tcase_add_test(tests, an_ultrafeedback_prompt_may_be_several_turns);
+    tcase_add_test(tests, a_prompt_under_another_name_is_named);
+    tcase_add_test(tests, ratings_that_contradict_the_order_are_told);
+    tcase_add_test(tests, conversations_in_strings_are_told);
+    tcase_add_test(tests, marks_of_turns_that_are_none_are_told);
     tcase_add_test(tests, one_message_is_a_list_of_one);
     tcase_add_test(tests, rows_of_other_forms_say_what_was_found);
     tcase_add_test(tests, responses_of_several_messages_are_all_behind_the_prompt);

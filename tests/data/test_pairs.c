@@ -591,7 +591,7 @@ START_TEST(rendered_text_gets_no_second_end) {
     /* another special token at the end ends nothing, which is said */
     load(FORM3("q", "a<|im_start|>", "b"));
     assert_pair(0, 1, "q", "a<|im_start|></s>", "b</s>");
-    ck_assert(warned("1 responses end with a special token that ends no generated answer"));
+    ck_assert(warned("responses that end with a special token which ends no generated answer: 1"));
 }
 END_TEST
 
@@ -626,7 +626,7 @@ START_TEST(ids_with_white_space_behind_their_end) {
     static const char ids[] = "{\"prompt_ids\": [5], \"chosen_ids\": [101, 3, 14], \"rejected_ids\": [102, 14]}";
     load(ids);
     ck_assert(!qa_pairs_at(pairs, 0)->chosen_terminal);
-    ck_assert(warned("1 responses of token ids have white space behind their end token"));
+    ck_assert(warned("responses of token ids with white space behind their end token: 1"));
     ck_assert_int_eq(qa_pairs_chat_template(pairs), QA_CHAT_NONE);
     ck_assert_int_eq(qa_pairs_kind_of(pairs), QA_PAIRS_IDS);
     options.response_end = QA_RESPONSE_END_TEMPLATE;
@@ -641,13 +641,13 @@ END_TEST
 START_TEST(what_may_not_be_meant_is_said_once) {
     load(FORM3("Name a colour: ", "red", "blue") "\n" FORM3("Or this: ", "red", "blue") "\n" FORM3("q", "a", "b"));
     ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 1);
-    ck_assert(warned("data.jsonl: 2 prompts end in a space"));
+    ck_assert(warned("data.jsonl: prompts that end in a space: 2"));
     ck_assert_int_eq(qa_pairs_kind_of(pairs), QA_PAIRS_TEXT);
     assert_pair(0, 1, "Name a colour: ", "red</s>", "blue</s>");
     load(FORM1("q", "a<|im_end|>", "b</s>\\n"));
     assert_pair(0, 1, "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n", "a<|im_end|><|im_end|>",
                 "b</s>\n<|im_end|>");
-    ck_assert(warned("2 answers end with an end token of their own"));
+    ck_assert(warned("answers that bring an end token of their own: 2"));
     load(FORM1("q", "a", "b"));
     ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
 }

@@ -182,7 +182,7 @@ START_TEST(what_is_skipped) {
         fails(content, "data.jsonl:2: ");
     }
     options.strict = false;
-    fails("{\"prompt\": \"q\", \"completion\": \"\"}", "none of 1 examples is usable");
+    fails("{\"prompt\": \"q\", \"completion\": \"\"}", "its only example is not usable");
     fails("{\"prompt_ids\": [5], \"response_ids\": [260]}", "outside the model's vocabulary");
 }
 END_TEST
