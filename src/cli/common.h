@@ -27,8 +27,8 @@ void cli_run_free(cli_run *run);
 /* A line on standard error: always / unless --quiet / with --verbose only. "qadapter COMMAND: " stands before it. */
 void cli_warn(cli_run *run, const char *format, ...) QA_PRINTF(2, 3);
 void cli_warn_all(cli_run *run, const qa_warnings *warnings); /* every line */
-/* The whole of a text file (qa_read_file) without a byte-order mark, which is said; a file that is no text but something
- * else that can be told (gzip data, a git-lfs pointer...) is QA_ERR_FORMAT. */
+/* The whole of a text file (qa_read_file) without a byte-order mark, which is said; a file that is no text but
+ * something else that can be told (gzip data, a git-lfs pointer...) is QA_ERR_FORMAT. */
 QA_MUST_CHECK qa_status cli_read_text(cli_run *run, qa_text *text, const char *path, size_t max_bytes, qa_error *err);
 void cli_say(cli_run *run, const char *format, ...) QA_PRINTF(2, 3);
 void cli_detail(cli_run *run, const char *format, ...) QA_PRINTF(2, 3);
