@@ -1,7 +1,7 @@
 /* See verdict.h. */
 #include "train/verdict.h"
 
-#include "train/tally.h"
+#include "train/pair_metrics.h"
 
 #include <math.h>
 
