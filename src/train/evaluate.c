@@ -5,11 +5,11 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/try.h"
-#include "train/tally.h"
+#include "train/pair_metrics.h"
 
 #include <math.h>
 
-static int compare_doubles(const void *left, const void *right) {
+static int ascending(const void *left, const void *right) {
     const double a = *(const double *)left, b = *(const double *)right;
     return a < b ? -1 : a > b ? 1 : 0;
 }
@@ -54,18 +54,18 @@ typedef struct pair_values {
 } pair_values;
 
 static double median(double *values, size_t n) {
-    qsort(values, n, sizeof *values, compare_doubles);
+    qsort(values, n, sizeof *values, ascending);
     return qa_percentile(values, n, 50.0);
 }
 
-static void summarise(qa_evaluation *evaluation, const qa_tally *tally, pair_values *values) {
+static void summarise(qa_evaluation *evaluation, const qa_pair_metrics *sums, pair_values *values) {
     static const double percentiles[5] = {5.0, 25.0, 50.0, 75.0, 95.0};
     qa_metrics means = {0};
-    qa_tally_metrics(tally, &means);
-    const size_t *counted = tally->counted;
+    qa_pair_metrics_means(sums, &means);
+    const size_t *counted = sums->counted;
     const double chosen = counted[QA_CHOSEN] > 0 ? (double)counted[QA_CHOSEN] : 1.0;
     const double rejected = counted[QA_REJECTED] > 0 ? (double)counted[QA_REJECTED] : 1.0;
-    *evaluation = (qa_evaluation){.pairs = tally->pairs,
+    *evaluation = (qa_evaluation){.pairs = sums->pairs,
                                   .accuracy = means.accuracy,
                                   .margin_mean = means.margin,
                                   .loss = means.loss,
@@ -75,16 +75,16 @@ static void summarise(qa_evaluation *evaluation, const qa_tally *tally, pair_val
                                   .value_mean = means.values_mean,
                                   .reward_mean = means.reward_mean,
                                   .kl_per_token = means.kl_per_token,
-                                  .nll_pi1_chosen = -tally->log_pi1[QA_CHOSEN] / chosen,
-                                  .nll_pi1_rejected = -tally->log_pi1[QA_REJECTED] / rejected,
-                                  .nll_custom_chosen = -tally->log_pi[QA_CHOSEN] / chosen,
-                                  .nll_custom_rejected = -tally->log_pi[QA_REJECTED] / rejected,
-                                  .hardest_pi1_chosen = median(values->hardest_pi1, tally->pairs),
-                                  .hardest_custom_chosen = median(values->hardest_custom, tally->pairs),
-                                  .tokens = tally->tokens};
-    qsort(values->logit, tally->pairs, sizeof *values->logit, compare_doubles);
+                                  .nll_pi1_chosen = -sums->log_pi1[QA_CHOSEN] / chosen,
+                                  .nll_pi1_rejected = -sums->log_pi1[QA_REJECTED] / rejected,
+                                  .nll_custom_chosen = -sums->log_pi[QA_CHOSEN] / chosen,
+                                  .nll_custom_rejected = -sums->log_pi[QA_REJECTED] / rejected,
+                                  .hardest_pi1_chosen = median(values->hardest_pi1, sums->pairs),
+                                  .hardest_custom_chosen = median(values->hardest_custom, sums->pairs),
+                                  .tokens = sums->tokens};
+    qsort(values->logit, sums->pairs, sizeof *values->logit, ascending);
     for (size_t i = 0; i < 5; i++) {
-        evaluation->margin_percentile[i] = qa_percentile(values->logit, tally->pairs, percentiles[i]);
+        evaluation->margin_percentile[i] = qa_percentile(values->logit, sums->pairs, percentiles[i]);
     }
 }
 
@@ -93,9 +93,9 @@ typedef struct progress_sink {
     void *user;
 } progress_sink;
 
-static qa_status score_all(qa_tally *tally, pair_values *values, qa_pair_step *step, const qa_pairs *pairs,
-                           qa_divisors divisors, size_t micro_batch, const char *data, qa_base_cache *cache,
-                           progress_sink progress, qa_error *err) {
+static qa_status evaluate_all(qa_pair_metrics *sums, pair_values *values, qa_pair_step *step, const qa_pairs *pairs,
+                              qa_divisors divisors, size_t micro_batch, const char *data, qa_base_cache *cache,
+                              progress_sink progress, qa_error *err) {
     const size_t n = qa_pairs_count(pairs);
     for (size_t i = 0; i < n; i++) {
         const qa_pair *pair = qa_pairs_at(pairs, i);
@@ -108,11 +108,7 @@ static qa_status score_all(qa_tally *tally, pair_values *values, qa_pair_step *s
             qa_error_prefix(err, "pair at line %zu of %s: ", pair->line, data == NULL ? "the evaluation data" : data);
             return status;
         }
-        qa_tally_add(tally, pair, step, qa_pair_step_loss(step, &divisors));
-        if (!isfinite(tally->pref + tally->reg)) {
-            return qa_fail(err, QA_ERR_NAN, "pair at line %zu of %s: the loss is %g", pair->line,
-                           data == NULL ? "the evaluation data" : data, tally->pref + tally->reg);
-        }
+        qa_pair_metrics_add(sums, pair, step, qa_pair_step_loss(step, &divisors));
         const qa_side_step *chosen = qa_pair_step_side(step, QA_CHOSEN);
         values->logit[i] = qa_pair_step_logit(step);
         values->hardest_pi1[i] = least_of(chosen->log_pi1, chosen->n);
@@ -139,12 +135,12 @@ qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_o
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for the margins of %zu pairs", n);
     }
     pair_values values = {.logit = logits, .hardest_pi1 = logits + n, .hardest_custom = logits + 2 * n};
-    qa_tally tally = {0};
+    qa_pair_metrics sums = {0};
     const qa_divisors divisors = {.pairs = (double)n, .counted = (double)count_all(pairs, objective, together)};
     const progress_sink sink = {progress, user};
-    const qa_status status = score_all(&tally, &values, step, pairs, divisors, together, data, cache, sink, err);
+    const qa_status status = evaluate_all(&sums, &values, step, pairs, divisors, together, data, cache, sink, err);
     if (status == QA_OK) {
-        summarise(evaluation, &tally, &values);
+        summarise(evaluation, &sums, &values);
         evaluation->seconds = qa_seconds() - start;
     }
     free(logits);

@@ -1,252 +1,158 @@
-/* Pre-training: next-token training of all weights.
+/* Pre-training, next-token training of all weights: what the trainer (trainer.h) is told of it.
  *
- *     for every optimiser step
- *         for every pass over some of its documents
- *             forward, cross-entropy, backward: gradient += d(loss of the step)/d(weights)
- *         clip, AdamW (matrices decay, vectors do not), a line of metrics
- *         when due: evaluation, checkpoint
+ *     for every pass over some of a step's documents
+ *         forward, cross-entropy, backward: gradient += d(loss of the step)/d(weights)
  *
- * The loss of a step is the mean over its learned tokens. Everything a step does is a function of the corpus, the
- * options, the seed and the step's number; what it leaves behind is the weights, AdamW's moments and the metrics. */
-#include "base/arena.h"
+ * The loss of a step is the mean over its learned tokens. Matrices decay, vectors do not. */
 #include "base/checked.h"
-#include "base/clock.h"
 #include "base/context.h"
 #include "base/try.h"
 #include "model/trainable.h"
-#include "train/adamw.h"
-#include "train/batch.h"
-#include "train/course.h"
 #include "train/document_plan.h"
 #include "train/document_step.h"
 #include "train/gradient_file.h"
 #include "train/model_folder.h"
 #include "train/pretrain_options.h"
-#include "train/schedule.h"
-#include "train/state_files.h"
-#include "train/verdict.h"
+#include "train/trainer.h"
 
 #include <math.h>
 #include <string.h>
 
-typedef struct run {
+typedef struct pretrain_run {
     qa_context *context;
     const qa_corpus *train, *evaluation; /* evaluation may be NULL */
     const qa_pretrain_options *options;
     qa_dtype dtype;
     qa_trainable *trainable;
     qa_document_plan plan;
-    size_t warmup;
     qa_document_step *step;
-    qa_arena arena;
-    qa_real *m, *v;  /* [count] */
-    double *partial; /* [qa_adamw_blocks(count)] */
-    size_t *order;   /* [plan.documents] of epoch order_epoch */
-    size_t *first;   /* [plan.steps_per_epoch + 1] where its steps begin */
-    size_t order_epoch;
-    double last_loss;  /* the sum over the last epoch's steps */
-    size_t last_steps; /* so many */
-    bool dumped;       /* the gradients are written, if they are to be */
+    size_t *first; /* [plan.steps_per_epoch + 1] where the steps of the trainer's epoch begin */
+    bool dumped;   /* the gradients are written, if they are to be */
     json_t *agreement, *config;
-    qa_course course;
-} run;
+    qa_trainer trainer;
+    qa_pretrain_metrics metrics; /* of the last step or evaluation */
+} pretrain_run;
 
 /* ---- memory ---- */
 
-static void take(run *r, qa_arena *arena, size_t count) {
-    r->m = QA_TAKE(arena, qa_real, count);
-    r->v = QA_TAKE(arena, qa_real, count);
-    r->partial = QA_TAKE(arena, double, qa_adamw_blocks(count));
-    r->order = QA_TAKE(arena, size_t, r->plan.documents);
-    r->first = QA_TAKE(arena, size_t, r->plan.steps_per_epoch + 1);
-}
-
-static qa_status own_bytes(const run *r, size_t *bytes, qa_error *err) {
-    run measured = {.plan = r->plan};
-    qa_arena arena = qa_arena_measure();
-    take(&measured, &arena, r->trainable->count);
-    return qa_arena_bytes(&arena, bytes, err);
-}
-
-static qa_document_limits limits_of(const qa_pretrain_options *options) {
+static qa_document_limits pass_limits_of(const qa_pretrain_options *options) {
     return (qa_document_limits){.rows = options->micro_batch_tokens, .backward = true, .recompute = options->recompute};
 }
 
-static qa_status make_workspace(run *r, qa_error *err) {
-    size_t bytes = 0;
-    QA_TRY(qa_document_step_create(&r->step, r->trainable->model, r->train, r->evaluation, limits_of(r->options), err));
-    QA_TRY(own_bytes(r, &bytes, err));
-    QA_TRY(qa_arena_create(&r->arena, bytes, err));
-    take(r, &r->arena, r->trainable->count);
+static qa_status make_pretrain_workspace(pretrain_run *r, qa_error *err) {
+    QA_TRY(qa_document_step_create(&r->step, r->trainable->model, r->train, r->evaluation, pass_limits_of(r->options),
+                                   err));
+    QA_TRY(qa_trainer_create(&r->trainer, err));
     qa_document_step_watch(r->step, r->options->should_stop, r->options->user);
-    return QA_OK;
+    r->first = qa_alloc_array(r->plan.steps_per_epoch + 1, sizeof *r->first);
+    return r->first != NULL ? QA_OK
+                            : qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu steps", r->plan.steps_per_epoch);
 }
 
 /* ---- one optimiser step ---- */
 
-static const char *data_name(const run *r) {
+static const char *corpus_name(const pretrain_run *r) {
     return r->options->data_path == NULL ? "the corpus" : r->options->data_path;
 }
 
-/* The order of an epoch, and where its steps begin. */
-static void use_epoch(run *r, size_t epoch) {
-    if (epoch != r->order_epoch) {
-        qa_epoch_order(r->order, r->plan.documents, true, r->options->seed, epoch);
-        qa_document_plan_cut(&r->plan, r->train, r->order, r->first);
-        r->order_epoch = epoch;
-    }
+/* Where the steps of an epoch begin. */
+static void cut_epoch(void *user) {
+    pretrain_run *r = user;
+    qa_document_plan_cut(&r->plan, r->train, r->trainer.order, r->first);
 }
 
-/* QA_ERR_NAN naming tensor and element when one of values[count] is not finite. */
-static qa_status check_finite(const run *r, const char *what, const qa_real *values, qa_error *err) {
-    const size_t i = qa_first_not_finite(values, r->trainable->count);
-    if (i == r->trainable->count) {
-        return QA_OK;
-    }
-    const qa_parameter_tensor *tensor = qa_trainable_tensor_at(r->trainable, i);
-    const size_t columns = tensor->columns == 0 ? 1 : tensor->columns;
-    return qa_fail(err, QA_ERR_NAN, "%s%s[%zu, %zu] is %g", what, tensor->name, (i - tensor->offset) / columns,
-                   (i - tensor->offset) % columns, (double)values[i]);
+static size_t documents_done(const void *user, size_t step) {
+    const pretrain_run *r = user;
+    return r->first[step % r->plan.steps_per_epoch];
 }
 
-/* Applies the gradient; nothing is changed when it is not finite. */
-static qa_status update(run *r, qa_pretrain_metrics *metrics, qa_error *err) {
-    const qa_pretrain_options *o = r->options;
-    qa_trainable *t = r->trainable;
-    qa_pool *pool = r->context->pool;
-    metrics->grad_norm = qa_gradient_norm(pool, t->gradient, t->count, r->partial);
-    metrics->learning_rate =
-        qa_schedule_rate_above(o->schedule, o->learning_rate, o->learning_rate * o->min_learning_rate_ratio, r->warmup,
-                               r->plan.total_steps, r->course.done);
-    if (!isfinite(metrics->grad_norm)) {
-        QA_TRY(check_finite(r, "gradient of ", t->gradient, err));
-        return qa_fail(err, QA_ERR_NAN, "the gradient's norm is %g", metrics->grad_norm);
-    }
-    qa_adamw adamw = {.beta1 = o->adam_beta1,
-                      .beta2 = o->adam_beta2,
-                      .epsilon = o->adam_epsilon,
-                      .weight_decay = o->weight_decay,
-                      .learning_rate = metrics->learning_rate,
-                      .step = r->course.done + 1,
-                      .clip = qa_clip_factor(metrics->grad_norm, o->max_grad_norm)};
-    qa_adamw_step(pool, t->parameters, r->m, r->v, t->gradient, t->decayed, &adamw);
-    adamw.weight_decay = 0.0;
-    const size_t at = t->decayed;
-    qa_adamw_step(pool, t->parameters + at, r->m + at, r->v + at, t->gradient + at, t->count - at, &adamw);
-    return check_finite(r, "after the update, ", t->parameters, err);
-}
-
-/* Writes the line and tells the caller; *stop when the caller wants to. */
-static qa_status report(run *r, qa_pretrain_metrics *metrics, double seconds, bool *stop, qa_error *err) {
-    metrics->step = r->course.done;
-    metrics->total_steps = r->plan.total_steps;
-    metrics->epoch = (double)r->course.done / (double)r->plan.steps_per_epoch;
-    metrics->perplexity = exp(metrics->loss);
-    metrics->tokens_per_second = seconds > 0.0 ? (double)metrics->tokens / seconds : 0.0;
-    metrics->seconds = qa_seconds() - r->course.start;
-    const bool training = !metrics->is_evaluation;
-    const qa_metrics_member members[] = {
-        {"step", (double)metrics->step, false, true},
-        {"epoch", metrics->epoch, false, true},
-        {"loss", metrics->loss, true, true},
-        {"perplexity", metrics->perplexity, true, true},
-        {"grad_norm", metrics->grad_norm, true, training},
-        {"learning_rate", metrics->learning_rate, true, training},
-        {"tokens", (double)metrics->tokens, true, true},
-        {"tokens_per_second", metrics->tokens_per_second, true, true},
-        {"seconds", metrics->seconds, false, true},
-    };
-    qa_text line = {0};
-    qa_status status = qa_metrics_members_line(&line, members, sizeof members / sizeof members[0], !training, err);
-    if (status == QA_OK) {
-        qa_course_metrics(&r->course, &line);
-    }
-    qa_text_free(&line);
-    *stop = r->options->on_metrics != NULL && !r->options->on_metrics(r->options->user, metrics);
-    return status;
-}
-
-/* The gradient of the step's mean loss, and the loss. */
-static qa_status accumulate(run *r, qa_pretrain_metrics *metrics, qa_error *err) {
-    const size_t place = r->course.done % r->plan.steps_per_epoch;
-    use_epoch(r, r->course.done / r->plan.steps_per_epoch);
-    const qa_document_range range = {.corpus = r->train,
-                                     .order = r->order,
-                                     .begin = r->first[place],
-                                     .end = r->first[place + 1],
-                                     .name = data_name(r)};
-    const double learned = (double)qa_document_range_learned(&range);
+static qa_status accumulate(pretrain_run *r, const qa_document_range *range, qa_error *err) {
+    const double learned = (double)qa_document_range_learned(range);
     double loss = 0.0;
-    memset(r->trainable->gradient, 0, r->trainable->count * sizeof *r->trainable->gradient);
-    QA_TRY(qa_document_step_run(r->step, &range, 1.0 / learned, &r->trainable->gradients, &loss, err));
-    metrics->loss = loss / learned;
-    metrics->tokens = qa_document_range_rows(&range);
+    QA_TRY(qa_document_step_run(r->step, range, 1.0 / learned, &r->trainable->gradients, &loss, err));
+    r->metrics = (qa_pretrain_metrics){.loss = loss / learned};
     if (!r->dumped) {
-        QA_TRY(qa_gradient_file_save(r->options->dump_gradients, r->trainable, &range, metrics->loss, err));
+        QA_TRY(qa_gradient_file_save(r->options->dump_gradients, r->trainable, range, r->metrics.loss, err));
         r->dumped = true;
     }
     return QA_OK;
 }
 
-static qa_status one_step(void *user, bool *stop, qa_error *err) {
-    run *r = user;
-    const double start = qa_seconds();
-    qa_pretrain_metrics metrics = {0};
-    qa_status status = accumulate(r, &metrics, err);
-    if (status == QA_OK) {
-        status = update(r, &metrics, err);
-    }
+/* The gradient of the step's mean loss, and the loss. */
+static qa_status document_gradient(void *user, size_t *tokens, qa_error *err) {
+    pretrain_run *r = user;
+    const size_t place = r->trainer.done % r->plan.steps_per_epoch;
+    const qa_document_range range = {.corpus = r->train,
+                                     .order = r->trainer.order,
+                                     .begin = r->first[place],
+                                     .end = r->first[place + 1],
+                                     .name = corpus_name(r)};
+    const qa_status status = accumulate(r, &range, err);
     if (status != QA_OK) {
-        qa_error_prefix(err, "step %zu: ", r->course.done + 1);
-        return status;
+        qa_error_prefix(err, "step %zu: ", r->trainer.done + 1);
     }
-    if (r->course.done % r->plan.steps_per_epoch == 0) {
-        r->last_loss = 0.0;
-        r->last_steps = 0;
-    }
-    r->last_loss += metrics.loss;
-    r->last_steps++;
-    r->course.done++;
-    r->course.evaluated = false;
-    return report(r, &metrics, qa_seconds() - start, stop, err);
+    *tokens = qa_document_range_rows(&range);
+    return status;
+}
+
+static qa_status pretrain_line(void *user, const qa_step_metrics *step, qa_text *line, qa_error *err) {
+    pretrain_run *r = user;
+    qa_pretrain_metrics *m = &r->metrics;
+    m->is_evaluation = step->is_evaluation;
+    m->step = step->step;
+    m->total_steps = step->total_steps;
+    m->epoch = (double)step->step / (double)r->plan.steps_per_epoch;
+    m->perplexity = exp(m->loss);
+    m->grad_norm = step->grad_norm;
+    m->learning_rate = step->learning_rate;
+    m->tokens = step->tokens;
+    m->tokens_per_second = step->tokens_per_second;
+    m->seconds = step->seconds;
+    const bool training = !m->is_evaluation;
+    const qa_metrics_member members[] = {
+        {"step", (double)m->step, false, true},
+        {"epoch", m->epoch, false, true},
+        {"loss", m->loss, true, true},
+        {"perplexity", m->perplexity, true, true},
+        {"grad_norm", m->grad_norm, true, training},
+        {"learning_rate", m->learning_rate, true, training},
+        {"tokens", (double)m->tokens, true, true},
+        {"tokens_per_second", m->tokens_per_second, true, true},
+        {"seconds", m->seconds, false, true},
+    };
+    return qa_metrics_members_line(line, members, sizeof members / sizeof members[0], m->is_evaluation, err);
+}
+
+static bool pretrain_goes_on(void *user) {
+    const pretrain_run *r = user;
+    return r->options->on_metrics == NULL || r->options->on_metrics(r->options->user, &r->metrics);
 }
 
 /* ---- evaluation ---- */
 
-static qa_status loss_of(qa_document_step *step, const qa_corpus *corpus, const char *name,
-                         qa_pretrain_metrics *metrics, size_t *learned, qa_error *err) {
+/* The mean loss over a corpus' learned tokens. */
+static qa_status loss_of(qa_document_step *step, const qa_corpus *corpus, const char *name, double *loss,
+                         qa_error *err) {
     const qa_document_range all = {.corpus = corpus, .end = qa_corpus_count(corpus), .name = name};
-    double loss = 0.0;
-    QA_TRY(qa_document_step_run(step, &all, 0.0, NULL, &loss, err));
-    *learned = qa_corpus_learned(corpus);
-    metrics->loss = loss / (double)*learned;
-    metrics->tokens = qa_corpus_rows(corpus);
+    QA_TRY(qa_document_step_run(step, &all, 0.0, NULL, loss, err));
+    *loss /= (double)qa_corpus_learned(corpus);
     return QA_OK;
 }
 
-static qa_status evaluate(void *user, bool *stop, qa_error *err) {
-    run *r = user;
-    const double start = qa_seconds();
+static qa_status evaluate_corpus(void *user, size_t *tokens, qa_error *err) {
+    pretrain_run *r = user;
     const char *path = r->options->eval_data_path;
-    qa_pretrain_metrics metrics = {.is_evaluation = true};
-    size_t learned = 0;
-    const qa_status status =
-        loss_of(r->step, r->evaluation, path == NULL ? "the evaluation corpus" : path, &metrics, &learned, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "evaluation after step %zu: ", r->course.done);
-        return status;
-    }
-    r->course.evaluated = true;
-    return report(r, &metrics, qa_seconds() - start, stop, err);
+    r->metrics = (qa_pretrain_metrics){0};
+    *tokens = qa_corpus_rows(r->evaluation);
+    return loss_of(r->step, r->evaluation, path == NULL ? "the evaluation corpus" : path, &r->metrics.loss, err);
 }
 
 qa_status qa_corpus_loss(qa_model *model, const qa_corpus *corpus, double *loss, size_t *tokens, qa_error *err) {
     qa_document_step *step = NULL;
-    qa_pretrain_metrics metrics = {0};
     const qa_document_limits limits = {.rows = qa_pretrain_defaults().micro_batch_tokens};
     QA_TRY(qa_document_step_create(&step, model, corpus, NULL, limits, err));
-    const qa_status status = loss_of(step, corpus, "the corpus", &metrics, tokens, err);
-    *loss = metrics.loss;
+    const qa_status status = loss_of(step, corpus, "the corpus", loss, err);
+    *tokens = qa_corpus_learned(corpus);
     qa_document_step_free(step);
     return status;
 }
@@ -254,99 +160,76 @@ qa_status qa_corpus_loss(qa_model *model, const qa_corpus *corpus, double *loss,
 /* ---- checkpoints ---- */
 
 static qa_status write_model(const void *user, const char *dir, qa_error *err) {
-    const run *r = user;
+    const pretrain_run *r = user;
     return qa_model_folder_save(r->trainable, r->options->tokenizer_dir, dir, r->dtype, err);
 }
 
 /* The model of a checkpoint. Weights that the dtype cannot hold must not cost the run: they are kept in F32, beside the
  * state, which always has them as they are. */
 static qa_status write_checkpoint_model(const void *user, const char *dir, qa_error *err) {
-    const run *r = user;
+    const pretrain_run *r = user;
     qa_error failure = {0};
     const qa_status status = write_model(r, dir, &failure);
     if (status != QA_ERR_NAN || r->dtype == QA_DTYPE_F32) {
         return status == QA_OK ? QA_OK : qa_fail(err, status, "%s", failure.message);
     }
     qa_log(&r->context->logger, QA_LOG_WARNING, "the checkpoint of step %zu has its model in F32, %s cannot hold it",
-           r->course.done, qa_dtype_name(r->dtype));
+           r->trainer.done, qa_dtype_name(r->dtype));
     return qa_model_folder_save(r->trainable, r->options->tokenizer_dir, dir, QA_DTYPE_F32, err);
 }
 
 /* The model at the run's end. */
-static qa_status write_result(const run *r, qa_error *err) {
+static qa_status write_result(const pretrain_run *r, qa_error *err) {
     const qa_status status = write_model(r, r->options->out_dir, err);
     if (status == QA_ERR_NAN) {
         qa_error_prefix(err,
                         "the run is done, but its model cannot be written in %s; nothing is lost: %s/%s%zu holds it in "
                         "F32, and the same command with --resume and --dtype f32 (or bf16) writes it without training "
                         "again: ",
-                        qa_dtype_name(r->dtype), r->options->out_dir, QA_CHECKPOINT_PREFIX, r->course.done);
+                        qa_dtype_name(r->dtype), r->options->out_dir, QA_CHECKPOINT_PREFIX, r->trainer.done);
     }
     return status;
 }
 
-/* The state after `step` steps; uses that epoch's order. */
-static qa_run_state state_of(run *r, size_t step) {
-    const size_t epoch = step / r->plan.steps_per_epoch;
-    use_epoch(r, epoch);
-    return (qa_run_state){.parameters = r->trainable->parameters,
-                          .m = r->m,
-                          .v = r->v,
-                          .count = r->trainable->count,
-                          .order = r->order,
-                          .items = r->plan.documents,
-                          .unit = "documents",
-                          .step = step,
-                          .total_steps = r->plan.total_steps,
-                          .epoch = epoch,
-                          .items_done = r->first[step % r->plan.steps_per_epoch],
-                          .evaluated = r->course.evaluated,
-                          .agreement = r->agreement,
-                          .logger = &r->context->logger,
-                          .config = r->config,
-                          .write_model = write_checkpoint_model,
-                          .user = r};
-}
-
-static qa_status save(void *user, size_t metrics_bytes, qa_error *err) {
-    run *r = user;
-    qa_run_state state = state_of(r, r->course.done);
-    state.metrics_bytes = metrics_bytes;
-    return qa_run_state_save(&state, r->options->out_dir, err);
-}
-
-static qa_status load(void *user, size_t step, size_t *metrics_bytes, qa_error *err) {
-    run *r = user;
-    qa_run_state state = state_of(r, step);
-    QA_TRY(qa_run_state_load(&state, r->options->out_dir, err));
-    r->course.done = step;
-    r->course.evaluated = state.evaluated;
-    *metrics_bytes = state.metrics_bytes;
-    return QA_OK;
+static qa_parameter_place weight_place(const void *user, size_t i) {
+    const qa_parameter_tensor *tensor = qa_trainable_tensor_at(((const pretrain_run *)user)->trainable, i);
+    const size_t columns = tensor->columns == 0 ? 1 : tensor->columns;
+    return (qa_parameter_place){tensor->name, (i - tensor->offset) / columns, (i - tensor->offset) % columns};
 }
 
 /* ---- the run ---- */
 
-static qa_course course_of(run *r) {
+static const qa_training_task pretrain_task = {.files = &qa_model_run_files,
+                                               .unit = "documents",
+                                               .gradient = document_gradient,
+                                               .evaluate = evaluate_corpus,
+                                               .line = pretrain_line,
+                                               .goes_on = pretrain_goes_on,
+                                               .write_model = write_checkpoint_model,
+                                               .items_done = documents_done,
+                                               .place = weight_place,
+                                               .epoch_begins = cut_epoch};
+
+static void fill_pretrain_trainer(pretrain_run *r) {
     const qa_pretrain_options *o = r->options;
-    return (qa_course){.out_dir = o->out_dir,
-                       .files = &qa_model_run_files,
-                       .config = r->config,
-                       .logger = &r->context->logger,
-                       .overwrite = o->overwrite,
-                       .resume = o->resume,
-                       .evaluates = r->evaluation != NULL,
-                       .eval_every = o->eval_every,
-                       .save_every = o->save_every,
-                       .save_total_limit = o->save_total_limit,
-                       .save_seconds = 60.0 * o->save_minutes,
-                       .total_steps = r->plan.total_steps,
-                       .user = r,
-                       .step = one_step,
-                       .evaluate = evaluate,
-                       .save = save,
-                       .load = load,
-                       .lock = -1};
+    r->trainer = (qa_trainer){.task = &pretrain_task,
+                              .user = r,
+                              .options = QA_RUN_OPTIONS(o),
+                              .pool = r->context->pool,
+                              .logger = &r->context->logger,
+                              .agreement = r->agreement,
+                              .config = r->config,
+                              .parameters = r->trainable->parameters,
+                              .gradient = r->trainable->gradient,
+                              .count = r->trainable->count,
+                              .decayed = r->trainable->decayed,
+                              .items = r->plan.documents,
+                              .shuffle = true,
+                              .evaluates = r->evaluation != NULL,
+                              .steps_per_epoch = r->plan.steps_per_epoch,
+                              .total_steps = r->plan.total_steps,
+                              .has_least_rate = true,
+                              .least_rate = o->learning_rate * o->min_learning_rate_ratio};
 }
 
 /* A corpus fits the model: its ids were checked when it was loaded, but maybe for another vocabulary. */
@@ -376,7 +259,7 @@ static qa_status check_corpus(const qa_corpus *corpus, const char *name, const q
 }
 
 /* Everything before the workspace: the options, the shape, the corpora, the weights, the plan. */
-static qa_status begin(run *r, qa_error *err) {
+static qa_status begin_pretraining(pretrain_run *r, qa_error *err) {
     const qa_pretrain_options *o = r->options;
     qa_config config;
     QA_TRY(qa_pretrain_options_check(o, &r->dtype, err));
@@ -388,18 +271,17 @@ static qa_status begin(run *r, qa_error *err) {
         return qa_fail(err, QA_ERR_ARGUMENT, "max_length %zu is above the model's context of %zu", o->max_length,
                        config.max_position_embeddings);
     }
-    QA_TRY(check_corpus(r->train, data_name(r), &config, err));
+    QA_TRY(check_corpus(r->train, corpus_name(r), &config, err));
     if (r->evaluation != NULL) {
         const char *name = o->eval_data_path == NULL ? "the evaluation corpus" : o->eval_data_path;
         QA_TRY(check_corpus(r->evaluation, name, &config, err));
     }
     QA_TRY(qa_document_plan_make(&r->plan, r->train, o, err));
-    r->warmup = qa_schedule_warmup(o->warmup_steps, o->warmup_ratio, r->plan.total_steps);
     return qa_trainable_create(&r->trainable, r->context, &config, o->out_dir, o->deviation, o->seed, err);
 }
 
-static qa_status prepare(run *r, qa_error *err) {
-    QA_TRY(begin(r, err));
+static qa_status prepare_pretraining(pretrain_run *r, qa_error *err) {
+    QA_TRY(begin_pretraining(r, err));
     if (r->plan.rows < r->options->batch_tokens) {
         qa_log(&r->context->logger, QA_LOG_WARNING,
                "the corpus has %zu tokens to run, less than one step's %zu: every step takes all of it", r->plan.rows,
@@ -408,66 +290,64 @@ static qa_status prepare(run *r, qa_error *err) {
     QA_TRY(
         qa_pretrain_agreement(&r->agreement, &r->trainable->model->config, r->train, r->evaluation, r->options, err));
     QA_TRY(qa_pretrain_record(&r->config, r->agreement, r->context, r->options, err));
-    QA_TRY(make_workspace(r, err));
-    r->course = course_of(r);
-    return qa_course_begin(&r->course, err);
+    fill_pretrain_trainer(r);
+    QA_TRY(make_pretrain_workspace(r, err));
+    return qa_trainer_begin(&r->trainer, err);
 }
 
-static run run_of(qa_context *context, const qa_corpus *train, const qa_corpus *evaluation,
-                  const qa_pretrain_options *options) {
-    return (run){.context = context,
-                 .train = train,
-                 .evaluation = evaluation,
-                 .options = options,
-                 .order_epoch = (size_t)-1,
-                 .dumped = options->dump_gradients == NULL,
-                 .course = {.lock = -1}};
+static pretrain_run run_of(qa_context *context, const qa_corpus *train, const qa_corpus *evaluation,
+                           const qa_pretrain_options *options) {
+    return (pretrain_run){.context = context,
+                          .train = train,
+                          .evaluation = evaluation,
+                          .options = options,
+                          .dumped = options->dump_gradients == NULL};
 }
 
-static void end(run *r) {
-    qa_course_end(&r->course);
+static void end_pretraining(pretrain_run *r) {
+    qa_trainer_free(&r->trainer);
     qa_document_step_free(r->step);
-    qa_arena_free(&r->arena);
+    free(r->first);
     qa_trainable_free(r->trainable);
     json_decref(r->config);
     json_decref(r->agreement);
 }
 
-static qa_status fill_plan(const run *r, qa_pretrain_plan *plan, qa_error *err) {
-    size_t of_step = 0, own = 0;
-    QA_TRY(qa_document_step_bytes(r->trainable->model, r->train, r->evaluation, limits_of(r->options), &of_step, err));
-    QA_TRY(own_bytes(r, &own, err));
+static qa_status fill_plan(const pretrain_run *r, qa_pretrain_plan *plan, qa_error *err) {
+    size_t of_step = 0, of_trainer = 0;
+    QA_TRY(qa_document_step_bytes(r->trainable->model, r->train, r->evaluation, pass_limits_of(r->options), &of_step,
+                                  err));
+    QA_TRY(qa_trainer_bytes(r->trainable->count, false, &of_trainer, err));
     *plan = (qa_pretrain_plan){.parameters = r->trainable->count,
                                .documents = r->plan.documents,
                                .rows = r->plan.rows,
                                .steps_per_epoch = r->plan.steps_per_epoch,
                                .total_steps = r->plan.total_steps,
                                .weight_bytes = r->trainable->count * sizeof(qa_real),
-                               .workspace_bytes = of_step + own + r->trainable->count * sizeof(qa_real)};
+                               .workspace_bytes = of_step + of_trainer + r->trainable->count * sizeof(qa_real) +
+                                                  (r->plan.documents + r->plan.steps_per_epoch + 1) * sizeof(size_t)};
     return QA_OK;
 }
 
 qa_status qa_pretrain_plan_make(qa_pretrain_plan *plan, qa_context *context, const qa_corpus *train,
                                 const qa_corpus *evaluation, const qa_pretrain_options *options, qa_error *err) {
-    run r = run_of(context, train, evaluation, options);
-    qa_status status = begin(&r, err);
+    pretrain_run r = run_of(context, train, evaluation, options);
+    qa_status status = begin_pretraining(&r, err);
     if (status == QA_OK) {
         status = fill_plan(&r, plan, err);
     }
-    end(&r);
+    end_pretraining(&r);
     return status;
 }
 
 qa_status qa_pretrain(qa_context *context, const qa_corpus *train, const qa_corpus *evaluation,
                       const qa_pretrain_options *options, qa_error *err) {
-    run r = run_of(context, train, evaluation, options);
+    pretrain_run r = run_of(context, train, evaluation, options);
     qa_status status = QA_OK;
-    QA_GOTO(done, prepare(&r, err));
-    QA_GOTO(done, qa_course_run(&r.course, err));
+    QA_GOTO(done, prepare_pretraining(&r, err));
+    QA_GOTO(done, qa_trainer_run(&r.trainer, err));
     QA_GOTO(done, write_result(&r, err));
-    qa_verdict_say_of_tokens(r.last_loss / (double)r.last_steps, r.last_steps, r.trainable->model->config.vocab_size,
-                             &context->logger);
 done:
-    end(&r);
+    end_pretraining(&r);
     return status;
 }

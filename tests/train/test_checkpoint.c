@@ -1,11 +1,12 @@
 /* Checkpoints: everything comes back bit for bit; damaged, truncated and foreign ones are refused and change nothing.
  */
-#include "train/checkpoint.h"
+#include "train/state_files.h"
 
 #include "io/file.h"
 #include "support/arrays.h"
 #include "support/tempdir.h"
 #include "support/training.h"
+#include "train/batch.h"
 #include "train/run_folder.h"
 #include "train/training_config.h"
 
@@ -26,9 +27,13 @@ typedef struct state {
     size_t order[PAIRS];
     qa_bag bag;
     qa_real *m, *v, *parameters; /* as saved */
-    qa_checkpoint saved;
+    qa_run_state saved;
     char *dir;
 } state;
+
+static qa_status write_adapter(const void *user, const char *dir, qa_error *err) {
+    return qa_adapter_save(((const state *)user)->fixture.adapter, dir, "tiny", err);
+}
 
 static void open_state(state *s) {
     const tiny_model_options model = tiny_model_defaults();
@@ -51,20 +56,24 @@ static void open_state(state *s) {
         &err);
     qa_expect_ok(qa_training_config_build(&s->config, s->agreement, s->fixture.model, &s->options, &err), &err);
     qa_epoch_order(s->order, PAIRS, true, s->options.seed, 1);
-    s->saved = (qa_checkpoint){.adapter = s->fixture.adapter,
-                               .m = s->m,
-                               .v = s->v,
-                               .plan = &s->plan,
-                               .order = s->order,
-                               .base_model = "tiny",
-                               .agreement = s->agreement,
-                               .config = s->config,
-                               .shuffle = true,
-                               .seed = s->options.seed,
-                               .step = STEP,
-                               .evaluated = true,
-                               .metrics_bytes = 1234};
-    qa_expect_ok(qa_checkpoint_save(&s->saved, s->dir, &err), &err);
+    s->saved = (qa_run_state){.parameters = s->fixture.adapter->parameters,
+                              .m = s->m,
+                              .v = s->v,
+                              .count = count,
+                              .order = s->order,
+                              .items = PAIRS,
+                              .unit = "pairs",
+                              .step = STEP,
+                              .total_steps = s->plan.total_steps,
+                              .epoch = 1,
+                              .items_done = 4,
+                              .evaluated = true,
+                              .metrics_bytes = 1234,
+                              .agreement = s->agreement,
+                              .config = s->config,
+                              .write_model = write_adapter,
+                              .user = s};
+    qa_expect_ok(qa_run_state_save(&s->saved, s->dir, &err), &err);
 }
 
 static void close_state(state *s) {
@@ -77,25 +86,24 @@ static void close_state(state *s) {
 }
 
 typedef struct loaded {
-    qa_checkpoint checkpoint;
-    size_t order[PAIRS];
+    qa_run_state state;
     qa_real *m, *v;
 } loaded;
 
 /* Loads into a zeroed adapter and zeroed moments. */
-static qa_status load(state *s, loaded *l, size_t step, qa_error *err) {
+static qa_status load(state *s, loaded *l, qa_error *err) {
     const size_t count = s->fixture.adapter->count;
     memset(l, 0, sizeof *l);
     l->m = qa_bag_zeros(&s->bag, count);
     l->v = qa_bag_zeros(&s->bag, count);
-    l->checkpoint = s->saved;
-    l->checkpoint.m = l->m;
-    l->checkpoint.v = l->v;
-    l->checkpoint.step = 0;
-    l->checkpoint.evaluated = false;
-    l->checkpoint.metrics_bytes = 0;
+    l->state = s->saved;
+    l->state.m = l->m;
+    l->state.v = l->v;
+    l->state.evaluated = false;
+    l->state.metrics_bytes = 0;
+    qa_epoch_order(s->order, PAIRS, true, s->options.seed, 1);
     memset(s->fixture.adapter->parameters, 0, count * sizeof *s->parameters);
-    return qa_checkpoint_load(&l->checkpoint, s->fixture.adapter, l->order, s->dir, step, err);
+    return qa_run_state_load(&l->state, s->dir, err);
 }
 
 START_TEST(everything_comes_back) {
@@ -104,14 +112,12 @@ START_TEST(everything_comes_back) {
     qa_error err = {0};
     open_state(&s);
     const size_t bytes = s.fixture.adapter->count * sizeof *s.m;
-    qa_expect_ok(load(&s, &l, STEP, &err), &err);
+    qa_expect_ok(load(&s, &l, &err), &err);
     ck_assert_int_eq(memcmp(s.fixture.adapter->parameters, s.parameters, bytes), 0);
     ck_assert_int_eq(memcmp(l.m, s.m, bytes), 0);
     ck_assert_int_eq(memcmp(l.v, s.v, bytes), 0);
-    ck_assert_int_eq(memcmp(l.order, s.order, sizeof s.order), 0);
-    ck_assert_uint_eq(l.checkpoint.step, STEP);
-    ck_assert(l.checkpoint.evaluated);
-    ck_assert_uint_eq(l.checkpoint.metrics_bytes, 1234);
+    ck_assert(l.state.evaluated);
+    ck_assert_uint_eq(l.state.metrics_bytes, 1234);
     close_state(&s);
 }
 END_TEST
@@ -176,17 +182,18 @@ START_TEST(damage_is_refused) {
         memcpy(bad, good, bytes);
         bad[at] = (char)(bad[at] ^ 0x10);
         rewrite(path, bad, cut ? at : bytes);
-        const qa_status status = load(&s, &l, STEP, &err);
+        const qa_status status = load(&s, &l, &err);
         ck_assert_msg(status != QA_OK, "byte %zu of %zu", at, bytes);
         ck_assert_msg(strstr(err.message, "run_state.safetensors") != NULL, "%s", err.message);
         for (size_t j = 0; j < s.fixture.adapter->count; j++) {
             ck_assert_double_eq((double)s.fixture.adapter->parameters[j], 0.0);
         }
-        ck_assert_uint_eq(l.checkpoint.step, 0);
+        ck_assert(!l.state.evaluated);
+        ck_assert_uint_eq(l.state.metrics_bytes, 0);
     }
     rewrite(path, good, bytes);
     qa_error err = {0};
-    qa_expect_ok(load(&s, &l, STEP, &err), &err);
+    qa_expect_ok(load(&s, &l, &err), &err);
     free(bad);
     free(good);
     free(path);
@@ -207,7 +214,7 @@ static void expect_refused(state *s, const char *from, const char *to, qa_status
     rewrite(path, bad, strlen(bad));
     loaded l;
     qa_error err = {0};
-    qa_expect_error(load(s, &l, STEP, &err), code, &err, part);
+    qa_expect_error(load(s, &l, &err), code, &err, part);
     rewrite(path, good, strlen(good));
     free(bad);
     free(good);
@@ -245,8 +252,8 @@ START_TEST(another_order) {
     const size_t swap = s.order[0];
     s.order[0] = s.order[1];
     s.order[1] = swap;
-    qa_expect_ok(qa_checkpoint_save(&s.saved, s.dir, &err), &err);
-    qa_expect_error(load(&s, &l, STEP, &err), QA_ERR_MISMATCH, &err, "data_order[0]");
+    qa_expect_ok(qa_run_state_save(&s.saved, s.dir, &err), &err);
+    qa_expect_error(load(&s, &l, &err), QA_ERR_MISMATCH, &err, "data_order[0]");
     free(dir);
     close_state(&s);
 }
@@ -266,7 +273,7 @@ START_TEST(names_of_old_checkpoints) {
         free(then);
         free(now);
     }
-    qa_expect_ok(load(&s, &l, STEP, &err), &err);
+    qa_expect_ok(load(&s, &l, &err), &err);
     ck_assert_int_eq(memcmp(s.fixture.adapter->parameters, s.parameters, s.fixture.adapter->count * sizeof *s.m), 0);
     close_state(&s);
 }
@@ -281,7 +288,7 @@ START_TEST(missing_files) {
         qa_error err = {0};
         char *path = state_path(&s, names[i]);
         ck_assert_int_eq(remove(path), 0);
-        ck_assert_int_ne((int)load(&s, &l, STEP, &err), QA_OK);
+        ck_assert_int_ne((int)load(&s, &l, &err), QA_OK);
         ck_assert_msg(strstr(err.message, names[i]) != NULL, "%s", err.message);
         free(path);
     }
@@ -295,13 +302,13 @@ START_TEST(a_save_that_fails) {
     qa_error err = {0};
     open_state(&s);
     char *file = qa_tempdir_write_text(s.dir, "file", "x");
-    ck_assert_int_ne((int)qa_checkpoint_save(&s.saved, file, &err), QA_OK);
+    ck_assert_int_ne((int)qa_run_state_save(&s.saved, file, &err), QA_OK);
     s.saved.step = STEP; /* the name is taken by a folder that is not empty */
-    ck_assert_int_ne((int)qa_checkpoint_save(&s.saved, s.dir, &err), QA_OK);
+    ck_assert_int_ne((int)qa_run_state_save(&s.saved, s.dir, &err), QA_OK);
     ck_assert_ptr_nonnull(strstr(err.message, "checkpoint of step 3"));
     ck_assert_uint_eq(qa_tempdir_entries(s.dir), 2); /* the first checkpoint and the file */
     loaded l;
-    qa_expect_ok(load(&s, &l, STEP, &err), &err);
+    qa_expect_ok(load(&s, &l, &err), &err);
     free(file);
     close_state(&s);
 }

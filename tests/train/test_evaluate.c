@@ -2,8 +2,8 @@
 #include "train/evaluate.h"
 
 #include "support/training.h"
+#include "train/pair_metrics.h"
 #include "train/pair_step.h"
-#include "train/tally.h"
 
 #include <check.h>
 #include <math.h>
@@ -167,11 +167,11 @@ START_TEST(small_margins_of_long_rows_are_no_ties) {
     const size_t padded = 4000000;
     qa_expect_ok(qa_pair_step_forward(step, pair, padded, 0, &err), &err);
     const qa_divisors divisors = {.pairs = 1.0, .counted = 1.0, .padded_length = padded};
-    qa_tally tally = {0};
-    qa_tally_add(&tally, pair, step, qa_pair_step_loss(step, &divisors));
+    qa_pair_metrics of_pair = {0};
+    qa_pair_metrics_add(&of_pair, pair, step, qa_pair_step_loss(step, &divisors));
     const double z = qa_pair_step_logit(step);
     ck_assert_msg(fabs(z) > 1e-9 && fabs(z) < 1e-5, "z is %g", z);
-    ck_assert_double_eq(tally.correct, z > 0.0 ? 1.0 : 0.0);
+    ck_assert_double_eq(of_pair.correct, z > 0.0 ? 1.0 : 0.0);
     qa_pair_step_free(step);
     qa_pairs_free(pairs);
     qa_fixture_close(&fixture);
@@ -212,11 +212,6 @@ START_TEST(a_nan_names_the_pair) {
     fixture.adapter->parameters[0] = (qa_real)NAN;
     qa_expect_error(qa_evaluate(fixture.model, fixture.adapter, pairs, &objective, 0, NULL, NULL, &e, &err), QA_ERR_NAN,
                     &err, "pair at line 1 of");
-    fixture.adapter->parameters[0] = (qa_real)0;
-    qa_objective huge = objective; /* finite rewards, whose squares are not */
-    huge.alpha_tilde = 1e300;
-    qa_expect_error(qa_evaluate(fixture.model, fixture.adapter, pairs, &huge, 0, NULL, NULL, &e, &err), QA_ERR_NAN,
-                    &err, "pair at line 1 of the evaluation data: the loss is inf");
     qa_pairs_free(pairs);
     qa_fixture_close(&fixture);
 }

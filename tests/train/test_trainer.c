@@ -1,8 +1,9 @@
-/* The course of a run when the world misbehaves: metrics and old checkpoints that cannot be written or removed are
- * warnings, a full disk gets the base cache's room, and what was stopped or killed half-way is finished later. The
- * steps here do nothing but count. */
-#include "train/course.h"
+/* A run when the world misbehaves: metrics and old checkpoints that cannot be written or removed are
+ * warnings, a full disk gets the base cache's room, and what was stopped or killed half-way is finished later. What is
+ * trained here is one number, whose gradient is 0. */
+#include "train/trainer.h"
 
+#include "base/buffer.h"
 #include "io/file.h"
 #include "support/fixture.h"
 #include "support/tempdir.h"
@@ -16,12 +17,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-Suite *train_course_suite(void);
+Suite *train_trainer_suite(void);
 
-enum { STEPS = 6 };
+enum { STEPS = 6, LONG_LINE = 8192 /* bytes, more than a file of a checkpoint here */ };
 
 typedef struct fake {
-    qa_course course;
+    qa_trainer trainer;
+    qa_real parameters[1], gradient[1];
     char *dir;
     json_t *config;
     qa_logger logger;
@@ -32,6 +34,7 @@ typedef struct fake {
     size_t stop_at;      /* the step, from 0, that is left undone; STEPS: none */
     size_t blocked_from; /* from this step on the disk takes no more metrics; 0: never */
     size_t free_from;    /* ... and from here again */
+    bool long_lines;     /* so that a checkpoint still fits where the metrics do not */
     size_t meddle_at;    /* behind this step something happens to the folder; 0: nothing */
     void (*meddle)(const struct fake *f);
 } fake;
@@ -55,52 +58,58 @@ static bool limit_files(rlim_t bytes) {
     return setrlimit(RLIMIT_FSIZE, &limit) == 0;
 }
 
-static qa_status do_step(void *user, bool *stop, qa_error *err) {
+static qa_status do_gradient(void *user, size_t *tokens, qa_error *err) {
     fake *f = user;
-    char text[32];
-    (void)stop;
-    if (f->course.done == f->stop_at) {
+    *tokens = 1;
+    if (f->trainer.done == f->stop_at) {
         f->stop_at = STEPS;
         return qa_fail(err, QA_ERR_INTERRUPTED, "somebody wants to end");
     }
-    f->course.done++;
-    (void)snprintf(text, sizeof text, "{\"step\": %zu}\n", f->course.done);
-    qa_text line = {.data = text, .n = strlen(text)};
-    if (f->blocked_from != 0 && f->course.done == f->blocked_from) {
-        (void)!limit_files(20);
+    return QA_OK;
+}
+
+static qa_status do_line(void *user, const qa_step_metrics *metrics, qa_text *line, qa_error *err) {
+    fake *f = user;
+    char text[LONG_LINE + 32];
+    (void)snprintf(text, sizeof text, "{\"step\": %zu}%*s\n", metrics->step, f->long_lines ? LONG_LINE : 0, "");
+    if (f->blocked_from != 0 && metrics->step == f->blocked_from) {
+        (void)!limit_files(f->long_lines ? (f->blocked_from - 1) * strlen(text) + 20 : 20);
     }
-    if (f->blocked_from != 0 && f->course.done == f->free_from) {
+    if (f->blocked_from != 0 && metrics->step == f->free_from) {
         (void)!limit_files(RLIM_INFINITY);
     }
-    qa_course_metrics(&f->course, &line);
-    if (f->meddle_at != 0 && f->course.done == f->meddle_at) {
+    return qa_text_append_z(line, text, err);
+}
+
+static bool do_goes_on(void *user) {
+    fake *f = user;
+    if (f->meddle_at != 0 && f->trainer.done == f->meddle_at) {
         f->meddle(f);
     }
-    return QA_OK;
+    return true;
 }
 
-static qa_status do_save(void *user, size_t metrics_bytes, qa_error *err) {
-    fake *f = user;
-    (void)metrics_bytes;
+static qa_status do_write_model(const void *user, const char *dir, qa_error *err) {
+    fake *f = (fake *)(uintptr_t)user;
     if (f->fails > 0) {
         f->fails--;
-        return qa_fail(err, QA_ERR_IO, "checkpoint of step %zu: no space left", f->course.done);
+        return qa_fail(err, QA_ERR_IO, "no space left");
     }
-    char *path = qa_checkpoint_path(f->course.out_dir, QA_CHECKPOINT_PREFIX, f->course.done);
-    const qa_status status = qa_make_dirs(path, err);
-    char *inside = qa_tempdir_join(path, "state");
-    const qa_status written = status == QA_OK ? qa_write_file(inside, "of the run", 10, err) : status;
+    char *inside = qa_tempdir_join(dir, "state");
+    const qa_status status = qa_write_file(inside, "of the run", 10, err);
     free(inside);
-    free(path);
-    return written;
+    return status;
 }
 
-static qa_status do_load(void *user, size_t step, size_t *metrics_bytes, qa_error *err) {
-    fake *f = user;
-    (void)err;
-    f->course.done = step;
-    *metrics_bytes = 12 * step; /* {"step": N} and its newline */
-    return QA_OK;
+static size_t do_items_done(const void *user, size_t step) {
+    (void)user;
+    (void)step;
+    return 0;
+}
+
+static qa_parameter_place do_place(const void *user, size_t i) {
+    (void)user;
+    return (qa_parameter_place){"number", i, 0};
 }
 
 static bool do_give_back(void *user) {
@@ -110,33 +119,49 @@ static bool do_give_back(void *user) {
     return given;
 }
 
+static const qa_training_task fake_task = {.files = &qa_adapter_run_files,
+                                           .unit = "pairs",
+                                           .gradient = do_gradient,
+                                           .line = do_line,
+                                           .goes_on = do_goes_on,
+                                           .write_model = do_write_model,
+                                           .items_done = do_items_done,
+                                           .place = do_place,
+                                           .give_back = do_give_back};
+
 static void open_fake(fake *f, const char *dir, size_t save_every, size_t keep, bool resume) {
     if (f->config == NULL) {
         f->config = json_object();
     }
     f->logger = (qa_logger){on_log, f};
-    f->course = (qa_course){.out_dir = dir,
-                            .files = &qa_adapter_run_files,
-                            .config = f->config,
-                            .logger = &f->logger,
-                            .resume = resume,
-                            .save_every = save_every,
-                            .save_total_limit = keep,
-                            .total_steps = STEPS,
-                            .user = f,
-                            .step = do_step,
-                            .save = do_save,
-                            .load = do_load,
-                            .give_back = do_give_back,
-                            .lock = -1};
+    f->trainer = (qa_trainer){.task = &fake_task,
+                              .user = f,
+                              .options = {.out_dir = dir,
+                                          .resume = resume,
+                                          .save_every = save_every,
+                                          .save_total_limit = keep,
+                                          .adam_epsilon = 1e-8},
+                              .logger = &f->logger,
+                              .agreement = f->config,
+                              .config = f->config,
+                              .parameters = f->parameters,
+                              .gradient = f->gradient,
+                              .count = 1,
+                              .decayed = 1,
+                              .items = 1,
+                              .steps_per_epoch = 1,
+                              .total_steps = STEPS};
 }
 
 static qa_status run(fake *f, qa_error *err) {
-    qa_status status = qa_course_begin(&f->course, err);
+    qa_status status = qa_trainer_create(&f->trainer, err);
     if (status == QA_OK) {
-        status = qa_course_run(&f->course, err);
+        status = qa_trainer_begin(&f->trainer, err);
     }
-    qa_course_end(&f->course);
+    if (status == QA_OK) {
+        status = qa_trainer_run(&f->trainer, err);
+    }
+    qa_trainer_free(&f->trainer);
     return status;
 }
 
@@ -185,6 +210,7 @@ START_TEST(lines_that_are_missing_in_the_end_are_told) {
     fake f = make_fake();
     qa_error err = {0};
     f.blocked_from = 4;
+    f.long_lines = true;
     open_fake(&f, f.dir, 0, 0, false);
     const qa_status status = run(&f, &err);
     ck_assert(limit_files(RLIM_INFINITY));
@@ -226,14 +252,14 @@ START_TEST(by_time) {
     qa_error err = {0};
     f.fails = 1;
     open_fake(&f, f.dir, 4, 0, false);
-    f.course.save_seconds = 1e-9;
+    f.trainer.options.save_minutes = 1e-9;
     f.stop_at = 3;
     qa_expect_error(run(&f, &err), QA_ERR_INTERRUPTED, &err, "after step 3 of 6");
     ck_assert_uint_eq(f.warnings, 1);
     ck_assert_ptr_nonnull(strstr(f.said, "checkpoint of step 1: no space left; the run goes on"));
     ck_assert(!there(&f, "checkpoint-1") && !there(&f, "checkpoint-2") && there(&f, "checkpoint-3"));
     open_fake(&f, f.dir, 4, 0, true);
-    f.course.save_seconds = 1e-9;
+    f.trainer.options.save_minutes = 1e-9;
     qa_expect_ok(run(&f, &err), &err);
     expect_all_lines(&f);
     ck_assert(there(&f, "checkpoint-3") && there(&f, "checkpoint-4")); /* 3 was what the run went on from */
@@ -247,7 +273,7 @@ START_TEST(a_checkpoint_that_cannot_be_removed_is_a_warning) {
     fake f = make_fake();
     qa_error err = {0};
     if (geteuid() == 0) {
-        printf("train_course: a test is skipped: root may remove everything\n");
+        printf("train_trainer: a test is skipped: root may remove everything\n");
         free_fake(&f);
         return;
     }
@@ -417,14 +443,14 @@ START_TEST(nothing_is_lost_by_a_run_that_dies_at_once) {
     qa_expect_ok(run(&f, &err), &err);
     f.stop_at = 0;
     open_fake(&f, f.dir, 0, 0, false);
-    f.course.overwrite = true;
+    f.trainer.options.overwrite = true;
     qa_expect_error(run(&f, &err), QA_ERR_INTERRUPTED, &err, "before the first of 6 steps");
     ck_assert_ptr_nonnull(strstr(f.said, "holds the run of before again"));
     ck_assert(there(&f, "checkpoint-6"));
     expect_all_lines(&f);
     ck_assert_uint_eq(qa_tempdir_entries(f.dir), 3);
     open_fake(&f, f.dir, 2, 0, false);
-    f.course.overwrite = true;
+    f.trainer.options.overwrite = true;
     qa_expect_ok(run(&f, &err), &err);
     ck_assert(there(&f, "checkpoint-2") && !there(&f, QA_REPLACED_RUN_NAME));
     ck_assert_uint_eq(qa_tempdir_entries(f.dir), 5);
@@ -432,9 +458,9 @@ START_TEST(nothing_is_lost_by_a_run_that_dies_at_once) {
 }
 END_TEST
 
-Suite *train_course_suite(void) {
-    Suite *suite = suite_create("train_course");
-    TCase *tcase = tcase_create("course");
+Suite *train_trainer_suite(void) {
+    Suite *suite = suite_create("train_trainer");
+    TCase *tcase = tcase_create("trainer");
     tcase_add_test(tcase, lines_that_cannot_be_written_do_not_end_the_run);
     tcase_add_test(tcase, lines_that_are_missing_in_the_end_are_told);
     tcase_add_test(tcase, a_full_disk_gets_the_caches_room);

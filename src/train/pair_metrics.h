@@ -1,11 +1,11 @@
 /* Sums over pairs: what training metrics and evaluations are made of. */
-#ifndef QA_TRAIN_TALLY_H
-#define QA_TRAIN_TALLY_H
+#ifndef QA_TRAIN_PAIR_METRICS_H
+#define QA_TRAIN_PAIR_METRICS_H
 
 #include "train/pair_step.h"
 
 /* Zero-initialise; add pairs. */
-typedef struct qa_tally {
+typedef struct qa_pair_metrics {
     size_t pairs;
     size_t tokens;            /* prompt once and both responses */
     double logit;             /* sum of z */
@@ -15,16 +15,16 @@ typedef struct qa_tally {
     double q, v, reward, kl;  /* sums over the counted transitions of both sides */
     double log_pi1[QA_SIDES]; /* the same, per side */
     double log_pi[QA_SIDES];
-} qa_tally;
+} qa_pair_metrics;
 
 /* 1: the pair of the step's last forward has z > 0; 0.5: a tie, equal but for rounding; 0: z < 0; NaN: one response. */
 double qa_ranked_right(const qa_pair_step *step);
 
 /* Adds the pair of the step's last forward, with its shares of the loss. */
-void qa_tally_add(qa_tally *tally, const qa_pair *pair, const qa_pair_step *step, qa_pair_loss loss);
+void qa_pair_metrics_add(qa_pair_metrics *sums, const qa_pair *pair, const qa_pair_step *step, qa_pair_loss loss);
 
-/* The means of a tally in the fields that training and evaluation share: loss, pref_loss, chi2_loss, margin, accuracy,
+/* The means of a sums in the fields that training and evaluation share: loss, pref_loss, chi2_loss, margin, accuracy,
  * q_values_mean, values_mean, reward_mean, kl_per_token, tokens. Means over no transition are 0. */
-void qa_tally_metrics(const qa_tally *tally, qa_metrics *metrics);
+void qa_pair_metrics_means(const qa_pair_metrics *sums, qa_metrics *metrics);
 
 #endif

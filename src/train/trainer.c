@@ -1,0 +1,487 @@
+/* See trainer.h. */
+#include "train/trainer.h"
+
+#include "base/checked.h"
+#include "base/clock.h"
+#include "base/try.h"
+#include "io/file.h"
+#include "train/adamw.h"
+#include "train/batch.h"
+#include "train/schedule.h"
+#include "train/state_files.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const size_t NONE = (size_t)-1;
+
+/* ---- memory ---- */
+
+static void take_arrays(qa_trainer *t, qa_arena *arena, size_t count, bool own_gradient) {
+    if (own_gradient) {
+        t->gradient = QA_TAKE(arena, qa_real, count);
+    }
+    t->m = QA_TAKE(arena, qa_real, count);
+    t->v = QA_TAKE(arena, qa_real, count);
+    t->partial = QA_TAKE(arena, double, qa_adamw_blocks(count));
+}
+
+qa_status qa_trainer_bytes(size_t count, bool own_gradient, size_t *bytes, qa_error *err) {
+    qa_trainer measured = {0};
+    qa_arena arena = qa_arena_measure();
+    take_arrays(&measured, &arena, count, own_gradient);
+    return qa_arena_bytes(&arena, bytes, err);
+}
+
+qa_status qa_trainer_create(qa_trainer *t, qa_error *err) {
+    const bool own_gradient = t->gradient == NULL;
+    size_t bytes = 0;
+    t->epoch = t->saved = t->saved_by_time = NONE;
+    t->warmup = qa_schedule_warmup(t->options.warmup_steps, t->options.warmup_ratio, t->total_steps);
+    QA_TRY(qa_trainer_bytes(t->count, own_gradient, &bytes, err));
+    QA_TRY(qa_arena_create(&t->arena, bytes, err));
+    take_arrays(t, &t->arena, t->count, own_gradient);
+    t->order = qa_alloc_array(t->items, sizeof *t->order);
+    return t->order != NULL
+               ? QA_OK
+               : qa_fail(err, QA_ERR_MEMORY, "out of memory for the order of %zu %s", t->items, t->task->unit);
+}
+
+/* ---- checkpoints ---- */
+
+/* The order of the epoch that the step after `step` steps belongs to. */
+static void use_order(qa_trainer *t, size_t step) {
+    const size_t epoch = step / t->steps_per_epoch;
+    if (epoch != t->epoch) {
+        qa_epoch_order(t->order, t->items, t->shuffle, t->options.seed, epoch);
+        t->epoch = epoch;
+        if (t->task->epoch_begins != NULL) {
+            t->task->epoch_begins(t->user);
+        }
+    }
+}
+
+/* The state after `step` steps. */
+static qa_run_state state_after(qa_trainer *t, size_t step) {
+    use_order(t, step);
+    return (qa_run_state){.parameters = t->parameters,
+                          .m = t->m,
+                          .v = t->v,
+                          .count = t->count,
+                          .order = t->order,
+                          .items = t->items,
+                          .unit = t->task->unit,
+                          .step = step,
+                          .total_steps = t->total_steps,
+                          .epoch = t->epoch,
+                          .items_done = t->task->items_done(t->user, step),
+                          .evaluated = t->evaluated,
+                          .agreement = t->agreement,
+                          .logger = t->logger,
+                          .config = t->config,
+                          .write_model = t->task->write_model,
+                          .user = t->user};
+}
+
+/* Writes checkpoint-DONE; metrics_bytes: the length of metrics.jsonl. */
+static qa_status save_state(qa_trainer *t, size_t metrics_bytes, qa_error *err) {
+    qa_run_state state = state_after(t, t->done);
+    state.metrics_bytes = metrics_bytes;
+    return qa_run_state_save(&state, t->options.out_dir, err);
+}
+
+static qa_status load_state(qa_trainer *t, size_t step, size_t *metrics_bytes, qa_error *err) {
+    qa_run_state state = state_after(t, step);
+    QA_TRY(qa_run_state_load(&state, t->options.out_dir, err));
+    t->done = step;
+    t->evaluated = state.evaluated;
+    *metrics_bytes = state.metrics_bytes;
+    return QA_OK;
+}
+
+/* ---- beginning ---- */
+
+/* training_config.json, and metrics.jsonl with its first `keep` bytes. */
+static qa_status open_files(qa_trainer *t, size_t keep, qa_error *err) {
+    char *config = qa_path_join(t->options.out_dir, "training_config.json");
+    char *metrics = qa_path_join(t->options.out_dir, "metrics.jsonl");
+    qa_status status = config == NULL || metrics == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
+                                                         : qa_json_save(t->config, config, err);
+    if (status == QA_OK) {
+        status = qa_metrics_open(&t->metrics, metrics, keep, err);
+    }
+    free(metrics);
+    free(config);
+    return status;
+}
+
+/* A checkpoint that cannot be read is never passed over in silence: what to do about it. */
+static qa_status load_checkpoint(qa_trainer *t, const qa_run_folder *folder, size_t *keep, qa_error *err) {
+    qa_error failure = {0};
+    const qa_status status = load_state(t, folder->newest_step, keep, &failure);
+    if (status == QA_OK || status == QA_ERR_MISMATCH || status == QA_ERR_MEMORY) {
+        return status == QA_OK ? QA_OK : qa_fail(err, status, "%s", failure.message);
+    }
+    if (folder->has_previous) {
+        return qa_fail(err, status, "%s; to continue from %s%zu, remove %s/%s%zu", failure.message,
+                       QA_CHECKPOINT_PREFIX, folder->previous_step, t->options.out_dir, QA_CHECKPOINT_PREFIX,
+                       folder->newest_step);
+    }
+    return qa_fail(err, status, "%s; no older checkpoint is there: start anew with --overwrite", failure.message);
+}
+
+/* metrics.jsonl must have the lines that it had when the checkpoint was written. */
+static qa_status check_metrics(const qa_trainer *t, size_t step, size_t keep, qa_error *err) {
+    char *path = qa_path_join(t->options.out_dir, "metrics.jsonl");
+    if (path == NULL) {
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+    }
+    struct stat info;
+    const qa_place place = qa_place_of(path);
+    const bool there = fstatat(place.folder, place.name, &info, 0) == 0;
+    qa_status status = QA_OK;
+    if (keep > 0 && !there) {
+        qa_log(t->logger, QA_LOG_WARNING, "%s is not there: the lines of the steps up to %zu are lost", path, step);
+    } else if (there && (uintmax_t)info.st_size < keep) {
+        status = qa_fail(err, QA_ERR_MISMATCH,
+                         "%s has %jd bytes, but had %zu when %s%zu was written: lines are missing; put the whole file "
+                         "back, or move it away to go on without them",
+                         path, (intmax_t)info.st_size, keep, QA_CHECKPOINT_PREFIX, step);
+    }
+    free(path);
+    return status;
+}
+
+qa_status qa_trainer_begin(qa_trainer *t, qa_error *err) {
+    qa_run_folder folder = {0};
+    size_t keep = 0;
+    t->start = t->saved_at = qa_seconds();
+    QA_TRY(qa_run_folder_lock(&t->lock, t->options.out_dir, t->options.resume, err));
+    t->locked = t->lock >= 0;
+    if (t->locked) {
+        qa_hold_folder(&t->held, t->options.out_dir, t->lock);
+    }
+    QA_TRY(qa_run_folder_prepare(&folder, t->task->files, t->options.out_dir, t->options.overwrite, t->options.resume,
+                                 err));
+    t->replaced = folder.replaced;
+    if (folder.has_checkpoint) {
+        QA_TRY(load_checkpoint(t, &folder, &keep, err));
+        QA_TRY(check_metrics(t, folder.newest_step, keep, err));
+        t->saved = folder.newest_step;
+        qa_log(t->logger, QA_LOG_INFO, "continuing %s after step %zu of %zu", t->options.out_dir, t->done,
+               t->total_steps);
+    } else if (t->options.resume) {
+        qa_log(t->logger, QA_LOG_WARNING,
+               "the run in %s ended before its first checkpoint: starting from the beginning", t->options.out_dir);
+    }
+    return open_files(t, keep, err);
+}
+
+/* ---- metrics and checkpoints ---- */
+
+static bool is_due(const qa_trainer *t, size_t every) {
+    return t->done == t->total_steps || (every > 0 && t->done > 0 && t->done % every == 0);
+}
+
+/* After a write that failed: whether it is worth while to try once more. */
+static bool gave_back(qa_trainer *t, const char *reason) {
+    const bool more = t->task->give_back != NULL && t->task->give_back(t->user);
+    if (more) {
+        qa_log(t->logger, QA_LOG_WARNING,
+               "%s; the base cache gives its room on the disk back for it, and the run goes on without", reason);
+    }
+    return more;
+}
+
+/* A failure is a warning and no reason to end the run: what could not be written is kept, and written before the next
+ * line. */
+static void append_line(qa_trainer *t, const qa_text *line) {
+    qa_error failure = {0};
+    qa_status status = qa_metrics_append(t->metrics, line, &failure);
+    if (status == QA_ERR_IO && gave_back(t, failure.message)) {
+        status = qa_metrics_flush(t->metrics, &failure);
+    }
+    if (status != QA_OK && !t->warned_metrics) {
+        qa_log(t->logger, QA_LOG_WARNING, "%s; the run goes on, and lines are kept until they can be written",
+               failure.message);
+        t->warned_metrics = true;
+    }
+}
+
+/* Brings metrics.jsonl to the disk, as far as that is possible; its length. */
+static size_t sync_metrics(qa_trainer *t) {
+    qa_error failure = {0};
+    size_t bytes = 0;
+    if (qa_metrics_sync(t->metrics, &bytes, &failure) != QA_OK && !t->warned_metrics) {
+        qa_log(t->logger, QA_LOG_WARNING, "%s; the run goes on", failure.message);
+        t->warned_metrics = true;
+    }
+    return bytes;
+}
+
+static void warn_prune(qa_trainer *t, qa_status status, const qa_error *failure) {
+    if (status != QA_OK && !t->warned_prune) {
+        qa_log(t->logger, QA_LOG_WARNING, "an old checkpoint stays: %s", failure->message);
+        t->warned_prune = true;
+    }
+}
+
+static qa_status write_checkpoint(qa_trainer *t, qa_error *err) {
+    qa_error failure = {0};
+    qa_status status = save_state(t, sync_metrics(t), &failure);
+    if (status == QA_ERR_IO && gave_back(t, failure.message)) {
+        status = save_state(t, sync_metrics(t), &failure);
+    }
+    t->saved_at = qa_seconds();
+    if (status != QA_OK) {
+        return qa_fail(err, status, "%s", failure.message);
+    }
+    t->saved = t->done;
+    if (t->replaced) {
+        warn_prune(t, qa_run_folder_forget_replaced(t->options.out_dir, &failure), &failure);
+        t->replaced = false;
+    }
+    return QA_OK;
+}
+
+/* Removes the checkpoints that are not wanted any more; where that fails they stay. */
+static void prune(qa_trainer *t) {
+    qa_error failure = {0};
+    if (t->saved_by_time != NONE && t->saved_by_time != t->saved) {
+        warn_prune(t, qa_run_folder_remove_checkpoint(t->options.out_dir, t->saved_by_time, &failure), &failure);
+        t->saved_by_time = NONE;
+    }
+    warn_prune(t, qa_run_folder_prune(t->options.out_dir, t->options.save_total_limit, &failure), &failure);
+}
+
+static qa_status save_and_prune(qa_trainer *t, qa_error *err) {
+    if (t->saved != t->done) {
+        QA_TRY(write_checkpoint(t, err));
+    }
+    prune(t); /* also when a run before this one was ended between the two */
+    return QA_OK;
+}
+
+/* A checkpoint because the last one is too long ago: that it cannot be written is no reason to end. */
+static void save_by_time(qa_trainer *t) {
+    qa_error failure = {0};
+    if (t->options.save_minutes <= 0.0 || t->done == 0 || t->saved == t->done ||
+        qa_seconds() - t->saved_at < 60.0 * t->options.save_minutes) {
+        return;
+    }
+    if (save_and_prune(t, &failure) == QA_OK) {
+        t->saved_by_time = t->done;
+        qa_log(t->logger, QA_LOG_INFO, "checkpoint of step %zu, since %.0f seconds have passed", t->done,
+               60.0 * t->options.save_minutes);
+    } else {
+        qa_log(t->logger, QA_LOG_WARNING, "%s; the run goes on", failure.message);
+    }
+}
+
+/* The last lines. */
+static void end_metrics(qa_trainer *t) {
+    qa_error failure = {0};
+    if (qa_metrics_flush(t->metrics, &failure) != QA_OK) {
+        qa_log(t->logger, QA_LOG_WARNING, "%s; the lines of %zu steps and evaluations are missing in it",
+               failure.message, qa_metrics_missing(t->metrics));
+    }
+}
+
+static bool in_state(const qa_trainer *t, qa_held_state state) {
+    return t->locked && qa_held_folder_state(&t->held) == state;
+}
+
+/* Where the folder is now (free it), or NULL when it is where it was, or nobody knows. */
+static char *moved_to(const qa_trainer *t) { return in_state(t, QA_HELD_MOVED) ? qa_held_folder_path(&t->held) : NULL; }
+
+static void warn_moved(const qa_trainer *t) {
+    if (in_state(t, QA_HELD_MOVED)) {
+        char *now = moved_to(t);
+        qa_log(t->logger, QA_LOG_WARNING,
+               "%s was moved while the run wrote into it; all that the run leaves is in the moved folder%s%s",
+               t->options.out_dir, now == NULL ? "" : ", ", now == NULL ? "" : now);
+        free(now);
+    }
+}
+
+/* Nothing can be saved any more: better now than after the last step. */
+static qa_status check_not_removed(const qa_trainer *t, qa_error *err) {
+    return in_state(t, QA_HELD_REMOVED)
+               ? qa_fail(err, QA_ERR_IO,
+                         "%s was removed while the run wrote into it: the run ends after step %zu of %zu, and nothing "
+                         "of it is left",
+                         t->options.out_dir, t->done, t->total_steps)
+               : QA_OK;
+}
+
+static qa_status stopped(qa_trainer *t, qa_error *err) {
+    if (t->done == 0) {
+        (void)sync_metrics(t);
+        return qa_fail(err, QA_ERR_INTERRUPTED, "stopped before the first of %zu steps was done", t->total_steps);
+    }
+    QA_TRY(check_not_removed(t, err));
+    QA_TRY(save_and_prune(t, err));
+    char *now = moved_to(t);
+    const qa_status status =
+        qa_fail(err, QA_ERR_INTERRUPTED, "stopped after step %zu of %zu; --resume continues from %s/%s%zu", t->done,
+                t->total_steps, now == NULL ? t->options.out_dir : now, QA_CHECKPOINT_PREFIX, t->done);
+    free(now);
+    return status;
+}
+
+/* ---- the steps ---- */
+
+/* QA_ERR_NAN naming tensor and element when one of values[count] is not finite. */
+qa_status qa_trainer_check_finite(const qa_trainer *t, const char *what, const qa_real *values, qa_error *err) {
+    const size_t i = qa_first_not_finite(values, t->count);
+    if (i == t->count) {
+        return QA_OK;
+    }
+    const qa_parameter_place place = t->task->place(t->user, i);
+    return qa_fail(err, QA_ERR_NAN, "%s%s[%zu, %zu] is %g", what, place.tensor, place.row, place.column,
+                   (double)values[i]);
+}
+
+/* Clips and applies the gradient; nothing is changed when it is not finite. */
+static qa_status apply_gradient(qa_trainer *t, qa_step_metrics *metrics, qa_error *err) {
+    const qa_run_options *o = &t->options;
+    const double norm = qa_gradient_norm(t->pool, t->gradient, t->count, t->partial);
+    metrics->grad_norm = norm;
+    metrics->learning_rate =
+        t->has_least_rate
+            ? qa_schedule_rate_above(o->schedule, o->learning_rate, t->least_rate, t->warmup, t->total_steps, t->done)
+            : qa_schedule_rate(o->schedule, o->learning_rate, t->warmup, t->total_steps, t->done);
+    if (!isfinite(norm)) {
+        QA_TRY(qa_trainer_check_finite(t, "gradient of ", t->gradient, err));
+        return qa_fail(err, QA_ERR_NAN, "the gradient's norm is %g", norm);
+    }
+    qa_adamw adamw = {.beta1 = o->adam_beta1,
+                      .beta2 = o->adam_beta2,
+                      .epsilon = o->adam_epsilon,
+                      .weight_decay = o->weight_decay,
+                      .learning_rate = metrics->learning_rate,
+                      .step = t->done + 1,
+                      .clip = qa_clip_factor(norm, o->max_grad_norm)};
+    const size_t at = t->decayed;
+    qa_adamw_step(t->pool, t->parameters, t->m, t->v, t->gradient, at, &adamw);
+    adamw.weight_decay = 0.0;
+    if (at < t->count) {
+        qa_adamw_step(t->pool, t->parameters + at, t->m + at, t->v + at, t->gradient + at, t->count - at, &adamw);
+    }
+    return qa_trainer_check_finite(t, "after the update, ", t->parameters, err);
+}
+
+/* Writes the line and lets the caller look at it; *stop: it wants to end. */
+static qa_status report(qa_trainer *t, qa_step_metrics *metrics, double began, bool *stop, qa_error *err) {
+    const double now = qa_seconds();
+    qa_text line = {0};
+    metrics->step = t->done;
+    metrics->total_steps = t->total_steps;
+    metrics->tokens_per_second = now > began ? (double)metrics->tokens / (now - began) : 0.0;
+    metrics->seconds = now - t->start;
+    const qa_status status = t->task->line(t->user, metrics, &line, err);
+    if (status == QA_OK) {
+        append_line(t, &line);
+        *stop = !t->task->goes_on(t->user);
+    }
+    qa_text_free(&line);
+    return status;
+}
+
+static qa_status do_step(qa_trainer *t, bool *stop, qa_error *err) {
+    const double began = qa_seconds();
+    qa_step_metrics metrics = {0};
+    use_order(t, t->done);
+    memset(t->gradient, 0, t->count * sizeof *t->gradient);
+    QA_TRY(t->task->gradient(t->user, &metrics.tokens, err));
+    const qa_status status = apply_gradient(t, &metrics, err);
+    if (status != QA_OK) {
+        qa_error_prefix(err, "step %zu: ", t->done + 1);
+        return status;
+    }
+    t->done++;
+    t->evaluated = false;
+    return report(t, &metrics, began, stop, err);
+}
+
+static qa_status evaluate_now(qa_trainer *t, bool *stop, qa_error *err) {
+    const double began = qa_seconds();
+    qa_step_metrics metrics = {.is_evaluation = true};
+    const qa_status status = t->task->evaluate(t->user, &metrics.tokens, err);
+    if (status != QA_OK) {
+        qa_error_prefix(err, "evaluation after step %zu: ", t->done);
+        return status;
+    }
+    t->evaluated = true;
+    return report(t, &metrics, began, stop, err);
+}
+
+/* Evaluation, checkpoint and step, each if it is due; *stop: the caller wants to end. */
+static qa_status do_what_is_due(qa_trainer *t, bool *stop, qa_error *err) {
+    QA_TRY(check_not_removed(t, err));
+    if (t->evaluates && !t->evaluated && is_due(t, t->options.eval_every)) {
+        QA_TRY(evaluate_now(t, stop, err));
+    }
+    if (*stop) {
+        return QA_OK;
+    }
+    if (is_due(t, t->options.save_every)) {
+        QA_TRY(save_and_prune(t, err));
+    } else {
+        save_by_time(t);
+    }
+    return t->done == t->total_steps ? QA_OK : do_step(t, stop, err);
+}
+
+static qa_status all_steps(qa_trainer *t, qa_error *err) {
+    for (;;) {
+        bool stop = false;
+        const bool last = t->done == t->total_steps;
+        const qa_status status = do_what_is_due(t, &stop, err);
+        if (stop || status == QA_ERR_INTERRUPTED) {
+            return stopped(t, err);
+        }
+        QA_TRY(status);
+        if (last) {
+            end_metrics(t);
+            return QA_OK;
+        }
+    }
+}
+
+qa_status qa_trainer_run(qa_trainer *t, qa_error *err) {
+    const qa_status status = all_steps(t, err);
+    warn_moved(t);
+    return status;
+}
+
+/* The run ended before it had anything to keep: the one that it was to replace is put back. */
+static void undo_replacing(qa_trainer *t) {
+    qa_error failure = {0};
+    if (!t->replaced) {
+        return;
+    }
+    if (qa_run_folder_bring_back(t->task->files, t->options.out_dir, &failure) == QA_OK) {
+        qa_log(t->logger, QA_LOG_WARNING, "%s holds the run of before again: the new one ended without a checkpoint",
+               t->options.out_dir);
+    } else {
+        qa_log(t->logger, QA_LOG_WARNING, "the run of before is still in %s/%s: %s", t->options.out_dir,
+               QA_REPLACED_RUN_NAME, failure.message);
+    }
+    t->replaced = false;
+}
+
+void qa_trainer_free(qa_trainer *t) {
+    qa_metrics_close(t->metrics);
+    undo_replacing(t);
+    if (t->locked) {
+        qa_let_folder_go(&t->held);
+        (void)close(t->lock); /* which unlocks */
+    }
+    qa_arena_free(&t->arena);
+    free(t->order);
+}
