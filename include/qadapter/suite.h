@@ -52,6 +52,8 @@ typedef struct qa_suite qa_suite;
 QA_MUST_CHECK qa_status qa_suite_load(qa_suite **suite, const char *path, qa_error *err);
 void qa_suite_free(qa_suite *suite); /* NULL is allowed */
 
+/* What its files hold that is not used. Owned by the suite. */
+const qa_warnings *qa_suite_warnings(const qa_suite *suite);
 const char *qa_suite_name(const qa_suite *suite); /* owned by the suite */
 
 /* Right answers of n; and of the questions of one "kind". */
@@ -101,6 +103,7 @@ typedef struct qa_suite_result {
     double ordinary_kl; /* KL(pitilde || pi1) per token on the skills' answers, nats; NaN: no adapter or none asked */
     double perplexity;  /* of the policy on the suite's ordinary text; NaN: the suite has none */
     size_t perplexity_tokens;
+    qa_warnings warnings; /* what there is to say of the ordinary text */
     double seconds;
 } qa_suite_result;
 

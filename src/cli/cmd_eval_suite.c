@@ -107,6 +107,7 @@ static qa_status run_suite(cli_run *run, const qa_suite *suite, const qa_objecti
     cli_progress_begin(&run->progress, !args->quiet);
     QA_TRY(qa_suite_run(suite, run->model, run->adapter, run->tokenizer, &options, result, err));
     cli_progress_clear(&run->progress);
+    cli_warn_all(run, &result->warnings);
     return QA_OK;
 }
 
@@ -160,6 +161,7 @@ qa_status cli_eval_suite(cli_run *run, qa_error *err) {
         return cli_bad_usage(run, err, "--transcript: expected a file, found \"-\": standard output has the report");
     }
     QA_GOTO(done, find_suite(run, &suite, err));
+    cli_warn_all(run, qa_suite_warnings(suite));
     QA_GOTO(done, load_all(run, suite, &objective, err));
     cli_catch_interrupts(run->command->name, "stopping");
     /* the pairs first: they are read and checked before the long part begins */

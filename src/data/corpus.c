@@ -47,7 +47,8 @@ typedef struct loader {
     size_t room;
     qa_answer_end end;
     qa_dialogue dialogue;
-    qa_columns columns; /* keys that hold something and are not used */
+    qa_columns columns;                 /* keys that hold something and are not used */
+    size_t doubled_ends, first_doubled; /* answers that bring the end which the template writes; the first's line */
     qa_text whole, prompt, response;
 } loader;
 
@@ -273,7 +274,14 @@ static qa_status append_turn(loader *l, size_t i, size_t *at, qa_error *err) {
     }
     QA_TRY(append_part(l, *at, l->prompt.n, l->learn == QA_LEARN_ALL, err));
     *at = l->prompt.n + l->response.n;
-    return append_part(l, l->prompt.n, *at, true, err);
+    const size_t start = l->ids.n;
+    bool doubled = false;
+    QA_TRY(append_part(l, l->prompt.n, *at, true, err));
+    QA_TRY(qa_answer_end_doubled(&l->end, l->tokenizer, l->ids.data + start, l->ids.n - start, &doubled, err));
+    if (doubled && l->doubled_ends++ == 0) {
+        l->first_doubled = l->line;
+    }
+    return QA_OK;
 }
 
 static qa_status add_messages(loader *l, const json_t *messages, qa_error *err) {
@@ -308,13 +316,15 @@ static qa_status add_messages(loader *l, const json_t *messages, qa_error *err) 
 }
 
 static qa_status add_line(loader *l, const json_t *line, qa_error *err) {
+    char found[QA_FOUND_BYTES];
     static const char *const FORMS[] = {"text", "messages", "ids", NULL};
     const json_t *ids = qa_pairs_member(line, "ids");
     const json_t *messages = qa_pairs_member(line, "messages");
     const json_t *text = qa_pairs_member(line, "text");
     l->ids.n = 0;
     if ((ids != NULL) + (messages != NULL) + (text != NULL) != 1) {
-        return qa_fail(err, QA_ERR_FORMAT, "a document is an object with one of \"text\", \"messages\" and \"ids\"%s",
+        return qa_fail(err, QA_ERR_FORMAT, "a document is an object with one of \"text\", \"messages\" and \"ids\"%s%s",
+                       qa_columns_found(line, found),
                        json_object_get(line, "conversations") == NULL
                            ? ""
                            : "; this looks like ShareGPT's form: write \"messages\" with \"role\" and \"content\"");
@@ -381,18 +391,35 @@ static void free_scratch(loader *l) {
 
 qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer, qa_chat_template chat,
                          qa_learn learn, size_t max_length, size_t vocab_size, qa_error *err) {
+    return qa_corpus_load_ending(corpus, path, tokenizer, chat, learn, max_length, vocab_size, NULL, 0, err);
+}
+
+static void warn_of_documents(const loader *l, const char *name) {
+    qa_warnings *warnings = &l->corpus->warnings;
+    qa_columns_warn(&l->columns, name, warnings);
+    if (l->doubled_ends > 0) {
+        qa_warn(warnings,
+                "%s: answers that bring an end token of their own: %zu (first: line %zu); the chat template's stands "
+                "behind it: leave it out of the messages, or give text that is already rendered",
+                name, l->doubled_ends, l->first_doubled);
+    }
+}
+
+qa_status qa_corpus_load_ending(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
+                                qa_chat_template chat, qa_learn learn, size_t max_length, size_t vocab_size,
+                                const int32_t *eos_ids, size_t n_eos, qa_error *err) {
     loader l = {
         .tokenizer = tokenizer, .chat = chat, .learn = learn, .max_length = max_length, .vocab_size = vocab_size};
     qa_json_lines *lines = NULL;
     qa_status status = QA_OK;
     *corpus = NULL;
     QA_TRY(check_arguments(&l, err));
-    QA_TRY(qa_answer_end_find(&l.end, chat, tokenizer, NULL, 0, err));
+    QA_TRY(qa_answer_end_find(&l.end, chat, tokenizer, eos_ids, n_eos, err));
     QA_TRY(qa_json_lines_open(&lines, path, err));
     l.corpus = qa_alloc_array(1, sizeof *l.corpus);
     status = l.corpus == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : read_all(&l, lines, err);
     if (status == QA_OK) {
-        qa_columns_warn(&l.columns, qa_json_lines_name(lines), &l.corpus->warnings);
+        warn_of_documents(&l, qa_json_lines_name(lines));
     }
     qa_json_lines_close(lines);
     free_scratch(&l);

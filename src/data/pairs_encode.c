@@ -183,12 +183,9 @@ static qa_status close_response(const qa_pairs_loader *loader, qa_ids *response,
 /* The content may bring the very end that the template writes: TRL trains both, and so do we, but it is seldom meant.
  */
 static qa_status count_doubled_end(qa_pairs_loader *loader, const qa_ids *response, qa_error *err) {
-    size_t last = 0, before = 0;
-    QA_TRY(qa_answer_end_of(&loader->end, loader->tokenizer, response->data, response->n, &last, err));
-    if (last > 0) {
-        QA_TRY(qa_answer_end_of(&loader->end, loader->tokenizer, response->data, last - 1, &before, err));
-    }
-    qa_pairs_note(loader, QA_SEEN_DOUBLED_END, before > 0);
+    bool doubled = false;
+    QA_TRY(qa_answer_end_doubled(&loader->end, loader->tokenizer, response->data, response->n, &doubled, err));
+    qa_pairs_note(loader, QA_SEEN_DOUBLED_END, doubled);
     return QA_OK;
 }
 

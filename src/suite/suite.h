@@ -66,14 +66,16 @@ struct qa_suite {
     qa_suite_preference *preferences;
     char *text; /* path of the ordinary text; NULL: none */
     qa_text preference_names;
+    qa_warnings warnings;
 };
 
 /* NULL when there is none of that name. */
 const qa_suite_preference *qa_suite_find_preference(const qa_suite *suite, const char *name);
 
 /* Reads path (copied): every line must be {"messages": ...} and, when graded, have "answer" and "grader". Errors name
- * file and line. */
-QA_MUST_CHECK qa_status qa_suite_items_read(qa_suite_items *items, const char *path, bool graded, qa_error *err);
+ * file and line; what is not used is a warning. */
+QA_MUST_CHECK qa_status qa_suite_items_read(qa_suite_items *items, const char *path, bool graded, qa_warnings *warnings,
+                                            qa_error *err);
 void qa_suite_items_free(qa_suite_items *items);
 
 /* KL between the shares count[n] / total and q[n], nats, with half a count added to every class on both sides: finite,
@@ -90,10 +92,11 @@ size_t qa_suite_classify(const qa_suite_shares *shares, const char *response, si
 void qa_suite_shares_finish(qa_shares_result *result, const qa_suite_shares *shares,
                             const qa_suite_preference *preference, double alpha_tilde);
 
-/* Perplexity of the policy on the learned tokens of a corpus file. */
+/* Perplexity of the policy on the learned tokens of a corpus file; what there is to say of the file is appended to
+ * *warnings. */
 QA_MUST_CHECK qa_status qa_suite_perplexity(const char *path, qa_model *model, const qa_adapter *adapter,
                                             const qa_tokenizer *tokenizer, const qa_suite_options *options,
-                                            double *perplexity, size_t *tokens, qa_error *err);
+                                            double *perplexity, size_t *tokens, qa_warnings *warnings, qa_error *err);
 
 /* ---- the transcript ---- */
 

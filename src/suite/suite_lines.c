@@ -1,6 +1,7 @@
 /* Files of questions and prompts: JSON Lines, one conversation a line (see suite.h). */
 #include "base/checked.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "io/file.h"
 #include "io/input.h"
 #include "suite/suite.h"
@@ -30,12 +31,11 @@ void qa_suite_items_free(qa_suite_items *items) {
 
 static const char *const KEYS[] = {"messages", "answer", "grader", "kind", "reference", NULL};
 
-static qa_status take_messages(qa_suite_item *item, qa_error *err) {
+static qa_status take_messages(qa_suite_item *item, qa_columns *columns, qa_error *err) {
     json_t *messages = NULL;
     QA_TRY(qa_json_get_array(item->json, "messages", true, "the question", &messages, err));
-    qa_columns unused = {0}; /* other members are ignored; what belongs to the prompt is an error */
-    QA_TRY(qa_columns_check_row(&unused, item->json, KEYS, QA_PAIRS_DIALOGUES, err));
-    QA_TRY(qa_dialogue_push_json(&item->dialogue, messages, "messages", &unused, err));
+    QA_TRY(qa_columns_check_row(columns, item->json, KEYS, QA_PAIRS_DIALOGUES, err));
+    QA_TRY(qa_dialogue_push_json(&item->dialogue, messages, "messages", columns, err));
     const size_t n = item->dialogue.n;
     for (size_t i = 0; i < n; i++) {
         const qa_message *message = &item->dialogue.messages[i];
@@ -49,11 +49,11 @@ static qa_status take_messages(qa_suite_item *item, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status take_line(qa_suite_item *item, bool graded, qa_error *err) {
+static qa_status take_line(qa_suite_item *item, bool graded, qa_columns *columns, qa_error *err) {
     if (!json_is_object(item->json)) {
         return qa_fail(err, QA_ERR_FORMAT, "every line must be an object: {\"messages\": ...}");
     }
-    QA_TRY(take_messages(item, err));
+    QA_TRY(take_messages(item, columns, err));
     if (!graded) {
         return QA_OK;
     }
@@ -92,7 +92,7 @@ static bool is_blank(const char *line, size_t n) {
 }
 
 static qa_status add_line(qa_suite_items *items, const char *line, size_t n, size_t number, bool graded,
-                          qa_error *err) {
+                          qa_columns *columns, qa_error *err) {
     size_t bad = 0;
     if (n > MAX_LINE_BYTES) {
         return qa_fail(err, QA_ERR_LIMIT, "%s:%zu: the line has %zu bytes, more than the %d that a question may have",
@@ -107,7 +107,7 @@ static qa_status add_line(qa_suite_items *items, const char *line, size_t n, siz
     QA_TRY(make_room(items, err));
     qa_suite_item item = {.line = number};
     QA_TRY(qa_json_parse(&item.json, line, n, items->path, number, err));
-    const qa_status status = take_line(&item, graded, err);
+    const qa_status status = take_line(&item, graded, columns, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "%s:%zu: ", items->path, number);
         free_item(&item);
@@ -117,7 +117,8 @@ static qa_status add_line(qa_suite_items *items, const char *line, size_t n, siz
     return QA_OK;
 }
 
-static qa_status add_lines(qa_suite_items *items, const qa_text *file, bool graded, qa_error *err) {
+static qa_status add_lines(qa_suite_items *items, const qa_text *file, bool graded, qa_columns *columns,
+                           qa_error *err) {
     static const char mark[] = "\xEF\xBB\xBF"; /* byte-order mark */
     size_t at = file->n >= 3 && memcmp(file->data, mark, 3) == 0 ? 3 : 0;
     for (size_t number = 1; at < file->n; number++) {
@@ -125,7 +126,7 @@ static qa_status add_lines(qa_suite_items *items, const qa_text *file, bool grad
         const char *end = memchr(line, '\n', file->n - at);
         const size_t n = end == NULL ? file->n - at : (size_t)(end - line);
         if (!is_blank(line, n)) {
-            QA_TRY(add_line(items, line, n, number, graded, err));
+            QA_TRY(add_line(items, line, n, number, graded, columns, err));
         }
         at += n + 1;
     }
@@ -134,7 +135,30 @@ static qa_status add_lines(qa_suite_items *items, const qa_text *file, bool grad
                                   items->path, graded ? ", \"answer\": ..., \"grader\": ..." : "");
 }
 
-qa_status qa_suite_items_read(qa_suite_items *items, const char *path, bool graded, qa_error *err) {
+/* More kinds than a result has room for (suite_run.c) count in the sum alone. */
+static void warn_of_kinds(const qa_suite_items *items, qa_warnings *warnings) {
+    const char *kinds[QA_SUITE_MAX_KINDS];
+    size_t n = 0;
+    for (size_t i = 0; i < items->n; i++) {
+        const char *kind = items->items[i].kind;
+        size_t k = 0;
+        while (kind != NULL && k < n && strcmp(kinds[k], kind) != 0) {
+            k++;
+        }
+        if (kind != NULL && k == QA_SUITE_MAX_KINDS) {
+            qa_warn(warnings, "%s: more than %d kinds of questions; \"%.60s\" and what follows count in the sum alone",
+                    items->path, QA_SUITE_MAX_KINDS, kind);
+            return;
+        }
+        if (kind != NULL && k == n) {
+            kinds[n++] = kind;
+        }
+    }
+}
+
+qa_status qa_suite_items_read(qa_suite_items *items, const char *path, bool graded, qa_warnings *warnings,
+                              qa_error *err) {
+    qa_columns columns = {0};
     qa_text file = {0};
     qa_status status = QA_OK;
     *items = (qa_suite_items){.path = strdup(path)};
@@ -144,7 +168,9 @@ qa_status qa_suite_items_read(qa_suite_items *items, const char *path, bool grad
     QA_GOTO(done, qa_read_file(&file, path, MAX_FILE_BYTES, err));
     const char *foreign = qa_foreign_lines(file.data, file.n);
     QA_GOTO(done, foreign == NULL ? QA_OK : qa_fail(err, QA_ERR_FORMAT, "%s is %s", path, foreign));
-    QA_GOTO(done, add_lines(items, &file, graded, err));
+    QA_GOTO(done, add_lines(items, &file, graded, &columns, err));
+    qa_columns_warn(&columns, path, warnings);
+    warn_of_kinds(items, warnings);
 done:
     qa_text_free(&file);
     if (status != QA_OK) {

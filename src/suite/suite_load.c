@@ -3,6 +3,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "io/file.h"
 #include "suite/suite.h"
 #include "text/utf8.h"
@@ -19,8 +20,14 @@ static const double SUM_TOLERANCE = 0.02;
 
 typedef struct loader {
     qa_suite *suite;
-    char *folder; /* that holds it */
+    char *folder;       /* that holds it */
+    qa_columns columns; /* members that hold something and are not used */
 } loader;
+
+/* Notes the members beside the known ones, ended by NULL. */
+static qa_status check_members(loader *it, const json_t *json, const char *const *known, qa_error *err) {
+    return qa_columns_check_row(&it->columns, json, known, QA_PAIRS_IDS, err);
+}
 
 /* "skills[2]" into where. */
 static const char *place(char where[WHERE_BYTES], const char *list, size_t i) {
@@ -84,7 +91,7 @@ static qa_status take_items(qa_suite_items *items, size_t *max_tokens, const loa
     }
     qa_status status = take_path(&path, it, json, "file", true, true, where, err);
     if (status == QA_OK) {
-        status = qa_suite_items_read(items, path, graded, err);
+        status = qa_suite_items_read(items, path, graded, &it->suite->warnings, err);
         if (status != QA_OK) {
             qa_error_prefix(err, "%s: ", where);
         }
@@ -123,7 +130,8 @@ static qa_status take_parts(void *parts, size_t size, const json_t *json, const 
 
 /* ---- skills ---- */
 
-static qa_status load_skills(const loader *it, const json_t *root, qa_error *err) {
+static qa_status load_skills(loader *it, const json_t *root, qa_error *err) {
+    static const char *const SKILL[] = {"name", "file", "max_tokens", NULL};
     qa_suite *suite = it->suite;
     json_t *list = NULL;
     char where[WHERE_BYTES];
@@ -132,6 +140,7 @@ static qa_status load_skills(const loader *it, const json_t *root, qa_error *err
         const json_t *json = json_array_get(list, i);
         qa_suite_skill *skill = &suite->skills[i];
         place(where, "skills", i);
+        QA_TRY(check_members(it, json, SKILL, err));
         QA_TRY(take_name(skill->name, json, where, suite->skills, i, sizeof *skill, err));
         suite->n_skills++;
         QA_TRY(take_items(&skill->questions, &skill->max_tokens, it, json, where, true, err));
@@ -184,17 +193,20 @@ static qa_status check_sum(const qa_suite_shares *shares, bool base, const char 
     return QA_OK;
 }
 
-static qa_status load_classes(qa_suite_shares *shares, const json_t *json, const char *where, qa_error *err) {
+static qa_status load_classes(loader *it, qa_suite_shares *shares, const json_t *json, const char *where,
+                              qa_error *err) {
     json_t *list = NULL;
     char inner[2 * WHERE_BYTES];
+    static const char *const CLASS[] = {"name", "pattern", "generator", "base", NULL};
     QA_TRY(take_list(json, "classes", true, where, QA_SUITE_MAX_CLASSES, &list, err));
     for (size_t k = 0; k < json_array_size(list); k++) {
         const json_t *element = json_array_get(list, k);
-        qa_suite_class *it = &shares->classes[k];
+        qa_suite_class *class = &shares->classes[k];
         (void)snprintf(inner, sizeof inner, "%s.classes[%zu]", where, k);
-        QA_TRY(take_name(it->name, element, inner, shares->classes, k, sizeof *it, err));
+        QA_TRY(check_members(it, element, CLASS, err));
+        QA_TRY(take_name(class->name, element, inner, shares->classes, k, sizeof *class, err));
         shares->n_classes++;
-        QA_TRY(take_class(it, element, inner, err));
+        QA_TRY(take_class(class, element, inner, err));
     }
     if (shares->n_classes == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: \"classes\" is empty", where);
@@ -203,7 +215,8 @@ static qa_status load_classes(qa_suite_shares *shares, const json_t *json, const
     return check_sum(shares, true, where, err);
 }
 
-static qa_status load_shares(const loader *it, const json_t *root, qa_error *err) {
+static qa_status load_shares(loader *it, const json_t *root, qa_error *err) {
+    static const char *const SHARES[] = {"name", "file", "max_tokens", "classes", NULL};
     qa_suite *suite = it->suite;
     json_t *list = NULL;
     char where[WHERE_BYTES];
@@ -212,9 +225,10 @@ static qa_status load_shares(const loader *it, const json_t *root, qa_error *err
         const json_t *json = json_array_get(list, i);
         qa_suite_shares *shares = &suite->shares[i];
         place(where, "shares", i);
+        QA_TRY(check_members(it, json, SHARES, err));
         QA_TRY(take_name(shares->name, json, where, suite->shares, i, sizeof *shares, err));
         suite->n_shares++;
-        QA_TRY(load_classes(shares, json, where, err));
+        QA_TRY(load_classes(it, shares, json, where, err));
         QA_TRY(take_items(&shares->prompts, &shares->max_tokens, it, json, where, false, err));
     }
     return QA_OK;
@@ -249,8 +263,8 @@ static qa_status load_reward(qa_suite_preference *preference, const qa_suite_sha
     return QA_OK;
 }
 
-static qa_status load_preference(const loader *it, qa_suite_preference *preference, const json_t *json,
-                                 const char *where, qa_error *err) {
+static qa_status load_preference(loader *it, qa_suite_preference *preference, const json_t *json, const char *where,
+                                 qa_error *err) {
     const qa_suite *suite = it->suite;
     const char *about = NULL;
     char shown[80];
@@ -266,7 +280,8 @@ static qa_status load_preference(const loader *it, qa_suite_preference *preferen
                    qa_printable(shown, sizeof shown, about, strlen(about)));
 }
 
-static qa_status load_preferences(const loader *it, const json_t *root, qa_error *err) {
+static qa_status load_preferences(loader *it, const json_t *root, qa_error *err) {
+    static const char *const PREFERENCE[] = {"name", "shares", "reward", "pairs", NULL};
     qa_suite *suite = it->suite;
     json_t *list = NULL;
     char where[WHERE_BYTES];
@@ -275,6 +290,7 @@ static qa_status load_preferences(const loader *it, const json_t *root, qa_error
         const json_t *json = json_array_get(list, i);
         qa_suite_preference *preference = &suite->preferences[i];
         place(where, "preferences", i);
+        QA_TRY(check_members(it, json, PREFERENCE, err));
         QA_TRY(take_name(preference->name, json, where, suite->preferences, i, sizeof *preference, err));
         suite->n_preferences++;
         QA_TRY(load_preference(it, preference, json, where, err));
@@ -286,7 +302,10 @@ static qa_status load_preferences(const loader *it, const json_t *root, qa_error
 
 /* ---- the suite ---- */
 
-static qa_status load_parts(const loader *it, const json_t *root, qa_error *err) {
+static qa_status load_parts(loader *it, const json_t *root, qa_error *err) {
+    static const char *const SUITE[] = {"name",        "skills",      "text",    "shares",
+                                        "preferences", "description", "version", NULL};
+    static const char *const TEXT[] = {"file", NULL};
     qa_suite *suite = it->suite;
     json_t *text = NULL;
     if (!json_is_object(root)) {
@@ -296,12 +315,14 @@ static qa_status load_parts(const loader *it, const json_t *root, qa_error *err)
         return qa_fail(err, QA_ERR_FORMAT,
                        "this is a question, not a suite: the name of a file of questions ends in .jsonl");
     }
+    QA_TRY(check_members(it, root, SUITE, err));
     QA_TRY(take_name(suite->name, root, "the suite", NULL, 0, 1, err));
     QA_TRY(load_skills(it, root, err));
     QA_TRY(load_shares(it, root, err));
     QA_TRY(load_preferences(it, root, err));
     QA_TRY(qa_json_get_object(root, "text", false, "the suite", &text, err));
     if (text != NULL) {
+        QA_TRY(check_members(it, text, TEXT, err));
         QA_TRY(take_path(&suite->text, it, text, "file", true, true, "text", err));
     }
     if (suite->n_skills == 0 && suite->n_shares == 0 && suite->text == NULL) {
@@ -323,6 +344,8 @@ static qa_status load_definition(qa_suite *suite, const char *path, qa_error *er
     status = load_parts(&it, root, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "%s: ", path);
+    } else {
+        qa_columns_warn(&it.columns, path, &suite->warnings);
     }
 done:
     json_decref(root);
@@ -350,7 +373,7 @@ static qa_status load_questions(qa_suite *suite, const char *path, qa_error *err
     suite->name[bytes] = '\0';
     memcpy(suite->skills[0].name, suite->name, sizeof suite->name);
     suite->skills[0].max_tokens = QA_SUITE_DEFAULT_MAX_TOKENS;
-    return qa_suite_items_read(&suite->skills[0].questions, path, true, err);
+    return qa_suite_items_read(&suite->skills[0].questions, path, true, &suite->warnings, err);
 }
 
 qa_status qa_suite_load(qa_suite **out, const char *path, qa_error *err) {
@@ -402,8 +425,11 @@ void qa_suite_free(qa_suite *suite) {
     free(suite->preferences);
     free(suite->text);
     qa_text_free(&suite->preference_names);
+    qa_warnings_free(&suite->warnings);
     free(suite);
 }
+
+const qa_warnings *qa_suite_warnings(const qa_suite *suite) { return &suite->warnings; }
 
 const char *qa_suite_name(const qa_suite *suite) { return suite->name; }
 

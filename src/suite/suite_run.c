@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/clock.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "suite/regex.h"
 #include "suite/suite.h"
 #include "text/answer_end.h"
@@ -249,7 +250,7 @@ static qa_status run_parts(suite_runner *it, const qa_suite_preference *preferen
         return QA_OK;
     }
     return qa_suite_perplexity(suite->text, it->model, it->adapter, it->tokenizer, it->options, &result->perplexity,
-                               &result->perplexity_tokens, err);
+                               &result->perplexity_tokens, &result->warnings, err);
 }
 
 static qa_status check(const qa_suite *suite, const qa_adapter *adapter, const qa_suite_options *options,
@@ -308,5 +309,6 @@ failed:
 void qa_suite_result_free(qa_suite_result *result) {
     free(result->skills);
     free(result->shares);
+    qa_warnings_free(&result->warnings);
     *result = (qa_suite_result){0};
 }

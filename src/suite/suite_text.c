@@ -6,10 +6,13 @@
  * learned tokens. */
 #include "base/checked.h"
 #include "base/try.h"
+#include "base/warnings.h"
+#include "data/corpus.h"
 #include "infer/policy.h"
 #include "model/pass.h"
 #include "qadapter/pretrain.h"
 #include "suite/suite.h"
+#include "text/answer_end.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -108,18 +111,40 @@ static qa_status sum_all(pack *it, const qa_corpus *corpus, size_t n, const qa_s
     return it->n > 0 ? pack_run(it, sum, err) : QA_OK;
 }
 
+static void warn_of_text(const qa_corpus *corpus, const char *path, size_t context, qa_warnings *warnings) {
+    const qa_warnings *said = qa_corpus_warnings(corpus);
+    for (size_t i = 0; i < said->n; i++) {
+        qa_warn(warnings, "%s", said->lines[i]);
+    }
+    if (qa_corpus_cut(corpus) > 0) {
+        qa_warn(warnings, "%s: documents cut at the model's context of %zu tokens: %zu", path, context,
+                qa_corpus_cut(corpus));
+    }
+    if (qa_corpus_skipped(corpus) > 0) {
+        qa_warn(warnings, "%s: documents without a token to measure, left out: %zu", path, qa_corpus_skipped(corpus));
+    }
+}
+
 qa_status qa_suite_perplexity(const char *path, qa_model *model, const qa_adapter *adapter,
                               const qa_tokenizer *tokenizer, const qa_suite_options *options, double *perplexity,
-                              size_t *tokens, qa_error *err) {
+                              size_t *tokens, qa_warnings *warnings, qa_error *err) {
     const qa_model_info *info = qa_model_get_info(model);
     qa_corpus *corpus = NULL;
     pack it = {0};
     double sum = 0.0;
-    size_t longest = 0;
+    size_t longest = 0, n_ends = 0;
     qa_status status = QA_OK;
+    int32_t ends[QA_MAX_END_IDS]; /* the tokenizer's own goes first (qa_model_prefer_eos) */
     *tokens = 0;
-    QA_GOTO(done, qa_corpus_load(&corpus, path, tokenizer, options->chat, QA_LEARN_RESPONSES,
-                                 info->max_position_embeddings, info->vocab_size, err));
+    if (qa_tokenizer_eos(tokenizer) >= 0) {
+        ends[n_ends++] = qa_tokenizer_eos(tokenizer);
+    }
+    for (size_t i = 0; i < info->n_eos && n_ends < QA_MAX_END_IDS; i++) {
+        ends[n_ends++] = info->eos_ids[i];
+    }
+    QA_GOTO(done, qa_corpus_load_ending(&corpus, path, tokenizer, options->chat, QA_LEARN_RESPONSES,
+                                        info->max_position_embeddings, info->vocab_size, ends, n_ends, err));
+    warn_of_text(corpus, path, info->max_position_embeddings, warnings);
     const size_t n =
         options->limit != 0 && options->limit < qa_corpus_count(corpus) ? options->limit : qa_corpus_count(corpus);
     for (size_t i = 0; i < n; i++) {

@@ -99,6 +99,17 @@ qa_status qa_answer_end_of(const qa_answer_end *end, const qa_tokenizer *tokeniz
     return QA_OK;
 }
 
+qa_status qa_answer_end_doubled(const qa_answer_end *end, const qa_tokenizer *tokenizer, const int32_t *ids, size_t n,
+                                bool *doubled, qa_error *err) {
+    size_t last = 0, before = 0;
+    QA_TRY(qa_answer_end_of(end, tokenizer, ids, n, &last, err));
+    if (last > 0) {
+        QA_TRY(qa_answer_end_of(end, tokenizer, ids, last - 1, &before, err));
+    }
+    *doubled = before > 0;
+    return QA_OK;
+}
+
 qa_status qa_answer_end_close(const qa_answer_end *end, const qa_tokenizer *tokenizer, qa_response_end response_end,
                               size_t start, qa_ids *ids, qa_error *err) {
     size_t ended = 0;

@@ -28,6 +28,10 @@ bool qa_answer_end_has(const qa_answer_end *end, int32_t id);
 QA_MUST_CHECK qa_status qa_answer_end_of(const qa_answer_end *end, const qa_tokenizer *tokenizer, const int32_t *ids,
                                          size_t n, size_t *ended, qa_error *err);
 
+/* Whether a template ended ids that had ended already: the content brought an end of its own. */
+QA_MUST_CHECK qa_status qa_answer_end_doubled(const qa_answer_end *end, const qa_tokenizer *tokenizer,
+                                              const int32_t *ids, size_t n, bool *doubled, qa_error *err);
+
 /* Ends ids that no template ended: what ends by itself, white space behind the end token aside, gets no second one. The
  * white space itself stays under QA_RESPONSE_END_TEMPLATE and goes otherwise. The text's own tokens are those from
  * `start` on. */

@@ -379,6 +379,29 @@ START_TEST(columns_that_nobody_reads_are_named_or_refused) {
 }
 END_TEST
 
+/* An answer that brings its end gets the template's behind it: trained as it stands, and said as `train` says it. */
+START_TEST(an_answer_with_an_end_of_its_own_is_told) {
+    setting s = open_setting(&(tiny_tokenizer_options){.kind = TINY_BYTES});
+    qa_corpus *corpus =
+        must_load(&s, "{\"messages\": [{\"role\": \"user\", \"content\": \"q<|im_end|>\"}, {\"role\": \"assistant\", "
+                      "\"content\": \"a\"}]}\n");
+    ck_assert_uint_eq(qa_corpus_warnings(corpus)->n, 0);
+    qa_corpus_free(corpus);
+    corpus =
+        must_load(&s, "{\"text\": \"Hi</s>\"}\n{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": "
+                      "\"assistant\", \"content\": \"a<|im_end|>\"}, {\"role\": \"user\", \"content\": \"r\"}, "
+                      "{\"role\": \"assistant\", \"content\": \"b</s>\\n\"}]}\n");
+    ck_assert_uint_eq(qa_corpus_warnings(corpus)->n, 1);
+    ck_assert_ptr_nonnull(strstr(qa_corpus_warnings(corpus)->lines[0],
+                                 "answers that bring an end token of their own: 2 (first: line 2)"));
+    qa_corpus_free(corpus);
+    qa_error err = {0};
+    ck_assert_int_eq(load(&s, &corpus, "{\"input_ids\": [5, 6]}\n", &err), QA_ERR_FORMAT);
+    ck_assert_ptr_nonnull(strstr(err.message, "; found input_ids"));
+    close_setting(&s);
+}
+END_TEST
+
 /* Each turn is found by writing all before it: what is cut off must not be. 60,000 turns took minutes. */
 START_TEST(a_conversation_of_very_many_turns_is_cut_in_time) {
     enum { TURNS = 60000, TURN_BYTES = 80 };
@@ -414,6 +437,7 @@ Suite *data_corpus_suite(void) {
     tcase_add_test(forms, the_fingerprint_knows_everything);
     tcase_add_test(forms, a_conversation_of_very_many_turns_is_cut_in_time);
     tcase_add_test(refused, columns_that_nobody_reads_are_named_or_refused);
+    tcase_add_test(refused, an_answer_with_an_end_of_its_own_is_told);
     tcase_add_test(refused, lines_that_cannot_be_used);
     tcase_add_test(refused, tokenizers_and_templates_that_do_not_fit);
     suite_add_tcase(suite, forms);

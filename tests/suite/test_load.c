@@ -6,6 +6,7 @@
 
 #include <check.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -95,6 +96,55 @@ START_TEST(a_file_of_questions) {
     ck_assert_str_eq(suite->skills[0].questions.items[1].kind, "plus");
     ck_assert_uint_eq(suite->skills[0].questions.items[1].dialogue.n, 2);
     ck_assert_str_eq(qa_suite_preference_names(suite), "");
+    qa_suite_free(suite);
+    free(path);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+/* Members of every level, and keys of rows and messages, that nothing reads: one warning a file. */
+START_TEST(what_is_not_used_is_named) {
+    static const char definition[] =
+        "{\"name\": \"s\", \"description\": \"d\", \"samples\": 4, \"skills\": [{\"name\": \"a\", \"file\": "
+        "\"q.jsonl\", "
+        "\"max_token\": 3}], \"shares\": [{\"name\": \"b\", \"file\": \"open.jsonl\", \"classes\": [{\"name\": \"c\", "
+        "\"pattern\": \"\", \"flags\": \"i\"}]}]}";
+    char *dir = make_folder(definition);
+    free(qa_tempdir_write_text(
+        dir, "q.jsonl",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Who?\", \"weight\": 1}], \"answer\": \"A\", "
+        "\"grader\": \"choice\", \"choices\": [\"Ada\", \"Ben\"], \"id\": 3}\n"));
+    qa_suite *suite = NULL;
+    qa_error err = {0};
+    expect_ok(qa_suite_load(&suite, dir, &err), &err);
+    const qa_warnings *warnings = qa_suite_warnings(suite);
+    ck_assert_uint_eq(warnings->n, 2);
+    ck_assert_ptr_nonnull(
+        strstr(warnings->lines[0], "q.jsonl: columns that hold something and are not used: choices, "));
+    ck_assert_ptr_nonnull(strstr(warnings->lines[0], "weight (of messages)"));
+    ck_assert_ptr_nonnull(strstr(warnings->lines[1], "suite.json: columns that hold something and are not used: "));
+    ck_assert_ptr_nonnull(strstr(warnings->lines[1], "samples, max_token, flags"));
+    qa_suite_free(suite);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+START_TEST(more_kinds_than_results_have_room_for) {
+    char lines[8192] = "";
+    char *dir = qa_tempdir_make();
+    for (int i = 0; i <= QA_SUITE_MAX_KINDS; i++) {
+        const size_t used = strlen(lines);
+        (void)snprintf(lines + used, sizeof lines - used,
+                       "{\"messages\": [{\"role\": \"user\", \"content\": \"?\"}], \"answer\": \"a\", \"grader\": "
+                       "\"exact\", \"kind\": \"k%d\"}\n",
+                       i);
+    }
+    char *path = qa_tempdir_write_text(dir, "q.jsonl", lines);
+    qa_suite *suite = NULL;
+    qa_error err = {0};
+    expect_ok(qa_suite_load(&suite, path, &err), &err);
+    ck_assert_uint_eq(qa_suite_warnings(suite)->n, 1);
+    ck_assert_ptr_nonnull(strstr(qa_suite_warnings(suite)->lines[0], "more than 32 kinds of questions; \"k32\""));
     qa_suite_free(suite);
     free(path);
     qa_tempdir_remove(dir);
@@ -329,6 +379,8 @@ Suite *suite_load_suite(void) {
     TCase *tcase = tcase_create("load");
     tcase_add_test(tcase, a_whole_suite);
     tcase_add_test(tcase, a_file_of_questions);
+    tcase_add_test(tcase, what_is_not_used_is_named);
+    tcase_add_test(tcase, more_kinds_than_results_have_room_for);
     tcase_add_test(tcase, the_examples_of_the_document);
     tcase_add_loop_test(tcase, a_mistake_in_the_definition_is_named, 0, sizeof wrong / sizeof wrong[0]);
     tcase_add_test(tcase, too_many_classes);

@@ -445,6 +445,49 @@ START_TEST(perplexity_token_by_token) {
 }
 END_TEST
 
+/* The ordinary text is read as training reads it, and what is left out or not used of it is told. */
+START_TEST(what_the_text_leaves_out_is_told) {
+    world it = open_world();
+    const qa_suite_options options = options_of(&it);
+    char text[2048] = "{\"text\": \"\", \"title\": \"t\"}\n{\"text\": \"";
+    memset(text + strlen(text), 'a', 1000);
+    (void)strcat(text, "\"}\n{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", "
+                       "\"content\": \"a<|im_end|>\"}]}\n");
+    free(qa_tempdir_write_text(it.dir, "text.jsonl", text));
+    write_definition(&it, ", \"text\": {\"file\": \"text.jsonl\"}");
+    qa_suite_result result = run(&it, it.dir, NULL, &options);
+    static const char *const parts[] = {"not used: title", "an end token of their own: 1 (first: line 3)",
+                                        "documents cut at the model's context", "left out: 1"};
+    ck_assert_uint_eq(result.warnings.n, sizeof parts / sizeof parts[0]);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        ck_assert_msg(strstr(result.warnings.lines[i], parts[i]) != NULL, "%s", result.warnings.lines[i]);
+    }
+    qa_suite_result_free(&result);
+    close_world(&it);
+}
+END_TEST
+
+/* A text that ends with any of the model's end-of-sequence ids gets no second end. */
+START_TEST(a_text_ends_with_any_of_the_models_ids) {
+    world it = open_world();
+    const qa_suite_options options = options_of(&it);
+    const qa_model_info *info = qa_model_get_info(it.fixture.model);
+    size_t tokens[2];
+    for (int i = 0; i < 2; i++) {
+        char text[128];
+        const char *end = i == 0 ? "" : qa_tokenizer_token(it.tokenizer, info->eos_ids[info->n_eos - 1]);
+        (void)snprintf(text, sizeof text, "{\"text\": \"It rains.%s\"}\n", end);
+        free(qa_tempdir_write_text(it.dir, "text.jsonl", text));
+        write_definition(&it, ", \"text\": {\"file\": \"text.jsonl\"}");
+        qa_suite_result result = run(&it, it.dir, NULL, &options);
+        tokens[i] = result.perplexity_tokens;
+        qa_suite_result_free(&result);
+    }
+    ck_assert_uint_eq(tokens[0], tokens[1]);
+    close_world(&it);
+}
+END_TEST
+
 /* ---- what goes wrong ---- */
 
 static void expect_refusal(const world *it, const qa_suite_options *options, qa_status code, const char *message) {
@@ -548,6 +591,8 @@ Suite *suite_run_suite(void) {
     tcase_add_test(tcase, without_a_preference_there_is_no_optimum);
     tcase_add_test(tcase, seeds_and_limits);
     tcase_add_test(tcase, perplexity_token_by_token);
+    tcase_add_test(tcase, what_the_text_leaves_out_is_told);
+    tcase_add_test(tcase, a_text_ends_with_any_of_the_models_ids);
     tcase_add_test(tcase, refusals);
     tcase_add_test(tcase, stopping_leaves_no_transcript);
     tcase_add_test(tcase, a_transcript_on_a_full_disk);
