@@ -147,6 +147,30 @@ qa_status cli_load_tokenizer_of(cli_run *run, const char *dir, qa_error *err) {
     return QA_OK;
 }
 
+/* The tokenizer's own special tokens against the model's files. */
+static void compare_with_model(cli_run *run) {
+    const qa_model_info *info = qa_model_get_info(run->model);
+    const qa_logger logger = {on_log, run};
+    const int32_t eos = qa_tokenizer_eos(run->tokenizer), bos = qa_tokenizer_bos(run->tokenizer);
+    bool found = eos < 0 || info->n_eos == 0;
+    for (size_t i = 0; i < info->n_eos; i++) {
+        found = found || info->eos_ids[i] == eos;
+    }
+    if (!found) {
+        cli_warn(
+            run,
+            "%s: the tokenizer's eos_token \"%s\" (%ld) is no eos_token_id of config.json or generation_config.json "
+            "(%ld): plain text ends with it, and generation stops on it, too, which transformers' would not",
+            run->args->model, qa_tokenizer_token(run->tokenizer, eos), (long)eos, (long)info->eos_ids[0]);
+    }
+    if (bos >= 0 && info->bos_id >= 0 && bos != info->bos_id) {
+        qa_log(&logger, QA_LOG_WARNING,
+               "%s: the tokenizer's bos_token \"%s\" is %ld, bos_token_id in config.json or generation_config.json "
+               "%ld: text begins as the tokenizer says",
+               run->args->model, qa_tokenizer_token(run->tokenizer, bos), (long)bos, (long)info->bos_id);
+    }
+}
+
 qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error *err) {
     char *path = qa_path_join(run->args->model, "tokenizer.json");
     if (path == NULL) {
@@ -159,6 +183,7 @@ qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error *err) {
     if (there || required) {
         QA_TRY(cli_load_tokenizer_of(run, run->args->model, err));
         if (run->model != NULL) {
+            compare_with_model(run);
             qa_model_prefer_eos(run->model, qa_tokenizer_eos(run->tokenizer));
         }
     }

@@ -65,11 +65,15 @@ static qa_status read_dimensions(qa_config *config, const json_t *root, qa_error
     QA_TRY(get_dimension(root, "num_hidden_layers", true, &config->num_hidden_layers, err));
     QA_TRY(get_dimension(root, "num_attention_heads", true, &config->num_attention_heads, err));
     QA_TRY(get_dimension(root, "vocab_size", true, &config->vocab_size, err));
-    config->num_key_value_heads = config->num_attention_heads;
+    const bool mistral = strcmp(config->architecture, "MistralForCausalLM") == 0;
+    const bool qwen2 = strcmp(config->architecture, "Qwen2ForCausalLM") == 0;
+    const size_t own = mistral ? 8 : qwen2 ? 32 : config->num_attention_heads; /* of a config.json without the key */
+    const bool has_own = json_object_get(root, "num_key_value_heads") == NULL && config->num_attention_heads % own == 0;
+    config->num_key_value_heads = has_own ? own : config->num_attention_heads;
     QA_TRY(get_dimension(root, "num_key_value_heads", false, &config->num_key_value_heads, err));
     config->head_dim = config->hidden_size / config->num_attention_heads;
     QA_TRY(get_dimension(root, "head_dim", false, &config->head_dim, err));
-    config->max_position_embeddings = 2048;
+    config->max_position_embeddings = mistral ? 131072 : qwen2 ? 32768 : 2048;
     QA_TRY(get_dimension(root, "max_position_embeddings", false, &config->max_position_embeddings, err));
     if (config->num_attention_heads % config->num_key_value_heads != 0) {
         return qa_fail(err, QA_ERR_FORMAT,
@@ -145,8 +149,37 @@ static qa_status read_config(qa_config *config, const json_t *root, const qa_log
     return read_special_ids(config, root, "config.json", err);
 }
 
+static bool has_id(const qa_config *config, int32_t id) {
+    bool found = false;
+    for (size_t i = 0; i < config->n_eos; i++) {
+        found = found || config->eos_ids[i] == id;
+    }
+    return found;
+}
+
+/* More ids in generation_config.json are usual; one that it lacks, or another beginning, is a disagreement. */
+static void compare_special_ids(const qa_config *config, const qa_config *before, const qa_logger *logger) {
+    for (size_t i = 0; i < before->n_eos; i++) {
+        if (!has_id(config, before->eos_ids[i])) {
+            qa_log(
+                logger, QA_LOG_WARNING,
+                "config.json's eos_token_id %d is none of those of generation_config.json, which go before it, as in "
+                "transformers",
+                before->eos_ids[i]);
+            break;
+        }
+    }
+    if (before->bos_id >= 0 && config->bos_id != before->bos_id) {
+        qa_log(logger, QA_LOG_WARNING,
+               "bos_token_id is %d in config.json and %d in generation_config.json, which goes before it, as in "
+               "transformers",
+               before->bos_id, config->bos_id);
+    }
+}
+
 /* generation_config.json names the ids that end a generation, more of them than config.json at times. */
-static qa_status read_generation_config(qa_config *config, const char *dir, qa_error *err) {
+static qa_status read_generation_config(qa_config *config, const char *dir, const qa_logger *logger, qa_error *err) {
+    const qa_config before = *config;
     qa_status status = QA_OK;
     json_t *root = NULL;
     char *path = qa_path_join(dir, "generation_config.json");
@@ -159,6 +192,7 @@ static qa_status read_generation_config(qa_config *config, const char *dir, qa_e
         QA_GOTO(done, qa_json_load(&root, path, err));
         status = json_is_object(root) ? read_special_ids(config, root, "generation_config.json", err)
                                       : qa_fail(err, QA_ERR_FORMAT, "%s: expected an object", path);
+        compare_special_ids(config, &before, logger);
     }
 done:
     json_decref(root);
@@ -261,7 +295,7 @@ qa_status qa_config_load(qa_config *config, const char *dir, const qa_logger *lo
     }
     QA_GOTO(done, check_folder(dir, path, err));
     QA_GOTO(done, load_file(config, path, logger, err));
-    QA_GOTO(done, read_generation_config(config, dir, err));
+    QA_GOTO(done, read_generation_config(config, dir, logger, err));
     QA_GOTO(done, check_special_ids(config, err));
 done:
     name_place(status, dir, err);

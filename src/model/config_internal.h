@@ -17,8 +17,8 @@ QA_MUST_CHECK qa_status qa_config_read_rope(qa_config *config, const json_t *roo
 /* sliding_window and the keys that say where it holds. */
 QA_MUST_CHECK qa_status qa_config_read_window(qa_config *config, const json_t *root, qa_error *err);
 
-/* What the family's forward pass would need and this one does not compute is an error; keys of other families, which
- * every reader of this one passes over, are told to the logger as information. */
+/* What the forward pass would need and this one does not compute is an error; keys that the family does not have and
+ * that are not known to say nothing about the arithmetic are one warning. */
 QA_MUST_CHECK qa_status qa_config_check_keys(const qa_config *config, const json_t *root, const qa_logger *logger,
                                              qa_error *err);
 

@@ -1,71 +1,175 @@
-/* Keys of config.json that this forward pass does not compute, and those that it need not. */
+/* The keys of config.json: those that are read, those that say nothing about the arithmetic, and all others, which are
+ * an error or a warning. */
 #include "model/config_internal.h"
 
 #include "base/try.h"
 #include "io/json.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-/* Settings of other families' forward passes: a model class that does not know them passes them over. */
-static const char *const FOREIGN[] = {"attn_logit_softcapping",
-                                      "final_logit_softcapping",
-                                      "query_pre_attn_scalar",
-                                      "embedding_multiplier",
-                                      "attention_multiplier",
-                                      "residual_multiplier",
-                                      "logits_scaling",
-                                      "logit_scale",
-                                      "scale_emb",
-                                      "scale_depth",
-                                      "dim_model_base",
-                                      "no_rope_layers",
-                                      "no_rope_layer_interval",
-                                      "use_qk_norm",
-                                      "qk_norm",
-                                      "qk_layernorm",
-                                      "clip_qkv",
-                                      "rope_local_base_freq",
-                                      "sliding_window_pattern",
-                                      "use_parallel_residual",
-                                      "parallel_residual",
-                                      "rotary_pct",
-                                      "rotary_emb_base",
-                                      "num_local_experts",
-                                      "num_experts",
-                                      "num_experts_per_tok",
-                                      "attention_bias_k",
-                                      "hidden_activation",
-                                      "norm_eps",
-                                      "layer_norm_eps",
-                                      "layer_norm_epsilon",
-                                      "position_embedding_type"};
+/* Keys that are read, here or by the other readers of the file. */
+static const char *const READ[] = {"architectures",
+                                   "model_type",
+                                   "hidden_size",
+                                   "intermediate_size",
+                                   "num_hidden_layers",
+                                   "num_attention_heads",
+                                   "num_key_value_heads",
+                                   "head_dim",
+                                   "vocab_size",
+                                   "max_position_embeddings",
+                                   "rope_theta",
+                                   "rope_scaling",
+                                   "rope_parameters",
+                                   "original_max_position_embeddings",
+                                   "partial_rotary_factor",
+                                   "rms_norm_eps",
+                                   "tie_word_embeddings",
+                                   "hidden_act",
+                                   "is_causal",
+                                   "quantization",
+                                   "quantization_config",
+                                   "compression_config",
+                                   "bos_token_id",
+                                   "eos_token_id"};
+
+/* Keys that say nothing about what is computed for a token: names, how the weights were made and are to be held,
+ * training, sampling, other heads than a language model's. */
+static const char *const HARMLESS[] = {
+    "_name_or_path", "_commit_hash", "transformers_version", "torch_dtype", "dtype", "auto_map", "unsloth_version",
+    "unsloth_fixed", "transformers.js_config", "is_llama_config", "_attn_implementation", "attn_implementation",
+    "_attn_implementation_autoset", "_attn_implementation_internal", "_flash_attn_2_enabled", "use_flash_attn",
+    "experts_implementation", "use_cache", "pretraining_tp", "torchscript", "use_bfloat16", "tf_legacy_loss",
+    "gradient_checkpointing", "chunk_size_feed_forward", "return_dict", "output_attentions", "output_hidden_states",
+    "output_scores", "return_dict_in_generate", "keys_to_ignore_at_inference", "is_decoder", "max_window_layers",
+    "num_logits_to_keep",
+    /* training */
+    "initializer_range", "attention_dropout", "hidden_dropout", "residual_dropout", "resid_pdrop", "embd_pdrop",
+    "attn_pdrop", "embedding_dropout", "embed_dropout", "classifier_dropout", "dropout", "router_aux_loss_coef",
+    "output_router_logits", "finetuning_task",
+    /* tokens and texts */
+    "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id", "mask_token_id", "decoder_start_token_id",
+    "eos_token", "bos_token", "pad_token", "tokenizer_class", "tokenizer_model_max_length", "tokenizer_padding_side",
+    "model_max_length", "max_sequence_length", "seq_length", "prefix",
+    /* sampling, which has options of its own here */
+    "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "length_penalty",
+    "diversity_penalty", "num_beams", "num_beam_groups", "early_stopping", "max_length", "min_length", "max_new_tokens",
+    "num_return_sequences", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "bad_words_ids",
+    "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens", "begin_suppress_tokens", "remove_invalid_values",
+    "exponential_decay_length_penalty",
+    /* other heads */
+    "id2label", "label2id", "num_labels", "problem_type", "task_specific_params", "summary_activation",
+    "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj"};
+
+/* Settings of other forward passes, and the value that says what this one computes anyway (0: false and empty, too). */
+static const struct neutral_key {
+    const char *key;
+    double value;
+} NEUTRAL[] = {{"use_qk_norm", 0},
+               {"qk_norm", 0},
+               {"qk_layernorm", 0},
+               {"num_experts", 0},
+               {"num_local_experts", 0},
+               {"num_experts_per_tok", 0},
+               {"use_sliding_window", 0},
+               {"use_mrope", 0},
+               {"rope_interleaved", 0},
+               {"use_parallel_residual", 0},
+               {"parallel_residual", 0},
+               {"use_bidirectional_attention", 0},
+               {"use_bias", 0},
+               {"bias", 0},
+               {"qkv_bias", 0},
+               {"use_qkv_bias", 0},
+               {"attention_bias", 0},
+               {"mlp_bias", 0},
+               {"is_encoder_decoder", 0},
+               {"tie_encoder_decoder", 0},
+               {"add_cross_attention", 0},
+               {"pruned_heads", 0},
+               {"embedding_multiplier", 1},
+               {"residual_multiplier", 1},
+               {"logits_scaling", 1},
+               {"logit_scale", 1},
+               {"scale_emb", 1},
+               {"rotary_pct", 1}};
+
+enum { SHOWN_KEYS = 8 };
+
+static bool is_listed(const char *const *list, size_t n, const char *key) {
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(list[i], key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static double plain_value(const json_t *value) {
+    const bool empty = json_is_false(value) || (json_is_array(value) && json_array_size(value) == 0) ||
+                       (json_is_object(value) && json_object_size(value) == 0);
+    return json_is_number(value) ? json_number_value(value) : empty ? 0 : json_is_true(value) ? 1 : NAN;
+}
+
+/* Layers that all see everything before them. */
+static bool all_full(const json_t *types) {
+    size_t i = 0;
+    const json_t *type = NULL;
+    bool full = json_is_array(types);
+    json_array_foreach(types, i, type) {
+        full = full && json_is_string(type) && strcmp(json_string_value(type), "full_attention") == 0;
+    }
+    return full;
+}
+
+static bool is_neutral(const char *key, const json_t *value) {
+    bool neutral = json_is_null(value) || (strcmp(key, "layer_types") == 0 && all_full(value));
+    for (size_t i = 0; i < sizeof NEUTRAL / sizeof *NEUTRAL; i++) {
+        neutral = neutral || (strcmp(key, NEUTRAL[i].key) == 0 && plain_value(value) == NEUTRAL[i].value);
+    }
+    return neutral;
+}
 
 static bool is_family(const qa_config *config, const char *architecture) {
     return strcmp(config->architecture, architecture) == 0;
 }
 
-static void tell_unused(const qa_config *config, const json_t *root, const char *key, const qa_logger *logger) {
-    const json_t *value = json_object_get(root, key);
-    if (value != NULL && !json_is_null(value) && !json_is_false(value)) {
-        qa_log(logger, QA_LOG_INFO, "config.json: \"%s\" is no key of %s and is not used", key, config->architecture);
-    }
+/* Keys that one family reads and the others do not have. */
+static bool is_own_key(const qa_config *config, const char *key) {
+    static const char *const llama[] = {"attention_bias", "mlp_bias"}, *const mistral[] = {"sliding_window"},
+                             *const qwen2[] = {"sliding_window", "use_sliding_window", "layer_types",
+                                               "max_window_layers"};
+    return is_family(config, "LlamaForCausalLM")     ? is_listed(llama, sizeof llama / sizeof *llama, key)
+           : is_family(config, "MistralForCausalLM") ? is_listed(mistral, sizeof mistral / sizeof *mistral, key)
+                                                     : is_listed(qwen2, sizeof qwen2 / sizeof *qwen2, key);
 }
 
-static void tell_foreign(const qa_config *config, const json_t *root, const qa_logger *logger) {
-    for (size_t i = 0; i < sizeof FOREIGN / sizeof *FOREIGN; i++) {
-        tell_unused(config, root, FOREIGN[i], logger);
+/* transformers passes over a key that the family's class does not have, and so does this forward pass; but a model that
+ * was trained with it by another program is another one. */
+static void tell_unused(const qa_config *config, const json_t *root, const qa_logger *logger) {
+    char names[320] = "";
+    size_t n = 0;
+    const char *key = NULL;
+    const json_t *value = NULL;
+    json_object_foreach((json_t *)(uintptr_t)root, key, value) { /* nothing is changed */
+        const bool known = is_listed(READ, sizeof READ / sizeof *READ, key) ||
+                           is_listed(HARMLESS, sizeof HARMLESS / sizeof *HARMLESS, key) || is_own_key(config, key);
+        if (known || is_neutral(key, value)) {
+            continue;
+        }
+        if (n++ < SHOWN_KEYS) {
+            const size_t used = strlen(names);
+            (void)snprintf(names + used, sizeof names - used, "%s\"%.30s\"", used == 0 ? "" : ", ", key);
+        }
     }
-    if (is_family(config, "LlamaForCausalLM")) {
-        tell_unused(config, root, "sliding_window", logger);
-    }
-    if (!is_family(config, "Qwen2ForCausalLM")) {
-        tell_unused(config, root, "use_sliding_window", logger);
-        tell_unused(config, root, "layer_types", logger);
-        tell_unused(config, root, "max_window_layers", logger);
-    }
-    if (!is_family(config, "LlamaForCausalLM")) {
-        tell_unused(config, root, "attention_bias", logger);
-        tell_unused(config, root, "mlp_bias", logger);
+    if (n > 0) {
+        qa_log(logger, QA_LOG_WARNING,
+               "config.json: %s%s %s no key of %s and %s not used, as in transformers; a model that was trained with "
+               "%s computes something else",
+               names, n > SHOWN_KEYS ? "..." : "", n == 1 ? "is" : "are", config->architecture, n == 1 ? "is" : "are",
+               n == 1 ? "it" : "them");
     }
     double dropout = 0;
     qa_error ignored = {0};
@@ -119,18 +223,25 @@ qa_status qa_config_check_keys(const qa_config *config, const json_t *root, cons
         return qa_fail(err, QA_ERR_UNSUPPORTED, "config.json: partial_rotary_factor %g is not supported; expected 1",
                        rotary);
     }
+    bool causal = true;
+    QA_TRY(qa_json_get_bool(root, "is_causal", false, "config.json", &causal, err));
+    if (!causal) {
+        return qa_fail(err, QA_ERR_UNSUPPORTED,
+                       "config.json: is_causal is false: attention to later tokens is not supported");
+    }
     if (is_given(root, "quantization")) {
         return qa_fail(
             err, QA_ERR_UNSUPPORTED,
             "config.json: quantised weights (\"quantization\": a folder made for MLX) are not supported; take "
             "the model that it was made from, in F32, F16 or BF16");
     }
-    if (is_given(root, "quantization_config")) {
-        return qa_fail(
-            err, QA_ERR_UNSUPPORTED,
-            "config.json: quantised weights (\"quantization_config\") are not supported; take the model that "
-            "they were made from, in F32, F16 or BF16");
+    const char *const quantised = is_given(root, "quantization_config") ? "quantization_config" : "compression_config";
+    if (is_given(root, quantised)) {
+        return qa_fail(err, QA_ERR_UNSUPPORTED,
+                       "config.json: quantised weights (\"%s\") are not supported; take the model that they were made "
+                       "from, in F32, F16 or BF16",
+                       quantised);
     }
-    tell_foreign(config, root, logger);
+    tell_unused(config, root, logger);
     return QA_OK;
 }

@@ -220,6 +220,24 @@ START_TEST(an_end_token_is_no_command_to_the_terminal) {
 }
 END_TEST
 
+/* The tiny model's config.json says 0 and 2, the tokenizer <s> 0 and </s> 1. */
+START_TEST(special_tokens_of_the_tokenizer_and_of_the_model) {
+    qa_cli_world world = qa_cli_world_make(false);
+    qa_cli_result result = QA_CLI("info", "--model", world.model);
+    qa_cli_check(&result, 0, NULL, NULL);
+    ck_assert_ptr_null(strstr(result.err, "the tokenizer's"));
+    qa_cli_free(&result);
+    free(qa_tempdir_write_text(world.model, "generation_config.json", "{\"bos_token_id\": 5}"));
+    qa_cli_expect(QA_CLI("info", "--model", world.model), 0, NULL,
+                  "the tokenizer's bos_token \"<s>\" is 0, bos_token_id");
+    qa_cli_expect(QA_CLI("info", "--model", world.model), 0, NULL,
+                  "bos_token_id is 0 in config.json and 5 in generation_config.json");
+    qa_cli_expect(QA_CLI("info", "--model", world.model), 0, NULL,
+                  "the tokenizer's eos_token \"</s>\" (1) is no eos_token_id of config.json");
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 Suite *cli_info_suite(void) {
     Suite *suite = suite_create("cli_info");
     TCase *tcase = tcase_create("info");
@@ -232,6 +250,7 @@ Suite *cli_info_suite(void) {
     tcase_add_test(tcase, a_folder_with_only_a_tokenizer_or_only_a_model);
     tcase_add_test(tcase, a_folder_without_its_weights);
     tcase_add_test(tcase, an_end_token_is_no_command_to_the_terminal);
+    tcase_add_test(tcase, special_tokens_of_the_tokenizer_and_of_the_model);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -142,6 +142,8 @@ static const struct refusal {
      QA_ERR_UNSUPPORTED},
     {QWEN2 ", \"layer_types\": [\"full_attention\"]", "layer_types names 1 layers", QA_ERR_FORMAT},
     {QWEN2 ", \"layer_types\": [\"full_attention\", \"chunked_attention\"]", "chunked_attention", QA_ERR_UNSUPPORTED},
+    {LLAMA ", \"is_causal\": false", "is_causal is false", QA_ERR_UNSUPPORTED},
+    {LLAMA ", \"compression_config\": {\"bits\": 4}", "\"compression_config\"", QA_ERR_UNSUPPORTED},
     {MISTRAL ", \"sliding_window\": 0", "sliding_window is 0", QA_ERR_FORMAT},
     {MISTRAL ", \"sliding_window\": -1", "sliding_window", QA_ERR_FORMAT},
 };
@@ -297,16 +299,98 @@ START_TEST(sliding_windows) {
 }
 END_TEST
 
-START_TEST(keys_of_other_families) {
+/* Members, and what is said of them; NULL: nothing. */
+static const struct key_reading {
+    const char *members, *says;
+} key_readings[] = {
+    {LLAMA ", \"attn_logit_softcapping\": 50.0", "warning: config.json: \"attn_logit_softcapping\" is no key of Llama"},
+    {LLAMA ", \"final_logit_softcapping\": 3.0", "\"final_logit_softcapping\" is no key of LlamaForCausalLM"},
+    {LLAMA ", \"my_attention_scale\": 0.3", "\"my_attention_scale\" is no key"},
+    {LLAMA ", \"num_local_experts\": 8", "\"num_local_experts\" is no key"},
+    {LLAMA ", \"num_local_experts\": 0", NULL},
+    {LLAMA ", \"residual_multiplier\": 0.22", "\"residual_multiplier\" is no key"},
+    {LLAMA ", \"residual_multiplier\": 1.0, \"logits_scaling\": 1", NULL},
+    {LLAMA ", \"use_qk_norm\": true, \"no_rope_layers\": [1, 0]", "\"use_qk_norm\", \"no_rope_layers\" are no key"},
+    {LLAMA ", \"use_qk_norm\": false, \"use_mrope\": false, \"qk_layernorm\": null", NULL},
+    {LLAMA ", \"use_rope\": false", "\"use_rope\" is no key"},
+    {LLAMA ", \"sliding_window\": 8", "\"sliding_window\" is no key of LlamaForCausalLM"},
+    {LLAMA ", \"sliding_window\": null, \"max_window_layers\": 28", NULL},
+    {LLAMA ", \"attention_chunk_size\": 8", "\"attention_chunk_size\" is no key"},
+    {LLAMA ", \"layer_types\": [\"full_attention\", \"full_attention\"]", NULL},
+    {LLAMA ", \"layer_types\": [\"full_attention\", \"sliding_attention\"]", "\"layer_types\" is no key"},
+    {MISTRAL ", \"use_sliding_window\": true, \"sliding_window\": null", "\"use_sliding_window\" is no key of Mistral"},
+    {MISTRAL ", \"attention_bias\": true", "\"attention_bias\" is no key of Mistral"},
+    {QWEN2 ", \"attention_bias\": false, \"use_sliding_window\": false, \"max_window_layers\": 28", NULL},
+    {LLAMA ", \"a1\": 1, \"a2\": 1, \"a3\": 1, \"a4\": 1, \"a5\": 1, \"a6\": 1, \"a7\": 1, \"a8\": 1, \"a9\": 1",
+     "\"a8\"... are no key"},
+    /* what a folder from the Hub has beside all this */
+    {LLAMA ", \"_name_or_path\": \"x\", \"torch_dtype\": \"bfloat16\", \"dtype\": \"bfloat16\", \"use_cache\": true, "
+           "\"initializer_range\": 0.02, \"pretraining_tp\": 1, \"transformers_version\": \"4.57.1\", "
+           "\"attention_dropout\": 0.0, \"auto_map\": {\"AutoConfig\": \"c.C\"}, \"pad_token_id\": 0, "
+           "\"is_llama_config\": true, \"rope_interleaved\": false, \"transformers.js_config\": {\"a\": 1}, "
+           "\"unsloth_version\": \"1\", \"is_causal\": true, \"model_type\": \"llama\", \"temperature\": 1.0, "
+           "\"id2label\": {\"0\": \"a\"}, \"pruned_heads\": {}, \"is_encoder_decoder\": false",
+     NULL},
+};
+
+START_TEST(keys_that_are_not_understood) {
+    const struct key_reading *r = &key_readings[_i];
     qa_config c;
     qa_error err = {0};
-    qa_expect_ok(
-        load(&c, LLAMA ", \"attn_logit_softcapping\": 50.0, \"sliding_window\": 8, \"anything\": 1", NULL, &err), &err);
-    ck_assert_ptr_nonnull(strstr(told, "\"attn_logit_softcapping\" is no key of LlamaForCausalLM and is not used"));
-    ck_assert_ptr_nonnull(strstr(told, "\"sliding_window\" is no key"));
-    ck_assert_ptr_null(strstr(told, "warning"));
+    qa_expect_ok(load(&c, r->members, NULL, &err), &err);
+    ck_assert_msg(r->says == NULL ? strstr(told, "warning") == NULL : strstr(told, r->says) != NULL, "found: %s", told);
+}
+END_TEST
+
+START_TEST(two_families_in_one_file) {
+    qa_config c;
+    qa_error err = {0};
     qa_expect_ok(load(&c, LLAMA ", \"model_type\": \"mistral\"", NULL, &err), &err);
     ck_assert_ptr_nonnull(strstr(told, "warning: config.json: architectures says LlamaForCausalLM"));
+}
+END_TEST
+
+/* generation_config.json against config.json: more ids are usual, one less or another one is said. */
+START_TEST(special_ids_in_two_files) {
+    static const struct {
+        const char *ids, *generation, *says;
+    } cases[] = {
+        {"\"eos_token_id\": 2", "{\"eos_token_id\": [4, 2]}", NULL},
+        {"\"eos_token_id\": 2", "{\"eos_token_id\": 2, \"pad_token_id\": 2}", NULL},
+        {"\"eos_token_id\": 2", "{\"eos_token_id\": null}", NULL},
+        {"\"eos_token_id\": 2", "{\"eos_token_id\": [5]}", "config.json's eos_token_id 2 is none of those of"},
+        {"\"eos_token_id\": [2, 5]", "{\"eos_token_id\": 2}", "config.json's eos_token_id 5 is none of those"},
+        {"\"bos_token_id\": 1", "{\"bos_token_id\": 7}", "bos_token_id is 1 in config.json and 7 in generation"},
+        {"\"bos_token_id\": 1", "{\"bos_token_id\": 1}", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char members[512];
+        qa_config c;
+        qa_error err = {0};
+        (void)snprintf(members, sizeof members, LLAMA ", %s", cases[i].ids);
+        qa_expect_ok(load(&c, members, cases[i].generation, &err), &err);
+        ck_assert_msg(cases[i].says == NULL ? told[0] == '\0' : strstr(told, cases[i].says) != NULL, "%zu: %s", i,
+                      told);
+    }
+}
+END_TEST
+
+/* Keys that are not there have the family's value. */
+START_TEST(defaults_of_a_family) {
+#define SIXTEEN_HEADS                                                                                                  \
+    ", \"hidden_size\": 64, \"intermediate_size\": 96, \"num_hidden_layers\": 2, \"num_attention_heads\": 16, "        \
+    "\"vocab_size\": 50"
+    qa_config c;
+    qa_error err = {0};
+    qa_expect_ok(load(&c, "\"architectures\": [\"LlamaForCausalLM\"]" SIXTEEN_HEADS, NULL, &err), &err);
+    ck_assert(c.num_key_value_heads == 16 && c.max_position_embeddings == 2048);
+    qa_expect_ok(load(&c, "\"architectures\": [\"MistralForCausalLM\"]" SIXTEEN_HEADS, NULL, &err), &err);
+    ck_assert(c.num_key_value_heads == 8 && c.max_position_embeddings == 131072);
+    qa_expect_ok(load(&c, "\"architectures\": [\"Qwen2ForCausalLM\"]" SIXTEEN_HEADS, NULL, &err), &err);
+    ck_assert(c.num_key_value_heads == 16 && c.max_position_embeddings == 32768); /* 32 would not divide the heads */
+    qa_expect_ok(load(&c, "\"architectures\": [\"MistralForCausalLM\"], \"num_key_value_heads\": null" SIXTEEN_HEADS,
+                      NULL, &err),
+                 &err);
+    ck_assert_uint_eq(c.num_key_value_heads, 16);
 }
 END_TEST
 
@@ -356,7 +440,10 @@ Suite *model_config_suite(void) {
     tcase_add_loop_test(tcase, rope_settings_in_two_places, 0, (int)(sizeof rope_readings / sizeof *rope_readings));
     tcase_add_test(tcase, llama3_without_its_original_context);
     tcase_add_loop_test(tcase, sliding_windows, 0, (int)(sizeof window_readings / sizeof *window_readings));
-    tcase_add_test(tcase, keys_of_other_families);
+    tcase_add_loop_test(tcase, keys_that_are_not_understood, 0, (int)(sizeof key_readings / sizeof *key_readings));
+    tcase_add_test(tcase, two_families_in_one_file);
+    tcase_add_test(tcase, special_ids_in_two_files);
+    tcase_add_test(tcase, defaults_of_a_family);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -241,10 +241,12 @@ qa_cli_world qa_cli_world_make(bool with_adapter) {
     tiny_model_options options = tiny_model_defaults();
     options.vocab_size = TINY_BYTES_VOCAB;
     options.max_positions = 128;
+    options.bos = 0; /* as the tokenizer says */
     const tiny_tokenizer_options tokenizer = {.kind = TINY_BYTES};
     ck_assert_int_eq(mkdir(world.model, 0700), 0);
     tiny_model_write(world.model, &options);
     tiny_tokenizer_write(world.model, &tokenizer);
+    free(qa_tempdir_write_text(world.model, "generation_config.json", "{\"eos_token_id\": [2, 1]}"));
     tiny_pairs_write(world.pairs, 6, 8, 8, TINY_BYTES_VOCAB, 5);
     if (with_adapter) {
         qa_cli_expect(QA_CLI("train", "--model", world.model, "--data", world.pairs, "--out", world.adapter, "--steps",

@@ -32,6 +32,7 @@ tiny_model_options tiny_model_defaults(void) {
                                 .vocab_size = 29,
                                 .max_positions = 64,
                                 .eos = true,
+                                .bos = 1,
                                 .spread = 1.0,
                                 .seed = 1};
 }
@@ -151,7 +152,7 @@ static void write_config(const char *dir, const tiny_model_options *o) {
     fprintf(file, "\"vocab_size\": %zu, \"max_position_embeddings\": %zu, \"tie_word_embeddings\": %s,\n",
             o->vocab_size, o->max_positions, o->tied ? "true" : "false");
     if (o->eos) {
-        fprintf(file, "\"bos_token_id\": 1, \"eos_token_id\": 2,\n");
+        fprintf(file, "\"bos_token_id\": %d, \"eos_token_id\": 2,\n", o->bos);
     }
     fprintf(file,
             "\"hidden_act\": \"silu\", \"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, \"rope_scaling\": %s,\n"

@@ -21,7 +21,8 @@ typedef struct tiny_model_options {
     bool tied;     /* no lm_head in the file */
     bool qkv_bias; /* Qwen2ForCausalLM, with biases on q, k, v; else LlamaForCausalLM */
     tiny_rope rope;
-    bool eos;      /* config.json names eos_token_id 2 (and bos_token_id 1) */
+    bool eos; /* config.json names eos_token_id 2 (and bos_token_id 1, or bos) */
+    int bos;
     double spread; /* standard deviation of a linear map's weights times the root of its input width */
     uint64_t seed;
 } tiny_model_options;
