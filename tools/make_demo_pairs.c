@@ -152,10 +152,8 @@ static qa_status write_pairs(const char *dir, const char *name, const size_t *qu
                              qa_error *err) {
     qa_text lines = {0};
     qa_status status = QA_OK;
-    char *path = qa_path_join(dir, name);
-    if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
-    }
+    char *path = NULL;
+    QA_TRY(qa_join_path(&path, dir, name, err));
     for (size_t i = 0; i < n; i++) {
         QA_GOTO(done, append_pair(&lines, questions[i], rng, err));
     }

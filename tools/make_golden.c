@@ -349,11 +349,9 @@ static qa_status add_weights(weights *w, qa_error *err) {
 
 static qa_status write_weights(const golden_case *c, const char *dir, qa_error *err) {
     weights w = {.c = c};
-    char *path = qa_path_join(dir, "model.safetensors");
+    char *path = NULL;
     qa_status status = QA_OK;
-    if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
-    }
+    QA_TRY(qa_join_path(&path, dir, "model.safetensors", err));
     QA_GOTO(done, qa_safetensors_writer_create(&w.file, err));
     QA_GOTO(done, qa_safetensors_writer_metadata(w.file, "format", "pt", err));
     QA_GOTO(done, add_weights(&w, err));

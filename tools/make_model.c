@@ -343,10 +343,8 @@ static qa_status write_files(const char *dir, const weight *weights, size_t n, s
 
 /* A folder holds either one file or an index: what an earlier run wrote under the other name goes. */
 static qa_status remove_old(const char *dir, const char *name, qa_error *err) {
-    char *path = qa_path_join(dir, name);
-    if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
-    }
+    char *path = NULL;
+    QA_TRY(qa_join_path(&path, dir, name, err));
     qa_status status = qa_remove_tree(path, err);
     free(path);
     return status;

@@ -1,5 +1,7 @@
 /* See context.h; also the library's version and precision. */
 #include "base/context.h"
+#include "base/memory.h"
+#include "base/try.h"
 
 #include "base/real.h"
 #include "qadapter/status.h"
@@ -8,10 +10,8 @@
 
 qa_status qa_context_create(qa_context **out, size_t threads, qa_logger logger, qa_error *err) {
     *out = NULL;
-    qa_context *context = calloc(1, sizeof *context);
-    if (context == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a context");
-    }
+    qa_context *context = NULL;
+    QA_TRY(QA_NEW(context, 1, err, "a context"));
     context->logger = logger;
     qa_status status = qa_pool_create(&context->pool, threads, err);
     if (status != QA_OK) {

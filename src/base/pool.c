@@ -4,8 +4,9 @@
  * microseconds on a virtual machine. */
 #include "base/pool.h"
 
-#include "base/checked.h"
 #include "base/clock.h"
+#include "base/memory.h"
+#include "base/try.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -124,7 +125,7 @@ static qa_status start_helpers(qa_pool *pool, qa_error *err) {
     for (size_t i = 0; i + 1 < pool->threads; i++) {
         helper_start *start = malloc(sizeof *start);
         if (start == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for a thread");
+            return QA_NO_MEMORY(err, "a thread");
         }
         start->pool = pool;
         start->worker = i + 1;
@@ -145,19 +146,16 @@ qa_status qa_pool_create(qa_pool **out, size_t threads, qa_error *err) {
         long online = sysconf(_SC_NPROCESSORS_ONLN);
         threads = online > 0 ? (size_t)online : 1;
     }
-    qa_pool *pool = calloc(1, sizeof *pool);
-    if (pool == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the thread pool");
-    }
+    qa_pool *pool = NULL;
+    QA_TRY(QA_NEW(pool, 1, err, "the thread pool"));
     pool->threads = threads;
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
     pthread_cond_init(&pool->done, NULL);
     pool->helpers = qa_alloc_array(threads, sizeof *pool->helpers);
     pool->spent = qa_alloc_array(threads, sizeof *pool->spent);
-    qa_status status = pool->helpers == NULL || pool->spent == NULL
-                           ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu threads", threads)
-                           : start_helpers(pool, err);
+    qa_status status = pool->helpers == NULL || pool->spent == NULL ? QA_NO_MEMORY(err, "%zu threads", threads)
+                                                                    : start_helpers(pool, err);
     if (status != QA_OK) {
         qa_pool_destroy(pool);
         return status;

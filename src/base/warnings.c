@@ -2,6 +2,7 @@
 #include "base/warnings.h"
 
 #include "base/c_locale.h"
+#include "base/checked.h"
 #include "base/plain_line.h"
 
 #include <stdarg.h>
@@ -29,12 +30,10 @@ void qa_warn(qa_warnings *warnings, const char *format, ...) {
             return;
         }
     }
-    char **grown = realloc(warnings->lines, (warnings->n + 1) * sizeof *grown);
-    if (grown == NULL) {
-        return;
+    if (warnings->lines == NULL) {
+        warnings->lines = qa_alloc_array(MAX_WARNINGS + 1, sizeof *warnings->lines);
     }
-    warnings->lines = grown;
-    char *copy = malloc(bytes + 1);
+    char *copy = warnings->lines == NULL ? NULL : malloc(bytes + 1);
     if (copy != NULL) {
         memcpy(copy, line, bytes + 1);
         warnings->lines[warnings->n++] = copy;

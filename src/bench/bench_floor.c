@@ -3,9 +3,9 @@
  * low. What they multiply does not matter. Attention's products are left out. */
 #include "bench/bench.h"
 
-#include "base/checked.h"
 #include "base/clock.h"
 #include "base/context.h"
+#include "base/memory.h"
 #include "model/adapter.h"
 #include "model/pass.h"
 #include "model/weights.h"
@@ -132,7 +132,7 @@ static qa_status take_room(qa_bench_floor *floor, qa_error *err) {
     floor->c = qa_alloc_array(floor->c_count, sizeof *floor->c);
     if (floor->a == NULL || floor->b == NULL || floor->c == NULL) {
         qa_bench_floor_free(floor);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the bare matrix products");
+        return QA_NO_MEMORY(err, "the bare matrix products");
     }
     fill(floor->a, floor->a_count);
     fill(floor->b, floor->b_count);

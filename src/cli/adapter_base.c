@@ -2,6 +2,7 @@
  * one (an adapter from elsewhere) by the name in adapter_config.json, as far as that says anything. */
 #include "cli/common.h"
 
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -67,8 +68,7 @@ static qa_status config_name(const char *dir, char **name, qa_error *err) {
     json_t *root = NULL;
     char *path = qa_path_join(dir, "adapter_config.json");
     *name = NULL;
-    const qa_status status =
-        path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : qa_json_load(&root, path, err);
+    const qa_status status = path == NULL ? QA_NO_MEMORY(err, "a path") : qa_json_load(&root, path, err);
     const char *text = json_string_value(json_object_get(root, "base_model_name_or_path"));
     if (text != NULL) {
         *name = strdup(text);
@@ -102,7 +102,7 @@ qa_status cli_check_base(cli_run *run, qa_error *err) {
     }
     const char *found = qa_model_fingerprint(run->model);
     if (found == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the fingerprint of %s", args->model);
+        return QA_NO_MEMORY(err, "the fingerprint of %s", args->model);
     }
     if (strcmp(found, record.fingerprint) == 0) {
         return QA_OK;

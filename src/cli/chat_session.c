@@ -4,6 +4,7 @@
 #include "cli/generate.h"
 
 #include "base/buffer.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "text/text_begin.h"
 
@@ -19,7 +20,7 @@ typedef struct session {
     size_t capacity;
     qa_generator *generator; /* NULL before the first turn */
     qa_message *messages;    /* [n]; contents owned, roles literals */
-    size_t n;
+    size_t n, room;
     qa_ids ids; /* that the caches hold */
     bool terminal;
 } session;
@@ -35,15 +36,9 @@ static void session_free(session *it) {
 
 /* Copies the content. */
 static qa_status add_message(session *it, const char *role, const char *content, size_t bytes, qa_error *err) {
-    qa_message *messages = realloc(it->messages, (it->n + 1) * sizeof *messages);
-    char *copy = malloc(bytes + 1);
-    if (messages != NULL) {
-        it->messages = messages;
-    }
-    if (messages == NULL || copy == NULL) {
-        free(copy);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a message");
-    }
+    QA_TRY(QA_GROW(it->messages, it->room, it->n + 1, err, "a message"));
+    char *copy = NULL;
+    QA_TRY(QA_NEW(copy, bytes + 1, err, "a message"));
     if (bytes > 0) {
         memcpy(copy, content, bytes);
     }

@@ -2,8 +2,8 @@
  * memory allow. See bench.h. */
 #include "bench/bench.h"
 
-#include "base/checked.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "cli/common.h"
@@ -54,10 +54,7 @@ static qa_status draw_pairs(qa_bench *bench, cli_run *run, qa_error *err) {
     if (!qa_mul_size(each, bench->n_pairs, &all)) {
         return qa_fail(err, QA_ERR_LIMIT, "--pairs: that many tokens do not fit a size");
     }
-    bench->ids = qa_alloc_array(all, sizeof *bench->ids);
-    if (bench->ids == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu random tokens", all);
-    }
+    QA_TRY(QA_NEW(bench->ids, all, err, "%zu random tokens", all));
     qa_rng rng = qa_rng_seed(1, 0);
     for (size_t i = 0; i < all; i++) {
         bench->ids[i] = (int32_t)qa_rng_below(&rng, V);
@@ -112,10 +109,7 @@ static qa_status take_pairs(qa_bench *bench, cli_run *run, qa_error *err) {
     const size_t context = qa_model_get_info(run->model)->context;
     const size_t tokens = run->args->tokens;
     bench->n_pairs = run->args->max_pairs;
-    bench->pairs = qa_alloc_array(bench->n_pairs, sizeof *bench->pairs);
-    if (bench->pairs == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu pairs", bench->n_pairs);
-    }
+    QA_TRY(QA_NEW(bench->pairs, bench->n_pairs, err, "%zu pairs", bench->n_pairs));
     QA_TRY(run->args->data == NULL ? draw_pairs(bench, run, err) : read_pairs(bench, run, err));
     if ((bench->wanted & QA_BENCH_DECODE) != 0 && tokens > context - bench->pairs[0].prompt_len) {
         return cli_bad_usage(run, err, "--tokens %zu behind a prompt of %zu are more than the model's context of %zu",
@@ -345,7 +339,7 @@ static void add_memory(printing *p) {
 static qa_status print_bench(const qa_bench *bench, bool json, qa_error *err) {
     printing p = {.bench = bench, .scratch = qa_alloc_array(bench->repeats, sizeof *p.scratch)};
     if (p.scratch == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a report");
+        return QA_NO_MEMORY(err, "a report");
     }
     add_machine(&p);
     if ((bench->wanted & QA_BENCH_LOAD) != 0) {
@@ -441,10 +435,7 @@ qa_status cli_cmd_bench(cli_run *run, qa_error *err) {
     QA_TRY(parse_measure(run, &bench.wanted, err));
     QA_TRY(cli_resolve_objective(run, &bench.objective, NULL, err));
     QA_TRY(cli_lora_options(run->args, &bench.lora, err));
-    bench.seconds = qa_alloc_array(bench.repeats * QA_BENCH_TIME_MEASURES, sizeof *bench.seconds);
-    if (bench.seconds == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu repeats", bench.repeats);
-    }
+    QA_TRY(QA_NEW(bench.seconds, bench.repeats * QA_BENCH_TIME_MEASURES, err, "%zu repeats", bench.repeats));
     cli_progress_begin(&run->progress, !run->args->quiet);
     QA_GOTO(done, measure(&bench, run, err));
     cli_progress_clear(&run->progress);

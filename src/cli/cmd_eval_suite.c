@@ -1,6 +1,7 @@
 /* qadapter eval --suite: questions, sampled answers and ordinary text, with the held-out pairs of a preference. */
 #include "cli/eval.h"
 
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 
@@ -31,7 +32,7 @@ static qa_status find_suite(cli_run *run, qa_suite **suite, qa_error *err) {
     char *bundled = bundle == NULL ? NULL : qa_path_join(bundle, "suite");
     qa_status status = QA_OK;
     if (inside == NULL || bundled == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+        status = QA_NO_MEMORY(err, "a path");
     } else if (holds_suite(name)) {
         status = qa_suite_load(suite, name, err);
     } else if (holds_suite(inside)) {

@@ -3,6 +3,7 @@
 #include "cli/generate.h"
 
 #include "base/buffer.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "text/text_begin.h"
@@ -20,10 +21,7 @@ enum { MAX_PROMPT_BYTES = 1 << 28 };
 static qa_status collect_stops(generation *it, bool dialogues, qa_error *err) {
     const cli_list *given = &it->run->args->stop;
     const size_t n_own = dialogues ? it->end.n_texts : 0;
-    it->stops = calloc(given->n + n_own + 1, sizeof *it->stops);
-    if (it->stops == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for stop texts");
-    }
+    QA_TRY(QA_NEW(it->stops, given->n + n_own + 1, err, "stop texts"));
     for (size_t i = 0; i < given->n; i++) {
         it->stops[it->n_stops++] = given->items[i];
     }

@@ -1,7 +1,7 @@
 /* qadapter info: what a model, its tokenizer and an adapter are, and what training and generation cost. */
 #include "cli/common.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "cli/format.h"
 #include "cli/report.h"
@@ -20,8 +20,7 @@ enum { CACHE_TOKENS = 1024 };
 static qa_status has_file(bool *there, const char *dir, const char *name, qa_error *err) {
     char *path = qa_path_join(dir, name);
     *there = false;
-    const qa_status status =
-        path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : qa_find_optional(there, path, err);
+    const qa_status status = path == NULL ? QA_NO_MEMORY(err, "a path") : qa_find_optional(there, path, err);
     free(path);
     return status;
 }

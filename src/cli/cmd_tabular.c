@@ -1,5 +1,5 @@
 /* qadapter tabular: which subcommand, and which options it takes; recover and identities. */
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/pool.h"
 #include "base/try.h"
 #include "cli/tabular.h"
@@ -253,7 +253,7 @@ qa_status cli_tabular_recover(cli_run *run, qa_error *err) {
     cli_records figure = {0}, result = {0};
     proofs it = {.seed = run->args->seed, .recoveries = qa_alloc_array(n, sizeof *it.recoveries)};
     if (it.recoveries == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu problems", n);
+        return QA_NO_MEMORY(err, "%zu problems", n);
     }
     qa_status status = QA_OK;
     QA_GOTO(done, prove_all(run, &it, n, err));
@@ -371,7 +371,7 @@ qa_status cli_tabular_identities(cli_run *run, qa_error *err) {
     cli_records figure = {0}, result = {0};
     proofs it = {.seed = run->args->seed, .identities = qa_alloc_array(n, sizeof *it.identities)};
     if (it.identities == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu problems", n);
+        return QA_NO_MEMORY(err, "%zu problems", n);
     }
     qa_status status = QA_OK;
     QA_GOTO(done, prove_all(run, &it, n, err));

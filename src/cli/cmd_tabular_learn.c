@@ -4,7 +4,7 @@
  *              each the same preferences are learned from in every variant (objective, parametrisation, regulariser).
  * dial         one problem; Qhat exact and learned, alpha_0 turned afterwards, against the optimum solved for that
  *              alpha_0 and against the frontier of all policies. */
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/pool.h"
 #include "base/rng.h"
 #include "base/try.h"
@@ -67,10 +67,8 @@ static void first_tokens(double *log_first, const qa_token_mdp *mdp, const doubl
 /* The first token's part of KL(p || q); the rest is the expected KL of what follows it. */
 static qa_status first_token_kl(double *kl, const qa_token_mdp *mdp, const double *log_p, const double *log_q,
                                 qa_error *err) {
-    double *p = qa_alloc_array(2 * mdp->V, sizeof *p);
-    if (p == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu tokens", mdp->V);
-    }
+    double *p = NULL;
+    QA_TRY(QA_NEW(p, 2 * mdp->V, err, "%zu tokens", mdp->V));
     first_tokens(p, mdp, log_p);
     first_tokens(p + mdp->V, mdp, log_q);
     *kl = qa_token_kl(p, p + mdp->V, mdp->V);
@@ -86,7 +84,7 @@ static qa_status learn(const qa_customisation *problem, const qa_objective *obje
     double *log_prob = qa_alloc_array(responses, sizeof *log_prob);
     qa_status status = QA_OK;
     if (log_prob == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu responses", responses);
+        return QA_NO_MEMORY(err, "%zu responses", responses);
     }
     QA_GOTO(done, qa_table_create(&table, &problem->mdp, objective, problem->z1, err));
     qa_table_start(table, theta);
@@ -165,8 +163,7 @@ static void grid_task(void *context, size_t task, size_t worker) {
     (void)worker;
     qa_error *err = &it->errors[task];
     double *theta = qa_alloc_array(it->problem->mdp.rows * it->problem->mdp.V, sizeof *theta);
-    err->code = theta == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a table")
-                              : work(it, task % FLIPS, task / FLIPS, theta, err);
+    err->code = theta == NULL ? QA_NO_MEMORY(err, "a table") : work(it, task % FLIPS, task / FLIPS, theta, err);
     free(theta);
 }
 
@@ -315,7 +312,7 @@ qa_status cli_tabular_consistency(cli_run *run, qa_error *err) {
     it.errors = qa_alloc_array(FLIPS * it.seeds, sizeof *it.errors);
     scratch = qa_alloc_array(it.seeds, sizeof *scratch);
     if (it.outcomes == NULL || it.errors == NULL || scratch == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for the results");
+        status = QA_NO_MEMORY(err, "the results");
         goto done;
     }
     QA_GOTO(done, run_grid(run, &it, err));
@@ -414,10 +411,8 @@ static qa_status learn_for_dial(dial *it, size_t pairs, double beta, qa_error *e
     qa_rng rng = qa_rng_seed(problem->options.seed, 1);
     qa_preferences preferences = {0};
     outcome found = {0};
-    double *theta = qa_alloc_array(problem->mdp.rows * problem->mdp.V, sizeof *theta);
-    if (theta == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a table");
-    }
+    double *theta = NULL;
+    QA_TRY(QA_NEW(theta, problem->mdp.rows * problem->mdp.V, err, "a table"));
     qa_status status = QA_OK;
     QA_GOTO(done, qa_preferences_sample(&preferences, &problem->mdp, problem->log_prob1, problem->ret2, pairs, 0.0,
                                         &rng, err));
@@ -470,7 +465,7 @@ qa_status cli_tabular_dial(cli_run *run, qa_error *err) {
     it.resolved = qa_alloc_array(problem.mdp.responses, sizeof *it.resolved);
     it.dialled = qa_alloc_array(problem.mdp.responses, sizeof *it.dialled);
     if (it.learned == NULL || it.resolved == NULL || it.dialled == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for the policies");
+        status = QA_NO_MEMORY(err, "the policies");
     } else {
         status = run_dial(&it, args->pairs == 0 ? 1000 : args->pairs, isnan(args->beta) ? 0.1 : args->beta, err);
     }

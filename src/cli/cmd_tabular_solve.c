@@ -3,7 +3,7 @@
  *     r1, alpha1        --(M2)-->  pi1
  *     pi1, r2           --(M6)-->  Qhat, Vhat  --(M7)-->  pitilde
  *     lambda r1 + r2    --(M2)-->  the optimum, directly */
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "cli/mdp_file.h"
 #include "cli/tabular.h"
@@ -50,9 +50,8 @@ static qa_status allocate(solution *it, qa_error *err) {
         it->value[i] = qa_alloc_array(S, sizeof *it->value[i]);
         good = good && it->value[i] != NULL;
     }
-    return good && it->v != NULL && it->v_direct != NULL && it->sum != NULL
-               ? QA_OK
-               : qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu states", S);
+    return good && it->v != NULL && it->v_direct != NULL && it->sum != NULL ? QA_OK
+                                                                            : QA_NO_MEMORY(err, "%zu states", S);
 }
 
 static qa_status solve(solution *it, qa_error *err) {

@@ -2,6 +2,7 @@
 #include "cli/common.h"
 
 #include "base/buffer.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "base/warnings.h"
 #include "cli/format.h"
@@ -172,10 +173,8 @@ static void compare_with_model(cli_run *run) {
 }
 
 qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error *err) {
-    char *path = qa_path_join(run->args->model, "tokenizer.json");
-    if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
-    }
+    char *path = NULL;
+    QA_TRY(qa_join_path(&path, run->args->model, "tokenizer.json", err));
     bool there = false;
     const qa_status status = qa_find_optional(&there, path, err);
     free(path);

@@ -187,7 +187,7 @@ static qa_status drop_repeated(prompt_file *file, qa_error *err) {
     if (places == NULL || repeated == NULL) {
         free(places);
         free(repeated);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for comparing %zu prompts", file->n);
+        return QA_NO_MEMORY(err, "comparing %zu prompts", file->n);
     }
     for (size_t i = 0; i < file->n; i++) {
         places[i] = (place){&file->entries[i].ids, i};
@@ -320,10 +320,8 @@ static qa_status answer_all(generation *with, const prompt_file *file, cli_line_
                                 .user = &it};
     cli_detail(with->run, "%zu prompts, %zu sample%s of each, %zu at a time", file->n, samples, cli_plural(samples),
                options.batch);
-    qa_ids *prompts = calloc(file->n, sizeof *prompts);
-    if (prompts == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu prompts", file->n);
-    }
+    qa_ids *prompts = NULL;
+    QA_TRY(QA_NEW(prompts, file->n, err, "%zu prompts", file->n));
     for (size_t i = 0; i < file->n; i++) {
         prompts[i] = file->entries[i].ids; /* borrowed */
     }

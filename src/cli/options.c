@@ -3,6 +3,7 @@
  * last one counts, except for lists. */
 #include "cli/options.h"
 
+#include "base/memory.h"
 #include "base/try.h"
 
 #include <ctype.h>
@@ -388,11 +389,7 @@ static void set_flag(cli_args *args, const cli_option *option, bool value) {
 }
 
 static qa_status append_string(cli_list *list, const char *text, qa_error *err) {
-    const char **items = realloc(list->items, (list->n + 1) * sizeof *items);
-    if (items == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the command line");
-    }
-    list->items = items;
+    QA_TRY(QA_GROW(list->items, list->capacity, list->n + 1, err, "the command line"));
     list->items[list->n++] = text;
     return QA_OK;
 }

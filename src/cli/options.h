@@ -37,7 +37,7 @@ typedef enum cli_switch { CLI_UNSET, CLI_ON, CLI_OFF } cli_switch;
 /* The arguments of a repeated option, in order; the strings are argv's. */
 typedef struct cli_list {
     const char **items; /* [n], owned */
-    size_t n;
+    size_t n, capacity;
 } cli_list;
 
 /* Every option of every command. Not given is: NULL for strings, NaN for numbers of the objective, CLI_UNSET for

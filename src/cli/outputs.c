@@ -2,6 +2,7 @@
 #define _XOPEN_SOURCE 700 /* realpath is in POSIX only with the XSI option */
 #include "cli/outputs.h"
 
+#include "base/memory.h"
 #include "base/try.h"
 #include "cli/options.h"
 #include "io/file.h"
@@ -88,8 +89,7 @@ static qa_status check_file(cli_run *run, const named_path *output, const named_
 /* A suite's name stands for a folder of that name among the bundled models, too. */
 static qa_status check_suite(cli_run *run, const named_path *output, const named_path *input, qa_error *err) {
     char *bundle = qa_path_join("weights", input->path), *suite = bundle == NULL ? NULL : qa_path_join(bundle, "suite");
-    const qa_status status = suite == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
-                                           : check_file(run, output, input, suite, err);
+    const qa_status status = suite == NULL ? QA_NO_MEMORY(err, "a path") : check_file(run, output, input, suite, err);
     free(suite);
     free(bundle);
     return status;
@@ -164,8 +164,7 @@ static qa_status check_run_input(cli_run *run, const qa_run_files *files, const 
             continue;
         }
         char *inside = qa_path_join(input->path, entry->d_name);
-        status = inside == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
-                                : check_in_run(run, files, out, input, inside, err);
+        status = inside == NULL ? QA_NO_MEMORY(err, "a path") : check_in_run(run, files, out, input, inside, err);
         free(inside);
     }
     if (entries != NULL) {

@@ -10,7 +10,7 @@
 #include "data/corpus.h"
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "base/warnings.h"
@@ -110,26 +110,9 @@ static void finish(qa_corpus *corpus) {
 
 /* ---- adding one document ---- */
 
-/* Room for `needed` flags. */
-static qa_status reserve(bool **flags, size_t *room, size_t needed, qa_error *err) {
-    if (needed <= *room) {
-        return QA_OK;
-    }
-    size_t wanted = *room < 64 ? 64 : *room;
-    while (wanted < needed && qa_mul_size(wanted, 2, &wanted)) {
-    }
-    bool *grown = wanted < needed ? NULL : realloc(*flags, wanted * sizeof **flags);
-    if (grown == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu tokens", needed);
-    }
-    *flags = grown;
-    *room = wanted;
-    return QA_OK;
-}
-
 /* The tokens that were appended to the document since it had `start` are learned, or not. */
 static qa_status mark(loader *l, size_t start, bool learned, qa_error *err) {
-    QA_TRY(reserve(&l->learned, &l->room, l->ids.n, err));
+    QA_TRY(QA_GROW(l->learned, l->room, l->ids.n, err, "%zu tokens", l->ids.n));
     for (size_t i = start; i < l->ids.n; i++) {
         l->learned[i] = learned && i > 0;
     }
@@ -137,18 +120,7 @@ static qa_status mark(loader *l, size_t start, bool learned, qa_error *err) {
 }
 
 static qa_status push_document(qa_corpus *corpus, qa_document document, qa_error *err) {
-    if (corpus->n == corpus->capacity) {
-        size_t wanted = corpus->capacity == 0 ? 256 : corpus->capacity, bytes = 0;
-        qa_document *grown = NULL;
-        if (qa_mul_size(wanted, 2, &wanted) && qa_mul_size(wanted, sizeof *grown, &bytes)) {
-            grown = realloc(corpus->documents, bytes);
-        }
-        if (grown == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu documents", corpus->n + 1);
-        }
-        corpus->documents = grown;
-        corpus->capacity = wanted;
-    }
+    QA_TRY(QA_GROW(corpus->documents, corpus->capacity, corpus->n + 1, err, "%zu documents", corpus->n + 1));
     corpus->documents[corpus->n++] = document;
     return QA_OK;
 }
@@ -188,7 +160,7 @@ static qa_status add_document(loader *l, qa_error *err) {
     if (!qa_add_size(corpus->ids.n, n, &total)) {
         return qa_fail(err, QA_ERR_LIMIT, "too many tokens");
     }
-    QA_TRY(reserve(&corpus->learned, &corpus->room, total, err));
+    QA_TRY(QA_GROW(corpus->learned, corpus->room, total, err, "%zu tokens", total));
     QA_TRY(push_document(corpus, (qa_document){.n = n, .line = l->line}, err));
     memcpy(corpus->learned + corpus->ids.n, l->learned, n * sizeof *l->learned);
     corpus->learned_tokens += learned;

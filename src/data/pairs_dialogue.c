@@ -2,26 +2,15 @@
  * into one string. Nothing is copied: messages point into the JSON value that holds the text. */
 #include "data/pairs.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 qa_status qa_dialogue_push(qa_dialogue *dialogue, qa_message message, qa_error *err) {
-    if (dialogue->n == dialogue->capacity) {
-        size_t wanted = dialogue->capacity == 0 ? 16 : dialogue->capacity;
-        size_t bytes = 0;
-        qa_message *grown = NULL;
-        if (qa_mul_size(wanted, 2, &wanted) && qa_mul_size(wanted, sizeof *grown, &bytes)) {
-            grown = realloc(dialogue->messages, bytes);
-        }
-        if (grown == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for a dialogue of %zu messages", dialogue->n + 1);
-        }
-        dialogue->messages = grown;
-        dialogue->capacity = wanted;
-    }
+    QA_TRY(QA_GROW(dialogue->messages, dialogue->capacity, dialogue->n + 1, err, "a dialogue of %zu messages",
+                   dialogue->n + 1));
     dialogue->messages[dialogue->n++] = message;
     return QA_OK;
 }

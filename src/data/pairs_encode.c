@@ -6,7 +6,7 @@
 #include "data/pairs.h"
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/plain_line.h"
 #include "base/try.h"
 #include "text/chat.h"
@@ -68,19 +68,7 @@ static bool same_ids(const qa_ids *a, size_t a_len, const qa_ids *b, size_t b_le
 }
 
 static qa_status append_pair(qa_pairs *pairs, const qa_pairs_loader *loader, const qa_pair *pair, qa_error *err) {
-    if (pairs->n == pairs->capacity) {
-        size_t wanted = pairs->capacity == 0 ? 64 : pairs->capacity;
-        size_t bytes = 0;
-        qa_pair *grown = NULL;
-        if (qa_mul_size(wanted, 2, &wanted) && qa_mul_size(wanted, sizeof *grown, &bytes)) {
-            grown = realloc(pairs->items, bytes);
-        }
-        if (grown == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu pairs", pairs->n + 1);
-        }
-        pairs->items = grown;
-        pairs->capacity = wanted;
-    }
+    QA_TRY(QA_GROW(pairs->items, pairs->capacity, pairs->n + 1, err, "%zu pairs", pairs->n + 1));
     QA_TRY(qa_ids_append(&pairs->ids, loader->prompt.data, pair->prompt_len, err));
     QA_TRY(qa_ids_append(&pairs->ids, loader->chosen.data, pair->chosen_len, err));
     QA_TRY(qa_ids_append(&pairs->ids, loader->rejected.data, pair->rejected_len, err));

@@ -1,7 +1,7 @@
 /* Reading a golden bundle (see bundle.h): first every digest, then every file. */
 #include "golden/bundle.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/sha256.h"
 #include "base/try.h"
 #include "io/file.h"
@@ -207,10 +207,8 @@ static qa_status read_tensor(qa_golden_bundle *bundle, const qa_safetensors *fil
     if (kind != QA_GOLDEN_IDS) {
         return qa_tensor_read_double(file, tensor, true, values, err);
     }
-    int64_t *ids = qa_alloc_array(tensor->count, sizeof *ids);
-    if (ids == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", tensor->name);
-    }
+    int64_t *ids = NULL;
+    QA_TRY(QA_NEW(ids, tensor->count, err, "%s", tensor->name));
     const qa_status status = qa_tensor_read_int64(file, tensor, ids, err);
     for (size_t i = 0; status == QA_OK && i < tensor->count; i++) {
         values[i] = (double)ids[i];
@@ -291,7 +289,7 @@ qa_status qa_golden_bundle_open(qa_golden_bundle **out, qa_context *context, con
     qa_status status = QA_OK;
     qa_golden_bundle *bundle = calloc(1, sizeof *bundle);
     if (bundle == NULL || (bundle->dir = malloc(strlen(dir) + 1)) == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a golden bundle");
+        status = QA_NO_MEMORY(err, "a golden bundle");
         goto done;
     }
     memcpy(bundle->dir, dir, strlen(dir) + 1);

@@ -4,7 +4,7 @@
 #include "golden/check.h"
 
 #include "base/c_locale.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 
 #include <math.h>
@@ -48,17 +48,12 @@ static qa_status read_values(given *it, const qa_safetensors *file, qa_error *er
     if (tensor->dtype > QA_DTYPE_BF16 && !is_whole(tensor->dtype)) {
         return QA_OK;
     }
-    it->values = qa_alloc_array(tensor->count, sizeof *it->values);
-    if (it->values == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %.100s", tensor->name);
-    }
+    QA_TRY(QA_NEW(it->values, tensor->count, err, "%.100s", tensor->name));
     if (!is_whole(tensor->dtype)) {
         return qa_tensor_read_double(file, tensor, false, it->values, err);
     }
-    int64_t *ids = qa_alloc_array(tensor->count, sizeof *ids);
-    if (ids == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %.100s", tensor->name);
-    }
+    int64_t *ids = NULL;
+    QA_TRY(QA_NEW(ids, tensor->count, err, "%.100s", tensor->name));
     const qa_status status = qa_tensor_read_int64(file, tensor, ids, err);
     for (size_t i = 0; status == QA_OK && i < tensor->count; i++) {
         it->values[i] = (double)ids[i];
@@ -78,10 +73,7 @@ static qa_status read_candidate(candidate *c, const qa_golden_bundle *bundle, co
     if (n == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: no tensors; expected some of a golden bundle's names", path);
     }
-    c->tensors = qa_alloc_array(n, sizeof *c->tensors);
-    if (c->tensors == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the candidate");
-    }
+    QA_TRY(QA_NEW(c->tensors, n, err, "the candidate"));
     for (; c->n < n; c->n++) {
         given *it = &c->tensors[c->n];
         it->tensor = qa_safetensors_at(c->file, c->n);
@@ -528,7 +520,7 @@ static qa_status list_missing(qa_golden_report *report, const candidate *c, cons
     report->missing = qa_alloc_array(n, sizeof *report->missing);
     if (there == NULL || report->missing == NULL) {
         free(there);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a report");
+        return QA_NO_MEMORY(err, "a report");
     }
     for (size_t i = 0; i < c->n; i++) {
         if (c->tensors[i].order < n) {
@@ -546,10 +538,7 @@ static qa_status list_missing(qa_golden_report *report, const candidate *c, cons
 
 static qa_status compare_all(qa_golden_report *report, const candidate *c, const qa_golden_bundle *bundle,
                              size_t *known, qa_golden_override override, qa_error *err) {
-    report->results = qa_alloc_array(c->n, sizeof *report->results);
-    if (report->results == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a report");
-    }
+    QA_TRY(QA_NEW(report->results, c->n, err, "a report"));
     report->n = report->first = c->n;
     *known = 0;
     for (size_t i = 0; i < c->n; i++) {

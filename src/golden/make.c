@@ -1,7 +1,7 @@
 /* Writing a golden bundle (see bundle.h). The manifest is written by hand, member by member in a fixed order,
  * so that the same bundle always has the same bytes. */
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/sha256.h"
 #include "base/try.h"
 #include "golden/bundle.h"
@@ -26,7 +26,7 @@ static char *copy_of(const char *text) {
 
 qa_status qa_golden_path(char **full, const char *dir, const char *path, qa_error *err) {
     *full = path[0] == '/' ? copy_of(path) : qa_path_join(dir, path);
-    return *full != NULL ? QA_OK : qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+    return *full != NULL ? QA_OK : QA_NO_MEMORY(err, "a path");
 }
 
 enum { CHUNK_BYTES = 1 << 16 };
@@ -197,7 +197,7 @@ static qa_status list_file(maker *m, const char *folder, const char *name, qa_er
     }
     char *path = folder == NULL ? copy_of(name) : qa_path_join(folder, name);
     if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+        return QA_NO_MEMORY(err, "a path");
     }
     m->files[m->n_files++] = path;
     return QA_OK;
@@ -226,11 +226,9 @@ static qa_status copy_file(const char *from, const char *to, qa_error *err) {
 /* A file of an input folder, where there is one: into the bundle unless inputs are linked, and onto the list. */
 static qa_status take_file(maker *m, const char *source, const char *folder, const char *name, qa_error *err) {
     qa_status status = QA_OK;
-    char *from = qa_path_join(source, name);
+    char *from = NULL;
     char *into = NULL, *to = NULL;
-    if (from == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
-    }
+    QA_TRY(qa_join_path(&from, source, name, err));
     bool there = false;
     QA_GOTO(done, qa_find_optional(&there, from, err));
     if (there) {
@@ -253,10 +251,8 @@ done:
 static qa_status take_shards(maker *m, const char *source, qa_error *err) {
     json_t *root = NULL, *map = NULL, *shard = NULL;
     const char *key = NULL;
-    char *path = qa_path_join(source, "model.safetensors.index.json");
-    if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
-    }
+    char *path = NULL;
+    QA_TRY(qa_join_path(&path, source, "model.safetensors.index.json", err));
     qa_status status = QA_OK;
     bool there = false;
     QA_GOTO(done, qa_find_optional(&there, path, err));
@@ -292,7 +288,7 @@ static qa_status input_path(char **path, const maker *m, const char *source, con
     } else {
         *path = source[0] == '/' ? copy_of(source) : qa_path_join(here, source);
     }
-    return *path != NULL ? QA_OK : qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+    return *path != NULL ? QA_OK : QA_NO_MEMORY(err, "a path");
 }
 
 static qa_status take_inputs(maker *m, qa_error *err) {
@@ -369,10 +365,7 @@ static qa_status add_tensor(qa_safetensors_writer *file, const qa_golden_tensor 
     if (it->kind != QA_GOLDEN_IDS) {
         return qa_safetensors_writer_add_double(file, it->name, QA_DTYPE_F64, it->n_dims, it->shape, it->values, err);
     }
-    *ids = qa_alloc_array(it->count, sizeof **ids);
-    if (*ids == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", it->name);
-    }
+    QA_TRY(QA_NEW(*ids, it->count, err, "%s", it->name));
     for (size_t i = 0; i < it->count; i++) {
         (*ids)[i] = (int64_t)it->values[i];
     }
@@ -383,10 +376,8 @@ static qa_status write_set(maker *m, const qa_golden_set *golden, qa_error *err)
     qa_safetensors_writer *file = NULL;
     char *path = NULL;
     qa_status status = QA_OK;
-    int64_t **ids = qa_alloc_array(golden->n, sizeof *ids);
-    if (ids == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the golden tensors");
-    }
+    int64_t **ids = NULL;
+    QA_TRY(QA_NEW(ids, golden->n, err, "the golden tensors"));
     QA_GOTO(done, qa_safetensors_writer_create(&file, err));
     QA_GOTO(done, qa_safetensors_writer_metadata(file, "format", QA_GOLDEN_FORMAT, err));
     for (size_t i = 0; i < golden->n; i++) {
@@ -558,11 +549,9 @@ static qa_status clean_leftovers(const char *dir, qa_error *err) {
 
 qa_status qa_golden_make(const char *dir, const qa_golden_inputs *inputs, qa_error *err) {
     maker m = {.dir = dir, .inputs = inputs};
-    char *manifest = qa_path_join(dir, "manifest.json");
+    char *manifest = NULL;
     qa_status status = QA_OK;
-    if (manifest == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
-    }
+    QA_TRY(qa_join_path(&manifest, dir, "manifest.json", err));
     if (qa_path_exists(manifest) && !inputs->overwrite) {
         status = qa_fail(err, QA_ERR_EXISTS, "%s: there is a bundle already; --overwrite replaces it", dir);
         goto done;

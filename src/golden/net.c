@@ -8,6 +8,9 @@
  * linear(x) = x W^T + bias + s (x A^T) B^T in the adapted stream. Backward follows each forward function below. */
 #include "golden/net.h"
 
+#include "base/memory.h"
+#include "base/try.h"
+
 #include "golden/math.h"
 
 #include <math.h>
@@ -118,10 +121,8 @@ qa_status qa_golden_net_create(qa_golden_net **out, const qa_model *model, const
     if (max_T < 1 || max_T > MAX_TOKENS) {
         return qa_fail(err, QA_ERR_LIMIT, "golden: rows of %zu tokens; expected 1 to %zu", max_T, MAX_TOKENS);
     }
-    qa_golden_net *net = calloc(1, sizeof *net);
-    if (net == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the golden model");
-    }
+    qa_golden_net *net = NULL;
+    QA_TRY(QA_NEW(net, 1, err, "the golden model"));
     net->model = model;
     net->adapter = adapter;
     net->max_T = max_T;

@@ -2,7 +2,7 @@
  * done to that list afterwards. */
 #include "golden/rows.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "rl/transitions.h"
 #include "train/batch.h"
@@ -32,7 +32,7 @@ static qa_status copy_ids(qa_golden_row *row, const plan *p, const qa_pair *pair
     row->ids = qa_alloc_array(row->length + 1, sizeof *row->ids);
     row->transitions = qa_alloc_array(row->length + 1, sizeof *row->transitions);
     if (row->ids == NULL || row->transitions == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a row of %zu tokens", row->length);
+        return QA_NO_MEMORY(err, "a row of %zu tokens", row->length);
     }
     row->ids[0] = p->bos_id;
     memcpy(row->ids + extra, pair->prompt, pair->prompt_len * sizeof *row->ids);
@@ -114,10 +114,8 @@ static qa_status lay_out(qa_golden_row *row, const plan *p, size_t padded, bool 
     const qa_side side = {
         .ids = row->ids, .length = row->length, .label_start = row->label_start, .terminal = terminal};
     row->n = qa_transition_count(&side, objective, padded);
-    qa_transition *right = qa_alloc_array(row->n, sizeof *right);
-    if (right == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu transitions", row->n);
-    }
+    qa_transition *right = NULL;
+    QA_TRY(QA_NEW(right, row->n, err, "%zu transitions", row->n));
     qa_transitions_layout(right, &side, objective, padded, p->pad_id);
     for (size_t t = 0; t < row->n; t++) {
         const size_t value = right[t].value_state;
@@ -205,7 +203,7 @@ qa_status qa_golden_rows_make(qa_golden_rows *rows, const qa_model *model, const
     rows->rows = qa_alloc_array(rows->pairs * QA_GOLDEN_SIDES, sizeof *rows->rows);
     if (rows->rows == NULL) {
         rows->pairs = 0;
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the rows of a golden run");
+        return QA_NO_MEMORY(err, "the rows of a golden run");
     }
     for (size_t r = 0; r < rows->pairs * QA_GOLDEN_SIDES; r++) {
         const bool chosen = (r % QA_GOLDEN_SIDES == 0) != variant->sides_exchanged;

@@ -1,7 +1,8 @@
 /* See set.h. */
 #include "golden/set.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
+#include "base/try.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -25,30 +26,9 @@ const char *qa_golden_kind_name(qa_golden_kind kind) {
     return kind < QA_GOLDEN_KINDS ? names[kind] : "unknown";
 }
 
-static qa_status grow(qa_golden_set *set, qa_error *err) {
-    if (set->n < set->capacity) {
-        return QA_OK;
-    }
-    const size_t capacity = set->capacity == 0 ? 64 : 2 * set->capacity;
-    qa_golden_tensor *larger = qa_alloc_array(capacity, sizeof *larger);
-    if (larger == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu golden tensors", capacity);
-    }
-    if (set->n > 0) {
-        memcpy(larger, set->tensors, set->n * sizeof *larger);
-    }
-    free(set->tensors);
-    set->tensors = larger;
-    set->capacity = capacity;
-    return QA_OK;
-}
-
 qa_status qa_golden_set_add(qa_golden_set *set, const char *name, qa_golden_kind kind, size_t n_dims,
                             const size_t *shape, double **values, qa_error *err) {
-    qa_status status = grow(set, err);
-    if (status != QA_OK) {
-        return status;
-    }
+    QA_TRY(QA_GROW(set->tensors, set->capacity, set->n + 1, err, "%zu golden tensors", set->n + 1));
     qa_golden_tensor *it = &set->tensors[set->n];
     *it = (qa_golden_tensor){.kind = kind, .n_dims = n_dims, .count = 1};
     const int written = snprintf(it->name, sizeof it->name, "%s", name);
@@ -60,10 +40,7 @@ qa_status qa_golden_set_add(qa_golden_set *set, const char *name, qa_golden_kind
     if (!fits) {
         return qa_fail(err, QA_ERR_LIMIT, "golden tensor %.100s is too large", name);
     }
-    it->values = qa_alloc_array(it->count, sizeof *it->values);
-    if (it->values == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu numbers of %.100s", it->count, name);
-    }
+    QA_TRY(QA_NEW(it->values, it->count, err, "%zu numbers of %.100s", it->count, name));
     *values = it->values;
     set->n++;
     return QA_OK;

@@ -9,8 +9,8 @@
  *
  * Answers finish in any order and are handed out in the queue's: one that is early waits in `finished`. */
 #include "base/buffer.h"
-#include "base/checked.h"
 #include "base/context.h"
+#include "base/memory.h"
 #include "base/pool.h"
 #include "base/try.h"
 #include "infer/policy.h"
@@ -139,7 +139,7 @@ static qa_status make_room(batch *it, const qa_adapter *adapter, size_t capacity
     it->pi = fits && it->custom ? qa_alloc_array(rows, sizeof *it->pi) : NULL;
     if (it->finished == NULL || it->slots == NULL || it->runs == NULL || it->live == NULL || it->source == NULL ||
         it->log_policy == NULL || (it->custom && it->pi == NULL)) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu answers, %zu at a time", it->total, it->n_slots);
+        return QA_NO_MEMORY(err, "%zu answers, %zu at a time", it->total, it->n_slots);
     }
     for (size_t s = 0; s < it->n_slots; s++) {
         it->slots[s].occupant = NO_PROMPT;

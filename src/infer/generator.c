@@ -4,7 +4,7 @@
  * State. After a feed, log_policy[V] belongs to the state behind all tokens in the caches. A sampled token is held
  * back as `pending` and goes through the model together with whatever comes next, so that the last token of an answer
  * costs no pass. It counts as a token of the caches all the same: position = decoder's position + pending. */
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "infer/policy.h"
 #include "infer/sampler.h"
@@ -36,10 +36,8 @@ qa_status qa_generator_create(qa_generator **out, qa_model *model, const qa_adap
     if (custom) {
         QA_TRY(qa_objective_check(objective, err));
     }
-    qa_generator *generator = calloc(1, sizeof *generator);
-    if (generator == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a generator");
-    }
+    qa_generator *generator = NULL;
+    QA_TRY(QA_NEW(generator, 1, err, "a generator"));
     qa_status status = QA_OK;
     generator->V = model->config.vocab_size;
     generator->custom = custom;
@@ -49,7 +47,7 @@ qa_status qa_generator_create(qa_generator **out, qa_model *model, const qa_adap
     }
     generator->log_policy = qa_alloc_array(generator->V, sizeof *generator->log_policy);
     if (generator->log_policy == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu log-probabilities", generator->V);
+        status = QA_NO_MEMORY(err, "%zu log-probabilities", generator->V);
         goto failed;
     }
     QA_GOTO(failed, qa_sampler_create(&generator->sampler, sampling, generator->V, err));
@@ -127,10 +125,8 @@ qa_status qa_generator_feed(qa_generator *generator, const int32_t *ids, size_t 
     if (generator->pending == NOTHING_PENDING) {
         QA_TRY(advance(generator, ids, n, err));
     } else {
-        int32_t *all = qa_alloc_array(n + 1, sizeof *all);
-        if (all == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu tokens", n + 1);
-        }
+        int32_t *all = NULL;
+        QA_TRY(QA_NEW(all, n + 1, err, "%zu tokens", n + 1));
         all[0] = generator->pending;
         memcpy(all + 1, ids, n * sizeof *all);
         qa_status status = advance(generator, all, n + 1, err);

@@ -19,7 +19,7 @@
  *    changes nothing, and a seed gives the same tokens on every machine up to rounding of the log-probabilities. */
 #include "infer/sampler.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
 
@@ -74,10 +74,8 @@ qa_status qa_sampler_create(qa_sampler **out, const qa_sampling *sampling, size_
     if (V == 0 || V > INT32_MAX) {
         return qa_fail(err, QA_ERR_ARGUMENT, "cannot sample from a vocabulary of %zu tokens", V);
     }
-    qa_sampler *sampler = calloc(1, sizeof *sampler);
-    if (sampler == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a sampler");
-    }
+    qa_sampler *sampler = NULL;
+    QA_TRY(QA_NEW(sampler, 1, err, "a sampler"));
     sampler->sampling = *sampling;
     sampler->rng = qa_rng_seed(sampling->seed, SAMPLER_STREAM);
     sampler->V = V;
@@ -88,7 +86,7 @@ qa_status qa_sampler_create(qa_sampler **out, const qa_sampling *sampling, size_
     sampler->seen = penalised ? qa_alloc_array(V, sizeof *sampler->seen) : NULL;
     if (sampler->weight == NULL || (filtered && sampler->heap == NULL) || (penalised && sampler->seen == NULL)) {
         qa_sampler_free(sampler);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for sampling from %zu tokens", V);
+        return QA_NO_MEMORY(err, "sampling from %zu tokens", V);
     }
     *out = sampler;
     return QA_OK;

@@ -4,6 +4,7 @@
  * already there and is neither a file nor a folder (/dev/null, a pipe) cannot be replaced by renaming
  * and is written directly. */
 #define _XOPEN_SOURCE 700 /* realpath is in POSIX only with the XSI option */
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/folder.h"
@@ -57,7 +58,7 @@ static qa_status open_temporary(qa_atomic_file *file, qa_error *err) {
         free(file->temporary);
         file->temporary = qa_path_join(file->folder, hidden);
         if (file->temporary == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s", file->path);
+            return QA_NO_MEMORY(err, "the path %s", file->path);
         }
         const qa_place place = qa_place_of(file->temporary);
         file->fd = openat(place.folder, place.name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -123,7 +124,7 @@ qa_status qa_atomic_open(qa_atomic_file **out, const char *path, qa_error *err) 
         file->target = strdup(path);
     }
     if (file->path == NULL || file->target == NULL) {
-        QA_GOTO(fail, qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s", path));
+        QA_GOTO(fail, QA_NO_MEMORY(err, "the path %s", path));
     }
     QA_GOTO(fail, qa_folder_of(&file->folder, file->target, err));
     QA_GOTO(fail, open_output(file, err));

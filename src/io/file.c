@@ -3,6 +3,7 @@
  * Every message names the path and what the operating system said. Interrupted calls are repeated. */
 #include "io/file.h"
 
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/folder.h"
 #include "io/held_folder.h"
@@ -114,6 +115,11 @@ char *qa_path_join(const char *dir, const char *name) {
     return path;
 }
 
+qa_status qa_join_path(char **path, const char *dir, const char *name, qa_error *err) {
+    *path = qa_path_join(dir, name);
+    return *path != NULL ? QA_OK : QA_NO_MEMORY(err, "a path");
+}
+
 static bool examine(const char *path, struct stat *info) {
     const qa_place place = qa_place_of(path);
     return fstatat(place.folder, place.name, info, 0) == 0;
@@ -151,7 +157,7 @@ qa_status qa_make_dirs(const char *path, qa_error *err) {
     }
     char *prefix = qa_path_join(path, "");
     if (prefix == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s", path);
+        return QA_NO_MEMORY(err, "the path %s", path);
     }
     /* A held folder is there, and so are those above it: they are not made anew when it was moved. */
     const qa_place place = qa_place_of(path);
@@ -240,7 +246,7 @@ qa_status qa_folder_of(char **folder, const char *path, qa_error *err) {
     }
     *folder = malloc(bytes + 2);
     if (*folder == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s", path);
+        return QA_NO_MEMORY(err, "the path %s", path);
     }
     memcpy(*folder, bytes == 0 ? "." : path, bytes == 0 ? 1 : bytes);
     (*folder)[bytes == 0 ? 1 : bytes] = '\0';

@@ -25,6 +25,9 @@ QA_MUST_CHECK qa_status qa_read_file(qa_text *text, const char *path, size_t max
 /* dir + "/" + name into a new string (free); NULL when out of memory. */
 char *qa_path_join(const char *dir, const char *name);
 
+/* The same with a status; *path is NULL after a failure. */
+QA_MUST_CHECK qa_status qa_join_path(char **path, const char *dir, const char *name, qa_error *err);
+
 bool qa_path_exists(const char *path);
 bool qa_path_is_dir(const char *path);
 

@@ -1,7 +1,8 @@
 /* See json_lines.h. */
 #include "io/json_lines.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
+#include "base/plain_line.h"
 #include "base/try.h"
 #include "io/input.h"
 
@@ -19,20 +20,15 @@ struct qa_json_lines {
     bool begun; /* a line with something in it was read */
     char *line; /* [capacity] */
     size_t capacity;
-    size_t number;
+    size_t number, limit;
 };
 
-qa_status qa_json_lines_open(qa_json_lines **out, const char *path, qa_error *err) {
-    const bool standard_input = strcmp(path, "-") == 0;
-    const char *name = standard_input ? "standard input" : path;
-    qa_json_lines *lines = qa_alloc_array(1, sizeof *lines);
+qa_status qa_json_lines_from(qa_json_lines **out, FILE *file, const char *name, size_t before, qa_error *err) {
+    qa_json_lines *lines = NULL;
     *out = NULL;
-    if (lines == NULL || (lines->name = strdup(name)) == NULL) {
-        qa_json_lines_close(lines);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for reading %s", name);
-    }
-    lines->file = stdin;
-    const qa_status status = standard_input ? QA_OK : qa_open_stream(&lines->file, path, err);
+    QA_TRY(QA_NEW(lines, 1, err, "reading %s", name));
+    *lines = (qa_json_lines){.file = file, .borrowed = true, .number = before, .limit = MAX_LINE_BYTES};
+    const qa_status status = QA_COPY(lines->name, name, err, "reading %s", name);
     if (status != QA_OK) {
         qa_json_lines_close(lines);
         return status;
@@ -41,23 +37,27 @@ qa_status qa_json_lines_open(qa_json_lines **out, const char *path, qa_error *er
     return QA_OK;
 }
 
-qa_status qa_json_lines_from(qa_json_lines **out, FILE *file, const char *name, size_t before, qa_error *err) {
-    qa_json_lines *lines = qa_alloc_array(1, sizeof *lines);
+qa_status qa_json_lines_open(qa_json_lines **out, const char *path, qa_error *err) {
+    const bool standard_input = strcmp(path, "-") == 0;
+    FILE *file = stdin;
     *out = NULL;
-    if (lines == NULL || (lines->name = strdup(name)) == NULL) {
-        qa_json_lines_close(lines);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for reading %s", name);
+    if (!standard_input) {
+        QA_TRY(qa_open_stream(&file, path, err));
     }
-    lines->file = file;
-    lines->borrowed = true;
-    lines->number = before;
-    *out = lines;
-    return QA_OK;
+    const qa_status status = qa_json_lines_from(out, file, standard_input ? "standard input" : path, 0, err);
+    if (status == QA_OK) {
+        (*out)->borrowed = standard_input;
+    } else if (!standard_input) {
+        (void)fclose(file);
+    }
+    return status;
 }
+
+void qa_json_lines_limit(qa_json_lines *lines, size_t bytes) { lines->limit = bytes; }
 
 void qa_json_lines_close(qa_json_lines *lines) {
     if (lines != NULL) {
-        if (lines->file != NULL && lines->file != stdin && !lines->borrowed) {
+        if (!lines->borrowed) {
             (void)fclose(lines->file);
         }
         free(lines->line);
@@ -75,23 +75,6 @@ static bool is_blank(const char *line, size_t bytes) {
     return true;
 }
 
-/* Room for one byte more. */
-static qa_status grow(qa_json_lines *lines, qa_error *err) {
-    const size_t wanted = lines->capacity == 0 ? 4096 : 2 * lines->capacity;
-    if (wanted > MAX_LINE_BYTES) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s:%zu: the line has more than %zu bytes; is this JSON Lines?", lines->name,
-                       lines->number + 1, MAX_LINE_BYTES);
-    }
-    char *grown = realloc(lines->line, wanted);
-    if (grown == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "%s:%zu: out of memory for a line of more than %zu bytes", lines->name,
-                       lines->number + 1, lines->capacity);
-    }
-    lines->line = grown;
-    lines->capacity = wanted;
-    return QA_OK;
-}
-
 /* The next line with its end; *bytes is 0 at the file's end. */
 static qa_status read_line(qa_json_lines *lines, size_t *bytes, qa_error *err) {
     int c = 0;
@@ -99,16 +82,36 @@ static qa_status read_line(qa_json_lines *lines, size_t *bytes, qa_error *err) {
     errno = 0;
     while (c != '\n' && (c = getc_unlocked(lines->file)) != EOF) {
         if (*bytes == lines->capacity) {
-            QA_TRY(grow(lines, err));
+            if (*bytes == MAX_LINE_BYTES) {
+                return qa_fail(err, QA_ERR_LIMIT, "%s:%zu: the line has more than %zu bytes; is this JSON Lines?",
+                               lines->name, lines->number + 1, MAX_LINE_BYTES);
+            }
+            QA_TRY(QA_GROW(lines->line, lines->capacity, *bytes + 1, err, "line %zu of %s", lines->number + 1,
+                           lines->name));
         }
         lines->line[(*bytes)++] = (char)c;
     }
     return ferror(lines->file) ? qa_fail(err, QA_ERR_IO, "%s: cannot read: %s", lines->name, strerror(errno)) : QA_OK;
 }
 
+/* Where line[bytes] stops being text: at a byte that is no UTF-8, or at a NUL byte; `bytes` when it does not. */
+static size_t end_of_text(const char *line, size_t bytes) {
+    uint32_t character = 1;
+    size_t at = 0, n = 1;
+    while (at < bytes && n > 0 && character != 0) {
+        n = qa_character_at(line + at, bytes - at, &character);
+        at += character == 0 ? 0 : n;
+    }
+    return at;
+}
+
 /* The value of line[bytes]. A first one that is no JSON may be the beginning of another kind of file. */
 static qa_status parse_line(qa_json_lines *lines, const char *line, size_t bytes, json_t **value, qa_error *err) {
     qa_error failure = {0};
+    if (bytes > lines->limit) {
+        return qa_fail(err, QA_ERR_LIMIT, "%s:%zu: the line has %zu bytes, more than the %zu that it may have",
+                       lines->name, lines->number, bytes, lines->limit);
+    }
     const bool first = !lines->begun;
     const qa_status status = qa_json_parse(value, line, bytes, lines->name, lines->number, &failure);
     lines->begun = true;
@@ -116,8 +119,15 @@ static qa_status parse_line(qa_json_lines *lines, const char *line, size_t bytes
         return QA_OK;
     }
     const char *foreign = status == QA_ERR_FORMAT && first ? qa_foreign_lines(line, bytes) : NULL;
-    return foreign != NULL ? qa_fail(err, status, "%s is %s", lines->name, foreign)
-                           : qa_fail(err, status, "%s", failure.message);
+    const size_t text = end_of_text(line, bytes);
+    if (foreign != NULL) {
+        return qa_fail(err, status, "%s is %s", lines->name, foreign);
+    }
+    if (status == QA_ERR_FORMAT && text < bytes) {
+        return qa_fail(err, status, "%s:%zu:%zu: not valid JSON: %s", lines->name, lines->number, text + 1,
+                       line[text] == '\0' ? "a NUL byte in the line" : "the line is not UTF-8 there");
+    }
+    return qa_fail(err, status, "%s", failure.message);
 }
 
 qa_status qa_json_lines_next(qa_json_lines *lines, json_t **value, qa_error *err) {

@@ -13,10 +13,11 @@ QA_MUST_CHECK qa_status qa_json_lines_open(qa_json_lines **lines, const char *pa
 /* The rest of an open file, which stays the caller's and has `before` lines in front of that. */
 QA_MUST_CHECK qa_status qa_json_lines_from(qa_json_lines **lines, FILE *file, const char *name, size_t before,
                                            qa_error *err);
+/* Lines of more bytes are QA_ERR_LIMIT; 64 MiB unless it is called. */
+void qa_json_lines_limit(qa_json_lines *lines, size_t bytes);
 void qa_json_lines_close(qa_json_lines *lines); /* NULL is allowed */
 
-/* The next value; *value is NULL at the file's end, else the caller owns the reference. A line of more than 64 MiB is
- * QA_ERR_LIMIT. */
+/* The next value; *value is NULL at the file's end, else the caller owns the reference. */
 QA_MUST_CHECK qa_status qa_json_lines_next(qa_json_lines *lines, json_t **value, qa_error *err);
 
 size_t qa_json_lines_number(const qa_json_lines *lines);    /* line of the last value, 1 is the first */

@@ -4,7 +4,7 @@
  * count, offset or name is used before it was checked. */
 #include "io/safetensors.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/json.h"
 #include "io/safetensors_header.h"
@@ -79,7 +79,7 @@ static qa_status parse_header(const qa_safetensors *file, const char *header, si
 static qa_status read_header(const qa_safetensors *file, size_t header_bytes, json_t **root, qa_error *err) {
     char *header = malloc(header_bytes);
     if (header == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the header of %s", file->path);
+        return QA_NO_MEMORY(err, "the header of %s", file->path);
     }
     qa_status status = qa_input_read(&file->input, file->path, LENGTH_BYTES, header, header_bytes, err);
     if (status == QA_OK) {
@@ -98,10 +98,7 @@ static int order_by_name(const void *a, const void *b) {
 }
 
 static qa_status index_names(qa_safetensors *file, qa_error *err) {
-    file->by_name = qa_alloc_array(file->count, sizeof *file->by_name);
-    if (file->by_name == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the %zu tensors of %s", file->count, file->path);
-    }
+    QA_TRY(QA_NEW(file->by_name, file->count, err, "the %zu tensors of %s", file->count, file->path));
     for (size_t i = 0; i < file->count; i++) {
         file->by_name[i] = &file->tensors[i];
     }

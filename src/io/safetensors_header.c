@@ -3,7 +3,7 @@
  * Everything in the JSON is hostile: wrong types, negative numbers, products that overflow. Integers
  * beyond 64 bits already failed as JSON, and so did duplicate names and names with NUL bytes. */
 #include "io/safetensors_header.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/dtype.h"
 
@@ -223,10 +223,7 @@ static qa_status check_tiling(const qa_safetensors *file, qa_error *err) {
 
 qa_status qa_safetensors_read_header(qa_safetensors *file, const json_t *root, qa_error *err) {
     size_t entries = json_object_size(root);
-    file->tensors = qa_alloc_array(entries, sizeof *file->tensors);
-    if (file->tensors == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the %zu tensors of %s", entries, file->path);
-    }
+    QA_TRY(QA_NEW(file->tensors, entries, err, "the %zu tensors of %s", entries, file->path));
     const char *name = NULL;
     json_t *entry = NULL;
     /* The macro's iterators take a non-const object; nothing is changed. */
@@ -237,10 +234,7 @@ qa_status qa_safetensors_read_header(qa_safetensors *file, const json_t *root, q
         }
         qa_tensor *tensor = &file->tensors[file->count];
         QA_TRY(read_tensor(file, name, entry, tensor, err));
-        tensor->name = strdup(name);
-        if (tensor->name == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for the tensors of %s", file->path);
-        }
+        QA_TRY(QA_COPY(tensor->name, name, err, "the tensors of %s", file->path));
         file->count++;
     }
     qsort(file->tensors, file->count, sizeof *file->tensors, order_by_offset);

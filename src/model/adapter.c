@@ -1,7 +1,7 @@
 /* The LoRA adapter in memory: layout, initialisation, target names. Files are in adapter_files.c. */
 #include "model/adapter.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "model/adapter_internal.h"
@@ -155,10 +155,8 @@ qa_status qa_adapter_allocate(qa_adapter **out, const qa_model *model, const qa_
                               const qa_branch_plan *plan, qa_error *err) {
     *out = NULL;
     QA_TRY(qa_lora_options_check(options, err));
-    qa_adapter *adapter = calloc(1, sizeof *adapter);
-    if (adapter == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for an adapter");
-    }
+    qa_adapter *adapter = NULL;
+    QA_TRY(QA_NEW(adapter, 1, err, "an adapter"));
     adapter->options = *options;
     adapter->widest = *options;
     adapter->scale = scale_of(options, options->rank, options->alpha);
@@ -169,7 +167,7 @@ qa_status qa_adapter_allocate(qa_adapter **out, const qa_model *model, const qa_
     adapter->parameters = fits ? qa_alloc_array(adapter->count, sizeof *adapter->parameters) : NULL;
     if (adapter->places == NULL || adapter->tensors == NULL || adapter->parameters == NULL) {
         qa_adapter_free(adapter);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for an adapter");
+        return QA_NO_MEMORY(err, "an adapter");
     }
     lay_out(adapter);
     *out = adapter;

@@ -1,4 +1,5 @@
 /* Adapters in PEFT's folder layout: adapter_config.json and adapter_model.safetensors. */
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -162,7 +163,7 @@ static qa_status save_config(const qa_adapter *adapter, const char *path, const 
                   "init_lora_weights", 1, "rank_pattern", qa_adapter_rank_pattern(adapter), "alpha_pattern",
                   qa_adapter_alpha_pattern(adapter), "layers_to_transform", "layers_pattern");
     if (root == NULL && qa_json_memory_failed()) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", path);
+        return QA_NO_MEMORY(err, "%s", path);
     }
     if (root == NULL) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: the base model's name \"%.80s\" is not valid UTF-8", path, base_model);

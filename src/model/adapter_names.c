@@ -1,7 +1,7 @@
 /* See adapter_names.h. */
 #include "model/adapter_names.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 
 #include <stdlib.h>
@@ -75,17 +75,14 @@ qa_status qa_adapter_names_open(qa_adapter_names *names, const qa_safetensors *f
     const size_t n = qa_safetensors_count(file);
     const char *first = NULL; /* the first tensor's adapter */
     size_t first_bytes = 0;
-    names->names = qa_alloc_array(n, sizeof *names->names);
-    if (names->names == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for an adapter's names");
-    }
+    QA_TRY(QA_NEW(names->names, n, err, "an adapter's names"));
     for (size_t i = 0; i < n; i++) {
         const qa_tensor *tensor = qa_safetensors_at(file, i);
         const char *adapter = NULL;
         size_t bytes = 0;
         char *name = malloc(strlen(tensor->name) + sizeof peft_prefix);
         if (name == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for an adapter's names");
+            return QA_NO_MEMORY(err, "an adapter's names");
         }
         normalise(name, tensor->name, &adapter, &bytes);
         names->names[names->n++] = (qa_adapter_name){.name = name, .tensor = tensor};

@@ -1,7 +1,7 @@
 /* See adapter_plan.h. Which keys there are, and what a list, an expression or a number in them means, is PEFT's. */
 #include "model/adapter_plan.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "model/adapter_internal.h"
 #include "model/module_pattern.h"
@@ -270,7 +270,7 @@ static qa_status pattern_list_open(pattern_list *it, const json_t *root, const c
     it->patterns = qa_alloc_array(n, sizeof *it->patterns);
     it->values = qa_alloc_array(n, sizeof *it->values);
     if (it->patterns == NULL || it->values == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", key);
+        return QA_NO_MEMORY(err, "%s", key);
     }
     json_object_foreach(object, name, value) {
         it->values[it->n] = value;
@@ -403,10 +403,7 @@ qa_status qa_adapter_plan_read(qa_branch_plan **plan, qa_lora_options *options, 
     if (is_empty(targets) || (!json_is_array(targets) && !json_is_string(targets))) {
         return qa_fail(err, QA_ERR_FORMAT, "target_modules must be a string or list at least one name");
     }
-    *plan = qa_alloc_array(modules, sizeof **plan);
-    if (*plan == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for an adapter");
-    }
+    QA_TRY(QA_NEW(*plan, modules, err, "an adapter"));
     QA_GOTO(done, planner_open(&it, root, modules, err));
     status = make_plan(&it, *plan, options, config, err);
 done:

@@ -1,4 +1,5 @@
 /* Writing config.json and generation_config.json, with the keys that Hugging Face reads. */
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -117,8 +118,8 @@ static json_t *generation_config_json(const qa_config *config) {
 /* Takes the reference. */
 static qa_status save(json_t *root, const char *dir, const char *name, qa_error *err) {
     char *path = qa_path_join(dir, name);
-    const qa_status status = path == NULL || root == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", name)
-                                                          : qa_json_save(root, path, err);
+    const qa_status status =
+        path == NULL || root == NULL ? QA_NO_MEMORY(err, "%s", name) : qa_json_save(root, path, err);
     json_decref(root);
     free(path);
     return status;

@@ -8,7 +8,7 @@
 #include "model/decode.h"
 
 #include "base/arena.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "model/layer.h"
 #include "nn/attention.h"
@@ -119,10 +119,8 @@ qa_status qa_kv_decoder_create_many(qa_kv_decoder **out, qa_model *model, const 
     if (slots < 1) {
         return qa_fail(err, QA_ERR_ARGUMENT, "a decoder needs room for at least one sequence");
     }
-    qa_kv_decoder *decoder = calloc(1, sizeof *decoder);
-    if (decoder == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a decoder");
-    }
+    qa_kv_decoder *decoder = NULL;
+    QA_TRY(QA_NEW(decoder, 1, err, "a decoder"));
     decoder->model = model;
     decoder->adapter = adapter;
     decoder->streams = adapter == NULL ? 1 : 2;

@@ -16,7 +16,9 @@
  * binds their order. */
 #include "model/fingerprint.h"
 
+#include "base/memory.h"
 #include "base/rng.h"
+#include "base/try.h"
 #include "nn/cpu.h"
 
 #include <stdlib.h>
@@ -40,7 +42,7 @@ struct qa_fingerprint {
     uint32_t a[KEY_WORDS], b[KEY_WORDS];
     uint64_t sums[ROUND_BLOCKS][SUMS];
     kept_digest *kept; /* [n_kept] in the order of qa_model_each_weight */
-    size_t n_kept;
+    size_t n_kept, capacity;
     bool known;
     char hex[QA_SHA256_HEX_BYTES];
 };
@@ -122,15 +124,11 @@ static void digest_values(qa_fingerprint *fingerprint, qa_pool *pool, qa_floats_
 
 qa_status qa_fingerprint_keep(qa_fingerprint *fingerprint, qa_pool *pool, const char *name, qa_floats_at values,
                               const void *user, size_t count, qa_error *err) {
-    kept_digest *grown = realloc(fingerprint->kept, (fingerprint->n_kept + 1) * sizeof *grown);
-    fingerprint->kept = grown == NULL ? fingerprint->kept : grown;
-    char *copy = strdup(name);
-    if (grown == NULL || copy == NULL) {
-        free(copy);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the model's fingerprint");
-    }
-    grown[fingerprint->n_kept].name = copy;
-    digest_values(fingerprint, pool, values, user, count, grown[fingerprint->n_kept++].digest);
+    QA_TRY(QA_GROW(fingerprint->kept, fingerprint->capacity, fingerprint->n_kept + 1, err, "the model's fingerprint"));
+    kept_digest *kept = &fingerprint->kept[fingerprint->n_kept];
+    QA_TRY(QA_COPY(kept->name, name, err, "the model's fingerprint"));
+    fingerprint->n_kept++;
+    digest_values(fingerprint, pool, values, user, count, kept->digest);
     return QA_OK;
 }
 

@@ -1,7 +1,7 @@
 /* See module_pattern.h. */
 #include "model/module_pattern.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -176,7 +176,7 @@ static qa_status compile(qa_module_pattern *it, const char *expression, size_t n
     PCRE2_SIZE place = 0;
     char *text = malloc(n + sizeof before + sizeof after);
     if (text == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for an expression");
+        return QA_NO_MEMORY(err, "an expression");
     }
     const size_t lead = it->rule == QA_MODULE_END ? sizeof before - 1 : 0;
     memcpy(text, before, lead);
@@ -196,14 +196,13 @@ static qa_status compile(qa_module_pattern *it, const char *expression, size_t n
     }
     it->data = pcre2_match_data_create(1, NULL);
     it->context = pcre2_match_context_create(NULL);
-    return it->data != NULL && it->context != NULL ? QA_OK
-                                                   : qa_fail(err, QA_ERR_MEMORY, "out of memory for an expression");
+    return it->data != NULL && it->context != NULL ? QA_OK : QA_NO_MEMORY(err, "an expression");
 }
 
 static qa_status keep_plain(qa_module_pattern *it, const char *expression, size_t n, qa_error *err) {
     it->plain = malloc(n + 1);
     if (it->plain == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a module's name");
+        return QA_NO_MEMORY(err, "a module's name");
     }
     memcpy(it->plain, expression, n);
     it->plain[n] = '\0';
@@ -219,10 +218,8 @@ qa_status qa_module_pattern_create(qa_module_pattern **out, const char *expressi
         return qa_fail(err, QA_ERR_LIMIT, "an expression of %zu bytes, expected at most %d", n, (int)PATTERN_BYTES);
     }
     QA_TRY(check_syntax(expression, n, &plain, err));
-    qa_module_pattern *it = calloc(1, sizeof *it);
-    if (it == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for an expression");
-    }
+    qa_module_pattern *it = NULL;
+    QA_TRY(QA_NEW(it, 1, err, "an expression"));
     it->rule = rule;
     const qa_status status = plain ? keep_plain(it, expression, n, err) : compile(it, expression, n, err);
     if (status != QA_OK) {

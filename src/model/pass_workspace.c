@@ -1,4 +1,5 @@
 /* Making a pass (pass.h): its workspace, measured and carved by the same function. */
+#include "base/memory.h"
 #include "base/try.h"
 #include "model/pass_internal.h"
 
@@ -126,10 +127,8 @@ qa_status qa_pass_create(qa_pass **out, qa_model *model, const qa_adapter *adapt
     const qa_lora_options *lora = adapter == NULL ? NULL : &adapter->widest;
     QA_TRY(check_limits(lora, limits, err));
     limits = resolve(limits);
-    qa_pass *pass = calloc(1, sizeof *pass);
-    if (pass == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a pass");
-    }
+    qa_pass *pass = NULL;
+    QA_TRY(QA_NEW(pass, 1, err, "a pass"));
     pass->model = model;
     pass->adapter = adapter;
     pass->limits = limits;

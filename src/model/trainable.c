@@ -1,7 +1,7 @@
 /* A model whose weights all learn (trainable.h): making it, saving it, finding a tensor by its place. */
 #include "model/trainable.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "io/file.h"
@@ -88,10 +88,8 @@ static void place_gradients(qa_trainable *trainable) {
 static qa_status make(qa_trainable **out, qa_context *context, const qa_config *config, const char *dir,
                       qa_error *err) {
     *out = NULL;
-    qa_trainable *trainable = calloc(1, sizeof *trainable);
-    if (trainable == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a model to train");
-    }
+    qa_trainable *trainable = NULL;
+    QA_TRY(QA_NEW(trainable, 1, err, "a model to train"));
     qa_status status = QA_OK;
     listing counted = {0};
     size_t bytes = 0;

@@ -5,7 +5,7 @@
  * missing, misshapen or left over is an error that names it. */
 #include "model/weights.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/dtype.h"
 #include "io/file.h"
@@ -125,7 +125,7 @@ qa_status qa_find_weights(bool *there, const char *dir, qa_error *missing, qa_er
     qa_status status = QA_OK;
     bool one = false, many = false;
     *there = false;
-    QA_GOTO(done, index == NULL || single == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : QA_OK);
+    QA_GOTO(done, index == NULL || single == NULL ? QA_NO_MEMORY(err, "a path") : QA_OK);
     QA_GOTO(done, qa_find_optional(&one, single, err));
     QA_GOTO(done, qa_find_optional(&many, index, err));
     *there = one || many;
@@ -471,9 +471,7 @@ static qa_status take_panels(qa_model *model, size_t widest, qa_error *err) {
     reals = reals < QA_PANEL_REALS ? QA_PANEL_REALS : reals;
     model->panels.memory = qa_mul_size(reals, threads, &all) ? qa_alloc_array(all, sizeof(qa_real)) : NULL;
     model->panels.reals = reals;
-    return model->panels.memory != NULL
-               ? QA_OK
-               : qa_fail(err, QA_ERR_MEMORY, "out of memory for the products with BF16 weights");
+    return model->panels.memory != NULL ? QA_OK : QA_NO_MEMORY(err, "the products with BF16 weights");
 }
 
 static qa_status load_weights(qa_model *model, source *src, qa_weights_dtype dtype, qa_error *err) {
@@ -511,7 +509,7 @@ qa_status qa_model_make(qa_model **out, qa_context *context, const qa_config *co
     if (model == NULL || model->dir == NULL || model->layers == NULL || model->rope_frequency == NULL ||
         model->fingerprint == NULL) {
         qa_model_free(model);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a model");
+        return QA_NO_MEMORY(err, "a model");
     }
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
         model->layers[l] = (qa_layer){0};

@@ -1,7 +1,7 @@
 /* Customisation problems (see customisation.h): (M2) for r1, (M6) and (M7) for r2. */
 #include "rl/customisation.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 
 #include <math.h>
@@ -52,7 +52,7 @@ qa_status qa_customisation_create(qa_customisation *out, const qa_customisation_
     QA_TRY(qa_token_mdp_create(&out->mdp, options->V, options->H, err));
     v = qa_alloc_array(out->mdp.inner, sizeof *v);
     if (!allocate(out) || v == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a problem of %zu responses", out->mdp.responses);
+        status = QA_NO_MEMORY(err, "a problem of %zu responses", out->mdp.responses);
     } else {
         qa_token_random_reward(out->r1, &out->mdp, 1.0, &rng);
         qa_token_random_reward(out->r2, &out->mdp, 1.0, &rng);
@@ -80,10 +80,8 @@ void qa_customisation_free(qa_customisation *it) {
 
 qa_status qa_customisation_dial(const qa_customisation *it, const qa_real *q, double alpha_0, double *log_prob,
                                 qa_error *err) {
-    qa_real *log_pi = qa_alloc_array(it->mdp.inner * it->mdp.V, sizeof *log_pi);
-    if (log_pi == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a policy of %zu rows", it->mdp.inner);
-    }
+    qa_real *log_pi = NULL;
+    QA_TRY(QA_NEW(log_pi, it->mdp.inner * it->mdp.V, err, "a policy of %zu rows", it->mdp.inner));
     qa_token_m7_policy(log_pi, &it->mdp, q, it->z1, alpha_0, it->options.alpha_tilde);
     qa_token_log_prob(log_prob, &it->mdp, log_pi);
     free(log_pi);
@@ -95,7 +93,7 @@ qa_status qa_customisation_resolve(const qa_customisation *it, double alpha_0, d
     double *v = qa_alloc_array(it->mdp.inner, sizeof *v);
     qa_status status = QA_OK;
     if (q == NULL || v == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a policy of %zu rows", it->mdp.inner);
+        status = QA_NO_MEMORY(err, "a policy of %zu rows", it->mdp.inner);
         goto done;
     }
     QA_GOTO(done, qa_token_solve_m6(q, v, &it->mdp, it->r2, it->z1, alpha_0, it->options.alpha_tilde, it->options.gamma,

@@ -5,7 +5,7 @@
  * same policy and a log-softmax over them; the soft-max of Qhat alone from nn/softmax.h. */
 #include "rl/proofs.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "nn/softmax.h"
 #include "rl/dpo.h"
@@ -74,7 +74,7 @@ static qa_status material_create(material *it, qa_rng *rng, qa_error *err) {
     *it = (material){0};
     QA_TRY(qa_token_mdp_create(&it->mdp, V, H, err));
     if (!allocate(it)) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a table of %zu rows", it->mdp.rows);
+        return QA_NO_MEMORY(err, "a table of %zu rows", it->mdp.rows);
     }
     for (size_t i = 0; i < it->n; i++) {
         it->z1[i] = (qa_real)qa_rng_normal(rng);

@@ -10,7 +10,7 @@
  * rewrites all rows, so that its result does not depend on an order. */
 #include "rl/tabular.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "rl/equations.h"
 
@@ -70,10 +70,8 @@ static bool can_stay(const qa_mdp *mdp, size_t s, const bool *inside) {
 /* The largest set of states in which a policy can stay for ever: states from which every action may leave it are taken
  * out until none is left to take. */
 static qa_status check_ends(const qa_mdp *mdp, qa_error *err) {
-    bool *inside = qa_alloc_array(mdp->S, sizeof *inside);
-    if (inside == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu states", mdp->S);
-    }
+    bool *inside = NULL;
+    QA_TRY(QA_NEW(inside, mdp->S, err, "%zu states", mdp->S));
     for (size_t s = 0; s < mdp->S; s++) {
         inside[s] = !is_terminal(mdp, s);
     }
@@ -196,10 +194,8 @@ void qa_mdp_m7_policy(double *log_pi, const qa_mdp *mdp, const double *q, const 
 /* T: the longest expected number of steps to the end over all policies and states, for gamma = 1: the limit of
  * w(s) = 1 + max_a sum P(s'|s,a) w(s'), which exists because every policy ends. */
 static qa_status longest_time(const qa_mdp *mdp, double *longest, qa_error *err) {
-    double *w = qa_alloc_array(mdp->S, sizeof *w);
-    if (w == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu states", mdp->S);
-    }
+    double *w = NULL;
+    QA_TRY(QA_NEW(w, mdp->S, err, "%zu states", mdp->S));
     *longest = 1.0;
     double change = INFINITY;
     for (size_t sweep = 0; change > 1e-9 * *longest && sweep < MAX_SWEEPS; sweep++) {
@@ -302,7 +298,7 @@ static qa_status take_newton_room(newton_room *room, const qa_mdp *mdp, qa_error
     }
     return room->matrix != NULL && room->log_pi != NULL && room->step != NULL
                ? QA_OK
-               : qa_fail(err, QA_ERR_MEMORY, "out of memory for a linear system of %zu states", mdp->S);
+               : QA_NO_MEMORY(err, "a linear system of %zu states", mdp->S);
 }
 
 static void free_newton_room(newton_room *room) {
@@ -420,10 +416,8 @@ static qa_status solve(double *q, double *v, const qa_mdp *mdp, const sweep_rule
                        rule->alpha_0);
     }
     QA_TRY(check_policy(mdp, rule->log_pi1, err));
-    double *before = qa_alloc_array(mdp->S * mdp->A, sizeof *before);
-    if (before == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu Q-values", mdp->S * mdp->A);
-    }
+    double *before = NULL;
+    QA_TRY(QA_NEW(before, mdp->S * mdp->A, err, "%zu Q-values", mdp->S * mdp->A));
     qa_status status = QA_OK;
     QA_GOTO(done, iterate(q, v, before, mdp, rule, &own, err));
     if (mdp->gamma < 1.0) {
@@ -541,7 +535,7 @@ qa_status qa_random_mdp_create(qa_random_mdp *out, size_t S, size_t A, double ga
     out->terminal = qa_alloc_array(S, sizeof *out->terminal);
     if (out->p == NULL || out->terminal == NULL) {
         qa_random_mdp_free(out);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu transitions", entries);
+        return QA_NO_MEMORY(err, "%zu transitions", entries);
     }
     for (size_t i = 0; i < rows; i++) {
         random_row(out->p + i * S, S, gamma == 1.0, rng);

@@ -11,7 +11,7 @@
 #include "rl/tabular_learn.h"
 
 #include "base/arena.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "nn/softmax.h"
 #include "rl/equations.h"
@@ -31,10 +31,7 @@ static qa_status gather(qa_preferences *out, const double *counts, size_t respon
         out->n += counts[i] > 0.0 ? 1 : 0;
         out->total += counts[i];
     }
-    out->items = qa_alloc_array(out->n, sizeof *out->items);
-    if (out->items == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu preferences", out->n);
-    }
+    QA_TRY(QA_NEW(out->items, out->n, err, "%zu preferences", out->n));
     size_t n = 0;
     for (size_t i = 0; i < responses * responses; i++) {
         if (counts[i] > 0.0) {
@@ -48,7 +45,7 @@ static qa_status make_counts(double **counts, size_t responses, qa_error *err) {
     size_t entries = 0;
     *counts = qa_mul_size(responses, responses, &entries) ? qa_alloc_array(entries, sizeof **counts) : NULL;
     if (*counts == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the pairs of %zu responses", responses);
+        return QA_NO_MEMORY(err, "the pairs of %zu responses", responses);
     }
     return QA_OK;
 }
@@ -95,7 +92,7 @@ qa_status qa_preferences_sample(qa_preferences *out, const qa_token_mdp *mdp, co
     qa_status status = QA_OK;
     *out = (qa_preferences){0};
     if (cumulated == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu responses", n);
+        return QA_NO_MEMORY(err, "%zu responses", n);
     }
     QA_GOTO(done, cumulate(cumulated, log_prob, n, err));
     QA_GOTO(done, make_counts(&counts, n, err));
@@ -220,7 +217,7 @@ qa_status qa_table_create(qa_table **out, const qa_token_mdp *mdp, const qa_obje
     size_t bytes = 0;
     qa_status status = QA_OK;
     if (it == NULL || ids == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a table of %zu rows", mdp->rows);
+        status = QA_NO_MEMORY(err, "a table of %zu rows", mdp->rows);
         goto done;
     }
     it->mdp = mdp;
@@ -386,7 +383,7 @@ qa_status qa_table_log_prob(const qa_table *table, const double *theta, double *
     if (q == NULL || log_pi == NULL) {
         free(q);
         free(log_pi);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a policy of %zu rows", mdp->inner);
+        return QA_NO_MEMORY(err, "a policy of %zu rows", mdp->inner);
     }
     qa_table_q(table, theta, q);
     qa_token_m7_policy(log_pi, mdp, q, table->log_pi1, table->objective.alpha_0, table->objective.alpha_tilde);

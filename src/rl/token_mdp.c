@@ -5,7 +5,7 @@
  * through the rows from the last to the first therefore meets every Vhat(s') before it is needed. */
 #include "rl/token_mdp.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "rl/equations.h"
 
@@ -97,7 +97,7 @@ qa_status qa_token_mdp_create(qa_token_mdp *mdp, size_t V, size_t H, qa_error *e
     mdp->token = qa_alloc_array(steps, sizeof *mdp->token);
     if (mdp->next == NULL || mdp->first == NULL || mdp->state == NULL || mdp->token == NULL) {
         qa_token_mdp_free(mdp);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu responses", rows - inner);
+        return QA_NO_MEMORY(err, "%zu responses", rows - inner);
     }
     fill(mdp);
     return QA_OK;

@@ -1,6 +1,6 @@
 /* Graders: whether a response is right. All of them compare texts; none of them runs anything. */
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "qadapter/suite.h"
 #include "suite/regex.h"
@@ -63,10 +63,8 @@ qa_status qa_grader_create(qa_grader **out, const char *kind, const char *answer
     qa_grader_kind which = QA_GRADER_EXACT;
     *out = NULL;
     QA_TRY(kind_by_name(&which, kind, err));
-    qa_grader *grader = qa_alloc_array(1, sizeof *grader);
-    if (grader == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a grader");
-    }
+    qa_grader *grader = NULL;
+    QA_TRY(QA_NEW(grader, 1, err, "a grader"));
     grader->kind = which;
     const qa_status status = take_answer(grader, answer, strlen(answer), err);
     if (status != QA_OK) {

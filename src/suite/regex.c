@@ -1,7 +1,8 @@
 /* See regex.h. */
 #include "suite/regex.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
+#include "base/try.h"
 #include "text/counted_match.h"
 #include "text/utf8.h"
 
@@ -24,10 +25,7 @@ qa_status qa_regex_create(qa_regex **regex, const char *expression, size_t n, qa
         return qa_fail(err, QA_ERR_LIMIT, "a regular expression of %zu bytes is too long; at most %d are allowed", n,
                        MAX_REGEX_BYTES);
     }
-    *regex = qa_alloc_array(1, sizeof **regex);
-    if (*regex == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a regular expression");
-    }
+    QA_TRY(QA_NEW(*regex, 1, err, "a regular expression"));
     (*regex)->code =
         pcre2_compile((PCRE2_SPTR)expression, n, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | QA_COUNTED, &failure,
                       &place, NULL);

@@ -1,18 +1,15 @@
 /* Files of questions and prompts: JSON Lines, one conversation a line (see suite.h). */
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "base/warnings.h"
-#include "io/file.h"
-#include "io/input.h"
+#include "io/json_lines.h"
 #include "suite/suite.h"
-#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* A line is a conversation of a page or two; a file that has none such is probably not what was meant. */
 enum { MAX_LINE_BYTES = 1 << 20 };
-static const size_t MAX_FILE_BYTES = (size_t)1 << 28;
 
 static void free_item(qa_suite_item *item) {
     json_decref(item->json);
@@ -67,47 +64,14 @@ static qa_status take_line(qa_suite_item *item, bool graded, qa_columns *columns
     return qa_grader_create(&item->grader, grader, item->answer, err);
 }
 
-static qa_status make_room(qa_suite_items *items, qa_error *err) {
-    if (items->n < items->capacity) {
-        return QA_OK;
+/* Takes `json` over. */
+static qa_status add_line(qa_suite_items *items, json_t *json, size_t number, bool graded, qa_columns *columns,
+                          qa_error *err) {
+    qa_suite_item item = {.json = json, .line = number};
+    qa_status status = take_line(&item, graded, columns, err);
+    if (status == QA_OK) {
+        status = QA_GROW(items->items, items->capacity, items->n + 1, err, "%zu questions", items->n + 1);
     }
-    const size_t capacity = items->capacity == 0 ? 64 : items->capacity * 2;
-    size_t bytes = 0;
-    qa_suite_item *grown = qa_mul_size(capacity, sizeof *grown, &bytes) ? realloc(items->items, bytes) : NULL;
-    if (grown == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu questions", capacity);
-    }
-    items->items = grown;
-    items->capacity = capacity;
-    return QA_OK;
-}
-
-static bool is_blank(const char *line, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        if (line[i] != ' ' && line[i] != '\t' && line[i] != '\r') {
-            return false;
-        }
-    }
-    return true;
-}
-
-static qa_status add_line(qa_suite_items *items, const char *line, size_t n, size_t number, bool graded,
-                          qa_columns *columns, qa_error *err) {
-    size_t bad = 0;
-    if (n > MAX_LINE_BYTES) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s:%zu: the line has %zu bytes, more than the %d that a question may have",
-                       items->path, number, n, (int)MAX_LINE_BYTES);
-    }
-    if (memchr(line, '\0', n) != NULL) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s:%zu: a NUL byte in the line", items->path, number);
-    }
-    if (!qa_utf8_valid(line, n, &bad)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s:%zu:%zu: the line is not UTF-8 there", items->path, number, bad + 1);
-    }
-    QA_TRY(make_room(items, err));
-    qa_suite_item item = {.line = number};
-    QA_TRY(qa_json_parse(&item.json, line, n, items->path, number, err));
-    const qa_status status = take_line(&item, graded, columns, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "%s:%zu: ", items->path, number);
         free_item(&item);
@@ -117,18 +81,15 @@ static qa_status add_line(qa_suite_items *items, const char *line, size_t n, siz
     return QA_OK;
 }
 
-static qa_status add_lines(qa_suite_items *items, const qa_text *file, bool graded, qa_columns *columns,
+static qa_status add_lines(qa_suite_items *items, qa_json_lines *lines, bool graded, qa_columns *columns,
                            qa_error *err) {
-    static const char mark[] = "\xEF\xBB\xBF"; /* byte-order mark */
-    size_t at = file->n >= 3 && memcmp(file->data, mark, 3) == 0 ? 3 : 0;
-    for (size_t number = 1; at < file->n; number++) {
-        const char *line = file->data + at;
-        const char *end = memchr(line, '\n', file->n - at);
-        const size_t n = end == NULL ? file->n - at : (size_t)(end - line);
-        if (!is_blank(line, n)) {
-            QA_TRY(add_line(items, line, n, number, graded, columns, err));
+    for (;;) {
+        json_t *json = NULL;
+        QA_TRY(qa_json_lines_next(lines, &json, err));
+        if (json == NULL) {
+            break;
         }
-        at += n + 1;
+        QA_TRY(add_line(items, json, qa_json_lines_number(lines), graded, columns, err));
     }
     return items->n > 0 ? QA_OK
                         : qa_fail(err, QA_ERR_FORMAT, "%s: the file is empty; a line is {\"messages\": [...]%s}",
@@ -159,20 +120,17 @@ static void warn_of_kinds(const qa_suite_items *items, qa_warnings *warnings) {
 qa_status qa_suite_items_read(qa_suite_items *items, const char *path, bool graded, qa_warnings *warnings,
                               qa_error *err) {
     qa_columns columns = {0};
-    qa_text file = {0};
-    qa_status status = QA_OK;
-    *items = (qa_suite_items){.path = strdup(path)};
-    if (items->path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+    qa_json_lines *lines = NULL;
+    *items = (qa_suite_items){0};
+    QA_TRY(QA_COPY(items->path, path, err, "a path"));
+    qa_status status = qa_json_lines_open(&lines, path, err);
+    if (status == QA_OK) {
+        qa_json_lines_limit(lines, MAX_LINE_BYTES);
+        status = add_lines(items, lines, graded, &columns, err);
+        qa_columns_warn(&columns, path, warnings);
+        warn_of_kinds(items, warnings);
     }
-    QA_GOTO(done, qa_read_file(&file, path, MAX_FILE_BYTES, err));
-    const char *foreign = qa_foreign_lines(file.data, file.n);
-    QA_GOTO(done, foreign == NULL ? QA_OK : qa_fail(err, QA_ERR_FORMAT, "%s is %s", path, foreign));
-    QA_GOTO(done, add_lines(items, &file, graded, &columns, err));
-    qa_columns_warn(&columns, path, warnings);
-    warn_of_kinds(items, warnings);
-done:
-    qa_text_free(&file);
+    qa_json_lines_close(lines);
     if (status != QA_OK) {
         qa_suite_items_free(items);
     }

@@ -1,7 +1,7 @@
 /* suite.json: skills, ordinary text, shares, preferences. The questions and prompts that it names are read here; the
  * ordinary text, which needs a tokenizer, is only looked for; a preference's pairs may come into being later. */
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "base/warnings.h"
 #include "io/file.h"
@@ -71,7 +71,7 @@ static qa_status take_path(char **path, const loader *it, const json_t *json, co
     }
     *path = file[0] == '/' ? strdup(file) : qa_path_join(it->folder, file);
     if (*path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+        return QA_NO_MEMORY(err, "a path");
     }
     if (file[0] == '\0' || (there && (!qa_path_exists(*path) || qa_path_is_dir(*path)))) {
         return qa_fail(err, QA_ERR_IO, "%s: \"%s\" names the file %s, which is not there", where, key, *path);
@@ -122,7 +122,7 @@ static qa_status take_parts(void *parts, size_t size, const json_t *json, const 
     QA_TRY(take_list(json, key, false, "the suite", MAX_PARTS, list, err));
     void *room = qa_alloc_array(json_array_size(*list), size);
     if (room == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a suite");
+        return QA_NO_MEMORY(err, "a suite");
     }
     memcpy(parts, &room, sizeof room);
     return QA_OK;
@@ -338,7 +338,7 @@ static qa_status load_definition(qa_suite *suite, const char *path, qa_error *er
     loader it = {.suite = suite};
     it.folder = slash == NULL ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
     if (it.folder == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+        return QA_NO_MEMORY(err, "a path");
     }
     QA_GOTO(done, qa_json_load(&root, path, err));
     status = load_parts(&it, root, err);
@@ -360,10 +360,7 @@ static qa_status load_questions(qa_suite *suite, const char *path, qa_error *err
     const char *dot = strrchr(base, '.');
     size_t bytes = dot == NULL || dot == base ? strlen(base) : (size_t)(dot - base);
     bytes = bytes < QA_SUITE_NAME_BYTES ? bytes : QA_SUITE_NAME_BYTES - 1;
-    suite->skills = qa_alloc_array(1, sizeof *suite->skills);
-    if (suite->skills == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a suite");
-    }
+    QA_TRY(QA_NEW(suite->skills, 1, err, "a suite"));
     suite->n_skills = 1;
     for (size_t i = 0; i < bytes; i++) {
         /* a name for tables and JSON: whatever the file is called, plain characters */
@@ -379,16 +376,13 @@ static qa_status load_questions(qa_suite *suite, const char *path, qa_error *err
 qa_status qa_suite_load(qa_suite **out, const char *path, qa_error *err) {
     char *inside = NULL;
     *out = NULL;
-    qa_suite *suite = qa_alloc_array(1, sizeof *suite);
-    if (suite == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a suite");
-    }
+    qa_suite *suite = NULL;
+    QA_TRY(QA_NEW(suite, 1, err, "a suite"));
     qa_status status = QA_OK;
     QA_GOTO(done, qa_text_append_z(&suite->preference_names, "", err));
     if (qa_path_is_dir(path)) {
         inside = qa_path_join(path, "suite.json");
-        status = inside == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
-                                : load_definition(suite, inside, err);
+        status = inside == NULL ? QA_NO_MEMORY(err, "a path") : load_definition(suite, inside, err);
         goto done;
     }
     const size_t bytes = strlen(path);

@@ -1,8 +1,8 @@
 /* Running a suite: prompts through the chat template into ids, qa_generate_batch, answers into text, text into grades
  * and counts. Skills are answered greedily, one answer each; open prompts are sampled at temperature 1. */
 #include "base/buffer.h"
-#include "base/checked.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "base/warnings.h"
 #include "suite/regex.h"
@@ -56,10 +56,7 @@ static qa_status encode_all(const suite_runner *it, const qa_suite_items *items,
                             qa_error *err) {
     qa_text text = {0};
     qa_status status = QA_OK;
-    *prompts = qa_alloc_array(n, sizeof **prompts);
-    if (*prompts == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu prompts", n);
-    }
+    QA_TRY(QA_NEW(*prompts, n, err, "%zu prompts", n));
     for (size_t i = 0; i < n && status == QA_OK; i++) {
         status = encode(it, &items->items[i], &text, &(*prompts)[i], err);
         if (status != QA_OK) {
@@ -291,7 +288,7 @@ qa_status qa_suite_run(const qa_suite *suite, qa_model *model, const qa_adapter 
     result->skills = qa_alloc_array(suite->n_skills, sizeof *result->skills);
     result->shares = qa_alloc_array(suite->n_shares, sizeof *result->shares);
     if (result->skills == NULL || result->shares == NULL) {
-        QA_GOTO(failed, qa_fail(err, QA_ERR_MEMORY, "out of memory for the results of a suite"));
+        QA_GOTO(failed, QA_NO_MEMORY(err, "the results of a suite"));
     }
     QA_GOTO(failed, qa_transcript_open(&it.transcript, options->transcript, err));
     QA_GOTO(failed, run_parts(&it, preference, result, err));

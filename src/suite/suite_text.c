@@ -4,7 +4,7 @@
  *
  * Whole documents are packed into one pass over both streams, up to PACK_ROWS rows; the states are the rows before
  * learned tokens. */
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "base/warnings.h"
 #include "data/corpus.h"
@@ -51,7 +51,7 @@ static qa_status pack_create(pack *it, qa_model *model, const qa_adapter *adapte
                  .objective = adapter == NULL ? NULL : objective};
     it->log_policy = qa_alloc_array(it->V, sizeof *it->log_policy);
     if (it->documents == NULL || it->state_rows == NULL || it->targets == NULL || it->log_policy == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu rows of text", rows);
+        return QA_NO_MEMORY(err, "%zu rows of text", rows);
     }
     return qa_pass_create(&it->pass, model, adapter, limits, err);
 }

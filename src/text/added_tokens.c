@@ -1,7 +1,7 @@
 /* See added_tokens.h. */
 #include "text/added_tokens.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "text/utf8.h"
 
@@ -17,19 +17,7 @@ void qa_token_trie_free(qa_token_trie *trie) {
 }
 
 static qa_status add_node(qa_token_trie *trie, qa_error *err) {
-    if (trie->n_nodes == trie->capacity) {
-        size_t capacity = trie->capacity == 0 ? 64 : trie->capacity * 2;
-        size_t bytes = 0;
-        const qa_added_token **tokens = NULL;
-        if (qa_mul_size(capacity, sizeof *tokens, &bytes)) {
-            tokens = realloc(trie->tokens, bytes);
-        }
-        if (tokens == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for the added tokens");
-        }
-        trie->tokens = tokens;
-        trie->capacity = capacity;
-    }
+    QA_TRY(QA_GROW(trie->tokens, trie->capacity, trie->n_nodes + 1, err, "the added tokens"));
     trie->tokens[trie->n_nodes++] = NULL;
     return QA_OK;
 }

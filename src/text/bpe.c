@@ -7,7 +7,7 @@
 #include "text/bpe.h"
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "text/utf8.h"
 
@@ -29,7 +29,7 @@ qa_status qa_bpe_reserve(qa_bpe *bpe, size_t n, qa_error *err) {
     }
     uint32_t *merged = realloc(bpe->merged, (n + 1) * sizeof *merged);
     if (merged == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu merges", n);
+        return QA_NO_MEMORY(err, "%zu merges", n);
     }
     bpe->merged = merged;
     return qa_map64_reserve(&bpe->merges, n, err);

@@ -9,6 +9,7 @@
 #include "text/chat.h"
 
 #include "base/buffer.h"
+#include "base/memory.h"
 #include "base/sha256.h"
 #include "base/try.h"
 #include "io/file.h"
@@ -128,7 +129,7 @@ qa_status qa_chat_template_recognise(qa_chat_template *which, const char *templa
     *which = QA_CHAT_UNKNOWN;
     char *copy = malloc(bytes + 1); /* room for one newline more */
     if (copy == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a chat template of %zu bytes", bytes);
+        return QA_NO_MEMORY(err, "a chat template of %zu bytes", bytes);
     }
     size_t n = 0;
     for (size_t i = 0; i < bytes; i++) {

@@ -3,7 +3,7 @@
 #include "text/decoder.h"
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "text/pretokeniser.h"
 
@@ -29,12 +29,8 @@ void qa_decoder_free(qa_decoder *decoder) {
 }
 
 qa_status qa_decoder_add(qa_decoder *decoder, const qa_decoder_step *step, qa_error *err) {
-    qa_decoder_step *steps = realloc(decoder->steps, (decoder->n + 1) * sizeof *steps);
-    if (steps == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a decoder");
-    }
-    steps[decoder->n++] = *step;
-    decoder->steps = steps;
+    QA_TRY(QA_GROW(decoder->steps, decoder->capacity, decoder->n + 1, err, "a decoder"));
+    decoder->steps[decoder->n++] = *step;
     return QA_OK;
 }
 
@@ -73,7 +69,7 @@ qa_status qa_decoding_create(qa_decoding **decoding, const qa_decoder *decoder, 
     }
     if (d == NULL || d->stages == NULL) {
         qa_decoding_free(d);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for decoding");
+        return QA_NO_MEMORY(err, "decoding");
     }
     d->n = decoder->n;
     d->allowed = MOST_GROWTH * SMALL_TEXT * (d->n + 1);

@@ -35,7 +35,7 @@ typedef struct qa_decoder_step {
 /* Zero-initialise: no steps, the tokens' contents joined without anything between. */
 typedef struct qa_decoder {
     qa_decoder_step *steps; /* [n] */
-    size_t n;
+    size_t n, capacity;
 } qa_decoder;
 
 void qa_decoder_free(qa_decoder *decoder);

@@ -1,7 +1,7 @@
 /* See hash.h. Linear probing; a slot holds key + 1, and 0 marks an empty one. */
 #include "text/hash.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 
 #include <stdlib.h>
@@ -33,7 +33,7 @@ qa_status qa_map64_reserve(qa_map64 *map, size_t n, qa_error *err) {
     }
     qa_map64 grown = {.slots = qa_alloc_array((size_t)1 << bits, sizeof *map->slots), .bits = bits};
     if (grown.slots == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a table of %zu entries", n);
+        return QA_NO_MEMORY(err, "a table of %zu entries", n);
     }
     for (size_t i = 0; map->bits > 0 && i < (size_t)1 << map->bits; i++) {
         if (map->slots[i].key != 0) {

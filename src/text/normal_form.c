@@ -6,7 +6,7 @@
  * combining class 0 and took part in nothing), and long runs of marks are sorted in linear time. */
 #include "text/normal_form.h"
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "text/utf8.h"
 
@@ -60,21 +60,10 @@ static qa_status reserve(part *p, qa_error *err) {
     if (p->capacity - p->n >= LONGEST_DECOMPOSITION) {
         return QA_OK;
     }
-    size_t capacity = p->capacity < 256 ? 256 : p->capacity * 2;
-    size_t bytes = 0;
-    if (!qa_mul_size(capacity, sizeof *p->codes, &bytes)) {
-        return qa_fail(err, QA_ERR_LIMIT, "the text is too long to normalise");
-    }
-    void *grown = realloc(p->codes, bytes);
-    if (grown != NULL) {
-        p->codes = grown;
-        grown = realloc(p->sorted, bytes);
-    }
-    if (grown == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory while normalising");
-    }
-    p->sorted = grown;
-    p->capacity = capacity;
+    const size_t needed = p->n + LONGEST_DECOMPOSITION;
+    size_t room = p->capacity;
+    QA_TRY(QA_GROW(p->sorted, room, needed, err, "%zu characters to normalise", needed));
+    QA_TRY(QA_GROW(p->codes, p->capacity, needed, err, "%zu characters to normalise", needed));
     return QA_OK;
 }
 

@@ -2,7 +2,7 @@
 #include "text/normaliser.h"
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 
 #include <stdlib.h>
@@ -29,12 +29,8 @@ void qa_normaliser_free(qa_normaliser *normaliser) {
 }
 
 qa_status qa_normaliser_add(qa_normaliser *normaliser, const qa_normal_step *step, qa_error *err) {
-    qa_normal_step *steps = realloc(normaliser->steps, (normaliser->n + 1) * sizeof *steps);
-    if (steps == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a normaliser");
-    }
-    steps[normaliser->n++] = *step;
-    normaliser->steps = steps;
+    QA_TRY(QA_GROW(normaliser->steps, normaliser->capacity, normaliser->n + 1, err, "a normaliser"));
+    normaliser->steps[normaliser->n++] = *step;
     return QA_OK;
 }
 

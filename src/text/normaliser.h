@@ -22,7 +22,7 @@ typedef struct qa_normal_step {
 /* Zero-initialise: no steps, the text stays as it is. Free with qa_normaliser_free. */
 typedef struct qa_normaliser {
     qa_normal_step *steps; /* [n] */
-    size_t n;
+    size_t n, capacity;
 } qa_normaliser;
 
 void qa_normaliser_free(qa_normaliser *normaliser);

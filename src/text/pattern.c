@@ -2,7 +2,7 @@
 #include "text/pattern.h"
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "text/counted_match.h"
 #include "text/pattern_translate.h"
@@ -56,10 +56,7 @@ static qa_status create(qa_pattern **pattern, const char *source, size_t n, qa_e
         return qa_fail(err, QA_ERR_LIMIT, "a pattern of %zu bytes is too long; at most %d are allowed", n,
                        MAX_PATTERN_BYTES);
     }
-    *pattern = qa_alloc_array(1, sizeof **pattern);
-    if (*pattern == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a pattern");
-    }
+    QA_TRY(QA_NEW(*pattern, 1, err, "a pattern"));
     qa_status status = qa_text_append(&(*pattern)->source, source, n, err);
     if (status != QA_OK) {
         qa_pattern_free(*pattern);
@@ -82,7 +79,7 @@ static qa_status compile(pcre2_code **code, const qa_text *expression, const cha
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (context == NULL || pcre2_set_newline(context, PCRE2_NEWLINE_LF) != 0) {
         pcre2_compile_context_free(context);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a regular expression");
+        return QA_NO_MEMORY(err, "a regular expression");
     }
     /* Ruby's ^ and $ match at every line; only a line feed ends a line. */
     uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_UTF_CHECK |
@@ -130,16 +127,7 @@ long qa_pattern_single(const qa_pattern *pattern) {
 }
 
 qa_status qa_spans_push(qa_spans *spans, size_t start, size_t end, bool match, qa_error *err) {
-    if (spans->n == spans->capacity) {
-        size_t capacity = spans->capacity == 0 ? 64 : spans->capacity * 2;
-        size_t bytes = 0;
-        qa_span *data = qa_mul_size(capacity, sizeof *data, &bytes) ? realloc(spans->data, bytes) : NULL;
-        if (data == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu pieces of text", capacity);
-        }
-        spans->data = data;
-        spans->capacity = capacity;
-    }
+    QA_TRY(QA_GROW(spans->data, spans->capacity, spans->n + 1, err, "%zu pieces of text", spans->n + 1));
     spans->data[spans->n++] = (qa_span){.start = start, .end = end, .match = match};
     return QA_OK;
 }
@@ -161,7 +149,7 @@ static qa_status prepare(qa_match_scratch *scratch, qa_error *err) {
         scratch->context = pcre2_match_context_create(NULL);
     }
     if (scratch->data == NULL || scratch->context == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for matching a regular expression");
+        return QA_NO_MEMORY(err, "matching a regular expression");
     }
     (void)pcre2_set_match_limit(scratch->context, MATCH_STEPS);
     (void)pcre2_set_heap_limit(scratch->context, HEAP_KIBIBYTES);

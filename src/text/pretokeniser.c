@@ -3,6 +3,7 @@
 #include "text/pretokeniser.h"
 
 #include "base/buffer.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "text/utf8.h"
 
@@ -54,12 +55,8 @@ void qa_pretokeniser_free(qa_pretokeniser *pretokeniser) {
 }
 
 qa_status qa_pretokeniser_add(qa_pretokeniser *pretokeniser, const qa_pretokeniser_step *step, qa_error *err) {
-    qa_pretokeniser_step *steps = realloc(pretokeniser->steps, (pretokeniser->n + 1) * sizeof *steps);
-    if (steps == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a pre-tokenizer");
-    }
-    steps[pretokeniser->n++] = *step;
-    pretokeniser->steps = steps;
+    QA_TRY(QA_GROW(pretokeniser->steps, pretokeniser->capacity, pretokeniser->n + 1, err, "a pre-tokenizer"));
+    pretokeniser->steps[pretokeniser->n++] = *step;
     return QA_OK;
 }
 

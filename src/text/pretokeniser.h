@@ -44,7 +44,7 @@ typedef struct qa_pretokeniser_step {
 /* Zero-initialise: no steps, the whole text is one piece. */
 typedef struct qa_pretokeniser {
     qa_pretokeniser_step *steps; /* [n] */
-    size_t n;
+    size_t n, capacity;
 } qa_pretokeniser;
 
 void qa_pretokeniser_free(qa_pretokeniser *pretokeniser);

@@ -6,7 +6,7 @@
 #include "text/tokenizer.h"
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "base/warnings.h"
 #include "text/utf8.h"
@@ -171,7 +171,7 @@ qa_status qa_decode_stream_create(qa_decode_stream **stream, const qa_tokenizer 
     qa_status status = QA_OK;
     *stream = NULL;
     if (s == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a stream of text");
+        return QA_NO_MEMORY(err, "a stream of text");
     }
     s->tokenizer = tokenizer;
     s->skip_special = skip_special;

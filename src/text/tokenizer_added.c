@@ -6,7 +6,7 @@
 #include "text/tokenizer.h"
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "text/utf8.h"
 
@@ -52,21 +52,6 @@ static qa_status check_size(qa_tokenizer *tokenizer, const char *content, size_t
     return QA_OK;
 }
 
-static qa_status grow(qa_tokenizer *tokenizer, qa_error *err) {
-    if (tokenizer->n_added < tokenizer->added_capacity) {
-        return QA_OK;
-    }
-    const size_t capacity = tokenizer->added_capacity == 0 ? 64 : tokenizer->added_capacity * 2;
-    size_t bytes = 0;
-    qa_added_token *added = qa_mul_size(capacity, sizeof *added, &bytes) ? realloc(tokenizer->added, bytes) : NULL;
-    if (added == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu added tokens", capacity);
-    }
-    tokenizer->added = added;
-    tokenizer->added_capacity = capacity;
-    return QA_OK;
-}
-
 qa_status qa_tokenizer_add_token(qa_tokenizer *tokenizer, qa_added_token token, const char *content, size_t n,
                                  const char *where, int32_t *id, qa_error *err) {
     *id = -1;
@@ -90,7 +75,8 @@ qa_status qa_tokenizer_add_token(qa_tokenizer *tokenizer, qa_added_token token, 
         tokenizer->added[at] = token;
         return QA_OK;
     }
-    QA_TRY(grow(tokenizer, err));
+    QA_TRY(QA_GROW(tokenizer->added, tokenizer->added_capacity, tokenizer->n_added + 1, err, "%zu added tokens",
+                   tokenizer->n_added + 1));
     QA_TRY(qa_map64_put(&tokenizer->added_by_id, (uint64_t)token.id, tokenizer->n_added, err));
     tokenizer->added[tokenizer->n_added++] = token;
     tokenizer->largest_added = token.id > tokenizer->largest_added ? token.id : tokenizer->largest_added;

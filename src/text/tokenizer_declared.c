@@ -10,7 +10,7 @@
 #include "text/tokenizer_declared.h"
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "base/warnings.h"
 #include "io/file.h"
@@ -299,10 +299,8 @@ static qa_status declared_tokens(declarations *d, int file, json_t *object, qa_e
     if (n > MAX_DECLARED) {
         return qa_fail(err, QA_ERR_LIMIT, "%zu added tokens are too many; at most %d are allowed", n, MAX_DECLARED);
     }
-    declared_token *entries = qa_alloc_array(n, sizeof *entries);
-    if (entries == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu added tokens", n);
-    }
+    declared_token *entries = NULL;
+    QA_TRY(QA_NEW(entries, n, err, "%zu added tokens", n));
     qa_status status = QA_OK;
     size_t count = 0;
     for (void *it = json_object_iter(object); it != NULL; it = json_object_iter_next(object, it)) {
@@ -399,7 +397,7 @@ static qa_status keep_name(const declarations *d, const char *key, char **text, 
         if (strcmp(name->key, key) == 0 && !name->extra && *text == NULL) {
             *text = qa_alloc_array(name->bytes + 1, 1);
             if (*text == NULL) {
-                return qa_fail(err, QA_ERR_MEMORY, "out of memory for \"%s\"", key);
+                return QA_NO_MEMORY(err, "\"%s\"", key);
             }
             memcpy(*text, name->content, name->bytes);
             *id = qa_vocab_find(&d->tokenizer->vocab, name->content, name->bytes);
@@ -436,10 +434,8 @@ static void warn_of_differences(declarations *d) {
 }
 
 static qa_status load_optional(declarations *d, int file, qa_error *err) {
-    char *path = qa_path_join(d->dir, FILES[file]);
-    if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
-    }
+    char *path = NULL;
+    QA_TRY(qa_join_path(&path, d->dir, FILES[file], err));
     bool there = false;
     qa_status status = qa_find_optional(&there, path, err);
     if (there) {
@@ -455,10 +451,8 @@ static qa_status load_optional(declarations *d, int file, qa_error *err) {
 qa_status qa_tokenizer_read_declared(qa_tokenizer *tokenizer, const char *dir, json_t **config, qa_error *err) {
     qa_status status = QA_OK;
     *config = NULL;
-    declarations *d = qa_alloc_array(1, sizeof *d);
-    if (d == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the names of the special tokens");
-    }
+    declarations *d = NULL;
+    QA_TRY(QA_NEW(d, 1, err, "the names of the special tokens"));
     d->tokenizer = tokenizer;
     d->dir = dir;
     for (int file = 0; file < N_FILES; file++) {

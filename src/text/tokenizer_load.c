@@ -3,7 +3,7 @@
 #include "text/tokenizer.h"
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "text/tokenizer_declared.h"
@@ -303,10 +303,8 @@ static qa_status check_there(const char *dir, const char *path, qa_error *err) {
     static const char *const OTHERS[] = {"tokenizer.model", "vocab.json", "tekken.json", "vocab.txt", "spiece.model"};
     qa_status status = QA_OK;
     for (size_t i = 0; i < sizeof OTHERS / sizeof OTHERS[0] && status == QA_OK && !qa_path_exists(path); i++) {
-        char *other = qa_path_join(dir, OTHERS[i]);
-        if (other == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
-        }
+        char *other = NULL;
+        QA_TRY(qa_join_path(&other, dir, OTHERS[i], err));
         if (qa_path_exists(other)) {
             status = qa_fail(err, QA_ERR_UNSUPPORTED,
                              "%s holds %s but no tokenizer.json, which is what is read here: write one with "
@@ -341,7 +339,7 @@ qa_status qa_tokenizer_load(qa_tokenizer **tokenizer, const char *dir, qa_error 
     qa_status status = QA_OK;
     *tokenizer = NULL;
     if (t == NULL || path == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a tokenizer");
+        status = QA_NO_MEMORY(err, "a tokenizer");
         goto out;
     }
     t->bos = t->eos = t->largest_added = -1;

@@ -2,7 +2,7 @@
 #include "text/vocab.h"
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "text/utf8.h"
 
@@ -62,28 +62,15 @@ int32_t qa_vocab_find_model(const qa_vocab *vocab, const char *content, size_t n
 
 /* Room for one more content, and for the id. */
 static qa_status grow(qa_vocab *vocab, int32_t id, qa_error *err) {
-    if ((size_t)id >= vocab->capacity) {
-        size_t capacity = vocab->capacity < 256 ? 256 : vocab->capacity;
-        while (capacity <= (size_t)id) {
-            capacity *= 2;
-        }
-        qa_token *tokens = qa_alloc_array(capacity, sizeof *tokens);
-        if (tokens == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for a vocabulary of %zu tokens", capacity);
-        }
-        if (vocab->size > 0) {
-            memcpy(tokens, vocab->tokens, vocab->size * sizeof *tokens);
-        }
-        free(vocab->tokens);
-        vocab->tokens = tokens;
-        vocab->capacity = capacity;
+    const size_t room = vocab->capacity;
+    QA_TRY(QA_GROW(vocab->tokens, vocab->capacity, (size_t)id + 1, err, "a vocabulary of %zu tokens", (size_t)id + 1));
+    if (vocab->capacity > room) {
+        memset(vocab->tokens + room, 0, (vocab->capacity - room) * sizeof *vocab->tokens);
     }
     if (vocab->slots == NULL || vocab->n >= (size_t)1 << (vocab->bits - 1)) {
         unsigned bits = vocab->slots == NULL ? 9 : vocab->bits + 1;
-        qa_vocab_slot *slots = qa_alloc_array((size_t)1 << bits, sizeof *slots);
-        if (slots == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for a vocabulary of %zu tokens", vocab->n);
-        }
+        qa_vocab_slot *slots = NULL;
+        QA_TRY(QA_NEW(slots, (size_t)1 << bits, err, "a vocabulary of %zu tokens", vocab->n));
         size_t mask = ((size_t)1 << bits) - 1;
         for (size_t i = 0; vocab->slots != NULL && i < (size_t)1 << vocab->bits; i++) {
             if (vocab->slots[i].id_plus_1 != 0) {

@@ -2,6 +2,7 @@
 #include "train/adapter_card.h"
 
 #include "base/buffer.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -35,7 +36,7 @@ static qa_status copy_if_there(const char *from_dir, const char *to_dir, const c
     qa_text content = {0};
     qa_status status = QA_OK;
     if (from == NULL || to == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+        status = QA_NO_MEMORY(err, "a path");
     } else if (qa_path_exists(from)) {
         status = qa_read_file(&content, from, most_bytes, err);
         status = status != QA_OK ? status : qa_write_file(to, content.n == 0 ? "" : content.data, content.n, err);
@@ -136,7 +137,7 @@ qa_status qa_adapter_card_write(const char *dir, const char *model_dir, const ch
         QA_TRY(copy_if_there(model_dir, dir, tokenizer_names[i], err));
     }
     char *path = qa_path_join(dir, card_name);
-    qa_status status = path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : QA_OK;
+    qa_status status = path == NULL ? QA_NO_MEMORY(err, "a path") : QA_OK;
     if (status == QA_OK && may_write_card(path)) {
         status = write_card(path, base_model, objective, err);
     }

@@ -2,7 +2,7 @@
 #include "train/base_cache.h"
 
 #include "base/arena.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "io/file.h"
@@ -53,10 +53,8 @@ static void lay_out(qa_base_cache *cache, const qa_base_plan *base) {
 
 qa_status qa_base_cache_create(qa_base_cache **out, const qa_base_plan *base, const qa_logger *logger, qa_error *err) {
     *out = NULL;
-    qa_base_cache *cache = calloc(1, sizeof *cache);
-    if (cache == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a base cache");
-    }
+    qa_base_cache *cache = NULL;
+    QA_TRY(QA_NEW(cache, 1, err, "a base cache"));
     cache->width = base->width;
     cache->off = base->mode == QA_BASE_CACHE_OFF;
     cache->on_disk = base->mode == QA_BASE_CACHE_DISK;
@@ -93,7 +91,7 @@ qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *er
     }
     cache->path = qa_path_join(dir, QA_BASE_CACHE_NAME);
     if (cache->path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s/%s", dir, QA_BASE_CACHE_NAME);
+        return QA_NO_MEMORY(err, "the path %s/%s", dir, QA_BASE_CACHE_NAME);
     }
     const qa_place place = qa_place_of(cache->path);
     (void)unlinkat(place.folder, place.name, 0); /* of a run that was killed between the next two calls */

@@ -3,7 +3,7 @@
 #include "train/document_step.h"
 
 #include "base/arena.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "model/pass.h"
 #include "nn/softmax.h"
@@ -90,10 +90,8 @@ qa_status qa_document_step_create(qa_document_step **out, qa_model *model, const
     size_t bytes = 0;
     qa_status status = QA_OK;
     *out = NULL;
-    qa_document_step *step = qa_alloc_array(1, sizeof *step);
-    if (step == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the training workspace");
-    }
+    qa_document_step *step = NULL;
+    QA_TRY(QA_NEW(step, 1, err, "the training workspace"));
     step->model = model;
     step->rows = asked.rows;
     QA_GOTO(failed, qa_pass_create(&step->pass, model, NULL, limits, err));

@@ -2,8 +2,8 @@
  * objectives; the micro-batch matters to the published one alone, whose returns depend on the padded length. */
 #include "train/evaluate.h"
 
-#include "base/checked.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "train/pair_metrics.h"
 
@@ -132,7 +132,7 @@ qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_o
     }
     double *logits = qa_alloc_array(n, 3 * sizeof *logits);
     if (logits == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the margins of %zu pairs", n);
+        return QA_NO_MEMORY(err, "the margins of %zu pairs", n);
     }
     pair_values values = {.logit = logits, .hardest_pi1 = logits + n, .hardest_custom = logits + 2 * n};
     qa_pair_metrics sums = {0};

@@ -1,7 +1,7 @@
 /* See gradient_file.h. */
 #include "train/gradient_file.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/dtype.h"
 #include "io/safetensors.h"
@@ -24,7 +24,7 @@ static qa_status copy_documents(documents *d, const qa_document_range *range, qa
     d->ids = qa_alloc_array(d->tokens, sizeof *d->ids);
     d->learned = qa_alloc_array(d->tokens, sizeof *d->learned);
     if (d->lengths == NULL || d->ids == NULL || d->learned == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu tokens", d->tokens);
+        return QA_NO_MEMORY(err, "%zu tokens", d->tokens);
     }
     size_t at = 0;
     for (size_t i = 0; i < d->n; i++) {

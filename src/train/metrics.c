@@ -1,7 +1,7 @@
 /* See metrics.h. */
 #include "train/metrics.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/held_folder.h"
 #include "io/json_writer.h"
@@ -116,7 +116,7 @@ qa_status qa_metrics_open(qa_metrics_file **out, const char *path, size_t keep, 
     if (file == NULL || copy == NULL) {
         free(file);
         free(copy);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", path);
+        return QA_NO_MEMORY(err, "%s", path);
     }
     memcpy(copy, path, strlen(path) + 1);
     file->path = copy;

@@ -1,6 +1,7 @@
 /* See model_folder.h. */
 #include "train/model_folder.h"
 
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "io/file.h"
@@ -29,8 +30,7 @@ static qa_status copy_file(const char *from, const char *to, qa_error *err) {
 static qa_status copy_named(const char *from_dir, const char *to_dir, const char *name, qa_error *err) {
     char *from = qa_path_join(from_dir, name), *to = qa_path_join(to_dir, name);
     bool there = false;
-    qa_status status = from == NULL || to == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
-                                                  : qa_find_optional(&there, from, err);
+    qa_status status = from == NULL || to == NULL ? QA_NO_MEMORY(err, "a path") : qa_find_optional(&there, from, err);
     if (there) {
         status = copy_file(from, to, err);
     }
@@ -68,7 +68,7 @@ qa_status qa_model_folder_tokenizer_hash(uint64_t *hash, const char *tokenizer_d
         qa_status status = QA_OK;
         *hash = qa_hash(*hash, i);
         if (path == NULL) {
-            status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+            status = QA_NO_MEMORY(err, "a path");
         } else if (qa_path_exists(path)) {
             status = hash_file(hash, path, err);
         }

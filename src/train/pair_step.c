@@ -25,7 +25,7 @@
 #include "train/pair_step.h"
 
 #include "base/arena.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "nn/softmax.h"
 #include "rl/divergence.h"
@@ -193,10 +193,8 @@ qa_status qa_pair_step_create(qa_pair_step **out, qa_model *model, const qa_adap
                        "has no eos_token_id",
                        model->info.dir);
     }
-    qa_pair_step *step = calloc(1, sizeof *step);
-    if (step == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a training step");
-    }
+    qa_pair_step *step = NULL;
+    QA_TRY(QA_NEW(step, 1, err, "a training step"));
     step->model = model;
     step->adapter = adapter;
     step->objective = *objective;

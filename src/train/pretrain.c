@@ -4,8 +4,8 @@
  *         forward, cross-entropy, backward: gradient += d(loss of the step)/d(weights)
  *
  * The loss of a step is the mean over its learned tokens. Matrices decay, vectors do not. */
-#include "base/checked.h"
 #include "base/context.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "model/trainable.h"
 #include "train/document_plan.h"
@@ -45,8 +45,7 @@ static qa_status make_pretrain_workspace(pretrain_run *r, qa_error *err) {
     QA_TRY(qa_trainer_create(&r->trainer, err));
     qa_document_step_watch(r->step, r->options->should_stop, r->options->user);
     r->first = qa_alloc_array(r->plan.steps_per_epoch + 1, sizeof *r->first);
-    return r->first != NULL ? QA_OK
-                            : qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu steps", r->plan.steps_per_epoch);
+    return r->first != NULL ? QA_OK : QA_NO_MEMORY(err, "%zu steps", r->plan.steps_per_epoch);
 }
 
 /* ---- one optimiser step ---- */

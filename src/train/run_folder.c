@@ -2,7 +2,7 @@
 #define _DEFAULT_SOURCE 1 /* flock is not in POSIX */
 #include "train/run_folder.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/held_folder.h"
@@ -119,7 +119,7 @@ static qa_status for_each_entry(const char *dir, qa_status (*visit)(void *user, 
 static qa_status remove_entry(const char *dir, const char *name, qa_error *err) {
     char *path = qa_path_join(dir, name);
     if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s/%s", dir, name);
+        return QA_NO_MEMORY(err, "the path %s/%s", dir, name);
     }
     const qa_status status = qa_remove_tree(path, err);
     free(path);
@@ -250,8 +250,7 @@ static qa_status move_entry(void *user, const char *name, qa_error *err) {
         return QA_OK;
     }
     char *from = qa_path_join(it->from, name), *to = qa_path_join(it->to, name);
-    const qa_status status =
-        from == NULL || to == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : qa_rename(from, to, err);
+    const qa_status status = from == NULL || to == NULL ? QA_NO_MEMORY(err, "a path") : qa_rename(from, to, err);
     it->moved += status == QA_OK ? 1 : 0;
     free(to);
     free(from);
@@ -265,9 +264,7 @@ typedef struct aside {
 
 static qa_status aside_open(aside *a, const char *dir, qa_error *err) {
     *a = (aside){qa_path_join(dir, QA_REPLACED_RUN_NAME), qa_path_join(dir, QA_MOVING_RUN_NAME)};
-    return a->replaced != NULL && a->moving != NULL
-               ? QA_OK
-               : qa_fail(err, QA_ERR_MEMORY, "out of memory for a path in %s", dir);
+    return a->replaced != NULL && a->moving != NULL ? QA_OK : QA_NO_MEMORY(err, "a path in %s", dir);
 }
 
 static void aside_close(aside *a) {
@@ -383,7 +380,7 @@ qa_status qa_run_folder_remove_checkpoint(const char *dir, size_t step, qa_error
     char *rubbish = qa_checkpoint_path(dir, QA_CHECKPOINT_OLD_PREFIX, step);
     qa_status status = QA_OK;
     if (path == NULL || rubbish == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a checkpoint's path");
+        status = QA_NO_MEMORY(err, "a checkpoint's path");
     } else if (qa_path_exists(path)) {
         status = qa_remove_tree(rubbish, err); /* of an earlier try */
         if (status == QA_OK) {

@@ -1,5 +1,5 @@
 /* Scoring single pairs: the public face of pair_step.h, without gradients. */
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "train/pair_step.h"
 
@@ -11,10 +11,8 @@ struct qa_scorer {
 qa_status qa_scorer_create(qa_scorer **out, qa_model *model, const qa_adapter *adapter, const qa_objective *objective,
                            size_t max_prompt, size_t max_response, bool full, qa_error *err) {
     *out = NULL;
-    qa_scorer *scorer = calloc(1, sizeof *scorer);
-    if (scorer == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a scorer");
-    }
+    qa_scorer *scorer = NULL;
+    QA_TRY(QA_NEW(scorer, 1, err, "a scorer"));
     scorer->objective = *objective;
     const qa_pair_limits limits = {.max_prompt = max_prompt, .max_response = max_response, .full = full};
     const qa_status status = qa_pair_step_create(&scorer->step, model, adapter, objective, limits, err);

@@ -1,7 +1,7 @@
 /* See state_files.h. */
 #include "train/state_files.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "io/dtype.h"
@@ -58,10 +58,8 @@ end:
 }
 
 static qa_status save_tensors(const qa_run_state *s, const char *path, qa_error *err) {
-    int64_t *order = qa_alloc_array(s->items, sizeof *order);
-    if (order == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the order of %zu %s", s->items, s->unit);
-    }
+    int64_t *order = NULL;
+    QA_TRY(QA_NEW(order, s->items, err, "the order of %zu %s", s->items, s->unit));
     for (size_t i = 0; i < s->items; i++) {
         order[i] = (int64_t)s->order[i];
     }
@@ -92,8 +90,8 @@ static json_t *state_json(const qa_run_state *s) {
 
 static qa_status save_json(const json_t *root, const char *dir, const char *name, qa_error *err) {
     char *path = qa_path_join(dir, name);
-    const qa_status status = root == NULL || path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", name)
-                                                          : qa_json_save(root, path, err);
+    const qa_status status =
+        root == NULL || path == NULL ? QA_NO_MEMORY(err, "%s", name) : qa_json_save(root, path, err);
     free(path);
     return status;
 }
@@ -103,8 +101,7 @@ static qa_status write_folder(const qa_run_state *s, const char *dir, qa_error *
     QA_TRY(s->write_model(s->user, dir, err));
     QA_TRY(save_json(s->config, dir, config_name, err));
     char *tensors = qa_path_join(dir, tensors_name);
-    qa_status status = tensors == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", tensors_name)
-                                       : save_tensors(s, tensors, err);
+    qa_status status = tensors == NULL ? QA_NO_MEMORY(err, "%s", tensors_name) : save_tensors(s, tensors, err);
     free(tensors);
     if (status != QA_OK) {
         return status;
@@ -120,7 +117,7 @@ qa_status qa_run_state_save(const qa_run_state *s, const char *out_dir, qa_error
     char *final = qa_checkpoint_path(out_dir, QA_CHECKPOINT_PREFIX, s->step);
     qa_status status = QA_OK;
     if (temporary == NULL || final == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for a checkpoint's path");
+        status = QA_NO_MEMORY(err, "a checkpoint's path");
         goto end;
     }
     QA_GOTO(remove, write_folder(s, temporary, err));
@@ -225,7 +222,7 @@ static qa_status read_tensors(qa_run_state *s, const stored_state *stored, const
     char sum[QA_HEX_BYTES];
     qa_status status = QA_OK;
     if (parameters == NULL || stored_order == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for reading %s", path);
+        status = QA_NO_MEMORY(err, "reading %s", path);
         goto end;
     }
     QA_GOTO(end, qa_safetensors_open(&file, path, err));
@@ -276,9 +273,8 @@ qa_status qa_run_state_load(qa_run_state *s, const char *out_dir, qa_error *err)
     const bool old = dir != NULL && has_old_names(dir);
     char *state_path = dir == NULL ? NULL : qa_path_join(dir, old ? old_state_name : state_name);
     char *tensors_path = dir == NULL ? NULL : qa_path_join(dir, old ? old_tensors_name : tensors_name);
-    const qa_status status = state_path == NULL || tensors_path == NULL
-                                 ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a checkpoint's path")
-                                 : load_folder(s, state_path, tensors_path, err);
+    const qa_status status = state_path == NULL || tensors_path == NULL ? QA_NO_MEMORY(err, "a checkpoint's path")
+                                                                        : load_folder(s, state_path, tensors_path, err);
     free(tensors_path);
     free(state_path);
     free(dir);

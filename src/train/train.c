@@ -9,7 +9,7 @@
  *
  * Memory: one workspace for one pair (pair_step.h), the trainer's arrays, and what is kept of the base model
  * (base_cache.h), all made before the first step. */
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "methods/method.h"
@@ -88,9 +88,7 @@ static qa_status make_workspace(preference_run *r, qa_error *err) {
     QA_TRY(qa_base_cache_create(&r->cache, &r->base, &r->model->context->logger, err));
     const size_t examples = o->replay == NULL ? 0 : qa_pairs_count(o->replay);
     r->replay_order = examples == 0 ? NULL : qa_alloc_array(examples, sizeof *r->replay_order);
-    return examples == 0 || r->replay_order != NULL
-               ? QA_OK
-               : qa_fail(err, QA_ERR_MEMORY, "out of memory for the order of %zu examples", examples);
+    return examples == 0 || r->replay_order != NULL ? QA_OK : QA_NO_MEMORY(err, "the order of %zu examples", examples);
 }
 
 /* ---- checks before the first step ---- */

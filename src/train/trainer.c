@@ -1,8 +1,8 @@
 /* See trainer.h. */
 #include "train/trainer.h"
 
-#include "base/checked.h"
 #include "base/clock.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "train/adamw.h"
@@ -46,9 +46,7 @@ qa_status qa_trainer_create(qa_trainer *t, qa_error *err) {
     QA_TRY(qa_arena_create(&t->arena, bytes, err));
     take_arrays(t, &t->arena, t->count, own_gradient);
     t->order = qa_alloc_array(t->items, sizeof *t->order);
-    return t->order != NULL
-               ? QA_OK
-               : qa_fail(err, QA_ERR_MEMORY, "out of memory for the order of %zu %s", t->items, t->task->unit);
+    return t->order != NULL ? QA_OK : QA_NO_MEMORY(err, "the order of %zu %s", t->items, t->task->unit);
 }
 
 /* ---- checkpoints ---- */
@@ -109,8 +107,8 @@ static qa_status load_state(qa_trainer *t, size_t step, size_t *metrics_bytes, q
 static qa_status open_files(qa_trainer *t, size_t keep, qa_error *err) {
     char *config = qa_path_join(t->options.out_dir, "training_config.json");
     char *metrics = qa_path_join(t->options.out_dir, "metrics.jsonl");
-    qa_status status = config == NULL || metrics == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
-                                                         : qa_json_save(t->config, config, err);
+    qa_status status =
+        config == NULL || metrics == NULL ? QA_NO_MEMORY(err, "a path") : qa_json_save(t->config, config, err);
     if (status == QA_OK) {
         status = qa_metrics_open(&t->metrics, metrics, keep, err);
     }
@@ -138,7 +136,7 @@ static qa_status load_checkpoint(qa_trainer *t, const qa_run_folder *folder, siz
 static qa_status check_metrics(const qa_trainer *t, size_t step, size_t keep, qa_error *err) {
     char *path = qa_path_join(t->options.out_dir, "metrics.jsonl");
     if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
+        return QA_NO_MEMORY(err, "a path");
     }
     struct stat info;
     const qa_place place = qa_place_of(path);

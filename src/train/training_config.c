@@ -1,7 +1,7 @@
 /* See training_config.h. The first four keys are those that the authors' evaluation code reads. */
 #include "train/training_config.h"
 
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/input.h"
@@ -308,7 +308,7 @@ static qa_status load(const char *dir, char **path, json_t **root, qa_error *err
     }
     *path = qa_path_join(dir, file_name);
     if (*path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the path %s/%s", dir, file_name);
+        return QA_NO_MEMORY(err, "the path %s/%s", dir, file_name);
     }
     bool there = false;
     QA_TRY(qa_find_optional(&there, *path, err));

@@ -43,10 +43,8 @@ static qa_status write_lines(const vl_land *land, vl_skill skill, size_t n, uint
     vl_set seen = {0};
     vl_item item;
     size_t repeats = 0;
-    char *path = qa_path_join(dir, name);
-    if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a path");
-    }
+    char *path = NULL;
+    QA_TRY(qa_join_path(&path, dir, name, err));
     for (size_t i = 0; seen.n < n; i++) {
         bool added;
         qa_rng rng = vl_stream(seed, VL_FOR_SUITE, skill, i);
