@@ -224,7 +224,8 @@ static qa_status is_chat(cli_run *run, const qa_pairs *pairs, bool *chat, qa_err
         return QA_OK;
     }
     QA_TRY(cli_resolve_template(run, &which, &assumed, err));
-    *chat = which != QA_CHAT_UNKNOWN && (!assumed || qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES);
+    const bool own = !assumed && which != QA_CHAT_PLAIN; /* plain is nobody's own: text was trained as text */
+    *chat = which != QA_CHAT_UNKNOWN && (own || qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES);
     return QA_OK;
 }
 

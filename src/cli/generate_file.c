@@ -113,6 +113,7 @@ static qa_status check_ids(const qa_ids *ids, const qa_model_info *info, qa_erro
 static qa_status read_entry(prompt_file *file, entry *to, const json_t *line, qa_error *err) {
     const json_t *messages = qa_pairs_member(line, "messages");
     const json_t *prompt = qa_pairs_member(line, "prompt");
+    char found[QA_FOUND_BYTES];
     file->text.n = 0;
     QA_TRY(check_columns(file, line, messages != NULL ? "messages" : "prompt",
                          json_is_array(messages != NULL ? messages : prompt), err));
@@ -124,7 +125,8 @@ static qa_status read_entry(prompt_file *file, entry *to, const json_t *line, qa
         QA_TRY(read_text(file, to, prompt, err));
     } else {
         return qa_fail(err, QA_ERR_FORMAT,
-                       "expected {\"messages\": [...]}, {\"prompt\": [...]} or {\"prompt\": \"...\"}");
+                       "expected {\"messages\": [...]}, {\"prompt\": [...]} or {\"prompt\": \"...\"}%s",
+                       qa_columns_found(line, found));
     }
     return check_ids(&to->ids, qa_model_get_info(file->with->run->model), err);
 }

@@ -5,6 +5,7 @@
 #include "base/sha256.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "io/input.h"
 #include "io/json.h"
 
 #include <math.h>
@@ -22,6 +23,10 @@ static qa_status check_manifest(const qa_text *text, const char *path, qa_error 
     for (char *next = strstr(text->data, before); next != NULL; next = strstr(next + 1, before)) {
         at = next + strlen(before);
     }
+    const char *foreign = qa_foreign_content(text->data, text->n);
+    if (foreign != NULL) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s is %s", path, foreign);
+    }
     if (strlen(text->data) != text->n || at == NULL || strlen(at) < strlen(QA_GOLDEN_NO_DIGEST)) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: no digest; expected a golden bundle's manifest", path);
     }
@@ -34,6 +39,19 @@ static qa_status check_manifest(const qa_text *text, const char *path, qa_error 
     return QA_OK;
 }
 
+/* What a file is that is not the one of the manifest, where that can be told. */
+static const char *other_content(const char *path) {
+    char head[64];
+    qa_input input;
+    const char *foreign = NULL;
+    if (qa_input_open(&input, path, NULL) == QA_OK) {
+        const size_t n = input.bytes < sizeof head ? input.bytes : sizeof head;
+        foreign = qa_input_read(&input, path, 0, head, n, NULL) == QA_OK ? qa_foreign_content(head, n) : NULL;
+        qa_input_close(&input);
+    }
+    return foreign;
+}
+
 static qa_status check_file(const char *dir, const char *name, const json_t *entry, qa_error *err) {
     const char *recorded = NULL;
     char hex[QA_SHA256_HEX_BYTES];
@@ -43,7 +61,11 @@ static qa_status check_file(const char *dir, const char *name, const json_t *ent
     QA_TRY(qa_json_get_string(entry, "sha256", true, name, &recorded, err));
     QA_TRY(qa_golden_path(&path, dir, name, err));
     qa_status status = qa_golden_digest(path, hex, &bytes, err);
-    if (status == QA_OK && bytes != expected) {
+    const bool other = status == QA_OK && (bytes != expected || strcmp(hex, recorded) != 0);
+    const char *foreign = other ? other_content(path) : NULL;
+    if (foreign != NULL) {
+        status = qa_fail(err, QA_ERR_FORMAT, "%s is %s", path, foreign);
+    } else if (status == QA_OK && bytes != expected) {
         status = qa_fail(err, QA_ERR_FORMAT, "%s: damaged: %zu bytes, the manifest says %zu", path, bytes, expected);
     } else if (status == QA_OK && strcmp(hex, recorded) != 0) {
         status =

@@ -56,10 +56,38 @@ qa_status qa_open_sequential(int *descriptor, const char *path, qa_error *err) {
     return open_checked(descriptor, &info, path, is_handed_over(path), err);
 }
 
+/* A name that is no file: what it may be instead. */
+static const char *other_than_file(const char *path) {
+    const char *slash = strchr(path, '/'), *last = strrchr(path, '/');
+    struct stat info;
+    if (strstr(path, "://") != NULL) {
+        return "; an address is not fetched: download the file first";
+    }
+    if (stat(path, &info) == 0) {
+        return S_ISDIR(info.st_mode) ? "; of a folder, name one of its files" : "";
+    }
+    if (strpbrk(path, "*?") != NULL) {
+        return "; patterns are the shell's to expand, and one file is read";
+    }
+    if (slash != NULL && slash == last && path[0] != '/' && path[0] != '.' && path[0] != '~' &&
+        strchr(path, '.') == NULL) {
+        return "; a data set on the Hub is not fetched: download it first (hf download --repo-type dataset) and name "
+               "one "
+               "of its files";
+    }
+    return "";
+}
+
 qa_status qa_open_stream(FILE **stream, const char *path, qa_error *err) {
     int descriptor = -1;
     *stream = NULL;
-    QA_TRY(qa_open_sequential(&descriptor, path, err));
+    const qa_status status = qa_open_sequential(&descriptor, path, err);
+    if (status != QA_OK) {
+        const char *other = status == QA_ERR_IO ? other_than_file(path) : "";
+        char message[QA_MESSAGE_BYTES];
+        memcpy(message, err == NULL ? "" : err->message, err == NULL ? 1 : sizeof message);
+        return qa_fail(err, status, "%.800s%s", message, other);
+    }
     *stream = fdopen(descriptor, "rb");
     if (*stream == NULL) {
         const int reason = errno;
@@ -177,10 +205,16 @@ static const struct signature {
     SIGNATURE("PK\x03\x04", "a zip archive (PyTorch's .bin and .pt files are such ones); unpack it, or save PyTorch "
                             "weights as safetensors"),
     SIGNATURE("\x80\x02", "a Python pickle (an old .bin or .pt file of PyTorch?); save the weights as safetensors"),
+    SIGNATURE("\x04\x22\x4d\x18", "LZ4 data; unpack it first (lz4 -d)"),
+    SIGNATURE("\x5d\x00\x00", "LZMA data; unpack it first (xz -d --format=lzma)"),
+    SIGNATURE("%PDF-", "a PDF document; its text is needed"),
+    SIGNATURE("\x89HDF\r\n", "an HDF5 file; safetensors or JSON is read here"),
+    SIGNATURE("FEA1", "a Feather table; write its rows as JSON Lines"),
     SIGNATURE("PAR1", "a Parquet table; write its rows as JSON Lines (datasets: to_json)"),
     SIGNATURE("ARROW1", "an Arrow table; write its rows as JSON Lines (datasets: to_json)"),
     SIGNATURE("\x93NUMPY", "a NumPy array; safetensors or JSON is read here"),
     SIGNATURE("SQLite format 3", "an SQLite database; write its rows as JSON Lines"),
+    SIGNATURE("\xff\xfe\0\0", "text in UTF-32; save it as UTF-8 without a byte-order mark"),
     SIGNATURE("\xff\xfe", "text in UTF-16; save it as UTF-8 without a byte-order mark"),
     SIGNATURE("\xfe\xff", "text in UTF-16; save it as UTF-8 without a byte-order mark"),
     SIGNATURE("\xef\xbb\xbf", "text with a byte-order mark in front; save it as UTF-8 without one"),
@@ -213,6 +247,11 @@ const char *qa_foreign_content(const void *data, size_t n) {
         return "a web page and not the file itself (an error page, or the page that shows the file?); download the "
                "file "
                "again, on the Hub from resolve/main instead of blob/main";
+    }
+    if (n >= 8 && memcmp(bytes, "\xff\xff\xff\xff", 4) == 0 && bytes[6] == 0 &&
+        bytes[7] == 0) { /* a message's length */
+        return "an Arrow stream (a folder of datasets' save_to_disk?); write its rows as JSON Lines (datasets: "
+               "to_json)";
     }
     if (n >= 4 && bytes[1] == 0 && bytes[3] == 0 && bytes[0] != 0 && bytes[2] != 0 && bytes[0] < 0x80) {
         return "text in UTF-16; save it as UTF-8";

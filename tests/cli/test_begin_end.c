@@ -207,6 +207,7 @@ START_TEST(hints_know_chat_models) {
                  {dialogues, "chatml", " --policy both --chat --chat-template chatml --prompt 'Hello'\n"},
                  {world.texts, NULL, " --policy both --prompt 'Once upon a time'\n"},
                  {world.texts, "chatml", " --policy both --chat --chat-template chatml --prompt 'Hello'\n"},
+                 {world.texts, "plain", " --policy both --prompt 'Once upon a time'\n"},
                  {world.pairs, NULL, " --policy both --prompt 'Once upon a time'\n"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const char *const args[] = {"train",

@@ -92,6 +92,17 @@ START_TEST(any_damaged_byte_is_rejected) {
 }
 END_TEST
 
+/* A clone without git-lfs. */
+START_TEST(a_pointer_in_a_files_place_is_named) {
+    world w = open_world();
+    qa_error err = {0};
+    free(qa_tempdir_write_text(w.dir, "golden.safetensors",
+                               "version https://git-lfs.github.com/spec/v1\noid sha256:a\n"));
+    qa_expect_error(open_bundle(&w, &err), QA_ERR_FORMAT, &err, "golden.safetensors is a git-lfs pointer");
+    close_world(&w);
+}
+END_TEST
+
 START_TEST(what_is_no_bundle_says_so) {
     world w = open_world();
     qa_error err = {0};
@@ -102,6 +113,8 @@ START_TEST(what_is_no_bundle_says_so) {
     qa_expect_error(open_bundle(&w, &err), QA_ERR_FORMAT, &err, "empty");
     free(qa_tempdir_write_text(w.dir, "manifest.json", "{\"format\": \"x\"}"));
     qa_expect_error(open_bundle(&w, &err), QA_ERR_FORMAT, &err, "no digest");
+    free(qa_tempdir_write_text(w.dir, "manifest.json", "version https://git-lfs.github.com/spec/v1\noid sha256:a\n"));
+    qa_expect_error(open_bundle(&w, &err), QA_ERR_FORMAT, &err, "manifest.json is a git-lfs pointer");
     close_world(&w);
 }
 END_TEST
@@ -316,6 +329,7 @@ Suite *golden_bundle_suite(void) {
     TCase *tcase = tcase_create("bundle");
     tcase_set_timeout(tcase, 60);
     tcase_add_loop_test(tcase, any_damaged_byte_is_rejected, 0, FILES);
+    tcase_add_test(tcase, a_pointer_in_a_files_place_is_named);
     tcase_add_test(tcase, what_is_no_bundle_says_so);
     tcase_add_test(tcase, a_bundle_made_of_a_bundle_is_the_same);
     tcase_add_test(tcase, a_link_to_nothing_is_not_left_out_of_a_bundle);

@@ -137,6 +137,11 @@ static const struct foreign {
             "a\x00\"\x00",
             "UTF-16"),
     FOREIGN("\xef\xbb\xbf{}       ", "byte-order mark"),
+    FOREIGN("\xff\xff\xff\xff\x10\x00\x00\x00\x00\x00\x00\x00", "an Arrow stream"),
+    FOREIGN("\xff\xfe\x00\x00{\x00\x00\x00", "UTF-32"),
+    FOREIGN("\x04\x22\x4d\x18\x64\x40\xa7\x00\x00", "LZ4"),
+    FOREIGN("\x5d\x00\x00\x80\x00\xff\xff\xff\xff", "LZMA"),
+    FOREIGN("%PDF-1.4\n", "a PDF document"),
     FOREIGN("\x28\xb5\x2f\xfd\x04\x00\x00\x00\x00", "Zstandard"),
 #undef FOREIGN
 };
@@ -151,6 +156,24 @@ START_TEST(a_file_that_is_something_else) {
     ck_assert_ptr_nonnull(strstr(err.message, path));
     expect_error(qa_safetensors_open(&file, path, &err), QA_ERR_FORMAT, &err, it->part);
     free(path);
+}
+END_TEST
+
+/* Names that are no files: folders, data sets on the Hub, addresses, patterns. */
+START_TEST(a_name_that_is_no_file_says_what_it_may_be) {
+    static const struct {
+        const char *path, *part;
+    } names[] = {{"Anthropic/hh-rlhf-not-here", "a data set on the Hub is not fetched"},
+                 {"https://example.org/pairs.jsonl", "an address is not fetched"},
+                 {"nowhere/*.jsonl", "patterns are the shell's to expand"}};
+    FILE *stream = NULL;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        expect_error(qa_open_stream(&stream, names[i].path, &err), QA_ERR_IO, &err, names[i].part);
+        ck_assert_ptr_nonnull(strstr(err.message, names[i].path));
+    }
+    expect_error(qa_open_stream(&stream, dir, &err), QA_ERR_IO, &err, "of a folder, name one of its files");
+    expect_error(qa_open_stream(&stream, "/nowhere/pairs.jsonl", &err), QA_ERR_IO, &err, "No such file or directory");
+    ck_assert_ptr_null(strstr(err.message, "Hub"));
 }
 END_TEST
 
@@ -181,6 +204,7 @@ Suite *io_input_suite(void) {
     tcase_add_test(tcase, only_a_name_that_is_not_there_is_absent);
     tcase_add_test(tcase, a_file_that_is_cut_short_while_it_is_read);
     tcase_add_loop_test(tcase, a_file_that_is_something_else, 0, (int)(sizeof foreign / sizeof *foreign));
+    tcase_add_test(tcase, a_name_that_is_no_file_says_what_it_may_be);
     tcase_add_test(tcase, what_is_expected_is_nothing_else);
     suite_add_tcase(suite, tcase);
     return suite;
