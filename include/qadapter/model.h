@@ -94,6 +94,12 @@ typedef struct qa_lora_options {
     bool targets[QA_TARGETS]; /* which linear maps get a branch, in every layer */
 } qa_lora_options;
 
+/* The adapter of the recipe theory (qa_train_recipe knows the others). */
+qa_lora_options qa_lora_defaults(void);
+
+/* Another rank at the same scale alpha / rank. */
+void qa_lora_set_rank(qa_lora_options *lora, size_t rank);
+
 /* "q_proj,v_proj", "all-linear" or "all" into targets; the message lists the names. */
 QA_MUST_CHECK qa_status qa_targets_parse(bool targets[QA_TARGETS], const char *list, qa_error *err);
 

@@ -172,9 +172,6 @@ typedef struct qa_train_options {
  * (docs/design.md). */
 qa_train_options qa_train_defaults(void);
 
-/* The adapter of the recipe theory. */
-qa_lora_options qa_lora_defaults(void);
-
 /* Everything that a recipe sets: recipe, objective and warm-up of *options, and *lora whole; either may
  * be NULL. "theory" is for customising a model: the equations as derived, with the rank, targets and warm-up that
  * came nearest to the known optimum (docs/replication.md). "published" is for comparing with the authors' runs. */

@@ -45,27 +45,34 @@ typedef struct cutoff {
     int32_t last_id;
 } cutoff;
 
+#define ROW(kind, field) QA_##kind(qa_sampling, field), .group = QA_GROUP_SAMPLING
+
+static const qa_option sampling_rows[] = {
+    {"temperature", ROW(NUMBER, temperature), .aliases = "temp", .range = QA_RANGE_FROM_0, .standard = "1",
+     .help = "divides the log-probabilities; 0 always takes the likeliest token"},
+    {"top-k", ROW(SIZE, top_k), .range = QA_RANGE_FROM_0, .standard = "0", .note = "%: off",
+     .help = "sample among the N likeliest tokens"},
+    {"top-p", ROW(NUMBER, top_p), .placeholder = "P", .range = QA_RANGE_0_TO_1, .standard = "1", .note = "%: off",
+     .help = "sample among the likeliest tokens that together reach probability P; 0 keeps the likeliest alone"},
+    {"min-p", ROW(NUMBER, min_p), .placeholder = "P", .range = QA_RANGE_0_TO_1, .standard = "0", .note = "%: off",
+     .help = "drop tokens less likely than P times the likeliest"},
+    {"repetition-penalty", ROW(NUMBER, repetition_penalty), .aliases = "repeat-penalty", .range = QA_RANGE_ABOVE_0,
+     .standard = "1", .note = "%: off",
+     .help = "above 1: tokens that were already there are less likely; on logits, as in transformers; on "
+             "log-probabilities where the policy is no softmax of one model's logits (recipe published, other alphas)"},
+    {"seed", ROW(SEED, seed), .letter = 's', .standard = "0",
+     .help = "of the sampling; the same seed gives the same answer"},
+};
+const qa_option_table qa_sampling_table = QA_TABLE(sampling_rows);
+
 qa_sampling qa_sampling_defaults(void) {
-    qa_sampling sampling = {.temperature = 1.0, .top_p = 1.0, .repetition_penalty = 1.0};
+    qa_sampling sampling = {0};
+    qa_options_default(&qa_sampling_table, &sampling);
     return sampling;
 }
 
 qa_status qa_sampling_check(const qa_sampling *sampling, qa_error *err) {
-    if (!isfinite(sampling->temperature) || sampling->temperature < 0.0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "temperature is %g; it must be 0 (greedy) or above",
-                       sampling->temperature);
-    }
-    if (!(sampling->top_p >= 0.0 && sampling->top_p <= 1.0)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "top-p is %g; it must be between 0 and 1 (1: off)", sampling->top_p);
-    }
-    if (!(sampling->min_p >= 0.0 && sampling->min_p <= 1.0)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "min-p is %g; it must be between 0 (off) and 1", sampling->min_p);
-    }
-    if (!isfinite(sampling->repetition_penalty) || sampling->repetition_penalty <= 0.0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "repetition penalty is %g; it must be above 0 (1: off)",
-                       sampling->repetition_penalty);
-    }
-    return QA_OK;
+    return qa_options_check(&qa_sampling_table, sampling, err);
 }
 
 qa_status qa_sampler_create(qa_sampler **out, const qa_sampling *sampling, size_t V, qa_error *err) {

@@ -2,9 +2,12 @@
 #ifndef QA_INFER_SAMPLER_H
 #define QA_INFER_SAMPLER_H
 
+#include "base/option.h"
 #include "qadapter/infer.h"
 
 #include <stdbool.h>
+
+extern const qa_option_table qa_sampling_table; /* of a qa_sampling */
 
 typedef struct qa_sampler qa_sampler;
 

@@ -3,13 +3,12 @@
 #include "rl/dpo.h"
 #include "methods/method.h"
 
-#include <math.h>
-
-static qa_status check_dpo(const qa_objective *o, qa_error *err) {
-    return isfinite(o->dpo_beta) && o->dpo_beta > 0.0
-               ? QA_OK
-               : qa_fail(err, QA_ERR_ARGUMENT, "dpo_beta = %g: must be finite and above 0", o->dpo_beta);
-}
+static const qa_option dpo_rows[] = {
+    {"dpo-beta", QA_NUMBER(qa_objective, dpo_beta), .range = QA_RANGE_ABOVE_0, .standard = "0.1",
+     .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
+     .help = "dpo: weight of the log-ratio to the base model (what TRL calls beta)"},
+};
+static const qa_option_table dpo_table = QA_TABLE(dpo_rows);
 
 static void dpo_rewards(qa_side_step *side, const qa_objective *objective) {
     for (size_t t = 0; t < side->n; t++) {
@@ -37,13 +36,12 @@ static void dpo_gradient(double *g, const qa_side_step *side, size_t which, doub
     }
 }
 
-const qa_method_row qa_method_dpo = {
-    .name = "dpo",
-    .objective = {QA_LIKELIHOOD_OBJECTIVE, .method = QA_METHOD_DPO, .dpo_beta = 0.1 /* what TRL takes, too */},
-    .loss_label = QA_OWN_LOSS,
-    .check = check_dpo,
-    .layout = qa_transitions_likelihood,
-    .rewards = dpo_rewards,
-    .scale = dpo_scale,
-    .loss = dpo_loss,
-    .gradient = dpo_gradient};
+const qa_method_row qa_method_dpo = {.name = "dpo",
+                                     .objective = {QA_LIKELIHOOD_OBJECTIVE, .method = QA_METHOD_DPO},
+                                     .loss_label = QA_OWN_LOSS,
+                                     .options = &dpo_table,
+                                     .layout = qa_transitions_likelihood,
+                                     .rewards = dpo_rewards,
+                                     .scale = dpo_scale,
+                                     .loss = dpo_loss,
+                                     .gradient = dpo_gradient};

@@ -7,6 +7,7 @@
 #ifndef QA_METHODS_METHOD_H
 #define QA_METHODS_METHOD_H
 
+#include "base/option.h"
 #include "qadapter/objective.h"
 #include "rl/transitions.h"
 
@@ -47,15 +48,16 @@ typedef struct qa_pair_loss {
 
 typedef struct qa_method_row {
     const char *name;       /* --method, and "method" of training_config.json */
-    qa_objective objective; /* with the defaults of its numbers */
+    qa_objective objective; /* without its own options, which get their defaults (qa_objective_for_method) */
     bool residual;          /* a residual Q-function: objective and recipe are the user's. Else they are fixed, so that
                                (M7) is softmax(adapted logits), and the record needs no more than the name */
     bool one_sided;         /* learns from the chosen response alone: its steps run one branch */
     bool replays;           /* mixes in responses of the base model's own, which must be given */
     const char *loss_label; /* of its own term, in the table of an evaluation */
 
-    /* Ranges of its own numbers; NULL: it has none. */
-    qa_status (*check)(const qa_objective *objective, qa_error *err);
+    const qa_option_table
+        *options; /* its own, in a qa_objective; NULL: none (those of replaying are train/options.h's) */
+
     /* Writes the qa_transition_count() transitions of a side; the arguments are those of qa_transitions_layout. */
     void (*layout)(qa_transition *transitions, const qa_side *side, const qa_objective *objective, size_t padded_length,
                    int32_t pad_id);
@@ -75,8 +77,12 @@ typedef struct qa_method_row {
                      const qa_divisors *divisors);
 } qa_method_row;
 
+/* The option that names the method, in a qa_objective. */
+extern const qa_option_table qa_method_table;
+
 /* The row of objective->method, which qa_objective_check has accepted. */
 const qa_method_row *qa_method_of(const qa_objective *objective);
+const qa_method_row *qa_method_at(size_t place); /* of all methods in turn; NULL behind the last */
 
 /* The methods, each in its own file. */
 extern const qa_method_row qa_method_qadapter, qa_method_sft, qa_method_replay, qa_method_dpo;

@@ -18,31 +18,57 @@ const char *qa_method_name(qa_method method) {
     return (unsigned)method < N_METHODS ? method_rows[method]->name : "unknown";
 }
 
-/* "qadapter, sft, replay or dpo", each in quotation marks where `quote` is one. */
-static const char *method_names(char *names, size_t bytes, const char *quote, const char *last) {
+const qa_method_row *qa_method_at(size_t place) { return place < N_METHODS ? method_rows[place] : NULL; }
+
+/* "qadapter|sft|replay|dpo" */
+static const char *list_methods(char *names, size_t bytes) {
     size_t used = 0;
-    names[0] = '\0';
     for (size_t i = 0; i < N_METHODS && used < bytes; i++) {
-        const char *before = i == 0 ? "" : i + 1 < N_METHODS ? ", " : last;
-        const int n = snprintf(names + used, bytes - used, "%s%s%s%s", before, quote, method_rows[i]->name, quote);
-        used += n < 0 ? 0 : (size_t)n;
+        used += (size_t)snprintf(names + used, bytes - used, "%s%s", i == 0 ? "" : "|", method_rows[i]->name);
     }
     return names;
 }
 
-qa_status qa_method_by_name(qa_method *method, const char *name, qa_error *err) {
+static qa_status parse_method(void *value, const char *text, qa_error *err) {
     char names[256];
     for (unsigned i = 0; i < N_METHODS; i++) {
-        if (strcmp(method_rows[i]->name, name) == 0) {
-            *method = (qa_method)i;
+        if (strcmp(method_rows[i]->name, text) == 0) {
+            *(qa_method *)value = (qa_method)i;
             return QA_OK;
         }
     }
-    return qa_fail(err, QA_ERR_ARGUMENT, "method \"%s\": expected %s", name,
-                   method_names(names, sizeof names, "\"", " or "));
+    return qa_fail(err, QA_ERR_ARGUMENT, "expected one of %s, found \"%s\"", list_methods(names, sizeof names), text);
 }
 
-qa_objective qa_objective_for_method(qa_method method) { return method_rows[method]->objective; }
+static void format_method(const void *value, char *text, size_t bytes) {
+    (void)snprintf(text, bytes, "%s", qa_method_name(*(const qa_method *)value));
+}
+
+static const qa_option_other method_type = {parse_method, format_method, list_methods, false};
+
+static const qa_option method_option[] = {
+    {"method", QA_OTHER(qa_objective, method, method_type), .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
+     .standard = "qadapter",
+     .help = "what is learned: qadapter the residual Q-function; the others the policy itself, by cross-entropy on "
+             "the chosen responses (sft), the same mixed with the base model's own responses (replay), or direct "
+             "preference optimisation (dpo)"},
+};
+const qa_option_table qa_method_table = QA_TABLE(method_option);
+
+qa_status qa_method_by_name(qa_method *method, const char *name, qa_error *err) {
+    const qa_status status = parse_method(method, name, err);
+    qa_error_prefix(status == QA_OK ? NULL : err, "method: ");
+    return status;
+}
+
+qa_objective qa_objective_for_method(qa_method method) {
+    const qa_method_row *row = method_rows[method];
+    qa_objective objective = row->objective;
+    if (row->options != NULL) {
+        qa_options_default(row->options, &objective);
+    }
+    return objective;
+}
 
 /* A method that trains the policy itself: whatever would make (M7) something else than softmax(logits) is refused. */
 static qa_status check_plain_policy(const qa_method_row *row, const qa_objective *o, qa_error *err) {
@@ -60,15 +86,11 @@ static qa_status check_plain_policy(const qa_method_row *row, const qa_objective
 }
 
 qa_status qa_objective_check(const qa_objective *objective, qa_error *err) {
-    char names[256];
-    if ((unsigned)objective->method >= N_METHODS) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "method: %d is none of %s", (int)objective->method,
-                       method_names(names, sizeof names, "", " and "));
-    }
+    QA_TRY(qa_options_check(&qa_method_table, objective, err));
     const qa_method_row *row = qa_method_of(objective);
     QA_TRY(qa_objective_check_numbers(objective, err));
     QA_TRY(check_plain_policy(row, objective, err));
-    return row->check == NULL ? QA_OK : row->check(objective, err);
+    return row->options == NULL ? QA_OK : qa_options_check(row->options, objective, err);
 }
 
 void qa_objective_text(const qa_objective *objective, char *buffer, size_t bytes) {

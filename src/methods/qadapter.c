@@ -1,35 +1,17 @@
 /* Residual Q-learning, (M5) to (M11): the reward of a transition is r = Qhat(s,a) - gamma Vhat(value state), and the
- * loss is the preference term and the regulariser of (M10). Its two recipes. */
+ * loss is the preference term and the regulariser of (M10). Its options are those of
+ * rl/objective.h. */
+#include "base/try.h"
 #include "methods/method.h"
 #include "rl/equations.h"
-
-#include <string.h>
-
-/* A recipe is a set of options, each of which the user can still override. */
-#define THEORY_OBJECTIVE                                                                                               \
-    {                                                                                                                  \
-        .kind = QA_THEORY, .q_parametrisation = QA_Q_RESIDUAL, .alpha_tilde = 1.0, .alpha_0 = 1.0, .gamma = 1.0,       \
-        .beta = 0.01, .method = QA_METHOD_QADAPTER                                                                     \
-    }
-#define PUBLISHED_OBJECTIVE                                                                                            \
-    {                                                                                                                  \
-        .kind = QA_PUBLISHED, .q_parametrisation = QA_Q_LOGITS, .alpha_tilde = 1.0, .alpha_0 = 0.01, .gamma = 1.0,     \
-        .beta = 0.1, .method = QA_METHOD_QADAPTER                                                                      \
-    }
-
-static const struct {
-    const char *name;
-    qa_objective objective;
-} objective_recipes[] = {{"theory", THEORY_OBJECTIVE}, {"published", PUBLISHED_OBJECTIVE}};
+#include "rl/objective.h"
 
 qa_status qa_objective_from_recipe(qa_objective *objective, const char *recipe, qa_error *err) {
-    for (size_t i = 0; i < sizeof objective_recipes / sizeof objective_recipes[0]; i++) {
-        if (strcmp(objective_recipes[i].name, recipe) == 0) {
-            *objective = objective_recipes[i].objective;
-            return QA_OK;
-        }
-    }
-    return qa_fail(err, QA_ERR_ARGUMENT, "recipe \"%s\": expected \"theory\" or \"published\"", recipe);
+    unsigned place = 0;
+    QA_TRY(qa_choice_find(&place, qa_recipe_names, "recipe", recipe, err));
+    *objective = (qa_objective){.method = QA_METHOD_QADAPTER};
+    qa_options_recipe(&qa_objective_table, objective, place == 1);
+    return QA_OK;
 }
 
 static void q_rewards(qa_side_step *side, const qa_objective *objective) {
@@ -58,7 +40,8 @@ static void q_gradient(double *g, const qa_side_step *side, size_t which, double
 }
 
 const qa_method_row qa_method_qadapter = {.name = "qadapter",
-                                          .objective = THEORY_OBJECTIVE,
+                                          .objective = {.method = QA_METHOD_QADAPTER},
+                                          .options = &qa_objective_table,
                                           .residual = true,
                                           .loss_label = "  preference term",
                                           .layout = qa_transitions_layout,

@@ -1,4 +1,4 @@
-/* The LoRA adapter in memory: layout, initialisation, target names. Files are in adapter_files.c. */
+/* The LoRA adapter in memory: layout, initialisation. Its options are in lora_options.c, files in adapter_files.c. */
 #include "model/adapter.h"
 
 #include "base/memory.h"
@@ -11,72 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const TARGET_NAMES[QA_TARGETS] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                                     "gate_proj", "up_proj", "down_proj"};
-
-const char *qa_target_name(qa_target target) { return target < QA_TARGETS ? TARGET_NAMES[target] : "?"; }
-
-qa_status qa_targets_parse(bool targets[QA_TARGETS], const char *list, qa_error *err) {
-    bool parsed[QA_TARGETS] = {false};
-    bool any = false;
-    const char *p = list;
-    while (*p != '\0') {
-        size_t length = strcspn(p, ", ");
-        bool all = (length == 3 && strncmp(p, "all", 3) == 0) || (length == 10 && strncmp(p, "all-linear", 10) == 0);
-        bool known = length == 0 || all;
-        for (qa_target t = QA_TARGET_Q; length > 0 && t < QA_TARGETS; t++) {
-            if (all || (strlen(TARGET_NAMES[t]) == length && strncmp(p, TARGET_NAMES[t], length) == 0)) {
-                parsed[t] = true;
-                known = true;
-                any = true;
-            }
-        }
-        if (!known) {
-            return qa_fail(err, QA_ERR_ARGUMENT,
-                           "\"%.*s\" is not a linear map; expected q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
-                           "down_proj separated by commas, or all-linear",
-                           (int)(length > 40 ? 40 : length), p);
-        }
-        p += length;
-        p += *p != '\0' ? 1 : 0;
-    }
-    if (!any) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "no linear map is named; expected for example q_proj,v_proj or all-linear");
-    }
-    memcpy(targets, parsed, sizeof parsed);
-    return QA_OK;
-}
-
-/* Beyond these a scale is no longer a scale: the branch is nothing, or all. */
-static const double least_alpha = 1e-6, most_alpha = 1e6;
-enum { MOST_RANK = 65536 };
-
-qa_status qa_lora_range_check(size_t rank, double alpha, qa_error *err) {
-    if (rank < 1 || rank > MOST_RANK) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "LoRA rank is %zu, expected 1 to %d", rank, (int)MOST_RANK);
-    }
-    if (!(alpha >= least_alpha && alpha <= most_alpha)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "lora_alpha is %g, expected %g to %g", alpha, least_alpha, most_alpha);
-    }
-    return QA_OK;
-}
-
-qa_status qa_lora_options_check(const qa_lora_options *options, qa_error *err) {
-    bool any = false;
-    for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
-        any = any || options->targets[t];
-    }
-    QA_TRY(qa_lora_range_check(options->rank, options->alpha, err));
-    if (!(options->dropout >= 0 && options->dropout < 1)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "lora_dropout is %g, expected 0 <= dropout < 1", options->dropout);
-    }
-    if (!any) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "the adapter has no target; name at least one linear map");
-    }
-    return QA_OK;
-}
 
 size_t qa_adapter_count(const qa_config *config, const qa_lora_options *options) {
     size_t count = 0;

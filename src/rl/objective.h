@@ -1,7 +1,8 @@
-/* The parametrisation of Qhat, and the ranges of an objective's numbers. */
+/* The parametrisation of Qhat, and the options of an objective, one row each (base/option.h). */
 #ifndef QA_RL_OBJECTIVE_H
 #define QA_RL_OBJECTIVE_H
 
+#include "base/option.h"
 #include "base/real.h"
 #include "qadapter/objective.h"
 
@@ -12,6 +13,9 @@
  *       residual  Qhat = z - z1
  * In place: z becomes Qhat. z1 is a constant of training, so dQhat/dz is the identity under both. */
 void qa_q_from_logits(qa_real *z, const qa_real *z1, size_t V, const qa_objective *objective);
+
+extern const qa_option_table qa_objective_table; /* of residual Q-learning, in a qa_objective */
+extern const char *const qa_recipe_names[];      /* NULL at the end; "theory" is the first */
 
 /* Ranges of the numbers that (M5) to (M11) read, and those that contradict each other; the message names the number. */
 QA_MUST_CHECK qa_status qa_objective_check_numbers(const qa_objective *objective, qa_error *err);

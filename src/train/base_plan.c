@@ -9,25 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const names[] = {[QA_BASE_CACHE_AUTO] = "auto",
-                                    [QA_BASE_CACHE_OFF] = "off",
-                                    [QA_BASE_CACHE_MEMORY] = "memory",
-                                    [QA_BASE_CACHE_DISK] = "disk"};
-enum { N_MODES = sizeof names / sizeof names[0], AUTO_SHARE = 4 /* auto: at most 1/4 of the machine's memory */ };
-
-const char *qa_base_cache_mode_name(qa_base_cache_mode mode) {
-    return (unsigned)mode < N_MODES ? names[mode] : "unknown";
-}
-
-qa_status qa_base_cache_mode_by_name(qa_base_cache_mode *mode, const char *name, qa_error *err) {
-    for (unsigned i = 0; i < N_MODES; i++) {
-        if (strcmp(names[i], name) == 0) {
-            *mode = (qa_base_cache_mode)i;
-            return QA_OK;
-        }
-    }
-    return qa_fail(err, QA_ERR_ARGUMENT, "base cache \"%s\": expected auto, off, memory or disk", name);
-}
+enum { AUTO_SHARE = 4 /* auto: at most 1/4 of the machine's memory */ };
 
 size_t qa_machine_memory(void) {
 #ifdef _SC_PHYS_PAGES

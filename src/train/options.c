@@ -1,132 +1,166 @@
-/* Defaults of training, its recipes, and the ranges of its options.
- *
- * What both recipes share is the authors': a learning rate of 3e-4 that falls linearly to 0, gradient norm clipped at
- * 1, AdamW (0.9, 0.999, 1e-8) without decay, 3 epochs. The authors' global batch is 512 pairs on several GPUs; a set of
- * a few thousand pairs would then take a handful of steps, so the batch here is 8. */
+/* The options of training with their defaults, which are the authors' where that makes sense on a laptop: their global
+ * batch is 512 pairs on several GPUs; a set of a few thousand pairs would then take a handful of steps, so the batch
+ * here is 8. What a recipe says is measured (theory: docs/replication.md) or the authors' (published). */
 #include "train/options.h"
 
 #include "base/try.h"
 #include "methods/method.h"
+#include "model/lora_options.h"
+#include "rl/objective.h"
+#include "train/optimiser_rows.h"
 
-#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-/* What a recipe says beside its objective. theory: measured, docs/replication.md; published: the authors'. */
-static const struct {
-    const char *name;
-    double warmup_ratio;
-    qa_lora_options lora;
-} recipes[] = {
-    {.name = "theory",
-     .warmup_ratio = 0.1,
-     .lora = {.rank = 16, .alpha = 32.0, .dropout = 0.0, .targets = {true, true, true, true, true, true, true}}},
-    {.name = "published",
-     .warmup_ratio = 0.0,
-     .lora = {.rank = 8, .alpha = 16.0, .dropout = 0.05, .targets = {[QA_TARGET_Q] = true, [QA_TARGET_V] = true}}},
+/* ---- names ---- */
+
+static const char *const schedule_names[] = {
+    [QA_SCHEDULE_LINEAR] = "linear", [QA_SCHEDULE_COSINE] = "cosine", [QA_SCHEDULE_CONSTANT] = "constant", NULL};
+static const char *const base_cache_names[] = {[QA_BASE_CACHE_AUTO] = "auto",
+                                               [QA_BASE_CACHE_OFF] = "off",
+                                               [QA_BASE_CACHE_MEMORY] = "memory",
+                                               [QA_BASE_CACHE_DISK] = "disk",
+                                               NULL};
+
+const char *qa_schedule_name(qa_schedule schedule) { return qa_choice_name(schedule_names, (unsigned)schedule); }
+
+const char *qa_base_cache_mode_name(qa_base_cache_mode mode) {
+    return qa_choice_name(base_cache_names, (unsigned)mode);
+}
+
+qa_status qa_base_cache_mode_by_name(qa_base_cache_mode *mode, const char *name, qa_error *err) {
+    return qa_choice_find((unsigned *)mode, base_cache_names, "base cache", name, err);
+}
+
+static qa_status parse_schedule(void *value, const char *text, qa_error *err) {
+    qa_error inner;
+    unsigned place = QA_SCHEDULE_CONSTANT; /* transformers' other name for it: its constant ignores a warm-up */
+    if (strcmp(text, "constant_with_warmup") != 0 &&
+        qa_choice_find(&place, schedule_names, "schedule", text, &inner) != QA_OK) {
+        return qa_fail(err, QA_ERR_ARGUMENT,
+                       "expected one of linear|cosine|constant|constant_with_warmup, found \"%s\"", text);
+    }
+    *(qa_schedule *)value = (qa_schedule)place;
+    return QA_OK;
+}
+
+static void format_schedule(const void *value, char *text, size_t bytes) {
+    (void)snprintf(text, bytes, "%s", qa_schedule_name(*(const qa_schedule *)value));
+}
+
+const qa_option_other qa_schedule_type = {parse_schedule, format_schedule, NULL, false};
+
+qa_status qa_schedule_by_name(qa_schedule *schedule, const char *name, qa_error *err) {
+    const qa_status status = parse_schedule(schedule, name, err);
+    qa_error_prefix(status == QA_OK ? NULL : err, "learning-rate schedule: ");
+    return status;
+}
+
+/* ---- rows ---- */
+
+#define ROW(kind, ...) QA_##kind(qa_train_options, __VA_ARGS__)
+
+static const qa_option train_rows[] = {
+    {"data", ROW(STRING, data_path), .letter = 'd', .placeholder = "FILE", .group = QA_GROUP_DATA,
+     .aliases = "dataset dataset-name train-file train-data data-path data-dir", .path = QA_PATH_READ,
+     .record = QA_RECORD_KEPT, .help = "preference pairs to train on, JSON or JSON Lines, in any known form"},
+    {"eval-data", ROW(STRING, eval_data_path), .placeholder = "FILE", .group = QA_GROUP_DATA,
+     .aliases = "eval-dataset eval-file validation-file", .path = QA_PATH_READ, .record = QA_RECORD_KEPT,
+     .note = "none", .help = "preference pairs to measure the adapter on"},
+    {"micro-batch", ROW(SIZE_OR_ALL, micro_batch), QA_OPTIMISED, .letter = 'b', .placeholder = "N|all",
+     .aliases = "micro-batch-size per-device-train-batch-size", .range = QA_RANGE_FROM_1, .standard = "8",
+     .note = "%, or what --batch-size says",
+     .help = "pairs per micro-batch; in the published objective they share a padded length"},
+    {"gradient-accumulation-steps", ROW(SIZE, gradient_accumulation), QA_OPTIMISED, .key = "gradient_accumulation",
+     .aliases = "gradient-accumulation", .range = QA_RANGE_FROM_1, .standard = "1",
+     .help = "micro-batches per optimiser step"},
+    QA_EPOCH_ROWS(qa_train_options, "3"),
+    QA_RATE_ROW(qa_train_options, "0.0003"),
+    QA_SCHEDULE_ROWS(qa_train_options, "linear"),
+    QA_WARMUP_RATIO_ROW(qa_train_options, "0.1", "0"),
+    QA_ADAMW_ROWS(qa_train_options, "0", "0.999"),
+    {"shuffle", ROW(FLAG, shuffle), QA_OPTIMISED, .standard = "true",
+     .help = "a new order of the pairs in every epoch; --no-shuffle keeps the file's"},
+    {"seed", ROW(SEED, seed), QA_OPTIMISED, .standard = "0",
+     .help = "of the adapter's start, the order and the dropout"},
+    {"out", ROW(STRING, out_dir), .letter = 'o', .aliases = "output-dir output", .placeholder = "DIR",
+     .group = QA_GROUP_RUN, .help = "folder for the adapter, its checkpoints and metrics.jsonl"},
+    QA_RUN_ROWS(qa_train_options, "0"),
+    {"base-cache", ROW(CHOICE, base_cache, base_cache_names), .group = QA_GROUP_RUN, .standard = "auto",
+     .help = "keep what the frozen model makes of a pair that is run again (a second epoch, repeated evaluations), and "
+             "run only the adapted one then: memory, disk (a file in --out that goes with the run), off; auto: memory "
+             "if it takes at most a quarter of the machine's, else disk; the results are the same to the last bit"},
+    QA_RECOMPUTE_ROW(qa_train_options),
+    {.key = "recipe", ROW(STRING, recipe), .record = QA_RECORD_KEPT},
+    {.key = "base_model", ROW(STRING, base_model), .record = QA_RECORD_KEPT},
+    {.key = "max_length", ROW(SIZE, max_length), .record = QA_RECORD_KEPT},
 };
+const qa_option_table qa_train_table = QA_TABLE(train_rows);
+
+static const qa_option replay_rows[] = {
+    {"replay-data", ROW(STRING, replay_path), .aliases = "replay-file", .placeholder = "FILE",
+     .group = QA_GROUP_ADAPTER, .record = QA_RECORD_KEPT, .path = QA_PATH_READ,
+     .help = "replay: responses of the base model's own, {\"messages\": [...]} a line, as generate --in --temperature "
+             "0 --out writes them"},
+    {"replay-ratio", ROW(NUMBER, replay_ratio), .group = QA_GROUP_ADAPTER, .record = QA_RECORD_COMPARED,
+     .range = QA_RANGE_ABOVE_0, .standard = "1", .help = "replay: such responses per pair of a step"},
+};
+const qa_option_table qa_replay_table = QA_TABLE(replay_rows);
+
+/* ---- defaults and recipes ---- */
+
+qa_train_options qa_train_defaults(void) {
+    qa_train_options options = {.recipe = qa_recipe_names[0], .objective = qa_objective_for_method(QA_METHOD_QADAPTER)};
+    qa_options_default(&qa_train_table, &options);
+    qa_options_default(&qa_replay_table, &options);
+    return options;
+}
 
 qa_status qa_train_recipe(const char *recipe, qa_train_options *options, qa_lora_options *lora, qa_error *err) {
-    qa_objective objective;
-    QA_TRY(qa_objective_from_recipe(&objective, recipe, err));
-    for (size_t i = 0; i < sizeof recipes / sizeof recipes[0]; i++) {
-        if (strcmp(recipes[i].name, recipe) != 0) {
-            continue;
-        }
-        if (options != NULL) {
-            options->recipe = recipes[i].name;
-            options->objective = objective;
-            options->warmup_ratio = recipes[i].warmup_ratio;
-        }
-        if (lora != NULL) {
-            *lora = recipes[i].lora;
-        }
+    unsigned place = 0;
+    QA_TRY(qa_choice_find(&place, qa_recipe_names, "recipe", recipe, err));
+    if (options != NULL) {
+        options->recipe = qa_recipe_names[place];
+        qa_options_recipe(&qa_train_table, options, place == 1);
+        QA_TRY(qa_objective_from_recipe(&options->objective, recipe, err));
+    }
+    if (lora != NULL) {
+        *lora = qa_lora_defaults();
+        qa_options_recipe(&qa_lora_table, lora, place == 1);
     }
     return QA_OK;
 }
 
-qa_lora_options qa_lora_defaults(void) { return recipes[0].lora; }
-
-qa_train_options qa_train_defaults(void) {
-    return (qa_train_options){
-        .recipe = recipes[0].name,
-        .objective = qa_objective_for_method(QA_METHOD_QADAPTER),
-        .replay_ratio = 1.0,
-        .learning_rate = 3e-4,
-        .warmup_ratio = recipes[0].warmup_ratio,
-        .schedule = QA_SCHEDULE_LINEAR,
-        .epochs = 3.0,
-        .micro_batch = 8,
-        .gradient_accumulation = 1,
-        .max_grad_norm = 1.0,
-        .adam_beta1 = 0.9,
-        .adam_beta2 = 0.999,
-        .adam_epsilon = 1e-8,
-        .shuffle = true,
-        .save_minutes = 15.0,
-        .base_cache = QA_BASE_CACHE_AUTO,
-    };
-}
-
-qa_status qa_check_number(const char *name, double value, double least, double most, bool open, qa_error *err) {
-    if (isfinite(value) && value >= least && (open ? value < most : value <= most)) {
-        return QA_OK;
-    }
-    if (isinf(most)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s = %g: expected a finite number of at least %g", name, value, least);
-    }
-    return qa_fail(err, QA_ERR_ARGUMENT, "%s = %g: expected a number in [%g, %g%s", name, value, least, most,
-                   open ? ")" : "]");
-}
-
-qa_status qa_check_positive(const char *name, double value, qa_error *err) {
-    return isfinite(value) && value > 0.0
-               ? QA_OK
-               : qa_fail(err, QA_ERR_ARGUMENT, "%s = %g: expected a finite number above 0", name, value);
-}
+/* ---- checks ---- */
 
 static const double MOST_REPLAY = 1000.0; /* examples per pair: numbers of examples stay far below 2^53 */
 
 static qa_status check_replay(const qa_train_options *o, qa_error *err) {
-    if (!qa_method_of(&o->objective)->replays) {
-        return o->replay == NULL ? QA_OK
-                                 : qa_fail(err, QA_ERR_ARGUMENT, "replay data is for method replay, not for %s",
-                                           qa_method_name(o->objective.method));
+    const qa_method_row *method = qa_method_of(&o->objective);
+    if (!method->replays) {
+        return o->replay == NULL
+                   ? QA_OK
+                   : qa_fail(err, QA_ERR_ARGUMENT, "replay data is for method replay, not for %s", method->name);
     }
     if (o->replay == NULL || qa_pairs_count(o->replay) == 0) {
         return qa_fail(err, QA_ERR_ARGUMENT, "method %s needs replay data: responses of the base model's own",
-                       qa_method_name(o->objective.method));
+                       method->name);
     }
-    QA_TRY(qa_check_positive("replay_ratio", o->replay_ratio, err));
-    return qa_check_number("replay_ratio", o->replay_ratio, 0.0, MOST_REPLAY, false, err);
+    QA_TRY(qa_options_check(&qa_replay_table, o, err));
+    return o->replay_ratio <= MOST_REPLAY
+               ? QA_OK
+               : qa_fail(err, QA_ERR_ARGUMENT, "replay_ratio = %g: expected at most %g", o->replay_ratio, MOST_REPLAY);
 }
 
-qa_status qa_train_options_check(const qa_train_options *o, qa_error *err) {
-    double unlimited = INFINITY;
-    if (o->out_dir == NULL || o->out_dir[0] == '\0') {
+qa_status qa_train_options_check(const qa_train_options *options, qa_error *err) {
+    qa_train_options read = *options;
+    if (options->out_dir == NULL || options->out_dir[0] == '\0') {
         return qa_fail(err, QA_ERR_ARGUMENT, "out_dir: training needs an output folder");
     }
-    QA_TRY(qa_objective_check(&o->objective, err));
-    QA_TRY(check_replay(o, err));
-    QA_TRY(qa_check_number("learning_rate", o->learning_rate, 0.0, unlimited, false, err));
-    QA_TRY(qa_check_number("warmup_ratio", o->warmup_ratio, 0.0, 1.0, false, err));
-    QA_TRY(qa_check_number("max_grad_norm", o->max_grad_norm, 0.0, unlimited, false, err));
-    QA_TRY(qa_check_number("weight_decay", o->weight_decay, 0.0, unlimited, false, err));
-    QA_TRY(qa_check_number("adam_beta1", o->adam_beta1, 0.0, 1.0, true, err));
-    QA_TRY(qa_check_number("adam_beta2", o->adam_beta2, 0.0, 1.0, true, err));
-    QA_TRY(qa_check_positive("adam_epsilon", o->adam_epsilon, err));
-    QA_TRY(qa_check_number("save_minutes", o->save_minutes, 0.0, unlimited, false, err));
-    if (o->max_steps == 0) {
-        QA_TRY(qa_check_positive("epochs", o->epochs, err));
+    if (options->max_steps != 0) {
+        read.epochs = 1.0; /* not looked at */
     }
-    if (o->gradient_accumulation == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "gradient_accumulation = 0: at least one micro-batch makes a step");
-    }
-    if ((unsigned)o->base_cache > QA_BASE_CACHE_DISK) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "base_cache: %d is none of auto, off, memory and disk",
-                       (int)o->base_cache);
-    }
-    if ((unsigned)o->schedule > QA_SCHEDULE_CONSTANT) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "schedule: %d is none of linear, cosine and constant", (int)o->schedule);
-    }
-    return QA_OK;
+    QA_TRY(qa_objective_check(&options->objective, err));
+    QA_TRY(check_replay(options, err));
+    return qa_options_check(&qa_train_table, &read, err);
 }

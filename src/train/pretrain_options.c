@@ -10,71 +10,105 @@
 #include "nn/blas.h"
 #include "qadapter/status.h"
 #include "train/model_folder.h"
-#include "train/options.h"
+#include "train/optimiser_rows.h"
 #include "train/record.h"
-#include "train/schedule.h"
 
-#include <math.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- rows ---- */
+
+/* Files name a dtype in capitals, people in small letters. */
+static qa_status parse_weights_dtype(void *value, const char *text, qa_error *err) {
+    static const char *const small[] = {"f32", "f16", "bf16"}, *const capital[] = {"F32", "F16", "BF16"};
+    for (size_t i = 0; i < sizeof small / sizeof small[0]; i++) {
+        if (strcmp(text, small[i]) == 0 || strcmp(text, capital[i]) == 0) {
+            *(const char **)value = capital[i];
+            return QA_OK;
+        }
+    }
+    return qa_fail(err, QA_ERR_ARGUMENT, "expected one of f32|f16|bf16, found \"%s\"", text);
+}
+
+static void format_weights_dtype(const void *value, char *text, size_t bytes) {
+    const char *name = *(const char *const *)value;
+    (void)snprintf(text, bytes, "%s", name == NULL ? "" : name);
+}
+
+static const qa_option_other weights_dtype_type = {parse_weights_dtype, format_weights_dtype, NULL, false};
+
+#define ROW(kind, ...) QA_##kind(qa_pretrain_options, __VA_ARGS__)
+
+static const qa_option pretrain_rows[] = {
+    {"config", ROW(STRING, config_path), .aliases = "config-file", .placeholder = "FILE", .group = QA_GROUP_INPUT,
+     .record = QA_RECORD_KEPT, .path = QA_PATH_READ,
+     .help = "config.json of the model to make: its shape, as Hugging Face writes it"},
+    {"corpus", ROW(STRING, data_path), .key = "data", .letter = 'd', .aliases = "data train-file train-data dataset",
+     .placeholder = "FILE", .group = QA_GROUP_INPUT, .record = QA_RECORD_KEPT, .path = QA_PATH_READ,
+     .help =
+         "documents to learn, JSON Lines: {\"text\": ...}, {\"messages\": [...]} or {\"ids\": [...]}; - is standard "
+         "input"},
+    {"eval-corpus", ROW(STRING, eval_data_path), .key = "eval_data", .aliases = "eval-data eval-file validation-file",
+     .placeholder = "FILE", .group = QA_GROUP_INPUT, .record = QA_RECORD_KEPT, .path = QA_PATH_READ, .note = "none",
+     .help = "documents to measure the loss on"},
+    {"tokenizer", ROW(STRING, tokenizer_dir), .aliases = "tokenizer-dir tokenizer-name-or-path", .placeholder = "DIR",
+     .group = QA_GROUP_INPUT, .record = QA_RECORD_KEPT, .path = QA_PATH_READ,
+     .note = "none: every document must have ids",
+     .help = "folder with tokenizer.json, which is copied beside the model"},
+    QA_EPOCH_ROWS(qa_pretrain_options, "1"),
+    QA_RATE_ROW(qa_pretrain_options, "0.002"),
+    QA_SCHEDULE_ROWS(qa_pretrain_options, "cosine"),
+    QA_WARMUP_RATIO_ROW(qa_pretrain_options, "0.02", NULL),
+    QA_ADAMW_ROWS(qa_pretrain_options, "0.1", "0.95"),
+    {"batch-tokens", ROW(SIZE, batch_tokens), QA_OPTIMISED, .aliases = "batch-size", .range = QA_RANGE_FROM_1,
+     .standard = "8192", .help = "tokens of an optimiser step, about: whole documents, equally many in every step"},
+    {"micro-batch-tokens", ROW(SIZE, micro_batch_tokens), QA_OPTIMISED, .aliases = "micro-batch-size",
+     .range = QA_RANGE_FROM_1, .standard = "1024",
+     .help = "tokens that run through the model at once: memory and speed"},
+    {"min-learning-rate-ratio", ROW(NUMBER, min_learning_rate_ratio), QA_OPTIMISED, .aliases = "min-lr-ratio",
+     .placeholder = "P", .range = QA_RANGE_0_TO_1, .standard = "0.1",
+     .help = "the learning rate falls to this share of its highest"},
+    {"deviation", ROW(NUMBER, deviation), QA_OPTIMISED, .aliases = "initializer-range init-std",
+     .range = QA_RANGE_ABOVE_0, .standard = "0.02", .help = "standard deviation of the first weights"},
+    {"seed", ROW(SEED, seed), QA_OPTIMISED, .standard = "0",
+     .help = "of the first weights and the order of the documents"},
+    QA_RUN_ROWS(qa_pretrain_options, "2"),
+    QA_RECOMPUTE_ROW(qa_pretrain_options),
+    {"out", ROW(STRING, out_dir), .letter = 'o', .aliases = "output-dir output", .placeholder = "DIR",
+     .group = QA_GROUP_RUN, .help = "folder for the model, its checkpoints and metrics.jsonl"},
+    {"dtype", ROW(OTHER, dtype, weights_dtype_type), .aliases = "torch-dtype", .placeholder = "f32|f16|bf16",
+     .group = QA_GROUP_OUTPUT, .record = QA_RECORD_KEPT, .standard = "f32",
+     .help = "of the weights that are written; training computes in the program's own precision"},
+    {"dump-gradients", ROW(STRING, dump_gradients), .placeholder = "FILE", .group = QA_GROUP_OUTPUT,
+     .path = QA_PATH_WRITTEN, .note = "none",
+     .help = "write documents, weights, loss and gradients of the first step here, as safetensors: for comparing "
+             "implementations"},
+    {.key = "max_length", ROW(SIZE, max_length), .record = QA_RECORD_KEPT},
+};
+const qa_option_table qa_pretrain_table = QA_TABLE(pretrain_rows);
 
 qa_pretrain_options qa_pretrain_defaults(void) {
-    return (qa_pretrain_options){
-        .dtype = "F32",
-        .deviation = 0.02,
-        .learning_rate = 2e-3,
-        .min_learning_rate_ratio = 0.1,
-        .schedule = QA_SCHEDULE_COSINE,
-        .warmup_ratio = 0.02,
-        .epochs = 1.0,
-        .batch_tokens = 8192,
-        .micro_batch_tokens = 1024,
-        .max_grad_norm = 1.0,
-        .weight_decay = 0.1,
-        .adam_beta1 = 0.9,
-        .adam_beta2 = 0.95,
-        .adam_epsilon = 1e-8,
-        .save_total_limit = 2,
-        .save_minutes = 15.0,
-    };
+    qa_pretrain_options options = {0};
+    qa_options_default(&qa_pretrain_table, &options);
+    return options;
 }
 
-static qa_status check_dtype(const char *name, qa_dtype *dtype, qa_error *err) {
-    if (name == NULL || !qa_dtype_by_name(dtype, name) || !qa_dtype_is_real(*dtype) || *dtype == QA_DTYPE_F64) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "dtype \"%s\": expected F32, F16 or BF16", name == NULL ? "" : name);
-    }
-    return QA_OK;
-}
-
-qa_status qa_pretrain_options_check(const qa_pretrain_options *o, qa_dtype *dtype, qa_error *err) {
-    const double unlimited = INFINITY;
-    if (o->out_dir == NULL || o->out_dir[0] == '\0') {
+qa_status qa_pretrain_options_check(const qa_pretrain_options *options, qa_dtype *dtype, qa_error *err) {
+    qa_pretrain_options read = *options;
+    if (options->out_dir == NULL || options->out_dir[0] == '\0') {
         return qa_fail(err, QA_ERR_ARGUMENT, "out_dir: training needs an output folder");
     }
-    if (o->config_path == NULL) {
+    if (options->config_path == NULL) {
         return qa_fail(err, QA_ERR_ARGUMENT, "config_path: training needs a config.json");
     }
-    QA_TRY(check_dtype(o->dtype, dtype, err));
-    QA_TRY(qa_check_positive("deviation", o->deviation, err));
-    QA_TRY(qa_check_positive("learning_rate", o->learning_rate, err));
-    QA_TRY(qa_check_number("min_learning_rate_ratio", o->min_learning_rate_ratio, 0.0, 1.0, false, err));
-    QA_TRY(qa_check_number("warmup_ratio", o->warmup_ratio, 0.0, 1.0, false, err));
-    QA_TRY(qa_check_number("save_minutes", o->save_minutes, 0.0, unlimited, false, err));
-    QA_TRY(qa_check_number("max_grad_norm", o->max_grad_norm, 0.0, unlimited, false, err));
-    QA_TRY(qa_check_number("weight_decay", o->weight_decay, 0.0, unlimited, false, err));
-    QA_TRY(qa_check_number("adam_beta1", o->adam_beta1, 0.0, 1.0, true, err));
-    QA_TRY(qa_check_number("adam_beta2", o->adam_beta2, 0.0, 1.0, true, err));
-    QA_TRY(qa_check_positive("adam_epsilon", o->adam_epsilon, err));
-    if (o->max_steps == 0) {
-        QA_TRY(qa_check_positive("epochs", o->epochs, err));
+    if (options->max_steps != 0) {
+        read.epochs = 1.0; /* not looked at */
     }
-    if (o->batch_tokens == 0 || o->micro_batch_tokens == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "batch_tokens %zu, micro_batch_tokens %zu: expected at least 1",
-                       o->batch_tokens, o->micro_batch_tokens);
-    }
-    if ((unsigned)o->schedule > QA_SCHEDULE_CONSTANT) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "schedule: %d is none of linear, cosine and constant", (int)o->schedule);
-    }
-    return QA_OK;
+    QA_TRY(qa_options_check(&qa_pretrain_table, &read, err));
+    return qa_dtype_by_name(dtype, options->dtype)
+               ? QA_OK
+               : qa_fail(err, QA_ERR_ARGUMENT, "dtype \"%s\": expected F32, F16 or BF16", options->dtype);
 }
 
 /* ---- what a resumed run must share ---- */
@@ -100,25 +134,6 @@ static void set_shape(qa_record *b, const qa_config *config) {
     qa_record_set_bool(b, "qkv_bias", config->qkv_bias);
     qa_record_set_bool(b, "o_bias", config->o_bias);
     qa_record_set_bool(b, "mlp_bias", config->mlp_bias);
-}
-
-static void set_optimiser(qa_record *b, const qa_pretrain_options *o) {
-    qa_record_set_real(b, "deviation", o->deviation);
-    qa_record_set_real(b, "learning_rate", o->learning_rate);
-    qa_record_set_real(b, "min_learning_rate_ratio", o->min_learning_rate_ratio);
-    qa_record_set_string(b, "lr_scheduler_type", qa_schedule_name(o->schedule));
-    qa_record_set_size(b, "warmup_steps", o->warmup_steps);
-    qa_record_set_real(b, "warmup_ratio", o->warmup_ratio);
-    qa_record_set_real(b, "epochs", o->epochs);
-    qa_record_set_size(b, "max_steps", o->max_steps);
-    qa_record_set_size(b, "batch_tokens", o->batch_tokens);
-    qa_record_set_size(b, "micro_batch_tokens", o->micro_batch_tokens);
-    qa_record_set_real(b, "max_grad_norm", o->max_grad_norm);
-    qa_record_set_real(b, "weight_decay", o->weight_decay);
-    qa_record_set_real(b, "adam_beta1", o->adam_beta1);
-    qa_record_set_real(b, "adam_beta2", o->adam_beta2);
-    qa_record_set_real(b, "adam_epsilon", o->adam_epsilon);
-    qa_record_set_seed(b, "seed", o->seed);
 }
 
 /* The ids that go into the folder's config. */
@@ -151,7 +166,7 @@ qa_status qa_pretrain_agreement(json_t **agreement, const qa_config *config, con
     qa_hex64(fingerprint, qa_corpus_fingerprint(train));
     qa_record_set_string(&b, "method", "pretrain");
     set_shape(&b, config);
-    set_optimiser(&b, options);
+    qa_record_options(&b, &qa_pretrain_table, options, QA_RECORD_COMPARED);
     qa_record_set_string(&b, "precision", QA_REAL_NAME);
     qa_record_set_size(&b, "data_documents", qa_corpus_count(train));
     qa_record_set_string(&b, "data_fingerprint", fingerprint);
@@ -173,15 +188,7 @@ qa_status qa_pretrain_record(json_t **record, const json_t *agreement, const qa_
                              const qa_pretrain_options *o, qa_error *err) {
     qa_record b = {.object = json_copy((json_t *)(uintptr_t)agreement)};
     *record = NULL;
-    qa_record_set_string(&b, "config", o->config_path);
-    qa_record_set_string(&b, "tokenizer", o->tokenizer_dir);
-    qa_record_set_string(&b, "data", o->data_path);
-    qa_record_set_string(&b, "eval_data", o->eval_data_path);
-    qa_record_set_size(&b, "max_length", o->max_length);
-    qa_record_set_string(&b, "dtype", o->dtype);
-    qa_record_set_size(&b, "eval_every", o->eval_every);
-    qa_record_set_size(&b, "save_every", o->save_every);
-    qa_record_set_size(&b, "save_total_limit", o->save_total_limit);
+    qa_record_options(&b, &qa_pretrain_table, o, QA_RECORD_KEPT);
     qa_record_set_size(&b, "threads", qa_context_threads(context));
     qa_record_set_string(&b, "qadapter_version", QA_VERSION);
     return qa_record_finish(&b, record, "training_config.json", err);

@@ -1,11 +1,14 @@
-/* The options of pre-training: their ranges, and what a resumed run must share. */
+/* The options of pre-training, one row each (base/option.h): their ranges, and what a resumed run must share. */
 #ifndef QA_TRAIN_PRETRAIN_OPTIONS_H
 #define QA_TRAIN_PRETRAIN_OPTIONS_H
 
+#include "base/option.h"
 #include "io/dtype.h"
 #include "io/json.h"
 #include "model/config.h"
 #include "qadapter/pretrain.h"
+
+extern const qa_option_table qa_pretrain_table; /* of a qa_pretrain_options */
 
 /* The message names the option, its value and its range. *dtype: what options->dtype names. */
 QA_MUST_CHECK qa_status qa_pretrain_options_check(const qa_pretrain_options *options, qa_dtype *dtype, qa_error *err);

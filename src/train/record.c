@@ -2,8 +2,11 @@
  * so a chain of them can be checked once. */
 #include "train/record.h"
 
+#include "base/try.h"
+
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 void qa_record_set(qa_record *record, const char *key, json_t *value) {
     record->failed |= value == NULL || json_object_set_new(record->object, key, value) != 0;
@@ -25,6 +28,81 @@ void qa_record_set_seed(qa_record *record, const char *key, uint64_t seed) {
     char digits[QA_HEX_BYTES];
     qa_hex64(digits, seed);
     qa_record_set(record, key, seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_string(digits));
+}
+
+/* ---- options ---- */
+
+/* "a,b" as an array; NULL: out of memory. */
+static json_t *array_of(const char *text) {
+    json_t *array = json_array();
+    bool failed = array == NULL;
+    while (*text != '\0' && !failed) {
+        const size_t length = strcspn(text, ",");
+        failed = json_array_append_new(array, json_stringn(text, length)) != 0;
+        text += length + (text[length] == ',' ? 1 : 0);
+    }
+    if (failed) {
+        json_decref(array);
+    }
+    return failed ? NULL : array;
+}
+
+static void record_option(qa_record *record, const qa_option *row, const void *options) {
+    const void *at = (const char *)options + row->offset;
+    char key[QA_OPTION_KEY_BYTES], text[QA_OPTION_TEXT_BYTES];
+    (void)qa_option_key(row, key);
+    switch (row->type) {
+    case QA_OPTION_FLAG: qa_record_set_bool(record, key, *(const bool *)at); break;
+    case QA_OPTION_SIZE:
+    case QA_OPTION_SIZE_OR_ALL: qa_record_set_size(record, key, *(const size_t *)at); break;
+    case QA_OPTION_SEED: qa_record_set_seed(record, key, *(const uint64_t *)at); break;
+    case QA_OPTION_NUMBER: qa_record_set_real(record, key, *(const double *)at); break;
+    case QA_OPTION_WORD:
+    case QA_OPTION_STRING: qa_record_set_string(record, key, *(const char *const *)at); break;
+    case QA_OPTION_CHOICE:
+    case QA_OPTION_OTHER:
+        (void)qa_option_text(row, options, text, sizeof text);
+        qa_record_set(record, key,
+                      row->type == QA_OPTION_OTHER && row->other->list ? array_of(text) : json_string(text));
+        break;
+    case QA_OPTION_LIST: break;
+    }
+}
+
+void qa_record_options(qa_record *record, const qa_option_table *table, const void *options, qa_option_record how) {
+    for (size_t i = 0; i < table->n; i++) {
+        if (table->rows[i].record == how) {
+            record_option(record, &table->rows[i], options);
+        }
+    }
+}
+
+static qa_status read_option(const qa_option *row, const json_t *object, const char *where, void *options,
+                             qa_error *err) {
+    void *at = (char *)options + row->offset;
+    char key[QA_OPTION_KEY_BYTES];
+    const char *text = NULL;
+    (void)qa_option_key(row, key);
+    switch (row->type) {
+    case QA_OPTION_FLAG: return qa_json_get_bool(object, key, false, where, at, err);
+    case QA_OPTION_SIZE:
+    case QA_OPTION_SIZE_OR_ALL: return qa_json_get_size(object, key, false, where, at, err);
+    case QA_OPTION_NUMBER: return qa_json_get_double(object, key, false, where, at, err);
+    default: QA_TRY(qa_json_get_string(object, key, false, where, &text, err));
+    }
+    const qa_status status = text == NULL ? QA_OK : qa_option_set(row, options, text, err);
+    qa_error_prefix(status == QA_OK ? NULL : err, "%s: %s: ", where, key);
+    return status;
+}
+
+qa_status qa_options_read(const qa_option_table *table, const json_t *object, const char *where, void *options,
+                          qa_error *err) {
+    for (size_t i = 0; i < table->n; i++) {
+        if (table->rows[i].record != QA_RECORD_NONE) {
+            QA_TRY(read_option(&table->rows[i], object, where, options, err));
+        }
+    }
+    return QA_OK;
 }
 
 qa_status qa_record_finish(qa_record *record, json_t **out, const char *what, qa_error *err) {

@@ -8,31 +8,6 @@
 #include "train/schedule.h"
 
 #include <math.h>
-#include <string.h>
-
-static const char *const names[] = {
-    [QA_SCHEDULE_LINEAR] = "linear", [QA_SCHEDULE_COSINE] = "cosine", [QA_SCHEDULE_CONSTANT] = "constant"};
-
-enum { N_SCHEDULES = sizeof names / sizeof names[0] };
-
-const char *qa_schedule_name(qa_schedule schedule) {
-    return (unsigned)schedule < N_SCHEDULES ? names[schedule] : "unknown";
-}
-
-qa_status qa_schedule_by_name(qa_schedule *schedule, const char *name, qa_error *err) {
-    for (unsigned i = 0; i < N_SCHEDULES; i++) {
-        if (strcmp(names[i], name) == 0) {
-            *schedule = (qa_schedule)i;
-            return QA_OK;
-        }
-    }
-    if (strcmp(name, "constant_with_warmup") == 0) { /* transformers' name for it: its constant ignores a warm-up */
-        *schedule = QA_SCHEDULE_CONSTANT;
-        return QA_OK;
-    }
-    return qa_fail(err, QA_ERR_ARGUMENT,
-                   "learning-rate schedule \"%s\": expected linear, cosine, constant or constant_with_warmup", name);
-}
 
 double qa_schedule_rate(qa_schedule schedule, double learning_rate, size_t warmup, size_t total, size_t step) {
     if (step < warmup) {

@@ -5,8 +5,12 @@
 #include "base/try.h"
 #include "io/file.h"
 #include "io/input.h"
+#include "methods/method.h"
+#include "model/lora_options.h"
 #include "nn/blas.h"
 #include "qadapter/status.h"
+#include "rl/objective.h"
+#include "train/options.h"
 #include "train/schedule.h"
 
 #include <stdio.h>
@@ -20,66 +24,29 @@ static const char response_end_key[] = "response_end"; /* which records written 
 
 /* ---- what a resumed run must share ---- */
 
-static void set_objective(qa_record *b, const qa_objective *objective) {
-    qa_record_set_real(b, "alpha_tilde", objective->alpha_tilde);
-    qa_record_set_real(b, "alpha_0", objective->alpha_0);
-    qa_record_set_real(b, "gamma", objective->gamma);
-    qa_record_set_real(b, "beta", objective->beta);
-    qa_record_set_string(b, "objective", qa_objective_kind_name(objective->kind));
-    qa_record_set_string(b, "q_parametrisation", qa_q_parametrisation_name(objective->q_parametrisation));
-    qa_record_set_bool(b, "length_normalisation", objective->length_normalisation);
-}
-
-/* Of a method's own numbers only those that it reads. */
+/* Of the methods' own options only those of the one that reads them. */
 static void set_method(qa_record *b, const qa_train_options *options) {
+    const qa_method_row *method = qa_method_of(&options->objective);
     char fingerprint[QA_HEX_BYTES];
-    qa_record_set_string(b, "method", qa_method_name(options->objective.method));
-    if (options->objective.method == QA_METHOD_DPO) {
-        qa_record_set_real(b, "dpo_beta", options->objective.dpo_beta);
+    qa_record_options(b, &qa_objective_table, &options->objective, QA_RECORD_COMPARED);
+    qa_record_options(b, &qa_method_table, &options->objective, QA_RECORD_COMPARED);
+    if (!method->residual && method->options != NULL) {
+        qa_record_options(b, method->options, &options->objective, QA_RECORD_COMPARED);
     }
-    if (options->objective.method == QA_METHOD_REPLAY) {
+    if (method->replays) {
+        qa_record_options(b, &qa_replay_table, options, QA_RECORD_COMPARED);
         qa_hex64(fingerprint, qa_pairs_fingerprint(options->replay));
-        qa_record_set_real(b, "replay_ratio", options->replay_ratio);
         qa_record_set_size(b, "replay_examples", qa_pairs_count(options->replay));
         qa_record_set_string(b, "replay_fingerprint", fingerprint);
     }
 }
 
 static void set_lora(qa_record *b, const qa_adapter *adapter) {
-    const qa_lora_options *lora = &adapter->options;
-    qa_record_set_size(b, "lora_r", lora->rank);
-    qa_record_set_real(b, "lora_alpha", lora->alpha);
-    qa_record_set_real(b, "lora_dropout", lora->dropout);
-    qa_record_set_bool(b, "use_rslora", lora->use_rslora);
-    json_t *targets = json_array();
-    for (unsigned t = 0; t < QA_TARGETS; t++) {
-        if (lora->targets[t]) {
-            b->failed |= json_array_append_new(targets, json_string(qa_target_name((qa_target)t))) != 0;
-        }
-    }
-    qa_record_set(b, "target_modules", targets);
+    qa_record_options(b, &qa_lora_table, &adapter->options, QA_RECORD_COMPARED);
     if (!adapter->uniform) { /* adapters from elsewhere: not every layer, or ranks of some maps' own */
         qa_record_set(b, "rank_pattern", qa_adapter_rank_pattern(adapter));
         qa_record_set(b, "alpha_pattern", qa_adapter_alpha_pattern(adapter));
     }
-}
-
-static void set_optimiser(qa_record *b, const qa_train_options *options) {
-    qa_record_set_real(b, "learning_rate", options->learning_rate);
-    qa_record_set_string(b, "lr_scheduler_type", qa_schedule_name(options->schedule));
-    qa_record_set_size(b, "warmup_steps", options->warmup_steps);
-    qa_record_set_real(b, "warmup_ratio", options->warmup_ratio);
-    qa_record_set_real(b, "epochs", options->epochs);
-    qa_record_set_size(b, "max_steps", options->max_steps);
-    qa_record_set_size(b, "micro_batch", options->micro_batch);
-    qa_record_set_size(b, "gradient_accumulation", options->gradient_accumulation);
-    qa_record_set_real(b, "max_grad_norm", options->max_grad_norm);
-    qa_record_set_real(b, "weight_decay", options->weight_decay);
-    qa_record_set_real(b, "adam_beta1", options->adam_beta1);
-    qa_record_set_real(b, "adam_beta2", options->adam_beta2);
-    qa_record_set_real(b, "adam_epsilon", options->adam_epsilon);
-    qa_record_set_bool(b, "shuffle", options->shuffle);
-    qa_record_set_seed(b, "seed", options->seed);
 }
 
 qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa_adapter *adapter,
@@ -90,10 +57,9 @@ qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa
     char fingerprint[QA_HEX_BYTES], of_evaluation[QA_HEX_BYTES];
     *agreement = NULL;
     qa_hex64(fingerprint, qa_pairs_fingerprint(train));
-    set_objective(&b, &options->objective);
     set_method(&b, options);
     set_lora(&b, adapter);
-    set_optimiser(&b, options);
+    qa_record_options(&b, &qa_train_table, options, QA_RECORD_COMPARED);
     qa_record_set_string(&b, "precision", QA_REAL_NAME);
     qa_record_set_string(&b, "model_architecture", model->info.architecture);
     qa_record_set_size(&b, "model_parameters", model->info.parameters);
@@ -222,72 +188,49 @@ qa_status qa_training_config_build(json_t **config, const json_t *agreement, con
                                    const qa_train_options *options, qa_error *err) {
     qa_record b = {.object = json_copy((json_t *)(uintptr_t)agreement)};
     *config = NULL;
-    qa_record_set_string(&b, "recipe", options->recipe);
-    qa_record_set_string(&b, "base_model", options->base_model == NULL ? model->info.dir : options->base_model);
-    qa_record_set_string(&b, "data", options->data_path);
-    qa_record_set_string(&b, "eval_data", options->eval_data_path);
-    if (options->replay != NULL) {
-        qa_record_set_string(&b, "replay_data", options->replay_path);
+    qa_record_options(&b, &qa_train_table, options, QA_RECORD_KEPT);
+    if (options->base_model == NULL) {
+        qa_record_set_string(&b, "base_model", model->info.dir);
     }
-    qa_record_set_size(&b, "max_length", options->max_length);
-    qa_record_set_size(&b, "eval_every", options->eval_every);
-    qa_record_set_size(&b, "save_every", options->save_every);
-    qa_record_set_size(&b, "save_total_limit", options->save_total_limit);
-    qa_record_set_bool(&b, "recompute", options->recompute);
+    if (qa_method_of(&options->objective)->replays) {
+        qa_record_options(&b, &qa_replay_table, options, QA_RECORD_KEPT);
+    }
     qa_record_set_size(&b, "threads", qa_context_threads(model->context));
     qa_record_set_string(&b, "qadapter_version", QA_VERSION);
     return qa_record_finish(&b, config, file_name, err);
 }
 
-/* Of a residual Q-function's record no number may be missing: none can be guessed. */
-static qa_status check_complete(const json_t *root, const char *path, bool required, qa_error *err) {
-    static const char *const keys[] = {"alpha_tilde", "alpha_0", "gamma", "beta"};
-    for (size_t i = 0; required && i < sizeof keys / sizeof *keys; i++) {
-        if (json_object_get(root, keys[i]) == NULL) {
+/* No number of the method's own may be missing: none can be guessed. */
+static qa_status check_complete(const json_t *root, const char *path, const qa_option_table *own, qa_error *err) {
+    char key[QA_OPTION_KEY_BYTES];
+    for (size_t i = 0; own != NULL && i < own->n; i++) {
+        if (own->rows[i].type == QA_OPTION_NUMBER && json_object_get(root, qa_option_key(&own->rows[i], key)) == NULL) {
             return qa_fail(
                 err, QA_ERR_FORMAT,
                 "%s: \"%s\" is missing: the record of a Q-Adapter holds alpha_tilde, alpha_0, gamma and beta; "
                 "that of another adapter \"method\" (sft, replay, or dpo with \"dpo_beta\"); without the "
                 "file the adapter is a plain one",
-                path, keys[i]);
+                path, key);
         }
     }
     return QA_OK;
 }
 
 static qa_status read_objective(const json_t *root, const char *path, qa_objective *objective, qa_error *err) {
-    const char *kind = NULL, *q_parametrisation = NULL, *method = NULL;
-    qa_objective read = {.kind = QA_PUBLISHED, .q_parametrisation = QA_Q_LOGITS};
+    qa_objective read = {.method = QA_METHOD_QADAPTER};
     if (!json_is_object(root)) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
     }
-    QA_TRY(qa_json_get_string(root, "method", false, path, &method, err));
-    if (method != NULL) {
-        qa_method named = QA_METHOD_QADAPTER;
-        const qa_status known = qa_method_by_name(&named, method, err);
-        if (known != QA_OK) {
-            qa_error_prefix(err, "%s: ", path);
-            return known;
-        }
-        read = named == QA_METHOD_QADAPTER ? read : qa_objective_for_method(named);
+    QA_TRY(qa_options_read(&qa_method_table, root, path, &read, err));
+    const qa_method_row *method = qa_method_of(&read);
+    read = method->residual ? (qa_objective){.kind = QA_PUBLISHED, .q_parametrisation = QA_Q_LOGITS}
+                            : qa_objective_for_method(read.method);
+    QA_TRY(check_complete(root, path, method->options, err));
+    QA_TRY(qa_options_read(&qa_objective_table, root, path, &read, err));
+    if (method->options != NULL) {
+        QA_TRY(qa_options_read(method->options, root, path, &read, err));
     }
-    const bool required = read.method == QA_METHOD_QADAPTER;
-    QA_TRY(check_complete(root, path, required, err));
-    QA_TRY(qa_json_get_double(root, "alpha_tilde", required, path, &read.alpha_tilde, err));
-    QA_TRY(qa_json_get_double(root, "alpha_0", required, path, &read.alpha_0, err));
-    QA_TRY(qa_json_get_double(root, "gamma", required, path, &read.gamma, err));
-    QA_TRY(qa_json_get_double(root, "beta", required, path, &read.beta, err));
-    QA_TRY(qa_json_get_string(root, "objective", false, path, &kind, err));
-    QA_TRY(qa_json_get_string(root, "q_parametrisation", false, path, &q_parametrisation, err));
-    QA_TRY(qa_json_get_bool(root, "length_normalisation", false, path, &read.length_normalisation, err));
-    QA_TRY(qa_json_get_double(root, "dpo_beta", read.method == QA_METHOD_DPO, path, &read.dpo_beta, err));
-    qa_status status = kind == NULL ? QA_OK : qa_objective_kind_by_name(&read.kind, kind, err);
-    if (status == QA_OK && q_parametrisation != NULL) {
-        status = qa_q_parametrisation_by_name(&read.q_parametrisation, q_parametrisation, err);
-    }
-    if (status == QA_OK) {
-        status = qa_objective_check(&read, err);
-    }
+    const qa_status status = qa_objective_check(&read, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "%s: ", path);
         return status;

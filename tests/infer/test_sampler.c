@@ -454,20 +454,20 @@ START_TEST(options_out_of_range_are_refused) {
         expect_refused(sampling, "temperature");
         sampling = qa_sampling_defaults();
         sampling.top_p = bad[i];
-        expect_refused(sampling, "top-p");
+        expect_refused(sampling, "top_p");
         sampling = qa_sampling_defaults();
         sampling.min_p = bad[i];
-        expect_refused(sampling, "min-p");
+        expect_refused(sampling, "min_p");
         sampling = qa_sampling_defaults();
         sampling.repetition_penalty = bad[i];
-        expect_refused(sampling, "repetition penalty");
+        expect_refused(sampling, "repetition_penalty");
     }
     sampling = qa_sampling_defaults();
     sampling.repetition_penalty = 0.0;
-    expect_refused(sampling, "repetition penalty");
+    expect_refused(sampling, "repetition_penalty");
     sampling = qa_sampling_defaults();
     sampling.top_p = 1.01;
-    expect_refused(sampling, "top-p");
+    expect_refused(sampling, "top_p");
     qa_error err = {0};
     qa_sampler *sampler = NULL;
     sampling = qa_sampling_defaults();

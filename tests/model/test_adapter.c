@@ -69,7 +69,7 @@ START_TEST(options_are_checked) {
     }
     lora = qa_fixture_lora();
     lora.dropout = 1;
-    qa_expect_error(qa_adapter_create(&a, f.model, &lora, 3, &err), QA_ERR_ARGUMENT, &err, "lora_dropout is 1");
+    qa_expect_error(qa_adapter_create(&a, f.model, &lora, 3, &err), QA_ERR_ARGUMENT, &err, "lora_dropout = 1");
     qa_fixture_close(&f);
 }
 END_TEST

@@ -332,7 +332,7 @@ START_TEST(an_unknown_mode) {
     qa_expect_ok(qa_base_cache_mode_by_name(&mode, "disk", &err), &err);
     ck_assert_int_eq((int)mode, QA_BASE_CACHE_DISK);
     qa_expect_error(qa_base_cache_mode_by_name(&mode, "ram", &err), QA_ERR_ARGUMENT, &err,
-                    "\"ram\": expected auto, off, memory or disk");
+                    "\"ram\": expected one of auto|off|memory|disk");
     close_setting(&s);
 }
 END_TEST

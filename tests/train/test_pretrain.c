@@ -751,8 +751,8 @@ START_TEST(options_out_of_range_are_refused) {
     s.options = right;                                                                                                 \
     s.options.field = (value);                                                                                         \
     expect_refused(&s, QA_ERR_ARGUMENT, message)
-    REFUSED(dtype, "F64", "expected F32, F16 or BF16");
-    REFUSED(dtype, "I8", "expected F32, F16 or BF16");
+    REFUSED(dtype, "F64", "expected one of f32|f16|bf16");
+    REFUSED(dtype, "I8", "expected one of f32|f16|bf16");
     REFUSED(learning_rate, 0.0, "learning_rate");
     REFUSED(learning_rate, (double)NAN, "learning_rate");
     REFUSED(min_learning_rate_ratio, 1.5, "min_learning_rate_ratio");
