@@ -1,4 +1,4 @@
-/* Writing a golden bundle (see bundle.h). The manifest is written by hand, member by member in a fixed order,
+/* Writing a golden bundle (see bundle.h). The manifest is written member by member in a fixed order,
  * so that the same bundle always has the same bytes. */
 #include "base/buffer.h"
 #include "base/memory.h"
@@ -8,6 +8,7 @@
 #include "io/file.h"
 #include "io/input.h"
 #include "io/json.h"
+#include "io/json_writer.h"
 #include "io/leftovers.h"
 #include "qadapter/status.h"
 #include "train/batch.h"
@@ -19,13 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char *copy_of(const char *text) {
-    char *copy = malloc(strlen(text) + 1);
-    return copy == NULL ? NULL : memcpy(copy, text, strlen(text) + 1);
-}
-
 qa_status qa_golden_path(char **full, const char *dir, const char *path, qa_error *err) {
-    *full = path[0] == '/' ? copy_of(path) : qa_path_join(dir, path);
+    *full = path[0] == '/' ? strdup(path) : qa_path_join(dir, path);
     return *full != NULL ? QA_OK : QA_NO_MEMORY(err, "a path");
 }
 
@@ -123,61 +119,6 @@ void qa_golden_tolerances_make(qa_golden_tolerances *tolerances, const qa_golden
     }
 }
 
-/* ---- a text that is put together ---- */
-
-typedef struct writer {
-    qa_text text;
-    qa_error *err;
-    qa_status status; /* of the first failure */
-} writer;
-
-static void add(writer *w, const char *text) {
-    if (w->status == QA_OK) {
-        w->status = qa_text_append_z(&w->text, text, w->err);
-    }
-}
-
-static void add_string(writer *w, const char *text) {
-    if (w->status == QA_OK && text == NULL) {
-        add(w, "null");
-    } else if (w->status == QA_OK) {
-        w->status = qa_json_append_string(&w->text, text, strlen(text), w->err);
-    }
-}
-
-static void add_double(writer *w, double value) {
-    if (w->status == QA_OK) {
-        w->status = qa_json_append_number(&w->text, value, false, w->err);
-    }
-}
-
-static void add_size(writer *w, size_t value) {
-    char digits[32];
-    (void)snprintf(digits, sizeof digits, "%zu", value);
-    add(w, digits);
-}
-
-/* before, then the value: `before` holds comma and name. */
-static void member_string(writer *w, const char *before, const char *value) {
-    add(w, before);
-    add_string(w, value);
-}
-
-static void member_double(writer *w, const char *before, double value) {
-    add(w, before);
-    add_double(w, value);
-}
-
-static void member_size(writer *w, const char *before, size_t value) {
-    add(w, before);
-    add_size(w, value);
-}
-
-static void member_bool(writer *w, const char *before, bool value) {
-    add(w, before);
-    add(w, value ? "true" : "false");
-}
-
 /* ---- inputs ---- */
 
 enum { MAX_FILES = 64, MAX_PATH_BYTES = 4096 };
@@ -195,7 +136,7 @@ static qa_status list_file(maker *m, const char *folder, const char *name, qa_er
     if (m->n_files == MAX_FILES) {
         return qa_fail(err, QA_ERR_LIMIT, "golden: more than %d input files", MAX_FILES);
     }
-    char *path = folder == NULL ? copy_of(name) : qa_path_join(folder, name);
+    char *path = folder == NULL ? strdup(name) : qa_path_join(folder, name);
     if (path == NULL) {
         return QA_NO_MEMORY(err, "a path");
     }
@@ -284,9 +225,9 @@ static qa_status input_path(char **path, const maker *m, const char *source, con
         return qa_fail(err, QA_ERR_IO, "golden: cannot find out the current folder");
     }
     if (!m->inputs->link) {
-        *path = copy_of(inside);
+        *path = strdup(inside);
     } else {
-        *path = source[0] == '/' ? copy_of(source) : qa_path_join(here, source);
+        *path = source[0] == '/' ? strdup(source) : qa_path_join(here, source);
     }
     return *path != NULL ? QA_OK : QA_NO_MEMORY(err, "a path");
 }
@@ -320,17 +261,7 @@ static qa_status take_inputs(maker *m, qa_error *err) {
     return QA_OK;
 }
 
-static void add_ids(writer *w, const char *before, const int32_t *ids, size_t n) {
-    char digits[16];
-    add(w, before);
-    for (size_t i = 0; i < n; i++) {
-        (void)snprintf(digits, sizeof digits, "%s%d", i == 0 ? "[" : ", ", (int)ids[i]);
-        add(w, digits);
-    }
-    add(w, "]");
-}
-
-static qa_status write_text(writer *w, const char *dir, const char *name) {
+static qa_status write_text(qa_json_writer *w, const char *dir, const char *name) {
     char *path = NULL;
     if (w->status == QA_OK) {
         w->status = qa_golden_path(&path, dir, name, w->err);
@@ -344,16 +275,18 @@ static qa_status write_text(writer *w, const char *dir, const char *name) {
 }
 
 static qa_status write_pairs(maker *m, qa_error *err) {
-    writer w = {.err = err};
+    qa_json_writer w = {.err = err};
     for (size_t i = 0; i < qa_pairs_count(m->inputs->pairs); i++) {
         const qa_pair *pair = qa_pairs_at(m->inputs->pairs, i);
-        add_ids(&w, "{\"prompt_ids\": ", pair->prompt, pair->prompt_len);
-        add_ids(&w, ", \"chosen_ids\": ", pair->chosen, pair->chosen_len);
-        add_ids(&w, ", \"rejected_ids\": ", pair->rejected, pair->rejected_len);
-        member_bool(&w, ", \"chosen_terminal\": ", pair->chosen_terminal);
-        member_bool(&w, ", \"rejected_terminal\": ", pair->rejected_terminal);
-        member_size(&w, ", \"label_start\": ", pair->label_start);
-        add(&w, "}\n");
+        qa_json_open_object(&w, NULL, QA_JSON_LINE);
+        qa_json_put_id_array(&w, "prompt_ids", pair->prompt, pair->prompt_len);
+        qa_json_put_id_array(&w, "chosen_ids", pair->chosen, pair->chosen_len);
+        qa_json_put_id_array(&w, "rejected_ids", pair->rejected, pair->rejected_len);
+        qa_json_put_bool(&w, "chosen_terminal", pair->chosen_terminal);
+        qa_json_put_bool(&w, "rejected_terminal", pair->rejected_terminal);
+        qa_json_put_size(&w, "label_start", pair->label_start);
+        qa_json_close(&w);
+        qa_json_end_line(&w);
     }
     QA_TRY(write_text(&w, m->dir, "pairs.jsonl"));
     return list_file(m, NULL, "pairs.jsonl", err);
@@ -398,115 +331,120 @@ done:
 
 /* ---- manifest.json ---- */
 
-static void add_objective(writer *w, const qa_golden_inputs *in) {
+static void put_objective(qa_json_writer *w, const qa_golden_inputs *in) {
     const qa_objective *o = &in->options.objective;
-    member_string(w, ",\n  \"objective\": {\"objective\": ", qa_objective_kind_name(o->kind));
-    member_string(w, ", \"q_parametrisation\": ", qa_q_parametrisation_name(o->q_parametrisation));
-    member_double(w, ", \"alpha_tilde\": ", o->alpha_tilde);
-    member_double(w, ", \"alpha_0\": ", o->alpha_0);
-    member_double(w, ", \"gamma\": ", o->gamma);
-    member_double(w, ", \"beta\": ", o->beta);
-    member_bool(w, ", \"length_normalisation\": ", o->length_normalisation);
-    member_bool(w, "},\n  \"published_data_quirks\": ", in->published_data_quirks);
+    qa_json_open_object(w, "objective", QA_JSON_LINE);
+    qa_json_put_string(w, "objective", qa_objective_kind_name(o->kind));
+    qa_json_put_string(w, "q_parametrisation", qa_q_parametrisation_name(o->q_parametrisation));
+    qa_json_put_number(w, "alpha_tilde", o->alpha_tilde);
+    qa_json_put_number(w, "alpha_0", o->alpha_0);
+    qa_json_put_number(w, "gamma", o->gamma);
+    qa_json_put_number(w, "beta", o->beta);
+    qa_json_put_bool(w, "length_normalisation", o->length_normalisation);
+    qa_json_close(w);
+    qa_json_put_bool(w, "published_data_quirks", in->published_data_quirks);
     if (qa_pairs_response_end(in->pairs) !=
         QA_RESPONSE_END_TOKEN) { /* bundles made before there was a choice lack it */
-        member_string(w, ",\n  \"response_end\": ", qa_response_end_name(qa_pairs_response_end(in->pairs)));
+        qa_json_put_string(w, "response_end", qa_response_end_name(qa_pairs_response_end(in->pairs)));
     }
     if (in->model->info.n_eos > 0) {
-        member_size(w, ",\n  \"pad_id\": ", (size_t)in->model->info.eos_ids[0]);
+        qa_json_put_size(w, "pad_id", (size_t)in->model->info.eos_ids[0]);
     } else {
-        add(w, ",\n  \"pad_id\": null");
+        qa_json_put_raw(w, "pad_id", "null");
     }
     const size_t pairs = qa_pairs_count(in->pairs), micro = in->options.micro_batch;
-    member_size(w, ",\n  \"micro_batch\": ", micro == 0 || micro > pairs ? pairs : micro);
+    qa_json_put_size(w, "micro_batch", micro == 0 || micro > pairs ? pairs : micro);
 }
 
-static void add_optimiser(writer *w, const qa_golden_options *o) {
-    member_double(w, ",\n  \"optimiser\": {\"name\": \"adamw\", \"learning_rate\": ", o->learning_rate);
-    member_double(w, ", \"adam_beta1\": ", o->adam_beta1);
-    member_double(w, ", \"adam_beta2\": ", o->adam_beta2);
-    member_double(w, ", \"adam_epsilon\": ", o->adam_epsilon);
-    member_double(w, ", \"weight_decay\": ", o->weight_decay);
-    member_double(w, ", \"max_grad_norm\": ", o->max_grad_norm);
-    member_size(w, ", \"steps\": ", o->steps);
-    member_bool(w, "},\n  \"all_activations\": ", o->all_activations);
+static void put_optimiser(qa_json_writer *w, const qa_golden_options *o) {
+    qa_json_open_object(w, "optimiser", QA_JSON_LINE);
+    qa_json_put_string(w, "name", "adamw");
+    qa_json_put_number(w, "learning_rate", o->learning_rate);
+    qa_json_put_number(w, "adam_beta1", o->adam_beta1);
+    qa_json_put_number(w, "adam_beta2", o->adam_beta2);
+    qa_json_put_number(w, "adam_epsilon", o->adam_epsilon);
+    qa_json_put_number(w, "weight_decay", o->weight_decay);
+    qa_json_put_number(w, "max_grad_norm", o->max_grad_norm);
+    qa_json_put_size(w, "steps", o->steps);
+    qa_json_close(w);
+    qa_json_put_bool(w, "all_activations", o->all_activations);
 }
 
-static void add_lora(writer *w, const qa_adapter *adapter) {
-    bool first = true;
-    member_size(w, ",\n  \"lora\": {\"r\": ", adapter->options.rank);
-    member_double(w, ", \"lora_alpha\": ", adapter->options.alpha);
-    member_bool(w, ", \"use_rslora\": ", adapter->options.use_rslora);
-    member_double(w, ", \"scale\": ", adapter->scale);
-    add(w, ", \"target_modules\": [");
+static void put_lora(qa_json_writer *w, const qa_adapter *adapter) {
+    qa_json_open_object(w, "lora", QA_JSON_LINE);
+    qa_json_put_size(w, "r", adapter->options.rank);
+    qa_json_put_number(w, "lora_alpha", adapter->options.alpha);
+    qa_json_put_bool(w, "use_rslora", adapter->options.use_rslora);
+    qa_json_put_number(w, "scale", adapter->scale);
+    qa_json_open_array(w, "target_modules", QA_JSON_LINE);
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
         if (adapter->options.targets[t]) {
-            member_string(w, first ? "" : ", ", qa_target_name(t));
-            first = false;
+            qa_json_put_string(w, NULL, qa_target_name(t));
         }
     }
-    add(w, "]}");
+    qa_json_close(w);
+    qa_json_close(w);
 }
 
-static void add_tolerances(writer *w, const qa_golden_tolerances *tolerances) {
-    add(w, ",\n  \"tolerances\": {");
+static void put_tolerances(qa_json_writer *w, const qa_golden_tolerances *tolerances) {
+    qa_json_open_object(w, "tolerances", QA_JSON_HANGING);
     for (int dtype = 0; dtype < QA_GOLDEN_DTYPES; dtype++) {
-        member_string(w, dtype == 0 ? "\n    " : ",\n    ", qa_dtype_name((qa_dtype)dtype));
-        add(w, ": {");
+        qa_json_open_object(w, qa_dtype_name((qa_dtype)dtype), QA_JSON_HANGING);
         for (int kind = 0; kind < QA_GOLDEN_KINDS; kind++) {
-            member_string(w, kind == 0 ? "\n      " : ",\n      ", qa_golden_kind_name((qa_golden_kind)kind));
-            member_double(w, ": {\"relative\": ", tolerances->at[dtype][kind].relative);
-            member_double(w, ", \"absolute\": ", tolerances->at[dtype][kind].absolute);
-            add(w, "}");
+            qa_json_open_object(w, qa_golden_kind_name((qa_golden_kind)kind), QA_JSON_LINE);
+            qa_json_put_number(w, "relative", tolerances->at[dtype][kind].relative);
+            qa_json_put_number(w, "absolute", tolerances->at[dtype][kind].absolute);
+            qa_json_close(w);
         }
-        add(w, "}");
+        qa_json_close(w);
     }
-    add(w, "}");
+    qa_json_close(w);
 }
 
-static void add_files(writer *w, const maker *m) {
-    add(w, ",\n  \"files\": {");
+static qa_status put_files(qa_json_writer *w, const maker *m, qa_error *err) {
+    qa_json_open_object(w, "files", QA_JSON_HANGING);
     for (size_t i = 0; i < m->n_files; i++) {
         char hex[QA_SHA256_HEX_BYTES];
         char *path = NULL;
         size_t bytes = 0;
-        if (w->status == QA_OK) {
-            w->status = qa_golden_path(&path, m->dir, m->files[i], w->err);
-        }
-        if (w->status == QA_OK) {
-            w->status = qa_golden_digest(path, hex, &bytes, w->err);
-        }
+        QA_TRY(qa_golden_path(&path, m->dir, m->files[i], err));
+        const qa_status status = qa_golden_digest(path, hex, &bytes, err);
         free(path);
-        if (w->status != QA_OK) {
-            return;
-        }
-        member_string(w, i == 0 ? "\n    " : ",\n    ", m->files[i]);
-        member_size(w, ": {\"bytes\": ", bytes);
-        member_string(w, ", \"sha256\": ", hex);
-        add(w, "}");
+        QA_TRY(status);
+        qa_json_open_object(w, m->files[i], QA_JSON_LINE);
+        qa_json_put_size(w, "bytes", bytes);
+        qa_json_put_string(w, "sha256", hex);
+        qa_json_close(w);
     }
-    add(w, "}");
+    qa_json_close(w);
+    return w->status;
 }
 
 static qa_status write_manifest(maker *m, const qa_golden_tolerances *tolerances, qa_error *err) {
     const qa_golden_inputs *in = m->inputs;
-    writer w = {.err = err};
-    add(&w, "{\n  \"format\": \"" QA_GOLDEN_FORMAT "\"");
-    member_size(&w, ",\n  \"format_version\": ", QA_GOLDEN_VERSION);
-    member_string(&w, ",\n  \"made_by\": {\"program\": \"qadapter\", \"version\": ", qa_version());
-    add(&w, ", \"precision\": \"f64\"}");
-    member_string(&w, ",\n  \"model\": ", m->model_path);
-    member_string(&w, ",\n  \"adapter\": ", m->adapter_path);
-    add(&w, ",\n  \"data\": \"pairs.jsonl\"");
-    member_string(&w, ",\n  \"data_text\": ", m->text_path);
-    member_string(&w, ",\n  \"chat_template\": ", m->text_path == NULL ? NULL : in->chat_template);
-    member_size(&w, ",\n  \"pairs\": ", qa_pairs_count(in->pairs));
-    add_objective(&w, in);
-    add_optimiser(&w, &in->options);
-    add_lora(&w, in->adapter);
-    add_tolerances(&w, tolerances);
-    add_files(&w, m);
-    add(&w, ",\n  \"digest\": \"" QA_GOLDEN_NO_DIGEST "\"\n}\n");
+    qa_json_writer w = {.err = err};
+    qa_json_open_object(&w, NULL, QA_JSON_BLOCK);
+    qa_json_put_string(&w, "format", QA_GOLDEN_FORMAT);
+    qa_json_put_size(&w, "format_version", QA_GOLDEN_VERSION);
+    qa_json_open_object(&w, "made_by", QA_JSON_LINE);
+    qa_json_put_string(&w, "program", "qadapter");
+    qa_json_put_string(&w, "version", qa_version());
+    qa_json_put_string(&w, "precision", "f64");
+    qa_json_close(&w);
+    qa_json_put_string(&w, "model", m->model_path);
+    qa_json_put_string(&w, "adapter", m->adapter_path);
+    qa_json_put_string(&w, "data", "pairs.jsonl");
+    qa_json_put_string(&w, "data_text", m->text_path);
+    qa_json_put_string(&w, "chat_template", m->text_path == NULL ? NULL : in->chat_template);
+    qa_json_put_size(&w, "pairs", qa_pairs_count(in->pairs));
+    put_objective(&w, in);
+    put_optimiser(&w, &in->options);
+    put_lora(&w, in->adapter);
+    put_tolerances(&w, tolerances);
+    w.status = put_files(&w, m, err);
+    qa_json_put_string(&w, "digest", QA_GOLDEN_NO_DIGEST);
+    qa_json_close(&w);
+    qa_json_end_line(&w);
     if (w.status == QA_OK) {
         char hex[QA_SHA256_HEX_BYTES];
         qa_sha256_hex(w.text.data, w.text.n, hex);
