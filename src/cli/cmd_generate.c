@@ -101,7 +101,8 @@ static void warn_of_rendered(cli_run *run, const qa_ids *ids) {
     }
 }
 
-qa_status generation_encode_text(const generation *it, const char *text, size_t bytes, qa_ids *ids, qa_error *err) {
+/* Appends the ids of a text to continue: by the rule of training, or bare with --no-special. */
+static qa_status encode_continued(const generation *it, const char *text, size_t bytes, qa_ids *ids, qa_error *err) {
     const qa_tokenizer *tokenizer = it->run->tokenizer;
     return it->run->args->no_special ? qa_encode_rendered(tokenizer, text, bytes, ids, err)
                                      : qa_encode_plain_text(tokenizer, text, bytes, ids, err);
@@ -131,8 +132,7 @@ static qa_status make_prompt(generation *it, qa_text *text, qa_ids *ids, qa_erro
     }
     bool shortened = false;
     QA_TRY(read_prompt(run, text, &shortened, err));
-    QA_TRY(run->args->chat ? encode_question(it, text, ids, err)
-                           : generation_encode_text(it, text->data, text->n, ids, err));
+    QA_TRY(run->args->chat ? encode_question(it, text, ids, err) : encode_continued(it, text->data, text->n, ids, err));
     if (shortened && !run->args->chat && text->n > 0 && text->data[text->n - 1] != '\n') {
         warn_of_rendered(run, ids);
     }

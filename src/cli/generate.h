@@ -21,10 +21,6 @@ typedef struct generation {
     bool print_ids;
 } generation;
 
-/* Appends the ids of a text to continue: by the rule of training, or bare with --no-special. */
-QA_MUST_CHECK qa_status generation_encode_text(const generation *it, const char *text, size_t bytes, qa_ids *ids,
-                                               qa_error *err);
-
 /* Feeds ids and times it; a prompt that leaves no room is an error that says by how much. */
 QA_MUST_CHECK qa_status generation_feed(const generation *it, qa_generator *generator, const qa_ids *ids,
                                         double *seconds, qa_error *err);

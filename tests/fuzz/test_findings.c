@@ -23,6 +23,7 @@ static const struct {
                {"golden", qa_fuzz_golden},
                {"mdp", qa_fuzz_mdp},
                {"pairs", qa_fuzz_pairs},
+               {"prompts", qa_fuzz_prompts},
                {"safetensors", qa_fuzz_safetensors},
                {"suite", qa_fuzz_suite},
                {"tokenizer", qa_fuzz_tokenizer},

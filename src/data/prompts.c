@@ -1,0 +1,212 @@
+/* See prompts.h. */
+#include "data/prompts.h"
+
+#include "base/buffer.h"
+#include "base/memory.h"
+#include "base/try.h"
+#include "base/warnings.h"
+#include "data/pairs.h"
+#include "io/json_lines.h"
+#include "text/text_begin.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct prompts_loader {
+    qa_prompts *prompts;
+    const qa_prompts_options *options;
+    qa_columns columns;   /* keys that hold something and are not used */
+    qa_dialogue dialogue; /* scratch */
+    qa_text text;         /* scratch */
+} prompts_loader;
+
+static void free_prompt(qa_prompt *prompt) {
+    qa_ids_free(&prompt->ids);
+    qa_text_free(&prompt->head);
+}
+
+void qa_prompts_free(qa_prompts *prompts) {
+    for (size_t i = 0; i < prompts->n; i++) {
+        free_prompt(&prompts->items[i]);
+    }
+    free(prompts->items);
+    qa_warnings_free(&prompts->warnings);
+    *prompts = (qa_prompts){0};
+}
+
+/* ---- one line ---- */
+
+/* A dialogue: its ids by the chat template, and the head of its output line. */
+static qa_status read_dialogue(prompts_loader *loader, qa_prompt *to, const json_t *messages, const char *name,
+                               qa_error *err) {
+    const qa_prompts_options *options = loader->options;
+    qa_dialogue *dialogue = &loader->dialogue;
+    dialogue->n = 0;
+    QA_TRY(qa_dialogue_push_json(dialogue, messages, name, &loader->columns, err));
+    if (dialogue->n == 0 || strcmp(dialogue->messages[dialogue->n - 1].role, "user") != 0) {
+        return qa_fail(err, QA_ERR_FORMAT, "the last of \"%s\" must be the user's: it is what is answered", name);
+    }
+    to->dialogue = true;
+    loader->prompts->dialogues++;
+    QA_TRY(qa_encode_dialogue(options->chat, options->tokenizer, dialogue->messages, dialogue->n, &loader->text,
+                              &to->ids, err));
+    qa_json_writer head = {.err = err};
+    qa_json_open_array(&head, NULL, QA_JSON_LINE);
+    for (size_t i = 0; i < dialogue->n; i++) {
+        const qa_message *message = &dialogue->messages[i];
+        qa_json_put_message(&head, message->role, message->content, message->content_bytes);
+    }
+    to->head = head.text;
+    return head.status;
+}
+
+/* A text to continue. */
+static qa_status read_text(const prompts_loader *loader, qa_prompt *to, const json_t *value, qa_error *err) {
+    const qa_prompts_options *options = loader->options;
+    const char *text = json_string_value(value);
+    const size_t bytes = json_string_length(value);
+    QA_TRY(options->bare ? qa_encode_rendered(options->tokenizer, text, bytes, &to->ids, err)
+                         : qa_encode_plain_text(options->tokenizer, text, bytes, &to->ids, err));
+    return qa_json_append_string(&to->head, text, bytes, err);
+}
+
+/* Answers that a line brings are not looked at: files of pairs, of responses and of questions hold prompts, too. */
+static qa_status check_columns(prompts_loader *loader, const json_t *line, const char *used, bool dialogue,
+                               qa_error *err) {
+    const char *const known[] = {used,       "chosen", "rejected", "completion", "response",
+                                 "terminal", "answer", "grader",   "reference",  NULL};
+    return qa_columns_check_row(&loader->columns, line, known, dialogue ? QA_PAIRS_DIALOGUES : QA_PAIRS_TEXT, err);
+}
+
+static qa_status check_ids(const qa_ids *ids, const qa_prompts_options *options, qa_error *err) {
+    if (ids->n == 0) {
+        return qa_fail(err, QA_ERR_FORMAT, "the prompt has no tokens: give some text");
+    }
+    if (ids->n >= options->context) {
+        return qa_fail(err, QA_ERR_LIMIT,
+                       "the prompt has %zu tokens; the model's context holds %zu, and an answer needs at least one",
+                       ids->n, options->context);
+    }
+    for (size_t i = 0; i < ids->n; i++) {
+        if (ids->data[i] < 0 || (size_t)ids->data[i] >= options->vocab_size) {
+            return qa_fail(err, QA_ERR_MISMATCH,
+                           "token %zu of the prompt has the id %ld, outside the model's vocabulary of %zu", i,
+                           (long)ids->data[i], options->vocab_size);
+        }
+    }
+    return QA_OK;
+}
+
+static qa_status read_prompt_line(prompts_loader *loader, qa_prompt *to, const json_t *line, qa_error *err) {
+    const json_t *messages = qa_pairs_member(line, "messages");
+    const json_t *prompt = qa_pairs_member(line, "prompt");
+    char found[QA_FOUND_BYTES];
+    loader->text.n = 0;
+    QA_TRY(check_columns(loader, line, messages != NULL ? "messages" : "prompt",
+                         json_is_array(messages != NULL ? messages : prompt), err));
+    if (json_is_array(messages)) {
+        QA_TRY(read_dialogue(loader, to, messages, "messages", err));
+    } else if (messages == NULL && json_is_array(prompt)) {
+        QA_TRY(read_dialogue(loader, to, prompt, "prompt", err));
+    } else if (messages == NULL && json_is_string(prompt)) {
+        QA_TRY(read_text(loader, to, prompt, err));
+    } else {
+        return qa_fail(err, QA_ERR_FORMAT,
+                       "expected {\"messages\": [...]}, {\"prompt\": [...]} or {\"prompt\": \"...\"}%s",
+                       qa_columns_found(line, found));
+    }
+    return check_ids(&to->ids, loader->options, err);
+}
+
+/* ---- the file ---- */
+
+/* The prompt on the next line; *more: there was one. */
+static qa_status read_next(prompts_loader *loader, qa_json_lines *lines, bool *more, qa_error *err) {
+    qa_prompts *prompts = loader->prompts;
+    json_t *line = NULL;
+    QA_TRY(qa_json_lines_next(lines, &line, err));
+    *more = line != NULL;
+    if (!*more) {
+        return QA_OK;
+    }
+    const size_t number = qa_json_lines_number(lines);
+    qa_status status = QA_GROW(prompts->items, prompts->capacity, prompts->n + 1, err, "%zu prompts", prompts->n + 1);
+    if (status == QA_OK) {
+        prompts->items[prompts->n++] = (qa_prompt){.line = number};
+        status = read_prompt_line(loader, &prompts->items[prompts->n - 1], line, err);
+    }
+    if (status != QA_OK) {
+        qa_error_prefix(err, "%s:%zu: ", qa_json_lines_name(lines), number);
+    }
+    json_decref(line);
+    return status;
+}
+
+qa_status qa_prompts_load(qa_prompts *prompts, const char *path, const qa_prompts_options *options, qa_error *err) {
+    prompts_loader loader = {.prompts = prompts, .options = options};
+    qa_json_lines *lines = NULL;
+    QA_TRY(qa_json_lines_open(&lines, path, err));
+    qa_status status = QA_OK;
+    for (bool more = true; more && status == QA_OK;) {
+        status = read_next(&loader, lines, &more, err);
+    }
+    if (status == QA_OK && prompts->n == 0) {
+        status = qa_fail(err, QA_ERR_FORMAT, "%s: there is no prompt in it", qa_json_lines_name(lines));
+    }
+    if (status == QA_OK) {
+        qa_columns_warn(&loader.columns, qa_json_lines_name(lines), &prompts->warnings);
+    }
+    qa_json_lines_close(lines);
+    free(loader.dialogue.messages);
+    qa_text_free(&loader.text);
+    return status;
+}
+
+/* ---- repeated prompts ---- */
+
+typedef struct prompt_order {
+    const qa_ids *ids;
+    size_t index;
+} prompt_order;
+
+static int compare_ids(const qa_ids *a, const qa_ids *b) {
+    return a->n != b->n ? (a->n < b->n ? -1 : 1) : memcmp(a->data, b->data, a->n * sizeof *a->data);
+}
+
+/* By ids, equal ones in the order of the file. */
+static int compare_prompts(const void *left, const void *right) {
+    const prompt_order *a = left;
+    const prompt_order *b = right;
+    const int order = compare_ids(a->ids, b->ids);
+    return order != 0 ? order : a->index < b->index ? -1 : 1;
+}
+
+qa_status qa_prompts_drop_repeated(qa_prompts *prompts, qa_error *err) {
+    prompt_order *places = calloc(prompts->n, sizeof *places);
+    bool *repeated = calloc(prompts->n, sizeof *repeated);
+    if (places == NULL || repeated == NULL) {
+        free(places);
+        free(repeated);
+        return QA_NO_MEMORY(err, "comparing %zu prompts", prompts->n);
+    }
+    for (size_t i = 0; i < prompts->n; i++) {
+        places[i] = (prompt_order){&prompts->items[i].ids, i};
+    }
+    qsort(places, prompts->n, sizeof *places, compare_prompts);
+    for (size_t i = 1; i < prompts->n; i++) {
+        repeated[places[i].index] = compare_ids(places[i - 1].ids, places[i].ids) == 0;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < prompts->n; i++) {
+        if (repeated[i]) {
+            free_prompt(&prompts->items[i]);
+        } else {
+            prompts->items[kept++] = prompts->items[i];
+        }
+    }
+    prompts->repeated = prompts->n - kept;
+    prompts->n = kept;
+    free(places);
+    free(repeated);
+    return QA_OK;
+}
