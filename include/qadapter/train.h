@@ -212,12 +212,20 @@ QA_MUST_CHECK qa_status qa_training_config_load(const char *dir, bool *found, qa
  * *micro_batch stays as it is when the file is not there or does not say. */
 QA_MUST_CHECK qa_status qa_training_config_micro_batch(const char *dir, size_t *micro_batch, qa_error *err);
 
-/* The base model that an adapter was trained on, from the same file. */
+/* The base model that an adapter was trained on, and the adapter's own numbers, from the same file. */
 typedef struct qa_base_record {
     char fingerprint[72]; /* qa_model_fingerprint; "": it does not say, or there is no such file */
     char name[256];       /* its folder or name then, perhaps cut short; "": it does not say */
+    char tokenizer[19];   /* a word of the bytes of its tokenizer's files; "": it does not say, or had none */
+    bool by_a_run;        /* the file was written by a run of this program, of whatever version */
+    size_t lora_r;        /* these three stand in adapter_config.json, too; lora_r 0: it does not say */
+    double lora_alpha;
+    bool use_rslora;
 } qa_base_record;
 QA_MUST_CHECK qa_status qa_training_config_base(const char *dir, qa_base_record *record, qa_error *err);
+
+/* That word for the tokenizer of a model's folder now; "" without one. */
+QA_MUST_CHECK qa_status qa_tokenizer_files_hex(char hex[19], const char *dir, qa_error *err);
 
 /* How the data of an adapter's training was written, from the same file; what it does not say stays the default. */
 typedef struct qa_data_record {

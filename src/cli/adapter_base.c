@@ -1,5 +1,6 @@
-/* Whether the adapter was trained on the model that is loaded: by the fingerprint in its training_config.json; without
- * one (an adapter from elsewhere) by the name in adapter_config.json, as far as that says anything. */
+/* Whether the adapter was trained on the model that is loaded: by the fingerprints in its training_config.json; without
+ * one (an adapter from elsewhere) by the name in adapter_config.json, as far as that says anything. And whether the two
+ * files tell the same of the adapter. */
 #include "cli/common.h"
 
 #include "base/memory.h"
@@ -8,6 +9,7 @@
 #include "io/json.h"
 
 #include <ctype.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -93,11 +95,49 @@ static qa_status check_name(cli_run *run, qa_error *err) {
     return QA_OK;
 }
 
+/* The numbers that adapter_config.json and training_config.json both have. An adapter whose maps have ranks of their
+ * own (then rank_pattern is in the record, too) has no one rank to compare. */
+static void compare_numbers(cli_run *run, const qa_base_record *record) {
+    const qa_lora_options *lora = qa_adapter_options(run->adapter);
+    if (record->lora_r == 0 || lora->rank != record->lora_r) {
+        return; /* tensors of another rank would not have been read */
+    }
+    if (fabs(lora->alpha - record->lora_alpha) > 1e-6 * fabs(record->lora_alpha) ||
+        lora->use_rslora != record->use_rslora) {
+        cli_warn(run,
+                 "%s: adapter_config.json has lora_alpha %g%s, but training_config.json, the record of its training, "
+                 "%g%s; the first is used, which scales what was learned",
+                 run->args->adapter, lora->alpha, lora->use_rslora ? " / sqrt(rank)" : "", record->lora_alpha,
+                 record->use_rslora ? " / sqrt(rank)" : "");
+    }
+}
+
+static qa_status check_tokenizer(cli_run *run, const qa_base_record *record, qa_error *err) {
+    char now[sizeof record->tokenizer];
+    QA_TRY(qa_tokenizer_files_hex(now, run->args->model, err));
+    if (record->tokenizer[0] != '\0' && now[0] != '\0' && strcmp(now, record->tokenizer) != 0 && !run->args->any_base) {
+        cli_warn(run,
+                 "the tokenizer's files in %s are not those that %s was trained with: the same text may be other "
+                 "tokens (--any-base: no warning)",
+                 run->args->model, run->args->adapter);
+    }
+    return QA_OK;
+}
+
 qa_status cli_check_base(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
     qa_base_record record = {0};
     QA_TRY(qa_training_config_base(args->adapter, &record, err));
+    compare_numbers(run, &record);
+    QA_TRY(check_tokenizer(run, &record, err));
     if (record.fingerprint[0] == '\0') {
+        if (record.by_a_run && !args->any_base) {
+            cli_warn(run,
+                     "%s/training_config.json has no fingerprint of the base model: whether %s is the one that the "
+                     "adapter was trained on cannot be checked (--any-base: no warning)",
+                     args->adapter, args->model);
+            return QA_OK;
+        }
         return check_name(run, err);
     }
     const char *found = qa_model_fingerprint(run->model);

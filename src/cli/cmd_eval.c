@@ -57,7 +57,7 @@ static void say_out_of_reach(cli_run *run, const qa_evaluation *it) {
     cli_warn(
         run,
         "the pairs are ranked right, but half of the chosen responses hold a token that the customised policy gives "
-        "at most e^%.0f (the base model e^%.0f): what is preferred will hardly be seen in what is generated. The base "
+        "at most e^%.4g (the base model e^%.4g): what is preferred will hardly be seen in what is generated. The base "
         "model does not write such answers; preferences reach what it does write, sft teaches it more",
         it->hardest_custom_chosen, it->hardest_pi1_chosen);
 }

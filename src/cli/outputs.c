@@ -106,7 +106,8 @@ static qa_status check_output_files(cli_run *run, const named_path *inputs, qa_e
             if (inputs[i].path == NULL) {
                 continue;
             }
-            QA_TRY(check_file(run, &outputs[o], &inputs[i], inputs[i].path, err));
+            const char *path = strcmp(inputs[i].path, "-") == 0 ? "/dev/stdin" : inputs[i].path;
+            QA_TRY(check_file(run, &outputs[o], &inputs[i], path, err));
             if (inputs[i].path == args->suite) {
                 QA_TRY(check_suite(run, &outputs[o], &inputs[i], err));
             }

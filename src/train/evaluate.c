@@ -108,7 +108,12 @@ static qa_status evaluate_all(qa_pair_metrics *sums, pair_values *values, qa_pai
             qa_error_prefix(err, "pair at line %zu of %s: ", pair->line, data == NULL ? "the evaluation data" : data);
             return status;
         }
-        qa_pair_metrics_add(sums, pair, step, qa_pair_step_loss(step, &divisors));
+        const qa_pair_loss loss = qa_pair_step_loss(step, &divisors);
+        qa_pair_metrics_add(sums, pair, step, loss);
+        if (!isfinite(loss.pref + loss.reg)) {
+            return qa_fail(err, QA_ERR_NAN, "pair at line %zu of %s: the loss is %g", pair->line,
+                           data == NULL ? "the evaluation data" : data, loss.pref + loss.reg);
+        }
         const qa_side_step *chosen = qa_pair_step_side(step, QA_CHOSEN);
         values->logit[i] = qa_pair_step_logit(step);
         values->hardest_pi1[i] = least_of(chosen->log_pi1, chosen->n);

@@ -8,6 +8,8 @@
 #include "io/folder.h"
 #include "io/input.h"
 #include "qadapter/text.h"
+#include "qadapter/train.h"
+#include "train/record.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,19 +63,24 @@ static qa_status hash_file(uint64_t *hash, const char *path, qa_error *err) {
     return QA_OK;
 }
 
-qa_status qa_model_folder_tokenizer_hash(uint64_t *hash, const char *tokenizer_dir, qa_error *err) {
-    *hash = 0;
+qa_status qa_tokenizer_files_hex(char hex[QA_HEX_BYTES], const char *dir, qa_error *err) {
+    uint64_t hash = 0;
+    size_t found = 0;
     for (size_t i = 0; i < TOKENIZER_FILES; i++) {
-        char *path = qa_path_join(tokenizer_dir, tokenizer_files[i]);
-        qa_status status = QA_OK;
-        *hash = qa_hash(*hash, i);
-        if (path == NULL) {
-            status = QA_NO_MEMORY(err, "a path");
-        } else if (qa_path_exists(path)) {
-            status = hash_file(hash, path, err);
+        char *path = qa_path_join(dir, tokenizer_files[i]);
+        bool there = false;
+        qa_status status = path == NULL ? QA_NO_MEMORY(err, "a path") : qa_find_optional(&there, path, err);
+        hash = qa_hash(hash, i);
+        if (there) {
+            status = hash_file(&hash, path, err);
+            found++;
         }
         free(path);
         QA_TRY(status);
+    }
+    hex[0] = '\0';
+    if (found > 0) {
+        qa_hex64(hex, hash);
     }
     return QA_OK;
 }

@@ -12,9 +12,6 @@
 QA_MUST_CHECK qa_status qa_model_folder_save(const qa_trainable *trainable, const char *tokenizer_dir, const char *dir,
                                              qa_dtype dtype, qa_error *err);
 
-/* A word that changes with any byte of the tokenizer's files that qa_model_folder_save copies. */
-QA_MUST_CHECK qa_status qa_model_folder_tokenizer_hash(uint64_t *hash, const char *tokenizer_dir, qa_error *err);
-
 /* Reads the config and takes special ids that it does not name from the tokenizer (NULL: none). Ids outside the
  * vocabulary are errors. */
 QA_MUST_CHECK qa_status qa_model_folder_config(qa_config *config, const char *path, const char *tokenizer_dir,

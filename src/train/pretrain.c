@@ -14,6 +14,7 @@
 #include "train/model_folder.h"
 #include "train/pretrain_options.h"
 #include "train/trainer.h"
+#include "train/verdict.h"
 
 #include <math.h>
 #include <string.h>
@@ -26,8 +27,10 @@ typedef struct pretrain_run {
     qa_trainable *trainable;
     qa_document_plan plan;
     qa_document_step *step;
-    size_t *first; /* [plan.steps_per_epoch + 1] where the steps of the trainer's epoch begin */
-    bool dumped;   /* the gradients are written, if they are to be */
+    size_t *first;     /* [plan.steps_per_epoch + 1] where the steps of the trainer's epoch begin */
+    bool dumped;       /* the gradients are written, if they are to be */
+    double last_loss;  /* the sum over the steps of the last epoch, or the last few if it is short */
+    size_t last_steps; /* so many */
     json_t *agreement, *config;
     qa_trainer trainer;
     qa_pretrain_metrics metrics; /* of the last step or evaluation */
@@ -91,6 +94,12 @@ static qa_status document_gradient(void *user, size_t *tokens, qa_error *err) {
         qa_error_prefix(err, "step %zu: ", r->trainer.done + 1);
     }
     *tokens = qa_document_range_rows(&range);
+    if (place == 0 && r->last_steps >= QA_FEWEST_STEPS) {
+        r->last_loss = 0.0;
+        r->last_steps = 0;
+    }
+    r->last_loss += r->metrics.loss;
+    r->last_steps++;
     return status;
 }
 
@@ -346,6 +355,8 @@ qa_status qa_pretrain(qa_context *context, const qa_corpus *train, const qa_corp
     QA_GOTO(done, prepare_pretraining(&r, err));
     QA_GOTO(done, qa_trainer_run(&r.trainer, err));
     QA_GOTO(done, write_result(&r, err));
+    qa_verdict_say_of_tokens(r.last_loss / (double)r.last_steps, r.last_steps, r.trainable->model->config.vocab_size,
+                             &context->logger);
 done:
     end_pretraining(&r);
     return status;

@@ -148,11 +148,9 @@ static void set_special_ids(qa_record *b, const qa_config *config) {
 
 /* Whether the files that the run copies beside its weights are the same ones: their bytes. */
 static qa_status set_tokenizer(qa_record *b, const char *tokenizer_dir, qa_error *err) {
-    uint64_t hash = 0;
     char hex[QA_HEX_BYTES];
     if (tokenizer_dir != NULL) {
-        QA_TRY(qa_model_folder_tokenizer_hash(&hash, tokenizer_dir, err));
-        qa_hex64(hex, hash);
+        QA_TRY(qa_tokenizer_files_hex(hex, tokenizer_dir, err));
     }
     qa_record_set_string(b, "tokenizer_fingerprint", tokenizer_dir == NULL ? NULL : hex);
     return QA_OK;

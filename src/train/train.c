@@ -168,7 +168,7 @@ static qa_status one_pair(preference_run *r, qa_kept_set set, size_t index, size
     }
     const qa_pair_loss loss = qa_pair_step_loss(r->step, divisors);
     qa_pair_metrics_add(sums, pair, r->step, loss);
-    if (set == QA_KEPT_TRAIN) {
+    if (set == QA_KEPT_TRAIN && r->trainer.done > 0) { /* before the first step nothing can have been learned */
         qa_verdict_add(&r->verdict, pair, r->step);
     }
     if (!isfinite(loss.pref + loss.reg)) {
@@ -258,6 +258,7 @@ static qa_status evaluate_pairs(void *user, size_t *tokens, qa_error *err) {
                               .reward_mean = e.reward_mean,
                               .kl_per_token = e.kl_per_token};
     *tokens = e.tokens;
+    qa_verdict_evaluated(&r->verdict, e.pairs, e.accuracy);
     return QA_OK;
 }
 

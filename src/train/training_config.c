@@ -2,6 +2,7 @@
 #include "train/training_config.h"
 
 #include "base/memory.h"
+#include "base/sha256.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/input.h"
@@ -19,6 +20,7 @@
 
 static const char file_name[] = "training_config.json";
 static const char base_fingerprint_key[] = "base_fingerprint";
+static const char tokenizer_key[] = "tokenizer_fingerprint";
 static const char quirks_key[] = "published_data_quirks";
 static const char response_end_key[] = "response_end"; /* which records written before there was a choice lack */
 
@@ -52,10 +54,11 @@ static void set_lora(qa_record *b, const qa_adapter *adapter) {
 qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa_adapter *adapter,
                              const qa_pairs *train, const qa_pairs *evaluation, const qa_train_options *options,
                              qa_error *err) {
-    qa_record b = {.object = json_object()};
     const qa_chat_template chat = qa_pairs_chat_template(train);
-    char fingerprint[QA_HEX_BYTES], of_evaluation[QA_HEX_BYTES];
+    char fingerprint[QA_HEX_BYTES], of_evaluation[QA_HEX_BYTES], tokenizer[QA_HEX_BYTES];
     *agreement = NULL;
+    QA_TRY(qa_tokenizer_files_hex(tokenizer, model->info.dir, err));
+    qa_record b = {.object = json_object()};
     qa_hex64(fingerprint, qa_pairs_fingerprint(train));
     set_method(&b, options);
     set_lora(&b, adapter);
@@ -72,6 +75,7 @@ qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa
     }
     qa_record_set_string(&b, "eval_fingerprint", evaluation == NULL ? NULL : of_evaluation);
     qa_record_set_string(&b, base_fingerprint_key, qa_model_fingerprint(model));
+    qa_record_set_string(&b, tokenizer_key, tokenizer[0] == '\0' ? NULL : tokenizer);
     qa_record_set_string(&b, "chat_template", chat == QA_CHAT_NONE ? NULL : qa_chat_template_name(chat));
     qa_record_set_bool(&b, quirks_key, qa_pairs_published_data(train));
     qa_record_set_string(&b, "blas", qa_blas_description());
@@ -103,7 +107,7 @@ static const struct known_key {
     {"eval_fingerprint", "the evaluation data", true, false},
     {base_fingerprint_key, "the base model: its weights, or the numbers of config.json that it computes with", true,
      false},
-    {"tokenizer_fingerprint", "the tokenizer's files", true, false},
+    {tokenizer_key, "the tokenizer's files", true, false},
     {"bos_token_id", NULL, true, false},
     {"eos_token_ids", NULL, true, false},
     {"chat_template", NULL, true, false},
@@ -159,6 +163,26 @@ static bool is_unsaid(const char *key, const struct known_key *known, const json
     return true;
 }
 
+/* What the run to continue has and this one lacks: patterns of an adapter, or options of a later version. */
+static qa_status check_nothing_else(const json_t *then, const json_t *now, const char *where, qa_error *err) {
+    const char *key = NULL;
+    json_t *value = NULL;
+    json_t *members = json_incref((json_t *)(uintptr_t)then);
+    qa_status status = QA_OK;
+    json_object_foreach(members, key, value) {
+        if (status == QA_OK && json_object_get(now, key) == NULL) {
+            char was[160];
+            show(was, sizeof was, value);
+            status = qa_fail(err, QA_ERR_MISMATCH,
+                             "cannot resume: the run to continue (%s) has %s %s, which this run has not; continue it "
+                             "with the version of qadapter that began it, or start anew with --overwrite",
+                             where, key, was);
+        }
+    }
+    json_decref(members);
+    return status;
+}
+
 qa_status qa_agreement_check(const json_t *then, const json_t *now, const char *where, const qa_logger *logger,
                              qa_error *err) {
     const char *key = NULL;
@@ -174,6 +198,9 @@ qa_status qa_agreement_check(const json_t *then, const json_t *now, const char *
         }
     }
     json_decref(members);
+    if (status == QA_OK) {
+        status = check_nothing_else(then, now, where, err);
+    }
     if (status == QA_OK && unchecked[0] != '\0') {
         qa_log(logger, QA_LOG_WARNING,
                "%s was written before these were recorded, and cannot tell whether they are the same: %s", where,
@@ -284,16 +311,37 @@ qa_status qa_training_config_micro_batch(const char *dir, size_t *micro_batch, q
     return status;
 }
 
-static qa_status read_base(const json_t *root, const char *path, qa_base_record *record, qa_error *err) {
-    const char *fingerprint = NULL, *name = NULL;
-    QA_TRY(qa_json_get_string(root, base_fingerprint_key, false, path, &fingerprint, err));
-    QA_TRY(qa_json_get_string(root, "base_model", false, path, &name, err));
-    const size_t n = fingerprint == NULL ? 0 : strlen(fingerprint);
-    if (n >= sizeof record->fingerprint || (n > 0 && strspn(fingerprint, "0123456789abcdef") != n)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" is no fingerprint", path, base_fingerprint_key);
+/* A fingerprint of this many digits behind the prefix; one of another form is none that a run wrote. */
+static qa_status read_fingerprint(const json_t *root, const char *path, const char *key, const char *prefix,
+                                  size_t digits, char *out, qa_error *err) {
+    const char *text = NULL;
+    const size_t before = strlen(prefix);
+    out[0] = '\0';
+    if (json_is_null(json_object_get(root, key)) && key != base_fingerprint_key) {
+        return QA_OK;
     }
-    (void)snprintf(record->fingerprint, sizeof record->fingerprint, "%s", n == 0 ? "" : fingerprint);
+    QA_TRY(qa_json_get_string(root, key, false, path, &text, err));
+    if (text == NULL && json_object_get(root, key) == NULL) {
+        return QA_OK;
+    }
+    if (text == NULL || strncmp(text, prefix, before) != 0 || strlen(text) != before + digits ||
+        strspn(text + before, "0123456789abcdef") != digits) {
+        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" is no fingerprint", path, key);
+    }
+    memcpy(out, text, before + digits + 1);
+    return QA_OK;
+}
+
+static qa_status read_base(const json_t *root, const char *path, qa_base_record *record, qa_error *err) {
+    const char *name = NULL;
+    QA_TRY(read_fingerprint(root, path, base_fingerprint_key, "", QA_SHA256_HEX_BYTES - 1, record->fingerprint, err));
+    QA_TRY(read_fingerprint(root, path, tokenizer_key, "0x", QA_HEX_BYTES - 3, record->tokenizer, err));
+    QA_TRY(qa_json_get_string(root, "base_model", false, path, &name, err));
+    QA_TRY(qa_json_get_size(root, "lora_r", false, path, &record->lora_r, err));
+    QA_TRY(qa_json_get_double(root, "lora_alpha", false, path, &record->lora_alpha, err));
+    QA_TRY(qa_json_get_bool(root, "use_rslora", false, path, &record->use_rslora, err));
     (void)snprintf(record->name, sizeof record->name, "%s", name == NULL ? "" : name);
+    record->by_a_run = json_object_get(root, "qadapter_version") != NULL;
     return QA_OK;
 }
 

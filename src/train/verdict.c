@@ -6,20 +6,31 @@
 #include <math.h>
 
 enum { FEWEST_PAIRS = 16 };
+static const double least_gain = 1e-5; /* nats a token, above what rounding makes of two equal streams */
 
 void qa_verdict_begin_epoch(qa_verdict *verdict) {
     verdict->before = verdict->epoch;
     verdict->epoch = (qa_ranking){0};
 }
 
+static void add_chosen(qa_ranking *ranking, const qa_side_step *chosen) {
+    ranking->tokens += chosen->n;
+    for (size_t t = 0; t < chosen->n; t++) {
+        ranking->gain += chosen->log_pi[t] - chosen->log_pi1[t];
+    }
+}
+
 void qa_verdict_add(qa_verdict *verdict, const qa_pair *pair, const qa_pair_step *step) {
     qa_ranking *ranking = &verdict->epoch;
-    const double right = qa_ranked_right(step);
+    const double right = qa_ranked_right(step), z = qa_pair_step_logit(step);
     if (isnan(right)) {
+        add_chosen(ranking, qa_pair_step_side(step, QA_CHOSEN));
         return;
     }
     ranking->pairs++;
     ranking->right += right;
+    ranking->ties += right == 0.5 ? 1 : 0;
+    ranking->loss += (z < 0.0 ? -z : 0.0) + log1p(exp(-fabs(z)));
     if (pair->chosen_len != pair->rejected_len && right != 0.5) {
         const bool longer_chosen = pair->chosen_len > pair->rejected_len;
         ranking->unequal++;
@@ -28,14 +39,24 @@ void qa_verdict_add(qa_verdict *verdict, const qa_pair *pair, const qa_pair_step
     }
 }
 
+void qa_verdict_evaluated(qa_verdict *verdict, size_t pairs, double accuracy) {
+    verdict->held_out = pairs;
+    verdict->held_out_right = accuracy * (double)pairs;
+}
+
 static qa_ranking last_epoch(const qa_verdict *verdict) {
     qa_ranking last = verdict->epoch;
-    if (last.pairs < verdict->before.pairs) {
-        last.pairs += verdict->before.pairs;
-        last.right += verdict->before.right;
-        last.unequal += verdict->before.unequal;
-        last.longer_chosen += verdict->before.longer_chosen;
-        last.longer_wins += verdict->before.longer_wins;
+    const qa_ranking *before = &verdict->before;
+    if (last.pairs < before->pairs || last.tokens < before->tokens) {
+        last.pairs += before->pairs;
+        last.right += before->right;
+        last.ties += before->ties;
+        last.loss += before->loss;
+        last.tokens += before->tokens;
+        last.gain += before->gain;
+        last.unequal += before->unequal;
+        last.longer_chosen += before->longer_chosen;
+        last.longer_wins += before->longer_wins;
     }
     return last;
 }
@@ -61,14 +82,56 @@ static void say_not_learned(const qa_ranking *last, const qa_objective *objectiv
         right, last->pairs);
 }
 
+/* What the preference loss is with no opinion at all: -log(1/2). */
+static const double no_opinion = 0.69314718055994531;
+
+static void say_of_ranking(const qa_ranking *last, const qa_objective *objective, const qa_logger *logger) {
+    const double loss = last->loss / (double)last->pairs;
+    if (last->ties == last->pairs) {
+        qa_log(logger, QA_LOG_WARNING,
+               "nothing was learned: in each of the last %zu training pairs both returns are equal but for rounding, "
+               "as with a fresh adapter. Look at the learning rate, and whether the pairs' responses differ",
+               last->pairs);
+    } else if (last->right < 0.5 * (double)last->pairs) {
+        say_not_learned(last, objective, logger);
+    } else if (objective->kind == QA_THEORY && loss > no_opinion) {
+        qa_log(logger, QA_LOG_WARNING,
+               "the mean loss of the last %zu training pairs is %.3g, above the %.3g of an adapter without an opinion, "
+               "though %.0f%% of them are ranked right: those that are wrong are far off. Try a lower learning rate",
+               last->pairs, loss, no_opinion, percent(last->right, last->pairs));
+    }
+}
+
+static void say_of_held_out(const qa_verdict *verdict, const qa_ranking *last, const qa_logger *logger) {
+    const double pairs = (double)verdict->held_out, right = verdict->held_out_right;
+    if (verdict->held_out >= FEWEST_PAIRS && right < 0.5 * pairs && last->right > 0.5 * (double)last->pairs) {
+        qa_log(logger, QA_LOG_WARNING,
+               "what was learned does not hold for the evaluation's pairs: %.0f%% of its %zu are ranked right, of the "
+               "last %zu training pairs %.0f%%",
+               percent(right, verdict->held_out), verdict->held_out, last->pairs, percent(last->right, last->pairs));
+    }
+}
+
+static void say_of_responses(const qa_ranking *last, const qa_logger *logger) {
+    const double gain = last->gain / (double)last->tokens;
+    if (!(gain > least_gain)) {
+        qa_log(logger, QA_LOG_WARNING,
+               "nothing was learned: the chosen responses' last %zu tokens are %.3g nats a token likelier than under "
+               "the base model. Look at the learning rate: too low, and nothing moves; too high, and it gets worse",
+               last->tokens, gain);
+    }
+}
+
 void qa_verdict_say(const qa_verdict *verdict, const qa_objective *objective, const qa_logger *logger) {
     const qa_ranking last = last_epoch(verdict);
+    if (last.tokens >= FEWEST_PAIRS) {
+        say_of_responses(&last, logger);
+    }
     if (last.pairs < FEWEST_PAIRS) {
         return;
     }
-    if (last.right < 0.5 * (double)last.pairs) {
-        say_not_learned(&last, objective, logger);
-    }
+    say_of_ranking(&last, objective, logger);
+    say_of_held_out(verdict, &last, logger);
     if (last.unequal < FEWEST_PAIRS) {
         return;
     }
@@ -83,5 +146,16 @@ void qa_verdict_say(const qa_verdict *verdict, const qa_objective *objective, co
             "long, take that away",
             wins >= 90.0 ? "grow" : "fall", wins, last.unequal, chosen,
             objective->kind == QA_PUBLISHED ? "The recipe theory" : "Length normalisation");
+    }
+}
+
+void qa_verdict_say_of_tokens(double loss, size_t steps, size_t vocab_size, const qa_logger *logger) {
+    const double guess = log((double)vocab_size);
+    if (steps >= QA_FEWEST_STEPS && !(loss < 0.99 * guess)) {
+        qa_log(logger, QA_LOG_WARNING,
+               "nothing was learned: the mean loss of the last %zu steps is %.4g nats a token, and guessing each of "
+               "the %zu tokens alike has %.4g. Look at the learning rate: too low, and nothing moves; too high, and it "
+               "gets worse",
+               steps, loss, vocab_size, guess);
     }
 }

@@ -49,6 +49,55 @@ START_TEST(a_plain_adapter_without_a_record) {
 }
 END_TEST
 
+/* The file with its first `from` replaced. */
+static void edit(const char *dir, const char *name, const char *from, const char *to) {
+    char *path = qa_tempdir_join(dir, name), *text = qa_tempdir_read(path, NULL);
+    char *at = strstr(text, from);
+    ck_assert_msg(at != NULL, "%s: no %s", path, from);
+    const size_t bytes = strlen(text) + strlen(to) + 1;
+    char *edited = malloc(bytes);
+    ck_assert_ptr_nonnull(edited);
+    (void)snprintf(edited, bytes, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    free(qa_tempdir_write_text(dir, name, edited));
+    free(edited);
+    free(text);
+    free(path);
+}
+
+/* The record of a run that says less than it did, or something else than the files beside it. */
+START_TEST(a_record_and_what_stands_beside_it) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *path = qa_tempdir_join(world.adapter, "training_config.json"), *whole = qa_tempdir_read(path, NULL);
+#define EVAL(...) QA_CLI("eval", "-q", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs, __VA_ARGS__)
+    edit(world.adapter, "training_config.json", "base_fingerprint", "no_fingerprint");
+    qa_cli_expect(EVAL("-q"), 0, NULL, "has no fingerprint of the base model: whether ");
+    qa_cli_result quiet = EVAL("--any-base");
+    qa_cli_check(&quiet, 0, NULL, NULL);
+    ck_assert_str_eq(quiet.err, "");
+    qa_cli_free(&quiet);
+    record(&world, whole);
+    edit(world.adapter, "training_config.json", "\"base_fingerprint\": \"", "\"base_fingerprint\": \"g");
+    qa_cli_expect(EVAL("-q"), 1, NULL, "training_config.json: \"base_fingerprint\" is no fingerprint");
+    record(&world, whole);
+    edit(world.adapter, "adapter_config.json", "\"lora_alpha\": ", "\"lora_alpha\": 1");
+    qa_cli_expect(EVAL("-q"), 0, NULL, "but training_config.json, the record of its training, ");
+    edit(world.adapter, "adapter_config.json", "\"lora_alpha\": 1", "\"lora_alpha\": ");
+    quiet = EVAL("-q");
+    qa_cli_check(&quiet, 0, NULL, NULL);
+    ck_assert_str_eq(quiet.err, "");
+    qa_cli_free(&quiet);
+    edit(world.model, "tokenizer.json", "{", "{ ");
+    qa_cli_expect(EVAL("-q"), 0, NULL, "are not those that ");
+    qa_cli_expect(
+        QA_CLI("train", "-q", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps", "3", "--resume"), 1,
+        NULL, "cannot resume: ");
+#undef EVAL
+    free(whole);
+    free(path);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 START_TEST(what_contradicts_is_wrong_usage) {
     qa_cli_world world = qa_cli_world_make(true);
     char *path = qa_tempdir_join(world.adapter, "training_config.json");
@@ -166,6 +215,7 @@ Suite *cli_adapter_suite(void) {
     TCase *tcase = tcase_create("adapter");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_plain_adapter_without_a_record);
+    tcase_add_test(tcase, a_record_and_what_stands_beside_it);
     tcase_add_test(tcase, what_contradicts_is_wrong_usage);
     tcase_add_test(tcase, the_folder_has_a_tokenizer_and_a_card);
     tcase_add_test(tcase, another_base_model_is_refused);

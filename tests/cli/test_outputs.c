@@ -6,8 +6,10 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 Suite *cli_outputs_suite(void);
@@ -51,6 +53,22 @@ START_TEST(an_output_over_an_input) {
     free(mdp);
     free(link);
     free(weights);
+    qa_cli_world_free(&w);
+}
+END_TEST
+
+/* Standard input is a file, too, when a shell has opened one. */
+START_TEST(an_output_over_standard_input) {
+    qa_cli_world w = qa_cli_world_make(false);
+    char *prompts = qa_tempdir_write_text(w.dir, "in.jsonl", "{\"prompt\": \"a\"}\n"), command[4096];
+    (void)snprintf(command, sizeof command, "'%s' generate -q -m '%s' --in - --out '%s' < '%s' 2>/dev/null",
+                   getenv("QA_BIN"), w.model, prompts, prompts);
+    const int status = system(command);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 2);
+    char *kept = qa_tempdir_read(prompts, NULL);
+    ck_assert_str_eq(kept, "{\"prompt\": \"a\"}\n");
+    free(kept);
+    free(prompts);
     qa_cli_world_free(&w);
 }
 END_TEST
@@ -163,6 +181,7 @@ Suite *cli_outputs_suite(void) {
     TCase *tcase = tcase_create("outputs");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, an_output_over_an_input);
+    tcase_add_test(tcase, an_output_over_standard_input);
     tcase_add_test(tcase, a_run_does_not_remove_its_own_inputs);
     tcase_add_test(tcase, runs_of_two_kinds);
     tcase_add_test(tcase, a_run_is_not_continued_on_something_else);

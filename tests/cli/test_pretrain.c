@@ -174,6 +174,14 @@ START_TEST(a_run_that_diverges) {
 }
 END_TEST
 
+START_TEST(a_run_that_changed_nothing_says_so) {
+    world w = make_world();
+    qa_cli_expect(PRETRAIN(w, "-q", "--max-steps", "16", "--batch-tokens", "1000", "--learning-rate", "1e-30"), 0, NULL,
+                  "warning: nothing was learned: ");
+    free_world(&w);
+}
+END_TEST
+
 START_TEST(what_cannot_be_used) {
     world w = make_world();
     char *empty = qa_tempdir_write_text(w.base.dir, "empty.jsonl", "\n");
@@ -232,6 +240,7 @@ Suite *cli_pretrain_suite(void) {
     tcase_add_loop_test(tcase, an_interrupted_run_resumes_where_it_stopped, 0, 2);
     tcase_add_test(tcase, a_full_disk);
     tcase_add_test(tcase, a_run_that_diverges);
+    tcase_add_test(tcase, a_run_that_changed_nothing_says_so);
     tcase_add_test(tcase, what_cannot_be_used);
     tcase_add_test(tcase, help_tells_every_option);
     suite_add_tcase(suite, tcase);

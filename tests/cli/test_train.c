@@ -412,6 +412,26 @@ START_TEST(a_run_that_did_not_learn_says_so) {
 }
 END_TEST
 
+/* A rate that moves nothing, under every kind of method; and one step, before which nothing can have been learned. */
+START_TEST(a_run_that_changed_nothing_says_so) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *data = longer_is_chosen(world.dir);
+    static const char *const methods[] = {"qadapter", "dpo", "sft"};
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        qa_cli_expect(QA_CLI("train", "-q", "-m", world.model, "-d", data, "-o", world.adapter, "--overwrite",
+                             "--method", methods[i], "--epochs", "2", "--learning-rate", "1e-30"),
+                      0, NULL, "warning: nothing was learned: ");
+    }
+    qa_cli_result one = QA_CLI("train", "-q", "-m", world.model, "-d", data, "-o", world.adapter, "--overwrite",
+                               "--batch-size", "40", "--steps", "1");
+    qa_cli_check(&one, 0, NULL, NULL);
+    ck_assert_str_eq(one.err, "");
+    qa_cli_free(&one);
+    free(data);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 /* Ranked right by a few tokens that neither policy will ever write. */
 START_TEST(eval_says_what_is_out_of_reach) {
     qa_cli_world world = qa_cli_world_make(false);
@@ -453,6 +473,7 @@ Suite *cli_train_suite(void) {
     tcase_add_test(tcase, options_that_only_the_model_shows_to_be_wrong_end_with_2);
     tcase_add_test(tcase, evaluating_every_so_often_needs_data);
     tcase_add_test(tcase, a_run_that_did_not_learn_says_so);
+    tcase_add_test(tcase, a_run_that_changed_nothing_says_so);
     tcase_add_test(tcase, eval_says_what_is_out_of_reach);
     suite_add_tcase(suite, tcase);
     return suite;

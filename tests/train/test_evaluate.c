@@ -212,6 +212,11 @@ START_TEST(a_nan_names_the_pair) {
     fixture.adapter->parameters[0] = (qa_real)NAN;
     qa_expect_error(qa_evaluate(fixture.model, fixture.adapter, pairs, &objective, 0, NULL, NULL, &e, &err), QA_ERR_NAN,
                     &err, "pair at line 1 of");
+    fixture.adapter->parameters[0] = (qa_real)0;
+    qa_objective huge = objective; /* finite rewards, whose squares are not */
+    huge.alpha_tilde = 1e300;
+    qa_expect_error(qa_evaluate(fixture.model, fixture.adapter, pairs, &huge, 0, NULL, NULL, &e, &err), QA_ERR_NAN,
+                    &err, "pair at line 1 of the evaluation data: the loss is inf");
     qa_pairs_free(pairs);
     qa_fixture_close(&fixture);
 }

@@ -196,6 +196,11 @@ START_TEST(continued_on_something_else) {
     char said[4096] = "";
     const qa_logger logger = {collect, said};
     json_t *then = agreement_of(&b), *now = json_deep_copy(then);
+    json_t *later = json_deep_copy(then); /* a run that a later version began has an option more */
+    ck_assert_int_eq(json_object_set_new(later, "new_option", json_real(0.5)), 0);
+    qa_expect_error(qa_agreement_check(later, now, "state", &logger, &err), QA_ERR_MISMATCH, &err,
+                    "(state) has new_option 0.5, which this run has not");
+    json_decref(later);
     static const char *const refused[] = {"base_fingerprint", "eval_fingerprint", "chat_template",
                                           "published_data_quirks"};
     ck_assert_str_eq(json_string_value(json_object_get(then, "base_fingerprint")),

@@ -83,6 +83,52 @@ START_TEST(rewards_that_follow_length) {
 }
 END_TEST
 
+START_TEST(a_run_that_changed_nothing) {
+    const qa_verdict ties = {.epoch = {.pairs = 24, .right = 12, .ties = 24}};
+    ck_assert_ptr_nonnull(strstr(said(ties, "theory").text, "nothing was learned: in each of the last 24"));
+    ck_assert_int_eq(said(ties, "published").lines, 1);
+    const qa_verdict nearly = {.epoch = {.pairs = 24, .right = 12.5, .ties = 23, .loss = 24 * 0.69}};
+    ck_assert_int_eq(said(nearly, "theory").lines, 0);
+    const qa_verdict responses = {.epoch = {.tokens = 100, .gain = 1e-7}};
+    ck_assert_ptr_nonnull(strstr(said(responses, "theory").text, "last 100 tokens are 1e-09 nats a token likelier"));
+    const qa_verdict worse = {.epoch = {.tokens = 100, .gain = -50}};
+    ck_assert_ptr_nonnull(strstr(said(worse, "theory").text, "nothing was learned: "));
+    const qa_verdict good = {.epoch = {.tokens = 100, .gain = 50}};
+    ck_assert_int_eq(said(good, "theory").lines, 0);
+    const qa_verdict cut_short = {.epoch = {.tokens = 20, .gain = -1}, .before = {.tokens = 100, .gain = 50}};
+    ck_assert_int_eq(said(cut_short, "theory").lines, 0);
+}
+END_TEST
+
+START_TEST(ranked_right_and_yet_wrong) {
+    const qa_verdict wild = {.epoch = {.pairs = 100, .right = 60, .loss = 150}};
+    ck_assert_ptr_nonnull(strstr(said(wild, "theory").text, "the mean loss of the last 100 training pairs is 1.5"));
+    ck_assert_int_eq(said(wild, "published").lines, 0); /* which does not begin at log 2 */
+    qa_verdict held_out = {.epoch = {.pairs = 100, .right = 90, .loss = 30}};
+    qa_verdict_evaluated(&held_out, 50, 0.42);
+    ck_assert_ptr_nonnull(strstr(said(held_out, "theory").text, "42% of its 50 are ranked right, of the last 100"));
+    qa_verdict_evaluated(&held_out, 50, 0.5);
+    ck_assert_int_eq(said(held_out, "theory").lines, 0);
+    qa_verdict_evaluated(&held_out, 15, 0.0);
+    ck_assert_int_eq(said(held_out, "theory").lines, 0);
+}
+END_TEST
+
+static int lines_of_tokens(double loss, size_t steps) {
+    heard to = {0};
+    const qa_logger logger = {listen, &to};
+    qa_verdict_say_of_tokens(loss, steps, 300, &logger);
+    return to.lines;
+}
+
+START_TEST(next_token_training) {
+    ck_assert_int_eq(lines_of_tokens(5.70, 16), 1); /* log 300 = 5.704 */
+    ck_assert_int_eq(lines_of_tokens(1e11, 100), 1);
+    ck_assert_int_eq(lines_of_tokens(5.70, 15), 0);
+    ck_assert_int_eq(lines_of_tokens(5.60, 100), 0);
+}
+END_TEST
+
 /* An epoch that was cut short is judged together with the one before it; earlier ones do not count. */
 START_TEST(the_last_epoch_counts) {
     qa_verdict verdict = {.epoch = {.pairs = 100, .right = 10}};
@@ -106,6 +152,9 @@ Suite *train_verdict_suite(void) {
     tcase_add_test(tcase, a_good_run_is_silent);
     tcase_add_test(tcase, a_preference_that_was_not_learned);
     tcase_add_test(tcase, rewards_that_follow_length);
+    tcase_add_test(tcase, a_run_that_changed_nothing);
+    tcase_add_test(tcase, ranked_right_and_yet_wrong);
+    tcase_add_test(tcase, next_token_training);
     tcase_add_test(tcase, the_last_epoch_counts);
     suite_add_tcase(suite, tcase);
     return suite;
