@@ -6,37 +6,19 @@
 #include "cli/common.h"
 
 #include <stdio.h>
-#include <string.h>
 
 void answer_free(answer *it) {
     qa_ids_free(&it->ids);
-    qa_text_free(&it->text);
+    qa_answer_text_free(&it->read);
 }
 
-/* An answer while it is being made. */
-typedef struct speech {
-    answer *answer;
-    const answer_options *options;
-    qa_decode_stream *stream;
-    qa_text pending; /* decoded, not printed yet */
-    bool stopped;    /* by a stop text */
-} speech;
-
-/* Prints what is certain of the pending text; all of it when `last`. */
-static qa_status release(speech *it, bool last, qa_error *err) {
-    size_t certain =
-        qa_stop_certain(it->pending.data, it->pending.n, it->options->stops, it->options->n_stops, &it->stopped);
-    if (last && !it->stopped) {
-        certain = it->pending.n;
+/* Prints what has become certain since `printed` bytes were. */
+static qa_status print_text(const answer *it, size_t *printed, qa_error *err) {
+    if (it->read.certain > *printed) {
+        QA_TRY(cli_put(it->read.text.data + *printed, it->read.certain - *printed, err));
+        QA_TRY(cli_flush(err));
+        *printed = it->read.certain;
     }
-    if (certain == 0) {
-        return QA_OK;
-    }
-    QA_TRY(cli_put(it->pending.data, certain, err));
-    QA_TRY(cli_flush(err));
-    QA_TRY(qa_text_append(&it->answer->text, it->pending.data, certain, err));
-    memmove(it->pending.data, it->pending.data + certain, it->pending.n - certain);
-    it->pending.n -= certain;
     return QA_OK;
 }
 
@@ -47,31 +29,10 @@ static qa_status print_id(const answer *it, int32_t id, qa_error *err) {
     return cli_flush(err);
 }
 
-/* Takes in one sampled token; *over when it ends the answer. */
-static qa_status take(speech *it, int32_t id, bool *over, qa_error *err) {
-    QA_TRY(qa_ids_push(&it->answer->ids, id, err));
-    if (qa_answer_end_has(it->options->end, id)) {
-        it->answer->end = ANSWER_END_TOKEN;
-        *over = true;
-        return QA_OK;
-    }
-    if (it->stream != NULL) {
-        QA_TRY(qa_decode_stream_push(it->stream, id, &it->pending, err));
-        QA_TRY(release(it, false, err));
-    }
-    if (it->options->print_ids) {
-        QA_TRY(print_id(it->answer, id, err));
-    }
-    *over = it->stopped;
-    it->answer->end = it->stopped ? ANSWER_STOP : it->answer->end;
-    return QA_OK;
-}
-
-static qa_status sample_all(speech *it, qa_generator *generator, qa_error *err) {
-    answer *out = it->answer;
-    bool over = false;
+static qa_status sample_all(answer *out, qa_generator *generator, const answer_options *options, qa_error *err) {
+    size_t printed = 0;
     out->end = ANSWER_MAX_TOKENS;
-    while (!over && out->ids.n < it->options->max_tokens) {
+    while (!out->read.ended && !out->read.stopped && out->ids.n < options->max_tokens) {
         int32_t id = 0;
         if (qa_generator_position(generator) >= qa_generator_capacity(generator)) {
             out->end = ANSWER_CONTEXT;
@@ -82,35 +43,31 @@ static qa_status sample_all(speech *it, qa_generator *generator, qa_error *err) 
             break;
         }
         QA_TRY(qa_generator_next(generator, &id, err));
-        QA_TRY(take(it, id, &over, err));
+        QA_TRY(qa_ids_push(&out->ids, id, err));
+        QA_TRY(qa_answer_text_take(&out->read, id, err));
+        QA_TRY(print_text(out, &printed, err));
+        if (options->print_ids && !out->read.ended) {
+            QA_TRY(print_id(out, id, err));
+        }
     }
-    if (it->stream == NULL || it->stopped) {
-        return QA_OK;
-    }
-    QA_TRY(qa_decode_stream_finish(it->stream, &it->pending, err));
-    QA_TRY(release(it, true, err));
-    out->end = it->stopped ? ANSWER_STOP : out->end;
-    return QA_OK;
+    QA_TRY(qa_answer_text_finish(&out->read, err));
+    out->end = out->read.stopped ? ANSWER_STOP : out->read.ended ? ANSWER_END_TOKEN : out->end;
+    return print_text(out, &printed, err);
 }
 
 qa_status answer_run(answer *out, qa_generator *generator, const qa_tokenizer *tokenizer, const qa_ids *context,
                      const answer_options *options, qa_error *err) {
     const double begun = cli_now();
-    speech it = {.answer = out, .options = options};
-    qa_status status = QA_OK;
-    out->ids.n = out->text.n = 0;
-    if (!options->print_ids) {
-        QA_GOTO(done, qa_decode_stream_create(&it.stream, tokenizer, true, context->data, context->n, err));
-    }
-    QA_GOTO(done, sample_all(&it, generator, err));
-    const bool newline = options->print_ids || out->text.n == 0 || out->text.data[out->text.n - 1] != '\n';
-    if (newline) {
-        QA_GOTO(done, cli_put("\n", 1, err));
-        QA_GOTO(done, cli_flush(err));
-    }
-done:
+    const qa_text *text = &out->read.text;
+    out->ids.n = 0;
+    QA_TRY(qa_answer_text_begin(&out->read, options->print_ids ? NULL : tokenizer, options->end, options->stops,
+                                options->n_stops, context->data, context->n, err));
+    const qa_status status = sample_all(out, generator, options, err);
     out->seconds = cli_now() - begun;
-    qa_decode_stream_free(it.stream);
-    qa_text_free(&it.pending);
-    return status;
+    QA_TRY(status);
+    if (options->print_ids || text->n == 0 || text->data[text->n - 1] != '\n') {
+        QA_TRY(cli_put("\n", 1, err));
+        QA_TRY(cli_flush(err));
+    }
+    return QA_OK;
 }

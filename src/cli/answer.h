@@ -28,8 +28,8 @@ typedef enum answer_end {
 
 /* What came out. Zero-initialise; free with answer_free; a new run replaces the old content. */
 typedef struct answer {
-    qa_ids ids;   /* every sampled token, the end token included */
-    qa_text text; /* what was printed (without a final newline that was added) */
+    qa_ids ids;          /* every sampled token, the end token included */
+    qa_answer_text read; /* its text is what was printed (without a final newline that was added) */
     answer_end end;
     double seconds;
 } answer;

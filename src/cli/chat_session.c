@@ -90,7 +90,7 @@ static qa_status reply(session *it, qa_error *err) {
     QA_GOTO(done, qa_ids_append(&it->ids, ids.data, ids.n, err));
     QA_GOTO(done, answer_run(&said, it->generator, with->run->tokenizer, &it->ids, &options, err));
     QA_GOTO(done, qa_ids_append(&it->ids, said.ids.data, said.ids.n, err));
-    QA_GOTO(done, add_message(it, "assistant", said.text.data, said.text.n, err));
+    QA_GOTO(done, add_message(it, "assistant", said.read.text.data, said.read.text.n, err));
     generation_say_speed(with, "", ids.n, seconds, &said, it->capacity);
     if (said.end == ANSWER_INTERRUPTED && !it->terminal) {
         status = qa_fail(err, QA_ERR_INTERRUPTED, "interrupted");

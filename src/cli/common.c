@@ -9,6 +9,7 @@
 #include "io/file.h"
 #include "io/input.h"
 #include "methods/method.h"
+#include "text/answer_end.h"
 #include "text/utf8.h"
 
 #include <errno.h>
@@ -153,11 +154,7 @@ static void compare_with_model(cli_run *run) {
     const qa_model_info *info = qa_model_get_info(run->model);
     const qa_logger logger = {on_log, run};
     const int32_t eos = qa_tokenizer_eos(run->tokenizer), bos = qa_tokenizer_bos(run->tokenizer);
-    bool found = eos < 0 || info->n_eos == 0;
-    for (size_t i = 0; i < info->n_eos; i++) {
-        found = found || info->eos_ids[i] == eos;
-    }
-    if (!found) {
+    if (eos >= 0 && info->n_eos > 0 && !qa_is_one_of(eos, info->eos_ids, info->n_eos)) {
         cli_warn(
             run,
             "%s: the tokenizer's eos_token \"%s\" (%ld) is no eos_token_id of config.json or generation_config.json "

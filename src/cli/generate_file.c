@@ -19,52 +19,32 @@ typedef struct answer_writer {
     cli_line_sink *sink;
     size_t answers, total, tokens;
     double log_ratio, kl; /* sums over answers */
-    qa_text text;         /* scratch */
+    qa_answer_text text;  /* scratch */
     qa_json_writer line;  /* scratch */
     qa_status status;     /* of the answer that stopped it */
     qa_error err;
 } answer_writer;
 
-/* The answer's text behind its prompt, up to its end token or the first stop text; *whole: there was one of them. */
-static qa_status answer_text(answer_writer *it, const qa_prompt *prompt, const qa_answer *said, bool *whole,
-                             qa_error *err) {
-    const generation *with = it->with;
-    const size_t n_stops = prompt->dialogue ? with->n_stops : with->n_given_stops;
-    qa_decode_stream *stream = NULL;
-    qa_status status = QA_OK;
-    bool found = false;
-    it->text.n = 0;
-    QA_TRY(qa_decode_stream_create(&stream, with->run->tokenizer, true, prompt->ids.data, prompt->ids.n, err));
-    for (size_t i = 0; i < said->n && !qa_answer_end_has(&with->end, said->ids[i]); i++) {
-        QA_GOTO(done, qa_decode_stream_push(stream, said->ids[i], &it->text, err));
-    }
-    QA_GOTO(done, qa_decode_stream_finish(stream, &it->text, err));
-    const size_t end =
-        qa_stop_certain(it->text.data == NULL ? "" : it->text.data, it->text.n, with->stops, n_stops, &found);
-    it->text.n = found ? end : it->text.n;
-    *whole = found || said->ended;
-done:
-    qa_decode_stream_free(stream);
-    return status;
-}
-
 static qa_status write_answer(answer_writer *it, const qa_answer *said, qa_error *err) {
     const qa_prompt *prompt = &it->prompts->items[said->prompt];
-    bool whole = false;
     qa_json_writer *line = &it->line;
-    QA_TRY(answer_text(it, prompt, said, &whole, err));
+    const generation *with = it->with;
+    QA_TRY(qa_answer_text_begin(&it->text, with->run->tokenizer, &with->end, with->stops,
+                                prompt->dialogue ? with->n_stops : with->n_given_stops, prompt->ids.data, prompt->ids.n,
+                                err));
+    QA_TRY(qa_answer_text_take_all(&it->text, said->ids, said->n, err));
     qa_json_restart(line, err);
     qa_json_open_object(line, NULL, QA_JSON_LINE);
     if (prompt->dialogue) {
         qa_json_open_array(line, "messages", QA_JSON_LINE);
         qa_json_put_raw(line, NULL, prompt->head.data + 1);
-        qa_json_put_message(line, "assistant", it->text.data, it->text.n);
+        qa_json_put_message(line, "assistant", it->text.text.data, it->text.text.n);
         qa_json_close(line);
     } else {
         qa_json_put_raw(line, "prompt", prompt->head.data);
-        qa_json_put_text(line, "completion", it->text.data, it->text.n);
+        qa_json_put_text(line, "completion", it->text.text.data, it->text.text.n);
     }
-    if (!whole) {
+    if (!it->text.stopped && !said->ended) {
         qa_json_put_bool(line, "terminal", false);
     }
     qa_json_close(line);
@@ -147,7 +127,7 @@ static qa_status answer_all(generation *with, const qa_prompts *file, cli_line_s
         say_result(&it, policy, cli_now() - begun);
     }
     free(prompts);
-    qa_text_free(&it.text);
+    qa_answer_text_free(&it.text);
     qa_text_free(&it.line.text);
     return status;
 }

@@ -16,6 +16,7 @@
 #include "infer/policy.h"
 #include "infer/sampler.h"
 #include "model/decode.h"
+#include "text/answer_end.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -239,15 +240,6 @@ typedef struct step {
     qa_real *base, *adapted; /* [live x V] */
 } step;
 
-static bool is_end(const qa_batch_options *options, int32_t id) {
-    for (size_t i = 0; i < options->n_end_ids; i++) {
-        if (options->end_ids[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The log-probabilities of the policy from the rows of logits, which are overwritten, and its log-normaliser. */
 static qa_status policy_of(const batch *it, sequence *seq, double *log_policy, double *log_normaliser, qa_real *pi,
                            qa_real *base, qa_real *adapted, qa_error *err) {
@@ -283,7 +275,7 @@ static qa_status next_token(const batch *it, sequence *seq, double *log_policy, 
     if (it->custom) {
         seq->said.log_ratio += log_policy[id] - (double)base[id]; /* base: log pi1 by now */
     }
-    seq->said.ended = is_end(it->options, id);
+    seq->said.ended = qa_is_one_of(id, it->options->end_ids, it->options->n_end_ids);
     seq->next = id;
     return qa_ids_push(&seq->ids, id, err);
 }

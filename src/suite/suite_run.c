@@ -82,29 +82,11 @@ typedef struct round_of_answers {
     const qa_suite_shares *shares;
     qa_shares_result *counts;
     double log_ratio; /* sum over answers */
-    qa_text response;
+    qa_answer_text response;
     size_t done, total;
     qa_status status; /* of on_answer: what made it stop */
     qa_error *err;
 } round_of_answers;
-
-/* The answer's text, without what ends it. */
-static qa_status decode(const suite_runner *it, const qa_answer *answer, qa_text *response, qa_error *err) {
-    size_t n = answer->n;
-    bool found = false;
-    response->n = 0;
-    if (n > 0 && qa_answer_end_has(&it->end, answer->ids[n - 1])) {
-        n--;
-    }
-    QA_TRY(qa_text_append(response, "", 0, err));
-    QA_TRY(qa_tokenizer_decode(it->tokenizer, answer->ids, n, true, response, err));
-    const size_t certain = qa_stop_certain(response->data, response->n, it->end.texts, it->end.n_texts, &found);
-    if (found) {
-        response->n = certain;
-        response->data[response->n] = '\0';
-    }
-    return QA_OK;
-}
 
 static void count_kind(qa_skill_result *skill, const char *kind, bool right) {
     size_t i = 0;
@@ -136,8 +118,10 @@ static qa_status takes_too_long(const round_of_answers *it, const char *whose, c
 static qa_status take_answer(round_of_answers *it, const qa_answer *answer) {
     suite_runner *runner = it->runner;
     const qa_suite_item *item = &it->items->items[answer->prompt];
-    const qa_text *response = &it->response;
-    QA_TRY(decode(runner, answer, &it->response, it->err));
+    const qa_text *response = &it->response.text;
+    QA_TRY(qa_answer_text_begin(&it->response, runner->tokenizer, &runner->end, runner->end.texts, runner->end.n_texts,
+                                NULL, 0, it->err));
+    QA_TRY(qa_answer_text_take_all(&it->response, answer->ids, answer->n, it->err));
     if (it->skill != NULL) {
         const bool right = qa_grader_accepts(item->grader, response->data, response->n);
         if (qa_grader_gave_up(item->grader)) {
@@ -205,7 +189,7 @@ static qa_status answer_all(round_of_answers *it, size_t max_tokens, size_t samp
             qa_error_prefix(it->err, "%s: ", it->items->path);
         }
     }
-    qa_text_free(&it->response);
+    qa_answer_text_free(&it->response);
     free_prompts(prompts, n);
     return status;
 }

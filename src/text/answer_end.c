@@ -9,14 +9,15 @@
 
 /* ---- the list ---- */
 
-bool qa_answer_end_has(const qa_answer_end *end, int32_t id) {
-    for (size_t i = 0; i < end->n_ids; i++) {
-        if (end->ids[i] == id) {
-            return true;
-        }
+bool qa_is_one_of(int32_t id, const int32_t *ids, size_t n) {
+    bool found = false;
+    for (size_t i = 0; i < n; i++) {
+        found = found || ids[i] == id;
     }
-    return false;
+    return found;
 }
+
+bool qa_answer_end_has(const qa_answer_end *end, int32_t id) { return qa_is_one_of(id, end->ids, end->n_ids); }
 
 static void add_id(qa_answer_end *end, int32_t id) {
     if (id >= 0 && end->n_ids < QA_MAX_END_IDS && !qa_answer_end_has(end, id)) {
@@ -167,4 +168,57 @@ size_t qa_stop_certain(const char *text, size_t bytes, const char *const *stops,
         }
     }
     return *found ? first : bytes - held;
+}
+
+/* ---- an answer's text ---- */
+
+qa_status qa_answer_text_begin(qa_answer_text *it, const qa_tokenizer *tokenizer, const qa_answer_end *end,
+                               const char *const *stops, size_t n_stops, const int32_t *context, size_t n,
+                               qa_error *err) {
+    qa_decode_stream_free(it->stream);
+    *it = (qa_answer_text){.text = it->text, .end = end, .stops = stops, .n_stops = n_stops};
+    it->text.n = 0;
+    QA_TRY(qa_text_append(&it->text, "", 0, err));
+    return tokenizer == NULL ? QA_OK : qa_decode_stream_create(&it->stream, tokenizer, true, context, n, err);
+}
+
+/* What is certain of the text; all of it when nothing can follow. A stop text goes. */
+static void settle(qa_answer_text *it, bool last) {
+    const size_t pending = it->text.n - it->certain;
+    const size_t certain = qa_stop_certain(it->text.data + it->certain, pending, it->stops, it->n_stops, &it->stopped);
+    it->certain += last && !it->stopped ? pending : certain;
+    if (it->stopped) {
+        it->text.n = it->certain;
+        it->text.data[it->text.n] = '\0';
+    }
+}
+
+qa_status qa_answer_text_take(qa_answer_text *it, int32_t id, qa_error *err) {
+    it->ended = qa_answer_end_has(it->end, id);
+    if (!it->ended && it->stream != NULL) {
+        QA_TRY(qa_decode_stream_push(it->stream, id, &it->text, err));
+        settle(it, false);
+    }
+    return QA_OK;
+}
+
+qa_status qa_answer_text_finish(qa_answer_text *it, qa_error *err) {
+    if (it->stream != NULL && !it->stopped) {
+        QA_TRY(qa_decode_stream_finish(it->stream, &it->text, err));
+        settle(it, true);
+    }
+    return QA_OK;
+}
+
+qa_status qa_answer_text_take_all(qa_answer_text *it, const int32_t *ids, size_t n, qa_error *err) {
+    for (size_t i = 0; i < n && !it->ended && !it->stopped; i++) {
+        QA_TRY(qa_answer_text_take(it, ids[i], err));
+    }
+    return qa_answer_text_finish(it, err);
+}
+
+void qa_answer_text_free(qa_answer_text *it) {
+    qa_decode_stream_free(it->stream);
+    qa_text_free(&it->text);
+    *it = (qa_answer_text){0};
 }

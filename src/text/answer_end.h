@@ -22,6 +22,8 @@ QA_MUST_CHECK qa_status qa_answer_end_find(qa_answer_end *end, qa_chat_template 
                                            const int32_t *eos_ids, size_t n_eos, qa_error *err);
 
 bool qa_answer_end_has(const qa_answer_end *end, int32_t id);
+/* Whether id is one of ids[n]. */
+bool qa_is_one_of(int32_t id, const int32_t *ids, size_t n);
 
 /* How many of ids[n] there are up to and including the last end token, if nothing but white space stands behind it;
  * 0 else. Without a tokenizer nothing may stand behind it. */
@@ -41,5 +43,27 @@ QA_MUST_CHECK qa_status qa_answer_end_close(const qa_answer_end *end, const qa_t
 /* How many bytes of text[bytes] are certain not to belong to a stop text: all but the longest end that a stop text
  * could begin with. When a stop text is in there, *found is true and the result is where the first one begins. */
 size_t qa_stop_certain(const char *text, size_t bytes, const char *const *stops, size_t n_stops, bool *found);
+
+/* An answer's tokens as text, up to what ends it. Zero-initialise; free with qa_answer_text_free. */
+typedef struct qa_answer_text {
+    qa_text text;
+    size_t certain;      /* bytes of text that no stop text can begin in any more */
+    bool ended, stopped; /* by a token of `end`; by a stop text: nothing more is taken in */
+    const qa_answer_end *end;
+    const char *const *stops; /* [n_stops] */
+    size_t n_stops;
+    qa_decode_stream *stream; /* NULL without a tokenizer: tokens end it, there is no text */
+} qa_answer_text;
+
+/* Begins another answer behind context[n] (they decide on its leading space). All pointers are borrowed. */
+QA_MUST_CHECK qa_status qa_answer_text_begin(qa_answer_text *it, const qa_tokenizer *tokenizer,
+                                             const qa_answer_end *end, const char *const *stops, size_t n_stops,
+                                             const int32_t *context, size_t n, qa_error *err);
+QA_MUST_CHECK qa_status qa_answer_text_take(qa_answer_text *it, int32_t id, qa_error *err);
+/* After the last token: all of the text is certain. */
+QA_MUST_CHECK qa_status qa_answer_text_finish(qa_answer_text *it, qa_error *err);
+/* All of ids[n], as far as they go, and the finish. */
+QA_MUST_CHECK qa_status qa_answer_text_take_all(qa_answer_text *it, const int32_t *ids, size_t n, qa_error *err);
+void qa_answer_text_free(qa_answer_text *it);
 
 #endif

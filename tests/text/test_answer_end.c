@@ -185,6 +185,52 @@ START_TEST(a_stop_text_is_found_behind_a_zero_byte) {
 }
 END_TEST
 
+static void expect_answer(const char *ids, const char *const *stops, size_t n_stops, const char *text, bool ended,
+                          bool stopped) {
+    const qa_answer_end end = {.ids = {EOS}, .n_ids = 1};
+    const qa_ids before = {0};
+    int32_t all[32];
+    qa_answer_text answer = {0};
+    size_t n = 0, certain = 0;
+    for (; ids[n] != '\0'; n++) {
+        all[n] = ids[n] == '.' ? EOS : BYTE + (unsigned char)ids[n];
+    }
+    for (int way = 0; way < 2; way++) { /* token by token, and all at once */
+        ck_assert_int_eq(qa_answer_text_begin(&answer, tokenizer, &end, stops, n_stops, before.data, before.n, &err),
+                         QA_OK);
+        certain = 0;
+        for (size_t i = 0; way == 0 && i < n && !answer.ended && !answer.stopped; i++) {
+            ck_assert_int_eq(qa_answer_text_take(&answer, all[i], &err), QA_OK);
+            ck_assert_uint_ge(answer.certain, certain); /* what was given out stays */
+            certain = answer.certain;
+            ck_assert_int_eq(strncmp(answer.text.data, text, certain), 0);
+        }
+        ck_assert_int_eq(
+            way == 0 ? qa_answer_text_finish(&answer, &err) : qa_answer_text_take_all(&answer, all, n, &err), QA_OK);
+        ck_assert_str_eq(answer.text.data, text);
+        ck_assert_uint_eq(answer.certain, strlen(text));
+        ck_assert_int_eq(answer.ended, ended);
+        ck_assert_int_eq(answer.stopped, stopped);
+    }
+    qa_answer_text_free(&answer);
+}
+
+START_TEST(an_answer_ends_at_the_first_end_token_or_stop_text) {
+    static const char *const stops[] = {"STOP", "xyz"};
+    open_tokenizer((tiny_tokenizer_options){.kind = TINY_BYTES});
+    expect_answer("abc", stops, 2, "abc", false, false);
+    expect_answer("", stops, 2, "", false, false);
+    expect_answer(".", stops, 2, "", true, false);
+    expect_answer("ab.cd.", stops, 2, "ab", true, false);
+    expect_answer("abSTOPcd.", stops, 2, "ab", false, true);
+    expect_answer("abSTOP", stops, 0, "abSTOP", false, false);
+    expect_answer("abSTO.", stops, 2, "abSTO", true, false); /* a stop text that is cut short is text */
+    expect_answer("abSTO", stops, 2, "abSTO", false, false);
+    expect_answer("xySTOP", stops, 2, "xy", false, true);
+    close_tokenizer();
+}
+END_TEST
+
 START_TEST(what_templates_write_behind_an_answer) {
     open_tokenizer((tiny_tokenizer_options){.kind = TINY_BYTES});
     const qa_message messages[] = {{"user", "a", 1}, {"assistant", "b", 1}};
@@ -220,6 +266,7 @@ Suite *text_answer_end_suite(void) {
     tcase_add_test(tcase, the_ends_are_those_of_model_tokenizer_and_template);
     tcase_add_test(tcase, white_space_behind_an_end_is_no_reason_for_a_second_one);
     tcase_add_test(tcase, a_stop_text_is_found_behind_a_zero_byte);
+    tcase_add_test(tcase, an_answer_ends_at_the_first_end_token_or_stop_text);
     tcase_add_test(tcase, what_templates_write_behind_an_answer);
     suite_add_tcase(suite, tcase);
     return suite;
