@@ -157,7 +157,7 @@ static qa_status check(cli_run *run, qa_error *err) {
     QA_TRY(qa_golden_bundle_open(&bundle, run->context, args->bundle, err));
     bundle->options.should_stop = cli_should_stop;
     cli_catch_interrupts(run->command->name, "stopping");
-    const qa_golden_override override = {args->relative, args->absolute};
+    const qa_golden_tolerance override = {args->relative, args->absolute};
     qa_status status = qa_golden_check(&report, bundle, args->candidate, override, err);
     if (status == QA_OK) {
         status = print_report(&report, err);

@@ -2,8 +2,8 @@
 #include "golden/bundle.h"
 
 #include "base/memory.h"
-#include "base/sha256.h"
 #include "base/try.h"
+#include "io/copy.h"
 #include "io/file.h"
 #include "io/input.h"
 #include "io/json.h"
@@ -60,7 +60,7 @@ static qa_status check_file(const char *dir, const char *name, const json_t *ent
     QA_TRY(qa_json_get_size(entry, "bytes", true, name, &expected, err));
     QA_TRY(qa_json_get_string(entry, "sha256", true, name, &recorded, err));
     QA_TRY(qa_golden_path(&path, dir, name, err));
-    qa_status status = qa_golden_digest(path, hex, &bytes, err);
+    qa_status status = qa_file_sha256(path, hex, &bytes, err);
     const bool other = status == QA_OK && (bytes != expected || strcmp(hex, recorded) != 0);
     const char *foreign = other ? other_content(path) : NULL;
     if (foreign != NULL) {
@@ -167,9 +167,8 @@ qa_status qa_golden_tolerance_check(const qa_golden_tolerance *tolerance, const 
                                     qa_error *err) {
     double largest = 1.0;
     for (size_t i = 0; i < golden->n; i++) {
-        for (size_t j = 0; golden->tensors[i].kind != QA_GOLDEN_IDS && j < golden->tensors[i].count; j++) {
-            largest = fmax(largest, fabs(golden->tensors[i].values[j]));
-        }
+        largest =
+            golden->tensors[i].kind == QA_GOLDEN_IDS ? largest : fmax(largest, qa_golden_largest(&golden->tensors[i]));
     }
     if (!(tolerance->relative <= 1.0) || !(tolerance->absolute <= most * largest)) {
         return qa_fail(err, QA_ERR_ARGUMENT,
@@ -217,6 +216,17 @@ static qa_status read_pairs(qa_golden_bundle *bundle, const json_t *root, qa_err
     return QA_OK;
 }
 
+qa_status qa_golden_read_ids(double *values, const qa_safetensors *file, const qa_tensor *tensor, qa_error *err) {
+    int64_t *ids = NULL;
+    QA_TRY(QA_NEW(ids, tensor->count, err, "%.100s", tensor->name));
+    const qa_status status = qa_tensor_read_int64(file, tensor, ids, err);
+    for (size_t i = 0; status == QA_OK && i < tensor->count; i++) {
+        values[i] = (double)ids[i];
+    }
+    free(ids);
+    return status;
+}
+
 static qa_status read_tensor(qa_golden_bundle *bundle, const qa_safetensors *file, const qa_tensor *tensor,
                              qa_error *err) {
     qa_golden_kind kind;
@@ -226,17 +236,8 @@ static qa_status read_tensor(qa_golden_bundle *bundle, const qa_safetensors *fil
                        tensor->name);
     }
     QA_TRY(qa_golden_set_add(&bundle->golden, tensor->name, kind, tensor->n_dims, tensor->shape, &values, err));
-    if (kind != QA_GOLDEN_IDS) {
-        return qa_tensor_read_double(file, tensor, true, values, err);
-    }
-    int64_t *ids = NULL;
-    QA_TRY(QA_NEW(ids, tensor->count, err, "%s", tensor->name));
-    const qa_status status = qa_tensor_read_int64(file, tensor, ids, err);
-    for (size_t i = 0; status == QA_OK && i < tensor->count; i++) {
-        values[i] = (double)ids[i];
-    }
-    free(ids);
-    return status;
+    return kind == QA_GOLDEN_IDS ? qa_golden_read_ids(values, file, tensor, err)
+                                 : qa_tensor_read_double(file, tensor, true, values, err);
 }
 
 static qa_status read_golden(qa_golden_bundle *bundle, qa_error *err) {
@@ -310,11 +311,10 @@ qa_status qa_golden_bundle_open(qa_golden_bundle **out, qa_context *context, con
     QA_TRY(read_manifest(&root, dir, err));
     qa_status status = QA_OK;
     qa_golden_bundle *bundle = calloc(1, sizeof *bundle);
-    if (bundle == NULL || (bundle->dir = malloc(strlen(dir) + 1)) == NULL) {
+    if (bundle == NULL || (bundle->dir = strdup(dir)) == NULL) {
         status = QA_NO_MEMORY(err, "a golden bundle");
         goto done;
     }
-    memcpy(bundle->dir, dir, strlen(dir) + 1);
     status = read_all(bundle, context, root, err);
     if (status != QA_OK && strstr(err == NULL ? "/" : err->message, "/") == NULL) {
         qa_error_prefix(err, "%s: ", dir);

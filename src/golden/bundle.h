@@ -68,9 +68,11 @@ void qa_golden_bundle_close(qa_golden_bundle *bundle); /* NULL is allowed */
 enum { QA_GOLDEN_VERSION = 1 };
 #define QA_GOLDEN_NO_DIGEST "0000000000000000000000000000000000000000000000000000000000000000"
 
+/* values[tensor->count] = the tensor's whole numbers. */
+QA_MUST_CHECK qa_status qa_golden_read_ids(double *values, const qa_safetensors *file, const qa_tensor *tensor,
+                                           qa_error *err);
+
 /* dir/path, or path itself when it starts with '/'; the caller frees it. */
 QA_MUST_CHECK qa_status qa_golden_path(char **full, const char *dir, const char *path, qa_error *err);
-/* Digest and size of a file. */
-QA_MUST_CHECK qa_status qa_golden_digest(const char *path, char hex[65], size_t *bytes, qa_error *err);
 
 #endif

@@ -28,71 +28,64 @@ const char *qa_golden_verdict_name(qa_golden_verdict verdict) {
 /* ---- the candidate ---- */
 
 /* A tensor that another implementation wrote. */
-typedef struct given {
+typedef struct given_tensor {
     char name[QA_GOLDEN_NAME_BYTES]; /* the bundle's name for it */
     const qa_tensor *tensor;
     double *values; /* [tensor->count]; NULL: a dtype that candidates may not have */
     size_t order;   /* place in the bundle; the bundle's n when it is not there */
-} given;
+} given_tensor;
 
 typedef struct candidate {
+    const qa_golden_bundle *bundle;
+    qa_golden_tolerance override; /* negative members: not given */
     qa_safetensors *file;
-    given *tensors; /* [n] in forward order */
-    size_t n;
+    given_tensor *tensors; /* [n] in forward order */
+    size_t n, known;       /* known to the bundle: the first ones */
 } candidate;
 
 static bool is_whole(qa_dtype dtype) { return dtype == QA_DTYPE_I64 || dtype == QA_DTYPE_I32; }
 
-static qa_status read_values(given *it, const qa_safetensors *file, qa_error *err) {
-    const qa_tensor *tensor = it->tensor;
+static qa_status read_values(given_tensor *given, const qa_safetensors *file, qa_error *err) {
+    const qa_tensor *tensor = given->tensor;
     if (tensor->dtype > QA_DTYPE_BF16 && !is_whole(tensor->dtype)) {
         return QA_OK;
     }
-    QA_TRY(QA_NEW(it->values, tensor->count, err, "%.100s", tensor->name));
-    if (!is_whole(tensor->dtype)) {
-        return qa_tensor_read_double(file, tensor, false, it->values, err);
-    }
-    int64_t *ids = NULL;
-    QA_TRY(QA_NEW(ids, tensor->count, err, "%.100s", tensor->name));
-    const qa_status status = qa_tensor_read_int64(file, tensor, ids, err);
-    for (size_t i = 0; status == QA_OK && i < tensor->count; i++) {
-        it->values[i] = (double)ids[i];
-    }
-    free(ids);
-    return status;
+    QA_TRY(QA_NEW(given->values, tensor->count, err, "%.100s", tensor->name));
+    return is_whole(tensor->dtype) ? qa_golden_read_ids(given->values, file, tensor, err)
+                                   : qa_tensor_read_double(file, tensor, false, given->values, err);
 }
 
 static int by_order(const void *a, const void *b) {
-    const given *x = a, *y = b;
+    const given_tensor *x = a, *y = b;
     return x->order != y->order ? (x->order < y->order ? -1 : 1) : strcmp(x->name, y->name);
 }
 
-static qa_status read_candidate(candidate *c, const qa_golden_bundle *bundle, const char *path, qa_error *err) {
+static qa_status read_candidate(candidate *c, const char *path, qa_error *err) {
+    const qa_golden_set *golden = &c->bundle->golden;
     QA_TRY(qa_safetensors_open(&c->file, path, err));
     const size_t n = qa_safetensors_count(c->file);
     if (n == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: no tensors; expected some of a golden bundle's names", path);
     }
     QA_TRY(QA_NEW(c->tensors, n, err, "the candidate"));
-    for (; c->n < n; c->n++) {
-        given *it = &c->tensors[c->n];
-        it->tensor = qa_safetensors_at(c->file, c->n);
-        (void)snprintf(it->name, sizeof it->name, "%s%.160s",
-                       strncmp(it->tensor->name, "layer", 5) == 0 ? "pair0.chosen.adapted." : "", it->tensor->name);
-        const qa_golden_tensor *expected = qa_golden_set_find(&bundle->golden, it->name);
-        it->order = expected == NULL ? bundle->golden.n : (size_t)(expected - bundle->golden.tensors);
-        QA_TRY(read_values(it, c->file, err));
+    while (c->n < n) {
+        given_tensor *given = &c->tensors[c->n];
+        given->tensor = qa_safetensors_at(c->file, c->n++);
+        (void)snprintf(given->name, sizeof given->name, "%s%.160s",
+                       strncmp(given->tensor->name, "layer", 5) == 0 ? "pair0.chosen.adapted." : "",
+                       given->tensor->name);
+        const qa_golden_tensor *expected = qa_golden_set_find(golden, given->name);
+        given->order = expected == NULL ? golden->n : (size_t)(expected - golden->tensors);
+        c->known += expected == NULL ? 0 : 1;
+        QA_TRY(read_values(given, c->file, err));
     }
     qsort(c->tensors, c->n, sizeof *c->tensors, by_order);
     return QA_OK;
 }
 
 static void free_candidate(candidate *c) {
-    for (size_t i = 0; c->tensors != NULL && i < c->n; i++) {
+    for (size_t i = 0; i < c->n; i++) {
         free(c->tensors[i].values);
-    }
-    if (c->tensors != NULL && c->n < qa_safetensors_count(c->file)) {
-        free(c->tensors[c->n].values); /* the one whose reading failed */
     }
     free(c->tensors);
     qa_safetensors_close(c->file);
@@ -127,24 +120,15 @@ static bool same_shape(const qa_tensor *got, const qa_golden_tensor *expected) {
            memcmp(got->shape, expected->shape, expected->n_dims * sizeof *got->shape) == 0;
 }
 
-static double largest(const qa_golden_tensor *tensor) {
-    double max = 0.0;
-    for (size_t i = 0; i < tensor->count; i++) {
-        max = fmax(max, fabs(tensor->values[i]));
-    }
-    return max;
-}
+static bool is_given(qa_golden_tolerance override) { return override.relative >= 0.0 || override.absolute >= 0.0; }
 
-static qa_golden_tolerance tolerance_of(const qa_golden_bundle *bundle, qa_dtype dtype, qa_golden_kind kind,
-                                        qa_golden_override override) {
+static qa_golden_tolerance tolerance_of(const candidate *c, qa_dtype dtype, qa_golden_kind kind) {
     if (kind == QA_GOLDEN_IDS) {
         return (qa_golden_tolerance){0.0, 0.0};
     }
-    qa_golden_tolerance tolerance = bundle->tolerances.at[dtype <= QA_DTYPE_BF16 ? dtype : QA_DTYPE_F64][kind];
-    if (override.relative >= 0.0 || override.absolute >= 0.0) {
-        tolerance = (qa_golden_tolerance){fmax(override.relative, 0.0), fmax(override.absolute, 0.0)};
-    }
-    return tolerance;
+    return is_given(c->override)
+               ? (qa_golden_tolerance){fmax(c->override.relative, 0.0), fmax(c->override.absolute, 0.0)}
+               : c->bundle->tolerances.at[dtype <= QA_DTYPE_BF16 ? dtype : QA_DTYPE_F64][kind];
 }
 
 /* A stepped tensor's largest error tells little: an element whose gradient is nearly 0 may go either way. Most elements
@@ -154,13 +138,12 @@ static const double BULK_F32 = 1e-3, BULK_F64 = 1e-7;
 enum { STRAYS = 10 /* one element in so many may be beyond */ };
 
 /* What an element of stepped tensors may be off by beside its own rounding; 0: no such limit. */
-static double bulk_limit(const qa_golden_bundle *bundle, qa_dtype dtype, const qa_golden_tensor *expected,
-                         qa_golden_override override) {
-    if (expected->kind != QA_GOLDEN_STEP || override.relative >= 0.0 || override.absolute >= 0.0) {
+static double bulk_limit(const candidate *c, qa_dtype dtype, const qa_golden_tensor *expected) {
+    if (expected->kind != QA_GOLDEN_STEP || is_given(c->override)) {
         return 0.0;
     }
     const double steps = (double)strtoul(expected->name + strlen("step"), NULL, 10);
-    return (dtype == QA_DTYPE_F64 ? BULK_F64 : BULK_F32) * bundle->options.learning_rate * steps;
+    return (dtype == QA_DTYPE_F64 ? BULK_F64 : BULK_F32) * c->bundle->options.learning_rate * steps;
 }
 
 static double rounding_of(qa_dtype dtype, double value) {
@@ -173,40 +156,43 @@ static double rounding_of(qa_dtype dtype, double value) {
 }
 
 /* More elements than one in STRAYS beyond the limit: the least of those is reported. */
-static void compare_bulk(qa_golden_result *result, const given *it, const qa_golden_tensor *expected, double limit) {
+static void compare_bulk(qa_golden_result *result, const given_tensor *given, const qa_golden_tensor *expected,
+                         double limit) {
     size_t beyond = 0, least = 0;
     double least_error = INFINITY;
     for (size_t i = 0; i < expected->count; i++) {
-        const double error = fabs(it->values[i] - expected->values[i]);
-        if (error > limit + rounding_of(it->tensor->dtype, expected->values[i])) {
+        const double error = fabs(given->values[i] - expected->values[i]);
+        if (error > limit + rounding_of(given->tensor->dtype, expected->values[i])) {
             beyond++;
             least = error < least_error ? i : least;
             least_error = fmin(error, least_error);
         }
     }
     if (beyond * STRAYS > expected->count) {
-        const double scale = largest(expected);
+        const double scale = qa_golden_largest(expected);
         result->verdict = QA_VERDICT_DEPARTS;
         result->absolute = least_error;
         result->relative = scale > 0.0 ? least_error / scale : 0.0;
-        result->limit = limit + rounding_of(it->tensor->dtype, expected->values[least]);
-        result->got = it->values[least];
+        result->limit = limit + rounding_of(given->tensor->dtype, expected->values[least]);
+        result->got = given->values[least];
         result->expected = expected->values[least];
         index_text(result->where, sizeof result->where, expected, least);
     }
 }
 
-/* Fills everything but the name; bulk: a limit for most elements, or 0. */
-static void compare(qa_golden_result *result, const given *it, const qa_golden_tensor *expected,
-                    qa_golden_tolerance tolerance, double bulk) {
-    const qa_tensor *got = it->tensor;
-    const double scale = largest(expected);
+/* Fills everything but the name; by the tolerances for numbers that are stored in dtype. */
+static void compare(qa_golden_result *result, const candidate *c, const given_tensor *given,
+                    const qa_golden_tensor *expected, qa_dtype dtype) {
+    const qa_golden_tolerance tolerance = tolerance_of(c, dtype, expected->kind);
+    const double bulk = bulk_limit(c, dtype, expected);
+    const qa_tensor *got = given->tensor;
+    const double scale = qa_golden_largest(expected);
     size_t worst = 0;
     result->dtype = got->dtype;
     result->limit = tolerance.relative * scale + tolerance.absolute;
     shape_text(result->shape, sizeof result->shape, got->n_dims, got->shape);
     shape_text(result->expected_shape, sizeof result->expected_shape, expected->n_dims, expected->shape);
-    if (it->values == NULL || (is_whole(got->dtype) && expected->kind != QA_GOLDEN_IDS)) {
+    if (given->values == NULL || (is_whole(got->dtype) && expected->kind != QA_GOLDEN_IDS)) {
         result->verdict = QA_VERDICT_DTYPE;
         return;
     }
@@ -215,8 +201,8 @@ static void compare(qa_golden_result *result, const given *it, const qa_golden_t
         return;
     }
     for (size_t i = 0; i < expected->count; i++) {
-        const double error = fabs(it->values[i] - expected->values[i]);
-        if (!isfinite(it->values[i])) {
+        const double error = fabs(given->values[i] - expected->values[i]);
+        if (!isfinite(given->values[i])) {
             result->verdict = QA_VERDICT_NOT_FINITE;
             worst = i;
             result->absolute = result->relative = INFINITY;
@@ -232,35 +218,32 @@ static void compare(qa_golden_result *result, const given *it, const qa_golden_t
         result->verdict = result->absolute <= result->limit ? QA_VERDICT_OK : QA_VERDICT_DEPARTS;
     }
     if (expected->count > 0) {
-        result->got = it->values[worst];
+        result->got = given->values[worst];
         result->expected = expected->values[worst];
         index_text(result->where, sizeof result->where, expected, worst);
     }
     if (result->verdict == QA_VERDICT_OK && bulk > 0.0) {
-        compare_bulk(result, it, expected, bulk);
+        compare_bulk(result, given, expected, bulk);
     }
 }
 
-static bool within(const given *it, const qa_golden_tensor *expected, const qa_golden_bundle *bundle,
-                   qa_golden_override override) {
+static bool within(const candidate *c, const given_tensor *given, const qa_golden_tensor *expected, qa_dtype dtype) {
     qa_golden_result result = {.verdict = QA_VERDICT_OK};
-    if (expected == NULL) {
-        return false;
+    if (expected != NULL) {
+        compare(&result, c, given, expected, dtype);
     }
-    compare(&result, it, expected, tolerance_of(bundle, it->tensor->dtype, expected->kind, override),
-            bulk_limit(bundle, it->tensor->dtype, expected, override));
-    return result.verdict == QA_VERDICT_OK;
+    return expected != NULL && result.verdict == QA_VERDICT_OK;
 }
 
 /* Whether a tensor is what the trial gives. Where the trial counts other transitions, a list of the right ones is no
  * contradiction: many programs compute all rewards and mask only their sum. */
-static bool matches(const given *it, const qa_golden_set *set, const qa_golden_trial *trial,
-                    const qa_golden_bundle *bundle, qa_golden_override override) {
-    const qa_golden_tensor *expected = qa_golden_set_find(set, it->name);
+static bool matches(const candidate *c, const given_tensor *given, const qa_golden_set *set,
+                    const qa_golden_trial *trial) {
+    const qa_golden_tensor *expected = qa_golden_set_find(set, given->name);
     const bool list = expected != NULL && (expected->kind == QA_GOLDEN_REWARD || expected->kind == QA_GOLDEN_LOG_PI);
-    const bool counts = trial->variant.mask != QA_MASK_RIGHT || trial->variant.pad != QA_PAD_RIGHT;
-    return within(it, expected, bundle, override) ||
-           (list && counts && within(it, qa_golden_set_find(&bundle->golden, it->name), bundle, override));
+    const bool counts = trial->mistake == QA_MISTAKE_MASK || trial->mistake == QA_MISTAKE_PAD;
+    return within(c, given, expected, given->tensor->dtype) ||
+           (list && counts && within(c, given, &c->bundle->golden.tensors[given->order], given->tensor->dtype));
 }
 
 /* ---- diagnosis ---- */
@@ -283,53 +266,53 @@ static void note(diagnosis *best, const qa_golden_trial *trial, size_t reach) {
     if (reach == best->reach && (best->mistakes & bit) == 0) {
         best->texts[best->n++] = trial->text;
         best->mistakes |= bit;
-        if (trial->variant.optimiser.rate_excess != 0.0) {
-            best->rate = 1.0 + trial->variant.optimiser.rate_excess;
+        if ((trial->needs & QA_TRIAL_ANY_FACTOR) != 0) {
+            best->rate = trial->number;
             best->rate_text = trial->text;
         }
     }
 }
 
-static bool is_step(const given *it) { return strncmp(it->name, "step", strlen("step")) == 0; }
+static bool is_step(const given_tensor *given) { return strncmp(given->name, "step", strlen("step")) == 0; }
 
-/* The factor that makes the bundle's displacement after the first given step the candidate's, less 1; by least squares
+/* The factor that makes the bundle's displacement after the first given step the candidate's, by least squares
  * over all of that step's tensors. */
-static double rate_excess(const candidate *c, const qa_golden_bundle *bundle, size_t known) {
+static double rate_factor(const candidate *c) {
+    const qa_golden_bundle *bundle = c->bundle;
     double product = 0.0, square = 0.0;
     unsigned long step = 0;
-    for (size_t i = 0; i < known; i++) {
-        const given *it = &c->tensors[i];
-        const qa_golden_tensor *expected = &bundle->golden.tensors[it->order];
+    for (size_t i = 0; i < c->known; i++) {
+        const given_tensor *given = &c->tensors[i];
+        const qa_golden_tensor *expected = &bundle->golden.tensors[given->order];
         char *name = NULL;
-        if (expected->kind != QA_GOLDEN_STEP || it->values == NULL || !same_shape(it->tensor, expected)) {
+        if (expected->kind != QA_GOLDEN_STEP || given->values == NULL || !same_shape(given->tensor, expected)) {
             continue;
         }
-        const unsigned long its_step = strtoul(it->name + strlen("step"), &name, 10);
+        const unsigned long its_step = strtoul(given->name + strlen("step"), &name, 10);
         step = step == 0 ? its_step : step;
         for (size_t t = 0; step == its_step && t < bundle->adapter->n_tensors; t++) {
             const qa_adapter_tensor *start = &bundle->adapter->tensors[t];
             if (strcmp(start->name, name + 1) == 0) {
                 for (size_t j = 0; j < expected->count; j++) {
                     const double from = (double)bundle->adapter->parameters[start->offset + j];
-                    product += (it->values[j] - from) * (expected->values[j] - from);
+                    product += (given->values[j] - from) * (expected->values[j] - from);
                     square += (expected->values[j] - from) * (expected->values[j] - from);
                 }
             }
         }
     }
-    return square > 0.0 ? product / square - 1.0 : 0.0;
+    return square > 0.0 ? product / square : 1.0;
 }
 
 /* Whether all of it is within what float32 leaves, though it was written in double. */
-static bool is_single(const candidate *c, const qa_golden_bundle *bundle, size_t known) {
-    const qa_golden_override none = {-1.0, -1.0};
-    for (size_t i = 0; i < known; i++) {
-        const given *it = &c->tensors[i];
-        const qa_golden_tensor *expected = &bundle->golden.tensors[it->order];
-        qa_golden_result result = {.verdict = QA_VERDICT_OK};
-        compare(&result, it, expected, tolerance_of(bundle, QA_DTYPE_F32, expected->kind, none),
-                bulk_limit(bundle, QA_DTYPE_F32, expected, none));
-        if (result.verdict != QA_VERDICT_OK || (expected->kind != QA_GOLDEN_IDS && it->tensor->dtype != QA_DTYPE_F64)) {
+static bool is_single(const candidate *c) {
+    candidate own = *c;
+    own.override = (qa_golden_tolerance){-1.0, -1.0};
+    for (size_t i = 0; i < c->known; i++) {
+        const given_tensor *given = &c->tensors[i];
+        const qa_golden_tensor *expected = &c->bundle->golden.tensors[given->order];
+        if (!within(&own, given, expected, QA_DTYPE_F32) ||
+            (expected->kind != QA_GOLDEN_IDS && given->tensor->dtype != QA_DTYPE_F64)) {
             return false;
         }
     }
@@ -337,11 +320,11 @@ static bool is_single(const candidate *c, const qa_golden_bundle *bundle, size_t
 }
 
 /* The sum of squared errors, each over its tensor's size, of everything that comes before the gradients. */
-static double distance(const candidate *c, const qa_golden_set *set, size_t known) {
+static double distance(const candidate *c, const qa_golden_set *set) {
     double sum = 0.0;
-    for (size_t i = 0; i < known && strncmp(c->tensors[i].name, "grad", 4) != 0; i++) {
+    for (size_t i = 0; i < c->known && strncmp(c->tensors[i].name, "grad", 4) != 0; i++) {
         const qa_golden_tensor *expected = qa_golden_set_find(set, c->tensors[i].name);
-        const double scale = expected == NULL ? 0.0 : largest(expected);
+        const double scale = expected == NULL ? 0.0 : qa_golden_largest(expected);
         for (size_t j = 0; scale > 0.0 && j < expected->count; j++) {
             const double error = (c->tensors[i].values[j] - expected->values[j]) / scale;
             sum += error * error;
@@ -352,52 +335,50 @@ static double distance(const candidate *c, const qa_golden_set *set, size_t know
 
 /* Another library's cosine has another last bit, so float32 tables never match to double precision: they are told by
  * taking much of the error away. */
-static qa_status diagnose_single(diagnosis *best, const candidate *c, const qa_golden_bundle *bundle, size_t known,
-                                 qa_error *err) {
-    if (!is_single(c, bundle, known)) {
+static qa_status diagnose_single(diagnosis *best, const candidate *c, qa_error *err) {
+    if (!is_single(c)) {
         return QA_OK;
     }
-    qa_golden_trial trial;
-    qa_golden_set set = {0};
-    *best = (diagnosis){.reach = known};
+    *best = (diagnosis){.reach = c->known};
     for (size_t number = 0; number < qa_golden_trials(); number++) {
-        if (!qa_golden_trial_make(&trial, number, bundle) || trial.mistake != QA_MISTAKE_FLOAT32) {
+        qa_golden_trial trial;
+        qa_golden_set set = {0};
+        if (!qa_golden_trial_make(&trial, number, c->bundle) || trial.mistake != QA_MISTAKE_FLOAT32) {
             continue;
         }
-        const qa_status status = qa_golden_trial_run(&set, bundle, &trial, false, false, err);
-        if (status == QA_OK && distance(c, &set, known) >= 0.6 * distance(c, &bundle->golden, known)) {
+        const qa_status status = qa_golden_trial_run(&set, c->bundle, &trial, false, false, err);
+        if (status == QA_OK && distance(c, &set) >= 0.6 * distance(c, &c->bundle->golden)) {
             trial.text =
                 "a part of the computation runs in single precision (in transformers the norms, the softmax and "
                 "RoPE's tables do by themselves)";
         }
         qa_golden_set_free(&set);
         QA_TRY(status);
-        note(best, &trial, known);
+        note(best, &trial, c->known);
     }
     return QA_OK;
 }
 
-/* first: the first departure; known: how many of the candidate's tensors the bundle has. */
-static qa_status diagnose(diagnosis *best, const candidate *c, const qa_golden_bundle *bundle, size_t first,
-                          size_t known, qa_golden_override override, qa_error *err) {
+/* first: the first departure. */
+static qa_status diagnose(diagnosis *best, const candidate *c, size_t first, qa_error *err) {
     bool gradients = false, steps = false;
-    for (size_t i = 0; i < known; i++) {
+    for (size_t i = 0; i < c->known; i++) {
         gradients = gradients || strncmp(c->tensors[i].name, "grad", 4) == 0;
         steps = steps || is_step(&c->tensors[i]);
     }
     for (size_t number = 0; number < qa_golden_trials(); number++) {
         qa_golden_trial trial;
         qa_golden_set set = {0};
-        if (!qa_golden_trial_make(&trial, number, bundle) ||
-            (trial.optimiser && (!steps || !is_step(&c->tensors[first])))) {
+        if (!qa_golden_trial_make(&trial, number, c->bundle) ||
+            ((trial.needs & QA_TRIAL_IN_STEPS) != 0 && (!steps || !is_step(&c->tensors[first])))) {
             continue;
         }
-        if (trial.mistake == QA_MISTAKE_LEARNING_RATE && !trial.variant.optimiser.rate_falls) {
-            trial.variant.optimiser.rate_excess = rate_excess(c, bundle, known);
+        if ((trial.needs & QA_TRIAL_ANY_FACTOR) != 0) {
+            trial.number = rate_factor(c);
         }
-        const qa_status status = qa_golden_trial_run(&set, bundle, &trial, gradients, steps, err);
+        const qa_status status = qa_golden_trial_run(&set, c->bundle, &trial, gradients, steps, err);
         size_t reach = 0;
-        while (status == QA_OK && reach < known && matches(&c->tensors[reach], &set, &trial, bundle, override)) {
+        while (status == QA_OK && reach < c->known && matches(c, &c->tensors[reach], &set, &trial)) {
             reach++;
         }
         qa_golden_set_free(&set);
@@ -409,7 +390,7 @@ static qa_status diagnose(diagnosis *best, const candidate *c, const qa_golden_b
             note(best, &trial, reach);
         }
     }
-    return best->reach < known ? diagnose_single(best, c, bundle, known, err) : QA_OK;
+    return best->reach < c->known ? diagnose_single(best, c, err) : QA_OK;
 }
 
 static void say(qa_golden_report *report, const char *format, ...) QA_PRINTF(2, 3);
@@ -424,10 +405,10 @@ static void say(qa_golden_report *report, const char *format, ...) {
     va_end(args);
 }
 
-static bool is_gradient(const qa_golden_result *it) { return strncmp(it->name, "grad.", strlen("grad.")) == 0; }
+static bool is_gradient(const qa_golden_result *result) { return strncmp(result->name, "grad.", strlen("grad.")) == 0; }
 
-static long layer_of(const qa_golden_result *it) {
-    const char *at = strstr(it->name, ".layers.");
+static long layer_of(const qa_golden_result *result) {
+    const char *at = strstr(result->name, ".layers.");
     return at == NULL ? -1 : strtol(at + strlen(".layers."), NULL, 10);
 }
 
@@ -446,14 +427,14 @@ static size_t blamed(const qa_golden_report *report) {
 
 /* What was computed before the blamed tensor, and last of what agrees; NULL: nothing. */
 static const char *agrees_before(const qa_golden_report *report) {
-    const qa_golden_result *it = &report->results[report->first], *forward = NULL, *backward = NULL;
+    const qa_golden_result *result = &report->results[report->first], *forward = NULL, *backward = NULL;
     for (size_t i = 0; i < report->n; i++) {
         const qa_golden_result *other = &report->results[i];
         if (other->verdict != QA_VERDICT_OK) {
             continue;
         }
-        if (is_gradient(it) && is_gradient(other)) {
-            const bool later = layer_of(other) > layer_of(it);
+        if (is_gradient(result) && is_gradient(other)) {
+            const bool later = layer_of(other) > layer_of(result);
             backward = later && (backward == NULL || layer_of(other) <= layer_of(backward)) ? other : backward;
         } else if (i < report->first) {
             forward = other;
@@ -463,23 +444,23 @@ static const char *agrees_before(const qa_golden_report *report) {
 }
 
 static void say_first(qa_golden_report *report) {
-    const qa_golden_result *it = &report->results[report->first];
+    const qa_golden_result *result = &report->results[report->first];
     say(report,
-        is_gradient(it) ? "The first tensor that departs, in the order of the backward pass, is %s"
-                        : "The first tensor that departs is %s",
-        it->name);
-    switch (it->verdict) {
+        is_gradient(result) ? "The first tensor that departs, in the order of the backward pass, is %s"
+                            : "The first tensor that departs is %s",
+        result->name);
+    switch (result->verdict) {
     case QA_VERDICT_DEPARTS:
-        say(report, "%s%s: %.9g where %.9g is expected", it->where[0] == '\0' ? "" : " at ", it->where, it->got,
-            it->expected);
+        say(report, "%s%s: %.9g where %.9g is expected", result->where[0] == '\0' ? "" : " at ", result->where,
+            result->got, result->expected);
         break;
     case QA_VERDICT_NOT_FINITE:
-        say(report, "%s%s: it is %g", it->where[0] == '\0' ? "" : " at ", it->where, it->got);
+        say(report, "%s%s: it is %g", result->where[0] == '\0' ? "" : " at ", result->where, result->got);
         break;
-    case QA_VERDICT_SHAPE: say(report, ": shape %s where %s is expected", it->shape, it->expected_shape); break;
+    case QA_VERDICT_SHAPE: say(report, ": shape %s where %s is expected", result->shape, result->expected_shape); break;
     case QA_VERDICT_DTYPE:
         say(report, ": dtype %s, but numbers must be F64, F32, F16 or BF16 (input_ids: also I64 or I32)",
-            qa_dtype_name(it->dtype));
+            qa_dtype_name(result->dtype));
         break;
     case QA_VERDICT_UNKNOWN: say(report, ": the bundle has no tensor of that name"); break;
     case QA_VERDICT_OK: break;
@@ -513,49 +494,35 @@ static void say_diagnosis(qa_golden_report *report, const diagnosis *best, size_
 
 /* ---- the report ---- */
 
-static qa_status list_missing(qa_golden_report *report, const candidate *c, const qa_golden_bundle *bundle,
-                              qa_error *err) {
-    const size_t n = bundle->golden.n;
-    bool *there = qa_alloc_array(n, sizeof *there);
-    report->missing = qa_alloc_array(n, sizeof *report->missing);
-    if (there == NULL || report->missing == NULL) {
-        free(there);
-        return QA_NO_MEMORY(err, "a report");
-    }
-    for (size_t i = 0; i < c->n; i++) {
-        if (c->tensors[i].order < n) {
-            there[c->tensors[i].order] = true;
+static qa_status list_missing(qa_golden_report *report, const candidate *c, qa_error *err) {
+    const qa_golden_set *golden = &c->bundle->golden;
+    QA_TRY(QA_NEW(report->missing, golden->n, err, "a report"));
+    for (size_t i = 0, next = 0; i < golden->n; i++) {
+        while (next < c->n && c->tensors[next].order < i) {
+            next++;
+        }
+        if (next == c->n || c->tensors[next].order > i) {
+            report->missing[report->n_missing++] = golden->tensors[i].name;
         }
     }
-    for (size_t i = 0; i < n; i++) {
-        if (!there[i]) {
-            report->missing[report->n_missing++] = bundle->golden.tensors[i].name;
-        }
-    }
-    free(there);
     return QA_OK;
 }
 
-static qa_status compare_all(qa_golden_report *report, const candidate *c, const qa_golden_bundle *bundle,
-                             size_t *known, qa_golden_override override, qa_error *err) {
+static qa_status compare_all(qa_golden_report *report, const candidate *c, qa_error *err) {
     QA_TRY(QA_NEW(report->results, c->n, err, "a report"));
     report->n = report->first = c->n;
-    *known = 0;
     for (size_t i = 0; i < c->n; i++) {
-        const given *it = &c->tensors[i];
+        const given_tensor *given = &c->tensors[i];
         qa_golden_result *result = &report->results[i];
-        (void)snprintf(result->name, sizeof result->name, "%s", it->name);
+        (void)snprintf(result->name, sizeof result->name, "%s", given->name);
         for (char *at = result->name; *at != '\0'; at++) { /* a name from a file, on its way to a terminal */
             *at = (unsigned char)*at < ' ' || *at == 0x7f ? '?' : *at;
         }
-        if (it->order == bundle->golden.n) {
-            result->verdict = QA_VERDICT_UNKNOWN;
-            result->dtype = it->tensor->dtype;
+        if (i < c->known) {
+            compare(result, c, given, &c->bundle->golden.tensors[given->order], given->tensor->dtype);
         } else {
-            const qa_golden_tensor *expected = &bundle->golden.tensors[it->order];
-            compare(result, it, expected, tolerance_of(bundle, it->tensor->dtype, expected->kind, override),
-                    bulk_limit(bundle, it->tensor->dtype, expected, override));
-            *known = i + 1;
+            result->verdict = QA_VERDICT_UNKNOWN;
+            result->dtype = given->tensor->dtype;
         }
         if (result->verdict != QA_VERDICT_OK) {
             report->first = report->failures == 0 ? i : report->first;
@@ -565,12 +532,10 @@ static qa_status compare_all(qa_golden_report *report, const candidate *c, const
     return QA_OK;
 }
 
-static qa_status make_report(qa_golden_report *report, const candidate *c, const qa_golden_bundle *bundle,
-                             qa_golden_override override, qa_error *err) {
-    size_t known = 0;
+static qa_status make_report(qa_golden_report *report, const candidate *c, qa_error *err) {
     diagnosis best = {.reach = 0};
-    QA_TRY(compare_all(report, c, bundle, &known, override, err));
-    QA_TRY(list_missing(report, c, bundle, err));
+    QA_TRY(compare_all(report, c, err));
+    QA_TRY(list_missing(report, c, err));
     if (report->failures == 0) {
         say(report, "Every tensor given is within tolerance.");
         return QA_OK;
@@ -583,22 +548,21 @@ static qa_status make_report(qa_golden_report *report, const candidate *c, const
         say(report, ".");
         return QA_OK;
     }
-    QA_TRY(diagnose(&best, c, bundle, first, known, override, err));
-    say_diagnosis(report, &best, known);
-    report->explained = best.reach == known ? best.mistakes : 0;
-    report->partly = best.reach == known ? 0 : best.mistakes;
+    QA_TRY(diagnose(&best, c, first, err));
+    say_diagnosis(report, &best, c->known);
+    report->explained = best.reach == c->known ? best.mistakes : 0;
+    report->partly = best.reach == c->known ? 0 : best.mistakes;
     return QA_OK;
 }
 
 qa_status qa_golden_check(qa_golden_report *report, const qa_golden_bundle *bundle, const char *path,
-                          qa_golden_override override, qa_error *err) {
-    candidate c = {0};
+                          qa_golden_tolerance override, qa_error *err) {
+    candidate c = {.bundle = bundle, .override = override};
     memset(report, 0, sizeof *report);
-    const qa_golden_tolerance tolerance = {override.relative, override.absolute};
-    QA_TRY(qa_golden_tolerance_check(&tolerance, &bundle->golden, 1e6, err));
-    qa_status status = read_candidate(&c, bundle, path, err);
+    QA_TRY(qa_golden_tolerance_check(&override, &bundle->golden, 1e6, err));
+    qa_status status = read_candidate(&c, path, err);
     if (status == QA_OK) {
-        status = make_report(report, &c, bundle, override, err);
+        status = make_report(report, &c, err);
     }
     free_candidate(&c);
     if (status != QA_OK) {

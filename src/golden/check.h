@@ -41,14 +41,10 @@ typedef struct qa_golden_report {
     char sentence[2048]; /* the verdict on the whole, for people */
 } qa_golden_report;
 
-/* Tolerances given by the user instead of the bundle's; negative: not given. */
-typedef struct qa_golden_override {
-    double relative, absolute;
-} qa_golden_override;
-
-/* QA_OK also when the candidate departs: report->failures says so. An unreadable file is an error. */
+/* override: instead of the bundle's tolerances; negative: not given. QA_OK also when the candidate departs:
+ * report->failures says so. An unreadable file is an error. */
 QA_MUST_CHECK qa_status qa_golden_check(qa_golden_report *report, const qa_golden_bundle *bundle, const char *candidate,
-                                        qa_golden_override override, qa_error *err);
+                                        qa_golden_tolerance override, qa_error *err);
 void qa_golden_report_free(qa_golden_report *report);
 
 #endif

@@ -1,10 +1,10 @@
-/* Writing a golden bundle (see bundle.h). The manifest is written member by member in a fixed order,
- * so that the same bundle always has the same bytes. */
-#include "base/buffer.h"
+/* Writing a golden bundle (see bundle.h). The manifest's members stand in a fixed order, so that
+ * the same bundle always has the same bytes. */
 #include "base/memory.h"
 #include "base/sha256.h"
 #include "base/try.h"
 #include "golden/bundle.h"
+#include "io/copy.h"
 #include "io/file.h"
 #include "io/input.h"
 #include "io/json.h"
@@ -17,46 +17,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 qa_status qa_golden_path(char **full, const char *dir, const char *path, qa_error *err) {
     *full = path[0] == '/' ? strdup(path) : qa_path_join(dir, path);
     return *full != NULL ? QA_OK : QA_NO_MEMORY(err, "a path");
-}
-
-enum { CHUNK_BYTES = 1 << 16 };
-
-/* Reads the whole file piece by piece into the digest and into the copy, either may be NULL. Read and not mapped: a
- * file that is cut short meanwhile is an error then, and no SIGBUS. */
-static qa_status read_through(const char *path, qa_sha256 *sha, qa_atomic_file *copy, size_t *bytes, qa_error *err) {
-    unsigned char chunk[CHUNK_BYTES];
-    qa_input input = {.descriptor = -1};
-    QA_TRY(qa_input_open(&input, path, err));
-    qa_status status = QA_OK;
-    *bytes = input.bytes;
-    for (size_t at = 0; at < input.bytes;) {
-        const size_t left = input.bytes - at, n = left < sizeof chunk ? left : sizeof chunk;
-        QA_GOTO(done, qa_input_read(&input, path, at, chunk, n, err));
-        if (sha != NULL) {
-            qa_sha256_add(sha, chunk, n);
-        }
-        QA_GOTO(done, copy == NULL ? QA_OK : qa_atomic_write(copy, chunk, n, err));
-        at += n;
-    }
-    QA_GOTO(done, qa_input_check_unchanged(&input, path, err));
-done:
-    qa_input_close(&input);
-    return status;
-}
-
-qa_status qa_golden_digest(const char *path, char hex[65], size_t *bytes, qa_error *err) {
-    unsigned char digest[QA_SHA256_BYTES];
-    qa_sha256 sha = qa_sha256_begin();
-    QA_TRY(read_through(path, &sha, NULL, bytes, err));
-    qa_sha256_end(&sha, digest);
-    qa_sha256_to_hex(digest, hex);
-    return QA_OK;
 }
 
 /* ---- tolerances ---- */
@@ -67,12 +32,10 @@ static const double UNIT_F64 = 1e-10, UNIT_F32 = 1e-5;
 /* Half a unit in the last place of what is stored, twice. */
 static const double STORED_F16 = 0x1p-11, STORED_BF16 = 0x1p-8;
 
-static double largest(const qa_golden_set *golden, qa_golden_kind kind) {
+static double largest_of_kind(const qa_golden_set *golden, qa_golden_kind kind) {
     double max = 0.0;
     for (size_t i = 0; i < golden->n; i++) {
-        for (size_t j = 0; golden->tensors[i].kind == kind && j < golden->tensors[i].count; j++) {
-            max = fmax(max, fabs(golden->tensors[i].values[j]));
-        }
+        max = golden->tensors[i].kind == kind ? fmax(max, qa_golden_largest(&golden->tensors[i])) : max;
     }
     return max;
 }
@@ -91,10 +54,10 @@ void qa_golden_tolerances_make(qa_golden_tolerances *tolerances, const qa_golden
     /* Errors of differences go by the size of what is subtracted. An AdamW step is the learning rate times something
      * between -1 and 1 that depends on the gradient's direction, even where the gradient is nearly 0: there a tenth of
      * the step is within what float32 can do. */
-    const double nats =
-        fmax(fmax(largest(golden, QA_GOLDEN_LOG_PI1), largest(golden, QA_GOLDEN_Q)), largest(golden, QA_GOLDEN_V));
+    const double nats = fmax(fmax(largest_of_kind(golden, QA_GOLDEN_LOG_PI1), largest_of_kind(golden, QA_GOLDEN_Q)),
+                             largest_of_kind(golden, QA_GOLDEN_V));
     const double sum = nats * longest_sum(golden, &options->objective);
-    const double reg = 2.0 * options->objective.beta * nats * largest(golden, QA_GOLDEN_REWARD);
+    const double reg = 2.0 * options->objective.beta * nats * largest_of_kind(golden, QA_GOLDEN_REWARD);
     const double absolute[QA_GOLDEN_KINDS] = {
         [QA_GOLDEN_LOG_PI1] = nats,
         [QA_GOLDEN_Q] = nats,
@@ -103,7 +66,7 @@ void qa_golden_tolerances_make(qa_golden_tolerances *tolerances, const qa_golden
         [QA_GOLDEN_LOG_PI] = nats / options->objective.alpha_tilde,
         [QA_GOLDEN_RETURN] = sum,
         [QA_GOLDEN_LOSS] = sum + reg,
-        [QA_GOLDEN_GRAD] = 0.1 * largest(golden, QA_GOLDEN_GRAD),
+        [QA_GOLDEN_GRAD] = 0.1 * largest_of_kind(golden, QA_GOLDEN_GRAD),
         [QA_GOLDEN_STEP] = 1e4 * options->learning_rate,
     };
     memset(tolerances, 0, sizeof *tolerances);
@@ -144,33 +107,12 @@ static qa_status list_file(maker *m, const char *folder, const char *name, qa_er
     return QA_OK;
 }
 
-static bool same_file(const char *a, const char *b) {
-    struct stat at_a, at_b;
-    return stat(a, &at_a) == 0 && stat(b, &at_b) == 0 && at_a.st_dev == at_b.st_dev && at_a.st_ino == at_b.st_ino;
-}
-
-static qa_status copy_file(const char *from, const char *to, qa_error *err) {
-    qa_atomic_file *copy = NULL;
-    size_t bytes = 0;
-    if (same_file(from, to)) {
-        return QA_OK;
-    }
-    QA_TRY(qa_atomic_open(&copy, to, err));
-    const qa_status status = read_through(from, NULL, copy, &bytes, err);
-    if (status != QA_OK) {
-        qa_atomic_abort(copy);
-        return status;
-    }
-    return qa_atomic_commit(copy, err);
-}
-
 /* A file of an input folder, where there is one: into the bundle unless inputs are linked, and onto the list. */
 static qa_status take_file(maker *m, const char *source, const char *folder, const char *name, qa_error *err) {
     qa_status status = QA_OK;
-    char *from = NULL;
-    char *into = NULL, *to = NULL;
-    QA_TRY(qa_join_path(&from, source, name, err));
+    char *from = NULL, *into = NULL, *to = NULL;
     bool there = false;
+    QA_TRY(qa_join_path(&from, source, name, err));
     QA_GOTO(done, qa_find_optional(&there, from, err));
     if (there) {
         QA_GOTO(done, list_file(m, folder, name, err));
@@ -178,7 +120,7 @@ static qa_status take_file(maker *m, const char *source, const char *folder, con
             QA_GOTO(done, qa_golden_path(&into, m->dir, folder, err));
             QA_GOTO(done, qa_make_dirs(into, err));
             QA_GOTO(done, qa_golden_path(&to, into, name, err));
-            QA_GOTO(done, copy_file(from, to, err));
+            QA_GOTO(done, qa_copy_file(from, to, err));
         }
     }
 done:
@@ -193,9 +135,9 @@ static qa_status take_shards(maker *m, const char *source, qa_error *err) {
     json_t *root = NULL, *map = NULL, *shard = NULL;
     const char *key = NULL;
     char *path = NULL;
-    QA_TRY(qa_join_path(&path, source, "model.safetensors.index.json", err));
     qa_status status = QA_OK;
     bool there = false;
+    QA_TRY(qa_join_path(&path, source, "model.safetensors.index.json", err));
     QA_GOTO(done, qa_find_optional(&there, path, err));
     if (there) {
         QA_GOTO(done, qa_json_load(&root, path, err));
@@ -253,7 +195,7 @@ static qa_status take_inputs(maker *m, qa_error *err) {
         const size_t bytes = strlen(in->text_path);
         m->text_path = bytes > 5 && strcmp(in->text_path + bytes - 5, ".json") == 0 ? "text.json" : "text.jsonl";
         QA_TRY(qa_golden_path(&to, m->dir, m->text_path, err));
-        const qa_status status = copy_file(in->text_path, to, err);
+        const qa_status status = qa_copy_file(in->text_path, to, err);
         free(to);
         QA_TRY(status);
         QA_TRY(list_file(m, NULL, m->text_path, err));
@@ -294,36 +236,38 @@ static qa_status write_pairs(maker *m, qa_error *err) {
 
 /* ---- golden.safetensors ---- */
 
-static qa_status add_tensor(qa_safetensors_writer *file, const qa_golden_tensor *it, int64_t **ids, qa_error *err) {
-    if (it->kind != QA_GOLDEN_IDS) {
-        return qa_safetensors_writer_add_double(file, it->name, QA_DTYPE_F64, it->n_dims, it->shape, it->values, err);
+static qa_status add_tensor(qa_safetensors_writer *file, const qa_golden_tensor *tensor, int64_t *ids, qa_error *err) {
+    if (tensor->kind != QA_GOLDEN_IDS) {
+        return qa_safetensors_writer_add_double(file, tensor->name, QA_DTYPE_F64, tensor->n_dims, tensor->shape,
+                                                tensor->values, err);
     }
-    QA_TRY(QA_NEW(*ids, it->count, err, "%s", it->name));
-    for (size_t i = 0; i < it->count; i++) {
-        (*ids)[i] = (int64_t)it->values[i];
+    for (size_t i = 0; i < tensor->count; i++) {
+        ids[i] = (int64_t)tensor->values[i];
     }
-    return qa_safetensors_writer_add_int64(file, it->name, it->n_dims, it->shape, *ids, err);
+    return qa_safetensors_writer_add_int64(file, tensor->name, tensor->n_dims, tensor->shape, ids, err);
 }
 
 static qa_status write_set(maker *m, const qa_golden_set *golden, qa_error *err) {
     qa_safetensors_writer *file = NULL;
     char *path = NULL;
+    int64_t *ids = NULL;
+    size_t count = 0, used = 0;
     qa_status status = QA_OK;
-    int64_t **ids = NULL;
-    QA_TRY(QA_NEW(ids, golden->n, err, "the golden tensors"));
+    for (size_t i = 0; i < golden->n; i++) {
+        count += golden->tensors[i].kind == QA_GOLDEN_IDS ? golden->tensors[i].count : 0;
+    }
+    QA_TRY(QA_NEW(ids, count, err, "the golden tensors"));
     QA_GOTO(done, qa_safetensors_writer_create(&file, err));
     QA_GOTO(done, qa_safetensors_writer_metadata(file, "format", QA_GOLDEN_FORMAT, err));
     for (size_t i = 0; i < golden->n; i++) {
-        QA_GOTO(done, add_tensor(file, &golden->tensors[i], &ids[i], err));
+        QA_GOTO(done, add_tensor(file, &golden->tensors[i], ids + used, err));
+        used += golden->tensors[i].kind == QA_GOLDEN_IDS ? golden->tensors[i].count : 0;
     }
     QA_GOTO(done, qa_golden_path(&path, m->dir, "golden.safetensors", err));
     QA_GOTO(done, qa_safetensors_writer_save(file, path, err));
     status = list_file(m, NULL, "golden.safetensors", err);
 done:
     qa_safetensors_writer_free(file);
-    for (size_t i = 0; i < golden->n; i++) {
-        free(ids[i]);
-    }
     free(ids);
     free(path);
     return status;
@@ -333,6 +277,7 @@ done:
 
 static void put_objective(qa_json_writer *w, const qa_golden_inputs *in) {
     const qa_objective *o = &in->options.objective;
+    const size_t pairs = qa_pairs_count(in->pairs), micro = in->options.micro_batch;
     qa_json_open_object(w, "objective", QA_JSON_LINE);
     qa_json_put_string(w, "objective", qa_objective_kind_name(o->kind));
     qa_json_put_string(w, "q_parametrisation", qa_q_parametrisation_name(o->q_parametrisation));
@@ -344,7 +289,7 @@ static void put_objective(qa_json_writer *w, const qa_golden_inputs *in) {
     qa_json_close(w);
     qa_json_put_bool(w, "published_data_quirks", in->published_data_quirks);
     if (qa_pairs_response_end(in->pairs) !=
-        QA_RESPONSE_END_TOKEN) { /* bundles made before there was a choice lack it */
+        QA_RESPONSE_END_TOKEN) { /* bundles from before there was a choice lack it */
         qa_json_put_string(w, "response_end", qa_response_end_name(qa_pairs_response_end(in->pairs)));
     }
     if (in->model->info.n_eos > 0) {
@@ -352,7 +297,6 @@ static void put_objective(qa_json_writer *w, const qa_golden_inputs *in) {
     } else {
         qa_json_put_raw(w, "pad_id", "null");
     }
-    const size_t pairs = qa_pairs_count(in->pairs), micro = in->options.micro_batch;
     qa_json_put_size(w, "micro_batch", micro == 0 || micro > pairs ? pairs : micro);
 }
 
@@ -401,23 +345,23 @@ static void put_tolerances(qa_json_writer *w, const qa_golden_tolerances *tolera
     qa_json_close(w);
 }
 
-static qa_status put_files(qa_json_writer *w, const maker *m, qa_error *err) {
+static void put_files(qa_json_writer *w, const maker *m) {
     qa_json_open_object(w, "files", QA_JSON_HANGING);
-    for (size_t i = 0; i < m->n_files; i++) {
-        char hex[QA_SHA256_HEX_BYTES];
+    for (size_t i = 0; w->status == QA_OK && i < m->n_files; i++) {
+        char hex[QA_SHA256_HEX_BYTES] = "";
         char *path = NULL;
         size_t bytes = 0;
-        QA_TRY(qa_golden_path(&path, m->dir, m->files[i], err));
-        const qa_status status = qa_golden_digest(path, hex, &bytes, err);
+        w->status = qa_golden_path(&path, m->dir, m->files[i], w->err);
+        if (w->status == QA_OK) {
+            w->status = qa_file_sha256(path, hex, &bytes, w->err);
+        }
         free(path);
-        QA_TRY(status);
         qa_json_open_object(w, m->files[i], QA_JSON_LINE);
         qa_json_put_size(w, "bytes", bytes);
         qa_json_put_string(w, "sha256", hex);
         qa_json_close(w);
     }
     qa_json_close(w);
-    return w->status;
 }
 
 static qa_status write_manifest(maker *m, const qa_golden_tolerances *tolerances, qa_error *err) {
@@ -441,7 +385,7 @@ static qa_status write_manifest(maker *m, const qa_golden_tolerances *tolerances
     put_optimiser(&w, &in->options);
     put_lora(&w, in->adapter);
     put_tolerances(&w, tolerances);
-    w.status = put_files(&w, m, err);
+    put_files(&w, m);
     qa_json_put_string(&w, "digest", QA_GOLDEN_NO_DIGEST);
     qa_json_close(&w);
     qa_json_end_line(&w);
@@ -457,11 +401,10 @@ static qa_status write_manifest(maker *m, const qa_golden_tolerances *tolerances
 
 static qa_status make_all(maker *m, qa_error *err) {
     const qa_golden_inputs *in = m->inputs;
-    const qa_golden_variant right = qa_golden_right();
     qa_golden_set golden = {0};
     qa_golden_tolerances tolerances;
     qa_status status = QA_OK;
-    QA_GOTO(done, qa_golden_run(&golden, in->model, in->adapter, in->pairs, &in->options, &right, err));
+    QA_GOTO(done, qa_golden_run(&golden, in->model, in->adapter, in->pairs, &in->options, true, NULL, err));
     qa_golden_tolerances_make(&tolerances, &golden, &in->options);
     QA_GOTO(done, take_inputs(m, err));
     QA_GOTO(done, write_pairs(m, err));

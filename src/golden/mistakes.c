@@ -1,316 +1,90 @@
-/* See mistakes.h. A mistake is a table entry: how the computation differs, and on which bundles it can. */
+/* See mistakes.h. A mistake is a table entry: on which bundles it can be made, and what it makes of the inputs or of
+ * what the reference has computed at some stage. */
 #include "golden/mistakes.h"
 
-#include "golden/rows.h"
+#include "reference/math.h"
 
 #include <math.h>
 #include <string.h>
 
-const char *qa_golden_mistake_name(qa_golden_mistake mistake) {
-    static const char *const names[QA_MISTAKES] = {
-        [QA_MISTAKE_BOS] = "double-bos",
-        [QA_MISTAKE_SIDES] = "sides-exchanged",
-        [QA_MISTAKE_ROPE] = "rope-interleaved",
-        [QA_MISTAKE_LOG_SOFTMAX] = "log-softmax-missing",
-        [QA_MISTAKE_LORA_EXCHANGED] = "lora-exchanged",
-        [QA_MISTAKE_LORA_SCALE] = "lora-scale",
-        [QA_MISTAKE_LORA_RSLORA] = "lora-rslora",
-        [QA_MISTAKE_LORA_OFF] = "lora-off",
-        [QA_MISTAKE_PARAMETRISATION] = "parametrisation",
-        [QA_MISTAKE_ALPHA_0] = "alpha-0-on-logits",
-        [QA_MISTAKE_VALUE_STATE] = "value-state",
-        [QA_MISTAKE_MASK] = "mask-off-by-one",
-        [QA_MISTAKE_PAD] = "pad-transition",
-        [QA_MISTAKE_DIVISOR] = "return-divisor",
-        [QA_MISTAKE_GAMMA_POWERS] = "gamma-powers",
-        [QA_MISTAKE_CLASSES] = "classes-exchanged",
-        [QA_MISTAKE_CUT_OFF] = "cut-off-is-terminal",
-        [QA_MISTAKE_VALUE_SCALE] = "outer-alpha-tilde",
-        [QA_MISTAKE_Q_LOG_SOFTMAX] = "q-log-softmax",
-        [QA_MISTAKE_VALUE_STOPPED] = "value-stop-gradient",
-        [QA_MISTAKE_MEANS] = "mean-of-means",
-        [QA_MISTAKE_SUM] = "sum-over-pairs",
-        [QA_MISTAKE_GAMMA_PROMPT] = "gamma-from-prompt",
-        [QA_MISTAKE_WEIGHT_DECAY] = "weight-decay",
-        [QA_MISTAKE_LEARNING_RATE] = "learning-rate",
-        [QA_MISTAKE_BIAS_CORRECTION] = "bias-correction",
-        [QA_MISTAKE_EPSILON] = "epsilon-inside",
-        [QA_MISTAKE_CLIPPING] = "clipping",
-        [QA_MISTAKE_FLOAT32] = "float32",
-    };
-    return mistake < QA_MISTAKES ? names[mistake] : "unknown";
+/* ---- in the inputs ---- */
+
+static void one_more_bos(const qa_golden_moment *at) {
+    for (size_t r = 0; r < at->setup->pairs * QA_REF_SIDES; r++) {
+        qa_ref_row *row = &at->setup->rows[r];
+        memmove(row->ids + 1, row->ids, (row->length + 1) * sizeof *row->ids);
+        row->ids[0] = at->setup->bos_id;
+        row->length++;
+        row->response_start++;
+    }
 }
 
-/* What a trial needs of the bundle. */
-enum {
-    THEORY = 1 << 0,
-    PUBLISHED = 1 << 1,
-    HAS_BOS = 1 << 2,
-    HAS_EOS = 1 << 3,
-    DISCOUNTED = 1 << 4,
-    WITH_ALPHA_0 = 1 << 5,
-    NORMALISED = 1 << 6,     /* by length */
-    NOT_NORMALISED = 1 << 7, /* ... under theory */
-    SQUARE = 1 << 8,         /* an adapted linear map with as many inputs as outputs */
-    SCALED = 1 << 9,         /* alpha_tilde is not 1 */
-    REGULARISED = 1 << 10,
-    SEVERAL = 1 << 11,       /* pairs */
-    MICRO_BATCHES = 1 << 12, /* more than one */
-    CUT = 1 << 13,           /* a response that was cut off */
-    CLIPPED = 1 << 14,       /* gradients have a largest norm */
-    STEPS = 1 << 15          /* two or more */
-};
+static void exchange_sides(const qa_golden_moment *at) {
+    for (size_t pair = 0; pair < at->setup->pairs; pair++) {
+        qa_ref_row *sides = &at->setup->rows[pair * QA_REF_SIDES];
+        const qa_ref_row chosen = sides[QA_REF_CHOSEN];
+        sides[QA_REF_CHOSEN] = sides[QA_REF_REJECTED];
+        sides[QA_REF_REJECTED] = chosen;
+    }
+}
 
-typedef enum scale { SCALE_RIGHT, SCALE_ALPHA, SCALE_OTHER, SCALE_ZERO } scale;
+static void all_terminal(const qa_golden_moment *at) {
+    for (size_t r = 0; r < at->setup->pairs * QA_REF_SIDES; r++) {
+        at->setup->rows[r].terminal = true;
+    }
+}
 
-typedef struct entry {
-    qa_golden_mistake mistake;
-    int needs;
-    scale scale;
-    bool names_exchanged, optimiser;
-    qa_golden_variant variant; /* but for the scale */
-    const char *text;
-} entry;
+static void interleave_rope(const qa_golden_moment *at) {
+    at->setup->model.rope.stride = 2;
+    at->setup->model.rope.distance = 1;
+}
 
-static const entry entries[] = {
-    {.mistake = QA_MISTAKE_BOS,
-     .needs = HAS_BOS,
-     .variant = {.extra_bos = true},
-     .text = "every row starts with one more beginning-of-sequence token than it should (a template wrote one, and the "
-             "tokenizer added another)"},
-    {.mistake = QA_MISTAKE_SIDES,
-     .variant = {.sides_exchanged = true},
-     .text = "the chosen and the rejected response are taken for each other from the start"},
-    {.mistake = QA_MISTAKE_ROPE,
-     .variant = {.slips = {.rope_interleaved = true}},
-     .text = "RoPE turns the interleaved components 2i and 2i+1, where Hugging Face weights need i and i + head_dim/2"},
-    {.mistake = QA_MISTAKE_LOG_SOFTMAX,
-     .variant = {.raw_log_pi1 = true},
-     .text = "log pi1 is missing its log-softmax: it is the base model's raw logits"},
-    {.mistake = QA_MISTAKE_LORA_EXCHANGED,
-     .needs = SQUARE,
-     .variant = {.slips = {.lora_exchanged = true}},
-     .text = "A and B of the LoRA branch are exchanged (A^T B^T is added where the linear map is square, not B A)"},
-    {.mistake = QA_MISTAKE_LORA_EXCHANGED,
-     .names_exchanged = true,
-     .text = "the tensors of A and B are stored under each other's name"},
-    {.mistake = QA_MISTAKE_LORA_SCALE,
-     .scale = SCALE_ALPHA,
-     .text = "the LoRA branch is scaled by lora_alpha itself, not divided by the rank (or its root, with rslora)"},
-    {.mistake = QA_MISTAKE_LORA_RSLORA,
-     .scale = SCALE_OTHER,
-     .text =
-         "use_rslora is read wrongly: the LoRA branch is scaled by alpha / r where alpha / sqrt(r) is meant, or the "
-         "other way round"},
-    {.mistake = QA_MISTAKE_LORA_OFF, .scale = SCALE_ZERO, .text = "the adapter is not applied at all"},
-    {.mistake = QA_MISTAKE_PARAMETRISATION,
-     .variant = {.other_q = true},
-     .text = "Q is taken in the other parametrisation (logits: z itself; residual: z minus the base model's logits)"},
-    {.mistake = QA_MISTAKE_ALPHA_0,
-     .needs = WITH_ALPHA_0,
-     .variant = {.alpha_0_on_logits = true},
-     .text = "alpha_0 multiplies the base model's logits, not its log-probabilities"},
-    {.mistake = QA_MISTAKE_ALPHA_0,
-     .needs = WITH_ALPHA_0,
-     .variant = {.alpha_0_in_value = true},
-     .text = "alpha_0 multiplies the base model's logits, not its log-probabilities, in the value (but not in log pi)"},
-    {.mistake = QA_MISTAKE_VALUE_STATE,
-     .needs = THEORY,
-     .variant = {.value_misplaced = true},
-     .text = "the value is taken at the same state, r = Q(s,a) - gamma V(s), where theory subtracts the next state's"},
-    {.mistake = QA_MISTAKE_VALUE_STATE,
-     .needs = PUBLISHED,
-     .variant = {.value_misplaced = true},
-     .text = "the value is taken at the next state, where the published objective subtracts the same state's"},
-    {.mistake = QA_MISTAKE_MASK,
-     .variant = {.mask = QA_MASK_LATE},
-     .text = "the response mask is off by one: the first transition that counts is left out"},
-    {.mistake = QA_MISTAKE_MASK,
-     .variant = {.mask = QA_MASK_EARLY},
-     .text = "the response mask is off by one: the transition before the first that counts is counted as well"},
-    {.mistake = QA_MISTAKE_MASK,
-     .needs = THEORY | HAS_EOS,
-     .variant = {.mask = QA_MASK_STATE_TOKEN},
-     .text = "the response mask is off by one: it asks whether the state's last token belongs to the response, not "
-             "whether the action does, so the first action is left out and one into padding counted"},
-    {.mistake = QA_MISTAKE_PAD,
-     .needs = THEORY | HAS_EOS,
-     .variant = {.pad = QA_PAD_ZERO},
-     .text = "the transition into padding is counted in rows shorter than the longest (with no value after it)"},
-    {.mistake = QA_MISTAKE_PAD,
-     .needs = THEORY | HAS_EOS,
-     .variant = {.pad = QA_PAD_VALUE},
-     .text = "the transition into padding is counted in rows shorter than the longest (with the value after it)"},
-    {.mistake = QA_MISTAKE_PAD,
-     .needs = PUBLISHED,
-     .variant = {.pad = QA_PAD_DROPPED},
-     .text = "the transition into padding is left out, which the published objective counts"},
-    {.mistake = QA_MISTAKE_DIVISOR,
-     .needs = THEORY,
-     .variant = {.divisor = QA_DIVISOR_PADDED_1},
-     .text = "the return is divided by the padded length minus 1, which belongs to the published objective"},
-    {.mistake = QA_MISTAKE_DIVISOR,
-     .variant = {.divisor = QA_DIVISOR_PADDED},
-     .text = "the return is divided by the padded length"},
-    {.mistake = QA_MISTAKE_DIVISOR,
-     .variant = {.divisor = QA_DIVISOR_OWN_1},
-     .text = "the return is divided by the row's own length minus 1"},
-    {.mistake = QA_MISTAKE_DIVISOR,
-     .needs = NOT_NORMALISED,
-     .variant = {.divisor = QA_DIVISOR_COUNT},
-     .text = "the return is divided by the number of counted transitions"},
-    {.mistake = QA_MISTAKE_DIVISOR,
-     .needs = NORMALISED,
-     .variant = {.divisor = QA_DIVISOR_NONE},
-     .text = "the return is not divided by anything"},
-    {.mistake = QA_MISTAKE_GAMMA_POWERS,
-     .needs = THEORY | DISCOUNTED,
-     .variant = {.gamma_from_1 = true},
-     .text = "the powers of gamma start at 1 (c_t = gamma^(t+1)), not at 0"},
-    {.mistake = QA_MISTAKE_CLASSES,
-     .variant = {.classes_exchanged = true},
-     .text = "the two classes are exchanged: the loss prefers the rejected response"},
-    {.mistake = QA_MISTAKE_CUT_OFF,
-     .needs = THEORY | CUT,
-     .variant = {.cut_is_terminal = true},
-     .text = "a response that was cut off is taken for one that ended: its last reward subtracts no value"},
-    {.mistake = QA_MISTAKE_VALUE_SCALE,
-     .needs = SCALED,
-     .variant = {.value_unscaled = true},
-     .text = "the value lacks the alpha_tilde in front of its logarithm: V = log sum exp(x / alpha_tilde)"},
-    {.mistake = QA_MISTAKE_Q_LOG_SOFTMAX,
-     .variant = {.q_log_softmax = true},
-     .text = "Q is made of the adapted model's log-probabilities, not of its logits"},
-    {.mistake = QA_MISTAKE_VALUE_STOPPED,
-     .variant = {.value_stopped = true},
-     .text = "no gradient goes through the value (it is detached, as a target network's would be)"},
-    {.mistake = QA_MISTAKE_MEANS,
-     .needs = REGULARISED | SEVERAL,
-     .variant = {.means = QA_MEANS_OF_PAIRS},
-     .text = "the regulariser is the mean of the pairs' own means, not one mean over all counted transitions"},
-    {.mistake = QA_MISTAKE_MEANS,
-     .needs = REGULARISED,
-     .variant = {.means = QA_MEANS_OF_RESPONSES},
-     .text = "the regulariser is the mean of the responses' own means, not one mean over all counted transitions"},
-    {.mistake = QA_MISTAKE_MEANS,
-     .needs = PUBLISHED | MICRO_BATCHES,
-     .variant = {.means = QA_MEANS_WHOLE},
-     .text =
-         "the means are taken over the whole step, where the published objective averages the micro-batches' means"},
-    {.mistake = QA_MISTAKE_SUM,
-     .needs = SEVERAL,
-     .variant = {.means = QA_SUM_OF_PAIRS},
-     .text = "the preference loss is summed over pairs, not averaged"},
-    {.mistake = QA_MISTAKE_SUM,
-     .variant = {.means = QA_SUMS},
-     .text = "the preference loss is summed over pairs and the regulariser over transitions, neither is averaged"},
-    {.mistake = QA_MISTAKE_GAMMA_PROMPT,
-     .needs = THEORY | DISCOUNTED,
-     .variant = {.gamma_from_prompt = true},
-     .text = "the powers of gamma count from the prompt's start (c_t = gamma^(prompt tokens + t))"},
-    {.mistake = QA_MISTAKE_GAMMA_PROMPT,
-     .needs = THEORY | DISCOUNTED,
-     .variant = {.gamma_from_state = true},
-     .text = "the powers of gamma count from the prompt's start (c_t = gamma^(prompt tokens - 1 + t))"},
-    {.mistake = QA_MISTAKE_WEIGHT_DECAY,
-     .optimiser = true,
-     .variant = {.optimiser = {.weight_decay = 0.01}},
-     .text = "the optimiser decays weights by 0.01 more than the bundle says (0.01 is the default of PyTorch's AdamW)"},
-    {.mistake = QA_MISTAKE_LEARNING_RATE,
-     .optimiser = true,
-     .text = "the learning rate is another one: all steps are longer or shorter by one factor"},
-    {.mistake = QA_MISTAKE_LEARNING_RATE,
-     .needs = STEPS,
-     .optimiser = true,
-     .variant = {.optimiser = {.rate_falls = true}},
-     .text = "the learning rate falls linearly to 0, where it should stay the same"},
-    {.mistake = QA_MISTAKE_BIAS_CORRECTION,
-     .optimiser = true,
-     .variant = {.optimiser = {.no_bias_correction = true}},
-     .text = "Adam's moments lack their bias correction"},
-    {.mistake = QA_MISTAKE_EPSILON,
-     .optimiser = true,
-     .variant = {.optimiser = {.epsilon_inside = true}},
-     .text = "Adam's epsilon is added inside the square root"},
-    {.mistake = QA_MISTAKE_CLIPPING,
-     .needs = CLIPPED,
-     .optimiser = true,
-     .variant = {.optimiser = {.no_clipping = true}},
-     .text = "gradients are not clipped to the largest norm"},
-    {.mistake = QA_MISTAKE_FLOAT32,
-     .variant = {.slips = {.rope_float32 = true}},
-     .text = "RoPE's tables are computed in single precision, as transformers does in every dtype"},
-};
+static void set_lora_scale(const qa_golden_moment *at, double scale) {
+    for (size_t i = 0; i < at->setup->model.layers * QA_REF_LINEARS; i++) {
+        at->setup->layers[i / QA_REF_LINEARS].linear[i % QA_REF_LINEARS].scale = scale;
+    }
+}
 
-size_t qa_golden_trials(void) { return sizeof entries / sizeof entries[0]; }
+static double other_root_scale(const qa_lora_options *lora) {
+    const double rank = (double)lora->rank;
+    return lora->alpha / (lora->use_rslora ? rank : sqrt(rank));
+}
 
-static bool has_square(const qa_adapter *adapter) {
-    for (size_t i = 0; i < adapter->layers * QA_TARGETS; i++) {
-        if (adapter->places[i].present && adapter->places[i].in == adapter->places[i].out) {
-            return true;
+static void scale_lora_by_alpha(const qa_golden_moment *at) { set_lora_scale(at, at->setup->adapter->options.alpha); }
+static void scale_lora_by_other_root(const qa_golden_moment *at) {
+    set_lora_scale(at, other_root_scale(&at->setup->adapter->options));
+}
+static void adapter_off(const qa_golden_moment *at) { set_lora_scale(at, at->number); }
+
+/* A[rank x n] and B[n x rank] become B^T and A^T, and back. */
+static void exchange_transposed(double *A, double *B, size_t n, size_t rank) {
+    for (size_t r = 0; r < rank; r++) {
+        for (size_t i = 0; i < n; i++) {
+            const double a = A[r * n + i];
+            A[r * n + i] = B[i * rank + r];
+            B[i * rank + r] = a;
         }
     }
-    return false;
 }
 
-static bool has_cut(const qa_pairs *pairs) {
-    for (size_t i = 0; i < qa_pairs_count(pairs); i++) {
-        if (!qa_pairs_at(pairs, i)->chosen_terminal || !qa_pairs_at(pairs, i)->rejected_terminal) {
-            return true;
+static void exchange_lora(const qa_golden_moment *at) {
+    for (size_t i = 0; i < at->setup->model.layers * QA_REF_LINEARS; i++) {
+        const qa_ref_linear *linear = &at->setup->layers[i / QA_REF_LINEARS].linear[i % QA_REF_LINEARS];
+        if (linear->in == linear->out) {
+            exchange_transposed(at->setup->parameters + linear->a, at->setup->parameters + linear->b, linear->in,
+                                linear->rank);
         }
     }
-    return false;
 }
 
-static int what_it_has(const qa_golden_bundle *bundle) {
-    const qa_objective *o = &bundle->options.objective;
-    const qa_model_info *info = qa_model_get_info(bundle->model);
-    const bool published = o->kind == QA_PUBLISHED;
-    int has = published ? PUBLISHED : THEORY;
-    has |= qa_golden_has_bos(bundle->model) ? HAS_BOS : 0;
-    has |= info->n_eos > 0 ? HAS_EOS : 0;
-    has |= o->gamma < 1.0 ? DISCOUNTED : 0;
-    has |= o->alpha_0 > 0.0 ? WITH_ALPHA_0 : 0;
-    has |= published || o->length_normalisation ? NORMALISED : 0;
-    has |= published || !o->length_normalisation ? NOT_NORMALISED : 0;
-    has |= has_square(bundle->adapter) ? SQUARE : 0;
-    has |= o->alpha_tilde != 1.0 ? SCALED : 0;
-    has |= o->beta > 0.0 ? REGULARISED : 0;
-    has |= qa_pairs_count(bundle->pairs) > 1 ? SEVERAL : 0;
-    has |= bundle->options.micro_batch > 0 && bundle->options.micro_batch < qa_pairs_count(bundle->pairs)
-               ? MICRO_BATCHES
-               : 0;
-    has |= has_cut(bundle->pairs) ? CUT : 0;
-    has |= bundle->options.max_grad_norm > 0.0 ? CLIPPED : 0;
-    has |= bundle->options.steps > 1 ? STEPS : 0;
-    return has;
-}
-
-static double scale_factor(const qa_adapter *adapter, scale which) {
-    const double alpha = adapter->options.alpha, rank = (double)adapter->options.rank;
-    switch (which) {
-    case SCALE_RIGHT: return 1.0;
-    case SCALE_ALPHA: return alpha / adapter->scale;
-    case SCALE_OTHER: return (adapter->options.use_rslora ? alpha / rank : alpha / sqrt(rank)) / adapter->scale;
-    case SCALE_ZERO: return 0.0;
+/* The gradients and stepped tensors that belong to that; every B stands behind its A. */
+static void exchange_lora_tensors(qa_golden_set *set) {
+    for (size_t i = 0; i + 1 < set->n; i++) {
+        const qa_golden_tensor *A = &set->tensors[i], *B = &set->tensors[i + 1];
+        if (strstr(A->name, ".lora_A") != NULL && A->shape[1] == B->shape[0]) {
+            exchange_transposed(A->values, B->values, A->shape[1], A->shape[0]);
+        }
     }
-    return 1.0;
-}
-
-bool qa_golden_trial_make(qa_golden_trial *trial, size_t number, const qa_golden_bundle *bundle) {
-    const entry *it = &entries[number];
-    const double factor = scale_factor(bundle->adapter, it->scale);
-    const bool one_scale = bundle->adapter->uniform || it->scale == SCALE_RIGHT || it->scale == SCALE_ZERO;
-    if (!one_scale || (it->needs & ~what_it_has(bundle)) != 0 || (it->scale != SCALE_RIGHT && factor == 1.0)) {
-        return false;
-    }
-    *trial = (qa_golden_trial){.mistake = it->mistake,
-                               .text = it->text,
-                               .variant = it->variant,
-                               .optimiser = it->optimiser,
-                               .names_exchanged = it->names_exchanged};
-    trial->variant.slips.lora_scale_factor = factor;
-    return true;
 }
 
 /* lora_A <-> lora_B in the names of gradients and stepped tensors. */
@@ -323,15 +97,340 @@ static void exchange_names(qa_golden_set *set) {
     }
 }
 
+static void other_parametrisation(const qa_golden_moment *at) {
+    at->setup->options.objective.residual = !at->setup->options.objective.residual;
+}
+
+static void more_decay(const qa_golden_moment *at) { at->setup->options.weight_decay += at->number; }
+static void scale_rate(const qa_golden_moment *at) { at->setup->options.learning_rate *= at->number; }
+static void no_clipping(const qa_golden_moment *at) { at->setup->options.max_grad_norm = at->number; }
+
+/* ---- in the transitions, the return and the means ---- */
+
+typedef enum wrong_transitions {
+    LATE,
+    EARLY,
+    BY_STATE_TOKEN,
+    PADDING,
+    PADDING_AND_VALUE,
+    NO_PADDING,
+    OTHER_VALUE
+} wrong_transitions;
+
+static void drop_first(qa_ref_row *row) {
+    if (row->n > 0) {
+        memmove(row->transitions, row->transitions + 1, --row->n * sizeof *row->transitions);
+    }
+}
+
+/* The transition that ends where the first one starts. */
+static void add_before(qa_ref_row *row, bool published) {
+    if (published || row->response_start >= 2) {
+        const size_t state = row->response_start - (published ? 1 : 2);
+        memmove(row->transitions + 1, row->transitions, row->n++ * sizeof *row->transitions);
+        row->transitions[0] =
+            (qa_ref_transition){.state = state, .value = published ? state : state + 1, .action = row->ids[state + 1]};
+    }
+}
+
+static void add_padding(qa_ref_row *row, bool with_value) {
+    if (row->length < row->padded) {
+        row->transitions[row->n++] = (qa_ref_transition){.state = row->length - 1,
+                                                         .value = with_value ? row->length : QA_REF_NO_STATE,
+                                                         .action = row->ids[row->length]};
+    }
+}
+
+static void other_transitions(const qa_golden_moment *at) {
+    qa_ref_row *row = &at->step->rows[at->row];
+    const bool published = at->step->options.objective.published;
+    row->first = row->response_start >= 2 ? row->response_start - 2 : 0; /* states that are needed now */
+    row->last = row->length;
+    switch ((wrong_transitions)at->number) {
+    case LATE: drop_first(row); break;
+    case EARLY: add_before(row, published); break;
+    case BY_STATE_TOKEN:
+        drop_first(row);
+        add_padding(row, !row->terminal);
+        break;
+    case PADDING: add_padding(row, false); break;
+    case PADDING_AND_VALUE: add_padding(row, true); break;
+    case NO_PADDING: row->n -= row->n > 0 && row->transitions[row->n - 1].state + 1 == row->length ? 1 : 0; break;
+    case OTHER_VALUE:
+        for (size_t t = 0; t < row->n; t++) {
+            row->transitions[t].value = row->transitions[t].state + (published ? 1 : 0);
+        }
+    }
+}
+
+enum { BY_PADDED_1, BY_PADDED, BY_OWN_1, BY_COUNT, BY_NOTHING, GAMMA_FROM_1, GAMMA_FROM_PROMPT, GAMMA_FROM_STATE };
+
+static void other_weights(const qa_golden_moment *at) {
+    const qa_ref_row *row = &at->step->rows[at->row];
+    const qa_ref_objective *o = &at->step->options.objective;
+    const double padded_1 = (double)(row->padded - 1), n = (double)row->n;
+    const double right = o->published ? padded_1 : o->length_normalisation ? n : 1.0;
+    const double divisors[] = {padded_1, (double)row->padded, (double)(row->length - 1), n, 1.0};
+    const size_t powers[] = {1, row->response_start, row->response_start - 1};
+    const double factor = at->number < GAMMA_FROM_1 ? right / divisors[(int)at->number] : 1.0;
+    for (size_t t = 0; t < row->n; t++) {
+        row->transitions[t].weight *= factor;
+        for (size_t p = 0; at->number >= GAMMA_FROM_1 && p < powers[(int)at->number - GAMMA_FROM_1]; p++) {
+            row->transitions[t].weight *= o->gamma;
+        }
+    }
+}
+
+typedef enum wrong_means { OF_PAIRS, OF_RESPONSES, OF_STEP, SUM_OF_PAIRS, SUMS } wrong_means;
+
+static void other_means(const qa_golden_moment *at) {
+    double counted = 0.0;
+    for (size_t r = 0; r < at->step->pairs * QA_REF_SIDES; r++) {
+        counted += (double)at->step->rows[r].n;
+    }
+    for (size_t r = 0; r < at->step->pairs * QA_REF_SIDES; r++) {
+        qa_ref_row *row = &at->step->rows[r], *chosen = &at->step->rows[r / QA_REF_SIDES * QA_REF_SIDES];
+        const double pairs = row->pairs;
+        switch ((wrong_means)at->number) {
+        case OF_PAIRS: row->counted = pairs * (double)(chosen[QA_REF_CHOSEN].n + chosen[QA_REF_REJECTED].n); break;
+        case OF_RESPONSES: row->counted = pairs * QA_REF_SIDES * (double)row->n; break;
+        case OF_STEP:
+            row->pairs = (double)at->step->pairs;
+            row->counted = counted;
+            break;
+        case SUM_OF_PAIRS: row->pairs = 1.0; break;
+        case SUMS: row->pairs = row->counted = 1.0;
+        }
+    }
+}
+
+/* ---- in the model and the equations ---- */
+
+static qa_ref_side *side_of(const qa_golden_moment *at) { return &at->step->side[at->row % QA_REF_SIDES]; }
+
+static size_t states_of(const qa_golden_moment *at) {
+    return at->step->rows[at->row].last + 1 - at->step->rows[at->row].first;
+}
+
+static void raw_log_pi1(const qa_golden_moment *at) {
+    const qa_ref_side *side = side_of(at);
+    memcpy(side->log_pi1, side->z1, states_of(at) * at->step->model->V * sizeof *side->z1);
+}
+
+/* log pi1 itself, which has been written down by then, is right. number 1: the logits go into the value alone. */
+static void alpha_0_on_logits(const qa_golden_moment *at) {
+    const size_t V = at->step->model->V;
+    if (at->stage == QA_REF_RESIDUAL_Q) {
+        raw_log_pi1(at);
+    }
+    for (size_t k = 0; at->stage == QA_REF_VALUES && at->number == 1.0 && k < states_of(at); k++) {
+        qa_ref_log_softmax(side_of(at)->log_pi1 + k * V, side_of(at)->z1 + k * V, V);
+    }
+}
+
+/* Qhat = log softmax(z) [- log pi1], and back through it: dz -= softmax(z) sum of dz. */
+static void q_of_log_softmax(const qa_golden_moment *at) {
+    const size_t V = at->step->model->V;
+    const bool residual = at->step->options.objective.residual;
+    for (size_t k = 0; k < states_of(at); k++) {
+        const double *z = side_of(at)->z + k * V, *log_pi1 = side_of(at)->log_pi1 + k * V;
+        double *q = side_of(at)->q + k * V, *dz = side_of(at)->dz + k * V, sum = 0.0;
+        for (size_t a = 0; a < V; a++) {
+            sum += dz[a];
+        }
+        qa_ref_log_softmax(q, z, V);
+        for (size_t a = 0; a < V; a++) {
+            dz[a] -= at->stage == QA_REF_LOGIT_GRADIENT ? sum * qa_ref_exp(q[a]) : 0.0;
+            q[a] -= residual ? log_pi1[a] : 0.0;
+        }
+    }
+}
+
+/* Both Vhat and dVhat/dQhat lack the factor. */
+static void unscaled_value(const qa_golden_moment *at) {
+    for (size_t k = 0; k < states_of(at); k++) {
+        (at->stage == QA_REF_VALUES ? side_of(at)->v : side_of(at)->dv)[k] /= at->step->options.objective.alpha_tilde;
+    }
+}
+
+static void detach_value(const qa_golden_moment *at) {
+    memset(side_of(at)->dv, 0, states_of(at) * sizeof *side_of(at)->dv);
+}
+
+static void exchange_classes(const qa_golden_moment *at) {
+    qa_ref_step *step = at->step;
+    step->z = -step->z;
+    step->preference = qa_ref_preference_loss(&step->slope, step->z, step->rows[at->row].pairs);
+    step->slope = -step->slope;
+}
+
+static void single_precision_rope(const qa_golden_moment *at) {
+    qa_ref_net *const nets[] = {at->step->base, at->step->adapted[QA_REF_CHOSEN], at->step->adapted[QA_REF_REJECTED]};
+    const size_t half = at->step->model->h / 2;
+    for (size_t n = 0; n < sizeof nets / sizeof nets[0]; n++) {
+        for (size_t i = 0; i < nets[n]->max_T * half; i++) {
+            const float angle = (float)(i / half) * (float)nets[n]->frequency[i % half];
+            qa_ref_sin_cos((double)angle, &nets[n]->sine[i], &nets[n]->cosine[i]);
+            nets[n]->sine[i] = (double)(float)nets[n]->sine[i];
+            nets[n]->cosine[i] = (double)(float)nets[n]->cosine[i];
+        }
+    }
+}
+
+/* ---- in AdamW ---- */
+
+static void falling_rate(const qa_golden_moment *at) {
+    at->step->options.learning_rate -= at->setup->options.learning_rate / (double)at->setup->steps;
+}
+
+static void no_bias_correction(const qa_golden_moment *at) {
+    at->step->beta1_power = at->step->beta2_power = at->number;
+}
+
+static void epsilon_inside(const qa_golden_moment *at) {
+    qa_ref_step *step = at->step;
+    const qa_ref_options *o = &step->options;
+    for (size_t i = 0; i < step->model->n_parameters; i++) {
+        const double m = step->moment1[i] / (1.0 - step->beta1_power), v = step->moment2[i] / (1.0 - step->beta2_power);
+        step->update[i] = o->learning_rate * m / sqrt(v + o->adam_epsilon);
+    }
+}
+
+/* ---- the table ---- */
+
+/* What a trial needs of the bundle; where it makes nothing otherwise (powers of gamma = 1), it explains nothing. */
+enum {
+    THEORY = QA_TRIAL_ANY_FACTOR << 1,
+    PUBLISHED = THEORY << 1,
+    HAS_BOS = PUBLISHED << 1,
+    HAS_EOS = HAS_BOS << 1,
+    ONE_SCALE = HAS_EOS << 1 /* of all LoRA branches */
+};
+
+#define AT(stage) (1u << (unsigned)(stage))
+
+static const qa_golden_trial trials[] = {
+    {QA_MISTAKE_BOS, "double-bos", HAS_BOS, AT(QA_GOLDEN_INPUTS), one_more_bos, 0.0,
+     "every row starts with one more beginning-of-sequence token than it should (a template wrote one, and the "
+     "tokenizer added another)"},
+    {QA_MISTAKE_SIDES, "sides-exchanged", 0, AT(QA_GOLDEN_INPUTS), exchange_sides, 0.0,
+     "the chosen and the rejected response are taken for each other from the start"},
+    {QA_MISTAKE_ROPE, "rope-interleaved", 0, AT(QA_GOLDEN_INPUTS), interleave_rope, 0.0,
+     "RoPE turns the interleaved components 2i and 2i+1, where Hugging Face weights need i and i + head_dim/2"},
+    {QA_MISTAKE_LOG_SOFTMAX, "log-softmax-missing", 0, AT(QA_REF_LOG_PI1), raw_log_pi1, 0.0,
+     "log pi1 is missing its log-softmax: it is the base model's raw logits"},
+    {QA_MISTAKE_LORA_EXCHANGED, "lora-exchanged", 0, AT(QA_GOLDEN_INPUTS), exchange_lora, 0.0,
+     "A and B of the LoRA branch are exchanged (A^T B^T is added where the linear map is square, not B A)"},
+    {QA_MISTAKE_LORA_EXCHANGED, NULL, 0, 0, NULL, 0.0, "the tensors of A and B are stored under each other's name"},
+    {QA_MISTAKE_LORA_SCALE, "lora-scale", ONE_SCALE, AT(QA_GOLDEN_INPUTS), scale_lora_by_alpha, 0.0,
+     "the LoRA branch is scaled by lora_alpha itself, not divided by the rank (or its root, with rslora)"},
+    {QA_MISTAKE_LORA_RSLORA, "lora-rslora", ONE_SCALE, AT(QA_GOLDEN_INPUTS), scale_lora_by_other_root, 0.0,
+     "use_rslora is read wrongly: the LoRA branch is scaled by alpha / r where alpha / sqrt(r) is meant, or the other "
+     "way round"},
+    {QA_MISTAKE_LORA_OFF, "lora-off", 0, AT(QA_GOLDEN_INPUTS), adapter_off, 0.0, "the adapter is not applied at all"},
+    {QA_MISTAKE_PARAMETRISATION, "parametrisation", 0, AT(QA_GOLDEN_INPUTS), other_parametrisation, 0.0,
+     "Q is taken in the other parametrisation (logits: z itself; residual: z minus the base model's logits)"},
+    {QA_MISTAKE_ALPHA_0, "alpha-0-on-logits", 0, AT(QA_REF_RESIDUAL_Q) | AT(QA_REF_VALUES), alpha_0_on_logits, 0.0,
+     "alpha_0 multiplies the base model's logits, not its log-probabilities"},
+    {QA_MISTAKE_ALPHA_0, NULL, 0, AT(QA_REF_RESIDUAL_Q) | AT(QA_REF_VALUES), alpha_0_on_logits, 1.0,
+     "alpha_0 multiplies the base model's logits, not its log-probabilities, in the value (but not in log pi)"},
+    {QA_MISTAKE_VALUE_STATE, "value-state", THEORY, AT(QA_REF_TRANSITIONS), other_transitions, OTHER_VALUE,
+     "the value is taken at the same state, r = Q(s,a) - gamma V(s), where theory subtracts the next state's"},
+    {QA_MISTAKE_VALUE_STATE, NULL, PUBLISHED, AT(QA_REF_TRANSITIONS), other_transitions, OTHER_VALUE,
+     "the value is taken at the next state, where the published objective subtracts the same state's"},
+    {QA_MISTAKE_MASK, "mask-off-by-one", 0, AT(QA_REF_TRANSITIONS), other_transitions, LATE,
+     "the response mask is off by one: the first transition that counts is left out"},
+    {QA_MISTAKE_MASK, NULL, 0, AT(QA_REF_TRANSITIONS), other_transitions, EARLY,
+     "the response mask is off by one: the transition before the first that counts is counted as well"},
+    {QA_MISTAKE_MASK, NULL, THEORY | HAS_EOS, AT(QA_REF_TRANSITIONS), other_transitions, BY_STATE_TOKEN,
+     "the response mask is off by one: it asks whether the state's last token belongs to the response, not whether the "
+     "action does, so the first action is left out and one into padding counted"},
+    {QA_MISTAKE_PAD, "pad-transition", THEORY | HAS_EOS, AT(QA_REF_TRANSITIONS), other_transitions, PADDING,
+     "the transition into padding is counted in rows shorter than the longest (with no value after it)"},
+    {QA_MISTAKE_PAD, NULL, THEORY | HAS_EOS, AT(QA_REF_TRANSITIONS), other_transitions, PADDING_AND_VALUE,
+     "the transition into padding is counted in rows shorter than the longest (with the value after it)"},
+    {QA_MISTAKE_PAD, NULL, PUBLISHED, AT(QA_REF_TRANSITIONS), other_transitions, NO_PADDING,
+     "the transition into padding is left out, which the published objective counts"},
+    {QA_MISTAKE_DIVISOR, "return-divisor", THEORY, AT(QA_REF_WEIGHTS), other_weights, BY_PADDED_1,
+     "the return is divided by the padded length minus 1, which belongs to the published objective"},
+    {QA_MISTAKE_DIVISOR, NULL, 0, AT(QA_REF_WEIGHTS), other_weights, BY_PADDED,
+     "the return is divided by the padded length"},
+    {QA_MISTAKE_DIVISOR, NULL, 0, AT(QA_REF_WEIGHTS), other_weights, BY_OWN_1,
+     "the return is divided by the row's own length minus 1"},
+    {QA_MISTAKE_DIVISOR, NULL, 0, AT(QA_REF_WEIGHTS), other_weights, BY_COUNT,
+     "the return is divided by the number of counted transitions"},
+    {QA_MISTAKE_DIVISOR, NULL, 0, AT(QA_REF_WEIGHTS), other_weights, BY_NOTHING,
+     "the return is not divided by anything"},
+    {QA_MISTAKE_GAMMA_POWERS, "gamma-powers", THEORY, AT(QA_REF_WEIGHTS), other_weights, GAMMA_FROM_1,
+     "the powers of gamma start at 1 (c_t = gamma^(t+1)), not at 0"},
+    {QA_MISTAKE_CLASSES, "classes-exchanged", 0, AT(QA_REF_LOSS), exchange_classes, -1.0,
+     "the two classes are exchanged: the loss prefers the rejected response"},
+    {QA_MISTAKE_CUT_OFF, "cut-off-is-terminal", THEORY, AT(QA_GOLDEN_INPUTS), all_terminal, 0.0,
+     "a response that was cut off is taken for one that ended: its last reward subtracts no value"},
+    {QA_MISTAKE_VALUE_SCALE, "outer-alpha-tilde", 0, AT(QA_REF_VALUES) | AT(QA_REF_VALUE_GRADIENT), unscaled_value, 0.0,
+     "the value lacks the alpha_tilde in front of its logarithm: V = log sum exp(x / alpha_tilde)"},
+    {QA_MISTAKE_Q_LOG_SOFTMAX, "q-log-softmax", 0, AT(QA_REF_RESIDUAL_Q) | AT(QA_REF_LOGIT_GRADIENT), q_of_log_softmax,
+     0.0, "Q is made of the adapted model's log-probabilities, not of its logits"},
+    {QA_MISTAKE_VALUE_STOPPED, "value-stop-gradient", 0, AT(QA_REF_VALUE_GRADIENT), detach_value, 0.0,
+     "no gradient goes through the value (it is detached, as a target network's would be)"},
+    {QA_MISTAKE_MEANS, "mean-of-means", 0, AT(QA_REF_READY), other_means, OF_PAIRS,
+     "the regulariser is the mean of the pairs' own means, not one mean over all counted transitions"},
+    {QA_MISTAKE_MEANS, NULL, 0, AT(QA_REF_READY), other_means, OF_RESPONSES,
+     "the regulariser is the mean of the responses' own means, not one mean over all counted transitions"},
+    {QA_MISTAKE_MEANS, NULL, PUBLISHED, AT(QA_REF_READY), other_means, OF_STEP,
+     "the means are taken over the whole step, where the published objective averages the micro-batches' means"},
+    {QA_MISTAKE_SUM, "sum-over-pairs", 0, AT(QA_REF_READY), other_means, SUM_OF_PAIRS,
+     "the preference loss is summed over pairs, not averaged"},
+    {QA_MISTAKE_SUM, NULL, 0, AT(QA_REF_READY), other_means, SUMS,
+     "the preference loss is summed over pairs and the regulariser over transitions, neither is averaged"},
+    {QA_MISTAKE_GAMMA_PROMPT, "gamma-from-prompt", THEORY, AT(QA_REF_WEIGHTS), other_weights, GAMMA_FROM_PROMPT,
+     "the powers of gamma count from the prompt's start (c_t = gamma^(prompt tokens + t))"},
+    {QA_MISTAKE_GAMMA_PROMPT, NULL, THEORY, AT(QA_REF_WEIGHTS), other_weights, GAMMA_FROM_STATE,
+     "the powers of gamma count from the prompt's start (c_t = gamma^(prompt tokens - 1 + t))"},
+    {QA_MISTAKE_WEIGHT_DECAY, "weight-decay", QA_TRIAL_IN_STEPS, AT(QA_GOLDEN_INPUTS), more_decay, 0.01,
+     "the optimiser decays weights by 0.01 more than the bundle says (0.01 is the default of PyTorch's AdamW)"},
+    {QA_MISTAKE_LEARNING_RATE, "learning-rate", QA_TRIAL_ANY_FACTOR | QA_TRIAL_IN_STEPS, AT(QA_GOLDEN_INPUTS),
+     scale_rate, 1.0, "the learning rate is another one: all steps are longer or shorter by one factor"},
+    {QA_MISTAKE_LEARNING_RATE, NULL, QA_TRIAL_IN_STEPS, AT(QA_REF_STEPPED), falling_rate, 0.0,
+     "the learning rate falls linearly to 0, where it should stay the same"},
+    {QA_MISTAKE_BIAS_CORRECTION, "bias-correction", QA_TRIAL_IN_STEPS, AT(QA_REF_READY), no_bias_correction, 0.0,
+     "Adam's moments lack their bias correction"},
+    {QA_MISTAKE_EPSILON, "epsilon-inside", QA_TRIAL_IN_STEPS, AT(QA_REF_UPDATE), epsilon_inside, 0.0,
+     "Adam's epsilon is added inside the square root"},
+    {QA_MISTAKE_CLIPPING, "clipping", QA_TRIAL_IN_STEPS, AT(QA_GOLDEN_INPUTS), no_clipping, 0.0,
+     "gradients are not clipped to the largest norm"},
+    {QA_MISTAKE_FLOAT32, "float32", 0, AT(QA_REF_READY), single_precision_rope, 0.0,
+     "RoPE's tables are computed in single precision, as transformers does in every dtype"},
+};
+const char *qa_golden_mistake_name(qa_golden_mistake mistake) {
+    for (size_t i = 0; i < sizeof trials / sizeof trials[0]; i++) {
+        if (trials[i].mistake == mistake && trials[i].name != NULL) {
+            return trials[i].name;
+        }
+    }
+    return "unknown";
+}
+
+size_t qa_golden_trials(void) { return sizeof trials / sizeof trials[0]; }
+
+bool qa_golden_trial_make(qa_golden_trial *trial, size_t number, const qa_golden_bundle *bundle) {
+    unsigned has = QA_TRIAL_IN_STEPS | QA_TRIAL_ANY_FACTOR;
+    has |= bundle->options.objective.kind == QA_PUBLISHED ? PUBLISHED : THEORY;
+    has |= qa_golden_bos(bundle->model) >= 0 ? HAS_BOS : 0;
+    has |= qa_model_get_info(bundle->model)->n_eos > 0 ? HAS_EOS : 0;
+    has |= bundle->adapter->uniform ? ONE_SCALE : 0;
+    *trial = trials[number];
+    return (trial->needs & ~has) == 0;
+}
+
 qa_status qa_golden_trial_run(qa_golden_set *set, const qa_golden_bundle *bundle, const qa_golden_trial *trial,
                               bool gradients, bool steps, qa_error *err) {
     qa_golden_options options = bundle->options;
-    qa_golden_variant variant = trial->variant;
     options.steps = steps ? options.steps : 0;
-    variant.forward_only = !gradients && !steps;
-    const qa_status status = qa_golden_run(set, bundle->model, bundle->adapter, bundle->pairs, &options, &variant, err);
-    if (status == QA_OK && trial->names_exchanged) {
-        exchange_names(set);
+    const qa_status status =
+        qa_golden_run(set, bundle->model, bundle->adapter, bundle->pairs, &options, gradients || steps, trial, err);
+    if (status == QA_OK && trial->mistake == QA_MISTAKE_LORA_EXCHANGED) {
+        (trial->make == NULL ? exchange_names : exchange_lora_tensors)(set);
     }
     return status;
 }

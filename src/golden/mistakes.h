@@ -39,18 +39,15 @@ typedef enum qa_golden_mistake {
 
 const char *qa_golden_mistake_name(qa_golden_mistake mistake); /* "double-bos", "value-state"... */
 
-/* One way of making a mistake. */
-typedef struct qa_golden_trial {
-    qa_golden_mistake mistake;
-    const char *text; /* "the value is taken at the same state...": what happened, as the end of a sentence */
-    qa_golden_variant variant;
-    bool optimiser;       /* it shows in the steps alone */
-    bool names_exchanged; /* gradients and stepped tensors of A and B under each other's name */
-} qa_golden_trial;
+/* Beside what a trial needs of the bundle (mistakes.c). */
+enum {
+    QA_TRIAL_IN_STEPS = 1 << 0,  /* the mistake shows in the steps alone */
+    QA_TRIAL_ANY_FACTOR = 1 << 1 /* number is a factor to be found out; 1 here */
+};
 
 /* Trials are numbered from 0. */
 size_t qa_golden_trials(void);
-/* False when this one cannot be made on the bundle, or changes nothing there by its definition. */
+/* False when this one cannot be made on the bundle. */
 bool qa_golden_trial_make(qa_golden_trial *trial, size_t number, const qa_golden_bundle *bundle);
 
 /* What the trial gives on the bundle's inputs: all tensors, appended to set; gradients and steps where they are asked

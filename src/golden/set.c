@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/try.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,21 +29,20 @@ const char *qa_golden_kind_name(qa_golden_kind kind) {
 
 qa_status qa_golden_set_add(qa_golden_set *set, const char *name, qa_golden_kind kind, size_t n_dims,
                             const size_t *shape, double **values, qa_error *err) {
-    QA_TRY(QA_GROW(set->tensors, set->capacity, set->n + 1, err, "%zu golden tensors", set->n + 1));
-    qa_golden_tensor *it = &set->tensors[set->n];
-    *it = (qa_golden_tensor){.kind = kind, .n_dims = n_dims, .count = 1};
-    const int written = snprintf(it->name, sizeof it->name, "%s", name);
-    bool fits = written >= 0 && (size_t)written < sizeof it->name && n_dims <= QA_GOLDEN_DIMS;
+    qa_golden_tensor tensor = {.kind = kind, .n_dims = n_dims, .count = 1};
+    const int written = snprintf(tensor.name, sizeof tensor.name, "%s", name);
+    bool fits = written >= 0 && (size_t)written < sizeof tensor.name && n_dims <= QA_GOLDEN_DIMS;
     for (size_t i = 0; fits && i < n_dims; i++) {
-        it->shape[i] = shape[i];
-        fits = qa_mul_size(it->count, shape[i], &it->count);
+        tensor.shape[i] = shape[i];
+        fits = qa_mul_size(tensor.count, shape[i], &tensor.count);
     }
     if (!fits) {
         return qa_fail(err, QA_ERR_LIMIT, "golden tensor %.100s is too large", name);
     }
-    QA_TRY(QA_NEW(it->values, it->count, err, "%zu numbers of %.100s", it->count, name));
-    *values = it->values;
-    set->n++;
+    QA_TRY(QA_GROW(set->tensors, set->capacity, set->n + 1, err, "%zu golden tensors", set->n + 1));
+    QA_TRY(QA_NEW(tensor.values, tensor.count, err, "%zu numbers of %.100s", tensor.count, name));
+    set->tensors[set->n++] = tensor;
+    *values = tensor.values;
     return QA_OK;
 }
 
@@ -55,6 +55,14 @@ const qa_golden_tensor *qa_golden_set_find(const qa_golden_set *set, const char 
     return NULL;
 }
 
+double qa_golden_largest(const qa_golden_tensor *tensor) {
+    double largest = 0.0;
+    for (size_t i = 0; i < tensor->count; i++) {
+        largest = fmax(largest, fabs(tensor->values[i]));
+    }
+    return largest;
+}
+
 void qa_golden_set_free(qa_golden_set *set) {
     for (size_t i = 0; i < set->n; i++) {
         free(set->tensors[i].values);
@@ -65,6 +73,8 @@ void qa_golden_set_free(qa_golden_set *set) {
 
 /* ---- names ---- */
 
+static bool starts_with(const char *name, const char *start) { return strncmp(name, start, strlen(start)) == 0; }
+
 static bool ends_with(const char *name, const char *end) {
     const size_t n = strlen(name), m = strlen(end);
     return n >= m && strcmp(name + n - m, end) == 0;
@@ -72,38 +82,26 @@ static bool ends_with(const char *name, const char *end) {
 
 _Bool qa_golden_kind_of(qa_golden_kind *kind, const char *name) {
     static const struct {
-        const char *end;
+        const char *start, *within, *end; /* of the name; "": anything */
         qa_golden_kind kind;
-    } ends[] = {{".input_ids", QA_GOLDEN_IDS},
-                {".log_pi1", QA_GOLDEN_LOG_PI1},
-                {".reward", QA_GOLDEN_REWARD},
-                {".log_pi", QA_GOLDEN_LOG_PI},
-                {".return", QA_GOLDEN_RETURN},
-                {".q", QA_GOLDEN_Q},
-                {".v", QA_GOLDEN_V}};
-    if (strncmp(name, "loss", 4) == 0) {
-        *kind = QA_GOLDEN_LOSS;
-        return true;
-    }
-    if (strncmp(name, "grad.", 5) == 0) {
-        *kind = QA_GOLDEN_GRAD;
-        return true;
-    }
-    if (strncmp(name, "step", 4) == 0) {
-        const bool scalar = ends_with(name, ".loss") || ends_with(name, ".grad_norm");
-        *kind = !scalar ? QA_GOLDEN_STEP : ends_with(name, ".loss") ? QA_GOLDEN_LOSS : QA_GOLDEN_GRAD;
-        return true;
-    }
-    if (strncmp(name, "pair", 4) != 0) {
-        return false;
-    }
-    if (strstr(name, ".base.") != NULL || strstr(name, ".adapted.") != NULL) {
-        *kind = QA_GOLDEN_ACTIVATION;
-        return true;
-    }
-    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
-        if (ends_with(name, ends[i].end)) {
-            *kind = ends[i].kind;
+    } names[] = {{"loss", "", "", QA_GOLDEN_LOSS},
+                 {"grad.", "", "", QA_GOLDEN_GRAD},
+                 {"step", "", ".loss", QA_GOLDEN_LOSS},
+                 {"step", "", ".grad_norm", QA_GOLDEN_GRAD},
+                 {"step", "", "", QA_GOLDEN_STEP},
+                 {"pair", ".base.", "", QA_GOLDEN_ACTIVATION},
+                 {"pair", ".adapted.", "", QA_GOLDEN_ACTIVATION},
+                 {"pair", "", ".input_ids", QA_GOLDEN_IDS},
+                 {"pair", "", ".log_pi1", QA_GOLDEN_LOG_PI1},
+                 {"pair", "", ".reward", QA_GOLDEN_REWARD},
+                 {"pair", "", ".log_pi", QA_GOLDEN_LOG_PI},
+                 {"pair", "", ".return", QA_GOLDEN_RETURN},
+                 {"pair", "", ".q", QA_GOLDEN_Q},
+                 {"pair", "", ".v", QA_GOLDEN_V}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (starts_with(name, names[i].start) && strstr(name, names[i].within) != NULL &&
+            ends_with(name, names[i].end)) {
+            *kind = names[i].kind;
             return true;
         }
     }

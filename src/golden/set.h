@@ -47,6 +47,7 @@ typedef struct qa_golden_set {
 QA_MUST_CHECK qa_status qa_golden_set_add(qa_golden_set *set, const char *name, qa_golden_kind kind, size_t n_dims,
                                           const size_t *shape, double **values, qa_error *err);
 const qa_golden_tensor *qa_golden_set_find(const qa_golden_set *set, const char *name); /* NULL: none */
+double qa_golden_largest(const qa_golden_tensor *tensor); /* magnitude; 0 of an empty one */
 void qa_golden_set_free(qa_golden_set *set);
 
 #endif

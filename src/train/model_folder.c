@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
+#include "io/copy.h"
 #include "io/file.h"
 #include "io/folder.h"
 #include "io/input.h"
@@ -20,21 +21,13 @@ enum { TOKENIZER_FILES = 3 };
 static const char *const tokenizer_files[TOKENIZER_FILES] = {"tokenizer.json", "tokenizer_config.json",
                                                              "chat_template.jinja"};
 
-static qa_status copy_file(const char *from, const char *to, qa_error *err) {
-    qa_text content = {0};
-    QA_TRY(qa_read_file(&content, from, MOST_BYTES, err));
-    const qa_status status = qa_write_file(to, content.n == 0 ? "" : content.data, content.n, err);
-    qa_text_free(&content);
-    return status;
-}
-
 /* Copies the file of that name if there is one. */
 static qa_status copy_named(const char *from_dir, const char *to_dir, const char *name, qa_error *err) {
     char *from = qa_path_join(from_dir, name), *to = qa_path_join(to_dir, name);
     bool there = false;
     qa_status status = from == NULL || to == NULL ? QA_NO_MEMORY(err, "a path") : qa_find_optional(&there, from, err);
     if (there) {
-        status = copy_file(from, to, err);
+        status = qa_copy_file(from, to, err);
     }
     free(from);
     free(to);

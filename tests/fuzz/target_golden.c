@@ -68,7 +68,7 @@ void qa_fuzz_golden(const uint8_t *data, size_t bytes) {
         return;
     }
     qa_golden_report report = {0};
-    const qa_golden_override none = {-1.0, -1.0};
+    const qa_golden_tolerance none = {-1.0, -1.0};
     qa_fuzz_write(dir, "candidate.safetensors", bytes > 0 ? data + 1 : data, bytes - (bytes > 0));
     if (qa_golden_check(&report, good, qa_fuzz_path(dir, "candidate.safetensors"), none, &err) == QA_OK) {
         qa_golden_report_free(&report);

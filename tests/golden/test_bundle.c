@@ -291,7 +291,7 @@ START_TEST(ids_and_short_names) {
                                           &err));
     MUST(qa_safetensors_writer_save(writer, path, &err));
     qa_safetensors_writer_free(writer);
-    MUST(qa_golden_check(&report, bundle, path, (qa_golden_override){-1.0, -1.0}, &err));
+    MUST(qa_golden_check(&report, bundle, path, (qa_golden_tolerance){-1.0, -1.0}, &err));
     ck_assert_uint_eq(report.failures, 0);
     ck_assert_str_eq(report.results[0].name, hidden->name);
     qa_golden_report_free(&report);
@@ -308,15 +308,15 @@ START_TEST(tolerances_can_be_given) {
     char *path = qa_tempdir_join(w.dir, "candidate.safetensors");
     qa_golden_save(&bundle->golden, path, QA_DTYPE_BF16);
     qa_golden_report report;
-    MUST(qa_golden_check(&report, bundle, path, (qa_golden_override){1e-6, -1.0}, &err));
+    MUST(qa_golden_check(&report, bundle, path, (qa_golden_tolerance){1e-6, -1.0}, &err));
     ck_assert_uint_gt(report.failures, 0);
     qa_golden_report_free(&report);
-    MUST(qa_golden_check(&report, bundle, path, (qa_golden_override){-1.0, 1e3}, &err));
+    MUST(qa_golden_check(&report, bundle, path, (qa_golden_tolerance){-1.0, 1e3}, &err));
     ck_assert_uint_eq(report.failures, 0);
     qa_golden_report_free(&report);
-    ck_assert_int_ne(qa_golden_check(&report, bundle, "/nowhere", (qa_golden_override){-1.0, -1.0}, &err), QA_OK);
+    ck_assert_int_ne(qa_golden_check(&report, bundle, "/nowhere", (qa_golden_tolerance){-1.0, -1.0}, &err), QA_OK);
     free(qa_tempdir_write_text(w.dir, "candidate.safetensors", "not a file of that kind"));
-    ck_assert_int_eq(qa_golden_check(&report, bundle, path, (qa_golden_override){-1.0, -1.0}, &err), QA_ERR_FORMAT);
+    ck_assert_int_eq(qa_golden_check(&report, bundle, path, (qa_golden_tolerance){-1.0, -1.0}, &err), QA_ERR_FORMAT);
     free(path);
     qa_golden_bundle_close(bundle);
     close_world(&w);

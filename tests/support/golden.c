@@ -2,6 +2,7 @@
 #include "support/golden.h"
 
 #include "base/checked.h"
+#include "methods/method.h"
 #include "model/pass.h"
 #include "support/fixture.h"
 #include "support/tempdir.h"
@@ -178,8 +179,43 @@ static void put_scores(qa_golden_set *set, qa_model *model, const qa_adapter *ad
     qa_scorer_free(scorer);
 }
 
-static void put_gradient(qa_golden_set *set, qa_model *model, const qa_adapter *adapter, const qa_pairs *pairs,
-                         const qa_golden_options *options) {
+/* Back from the actions alone, as if every Vhat were a constant; for the pair of the step's last forward. */
+static void backward_detached(qa_real *gradient, const qa_pair_step *step, qa_model *model, const qa_adapter *adapter,
+                              const qa_pair *pair, const qa_objective *objective, const qa_divisors *divisors) {
+    qa_error err = {0};
+    qa_pass *pass = NULL;
+    const size_t d = qa_model_get_info(model)->hidden_size, tokens = qa_pair_tokens(pair);
+    const qa_packed packed = {.trunk = {pair->prompt, pair->prompt_len},
+                              .branches = {{pair->chosen, pair->chosen_len}, {pair->rejected, pair->rejected_len}},
+                              .n_branches = 2};
+    size_t *rows = qa_alloc_array(tokens, sizeof *rows), n = 0;
+    double *g = qa_alloc_array(tokens, sizeof *g);
+    qa_real *dstates = qa_alloc_array(tokens * d, sizeof *dstates);
+    ck_assert(rows != NULL && g != NULL && dstates != NULL);
+    MUST(qa_pass_create(&pass, model, adapter,
+                        (qa_pass_limits){.max_rows = tokens, .max_states = tokens, .backward = true}, &err));
+    for (size_t s = 0; s < QA_SIDES; s++) {
+        const qa_side_step *found = qa_pair_step_side(step, s);
+        qa_method_of(objective)->gradient(g, found, s, qa_pair_step_logit(step), objective, divisors);
+        for (size_t t = 0; t < found->n; t++) {
+            const size_t position =
+                qa_pair_side(pair, s == QA_CHOSEN, objective).label_start - 1 + found->transitions[t].state;
+            const bool behind_chosen = s == QA_REJECTED && position >= pair->prompt_len;
+            rows[n] = position + (behind_chosen ? pair->chosen_len : 0);
+            qa_pass_add_head_row(pass, dstates + n * d, (qa_real)g[t], found->transitions[t].action);
+            n++;
+        }
+    }
+    MUST(qa_pass_forward(pass, &packed, rows, n, 0, &err));
+    qa_pass_backward(pass, gradient, dstates);
+    qa_pass_free(pass);
+    free(rows);
+    free(g);
+    free(dstates);
+}
+
+void qa_product_gradient(qa_golden_set *set, qa_model *model, const qa_adapter *adapter, const qa_pairs *pairs,
+                         const qa_golden_options *options, bool detached) {
     qa_error err = {0};
     qa_plan plan;
     qa_pair_step *step = NULL;
@@ -204,7 +240,12 @@ static void put_gradient(qa_golden_set *set, qa_model *model, const qa_adapter *
             const qa_pair_loss loss = qa_pair_step_loss(step, &divisors);
             pref += loss.pref;
             reg += loss.reg;
-            qa_pair_step_backward(step, gradient, &divisors);
+            if (detached) {
+                backward_detached(gradient, step, model, adapter, qa_pairs_at(pairs, p), &options->objective,
+                                  &divisors);
+            } else {
+                qa_pair_step_backward(step, gradient, &divisors);
+            }
         }
     }
     const double loss = pref + reg;
@@ -264,7 +305,7 @@ void qa_product_numbers(qa_golden_set *set, qa_model *model, const qa_adapter *a
     put_hidden(set, model, adapter, "adapted", pairs);
     qa_adapter_free(off);
     put_scores(set, model, adapter, pairs, options);
-    put_gradient(set, model, adapter, pairs, options);
+    qa_product_gradient(set, model, adapter, pairs, options, false);
     put_steps(set, model, adapter_dir, pairs, options);
 }
 
@@ -303,7 +344,7 @@ qa_golden_report qa_golden_report_of(const qa_golden_bundle *bundle, const qa_go
     char *dir = qa_tempdir_make();
     char *path = qa_tempdir_join(dir, "candidate.safetensors");
     qa_golden_save(set, path, dtype);
-    MUST(qa_golden_check(&report, bundle, path, (qa_golden_override){-1.0, -1.0}, &err));
+    MUST(qa_golden_check(&report, bundle, path, (qa_golden_tolerance){-1.0, -1.0}, &err));
     free(path);
     qa_tempdir_remove(dir);
     return report;

@@ -16,6 +16,10 @@ qa_golden_bundle *qa_golden_open(qa_context *context, const char *name);
 void qa_product_numbers(qa_golden_set *set, qa_model *model, const qa_adapter *adapter, const char *adapter_dir,
                         const qa_pairs *pairs, const qa_golden_options *options);
 
+/* Loss and gradients alone. detached: no gradient goes through a value. */
+void qa_product_gradient(qa_golden_set *set, qa_model *model, const qa_adapter *adapter, const qa_pairs *pairs,
+                         const qa_golden_options *options, bool detached);
+
 /* Adds a tensor with these values. */
 void qa_put(qa_golden_set *set, const char *name, size_t n_dims, size_t rows, size_t columns, const double *values);
 

@@ -1,15 +1,9 @@
 /* See math.h. Every function reduces its argument exactly enough to a small interval and sums a Taylor series
- * there by Horner's rule.
- *
- * Compilers must not fuse a multiplication and an addition: gcc does not in ISO mode (-std=c11), clang is told. */
-#include "golden/math.h"
+ * there by Horner's rule. */
+#include "reference/math.h"
 
 #include <math.h>
 #include <stddef.h>
-
-#ifdef __clang__
-#pragma STDC FP_CONTRACT OFF
-#endif
 
 /* log 2 and pi / 2 in pieces whose first ones have 32 bits, so that products with small whole numbers are exact. */
 static const double LN2_HI = 0x1.62e42feep-1, LN2_LO = 0x1.a39ef35793c76p-33;
@@ -18,7 +12,7 @@ static const double TWO_OVER_PI = 0x1.45f306dc9c883p-1;
 static const double HALF_PI_1 = 0x1.921fb544p+0, HALF_PI_2 = 0x1.0b4611a6p-34, HALF_PI_3 = 0x1.3198a2e037073p-69;
 
 /* exp(x) = 2^k exp(r), |r| <= log(2) / 2: 14 terms leave less than 1e-17. */
-double qa_golden_exp(double x) {
+double qa_ref_exp(double x) {
     if (isnan(x)) {
         return x;
     }
@@ -38,7 +32,7 @@ double qa_golden_exp(double x) {
 }
 
 /* log(2^k m) with m in [sqrt(1/2), sqrt 2): log m = 2 (s + s^3/3 + s^5/5 + ...), s = (m - 1) / (m + 1), |s| < 0.172. */
-double qa_golden_log(double x) {
+double qa_ref_log(double x) {
     if (!(x > 0.0) || isinf(x)) {
         return (double)NAN;
     }
@@ -58,7 +52,7 @@ double qa_golden_log(double x) {
 }
 
 /* x = q pi/2 + r, |r| <= pi/4; the series of r, taken in turn by the quadrant. */
-void qa_golden_sin_cos(double x, double *sine, double *cosine) {
+void qa_ref_sin_cos(double x, double *sine, double *cosine) {
     const double q = floor(x * TWO_OVER_PI + 0.5);
     const double r = ((x - q * HALF_PI_1) - q * HALF_PI_2) - q * HALF_PI_3;
     const double r2 = r * r;
@@ -75,8 +69,8 @@ void qa_golden_sin_cos(double x, double *sine, double *cosine) {
 }
 
 /* With e = exp(-|x|) in (0, 1]: log(1 + e) = 2 (s + s^3/3 + ...), s = e / (2 + e) <= 1/3, no cancellation. */
-double qa_golden_softplus(double x) {
-    const double e = qa_golden_exp(x < 0.0 ? x : -x);
+double qa_ref_softplus(double x) {
+    const double e = qa_ref_exp(x < 0.0 ? x : -x);
     const double s = e / (2.0 + e);
     const double s2 = s * s;
     double series = 0.0;
@@ -86,7 +80,7 @@ double qa_golden_softplus(double x) {
     return (x > 0.0 ? x : 0.0) + (2.0 * s + 2.0 * s * series);
 }
 
-double qa_golden_sigmoid(double x) {
-    const double e = qa_golden_exp(x < 0.0 ? x : -x);
+double qa_ref_sigmoid(double x) {
+    const double e = qa_ref_exp(x < 0.0 ? x : -x);
     return x < 0.0 ? e / (1.0 + e) : 1.0 / (1.0 + e);
 }
