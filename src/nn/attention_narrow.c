@@ -5,7 +5,9 @@
  *   p = 2^(x - max) / sum
  *
  * Backward, with p once more, dp = dout v^T and D = sum(p * dp):
- *   ds = p (dp - D);  dq += ds k / sqrt(h);  dk += ds^T q / sqrt(h);  dv += p^T dout */
+ *   ds = p (dp - D);  dq += ds k / sqrt(h);  dk += ds^T q / sqrt(h);  dv += p^T dout
+ *
+ * A row's p and ds are made without their factor 1 / sum: what they are multiplied with, which is short, has it. */
 #include "nn/attention_narrow.h"
 
 #include "base/checked.h"
@@ -106,11 +108,11 @@ void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *out)
     for (size_t begin = 0; begin < r->rows; begin += ROWS) {
         const size_t rows = r->rows - begin < ROWS ? r->rows - begin : ROWS, visible = r->visible + begin;
         const size_t columns = round_up(visible + ROWS - 1, COLUMNS);
-        qa_real max[ROWS];
         double sum[ROWS];
+        qa_real max[ROWS];
         gather(q, r->q + begin * r->stride, r->stride, score_scale(h), rows, ROWS, h);
-        scores(x, q, narrow->k, h, stride, columns);
-        softmax_rows(max, sum, x, visible, stride, columns);
+        scores(x, max, q, narrow->k, h, visible, stride, columns);
+        softmax_rows(sum, x, max, visible, stride, columns);
         weighted_sums(sums, x, narrow->v, h, stride, columns);
         for (size_t i = 0; i < rows; i++) {
             qa_real *out_row = out + (begin + i) * r->stride, inverse = (qa_real)(1 / sum[i]);
@@ -121,28 +123,37 @@ void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *out)
     }
 }
 
-/* The probabilities of ROWS rows, x, and the gradients of their scores, ds. */
-static void probability_rows(const qa_narrow *narrow, size_t seen, qa_real *x, qa_real *ds, const qa_real *q,
-                             const qa_real *dout) {
+/* Of ROWS rows: p and ds without each row's factor, which is *inverse. */
+static void probability_rows(const qa_narrow *narrow, size_t seen, qa_real *inverse, qa_real *x, qa_real *ds,
+                             const qa_real *q, const qa_real *dout) {
     const size_t h = narrow->h, stride = narrow->columns, columns = round_up(seen + ROWS - 1, COLUMNS);
+    double sum[ROWS], weighted[ROWS];
     qa_real max[ROWS];
-    double sum[ROWS];
-    scores(x, q, narrow->k, h, stride, columns);
-    scores(ds, dout, narrow->v, h, stride, columns);
-    softmax_rows(max, sum, x, seen, stride, columns);
-    gradient_rows(x, ds, sum, seen, stride, columns);
+    scores(x, max, q, narrow->k, h, seen, stride, columns);
+    softmax_rows(sum, x, max, seen, stride, columns);
+    weighted_scores(ds, weighted, dout, narrow->v, x, h, stride, columns);
+    gradient_rows(inverse, x, ds, sum, weighted, seen, stride, columns);
 }
 
 static void add_query_gradients(const qa_narrow *narrow, const qa_narrow_rows *r, size_t rows, size_t visible,
-                                qa_real *dq, const qa_real *ds) {
+                                qa_real *dq, const qa_real *ds, const qa_real *inverse) {
     const size_t h = narrow->h, columns = round_up(visible + ROWS - 1, COLUMNS);
     const qa_real scale = (qa_real)(1 / sqrt((double)h));
     qa_real sums[ROWS * QA_NARROW_WIDTH];
     weighted_sums(sums, ds, narrow->k, h, narrow->columns, columns);
     for (size_t i = 0; i < rows; i++) {
-        qa_real *to = dq + i * r->stride;
+        qa_real *to = dq + i * r->stride, factor = scale * inverse[i];
         for (size_t e = 0; e < h; e++) {
-            to[e] += scale * sums[i * h + e];
+            to[e] += factor * sums[i * h + e];
+        }
+    }
+}
+
+/* to[ROWS x h], every row by its factor. */
+static void scale_rows(qa_real *to, const qa_real *factor, size_t h) {
+    for (size_t i = 0; i < ROWS; i++) {
+        for (size_t e = 0; e < h; e++) {
+            to[i * h + e] *= factor[i];
         }
     }
 }
@@ -157,10 +168,13 @@ void qa_narrow_backward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *dq,
         gather(dout_rows, dout + begin * r->stride, r->stride, 1, rows, BLOCK, h);
         for (size_t i = 0; i < rows; i += ROWS) {
             const size_t row = begin + i, count = rows - i < ROWS ? rows - i : ROWS, visible = r->visible + row;
-            probability_rows(narrow, visible, x + i * stride, ds + i * stride, q + i * h, dout_rows + i * h);
+            qa_real inverse[ROWS];
+            probability_rows(narrow, visible, inverse, x + i * stride, ds + i * stride, q + i * h, dout_rows + i * h);
             if (dq != NULL) {
-                add_query_gradients(narrow, r, count, visible, dq + row * r->stride, ds + i * stride);
+                add_query_gradients(narrow, r, count, visible, dq + row * r->stride, ds + i * stride, inverse);
             }
+            scale_rows(q + i * h, inverse, h);
+            scale_rows(dout_rows + i * h, inverse, h);
         }
         outer(narrow->dv, dout_rows, x, rows, r->visible + begin, h, stride);
         outer(narrow->dk, q, ds, rows, r->visible + begin, h, stride);

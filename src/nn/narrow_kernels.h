@@ -7,15 +7,36 @@
 #include "nn/vec.h"
 
 enum {
-    COLUMNS = 2 * QA_VEC, /* of one step over the keys */
-    ROWS = 4              /* query rows of one step */
+    COLUMNS = 2 * QA_VEC,   /* of one step over the keys */
+    ROWS = 4,               /* query rows of one step */
+    SUM_BLOCK = 64 * QA_VEC /* columns whose sum is not kept in double */
 };
+
+/* Lane l: is column j + l among the first n? */
+QA_KERNEL_BODY void seen_lanes(qa_vec_mask *seen, size_t j, size_t n) {
+    const size_t count = j >= n ? 0 : n - j < QA_VEC ? n - j : QA_VEC;
+#ifdef QA_F64
+    const qa_vec_mask lane = {0, 1, 2, 3};
+#else
+    const qa_vec_mask lane = {0, 1, 2, 3, 4, 5, 6, 7};
+#endif
+    *seen = lane < (int)count;
+}
 
 /* ---- the three products; every matrix of columns has the same stride ---- */
 
-/* c[ROWS x columns] = a[ROWS x h] b[h x columns] */
-QA_KERNEL_BODY void scores_body(qa_real *c, const qa_real *a, const qa_real *b, size_t h, size_t stride,
-                                size_t columns) {
+/* *sum += x y, where y is a vector of memory. */
+QA_KERNEL_BODY void add_product(qa_vec *sum, const qa_vec *x, const qa_real *y) {
+    qa_vec t;
+    qa_vec_load(&t, y);
+    *sum += *x * t;
+}
+
+/* c[ROWS x columns] = a[ROWS x h] b[h x columns]. And of the rows of c, while they are in registers: in m[ROWS], the
+ * largest of the columns below `whole`, or with e the sums of c e. */
+QA_KERNEL_BODY void products(qa_real *c, qa_vec *m, const qa_real *a, const qa_real *b, const qa_real *e_rows, size_t h,
+                             size_t stride, size_t columns, size_t whole) {
+    qa_vec m0 = m[0], m1 = m[1], m2 = m[2], m3 = m[3];
     for (size_t j = 0; j < columns; j += COLUMNS) {
         qa_vec s00 = {0}, s01 = {0}, s10 = {0}, s11 = {0}, s20 = {0}, s21 = {0}, s30 = {0}, s31 = {0}, b0, b1;
         for (size_t e = 0; e < h; e++) {
@@ -39,10 +60,73 @@ QA_KERNEL_BODY void scores_body(qa_real *c, const qa_real *a, const qa_real *b, 
         qa_vec_store(to + 2 * stride + QA_VEC, &s21);
         qa_vec_store(to + 3 * stride, &s30);
         qa_vec_store(to + 3 * stride + QA_VEC, &s31);
+        if (e_rows != NULL) {
+            const qa_real *with = e_rows + j;
+            add_product(&m0, &s00, with);
+            add_product(&m0, &s01, with + QA_VEC);
+            add_product(&m1, &s10, with + stride);
+            add_product(&m1, &s11, with + stride + QA_VEC);
+            add_product(&m2, &s20, with + 2 * stride);
+            add_product(&m2, &s21, with + 2 * stride + QA_VEC);
+            add_product(&m3, &s30, with + 3 * stride);
+            add_product(&m3, &s31, with + 3 * stride + QA_VEC);
+        } else if (j < whole) {
+            qa_vec_max(&m0, &s00);
+            qa_vec_max(&m1, &s10);
+            qa_vec_max(&m2, &s20);
+            qa_vec_max(&m3, &s30);
+            qa_vec_max(&m0, &s01);
+            qa_vec_max(&m1, &s11);
+            qa_vec_max(&m2, &s21);
+            qa_vec_max(&m3, &s31);
+        }
+    }
+    m[0] = m0;
+    m[1] = m1;
+    m[2] = m2;
+    m[3] = m3;
+}
+
+/* c = a b, and max[i] the largest of the first n + i of row i of ROWS; NaNs are passed over (the exponentials show
+ * them). */
+QA_KERNEL_BODY void scores_body(qa_real *c, qa_real *max, const qa_real *a, const qa_real *b, size_t h, size_t n,
+                                size_t stride, size_t columns) {
+    const qa_vec least = (qa_vec){0} - (qa_real)INFINITY;
+    const size_t whole = n - n % COLUMNS;
+    qa_vec m[ROWS] = {least, least, least, least}, t;
+    products(c, m, a, b, NULL, h, stride, columns, whole);
+    for (size_t i = 0; i < ROWS; i++) {
+        for (size_t j = whole; j < n + i; j += QA_VEC) {
+            qa_vec_mask seen;
+            seen_lanes(&seen, j, n + i);
+            qa_vec_load(&t, c + i * stride + j);
+            qa_vec_choose(&t, &seen, &t, &least);
+            qa_vec_max(&m[i], &t);
+        }
+        max[i] = qa_vec_largest(&m[i]);
     }
 }
-QA_KERNEL(scores, (qa_real * c, const qa_real *a, const qa_real *b, size_t h, size_t stride, size_t columns),
-          (c, a, b, h, stride, columns))
+QA_KERNEL(scores,
+          (qa_real * c, qa_real *max, const qa_real *a, const qa_real *b, size_t h, size_t n, size_t stride,
+           size_t columns),
+          (c, max, a, b, h, n, stride, columns))
+
+/* c = a b, and weighted[i] the sum of c e over row i of ROWS. */
+QA_KERNEL_BODY void weighted_scores_body(qa_real *c, double *weighted, const qa_real *a, const qa_real *b,
+                                         const qa_real *e, size_t h, size_t stride, size_t columns) {
+    memset(weighted, 0, ROWS * sizeof *weighted);
+    for (size_t j = 0; j < columns; j += SUM_BLOCK) {
+        qa_vec sums[ROWS] = {0};
+        products(c + j, sums, a, b + j, e + j, h, stride, columns - j < SUM_BLOCK ? columns - j : SUM_BLOCK, 0);
+        for (size_t i = 0; i < ROWS; i++) {
+            weighted[i] += (double)qa_vec_sum(&sums[i]);
+        }
+    }
+}
+QA_KERNEL(weighted_scores,
+          (qa_real * c, double *weighted, const qa_real *a, const qa_real *b, const qa_real *e, size_t h, size_t stride,
+           size_t columns),
+          (c, weighted, a, b, e, h, stride, columns))
 
 /* c[ROWS x h] = p[ROWS x columns] b[h x columns]^T */
 QA_KERNEL_BODY void weighted_sums_body(qa_real *c, const qa_real *p, const qa_real *b, size_t h, size_t stride,
@@ -160,43 +244,6 @@ QA_KERNEL_BODY void power_of_two(qa_vec *y, const qa_vec *x) {
 }
 #endif
 
-/* Lane l: is column j + l among the first n? */
-QA_KERNEL_BODY void seen_lanes(qa_vec_mask *seen, size_t j, size_t n) {
-    const size_t count = j >= n ? 0 : n - j < QA_VEC ? n - j : QA_VEC;
-#ifdef QA_F64
-    const qa_vec_mask lane = {0, 1, 2, 3};
-#else
-    const qa_vec_mask lane = {0, 1, 2, 3, 4, 5, 6, 7};
-#endif
-    *seen = lane < (int)count;
-}
-
-/* The largest of the first n of x; NaNs are passed over (the exponentials show them). */
-QA_KERNEL_BODY qa_real max_of(const qa_real *x, size_t n) {
-    const size_t whole = n - n % QA_VEC, pairs = n - n % COLUMNS;
-    const qa_vec minus_infinity = (qa_vec){0} - (qa_real)INFINITY;
-    qa_vec most = minus_infinity, others = minus_infinity, t;
-    for (size_t j = 0; j < pairs; j += COLUMNS) {
-        qa_vec_load(&t, x + j);
-        qa_vec_max(&most, &t);
-        qa_vec_load(&t, x + j + QA_VEC);
-        qa_vec_max(&others, &t);
-    }
-    if (pairs < whole) {
-        qa_vec_load(&t, x + pairs);
-        qa_vec_max(&most, &t);
-    }
-    if (whole < n) {
-        qa_vec_mask seen;
-        seen_lanes(&seen, whole, n);
-        qa_vec_load(&t, x + whole);
-        qa_vec_choose(&t, &seen, &t, &minus_infinity);
-        qa_vec_max(&others, &t);
-    }
-    qa_vec_max(&most, &others);
-    return qa_vec_largest(&most);
-}
-
 /* x to 2^(x - max), added to *sum. */
 QA_KERNEL_BODY void exponentials(qa_vec *sum, qa_real *x, qa_real max) {
     qa_vec t;
@@ -229,11 +276,10 @@ QA_KERNEL_BODY double last_exponentials(qa_real *x, qa_real max, size_t j, size_
 
 /* Row i of ROWS: the first n + i of x to 2^(x - max) and the rest up to `columns` to 0. Four rows at a time, because
  * one row's operations wait for each other. Sums are kept in double beyond SUM_BLOCK columns. */
-QA_KERNEL_BODY void softmax_rows_body(qa_real *max, double *sum, qa_real *x, size_t n, size_t stride, size_t columns) {
-    enum { SUM_BLOCK = 64 * QA_VEC };
+QA_KERNEL_BODY void softmax_rows_body(double *sum, qa_real *x, const qa_real *max, size_t n, size_t stride,
+                                      size_t columns) {
     const size_t whole = n - n % QA_VEC;
     for (size_t i = 0; i < ROWS; i++) {
-        max[i] = max_of(x + i * stride, n + i);
         sum[i] = 0;
     }
     for (size_t begin = 0; begin < whole; begin += SUM_BLOCK) {
@@ -254,90 +300,54 @@ QA_KERNEL_BODY void softmax_rows_body(qa_real *max, double *sum, qa_real *x, siz
         sum[i] += last_exponentials(x + i * stride, max[i], whole, n + i, columns);
     }
 }
-QA_KERNEL(softmax_rows, (qa_real * max, double *sum, qa_real *x, size_t n, size_t stride, size_t columns),
-          (max, sum, x, n, stride, columns))
+QA_KERNEL(softmax_rows, (double *sum, qa_real *x, const qa_real *max, size_t n, size_t stride, size_t columns),
+          (sum, x, max, n, stride, columns))
 
-/* *sum += e dp of one vector; 0 where *seen has none (NULL: all are seen). */
-QA_KERNEL_BODY void weighted(qa_vec *sum, const qa_real *e, const qa_real *dp, const qa_vec_mask *seen) {
-    qa_vec a, b;
-    qa_vec_load(&a, e);
-    qa_vec_load(&b, dp);
-    a *= b;
-    if (seen != NULL) {
-        a = (qa_vec)(*seen & (qa_vec_mask)a);
-    }
-    *sum += a;
-}
-
-/* d[i], row i of ROWS: the sum of e dp over its first n + i columns, in double beyond SUM_BLOCK. */
-QA_KERNEL_BODY void weighted_rows(double *d, const qa_real *e, const qa_real *dp, size_t n, size_t stride) {
-    enum { SUM_BLOCK = 64 * QA_VEC };
-    const size_t whole = n - n % QA_VEC;
-    for (size_t i = 0; i < ROWS; i++) {
-        qa_vec last = {0};
-        for (size_t j = whole; j < n + i; j += QA_VEC) {
-            qa_vec_mask seen;
-            seen_lanes(&seen, j, n + i);
-            weighted(&last, e + i * stride + j, dp + i * stride + j, &seen);
-        }
-        d[i] = (double)qa_vec_sum(&last);
-    }
-    for (size_t begin = 0; begin < whole; begin += SUM_BLOCK) {
-        const size_t end = whole - begin < SUM_BLOCK ? whole : begin + SUM_BLOCK;
-        qa_vec s0 = {0}, s1 = {0}, s2 = {0}, s3 = {0};
-        for (size_t j = begin; j < end; j += QA_VEC) {
-            weighted(&s0, e + j, dp + j, NULL);
-            weighted(&s1, e + stride + j, dp + stride + j, NULL);
-            weighted(&s2, e + 2 * stride + j, dp + 2 * stride + j, NULL);
-            weighted(&s3, e + 3 * stride + j, dp + 3 * stride + j, NULL);
-        }
-        d[0] += (double)qa_vec_sum(&s0);
-        d[1] += (double)qa_vec_sum(&s1);
-        d[2] += (double)qa_vec_sum(&s2);
-        d[3] += (double)qa_vec_sum(&s3);
-    }
-}
-
-/* e to p = e / sum, dp to ds = p (dp - d) */
-QA_KERNEL_BODY void gradients(qa_real *e, qa_real *dp, qa_real inverse, qa_real d, const qa_vec_mask *seen) {
-    qa_vec p, ds;
-    qa_vec_load(&p, e);
+/* dp to e (dp - d) */
+QA_KERNEL_BODY void gradients(const qa_real *e, qa_real *dp, qa_real d, const qa_vec_mask *seen) {
+    qa_vec exponential, ds;
+    qa_vec_load(&exponential, e);
     qa_vec_load(&ds, dp);
-    p *= inverse;
-    ds = p * (ds - d);
+    ds = exponential * (ds - d);
     if (seen != NULL) {
         ds = (qa_vec)(*seen & (qa_vec_mask)ds);
     }
-    qa_vec_store(e, &p);
     qa_vec_store(dp, &ds);
 }
 
-/* The same for row i of ROWS, whose first n + i columns are seen and whose e is 0 from there up to `columns`. */
-QA_KERNEL_BODY void gradient_rows_body(qa_real *e, qa_real *dp, const double *sum, size_t n, size_t stride,
-                                       size_t columns) {
+/* Row i of ROWS, whose first n + i columns are seen and whose e is 0 from there up to `columns`: dp to e (dp - d), with
+ * d its mean; and inverse[i], the factor that makes p of e and ds of what dp becomes. */
+QA_KERNEL_BODY void gradient_rows_body(qa_real *inverse, qa_real *e, qa_real *dp, const double *sum,
+                                       const double *weighted, size_t n, size_t stride, size_t columns) {
     const size_t whole = n - n % QA_VEC;
-    double weighted_sum[ROWS];
-    qa_real inverse[ROWS], d[ROWS];
-    weighted_rows(weighted_sum, e, dp, n, stride);
+    qa_real d[ROWS];
     for (size_t i = 0; i < ROWS; i++) {
         inverse[i] = (qa_real)(1 / sum[i]);
-        d[i] = (qa_real)(weighted_sum[i] / sum[i]);
+        d[i] = (qa_real)(weighted[i] / sum[i]);
+        if (isnan(sum[i])) { /* then so is what the row sees, and nothing else: not its factor */
+            inverse[i] = 1;
+            for (size_t j = 0; j < n + i; j++) {
+                e[i * stride + j] = (qa_real)NAN;
+            }
+        }
     }
     for (size_t j = 0; j < whole; j += QA_VEC) {
-        gradients(e + j, dp + j, inverse[0], d[0], NULL);
-        gradients(e + stride + j, dp + stride + j, inverse[1], d[1], NULL);
-        gradients(e + 2 * stride + j, dp + 2 * stride + j, inverse[2], d[2], NULL);
-        gradients(e + 3 * stride + j, dp + 3 * stride + j, inverse[3], d[3], NULL);
+        gradients(e + j, dp + j, d[0], NULL);
+        gradients(e + stride + j, dp + stride + j, d[1], NULL);
+        gradients(e + 2 * stride + j, dp + 2 * stride + j, d[2], NULL);
+        gradients(e + 3 * stride + j, dp + 3 * stride + j, d[3], NULL);
     }
     for (size_t j = whole; j < columns; j += QA_VEC) {
         for (size_t i = 0; i < ROWS; i++) {
             qa_vec_mask seen;
             seen_lanes(&seen, j, n + i);
-            gradients(e + i * stride + j, dp + i * stride + j, inverse[i], d[i], &seen);
+            gradients(e + i * stride + j, dp + i * stride + j, d[i], &seen);
         }
     }
 }
-QA_KERNEL(gradient_rows, (qa_real * e, qa_real *dp, const double *sum, size_t n, size_t stride, size_t columns),
-          (e, dp, sum, n, stride, columns))
+QA_KERNEL(gradient_rows,
+          (qa_real * inverse, qa_real *e, qa_real *dp, const double *sum, const double *weighted, size_t n,
+           size_t stride, size_t columns),
+          (inverse, e, dp, sum, weighted, n, stride, columns))
 
 #endif

@@ -52,13 +52,17 @@ QA_KERNEL_BODY void qa_vec_max(qa_vec *max, const qa_vec *x) {
     qa_vec_choose(max, &larger, x, max);
 }
 
-/* The largest lane; NaNs are passed over, and -inf when there is nothing else. */
+/* The largest lane, halves compared with halves; no lane is a NaN. */
 QA_KERNEL_BODY qa_real qa_vec_largest(const qa_vec *x) {
-    qa_real largest = -(qa_real)INFINITY;
-    for (size_t l = 0; l < QA_VEC; l++) {
-        largest = (*x)[l] > largest ? (*x)[l] : largest;
-    }
-    return largest;
+    const qa_vec v = *x;
+#ifdef QA_F64
+    const qa_real a = v[0] > v[2] ? v[0] : v[2], b = v[1] > v[3] ? v[1] : v[3];
+#else
+    const qa_real even = v[0] > v[4] ? v[0] : v[4], even2 = v[2] > v[6] ? v[2] : v[6];
+    const qa_real odd = v[1] > v[5] ? v[1] : v[5], odd2 = v[3] > v[7] ? v[3] : v[7];
+    const qa_real a = even > even2 ? even : even2, b = odd > odd2 ? odd : odd2;
+#endif
+    return a > b ? a : b;
 }
 
 /* The sum of all lanes: halves are added to halves. */
