@@ -268,10 +268,12 @@ static bool is_limited(int resource) {
 
 /* OpenBLAS starts threads of its own before main() begins, which this program never uses. Where there is no room for
  * their buffers (ulimit -v) they ask for it for ever, and the program never ends. So where memory is limited the
- * program is started once more, without them; OPENBLAS_NUM_THREADS, if somebody has set it, is left as it is. */
+ * program is started once more, without them, whatever OPENBLAS_NUM_THREADS says: it would not be heeded anyway. */
 static void start_without_threads_of_blas(char **argv) {
     static const char name[] = "OPENBLAS_NUM_THREADS";
-    if (getenv(name) == NULL && (is_limited(RLIMIT_AS) || is_limited(RLIMIT_DATA)) && setenv(name, "1", 1) == 0) {
+    const char *set = getenv(name);
+    if ((set == NULL || strcmp(set, "1") != 0) && (is_limited(RLIMIT_AS) || is_limited(RLIMIT_DATA)) &&
+        setenv(name, "1", 1) == 0) {
         (void)execv("/proc/self/exe", argv); /* where there is no /proc it goes on as it is */
     }
 }

@@ -497,6 +497,7 @@ static qa_status load_weights(qa_model *model, source *src, qa_weights_dtype dty
 qa_status qa_model_make(qa_model **out, qa_context *context, const qa_config *config, const char *dir, qa_error *err) {
     *out = NULL;
     qa_blas_init();
+    QA_TRY(qa_blas_take_room(context->pool, err));
     qa_model *model = calloc(1, sizeof *model);
     if (model != NULL) {
         model->context = context;

@@ -3,11 +3,89 @@
  * stays the only scheduler. Of several parts every one is cut as if it were alone, so BLAS gets the very
  * calls that it would get for that part: it may choose another kernel, and another order of additions,
  * for another number of rows, and for a row at another place. */
+#define _DEFAULT_SOURCE 1 /* MAP_ANONYMOUS is not in POSIX 2008 */
 #include "nn/blas.h"
 
+#include "base/memory.h"
+
 #include <cblas.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 
 void qa_blas_init(void) { openblas_set_num_threads(1); }
+
+/* ---- room for OpenBLAS' buffers ---- */
+
+static const size_t BUFFER_BYTES = (size_t)1 << 27; /* of one thread that multiplies (x86-64; elsewhere less) */
+enum { WARM_SIDE = 192, MOST_YIELDS = 100000 };
+
+/* Whether the buffers could be mapped; they are not kept. */
+static bool have_room(size_t threads, void **mapped) {
+    size_t n = 0;
+    while (n < threads && (mapped[n] = mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                                            0)) != MAP_FAILED) {
+        n++;
+    }
+    for (size_t i = 0; i < n; i++) {
+        (void)munmap(mapped[i], BUFFER_BYTES);
+    }
+    return n == threads;
+}
+
+static bool memory_is_limited(void) {
+    struct rlimit addresses, data;
+    return (getrlimit(RLIMIT_AS, &addresses) == 0 && addresses.rlim_cur != RLIM_INFINITY) ||
+           (getrlimit(RLIMIT_DATA, &data) == 0 && data.rlim_cur != RLIM_INFINITY);
+}
+
+typedef struct warming {
+    qa_real *a, *c; /* [WARM_SIDE x WARM_SIDE] read by all; as much for each worker */
+    atomic_size_t arrived;
+    size_t workers;
+} warming;
+
+/* A product in every worker at once, as far as that can be had. */
+static void warm_worker(void *context, size_t task, size_t worker) {
+    (void)worker;
+    warming *w = context;
+    atomic_fetch_add(&w->arrived, 1);
+    for (int i = 0; i < MOST_YIELDS && atomic_load(&w->arrived) < w->workers; i++) {
+        (void)sched_yield();
+    }
+    qa_gemm(NULL, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, WARM_SIDE, WARM_SIDE, WARM_SIDE, 1, w->a, WARM_SIDE, w->a,
+            WARM_SIDE, 0, w->c + task * WARM_SIDE * WARM_SIDE, WARM_SIDE);
+}
+
+qa_status qa_blas_take_room(qa_pool *pool, qa_error *err) {
+    static atomic_size_t most; /* workers that have room */
+    const size_t threads = qa_pool_threads(pool);
+    if (atomic_load(&most) >= threads) {
+        return QA_OK;
+    }
+    void **mapped = qa_alloc_array(threads, sizeof *mapped);
+    warming w = {.a = qa_alloc_array((threads + 1) * WARM_SIDE, WARM_SIDE * sizeof *w.a), .workers = threads};
+    if (mapped == NULL || w.a == NULL || !have_room(threads, mapped)) {
+        free(mapped);
+        free(w.a);
+        return qa_fail(err, QA_ERR_MEMORY,
+                       "matrix products take %zu MiB of address space in each of %zu threads, and this process has not "
+                       "so much left: raise its limit (ulimit -v, ulimit -d), or use fewer threads",
+                       BUFFER_BYTES >> 20, threads);
+    }
+    if (memory_is_limited()) {
+        memset(w.a, 0, WARM_SIDE * WARM_SIDE * sizeof *w.a);
+        w.c = w.a + WARM_SIDE * WARM_SIDE;
+        qa_pool_run(pool, threads, warm_worker, &w);
+    }
+    free(mapped);
+    free(w.a);
+    atomic_store(&most, threads);
+    return QA_OK;
+}
 
 const char *qa_blas_description(void) { return openblas_get_config(); }
 

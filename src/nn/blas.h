@@ -11,6 +11,11 @@ typedef enum qa_transpose { QA_NO_TRANSPOSE, QA_TRANSPOSE } qa_transpose;
 /* Tells OpenBLAS to compute in the calling thread only. Call once before any product; idempotent. */
 void qa_blas_init(void);
 
+/* To be called before the first product on this pool: whether there is room for the buffers that OpenBLAS maps then,
+ * one a worker. Without room it would try for ever; QA_ERR_MEMORY instead. Where the process' memory is limited they
+ * are mapped now, before something else takes the room. */
+QA_MUST_CHECK qa_status qa_blas_take_room(qa_pool *pool, qa_error *err);
+
 /* Name of the BLAS and the kernel that it chose on this machine (static storage). */
 const char *qa_blas_description(void);
 

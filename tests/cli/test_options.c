@@ -33,8 +33,24 @@ END_TEST
 /* With little room (ulimit -v) it ends all the same, whatever the libraries have started. */
 START_TEST(little_address_space) {
     const qa_cli_how how = {.address_limit = (size_t)(80 + 40 * _i) << 20};
-    (void)unsetenv("OPENBLAS_NUM_THREADS");
+    if (_i % 2 == 0) {
+        (void)unsetenv("OPENBLAS_NUM_THREADS");
+    } else {
+        (void)setenv("OPENBLAS_NUM_THREADS", "8", 1);
+    }
     qa_cli_expect(QA_CLI_HOW(&how, "--version"), 0, "qadapter ", NULL);
+}
+END_TEST
+
+/* A run ends with what it needs, or with a message: never does it wait for room that it may not have. */
+START_TEST(little_address_space_for_a_run) {
+    qa_cli_world world = qa_cli_world_make(false);
+    const qa_cli_how little = {.address_limit = (size_t)110 << 20}, enough = {.address_limit = (size_t)600 << 20};
+    qa_cli_expect(QA_CLI_HOW(&little, "eval", "-m", world.model, "-d", world.pairs, "--threads", "2"), 1, NULL,
+                  "matrix products take 128 MiB of address space in each of 2 threads");
+    qa_cli_expect(QA_CLI_HOW(&enough, "eval", "-m", world.model, "-d", world.pairs, "--threads", "2"), 0, "pairs",
+                  NULL);
+    qa_cli_world_free(&world);
 }
 END_TEST
 #endif
@@ -455,6 +471,7 @@ Suite *cli_options_suite(void) {
     tcase_add_test(tcase, version_and_overview);
 #ifndef QA_SANITIZE
     tcase_add_loop_test(tcase, little_address_space, 0, 4);
+    tcase_add_test(tcase, little_address_space_for_a_run);
 #endif
     tcase_add_loop_test(tcase, help_mentions_every_option_of_the_command, 0, N_COMMANDS);
     tcase_add_test(tcase, every_subcommand_has_a_page_of_its_own);
