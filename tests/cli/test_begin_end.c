@@ -133,6 +133,24 @@ START_TEST(rendered_text_gets_a_second_end) {
 }
 END_TEST
 
+/* Every id of generation_config.json's list ends an answer, in every form of generation. */
+START_TEST(any_id_of_the_list_ends_an_answer) {
+    char *id = QA_CLI_OUTPUT("generate", "-m", world.model, "--temp", "0", "-n", "1", "--ignore-eos", "--prompt", "Ab",
+                             "--print-ids");
+    char *in = qa_tempdir_write_text(world.dir, "prompts.jsonl", "{\"prompt\": \"Ab\"}\n");
+    char config[128];
+    (void)snprintf(config, sizeof config, "{\"eos_token_id\": [1, 3, %d]}", atoi(id));
+    free(qa_tempdir_write_text(world.model, "generation_config.json", config));
+    equal(QA_CLI_OUTPUT("generate", "-m", world.model, "--temp", "0", "-n", "5", "--prompt", "Ab"), "\n");
+    qa_cli_lines lines = QA_CLI_LINES("generate", "-m", world.model, "--temp", "0", "-n", "5", "--in", in);
+    ck_assert_str_eq(qa_json_text(lines.line[0], "completion"), "");
+    ck_assert_ptr_null(json_object_get(lines.line[0], "terminal"));
+    qa_cli_lines_free(&lines);
+    free(in);
+    free(id);
+}
+END_TEST
+
 START_TEST(report_names_a_template_that_is_not_applied) {
     qa_cli_result result = QA_CLI("score", "-m", world.model, "-d", text_pairs, "--chat-template", "chatml");
     qa_cli_check(&result, 0, NULL, "; no chat template is applied to text (messages get the model's, chatml)");
@@ -240,6 +258,7 @@ Suite *cli_begin_end_suite(void) {
     tcase_add_test(tcase, the_last_newline_of_a_rendered_prompt);
     tcase_add_test(tcase, no_end_token_behind_a_prompt);
     tcase_add_test(tcase, rendered_text_gets_a_second_end);
+    tcase_add_test(tcase, any_id_of_the_list_ends_an_answer);
     tcase_add_test(tcase, report_names_a_template_that_is_not_applied);
     tcase_add_test(tcase, an_adapter_remembers_how_its_dialogues_were_written);
     tcase_add_test(tcase, hints_know_chat_models);
