@@ -77,6 +77,15 @@ typedef struct qa_pairs_loader {
         size_t count, first; /* first: its line */
     } seen[QA_SEEN_KINDS];
     qa_columns columns; /* keys that hold something and are not used */
+    struct {            /* of an example whose texts stand in many pairs: what was encoded of it; forgotten with it */
+        bool on;
+        struct qa_encoded_answer {
+            const char *content; /* borrowed: the answer's */
+            qa_ids ids;
+        } * answers; /* [n] */
+        size_t n, capacity;
+        qa_text prompt; /* the last one, whose ids are in `prompt` below */
+    } encoded;
     qa_ids prompt, chosen, rejected;
     qa_text text, turns;
     qa_dialogue left, right; /* chosen's and rejected's dialogue, the prompt included */
@@ -135,6 +144,8 @@ QA_MUST_CHECK qa_status qa_pairs_skip(qa_pairs_loader *loader, qa_skip_reason re
  * last turn, which both share; or, where they share less, the first n_prompt messages, if a prompt was given apart:
  * then everything behind it is the response. QA_PROMPT_IMPLICIT: none was. */
 QA_MUST_CHECK qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t n_prompt, qa_error *err);
+/* Until it is called off (which forgets them), answers are encoded once however many pairs they stand in. */
+void qa_pairs_encode_once(qa_pairs_loader *loader, bool on);
 /* The dialogue in loader->left, as a single response; not terminal: without what ends a turn. */
 QA_MUST_CHECK qa_status qa_pairs_add_response(qa_pairs_loader *loader, bool terminal, qa_error *err);
 /* Two JSON strings, as a single response. */

@@ -177,7 +177,7 @@ static qa_status count_doubled_end(qa_pairs_loader *loader, const qa_ids *respon
     return QA_OK;
 }
 
-static qa_status encode_answer(qa_pairs_loader *loader, const qa_message *answer, qa_ids *response, qa_error *err) {
+static qa_status encode_new_answer(qa_pairs_loader *loader, const qa_message *answer, qa_ids *response, qa_error *err) {
     qa_chat_template chat = loader->options->chat;
     loader->text.n = 0;
     QA_TRY(
@@ -187,6 +187,36 @@ static qa_status encode_answer(qa_pairs_loader *loader, const qa_message *answer
     }
     QA_TRY(encode_response(loader, loader->text.data, loader->text.n, response, err));
     return chat == QA_CHAT_PLAIN ? close_response(loader, response, err) : count_doubled_end(loader, response, err);
+}
+
+void qa_pairs_encode_once(qa_pairs_loader *loader, bool on) {
+    for (size_t i = 0; i < loader->encoded.n; i++) {
+        qa_ids_free(&loader->encoded.answers[i].ids);
+    }
+    free(loader->encoded.answers);
+    qa_text_free(&loader->encoded.prompt);
+    memset(&loader->encoded, 0, sizeof loader->encoded);
+    loader->encoded.on = on;
+}
+
+/* What the template writes for an answer, as ids; the same answer always stands behind the same prompt. */
+static qa_status encode_answer(qa_pairs_loader *loader, const qa_message *answer, qa_ids *response, qa_error *err) {
+    for (size_t i = 0; i < loader->encoded.n; i++) {
+        const struct qa_encoded_answer *known = &loader->encoded.answers[i];
+        if (known->content == answer->content) {
+            response->n = 0;
+            return qa_ids_append(response, known->ids.data, known->ids.n, err);
+        }
+    }
+    QA_TRY(encode_new_answer(loader, answer, response, err));
+    if (!loader->encoded.on) {
+        return QA_OK;
+    }
+    const size_t n = loader->encoded.n;
+    QA_TRY(QA_GROW(loader->encoded.answers, loader->encoded.capacity, n + 1, err, "%zu answers", n + 1));
+    loader->encoded.answers[n] = (struct qa_encoded_answer){.content = answer->content};
+    loader->encoded.n++;
+    return qa_ids_append(&loader->encoded.answers[n].ids, response->data, response->n, err);
 }
 
 static bool is_blank(qa_chat_template chat, const qa_message *answer) {
@@ -228,7 +258,14 @@ static qa_status encode_dialogue_prompt(qa_pairs_loader *loader, size_t n_prompt
     if (!*skipped) {
         QA_TRY(write_messages(loader, left, n_prompt, false, &loader->text, skipped, err));
     }
-    return *skipped ? QA_OK : encode_prompt(loader, loader->text.data, loader->text.n, true, err);
+    const qa_text *text = &loader->text;
+    qa_text *last = &loader->encoded.prompt;
+    if (*skipped || (last->n > 0 && last->n == text->n && memcmp(last->data, text->data, text->n) == 0)) {
+        return QA_OK;
+    }
+    last->n = 0;
+    QA_TRY(loader->encoded.on ? qa_text_append(last, text->data, text->n, err) : QA_OK);
+    return encode_prompt(loader, text->data, text->n, true, err);
 }
 
 /* ---- responses of several messages ---- */

@@ -3,10 +3,12 @@
 #include "data/pairs.h"
 
 #include "base/buffer.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "text/chat.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- forms 1, 2 and 4 ---- */
@@ -174,22 +176,44 @@ static qa_status push_scored(qa_dialogue *dialogue, const json_t *texts, size_t 
     return qa_dialogue_push_marked(dialogue, json_string_value(text), json_string_length(text), name, loose, err);
 }
 
+/* Text i preferred to text j; both are taken apart when they are first met. */
+static qa_status add_scored_pair(qa_pairs_loader *loader, const json_t *texts, qa_dialogue *dialogues, size_t i,
+                                 size_t j, bool *loose, qa_error *err) {
+    const qa_dialogue left = loader->left, right = loader->right;
+    QA_TRY(dialogues[i].n > 0 ? QA_OK : push_scored(&dialogues[i], texts, i, loose, err));
+    QA_TRY(dialogues[j].n > 0 ? QA_OK : push_scored(&dialogues[j], texts, j, loose, err));
+    loader->left = dialogues[i];
+    loader->right = dialogues[j];
+    const qa_status status = qa_pairs_add_dialogues(loader, QA_PROMPT_IMPLICIT, err);
+    loader->left = left;
+    loader->right = right;
+    return status;
+}
+
 static qa_status add_scored(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
     const json_t *texts = qa_pairs_member(element, "text");
     const json_t *scores = qa_pairs_member(element, "score");
     QA_TRY(check_scored(texts, scores, err));
+    const size_t n = json_array_size(texts);
     bool tied = true, loose = false;
-    for (size_t i = 0; i < json_array_size(texts) && !loader->full; i++) {
-        for (size_t j = 0; j < json_array_size(texts) && !loader->full; j++) {
-            if (json_number_value(json_array_get(scores, i)) <= json_number_value(json_array_get(scores, j))) {
-                continue;
+    qa_dialogue *dialogues = NULL;
+    QA_TRY(QA_NEW(dialogues, n, err, "%zu texts", n));
+    qa_status status = QA_OK;
+    qa_pairs_encode_once(loader, true);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 0; j < n && !loader->full && status == QA_OK; j++) {
+            if (json_number_value(json_array_get(scores, i)) > json_number_value(json_array_get(scores, j))) {
+                tied = false;
+                status = add_scored_pair(loader, texts, dialogues, i, j, &loose, err);
             }
-            tied = false;
-            QA_TRY(push_scored(&loader->left, texts, i, &loose, err));
-            QA_TRY(push_scored(&loader->right, texts, j, &loose, err));
-            QA_TRY(qa_pairs_add_dialogues(loader, QA_PROMPT_IMPLICIT, err));
         }
     }
+    qa_pairs_encode_once(loader, false);
+    for (size_t i = 0; i < n; i++) {
+        free(dialogues[i].messages);
+    }
+    free(dialogues);
+    QA_TRY(status);
     qa_pairs_note(loader, QA_SEEN_LOOSE_MARK, loose);
     return tied ? qa_pairs_skip(loader, QA_SKIP_SCORES_TIED, NULL, err) : QA_OK;
 }
