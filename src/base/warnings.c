@@ -21,7 +21,7 @@ void qa_warn(qa_warnings *warnings, const char *format, ...) {
     int written = vsnprintf(raw, sizeof raw, format, args);
     qa_c_locale_leave(before);
     va_end(args);
-    if (written < 0) {
+    if (written < 0 || warnings == NULL) {
         return;
     }
     size_t bytes = qa_plain_line(line, sizeof line, warnings->n < MAX_WARNINGS ? raw : "... and more warnings");

@@ -5,7 +5,7 @@
 #include "qadapter/status.h"
 
 /* Appends a line, unless the very same one is there already. Behind the 64th one last line says that there are more.
- * Without memory for it nothing is appended: a warning is no reason to fail. */
+ * Without memory for it nothing is appended: a warning is no reason to fail. Into NULL it says nothing. */
 void qa_warn(qa_warnings *warnings, const char *format, ...) QA_PRINTF(2, 3);
 
 /* Hands every line to the logger as a warning. */

@@ -86,7 +86,7 @@ static qa_status report_text_side(cli_report *report, cli_run *run, qa_error *er
     cli_report_section(report, "text", "Text");
     cli_report_text(report, "tokenizer", "tokenizer",
                     run->tokenizer == NULL ? NULL : qa_tokenizer_description(run->tokenizer));
-    QA_TRY(qa_chat_template_detect(&which, run->args->model, err));
+    QA_TRY(cli_detect_template(run, run->args->model, &which, err));
     cli_report_text(report, "chat_template", "chat template",
                     which == QA_CHAT_NONE ? NULL : qa_chat_template_name(which));
     return QA_OK;

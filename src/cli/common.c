@@ -472,12 +472,23 @@ static qa_status check_marks(cli_run *run, qa_chat_template which, qa_error *err
     return status;
 }
 
+qa_status cli_detect_template(cli_run *run, const char *dir, qa_chat_template *which, qa_error *err) {
+    qa_warnings warnings = {0};
+    const qa_status status = qa_chat_template_detect(which, dir, &warnings, err);
+    if (!run->said_template) {
+        qa_warnings_log(&warnings, &(qa_logger){on_log, run});
+    }
+    run->said_template = true;
+    qa_warnings_free(&warnings);
+    return status;
+}
+
 static qa_status template_in(cli_run *run, const char *dir, qa_chat_template *which, bool *assumed, qa_error *err) {
     *assumed = false;
     if (run->args->chat_template != NULL) {
         return qa_chat_template_by_name(which, run->args->chat_template, err);
     }
-    QA_TRY(qa_chat_template_detect(which, dir, err));
+    QA_TRY(cli_detect_template(run, dir, which, err));
     if (*which == QA_CHAT_NONE) {
         *which = QA_CHAT_PLAIN;
         *assumed = true;

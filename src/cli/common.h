@@ -19,6 +19,7 @@ typedef struct cli_run {
     qa_model *model;
     qa_tokenizer *tokenizer;
     qa_adapter *adapter;
+    bool said_template; /* what the model folder's templates disagree about has been told */
     bool marks_checked; /* the template's marks have been looked for in the tokenizer */
 } cli_run;
 
@@ -70,6 +71,9 @@ QA_MUST_CHECK qa_status cli_lora_options(const cli_args *args, qa_lora_options *
 /* "q_proj,v_proj" */
 void cli_targets_text(const bool targets[QA_TARGETS], char *buffer, size_t bytes);
 enum { CLI_LINE_BYTES = 512 };
+
+/* What the folder has (qa_chat_template_detect); its warnings are told once. */
+QA_MUST_CHECK qa_status cli_detect_template(cli_run *run, const char *dir, qa_chat_template *which, qa_error *err);
 
 /* --chat-template, else the folder's, else plain (*assumed is then true). May be QA_CHAT_UNKNOWN. */
 QA_MUST_CHECK qa_status cli_resolve_template(cli_run *run, qa_chat_template *which, bool *assumed, qa_error *err);

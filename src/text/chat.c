@@ -12,10 +12,13 @@
 #include "base/memory.h"
 #include "base/sha256.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "io/file.h"
 #include "io/input.h"
 #include "text/tokenizer_config.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,6 +160,7 @@ qa_status qa_chat_template_recognise(qa_chat_template *which, const char *templa
 /* ---- the model folder ---- */
 
 enum { MAX_TEMPLATE_BYTES = 1 << 24 };
+#define NAMED_TEMPLATES "additional_chat_templates"
 
 /* The template inside tokenizer_config.json: a string, or a list of {"name", "template"} of which the
  * one named "default" counts. NULL: none. A list without "default" gives *unknown. */
@@ -190,73 +194,143 @@ static qa_status config_template(const json_t *config, const char *path, const j
     return QA_OK;
 }
 
-static qa_status detect_in_config(qa_chat_template *which, const char *path, qa_error *err) {
+/* One of the places that a template may stand in. */
+typedef struct template_place {
+    const char *file; /* within the folder */
+    qa_text text;
+    bool there;
+    qa_chat_template which; /* QA_CHAT_NONE: not there */
+} template_place;
+
+static qa_status read_config_place(template_place *it, const char *path, qa_error *err) {
     json_t *config = NULL;
     QA_TRY(qa_tokenizer_config_load(&config, path, err));
     const json_t *template = NULL;
     bool unknown = false;
     qa_status status = json_is_object(config) ? config_template(config, path, &template, &unknown, err)
                                               : qa_fail(err, QA_ERR_FORMAT, "%s: must be a JSON object", path);
+    it->there = template != NULL;
+    it->which = unknown ? QA_CHAT_UNKNOWN : QA_CHAT_NONE;
     if (status == QA_OK && template != NULL) {
-        status = qa_chat_template_recognise(which, json_string_value(template), json_string_length(template), err);
-    } else if (status == QA_OK && unknown) {
-        *which = QA_CHAT_UNKNOWN;
+        status = qa_text_append(&it->text, json_string_value(template), json_string_length(template), err);
     }
     json_decref(config);
     return status;
 }
 
+/* A file that is a template, or JSON that holds one. */
+static qa_status read_place(template_place *it, const char *dir, bool json, qa_error *err) {
+    char *path = qa_path_join(dir, it->file);
+    qa_status status = path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : QA_OK;
+    bool there = false;
+    QA_GOTO(done, status);
+    QA_GOTO(done, qa_find_optional(&there, path, err));
+    if (there && json) {
+        status = read_config_place(it, path, err);
+    } else if (there) {
+        it->there = true;
+        status = qa_read_file(&it->text, path, MAX_TEMPLATE_BYTES, err);
+    }
+    if (status == QA_OK && it->there) {
+        status = qa_chat_template_recognise(&it->which, it->text.n == 0 ? "" : it->text.data, it->text.n, err);
+    }
+done:
+    free(path);
+    return status;
+}
+
+/* Without the last newline. */
+static bool same_text(const qa_text *a, const qa_text *b) {
+    const size_t n = a->n > 0 && a->data[a->n - 1] == '\n' ? a->n - 1 : a->n;
+    const size_t m = b->n > 0 && b->data[b->n - 1] == '\n' ? b->n - 1 : b->n;
+    return n == m && (n == 0 || memcmp(a->data, b->data, n) == 0);
+}
+
+/* Whether the folder of named templates holds any. */
+static qa_status any_named(bool *any, const char *dir, qa_error *err) {
+    char *path = qa_path_join(dir, NAMED_TEMPLATES);
+    qa_status status = path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : QA_OK;
+    DIR *stream = NULL;
+    bool there = false;
+    *any = false;
+    QA_GOTO(done, status);
+    QA_GOTO(done, qa_find_optional(&there, path, err));
+    stream = there ? opendir(path) : NULL;
+    if (there && stream == NULL && errno != ENOTDIR) {
+        status = qa_fail(err, QA_ERR_IO, "cannot read %s: %s", path, strerror(errno));
+    }
+    for (struct dirent *entry = stream == NULL ? NULL : readdir(stream); entry != NULL; entry = readdir(stream)) {
+        const size_t n = strlen(entry->d_name);
+        *any = *any || (n > 6 && strcmp(entry->d_name + n - 6, ".jinja") == 0);
+    }
+done:
+    if (stream != NULL) {
+        (void)closedir(stream);
+    }
+    free(path);
+    return status;
+}
+
 /* chat_template.json, {"chat_template": ...}: the file of transformers' processors, which its tokenizers do not read.
  * It counts where there is no other template; one that says something else than the other file is an error. */
-static qa_status detect_in_processor_file(qa_chat_template *which, const char *path, qa_error *err) {
-    qa_chat_template here = QA_CHAT_NONE;
-    bool there = false;
-    QA_TRY(qa_find_optional(&there, path, err));
-    if (!there) {
-        return QA_OK;
+static qa_status check_processor_file(qa_chat_template *which, const char *dir, qa_error *err) {
+    template_place it = {.file = "chat_template.json"};
+    qa_status status = read_place(&it, dir, true, err);
+    if (status == QA_OK && *which != QA_CHAT_NONE && it.which != QA_CHAT_NONE && it.which != *which) {
+        status =
+            qa_fail(err, QA_ERR_MISMATCH,
+                    "%s/chat_template.json holds another chat template (%s) than the folder's chat_template.jinja or "
+                    "tokenizer_config.json (%s): transformers' processors use the one, its tokenizers the other; keep "
+                    "the one that the model was trained with",
+                    dir, qa_chat_template_name(it.which), qa_chat_template_name(*which));
     }
-    QA_TRY(detect_in_config(&here, path, err));
-    if (*which != QA_CHAT_NONE && here != QA_CHAT_NONE && here != *which) {
-        return qa_fail(
-            err, QA_ERR_MISMATCH,
-            "%s holds another chat template (%s) than the folder's chat_template.jinja or "
-            "tokenizer_config.json (%s): transformers' processors use the one, its tokenizers the other; keep "
-            "the one that the model was trained with",
-            path, qa_chat_template_name(here), qa_chat_template_name(*which));
+    *which = it.which == QA_CHAT_NONE ? *which : it.which;
+    qa_text_free(&it.text);
+    return status;
+}
+
+/* The places in the order in which transformers 5 looks: the first that is there holds, and what another one says is
+ * a warning. */
+static qa_status choose_place(qa_chat_template *which, template_place *places, size_t n, const char *dir,
+                              qa_warnings *warnings, qa_error *err) {
+    const template_place *used = NULL;
+    bool named = false;
+    for (size_t i = 0; i < n; i++) {
+        QA_TRY(read_place(&places[i], dir, i + 1 == n, err));
+        if (used == NULL && places[i].which != QA_CHAT_NONE) {
+            used = &places[i];
+        } else if (places[i].there && !(used->which == places[i].which && used->which != QA_CHAT_UNKNOWN) &&
+                   !same_text(&used->text, &places[i].text)) {
+            qa_warn(warnings,
+                    "%s: %s (%s) and %s (%s) hold different chat templates: the first is used, as in transformers 5",
+                    dir, used->file, qa_chat_template_name(used->which), places[i].file,
+                    qa_chat_template_name(places[i].which));
+        }
     }
-    *which = here == QA_CHAT_NONE ? *which : here;
+    *which = used == NULL ? QA_CHAT_NONE : used->which;
+    QA_TRY(any_named(&named, dir, err));
+    if (named && (used == NULL || used == &places[n - 1])) {
+        *which = used == NULL ? QA_CHAT_UNKNOWN : used->which;
+        qa_warn(warnings,
+                "%s: " NAMED_TEMPLATES
+                " holds named chat templates and none called default, so that transformers 5 uses "
+                "none unless it is named; %s",
+                dir, used == NULL ? "none is used here" : "here that of tokenizer_config.json is used");
+    }
     return QA_OK;
 }
 
-qa_status qa_chat_template_detect(qa_chat_template *which, const char *dir, qa_error *err) {
+qa_status qa_chat_template_detect(qa_chat_template *which, const char *dir, qa_warnings *warnings, qa_error *err) {
+    template_place places[] = {
+        {.file = NAMED_TEMPLATES "/default.jinja"}, {.file = "chat_template.jinja"}, {.file = "tokenizer_config.json"}};
+    enum { PLACES = sizeof places / sizeof *places };
     *which = QA_CHAT_NONE;
-    qa_status status = QA_OK;
-    qa_text text = {0};
-    bool own_file = false, in_config = false;
-    char *jinja = qa_path_join(dir, "chat_template.jinja");
-    char *config = qa_path_join(dir, "tokenizer_config.json");
-    char *processor = qa_path_join(dir, "chat_template.json");
-    if (jinja == NULL || config == NULL || processor == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory");
-        goto done;
-    }
-    QA_GOTO(done, qa_find_optional(&own_file, jinja, err));
-    QA_GOTO(done, qa_find_optional(&in_config, config, err));
-    if (own_file) { /* newer folders keep the template in a file of its own, which wins */
-        status = qa_read_file(&text, jinja, MAX_TEMPLATE_BYTES, err);
-        if (status == QA_OK) {
-            status = qa_chat_template_recognise(which, text.n == 0 ? "" : text.data, text.n, err);
-        }
-    } else if (in_config) {
-        status = detect_in_config(which, config, err);
-    }
+    qa_status status = choose_place(which, places, PLACES, dir, warnings, err);
     if (status == QA_OK) {
-        status = detect_in_processor_file(which, processor, err);
+        status = check_processor_file(which, dir, err);
     }
-done:
-    qa_text_free(&text);
-    free(processor);
-    free(jinja);
-    free(config);
+    for (size_t i = 0; i < PLACES; i++) {
+        qa_text_free(&places[i].text);
+    }
     return status;
 }

@@ -175,6 +175,21 @@ static qa_status in_file(const declarations *d, int file, qa_status status, qa_e
     return status;
 }
 
+/* transformers refuses a named token that is an object without "__type"; what is meant is plain. */
+static void warn_of_plain_objects(declarations *d) {
+    for (size_t i = 0; i < d->n_names; i++) {
+        const special_name *name = &d->names[i];
+        if (name->file == CONFIG && !name->extra && json_is_object(name->value) &&
+            json_object_get(name->value, "__type") == NULL) {
+            qa_warn(&d->tokenizer->warnings,
+                    "%s/tokenizer_config.json: %s is an object without \"__type\": \"AddedToken\", which transformers "
+                    "refuses; its content is used",
+                    d->dir, name->key);
+            return;
+        }
+    }
+}
+
 /* What the two files call by the same name and write differently. */
 static void compare_names(declarations *d) {
     for (size_t i = 0; i < N_STANDARD && d->files[MAP] != NULL && d->files[CONFIG] != NULL; i++) {
@@ -465,6 +480,7 @@ qa_status qa_tokenizer_read_declared(qa_tokenizer *tokenizer, const char *dir, j
         QA_GOTO(out, in_file(d, MAP, names_of(d, MAP, err), err));
     }
     compare_names(d);
+    warn_of_plain_objects(d);
     QA_GOTO(out, tokens_with_ids(d, err));
     QA_GOTO(out, add_all_named(d, err));
     QA_GOTO(out, keep_name(d, "bos_token", &tokenizer->bos_text, &tokenizer->bos, err));

@@ -13,8 +13,9 @@
 QA_MUST_CHECK qa_status qa_tokenizer_read_declared(qa_tokenizer *tokenizer, const char *dir, json_t **config,
                                                    qa_error *err);
 
-/* Warns of keys that contradict tokenizer.json (root) and notes what transformers 5 does not take from it. config may
- * be NULL. When everything is read. */
-void qa_tokenizer_compare_readers(qa_tokenizer *tokenizer, const char *dir, const json_t *root, const json_t *config);
+/* Warns of keys that contradict tokenizer.json (root) and notes what transformers 5 does not take from it; a key that
+ * asks for what is not done here is QA_ERR_UNSUPPORTED. config may be NULL. When everything is read. */
+QA_MUST_CHECK qa_status qa_tokenizer_compare_readers(qa_tokenizer *tokenizer, const char *dir, const json_t *root,
+                                                     const json_t *config, qa_error *err);
 
 #endif

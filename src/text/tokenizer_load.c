@@ -325,7 +325,7 @@ static qa_status load_folder(qa_tokenizer *tokenizer, const char *dir, const cha
     QA_GOTO(out, in_file(path, read_sections(tokenizer, root, err), err));
     QA_GOTO(out, qa_tokenizer_read_declared(tokenizer, dir, &config, err));
     QA_GOTO(out, in_file(path, finish(tokenizer, root, err), err));
-    qa_tokenizer_compare_readers(tokenizer, dir, root, config);
+    QA_GOTO(out, qa_tokenizer_compare_readers(tokenizer, dir, root, config, err));
     describe(tokenizer);
 out:
     json_decref(root);

@@ -1,5 +1,6 @@
 /* Chat templates: recognition by exact text, and what each family writes. The expected texts are what the
  * templates' own language (Jinja, set up as model libraries set it up) gave for the same dialogues. */
+#include "base/warnings.h"
 #include "qadapter/text.h"
 
 #include "base/sha256.h"
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define MSG(role_name, text)                                                                                           \
     { .role = (role_name), .content = (text), .content_bytes = sizeof(text) - 1 }
@@ -149,7 +151,7 @@ static qa_chat_template detect(const char *config, const char *jinja) {
         free(qa_tempdir_write_text(dir, "chat_template.jinja", jinja));
     }
     qa_chat_template which = QA_CHAT_PLAIN;
-    qa_status status = qa_chat_template_detect(&which, dir, &err);
+    qa_status status = qa_chat_template_detect(&which, dir, NULL, &err);
     qa_tempdir_remove(dir);
     ck_assert_msg(status == QA_OK, "%s", err.message);
     return which;
@@ -178,6 +180,54 @@ START_TEST(folders_are_told_apart) {
 }
 END_TEST
 
+#define IN_CONFIG(text) "{\"chat_template\": \"" text "\"}"
+
+/* Templates in several files of a folder: what holds, and the one warning (NULL: none). */
+static const struct {
+    const char *config, *jinja, *named, *named_text; /* named: a file of additional_chat_templates */
+    qa_chat_template which;
+    const char *warning;
+} several_files[] = {
+    {IN_CONFIG(CHATML_JSON), CHATML_TEXT, NULL, NULL, QA_CHAT_CHATML, NULL},
+    {IN_CONFIG("{{ messages }}"), "{{ messages }}\n", NULL, NULL, QA_CHAT_UNKNOWN, NULL},
+    {IN_CONFIG("{{ messages }}"), CHATML_TEXT, NULL, NULL, QA_CHAT_CHATML,
+     "chat_template.jinja (chatml) and tokenizer_config.json (unknown) hold different chat templates: the first is"},
+    {IN_CONFIG(CHATML_JSON), "", NULL, NULL, QA_CHAT_UNKNOWN,
+     "chat_template.jinja (unknown) and tokenizer_config.json"},
+    {NULL, "{{ messages }}", "default.jinja", CHATML_TEXT, QA_CHAT_CHATML,
+     "additional_chat_templates/default.jinja (chatml) and chat_template.jinja (unknown)"},
+    {NULL, CHATML_TEXT, "tool_use.jinja", "x", QA_CHAT_CHATML, NULL},
+    {NULL, NULL, "tool_use.jinja", CHATML_TEXT, QA_CHAT_UNKNOWN, "named chat templates and none called default"},
+    {IN_CONFIG(CHATML_JSON), NULL, "rag.jinja", "x", QA_CHAT_CHATML, "here that of tokenizer_config.json is used"},
+    {NULL, NULL, "README.md", "x", QA_CHAT_NONE, NULL},
+};
+
+START_TEST(templates_in_several_files) {
+    char *dir = qa_tempdir_make(), *below = qa_tempdir_join(dir, "additional_chat_templates");
+    qa_warnings warnings = {0};
+    qa_chat_template which = QA_CHAT_PLAIN;
+    if (several_files[_i].config != NULL) {
+        free(qa_tempdir_write_text(dir, "tokenizer_config.json", several_files[_i].config));
+    }
+    if (several_files[_i].jinja != NULL) {
+        free(qa_tempdir_write_text(dir, "chat_template.jinja", several_files[_i].jinja));
+    }
+    if (several_files[_i].named != NULL) {
+        ck_assert_int_eq(mkdir(below, 0700), 0);
+        free(qa_tempdir_write_text(below, several_files[_i].named, several_files[_i].named_text));
+    }
+    ck_assert_msg(qa_chat_template_detect(&which, dir, &warnings, &err) == QA_OK, "%s", err.message);
+    ck_assert_int_eq(which, several_files[_i].which);
+    ck_assert_uint_eq(warnings.n, several_files[_i].warning == NULL ? 0 : 1);
+    if (warnings.n > 0) {
+        ck_assert_msg(strstr(warnings.lines[0], several_files[_i].warning) != NULL, "%s", warnings.lines[0]);
+    }
+    qa_warnings_free(&warnings);
+    free(below);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 START_TEST(a_broken_configuration_is_an_error) {
     static const char *const CONFIGS[] = {"[]", "{\"chat_template\": 3}",
                                           "{\"chat_template\": [{\"name\": \"default\"}]}",
@@ -186,7 +236,7 @@ START_TEST(a_broken_configuration_is_an_error) {
         char *dir = qa_tempdir_make();
         free(qa_tempdir_write_text(dir, "tokenizer_config.json", CONFIGS[i]));
         qa_chat_template which = QA_CHAT_PLAIN;
-        ck_assert_int_eq(qa_chat_template_detect(&which, dir, &err), QA_ERR_FORMAT);
+        ck_assert_int_eq(qa_chat_template_detect(&which, dir, NULL, &err), QA_ERR_FORMAT);
         ck_assert_ptr_nonnull(strstr(err.message, "tokenizer_config.json"));
         qa_tempdir_remove(dir);
     }
@@ -455,6 +505,7 @@ Suite *text_chat_suite(void) {
     tcase_add_test(known, a_text_is_known_up_to_line_ends_only);
     tcase_add_test(known, published_digests_are_known);
     tcase_add_test(known, folders_are_told_apart);
+    tcase_add_loop_test(known, templates_in_several_files, 0, (int)(sizeof several_files / sizeof *several_files));
     tcase_add_test(known, a_broken_configuration_is_an_error);
     suite_add_tcase(suite, known);
     TCase *render = tcase_create("rendering");

@@ -102,6 +102,66 @@ START_TEST(tokenizer_add_bos_token) {
 }
 END_TEST
 
+/* add_prefix_space against what tokenizer.json does, keys that ask for what is not done, objects without "__type". */
+START_TEST(keys_that_change_the_text) {
+    check("{\"add_prefix_space\":false,\"clean_up_tokenization_spaces\":false,\"split_special_tokens\":false}", NULL,
+          NULL, CUT, NULL);
+    check("{\"add_prefix_space\":null}", NULL, NULL, CUT, NULL);
+    check("{\"add_prefix_space\":true}", NULL, NULL, CUT,
+          "\"add_prefix_space\" is true, but tokenizer.json does not put a space in front");
+    check("{\"fast_tokenizer_files\":[\"tokenizer.json\"]}", NULL, NULL, CUT, NULL);
+    check("{\"fast_tokenizer_files\":[\"tokenizer.4.0.0.json\"]}", NULL, NULL, CUT,
+          "\"fast_tokenizer_files\" names tokenizer.4.0.0.json");
+    check("{\"bos_token\":{\"__type\":\"AddedToken\",\"content\":\"<s>\"}}", NULL, NULL, CUT, NULL);
+    check("{\"bos_token\":{\"content\":\"<s>\"}}", NULL, NULL, CUT, "bos_token is an object without \"__type\"");
+    qa_error err = {0};
+    qa_tokenizer *t = NULL;
+    ck_assert_int_eq(load(&t, "{\"split_special_tokens\":true}", NULL, NULL, &err), QA_ERR_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(err.message, "tokenizer_config.json: \"split_special_tokens\" is true"));
+    ck_assert_int_eq(load(&t, "{\"clean_up_tokenization_spaces\":true}", NULL, NULL, &err), QA_OK);
+    ck_assert_uint_eq(qa_tokenizer_warnings(t)->n, 0);
+    ck_assert_uint_eq(qa_tokenizer_notes(t)->n, 1);
+    ck_assert_ptr_nonnull(strstr(qa_tokenizer_notes(t)->lines[0], "spaces before punctuation"));
+    qa_tokenizer_free(t);
+}
+END_TEST
+
+/* Where a space in front of a text comes from. */
+START_TEST(sections_that_put_a_space) {
+    static const struct {
+        const char *sections;
+        bool puts;
+    } cases[] = {
+        {"\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"_\"}", true},
+        {"\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"_\"}]}", true},
+        {"\"normalizer\":{\"type\":\"NFC\"}", false},
+        {"\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\"}", true},
+        {"\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"never\"}", false},
+        {"\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true}", true},
+        {"\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}", false},
+        {"\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true},"
+         "{\"type\":\"ByteLevel\",\"add_prefix_space\":true}]}",
+         true},
+    };
+    for (size_t i = 0; i < 2 * (sizeof cases / sizeof *cases); i++) {
+        char *dir = qa_tempdir_make();
+        char text[512];
+        qa_error err = {0};
+        qa_tokenizer *t = NULL;
+        const bool key = i % 2 == 1;
+        (void)snprintf(text, sizeof text, "{%s,\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}",
+                       cases[i / 2].sections);
+        free(qa_tempdir_write_text(dir, "tokenizer.json", text));
+        free(qa_tempdir_write_text(dir, "tokenizer_config.json",
+                                   key ? "{\"add_prefix_space\":true}" : "{\"add_prefix_space\":false}"));
+        ck_assert_msg(qa_tokenizer_load(&t, dir, &err) == QA_OK, "%s", err.message);
+        ck_assert_msg(qa_tokenizer_warnings(t)->n == (key == cases[i / 2].puts ? 0 : 1), "%s", text);
+        qa_tokenizer_free(t);
+        qa_tempdir_remove(dir);
+    }
+}
+END_TEST
+
 START_TEST(another_form_only) {
     char *dir = qa_tempdir_make();
     qa_error err = {0};
@@ -197,6 +257,8 @@ Suite *text_tokenizer_declared_suite(void) {
     tcase_add_test(declared, end_token_not_among_added_tokens);
     tcase_add_test(declared, flags_and_new_ids);
     tcase_add_test(declared, tokenizer_add_bos_token);
+    tcase_add_test(declared, keys_that_change_the_text);
+    tcase_add_test(declared, sections_that_put_a_space);
     tcase_add_test(declared, another_form_only);
     tcase_add_test(declared, classes_that_transformers_5_builds_anew);
     tcase_add_test(declared, the_two_name_files_disagree);
