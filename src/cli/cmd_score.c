@@ -1,5 +1,6 @@
 /* qadapter score: every quantity of the method for every pair, one JSON line each. */
 #include "cli/common.h"
+#include "cli/format.h"
 #include "cli/line_sink.h"
 
 #include "base/try.h"
@@ -103,7 +104,8 @@ static qa_status score_to(cli_run *run, qa_scorer *scorer, const qa_pairs *pairs
     cli_progress_clear(&run->progress);
     QA_TRY(cli_line_sink_close(&to, status, err));
     if (to_file) {
-        cli_say(run, "%zu pairs scored into %s", qa_pairs_count(pairs), run->args->out);
+        cli_say(run, "%zu pair%s scored into %s", qa_pairs_count(pairs), cli_plural(qa_pairs_count(pairs)),
+                run->args->out);
     }
     return QA_OK;
 }

@@ -272,6 +272,8 @@ static const char *const SEEN[QA_SEEN_KINDS][2] = {
     [QA_SEEN_DOUBLED_END] = {"answers that bring an end token of their own",
                              "the chat template's stands behind it: leave it out of the messages, or give text that is "
                              "already rendered"},
+    [QA_SEEN_INNER_END] = {"responses with an end token inside",
+                           "what stands behind it is trained too, but generation stops there and never writes it"},
     [QA_SEEN_OTHER_END] = {"responses that end with a special token which ends no generated answer",
                            "the end-of-sequence token stands behind it; list it under \"eos_token_id\" in the model's "
                            "generation_config.json if it is to end answers"},

@@ -56,6 +56,7 @@ typedef enum qa_pairs_seen {
     QA_SEEN_OPEN_PROMPT,     /* text prompts that end in white space */
     QA_SEEN_LATE_END,        /* responses of ids with white space behind their end token */
     QA_SEEN_DOUBLED_END,     /* answers of dialogues that bring the end which the template writes */
+    QA_SEEN_INNER_END,       /* responses with an end before their last one, of one turn */
     QA_SEEN_OTHER_END,       /* text responses that end with a special token which ends no generated answer */
     QA_SEEN_JSON_TEXT,       /* texts that are a conversation written as JSON */
     QA_SEEN_LOOSE_MARK,      /* dialogues in one string with what looks like a turn's mark and is none */
@@ -100,6 +101,8 @@ void qa_pairs_note(qa_pairs_loader *loader, qa_pairs_seen what, bool seen);
 
 /* A member that is there and not null. */
 json_t *qa_pairs_member(const json_t *element, const char *key);
+/* "prompt"; beside whole dialogues an empty one counts as absent. */
+json_t *qa_pairs_prompt(const json_t *element);
 QA_MUST_CHECK qa_status qa_pairs_detect(const json_t *element, const qa_pairs_options *options, qa_pairs_form *form,
                                         qa_error *err);
 /* The error for a prompt that is `found` beside sides of another kind. */
@@ -144,6 +147,8 @@ QA_MUST_CHECK qa_status qa_pairs_skip(qa_pairs_loader *loader, qa_skip_reason re
  * last turn, which both share; or, where they share less, the first n_prompt messages, if a prompt was given apart:
  * then everything behind it is the response. QA_PROMPT_IMPLICIT: none was. */
 QA_MUST_CHECK qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t n_prompt, qa_error *err);
+/* Notes an end before the last one in a response of one turn. */
+void qa_pairs_note_inner_end(qa_pairs_loader *loader, const qa_ids *response);
 /* Until it is called off (which forgets them), answers are encoded once however many pairs they stand in. */
 void qa_pairs_encode_once(qa_pairs_loader *loader, bool on);
 /* The dialogue in loader->left, as a single response; not terminal: without what ends a turn. */

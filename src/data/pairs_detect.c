@@ -49,6 +49,14 @@ json_t *qa_pairs_member(const json_t *element, const char *key) {
     return json_is_null(found) ? NULL : found;
 }
 
+json_t *qa_pairs_prompt(const json_t *element) {
+    json_t *prompt = qa_pairs_member(element, "prompt");
+    const json_t *chosen = qa_pairs_member(element, "chosen");
+    const char *role = json_string_value(json_object_get(json_array_get(chosen, 0), "role"));
+    const bool whole = role != NULL && strcmp(role, "assistant") != 0;
+    return prompt != NULL && whole && qa_column_is_empty(prompt) ? NULL : prompt;
+}
+
 static bool has(const json_t *element, const char *key) { return qa_pairs_member(element, key) != NULL; }
 
 static bool is_string(const json_t *element, const char *key) { return json_is_string(qa_pairs_member(element, key)); }
@@ -98,7 +106,7 @@ static qa_status check_dialogue_strings(const json_t *element, const json_t *cho
 /* Forms 1 to 4: "chosen" and "rejected", and perhaps "prompt", all strings or all messages. A prompt string beside
  * messages may be what the dialogues hold already, which their reader finds out. */
 static qa_status detect_sides(const json_t *element, qa_pairs_form *form, qa_error *err) {
-    const json_t *prompt = qa_pairs_member(element, "prompt");
+    const json_t *prompt = qa_pairs_prompt(element);
     const json_t *chosen = qa_pairs_member(element, "chosen");
     const json_t *rejected = qa_pairs_member(element, "rejected");
     const bool strings = json_is_string(chosen) && json_is_string(rejected);

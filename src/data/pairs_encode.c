@@ -168,12 +168,27 @@ static qa_status close_response(const qa_pairs_loader *loader, qa_ids *response,
 
 /* ---- dialogues ---- */
 
+void qa_pairs_note_inner_end(qa_pairs_loader *loader, const qa_ids *response) {
+    size_t ends = 0;
+    for (size_t i = 0; i + 1 < response->n; i++) {
+        const bool end = qa_answer_end_has(&loader->end, response->data[i]);
+        ends += end ? 1 : 0;
+        if (end && i + 2 == response->n && !qa_answer_end_has(&loader->end, response->data[i + 1])) {
+            ends--; /* the newline that a template writes may stand behind the last one */
+        }
+    }
+    qa_pairs_note(loader, QA_SEEN_INNER_END, ends > 0);
+}
+
 /* The content may bring the very end that the template writes: TRL trains both, and so do we, but it is seldom meant.
  */
 static qa_status count_doubled_end(qa_pairs_loader *loader, const qa_ids *response, qa_error *err) {
     bool doubled = false;
     QA_TRY(qa_answer_end_doubled(&loader->end, loader->tokenizer, response->data, response->n, &doubled, err));
     qa_pairs_note(loader, QA_SEEN_DOUBLED_END, doubled);
+    if (!doubled) {
+        qa_pairs_note_inner_end(loader, response);
+    }
     return QA_OK;
 }
 
@@ -428,7 +443,9 @@ static qa_status encode_response_text(qa_pairs_loader *loader, const json_t *tex
         return QA_OK;
     }
     count_other_end(loader, response);
-    return close_response(loader, response, err);
+    QA_TRY(close_response(loader, response, err));
+    qa_pairs_note_inner_end(loader, response);
+    return QA_OK;
 }
 
 qa_status qa_pairs_add_text(qa_pairs_loader *loader, const json_t *prompt, const json_t *chosen, const json_t *rejected,

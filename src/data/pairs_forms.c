@@ -102,7 +102,7 @@ static qa_status check_prompt_name(const qa_pairs_loader *loader, const json_t *
 }
 
 static qa_status add_messages(qa_pairs_loader *loader, const json_t *element, qa_error *err) {
-    const json_t *prompt = qa_pairs_member(element, "prompt");
+    const json_t *prompt = qa_pairs_prompt(element);
     const json_t *chosen = qa_pairs_member(element, "chosen");
     const json_t *rejected = qa_pairs_member(element, "rejected");
     const bool explicit = prompt != NULL && !json_is_string(prompt);

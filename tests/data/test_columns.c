@@ -303,6 +303,35 @@ START_TEST(ratings_that_contradict_the_order_are_told) {
 }
 END_TEST
 
+/* Generation stops at the first end: what an answer has behind it is never written. */
+START_TEST(an_end_inside_an_answer_is_told) {
+    load(TEXT("q", "a<|im_end|>b", "c"));
+    ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 1);
+    ck_assert_ptr_nonnull(strstr(warning(0), "responses with an end token inside: 1 (first: line 1)"));
+    load("{\"prompt\": [" M("user", "q") "], \"chosen\": [" M(
+        "assistant", "a<|im_end|>\\n<|im_start|>user\\nr") "], "
+                                                           "\"rejected\": [" M("assistant", "b") "]}");
+    ck_assert_ptr_nonnull(strstr(warning(0), "responses with an end token inside: 1"));
+    for (int end = 0; end < 2; end++) { /* at the end, with the template's newline or without, it is in its place */
+        options.response_end = end == 0 ? QA_RESPONSE_END_TOKEN : QA_RESPONSE_END_TEMPLATE;
+        load(TEXT("q<|im_end|>", "a<|im_end|>\\n", "c</s>"));
+        ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
+        load(GOOD);
+        ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 0);
+    }
+}
+END_TEST
+
+START_TEST(an_empty_prompt_beside_whole_dialogues_is_none) {
+#define WHOLE                                                                                                          \
+    "\"chosen\": [" M("user", "q") ", " M("assistant", "a") "], \"rejected\": [" M("user", "q") ", " M("assistant",    \
+                                                                                                       "b") "]"
+    reads_as("{\"prompt\": \"\", " WHOLE "}", AS_TEXT);
+    reads_as("{\"prompt\": [], " WHOLE "}", AS_TEXT);
+#undef WHOLE
+}
+END_TEST
+
 /* Tables keep lists as strings. */
 START_TEST(conversations_in_strings_are_told) {
     warns_once(TEXT("[{\\\"role\\\": \\\"user\\\", \\\"content\\\": \\\"q\\\"}]", "a", "b"),
@@ -422,6 +451,8 @@ Suite *data_columns_suite(void) {
     tcase_add_test(tests, an_ultrafeedback_prompt_may_be_several_turns);
     tcase_add_test(tests, a_prompt_under_another_name_is_named);
     tcase_add_test(tests, ratings_that_contradict_the_order_are_told);
+    tcase_add_test(tests, an_end_inside_an_answer_is_told);
+    tcase_add_test(tests, an_empty_prompt_beside_whole_dialogues_is_none);
     tcase_add_test(tests, conversations_in_strings_are_told);
     tcase_add_test(tests, marks_of_turns_that_are_none_are_told);
     tcase_add_test(tests, one_message_is_a_list_of_one);
