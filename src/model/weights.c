@@ -77,7 +77,33 @@ static qa_status source_shard(source *src, const char *name, qa_safetensors **fi
     return QA_OK;
 }
 
-static qa_status source_open_index(source *src, const char *path, qa_error *err) {
+/* What the shards hold and the index does not list, and other bytes than it counts. */
+static void compare_index(const source *src, const char *path, const json_t *map, const qa_logger *logger) {
+    const json_t *total = json_object_get(json_object_get(src->index, "metadata"), "total_size");
+    const char *first = NULL;
+    size_t unlisted = 0, bytes = 0;
+    for (size_t i = 0; i < src->n_files; i++) {
+        for (size_t j = 0; j < qa_safetensors_count(src->files[i]); j++) {
+            const qa_tensor *tensor = qa_safetensors_at(src->files[i], j);
+            bytes += tensor->count * qa_dtype_bytes(tensor->dtype);
+            if (json_object_get(map, tensor->name) == NULL) {
+                first = first == NULL ? tensor->name : first;
+                unlisted++;
+            }
+        }
+    }
+    if (unlisted > 0) {
+        qa_log(logger, QA_LOG_WARNING,
+               "%s: %zu of the tensors in its shards are not in weight_map, \"%.80s\" the first; they are read all the "
+               "same",
+               path, unlisted, first);
+    } else if (json_is_integer(total) && json_integer_value(total) != (json_int_t)bytes) {
+        qa_log(logger, QA_LOG_WARNING, "%s: total_size is %lld, but the shards hold %zu bytes of tensors", path,
+               (long long)json_integer_value(total), bytes);
+    }
+}
+
+static qa_status source_open_index(source *src, const char *path, const qa_logger *logger, qa_error *err) {
     json_t *map = NULL;
     QA_TRY(qa_json_load(&src->index, path, err));
     if (!json_is_object(src->index)) {
@@ -92,11 +118,37 @@ static qa_status source_open_index(source *src, const char *path, qa_error *err)
         if (name == NULL) {
             return qa_fail(err, QA_ERR_FORMAT, "%s: weight_map of \"%.80s\" is not a file name", path, tensor);
         }
-        QA_TRY(source_shard(src, name, &file, err));
+        const qa_status status = source_shard(src, name, &file, err);
+        if (status == QA_ERR_IO) {
+            qa_error_prefix(err,
+                            "model.safetensors.index.json names a shard that cannot be read (a download that was not "
+                            "finished?): ");
+        }
+        QA_TRY(status);
         if (qa_safetensors_find(file, tensor) == NULL) {
             return qa_fail(err, QA_ERR_MISMATCH, "%s: \"%.80s\" should be in %.80s, but is not", path, tensor, name);
         }
     }
+    compare_index(src, path, map, logger);
+    return QA_OK;
+}
+
+/* A single file beside an index that names others: transformers reads the single file, too. */
+static qa_status warn_of_both(const char *index, const qa_logger *logger, qa_error *err) {
+    json_t *root = NULL;
+    const char *tensor = NULL;
+    const json_t *value = NULL;
+    bool others = false;
+    QA_TRY(qa_json_load(&root, index, err));
+    json_object_foreach(json_object_get(root, "weight_map"), tensor, value) {
+        others = others || !json_is_string(value) || strcmp(json_string_value(value), "model.safetensors") != 0;
+    }
+    if (others) {
+        qa_log(logger, QA_LOG_WARNING,
+               "%s names other files, but model.safetensors is there, too: that one is read, as in transformers",
+               index);
+    }
+    json_decref(root);
     return QA_OK;
 }
 
@@ -138,7 +190,7 @@ done:
     return status;
 }
 
-static qa_status source_open(source *src, const char *dir, qa_error *err) {
+static qa_status source_open(source *src, const char *dir, const qa_logger *logger, qa_error *err) {
     memset(src, 0, sizeof *src);
     src->dir = dir;
     char *index = qa_path_join(dir, "model.safetensors.index.json");
@@ -148,8 +200,9 @@ static qa_status source_open(source *src, const char *dir, qa_error *err) {
     QA_GOTO(done, index == NULL || single == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : QA_OK);
     QA_GOTO(done, qa_find_optional(&one, single, err));
     QA_GOTO(done, qa_find_optional(&many, index, err));
+    QA_GOTO(done, one && many ? warn_of_both(index, logger, err) : QA_OK);
     status = one    ? source_add(src, "model.safetensors", err)
-             : many ? source_open_index(src, index, err)
+             : many ? source_open_index(src, index, logger, err)
                     : no_weights(dir, err);
 done:
     free(index);
@@ -176,7 +229,12 @@ static qa_status source_find(const source *src, const char *name, const qa_safet
         }
     }
     if (*tensor == NULL) {
-        return qa_fail(err, QA_ERR_MISMATCH, "%s: tensor \"%s\" is missing, config.json asks for it", src->dir, name);
+        const bool empty = src->n_files == 0 || qa_safetensors_count(src->files[0]) == 0;
+        return qa_fail(
+            err, QA_ERR_MISMATCH,
+            "%s: tensor \"%s\" is missing, config.json asks for it; the first one that is there is %s%.120s%s",
+            src->dir, name, empty ? "" : "\"", empty ? "none" : qa_safetensors_at(src->files[0], 0)->name,
+            empty ? "" : "\"");
     }
     return QA_OK;
 }
@@ -536,7 +594,7 @@ qa_status qa_model_load_as(qa_model **out, qa_context *context, const char *dir,
     source src = {0};
     qa_status status = QA_OK;
     QA_GOTO(done, qa_config_load(&config, dir, &context->logger, err));
-    QA_GOTO(done, source_open(&src, dir, err));
+    QA_GOTO(done, source_open(&src, dir, &context->logger, err));
     QA_GOTO(done, resolve_tie(&config, &src, &context->logger, err));
     QA_GOTO(done, qa_model_make(&model, context, &config, dir, err));
     QA_GOTO(done, load_weights(model, &src, dtype, err));

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "io/input.h"
 #include "io/json.h"
 #include "qadapter/status.h"
 
@@ -34,10 +35,9 @@ static bool is_there(const char *dir, const char *name) {
 static qa_status copy_if_there(const char *from_dir, const char *to_dir, const char *name, qa_error *err) {
     char *from = qa_path_join(from_dir, name), *to = qa_path_join(to_dir, name);
     qa_text content = {0};
-    qa_status status = QA_OK;
-    if (from == NULL || to == NULL) {
-        status = QA_NO_MEMORY(err, "a path");
-    } else if (qa_path_exists(from)) {
+    bool there = false;
+    qa_status status = from == NULL || to == NULL ? QA_NO_MEMORY(err, "a path") : qa_find_optional(&there, from, err);
+    if (there) {
         status = qa_read_file(&content, from, most_bytes, err);
         status = status != QA_OK ? status : qa_write_file(to, content.n == 0 ? "" : content.data, content.n, err);
     }

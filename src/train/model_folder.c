@@ -17,9 +17,11 @@
 #include <sys/stat.h>
 
 static const size_t MOST_BYTES = (size_t)1 << 30;
-enum { TOKENIZER_FILES = 3 };
-static const char *const tokenizer_files[TOKENIZER_FILES] = {"tokenizer.json", "tokenizer_config.json",
-                                                             "chat_template.jinja"};
+/* All that say how a text is encoded. The first ones count in the hash even where they are not there. */
+enum { TOKENIZER_FILES = 6, USUAL_FILES = 3 };
+static const char *const tokenizer_files[TOKENIZER_FILES] = {"tokenizer.json",          "tokenizer_config.json",
+                                                             "chat_template.jinja",     "chat_template.json",
+                                                             "special_tokens_map.json", "added_tokens.json"};
 
 /* Copies the file of that name if there is one. */
 static qa_status copy_named(const char *from_dir, const char *to_dir, const char *name, qa_error *err) {
@@ -63,7 +65,7 @@ qa_status qa_tokenizer_files_hex(char hex[QA_HEX_BYTES], const char *dir, qa_err
         char *path = qa_path_join(dir, tokenizer_files[i]);
         bool there = false;
         qa_status status = path == NULL ? QA_NO_MEMORY(err, "a path") : qa_find_optional(&there, path, err);
-        hash = qa_hash(hash, i);
+        hash = i < USUAL_FILES || there ? qa_hash(hash, i) : hash;
         if (there) {
             status = hash_file(&hash, path, err);
             found++;

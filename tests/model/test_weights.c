@@ -251,6 +251,70 @@ static void first_logits(const char *dir, qa_real *logits, size_t V) {
     qa_context_free(context);
 }
 
+/* A context whose last warning is kept; the message of a model that loads. */
+static const char *warning_of(const char *dir) {
+    qa_context *context = NULL;
+    qa_model *model = NULL;
+    qa_error err = {0};
+    warned[0] = '\0';
+    qa_expect_ok(qa_context_create(&context, 1, (qa_logger){.write = keep_warning}, &err), &err);
+    qa_expect_ok(qa_model_load(&model, context, dir, &err), &err);
+    qa_model_free(model);
+    qa_context_free(context);
+    return warned;
+}
+
+START_TEST(an_index_that_says_something_else) {
+    tiny_model_options options = tiny_model_defaults();
+    char *dir = qa_tempdir_make(), *path = qa_tempdir_join(dir, "model.safetensors");
+    qa_context *context = NULL;
+    qa_model *model = NULL;
+    qa_error err = {0};
+    tiny_model_write(dir, &options);
+    ck_assert_str_eq(warning_of(dir), "");
+    free(
+        qa_tempdir_write_text(dir, "model.safetensors.index.json", "{\"weight_map\": {\"a\": \"model.safetensors\"}}"));
+    ck_assert_str_eq(warning_of(dir), "");
+    free(qa_tempdir_write_text(dir, "model.safetensors.index.json", "{\"weight_map\": {\"a\": \"b.safetensors\"}}"));
+    ck_assert_ptr_nonnull(strstr(warning_of(dir), "names other files, but model.safetensors is there"));
+    char *shard = qa_tempdir_join(dir, "b.safetensors");
+    ck_assert_int_eq(rename(path, shard), 0);
+    free(qa_tempdir_write_text(dir, "model.safetensors.index.json",
+                               "{\"weight_map\": {\"model.norm.weight\": \"b.safetensors\"}}"));
+    ck_assert_ptr_nonnull(strstr(warning_of(dir), "of the tensors in its shards are not in weight_map"));
+    qa_safetensors *file = NULL; /* all of them listed, and their bytes */
+    qa_expect_ok(qa_safetensors_open(&file, shard, &err), &err);
+    char text[8192] = "";
+    size_t bytes = 0;
+    for (size_t i = 0; i < qa_safetensors_count(file); i++) {
+        const qa_tensor *tensor = qa_safetensors_at(file, i);
+        const size_t used = strlen(text);
+        (void)snprintf(text + used, sizeof text - used, "%s\"%s\": \"b.safetensors\"", i == 0 ? "" : ", ",
+                       tensor->name);
+        bytes += tensor->count * 4;
+    }
+    qa_safetensors_close(file);
+    for (size_t wrong = 0; wrong < 2; wrong++) {
+        char whole[9000];
+        (void)snprintf(whole, sizeof whole, "{\"metadata\": {\"total_size\": %zu}, \"weight_map\": {%s}}",
+                       bytes + wrong, text);
+        free(qa_tempdir_write_text(dir, "model.safetensors.index.json", whole));
+        const char *said = warning_of(dir);
+        ck_assert_msg(wrong == 0 ? said[0] == '\0' : strstr(said, "total_size is") != NULL, "%s", said);
+    }
+    ck_assert_int_eq(remove(shard), 0);
+    qa_expect_ok(qa_context_create(&context, 1, (qa_logger){0}, &err), &err);
+    qa_expect_error(qa_model_load(&model, context, dir, &err), QA_ERR_IO, &err, "names a shard that cannot be read");
+    qa_expect_error(qa_model_load(&model, context, dir, &err), QA_ERR_IO, &err, "b.safetensors");
+    free(qa_tempdir_write_text(dir, "model.safetensors.index.json", "{\"weight_map\": {}}"));
+    qa_expect_error(qa_model_load(&model, context, dir, &err), QA_ERR_MISMATCH, &err, "that is there is none");
+    qa_context_free(context);
+    free(shard);
+    free(path);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 static void set_tied(const char *dir, const char *value) {
     char text[1024];
     (void)snprintf(text, sizeof text,
@@ -344,6 +408,7 @@ Suite *model_weights_suite(void) {
     tcase_add_test(tcase, the_preferred_end_comes_first);
     tcase_add_test(tcase, dtypes_and_parameters);
     tcase_add_test(tcase, shards);
+    tcase_add_test(tcase, an_index_that_says_something_else);
     tcase_add_test(tcase, invented_sizes);
     tcase_add_test(tcase, a_tied_config_with_another_head);
     tcase_add_test(tcase, a_tied_model_stored_as_its_head);

@@ -355,19 +355,23 @@ START_TEST(the_tokenizer_goes_with_it) {
     qa_error err = {0};
     tiny_model_options model = tiny_model_defaults();
     model.vocab_size = TINY_BYTES_VOCAB;
-    model.eos = false; /* the config names no special ids: the tokenizer does */
+    model.vocab_size++; /* <pad>, which special_tokens_map.json declares */
+    model.eos = false;  /* the config names no special ids: the tokenizer does */
     tiny_model_write(s.model_dir, &model);
     char *tokenizer = qa_tempdir_join(s.root, "tokenizer");
     qa_expect_ok(qa_make_dirs(tokenizer, &err), &err);
     tiny_tokenizer_write(tokenizer, &(tiny_tokenizer_options){.kind = TINY_BYTES});
     free(qa_tempdir_write_text(tokenizer, "chat_template.jinja", "any"));
+    free(qa_tempdir_write_text(tokenizer, "special_tokens_map.json", "{\"pad_token\": \"<pad>\"}"));
+    free(qa_tempdir_write_text(tokenizer, "added_tokens.json", "{}"));
     free(qa_tempdir_write_text(tokenizer, "notes.txt", "not ours"));
     s.options.tokenizer_dir = tokenizer;
     s.options.max_steps = 1;
     must_train(&s);
-    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"};
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+                                        "special_tokens_map.json", "added_tokens.json"};
     char *checkpoint = qa_tempdir_join(s.out, "checkpoint-1");
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         qa_expect_same_file(tokenizer, s.out, names[i]);
         qa_expect_same_file(tokenizer, checkpoint, names[i]);
     }
