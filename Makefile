@@ -127,15 +127,16 @@ $(LIB): $(LIB_OBJ) $(B)/sources
 $(B)/qadapter: $(CLI_OBJ) $(LIB) $(B)/sources
 	$(CC) $(LDFLAGS_ALL) -o $@ $(CLI_OBJ) $(LIB) $(LIBS)
 
-$(B)/tools/%: tools/%.c $(LIB) $(B)/flags
+TOOL_SUPPORT := $(wildcard tools/support/*.c)
+$(B)/tools/%: tools/%.c $(TOOL_SUPPORT) $(wildcard tools/support/*.h) $(LIB) $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) $(LIB_CFLAGS) $(CFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $< $(LDFLAGS_ALL) $(LIB) $(LIBS)
+	$(CC) $(CPPFLAGS_ALL) -Itools $(LIB_CFLAGS) $(CFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $< $(TOOL_SUPPORT) $(LDFLAGS_ALL) $(LIB) $(LIBS)
 
 # A tool with parts in a folder of its own: tools/village.c and tools/village/*.c.
 VILLAGE_PARTS := $(wildcard tools/village/*.c)
-$(B)/tools/village: tools/village.c $(VILLAGE_PARTS) $(wildcard tools/village/*.h) $(LIB) $(B)/flags
+$(B)/tools/village: tools/village.c $(VILLAGE_PARTS) $(TOOL_SUPPORT) $(wildcard tools/village/*.h) $(LIB) $(B)/flags
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS_ALL) -Itools $(LIB_CFLAGS) $(CFLAGS_ALL) -o $@ tools/village.c $(VILLAGE_PARTS) $(LDFLAGS_ALL) $(LIB) $(LIBS)
+	$(CC) $(CPPFLAGS_ALL) -Itools $(LIB_CFLAGS) $(CFLAGS_ALL) -o $@ tools/village.c $(VILLAGE_PARTS) $(TOOL_SUPPORT) $(LDFLAGS_ALL) $(LIB) $(LIBS)
 
 # The man page is printed by the program itself, from the option tables that also print --help.
 $(B)/qadapter.1: $(B)/qadapter

@@ -7,7 +7,7 @@
  * logarithm has a say in them), and the golden numbers are the same on every machine by themselves, so that `make
  * golden` leaves no byte changed. */
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "golden/bundle.h"
@@ -44,7 +44,7 @@ typedef struct golden_case {
     size_t d, f, heads, kv_heads, head_dim, vocab;
     bool tied, qwen2;
     rope rope;
-    qa_dtype dtype;
+    bool bf16; /* weights in BF16, not F32 */
     /* adapter */
     size_t rank;
     double lora_alpha;
@@ -61,14 +61,20 @@ typedef struct golden_case {
     bool all_activations;
 } golden_case;
 
-#define MHA .d = 16, .f = 24, .heads = 4, .kv_heads = 4, .head_dim = 4, .vocab = 37
-#define GQA .d = 16, .f = 24, .heads = 4, .kv_heads = 2, .head_dim = 4, .vocab = 37
-#define WIDE_HEADS .d = 16, .f = 24, .heads = 4, .kv_heads = 2, .head_dim = 6, .vocab = 37
+#define SHAPE(d_, f_, heads_, kv_heads_, head_dim_, vocab_)                                                            \
+    .d = (d_), .f = (f_), .heads = (heads_), .kv_heads = (kv_heads_), .head_dim = (head_dim_), .vocab = (vocab_)
+#define MHA SHAPE(16, 24, 4, 4, 4, 37)
+#define GQA SHAPE(16, 24, 4, 2, 4, 37)
+#define WIDE_HEADS SHAPE(16, 24, 4, 2, 6, 37)
+#define TIED .tied = true
+#define BIASED .qwen2 = true
+#define BF16 .bf16 = true
 #define PLAIN_LORA .rank = 8, .lora_alpha = 16, .targets = "q_proj,v_proj"
 #define RANK_1 .rank = 1, .lora_alpha = 2, .targets = "all-linear"
 #define RSLORA .rank = 8, .lora_alpha = 4, .rslora = true, .targets = "all-linear"
 #define ALL_LORA .rank = 8, .lora_alpha = 12, .targets = "all-linear"
-#define IDS .data = DATA_IDS, .pairs = 3, .shortest = 2, .longest = 8
+#define RANDOM(pairs_, shortest_, longest_)                                                                            \
+    .data = DATA_IDS, .pairs = (pairs_), .shortest = (shortest_), .longest = (longest_)
 #define OBJECTIVE(kind_, q_, tilde_, zero_, gamma_, beta_)                                                             \
     .objective = {.kind = (kind_),                                                                                     \
                   .q_parametrisation = (q_),                                                                           \
@@ -77,151 +83,41 @@ typedef struct golden_case {
                   .gamma = (gamma_),                                                                                   \
                   .beta = (beta_)}
 
+#define CASE(...)                                                                                                      \
+    { .name = __VA_ARGS__ }
+
 static const golden_case cases[] = {
-    {.name = "theory-logits",
-     MHA,
-     .dtype = QA_DTYPE_F32,
-     PLAIN_LORA,
-     IDS,
-     OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 1.0, 1.0, 1.0, 0.1)},
-    {.name = "theory-residual",
-     GQA,
-     .tied = true,
-     .dtype = QA_DTYPE_F32,
-     PLAIN_LORA,
-     IDS,
-     OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 1.0, 1.0, 1.0, 0.1)},
-    {.name = "theory-discounted",
-     WIDE_HEADS,
-     .dtype = QA_DTYPE_F32,
-     RANK_1,
-     IDS,
-     OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 0.5, 0.01, 0.9, 0.1)},
-    {.name = "theory-llama3",
-     GQA,
-     .tied = true,
-     .rope = ROPE_LLAMA3,
-     .dtype = QA_DTYPE_F32,
-     RSLORA,
-     IDS,
-     .ends = ENDS_MIXED,
-     OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 2.0, 1.0, 0.9, 0.0)},
-    {.name = "theory-normalised",
-     MHA,
-     .rope = ROPE_LINEAR,
-     .dtype = QA_DTYPE_F32,
-     ALL_LORA,
-     IDS,
-     OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 1.0, 1.0, 0.9, 0.1)},
-    {.name = "theory-qwen2",
-     GQA,
-     .qwen2 = true,
-     .dtype = QA_DTYPE_F32,
-     PLAIN_LORA,
-     IDS,
-     .ends = ENDS_MIXED,
-     OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 1.0, 0.0, 1.0, 0.1)},
-    {.name = "theory-one-token",
-     MHA,
-     .dtype = QA_DTYPE_F32,
-     ALL_LORA,
-     .data = DATA_IDS,
-     .pairs = 3,
-     .shortest = 1,
-     .longest = 3,
-     .ends = ENDS_CUT,
-     OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 1.0, 1.0, 0.9, 0.1)},
-    {.name = "theory-bf16",
-     WIDE_HEADS,
-     .tied = true,
-     .rope = ROPE_LLAMA3,
-     .dtype = QA_DTYPE_BF16,
-     ALL_LORA,
-     IDS,
-     OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 0.5, 1.0, 1.0, 0.0)},
-    {.name = "theory-long",
-     .d = 8,
-     .f = 12,
-     .heads = 2,
-     .kv_heads = 2,
-     .head_dim = 4,
-     .vocab = 130,
-     .dtype = QA_DTYPE_F32,
-     PLAIN_LORA,
-     .data = DATA_IDS,
-     .pairs = 1,
-     .shortest = 36,
-     .longest = 44,
-     OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 1.0, 1.0, 0.9, 0.1)},
-    {.name = "theory-text",
-     .d = 12,
-     .f = 16,
-     .heads = 3,
-     .kv_heads = 1,
-     .head_dim = 4,
-     .vocab = TOKENS,
-     .tied = true,
-     .dtype = QA_DTYPE_F32,
-     PLAIN_LORA,
-     .data = DATA_TEXT,
-     OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 1.0, 1.0, 1.0, 0.1)},
-    {.name = "theory-activations",
-     WIDE_HEADS,
-     .rope = ROPE_LLAMA3,
-     .dtype = QA_DTYPE_F32,
-     RSLORA,
-     .data = DATA_IDS,
-     .pairs = 1,
-     .shortest = 3,
-     .longest = 5,
-     .all_activations = true,
-     OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 1.0, 0.01, 0.9, 0.1)},
-    {.name = "published-logits",
-     MHA,
-     .dtype = QA_DTYPE_F32,
-     PLAIN_LORA,
-     IDS,
-     OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 1.0, 0.01, 1.0, 0.1)},
-    {.name = "published-residual",
-     GQA,
-     .tied = true,
-     .rope = ROPE_LLAMA3,
-     .dtype = QA_DTYPE_F32,
-     RSLORA,
-     IDS,
-     .ends = ENDS_MIXED,
-     OBJECTIVE(QA_PUBLISHED, QA_Q_RESIDUAL, 2.0, 1.0, 0.9, 0.1)},
-    {.name = "published-qwen2",
-     WIDE_HEADS,
-     .qwen2 = true,
-     .dtype = QA_DTYPE_F32,
-     RANK_1,
-     IDS,
-     OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 0.5, 0.0, 1.0, 0.0)},
-    {.name = "published-micro-batches",
-     MHA,
-     .tied = true,
-     .rope = ROPE_LINEAR,
-     .dtype = QA_DTYPE_BF16,
-     ALL_LORA,
-     .data = DATA_IDS,
-     .pairs = 3,
-     .shortest = 1,
-     .longest = 6,
-     .micro_batch = 2,
-     OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 1.0, 1.0, 0.9, 0.1)},
-    {.name = "published-chat",
-     .d = 12,
-     .f = 16,
-     .heads = 3,
-     .kv_heads = 3,
-     .head_dim = 4,
-     .vocab = TOKENS,
-     .dtype = QA_DTYPE_F32,
-     PLAIN_LORA,
-     .data = DATA_CHAT,
-     .quirks = true,
-     OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 1.0, 0.01, 1.0, 0.1)},
+    CASE("theory-logits", MHA, PLAIN_LORA, RANDOM(3, 2, 8), OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 1.0, 1.0, 1.0, 0.1)),
+    CASE("theory-residual", GQA, TIED, PLAIN_LORA, RANDOM(3, 2, 8),
+         OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 1.0, 1.0, 1.0, 0.1)),
+    CASE("theory-discounted", WIDE_HEADS, RANK_1, RANDOM(3, 2, 8),
+         OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 0.5, 0.01, 0.9, 0.1)),
+    CASE("theory-llama3", GQA, TIED, .rope = ROPE_LLAMA3, RSLORA, RANDOM(3, 2, 8), .ends = ENDS_MIXED,
+         OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 2.0, 1.0, 0.9, 0.0)),
+    CASE("theory-normalised", MHA, .rope = ROPE_LINEAR, ALL_LORA, RANDOM(3, 2, 8),
+         OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 1.0, 1.0, 0.9, 0.1)),
+    CASE("theory-qwen2", GQA, BIASED, PLAIN_LORA, RANDOM(3, 2, 8), .ends = ENDS_MIXED,
+         OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 1.0, 0.0, 1.0, 0.1)),
+    CASE("theory-one-token", MHA, ALL_LORA, RANDOM(3, 1, 3), .ends = ENDS_CUT,
+         OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 1.0, 1.0, 0.9, 0.1)),
+    CASE("theory-bf16", WIDE_HEADS, TIED, .rope = ROPE_LLAMA3, BF16, ALL_LORA, RANDOM(3, 2, 8),
+         OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 0.5, 1.0, 1.0, 0.0)),
+    CASE("theory-long", SHAPE(8, 12, 2, 2, 4, 130), PLAIN_LORA, RANDOM(1, 36, 44),
+         OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 1.0, 1.0, 0.9, 0.1)),
+    CASE("theory-text", SHAPE(12, 16, 3, 1, 4, TOKENS), TIED, PLAIN_LORA, .data = DATA_TEXT,
+         OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 1.0, 1.0, 1.0, 0.1)),
+    CASE("theory-activations", WIDE_HEADS, .rope = ROPE_LLAMA3, RSLORA, RANDOM(1, 3, 5), .all_activations = true,
+         OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 1.0, 0.01, 0.9, 0.1)),
+    CASE("published-logits", MHA, PLAIN_LORA, RANDOM(3, 2, 8),
+         OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 1.0, 0.01, 1.0, 0.1)),
+    CASE("published-residual", GQA, TIED, .rope = ROPE_LLAMA3, RSLORA, RANDOM(3, 2, 8), .ends = ENDS_MIXED,
+         OBJECTIVE(QA_PUBLISHED, QA_Q_RESIDUAL, 2.0, 1.0, 0.9, 0.1)),
+    CASE("published-qwen2", WIDE_HEADS, BIASED, RANK_1, RANDOM(3, 2, 8),
+         OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 0.5, 0.0, 1.0, 0.0)),
+    CASE("published-micro-batches", MHA, TIED, .rope = ROPE_LINEAR, BF16, ALL_LORA, RANDOM(3, 1, 6), .micro_batch = 2,
+         OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 1.0, 1.0, 0.9, 0.1)),
+    CASE("published-chat", SHAPE(12, 16, 3, 3, 4, TOKENS), PLAIN_LORA, .data = DATA_CHAT, .quirks = true,
+         OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 1.0, 0.01, 1.0, 0.1)),
 };
 enum { CASES = sizeof cases / sizeof cases[0], LAYERS = 2, CONTEXT = 128 };
 
@@ -250,15 +146,6 @@ static uint64_t seed_of(const char *name) {
 
 /* ---- the model ---- */
 
-static qa_status save_json(json_t *json, const char *dir, const char *name, qa_error *err) {
-    char *path = qa_path_join(dir, name);
-    const qa_status status = json == NULL || path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", name)
-                                                          : qa_json_save(json, path, err);
-    json_decref(json);
-    free(path);
-    return status;
-}
-
 static json_t *config_json(const golden_case *c) {
     json_t *config = json_pack(
         "{s:[s],s:s,s:I,s:I,s:i,s:I,s:I,s:I,s:I,s:i,s:f,s:f,s:b,s:s,s:i,s:i,s:s}", "architectures",
@@ -267,7 +154,7 @@ static json_t *config_json(const golden_case *c) {
         (json_int_t)c->heads, "num_key_value_heads", (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim,
         "vocab_size", (json_int_t)c->vocab, "max_position_embeddings", CONTEXT, "rms_norm_eps", 1e-5, "rope_theta",
         10000.0, "tie_word_embeddings", c->tied, "hidden_act", "silu", "bos_token_id", (int)bos_of(c), "eos_token_id",
-        (int)eos_of(c), "torch_dtype", c->dtype == QA_DTYPE_BF16 ? "bfloat16" : "float32");
+        (int)eos_of(c), "torch_dtype", c->bf16 ? "bfloat16" : "float32");
     json_t *scaling = json_null();
     if (c->rope == ROPE_LINEAR) {
         scaling = json_pack("{s:s,s:f}", "rope_type", "linear", "factor", 2.5);
@@ -302,16 +189,14 @@ static qa_status add_weight(weights *w, const char *prefix, const char *name, si
     (void)snprintf(full, sizeof full, "%s%s", prefix, name);
     (void)snprintf(seed, sizeof seed, "%s/%s", w->c->name, full);
     qa_rng rng = qa_rng_seed(seed_of(seed), 0);
-    double *values = qa_alloc_array(count, sizeof *values);
-    if (values == NULL || w->n == MAX_WEIGHTS) {
-        free(values);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", full);
-    }
+    double *values = NULL;
+    QA_TRY(w->n < MAX_WEIGHTS ? QA_NEW(values, count, err, "%s", full) : qa_fail(err, QA_ERR_LIMIT, "%s", full));
     w->values[w->n++] = values;
     for (size_t i = 0; i < count; i++) {
         values[i] = mean + draw(&rng, deviation);
     }
-    return qa_safetensors_writer_add_double(w->file, full, w->c->dtype, columns == 0 ? 1 : 2, shape, values, err);
+    return qa_safetensors_writer_add_double(w->file, full, w->c->bf16 ? QA_DTYPE_BF16 : QA_DTYPE_F32,
+                                            columns == 0 ? 1 : 2, shape, values, err);
 }
 
 static qa_status add_layer(weights *w, size_t l, qa_error *err) {
@@ -374,18 +259,18 @@ static qa_status write_tokenizer(const golden_case *c, const char *dir, qa_error
                                  "single", bos, text, "pair", bos, text, "special_tokens", SPECIAL_TOKENS[0], "id",
                                  SPECIAL_TOKENS[0], "ids", (int)BOS, "tokens", SPECIAL_TOKENS[0]);
     (void)json_object_set_new(tokenizer, "post_processor", template);
-    QA_TRY(save_json(tokenizer, dir, "tokenizer.json", err));
+    QA_TRY(qa_json_save_in(tokenizer, dir, "tokenizer.json", err));
     json_t *config = json_pack("{s:s,s:s,s:s}", "tokenizer_class", "PreTrainedTokenizerFast", "bos_token",
                                SPECIAL_TOKENS[0], "eos_token", SPECIAL_TOKENS[2]);
     if (c->data == DATA_CHAT) {
         (void)json_object_set_new(config, "chat_template", json_string(CHATML));
     }
-    return save_json(config, dir, "tokenizer_config.json", err);
+    return qa_json_save_in(config, dir, "tokenizer_config.json", err);
 }
 
 static qa_status write_model(const golden_case *c, const char *dir, qa_error *err) {
     QA_TRY(qa_make_dirs(dir, err));
-    QA_TRY(save_json(config_json(c), dir, "config.json", err));
+    QA_TRY(qa_json_save_in(config_json(c), dir, "config.json", err));
     QA_TRY(write_weights(c, dir, err));
     return c->data == DATA_IDS ? QA_OK : write_tokenizer(c, dir, err);
 }
@@ -424,23 +309,20 @@ static const char CHAT[] =
     "{\"prompt\": [{\"role\": \"user\", \"content\": \"Why\\u00e9?\"}], \"chosen\": [{\"role\": \"assistant\", "
     "\"content\": \"I see.\"}], \"rejected\": [{\"role\": \"assistant\", \"content\": \"Look it up.\"}]}\n";
 
-static qa_status add_ids(qa_text *text, const char *key, qa_rng *rng, const golden_case *c, size_t n, int32_t first,
-                         int32_t last, qa_error *err) {
-    char digits[64];
-    (void)snprintf(digits, sizeof digits, "\"%s\": [", key);
-    QA_TRY(qa_text_append_z(text, digits, err));
+static void put_ids(qa_json_writer *w, const char *key, qa_rng *rng, const golden_case *c, size_t n, int32_t first,
+                    int32_t last) {
+    qa_json_open_array(w, key, QA_JSON_LINE);
     for (size_t i = 0; i < n; i++) {
         const int32_t random = 3 + (int32_t)qa_rng_below(rng, c->vocab - 3);
         const int32_t id = i == 0 && first >= 0 ? first : i + 1 == n && last >= 0 ? last : random;
-        (void)snprintf(digits, sizeof digits, "%s%d", i == 0 ? "" : ", ", (int)id);
-        QA_TRY(qa_text_append_z(text, digits, err));
+        qa_json_put_ids(w, &id, 1);
     }
-    return qa_text_append_z(text, "], ", err);
+    qa_json_close(w);
 }
 
 static size_t between(qa_rng *rng, size_t low, size_t high) { return low + qa_rng_below(rng, high - low + 1); }
 
-static qa_status random_pairs(const golden_case *c, qa_text *text, qa_error *err) {
+static void put_random_pairs(const golden_case *c, qa_json_writer *w) {
     qa_rng rng = qa_rng_seed(seed_of(c->name), 1);
     for (size_t p = 0; p < c->pairs; p++) {
         const bool stops[2] = {c->ends == ENDS_TERMINAL || (c->ends == ENDS_MIXED && p % 2 == 0),
@@ -448,31 +330,30 @@ static qa_status random_pairs(const golden_case *c, qa_text *text, qa_error *err
         /* the first pair spans the lengths, so that they are unequal in every case */
         const size_t chosen = p == 0 ? c->longest : between(&rng, c->shortest, c->longest);
         const size_t rejected = p == 0 ? c->shortest : between(&rng, c->shortest, c->longest);
-        char flags[96];
-        QA_TRY(qa_text_append_z(text, "{", err));
-        QA_TRY(add_ids(text, "prompt_ids", &rng, c, between(&rng, 3, 6), bos_of(c), -1, err));
-        QA_TRY(add_ids(text, "chosen_ids", &rng, c, chosen, -1, stops[0] ? eos_of(c) : -1, err));
-        QA_TRY(add_ids(text, "rejected_ids", &rng, c, rejected, -1, stops[1] ? eos_of(c) : -1, err));
-        (void)snprintf(flags, sizeof flags, "\"chosen_terminal\": %s, \"rejected_terminal\": %s}\n",
-                       stops[0] ? "true" : "false", stops[1] ? "true" : "false");
-        QA_TRY(qa_text_append_z(text, flags, err));
+        qa_json_open_object(w, NULL, QA_JSON_LINE);
+        put_ids(w, "prompt_ids", &rng, c, between(&rng, 3, 6), bos_of(c), -1);
+        put_ids(w, "chosen_ids", &rng, c, chosen, -1, stops[0] ? eos_of(c) : -1);
+        put_ids(w, "rejected_ids", &rng, c, rejected, -1, stops[1] ? eos_of(c) : -1);
+        qa_json_put_bool(w, "chosen_terminal", stops[0]);
+        qa_json_put_bool(w, "rejected_terminal", stops[1]);
+        qa_json_close(w);
+        qa_json_end_line(w);
     }
-    return QA_OK;
 }
 
 /* Into dir/pairs.jsonl or dir/text.jsonl; *path is freed by the caller. */
 static qa_status write_pairs(const golden_case *c, const char *dir, char **path, qa_error *err) {
-    qa_text text = {0};
-    *path = qa_path_join(dir, c->data == DATA_IDS ? "pairs.jsonl" : "text.jsonl");
-    qa_status status = *path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : QA_OK;
-    if (status == QA_OK) {
-        status = c->data == DATA_IDS ? random_pairs(c, &text, err)
-                                     : qa_text_append_z(&text, c->data == DATA_TEXT ? TEXT : CHAT, err);
+    qa_json_writer w = {.err = err};
+    qa_status status = qa_join_path(path, dir, c->data == DATA_IDS ? "pairs.jsonl" : "text.jsonl", err);
+    if (c->data == DATA_IDS) {
+        put_random_pairs(c, &w);
+    } else {
+        qa_json_put_raw(&w, NULL, c->data == DATA_TEXT ? TEXT : CHAT);
     }
     if (status == QA_OK) {
-        status = qa_write_file(*path, text.data, text.n, err);
+        status = w.status == QA_OK ? qa_write_file(*path, w.text.data, w.text.n, err) : w.status;
     }
-    qa_text_free(&text);
+    qa_text_free(&w.text);
     return status;
 }
 
@@ -531,16 +412,15 @@ static qa_status make_bundle(making *m, qa_error *err) {
 }
 
 static qa_status make_case(const golden_case *c, const char *root, qa_error *err) {
-    making m = {.c = c, .dir = qa_path_join(root, c->name)};
-    qa_status status = m.dir == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path") : QA_OK;
-    if (status == QA_OK) {
-        m.model_dir = qa_path_join(m.dir, "model");
-        m.adapter_dir = qa_path_join(m.dir, "adapter");
-        status = m.model_dir == NULL || m.adapter_dir == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
-                                                              : qa_remove_tree(m.dir, err);
-    }
-    status = status == QA_OK ? make_inputs(&m, err) : status;
-    status = status == QA_OK ? make_bundle(&m, err) : status;
+    making m = {.c = c};
+    qa_status status = QA_OK;
+    QA_GOTO(done, qa_join_path(&m.dir, root, c->name, err));
+    QA_GOTO(done, qa_join_path(&m.model_dir, m.dir, "model", err));
+    QA_GOTO(done, qa_join_path(&m.adapter_dir, m.dir, "adapter", err));
+    QA_GOTO(done, qa_remove_tree(m.dir, err));
+    QA_GOTO(done, make_inputs(&m, err));
+    status = make_bundle(&m, err);
+done:
     qa_pairs_free(m.pairs);
     qa_adapter_free(m.adapter);
     qa_tokenizer_free(m.tokenizer);

@@ -12,87 +12,31 @@
 
 #include "byte_tokenizer.h"
 #include "random_weights.h"
+#include "support/arguments.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- shapes ---- */
 
+#define LLAMA .architecture = "LlamaForCausalLM", .model_type = "llama"
+#define QWEN2 .architecture = "Qwen2ForCausalLM", .model_type = "qwen2"
+#define ENDS(bos_, ...) .bos = (bos_), .eos = {__VA_ARGS__}, .n_eos = sizeof(size_t[]){__VA_ARGS__} / sizeof(size_t)
+#define PRESET(name_, family, d, f, layers_, heads_, kv_heads_, vocab, context_, theta, eps, ...)                      \
+    {                                                                                                                  \
+        .name = (name_), family, .hidden_size = (d), .intermediate_size = (f), .layers = (layers_), .heads = (heads_), \
+        .kv_heads = (kv_heads_), .head_dim = (d) / (heads_), .vocab_size = (vocab), .context = (context_),             \
+        .rope_theta = (theta), .rms_norm_eps = (eps), .tied = true, __VA_ARGS__                                        \
+    }
+
 static const shape PRESETS[] = {
-    {.name = "tiny",
-     .architecture = "LlamaForCausalLM",
-     .model_type = "llama",
-     .hidden_size = 64,
-     .intermediate_size = 128,
-     .layers = 3,
-     .heads = 4,
-     .kv_heads = 2,
-     .head_dim = 16,
-     .vocab_size = 300,
-     .context = 512,
-     .rope_theta = 10000,
-     .rms_norm_eps = 1e-5,
-     .tied = true,
-     .bos = 1,
-     .n_eos = 1,
-     .eos = {2}},
-    {.name = "smollm2-135m",
-     .architecture = "LlamaForCausalLM",
-     .model_type = "llama",
-     .hidden_size = 576,
-     .intermediate_size = 1536,
-     .layers = 30,
-     .heads = 9,
-     .kv_heads = 3,
-     .head_dim = 64,
-     .vocab_size = 49152,
-     .context = 8192,
-     .rope_theta = 100000,
-     .rms_norm_eps = 1e-5,
-     .tied = true,
-     .bos = 1,
-     .n_eos = 1,
-     .eos = {2}},
-    {.name = "qwen2.5-0.5b",
-     .architecture = "Qwen2ForCausalLM",
-     .model_type = "qwen2",
-     .hidden_size = 896,
-     .intermediate_size = 4864,
-     .layers = 24,
-     .heads = 14,
-     .kv_heads = 2,
-     .head_dim = 64,
-     .vocab_size = 151936,
-     .context = 32768,
-     .rope_theta = 1000000,
-     .rms_norm_eps = 1e-6,
-     .tied = true,
-     .qkv_bias = true,
-     .bos = 151643,
-     .n_eos = 2,
-     .eos = {151645, 151643}},
-    {.name = "llama-3.2-1b",
-     .architecture = "LlamaForCausalLM",
-     .model_type = "llama",
-     .hidden_size = 2048,
-     .intermediate_size = 8192,
-     .layers = 16,
-     .heads = 32,
-     .kv_heads = 8,
-     .head_dim = 64,
-     .vocab_size = 128256,
-     .context = 131072,
-     .rope_theta = 500000,
-     .rms_norm_eps = 1e-5,
-     .tied = true,
-     .llama3_rope = true,
-     .bos = 128000,
-     .n_eos = 3,
-     .eos = {128001, 128008, 128009}},
+    PRESET("tiny", LLAMA, 64, 128, 3, 4, 2, 300, 512, 10000, 1e-5, ENDS(1, 2)),
+    PRESET("smollm2-135m", LLAMA, 576, 1536, 30, 9, 3, 49152, 8192, 100000, 1e-5, ENDS(1, 2)),
+    PRESET("qwen2.5-0.5b", QWEN2, 896, 4864, 24, 14, 2, 151936, 32768, 1000000, 1e-6, .qkv_bias = true,
+           ENDS(151643, 151645, 151643)),
+    PRESET("llama-3.2-1b", LLAMA, 2048, 8192, 16, 32, 8, 128256, 131072, 500000, 1e-5, .llama3_rope = true,
+           ENDS(128000, 128001, 128008, 128009)),
 };
 enum { PRESET_COUNT = sizeof PRESETS / sizeof *PRESETS };
 
@@ -106,98 +50,43 @@ typedef struct options {
     size_t shards, seed, threads, pairs, prompt_length, response_length;
 } options;
 
-typedef enum option_kind { TEXT, SIZE, NUMBER, FLAG } option_kind;
-
-typedef struct option {
-    const char *name;
-    option_kind kind;
-    size_t offset;
-    const char *value, *help;
-} option;
-
 #define AT(field) offsetof(options, field)
-static const option OPTIONS[] = {
-    {"--out", TEXT, AT(out), "DIR", "the model folder; made if it is not there"},
-    {"--preset", TEXT, AT(preset), "NAME", "tiny (default), smollm2-135m, qwen2.5-0.5b or llama-3.2-1b"},
-    {"--hidden-size", SIZE, AT(hidden_size), "N", "and the other sizes: in place of the preset's"},
-    {"--intermediate-size", SIZE, AT(intermediate_size), "N", ""},
-    {"--layers", SIZE, AT(layers), "N", ""},
-    {"--heads", SIZE, AT(heads), "N", ""},
-    {"--kv-heads", SIZE, AT(kv_heads), "N", ""},
-    {"--head-dim", SIZE, AT(head_dim), "N", "default: hidden size / heads, when one of these is given"},
-    {"--vocab-size", SIZE, AT(vocab_size), "N", ""},
-    {"--context", SIZE, AT(context), "N", "max_position_embeddings"},
-    {"--rope-theta", NUMBER, AT(rope_theta), "X", ""},
-    {"--untied", FLAG, AT(untied), "", "an lm_head of its own"},
-    {"--dtype", TEXT, AT(dtype), "f32|bf16|f16", "default bf16"},
-    {"--std", NUMBER, AT(std), "X", "standard deviation of the weights, default 0.02"},
-    {"--seed", SIZE, AT(seed), "N", "default 0"},
-    {"--shards", SIZE, AT(shards), "N", "files to cut the weights into, default 1"},
-    {"--tokenizer", TEXT, AT(tokenizer), "byte", "a byte-level BPE tokenizer of 300 tokens with ChatML, too"},
-    {"--threads", SIZE, AT(threads), "N", "default: all cores"},
-    {"--pairs", SIZE, AT(pairs), "N", "write random preference pairs, already tokenised"},
-    {"--prompt-length", SIZE, AT(prompt_length), "N", "tokens, default 64"},
-    {"--response-length", SIZE, AT(response_length), "N", "tokens, default 64"},
-    {"--vary", FLAG, AT(vary), "", "lengths anywhere between half of these and these"},
-    {"--pairs-out", TEXT, AT(pairs_out), "FILE", "where the pairs go (JSON Lines)"},
-    {"--help", FLAG, AT(help), "", ""},
+static const argument OPTIONS[] = {
+    ARGUMENT("--out", ARGUMENT_TEXT, AT(out), "DIR", "the model folder; made if it is not there"),
+    ARGUMENT("--preset", ARGUMENT_TEXT, AT(preset), "NAME",
+             "tiny (default), smollm2-135m, qwen2.5-0.5b or llama-3.2-1b"),
+    ARGUMENT("--hidden-size", ARGUMENT_SIZE, AT(hidden_size), "N", "and the other sizes: in place of the preset's"),
+    ARGUMENT("--intermediate-size", ARGUMENT_SIZE, AT(intermediate_size), "N", ""),
+    ARGUMENT("--layers", ARGUMENT_SIZE, AT(layers), "N", ""),
+    ARGUMENT("--heads", ARGUMENT_SIZE, AT(heads), "N", ""),
+    ARGUMENT("--kv-heads", ARGUMENT_SIZE, AT(kv_heads), "N", ""),
+    ARGUMENT("--head-dim", ARGUMENT_SIZE, AT(head_dim), "N",
+             "default: hidden size / heads, when one of these is given"),
+    ARGUMENT("--vocab-size", ARGUMENT_SIZE, AT(vocab_size), "N", ""),
+    ARGUMENT("--context", ARGUMENT_SIZE, AT(context), "N", "max_position_embeddings"),
+    ARGUMENT("--rope-theta", ARGUMENT_NUMBER, AT(rope_theta), "X", ""),
+    ARGUMENT("--untied", ARGUMENT_FLAG, AT(untied), "", "an lm_head of its own"),
+    ARGUMENT("--dtype", ARGUMENT_TEXT, AT(dtype), "f32|bf16|f16", "default bf16"),
+    ARGUMENT("--std", ARGUMENT_NUMBER, AT(std), "X", "standard deviation of the weights, default 0.02"),
+    ARGUMENT("--seed", ARGUMENT_SIZE, AT(seed), "N", "default 0"),
+    ARGUMENT("--shards", ARGUMENT_SIZE, AT(shards), "N", "files to cut the weights into, default 1"),
+    ARGUMENT("--tokenizer", ARGUMENT_TEXT, AT(tokenizer), "byte",
+             "a byte-level BPE tokenizer of 300 tokens with ChatML, too"),
+    ARGUMENT("--threads", ARGUMENT_SIZE, AT(threads), "N", "default: all cores"),
+    ARGUMENT("--pairs", ARGUMENT_SIZE, AT(pairs), "N", "write random preference pairs, already tokenised"),
+    ARGUMENT("--prompt-length", ARGUMENT_SIZE, AT(prompt_length), "N", "tokens, default 64"),
+    ARGUMENT("--response-length", ARGUMENT_SIZE, AT(response_length), "N", "tokens, default 64"),
+    ARGUMENT("--vary", ARGUMENT_FLAG, AT(vary), "", "lengths anywhere between half of these and these"),
+    ARGUMENT("--pairs-out", ARGUMENT_TEXT, AT(pairs_out), "FILE", "where the pairs go (JSON Lines)"),
+    ARGUMENT("--help", ARGUMENT_FLAG, AT(help), "", ""),
+    {.name = NULL},
 };
-enum { OPTION_COUNT = sizeof OPTIONS / sizeof *OPTIONS };
 
 static void print_help(void) {
     printf("usage: make_model --out DIR [options]\n"
            "       make_model --preset NAME --pairs N --pairs-out FILE [options]\n"
            "Writes a model folder with random weights, random pre-tokenised preference pairs, or both.\n\n");
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
-        printf("  %-20s %-13s %s\n", OPTIONS[i].name, OPTIONS[i].value, OPTIONS[i].help);
-    }
-}
-
-static qa_status parse_value(options *parsed, const option *which, const char *value, qa_error *err) {
-    char *field = (char *)parsed + which->offset;
-    char *end = NULL;
-    errno = 0;
-    if (which->kind == TEXT) {
-        memcpy(field, &value, sizeof value);
-        return QA_OK;
-    }
-    if (which->kind == SIZE) {
-        const size_t number = strtoull(value, &end, 10);
-        memcpy(field, &number, sizeof number);
-        if (value[0] < '0' || value[0] > '9' || *end != '\0' || errno != 0) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s takes a whole number, not \"%s\"", which->name, value);
-        }
-        return QA_OK;
-    }
-    const double number = strtod(value, &end);
-    memcpy(field, &number, sizeof number);
-    if (end == value || *end != '\0' || !isfinite(number) || number <= 0.0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s takes a number above 0, not \"%s\"", which->name, value);
-    }
-    return QA_OK;
-}
-
-static qa_status parse(options *parsed, int argc, char **argv, qa_error *err) {
-    for (int i = 1; i < argc; i++) {
-        const option *which = NULL;
-        for (size_t j = 0; j < OPTION_COUNT; j++) {
-            if (strcmp(argv[i], OPTIONS[j].name) == 0) {
-                which = &OPTIONS[j];
-            }
-        }
-        if (which == NULL) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "unknown option \"%s\"; --help lists them", argv[i]);
-        }
-        if (which->kind == FLAG) {
-            const bool on = true;
-            memcpy((char *)parsed + which->offset, &on, sizeof on);
-        } else if (i + 1 == argc) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s needs a value", which->name);
-        } else {
-            QA_TRY(parse_value(parsed, which, argv[++i], err));
-        }
-    }
-    return QA_OK;
+    arguments_print(OPTIONS);
 }
 
 static void replace(size_t *value, size_t given) { *value = given != 0 ? given : *value; }
@@ -236,16 +125,6 @@ static qa_status choose_shape(shape *s, const options *o, qa_error *err) {
 }
 
 /* ---- JSON files ---- */
-
-/* Takes the reference; NULL is an error of jansson, which means lack of memory here. */
-static qa_status save_json(json_t *root, const char *dir, const char *name, qa_error *err) {
-    char *path = qa_path_join(dir, name);
-    qa_status status = path == NULL || root == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", name)
-                                                    : qa_json_save(root, path, err);
-    json_decref(root);
-    free(path);
-    return status;
-}
 
 static json_t *rope_scaling(const shape *s) {
     return !s->llama3_rope
@@ -290,17 +169,17 @@ static json_t *generation_config_json(const shape *s) {
 }
 
 static qa_status write_json_files(const shape *s, const options *o, const char *torch_dtype, qa_error *err) {
-    QA_TRY(save_json(config_json(s, torch_dtype), o->out, "config.json", err));
-    QA_TRY(save_json(generation_config_json(s), o->out, "generation_config.json", err));
+    QA_TRY(qa_json_save_in(config_json(s, torch_dtype), o->out, "config.json", err));
+    QA_TRY(qa_json_save_in(generation_config_json(s), o->out, "generation_config.json", err));
     if (o->tokenizer == NULL) {
         return QA_OK;
     }
-    QA_TRY(save_json(byte_tokenizer(), o->out, "tokenizer.json", err));
+    QA_TRY(qa_json_save_in(byte_tokenizer(), o->out, "tokenizer.json", err));
     json_t *config = json_pack("{s:s,s:s,s:s,s:s,s:b,s:I,s:s}", "tokenizer_class", "PreTrainedTokenizerFast",
                                "bos_token", SPECIAL_TOKENS[0], "eos_token", SPECIAL_TOKENS[2], "chat_template", CHATML,
                                "clean_up_tokenization_spaces", 0, "model_max_length", (json_int_t)s->context,
                                "pad_token", SPECIAL_TOKENS[3]);
-    return save_json(config, o->out, "tokenizer_config.json", err);
+    return qa_json_save_in(config, o->out, "tokenizer_config.json", err);
 }
 
 /* Cuts weights[n] into files of about the same size, in order, and writes them and their index. */
@@ -326,9 +205,11 @@ static qa_status write_files(const char *dir, const weight *weights, size_t n, s
             (void)json_object_set_new(map, weights[end].name, json_string(name));
             end++;
         } while (end < latest && (shard + 1 == shards || written < total / shards * (shard + 1)));
-        char *path = qa_path_join(dir, name);
-        status = path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for a path")
-                              : write_file(path, weights + first, end - first, b, pool, err);
+        char *path = NULL;
+        status = qa_join_path(&path, dir, name, err);
+        if (status == QA_OK) {
+            status = write_file(path, weights + first, end - first, b, pool, err);
+        }
         free(path);
         first = end;
     }
@@ -338,7 +219,7 @@ static qa_status write_files(const char *dir, const weight *weights, size_t n, s
     }
     const size_t bytes = total * qa_dtype_bytes(b->dtype);
     json_t *index = json_pack("{s:{s:I},s:o}", "metadata", "total_size", (json_int_t)bytes, "weight_map", map);
-    return save_json(index, dir, "model.safetensors.index.json", err);
+    return qa_json_save_in(index, dir, "model.safetensors.index.json", err);
 }
 
 /* A folder holds either one file or an index: what an earlier run wrote under the other name goes. */
@@ -392,20 +273,18 @@ static bool is_special(const shape *s, const options *o, size_t id) {
     return special;
 }
 
-/* "key": [n ids], ordinary tokens; with end the last one is the end-of-sequence id. */
-static qa_status append_ids(qa_text *line, const char *key, size_t n, bool end, const shape *s, const options *o,
-                            qa_rng *rng, qa_error *err) {
-    QA_TRY(qa_text_append_z(line, key, err));
+/* n ids of ordinary tokens; with end the last one is the end-of-sequence id. */
+static void put_ids(qa_json_writer *line, const char *key, size_t n, bool end, const shape *s, const options *o,
+                    qa_rng *rng) {
+    qa_json_open_array(line, key, QA_JSON_LINE);
     for (size_t i = 0; i < n; i++) {
-        char number[32];
         size_t id = s->eos[0];
         while (!(end && i + 1 == n) && is_special(s, o, id)) {
             id = (size_t)qa_rng_below(rng, s->vocab_size);
         }
-        (void)snprintf(number, sizeof number, "%s%zu", i == 0 ? ": [" : ", ", id);
-        QA_TRY(qa_text_append_z(line, number, err));
+        qa_json_put_size(line, NULL, id);
     }
-    return qa_text_append_z(line, "]", err);
+    qa_json_close(line);
 }
 
 static size_t length_of(size_t longest, bool vary, qa_rng *rng) {
@@ -414,23 +293,18 @@ static size_t length_of(size_t longest, bool vary, qa_rng *rng) {
 }
 
 /* A response of one token has no room for an end: it is a cut one, not terminal. */
-static qa_status append_response(qa_text *line, const char *side, size_t n, const shape *s, const options *o,
-                                 qa_rng *rng, qa_error *err) {
-    char key[64];
-    (void)snprintf(key, sizeof key, ", \"%s_ids\"", side);
-    QA_TRY(append_ids(line, key, n, n > 1, s, o, rng, err));
-    (void)snprintf(key, sizeof key, ", \"%s_terminal\": %s", side, n > 1 ? "true" : "false");
-    return qa_text_append_z(line, key, err);
-}
-
-static qa_status append_pair(qa_text *line, const shape *s, const options *o, qa_rng *rng, qa_error *err) {
+static void put_pair(qa_json_writer *line, const shape *s, const options *o, qa_rng *rng) {
     const size_t prompt = length_of(o->prompt_length, o->vary, rng);
     const size_t chosen = length_of(o->response_length, o->vary, rng);
     const size_t rejected = length_of(o->response_length, o->vary, rng);
-    QA_TRY(append_ids(line, "{\"prompt_ids\"", prompt, false, s, o, rng, err));
-    QA_TRY(append_response(line, "chosen", chosen, s, o, rng, err));
-    QA_TRY(append_response(line, "rejected", rejected, s, o, rng, err));
-    return qa_text_append_z(line, "}\n", err);
+    qa_json_open_object(line, NULL, QA_JSON_LINE);
+    put_ids(line, "prompt_ids", prompt, false, s, o, rng);
+    put_ids(line, "chosen_ids", chosen, chosen > 1, s, o, rng);
+    qa_json_put_bool(line, "chosen_terminal", chosen > 1);
+    put_ids(line, "rejected_ids", rejected, rejected > 1, s, o, rng);
+    qa_json_put_bool(line, "rejected_terminal", rejected > 1);
+    qa_json_close(line);
+    qa_json_end_line(line);
 }
 
 static qa_status write_pairs(const shape *s, const options *o, qa_error *err) {
@@ -441,14 +315,15 @@ static qa_status write_pairs(const shape *s, const options *o, qa_error *err) {
         return qa_fail(err, QA_ERR_ARGUMENT, "random pairs need a vocabulary of at least 16 tokens");
     }
     qa_atomic_file *file = NULL;
-    qa_text line = {0};
+    qa_json_writer line = {0};
     qa_status status = QA_OK;
     qa_rng rng = qa_rng_seed(o->seed, qa_hash(UINT64_MAX, 0));
     QA_GOTO(done, qa_atomic_open(&file, o->pairs_out, err));
     for (size_t i = 0; i < o->pairs; i++) {
-        line.n = 0;
-        QA_GOTO(done, append_pair(&line, s, o, &rng, err));
-        QA_GOTO(done, qa_atomic_write(file, line.data, line.n, err));
+        qa_json_restart(&line, err);
+        put_pair(&line, s, o, &rng);
+        QA_GOTO(done, line.status);
+        QA_GOTO(done, qa_atomic_write(file, line.text.data, line.text.n, err));
     }
     status = qa_atomic_commit(file, err);
     file = NULL;
@@ -457,7 +332,7 @@ static qa_status write_pairs(const shape *s, const options *o, qa_error *err) {
     }
 done:
     qa_atomic_abort(file);
-    qa_text_free(&line);
+    qa_text_free(&line.text);
     return status;
 }
 
@@ -519,17 +394,10 @@ static qa_status run(const options *o, qa_error *err) {
 int main(int argc, char **argv) {
     options parsed = {.dtype = "bf16", .std = 0.02, .shards = 1, .prompt_length = 64, .response_length = 64};
     qa_error err = {0};
-    qa_status status = parse(&parsed, argc, argv, &err);
+    qa_status status = arguments_read(&parsed, OPTIONS, 1, argc, argv, &parsed.help, &err);
     if (status == QA_OK && parsed.help) {
         print_help();
         return EXIT_SUCCESS;
     }
-    if (status == QA_OK) {
-        status = run(&parsed, &err);
-    }
-    if (status != QA_OK) {
-        fprintf(stderr, "make_model: %s\n", err.message);
-        return status == QA_ERR_ARGUMENT ? 2 : EXIT_FAILURE;
-    }
-    return EXIT_SUCCESS;
+    return tool_exit("make_model", status == QA_OK ? run(&parsed, &err) : status, &err);
 }

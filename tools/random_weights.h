@@ -12,6 +12,7 @@
 #include "base/try.h"
 #include "io/dtype.h"
 #include "io/file.h"
+#include "io/json_writer.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -123,41 +124,48 @@ static qa_status write_weight(qa_atomic_file *file, const weight *w, batch *b, q
     return QA_OK;
 }
 
-static qa_status append_header(qa_text *header, const weight *weights, size_t n, qa_dtype dtype, qa_error *err) {
+static qa_status append_header(qa_json_writer *header, const weight *weights, size_t n, qa_dtype dtype, qa_error *err) {
     size_t begin = 0;
-    QA_TRY(qa_text_append_z(header, "{\"__metadata__\":{\"format\":\"pt\"}", err));
+    qa_json_open_object(header, NULL, QA_JSON_TIGHT);
+    qa_json_put_raw(header, "__metadata__", "{\"format\":\"pt\"}");
     for (size_t i = 0; i < n; i++) {
         const size_t end = begin + weights[i].count * qa_dtype_bytes(dtype);
-        char columns[32] = "";
-        char entry[NAME_BYTES + 160];
+        qa_json_open_object(header, weights[i].name, QA_JSON_TIGHT);
+        qa_json_put_string(header, "dtype", qa_dtype_name(dtype));
+        qa_json_open_array(header, "shape", QA_JSON_TIGHT);
+        qa_json_put_size(header, NULL, weights[i].rows);
         if (weights[i].columns > 0) {
-            (void)snprintf(columns, sizeof columns, ",%zu", weights[i].columns);
+            qa_json_put_size(header, NULL, weights[i].columns);
         }
-        (void)snprintf(entry, sizeof entry, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[%zu%s],\"data_offsets\":[%zu,%zu]}",
-                       weights[i].name, qa_dtype_name(dtype), weights[i].rows, columns, begin, end);
-        QA_TRY(qa_text_append_z(header, entry, err));
+        qa_json_close(header);
+        qa_json_open_array(header, "data_offsets", QA_JSON_TIGHT);
+        qa_json_put_size(header, NULL, begin);
+        qa_json_put_size(header, NULL, end);
+        qa_json_close(header);
+        qa_json_close(header);
         begin = end;
     }
-    QA_TRY(qa_text_append_z(header, "}", err));
-    while (header->n % 8 != 0) {
-        QA_TRY(qa_text_append_z(header, " ", err));
+    qa_json_close(header);
+    QA_TRY(header->status);
+    while (header->text.n % 8 != 0) {
+        QA_TRY(qa_text_append_z(&header->text, " ", err));
     }
     return QA_OK;
 }
 
 /* One safetensors file with weights[n]. */
 static qa_status write_file(const char *path, const weight *weights, size_t n, batch *b, qa_pool *pool, qa_error *err) {
-    qa_text header = {0};
+    qa_json_writer header = {.err = err};
     qa_atomic_file *file = NULL;
     unsigned char length[8];
     qa_status status = QA_OK;
     QA_GOTO(done, append_header(&header, weights, n, b->dtype, err));
     for (size_t i = 0; i < sizeof length; i++) {
-        length[i] = (unsigned char)((uint64_t)header.n >> (8 * i) & 0xffu);
+        length[i] = (unsigned char)((uint64_t)header.text.n >> (8 * i) & 0xffu);
     }
     QA_GOTO(done, qa_atomic_open(&file, path, err));
     QA_GOTO(done, qa_atomic_write(file, length, sizeof length, err));
-    QA_GOTO(done, qa_atomic_write(file, header.data, header.n, err));
+    QA_GOTO(done, qa_atomic_write(file, header.text.data, header.text.n, err));
     for (size_t i = 0; i < n; i++) {
         QA_GOTO(done, write_weight(file, &weights[i], b, pool, err));
     }
@@ -165,7 +173,7 @@ static qa_status write_file(const char *path, const weight *weights, size_t n, b
     file = NULL;
 done:
     qa_atomic_abort(file);
-    qa_text_free(&header);
+    qa_text_free(&header.text);
     return status;
 }
 

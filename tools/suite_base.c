@@ -7,6 +7,7 @@
  * an evaluation of any adapter on the suite can name the optimum of a preference, which is a tilt of these shares. */
 #include "base/try.h"
 #include "io/json.h"
+#include "support/arguments.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -92,34 +93,27 @@ out:
     return status;
 }
 
+typedef struct options {
+    const char *measured, *suite;
+} options;
+
 int main(int argc, char **argv) {
-    const char *measured = NULL;
-    const char *suite = NULL;
+    static const argument OPTIONS[] = {
+        ARGUMENT("--measured", ARGUMENT_TEXT, offsetof(options, measured), "FILE",
+                 "the output of qadapter eval --suite --json on the base model", .required = true),
+        ARGUMENT("--suite", ARGUMENT_TEXT, offsetof(options, suite), "FILE", "the suite.json that gets its shares",
+                 .required = true),
+        {.name = NULL},
+    };
+    options o = {0};
     qa_error err = {0};
-    for (int i = 1; i < argc; i++) {
-        const bool has_value = i + 1 < argc;
-        if (strcmp(argv[i], "--help") == 0) {
-            printf("usage: suite_base --measured FILE --suite FILE\n"
-                   "Writes the shares of the classes in FILE, the output of qadapter eval --suite --json, into a\n"
-                   "suite.json as those of the base model.\n");
-            return EXIT_SUCCESS;
-        }
-        if (has_value && strcmp(argv[i], "--measured") == 0) {
-            measured = argv[++i];
-        } else if (has_value && strcmp(argv[i], "--suite") == 0) {
-            suite = argv[++i];
-        } else {
-            fprintf(stderr, "suite_base: %s is unknown or needs a value; --help explains\n", argv[i]);
-            return 2;
-        }
+    bool help = false;
+    const qa_status status = arguments_read(&o, OPTIONS, 1, argc, argv, &help, &err);
+    if (status == QA_OK && help) {
+        printf("usage: suite_base --measured FILE --suite FILE\n"
+               "Writes the shares of the classes that a base model was measured to have into a suite.json.\n\n");
+        arguments_print(OPTIONS);
+        return EXIT_SUCCESS;
     }
-    if (measured == NULL || suite == NULL) {
-        fprintf(stderr, "suite_base: %s is missing; --help explains\n", measured == NULL ? "--measured" : "--suite");
-        return 2;
-    }
-    if (run(measured, suite, &err) != QA_OK) {
-        fprintf(stderr, "suite_base: %s\n", err.message);
-        return EXIT_FAILURE;
-    }
-    return EXIT_SUCCESS;
+    return tool_exit("suite_base", status == QA_OK ? run(o.measured, o.suite, &err) : status, &err);
 }

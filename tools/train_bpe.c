@@ -15,9 +15,8 @@
 
 #include "bpe_learn.h"
 #include "chatml.h"
+#include "support/arguments.h"
 
-#include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,13 +26,13 @@
 static const char PATTERN[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"
                               " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 
-enum { MAX_CORPORA = 64, MAX_SPECIAL = 64, OWN_SPECIAL = 3, END_OF_TEXT_NAME = 0, END_OF_TURN_NAME = 2 };
+enum { MAX_SPECIAL = 64, OWN_SPECIAL = 3, END_OF_TEXT_NAME = 0, END_OF_TURN_NAME = 2 };
 static const char *const OWN[OWN_SPECIAL] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
 
 typedef struct options {
-    const char *corpora[MAX_CORPORA];
-    size_t n_corpora;
-    const char *special[MAX_SPECIAL]; /* OWN first */
+    argument_list corpora;
+    argument_list given;              /* --special */
+    const char *special[MAX_SPECIAL]; /* OWN, then the given ones */
     size_t n_special;
     const char *out;
     size_t vocab_size, max_bytes, min_frequency;
@@ -243,16 +242,6 @@ out:
     return status;
 }
 
-/* Writes root, which may be NULL (out of memory), and drops it. */
-static qa_status save(json_t *root, const char *dir, const char *name, qa_error *err) {
-    char *path = qa_path_join(dir, name);
-    const qa_status status = root == NULL || path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory for %s", name)
-                                                          : qa_json_save(root, path, err);
-    json_decref(root);
-    free(path);
-    return status;
-}
-
 static qa_status write_tokenizer(const bpe_learner *l, const options *o, qa_error *err) {
     json_t *vocab = json_object();
     json_t *merges = json_array();
@@ -274,7 +263,7 @@ static qa_status write_tokenizer(const bpe_learner *l, const options *o, qa_erro
     json_t *root =
         json_pack("{s:s,s:n,s:n,s:O,s:n,s:o,s:n,s:o,s:o}", "version", "1.0", "truncation", "padding", "added_tokens",
                   added, "normalizer", "pre_tokenizer", cut, "post_processor", "decoder", bytes, "model", model);
-    status = save(root, o->out, "tokenizer.json", err);
+    status = qa_json_save_in(root, o->out, "tokenizer.json", err);
 out:
     json_decref(vocab);
     json_decref(merges);
@@ -292,11 +281,11 @@ static qa_status write_config(const options *o, qa_error *err) {
             return qa_fail(err, QA_ERR_MEMORY, "out of memory for the special tokens");
         }
     }
-    return save(json_pack("{s:s,s:s,s:s,s:s,s:o,s:s,s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "bos_token",
-                          OWN[END_OF_TEXT_NAME], "eos_token", OWN[END_OF_TURN_NAME], "pad_token", OWN[END_OF_TEXT_NAME],
-                          "additional_special_tokens", additional, "chat_template", CHATML,
-                          "clean_up_tokenization_spaces", 0),
-                o->out, "tokenizer_config.json", err);
+    return qa_json_save_in(json_pack("{s:s,s:s,s:s,s:s,s:o,s:s,s:b}", "tokenizer_class", "PreTrainedTokenizerFast",
+                                     "bos_token", OWN[END_OF_TEXT_NAME], "eos_token", OWN[END_OF_TURN_NAME],
+                                     "pad_token", OWN[END_OF_TEXT_NAME], "additional_special_tokens", additional,
+                                     "chat_template", CHATML, "clean_up_tokenization_spaces", 0),
+                           o->out, "tokenizer_config.json", err);
 }
 
 /* ---- the whole ---- */
@@ -335,12 +324,12 @@ static qa_status run(const options *o, qa_error *err) {
     reader r = {.options = o, .learner = &learner};
     qa_status status = QA_OK;
     QA_GOTO(out, prepare(&r, err));
-    for (size_t i = 0; i < o->n_corpora && !full(&r); i++) {
-        QA_GOTO(out, read_corpus(&r, o->corpora[i], err));
+    for (size_t i = 0; i < o->corpora.n && !full(&r); i++) {
+        QA_GOTO(out, read_corpus(&r, o->corpora.items[i], err));
     }
     if (learner.words.n == 0) {
-        QA_GOTO(out, qa_fail(err, QA_ERR_FORMAT, "%s%s: there is no text to learn from", o->corpora[0],
-                             o->n_corpora > 1 ? " and the others" : ""));
+        QA_GOTO(out, qa_fail(err, QA_ERR_FORMAT, "%s%s: there is no text to learn from", o->corpora.items[0],
+                             o->corpora.n > 1 ? " and the others" : ""));
     }
     QA_GOTO(out, bpe_learn(&learner, o->vocab_size - o->n_special, o->min_frequency, err));
     QA_GOTO(out, qa_make_dirs(o->out, err));
@@ -358,89 +347,51 @@ out:
 
 /* ---- the command line ---- */
 
+#define AT(field) offsetof(options, field)
+static const argument OPTIONS[] = {
+    ARGUMENT("--corpus", ARGUMENT_LIST, AT(corpora), "FILE",
+             "JSON Lines of {\"text\"} or {\"messages\"}, or plain text; again"),
+    ARGUMENT("--vocab-size", ARGUMENT_SIZE, AT(vocab_size), "N", "tokens: 256 bytes, merged ones, special ones"),
+    ARGUMENT("--out", ARGUMENT_TEXT, AT(out), "DIR", "made if it is not there", .required = true),
+    ARGUMENT("--special", ARGUMENT_LIST, AT(given), "TOKEN",
+             "one more, besides <|endoftext|>, <|im_start|> and <|im_end|>"),
+    ARGUMENT("--min-frequency", ARGUMENT_SIZE, AT(min_frequency), "N",
+             "how often two symbols stand side by side to be merged, default 2"),
+    ARGUMENT("--max-bytes", ARGUMENT_SIZE, AT(max_bytes), "N",
+             "stop after the document in which so many bytes of text are reached"),
+    ARGUMENT("--roles", ARGUMENT_FLAG, AT(roles), "", "count the names of roles as text, as the template writes them"),
+    ARGUMENT("--help", ARGUMENT_FLAG, AT(help), "", ""),
+    {.name = NULL},
+};
+
 static void print_help(void) {
-    printf("usage: train_bpe --corpus FILE [--corpus FILE]... --vocab-size N --out DIR [options]\n"
-           "Learns a byte-level BPE tokenizer and writes DIR/tokenizer.json and DIR/tokenizer_config.json (ChatML).\n\n"
-           "  --corpus FILE       JSON Lines of {\"text\": ...} or {\"messages\": [{\"role\", \"content\"}, ...]}, or\n"
-           "                      plain text; again for more files\n"
-           "  --vocab-size N      tokens: 256 bytes, merged ones, special ones\n"
-           "  --out DIR           made if it is not there\n"
-           "  --special TOKEN     one more special token; <|endoftext|>, <|im_start|> and <|im_end|> always are\n"
-           "  --min-frequency N   how often two symbols stand side by side to be merged, default 2\n"
-           "  --max-bytes N       stop after the document in which so many bytes of text are reached\n"
-           "  --roles             count the names of roles as text, as the template writes them\n"
-           "  --help\n");
+    printf(
+        "usage: train_bpe --corpus FILE [--corpus FILE]... --vocab-size N --out DIR [options]\n"
+        "Learns a byte-level BPE tokenizer and writes DIR/tokenizer.json and DIR/tokenizer_config.json (ChatML).\n\n");
+    arguments_print(OPTIONS);
 }
 
-static qa_status parse_size(size_t *value, const char *name, const char *text, qa_error *err) {
-    char *end = NULL;
-    errno = 0;
-    const unsigned long long number = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number > SIZE_MAX) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s takes a whole number, not \"%s\"", name, text);
-    }
-    *value = (size_t)number;
-    return QA_OK;
-}
-
-static qa_status append(const char **list, size_t *n, size_t most, const char *name, const char *value, qa_error *err) {
+/* Those that are there already are left out. */
+static qa_status take_special(options *o, const char *name, qa_error *err) {
     size_t bad = 0;
-    if (*n == most) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s is given more than %zu times", name, most);
+    for (size_t i = 0; i < o->n_special; i++) {
+        if (strcmp(o->special[i], name) == 0) {
+            return QA_OK;
+        }
     }
-    if (value[0] == '\0' || !qa_utf8_valid(value, strlen(value), &bad)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s needs a value in UTF-8 that is not empty", name);
+    if (!qa_utf8_valid(name, strlen(name), &bad) || o->n_special == MAX_SPECIAL) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "--special takes UTF-8, at most %d times", MAX_SPECIAL - OWN_SPECIAL);
     }
-    list[(*n)++] = value;
+    o->special[o->n_special++] = name;
     return QA_OK;
 }
 
-static qa_status parse_option(options *o, const char *name, const char *value, qa_error *err) {
-    if (strcmp(name, "--corpus") == 0) {
-        return append(o->corpora, &o->n_corpora, MAX_CORPORA, name, value, err);
+static qa_status check(options *o, qa_error *err) {
+    for (size_t i = 0; i < o->given.n; i++) {
+        QA_TRY(take_special(o, o->given.items[i], err));
     }
-    if (strcmp(name, "--special") == 0) {
-        for (size_t i = 0; i < o->n_special; i++) {
-            if (strcmp(o->special[i], value) == 0) {
-                return QA_OK;
-            }
-        }
-        return append(o->special, &o->n_special, MAX_SPECIAL, name, value, err);
-    }
-    if (strcmp(name, "--out") == 0) {
-        o->out = value;
-        return QA_OK;
-    }
-    if (strcmp(name, "--vocab-size") == 0) {
-        return parse_size(&o->vocab_size, name, value, err);
-    }
-    if (strcmp(name, "--min-frequency") == 0) {
-        return parse_size(&o->min_frequency, name, value, err);
-    }
-    if (strcmp(name, "--max-bytes") == 0) {
-        return parse_size(&o->max_bytes, name, value, err);
-    }
-    return qa_fail(err, QA_ERR_ARGUMENT, "unknown option \"%s\"; --help lists them", name);
-}
-
-static qa_status parse(options *o, int argc, char **argv, qa_error *err) {
-    for (int i = 1; i < argc && !o->help; i++) {
-        const bool flag = strcmp(argv[i], "--roles") == 0 || strcmp(argv[i], "--help") == 0;
-        if (flag) {
-            *(argv[i][2] == 'r' ? &o->roles : &o->help) = true;
-        } else if (i + 1 == argc) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s is unknown or needs a value; --help lists the options", argv[i]);
-        } else {
-            QA_TRY(parse_option(o, argv[i], argv[i + 1], err));
-            i++;
-        }
-    }
-    if (o->help) {
-        return QA_OK;
-    }
-    if (o->n_corpora == 0 || o->out == NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s is missing; --help lists the options",
-                       o->out == NULL ? "--out DIR" : "--corpus FILE");
+    if (o->corpora.n == 0) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "--corpus FILE is missing; --help lists the options");
     }
     if (o->vocab_size < BPE_BYTES + o->n_special || o->vocab_size > QA_MAX_TOKEN_ID) {
         return qa_fail(err, QA_ERR_ARGUMENT,
@@ -454,17 +405,11 @@ int main(int argc, char **argv) {
     options parsed = {.n_special = OWN_SPECIAL, .min_frequency = 2};
     qa_error err = {0};
     memcpy(parsed.special, OWN, sizeof OWN);
-    qa_status status = parse(&parsed, argc, argv, &err);
+    qa_status status = arguments_read(&parsed, OPTIONS, 1, argc, argv, &parsed.help, &err);
     if (status == QA_OK && parsed.help) {
         print_help();
         return EXIT_SUCCESS;
     }
-    if (status == QA_OK) {
-        status = run(&parsed, &err);
-    }
-    if (status != QA_OK) {
-        fprintf(stderr, "train_bpe: %s\n", err.message);
-        return status == QA_ERR_ARGUMENT ? 2 : EXIT_FAILURE;
-    }
-    return EXIT_SUCCESS;
+    status = status == QA_OK ? check(&parsed, &err) : status;
+    return tool_exit("train_bpe", status == QA_OK ? run(&parsed, &err) : status, &err);
 }

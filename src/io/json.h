@@ -40,5 +40,7 @@ QA_MUST_CHECK qa_status qa_json_get_array(const json_t *object, const char *key,
 /* Indented JSON with a final newline, written atomically. QA_ERR_MEMORY when root is NULL, or when jansson ran out of
  * memory in this thread since the last value was read or written: what was to be in root may be missing. */
 QA_MUST_CHECK qa_status qa_json_save(const json_t *root, const char *path, qa_error *err);
+/* The same into dir/name; drops the reference. */
+QA_MUST_CHECK qa_status qa_json_save_in(json_t *root, const char *dir, const char *name, qa_error *err);
 
 #endif

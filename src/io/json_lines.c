@@ -154,5 +154,21 @@ qa_status qa_json_lines_next(qa_json_lines *lines, json_t **value, qa_error *err
     }
 }
 
+qa_status qa_json_lines_each(qa_json_lines *lines, qa_json_line_reader read, void *user, qa_error *err) {
+    for (;;) {
+        json_t *value = NULL;
+        QA_TRY(qa_json_lines_next(lines, &value, err));
+        if (value == NULL) {
+            return QA_OK;
+        }
+        const qa_status status = read(user, value, err);
+        json_decref(value);
+        if (status != QA_OK) {
+            qa_error_prefix(err, "%s:%zu: ", lines->name, lines->number);
+            return status;
+        }
+    }
+}
+
 size_t qa_json_lines_number(const qa_json_lines *lines) { return lines->number; }
 const char *qa_json_lines_name(const qa_json_lines *lines) { return lines->name; }

@@ -20,6 +20,10 @@ void qa_json_lines_close(qa_json_lines *lines); /* NULL is allowed */
 /* The next value; *value is NULL at the file's end, else the caller owns the reference. */
 QA_MUST_CHECK qa_status qa_json_lines_next(qa_json_lines *lines, json_t **value, qa_error *err);
 
+/* Every value to the end. A failure of `read` gets "name:line: " in front. */
+typedef qa_status (*qa_json_line_reader)(void *user, const json_t *value, qa_error *err);
+QA_MUST_CHECK qa_status qa_json_lines_each(qa_json_lines *lines, qa_json_line_reader read, void *user, qa_error *err);
+
 size_t qa_json_lines_number(const qa_json_lines *lines);    /* line of the last value, 1 is the first */
 const char *qa_json_lines_name(const qa_json_lines *lines); /* the path, or "standard input" */
 

@@ -297,3 +297,14 @@ qa_status qa_json_save(const json_t *root, const char *path, qa_error *err) {
     qa_text_free(&w.text);
     return w.status;
 }
+
+qa_status qa_json_save_in(json_t *root, const char *dir, const char *name, qa_error *err) {
+    char *path = NULL;
+    qa_status status = qa_join_path(&path, dir, name, err);
+    if (status == QA_OK) {
+        status = qa_json_save(root, path, err);
+    }
+    json_decref(root);
+    free(path);
+    return status;
+}

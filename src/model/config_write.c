@@ -115,17 +115,7 @@ static json_t *generation_config_json(const qa_config *config) {
     return root;
 }
 
-/* Takes the reference. */
-static qa_status save(json_t *root, const char *dir, const char *name, qa_error *err) {
-    char *path = qa_path_join(dir, name);
-    const qa_status status =
-        path == NULL || root == NULL ? QA_NO_MEMORY(err, "%s", name) : qa_json_save(root, path, err);
-    json_decref(root);
-    free(path);
-    return status;
-}
-
 qa_status qa_config_save(const qa_config *config, const char *dir, qa_dtype dtype, qa_error *err) {
-    QA_TRY(save(config_json(config, dtype), dir, "config.json", err));
-    return save(generation_config_json(config), dir, "generation_config.json", err);
+    QA_TRY(qa_json_save_in(config_json(config, dtype), dir, "config.json", err));
+    return qa_json_save_in(generation_config_json(config), dir, "generation_config.json", err);
 }
