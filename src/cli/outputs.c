@@ -116,7 +116,22 @@ static qa_status check_output_files(cli_run *run, const named_path *inputs, qa_e
     return QA_OK;
 }
 
-/* ---- the folder of a run ---- */
+/* ---- the folder of a run or of a golden bundle ---- */
+
+/* What the command writes in its folder under that name, or removes; files NULL: a bundle (whose copies of model and
+ * adapter may be the inputs themselves). */
+static bool is_replaced(const qa_run_files *files, const char *name) {
+    static const char *const of_bundle[] = {"manifest.json", "golden.safetensors", "pairs.jsonl", "text.jsonl",
+                                            "text.json"};
+    if (files != NULL) {
+        return qa_run_folder_replaces(files, name);
+    }
+    bool replaced = false;
+    for (size_t i = 0; i < sizeof of_bundle / sizeof *of_bundle; i++) {
+        replaced = replaced || strcmp(name, of_bundle[i]) == 0;
+    }
+    return replaced;
+}
 
 /* The entry of the folder `out` that the path leads through when links are followed (free it); NULL: it does not lie in
  * that folder. */
@@ -143,7 +158,7 @@ static char *entry_that_holds(const char *path, const struct stat *out) {
 static qa_status check_in_run(cli_run *run, const qa_run_files *files, const struct stat *out, const named_path *input,
                               const char *path, qa_error *err) {
     char *entry = entry_that_holds(path, out);
-    const bool replaced = entry != NULL && qa_run_folder_replaces(files, entry);
+    const bool replaced = entry != NULL && is_replaced(files, entry);
     free(entry);
     return replaced ? cli_bad_usage(run, err,
                                     "--out %s would remove or replace %s, which %s %s reads; choose another folder",
@@ -161,7 +176,7 @@ static qa_status check_run_input(cli_run *run, const qa_run_files *files, const 
     qa_status status = QA_OK;
     for (struct dirent *entry = entries == NULL ? NULL : readdir(entries); entry != NULL && status == QA_OK;
          entry = readdir(entries)) {
-        if (entry->d_name[0] == '.' || (same_inode(&info, out) && qa_run_folder_replaces(files, entry->d_name))) {
+        if (entry->d_name[0] == '.' || (same_inode(&info, out) && is_replaced(files, entry->d_name))) {
             continue;
         }
         char *inside = qa_path_join(input->path, entry->d_name);
@@ -175,14 +190,17 @@ static qa_status check_run_input(cli_run *run, const qa_run_files *files, const 
 }
 
 static qa_status check_run_folder(cli_run *run, const named_path *inputs, qa_error *err) {
-    const bool trains = run->command->bit == CLI_TRAIN;
     struct stat out;
-    if ((!trains && run->command->bit != CLI_PRETRAIN) || run->args->out == NULL || stat(run->args->out, &out) != 0) {
+    if ((run->command->bit & (CLI_TRAIN | CLI_PRETRAIN | CLI_GOLDEN)) == 0 || run->args->out == NULL ||
+        stat(run->args->out, &out) != 0) {
         return QA_OK;
     }
+    const qa_run_files *files = run->command->bit == CLI_GOLDEN  ? NULL
+                                : run->command->bit == CLI_TRAIN ? &qa_adapter_run_files
+                                                                 : &qa_model_run_files;
     for (size_t i = 0; i < INPUTS; i++) {
         if (inputs[i].path != NULL) {
-            QA_TRY(check_run_input(run, trains ? &qa_adapter_run_files : &qa_model_run_files, &out, &inputs[i], err));
+            QA_TRY(check_run_input(run, files, &out, &inputs[i], err));
         }
     }
     return QA_OK;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -96,6 +97,23 @@ START_TEST(a_run_does_not_remove_its_own_inputs) {
     free(text);
     free(link);
     free(checkpoint);
+    qa_cli_world_free(&w);
+}
+END_TEST
+
+/* A bundle has copies of its inputs under names of its own, which no input may have already. */
+START_TEST(a_bundle_over_its_inputs) {
+    qa_cli_world w = qa_cli_world_make(true);
+    char *bundle = qa_tempdir_join(w.dir, "bundle"), *text = qa_tempdir_read(w.pairs, NULL);
+    ck_assert_int_eq(mkdir(bundle, 0777), 0);
+    char *pairs = qa_tempdir_write_text(bundle, "pairs.jsonl", text);
+    REFUSED(pairs, "which --data", "golden", "make", "-m", w.model, "--adapter", w.adapter, "-d", pairs, "--out",
+            bundle);
+    REFUSED(w.pairs, "which --data", "golden", "make", "-m", w.model, "--adapter", w.adapter, "-d", w.pairs, "--out",
+            w.dir, "--overwrite"); /* whose pairs.jsonl they are */
+    free(pairs);
+    free(text);
+    free(bundle);
     qa_cli_world_free(&w);
 }
 END_TEST
@@ -198,6 +216,7 @@ Suite *cli_outputs_suite(void) {
     tcase_add_test(tcase, an_output_over_an_input);
     tcase_add_test(tcase, an_output_over_standard_input);
     tcase_add_test(tcase, a_run_does_not_remove_its_own_inputs);
+    tcase_add_test(tcase, a_bundle_over_its_inputs);
     tcase_add_test(tcase, runs_of_two_kinds);
     tcase_add_test(tcase, a_run_is_not_continued_on_something_else);
     suite_add_tcase(suite, tcase);
