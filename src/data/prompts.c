@@ -18,6 +18,7 @@ typedef struct prompts_loader {
     qa_columns columns;   /* keys that hold something and are not used */
     qa_dialogue dialogue; /* scratch */
     qa_text text;         /* scratch */
+    size_t json_texts;    /* texts that are a conversation written as JSON */
 } prompts_loader;
 
 static void free_prompt(qa_prompt *prompt) {
@@ -61,10 +62,11 @@ static qa_status read_dialogue(prompts_loader *loader, qa_prompt *to, const json
 }
 
 /* A text to continue. */
-static qa_status read_text(const prompts_loader *loader, qa_prompt *to, const json_t *value, qa_error *err) {
+static qa_status read_text(prompts_loader *loader, qa_prompt *to, const json_t *value, qa_error *err) {
     const qa_prompts_options *options = loader->options;
     const char *text = json_string_value(value);
     const size_t bytes = json_string_length(value);
+    loader->json_texts += qa_column_holds_messages(value) ? 1 : 0;
     QA_TRY(options->bare ? qa_encode_rendered(options->tokenizer, text, bytes, &to->ids, err)
                          : qa_encode_plain_text(options->tokenizer, text, bytes, &to->ids, err));
     return qa_json_append_string(&to->head, text, bytes, err);
@@ -155,6 +157,12 @@ qa_status qa_prompts_load(qa_prompts *prompts, const char *path, const qa_prompt
     }
     if (status == QA_OK) {
         qa_columns_warn(&loader.columns, qa_json_lines_name(lines), &prompts->warnings);
+    }
+    if (loader.json_texts > 0) {
+        qa_warn(&prompts->warnings,
+                "%s: texts that are a conversation written as JSON: %zu; they are continued as the text that they are: "
+                "write the messages as a list, not as a string",
+                qa_json_lines_name(lines), loader.json_texts);
     }
     qa_json_lines_close(lines);
     free(loader.dialogue.messages);

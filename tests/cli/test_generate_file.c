@@ -273,6 +273,18 @@ END_TEST
 
 #define MISUSE(message, ...) qa_cli_expect(QA_CLI("generate", "-m", world.model, __VA_ARGS__), 2, "", message)
 
+START_TEST(what_a_prompt_may_not_mean_is_told) {
+    char *json = qa_tempdir_write_text(world.dir, "json.jsonl",
+                                       "{\"prompt\": \"[{'role': 'user', 'content': 'q'}]\"}\n{\"prompt\": \"a\"}\n");
+    char *query = qa_tempdir_write_text(world.dir, "query.jsonl", "{\"query\": \"q\", \"id\": 3}\n");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "-n", "1", "--in", json), 0, NULL,
+                  "texts that are a conversation written as JSON: 1;");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "-n", "1", "--in", query), 1, NULL, "; found query, id");
+    free(json);
+    free(query);
+}
+END_TEST
+
 START_TEST(options_of_one_prompt_and_of_a_file_exclude_each_other) {
     MISUSE("--prompt is for", "--in", prompts, "--prompt", "x");
     MISUSE("--file is for", "--in", prompts, "--file", prompts);
@@ -306,6 +318,7 @@ Suite *cli_generate_file_suite(void) {
     tcase_add_test(tcase, a_file_appears_when_it_is_complete);
     tcase_add_test(tcase, bad_lines_are_named);
     tcase_add_test(tcase, columns_that_are_not_used_are_named_once);
+    tcase_add_test(tcase, what_a_prompt_may_not_mean_is_told);
     tcase_add_test(tcase, options_of_one_prompt_and_of_a_file_exclude_each_other);
     suite_add_tcase(suite, tcase);
     return suite;
