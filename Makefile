@@ -18,8 +18,8 @@ PKG_CONFIG ?= pkg-config
 WERROR    ?= -Werror
 OPT       ?= -O3 -g
 
-ROOMS     ?= base io text data nn model rl methods infer train suite reference golden bench cli
-VERSION   := $(shell sed -n 's/^\#define QA_VERSION "\(.*\)"/\1/p' include/qadapter.h)
+ROOMS     ?= base io text data nn arch model rl methods infer train suite reference golden bench cli
+VERSION   := $(shell sed -n 's/^\#define QA_VERSION "\(.*\)"/\1/p' include/qadapter/status.h)
 
 B ?= build/$(PRECISION)$(if $(SANITIZE),-asan)
 

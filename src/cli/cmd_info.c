@@ -1,6 +1,7 @@
 /* qadapter info: what a model, its tokenizer and an adapter are, and what training and generation cost. */
 #include "cli/common.h"
 
+#include "arch/family.h"
 #include "base/memory.h"
 #include "base/try.h"
 #include "cli/format.h"
@@ -8,7 +9,6 @@
 #include "io/file.h"
 #include "io/input.h"
 #include "model/adapter.h"
-#include "model/config.h"
 #include "model/weights.h"
 
 #include <stdio.h>
@@ -234,7 +234,7 @@ static qa_status report_without_weights(cli_report *report, cli_run *run, const 
     QA_TRY(qa_config_load(&config, run->args->model, &logger, err));
     const qa_model_info info = {
         .dir = run->args->model,
-        .architecture = config.architecture,
+        .architecture = config.family->architecture,
         .rope_type = qa_rope_type_name(config.rope_type),
         .hidden_size = config.hidden_size,
         .intermediate_size = config.intermediate_size,

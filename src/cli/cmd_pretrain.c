@@ -5,7 +5,7 @@
 #include "base/try.h"
 #include "cli/format.h"
 #include "cli/training.h"
-#include "model/config.h"
+#include "arch/config.h"
 
 #include <signal.h>
 #include <stdio.h>

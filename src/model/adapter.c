@@ -26,8 +26,8 @@ size_t qa_adapter_count(const qa_config *config, const qa_lora_options *options)
 static void add_tensor(qa_adapter *adapter, size_t layer, qa_target target, char which, size_t rows, size_t columns,
                        size_t offset) {
     qa_adapter_tensor *tensor = &adapter->tensors[adapter->n_tensors++];
-    char path[QA_MODULE_PATH_BYTES];
-    qa_module_path(path, layer, target);
+    char path[QA_TENSOR_NAME_BYTES];
+    qa_module_path(path, adapter->family, layer, target);
     (void)snprintf(tensor->name, sizeof tensor->name, "base_model.model.%s.lora_%c.weight", path, which);
     tensor->offset = offset;
     tensor->rows = rows;
@@ -94,6 +94,7 @@ qa_status qa_adapter_allocate(qa_adapter **out, const qa_model *model, const qa_
     adapter->options = *options;
     adapter->widest = *options;
     adapter->scale = scale_of(options, options->rank, options->alpha);
+    adapter->family = model->config.family;
     adapter->layers = model->config.num_hidden_layers;
     adapter->places = qa_alloc_array(adapter->layers * QA_TARGETS, sizeof *adapter->places);
     adapter->tensors = qa_alloc_array(adapter->layers * QA_TARGETS * 2, sizeof *adapter->tensors);

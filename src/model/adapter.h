@@ -2,9 +2,9 @@
 #ifndef QA_MODEL_ADAPTER_H
 #define QA_MODEL_ADAPTER_H
 
+#include "arch/config.h"
 #include "base/real.h"
 #include "io/json.h"
-#include "model/config.h"
 #include "qadapter/model.h"
 
 /* Where a linear map's branch stands in the flat arrays (parameters, gradients, moments share the layout). */
@@ -27,6 +27,7 @@ struct qa_adapter {
     qa_lora_options widest;  /* the same with the largest rank of any map: what a workspace needs */
     double scale;            /* of options' rank and alpha */
     bool uniform;            /* every layer has options' targets, rank and alpha */
+    const qa_family *family; /* of the base model: names of the modules */
     size_t layers;
     qa_branch_place *places;    /* [layers x QA_TARGETS] */
     qa_real *parameters;        /* [count] */

@@ -110,8 +110,8 @@ static json_t *target_list(const qa_adapter *adapter) {
     }
     for (size_t i = 0; i < (everywhere ? 1 : adapter->layers) * QA_TARGETS; i++) {
         const qa_target t = (qa_target)(i % QA_TARGETS);
-        char path[QA_MODULE_PATH_BYTES];
-        qa_module_path(path, i / QA_TARGETS, t);
+        char path[QA_TENSOR_NAME_BYTES];
+        qa_module_path(path, adapter->family, i / QA_TARGETS, t);
         if (adapter->places[i].present) {
             (void)json_array_append_new(list, json_string(everywhere ? qa_target_name(t) : path));
         }
@@ -129,8 +129,8 @@ json_t *qa_adapter_rank_pattern(const qa_adapter *adapter) {
     for (size_t i = 0; i < adapter->layers * QA_TARGETS; i++) {
         const qa_branch_place *place = &adapter->places[i];
         if (place->present && place->rank != adapter->options.rank) {
-            char path[QA_MODULE_PATH_BYTES];
-            qa_module_path(path, i / QA_TARGETS, (qa_target)(i % QA_TARGETS));
+            char path[QA_TENSOR_NAME_BYTES];
+            qa_module_path(path, adapter->family, i / QA_TARGETS, (qa_target)(i % QA_TARGETS));
             (void)json_object_set_new(object, path, json_integer((json_int_t)place->rank));
         }
     }
@@ -142,8 +142,8 @@ json_t *qa_adapter_alpha_pattern(const qa_adapter *adapter) {
     for (size_t i = 0; i < adapter->layers * QA_TARGETS; i++) {
         const qa_branch_place *place = &adapter->places[i];
         if (place->present && fabs(place->alpha - adapter->options.alpha) > 0) {
-            char path[QA_MODULE_PATH_BYTES];
-            qa_module_path(path, i / QA_TARGETS, (qa_target)(i % QA_TARGETS));
+            char path[QA_TENSOR_NAME_BYTES];
+            qa_module_path(path, adapter->family, i / QA_TARGETS, (qa_target)(i % QA_TARGETS));
             (void)json_object_set_new(object, path, alpha_json(place->alpha));
         }
     }

@@ -11,11 +11,6 @@
 #include <string.h>
 #include <strings.h>
 
-void qa_module_path(char path[QA_MODULE_PATH_BYTES], size_t layer, qa_target target) {
-    (void)snprintf(path, QA_MODULE_PATH_BYTES, "model.layers.%zu.%s.%s", layer,
-                   target <= QA_TARGET_O ? "self_attn" : "mlp", qa_target_name(target));
-}
-
 /* ---- the keys ---- */
 
 static bool is_empty(const json_t *value) {
@@ -370,8 +365,8 @@ static qa_status make_plan(const planner *it, qa_branch_plan *plan, qa_lora_opti
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
             qa_branch_plan *branch = &plan[l * QA_TARGETS + t];
-            char path[QA_MODULE_PATH_BYTES];
-            qa_module_path(path, l, t);
+            char path[QA_TENSOR_NAME_BYTES];
+            qa_module_path(path, config->family, l, t);
             *branch = (qa_branch_plan){.rank = options->rank, .alpha = options->alpha};
             QA_TRY(is_chosen(it, path, l, &branch->present, err));
             if (branch->present) {

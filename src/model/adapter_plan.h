@@ -3,6 +3,7 @@
 #define QA_MODEL_ADAPTER_PLAN_H
 
 #include "io/json.h"
+#include "arch/tensors.h"
 #include "model/adapter.h"
 
 /* One linear map's branch. */
@@ -11,11 +12,6 @@ typedef struct qa_branch_plan {
     size_t rank;
     double alpha;
 } qa_branch_plan;
-
-enum { QA_MODULE_PATH_BYTES = 96 };
-
-/* "model.layers.0.self_attn.q_proj" */
-void qa_module_path(char path[QA_MODULE_PATH_BYTES], size_t layer, qa_target target);
 
 /* Reads every key of adapter_config.json. A key that is unknown, or set to what plain LoRA does not have, is
  * QA_ERR_UNSUPPORTED and named. *options: r, lora_alpha and so on as the file has them; targets: those that some layer

@@ -16,6 +16,7 @@
  * binds their order. */
 #include "model/fingerprint.h"
 
+#include "arch/family.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
@@ -204,7 +205,7 @@ static qa_status add_tensor(void *user, const qa_weight_slot *slot, qa_error *er
  * it is not what all models had before, so that fingerprints which stand in files keep their meaning. */
 static void add_config(qa_sha256 *sha, const qa_config *config) {
     add_word(sha, "qadapter fingerprint 1");
-    add_word(sha, config->architecture);
+    add_word(sha, config->family->architecture);
     add_count(sha, "num_attention_heads", config->num_attention_heads);
     add_count(sha, "num_key_value_heads", config->num_key_value_heads);
     add_count(sha, "head_dim", config->head_dim);

@@ -6,7 +6,7 @@
 #include "base/try.h"
 #include "io/file.h"
 #include "io/safetensors.h"
-#include "model/config.h"
+#include "arch/config.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -5,6 +5,7 @@
  * missing, misshapen or left over is an error that names it. */
 #include "model/weights.h"
 
+#include "arch/family.h"
 #include "base/memory.h"
 #include "base/try.h"
 #include "io/dtype.h"
@@ -19,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TENSOR_NAME_BYTES = 96, MAX_SHARDS = 1024 };
+enum { MAX_SHARDS = 1024 };
 
 static const char EMBEDDING_NAME[] = "model.embed_tokens.weight", HEAD_NAME[] = "lm_head.weight";
 
@@ -364,114 +365,63 @@ static qa_status load_tensor(void *user, const qa_weight_slot *slot, qa_error *e
     return bf16 ? load_bf16(to, slot, file, tensor, err) : load_real(to, slot, file, tensor, err);
 }
 
-void qa_target_shape(const qa_config *config, qa_target target, size_t *in, size_t *out) {
-    size_t d = config->hidden_size;
-    size_t query = config->num_attention_heads * config->head_dim;
-    size_t key = config->num_key_value_heads * config->head_dim;
-    *in = d;
-    *out = d;
-    switch (target) {
-    case QA_TARGET_Q: *out = query; break;
-    case QA_TARGET_K:
-    case QA_TARGET_V: *out = key; break;
-    case QA_TARGET_O: *in = query; break;
-    case QA_TARGET_GATE:
-    case QA_TARGET_UP: *out = config->intermediate_size; break;
-    case QA_TARGET_DOWN: *in = config->intermediate_size; break;
-    case QA_TARGETS: break;
+/* Where the model has the tensor of a row. */
+static qa_weight_slot slot_of(qa_model *model, const qa_tensor_row *row, size_t l, const char *name) {
+    const qa_config *config = &model->config;
+    qa_weight_slot slot = {.name = name,
+                           .rows = qa_width_of(config, row->rows),
+                           .columns = qa_width_of(config, row->columns),
+                           .into_residual = row->into_residual};
+    switch (row->role) {
+    case QA_ROLE_EMBEDDING: slot.matrix = &model->embedding; break;
+    case QA_ROLE_FINAL_NORM: slot.weight = &model->final_norm; break;
+    case QA_ROLE_HEAD: slot.matrix = &model->head; break;
+    case QA_ROLE_INPUT_NORM: slot.weight = &model->layers[l].input_norm; break;
+    case QA_ROLE_POST_NORM: slot.weight = &model->layers[l].post_norm; break;
+    case QA_ROLE_MAP: slot.matrix = &model->layers[l].linear[row->target].weight; break;
+    case QA_ROLE_BIAS: slot.weight = &model->layers[l].linear[row->target].bias; break;
     }
+    slot.weight = slot.matrix != NULL ? &slot.matrix->real : slot.weight;
+    return slot;
 }
 
-static bool target_has_bias(const qa_config *config, qa_target target) {
-    switch (target) {
-    case QA_TARGET_Q:
-    case QA_TARGET_K:
-    case QA_TARGET_V: return config->qkv_bias;
-    case QA_TARGET_O: return config->o_bias;
-    case QA_TARGET_GATE:
-    case QA_TARGET_UP:
-    case QA_TARGET_DOWN: return config->mlp_bias;
-    case QA_TARGETS: break;
-    }
-    return false;
-}
-
-static qa_status each_weight_of_layer(qa_model *model, size_t l, qa_weight_visit visit, void *user, qa_error *err) {
-    qa_layer *layer = &model->layers[l];
-    const size_t d = model->config.hidden_size;
-    char name[TENSOR_NAME_BYTES];
-    (void)snprintf(name, sizeof name, "model.layers.%zu.input_layernorm.weight", l);
-    QA_TRY(visit(user, &(qa_weight_slot){name, d, 0, &layer->input_norm, NULL, false}, err));
-    (void)snprintf(name, sizeof name, "model.layers.%zu.post_attention_layernorm.weight", l);
-    QA_TRY(visit(user, &(qa_weight_slot){name, d, 0, &layer->post_norm, NULL, false}, err));
-    for (qa_target target = QA_TARGET_Q; target < QA_TARGETS; target++) {
-        qa_linear *linear = &layer->linear[target];
-        const char *part = target <= QA_TARGET_O ? "self_attn" : "mlp";
-        const bool into_residual = target == QA_TARGET_O || target == QA_TARGET_DOWN;
-        (void)snprintf(name, sizeof name, "model.layers.%zu.%s.%s.weight", l, part, qa_target_name(target));
-        const qa_weight_slot matrix = {name,         linear->out, linear->in, &linear->weight.real, &linear->weight,
-                                       into_residual};
-        QA_TRY(visit(user, &matrix, err));
-        if (target_has_bias(&model->config, target)) {
-            (void)snprintf(name, sizeof name, "model.layers.%zu.%s.%s.bias", l, part, qa_target_name(target));
-            QA_TRY(visit(user, &(qa_weight_slot){name, linear->out, 0, &linear->bias, NULL, false}, err));
+static qa_status visit_rows(qa_model *model, bool in_layer, size_t l, qa_weight_visit visit, void *user,
+                            qa_error *err) {
+    const qa_tensor_table *table = model->config.family->tensors;
+    char name[QA_TENSOR_NAME_BYTES];
+    for (size_t i = 0; i < table->n; i++) {
+        const qa_tensor_row *row = &table->rows[i];
+        if (qa_tensor_in_layer(row) == in_layer && qa_tensor_is_there(&model->config, row)) {
+            qa_tensor_name(name, row, l);
+            const qa_weight_slot slot = slot_of(model, row, l, name);
+            QA_TRY(visit(user, &slot, err));
         }
     }
     return QA_OK;
 }
 
 qa_status qa_model_each_weight(qa_model *model, qa_weight_visit visit, void *user, qa_error *err) {
-    const size_t V = model->config.vocab_size, d = model->config.hidden_size;
-    qa_weight *embedding = &model->embedding, *head = &model->head;
-    QA_TRY(visit(user, &(qa_weight_slot){"model.embed_tokens.weight", V, d, &embedding->real, embedding, false}, err));
-    QA_TRY(visit(user, &(qa_weight_slot){"model.norm.weight", d, 0, &model->final_norm, NULL, false}, err));
-    if (!model->config.tie_word_embeddings) {
-        QA_TRY(visit(user, &(qa_weight_slot){"lm_head.weight", V, d, &head->real, head, false}, err));
-    }
+    QA_TRY(visit_rows(model, false, 0, visit, user, err));
     for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
-        QA_TRY(each_weight_of_layer(model, l, visit, user, err));
+        QA_TRY(visit_rows(model, true, l, visit, user, err));
     }
     return QA_OK;
 }
 
 /* Tensors that some writers add and that carry no weight of their own. */
 static bool harmless_surplus(const qa_model *model, const char *name) {
-    size_t length = strlen(name);
     const char *suffix = ".rotary_emb.inv_freq";
-    size_t tail = strlen(suffix);
-    bool frequencies = length > tail && strcmp(name + length - tail, suffix) == 0;
-    return frequencies || (model->config.tie_word_embeddings && strcmp(name, "lm_head.weight") == 0);
-}
-
-static bool expected_name(const qa_model *model, const char *name) {
-    char candidate[TENSOR_NAME_BYTES];
-    if (strcmp(name, "model.embed_tokens.weight") == 0 || strcmp(name, "model.norm.weight") == 0 ||
-        (!model->config.tie_word_embeddings && strcmp(name, "lm_head.weight") == 0)) {
-        return true;
-    }
-    unsigned long l = 0;
-    if (sscanf(name, "model.layers.%9lu.", &l) != 1 || l >= model->config.num_hidden_layers) {
-        return false;
-    }
-    (void)snprintf(candidate, sizeof candidate, "model.layers.%lu.input_layernorm.weight", l);
-    bool found = strcmp(name, candidate) == 0;
-    (void)snprintf(candidate, sizeof candidate, "model.layers.%lu.post_attention_layernorm.weight", l);
-    found = found || strcmp(name, candidate) == 0;
-    for (qa_target target = QA_TARGET_Q; !found && target < QA_TARGETS; target++) {
-        const char *part = target <= QA_TARGET_O ? "self_attn" : "mlp";
-        (void)snprintf(candidate, sizeof candidate, "model.layers.%lu.%s.%s.weight", l, part, qa_target_name(target));
-        found = strcmp(name, candidate) == 0;
-        (void)snprintf(candidate, sizeof candidate, "model.layers.%lu.%s.%s.bias", l, part, qa_target_name(target));
-        found = found || (target_has_bias(&model->config, target) && strcmp(name, candidate) == 0);
-    }
-    return found;
+    const size_t length = strlen(name), tail = strlen(suffix);
+    const bool frequencies = length > tail && strcmp(name + length - tail, suffix) == 0;
+    return frequencies || (model->config.tie_word_embeddings && strcmp(name, HEAD_NAME) == 0);
 }
 
 static qa_status refuse_surplus(const qa_model *model, const source *src, qa_error *err) {
     for (size_t i = 0; i < src->n_files; i++) {
         for (size_t j = 0; j < qa_safetensors_count(src->files[i]); j++) {
             const char *name = qa_safetensors_at(src->files[i], j)->name;
-            if (!expected_name(model, name) && !harmless_surplus(model, name)) {
+            size_t l = 0;
+            if (qa_tensor_by_name(&model->config, name, &l) == NULL && !harmless_surplus(model, name)) {
                 return qa_fail(err, QA_ERR_MISMATCH,
                                "%s: tensor \"%.120s\" is surplus, config.json does not account for it",
                                qa_safetensors_path(src->files[i]), name);
@@ -486,15 +436,18 @@ void qa_model_complete(qa_model *model, const char *stored_dtype, const char *me
         model->head = model->embedding;
     }
     const qa_config *config = &model->config;
-    size_t parameters = config->vocab_size * config->hidden_size * (config->tie_word_embeddings ? 1 : 2);
-    parameters += config->hidden_size * (1 + 2 * config->num_hidden_layers);
-    for (qa_target target = QA_TARGET_Q; target < QA_TARGETS; target++) {
-        const qa_linear *linear = &model->layers[0].linear[target];
-        parameters += config->num_hidden_layers * linear->out * (linear->in + (linear->bias != NULL ? 1 : 0));
+    size_t parameters = 0;
+    for (size_t i = 0; i < config->family->tensors->n; i++) {
+        const qa_tensor_row *row = &config->family->tensors->rows[i];
+        const size_t columns = row->columns == QA_VECTOR ? 1 : qa_width_of(config, row->columns);
+        const size_t times = !qa_tensor_is_there(config, row) ? 0
+                             : qa_tensor_in_layer(row)        ? config->num_hidden_layers
+                                                              : 1;
+        parameters += times * qa_width_of(config, row->rows) * columns;
     }
     model->info = (qa_model_info){
         .dir = model->dir,
-        .architecture = config->architecture,
+        .architecture = config->family->architecture,
         .stored_dtype = stored_dtype,
         .memory_dtype = memory_dtype,
         .rope_type = qa_rope_type_name(config->rope_type),

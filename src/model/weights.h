@@ -2,10 +2,10 @@
 #ifndef QA_MODEL_WEIGHTS_H
 #define QA_MODEL_WEIGHTS_H
 
+#include "arch/tensors.h"
 #include "base/arena.h"
 #include "base/context.h"
 #include "base/real.h"
-#include "model/config.h"
 #include "nn/weight.h"
 #include "qadapter/model.h"
 
@@ -65,8 +65,5 @@ void qa_model_complete(qa_model *model, const char *stored_dtype, const char *me
 
 /* Whether dir has a weights file. Where it has none, `missing` says that, and what to do. */
 QA_MUST_CHECK qa_status qa_find_weights(bool *there, const char *dir, qa_error *missing, qa_error *err);
-
-/* in and out of a target's linear map. */
-void qa_target_shape(const qa_config *config, qa_target target, size_t *in, size_t *out);
 
 #endif

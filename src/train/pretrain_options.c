@@ -4,6 +4,7 @@
  * decay 0.1, learning rate 2e-3 along half a cosine to a tenth. */
 #include "train/pretrain_options.h"
 
+#include "arch/family.h"
 #include "base/real.h"
 #include "base/try.h"
 #include "data/corpus.h"
@@ -114,7 +115,7 @@ qa_status qa_pretrain_options_check(const qa_pretrain_options *options, qa_dtype
 /* ---- what a resumed run must share ---- */
 
 static void set_shape(qa_record *b, const qa_config *config) {
-    qa_record_set_string(b, "model_architecture", config->architecture);
+    qa_record_set_string(b, "model_architecture", config->family->architecture);
     qa_record_set_size(b, "hidden_size", config->hidden_size);
     qa_record_set_size(b, "intermediate_size", config->intermediate_size);
     qa_record_set_size(b, "num_hidden_layers", config->num_hidden_layers);

@@ -5,7 +5,7 @@
 #include "base/option.h"
 #include "io/dtype.h"
 #include "io/json.h"
-#include "model/config.h"
+#include "arch/config.h"
 #include "qadapter/pretrain.h"
 
 extern const qa_option_table qa_pretrain_table; /* of a qa_pretrain_options */

@@ -2,7 +2,7 @@
 #include "fuzz/folder.h"
 #include "fuzz/fuzz.h"
 
-#include "model/config.h"
+#include "arch/config.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 /* config.json: what is read, what is refused and how, and the RoPE frequencies. */
-#include "model/config.h"
+#include "arch/config.h"
 
 #include "io/json.h"
 #include "support/fixture.h"

@@ -1,5 +1,6 @@
 /* Training all weights: the gradient of every tensor by central differences, documents that do not see each other,
  * initial weights, a folder that loads again. */
+#include "arch/family.h"
 #include "model/trainable.h"
 
 #include "base/rng.h"
@@ -182,7 +183,7 @@ START_TEST(limits_are_named) {
 END_TEST
 
 static qa_config village_like(bool tied) {
-    return (qa_config){.architecture = "LlamaForCausalLM",
+    return (qa_config){.family = qa_family_by_architecture("LlamaForCausalLM"),
                        .hidden_size = 48,
                        .intermediate_size = 64,
                        .num_hidden_layers = 2,

@@ -1,24 +1,13 @@
 /* Writing config.json and generation_config.json, with the keys that Hugging Face reads. */
+#include "arch/family.h"
 #include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
-#include "model/config.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* "LlamaForCausalLM" -> "llama". */
-static void model_type(char *name, size_t bytes, const char *architecture) {
-    size_t n = strcspn(architecture, "F");
-    n = n < bytes - 1 ? n : bytes - 1;
-    for (size_t i = 0; i < n; i++) {
-        const char c = architecture[i];
-        name[i] = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; /* tolower follows the locale */
-    }
-    name[n] = '\0';
-}
 
 static const char *torch_dtype(qa_dtype dtype) {
     switch (dtype) {
@@ -56,29 +45,11 @@ static json_t *eos(const qa_config *config) {
     return ids;
 }
 
-/* Left out, Mistral's is 4096. Qwen2's holds from max_window_layers on: here, where any layer may have it, from the
- * first, which no sequence within the window tells apart. */
-static void set_window(json_t *root, const qa_config *config) {
-    const bool qwen2 = strcmp(config->architecture, "Qwen2ForCausalLM") == 0;
-    if (strcmp(config->architecture, "LlamaForCausalLM") == 0 || (qwen2 && config->sliding_window == 0)) {
-        return;
-    }
-    (void)json_object_set_new(root, "sliding_window",
-                              config->sliding_window == 0 ? json_null()
-                                                          : json_integer((json_int_t)config->sliding_window));
-    if (qwen2) {
-        (void)json_object_set_new(root, "use_sliding_window", json_true());
-        (void)json_object_set_new(root, "max_window_layers", json_integer(0));
-    }
-}
-
 /* config.json; NULL when out of memory. */
 static json_t *config_json(const qa_config *config, qa_dtype dtype) {
-    char type[QA_NAME_BYTES];
-    model_type(type, sizeof type, config->architecture);
-    json_t *root = json_pack("{s:[s],s:s,s:s,s:b,s:b,s:b}", "architectures", config->architecture, "model_type", type,
-                             "hidden_act", "silu", "attention_bias", config->qkv_bias, "mlp_bias", config->mlp_bias,
-                             "tie_word_embeddings", config->tie_word_embeddings);
+    json_t *root = json_pack("{s:[s],s:s,s:s,s:b,s:b,s:b}", "architectures", config->family->architecture, "model_type",
+                             config->family->model_type, "hidden_act", "silu", "attention_bias", config->qkv_bias,
+                             "mlp_bias", config->mlp_bias, "tie_word_embeddings", config->tie_word_embeddings);
     const struct {
         const char *key;
         size_t value;
@@ -99,7 +70,9 @@ static json_t *config_json(const qa_config *config, qa_dtype dtype) {
     (void)json_object_set_new(root, "bos_token_id", config->bos_id < 0 ? json_null() : json_integer(config->bos_id));
     (void)json_object_set_new(root, "eos_token_id",
                               config->n_eos == 0 ? json_null() : json_integer(config->eos_ids[0]));
-    set_window(root, config);
+    if (root != NULL) {
+        config->family->write(root, config);
+    }
     (void)json_object_set_new(root, "torch_dtype", json_string(torch_dtype(dtype)));
     return root;
 }

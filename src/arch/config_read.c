@@ -1,7 +1,8 @@
 /* Reading config.json and generation_config.json: every value checked, everything that the forward
  * pass does not compute refused by name. */
-#include "model/config_internal.h"
+#include "arch/config_internal.h"
 
+#include "arch/family.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/input.h"
@@ -27,19 +28,6 @@ static qa_status get_dimension(const json_t *root, const char *key, bool require
     return QA_OK;
 }
 
-qa_status qa_config_get_within(const json_t *object, const char *key, bool required, double low, double high,
-                               double *value, qa_error *err) {
-    double found = *value;
-    QA_TRY(qa_json_get_double(object, key, required, "config.json", &found, err));
-    const json_t *member = json_object_get(object, key);
-    if (member != NULL && !json_is_null(member) && !(found >= low && found <= high)) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: %s is %g, expected a number from %g to %g", key, found, low,
-                       high);
-    }
-    *value = found;
-    return QA_OK;
-}
-
 static qa_status read_architecture(qa_config *config, const json_t *root, qa_error *err) {
     json_t *list = NULL;
     QA_TRY(qa_json_get_array(root, "architectures", true, "config.json", &list, err));
@@ -47,15 +35,13 @@ static qa_status read_architecture(qa_config *config, const json_t *root, qa_err
     if (name == NULL || json_array_size(list) != 1) {
         return qa_fail(err, QA_ERR_FORMAT, "config.json: architectures must hold one name");
     }
-    bool known = strcmp(name, "LlamaForCausalLM") == 0 || strcmp(name, "MistralForCausalLM") == 0 ||
-                 strcmp(name, "Qwen2ForCausalLM") == 0;
-    if (!known) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: architecture \"%.60s\" is not supported; expected LlamaForCausalLM, "
-                       "MistralForCausalLM or Qwen2ForCausalLM",
-                       name);
+    config->family = qa_family_by_architecture(name);
+    if (config->family == NULL) {
+        char names[512];
+        qa_family_names(names, sizeof names);
+        return qa_fail(err, QA_ERR_UNSUPPORTED, "config.json: architecture \"%.60s\" is not supported; expected %s",
+                       name, names);
     }
-    (void)snprintf(config->architecture, sizeof config->architecture, "%s", name);
     return QA_OK;
 }
 
@@ -65,15 +51,14 @@ static qa_status read_dimensions(qa_config *config, const json_t *root, qa_error
     QA_TRY(get_dimension(root, "num_hidden_layers", true, &config->num_hidden_layers, err));
     QA_TRY(get_dimension(root, "num_attention_heads", true, &config->num_attention_heads, err));
     QA_TRY(get_dimension(root, "vocab_size", true, &config->vocab_size, err));
-    const bool mistral = strcmp(config->architecture, "MistralForCausalLM") == 0;
-    const bool qwen2 = strcmp(config->architecture, "Qwen2ForCausalLM") == 0;
-    const size_t own = mistral ? 8 : qwen2 ? 32 : config->num_attention_heads; /* of a config.json without the key */
-    const bool has_own = json_object_get(root, "num_key_value_heads") == NULL && config->num_attention_heads % own == 0;
+    const size_t own = config->family->default_key_value_heads;
+    const bool has_own =
+        json_object_get(root, "num_key_value_heads") == NULL && own > 0 && config->num_attention_heads % own == 0;
     config->num_key_value_heads = has_own ? own : config->num_attention_heads;
     QA_TRY(get_dimension(root, "num_key_value_heads", false, &config->num_key_value_heads, err));
     config->head_dim = config->hidden_size / config->num_attention_heads;
     QA_TRY(get_dimension(root, "head_dim", false, &config->head_dim, err));
-    config->max_position_embeddings = mistral ? 131072 : qwen2 ? 32768 : 2048;
+    config->max_position_embeddings = config->family->default_max_position_embeddings;
     QA_TRY(get_dimension(root, "max_position_embeddings", false, &config->max_position_embeddings, err));
     if (config->num_attention_heads % config->num_key_value_heads != 0) {
         return qa_fail(err, QA_ERR_FORMAT,
@@ -133,18 +118,11 @@ static qa_status read_config(qa_config *config, const json_t *root, const qa_log
     QA_TRY(read_architecture(config, root, err));
     QA_TRY(read_dimensions(config, root, err));
     QA_TRY(qa_config_read_rope(config, root, logger, err));
-    QA_TRY(qa_config_read_window(config, root, err));
     config->rms_norm_eps = 1e-6;
     QA_TRY(
         qa_config_get_within(root, "rms_norm_eps", false, LOWEST_EPSILON, HIGHEST_EPSILON, &config->rms_norm_eps, err));
     QA_TRY(qa_json_get_bool(root, "tie_word_embeddings", false, "config.json", &config->tie_word_embeddings, err));
-    if (strcmp(config->architecture, "Qwen2ForCausalLM") == 0) {
-        config->qkv_bias = true; /* by architecture, whatever attention_bias says */
-    } else if (strcmp(config->architecture, "LlamaForCausalLM") == 0) {
-        QA_TRY(qa_json_get_bool(root, "attention_bias", false, "config.json", &config->qkv_bias, err));
-        config->o_bias = config->qkv_bias;
-        QA_TRY(qa_json_get_bool(root, "mlp_bias", false, "config.json", &config->mlp_bias, err));
-    }
+    QA_TRY(config->family->read(config, root, err));
     QA_TRY(qa_config_check_keys(config, root, logger, err));
     return read_special_ids(config, root, "config.json", err);
 }

@@ -4,7 +4,7 @@
  * rope_scaling, where it holds anything, goes before rope_parameters; the theta inside goes before the one outside.
  * What is left to a guess (a factor without a type, settings for each kind of layer, members nobody knows) is refused;
  * what every reader passes over, and two places that disagree, are warnings. */
-#include "model/config_internal.h"
+#include "arch/config_internal.h"
 
 #include "base/try.h"
 #include "io/json.h"
@@ -32,6 +32,19 @@ static const char *const SCALING_MEMBERS[] = {"factor",
                                               "alpha",
                                               "finetuned"};
 enum { SCALING_COUNT = sizeof SCALING_MEMBERS / sizeof *SCALING_MEMBERS };
+
+qa_status qa_config_get_within(const json_t *object, const char *key, bool required, double low, double high,
+                               double *value, qa_error *err) {
+    double found = *value;
+    QA_TRY(qa_json_get_double(object, key, required, "config.json", &found, err));
+    const json_t *member = json_object_get(object, key);
+    if (member != NULL && !json_is_null(member) && !(found >= low && found <= high)) {
+        return qa_fail(err, QA_ERR_FORMAT, "config.json: %s is %g, expected a number from %g to %g", key, found, low,
+                       high);
+    }
+    *value = found;
+    return QA_OK;
+}
 
 static bool is_there(const json_t *object, const char *key) {
     const json_t *value = json_object_get(object, key);

@@ -1,8 +1,8 @@
 /* Inside the reader of config.json: its parts. */
-#ifndef QA_MODEL_CONFIG_INTERNAL_H
-#define QA_MODEL_CONFIG_INTERNAL_H
+#ifndef QA_ARCH_CONFIG_INTERNAL_H
+#define QA_ARCH_CONFIG_INTERNAL_H
 
-#include "model/config.h"
+#include "arch/config.h"
 
 #include <jansson.h>
 
@@ -14,8 +14,8 @@ QA_MUST_CHECK qa_status qa_config_get_within(const json_t *object, const char *k
 QA_MUST_CHECK qa_status qa_config_read_rope(qa_config *config, const json_t *root, const qa_logger *logger,
                                             qa_error *err);
 
-/* sliding_window and the keys that say where it holds. */
-QA_MUST_CHECK qa_status qa_config_read_window(qa_config *config, const json_t *root, qa_error *err);
+/* sliding_window: *window 0 if it is null, 4096 if it is absent. */
+QA_MUST_CHECK qa_status qa_config_read_window(const json_t *root, size_t *window, qa_error *err);
 
 /* What the forward pass would need and this one does not compute is an error; keys that the family does not have and
  * that are not known to say nothing about the arithmetic are one warning. */

@@ -1,7 +1,8 @@
 /* The keys of config.json: those that are read, those that say nothing about the arithmetic, and all others, which are
  * an error or a warning. */
-#include "model/config_internal.h"
+#include "arch/config_internal.h"
 
+#include "arch/family.h"
 #include "base/try.h"
 #include "io/json.h"
 
@@ -132,18 +133,14 @@ static bool is_neutral(const char *key, const json_t *value) {
     return neutral;
 }
 
-static bool is_family(const qa_config *config, const char *architecture) {
-    return strcmp(config->architecture, architecture) == 0;
-}
-
 /* Keys that one family reads and the others do not have. */
 static bool is_own_key(const qa_config *config, const char *key) {
-    static const char *const llama[] = {"attention_bias", "mlp_bias"}, *const mistral[] = {"sliding_window"},
-                             *const qwen2[] = {"sliding_window", "use_sliding_window", "layer_types",
-                                               "max_window_layers"};
-    return is_family(config, "LlamaForCausalLM")     ? is_listed(llama, sizeof llama / sizeof *llama, key)
-           : is_family(config, "MistralForCausalLM") ? is_listed(mistral, sizeof mistral / sizeof *mistral, key)
-                                                     : is_listed(qwen2, sizeof qwen2 / sizeof *qwen2, key);
+    for (const char *const *own = config->family->keys; *own != NULL; own++) {
+        if (strcmp(*own, key) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* transformers passes over a key that the family's class does not have, and so does this forward pass; but a model that
@@ -168,8 +165,8 @@ static void tell_unused(const qa_config *config, const json_t *root, const qa_lo
         qa_log(logger, QA_LOG_WARNING,
                "config.json: %s%s %s no key of %s and %s not used, as in transformers; a model that was trained with "
                "%s computes something else",
-               names, n > SHOWN_KEYS ? "..." : "", n == 1 ? "is" : "are", config->architecture, n == 1 ? "is" : "are",
-               n == 1 ? "it" : "them");
+               names, n > SHOWN_KEYS ? "..." : "", n == 1 ? "is" : "are", config->family->architecture,
+               n == 1 ? "is" : "are", n == 1 ? "it" : "them");
     }
     double dropout = 0;
     qa_error ignored = {0};
@@ -182,26 +179,23 @@ static void tell_unused(const qa_config *config, const json_t *root, const qa_lo
 /* model_type decides in transformers, architectures here. */
 static qa_status check_model_type(const qa_config *config, const json_t *root, const qa_logger *logger, qa_error *err) {
     const char *type = NULL;
-    const char *const own = is_family(config, "LlamaForCausalLM")     ? "llama"
-                            : is_family(config, "MistralForCausalLM") ? "mistral"
-                                                                      : "qwen2";
     QA_TRY(qa_json_get_string(root, "model_type", false, "config.json", &type, err));
-    if (type == NULL || strcmp(type, own) == 0) {
+    if (type == NULL || strcmp(type, config->family->model_type) == 0) {
         return QA_OK;
     }
-    if (strcmp(type, "llama") == 0 || strcmp(type, "mistral") == 0 || strcmp(type, "qwen2") == 0) {
+    if (qa_family_by_model_type(type) != NULL) {
         qa_log(
             logger, QA_LOG_WARNING,
             "config.json: architectures says %s and model_type \"%s\"; architectures is followed, transformers follows "
             "model_type",
-            config->architecture, type);
+            config->family->architecture, type);
         return QA_OK;
     }
     return qa_fail(
         err, QA_ERR_UNSUPPORTED,
         "config.json: architectures says %s, but model_type is \"%.60s\", which is another family; correct the "
         "wrong one",
-        config->architecture, type);
+        config->family->architecture, type);
 }
 
 static bool is_given(const json_t *root, const char *key) {

@@ -1,6 +1,6 @@
 /* config.json and generation_config.json of a Hugging Face folder. */
-#ifndef QA_MODEL_CONFIG_H
-#define QA_MODEL_CONFIG_H
+#ifndef QA_ARCH_CONFIG_H
+#define QA_ARCH_CONFIG_H
 
 #include "io/safetensors.h"
 #include "qadapter/model.h"
@@ -11,11 +11,13 @@
 
 typedef enum qa_rope_type { QA_ROPE_DEFAULT, QA_ROPE_LINEAR, QA_ROPE_LLAMA3 } qa_rope_type;
 
-enum { QA_MAX_EOS = 16, QA_NAME_BYTES = 64 };
+enum { QA_MAX_EOS = 16 };
+
+typedef struct qa_family qa_family; /* arch/family.h */
 
 /* All that the forward pass needs to know. Names are config.json's. */
 typedef struct qa_config {
-    char architecture[QA_NAME_BYTES];
+    const qa_family *family;
     size_t hidden_size, intermediate_size, num_hidden_layers;
     size_t num_attention_heads, num_key_value_heads, head_dim;
     size_t vocab_size, max_position_embeddings;

@@ -1,0 +1,43 @@
+/* Sliding windows: which models have one, and what they can be used for.
+ *
+ * With a window of w, the token at position i sees positions above i - w only. Attention here sees everything before a
+ * token, which is the same as long as no sequence is longer than the window: so such a model is used within it, and
+ * whatever is longer is refused, here and nowhere else. */
+#include "arch/config_internal.h"
+
+#include "base/try.h"
+#include "io/json.h"
+
+#include <string.h>
+
+enum { DEFAULT_WINDOW = 4096 }; /* of a config.json that does not say */
+
+qa_status qa_config_read_window(const json_t *root, size_t *window, qa_error *err) {
+    const json_t *value = json_object_get(root, "sliding_window");
+    *window = value == NULL ? DEFAULT_WINDOW : 0;
+    if (value == NULL || json_is_null(value)) {
+        return QA_OK;
+    }
+    QA_TRY(qa_json_get_size(root, "sliding_window", true, "config.json", window, err));
+    return *window > 0 ? QA_OK
+                       : qa_fail(err, QA_ERR_FORMAT, "config.json: sliding_window is 0, expected null or at least 1");
+}
+
+size_t qa_config_context(const qa_config *config) {
+    const size_t context = config->max_position_embeddings, window = config->sliding_window;
+    return window != 0 && window < context ? window : context;
+}
+
+qa_status qa_config_check_length(const qa_config *config, size_t tokens, qa_error *err) {
+    if (tokens > config->max_position_embeddings) {
+        return qa_fail(err, QA_ERR_LIMIT, "%zu tokens exceed the model's context of %zu", tokens,
+                       config->max_position_embeddings);
+    }
+    if (config->sliding_window != 0 && tokens > config->sliding_window) {
+        return qa_fail(err, QA_ERR_LIMIT,
+                       "%zu tokens exceed the model's sliding_window of %zu, and attention beyond a window is not "
+                       "computed; keep every sequence within %zu tokens",
+                       tokens, config->sliding_window, config->sliding_window);
+    }
+    return QA_OK;
+}

@@ -1,0 +1,48 @@
+/* Llama: biases on all maps of attention or of the MLP, by flags; no window, whatever the file says. */
+#include "arch/family.h"
+
+#include "base/try.h"
+
+#define LAYER_MAP(path, target, out, in, bias, into_residual)                                                          \
+    {path ".weight", QA_ROLE_MAP, target, out, in, QA_ALWAYS, into_residual}, {                                        \
+        path ".bias", QA_ROLE_BIAS, target, out, QA_VECTOR, bias, false                                                \
+    }
+
+static const qa_tensor_row TENSORS[] = {
+    {"model.embed_tokens.weight", QA_ROLE_EMBEDDING, QA_TARGETS, QA_WIDTH_V, QA_WIDTH_D, QA_ALWAYS, false},
+    {"model.norm.weight", QA_ROLE_FINAL_NORM, QA_TARGETS, QA_WIDTH_D, QA_VECTOR, QA_ALWAYS, false},
+    {"lm_head.weight", QA_ROLE_HEAD, QA_TARGETS, QA_WIDTH_V, QA_WIDTH_D, QA_WHEN_UNTIED, false},
+    {"input_layernorm.weight", QA_ROLE_INPUT_NORM, QA_TARGETS, QA_WIDTH_D, QA_VECTOR, QA_ALWAYS, false},
+    {"post_attention_layernorm.weight", QA_ROLE_POST_NORM, QA_TARGETS, QA_WIDTH_D, QA_VECTOR, QA_ALWAYS, false},
+    LAYER_MAP("self_attn.q_proj", QA_TARGET_Q, QA_WIDTH_Q, QA_WIDTH_D, QA_WHEN_QKV_BIAS, false),
+    LAYER_MAP("self_attn.k_proj", QA_TARGET_K, QA_WIDTH_KV, QA_WIDTH_D, QA_WHEN_QKV_BIAS, false),
+    LAYER_MAP("self_attn.v_proj", QA_TARGET_V, QA_WIDTH_KV, QA_WIDTH_D, QA_WHEN_QKV_BIAS, false),
+    LAYER_MAP("self_attn.o_proj", QA_TARGET_O, QA_WIDTH_D, QA_WIDTH_Q, QA_WHEN_O_BIAS, true),
+    LAYER_MAP("mlp.gate_proj", QA_TARGET_GATE, QA_WIDTH_F, QA_WIDTH_D, QA_WHEN_MLP_BIAS, false),
+    LAYER_MAP("mlp.up_proj", QA_TARGET_UP, QA_WIDTH_F, QA_WIDTH_D, QA_WHEN_MLP_BIAS, false),
+    LAYER_MAP("mlp.down_proj", QA_TARGET_DOWN, QA_WIDTH_D, QA_WIDTH_F, QA_WHEN_MLP_BIAS, true),
+};
+
+const qa_tensor_table qa_llama_tensors = {TENSORS, sizeof TENSORS / sizeof *TENSORS};
+
+static qa_status read_llama(qa_config *config, const json_t *root, qa_error *err) {
+    QA_TRY(qa_family_read_flag(root, "attention_bias", &config->qkv_bias, err));
+    config->o_bias = config->qkv_bias;
+    return qa_family_read_flag(root, "mlp_bias", &config->mlp_bias, err);
+}
+
+static void write_llama(json_t *root, const qa_config *config) {
+    (void)root;
+    (void)config; /* the flags of the biases are written for every family */
+}
+
+extern const qa_family qa_family_llama;
+const qa_family qa_family_llama = {
+    .architecture = "LlamaForCausalLM",
+    .model_type = "llama",
+    .tensors = &qa_llama_tensors,
+    .keys = (const char *const[]){"attention_bias", "mlp_bias", NULL},
+    .default_max_position_embeddings = 2048,
+    .read = read_llama,
+    .write = write_llama,
+};

@@ -1,0 +1,82 @@
+/* See tensors.h. */
+#include "arch/tensors.h"
+
+#include "arch/family.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char LAYERS[] = "model.layers.";
+
+size_t qa_width_of(const qa_config *config, qa_width width) {
+    switch (width) {
+    case QA_VECTOR: break;
+    case QA_WIDTH_D: return config->hidden_size;
+    case QA_WIDTH_F: return config->intermediate_size;
+    case QA_WIDTH_Q: return config->num_attention_heads * config->head_dim;
+    case QA_WIDTH_KV: return config->num_key_value_heads * config->head_dim;
+    case QA_WIDTH_V: return config->vocab_size;
+    }
+    return 0;
+}
+
+bool qa_tensor_is_there(const qa_config *config, const qa_tensor_row *row) {
+    switch (row->when) {
+    case QA_ALWAYS: break;
+    case QA_WHEN_UNTIED: return !config->tie_word_embeddings;
+    case QA_WHEN_QKV_BIAS: return config->qkv_bias;
+    case QA_WHEN_O_BIAS: return config->o_bias;
+    case QA_WHEN_MLP_BIAS: return config->mlp_bias;
+    }
+    return true;
+}
+
+bool qa_tensor_in_layer(const qa_tensor_row *row) { return row->role >= QA_ROLE_INPUT_NORM; }
+
+void qa_tensor_name(char name[QA_TENSOR_NAME_BYTES], const qa_tensor_row *row, size_t l) {
+    if (qa_tensor_in_layer(row)) {
+        (void)snprintf(name, QA_TENSOR_NAME_BYTES, "%s%zu.%s", LAYERS, l, row->name);
+    } else {
+        (void)snprintf(name, QA_TENSOR_NAME_BYTES, "%s", row->name);
+    }
+}
+
+const qa_tensor_row *qa_tensor_by_name(const qa_config *config, const char *name, size_t *l) {
+    const qa_tensor_table *table = config->family->tensors;
+    unsigned long layer = 0;
+    *l = 0;
+    if (sscanf(name, "model.layers.%9lu.", &layer) == 1) {
+        if (layer >= config->num_hidden_layers) {
+            return NULL;
+        }
+        *l = layer;
+    }
+    for (size_t i = 0; i < table->n; i++) {
+        char expected[QA_TENSOR_NAME_BYTES];
+        qa_tensor_name(expected, &table->rows[i], *l);
+        if (strcmp(expected, name) == 0 && qa_tensor_is_there(config, &table->rows[i])) {
+            return &table->rows[i];
+        }
+    }
+    return NULL;
+}
+
+const qa_tensor_row *qa_tensor_of_target(const qa_family *family, qa_target target) {
+    const qa_tensor_table *table = family->tensors;
+    size_t i = 0;
+    while (table->rows[i].role != QA_ROLE_MAP || table->rows[i].target != target) {
+        i++;
+    }
+    return &table->rows[i];
+}
+
+void qa_module_path(char path[QA_TENSOR_NAME_BYTES], const qa_family *family, size_t layer, qa_target target) {
+    qa_tensor_name(path, qa_tensor_of_target(family, target), layer);
+    path[strlen(path) - strlen(".weight")] = '\0';
+}
+
+void qa_target_shape(const qa_config *config, qa_target target, size_t *in, size_t *out) {
+    const qa_tensor_row *row = qa_tensor_of_target(config->family, target);
+    *out = qa_width_of(config, row->rows);
+    *in = qa_width_of(config, row->columns);
+}
