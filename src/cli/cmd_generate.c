@@ -104,6 +104,11 @@ static void warn_of_rendered(cli_run *run, const qa_ids *ids) {
 /* Appends the ids of a text to continue: by the rule of training, or bare with --no-special. */
 static qa_status encode_continued(const generation *it, const char *text, size_t bytes, qa_ids *ids, qa_error *err) {
     const qa_tokenizer *tokenizer = it->run->tokenizer;
+    if (!it->run->args->no_special && qa_text_doubles_begin(tokenizer, text, bytes)) {
+        cli_warn(it->run,
+                 "the prompt brings the beginning-of-sequence token behind white space, or twice: it stands in "
+                 "front of it once more");
+    }
     return it->run->args->no_special ? qa_encode_rendered(tokenizer, text, bytes, ids, err)
                                      : qa_encode_plain_text(tokenizer, text, bytes, ids, err);
 }

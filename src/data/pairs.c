@@ -272,6 +272,8 @@ static const char *const SEEN[QA_SEEN_KINDS][2] = {
     [QA_SEEN_DOUBLED_END] = {"answers that bring an end token of their own",
                              "the chat template's stands behind it: leave it out of the messages, or give text that is "
                              "already rendered"},
+    [QA_SEEN_TWO_BEGINNINGS] = {"prompts that bring the beginning-of-sequence token behind white space, or twice",
+                                "it stands in front of them once more; take it out, or the white space before it"},
     [QA_SEEN_INNER_END] = {"responses with an end token inside",
                            "what stands behind it is trained too, but generation stops there and never writes it"},
     [QA_SEEN_OTHER_END] = {"responses that end with a special token which ends no generated answer",

@@ -54,6 +54,7 @@ struct qa_pairs {
 typedef enum qa_pairs_seen {
     QA_SEEN_REPEATED_PROMPT, /* examples whose responses begin with their prompt */
     QA_SEEN_OPEN_PROMPT,     /* text prompts that end in white space */
+    QA_SEEN_TWO_BEGINNINGS,  /* text prompts that bring the beginning behind white space, or twice */
     QA_SEEN_LATE_END,        /* responses of ids with white space behind their end token */
     QA_SEEN_DOUBLED_END,     /* answers of dialogues that bring the end which the template writes */
     QA_SEEN_INNER_END,       /* responses with an end before their last one, of one turn */

@@ -151,6 +151,7 @@ static qa_status encode_prompt(qa_pairs_loader *loader, const char *text, size_t
         QA_TRY(qa_ids_append(prompt, beginning->data, beginning->n, err));
         return qa_encode_rendered(tokenizer, text, bytes, prompt, err);
     }
+    qa_pairs_note(loader, QA_SEEN_TWO_BEGINNINGS, !from_template && qa_text_doubles_begin(tokenizer, text, bytes));
     return from_template ? qa_encode_rendered(tokenizer, text, bytes, prompt, err)
                          : qa_encode_plain_text(tokenizer, text, bytes, prompt, err);
 }

@@ -9,6 +9,23 @@
 
 const qa_ids *qa_text_begin(const qa_tokenizer *tokenizer) { return &tokenizer->prefix; }
 
+bool qa_text_doubles_begin(const qa_tokenizer *tokenizer, const char *text, size_t bytes) {
+    const qa_ids *prefix = qa_text_begin(tokenizer);
+    const char *mark = prefix->n == 0 ? NULL : qa_tokenizer_token(tokenizer, prefix->data[0]);
+    const size_t n = mark == NULL ? 0 : strlen(mark);
+    size_t at = 0;
+    if (n == 0) {
+        return false;
+    }
+    if (bytes >= n && memcmp(text, mark, n) == 0) {
+        at = n;
+    }
+    while (at < bytes && memchr(" \t\r\n", text[at], 4) != NULL) {
+        at++;
+    }
+    return at > 0 && bytes - at >= n && memcmp(text + at, mark, n) == 0;
+}
+
 static bool brings_beginning(const int32_t *ids, size_t n, const qa_ids *beginning) {
     return n >= beginning->n && (beginning->n == 0 || memcmp(ids, beginning->data, beginning->n * sizeof ids[0]) == 0);
 }

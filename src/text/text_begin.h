@@ -11,6 +11,10 @@
 /* The ids that the tokenizer's post-processor puts in front of a text; often none. Borrowed. */
 const qa_ids *qa_text_begin(const qa_tokenizer *tokenizer);
 
+/* Whether a text brings the beginning in a place where it is no beginning, behind white space or twice, so that there
+ * will be two of them. */
+bool qa_text_doubles_begin(const qa_tokenizer *tokenizer, const char *text, size_t bytes);
+
 /* Appends the ids of a text that a chat template wrote, or that is to be taken bare. text may be NULL if bytes is 0. */
 QA_MUST_CHECK qa_status qa_encode_rendered(const qa_tokenizer *tokenizer, const char *text, size_t bytes, qa_ids *ids,
                                            qa_error *err);

@@ -87,6 +87,28 @@ START_TEST(two_bos_in_generate) {
 }
 END_TEST
 
+/* Behind white space, or twice, it is no beginning: nothing is taken away, and that is said. */
+START_TEST(a_beginning_in_the_wrong_place) {
+    static const char *const doubled[] = {" <s>Ab", "\n\t <s>Ab", "<s><s>Ab", "<s> <s>Ab"};
+    static const char *const good[] = {"<s>Ab", " Ab", "Ab<s>", "<s>A<s>b", "", " <s"};
+    for (size_t i = 0; i < sizeof doubled / sizeof *doubled; i++) {
+        qa_cli_expect(QA_CLI("generate", "-m", world.model, "--prompt", doubled[i], "-n", "1"), 0, NULL,
+                      "warning: the prompt brings the beginning-of-sequence token behind white space, or twice");
+    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        qa_cli_result result = QA_CLI("generate", "-m", world.model, "--prompt", good[i], "-n", "1");
+        ck_assert_msg(strstr(result.err, "brings the beginning") == NULL, "%s: %s", good[i], result.err);
+        qa_cli_free(&result);
+    }
+    char *data = qa_tempdir_write_text(world.dir, "late.jsonl",
+                                       "{\"prompt\": \"<s>Ab\", \"chosen\": \"c\", \"rejected\": \"d\"}\n"
+                                       "{\"prompt\": \" <s>Ab\", \"chosen\": \"c\", \"rejected\": \"d\"}\n");
+    qa_cli_expect(QA_CLI("score", "-m", world.model, "--data", data), 0, NULL,
+                  "prompts that bring the beginning-of-sequence token behind white space, or twice: 1 (first: line 2)");
+    free(data);
+}
+END_TEST
+
 /* A file's last newline is left out, which is said where a template may have written it. */
 START_TEST(the_last_newline_of_a_rendered_prompt) {
     char *one = qa_tempdir_write_text(world.dir, "one.txt", "<|im_start|>user\nq<|im_end|>\n<|im_start|>assistant\n");
@@ -255,6 +277,7 @@ Suite *cli_begin_end_suite(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_checked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, two_bos_in_generate);
+    tcase_add_test(tcase, a_beginning_in_the_wrong_place);
     tcase_add_test(tcase, the_last_newline_of_a_rendered_prompt);
     tcase_add_test(tcase, no_end_token_behind_a_prompt);
     tcase_add_test(tcase, rendered_text_gets_a_second_end);
