@@ -7,7 +7,8 @@
 #include "base/rng.h"
 #include "base/try.h"
 #include "io/file.h"
-#include "io/json.h"
+#include "io/json_writer.h"
+#include "support/arguments.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,25 +109,20 @@ static qa_status fill(qa_text *text, const char *pattern, const char *subject, c
 }
 
 /* "key": [{"role": role, "content": opening + pattern + ending}] */
-static qa_status append_turn(qa_text *line, const char *key, const char *role, const char *const parts[3],
-                             const char *subject, const char *fact, qa_error *err) {
+static qa_status put_turn(qa_json_writer *line, const char *key, const char *role, const char *const parts[3],
+                          const char *subject, const char *fact, qa_error *err) {
     qa_text content = {0};
-    qa_status status = QA_OK;
-    for (size_t i = 0; i < 3; i++) {
-        QA_GOTO(done, fill(&content, parts[i], subject, fact, err));
+    for (size_t i = 0; i < 3 && line->status == QA_OK; i++) {
+        line->status = fill(&content, parts[i], subject, fact, err);
     }
-    QA_GOTO(done, qa_text_append_z(line, key, err));
-    QA_GOTO(done, qa_text_append_z(line, ": [{\"role\": ", err));
-    QA_GOTO(done, qa_json_append_string(line, role, strlen(role), err));
-    QA_GOTO(done, qa_text_append_z(line, ", \"content\": ", err));
-    QA_GOTO(done, qa_json_append_string(line, content.data, content.n, err));
-    QA_GOTO(done, qa_text_append_z(line, "}]", err));
-done:
+    qa_json_open_array(line, key, QA_JSON_LINE);
+    qa_json_put_message(line, role, content.data, content.n);
+    qa_json_close(line);
     qa_text_free(&content);
-    return status;
+    return line->status;
 }
 
-static qa_status append_pair(qa_text *lines, size_t question, qa_rng *rng, qa_error *err) {
+static qa_status put_pair(qa_json_writer *lines, size_t question, qa_rng *rng, qa_error *err) {
     const char *subject = SUBJECTS[question % SUBJECT_COUNT];
     const template *t = &TEMPLATES[question / SUBJECT_COUNT];
     size_t n_facts = 0;
@@ -141,25 +137,27 @@ static qa_status append_pair(qa_text *lines, size_t question, qa_rng *rng, qa_er
     const char *const prompt[3] = {"", t->question, ""};
     const char *const chosen[3] = {opening, t->statement, ending};
     const char *const rejected[3] = {curt_opening, t->curt, curt_ending};
-    QA_TRY(qa_text_append_z(lines, "{", err));
-    QA_TRY(append_turn(lines, "\"prompt\"", "user", prompt, subject, fact, err));
-    QA_TRY(append_turn(lines, ", \"chosen\"", "assistant", chosen, subject, fact, err));
-    QA_TRY(append_turn(lines, ", \"rejected\"", "assistant", rejected, subject, fact, err));
-    return qa_text_append_z(lines, "}\n", err);
+    qa_json_open_object(lines, NULL, QA_JSON_LINE);
+    QA_TRY(put_turn(lines, "prompt", "user", prompt, subject, fact, err));
+    QA_TRY(put_turn(lines, "chosen", "assistant", chosen, subject, fact, err));
+    QA_TRY(put_turn(lines, "rejected", "assistant", rejected, subject, fact, err));
+    qa_json_close(lines);
+    qa_json_end_line(lines);
+    return lines->status;
 }
 
 static qa_status write_pairs(const char *dir, const char *name, const size_t *questions, size_t n, qa_rng *rng,
                              qa_error *err) {
-    qa_text lines = {0};
+    qa_json_writer lines = {.err = err};
     qa_status status = QA_OK;
     char *path = NULL;
     QA_TRY(qa_join_path(&path, dir, name, err));
     for (size_t i = 0; i < n; i++) {
-        QA_GOTO(done, append_pair(&lines, questions[i], rng, err));
+        QA_GOTO(done, put_pair(&lines, questions[i], rng, err));
     }
-    QA_GOTO(done, qa_write_file(path, lines.data, lines.n, err));
+    QA_GOTO(done, qa_write_file(path, lines.text.data, lines.text.n, err));
 done:
-    qa_text_free(&lines);
+    qa_text_free(&lines.text);
     free(path);
     return status;
 }
@@ -186,9 +184,5 @@ int main(int argc, char **argv) {
         return help ? EXIT_SUCCESS : 2;
     }
     qa_error err = {0};
-    if (make_demo_pairs(argv[1], &err) != QA_OK) {
-        fprintf(stderr, "make_demo_pairs: %s\n", err.message);
-        return EXIT_FAILURE;
-    }
-    return EXIT_SUCCESS;
+    return tool_exit("make_demo_pairs", make_demo_pairs(argv[1], &err), &err);
 }

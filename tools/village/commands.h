@@ -6,7 +6,7 @@
 #include "village/item.h"
 #include "village/registers.h"
 
-#include "qadapter/buffer.h"
+#include "io/json_writer.h"
 
 typedef enum vl_prompt_kind {
     VL_PROMPTS_OPEN,
@@ -23,10 +23,21 @@ qa_rng vl_stream(uint64_t seed, vl_purpose purpose, unsigned part, size_t number
 QA_MUST_CHECK qa_status vl_corpus_item(const vl_land *land, uint64_t seed, vl_split split, size_t number, vl_item *item,
                                        qa_error *err);
 
-/* [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]; answer NULL: the prompt alone. */
-QA_MUST_CHECK qa_status vl_append_messages(qa_text *out, const char *prompt, const char *answer, qa_error *err);
-/* , "key": "value" */
-QA_MUST_CHECK qa_status vl_append_member(qa_text *out, const char *key, const char *value, qa_error *err);
+/* "messages": the prompt as the user's, and the answer, NULL: the prompt alone. */
+void vl_put_messages(qa_json_writer *out, const char *prompt, const char *answer);
+
+/* A file of n different lines. */
+typedef struct vl_lines {
+    vl_purpose purpose; /* and part: the random streams */
+    unsigned part;
+    unsigned skills; /* bits of those to draw from, by the mixture; 0: `skill` alone */
+    vl_skill skill;
+    vl_split split;
+    const char *what; /* in a message: "prompts" */
+    void (*put)(qa_json_writer *out, const vl_item *item);
+} vl_lines;
+QA_MUST_CHECK qa_status vl_write_different(const vl_land *land, const vl_lines *lines, size_t n, uint64_t seed,
+                                           const char *path, qa_error *err);
 
 QA_MUST_CHECK qa_status vl_write_corpus(const vl_land *land, vl_split split, size_t documents, uint64_t seed,
                                         const char *out, qa_error *err);

@@ -11,6 +11,7 @@
 #include "village/samples.h"
 
 #include "base/buffer.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 
@@ -46,11 +47,8 @@ static bool is_wanted(const maker *m, const vl_sample *sample) {
 static qa_status find_groups(maker *m, qa_error *err) {
     const vl_samples *s = &m->samples;
     vl_samples_sort(&m->samples);
-    m->groups = calloc(s->n + 1, sizeof *m->groups);
-    m->ends = calloc(s->n + 1, sizeof *m->ends);
-    if (m->groups == NULL || m->ends == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu prompts", s->n);
-    }
+    QA_TRY(QA_NEW(m->groups, s->n + 1, err, "%zu prompts", s->n));
+    QA_TRY(QA_NEW(m->ends, s->n + 1, err, "%zu prompts", s->n));
     for (size_t start = 0, end; start < s->n; start = end) {
         bool differ = false;
         for (end = start + 1; end < s->n && strcmp(s->data[end].prompt, s->data[start].prompt) == 0; end++) {
@@ -83,23 +81,22 @@ done:
     return status;
 }
 
-static qa_status append_answer(qa_text *out, const char *key, const char *answer, qa_error *err) {
-    QA_TRY(qa_text_append_z(out, ",\"", err));
-    QA_TRY(qa_text_append_z(out, key, err));
-    QA_TRY(qa_text_append_z(out, "\":[{\"role\":\"assistant\",\"content\":", err));
-    QA_TRY(qa_json_append_string(out, answer, strlen(answer), err));
-    return qa_text_append_z(out, "}]", err);
+static void put_answer(qa_json_writer *out, const char *key, const char *answer) {
+    qa_json_open_array(out, key, QA_JSON_TIGHT);
+    qa_json_put_message(out, "assistant", answer, strlen(answer));
+    qa_json_close(out);
 }
 
-static qa_status append_pair(qa_text *out, const vl_sample *chosen, const vl_sample *rejected, qa_error *err) {
-    QA_TRY(qa_text_append_z(out, "{\"prompt\":", err));
-    QA_TRY(qa_text_append_z(out, chosen->prompt, err));
-    QA_TRY(append_answer(out, "chosen", chosen->answer, err));
-    QA_TRY(append_answer(out, "rejected", rejected->answer, err));
-    return qa_text_append_z(out, "}\n", err);
+static void put_pair(qa_json_writer *out, const vl_sample *chosen, const vl_sample *rejected) {
+    qa_json_open_object(out, NULL, QA_JSON_TIGHT);
+    qa_json_put_raw(out, "prompt", chosen->prompt);
+    put_answer(out, "chosen", chosen->answer);
+    put_answer(out, "rejected", rejected->answer);
+    qa_json_close(out);
+    qa_json_end_line(out);
 }
 
-static qa_status make_pairs(maker *m, qa_text *out, qa_error *err) {
+static qa_status make_pairs(maker *m, qa_json_writer *out, qa_error *err) {
     const vl_pairs_options *o = m->options;
     qa_rng rng = vl_stream(o->seed, VL_FOR_PAIRS, (unsigned)(o->preference - vl_preferences), 0);
     size_t repeats = 0;
@@ -117,7 +114,7 @@ static qa_status make_pairs(maker *m, qa_text *out, qa_error *err) {
         if (added) {
             const double p = 1.0 / (1.0 + exp(o->reward * ((b_wanted ? 1 : 0) - (a_wanted ? 1 : 0))));
             const bool preferred = happens(&rng, p), turned = happens(&rng, o->flip), a_wins = preferred != turned;
-            QA_TRY(append_pair(out, a_wins ? a : b, a_wins ? b : a, err));
+            put_pair(out, a_wins ? a : b, a_wins ? b : a);
             must_mix = happens(&rng, o->mixed);
         } else if (++repeats > MOST_REPEATS + 20 * o->count) {
             return qa_fail(err, QA_ERR_LIMIT,
@@ -125,13 +122,13 @@ static qa_status make_pairs(maker *m, qa_text *out, qa_error *err) {
                            m->made.n, m->samples.n, o->count);
         }
     }
-    return QA_OK;
+    return out->status;
 }
 
 qa_status vl_write_pairs(const vl_pairs_options *options, qa_error *err) {
     const vl_share *share = &vl_shares[options->preference->share];
     maker m = {.options = options};
-    qa_text out = {0};
+    qa_json_writer out = {.err = err};
     qa_status status = QA_OK;
     while (strcmp(share->classes[m.wanted].name, options->preference->wanted) != 0) {
         m.wanted++;
@@ -142,9 +139,9 @@ qa_status vl_write_pairs(const vl_pairs_options *options, qa_error *err) {
     }
     QA_GOTO(done, find_groups(&m, err));
     QA_GOTO(done, make_pairs(&m, &out, err));
-    QA_GOTO(done, qa_write_file(options->out, out.data, out.n, err));
+    QA_GOTO(done, qa_write_file(options->out, out.text.data, out.text.n, err));
 done:
-    qa_text_free(&out);
+    qa_text_free(&out.text);
     vl_set_free(&m.made);
     vl_classifier_close(&m.classifier);
     vl_samples_free(&m.samples);

@@ -26,7 +26,9 @@ void vl_samples_free(vl_samples *samples);
 void vl_samples_sort(vl_samples *samples);
 
 /* The messages of one line, borrowed, and the last one's content. The last message must have this role. */
-QA_MUST_CHECK qa_status vl_read_messages(const json_t *line, const char *role, const char *where, json_t **messages,
-                                         const char **content, qa_error *err);
+QA_MUST_CHECK qa_status vl_read_messages(const json_t *line, const char *role, json_t **messages, const char **content,
+                                         qa_error *err);
+/* The first n messages, role and content alone, as elements of the array that is open. */
+void vl_put_read_messages(qa_json_writer *out, const json_t *messages, size_t n);
 
 #endif

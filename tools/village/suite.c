@@ -2,7 +2,6 @@
  * and suite.json, which says what the classes of answers are and what each preference rewards. */
 #include "village/commands.h"
 
-#include "base/buffer.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -11,57 +10,40 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_REPEATS = 20000 };
-
 static const struct {
     vl_skill skill;
     unsigned max_tokens;
 } SKILLS[] = {{VL_FACTS, 48}, {VL_SUMS, 64}, {VL_LOGIC, 64}, {VL_FOLLOW, 64}};
 
-static qa_status append_line(qa_text *lines, const vl_item *item, qa_error *err) {
+static void put_question(qa_json_writer *out, const vl_item *item) {
+    qa_json_open_object(out, NULL, QA_JSON_TIGHT);
     if (item->skill == VL_TEXT) {
-        QA_TRY(qa_text_append_z(lines, "{\"text\":", err));
-        QA_TRY(qa_json_append_string(lines, item->answer.s, item->answer.n, err));
-        return qa_text_append_z(lines, "}\n", err);
+        qa_json_put_text(out, "text", item->answer.s, item->answer.n);
+    } else {
+        vl_put_messages(out, item->prompt.s, NULL);
     }
-    QA_TRY(qa_text_append_z(lines, "{\"messages\":", err));
-    QA_TRY(vl_append_messages(lines, item->prompt.s, NULL, err));
-    if (item->grader != NULL) {
-        QA_TRY(vl_append_member(lines, "answer", item->expected.s, err));
-        QA_TRY(vl_append_member(lines, "grader", item->grader, err));
-        QA_TRY(vl_append_member(lines, "kind", item->kind, err));
-        QA_TRY(vl_append_member(lines, "reference", item->answer.s, err));
+    if (item->skill != VL_TEXT && item->grader != NULL) {
+        qa_json_put_string(out, "answer", item->expected.s);
+        qa_json_put_string(out, "grader", item->grader);
+        qa_json_put_string(out, "kind", item->kind);
+        qa_json_put_string(out, "reference", item->answer.s);
     }
-    return qa_text_append_z(lines, "}\n", err);
+    qa_json_close(out);
+    qa_json_end_line(out);
 }
 
 /* n different lines of one skill into dir/name. */
 static qa_status write_lines(const vl_land *land, vl_skill skill, size_t n, uint64_t seed, const char *dir,
                              const char *name, qa_error *err) {
-    qa_status status = QA_OK;
-    qa_text lines = {0};
-    vl_set seen = {0};
-    vl_item item;
-    size_t repeats = 0;
+    const vl_lines lines = {.purpose = VL_FOR_SUITE,
+                            .part = skill,
+                            .skill = skill,
+                            .split = VL_TEST,
+                            .what = "questions",
+                            .put = put_question};
     char *path = NULL;
     QA_TRY(qa_join_path(&path, dir, name, err));
-    for (size_t i = 0; seen.n < n; i++) {
-        bool added;
-        qa_rng rng = vl_stream(seed, VL_FOR_SUITE, skill, i);
-        QA_GOTO(done, vl_draw(land, &rng, skill, VL_TEST, &item, err));
-        QA_GOTO(done, vl_set_add(&seen, skill == VL_TEXT ? item.answer.s : item.prompt.s, &added, err));
-        if (added) {
-            QA_GOTO(done, append_line(&lines, &item, err));
-        } else if (++repeats > MOST_REPEATS + 20 * n) {
-            status = qa_fail(err, QA_ERR_LIMIT, "%s: only %zu different questions found, %zu asked for; ask for fewer",
-                             name, seen.n, n);
-            goto done;
-        }
-    }
-    QA_GOTO(done, qa_write_file(path, lines.data, lines.n, err));
-done:
-    qa_text_free(&lines);
-    vl_set_free(&seen);
+    const qa_status status = vl_write_different(land, &lines, n, seed, path, err);
     free(path);
     return status;
 }
@@ -111,18 +93,9 @@ static json_t *preferences_json(double reward) {
 }
 
 static qa_status write_description(double reward, const char *dir, qa_error *err) {
-    qa_status status = QA_ERR_MEMORY;
-    char *path = qa_path_join(dir, "suite.json");
     json_t *root = json_pack("{s:s,s:o,s:{s:s},s:o,s:o}", "name", "village", "skills", skills_json(), "text", "file",
                              "text.jsonl", "shares", shares_json(), "preferences", preferences_json(reward));
-    if (path == NULL || root == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory for suite.json");
-    } else {
-        status = qa_json_save(root, path, err);
-    }
-    json_decref(root);
-    free(path);
-    return status;
+    return qa_json_save_in(root, dir, "suite.json", err);
 }
 
 qa_status vl_write_suite(const vl_land *land, size_t questions, double reward, uint64_t seed, const char *dir,
