@@ -69,7 +69,7 @@ LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
 .PHONY: all help deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
-        check-docs check-install kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files man install \
+        check-docs check-install kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files reference man install \
         uninstall format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -83,6 +83,7 @@ help:
 	@echo "make replicate   the comparison of docs/replication.md, about an hour; Ctrl-C and again continues"
 	@echo "make weights     remake weights/village from nothing: about an hour on two cores, and it can be interrupted"
 	@echo "make golden      remake the golden bundles of weights/golden, byte for byte"
+	@echo "make reference   print one pair's way through the method, from token ids to the adapter after a step"
 	@echo "make check       all tests, in single and in double precision"
 	@echo "make check-asan  the same under AddressSanitizer and UBSan, in single precision (check-asan-f64: in double)"
 	@echo "make kill        kill runs at every call that changes a file and at random moments, go on, compare: minutes"
@@ -268,6 +269,11 @@ golden: deps
 	$(VARIANT) PRECISION=f64 SANITIZE= B=build/f64 golden-files
 golden-files: $(B)/tools/make_golden
 	$(B)/tools/make_golden weights/golden
+
+# One pair's way through src/reference, in numbers; OBJECTIVE=published: under the other objective.
+reference: deps
+	$(VARIANT) $(B)/tools/reference
+	@$(B)/tools/reference $(OBJECTIVE)
 
 man: $(B)/qadapter.1
 

@@ -246,6 +246,7 @@ static double llama3_frequency(double frequency, const qa_config *config) {
     return (1.0 - smooth) * frequency / config->rope_factor + smooth * frequency;
 }
 
+/* Plain twin: reference/transformer.c: rotary_tables. */
 void qa_rope_frequencies(double *frequency, const qa_config *config) {
     size_t half = config->head_dim / 2;
     for (size_t i = 0; i < half; i++) {

@@ -52,7 +52,7 @@ static const char *other_content(const char *path) {
     return foreign;
 }
 
-static qa_status check_file(const char *dir, const char *name, const json_t *entry, qa_error *err) {
+static qa_status check_bundle_file(const char *dir, const char *name, const json_t *entry, qa_error *err) {
     const char *recorded = NULL;
     char hex[QA_SHA256_HEX_BYTES];
     char *path = NULL;
@@ -75,7 +75,7 @@ static qa_status check_file(const char *dir, const char *name, const json_t *ent
     return status;
 }
 
-static qa_status check_files(const char *dir, const json_t *root, qa_error *err) {
+static qa_status check_bundle_files(const char *dir, const json_t *root, qa_error *err) {
     json_t *files = NULL;
     const json_t *entry = NULL;
     const char *name = NULL;
@@ -84,7 +84,7 @@ static qa_status check_files(const char *dir, const json_t *root, qa_error *err)
         if (!json_is_object(entry)) {
             return qa_fail(err, QA_ERR_FORMAT, "manifest.json: files: \"%.100s\" is not an object", name);
         }
-        QA_TRY(check_file(dir, name, entry, err));
+        QA_TRY(check_bundle_file(dir, name, entry, err));
     }
     static const char *const needed[] = {"golden.safetensors", "pairs.jsonl"};
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
@@ -99,7 +99,7 @@ static qa_status check_files(const char *dir, const json_t *root, qa_error *err)
 
 static const char *const where = "manifest.json";
 
-static qa_status check_format(const json_t *root, qa_error *err) {
+static qa_status check_bundle_format(const json_t *root, qa_error *err) {
     const char *format = NULL;
     size_t version = 0;
     if (!json_is_object(root)) {
@@ -114,7 +114,7 @@ static qa_status check_format(const json_t *root, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status read_objective(qa_objective *objective, const json_t *root, qa_error *err) {
+static qa_status read_bundle_objective(qa_objective *objective, const json_t *root, qa_error *err) {
     json_t *o = NULL;
     const char *kind = NULL, *q = NULL;
     QA_TRY(qa_json_get_object(root, "objective", true, where, &o, err));
@@ -129,9 +129,9 @@ static qa_status read_objective(qa_objective *objective, const json_t *root, qa_
     return qa_json_get_bool(o, "length_normalisation", true, where, &objective->length_normalisation, err);
 }
 
-static qa_status read_options(qa_golden_options *options, const json_t *root, qa_error *err) {
+static qa_status read_bundle_options(qa_golden_options *options, const json_t *root, qa_error *err) {
     json_t *o = NULL;
-    QA_TRY(read_objective(&options->objective, root, err));
+    QA_TRY(read_bundle_objective(&options->objective, root, err));
     QA_TRY(qa_json_get_size(root, "micro_batch", true, where, &options->micro_batch, err));
     QA_TRY(qa_json_get_bool(root, "all_activations", true, where, &options->all_activations, err));
     QA_TRY(qa_json_get_object(root, "optimiser", true, where, &o, err));
@@ -190,7 +190,7 @@ static qa_status check_tolerances(const qa_golden_bundle *bundle, qa_error *err)
 
 /* ---- the files ---- */
 
-static qa_status read_pairs(qa_golden_bundle *bundle, const json_t *root, qa_error *err) {
+static qa_status read_bundle_pairs(qa_golden_bundle *bundle, const json_t *root, qa_error *err) {
     const qa_model_info *info = qa_model_get_info(bundle->model);
     const char *data = NULL;
     char *path = NULL;
@@ -227,8 +227,8 @@ qa_status qa_golden_read_ids(double *values, const qa_safetensors *file, const q
     return status;
 }
 
-static qa_status read_tensor(qa_golden_bundle *bundle, const qa_safetensors *file, const qa_tensor *tensor,
-                             qa_error *err) {
+static qa_status read_golden_tensor(qa_golden_bundle *bundle, const qa_safetensors *file, const qa_tensor *tensor,
+                                    qa_error *err) {
     qa_golden_kind kind;
     double *values = NULL;
     if (!qa_golden_kind_of(&kind, tensor->name) || tensor->n_dims > QA_GOLDEN_DIMS) {
@@ -246,7 +246,7 @@ static qa_status read_golden(qa_golden_bundle *bundle, qa_error *err) {
     QA_TRY(qa_golden_path(&path, bundle->dir, "golden.safetensors", err));
     qa_status status = qa_safetensors_open(&file, path, err);
     for (size_t i = 0; status == QA_OK && i < qa_safetensors_count(file); i++) {
-        status = read_tensor(bundle, file, qa_safetensors_at(file, i), err);
+        status = read_golden_tensor(bundle, file, qa_safetensors_at(file, i), err);
     }
     qa_safetensors_close(file);
     free(path);
@@ -272,13 +272,13 @@ done:
     return status;
 }
 
-static qa_status read_all(qa_golden_bundle *bundle, qa_context *context, const json_t *root, qa_error *err) {
-    QA_TRY(check_format(root, err));
-    QA_TRY(check_files(bundle->dir, root, err));
-    QA_TRY(read_options(&bundle->options, root, err));
+static qa_status read_bundle(qa_golden_bundle *bundle, qa_context *context, const json_t *root, qa_error *err) {
+    QA_TRY(check_bundle_format(root, err));
+    QA_TRY(check_bundle_files(bundle->dir, root, err));
+    QA_TRY(read_bundle_options(&bundle->options, root, err));
     QA_TRY(read_tolerances(&bundle->tolerances, root, err));
     QA_TRY(read_inputs(bundle, context, root, err));
-    QA_TRY(read_pairs(bundle, root, err));
+    QA_TRY(read_bundle_pairs(bundle, root, err));
     QA_TRY(read_golden(bundle, err));
     return check_tolerances(bundle, err);
 }
@@ -315,7 +315,7 @@ qa_status qa_golden_bundle_open(qa_golden_bundle **out, qa_context *context, con
         status = QA_NO_MEMORY(err, "a golden bundle");
         goto done;
     }
-    status = read_all(bundle, context, root, err);
+    status = read_bundle(bundle, context, root, err);
     if (status != QA_OK && strstr(err == NULL ? "/" : err->message, "/") == NULL) {
         qa_error_prefix(err, "%s: ", dir);
     }

@@ -14,15 +14,8 @@
 #include <string.h>
 
 const char *qa_golden_verdict_name(qa_golden_verdict verdict) {
-    switch (verdict) {
-    case QA_VERDICT_OK: return "ok";
-    case QA_VERDICT_DEPARTS: return "DEPARTS";
-    case QA_VERDICT_NOT_FINITE: return "NOT FINITE";
-    case QA_VERDICT_SHAPE: return "WRONG SHAPE";
-    case QA_VERDICT_DTYPE: return "WRONG DTYPE";
-    case QA_VERDICT_UNKNOWN: return "UNKNOWN NAME";
-    }
-    return "?";
+    static const char *const names[] = {"ok", "DEPARTS", "NOT FINITE", "WRONG SHAPE", "WRONG DTYPE", "UNKNOWN NAME"};
+    return names[verdict];
 }
 
 /* ---- the candidate ---- */
@@ -35,13 +28,13 @@ typedef struct given_tensor {
     size_t order;   /* place in the bundle; the bundle's n when it is not there */
 } given_tensor;
 
-typedef struct candidate {
+typedef struct golden_candidate {
     const qa_golden_bundle *bundle;
     qa_golden_tolerance override; /* negative members: not given */
     qa_safetensors *file;
     given_tensor *tensors; /* [n] in forward order */
     size_t n, known;       /* known to the bundle: the first ones */
-} candidate;
+} golden_candidate;
 
 static bool is_whole(qa_dtype dtype) { return dtype == QA_DTYPE_I64 || dtype == QA_DTYPE_I32; }
 
@@ -60,7 +53,7 @@ static int by_order(const void *a, const void *b) {
     return x->order != y->order ? (x->order < y->order ? -1 : 1) : strcmp(x->name, y->name);
 }
 
-static qa_status read_candidate(candidate *c, const char *path, qa_error *err) {
+static qa_status read_candidate(golden_candidate *c, const char *path, qa_error *err) {
     const qa_golden_set *golden = &c->bundle->golden;
     QA_TRY(qa_safetensors_open(&c->file, path, err));
     const size_t n = qa_safetensors_count(c->file);
@@ -83,7 +76,7 @@ static qa_status read_candidate(candidate *c, const char *path, qa_error *err) {
     return QA_OK;
 }
 
-static void free_candidate(candidate *c) {
+static void free_candidate(golden_candidate *c) {
     for (size_t i = 0; i < c->n; i++) {
         free(c->tensors[i].values);
     }
@@ -120,13 +113,13 @@ static bool same_shape(const qa_tensor *got, const qa_golden_tensor *expected) {
            memcmp(got->shape, expected->shape, expected->n_dims * sizeof *got->shape) == 0;
 }
 
-static bool is_given(qa_golden_tolerance override) { return override.relative >= 0.0 || override.absolute >= 0.0; }
+static bool is_override(qa_golden_tolerance override) { return override.relative >= 0.0 || override.absolute >= 0.0; }
 
-static qa_golden_tolerance tolerance_of(const candidate *c, qa_dtype dtype, qa_golden_kind kind) {
+static qa_golden_tolerance tolerance_of(const golden_candidate *c, qa_dtype dtype, qa_golden_kind kind) {
     if (kind == QA_GOLDEN_IDS) {
         return (qa_golden_tolerance){0.0, 0.0};
     }
-    return is_given(c->override)
+    return is_override(c->override)
                ? (qa_golden_tolerance){fmax(c->override.relative, 0.0), fmax(c->override.absolute, 0.0)}
                : c->bundle->tolerances.at[dtype <= QA_DTYPE_BF16 ? dtype : QA_DTYPE_F64][kind];
 }
@@ -138,8 +131,8 @@ static const double BULK_F32 = 1e-3, BULK_F64 = 1e-7;
 enum { STRAYS = 10 /* one element in so many may be beyond */ };
 
 /* What an element of stepped tensors may be off by beside its own rounding; 0: no such limit. */
-static double bulk_limit(const candidate *c, qa_dtype dtype, const qa_golden_tensor *expected) {
-    if (expected->kind != QA_GOLDEN_STEP || is_given(c->override)) {
+static double bulk_limit(const golden_candidate *c, qa_dtype dtype, const qa_golden_tensor *expected) {
+    if (expected->kind != QA_GOLDEN_STEP || is_override(c->override)) {
         return 0.0;
     }
     const double steps = (double)strtoul(expected->name + strlen("step"), NULL, 10);
@@ -181,8 +174,8 @@ static void compare_bulk(qa_golden_result *result, const given_tensor *given, co
 }
 
 /* Fills everything but the name; by the tolerances for numbers that are stored in dtype. */
-static void compare(qa_golden_result *result, const candidate *c, const given_tensor *given,
-                    const qa_golden_tensor *expected, qa_dtype dtype) {
+static void compare_tensor(qa_golden_result *result, const golden_candidate *c, const given_tensor *given,
+                           const qa_golden_tensor *expected, qa_dtype dtype) {
     const qa_golden_tolerance tolerance = tolerance_of(c, dtype, expected->kind);
     const double bulk = bulk_limit(c, dtype, expected);
     const qa_tensor *got = given->tensor;
@@ -227,17 +220,18 @@ static void compare(qa_golden_result *result, const candidate *c, const given_te
     }
 }
 
-static bool within(const candidate *c, const given_tensor *given, const qa_golden_tensor *expected, qa_dtype dtype) {
+static bool within(const golden_candidate *c, const given_tensor *given, const qa_golden_tensor *expected,
+                   qa_dtype dtype) {
     qa_golden_result result = {.verdict = QA_VERDICT_OK};
     if (expected != NULL) {
-        compare(&result, c, given, expected, dtype);
+        compare_tensor(&result, c, given, expected, dtype);
     }
     return expected != NULL && result.verdict == QA_VERDICT_OK;
 }
 
 /* Whether a tensor is what the trial gives. Where the trial counts other transitions, a list of the right ones is no
  * contradiction: many programs compute all rewards and mask only their sum. */
-static bool matches(const candidate *c, const given_tensor *given, const qa_golden_set *set,
+static bool matches(const golden_candidate *c, const given_tensor *given, const qa_golden_set *set,
                     const qa_golden_trial *trial) {
     const qa_golden_tensor *expected = qa_golden_set_find(set, given->name);
     const bool list = expected != NULL && (expected->kind == QA_GOLDEN_REWARD || expected->kind == QA_GOLDEN_LOG_PI);
@@ -258,7 +252,7 @@ typedef struct diagnosis {
     double rate;           /* ... what it is multiplied by */
 } diagnosis;
 
-static void note(diagnosis *best, const qa_golden_trial *trial, size_t reach) {
+static void note_reach(diagnosis *best, const qa_golden_trial *trial, size_t reach) {
     const unsigned bit = 1u << (unsigned)trial->mistake;
     if (reach > best->reach) {
         *best = (diagnosis){.reach = reach};
@@ -277,7 +271,7 @@ static bool is_step(const given_tensor *given) { return strncmp(given->name, "st
 
 /* The factor that makes the bundle's displacement after the first given step the candidate's, by least squares
  * over all of that step's tensors. */
-static double rate_factor(const candidate *c) {
+static double rate_factor(const golden_candidate *c) {
     const qa_golden_bundle *bundle = c->bundle;
     double product = 0.0, square = 0.0;
     unsigned long step = 0;
@@ -305,8 +299,8 @@ static double rate_factor(const candidate *c) {
 }
 
 /* Whether all of it is within what float32 leaves, though it was written in double. */
-static bool is_single(const candidate *c) {
-    candidate own = *c;
+static bool is_single(const golden_candidate *c) {
+    golden_candidate own = *c;
     own.override = (qa_golden_tolerance){-1.0, -1.0};
     for (size_t i = 0; i < c->known; i++) {
         const given_tensor *given = &c->tensors[i];
@@ -320,7 +314,7 @@ static bool is_single(const candidate *c) {
 }
 
 /* The sum of squared errors, each over its tensor's size, of everything that comes before the gradients. */
-static double distance(const candidate *c, const qa_golden_set *set) {
+static double distance(const golden_candidate *c, const qa_golden_set *set) {
     double sum = 0.0;
     for (size_t i = 0; i < c->known && strncmp(c->tensors[i].name, "grad", 4) != 0; i++) {
         const qa_golden_tensor *expected = qa_golden_set_find(set, c->tensors[i].name);
@@ -335,7 +329,7 @@ static double distance(const candidate *c, const qa_golden_set *set) {
 
 /* Another library's cosine has another last bit, so float32 tables never match to double precision: they are told by
  * taking much of the error away. */
-static qa_status diagnose_single(diagnosis *best, const candidate *c, qa_error *err) {
+static qa_status diagnose_single(diagnosis *best, const golden_candidate *c, qa_error *err) {
     if (!is_single(c)) {
         return QA_OK;
     }
@@ -354,13 +348,13 @@ static qa_status diagnose_single(diagnosis *best, const candidate *c, qa_error *
         }
         qa_golden_set_free(&set);
         QA_TRY(status);
-        note(best, &trial, c->known);
+        note_reach(best, &trial, c->known);
     }
     return QA_OK;
 }
 
 /* first: the first departure. */
-static qa_status diagnose(diagnosis *best, const candidate *c, size_t first, qa_error *err) {
+static qa_status diagnose(diagnosis *best, const golden_candidate *c, size_t first, qa_error *err) {
     bool gradients = false, steps = false;
     for (size_t i = 0; i < c->known; i++) {
         gradients = gradients || strncmp(c->tensors[i].name, "grad", 4) == 0;
@@ -387,15 +381,15 @@ static qa_status diagnose(diagnosis *best, const candidate *c, size_t first, qa_
         }
         QA_TRY(status);
         if (reach > first) {
-            note(best, &trial, reach);
+            note_reach(best, &trial, reach);
         }
     }
     return best->reach < c->known ? diagnose_single(best, c, err) : QA_OK;
 }
 
-static void say(qa_golden_report *report, const char *format, ...) QA_PRINTF(2, 3);
+static void say_more(qa_golden_report *report, const char *format, ...) QA_PRINTF(2, 3);
 
-static void say(qa_golden_report *report, const char *format, ...) {
+static void say_more(qa_golden_report *report, const char *format, ...) {
     const size_t used = strlen(report->sentence);
     va_list args;
     va_start(args, format);
@@ -445,24 +439,26 @@ static const char *agrees_before(const qa_golden_report *report) {
 
 static void say_first(qa_golden_report *report) {
     const qa_golden_result *result = &report->results[report->first];
-    say(report,
-        is_gradient(result) ? "The first tensor that departs, in the order of the backward pass, is %s"
-                            : "The first tensor that departs is %s",
-        result->name);
+    say_more(report,
+             is_gradient(result) ? "The first tensor that departs, in the order of the backward pass, is %s"
+                                 : "The first tensor that departs is %s",
+             result->name);
     switch (result->verdict) {
     case QA_VERDICT_DEPARTS:
-        say(report, "%s%s: %.9g where %.9g is expected", result->where[0] == '\0' ? "" : " at ", result->where,
-            result->got, result->expected);
+        say_more(report, "%s%s: %.9g where %.9g is expected", result->where[0] == '\0' ? "" : " at ", result->where,
+                 result->got, result->expected);
         break;
     case QA_VERDICT_NOT_FINITE:
-        say(report, "%s%s: it is %g", result->where[0] == '\0' ? "" : " at ", result->where, result->got);
+        say_more(report, "%s%s: it is %g", result->where[0] == '\0' ? "" : " at ", result->where, result->got);
         break;
-    case QA_VERDICT_SHAPE: say(report, ": shape %s where %s is expected", result->shape, result->expected_shape); break;
+    case QA_VERDICT_SHAPE:
+        say_more(report, ": shape %s where %s is expected", result->shape, result->expected_shape);
+        break;
     case QA_VERDICT_DTYPE:
-        say(report, ": dtype %s, but numbers must be F64, F32, F16 or BF16 (input_ids: also I64 or I32)",
-            qa_dtype_name(result->dtype));
+        say_more(report, ": dtype %s, but numbers must be F64, F32, F16 or BF16 (input_ids: also I64 or I32)",
+                 qa_dtype_name(result->dtype));
         break;
-    case QA_VERDICT_UNKNOWN: say(report, ": the bundle has no tensor of that name"); break;
+    case QA_VERDICT_UNKNOWN: say_more(report, ": the bundle has no tensor of that name"); break;
     case QA_VERDICT_OK: break;
     }
 }
@@ -470,31 +466,31 @@ static void say_first(qa_golden_report *report) {
 static void say_diagnosis(qa_golden_report *report, const diagnosis *best, size_t known) {
     const bool whole = best->reach == known;
     if (best->n == 0) {
-        say(report, ". None of the known mistakes makes these numbers");
+        say_more(report, ". None of the known mistakes makes these numbers");
         if (agrees_before(report) != NULL) {
-            say(report, "; look between it and %s, which agrees", agrees_before(report));
+            say_more(report, "; look between it and %s, which agrees", agrees_before(report));
         }
-        say(report, ".");
+        say_more(report, ".");
         return;
     }
-    say(report, ". %s exactly what comes out when ",
-        whole ? "Everything given is" : "This, and what follows up to the next surprise, is");
+    say_more(report, ". %s exactly what comes out when ",
+             whole ? "Everything given is" : "This, and what follows up to the next surprise, is");
     for (size_t i = 0; i < best->n; i++) {
-        say(report, "%s%s", i == 0 ? "" : "; or, which gives the same numbers here, when ", best->texts[i]);
+        say_more(report, "%s%s", i == 0 ? "" : "; or, which gives the same numbers here, when ", best->texts[i]);
         if (best->texts[i] == best->rate_text) {
-            say(report, " (%.6g times the right one)", best->rate);
+            say_more(report, " (%.6g times the right one)", best->rate);
         }
     }
-    say(report, ".");
+    say_more(report, ".");
     if (!whole) {
-        say(report, " But %s is not explained by that: there is a second mistake, or another one.",
-            report->results[best->reach].name);
+        say_more(report, " But %s is not explained by that: there is a second mistake, or another one.",
+                 report->results[best->reach].name);
     }
 }
 
 /* ---- the report ---- */
 
-static qa_status list_missing(qa_golden_report *report, const candidate *c, qa_error *err) {
+static qa_status list_missing(qa_golden_report *report, const golden_candidate *c, qa_error *err) {
     const qa_golden_set *golden = &c->bundle->golden;
     QA_TRY(QA_NEW(report->missing, golden->n, err, "a report"));
     for (size_t i = 0, next = 0; i < golden->n; i++) {
@@ -508,7 +504,7 @@ static qa_status list_missing(qa_golden_report *report, const candidate *c, qa_e
     return QA_OK;
 }
 
-static qa_status compare_all(qa_golden_report *report, const candidate *c, qa_error *err) {
+static qa_status compare_all(qa_golden_report *report, const golden_candidate *c, qa_error *err) {
     QA_TRY(QA_NEW(report->results, c->n, err, "a report"));
     report->n = report->first = c->n;
     for (size_t i = 0; i < c->n; i++) {
@@ -519,7 +515,7 @@ static qa_status compare_all(qa_golden_report *report, const candidate *c, qa_er
             *at = (unsigned char)*at < ' ' || *at == 0x7f ? '?' : *at;
         }
         if (i < c->known) {
-            compare(result, c, given, &c->bundle->golden.tensors[given->order], given->tensor->dtype);
+            compare_tensor(result, c, given, &c->bundle->golden.tensors[given->order], given->tensor->dtype);
         } else {
             result->verdict = QA_VERDICT_UNKNOWN;
             result->dtype = given->tensor->dtype;
@@ -532,12 +528,12 @@ static qa_status compare_all(qa_golden_report *report, const candidate *c, qa_er
     return QA_OK;
 }
 
-static qa_status make_report(qa_golden_report *report, const candidate *c, qa_error *err) {
+static qa_status make_report(qa_golden_report *report, const golden_candidate *c, qa_error *err) {
     diagnosis best = {.reach = 0};
     QA_TRY(compare_all(report, c, err));
     QA_TRY(list_missing(report, c, err));
     if (report->failures == 0) {
-        say(report, "Every tensor given is within tolerance.");
+        say_more(report, "Every tensor given is within tolerance.");
         return QA_OK;
     }
     const size_t first = report->first;
@@ -545,7 +541,7 @@ static qa_status make_report(qa_golden_report *report, const candidate *c, qa_er
     const qa_golden_verdict verdict = report->results[report->first].verdict;
     say_first(report);
     if (verdict != QA_VERDICT_DEPARTS && verdict != QA_VERDICT_SHAPE) {
-        say(report, ".");
+        say_more(report, ".");
         return QA_OK;
     }
     QA_TRY(diagnose(&best, c, first, err));
@@ -557,7 +553,7 @@ static qa_status make_report(qa_golden_report *report, const candidate *c, qa_er
 
 qa_status qa_golden_check(qa_golden_report *report, const qa_golden_bundle *bundle, const char *path,
                           qa_golden_tolerance override, qa_error *err) {
-    candidate c = {.bundle = bundle, .override = override};
+    golden_candidate c = {.bundle = bundle, .override = override};
     memset(report, 0, sizeof *report);
     QA_TRY(qa_golden_tolerance_check(&override, &bundle->golden, 1e6, err));
     qa_status status = read_candidate(&c, path, err);

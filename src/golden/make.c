@@ -205,15 +205,14 @@ static qa_status take_inputs(maker *m, qa_error *err) {
 
 static qa_status write_text(qa_json_writer *w, const char *dir, const char *name) {
     char *path = NULL;
-    if (w->status == QA_OK) {
-        w->status = qa_golden_path(&path, dir, name, w->err);
-    }
-    if (w->status == QA_OK) {
-        w->status = qa_write_file(path, w->text.data, w->text.n, w->err);
-    }
+    qa_status status = w->status;
+    QA_GOTO(done, status);
+    QA_GOTO(done, qa_golden_path(&path, dir, name, w->err));
+    status = qa_write_file(path, w->text.data, w->text.n, w->err);
+done:
     free(path);
     qa_text_free(&w->text);
-    return w->status;
+    return status;
 }
 
 static qa_status write_pairs(maker *m, qa_error *err) {
@@ -236,7 +235,8 @@ static qa_status write_pairs(maker *m, qa_error *err) {
 
 /* ---- golden.safetensors ---- */
 
-static qa_status add_tensor(qa_safetensors_writer *file, const qa_golden_tensor *tensor, int64_t *ids, qa_error *err) {
+static qa_status add_golden_tensor(qa_safetensors_writer *file, const qa_golden_tensor *tensor, int64_t *ids,
+                                   qa_error *err) {
     if (tensor->kind != QA_GOLDEN_IDS) {
         return qa_safetensors_writer_add_double(file, tensor->name, QA_DTYPE_F64, tensor->n_dims, tensor->shape,
                                                 tensor->values, err);
@@ -260,7 +260,7 @@ static qa_status write_set(maker *m, const qa_golden_set *golden, qa_error *err)
     QA_GOTO(done, qa_safetensors_writer_create(&file, err));
     QA_GOTO(done, qa_safetensors_writer_metadata(file, "format", QA_GOLDEN_FORMAT, err));
     for (size_t i = 0; i < golden->n; i++) {
-        QA_GOTO(done, add_tensor(file, &golden->tensors[i], ids + used, err));
+        QA_GOTO(done, add_golden_tensor(file, &golden->tensors[i], ids + used, err));
         used += golden->tensors[i].kind == QA_GOLDEN_IDS ? golden->tensors[i].count : 0;
     }
     QA_GOTO(done, qa_golden_path(&path, m->dir, "golden.safetensors", err));
@@ -417,11 +417,10 @@ done:
 
 /* What killed runs left half-written is no part of the bundle. */
 static qa_status clean_leftovers(const char *dir, qa_error *err) {
-    static const char *const inside[] = {"model", "adapter"};
-    qa_leftovers_clean(dir, NULL);
-    for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+    static const char *const folders[] = {".", "model", "adapter"};
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         char *path = NULL;
-        QA_TRY(qa_golden_path(&path, dir, inside[i], err));
+        QA_TRY(qa_golden_path(&path, dir, folders[i], err));
         qa_leftovers_clean(path, NULL);
         free(path);
     }

@@ -39,22 +39,16 @@ static void interleave_rope(const qa_golden_moment *at) {
     at->setup->model.rope.distance = 1;
 }
 
-static void set_lora_scale(const qa_golden_moment *at, double scale) {
+enum { SCALE_0, SCALE_ALPHA, SCALE_OTHER_ROOT };
+
+static void other_scale(const qa_golden_moment *at) {
+    const qa_lora_options *lora = &at->setup->adapter->options;
+    const double rank = (double)lora->rank;
+    const double scales[] = {0.0, lora->alpha, lora->alpha / (lora->use_rslora ? rank : sqrt(rank))};
     for (size_t i = 0; i < at->setup->model.layers * QA_REF_LINEARS; i++) {
-        at->setup->layers[i / QA_REF_LINEARS].linear[i % QA_REF_LINEARS].scale = scale;
+        at->setup->layers[i / QA_REF_LINEARS].linear[i % QA_REF_LINEARS].scale = scales[(int)at->number];
     }
 }
-
-static double other_root_scale(const qa_lora_options *lora) {
-    const double rank = (double)lora->rank;
-    return lora->alpha / (lora->use_rslora ? rank : sqrt(rank));
-}
-
-static void scale_lora_by_alpha(const qa_golden_moment *at) { set_lora_scale(at, at->setup->adapter->options.alpha); }
-static void scale_lora_by_other_root(const qa_golden_moment *at) {
-    set_lora_scale(at, other_root_scale(&at->setup->adapter->options));
-}
-static void adapter_off(const qa_golden_moment *at) { set_lora_scale(at, at->number); }
 
 /* A[rank x n] and B[n x rank] become B^T and A^T, and back. */
 static void exchange_transposed(double *A, double *B, size_t n, size_t rank) {
@@ -322,12 +316,13 @@ static const qa_golden_trial trials[] = {
     {QA_MISTAKE_LORA_EXCHANGED, "lora-exchanged", 0, AT(QA_GOLDEN_INPUTS), exchange_lora, 0.0,
      "A and B of the LoRA branch are exchanged (A^T B^T is added where the linear map is square, not B A)"},
     {QA_MISTAKE_LORA_EXCHANGED, NULL, 0, 0, NULL, 0.0, "the tensors of A and B are stored under each other's name"},
-    {QA_MISTAKE_LORA_SCALE, "lora-scale", ONE_SCALE, AT(QA_GOLDEN_INPUTS), scale_lora_by_alpha, 0.0,
+    {QA_MISTAKE_LORA_SCALE, "lora-scale", ONE_SCALE, AT(QA_GOLDEN_INPUTS), other_scale, SCALE_ALPHA,
      "the LoRA branch is scaled by lora_alpha itself, not divided by the rank (or its root, with rslora)"},
-    {QA_MISTAKE_LORA_RSLORA, "lora-rslora", ONE_SCALE, AT(QA_GOLDEN_INPUTS), scale_lora_by_other_root, 0.0,
+    {QA_MISTAKE_LORA_RSLORA, "lora-rslora", ONE_SCALE, AT(QA_GOLDEN_INPUTS), other_scale, SCALE_OTHER_ROOT,
      "use_rslora is read wrongly: the LoRA branch is scaled by alpha / r where alpha / sqrt(r) is meant, or the other "
      "way round"},
-    {QA_MISTAKE_LORA_OFF, "lora-off", 0, AT(QA_GOLDEN_INPUTS), adapter_off, 0.0, "the adapter is not applied at all"},
+    {QA_MISTAKE_LORA_OFF, "lora-off", 0, AT(QA_GOLDEN_INPUTS), other_scale, SCALE_0,
+     "the adapter is not applied at all"},
     {QA_MISTAKE_PARAMETRISATION, "parametrisation", 0, AT(QA_GOLDEN_INPUTS), other_parametrisation, 0.0,
      "Q is taken in the other parametrisation (logits: z itself; residual: z minus the base model's logits)"},
     {QA_MISTAKE_ALPHA_0, "alpha-0-on-logits", 0, AT(QA_REF_RESIDUAL_Q) | AT(QA_REF_VALUES), alpha_0_on_logits, 0.0,

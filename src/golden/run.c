@@ -178,7 +178,6 @@ static qa_status set_up(qa_golden_setup *setup, const qa_model *model, const qa_
 
 typedef struct golden_run {
     qa_golden_set *set;
-    const qa_adapter *adapter;
     const qa_golden_options *options;
     const qa_golden_trial *mistake; /* or NULL */
     qa_golden_setup setup;
@@ -189,11 +188,11 @@ typedef struct golden_run {
 
 enum { SCALAR = 0, VECTOR = 1, MATRIX = 2 };
 
-static void put(golden_run *run, qa_golden_kind kind, int n_dims, size_t rows, size_t columns, const double *values,
-                const char *format, ...) QA_PRINTF(7, 8);
+static void put_numbers(golden_run *run, qa_golden_kind kind, int n_dims, size_t rows, size_t columns,
+                        const double *values, const char *format, ...) QA_PRINTF(7, 8);
 
-static void put(golden_run *run, qa_golden_kind kind, int n_dims, size_t rows, size_t columns, const double *values,
-                const char *format, ...) {
+static void put_numbers(golden_run *run, qa_golden_kind kind, int n_dims, size_t rows, size_t columns,
+                        const double *values, const char *format, ...) {
     char name[QA_GOLDEN_NAME_BYTES];
     const size_t shape[MATRIX] = {rows, columns};
     double *to = NULL;
@@ -214,7 +213,7 @@ static void put_activations(golden_run *run, const qa_ref_net *net, size_t T, co
     const size_t query = m->H * m->h, key = m->G * m->h;
     const bool all = run->options->all_activations;
     if (all) {
-        put(run, QA_GOLDEN_ACTIVATION, MATRIX, T, m->d, net->embed, "%s.%s.embed", prefix, stream);
+        put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, T, m->d, net->embed, "%s.%s.embed", prefix, stream);
     }
     for (size_t l = 0; l < m->layers; l++) {
         const qa_ref_activations *of = &net->layers[l];
@@ -237,12 +236,12 @@ static void put_activations(golden_run *run, const qa_ref_net *net, size_t T, co
                      {"hidden", of->hidden, m->d}};
         const size_t n = sizeof parts / sizeof parts[0];
         for (size_t i = all ? 0 : n - 1; i < n; i++) {
-            put(run, QA_GOLDEN_ACTIVATION, MATRIX, T, parts[i].width, parts[i].values, "%s.%s.layer%zu.%s", prefix,
-                stream, l, parts[i].name);
+            put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, T, parts[i].width, parts[i].values, "%s.%s.layer%zu.%s",
+                        prefix, stream, l, parts[i].name);
         }
     }
     if (all) {
-        put(run, QA_GOLDEN_ACTIVATION, MATRIX, T, m->d, net->final_norm, "%s.%s.final_norm", prefix, stream);
+        put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, T, m->d, net->final_norm, "%s.%s.final_norm", prefix, stream);
     }
 }
 
@@ -272,20 +271,20 @@ static void put_row(golden_run *run, const qa_ref_step *step, qa_ref_stage stage
         put_ids(run, row, prefix);
         put_activations(run, step->base, row->length, prefix, "base");
         if (all) {
-            put(run, QA_GOLDEN_ACTIVATION, MATRIX, S, V, side->z1 + skip * V, "%s.base.logits", prefix);
+            put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, S, V, side->z1 + skip * V, "%s.base.logits", prefix);
         }
-        put(run, QA_GOLDEN_LOG_PI1, MATRIX, S, V, side->log_pi1 + skip * V, "%s.log_pi1", prefix);
+        put_numbers(run, QA_GOLDEN_LOG_PI1, MATRIX, S, V, side->log_pi1 + skip * V, "%s.log_pi1", prefix);
     } else if (stage == QA_REF_LOGITS) {
         put_activations(run, step->adapted[r % QA_REF_SIDES], row->length, prefix, "adapted");
         if (all) {
-            put(run, QA_GOLDEN_ACTIVATION, MATRIX, S, V, side->z + skip * V, "%s.adapted.logits", prefix);
+            put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, S, V, side->z + skip * V, "%s.adapted.logits", prefix);
         }
     } else if (stage == QA_REF_REWARDS) {
-        put(run, QA_GOLDEN_Q, MATRIX, S, V, side->q + skip * V, "%s.q", prefix);
-        put(run, QA_GOLDEN_V, VECTOR, S, 0, side->v + skip, "%s.v", prefix);
-        put(run, QA_GOLDEN_REWARD, VECTOR, row->n, 0, side->reward, "%s.reward", prefix);
-        put(run, QA_GOLDEN_LOG_PI, VECTOR, row->n, 0, side->log_pi, "%s.log_pi", prefix);
-        put(run, QA_GOLDEN_RETURN, SCALAR, 0, 0, &side->ret, "%s.return", prefix);
+        put_numbers(run, QA_GOLDEN_Q, MATRIX, S, V, side->q + skip * V, "%s.q", prefix);
+        put_numbers(run, QA_GOLDEN_V, VECTOR, S, 0, side->v + skip, "%s.v", prefix);
+        put_numbers(run, QA_GOLDEN_REWARD, VECTOR, row->n, 0, side->reward, "%s.reward", prefix);
+        put_numbers(run, QA_GOLDEN_LOG_PI, VECTOR, row->n, 0, side->log_pi, "%s.log_pi", prefix);
+        put_numbers(run, QA_GOLDEN_RETURN, SCALAR, 0, 0, &side->ret, "%s.return", prefix);
     }
 }
 
@@ -306,9 +305,10 @@ static void after_stage(void *user, qa_ref_step *step, qa_ref_stage stage, size_
 }
 
 static void put_adapter(golden_run *run, qa_golden_kind kind, const char *prefix, const double *values) {
-    for (size_t i = 0; i < run->adapter->n_tensors; i++) {
-        const qa_adapter_tensor *tensor = &run->adapter->tensors[i];
-        put(run, kind, MATRIX, tensor->rows, tensor->columns, values + tensor->offset, "%s.%s", prefix, tensor->name);
+    for (size_t i = 0; i < run->setup.adapter->n_tensors; i++) {
+        const qa_adapter_tensor *tensor = &run->setup.adapter->tensors[i];
+        put_numbers(run, kind, MATRIX, tensor->rows, tensor->columns, values + tensor->offset, "%s.%s", prefix,
+                    tensor->name);
     }
 }
 
@@ -330,13 +330,12 @@ static qa_status all_pairs(golden_run *run, qa_ref_step *step, bool gradients, q
 }
 
 static qa_status run_steps(golden_run *run, qa_ref_step *step, bool gradients, qa_error *err) {
-    run->first = true;
     QA_TRY(all_pairs(run, step, gradients, err));
     run->first = false;
     double loss = step->loss_preference + step->loss_regulariser;
-    put(run, QA_GOLDEN_LOSS, SCALAR, 0, 0, &step->loss_preference, "loss.pref");
-    put(run, QA_GOLDEN_LOSS, SCALAR, 0, 0, &step->loss_regulariser, "loss.reg");
-    put(run, QA_GOLDEN_LOSS, SCALAR, 0, 0, &loss, "loss");
+    put_numbers(run, QA_GOLDEN_LOSS, SCALAR, 0, 0, &step->loss_preference, "loss.pref");
+    put_numbers(run, QA_GOLDEN_LOSS, SCALAR, 0, 0, &step->loss_regulariser, "loss.reg");
+    put_numbers(run, QA_GOLDEN_LOSS, SCALAR, 0, 0, &loss, "loss");
     if (gradients) {
         put_adapter(run, QA_GOLDEN_GRAD, "grad", step->gradient);
     }
@@ -348,8 +347,8 @@ static qa_status run_steps(golden_run *run, qa_ref_step *step, bool gradients, q
         }
         qa_ref_update(step);
         (void)snprintf(prefix, sizeof prefix, "step%zu", k);
-        put(run, QA_GOLDEN_LOSS, SCALAR, 0, 0, &loss, "%s.loss", prefix);
-        put(run, QA_GOLDEN_GRAD, SCALAR, 0, 0, &step->norm, "%s.grad_norm", prefix);
+        put_numbers(run, QA_GOLDEN_LOSS, SCALAR, 0, 0, &loss, "%s.loss", prefix);
+        put_numbers(run, QA_GOLDEN_GRAD, SCALAR, 0, 0, &step->norm, "%s.grad_norm", prefix);
         put_adapter(run, QA_GOLDEN_STEP, prefix, step->parameters);
     }
     return run->status;
@@ -358,7 +357,7 @@ static qa_status run_steps(golden_run *run, qa_ref_step *step, bool gradients, q
 qa_status qa_golden_run(qa_golden_set *set, const qa_model *model, const qa_adapter *adapter, const qa_pairs *pairs,
                         const qa_golden_options *options, bool gradients, const qa_golden_trial *mistake,
                         qa_error *err) {
-    golden_run run = {.set = set, .adapter = adapter, .options = options, .mistake = mistake, .err = err};
+    golden_run run = {.set = set, .options = options, .mistake = mistake, .first = true, .err = err};
     const qa_ref_observer observer = {after_stage, &run};
     qa_golden_setup *setup = &run.setup;
     qa_ref_step *step = NULL;

@@ -73,9 +73,9 @@ void qa_golden_set_free(qa_golden_set *set) {
 
 /* ---- names ---- */
 
-static bool starts_with(const char *name, const char *start) { return strncmp(name, start, strlen(start)) == 0; }
+static bool name_starts(const char *name, const char *start) { return strncmp(name, start, strlen(start)) == 0; }
 
-static bool ends_with(const char *name, const char *end) {
+static bool name_ends(const char *name, const char *end) {
     const size_t n = strlen(name), m = strlen(end);
     return n >= m && strcmp(name + n - m, end) == 0;
 }
@@ -99,8 +99,8 @@ _Bool qa_golden_kind_of(qa_golden_kind *kind, const char *name) {
                  {"pair", "", ".q", QA_GOLDEN_Q},
                  {"pair", "", ".v", QA_GOLDEN_V}};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        if (starts_with(name, names[i].start) && strstr(name, names[i].within) != NULL &&
-            ends_with(name, names[i].end)) {
+        if (name_starts(name, names[i].start) && strstr(name, names[i].within) != NULL &&
+            name_ends(name, names[i].end)) {
             *kind = names[i].kind;
             return true;
         }

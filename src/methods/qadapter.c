@@ -1,6 +1,7 @@
 /* Residual Q-learning, (M5) to (M11): the reward of a transition is r = Qhat(s,a) - gamma Vhat(value state), and the
  * loss is the preference term and the regulariser of (M10). Its options are those of
- * rl/objective.h. */
+ * rl/objective.h.
+ * Plain twin: reference/equations.c: qa_ref_rewards, qa_ref_preference_loss, qa_ref_reward_gradient. */
 #include "base/try.h"
 #include "methods/method.h"
 #include "rl/equations.h"

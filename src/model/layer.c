@@ -1,4 +1,5 @@
-/* See layer.h: the equations of a layer, its shapes, and what backward needs stand there. */
+/* See layer.h: the equations of a layer, its shapes, and what backward needs stand there.
+ * Plain twin: reference/transformer.c: plain_layer_forward, plain_layer_backward. */
 #include "model/layer.h"
 
 #include "base/rng.h"

@@ -1,4 +1,5 @@
-/* The packed pass (pass.h): forward over all layers, head in chunks, backward. */
+/* The packed pass (pass.h): forward over all layers, head in chunks, backward.
+ * Plain twin: reference/transformer.c: qa_ref_net_forward, qa_ref_net_logits, qa_ref_net_backward. */
 #include "base/try.h"
 #include "model/pass_internal.h"
 #include "nn/embedding.h"

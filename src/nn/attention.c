@@ -10,7 +10,8 @@
  * A sum kept from the forward pass would not do: rounded, it is off by 6e-8 of the largest score, and so is log P. Nor
  * would D_i = dout_i out_i: where one P is 1, it differs from dP by rounding, which keys of large scores magnify.
  * Query heads are independent except for the keys and values that a group shares. Each sums its own
- * dk and dv, and those are added over the group in order of the heads. */
+ * dk and dv, and those are added over the group in order of the heads.
+ * Plain twin: reference/transformer.c: plain_attention_forward, plain_attention_backward. */
 #include "nn/attention.h"
 
 #include "base/checked.h"

@@ -7,7 +7,8 @@
  * Backward, with p once more, dp = dout v^T and D = sum(p * dp):
  *   ds = p (dp - D);  dq += ds k / sqrt(h);  dk += ds^T q / sqrt(h);  dv += p^T dout
  *
- * A row's p and ds are made without their factor 1 / sum: what they are multiplied with, which is short, has it. */
+ * A row's p and ds are made without their factor 1 / sum: what they are multiplied with, which is short, has it.
+ * Plain twin: reference/transformer.c: plain_attention_forward, plain_attention_backward. */
 #include "nn/attention_narrow.h"
 
 #include "base/checked.h"

@@ -1,5 +1,6 @@
 /* out += p v for the heads of one query row. Two vectors of columns of every head are summed over TILE rows of v, then
- * the next two: the tile's rows stay in the first cache until all columns and heads are done. */
+ * the next two: the tile's rows stay in the first cache until all columns and heads are done.
+ * Plain twin: reference/transformer.c: plain_attention_forward. */
 #include "nn/attention_row.h"
 
 #include "nn/vec.h"

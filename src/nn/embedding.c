@@ -1,5 +1,6 @@
 /* Token embedding x[row] = table[ids[row]]. Backward needs the ids; rows are added in order, so a token
- * that occurs twice gets the same sum whatever the number of threads. */
+ * that occurs twice gets the same sum whatever the number of threads.
+ * Plain twin: reference/transformer.c: qa_ref_net_forward. */
 #include "nn/embedding.h"
 
 void qa_embedding_forward(qa_real *x, const int32_t *ids, qa_weight table, size_t n, size_t d) {

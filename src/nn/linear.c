@@ -1,5 +1,6 @@
 /* The linear map y[n x out] = x[n x in] w[out x in]^T + bias[out] and its backward pass, which needs x
- * (for dw) and w (for dx). */
+ * (for dw) and w (for dx).
+ * Plain twin: reference/transformer.c: plain_linear_forward, plain_linear_backward. */
 #include "nn/linear.h"
 
 #include "nn/blas.h"

@@ -1,7 +1,8 @@
 /* The LoRA branch y += s * (x A^T) B^T and inverted dropout of its input.
  *
  * The backward pass needs x (dropped out), hidden = x A^T, and both matrices. Dropout's backward needs
- * nothing but the key: the same hash decides again which elements are kept. */
+ * nothing but the key: the same hash decides again which elements are kept.
+ * Plain twin: reference/transformer.c: plain_linear_forward, plain_linear_backward. */
 #include "nn/lora.h"
 
 #include "base/rng.h"

@@ -1,6 +1,7 @@
 /* RMSNorm  y = w * x * c,  c = 1 / sqrt(mean(x^2) + eps), row by row. c is saved; the backward pass
  * needs it with x and w. Sums over a row are kept in double, in a few partial sums that compilers can
- * hold in vector registers. */
+ * hold in vector registers.
+ * Plain twin: reference/transformer.c: plain_norm_forward, plain_norm_backward. */
 #include "nn/norm.h"
 
 #include "nn/blocks.h"

@@ -1,5 +1,6 @@
 /* Rotary position embedding: the pair (x[i], x[i + h/2]) of every head is turned by the angle
- * position * frequency[i]. Backward needs only the table of cosines and sines. */
+ * position * frequency[i]. Backward needs only the table of cosines and sines.
+ * Plain twin: reference/transformer.c: plain_rope. */
 #include "nn/rope.h"
 
 #include "nn/blocks.h"

@@ -1,5 +1,6 @@
 /* log-softmax of one row y[i] = x[i] - log sum_j exp(x[j]). Backward needs y. Sums over the row (a
- * vocabulary) are kept in double. Cross-entropy is its value at one place, forward and backward at once. */
+ * vocabulary) are kept in double. Cross-entropy is its value at one place, forward and backward at once.
+ * Plain twin: reference/equations.c: qa_ref_log_softmax. */
 #include "nn/softmax.h"
 
 #include "nn/exp.h"

@@ -1,5 +1,6 @@
 /* y = silu(gate) * up, silu(x) = x s(x), s(x) = 1 / (1 + exp(-x)). Backward needs gate and up.
- * exp(-x) overflows to infinity for very negative x, where s(x) is then exactly 0: no NaN. */
+ * exp(-x) overflows to infinity for very negative x, where s(x) is then exactly 0: no NaN.
+ * Plain twin: reference/transformer.c: plain_layer_forward, plain_layer_backward. */
 #include "nn/swiglu.h"
 
 #include "nn/blocks.h"

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-static double largest_of(const double *x, size_t n) {
+static double row_maximum(const double *x, size_t n) {
     double max = -INFINITY;
     for (size_t i = 0; i < n; i++) {
         max = x[i] > max ? x[i] : max;
@@ -15,7 +15,7 @@ static double largest_of(const double *x, size_t n) {
 }
 
 void qa_ref_log_softmax(double *y, const double *x, size_t V) {
-    const double max = largest_of(x, V);
+    const double max = row_maximum(x, V);
     double sum = 0.0;
     for (size_t a = 0; a < V; a++) {
         sum += qa_ref_exp(x[a] - max);
@@ -43,7 +43,7 @@ void qa_ref_values(qa_ref_side *side, size_t S, size_t V, const qa_ref_objective
         for (size_t a = 0; a < V; a++) {
             pi[a] = exponent(side, k * V + a, objective);
         }
-        const double max = largest_of(pi, V);
+        const double max = row_maximum(pi, V);
         double sum = 0.0;
         for (size_t a = 0; a < V; a++) {
             pi[a] = qa_ref_exp((pi[a] - max) / objective->alpha_tilde);

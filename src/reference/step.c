@@ -15,7 +15,7 @@ static void observe(qa_ref_step *step, qa_ref_stage stage, size_t row) {
 
 /* ---- one pair ---- */
 
-static void forward_row(qa_ref_step *step, size_t r) {
+static void row_forward(qa_ref_step *step, size_t r) {
     const qa_ref_row *row = &step->rows[r];
     const qa_ref_objective *objective = &step->options.objective;
     const size_t V = step->model->V, S = row->last + 1 - row->first;
@@ -39,7 +39,7 @@ static void forward_row(qa_ref_step *step, size_t r) {
 }
 
 /* slope: dL/dR of this side. */
-static void backward_row(qa_ref_step *step, size_t r, double slope) {
+static void row_backward(qa_ref_step *step, size_t r, double slope) {
     const qa_ref_row *row = &step->rows[r];
     qa_ref_side *side = &step->side[r % QA_REF_SIDES];
     qa_ref_reward_gradient(side, row, slope, &step->options.objective);
@@ -54,18 +54,18 @@ static void backward_row(qa_ref_step *step, size_t r, double slope) {
 
 void qa_ref_pair(qa_ref_step *step, size_t pair, bool backward) {
     const size_t chosen = pair * QA_REF_SIDES + QA_REF_CHOSEN, rejected = pair * QA_REF_SIDES + QA_REF_REJECTED;
-    forward_row(step, chosen);
-    forward_row(step, rejected);
+    row_forward(step, chosen);
+    row_forward(step, rejected);
     step->z = step->side[QA_REF_CHOSEN].ret - step->side[QA_REF_REJECTED].ret;
     step->preference = qa_ref_preference_loss(&step->slope, step->z, step->rows[chosen].pairs);
-    observe(step, QA_REF_LOSS, chosen);
-    step->loss_preference += step->preference;
     for (size_t s = 0; s < QA_REF_SIDES; s++) {
         step->loss_regulariser += qa_ref_regulariser(&step->side[s], &step->rows[chosen + s], &step->options.objective);
     }
+    observe(step, QA_REF_LOSS, chosen);
+    step->loss_preference += step->preference;
     if (backward) {
-        backward_row(step, chosen, step->slope);
-        backward_row(step, rejected, -step->slope);
+        row_backward(step, chosen, step->slope);
+        row_backward(step, rejected, -step->slope);
     }
 }
 

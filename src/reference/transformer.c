@@ -20,7 +20,7 @@ static void allocate_rows(qa_ref_net *net, const array_of_rows *arrays, size_t n
     }
 }
 
-static void allocate(qa_ref_net *net) {
+static void allocate_net(qa_ref_net *net) {
     const qa_ref_model *m = net->model;
     const size_t d = m->d, f = m->f, query = m->H * m->h, key = m->G * m->h;
     for (size_t l = 0; l < m->layers; l++) {
@@ -53,8 +53,7 @@ static void rotary_tables(qa_ref_net *net) {
         const double f = qa_ref_exp(-2.0 * (double)i / (double)net->model->h * log_theta);
         const double slow = f / rope->factor;
         net->frequency[i] = slow;
-        if (rope->high_freq >
-            0.0) { /* turns over the original context: many stay, few are slowed down, between is blended */
+        if (rope->high_freq > 0.0) { /* many turns over the original context stay, few are slowed, between is blended */
             const double turns = rope->original_max_position * f / (2.0 * 0x1.921fb54442d18p+1);
             const double smooth = (turns - rope->low_freq) / (rope->high_freq - rope->low_freq);
             net->frequency[i] = turns > rope->high_freq  ? f
@@ -67,12 +66,12 @@ static void rotary_tables(qa_ref_net *net) {
     }
 }
 
-static const size_t MAX_TOKENS = (size_t)1 << 14; /* keeps every product of sizes inside a size_t */
+enum { MAX_TOKENS = 1 << 14 }; /* keeps every product of sizes inside a size_t */
 
 qa_status qa_ref_net_create(qa_ref_net **out, const qa_ref_model *model, size_t max_T, qa_error *err) {
     *out = NULL;
     if (max_T < 1 || max_T > MAX_TOKENS) {
-        return qa_fail(err, QA_ERR_LIMIT, "reference: rows of %zu tokens; expected 1 to %zu", max_T, MAX_TOKENS);
+        return qa_fail(err, QA_ERR_LIMIT, "reference: rows of %zu tokens; expected 1 to %d", max_T, MAX_TOKENS);
     }
     qa_ref_net *net = calloc(1, sizeof *net);
     qa_ref_activations *layers = calloc(model->layers, sizeof *layers);
@@ -82,7 +81,7 @@ qa_status qa_ref_net_create(qa_ref_net **out, const qa_ref_model *model, size_t 
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for the reference model");
     }
     *net = (qa_ref_net){.model = model, .max_T = max_T, .layers = layers};
-    allocate(net);
+    allocate_net(net);
     if (net->memory.failed) {
         qa_ref_net_free(net);
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for the reference model's activations of %zu tokens", max_T);
@@ -102,8 +101,8 @@ void qa_ref_net_free(qa_ref_net *net) {
 
 /* ---- RMSNorm: y = x * inverse_rms * w ---- */
 
-static void norm_forward(double *y, double *inverse_rms, const double *x, const double *w, double epsilon, size_t T,
-                         size_t d) {
+static void plain_norm_forward(double *y, double *inverse_rms, const double *x, const double *w, double epsilon,
+                               size_t T, size_t d) {
     for (size_t t = 0; t < T; t++) {
         double sum = 0.0;
         for (size_t j = 0; j < d; j++) {
@@ -117,8 +116,8 @@ static void norm_forward(double *y, double *inverse_rms, const double *x, const 
 }
 
 /* dx += inverse_rms (w dy - x inverse_rms^2 mean(w dy x)) */
-static void norm_backward(double *dx, const double *dy, const double *x, const double *inverse_rms, const double *w,
-                          size_t T, size_t d) {
+static void plain_norm_backward(double *dx, const double *dy, const double *x, const double *inverse_rms,
+                                const double *w, size_t T, size_t d) {
     for (size_t t = 0; t < T; t++) {
         const double s = inverse_rms[t];
         double dot = 0.0;
@@ -134,7 +133,7 @@ static void norm_backward(double *dx, const double *dy, const double *x, const d
 /* ---- linear maps with their LoRA branch ---- */
 
 /* y = x W^T + bias + s h B^T with h = x A^T */
-static void linear_forward(qa_ref_net *net, size_t l, size_t number, double *y, const double *x) {
+static void plain_linear_forward(qa_ref_net *net, size_t l, size_t number, double *y, const double *x) {
     const qa_ref_linear *linear = &net->model->layer[l].linear[number];
     const size_t in = linear->in, out = linear->out, rank = net->parameters == NULL ? 0 : linear->rank;
     const double *A = rank == 0 ? NULL : net->parameters + linear->a,
@@ -165,8 +164,8 @@ static void linear_forward(qa_ref_net *net, size_t l, size_t number, double *y, 
 }
 
 /* dx += dy W;  dB += s dy^T h;  dh = s dy B;  dA += dh^T x;  dx += dh A */
-static void linear_backward(qa_ref_net *net, size_t l, size_t number, double *dx, double *gradient, const double *dy,
-                            const double *x) {
+static void plain_linear_backward(qa_ref_net *net, size_t l, size_t number, double *dx, double *gradient,
+                                  const double *dy, const double *x) {
     const qa_ref_linear *linear = &net->model->layer[l].linear[number];
     const size_t in = linear->in, out = linear->out, rank = linear->rank;
     const double *A = net->parameters + linear->a, *B = net->parameters + linear->b;
@@ -196,7 +195,7 @@ static void linear_backward(qa_ref_net *net, size_t l, size_t number, double *dx
 /* ---- RoPE ---- */
 
 /* y = the rows of x turned by +angle or (backward) -angle; y may be x. */
-static void rope(const qa_ref_net *net, double *y, const double *x, size_t heads, double direction) {
+static void plain_rope(const qa_ref_net *net, double *y, const double *x, size_t heads, double direction) {
     const size_t h = net->model->h, half = h / 2;
     for (size_t t = 0; t < net->T; t++) {
         for (size_t head = 0; head < heads; head++) {
@@ -214,7 +213,7 @@ static void rope(const qa_ref_net *net, double *y, const double *x, size_t heads
 
 /* ---- attention ---- */
 
-static void attention_forward(const qa_ref_net *net, const qa_ref_activations *layer) {
+static void plain_attention_forward(const qa_ref_net *net, const qa_ref_activations *layer) {
     const size_t H = net->model->H, G = net->model->G, h = net->model->h;
     const double scale = 1.0 / sqrt((double)h);
     for (size_t head = 0; head < H; head++) {
@@ -249,7 +248,7 @@ static void attention_forward(const qa_ref_net *net, const qa_ref_activations *l
 }
 
 /* dattn -> dq, dk (both of the turned rows), dv; assigned. */
-static void attention_backward(const qa_ref_net *net, const qa_ref_activations *layer) {
+static void plain_attention_backward(const qa_ref_net *net, const qa_ref_activations *layer) {
     const size_t H = net->model->H, G = net->model->G, h = net->model->h;
     const double scale = 1.0 / sqrt((double)h);
     memset(net->dq, 0, net->T * H * h * sizeof *net->dq);
@@ -285,61 +284,61 @@ static void attention_backward(const qa_ref_net *net, const qa_ref_activations *
 
 /* ---- layers ---- */
 
-static void layer_forward(qa_ref_net *net, size_t l, const double *x) {
+static void plain_layer_forward(qa_ref_net *net, size_t l, const double *x) {
     const qa_ref_model *m = net->model;
     const qa_ref_layer *weights = &m->layer[l];
     qa_ref_activations *act = &net->layers[l];
     const size_t T = net->T, d = m->d;
-    norm_forward(act->attn_norm, act->inverse_rms1, x, weights->input_norm, m->norm_epsilon, T, d);
-    linear_forward(net, l, QA_REF_Q, act->q, act->attn_norm);
-    linear_forward(net, l, QA_REF_K, act->k, act->attn_norm);
-    linear_forward(net, l, QA_REF_V, act->v, act->attn_norm);
-    rope(net, act->q_rope, act->q, m->H, 1.0);
-    rope(net, act->k_rope, act->k, m->G, 1.0);
-    attention_forward(net, act);
-    linear_forward(net, l, QA_REF_O, act->mid, act->attn);
+    plain_norm_forward(act->attn_norm, act->inverse_rms1, x, weights->input_norm, m->norm_epsilon, T, d);
+    plain_linear_forward(net, l, QA_REF_Q, act->q, act->attn_norm);
+    plain_linear_forward(net, l, QA_REF_K, act->k, act->attn_norm);
+    plain_linear_forward(net, l, QA_REF_V, act->v, act->attn_norm);
+    plain_rope(net, act->q_rope, act->q, m->H, 1.0);
+    plain_rope(net, act->k_rope, act->k, m->G, 1.0);
+    plain_attention_forward(net, act);
+    plain_linear_forward(net, l, QA_REF_O, act->mid, act->attn);
     for (size_t i = 0; i < T * d; i++) {
         act->mid[i] += x[i];
     }
-    norm_forward(act->mlp_norm, act->inverse_rms2, act->mid, weights->post_norm, m->norm_epsilon, T, d);
-    linear_forward(net, l, QA_REF_GATE, act->gate, act->mlp_norm);
-    linear_forward(net, l, QA_REF_UP, act->up, act->mlp_norm);
+    plain_norm_forward(act->mlp_norm, act->inverse_rms2, act->mid, weights->post_norm, m->norm_epsilon, T, d);
+    plain_linear_forward(net, l, QA_REF_GATE, act->gate, act->mlp_norm);
+    plain_linear_forward(net, l, QA_REF_UP, act->up, act->mlp_norm);
     for (size_t i = 0; i < T * m->f; i++) {
         act->act[i] = act->gate[i] * qa_ref_sigmoid(act->gate[i]) * act->up[i];
     }
-    linear_forward(net, l, QA_REF_DOWN, act->hidden, act->act);
+    plain_linear_forward(net, l, QA_REF_DOWN, act->hidden, act->act);
     for (size_t i = 0; i < T * d; i++) {
         act->hidden[i] += act->mid[i];
     }
 }
 
 /* net->dx: dL/dhidden -> dL/dx. */
-static void layer_backward(qa_ref_net *net, size_t l, const double *x, double *gradient) {
+static void plain_layer_backward(qa_ref_net *net, size_t l, const double *x, double *gradient) {
     const qa_ref_model *m = net->model;
     const qa_ref_layer *weights = &m->layer[l];
     const qa_ref_activations *act = &net->layers[l];
     const size_t T = net->T, d = m->d, f = m->f;
     memset(net->dact, 0, T * f * sizeof *net->dact);
-    linear_backward(net, l, QA_REF_DOWN, net->dact, gradient, net->dx, act->act);
+    plain_linear_backward(net, l, QA_REF_DOWN, net->dact, gradient, net->dx, act->act);
     for (size_t i = 0; i < T * f; i++) { /* silu'(z) = sigmoid(z) (1 + z (1 - sigmoid(z))) */
         const double z = act->gate[i], sigmoid = qa_ref_sigmoid(z);
         net->dgate[i] = net->dact[i] * act->up[i] * (sigmoid * (1.0 + z * (1.0 - sigmoid)));
         net->dup[i] = net->dact[i] * (z * sigmoid);
     }
     memset(net->dnormed, 0, T * d * sizeof *net->dnormed);
-    linear_backward(net, l, QA_REF_GATE, net->dnormed, gradient, net->dgate, act->mlp_norm);
-    linear_backward(net, l, QA_REF_UP, net->dnormed, gradient, net->dup, act->mlp_norm);
-    norm_backward(net->dx, net->dnormed, act->mid, act->inverse_rms2, weights->post_norm, T, d);
+    plain_linear_backward(net, l, QA_REF_GATE, net->dnormed, gradient, net->dgate, act->mlp_norm);
+    plain_linear_backward(net, l, QA_REF_UP, net->dnormed, gradient, net->dup, act->mlp_norm);
+    plain_norm_backward(net->dx, net->dnormed, act->mid, act->inverse_rms2, weights->post_norm, T, d);
     memset(net->dattn, 0, T * m->H * m->h * sizeof *net->dattn);
-    linear_backward(net, l, QA_REF_O, net->dattn, gradient, net->dx, act->attn);
-    attention_backward(net, act);
-    rope(net, net->dq, net->dq, m->H, -1.0);
-    rope(net, net->dk, net->dk, m->G, -1.0);
+    plain_linear_backward(net, l, QA_REF_O, net->dattn, gradient, net->dx, act->attn);
+    plain_attention_backward(net, act);
+    plain_rope(net, net->dq, net->dq, m->H, -1.0);
+    plain_rope(net, net->dk, net->dk, m->G, -1.0);
     memset(net->dnormed, 0, T * d * sizeof *net->dnormed);
-    linear_backward(net, l, QA_REF_Q, net->dnormed, gradient, net->dq, act->attn_norm);
-    linear_backward(net, l, QA_REF_K, net->dnormed, gradient, net->dk, act->attn_norm);
-    linear_backward(net, l, QA_REF_V, net->dnormed, gradient, net->dv, act->attn_norm);
-    norm_backward(net->dx, net->dnormed, x, act->inverse_rms1, weights->input_norm, T, d);
+    plain_linear_backward(net, l, QA_REF_Q, net->dnormed, gradient, net->dq, act->attn_norm);
+    plain_linear_backward(net, l, QA_REF_K, net->dnormed, gradient, net->dk, act->attn_norm);
+    plain_linear_backward(net, l, QA_REF_V, net->dnormed, gradient, net->dv, act->attn_norm);
+    plain_norm_backward(net->dx, net->dnormed, x, act->inverse_rms1, weights->input_norm, T, d);
 }
 
 /* ---- the whole ---- */
@@ -359,9 +358,10 @@ void qa_ref_net_forward(qa_ref_net *net, const int32_t *ids, size_t T, const dou
         }
     }
     for (size_t l = 0; l < L; l++) {
-        layer_forward(net, l, layer_input(net, l));
+        plain_layer_forward(net, l, layer_input(net, l));
     }
-    norm_forward(net->final_norm, net->inverse_rms, layer_input(net, L), net->model->final_norm, m->norm_epsilon, T, d);
+    plain_norm_forward(net->final_norm, net->inverse_rms, layer_input(net, L), net->model->final_norm, m->norm_epsilon,
+                       T, d);
 }
 
 void qa_ref_net_logits(const qa_ref_net *net, size_t first, size_t count, double *logits) {
@@ -393,8 +393,9 @@ void qa_ref_net_backward(qa_ref_net *net, double *gradient, size_t first, size_t
         }
     }
     memset(net->dx, 0, net->T * d * sizeof *net->dx);
-    norm_backward(net->dx, net->dnormed, layer_input(net, L), net->inverse_rms, net->model->final_norm, net->T, d);
+    plain_norm_backward(net->dx, net->dnormed, layer_input(net, L), net->inverse_rms, net->model->final_norm, net->T,
+                        d);
     for (size_t l = L; l-- > 0;) {
-        layer_backward(net, l, layer_input(net, l), gradient);
+        plain_layer_backward(net, l, layer_input(net, l), gradient);
     }
 }

@@ -8,7 +8,8 @@
  *    finite inputs, and a NaN that goes in comes out.
  *
  * The row functions convert each element to double before they add and subtract (Qhat and
- * alpha_0 log pi1 can cancel), take the exponential in qa_real and sum it in double. */
+ * alpha_0 log pi1 can cancel), take the exponential in qa_real and sum it in double.
+ * Plain twin: reference/equations.c: qa_ref_values, qa_ref_rewards, qa_ref_preference_loss, qa_ref_reward_gradient. */
 #include "rl/equations.h"
 
 #include "nn/exp.h"

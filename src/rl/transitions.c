@@ -11,7 +11,8 @@
  *              with an action that is a padding token.
  *   likelihood t = 0..L-P-1:  state t,    action ids[P+t], value of the same state t
  *              (sft, replay, dpo): at alpha_tilde = 1, alpha_0 = 0, Qhat = logits the difference of the two is
- *              log pi(a_t|s_t), of which those methods' losses are made. */
+ *              log pi(a_t|s_t), of which those methods' losses are made.
+ * Plain twin: reference/transitions.c: qa_ref_list_transitions, qa_ref_weigh_transitions. */
 #include "rl/transitions.h"
 
 #include "rl/equations.h"

@@ -7,7 +7,8 @@
  * and clipping as clip_grad_norm_:  clip = max_norm / (norm + 1e-6) where that is below 1.
  *
  * Each element is worked out in double and rounded once. Blocks of fixed size are the pool's tasks, so the
- * result depends neither on the number of threads nor on their order. */
+ * result depends neither on the number of threads nor on their order.
+ * Plain twin: reference/step.c: qa_ref_update. */
 #include "train/adamw.h"
 
 #include <math.h>

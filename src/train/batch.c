@@ -5,7 +5,8 @@
  *     within:  | micro | micro | ...
  *
  * A batch is a pure function of the step's number, an order one of (seed, epoch): nothing has to be
- * remembered or replayed to continue a run in the middle of an epoch. */
+ * remembered or replayed to continue a run in the middle of an epoch.
+ * Plain twin: reference/transitions.c: qa_ref_set_divisors. */
 #include "train/batch.h"
 
 #include "base/checked.h"

@@ -21,7 +21,8 @@
  *     dL/dh(s) = sum g_t W_head[a_t]  +  value_gradient(s) * u(s),       u(s) = pitilde(. | s) W_head
  *
  * and u is computed chunk by chunk in the forward pass, before z and with it g are known. No array of states x
- * vocabulary ever exists (but see `full`, for scoring). */
+ * vocabulary ever exists (but see `full`, for scoring).
+ * Plain twin: reference/step.c: qa_ref_pair. */
 #include "train/pair_step.h"
 
 #include "base/arena.h"
