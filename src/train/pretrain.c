@@ -31,7 +31,7 @@ typedef struct pretrain_run {
     bool dumped;       /* the gradients are written, if they are to be */
     double last_loss;  /* the sum over the steps of the last epoch, or the last few if it is short */
     size_t last_steps; /* so many */
-    json_t *agreement, *config;
+    json_t *resume_options, *config;
     qa_trainer trainer;
     qa_pretrain_metrics metrics; /* of the last step or evaluation */
 } pretrain_run;
@@ -225,7 +225,7 @@ static void fill_pretrain_trainer(pretrain_run *r) {
                               .options = QA_RUN_OPTIONS(o),
                               .pool = r->context->pool,
                               .logger = &r->context->logger,
-                              .agreement = r->agreement,
+                              .resume_options = r->resume_options,
                               .config = r->config,
                               .parameters = r->trainable->parameters,
                               .gradient = r->trainable->gradient,
@@ -295,9 +295,9 @@ static qa_status prepare_pretraining(pretrain_run *r, qa_error *err) {
                "the corpus has %zu tokens to run, less than one step's %zu: every step takes all of it", r->plan.rows,
                r->options->batch_tokens);
     }
-    QA_TRY(
-        qa_pretrain_agreement(&r->agreement, &r->trainable->model->config, r->train, r->evaluation, r->options, err));
-    QA_TRY(qa_pretrain_record(&r->config, r->agreement, r->context, r->options, err));
+    QA_TRY(qa_pretrain_resume_options(&r->resume_options, &r->trainable->model->config, r->train, r->evaluation,
+                                      r->options, err));
+    QA_TRY(qa_pretrain_record(&r->config, r->resume_options, r->context, r->options, err));
     fill_pretrain_trainer(r);
     QA_TRY(make_pretrain_workspace(r, err));
     return qa_trainer_begin(&r->trainer, err);
@@ -318,7 +318,7 @@ static void end_pretraining(pretrain_run *r) {
     free(r->first);
     qa_trainable_free(r->trainable);
     json_decref(r->config);
-    json_decref(r->agreement);
+    json_decref(r->resume_options);
 }
 
 static qa_status fill_plan(const pretrain_run *r, qa_pretrain_plan *plan, qa_error *err) {

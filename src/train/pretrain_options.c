@@ -157,11 +157,11 @@ static qa_status set_tokenizer(qa_record *b, const char *tokenizer_dir, qa_error
     return QA_OK;
 }
 
-qa_status qa_pretrain_agreement(json_t **agreement, const qa_config *config, const qa_corpus *train,
-                                const qa_corpus *evaluation, const qa_pretrain_options *options, qa_error *err) {
+qa_status qa_pretrain_resume_options(json_t **resume_options, const qa_config *config, const qa_corpus *train,
+                                     const qa_corpus *evaluation, const qa_pretrain_options *options, qa_error *err) {
     qa_record b = {.object = json_object()};
     char fingerprint[QA_HEX_BYTES], of_evaluation[QA_HEX_BYTES];
-    *agreement = NULL;
+    *resume_options = NULL;
     qa_hex64(fingerprint, qa_corpus_fingerprint(train));
     qa_record_set_string(&b, "method", "pretrain");
     set_shape(&b, config);
@@ -180,12 +180,12 @@ qa_status qa_pretrain_agreement(json_t **agreement, const qa_config *config, con
         json_decref(b.object);
         return status;
     }
-    return qa_record_finish(&b, agreement, "training_config.json", err);
+    return qa_record_finish(&b, resume_options, "training_config.json", err);
 }
 
-qa_status qa_pretrain_record(json_t **record, const json_t *agreement, const qa_context *context,
+qa_status qa_pretrain_record(json_t **record, const json_t *resume_options, const qa_context *context,
                              const qa_pretrain_options *o, qa_error *err) {
-    qa_record b = {.object = json_copy((json_t *)(uintptr_t)agreement)};
+    qa_record b = {.object = json_copy((json_t *)(uintptr_t)resume_options)};
     *record = NULL;
     qa_record_options(&b, &qa_pretrain_table, o, QA_RECORD_KEPT);
     qa_record_set_size(&b, "threads", qa_context_threads(context));

@@ -85,7 +85,7 @@ static json_t *state_json(const qa_run_state *s) {
                      "metrics_bytes", (json_int_t)s->metrics_bytes, "random",
                      "no stream is open between steps: data order from (seed, epoch), dropout from (seed, step, place "
                      "in the step)",
-                     "checksum", sum, "options", s->agreement);
+                     "checksum", sum, "options", s->resume_options);
 }
 
 static qa_status save_json(const json_t *root, const char *dir, const char *name, qa_error *err) {
@@ -158,7 +158,7 @@ static qa_status read_state(stored_state *stored, const qa_run_state *s, const j
     }
     done_key(key, s);
     QA_TRY(qa_json_get_object(root, "options", true, path, &options, err));
-    QA_TRY(qa_agreement_check(options, s->agreement, path, s->logger, err));
+    QA_TRY(qa_resume_options_check(options, s->resume_options, path, s->logger, err));
     QA_TRY(qa_json_get_size(root, "step", true, path, &stored->step, err));
     QA_TRY(qa_json_get_size(root, "total_steps", true, path, &stored->total_steps, err));
     QA_TRY(qa_json_get_size(root, "epoch", true, path, &stored->epoch, err));

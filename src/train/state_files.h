@@ -24,12 +24,12 @@ typedef struct qa_run_state {
     size_t items;
     const char *unit; /* what an item is: "pairs" */
     size_t step, total_steps;
-    size_t epoch, items_done; /* where the next step begins: epoch from 0, items of it that are done */
-    bool evaluated;           /* the evaluation due after this step is done */
-    size_t metrics_bytes;     /* length of metrics.jsonl */
-    const json_t *agreement;  /* train/training_config.h */
-    const qa_logger *logger;  /* for what differs and may; NULL: silent */
-    const json_t *config;     /* content of training_config.json */
+    size_t epoch, items_done;     /* where the next step begins: epoch from 0, items of it that are done */
+    bool evaluated;               /* the evaluation due after this step is done */
+    size_t metrics_bytes;         /* length of metrics.jsonl */
+    const json_t *resume_options; /* train/training_config.h */
+    const qa_logger *logger;      /* for what differs and may; NULL: silent */
+    const json_t *config;         /* content of training_config.json */
     /* Writes the model into the folder. */
     qa_status (*write_model)(const void *user, const char *dir, qa_error *err);
     const void *user;

@@ -37,7 +37,7 @@ typedef struct preference_run {
     qa_base_cache *cache;
     size_t *replay_order; /* [examples of options->replay] of pass replay_pass */
     size_t replay_pass;
-    json_t *agreement, *config;
+    json_t *resume_options, *config;
     qa_trainer trainer;
     qa_metrics metrics; /* of the last step or evaluation */
     qa_verdict verdict;
@@ -368,10 +368,10 @@ static qa_status prepare_training(preference_run *r, qa_error *err) {
     fill_preference_trainer(r);
     QA_TRY(check_inputs(r, err));
     QA_TRY(check_replay_ratio(r, err));
-    QA_TRY(qa_agreement_build(&r->agreement, r->model, r->adapter, r->train, r->evaluation, r->options, err));
-    QA_TRY(qa_training_config_build(&r->config, r->agreement, r->model, r->options, err));
+    QA_TRY(qa_resume_options_build(&r->resume_options, r->model, r->adapter, r->train, r->evaluation, r->options, err));
+    QA_TRY(qa_training_config_build(&r->config, r->resume_options, r->model, r->options, err));
     QA_TRY(make_workspace(r, err));
-    r->trainer.agreement = r->agreement;
+    r->trainer.resume_options = r->resume_options;
     r->trainer.config = r->config;
     QA_TRY(qa_trainer_begin(&r->trainer, err));
     return qa_base_cache_open(r->cache, r->options->out_dir, err);
@@ -411,6 +411,6 @@ end:
     qa_base_cache_free(r.cache);
     free(r.replay_order);
     json_decref(r.config);
-    json_decref(r.agreement);
+    json_decref(r.resume_options);
     return status;
 }

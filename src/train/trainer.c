@@ -78,7 +78,7 @@ static qa_run_state state_after(qa_trainer *t, size_t step) {
                           .epoch = t->epoch,
                           .items_done = t->task->items_done(t->user, step),
                           .evaluated = t->evaluated,
-                          .agreement = t->agreement,
+                          .resume_options = t->resume_options,
                           .logger = t->logger,
                           .config = t->config,
                           .write_model = t->task->write_model,

@@ -90,14 +90,14 @@ typedef struct qa_trainer {
     qa_run_options options;
     qa_pool *pool;
     const qa_logger *logger;
-    const json_t *agreement; /* what a resumed run must share (train/training_config.h) */
-    const json_t *config;    /* content of training_config.json */
-    qa_real *parameters;     /* [count] */
-    qa_real *gradient;       /* [count]; NULL: the trainer's own, set by qa_trainer_create */
-    size_t count, decayed;   /* weight decay is for the first `decayed` */
-    size_t items;            /* of the data */
-    bool shuffle;            /* a new order every epoch, else that of the file */
-    bool evaluates;          /* there is something to evaluate on */
+    const json_t *resume_options; /* what a resumed run must share (train/training_config.h) */
+    const json_t *config;         /* content of training_config.json */
+    qa_real *parameters;          /* [count] */
+    qa_real *gradient;            /* [count]; NULL: the trainer's own, set by qa_trainer_create */
+    size_t count, decayed;        /* weight decay is for the first `decayed` */
+    size_t items;                 /* of the data */
+    bool shuffle;                 /* a new order every epoch, else that of the file */
+    bool evaluates;               /* there is something to evaluate on */
     size_t steps_per_epoch, total_steps;
     bool has_least_rate; /* the learning rate falls to least_rate, else to 0 */
     double least_rate;

@@ -51,12 +51,12 @@ static void set_lora(qa_record *b, const qa_adapter *adapter) {
     }
 }
 
-qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa_adapter *adapter,
-                             const qa_pairs *train, const qa_pairs *evaluation, const qa_train_options *options,
-                             qa_error *err) {
+qa_status qa_resume_options_build(json_t **resume_options, const qa_model *model, const qa_adapter *adapter,
+                                  const qa_pairs *train, const qa_pairs *evaluation, const qa_train_options *options,
+                                  qa_error *err) {
     const qa_chat_template chat = qa_pairs_chat_template(train);
     char fingerprint[QA_HEX_BYTES], of_evaluation[QA_HEX_BYTES], tokenizer[QA_HEX_BYTES];
-    *agreement = NULL;
+    *resume_options = NULL;
     QA_TRY(qa_tokenizer_files_hex(tokenizer, model->info.dir, err));
     qa_record b = {.object = json_object()};
     qa_hex64(fingerprint, qa_pairs_fingerprint(train));
@@ -79,7 +79,7 @@ qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa
     qa_record_set_string(&b, "chat_template", chat == QA_CHAT_NONE ? NULL : qa_chat_template_name(chat));
     qa_record_set_bool(&b, quirks_key, qa_pairs_published_data(train));
     qa_record_set_string(&b, "blas", qa_blas_description());
-    return qa_record_finish(&b, agreement, file_name, err);
+    return qa_record_finish(&b, resume_options, file_name, err);
 }
 
 /* A value in a message: numbers, strings and the names of targets as JSON writes them. */
@@ -183,8 +183,8 @@ static qa_status check_nothing_else(const json_t *then, const json_t *now, const
     return status;
 }
 
-qa_status qa_agreement_check(const json_t *then, const json_t *now, const char *where, const qa_logger *logger,
-                             qa_error *err) {
+qa_status qa_resume_options_check(const json_t *then, const json_t *now, const char *where, const qa_logger *logger,
+                                  qa_error *err) {
     const char *key = NULL;
     json_t *value = NULL;
     json_t *members = json_incref((json_t *)(uintptr_t)now); /* the iterator wants a non-const object */
@@ -211,9 +211,9 @@ qa_status qa_agreement_check(const json_t *then, const json_t *now, const char *
 
 /* ---- the file ---- */
 
-qa_status qa_training_config_build(json_t **config, const json_t *agreement, const qa_model *model,
+qa_status qa_training_config_build(json_t **config, const json_t *resume_options, const qa_model *model,
                                    const qa_train_options *options, qa_error *err) {
-    qa_record b = {.object = json_copy((json_t *)(uintptr_t)agreement)};
+    qa_record b = {.object = json_copy((json_t *)(uintptr_t)resume_options)};
     *config = NULL;
     qa_record_options(&b, &qa_train_table, options, QA_RECORD_KEPT);
     if (options->base_model == NULL) {

@@ -10,19 +10,20 @@
 
 /* Everything that decides the numbers of a run, as one flat object: objective, LoRA, optimiser, batches, seed,
  * precision, and what the base model and all data are (evaluation may be NULL). Two runs whose objects agree compute
- * the same bits. The caller owns *agreement. */
-QA_MUST_CHECK qa_status qa_agreement_build(json_t **agreement, const qa_model *model, const qa_adapter *adapter,
-                                           const qa_pairs *train, const qa_pairs *evaluation,
-                                           const qa_train_options *options, qa_error *err);
+ * the same bits. The caller owns *resume_options. */
+QA_MUST_CHECK qa_status qa_resume_options_build(json_t **resume_options, const qa_model *model,
+                                                const qa_adapter *adapter, const qa_pairs *train,
+                                                const qa_pairs *evaluation, const qa_train_options *options,
+                                                qa_error *err);
 
 /* QA_ERR_MISMATCH naming the first key in which `now` differs from `then`, with both values. where: the file that
  * `then` comes from. What does not stand in the way of continuing is one warning each: another BLAS, and what records
  * of earlier versions do not tell. */
-QA_MUST_CHECK qa_status qa_agreement_check(const json_t *then, const json_t *now, const char *where,
-                                           const qa_logger *logger, qa_error *err);
+QA_MUST_CHECK qa_status qa_resume_options_check(const json_t *then, const json_t *now, const char *where,
+                                                const qa_logger *logger, qa_error *err);
 
-/* The content of training_config.json: the agreement and what is only for the record. The caller owns *config. */
-QA_MUST_CHECK qa_status qa_training_config_build(json_t **config, const json_t *agreement, const qa_model *model,
+/* The content of training_config.json: the resume options and what is only for the record. The caller owns *config. */
+QA_MUST_CHECK qa_status qa_training_config_build(json_t **config, const json_t *resume_options, const qa_model *model,
                                                  const qa_train_options *options, qa_error *err);
 
 #endif

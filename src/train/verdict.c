@@ -139,13 +139,15 @@ void qa_verdict_say(const qa_verdict *verdict, const qa_objective *objective, co
     const double chosen = percent((double)last.longer_chosen, last.unequal);
     const double wins = percent((double)last.longer_wins, last.unequal);
     if ((wins >= 90.0 && chosen < 75.0) || (wins <= 10.0 && chosen > 25.0)) {
-        qa_log(
-            logger, QA_LOG_WARNING,
-            "rewards %s with length: the longer response has the larger return in %.0f%% of the last %zu training "
-            "pairs of unequal length, and is the chosen one in %.0f%%. %s, or pairs whose responses are about equally "
-            "long, take that away",
-            wins >= 90.0 ? "grow" : "fall", wins, last.unequal, chosen,
-            objective->kind == QA_PUBLISHED ? "The recipe theory" : "Length normalisation");
+        qa_log(logger, QA_LOG_WARNING,
+               "rewards %s with length: the longer response has the larger return in %.0f%% of the last %zu training "
+               "pairs of unequal length, and is the chosen one in %.0f%%. %sairs whose responses are about equally "
+               "long take "
+               "that away",
+               wins >= 90.0 ? "grow" : "fall", wins, last.unequal, chosen,
+               !qa_method_of(objective)->residual ? "P"
+               : objective->kind == QA_PUBLISHED  ? "The recipe theory or p"
+                                                  : "Length normalisation or p");
     }
 }
 

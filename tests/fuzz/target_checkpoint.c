@@ -11,7 +11,7 @@ enum { COUNT = 6, ITEMS = 4, STEP = 3 };
 
 static qa_real numbers[3][COUNT];
 static const size_t order[ITEMS] = {2, 0, 3, 1};
-static json_t *agreement;
+static json_t *resume_options;
 
 static qa_status no_model(const void *user, const char *dir, qa_error *err) {
     (void)user;
@@ -33,8 +33,8 @@ static qa_run_state new_state(void) {
                           .epoch = 1,
                           .items_done = 2,
                           .metrics_bytes = 17,
-                          .agreement = agreement,
-                          .config = agreement,
+                          .resume_options = resume_options,
+                          .config = resume_options,
                           .write_model = no_model};
 }
 
@@ -45,10 +45,10 @@ void qa_fuzz_checkpoint(const uint8_t *data, size_t bytes) {
     qa_error err = {0};
     if (out == NULL) {
         out = qa_fuzz_folder("checkpoint");
-        agreement = json_pack("{s:f, s:s}", "beta", 0.01, "objective", "theory");
+        resume_options = json_pack("{s:f, s:s}", "beta", 0.01, "objective", "theory");
         const qa_run_state state = new_state();
         dir = qa_checkpoint_path(out, "checkpoint-", STEP);
-        if (agreement == NULL || dir == NULL || qa_run_state_save(&state, out, &err) != QA_OK) {
+        if (resume_options == NULL || dir == NULL || qa_run_state_save(&state, out, &err) != QA_OK) {
             abort();
         }
         json = qa_fuzz_read(qa_fuzz_path(dir, "run_state.json"), &json_bytes);

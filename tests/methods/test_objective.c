@@ -1,6 +1,8 @@
 /* Recipes, names, and the ranges of the objective's numbers. */
 #include "qadapter/objective.h"
 
+#include "methods/method.h"
+
 #include <check.h>
 #include <math.h>
 #include <string.h>
@@ -136,7 +138,7 @@ START_TEST(methods) {
         ck_assert_int_eq(qa_objective_check(&objective, &err), QA_OK);
         ck_assert_double_eq(objective.dpo_beta, method == QA_METHOD_DPO ? 0.1 : 0.0);
     }
-    ck_assert_str_eq(qa_method_name((qa_method)4), "unknown");
+    ck_assert_str_eq(qa_method_name((qa_method)99), "unknown");
     ck_assert_int_eq(qa_method_by_name(&method, "ppo", &err), QA_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.message, "ppo"));
     const qa_objective theory = recipe("theory"), own = qa_objective_for_method(QA_METHOD_QADAPTER);
@@ -148,7 +150,10 @@ END_TEST
 
 /* The policy that such a method trains is softmax(adapted logits): nothing else passes under its name. */
 START_TEST(methods_have_one_policy) {
-    for (int m = QA_METHOD_SFT; m <= QA_METHOD_DPO; m++) {
+    for (int m = 0; qa_method_at((size_t)m) != NULL; m++) {
+        if (qa_method_at((size_t)m)->residual) {
+            continue;
+        }
         for (int change = 0; change < 7; change++) {
             qa_error err = {0};
             qa_objective o = qa_objective_for_method((qa_method)m);
@@ -173,7 +178,7 @@ START_TEST(methods_have_one_policy) {
     }
     qa_error err = {0};
     qa_objective o = recipe("theory");
-    o.method = (qa_method)9;
+    o.method = (qa_method)99;
     ck_assert_int_eq(qa_objective_check(&o, &err), QA_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.message, "method"));
 }

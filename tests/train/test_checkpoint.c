@@ -23,7 +23,7 @@ typedef struct state {
     qa_pairs *pairs;
     qa_train_options options;
     qa_plan plan;
-    json_t *agreement, *config;
+    json_t *resume_options, *config;
     size_t order[PAIRS];
     qa_bag bag;
     qa_real *m, *v, *parameters; /* as saved */
@@ -51,10 +51,10 @@ static void open_state(state *s) {
     s->parameters = qa_bag_copy(&s->bag, s->fixture.adapter->parameters, count);
     qa_expect_ok(qa_plan_make(&s->plan, PAIRS, &s->options, &err), &err);
     ck_assert_uint_eq(s->plan.steps_per_epoch, 2);
-    qa_expect_ok(
-        qa_agreement_build(&s->agreement, s->fixture.model, s->fixture.adapter, s->pairs, NULL, &s->options, &err),
-        &err);
-    qa_expect_ok(qa_training_config_build(&s->config, s->agreement, s->fixture.model, &s->options, &err), &err);
+    qa_expect_ok(qa_resume_options_build(&s->resume_options, s->fixture.model, s->fixture.adapter, s->pairs, NULL,
+                                         &s->options, &err),
+                 &err);
+    qa_expect_ok(qa_training_config_build(&s->config, s->resume_options, s->fixture.model, &s->options, &err), &err);
     qa_epoch_order(s->order, PAIRS, true, s->options.seed, 1);
     s->saved = (qa_run_state){.parameters = s->fixture.adapter->parameters,
                               .m = s->m,
@@ -69,7 +69,7 @@ static void open_state(state *s) {
                               .items_done = 4,
                               .evaluated = true,
                               .metrics_bytes = 1234,
-                              .agreement = s->agreement,
+                              .resume_options = s->resume_options,
                               .config = s->config,
                               .write_model = write_adapter,
                               .user = s};
@@ -77,7 +77,7 @@ static void open_state(state *s) {
 }
 
 static void close_state(state *s) {
-    json_decref(s->agreement);
+    json_decref(s->resume_options);
     json_decref(s->config);
     qa_bag_close(&s->bag);
     qa_pairs_free(s->pairs);

@@ -31,19 +31,20 @@ static void release(built *b) {
     qa_fixture_close(&b->fixture);
 }
 
-static json_t *agreement_of(const built *b) {
-    json_t *agreement = NULL;
+static json_t *resume_options_of(const built *b) {
+    json_t *resume_options = NULL;
     qa_error err = {0};
-    qa_expect_ok(
-        qa_agreement_build(&agreement, b->fixture.model, b->fixture.adapter, b->pairs, NULL, &b->options, &err), &err);
-    return agreement;
+    qa_expect_ok(qa_resume_options_build(&resume_options, b->fixture.model, b->fixture.adapter, b->pairs, NULL,
+                                         &b->options, &err),
+                 &err);
+    return resume_options;
 }
 
 static json_t *config_of(const built *b) {
-    json_t *agreement = agreement_of(b), *config = NULL;
+    json_t *resume_options = resume_options_of(b), *config = NULL;
     qa_error err = {0};
-    qa_expect_ok(qa_training_config_build(&config, agreement, b->fixture.model, &b->options, &err), &err);
-    json_decref(agreement);
+    qa_expect_ok(qa_training_config_build(&config, resume_options, b->fixture.model, &b->options, &err), &err);
+    json_decref(resume_options);
     return config;
 }
 
@@ -141,22 +142,22 @@ END_TEST
 /* Whatever decides the numbers must agree, and the message names it; the rest may differ. */
 START_TEST(what_must_agree) {
     built b = build();
-    json_t *then = agreement_of(&b);
+    json_t *then = resume_options_of(&b);
     qa_error err = {0};
     const qa_train_options same = b.options;
     b.options.out_dir = "elsewhere";
     b.options.save_every = 3;
     b.options.eval_every = 9;
     b.options.data_path = "moved.jsonl";
-    json_t *now = agreement_of(&b);
-    qa_expect_ok(qa_agreement_check(then, now, "state", NULL, &err), &err);
+    json_t *now = resume_options_of(&b);
+    qa_expect_ok(qa_resume_options_check(then, now, "state", NULL, &err), &err);
     json_decref(now);
 #define DIFFERS(change, key)                                                                                           \
     do {                                                                                                               \
         b.options = same;                                                                                              \
         change;                                                                                                        \
-        json_t *other = agreement_of(&b);                                                                              \
-        qa_expect_error(qa_agreement_check(then, other, "state", NULL, &err), QA_ERR_MISMATCH, &err, key);             \
+        json_t *other = resume_options_of(&b);                                                                         \
+        qa_expect_error(qa_resume_options_check(then, other, "state", NULL, &err), QA_ERR_MISMATCH, &err, key);        \
         json_decref(other);                                                                                            \
     } while (0)
     DIFFERS(b.options.learning_rate = 0.5, "learning_rate");
@@ -195,10 +196,10 @@ START_TEST(continued_on_something_else) {
     qa_error err = {0};
     char said[4096] = "";
     const qa_logger logger = {collect, said};
-    json_t *then = agreement_of(&b), *now = json_deep_copy(then);
+    json_t *then = resume_options_of(&b), *now = json_deep_copy(then);
     json_t *later = json_deep_copy(then); /* a run that a later version began has an option more */
     ck_assert_int_eq(json_object_set_new(later, "new_option", json_real(0.5)), 0);
-    qa_expect_error(qa_agreement_check(later, now, "state", &logger, &err), QA_ERR_MISMATCH, &err,
+    qa_expect_error(qa_resume_options_check(later, now, "state", &logger, &err), QA_ERR_MISMATCH, &err,
                     "(state) has new_option 0.5, which this run has not");
     json_decref(later);
     static const char *const refused[] = {"base_fingerprint", "eval_fingerprint", "chat_template",
@@ -208,14 +209,14 @@ START_TEST(continued_on_something_else) {
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         json_t *other = json_deep_copy(then);
         ck_assert_int_eq(json_object_set_new(other, refused[i], json_string("another")), 0);
-        const qa_status status = qa_agreement_check(other, now, "state", &logger, &err);
+        const qa_status status = qa_resume_options_check(other, now, "state", &logger, &err);
         qa_expect_error(status, QA_ERR_MISMATCH, &err, refused[i]);
         qa_expect_error(status, QA_ERR_MISMATCH, &err, "but was \"another\" in the run to continue (state)");
         json_decref(other);
     }
     ck_assert_str_eq(said, "");
     ck_assert_int_eq(json_object_set_new(then, "blas", json_string("another")), 0);
-    qa_expect_ok(qa_agreement_check(then, now, "state", &logger, &err), &err);
+    qa_expect_ok(qa_resume_options_check(then, now, "state", &logger, &err), &err);
     ck_assert_ptr_nonnull(strstr(said, "blas (the library of matrix products or its kernel) is "));
     ck_assert_ptr_nonnull(strstr(said, "but was \"another\" before (state)"));
     ck_assert_ptr_eq(strchr(said, '\n') + 1, said + strlen(said));
@@ -224,7 +225,7 @@ START_TEST(continued_on_something_else) {
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         ck_assert_int_eq(json_object_del(then, refused[i]), 0);
     }
-    qa_expect_ok(qa_agreement_check(then, now, "state", &logger, &err), &err);
+    qa_expect_ok(qa_resume_options_check(then, now, "state", &logger, &err), &err);
     ck_assert_ptr_nonnull(strstr(said, "base_fingerprint"));
     ck_assert_ptr_nonnull(strstr(said, "eval_fingerprint"));
     ck_assert_ptr_eq(strchr(said, '\n') + 1, said + strlen(said)); /* one line */
@@ -263,7 +264,7 @@ START_TEST(how_dialogues_were_written) {
     char *dir = qa_tempdir_make();
     qa_pairs_free(b.pairs);
     b.pairs = dialogues(dir, QA_RESPONSE_END_TEMPLATE);
-    json_t *config = config_of(&b), *whole = agreement_of(&b);
+    json_t *config = config_of(&b), *whole = resume_options_of(&b);
     char *path = qa_tempdir_join(dir, "training_config.json");
     ck_assert_int_eq(json_dump_file(config, path, 0), 0);
     qa_expect_ok(qa_training_config_data(dir, &record, &err), &err);
@@ -271,13 +272,13 @@ START_TEST(how_dialogues_were_written) {
     ck_assert_int_eq(record.response_end, QA_RESPONSE_END_TEMPLATE);
     qa_pairs_free(b.pairs);
     b.pairs = dialogues(dir, QA_RESPONSE_END_TOKEN);
-    json_t *token = agreement_of(&b);
-    qa_expect_error(qa_agreement_check(whole, token, "state", NULL, &err), QA_ERR_MISMATCH, &err,
+    json_t *token = resume_options_of(&b);
+    qa_expect_error(qa_resume_options_check(whole, token, "state", NULL, &err), QA_ERR_MISMATCH, &err,
                     "response_end is \"token\" now but was \"template\"");
     json_t *old = json_deep_copy(token);
     json_object_del(old, "response_end");
-    qa_expect_ok(qa_agreement_check(old, token, "state", NULL, &err), &err);
-    qa_expect_error(qa_agreement_check(old, whole, "state", NULL, &err), QA_ERR_MISMATCH, &err, "response_end");
+    qa_expect_ok(qa_resume_options_check(old, token, "state", NULL, &err), &err);
+    qa_expect_error(qa_resume_options_check(old, whole, "state", NULL, &err), QA_ERR_MISMATCH, &err, "response_end");
     json_decref(old);
     json_object_del(config, "response_end");
     json_object_del(config, "chat_template");
