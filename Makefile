@@ -177,7 +177,13 @@ $(B)/tests/libsupport.a: $(SUPPORT_OBJ) $(B)/sources
 	@rm -f $@
 	$(AR) rcs $@ $(filter-out $(MAIN_OBJ),$(SUPPORT_OBJ))
 
-$(B)/tests/run-tests: $(TEST_OBJ) $(FUZZ_OBJ) $(MAIN_OBJ) $(B)/tests/suites.o $(B)/tests/libsupport.a $(LIB)
+# The commands, for the tests of their tables.
+$(B)/tests/libcli.a: $(CLI_OBJ) $(B)/sources
+	@rm -f $@
+	$(AR) rcs $@ $(filter-out %/main.o %/sources,$^)
+
+$(B)/tests/run-tests: $(TEST_OBJ) $(FUZZ_OBJ) $(MAIN_OBJ) $(B)/tests/suites.o $(B)/tests/libsupport.a \
+                      $(if $(CLI_OBJ),$(B)/tests/libcli.a) $(LIB)
 	$(CC) $(LDFLAGS_ALL) -o $@ $(filter-out %/sources,$^) $(CHECK_LIBS) $(LIBS)
 
 $(B)/tests/run-shared: $(SHARED_OBJ) $(MAIN_OBJ) $(B)/tests/shared_suites.o $(B)/tests/libsupport.a $(LIB)

@@ -1,6 +1,7 @@
 /* See option.h. */
 #include "base/option.h"
 
+#include "base/memory.h"
 #include "base/try.h"
 
 #include <ctype.h>
@@ -160,11 +161,7 @@ static qa_status parse_double(const qa_option *option, const char *text, double 
 }
 
 static qa_status append_string(qa_option_list *list, const char *text, qa_error *err) {
-    const char **items = realloc(list->items, (list->n + 1) * sizeof *items);
-    if (items == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a list of options");
-    }
-    list->items = items;
+    QA_TRY(QA_GROW(list->items, list->capacity, list->n + 1, err, "a list of options"));
     list->items[list->n++] = text;
     return QA_OK;
 }

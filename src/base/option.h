@@ -22,7 +22,7 @@
 /* The values of an option that may be given several times; the strings are borrowed. */
 typedef struct qa_option_list {
     const char **items; /* [n], owned */
-    size_t n;
+    size_t n, capacity;
 } qa_option_list;
 
 typedef enum qa_option_type {

@@ -82,8 +82,9 @@ static qa_status reply(session *it, qa_error *err) {
     const answer_options options = {.end = &with->end,
                                     .stops = with->stops,
                                     .n_stops = with->n_stops,
-                                    .max_tokens =
-                                        with->run->args->max_tokens != 0 ? with->run->args->max_tokens : it->capacity};
+                                    .max_tokens = cli_given(&with->run->options, "max-tokens") != NULL
+                                                      ? generate_args_of(with->run)->max_tokens
+                                                      : it->capacity};
     QA_GOTO(done, qa_encode_dialogue(with->chat, with->run->tokenizer, it->messages, it->n, &text, &whole, err));
     QA_GOTO(done, prepare_turn(it, &whole, &ids, err));
     QA_GOTO(done, generation_feed(with, it->generator, &ids, &seconds, err));
@@ -139,7 +140,7 @@ static qa_status converse(session *it, qa_error *err) {
 
 qa_status cli_converse(generation *with, qa_policy policy, size_t capacity, qa_error *err) {
     session it = {.with = with, .policy = policy, .capacity = capacity, .terminal = isatty(STDIN_FILENO) == 1};
-    const char *system = with->run->args->system;
+    const char *system = generate_args_of(with->run)->system;
     qa_status status = QA_OK;
     if (it.terminal) {
         cli_say(with->run, "type a message and Enter; Ctrl-C stops an answer, Ctrl-D ends");

@@ -9,14 +9,56 @@
 #include "cli/common.h"
 #include "cli/format.h"
 #include "cli/report.h"
+#include "model/lora_options.h"
 #include "model/weights.h"
 #include "nn/blas.h"
+#include "train/options.h"
 
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_LENGTH = 128 };
+/* ---- options ---- */
+
+typedef struct bench_args {
+    cli_args shared;
+    qa_train_options train; /* recompute */
+    size_t n_pairs, prompt_length, response_length, tokens, repeats;
+    const char *measure; /* NULL: everything */
+} bench_args;
+
+#define ROW(kind, ...) QA_##kind(bench_args, __VA_ARGS__)
+#define INPUT(kind, field) ROW(kind, field), .group = QA_GROUP_INPUT
+
+static const qa_option bench_rows[] = {
+    {"data", ROW(STRING, shared.data), .letter = 'd', .placeholder = "FILE", .group = QA_GROUP_DATA,
+     .aliases = "dataset dataset-name train-file train-data data-path", .path = QA_PATH_READ, .note = "random tokens",
+     .help = "preference pairs whose first ones make the step, JSON or JSON Lines, in any known form"},
+    {"pairs", ROW(SIZE, n_pairs), .aliases = "max-pairs batch-size", .group = QA_GROUP_DATA, .range = QA_RANGE_FROM_1,
+     .standard = "1", .help = "pairs of a step"},
+    {"recipe", ROW(WORD, shared.recipe, "theory", "published"), .group = QA_GROUP_OBJECTIVE, .standard = "theory",
+     .help = "objective of the step"},
+    {"prompt-length", INPUT(SIZE, prompt_length), .range = QA_RANGE_FROM_1, .standard = "128",
+     .note = "%, or the pair's own", .help = "tokens of a random prompt"},
+    {"response-length", INPUT(SIZE, response_length), .range = QA_RANGE_FROM_1, .standard = "128",
+     .note = "%, or the pair's own", .help = "tokens of each of a pair's two random responses"},
+    {"tokens", INPUT(SIZE, tokens), .letter = 'n', .aliases = "max-tokens", .range = QA_RANGE_FROM_1, .standard = "16",
+     .help = "tokens that a repeat of the generation takes behind the first pair's prompt"},
+    {"repeats", ROW(SIZE, repeats), .aliases = "repetitions", .group = QA_GROUP_RUN, .range = QA_RANGE_1_TO_1024,
+     .standard = "5", .help = "how often everything is timed; the median counts"},
+    {"measure", ROW(STRING, measure), .placeholder = "LIST", .group = QA_GROUP_RUN, .note = "all four",
+     .help = "what to measure, of load,train,prefill,decode; the rest takes neither time nor memory"},
+};
+static const qa_option_table bench_table = QA_TABLE(bench_rows);
+static const cli_table bench_tables[] = {{&cli_model_table, 0, "model dtype", NULL},
+                                         {&bench_table, 0, NULL, NULL},
+                                         {&cli_template_table, 0, NULL, NULL},
+                                         {&cli_pairs_table, 0, "max-length dsp-domain strict", NULL},
+                                         {&qa_lora_table, offsetof(cli_args, lora), NULL, NULL},
+                                         {&qa_train_table, offsetof(bench_args, train), "recompute", NULL},
+                                         {&cli_output_table, 0, "json", NULL}};
+
+static const bench_args *bench_args_of(const cli_run *run) { return (const bench_args *)run->args; }
 
 /* Loads the model `repeats` times, once if nobody asks how long that takes; the last one stays. */
 static qa_status load(qa_bench *bench, cli_run *run, qa_error *err) {
@@ -38,10 +80,8 @@ static qa_status load(qa_bench *bench, cli_run *run, qa_error *err) {
 
 /* Prompt and responses of --prompt-length and --response-length random tokens. */
 static qa_status draw_pairs(qa_bench *bench, cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
     const size_t V = qa_model_get_info(run->model)->vocab_size;
-    const size_t prompt = args->prompt_length == 0 ? DEFAULT_LENGTH : args->prompt_length;
-    const size_t response = args->response_length == 0 ? DEFAULT_LENGTH : args->response_length;
+    const size_t prompt = bench_args_of(run)->prompt_length, response = bench_args_of(run)->response_length;
     const size_t context = qa_model_get_info(run->model)->context;
     size_t each = 0, all = 0;
     if (prompt > context || response > context - prompt) {
@@ -107,8 +147,8 @@ static void count_pairs(qa_bench *bench) {
 
 static qa_status take_pairs(qa_bench *bench, cli_run *run, qa_error *err) {
     const size_t context = qa_model_get_info(run->model)->context;
-    const size_t tokens = run->args->tokens;
-    bench->n_pairs = run->args->max_pairs;
+    const size_t tokens = bench_args_of(run)->tokens;
+    bench->n_pairs = bench_args_of(run)->n_pairs;
     QA_TRY(QA_NEW(bench->pairs, bench->n_pairs, err, "%zu pairs", bench->n_pairs));
     QA_TRY(run->args->data == NULL ? draw_pairs(bench, run, err) : read_pairs(bench, run, err));
     if ((bench->wanted & QA_BENCH_DECODE) != 0 && tokens > context - bench->pairs[0].prompt_len) {
@@ -212,7 +252,7 @@ static void add_load(printing *p) {
 static void add_step(printing *p) {
     const qa_bench *bench = p->bench;
     char targets[CLI_LINE_BYTES];
-    cli_targets_text(bench->lora.targets, targets, sizeof targets);
+    qa_targets_text(bench->lora.targets, targets, sizeof targets);
     cli_report_section(&p->report, "train", "Training step");
     cli_report_text(&p->report, "objective", "objective", qa_objective_kind_name(bench->objective.kind));
     cli_report_count(&p->report, "pairs", "pairs", bench->n_pairs, "");
@@ -371,7 +411,7 @@ static qa_status parse_measure(cli_run *run, unsigned *wanted, qa_error *err) {
         unsigned bit;
     } known[] = {
         {"load", QA_BENCH_LOAD}, {"train", QA_BENCH_TRAIN}, {"prefill", QA_BENCH_PREFILL}, {"decode", QA_BENCH_DECODE}};
-    const char *list = run->args->measure;
+    const char *list = bench_args_of(run)->measure;
     *wanted = list == NULL ? QA_BENCH_ALL : 0;
     while (list != NULL) {
         const size_t n = strcspn(list, ",");
@@ -391,10 +431,12 @@ static qa_status parse_measure(cli_run *run, unsigned *wanted, qa_error *err) {
 }
 
 static qa_status check_arguments(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
-    if (args->data != NULL && (args->prompt_length != 0 || args->response_length != 0)) {
-        return cli_bad_usage(run, err, "--data and --%s exclude each other: the file's pairs have lengths of their own",
-                             args->prompt_length != 0 ? "prompt-length" : "response-length");
+    static const char *const lengths[] = {"prompt-length", "response-length"};
+    for (size_t i = 0; i < 2; i++) {
+        if (run->args->data != NULL && cli_given(&run->options, lengths[i]) != NULL) {
+            return cli_bad_usage(
+                run, err, "--data and --%s exclude each other: the file's pairs have lengths of their own", lengths[i]);
+        }
     }
     return QA_OK;
 }
@@ -409,7 +451,8 @@ static qa_status measure(qa_bench *bench, cli_run *run, qa_error *err) {
     bench->context = run->context;
     bench->model = run->model;
     QA_TRY(take_pairs(bench, run, err));
-    QA_TRY(cli_usage_if(run, qa_adapter_create(&run->adapter, run->model, &bench->lora, run->args->seed, err)));
+    QA_TRY(cli_usage_if(
+        run, qa_adapter_create(&run->adapter, run->model, &bench->lora, bench_args_of(run)->train.seed, err)));
     bench->adapter = run->adapter;
     cli_say(run, "%zu pair%s of %zu tokens in all, %zu repeats, %zu thread%s", bench->n_pairs,
             cli_plural(bench->n_pairs), bench->step_tokens, bench->repeats, qa_context_threads(run->context),
@@ -424,17 +467,17 @@ static qa_status measure(qa_bench *bench, cli_run *run, qa_error *err) {
     return QA_OK;
 }
 
-qa_status cli_cmd_bench(cli_run *run, qa_error *err) {
-    qa_bench bench = {.repeats = run->args->repeats,
-                      .tokens = run->args->tokens,
-                      .recompute = run->args->recompute,
+static qa_status run_bench(cli_run *run, qa_error *err) {
+    qa_bench bench = {.repeats = bench_args_of(run)->repeats,
+                      .tokens = bench_args_of(run)->tokens,
+                      .recompute = bench_args_of(run)->train.recompute,
                       .progress = draw_progress,
                       .user = run};
     qa_status status = QA_OK;
     QA_TRY(check_arguments(run, err));
     QA_TRY(parse_measure(run, &bench.wanted, err));
     QA_TRY(cli_resolve_objective(run, &bench.objective, NULL, err));
-    QA_TRY(cli_lora_options(run->args, &bench.lora, err));
+    QA_TRY(cli_lora_options(run, &bench.lora, err));
     QA_TRY(QA_NEW(bench.seconds, bench.repeats * QA_BENCH_TIME_MEASURES, err, "%zu repeats", bench.repeats));
     cli_progress_begin(&run->progress, !run->args->quiet);
     QA_GOTO(done, measure(&bench, run, err));
@@ -447,3 +490,25 @@ done:
     free(bench.seconds);
     return status;
 }
+
+const cli_command cli_bench = {
+    .name = "bench",
+    .summary = "measure speed and memory against what the machine allows",
+    .about = "Times loading, a training step, a prompt and the generation of a token, and beside each its floor, "
+             "in turns in the same process: the bare matrix products of the step and of the prompt by BLAS with "
+             "its own threads, and one read of the weights for a token. The training step is timed twice: as of a "
+             "pair's first visit, and as of later epochs, when what the frozen model makes of the pair is kept. "
+             "Tells medians, smallest and largest, the floor's share of the time, what the time of a training "
+             "step goes into, and the memory that was planned and taken. Speed depends on the machine and on what "
+             "else runs on it; the ratios do less.\n"
+             "The adapter is a fresh one and nothing is written. docs/speed.md tells what each figure is.",
+    .examples = "qadapter bench --model MODEL\n"
+                "qadapter bench --model MODEL --lora-target all-linear --prompt-length 256 --response-length 64 "
+                "--json\n"
+                "qadapter bench --model MODEL --data train.jsonl --pairs 8 --recipe published\n"
+                "qadapter bench --model MODEL --measure decode --prompt-length 1024",
+    .required = "model",
+    CLI_TABLES(bench_tables),
+    .args_bytes = sizeof(bench_args),
+    .run = run_bench,
+};

@@ -3,8 +3,41 @@
 
 #include "base/try.h"
 #include "methods/method.h"
+#include "rl/objective.h"
 
 #include <stdio.h>
+
+/* ---- options ---- */
+
+#define ROW(kind, field) QA_##kind(eval_args, field), .group = QA_GROUP_INPUT
+
+/* Those that only a suite knows but for --suite itself. */
+static const qa_option eval_rows[] = {
+    {"preference", ROW(STRING, preference), .placeholder = "NAME", .note = "none",
+     .help = "one of the suite's preferences: its reward, its optimum and its held-out pairs are part of the report"},
+    {"samples", ROW(SIZE, samples), .aliases = "n-samples", .range = QA_RANGE_FROM_1, .standard = "4",
+     .help = "with --suite: sampled answers to every open request"},
+    {"limit", ROW(SIZE, limit), .range = QA_RANGE_FROM_1, .note = "all",
+     .help = "with --suite: only the first N lines of each of its files"},
+    {"batch", ROW(SIZE, batch), .range = QA_RANGE_FROM_1, .standard = "32",
+     .help = "with --suite: answers that are generated at once"},
+    {"seed", ROW(SEED, seed), .letter = 's', .standard = "0",
+     .help = "with --suite: of the sampling; the same seed gives the same answers"},
+    {"transcript", QA_STRING(eval_args, transcript), .placeholder = "FILE", .group = QA_GROUP_OUTPUT, .note = "none",
+     .path = QA_PATH_WRITTEN,
+     .help = "with --suite: every answer and its grade as JSON Lines; the file appears when it is complete"},
+};
+static const qa_option suite_rows[] = {
+    {"suite", ROW(STRING, suite), .placeholder = "NAME", .note = "none: pairs alone", .path = QA_PATH_READ,
+     .help = "questions with answers, and requests whose answers are sampled: a folder with suite.json, a suite.json, "
+             "a JSON Lines file of questions, or a name, for weights/NAME/suite (docs/formats.md)"},
+};
+static const qa_option_table eval_table = QA_TABLE(eval_rows), suite_table = QA_TABLE(suite_rows);
+static const cli_table eval_tables[] = {{&cli_model_table, 0, NULL, NULL},
+                                        {&suite_table, 0, NULL, NULL},
+                                        {&eval_table, 0, NULL, NULL},
+                                        CLI_READ_PAIRS,
+                                        {&cli_output_table, 0, "json", NULL}};
 
 static bool on_progress(void *user, size_t done, size_t total) {
     cli_run *run = user;
@@ -50,17 +83,6 @@ void cli_report_evaluation(cli_report *report, const qa_evaluation *it, const qa
  */
 static const double OUT_OF_REACH = -12.0; /* nats */
 
-/* A fresh adapter, or one that changes every pair's two responses alike. */
-static const double NO_MARGIN = 1e-4; /* nats; what rounding makes of equal returns */
-
-static void say_nothing_ranked(cli_run *run, const qa_evaluation *it) {
-    const double least = it->margin_percentile[0], most = it->margin_percentile[4];
-    if (run->adapter != NULL && it->accuracy == 0.5 && least >= -NO_MARGIN && most <= NO_MARGIN) {
-        cli_warn(run, "no pair is ranked: all margins are 0 but for rounding, as with an adapter that learned nothing, "
-                      "or with pairs whose responses are the same");
-    }
-}
-
 static void say_out_of_reach(cli_run *run, const qa_evaluation *it) {
     if (run->adapter == NULL || it->accuracy < 0.75 || it->hardest_custom_chosen > OUT_OF_REACH) {
         return;
@@ -95,7 +117,6 @@ static qa_status eval_pairs(cli_run *run, qa_error *err) {
     cli_progress_clear(&run->progress);
     cli_report_evaluation(&report, &evaluation, &objective);
     QA_GOTO(done, cli_report_print(&report, stdout, run->args->json, err));
-    say_nothing_ranked(run, &evaluation);
     say_out_of_reach(run, &evaluation);
 done:
     cli_report_free(&report);
@@ -103,25 +124,37 @@ done:
     return status;
 }
 
-/* Options that only a suite knows. */
-static const char *suite_option(const cli_args *args) {
-    return args->preference != NULL   ? "--preference"
-           : args->transcript != NULL ? "--transcript"
-           : args->limit != 0         ? "--limit"
-           : args->samples != 0       ? "--samples"
-           : args->batch != 0         ? "--batch"
-                                      : NULL;
-}
-
-qa_status cli_cmd_eval(cli_run *run, qa_error *err) {
-    if (run->args->suite != NULL) {
+static qa_status run_eval(cli_run *run, qa_error *err) {
+    const char *of_suite = cli_given_of(&run->options, &eval_table);
+    if (eval_args_of(run)->suite != NULL) {
         return cli_eval_suite(run, err);
     }
-    if (suite_option(run->args) != NULL) {
-        return cli_bad_usage(run, err, "%s needs --suite", suite_option(run->args));
+    if (of_suite != NULL) {
+        return cli_bad_usage(run, err, "--%s needs --suite", of_suite);
     }
     if (run->args->data == NULL) {
         return cli_bad_usage(run, err, "missing --data FILE: preference pairs, or --suite: questions with answers");
     }
     return eval_pairs(run, err);
 }
+
+const cli_command cli_eval = {
+    .name = "eval",
+    .summary = "measure an adapter on preference pairs and on a suite of questions",
+    .about = "Scores every pair and tells accuracy, margins, losses, rewards, how far the customised policy is "
+             "from the base model, and the negative log-likelihood of both responses under both. Method and "
+             "objective are those that the adapter was trained with, unless options say otherwise.\n"
+             "With --suite it answers questions and grades them, samples answers to open requests and tells the "
+             "shares of their classes, and measures the perplexity of ordinary text. With --preference it also "
+             "tells how far these shares are from those of the optimal policy, which follow from the base "
+             "model's, and the accuracy on held-out pairs. Without --adapter the model alone is measured.",
+    .examples = "qadapter eval --model MODEL --adapter ADAPTER --data eval.jsonl\n"
+                "qadapter eval --model weights/village/model --adapter ADAPTER --suite village --preference academy\n"
+                "qadapter eval --model MODEL --suite questions.jsonl --transcript answers.jsonl\n"
+                "qadapter eval --model MODEL --adapter ADAPTER --data eval.jsonl --json",
+    .required = "model",
+    .on_the_way = true,
+    CLI_TABLES(eval_tables),
+    .args_bytes = sizeof(eval_args),
+    .run = run_eval,
+};

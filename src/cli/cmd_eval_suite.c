@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_SAMPLES = 4, DEFAULT_BATCH = 32 };
-
 /* ---- which suite ---- */
 
 /* A definition or a file of questions, or a folder with a definition. */
@@ -26,7 +24,7 @@ static bool holds_suite(const char *path) {
 
 /* The suite that --suite names: the path itself, the folder suite in it, or the one of a bundled model. */
 static qa_status find_suite(cli_run *run, qa_suite **suite, qa_error *err) {
-    const char *name = run->args->suite;
+    const char *name = eval_args_of(run)->suite;
     char *inside = qa_path_join(name, "suite");
     char *bundle = qa_path_join("weights", name);
     char *bundled = bundle == NULL ? NULL : qa_path_join(bundle, "suite");
@@ -52,7 +50,7 @@ static qa_status find_suite(cli_run *run, qa_suite **suite, qa_error *err) {
 }
 
 static qa_status check_preference(cli_run *run, const qa_suite *suite, qa_error *err) {
-    const char *name = run->args->preference;
+    const char *name = eval_args_of(run)->preference;
     const char *names = qa_suite_preference_names(suite);
     if (name == NULL || qa_suite_has_preference(suite, name)) {
         return QA_OK;
@@ -89,23 +87,23 @@ static bool on_pairs_progress(void *user, size_t done, size_t total) {
 
 static qa_status run_suite(cli_run *run, const qa_suite *suite, const qa_objective *objective, qa_suite_result *result,
                            qa_error *err) {
-    const cli_args *args = run->args;
+    const eval_args *args = eval_args_of(run);
     bool assumed = false;
     watch it = {.run = run};
     qa_suite_options options = {.objective = objective,
                                 .preference = args->preference,
                                 .limit = args->limit,
-                                .samples = args->samples != 0 ? args->samples : DEFAULT_SAMPLES,
-                                .batch = args->batch != 0 ? args->batch : DEFAULT_BATCH,
+                                .samples = args->samples,
+                                .batch = args->batch,
                                 .seed = args->seed,
                                 .transcript = args->transcript,
                                 .progress = on_suite_progress,
                                 .user = &it};
     QA_TRY(cli_resolve_template(run, &options.chat, &assumed, err));
     if (assumed) {
-        cli_say(run, "%s has no chat template: using plain (--chat-template names another)", args->model);
+        cli_say(run, "%s has no chat template: using plain (--chat-template names another)", args->shared.model);
     }
-    cli_progress_begin(&run->progress, !args->quiet);
+    cli_progress_begin(&run->progress, !args->shared.quiet);
     QA_TRY(qa_suite_run(suite, run->model, run->adapter, run->tokenizer, &options, result, err));
     cli_progress_clear(&run->progress);
     cli_warn_all(run, &result->warnings);
@@ -114,9 +112,9 @@ static qa_status run_suite(cli_run *run, const qa_suite *suite, const qa_objecti
 
 /* The held-out pairs: --data, else those that the suite names for the preference. */
 static const char *pairs_path(cli_run *run, const qa_suite *suite) {
-    const cli_args *args = run->args;
-    if (args->data != NULL || args->preference == NULL) {
-        return args->data;
+    const eval_args *args = eval_args_of(run);
+    if (args->shared.data != NULL || args->preference == NULL) {
+        return args->shared.data;
     }
     const char *path = qa_suite_preference_pairs(suite, args->preference);
     if (path == NULL || !qa_path_exists(path)) {
@@ -152,7 +150,7 @@ static qa_status load_all(cli_run *run, const qa_suite *suite, qa_objective *obj
 }
 
 qa_status cli_eval_suite(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
+    const eval_args *args = eval_args_of(run);
     qa_suite *suite = NULL;
     qa_objective objective;
     qa_suite_result result = {0};
@@ -172,14 +170,14 @@ qa_status cli_eval_suite(cli_run *run, qa_error *err) {
     }
     QA_GOTO(done, run_suite(run, suite, &objective, &result, err));
     const suite_report report = {.suite = qa_suite_name(suite),
-                                 .model = args->model,
-                                 .adapter = args->adapter,
+                                 .model = args->shared.model,
+                                 .adapter = args->shared.adapter,
                                  .preference = args->preference,
                                  .objective = &objective,
                                  .result = &result,
                                  .held_out = pairs == NULL ? NULL : &evaluation,
-                                 .kinds = args->verbose};
-    QA_GOTO(done, suite_report_print(&report, args->json, err));
+                                 .kinds = args->shared.verbose};
+    QA_GOTO(done, suite_report_print(&report, args->shared.json, err));
 done:
     qa_suite_result_free(&result);
     qa_suite_free(suite);

@@ -5,7 +5,10 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "base/try.h"
+#include "infer/sampler.h"
 #include "io/file.h"
+#include "methods/method.h"
+#include "rl/objective.h"
 #include "text/text_begin.h"
 
 #include <errno.h>
@@ -13,13 +16,74 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_PROMPT_BYTES = 1 << 28 };
+/* ---- options ---- */
+
+#define ROW(kind, ...) QA_##kind(generate_args, __VA_ARGS__)
+#define INPUT(kind, ...) ROW(kind, __VA_ARGS__), .group = QA_GROUP_INPUT
+#define SAMPLING(kind, ...) ROW(kind, __VA_ARGS__), .group = QA_GROUP_SAMPLING
+#define OUTPUT(kind, ...) ROW(kind, __VA_ARGS__), .group = QA_GROUP_OUTPUT
+
+static const qa_option generate_rows[] = {
+    {"dtype", ROW(WORD, shared.weights_dtype, "auto", "f32", "bf16"), .aliases = "torch-dtype", .note = "auto",
+     .help = "matrices in memory: auto: as the files have them, BF16 or else the program's precision; f32: the latter; "
+             "bf16: rounded to BF16"},
+    {"prompt", INPUT(STRING, prompt), .letter = 'p', .placeholder = "TEXT",
+     .help = "the text to continue; - reads it from standard input"},
+    {"file", INPUT(STRING, file), .letter = 'f', .aliases = "prompt-file", .placeholder = "FILE", .path = QA_PATH_READ,
+     .help = "the text to continue is in this file"},
+    {"ids", INPUT(STRING, ids), .aliases = "prompt-ids", .placeholder = "LIST",
+     .help = "the prompt as token ids, separated by commas or spaces; needs no tokenizer (then ids are printed too)"},
+    {"in", INPUT(STRING, in), .letter = 'i', .aliases = "input input-file", .placeholder = "FILE", .path = QA_PATH_READ,
+     .help = "answer every line of these JSON Lines: {\"messages\": [...]}, or {\"prompt\": text or messages}; - is "
+             "standard input"},
+    {"unique", INPUT(FLAG, unique), .help = "with --in: leave out prompts that were there before"},
+    {"chat", INPUT(FLAG, chat), .aliases = "conversation cnv interactive",
+     .help = "write the prompt through the chat template; without a prompt every line of standard input is a turn of "
+             "one conversation"},
+    {"system", INPUT(STRING, system), .aliases = "system-prompt sys", .placeholder = "TEXT",
+     .help = "with --chat: the system message"},
+    {"no-special", INPUT(FLAG, no_special), .aliases = "no-special-tokens",
+     .help = "add no special tokens (such as <s>) to the prompt"},
+    {"ctx-size", INPUT(SIZE, ctx_size), .letter = 'c', .aliases = "context-length context-size n-ctx",
+     .range = QA_RANGE_FROM_1, .note = "what is needed; with --chat the model's context, at most 4096",
+     .help = "tokens of prompt and answers that the caches hold"},
+    {"chat-template", INPUT(OTHER, shared.chat_template, cli_template_type), .aliases = "template",
+     .placeholder = "NAME",
+     .note = "what the adapter was trained with; else recognised in the model's folder; plain when it has none",
+     .help = "how dialogues are written:"},
+    {"policy", SAMPLING(WORD, policy, "base", "custom", "both"), .note = "custom; base without an adapter",
+     .help = "who answers: the model, the customised model, or one after the other"},
+    {"max-tokens", SAMPLING(SIZE, max_tokens), .letter = 'n', .aliases = "n-predict predict max-new-tokens",
+     .range = QA_RANGE_FROM_1, .standard = "256", .note = "%, or what fits", .help = "longest answer, tokens"},
+    {"samples", SAMPLING(SIZE, samples), .aliases = "num-return-sequences num-samples", .range = QA_RANGE_FROM_1,
+     .standard = "1", .help = "with --in: answers to every prompt"},
+    {"batch", SAMPLING(SIZE, batch), .letter = 'b', .aliases = "batch-size", .range = QA_RANGE_FROM_1, .standard = "32",
+     .help = "with --in: answers that are made at once; costs memory, and changes no answer but for rounding"},
+    {"stop", SAMPLING(LIST, stop), .aliases = "stop-string reverse-prompt", .placeholder = "TEXT",
+     .help = "end the answer before this text; may be given several times"},
+    {"ignore-eos", SAMPLING(FLAG, ignore_eos), .help = "go on after an end-of-sequence token"},
+    {"echo", OUTPUT(FLAG, echo), .help = "print the prompt in front of the answer"},
+    {"print-ids", OUTPUT(FLAG, print_ids), .help = "print the answer's token ids instead of its text"},
+    {"out", OUTPUT(STRING, shared.out), .letter = 'o', .aliases = "output output-file", .placeholder = "FILE",
+     .path = QA_PATH_WRITTEN, .note = "standard output",
+     .help = "with --in: where the JSON Lines go; a file appears when it is complete; - is standard output"},
+};
+static const qa_option_table generate_table = QA_TABLE(generate_rows);
+static const cli_table generate_tables[] = {
+    {&cli_model_table, 0, "model adapter any-base", NULL},
+    {&cli_reading_table, 0, "recipe", NULL},
+    {&qa_objective_table, offsetof(cli_args, objective), "q-parametrisation alpha-tilde alpha-0", NULL},
+    CLI_METHOD_TABLES,
+    {&qa_sampling_table, offsetof(generate_args, sampling), NULL, NULL},
+    {&generate_table, 0, NULL, NULL}};
+
+enum { MAX_PROMPT_BYTES = 1 << 28, DEFAULT_CHAT_CONTEXT = 4096 };
 
 /* ---- what ends an answer ---- */
 
 /* --stop, and what the template of a dialogue ends with where it is no token. */
 static qa_status collect_stops(generation *it, bool dialogues, qa_error *err) {
-    const cli_list *given = &it->run->args->stop;
+    const qa_option_list *given = &generate_args_of(it->run)->stop;
     const size_t n_own = dialogues ? it->end.n_texts : 0;
     QA_TRY(QA_NEW(it->stops, given->n + n_own + 1, err, "stop texts"));
     for (size_t i = 0; i < given->n; i++) {
@@ -36,13 +100,13 @@ static qa_status prepare_ends(generation *it, qa_error *err) {
     cli_run *run = it->run;
     const qa_model_info *info = qa_model_get_info(run->model);
     QA_TRY(cli_resolve_template(run, &it->chat, &it->chat_assumed, err));
-    if (run->args->chat && it->chat_assumed) {
+    if (generate_args_of(run)->chat && it->chat_assumed) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", run->args->model);
     }
-    if (!run->args->ignore_eos) {
+    if (!generate_args_of(run)->ignore_eos) {
         QA_TRY(qa_answer_end_find(&it->end, it->chat, run->tokenizer, info->eos_ids, info->n_eos, err));
     }
-    return collect_stops(it, run->args->chat || run->args->in != NULL, err);
+    return collect_stops(it, generate_args_of(run)->chat || generate_args_of(run)->in != NULL, err);
 }
 
 /* ---- the prompt ---- */
@@ -50,7 +114,7 @@ static qa_status prepare_ends(generation *it, qa_error *err) {
 /* "1 403, 407" or "[1, 403]" */
 static qa_status parse_ids(cli_run *run, qa_ids *ids, qa_error *err) {
     const size_t vocab_size = qa_model_get_info(run->model)->vocab_size;
-    const char *text = run->args->ids;
+    const char *text = generate_args_of(run)->ids;
     for (text += strspn(text, " ,[]\t\n"); *text != '\0'; text += strspn(text, " ,[]\t\n")) {
         const size_t length = strcspn(text, " ,[]\t\n");
         const bool digits = strspn(text, "0123456789") == length;
@@ -69,7 +133,7 @@ static qa_status parse_ids(cli_run *run, qa_ids *ids, qa_error *err) {
 /* The text of --prompt, --prompt - or --file. One newline at the end of a file or of standard input is not part of
  * it (*shortened). */
 static qa_status read_prompt(cli_run *run, qa_text *text, bool *shortened, qa_error *err) {
-    const cli_args *args = run->args;
+    const generate_args *args = generate_args_of(run);
     const bool standard = args->prompt != NULL && strcmp(args->prompt, "-") == 0;
     *shortened = false;
     if (args->prompt != NULL && !standard) {
@@ -95,7 +159,9 @@ static void warn_of_rendered(cli_run *run, const qa_ids *ids) {
             cli_warn(run,
                      "the newline at the end of %s is no part of the prompt: where a chat template ended the text "
                      "with one (as ChatML does), end it with two",
-                     run->args->file != NULL && strcmp(run->args->file, "-") != 0 ? run->args->file : "standard input");
+                     generate_args_of(run)->file != NULL && strcmp(generate_args_of(run)->file, "-") != 0
+                         ? generate_args_of(run)->file
+                         : "standard input");
             return;
         }
     }
@@ -104,18 +170,19 @@ static void warn_of_rendered(cli_run *run, const qa_ids *ids) {
 /* Appends the ids of a text to continue: by the rule of training, or bare with --no-special. */
 static qa_status encode_continued(const generation *it, const char *text, size_t bytes, qa_ids *ids, qa_error *err) {
     const qa_tokenizer *tokenizer = it->run->tokenizer;
-    if (!it->run->args->no_special && qa_text_doubles_begin(tokenizer, text, bytes)) {
+    const bool bare = generate_args_of(it->run)->no_special;
+    if (!bare && qa_text_doubles_begin(tokenizer, text, bytes)) {
         cli_warn(it->run,
                  "the prompt brings the beginning-of-sequence token behind white space, or twice: it stands in "
                  "front of it once more");
     }
-    return it->run->args->no_special ? qa_encode_rendered(tokenizer, text, bytes, ids, err)
-                                     : qa_encode_plain_text(tokenizer, text, bytes, ids, err);
+    return bare ? qa_encode_rendered(tokenizer, text, bytes, ids, err)
+                : qa_encode_plain_text(tokenizer, text, bytes, ids, err);
 }
 
 /* The prompt of --chat: text is what the user says, and becomes what the template writes. */
 static qa_status encode_question(generation *it, qa_text *text, qa_ids *ids, qa_error *err) {
-    const char *system = it->run->args->system;
+    const char *system = generate_args_of(it->run)->system;
     const qa_message messages[2] = {{"system", system, system == NULL ? 0 : strlen(system)},
                                     {"user", text->data == NULL ? "" : text->data, text->n}};
     const size_t first = system == NULL ? 1 : 0;
@@ -130,15 +197,16 @@ static qa_status encode_question(generation *it, qa_text *text, qa_ids *ids, qa_
 /* The prompt as text (empty for --ids without a tokenizer) and ids. */
 static qa_status make_prompt(generation *it, qa_text *text, qa_ids *ids, qa_error *err) {
     cli_run *run = it->run;
-    if (run->args->ids != NULL) {
+    if (generate_args_of(run)->ids != NULL) {
         QA_TRY(parse_ids(run, ids, err));
         return run->tokenizer == NULL ? QA_OK
                                       : qa_tokenizer_decode(run->tokenizer, ids->data, ids->n, false, text, err);
     }
     bool shortened = false;
     QA_TRY(read_prompt(run, text, &shortened, err));
-    QA_TRY(run->args->chat ? encode_question(it, text, ids, err) : encode_continued(it, text->data, text->n, ids, err));
-    if (shortened && !run->args->chat && text->n > 0 && text->data[text->n - 1] != '\n') {
+    QA_TRY(generate_args_of(run)->chat ? encode_question(it, text, ids, err)
+                                       : encode_continued(it, text->data, text->n, ids, err));
+    if (shortened && !generate_args_of(run)->chat && text->n > 0 && text->data[text->n - 1] != '\n') {
         warn_of_rendered(run, ids);
     }
     return ids->n > 0 ? QA_OK : qa_fail(err, QA_ERR_ARGUMENT, "the prompt has no tokens: give some text");
@@ -188,7 +256,7 @@ static qa_status print_echo(const generation *it, const qa_text *text, const qa_
 
 static qa_status answer_prompt(generation *it, qa_policy policy, const char *label, size_t capacity,
                                const qa_text *text, const qa_ids *ids, qa_error *err) {
-    const cli_args *args = it->run->args;
+    const generate_args *args = generate_args_of(it->run);
     qa_generator *generator = NULL;
     answer said = {0};
     double seconds = 0.0;
@@ -196,7 +264,7 @@ static qa_status answer_prompt(generation *it, qa_policy policy, const char *lab
     const answer_options options = {.end = &it->end,
                                     .stops = it->stops,
                                     .n_stops = it->n_stops,
-                                    .max_tokens = args->max_tokens != 0 ? args->max_tokens : DEFAULT_MAX_TOKENS,
+                                    .max_tokens = args->max_tokens,
                                     .print_ids = it->print_ids};
     QA_GOTO(done, qa_generator_create(&generator, it->run->model, it->run->adapter, policy, &it->objective,
                                       &it->sampling, capacity, err));
@@ -218,23 +286,27 @@ done:
 /* Tokens that the caches hold: --ctx-size, else what `wanted` asks for, at most the model's context. */
 static qa_status choose_capacity(cli_run *run, size_t wanted, size_t *capacity, qa_error *err) {
     const size_t limit = qa_model_get_info(run->model)->context;
-    if (run->args->ctx_size > limit) {
+    if (generate_args_of(run)->ctx_size > limit) {
         return cli_bad_usage(run, err, "--ctx-size: expected at most %zu, the model's context, found \"%zu\"", limit,
-                             run->args->ctx_size);
+                             generate_args_of(run)->ctx_size);
     }
-    *capacity = run->args->ctx_size != 0 ? run->args->ctx_size : wanted < limit ? wanted : limit;
+    *capacity = generate_args_of(run)->ctx_size != 0 ? generate_args_of(run)->ctx_size
+                : wanted < limit                     ? wanted
+                                                     : limit;
     return QA_OK;
 }
 
-static bool has_prompt(const cli_args *args) { return args->prompt != NULL || args->file != NULL || args->ids != NULL; }
+static bool has_prompt(const generate_args *args) {
+    return args->prompt != NULL || args->file != NULL || args->ids != NULL;
+}
 
-static bool policy_is(const cli_args *args, const char *name) {
-    return strcmp(args->policy != NULL ? args->policy : args->adapter != NULL ? "custom" : "base", name) == 0;
+static bool policy_is(const generate_args *args, const char *name) {
+    return strcmp(args->policy != NULL ? args->policy : args->shared.adapter != NULL ? "custom" : "base", name) == 0;
 }
 
 static qa_status run_prompt(generation *it, qa_error *err) {
-    const cli_args *args = it->run->args;
-    const size_t max_tokens = args->max_tokens != 0 ? args->max_tokens : DEFAULT_MAX_TOKENS;
+    const generate_args *args = generate_args_of(it->run);
+    const size_t max_tokens = args->max_tokens;
     qa_text text = {0};
     qa_ids ids = {0};
     size_t capacity = 0;
@@ -263,38 +335,27 @@ done:
 /* --in makes the prompts, their order and their form, and what belongs to one prompt or one conversation has no
  * meaning with it; nor has what belongs to it without it. */
 static qa_status check_file_arguments(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
-    const struct {
-        const char *name;
-        bool given;
-    } single[] = {{"--prompt", args->prompt != NULL},
-                  {"--file", args->file != NULL},
-                  {"--ids", args->ids != NULL},
-                  {"--chat", args->chat},
-                  {"--system", args->system != NULL},
-                  {"--ctx-size", args->ctx_size != 0},
-                  {"--echo", args->echo},
-                  {"--print-ids", args->print_ids},
-                  {"--policy both", args->policy != NULL && strcmp(args->policy, "both") == 0}},
-      many[] = {{"--out", args->out != NULL},
-                {"--samples", args->samples != 0},
-                {"--batch", args->batch != 0},
-                {"--unique", args->unique}};
+    static const char *const single[] = {"prompt", "file", "ids", "chat", "system", "ctx-size", "echo", "print-ids"};
+    static const char *const many[] = {"out", "samples", "batch", "unique"};
+    const generate_args *args = generate_args_of(run);
     for (size_t i = 0; args->in != NULL && i < sizeof single / sizeof *single; i++) {
-        if (single[i].given) {
-            return cli_bad_usage(run, err, "%s is for one prompt or conversation: not with --in", single[i].name);
+        if (cli_given(&run->options, single[i]) != NULL) {
+            return cli_bad_usage(run, err, "--%s is for one prompt or conversation: not with --in", single[i]);
         }
     }
+    if (args->in != NULL && policy_is(args, "both")) {
+        return cli_bad_usage(run, err, "--policy both is for one prompt or conversation: not with --in");
+    }
     for (size_t i = 0; args->in == NULL && i < sizeof many / sizeof *many; i++) {
-        if (many[i].given) {
-            return cli_bad_usage(run, err, "%s needs --in FILE", many[i].name);
+        if (cli_given(&run->options, many[i]) != NULL) {
+            return cli_bad_usage(run, err, "--%s needs --in FILE", many[i]);
         }
     }
     return QA_OK;
 }
 
 static qa_status check_arguments(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
+    const generate_args *args = generate_args_of(run);
     QA_TRY(check_file_arguments(run, err));
     const int prompts = (args->prompt != NULL) + (args->file != NULL) + (args->ids != NULL);
     if (prompts > 1) {
@@ -312,7 +373,7 @@ static qa_status check_arguments(cli_run *run, qa_error *err) {
     if (args->print_ids && args->stop.n > 0) {
         return cli_bad_usage(run, err, "--stop compares text: not with --print-ids");
     }
-    if (args->adapter == NULL && !policy_is(args, "base")) {
+    if (args->shared.adapter == NULL && !policy_is(args, "base")) {
         return cli_bad_usage(run, err, "--policy %s needs --adapter", args->policy);
     }
     if (args->chat && prompts == 0 && (policy_is(args, "both") || args->print_ids || args->echo)) {
@@ -323,13 +384,8 @@ static qa_status check_arguments(cli_run *run, qa_error *err) {
 
 static qa_status load_all(generation *it, qa_error *err) {
     cli_run *run = it->run;
-    const cli_args *args = run->args;
-    it->sampling = (qa_sampling){.temperature = args->temperature,
-                                 .top_k = args->top_k,
-                                 .top_p = args->top_p,
-                                 .min_p = args->min_p,
-                                 .repetition_penalty = args->repetition_penalty,
-                                 .seed = args->seed};
+    const generate_args *args = generate_args_of(run);
+    it->sampling = args->sampling;
     QA_TRY(cli_usage_if(run, qa_sampling_check(&it->sampling, err)));
     if (!policy_is(args, "base")) {
         QA_TRY(cli_resolve_objective(run, &it->objective, NULL, err));
@@ -347,18 +403,18 @@ static qa_status load_all(generation *it, qa_error *err) {
     return prepare_ends(it, err);
 }
 
-qa_status cli_cmd_generate(cli_run *run, qa_error *err) {
+static qa_status run_generate(cli_run *run, qa_error *err) {
     generation it = {.run = run};
     qa_status status = QA_OK;
     size_t capacity = 0;
     QA_TRY(check_arguments(run, err));
-    const qa_policy policy = policy_is(run->args, "base") ? QA_POLICY_BASE : QA_POLICY_CUSTOM;
+    const qa_policy policy = policy_is(generate_args_of(run), "base") ? QA_POLICY_BASE : QA_POLICY_CUSTOM;
     QA_GOTO(done, load_all(&it, err));
-    if (run->args->in != NULL) {
+    if (generate_args_of(run)->in != NULL) {
         QA_GOTO(done, cli_generate_file(&it, policy, err));
         goto done;
     }
-    if (has_prompt(run->args)) {
+    if (has_prompt(generate_args_of(run))) {
         QA_GOTO(done, run_prompt(&it, err));
         goto done;
     }
@@ -368,3 +424,27 @@ done:
     free(it.stops);
     return status;
 }
+
+const cli_command cli_generate = {
+    .name = "generate",
+    .summary = "continue a text, chat, or answer a file of prompts, with the customised policy",
+    .about = "Continues a prompt with the policy that the adapter and the base model make together, or with the "
+             "base model's own. --alpha-0 and --alpha-tilde turn the balance of the two without training again. "
+             "Text is printed as it comes; the prompt is not repeated unless --echo asks for it.\n"
+             "--in answers a whole file, many prompts at a time. Every line is a dialogue that ends with the "
+             "user's message, {\"messages\": [...]} or {\"prompt\": [...]}, and comes out as {\"messages\": "
+             "[...]} with the answer appended; or a text, {\"prompt\": \"...\"}, and comes out as {\"prompt\": "
+             "\"...\", \"completion\": \"...\"}. The answers are in the order of the prompts, --samples of each "
+             "in a row; \"terminal\": false marks those that --max-tokens cut off. With --temperature 0 --unique "
+             "that is what `train --method replay` rehearses.",
+    .examples = "qadapter generate --model MODEL --adapter ADAPTER --prompt 'Once upon a time'\n"
+                "qadapter generate --model MODEL --adapter ADAPTER --policy both --temperature 0 --prompt 'Once upon "
+                "a time'\n"
+                "qadapter generate --model MODEL --adapter ADAPTER --chat\n"
+                "qadapter generate --model MODEL --in prompts.jsonl --samples 4 --out answers.jsonl",
+    .required = "model",
+    .on_the_way = true,
+    CLI_TABLES(generate_tables),
+    .args_bytes = sizeof(generate_args),
+    .run = run_generate,
+};

@@ -4,10 +4,48 @@
 #include "base/try.h"
 #include "golden/check.h"
 #include "methods/method.h"
+#include "rl/objective.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+/* ---- options ---- */
+
+typedef struct golden_args {
+    cli_args shared;
+    qa_golden_options make;
+    const char *bundle, *candidate; /* NULL: not given */
+    double relative, absolute;
+    bool link_inputs, overwrite;
+} golden_args;
+
+#define INPUT(kind, field) QA_##kind(golden_args, field), .group = QA_GROUP_INPUT
+#define OUTPUT(kind, field) QA_##kind(golden_args, field), .group = QA_GROUP_OUTPUT
+
+static const qa_option golden_own_rows[] = {
+    {"bundle", INPUT(STRING, bundle), .operand = true, .placeholder = "BUNDLE", .path = QA_PATH_READ,
+     .help = "check: folder of the golden bundle; may stand without its name"},
+    {"candidate", INPUT(STRING, candidate), .operand = true, .placeholder = "FILE", .path = QA_PATH_READ,
+     .help = "check: safetensors file with the other implementation's numbers; may stand without its name"},
+    {"relative", INPUT(NUMBER, relative), .aliases = "rtol", .range = QA_RANGE_FROM_0,
+     .note = "the bundle's, by dtype and kind", .help = "check: tolerance, times the largest magnitude in the tensor"},
+    {"absolute", INPUT(NUMBER, absolute), .aliases = "atol", .range = QA_RANGE_FROM_0,
+     .note = "the bundle's; 0 with --relative", .help = "check: tolerance, added to the other"},
+    {"out", OUTPUT(STRING, shared.out), .letter = 'o', .aliases = "output-dir output", .placeholder = "DIR",
+     .help = "make: folder for the bundle"},
+    {"link-inputs", OUTPUT(FLAG, link_inputs),
+     .help = "make: record where model and adapter are instead of copying them into the bundle"},
+    {"overwrite", OUTPUT(FLAG, overwrite), .help = "make: replace the bundle that the folder holds"},
+};
+static const qa_option_table golden_own_table = QA_TABLE(golden_own_rows);
+static const cli_table golden_tables[] = {{&cli_model_table, 0, "model adapter any-base", NULL},
+                                          {&cli_pairs_table, 0, NULL, NULL},
+                                          {&cli_reading_table, 0, "recipe", NULL},
+                                          {&qa_objective_table, offsetof(cli_args, objective), NULL, NULL},
+                                          {&golden_own_table, 0, NULL, NULL},
+                                          {&qa_golden_table, offsetof(golden_args, make), NULL, NULL}};
+
+static const golden_args *golden_args_of(const cli_run *run) { return (const golden_args *)run->args; }
 
 /* ---- make ---- */
 
@@ -21,9 +59,6 @@ static qa_status check_make(cli_run *run, qa_error *err) {
             return cli_bad_usage(run, err, "make: missing %s", needed[i].name);
         }
     }
-    if (args->bundle != NULL || args->candidate != NULL || args->relative >= 0.0 || args->absolute >= 0.0) {
-        return cli_bad_usage(run, err, "make: takes no bundle, candidate or tolerance");
-    }
     if (strcmp(qa_precision(), "f64") != 0) {
         return qa_fail(err, QA_ERR_UNSUPPORTED,
                        "golden make needs double precision: build with PRECISION=f64 and use build/f64/qadapter");
@@ -31,32 +66,19 @@ static qa_status check_make(cli_run *run, qa_error *err) {
     return QA_OK;
 }
 
-static qa_golden_options options_of(const cli_args *args, const qa_objective *objective) {
-    return (qa_golden_options){.objective = *objective,
-                               .micro_batch = args->micro_batch,
-                               .learning_rate = args->learning_rate,
-                               .adam_beta1 = args->adam_beta1,
-                               .adam_beta2 = args->adam_beta2,
-                               .adam_epsilon = args->adam_epsilon,
-                               .weight_decay = args->weight_decay,
-                               .max_grad_norm = args->max_grad_norm,
-                               .steps = args->steps,
-                               .all_activations = args->all_activations,
-                               .should_stop = cli_should_stop};
-}
-
 static qa_status make(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
-    qa_objective objective;
+    qa_golden_options options = golden_args_of(run)->make;
     qa_pairs *pairs = NULL;
     size_t max_length = 0;
     QA_TRY(check_make(run, err));
-    QA_TRY(cli_resolve_objective(run, &objective, NULL, err));
-    if (!qa_method_of(&objective)->residual) {
+    options.should_stop = cli_should_stop;
+    QA_TRY(cli_resolve_objective(run, &options.objective, NULL, err));
+    if (!qa_method_of(&options.objective)->residual) {
         return cli_bad_usage(run, err,
                              "make: %s is an adapter of method %s, but a golden bundle holds residual Q-learning's "
                              "numbers; --recipe makes one of them all the same",
-                             args->adapter, qa_method_name(objective.method));
+                             args->adapter, qa_method_name(options.objective.method));
     }
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
@@ -72,13 +94,13 @@ static qa_status make(cli_run *run, qa_error *err) {
                                      .text_path = ids || strcmp(args->data, "-") == 0 ? NULL : args->data,
                                      .chat_template = applied == QA_CHAT_NONE ? NULL : qa_chat_template_name(applied),
                                      .published_data_quirks = args->published_quirks,
-                                     .link = args->link_inputs,
-                                     .overwrite = args->overwrite,
-                                     .options = options_of(args, &objective)};
+                                     .link = golden_args_of(run)->link_inputs,
+                                     .overwrite = golden_args_of(run)->overwrite,
+                                     .options = options};
     cli_catch_interrupts(run->command->name, "stopping");
     const qa_status status = qa_golden_make(args->out, &inputs, err);
     if (status == QA_OK) {
-        cli_say(run, "%s holds %zu pairs and %zu steps", args->out, qa_pairs_count(pairs), args->steps);
+        cli_say(run, "%s holds %zu pairs and %zu steps", args->out, qa_pairs_count(pairs), options.steps);
     }
     qa_pairs_free(pairs);
     return status;
@@ -145,25 +167,27 @@ static qa_status print_report(const qa_golden_report *report, qa_error *err) {
 
 static qa_status check(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
+    const golden_args *own = golden_args_of(run);
     qa_golden_bundle *bundle = NULL;
     qa_golden_report report;
-    if (args->bundle == NULL || args->candidate == NULL) {
+    if (own->bundle == NULL || own->candidate == NULL) {
         return cli_bad_usage(run, err, "check: expected two words, BUNDLE and CANDIDATE");
     }
     if (args->model != NULL || args->adapter != NULL || args->data != NULL || args->out != NULL) {
         return cli_bad_usage(run, err, "check: takes no --model, --adapter, --data or --out: the bundle has them");
     }
     QA_TRY(cli_open_context(run, err));
-    QA_TRY(qa_golden_bundle_open(&bundle, run->context, args->bundle, err));
+    QA_TRY(qa_golden_bundle_open(&bundle, run->context, own->bundle, err));
     bundle->options.should_stop = cli_should_stop;
     cli_catch_interrupts(run->command->name, "stopping");
-    const qa_golden_tolerance override = {args->relative, args->absolute};
-    qa_status status = qa_golden_check(&report, bundle, args->candidate, override, err);
+    const qa_golden_tolerance override = {cli_given(&run->options, "relative") != NULL ? own->relative : -1.0,
+                                          cli_given(&run->options, "absolute") != NULL ? own->absolute : -1.0};
+    qa_status status = qa_golden_check(&report, bundle, own->candidate, override, err);
     if (status == QA_OK) {
         status = print_report(&report, err);
         if (status == QA_OK && report.failures > 0) {
-            status = qa_fail(err, QA_ERR_MISMATCH, "%s: %zu of %zu tensors fail", args->candidate, report.failures,
-                             report.n);
+            status =
+                qa_fail(err, QA_ERR_MISMATCH, "%s: %zu of %zu tensors fail", own->candidate, report.failures, report.n);
         }
         qa_golden_report_free(&report);
     }
@@ -171,6 +195,38 @@ static qa_status check(cli_run *run, qa_error *err) {
     return status;
 }
 
-qa_status cli_cmd_golden(cli_run *run, qa_error *err) {
+static qa_status run_golden(cli_run *run, qa_error *err) {
     return strcmp(run->args->subcommand, "make") == 0 ? make(run, err) : check(run, err);
 }
+
+/* Copies of model and adapter in it may be the inputs themselves. */
+static bool replaces_in_bundle(const char *name) {
+    static const char *const of_bundle[] = {"manifest.json", "golden.safetensors", "pairs.jsonl", "text.jsonl",
+                                            "text.json"};
+    bool replaced = false;
+    for (size_t i = 0; i < sizeof of_bundle / sizeof *of_bundle; i++) {
+        replaced = replaced || strcmp(name, of_bundle[i]) == 0;
+    }
+    return replaced;
+}
+
+const cli_command cli_golden = {
+    .name = "golden",
+    .summary = "check another implementation of the method against this one",
+    .about = "make writes a golden bundle: model, adapter, pairs, every option, and every number that the method "
+             "makes of them, in double precision, by plain loops in a fixed order that give the same bits on "
+             "every machine. It needs the program built with PRECISION=f64, --model, --adapter, --data and "
+             "--out.\n"
+             "check compares a safetensors file that another implementation wrote with a bundle. It prints a "
+             "table in forward order and one sentence: the first tensor that departs, and which of the known "
+             "mistakes, made on the bundle's inputs, gives these numbers. The exit status is 0 only if everything "
+             "given is within tolerance. docs/golden.md tells what is in a bundle and how to write a candidate.",
+    .examples = "qadapter golden check weights/golden/theory-logits candidate.safetensors\n"
+                "qadapter golden make --model MODEL --adapter ADAPTER --data pairs.jsonl --out BUNDLE "
+                "--all-activations",
+    .subcommands = "make|check",
+    CLI_TABLES(golden_tables),
+    .args_bytes = sizeof(golden_args),
+    .run = run_golden,
+    .replaces = replaces_in_bundle,
+};

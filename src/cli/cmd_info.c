@@ -9,11 +9,33 @@
 #include "io/file.h"
 #include "io/input.h"
 #include "model/adapter.h"
+#include "model/lora_options.h"
 #include "model/weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- options ---- */
+
+typedef struct info_args {
+    cli_args shared;
+    size_t prompt_length, response_length;
+} info_args;
+
+#define ROW(kind, field) QA_##kind(info_args, field), .group = QA_GROUP_INPUT
+
+static const qa_option info_rows[] = {
+    {"prompt-length", ROW(SIZE, prompt_length), .range = QA_RANGE_FROM_1, .standard = "128",
+     .help = "prompt tokens of the pair whose training memory is told"},
+    {"response-length", ROW(SIZE, response_length), .range = QA_RANGE_FROM_1, .standard = "128",
+     .help = "tokens of each of its two responses"},
+};
+static const qa_option_table info_table = QA_TABLE(info_rows);
+static const cli_table info_tables[] = {{&cli_model_table, 0, NULL, NULL},
+                                        {&info_table, 0, NULL, NULL},
+                                        {&qa_lora_table, offsetof(cli_args, lora), NULL, NULL},
+                                        {&cli_output_table, 0, "json", NULL}};
 
 enum { CACHE_TOKENS = 1024 };
 
@@ -102,7 +124,7 @@ static void report_adapter(cli_report *report, const cli_run *run, const qa_lora
         run->adapter != NULL ? qa_adapter_parameters(run->adapter) : qa_adapter_count(&run->model->config, options);
     cli_report_section(report, "adapter", run->adapter != NULL ? "Adapter" : "Adapter that these options would train");
     cli_report_text(report, "dir", "folder", run->args->adapter);
-    cli_targets_text(options->targets, targets, sizeof targets);
+    qa_targets_text(options->targets, targets, sizeof targets);
     cli_report_text(report, "target_modules", "targets", targets);
     cli_report_count(report, "r", "rank", options->rank, "");
     if (run->adapter != NULL && !run->adapter->uniform) {
@@ -175,7 +197,7 @@ static bool cache_bytes(const qa_model_info *info, size_t streams, size_t *bytes
 }
 
 static qa_status report_memory(cli_report *report, cli_run *run, const qa_lora_options *options, qa_error *err) {
-    const cli_args *args = run->args;
+    const info_args *args = (const info_args *)run->args;
     const qa_model_info *info = qa_model_get_info(run->model);
     size_t train = 0, total = 0;
     size_t less = 0, less_total = 0; /* with --recompute */
@@ -279,7 +301,7 @@ static qa_status report_all(cli_report *report, cli_run *run, qa_error *err) {
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_load_adapter(run, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
-    QA_TRY(cli_lora_options(args, &options, err));
+    QA_TRY(cli_lora_options(run, &options, err));
     if (run->adapter != NULL) {
         options = *qa_adapter_options(run->adapter);
     }
@@ -290,7 +312,7 @@ static qa_status report_all(cli_report *report, cli_run *run, qa_error *err) {
     return report_memory(report, run, run->adapter != NULL ? &run->adapter->widest : &options, err);
 }
 
-qa_status cli_cmd_info(cli_run *run, qa_error *err) {
+static qa_status run_info(cli_run *run, qa_error *err) {
     cli_report report = {0};
     qa_status status = report_all(&report, run, err);
     if (status == QA_OK) {
@@ -299,3 +321,19 @@ qa_status cli_cmd_info(cli_run *run, qa_error *err) {
     cli_report_free(&report);
     return status;
 }
+
+const cli_command cli_info = {
+    .name = "info",
+    .summary = "tell what a model and an adapter are, and what they cost",
+    .about = "Loads a model and tells its architecture, every dimension, its parameters and those that an adapter "
+             "trains, its tokenizer and chat template, and the memory that training and generation take. With "
+             "--adapter also what the adapter is and what it was trained for. A folder that holds only a "
+             "tokenizer is described as well.",
+    .examples = "qadapter info --model MODEL\n"
+                "qadapter info --model MODEL --adapter ADAPTER --json",
+    .required = "model",
+    .on_the_way = true,
+    CLI_TABLES(info_tables),
+    .args_bytes = sizeof(info_args),
+    .run = run_info,
+};

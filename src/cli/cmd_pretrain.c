@@ -1,15 +1,45 @@
 /* qadapter pretrain: loads the corpora, tells what it is about to do and what that takes, trains. */
 #include "cli/common.h"
 
+#include "arch/config.h"
 #include "base/buffer.h"
 #include "base/try.h"
 #include "cli/format.h"
 #include "cli/training.h"
-#include "arch/config.h"
+#include "train/pretrain_options.h"
+#include "train/run_folder.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+
+/* ---- options ---- */
+
+static const char *const learn_names[] = {[QA_LEARN_ALL] = "all", [QA_LEARN_RESPONSES] = "responses", NULL};
+
+typedef struct pretrain_args {
+    cli_args shared;
+    qa_pretrain_options pretrain;
+    qa_learn learn;
+} pretrain_args;
+
+static const pretrain_args *pretrain_args_of(const cli_run *run) { return (const pretrain_args *)run->args; }
+
+/* What the library's rows (train/pretrain_options.c) do not hold. */
+#define ROW(kind, ...) QA_##kind(pretrain_args, __VA_ARGS__), .group = QA_GROUP_INPUT
+
+static const qa_option pretrain_own_rows[] = {
+    {"chat-template", ROW(OTHER, shared.chat_template, cli_template_type), .aliases = "template", .placeholder = "NAME",
+     .note = "recognised in the tokenizer's folder; plain when it has none", .help = "how dialogues are written:"},
+    {"learn", ROW(CHOICE, learn, learn_names), .standard = "all",
+     .help = "which tokens of a dialogue are learned: all, or what the assistant says; of plain text always all"},
+    {"max-length", ROW(SIZE, shared.max_length), .aliases = "cutoff-len max-seq-length", .range = QA_RANGE_FROM_1,
+     .note = "the model's context", .help = "tokens of a document; a longer one is cut"},
+};
+static const qa_option_table pretrain_own_table = QA_TABLE(pretrain_own_rows);
+static const cli_table pretrain_tables[] = {{&qa_pretrain_table, offsetof(pretrain_args, pretrain), NULL, NULL},
+                                            {&pretrain_own_table, 0, NULL, NULL},
+                                            {&cli_output_table, 0, "log-every", NULL}};
 
 typedef struct course {
     cli_course steps;
@@ -48,17 +78,17 @@ static bool on_metrics(void *user, const qa_pretrain_metrics *metrics) {
 /* ---- before it runs ---- */
 
 static qa_status check_arguments(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
+    const qa_pretrain_options *args = &pretrain_args_of(run)->pretrain;
     if (args->overwrite && args->resume) {
         return cli_bad_usage(run, err, "--overwrite and --resume contradict each other");
     }
-    if (args->out[0] == '\0') {
+    if (args->out_dir[0] == '\0') {
         return cli_bad_usage(run, err, "--out: expected a folder, found \"\"");
     }
-    if (args->eval_every != 0 && args->eval_corpus == NULL) {
+    if (args->eval_every != 0 && args->eval_data_path == NULL) {
         return cli_bad_usage(run, err, "--eval-every needs --eval-corpus");
     }
-    if (args->eval_corpus != NULL && strcmp(args->corpus, "-") == 0 && strcmp(args->eval_corpus, "-") == 0) {
+    if (args->eval_data_path != NULL && strcmp(args->data_path, "-") == 0 && strcmp(args->eval_data_path, "-") == 0) {
         return cli_bad_usage(run, err, "--corpus and --eval-corpus cannot both be standard input");
     }
     return QA_OK;
@@ -77,47 +107,6 @@ static qa_status resolve_max_length(cli_run *run, const qa_config *config, size_
     return QA_OK;
 }
 
-static const char *dtype_of(const char *choice) {
-    return strcmp(choice, "bf16") == 0 ? "BF16" : strcmp(choice, "f16") == 0 ? "F16" : "F32";
-}
-
-static qa_status fill_options(cli_run *run, size_t max_length, qa_pretrain_options *options, qa_error *err) {
-    const cli_args *args = run->args;
-    *options = (qa_pretrain_options){.out_dir = args->out,
-                                     .config_path = args->config,
-                                     .tokenizer_dir = args->tokenizer,
-                                     .dtype = dtype_of(args->dtype),
-                                     .seed = args->seed,
-                                     .deviation = args->deviation,
-                                     .learning_rate = args->learning_rate,
-                                     .min_learning_rate_ratio = args->min_learning_rate_ratio,
-                                     .warmup_steps = args->warmup_steps,
-                                     .warmup_ratio = args->warmup_ratio,
-                                     .epochs = args->epochs,
-                                     .max_steps = args->max_steps,
-                                     .batch_tokens = args->batch_tokens,
-                                     .micro_batch_tokens = args->micro_batch_tokens,
-                                     .max_length = max_length,
-                                     .max_grad_norm = args->max_grad_norm,
-                                     .weight_decay = args->weight_decay,
-                                     .adam_beta1 = args->adam_beta1,
-                                     .adam_beta2 = args->adam_beta2,
-                                     .adam_epsilon = args->adam_epsilon,
-                                     .eval_every = args->eval_every,
-                                     .save_every = args->save_every,
-                                     .save_total_limit = args->save_total_limit,
-                                     .save_minutes = args->save_minutes,
-                                     .overwrite = args->overwrite,
-                                     .resume = args->resume,
-                                     .recompute = args->recompute,
-                                     .data_path = args->corpus,
-                                     .eval_data_path = args->eval_corpus,
-                                     .dump_gradients = args->dump_gradients,
-                                     .on_metrics = on_metrics,
-                                     .should_stop = cli_should_stop};
-    return qa_schedule_by_name(&options->schedule, args->schedule, err);
-}
-
 /* How the corpora are read. */
 typedef struct reading {
     qa_chat_template chat;
@@ -126,7 +115,7 @@ typedef struct reading {
 } reading;
 
 static qa_status load_corpus(cli_run *run, const char *path, const reading *how, qa_corpus **corpus, qa_error *err) {
-    const qa_learn learn = strcmp(run->args->learn, "responses") == 0 ? QA_LEARN_RESPONSES : QA_LEARN_ALL;
+    const qa_learn learn = pretrain_args_of(run)->learn;
     const double begun = cli_now();
     QA_TRY(qa_corpus_load(corpus, path, run->tokenizer, how->chat, learn, how->max_length, how->vocab_size, err));
     cli_detail(run, "read and tokenised %s in %.2f s", path, cli_now() - begun);
@@ -163,7 +152,7 @@ static qa_status announce(cli_run *run, const qa_corpus *corpus, const qa_corpus
             options->learning_rate, qa_schedule_name(options->schedule));
     cli_say(run, "%zu thread%s, computing in %s", qa_context_threads(run->context),
             cli_plural(qa_context_threads(run->context)), qa_precision());
-    cli_say_memory(run, plan.weight_bytes, plan.workspace_bytes, 0);
+    cli_say_memory(run, plan.weight_bytes, plan.workspace_bytes, 0, options->recompute);
     return QA_OK;
 }
 
@@ -174,7 +163,7 @@ static qa_status print_result(const cli_run *run, const course *it, qa_error *er
     char time[CLI_NUMBER_BYTES];
     qa_text text = {0};
     cli_format_duration(time, sizeof time, cli_now() - run->progress.begun);
-    printf("model: %s (", run->args->out);
+    printf("model: %s (", pretrain_args_of(run)->pretrain.out_dir);
     if (it->last.step == 0) { /* resumed behind the last step */
         printf("no step was left");
     } else {
@@ -183,7 +172,7 @@ static qa_status print_result(const cli_run *run, const course *it, qa_error *er
     if (it->evaluation.is_evaluation) {
         printf(", evaluation loss %.4f", it->evaluation.loss);
     }
-    qa_status status = cli_append_shell_word(&text, run->args->out, err);
+    qa_status status = cli_append_shell_word(&text, pretrain_args_of(run)->pretrain.out_dir, err);
     if (status == QA_OK) {
         printf(", %s)\nnext:\n  qadapter info --model %s\n", time, text.data);
         status = cli_flush(err);
@@ -203,40 +192,42 @@ static qa_status pretrain(cli_run *run, const qa_corpus *corpus, const qa_corpus
     cli_progress_clear(&run->progress);
     if (status == QA_ERR_INTERRUPTED) {
         qa_error ignored = {0};
-        (void)cli_say_how_to_resume(run, &ignored);
+        (void)cli_say_how_to_resume(run, options->resume, &ignored);
     }
     QA_TRY(status);
     return print_result(run, &it, err);
 }
 
 static qa_status load_inputs(cli_run *run, reading *how, qa_error *err) {
-    const cli_args *args = run->args;
+    const qa_pretrain_options *args = &pretrain_args_of(run)->pretrain;
     qa_config config;
     QA_TRY(cli_open_context(run, err));
-    QA_TRY(qa_config_load_file(&config, args->config, NULL, err));
+    QA_TRY(qa_config_load_file(&config, args->config_path, NULL, err));
     QA_TRY(resolve_max_length(run, &config, &how->max_length, err));
     how->vocab_size = config.vocab_size;
     how->chat = QA_CHAT_PLAIN;
-    if (args->tokenizer != NULL) {
-        QA_TRY(cli_load_tokenizer_of(run, args->tokenizer, err));
-        QA_TRY(cli_resolve_template_of(run, args->tokenizer, &how->chat, &how->chat_assumed, err));
+    if (args->tokenizer_dir != NULL) {
+        QA_TRY(cli_load_tokenizer_of(run, args->tokenizer_dir, err));
+        QA_TRY(cli_resolve_template_of(run, args->tokenizer_dir, &how->chat, &how->chat_assumed, err));
     }
     return QA_OK;
 }
 
-qa_status cli_cmd_pretrain(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
-    qa_pretrain_options options;
+static qa_status run_pretrain(cli_run *run, qa_error *err) {
+    const qa_pretrain_options *args = &pretrain_args_of(run)->pretrain;
+    qa_pretrain_options options = *args;
     qa_corpus *corpus = NULL, *evaluation = NULL;
     reading how;
     qa_status status = QA_OK;
     QA_TRY(check_arguments(run, err));
     QA_TRY(load_inputs(run, &how, err));
-    QA_TRY(fill_options(run, how.max_length, &options, err));
+    options.max_length = how.max_length;
+    options.on_metrics = on_metrics;
+    options.should_stop = cli_should_stop;
     cli_warn_of_warmup(run, options.warmup_steps, options.warmup_ratio);
-    QA_GOTO(done, load_corpus(run, args->corpus, &how, &corpus, err));
-    if (args->eval_corpus != NULL) {
-        QA_GOTO(done, load_corpus(run, args->eval_corpus, &how, &evaluation, err));
+    QA_GOTO(done, load_corpus(run, args->data_path, &how, &corpus, err));
+    if (args->eval_data_path != NULL) {
+        QA_GOTO(done, load_corpus(run, args->eval_data_path, &how, &evaluation, err));
     }
     QA_GOTO(done, announce(run, corpus, evaluation, &options, err));
     QA_GOTO(done, pretrain(run, corpus, evaluation, &options, err));
@@ -245,3 +236,23 @@ done:
     qa_corpus_free(corpus);
     return status;
 }
+
+static bool replaces_in_model(const char *name) { return qa_run_folder_replaces(&qa_model_run_files, name); }
+
+const cli_command cli_pretrain = {
+    .name = "pretrain",
+    .summary = "train a small model from nothing",
+    .about = "Next-token training of all weights of a small model from random ones, on documents packed into "
+             "steps so that none attends to another. Leaves a Hugging Face folder, with training_config.json, "
+             "metrics.jsonl and checkpoints beside it. Signals are taken as by `train`: Ctrl-C leaves the step, "
+             "writes a checkpoint and tells how to resume.",
+    .examples = "qadapter pretrain --config config.json --tokenizer TOKENIZER --corpus train.jsonl --eval-corpus "
+                "validation.jsonl --out MODEL --dtype bf16\n"
+                "qadapter pretrain --config config.json --tokenizer TOKENIZER --corpus train.jsonl --out MODEL "
+                "--epochs 2 --save-every 200 --resume",
+    .required = "config corpus out",
+    .replaces = replaces_in_model,
+    CLI_TABLES(pretrain_tables),
+    .args_bytes = sizeof(pretrain_args),
+    .run = run_pretrain,
+};

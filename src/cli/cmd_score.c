@@ -5,6 +5,28 @@
 
 #include "base/try.h"
 #include "io/json_writer.h"
+#include "methods/method.h"
+#include "rl/objective.h"
+
+/* ---- options ---- */
+
+typedef struct score_args {
+    cli_args shared;
+    bool full;
+} score_args;
+
+static const qa_option score_rows[] = {
+    {"out", QA_STRING(score_args, shared.out), .letter = 'o', .aliases = "output output-file", .placeholder = "FILE",
+     .group = QA_GROUP_OUTPUT, .path = QA_PATH_WRITTEN, .note = "standard output",
+     .help = "where the JSON Lines go; a file appears when it is complete; - is standard output"},
+    {"full", QA_FLAG(score_args, full), .group = QA_GROUP_OUTPUT,
+     .help = "also Q and log pi1 of the whole vocabulary and V, at every state"},
+};
+static const qa_option_table score_table = QA_TABLE(score_rows);
+static const cli_table score_tables[] = {
+    {&cli_model_table, 0, NULL, NULL}, CLI_READ_PAIRS, {&score_table, 0, NULL, NULL}};
+
+static bool wants_full(const cli_run *run) { return ((const score_args *)run->args)->full; }
 
 static void put_matrix(qa_json_writer *out, const char *key, const double *values, size_t rows, size_t columns) {
     qa_json_open_array(out, key, QA_JSON_LINE);
@@ -85,7 +107,7 @@ static qa_status score_all(cli_run *run, qa_scorer *scorer, const qa_pairs *pair
         const qa_pair *pair = qa_pairs_at(pairs, i);
         QA_GOTO(done, qa_scorer_score(scorer, pair, padded, &score, err));
         qa_json_restart(&line, err);
-        put_pair(&line, pair, &score, vocab_size, run->args->full);
+        put_pair(&line, pair, &score, vocab_size, wants_full(run));
         QA_GOTO(done, line.status);
         cli_progress_count(&run->progress, "pairs", i + 1, n);
         status = cli_line_sink_write(to, &line.text, err);
@@ -110,7 +132,7 @@ static qa_status score_to(cli_run *run, qa_scorer *scorer, const qa_pairs *pairs
     return QA_OK;
 }
 
-qa_status cli_cmd_score(cli_run *run, qa_error *err) {
+static qa_status run_score(cli_run *run, qa_error *err) {
     qa_objective objective;
     qa_pairs *pairs = NULL;
     qa_scorer *scorer = NULL;
@@ -126,10 +148,26 @@ qa_status cli_cmd_score(cli_run *run, qa_error *err) {
     QA_GOTO(done, cli_load_pairs(run, run->args->data, max_length, &pairs, err));
     cli_catch_interrupts(run->command->name, "stopping");
     QA_GOTO(done, qa_scorer_create(&scorer, run->model, run->adapter, &objective, qa_pairs_longest_prompt(pairs),
-                                   qa_pairs_longest_response(pairs), run->args->full, err));
+                                   qa_pairs_longest_response(pairs), wants_full(run), err));
     QA_GOTO(done, score_to(run, scorer, pairs, micro_batch, err));
 done:
     qa_scorer_free(scorer);
     qa_pairs_free(pairs);
     return status;
 }
+
+const cli_command cli_score = {
+    .name = "score",
+    .summary = "write every quantity of the method for every pair",
+    .about = "Writes one JSON line per pair: for both sides the token ids, and at every counted transition log "
+             "pi1, Q, V, the implied reward and log pi of the customised policy; the return; and the pair's logit "
+             "and loss. Numbers have as many digits as it takes to read them back exactly. Meant for comparing "
+             "implementations.",
+    .examples = "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --out scores.jsonl\n"
+                "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --full | head -n 1",
+    .required = "model data",
+    .on_the_way = true,
+    CLI_TABLES(score_tables),
+    .args_bytes = sizeof(score_args),
+    .run = run_score,
+};

@@ -3,6 +3,7 @@
 #include "base/pool.h"
 #include "base/try.h"
 #include "cli/tabular.h"
+#include "rl/customisation.h"
 #include "rl/proofs.h"
 
 #include <math.h>
@@ -11,82 +12,81 @@
 
 /* ---- options ---- */
 
-typedef enum subcommand {
-    RECOVER = 1 << 0,
-    IDENTITIES = 1 << 1,
-    CONSISTENCY = 1 << 2,
-    DIAL = 1 << 3,
-    SOLVE = 1 << 4
-} subcommand;
+#define ROW(kind, field) QA_##kind(tabular_args, field), .group = QA_GROUP_PROBLEM
+
+/* What stands in front of a help's colon takes the option; an option that means nothing to the subcommand is a mistake,
+ * not something to pass over. */
+static const qa_option tabular_rows[] = {
+    {"mdp", ROW(STRING, mdp), .placeholder = "FILE", .path = QA_PATH_READ,
+     .help = "solve: the problem, as JSON (docs/tabular.md)"},
+    {"n", ROW(SIZE, problems), .letter = 'n', .aliases = "problems", .range = QA_RANGE_FROM_1, .standard = "1000",
+     .help = "recover, identities: random problems to prove them on"},
+    {"beta", ROW(NUMBER, beta), .range = QA_RANGE_FROM_0, .standard = "0.1",
+     .help = "consistency, dial: weight of the regulariser where there is one"},
+    {"pairs", ROW(SIZE, pairs), .range = QA_RANGE_FROM_1, .note = "consistency 100000, dial 1000",
+     .help = "consistency: pairs of the largest sample; dial: pairs to learn from"},
+    {"seeds", ROW(SIZE, data_seeds), .range = QA_RANGE_1_TO_1024, .standard = "5",
+     .help = "consistency: samples of every size"},
+    {"out", QA_STRING(tabular_args, shared.out), .letter = 'o', .aliases = "output output-file", .placeholder = "FILE",
+     .group = QA_GROUP_OUTPUT, .path = QA_PATH_WRITTEN, .note = "none",
+     .help = "write the data of the figure, as tab-separated values; a file appears when it is complete; - is standard "
+             "output, instead of the text"},
+};
+static const qa_option_table tabular_table = QA_TABLE(tabular_rows);
+static const cli_table tabular_tables[] = {{&tabular_table, 0, NULL, NULL},
+                                           {&qa_customisation_table, offsetof(tabular_args, problem), NULL, NULL},
+                                           {&cli_output_table, 0, "json", NULL}};
 
 static const struct {
     const char *name;
-    subcommand bit;
     qa_status (*run)(cli_run *run, qa_error *err);
-} subcommands[] = {{"recover", RECOVER, cli_tabular_recover},
-                   {"identities", IDENTITIES, cli_tabular_identities},
-                   {"consistency", CONSISTENCY, cli_tabular_consistency},
-                   {"dial", DIAL, cli_tabular_dial},
-                   {"solve", SOLVE, cli_tabular_solve}};
+} subcommands[] = {{"recover", cli_tabular_recover},
+                   {"identities", cli_tabular_identities},
+                   {"consistency", cli_tabular_consistency},
+                   {"dial", cli_tabular_dial},
+                   {"solve", cli_tabular_solve}};
 
-/* An option that means nothing to the subcommand is a mistake, not something to pass over. */
-static qa_status check_options(cli_run *run, subcommand which, qa_error *err) {
-    const cli_args *args = run->args;
-    const struct {
-        const char *name;
-        bool given;
-        int taken_by;
-    } options[] = {{"mdp", args->mdp != NULL, SOLVE},
-                   {"n", args->problems != 0, RECOVER | IDENTITIES},
-                   {"vocab", args->vocab != 0, CONSISTENCY | DIAL},
-                   {"horizon", args->horizon != 0, CONSISTENCY | DIAL},
-                   {"lambda", !isnan(args->lambda), CONSISTENCY | DIAL},
-                   {"alpha-1", !isnan(args->alpha1), CONSISTENCY | DIAL},
-                   {"alpha-tilde", !isnan(args->alpha_tilde), CONSISTENCY | DIAL},
-                   {"gamma", !isnan(args->gamma), CONSISTENCY | DIAL},
-                   {"beta", !isnan(args->beta), CONSISTENCY | DIAL},
-                   {"pairs", args->pairs != 0, CONSISTENCY | DIAL},
-                   {"seeds", args->data_seeds != 0, CONSISTENCY}};
-    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
-        if (options[i].given && (options[i].taken_by & (int)which) == 0) {
-            return cli_bad_usage(run, err, "--%s means nothing to tabular %s", options[i].name, args->subcommand);
-        }
+static qa_status run_tabular(cli_run *run, qa_error *err) {
+    size_t which = 0;
+    while (strcmp(subcommands[which].name, run->args->subcommand) != 0) {
+        which++; /* the parser has found it among them */
     }
-    if (which == SOLVE && args->mdp == NULL) {
-        return cli_bad_usage(run, err, "missing --mdp FILE: the problem to solve, as JSON");
-    }
-    return QA_OK;
+    return subcommands[which].run(run, err);
 }
 
-qa_status cli_cmd_tabular(cli_run *run, qa_error *err) {
-    for (size_t i = 0; i < sizeof subcommands / sizeof subcommands[0]; i++) {
-        if (strcmp(subcommands[i].name, run->args->subcommand) == 0) {
-            QA_TRY(check_options(run, subcommands[i].bit, err));
-            return subcommands[i].run(run, err);
-        }
-    }
-    return cli_bad_usage(run, err, "unknown word \"%s\"", run->args->subcommand);
-}
+const cli_command cli_tabular = {
+    .name = "tabular",
+    .summary = "prove the equations on problems small enough to solve exactly",
+    .about = "Needs no model. The first word says what is done:\n"
+             "recover: random problems with known r1 and r2. The policy from pi1 and r2 alone is compared with "
+             "the optimum for lambda r1 + r2 solved directly, and the reward with the one that the Q-function "
+             "implies.\n"
+             "identities: telescoping, DPO as a special case, and the limits of the inference dial, on random "
+             "tables.\n"
+             "consistency: preference pairs sampled from a known r2; how far the learned policy is from the true "
+             "optimum, by number of pairs, for both objectives and parametrisations, with and without regulariser "
+             "and wrong labels.\n"
+             "dial: alpha_0 turned after learning; expected reward under r1 and r2, beside the exact optimum of "
+             "every alpha_0.\n"
+             "solve: a problem from a JSON file; every quantity of the method, and the optimum solved directly.\n"
+             "The program built with PRECISION=f64 proves the equations; in single precision the same errors are "
+             "larger.",
+    .examples = "qadapter tabular recover --n 1000 --seed 1\n"
+                "qadapter tabular identities\n"
+                "qadapter tabular consistency --out consistency.tsv\n"
+                "qadapter tabular dial --json\n"
+                "qadapter tabular solve --mdp docs/examples/mdp.json",
+    .subcommands = "recover|identities|consistency|dial|solve",
+    CLI_TABLES(tabular_tables),
+    .args_bytes = sizeof(tabular_args),
+    .run = run_tabular,
+};
 
 /* ---- shared ---- */
 
-static double given_or(double value, double otherwise) { return isnan(value) ? otherwise : value; }
-
-qa_customisation_options cli_tabular_problem(const cli_args *args) {
-    qa_customisation_options options = qa_customisation_defaults();
-    options.V = args->vocab == 0 ? options.V : args->vocab;
-    options.H = args->horizon == 0 ? options.H : args->horizon;
-    options.gamma = given_or(args->gamma, options.gamma);
-    options.lambda = given_or(args->lambda, options.lambda);
-    options.alpha1 = given_or(args->alpha1, options.alpha1);
-    options.alpha_tilde = given_or(args->alpha_tilde, options.alpha_tilde);
-    options.seed = args->seed;
-    return options;
-}
-
 void cli_tabular_head(cli_run *run, cli_records *records) {
     cli_records_head_text(records, "precision", qa_precision());
-    cli_records_head_number(records, "seed", (double)run->args->seed);
+    cli_records_head_number(records, "seed", (double)tabular_args_of(run)->problem.seed);
 }
 
 void cli_tabular_describe(cli_run *run, const qa_customisation *problem, cli_records *records) {
@@ -116,8 +116,6 @@ qa_status cli_tabular_finish(cli_run *run, const cli_records *figure, cli_record
     }
     return run->args->json ? cli_records_print_json(result, stdout, err) : QA_OK;
 }
-
-static size_t problems_of(const cli_run *run) { return run->args->problems == 0 ? 1000 : run->args->problems; }
 
 /* The larger of the two; a NaN stays. */
 static double worse(double a, double b) { return a >= b || isnan(a) ? a : b; }
@@ -234,7 +232,7 @@ static void summarise_recovery(cli_run *run, const qa_recovery *all, size_t n, c
     cli_records_head_number(result, "worst_q_error", total.q_error);
     if (text) {
         printf("Policy recovery (I1) and the bijection (I2) on %zu random problems, seed %llu, %s; worst errors:\n\n",
-               n, (unsigned long long)run->args->seed, qa_precision());
+               n, (unsigned long long)tabular_args_of(run)->problem.seed, qa_precision());
         printf("%-28s %6s %11s %11s %11s %11s %8s %9s\n", "problems", "n", "policy", "log policy", "r2", "Q", "sweeps",
                "bound");
     }
@@ -249,9 +247,9 @@ static void summarise_recovery(cli_run *run, const qa_recovery *all, size_t n, c
 }
 
 qa_status cli_tabular_recover(cli_run *run, qa_error *err) {
-    const size_t n = problems_of(run);
+    const size_t n = tabular_args_of(run)->problems;
     cli_records figure = {0}, result = {0};
-    proofs it = {.seed = run->args->seed, .recoveries = qa_alloc_array(n, sizeof *it.recoveries)};
+    proofs it = {.seed = tabular_args_of(run)->problem.seed, .recoveries = qa_alloc_array(n, sizeof *it.recoveries)};
     if (it.recoveries == NULL) {
         return QA_NO_MEMORY(err, "%zu problems", n);
     }
@@ -324,7 +322,7 @@ static void summarise_identities(cli_run *run, const qa_identities *w, size_t n,
     cli_records_head_number(result, "placement_at_gamma_09", w->placement_at_09);
     if (text) {
         printf("Telescoping (I3), DPO (I4), the dial (I7) on %zu random problems, seed %llu, %s; worst errors:\n\n", n,
-               (unsigned long long)run->args->seed, qa_precision());
+               (unsigned long long)tabular_args_of(run)->problem.seed, qa_precision());
     }
     identity(run, result, "I3", "telescoping", "R(y) = V(s_0) + sum of Q(s,a) - V(s)", w->telescoping);
     identity(run, result, "I3", "log_ratio", "that sum = alpha_tilde log pitilde(y) - alpha_0 log pi1(y)",
@@ -367,9 +365,9 @@ static void record_dial(cli_run *run, cli_records *figure, const qa_identities *
 }
 
 qa_status cli_tabular_identities(cli_run *run, qa_error *err) {
-    const size_t n = problems_of(run);
+    const size_t n = tabular_args_of(run)->problems;
     cli_records figure = {0}, result = {0};
-    proofs it = {.seed = run->args->seed, .identities = qa_alloc_array(n, sizeof *it.identities)};
+    proofs it = {.seed = tabular_args_of(run)->problem.seed, .identities = qa_alloc_array(n, sizeof *it.identities)};
     if (it.identities == NULL) {
         return QA_NO_MEMORY(err, "%zu problems", n);
     }

@@ -294,20 +294,17 @@ static qa_status report_consistency(cli_run *run, const grid *it, double *scratc
 }
 
 qa_status cli_tabular_consistency(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
-    const qa_customisation_options options = cli_tabular_problem(args);
+    const tabular_args *args = tabular_args_of(run);
     const size_t most = args->pairs == 0 ? 100000 : args->pairs;
     qa_customisation problem = {0};
-    grid it = {.problem = &problem,
-               .beta = isnan(args->beta) ? 0.1 : args->beta,
-               .seeds = args->data_seeds == 0 ? 5 : args->data_seeds};
+    grid it = {.problem = &problem, .beta = args->beta, .seeds = args->data_seeds};
     double *scratch = NULL;
     qa_status status = QA_OK;
     if (most < FEWEST_PAIRS) {
         return cli_bad_usage(run, err, "--pairs: the samples begin at %d pairs, found %zu", FEWEST_PAIRS, most);
     }
     set_sizes(&it, most);
-    QA_TRY(qa_customisation_create(&problem, &options, err));
+    QA_TRY(qa_customisation_create(&problem, &args->problem, err));
     it.outcomes = qa_alloc_array(it.n_sizes * FLIPS * it.seeds * VARIANTS, sizeof *it.outcomes);
     it.errors = qa_alloc_array(FLIPS * it.seeds, sizeof *it.errors);
     scratch = qa_alloc_array(it.seeds, sizeof *scratch);
@@ -455,10 +452,9 @@ static qa_status run_dial(dial *it, size_t pairs, double beta, qa_error *err) {
 }
 
 qa_status cli_tabular_dial(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
-    const qa_customisation_options options = cli_tabular_problem(args);
+    const tabular_args *args = tabular_args_of(run);
     qa_customisation problem = {0};
-    QA_TRY(qa_customisation_create(&problem, &options, err));
+    QA_TRY(qa_customisation_create(&problem, &args->problem, err));
     dial it = {.run = run, .problem = &problem};
     qa_status status = QA_OK;
     it.learned = qa_alloc_array(problem.mdp.rows * problem.mdp.V, sizeof *it.learned);
@@ -467,7 +463,7 @@ qa_status cli_tabular_dial(cli_run *run, qa_error *err) {
     if (it.learned == NULL || it.resolved == NULL || it.dialled == NULL) {
         status = QA_NO_MEMORY(err, "the policies");
     } else {
-        status = run_dial(&it, args->pairs == 0 ? 1000 : args->pairs, isnan(args->beta) ? 0.1 : args->beta, err);
+        status = run_dial(&it, args->pairs == 0 ? 1000 : args->pairs, args->beta, err);
     }
     free(it.learned);
     free(it.resolved);

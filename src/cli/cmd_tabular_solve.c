@@ -138,7 +138,10 @@ qa_status cli_tabular_solve(cli_run *run, qa_error *err) {
     solution it = {0};
     cli_records records = {0};
     qa_status status = QA_OK;
-    QA_TRY(cli_mdp_load(&it.file, run->args->mdp, err));
+    if (tabular_args_of(run)->mdp == NULL) {
+        return cli_bad_usage(run, err, "missing --mdp FILE: the problem to solve, as JSON");
+    }
+    QA_TRY(cli_mdp_load(&it.file, tabular_args_of(run)->mdp, err));
     QA_GOTO(done, allocate(&it, err));
     QA_GOTO(done, solve(&it, err));
     record_solution(run, &it, &records);

@@ -15,6 +15,35 @@
 #include <string.h>
 #include <unistd.h>
 
+/* ---- options ---- */
+
+typedef struct tokenize_args {
+    cli_args shared;
+    const char *in, *text, *file;
+    bool no_special, print_ids;
+} tokenize_args;
+
+#define ROW(kind, ...) QA_##kind(tokenize_args, __VA_ARGS__), .group = QA_GROUP_INPUT
+
+static const qa_option tokenize_rows[] = {
+    {"in", ROW(STRING, in), .letter = 'i', .aliases = "input input-file", .placeholder = "FILE", .path = QA_PATH_READ,
+     .note = "standard input", .help = "JSON Lines to work on; - is standard input"},
+    {"text", ROW(STRING, text), .aliases = "prompt", .placeholder = "STRING",
+     .help = "tokenise this text instead, and print its tokens for a person to read"},
+    {"file", ROW(STRING, file), .letter = 'f', .aliases = "text-file", .placeholder = "FILE", .path = QA_PATH_READ,
+     .help = "the same with a whole file as the text; - is standard input"},
+    {"no-special", ROW(FLAG, no_special), .aliases = "no-special-tokens",
+     .help = "add no special tokens to the text of --text and --file"},
+    {"chat-template", ROW(OTHER, shared.chat_template, cli_template_type), .aliases = "template", .placeholder = "NAME",
+     .note = "recognised in the model's folder; plain when it has none", .help = "how dialogues are written:"},
+    {"print-ids", QA_FLAG(tokenize_args, print_ids), .aliases = "ids", .group = QA_GROUP_OUTPUT,
+     .help = "with --text and --file: print the bare ids, on one line"},
+};
+static const qa_option_table tokenize_table = QA_TABLE(tokenize_rows);
+static const cli_table tokenize_tables[] = {{&cli_model_table, 0, "model", NULL}, {&tokenize_table, 0, NULL, NULL}};
+
+static const tokenize_args *tokenize_args_of(const cli_run *run) { return (const tokenize_args *)run->args; }
+
 enum { MAX_TEXT_BYTES = 1 << 30 };
 
 /* What one line needs; buffers are reused from line to line. */
@@ -155,7 +184,7 @@ static qa_status all_lines(line_work *work, qa_json_lines *lines, qa_error *err)
 }
 
 static qa_status run_lines(cli_run *run, qa_error *err) {
-    const char *path = run->args->in == NULL ? "-" : run->args->in;
+    const char *path = tokenize_args_of(run)->in == NULL ? "-" : tokenize_args_of(run)->in;
     line_work work = {.run = run};
     qa_json_lines *lines = NULL;
     qa_warnings warnings = {0};
@@ -194,7 +223,7 @@ static qa_status print_pieces(const cli_run *run, const qa_ids *ids, qa_error *e
 }
 
 static qa_status run_text(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
+    const tokenize_args *args = tokenize_args_of(run);
     qa_status status = QA_OK;
     qa_text file = {0};
     qa_text out = {0};
@@ -225,11 +254,31 @@ done:
     return status;
 }
 
-qa_status cli_cmd_tokenize(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
+static qa_status run_tokenize(cli_run *run, qa_error *err) {
+    const tokenize_args *args = tokenize_args_of(run);
     if ((args->text != NULL) + (args->file != NULL) + (args->in != NULL) > 1) {
         return cli_bad_usage(run, err, "--text, --file and --in exclude each other");
     }
     QA_TRY(cli_load_tokenizer(run, true, err));
     return args->text != NULL || args->file != NULL ? run_text(run, err) : run_lines(run, err);
 }
+
+const cli_command cli_tokenize = {
+    .name = "tokenize",
+    .summary = "turn text and dialogues into token ids and back",
+    .about = "Reads JSON Lines and writes one line for each. A line is taken by the first of these members that "
+             "it has:\n"
+             "{\"messages\": [{\"role\": \"user\", \"content\": \"...\"}...], \"add_generation_prompt\": false} "
+             "gives {\"text\": ..., \"ids\": [...]}, the dialogue as the chat template writes it, encoded without "
+             "further special tokens;\n"
+             "{\"ids\": [...], \"skip_special_tokens\": false} gives {\"text\": ...};\n"
+             "{\"text\": \"...\", \"add_special\": true} gives {\"ids\": [...], \"decoded\": ...}.\n"
+             "The folder needs no config.json and no weights.",
+    .examples = "echo '{\"text\": \"Once upon a time\"}' | qadapter tokenize --model MODEL\n"
+                "qadapter tokenize --model MODEL --text 'Once upon a time'",
+    .required = "model",
+    .on_the_way = true,
+    CLI_TABLES(tokenize_tables),
+    .args_bytes = sizeof(tokenize_args),
+    .run = run_tokenize,
+};

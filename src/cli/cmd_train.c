@@ -5,12 +5,57 @@
 #include "base/try.h"
 #include "cli/format.h"
 #include "cli/training.h"
+#include "methods/method.h"
+#include "model/lora_options.h"
+#include "rl/objective.h"
 #include "train/batch.h"
+#include "train/options.h"
+#include "train/run_folder.h"
 
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+
+/* ---- options ---- */
+
+typedef struct train_args {
+    cli_args shared;
+    qa_train_options train;
+    size_t batch_size; /* 0: not given */
+} train_args;
+
+static const train_args *train_args_of(const cli_run *run) { return (const train_args *)run->args; }
+
+/* What the library's rows (train/options.c) do not hold. */
+static const qa_option train_own_rows[] = {
+    {"dtype", QA_WORD(train_args, shared.weights_dtype, "f32", "auto"), .aliases = "torch-dtype", .note = "f32",
+     .help = "matrices in memory: f32: in the program's precision; auto: those that the files have in BF16 stay in "
+             "BF16, half the memory"},
+    {"recipe", QA_WORD(train_args, shared.recipe, "theory", "published"), .group = QA_GROUP_OBJECTIVE, .note = "theory",
+     .help = "theory, to customise a model: the equations as derived, and the adapter and rate that come nearest to "
+             "the optimum; published, to compare with the authors' runs. Sets the objective's options, the adapter's "
+             "and the warm-up, each of which can still be given on its own"},
+    {"batch-size", QA_SIZE(train_args, batch_size), .aliases = "train-batch-size global-batch-size",
+     .group = QA_GROUP_OPTIMISER, .range = QA_RANGE_FROM_1, .note = "one accumulation",
+     .help = "pairs per optimiser step, instead of --gradient-accumulation-steps: a multiple of --micro-batch"},
+};
+static const qa_option_table train_own_table = QA_TABLE(train_own_rows);
+static const cli_table train_tables[] = {
+    {&cli_model_table, 0, "model", NULL},
+    {&train_own_table, 0, NULL, NULL},
+    {&qa_objective_table, offsetof(cli_args, objective), NULL, NULL},
+    {&qa_method_table, offsetof(cli_args, objective), NULL, NULL},
+    {NULL, offsetof(cli_args, objective), NULL, NULL},
+    {&qa_replay_table, offsetof(train_args, train), NULL, NULL},
+    {&qa_lora_table, offsetof(cli_args, lora), NULL, NULL},
+    {&qa_train_table, offsetof(train_args, train), NULL, NULL},
+    {&cli_template_table, 0, NULL, NULL},
+    {&cli_pairs_table, 0, "max-length max-pairs dsp-domain strict published-data-quirks", NULL},
+    {&cli_output_table, 0, "log-every", NULL},
+};
+
+/* ---- while it runs ---- */
 
 enum { WIDE = 78 }; /* columns */
 
@@ -70,10 +115,10 @@ static bool on_metrics(void *user, const qa_metrics *metrics) {
 
 /* --batch-size is the optimiser's, as in the authors' script: micro-batches times their accumulation. */
 static qa_status resolve_batch(cli_run *run, size_t *micro_batch, size_t *accumulation, qa_error *err) {
-    const cli_args *args = run->args;
-    const bool given = args->micro_batch != CLI_NOT_GIVEN;
-    *micro_batch = given ? args->micro_batch : qa_train_defaults().micro_batch;
-    *accumulation = args->gradient_accumulation;
+    const train_args *args = train_args_of(run);
+    const bool given = cli_given(&run->options, "micro-batch") != NULL;
+    *micro_batch = args->train.micro_batch;
+    *accumulation = args->train.gradient_accumulation;
     if (args->batch_size == 0) {
         return QA_OK;
     }
@@ -94,44 +139,21 @@ static qa_status resolve_batch(cli_run *run, size_t *micro_batch, size_t *accumu
     return QA_OK;
 }
 
+/* What a recipe says lies under what was given. */
 static qa_status fill_options(cli_run *run, const qa_objective *objective, const char *recipe, size_t max_length,
                               qa_train_options *options, qa_error *err) {
-    const cli_args *args = run->args;
-    *options = qa_train_defaults();
-    QA_TRY(qa_train_recipe(recipe == NULL ? options->recipe : recipe, options, NULL, err));
-    options->out_dir = args->out;
-    options->base_model = args->model;
+    *options = train_args_of(run)->train;
+    if (recipe != NULL) {
+        QA_TRY(qa_train_recipe(recipe, options, NULL, err));
+        cli_put_given(&run->options, &qa_train_table, options);
+    }
+    options->base_model = run->args->model;
     options->recipe = recipe;
     options->objective = *objective;
-    options->seed = args->seed;
-    options->learning_rate = args->learning_rate;
-    options->warmup_ratio = isnan(args->warmup_ratio) ? options->warmup_ratio : args->warmup_ratio;
-    options->warmup_steps = args->warmup_steps;
-    options->epochs = args->epochs;
-    options->max_steps = args->max_steps;
-    options->max_grad_norm = args->max_grad_norm;
-    options->weight_decay = args->weight_decay;
-    options->adam_beta1 = args->adam_beta1;
-    options->adam_beta2 = args->adam_beta2;
-    options->adam_epsilon = args->adam_epsilon;
-    options->shuffle = args->shuffle;
-    options->eval_every = args->eval_every;
-    options->save_every = args->save_every;
-    options->save_total_limit = args->save_total_limit;
-    QA_TRY(qa_base_cache_mode_by_name(&options->base_cache, args->base_cache, err));
-    options->recompute = args->recompute;
-    options->overwrite = args->overwrite;
-    options->resume = args->resume;
     options->max_length = max_length;
-    options->replay_ratio = isnan(args->replay_ratio) ? options->replay_ratio : args->replay_ratio;
-    options->replay_path = args->replay_data;
-    options->data_path = args->data;
-    options->eval_data_path = args->eval_data;
-    options->save_minutes = args->save_minutes;
     options->on_metrics = on_metrics;
     options->should_stop = cli_should_stop;
-    QA_TRY(resolve_batch(run, &options->micro_batch, &options->gradient_accumulation, err));
-    return qa_schedule_by_name(&options->schedule, args->schedule, err);
+    return resolve_batch(run, &options->micro_batch, &options->gradient_accumulation, err);
 }
 
 /* Where the frozen model's part of a pair is kept, if anywhere; *memory: what that takes. */
@@ -164,7 +186,7 @@ static qa_status announce(cli_run *run, const qa_pairs *train, const qa_pairs *e
     size_t cache = 0;
     QA_TRY(cli_usage_if(run, qa_plan_make(&plan, qa_pairs_count(train), options, err)));
     QA_TRY(qa_train_memory_for(run->model, lora, train, evaluation, options->replay, options->recompute, &bytes, err));
-    cli_targets_text(lora->targets, targets, sizeof targets);
+    qa_targets_text(lora->targets, targets, sizeof targets);
     cli_format_count(parameters, sizeof parameters, qa_adapter_parameters(run->adapter));
     cli_format_count(total, sizeof total, qa_model_get_info(run->model)->parameters);
     cli_say(run, "adapter: rank %zu, alpha %g%s, dropout %g on %s: %s of %s parameters", lora->rank, lora->alpha,
@@ -180,7 +202,7 @@ static qa_status announce(cli_run *run, const qa_pairs *train, const qa_pairs *e
     cli_say(run, "%zu thread%s, computing in %s", qa_context_threads(run->context),
             cli_plural(qa_context_threads(run->context)), qa_precision());
     QA_TRY(announce_cache(run, train, evaluation, options, &cache, err));
-    cli_say_memory(run, qa_model_get_info(run->model)->weight_bytes, bytes, cache);
+    cli_say_memory(run, qa_model_get_info(run->model)->weight_bytes, bytes, cache, options->recompute);
     return QA_OK;
 }
 
@@ -191,11 +213,12 @@ static qa_status append_command(qa_text *text, const cli_run *run, const char *n
     QA_TRY(qa_text_append_z(text, " --model ", err));
     QA_TRY(cli_append_shell_word(text, run->args->model, err));
     QA_TRY(qa_text_append_z(text, " --adapter ", err));
-    return cli_append_shell_word(text, run->args->out, err);
+    return cli_append_shell_word(text, train_args_of(run)->train.out_dir, err);
 }
 
 /* The options that say how the data is read, so that `eval` reads it the same way. */
-static qa_status append_data_options(qa_text *text, const cli_args *args, qa_error *err) {
+static qa_status append_data_options(qa_text *text, const cli_run *run, qa_error *err) {
+    const cli_args *args = run->args;
     const struct {
         const char *name, *value;
     } given[] = {{" --chat-template ", args->chat_template},
@@ -207,7 +230,7 @@ static qa_status append_data_options(qa_text *text, const cli_args *args, qa_err
             QA_TRY(cli_append_shell_word(text, given[i].value, err));
         }
     }
-    if (args->max_length != 0) {
+    if (cli_given(&run->options, "max-length") != NULL) {
         char option[CLI_NUMBER_BYTES];
         (void)snprintf(option, sizeof option, " --max-length %zu", args->max_length);
         QA_TRY(qa_text_append_z(text, option, err));
@@ -247,7 +270,7 @@ static qa_status append_prompt(qa_text *text, const cli_run *run, bool chat, qa_
 
 /* The result: where the adapter is, and what to do with it. */
 static qa_status print_result(cli_run *run, const course *it, const qa_pairs *pairs, qa_error *err) {
-    const cli_args *args = run->args;
+    const qa_train_options *args = &train_args_of(run)->train;
     char parameters[CLI_NUMBER_BYTES];
     char time[CLI_NUMBER_BYTES];
     qa_text text = {0};
@@ -258,12 +281,13 @@ static qa_status print_result(cli_run *run, const course *it, const qa_pairs *pa
     cli_format_duration(time, sizeof time, cli_now() - run->progress.begun);
     QA_GOTO(done, append_command(&text, run, "eval", err));
     QA_GOTO(done, qa_text_append_z(&text, " --data ", err));
-    QA_GOTO(done, cli_append_shell_word(&text, args->eval_data != NULL ? args->eval_data : args->data, err));
-    QA_GOTO(done, append_data_options(&text, args, err));
+    QA_GOTO(done,
+            cli_append_shell_word(&text, args->eval_data_path != NULL ? args->eval_data_path : args->data_path, err));
+    QA_GOTO(done, append_data_options(&text, run, err));
     QA_GOTO(done, qa_text_append_z(&text, "\n", err));
     QA_GOTO(done, append_command(&text, run, "generate", err));
     QA_GOTO(done, append_prompt(&text, run, chat, err));
-    printf("adapter: %s (%s parameters, %zu step%s, %s)\nnext:\n%s", args->out, parameters, it->last.step,
+    printf("adapter: %s (%s parameters, %zu step%s, %s)\nnext:\n%s", args->out_dir, parameters, it->last.step,
            cli_plural(it->last.step), time, text.data);
     status = cli_flush(err);
 done:
@@ -282,21 +306,21 @@ static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *eval
     cli_progress_clear(&run->progress);
     if (status == QA_ERR_INTERRUPTED) {
         qa_error ignored = {0};
-        (void)cli_say_how_to_resume(run, &ignored);
+        (void)cli_say_how_to_resume(run, options->resume, &ignored);
     }
     QA_TRY(status);
     return print_result(run, &it, pairs, err);
 }
 
 static qa_status check_arguments(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
+    const qa_train_options *args = &train_args_of(run)->train;
     if (args->overwrite && args->resume) {
         return cli_bad_usage(run, err, "--overwrite and --resume contradict each other");
     }
-    if (args->out[0] == '\0') {
+    if (args->out_dir[0] == '\0') {
         return cli_bad_usage(run, err, "--out: expected a folder, found \"\"");
     }
-    if (args->eval_every != 0 && args->eval_data == NULL) {
+    if (args->eval_every != 0 && args->eval_data_path == NULL) {
         return cli_bad_usage(run, err, "--eval-every needs --eval-data");
     }
     size_t micro_batch = 0;
@@ -304,8 +328,8 @@ static qa_status check_arguments(cli_run *run, qa_error *err) {
     return resolve_batch(run, &micro_batch, &accumulation, err);
 }
 
-qa_status cli_cmd_train(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
+static qa_status run_train(cli_run *run, qa_error *err) {
+    const qa_train_options *args = &train_args_of(run)->train;
     qa_objective objective;
     qa_lora_options lora;
     qa_train_options options;
@@ -320,16 +344,16 @@ qa_status cli_cmd_train(cli_run *run, qa_error *err) {
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
-    QA_TRY(cli_lora_options(args, &lora, err));
+    QA_TRY(cli_lora_options(run, &lora, err));
     QA_TRY(cli_usage_if(run, qa_adapter_create(&run->adapter, run->model, &lora, args->seed, err)));
     QA_TRY(fill_options(run, &objective, recipe, max_length, &options, err));
     cli_warn_of_warmup(run, options.warmup_steps, options.warmup_ratio);
-    QA_GOTO(done, cli_load_pairs(run, args->data, max_length, &pairs, err));
-    if (args->eval_data != NULL) {
-        QA_GOTO(done, cli_load_pairs(run, args->eval_data, max_length, &evaluation, err));
+    QA_GOTO(done, cli_load_pairs(run, args->data_path, max_length, &pairs, err));
+    if (args->eval_data_path != NULL) {
+        QA_GOTO(done, cli_load_pairs(run, args->eval_data_path, max_length, &evaluation, err));
     }
-    if (args->replay_data != NULL) {
-        QA_GOTO(done, cli_load_responses(run, args->replay_data, max_length, &replay, err));
+    if (args->replay_path != NULL) {
+        QA_GOTO(done, cli_load_responses(run, args->replay_path, max_length, &replay, err));
         options.replay = replay;
     }
     QA_GOTO(done, announce(run, pairs, evaluation, &lora, &options, err));
@@ -340,3 +364,27 @@ done:
     qa_pairs_free(pairs);
     return status;
 }
+
+static bool replaces_in_adapter(const char *name) { return qa_run_folder_replaces(&qa_adapter_run_files, name); }
+
+const cli_command cli_train = {
+    .name = "train",
+    .summary = "train an adapter on preference pairs",
+    .about = "Trains a LoRA adapter as the residual Q-function of the given preferences and writes it in PEFT's "
+             "layout, with training_config.json and metrics.jsonl beside it; --method trains the same adapter by "
+             "supervised fine-tuning, replay or DPO instead. Ctrl-C, SIGTERM, SIGHUP (a terminal that closes), "
+             "SIGUSR1, SIGUSR2 and SIGXCPU leave the step or the evaluation, write a checkpoint of the last whole "
+             "step and tell how to resume; a second Ctrl-C or SIGTERM ends the program at once. The exit status "
+             "is then 128 and the signal's number.",
+    .examples = "qadapter train --model MODEL --data train.jsonl --out ADAPTER --eval-data eval.jsonl\n"
+                "qadapter train --model MODEL --data train.jsonl --out ADAPTER --recipe published --batch-size 512 "
+                "--micro-batch 1\n"
+                "qadapter train --model MODEL --data train.jsonl --out ADAPTER --method dpo --dpo-beta 0.1\n"
+                "qadapter train --model MODEL --data train.jsonl --out ADAPTER --resume",
+    .required = "model data out",
+    .on_the_way = true,
+    .replaces = replaces_in_adapter,
+    CLI_TABLES(train_tables),
+    .args_bytes = sizeof(train_args),
+    .run = run_train,
+};

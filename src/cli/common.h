@@ -9,7 +9,8 @@
 
 typedef struct cli_run {
     const cli_command *command;
-    const cli_args *args;
+    const cli_args *args; /* the beginning of the command's own struct */
+    cli_options options;  /* what was given */
     int argc;
     char **argv;
     bool bad_usage; /* the failure is the command line's: exit status 2 */
@@ -33,6 +34,9 @@ void cli_warn_all(cli_run *run, const qa_warnings *warnings); /* every line */
 QA_MUST_CHECK qa_status cli_read_text(cli_run *run, qa_text *text, const char *path, size_t max_bytes, qa_error *err);
 void cli_say(cli_run *run, const char *format, ...) QA_PRINTF(2, 3);
 void cli_detail(cli_run *run, const char *format, ...) QA_PRINTF(2, 3);
+
+/* Where the library's lines go: warnings as above, the rest with --verbose only. */
+qa_logger cli_logger(cli_run *run);
 
 /* Fails as wrong usage (exit status 2). */
 qa_status cli_bad_usage(cli_run *run, qa_error *err, const char *format, ...) QA_PRINTF(3, 4);
@@ -67,9 +71,7 @@ QA_MUST_CHECK qa_status cli_resolve_objective(cli_run *run, qa_objective *object
 QA_MUST_CHECK qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char **recipe, qa_error *err);
 
 /* The recipe's LoRA options, overridden by those of the command line. */
-QA_MUST_CHECK qa_status cli_lora_options(const cli_args *args, qa_lora_options *options, qa_error *err);
-/* "q_proj,v_proj" */
-void cli_targets_text(const bool targets[QA_TARGETS], char *buffer, size_t bytes);
+QA_MUST_CHECK qa_status cli_lora_options(const cli_run *run, qa_lora_options *options, qa_error *err);
 enum { CLI_LINE_BYTES = 512 };
 
 /* What the folder has (qa_chat_template_detect); its warnings are told once. */
@@ -98,7 +100,7 @@ QA_MUST_CHECK qa_status cli_load_responses(cli_run *run, const char *path, size_
                                            qa_error *err);
 
 /* Weights, workspace, base cache (0: none) and how that compares with this machine's memory, on standard error. */
-void cli_say_memory(cli_run *run, size_t weights, size_t workspace, size_t cache);
+void cli_say_memory(cli_run *run, size_t weights, size_t workspace, size_t cache, bool recompute);
 
 /* Appends the word to text as a shell wants it. */
 QA_MUST_CHECK qa_status cli_append_shell_word(qa_text *text, const char *word, qa_error *err);
@@ -106,17 +108,5 @@ QA_MUST_CHECK qa_status cli_append_shell_word(qa_text *text, const char *word, q
 /* Writes to standard output now; a failure names standard output and the reason. */
 QA_MUST_CHECK qa_status cli_put(const char *data, size_t bytes, qa_error *err);
 QA_MUST_CHECK qa_status cli_flush(qa_error *err);
-
-/* ---- the commands ---- */
-qa_status cli_cmd_info(cli_run *run, qa_error *err);
-qa_status cli_cmd_tokenize(cli_run *run, qa_error *err);
-qa_status cli_cmd_train(cli_run *run, qa_error *err);
-qa_status cli_cmd_eval(cli_run *run, qa_error *err);
-qa_status cli_cmd_score(cli_run *run, qa_error *err);
-qa_status cli_cmd_generate(cli_run *run, qa_error *err);
-qa_status cli_cmd_golden(cli_run *run, qa_error *err);
-qa_status cli_cmd_tabular(cli_run *run, qa_error *err);
-qa_status cli_cmd_pretrain(cli_run *run, qa_error *err);
-qa_status cli_cmd_bench(cli_run *run, qa_error *err);
 
 #endif

@@ -5,6 +5,15 @@
 #include "cli/common.h"
 #include "cli/report.h"
 
+typedef struct eval_args {
+    cli_args shared;
+    const char *suite, *preference, *transcript; /* NULL: not given */
+    size_t limit, samples, batch;                /* limit 0: all */
+    uint64_t seed;
+} eval_args;
+
+static inline const eval_args *eval_args_of(const cli_run *run) { return (const eval_args *)run->args; }
+
 /* Every field of an evaluation on pairs. */
 void cli_report_evaluation(cli_report *report, const qa_evaluation *it, const qa_objective *objective);
 

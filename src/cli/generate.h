@@ -5,7 +5,17 @@
 #include "cli/answer.h"
 #include "cli/common.h"
 
-enum { DEFAULT_MAX_TOKENS = 256, DEFAULT_CHAT_CONTEXT = 4096, DEFAULT_BATCH = 32 };
+typedef struct generate_args {
+    cli_args shared;
+    qa_sampling sampling;
+    const char *prompt, *file, *ids, *in, *system, *policy; /* NULL: not given */
+    bool chat, unique, no_special, echo, print_ids, ignore_eos;
+    size_t max_tokens, samples, batch;
+    size_t ctx_size; /* 0: not given */
+    qa_option_list stop;
+} generate_args;
+
+static inline const generate_args *generate_args_of(const cli_run *run) { return (const generate_args *)run->args; }
 
 /* A generate command with everything resolved. */
 typedef struct generation {

@@ -84,8 +84,8 @@ static void say_result(const answer_writer *it, qa_policy policy, double seconds
 
 static qa_status answer_all(generation *with, const qa_prompts *file, cli_line_sink *sink, qa_policy policy,
                             qa_error *err) {
-    const cli_args *args = with->run->args;
-    const size_t samples = args->samples != 0 ? args->samples : 1;
+    const generate_args *args = generate_args_of(with->run);
+    const size_t samples = args->samples;
     const double begun = cli_now();
     answer_writer it = {.with = with, .prompts = file, .sink = sink, .total = file->n * samples};
     qa_batch_options options = {.policy = policy,
@@ -93,9 +93,9 @@ static qa_status answer_all(generation *with, const qa_prompts *file, cli_line_s
                                 .sampling = with->sampling,
                                 .end_ids = with->end.ids,
                                 .n_end_ids = with->end.n_ids,
-                                .max_tokens = args->max_tokens != 0 ? args->max_tokens : DEFAULT_MAX_TOKENS,
+                                .max_tokens = args->max_tokens,
                                 .samples = samples,
-                                .batch = args->batch != 0 ? args->batch : DEFAULT_BATCH,
+                                .batch = args->batch,
                                 .on_answer = on_answer,
                                 .should_stop = cli_should_stop,
                                 .user = &it};
@@ -137,22 +137,22 @@ qa_status cli_generate_file(generation *it, qa_policy policy, qa_error *err) {
     const qa_model_info *info = qa_model_get_info(run->model);
     const qa_prompts_options options = {.tokenizer = run->tokenizer,
                                         .chat = it->chat,
-                                        .bare = run->args->no_special,
+                                        .bare = generate_args_of(run)->no_special,
                                         .context = info->context,
                                         .vocab_size = info->vocab_size};
     qa_prompts prompts = {0};
     cli_line_sink sink = {0};
     qa_status status = QA_OK;
-    QA_GOTO(done, qa_prompts_load(&prompts, run->args->in, &options, err));
+    QA_GOTO(done, qa_prompts_load(&prompts, generate_args_of(run)->in, &options, err));
     cli_warn_all(run, &prompts.warnings);
     if (it->chat_assumed && prompts.dialogues > 0) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", run->args->model);
     }
-    if (run->args->unique) {
+    if (generate_args_of(run)->unique) {
         QA_GOTO(done, qa_prompts_drop_repeated(&prompts, err));
     }
-    if (run->args->samples > 1 && it->sampling.temperature == 0.0) {
-        cli_warn(run, "with --temperature 0 the %zu answers to a prompt are the same", run->args->samples);
+    if (generate_args_of(run)->samples > 1 && it->sampling.temperature == 0.0) {
+        cli_warn(run, "with --temperature 0 the %zu answers to a prompt are the same", generate_args_of(run)->samples);
     }
     QA_GOTO(done, cli_line_sink_open(&sink, run->args->out, err));
     cli_catch_interrupts(run->command->name, "stopping");

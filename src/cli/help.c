@@ -1,21 +1,25 @@
 /* Usage and help for a terminal. */
 #include "cli/help.h"
 
-#include <math.h>
 #include <string.h>
 
 enum { WIDTH = 100, HELP_COLUMN = 34 };
 
-const char *cli_argument_text(const cli_option *option) {
-    if (option->kind == CLI_FLAG || option->kind == CLI_SWITCH) {
-        return "";
-    }
-    return option->choices != NULL ? option->choices : option->placeholder;
+const char *cli_group_title(qa_option_group group) {
+    static const char *const titles[QA_GROUPS] = {
+        [QA_GROUP_GENERAL] = "General",       [QA_GROUP_INPUT] = "Input",       [QA_GROUP_DATA] = "Preference data",
+        [QA_GROUP_OBJECTIVE] = "Objective",   [QA_GROUP_ADAPTER] = "Adapter",   [QA_GROUP_OPTIMISER] = "Optimisation",
+        [QA_GROUP_RUN] = "Course of the run", [QA_GROUP_SAMPLING] = "Sampling", [QA_GROUP_OUTPUT] = "Output",
+        [QA_GROUP_PROBLEM] = "Problem",
+    };
+    return titles[group];
 }
 
-void cli_help_text(const cli_option *option, char *buffer, size_t bytes) {
-    (void)snprintf(buffer, bytes, "%s%s%s", option->help, option->kind == CLI_TEMPLATE ? " " : "",
-                   option->kind == CLI_TEMPLATE ? qa_chat_template_names() : "");
+void cli_help_text(const qa_option *option, char *buffer, size_t bytes) {
+    const bool more = option->type == QA_OPTION_OTHER && option->other->names != NULL && option->placeholder != NULL;
+    char names[CLI_HELP_BYTES] = "";
+    (void)snprintf(buffer, bytes, "%s%s%s", option->help, more ? " " : "",
+                   more ? option->other->names(names, sizeof names) : "");
 }
 
 /* Length of "a, b: " at the beginning of a text, if all of these are subcommands, 0 else; *named: `which` is one. */
@@ -63,56 +67,10 @@ bool cli_help_for(const char *help, const cli_command *command, const char *subc
     return false;
 }
 
-bool cli_default_text(const cli_option *option, const cli_args *defaults, char *buffer, size_t bytes) {
-    const char *at = (const char *)defaults + option->destination;
-    double number = 0.0;
-    size_t size = 0;
-    uint64_t seed = 0;
-    bool flag = false;
-    const char *text = NULL;
-    if (option->fallback != NULL) {
-        (void)snprintf(buffer, bytes, "%s", option->fallback);
-        return true;
-    }
-    switch (option->kind) {
-    case CLI_DOUBLE:
-        memcpy(&number, at, sizeof number);
-        (void)snprintf(buffer, bytes, "%g", number);
-        return !isnan(number);
-    case CLI_SIZE:
-    case CLI_SIZE_OR_ALL:
-        memcpy(&size, at, sizeof size);
-        (void)snprintf(buffer, bytes, "%zu", size);
-        if (size == 0 && option->kind == CLI_SIZE_OR_ALL) {
-            (void)snprintf(buffer, bytes, "all");
-        }
-        return true;
-    case CLI_SEED:
-        memcpy(&seed, at, sizeof seed);
-        (void)snprintf(buffer, bytes, "%llu", (unsigned long long)seed);
-        return true;
-    case CLI_FLAG:
-        memcpy(&flag, at, sizeof flag);
-        (void)snprintf(buffer, bytes, "on");
-        return flag;
-    case CLI_CHOICE:
-    case CLI_TARGETS:
-    case CLI_TEMPLATE:
-    case CLI_STRING:
-    case CLI_OPERAND:
-        memcpy(&text, at, sizeof text);
-        (void)snprintf(buffer, bytes, "%s", text == NULL ? "" : text);
-        return text != NULL;
-    case CLI_SWITCH:
-    case CLI_STRINGS: break;
-    }
-    return false;
-}
-
-bool cli_alias_text(const cli_option *option, char *buffer, size_t bytes) {
+bool cli_alias_text(const qa_option *option, char *buffer, size_t bytes) {
     size_t used = 0;
     buffer[0] = '\0';
-    for (const char *alias = option->aliases; *alias != '\0';) {
+    for (const char *alias = option->aliases; alias != NULL && *alias != '\0';) {
         const size_t length = strcspn(alias, " ");
         const int written =
             snprintf(buffer + used, bytes - used, "%s--%.*s", used == 0 ? "" : ", ", (int)length, alias);
@@ -150,17 +108,18 @@ static void print_wrapped(FILE *to, const char *text, int column) {
     fputc('\n', to);
 }
 
-static void print_option(FILE *to, const cli_option *option, const cli_args *defaults, const char *help) {
+static void print_option(FILE *to, const qa_option *option, const char *help) {
     char left[CLI_HELP_BYTES];
     char note[CLI_HELP_BYTES];
     char text[4 * CLI_HELP_BYTES];
-    const char *argument = cli_argument_text(option);
+    char choices[CLI_HELP_BYTES];
+    const char *argument = qa_option_argument(option, choices, sizeof choices);
     const int width = option->letter != '\0' ? snprintf(left, sizeof left, "  -%c, --%s%s%s", option->letter,
                                                         option->name, argument[0] == '\0' ? "" : " ", argument)
                                              : snprintf(left, sizeof left, "      --%s%s%s", option->name,
                                                         argument[0] == '\0' ? "" : " ", argument);
     size_t used = (size_t)snprintf(text, sizeof text, "%s", help);
-    if (cli_default_text(option, defaults, note, sizeof note)) {
+    if (qa_option_default_text(option, note, sizeof note)) {
         used += (size_t)snprintf(text + used, sizeof text - used, " (default: %s)", note);
     }
     if (cli_alias_text(option, note, sizeof note)) {
@@ -176,22 +135,29 @@ static void print_option(FILE *to, const cli_option *option, const cli_args *def
 }
 
 /* qadapter NAME --required X ... [options] */
-static void print_synopsis(FILE *to, const cli_command *command, const char *subcommand) {
+static void print_synopsis(FILE *to, const cli_options *options, const char *subcommand) {
+    const cli_command *command = options->command;
     const char *second = subcommand != NULL ? subcommand : command->subcommands;
+    char text[CLI_HELP_BYTES];
     fprintf(to, "qadapter %s%s%s", command->name, second == NULL ? "" : " ", second == NULL ? "" : second);
-    for (size_t i = 0; i < cli_n_options; i++) {
-        if ((cli_options[i].required & command->bit) != 0) {
-            fprintf(to, " --%s %s", cli_options[i].name, cli_argument_text(&cli_options[i]));
+    for (size_t i = 0; i < options->n; i++) {
+        const qa_option *row = &options->items[i].row;
+        if (cli_is_required(command, row->name)) {
+            fprintf(to, " --%s %s", row->name, qa_option_argument(row, text, sizeof text));
         }
     }
     fprintf(to, " [OPTIONS]\n");
 }
 
+static void print_commands(FILE *to) {
+    for (size_t i = 0; cli_commands[i] != NULL; i++) {
+        fprintf(to, "  %-10s %s\n", cli_commands[i]->name, cli_commands[i]->summary);
+    }
+}
+
 void cli_print_usage(FILE *to) {
     fprintf(to, "usage: qadapter COMMAND [OPTIONS]\n\n");
-    for (size_t i = 0; i < cli_n_commands; i++) {
-        fprintf(to, "  %-10s %s\n", cli_commands[i].name, cli_commands[i].summary);
-    }
+    print_commands(to);
     fprintf(to, "\nqadapter COMMAND --help tells a command's options, qadapter --help more about all of them.\n");
 }
 
@@ -199,15 +165,12 @@ void cli_print_overview(FILE *to) {
     fprintf(to, "qadapter %s (%s): customised language models by residual Q-learning\n\n", qa_version(),
             qa_precision());
     fprintf(to, "usage: qadapter COMMAND [OPTIONS]\n       qadapter help [COMMAND] | help --man | --version\n\n");
-    for (size_t i = 0; i < cli_n_commands; i++) {
-        fprintf(to, "  %-10s %s\n", cli_commands[i].name, cli_commands[i].summary);
-    }
+    print_commands(to);
     fprintf(to, "\nIn this order, with your own model folder and preference pairs:\n\n");
-    for (size_t i = 0; i < cli_n_commands; i++) {
-        if ((cli_commands[i].bit & CLI_MODEL) == 0) {
-            continue;
+    for (size_t i = 0; cli_commands[i] != NULL; i++) {
+        if (cli_commands[i]->on_the_way) {
+            fprintf(to, "  %.*s\n", (int)strcspn(cli_commands[i]->examples, "\n"), cli_commands[i]->examples);
         }
-        fprintf(to, "  %.*s\n", (int)strcspn(cli_commands[i].examples, "\n"), cli_commands[i].examples);
     }
     fprintf(to, "\nResults go to standard output; progress, warnings and errors to standard error.\n"
                 "Exit status: 0 done, 1 failed, 2 wrong usage. qadapter COMMAND --help tells a command's options.\n");
@@ -250,32 +213,31 @@ static void print_examples(FILE *to, const cli_command *command, const char *sub
 }
 
 void cli_print_help(FILE *to, const cli_command *command, const char *subcommand) {
-    cli_args defaults;
-    cli_args_init(&defaults, command->bit);
+    cli_options options;
+    cli_options_of(&options, command);
     fprintf(to, "usage: ");
-    print_synopsis(to, command, subcommand);
+    print_synopsis(to, &options, subcommand);
     fputc('\n', to);
     print_about(to, command, subcommand);
-    for (int group = 0; group < CLI_GROUPS; group++) {
+    for (int group = 0; group < QA_GROUPS; group++) {
         bool titled = false;
-        for (size_t i = 0; i < cli_n_options; i++) {
-            const cli_option *option = &cli_options[i];
+        for (size_t i = 0; i < options.n; i++) {
+            const qa_option *row = &options.items[i].row;
             char whole[CLI_HELP_BYTES];
             char help[CLI_HELP_BYTES];
-            if ((int)option->group != group || (option->commands & command->bit) == 0) {
+            if ((int)row->group != group) {
                 continue;
             }
-            cli_help_text(option, whole, sizeof whole);
+            cli_help_text(row, whole, sizeof whole);
             if (!cli_help_for(whole, command, subcommand, help, sizeof help)) {
                 continue;
             }
             if (!titled) {
-                fprintf(to, "\n%s:\n", cli_group_title((cli_group)group));
+                fprintf(to, "\n%s:\n", cli_group_title((qa_option_group)group));
                 titled = true;
             }
-            print_option(to, option, &defaults, help);
+            print_option(to, row, help);
         }
     }
     print_examples(to, command, subcommand);
-    cli_args_free(&defaults);
 }

@@ -14,23 +14,21 @@ void cli_print_overview(FILE *to);
 void cli_print_help(FILE *to, const cli_command *command, const char *subcommand);
 /* qadapter help --man: a whole man page of section 1, in roff's man macros. */
 void cli_print_man(FILE *to);
-
-/* The option's argument as the help writes it: its choices, or its placeholder; "" for a flag. */
-const char *cli_argument_text(const cli_option *option);
+/* Its section about one command. */
+void cli_print_man_command(FILE *to, const cli_command *command);
 
 /* The part of a help text that is about a subcommand (NULL: all of it) into buffer, without the names in front; false
  * when it is about others alone. See cli_option. */
 bool cli_help_for(const char *help, const cli_command *command, const char *subcommand, char *buffer, size_t bytes);
 
 /* The option's help, with what is only known at run time (names of chat templates), into buffer. */
-void cli_help_text(const cli_option *option, char *buffer, size_t bytes);
-
-/* The default of an option as text into buffer; false when there is nothing to say. */
-bool cli_default_text(const cli_option *option, const cli_args *defaults, char *buffer, size_t bytes);
+void cli_help_text(const qa_option *option, char *buffer, size_t bytes);
 
 /* "--a, --b" of an option's aliases into buffer; false when it has none. */
-bool cli_alias_text(const cli_option *option, char *buffer, size_t bytes);
+bool cli_alias_text(const qa_option *option, char *buffer, size_t bytes);
 
-enum { CLI_HELP_BYTES = 768 };
+const char *cli_group_title(qa_option_group group);
+
+enum { CLI_HELP_BYTES = QA_OPTION_TEXT_BYTES };
 
 #endif

@@ -49,24 +49,27 @@ static void put_lines(FILE *to, const char *lines) {
 }
 
 static void put_synopsis(FILE *to, const cli_command *command) {
+    cli_options options;
+    char text[CLI_HELP_BYTES];
+    cli_options_of(&options, command);
     fprintf(to, ".B qadapter %s\n", command->name);
     if (command->subcommands != NULL) {
         fprintf(to, ".I %s\n", command->subcommands);
     }
-    for (size_t i = 0; i < cli_n_options; i++) {
-        const cli_option *option = &cli_options[i];
-        if ((option->required & command->bit) != 0) {
+    for (size_t i = 0; i < options.n; i++) {
+        const qa_option *row = &options.items[i].row;
+        if (cli_is_required(command, row->name)) {
             fprintf(to, ".BI \\-\\-");
-            put_z(to, option->name);
-            fprintf(to, " \" %s\"\n", cli_argument_text(option));
+            put_z(to, row->name);
+            fprintf(to, " \" %s\"\n", qa_option_argument(row, text, sizeof text));
         }
     }
     fprintf(to, ".RI [ options ]\n.br\n");
 }
 
-static void put_option(FILE *to, const cli_option *option, const cli_args *defaults) {
-    char text[CLI_HELP_BYTES];
-    const char *argument = cli_argument_text(option);
+static void put_option(FILE *to, const qa_option *option) {
+    char text[CLI_HELP_BYTES], choices[CLI_HELP_BYTES];
+    const char *argument = qa_option_argument(option, choices, sizeof choices);
     fprintf(to, ".TP\n\\fB");
     if (option->letter != '\0') {
         fprintf(to, "\\-%c\\fR, \\fB", option->letter);
@@ -83,7 +86,7 @@ static void put_option(FILE *to, const cli_option *option, const cli_args *defau
     cli_help_text(option, text, sizeof text);
     put_z(to, text);
     fputs(".\n", to);
-    if (cli_default_text(option, defaults, text, sizeof text)) {
+    if (qa_option_default_text(option, text, sizeof text)) {
         fputs("Default: ", to);
         put_z(to, text);
         fputs(".\n", to);
@@ -95,26 +98,24 @@ static void put_option(FILE *to, const cli_option *option, const cli_args *defau
     }
 }
 
-static void put_command(FILE *to, const cli_command *command) {
-    cli_args defaults;
-    cli_args_init(&defaults, command->bit);
+void cli_print_man_command(FILE *to, const cli_command *command) {
+    cli_options options;
+    cli_options_of(&options, command);
     fprintf(to, ".SS qadapter %s\n", command->name);
     put_paragraphs(to, command->about);
-    for (int group = 0; group < CLI_GROUPS; group++) {
+    for (int group = 0; group < QA_GROUPS; group++) {
         bool titled = false;
-        for (size_t i = 0; i < cli_n_options; i++) {
-            const cli_option *option = &cli_options[i];
-            if ((int)option->group != group || (option->commands & command->bit) == 0) {
+        for (size_t i = 0; i < options.n; i++) {
+            if ((int)options.items[i].row.group != group) {
                 continue;
             }
             if (!titled) {
-                fprintf(to, ".PP\n.I %s\n", cli_group_title((cli_group)group));
+                fprintf(to, ".PP\n.I %s\n", cli_group_title((qa_option_group)group));
                 titled = true;
             }
-            put_option(to, option, &defaults);
+            put_option(to, &options.items[i].row);
         }
     }
-    cli_args_free(&defaults);
 }
 
 static void put_closing_sections(FILE *to) {
@@ -130,10 +131,10 @@ static void put_closing_sections(FILE *to) {
                 ".TP\n.IR ADAPTER /metrics.jsonl\nOne line for every optimiser step and every evaluation.\n"
                 ".TP\n.IR ADAPTER /checkpoint\\-STEP/\nCheckpoints, from which \\-\\-resume continues.\n");
     fprintf(to, ".SH EXAMPLES\n");
-    for (size_t i = 0; i < cli_n_commands; i++) {
-        put_z(to, cli_commands[i].summary);
+    for (size_t i = 0; cli_commands[i] != NULL; i++) {
+        put_z(to, cli_commands[i]->summary);
         fputs(":\n", to);
-        put_lines(to, cli_commands[i].examples);
+        put_lines(to, cli_commands[i]->examples);
         fprintf(to, ".PP\n");
     }
     fprintf(to, "The man page itself:\n");
@@ -147,8 +148,8 @@ void cli_print_man(FILE *to) {
     fprintf(to, ".TH QADAPTER 1 \"\" \"qadapter %s\" \"User Commands\"\n", qa_version());
     fprintf(to, ".SH NAME\nqadapter \\- customised language models by residual Q\\-learning\n");
     fprintf(to, ".SH SYNOPSIS\n");
-    for (size_t i = 0; i < cli_n_commands; i++) {
-        put_synopsis(to, &cli_commands[i]);
+    for (size_t i = 0; cli_commands[i] != NULL; i++) {
+        put_synopsis(to, cli_commands[i]);
     }
     fprintf(to, ".B qadapter help\n.RI [ COMMAND ]\n.br\n.B qadapter help \\-\\-man\n.br\n.B qadapter \\-\\-version\n");
     fprintf(to, ".SH DESCRIPTION\n");
@@ -162,8 +163,8 @@ void cli_print_man(FILE *to) {
                    "be given several times. Results go to standard output; progress, warnings and errors to standard "
                    "error.");
     fprintf(to, ".SH COMMANDS\n");
-    for (size_t i = 0; i < cli_n_commands; i++) {
-        put_command(to, &cli_commands[i]);
+    for (size_t i = 0; cli_commands[i] != NULL; i++) {
+        cli_print_man_command(to, cli_commands[i]);
     }
     put_closing_sections(to);
 }

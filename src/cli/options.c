@@ -1,113 +1,113 @@
-/* Parsing a command line by the table of options_table.c. Long options take their argument as --name value or
+/* What a command takes, and parsing a command line by it. Long options take their argument as --name value or
  * --name=value, '-' and '_' in names are the same, flags can be turned off with --no-name; of a repeated option the
  * last one counts, except for lists. */
 #include "cli/options.h"
 
-#include "base/memory.h"
 #include "base/try.h"
+#include "cli/help.h"
+#include "methods/method.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const double GOLDEN_LEARNING_RATE = 1e-2; /* as qa_golden_defaults() */
+/* ---- what a command takes ---- */
 
-static void pretrain_defaults(cli_args *args) {
-    const qa_pretrain_options pretrain = qa_pretrain_defaults();
-    args->learn = "all";
-    args->dtype = "f32";
-    args->batch_tokens = pretrain.batch_tokens;
-    args->micro_batch_tokens = pretrain.micro_batch_tokens;
-    args->deviation = pretrain.deviation;
-    args->learning_rate = pretrain.learning_rate;
-    args->min_learning_rate_ratio = pretrain.min_learning_rate_ratio;
-    args->schedule = qa_schedule_name(pretrain.schedule);
-    args->warmup_steps = pretrain.warmup_steps;
-    args->warmup_ratio = pretrain.warmup_ratio;
-    args->epochs = pretrain.epochs;
-    args->max_steps = pretrain.max_steps;
-    args->max_grad_norm = pretrain.max_grad_norm;
-    args->weight_decay = pretrain.weight_decay;
-    args->adam_beta1 = pretrain.adam_beta1;
-    args->adam_beta2 = pretrain.adam_beta2;
-    args->adam_epsilon = pretrain.adam_epsilon;
-    args->eval_every = pretrain.eval_every;
-    args->save_every = pretrain.save_every;
-    args->save_total_limit = pretrain.save_total_limit;
-    args->save_minutes = pretrain.save_minutes;
-    args->seed = pretrain.seed;
+/* Whether `word` is one of those in words, which `separator` is between. */
+static bool has_word(const char *words, const char *word, const char *separator) {
+    const size_t n = strlen(word);
+    for (const char *at = words; at != NULL && *at != '\0';) {
+        const size_t length = strcspn(at, separator);
+        if (length == n && strncmp(at, word, n) == 0) {
+            return true;
+        }
+        at += length + strspn(at + length, separator);
+    }
+    return false;
 }
 
-void cli_args_init(cli_args *args, unsigned command) {
-    const qa_train_options train = qa_train_defaults();
-    const qa_sampling sampling = qa_sampling_defaults();
-    *args = (cli_args){
-        .alpha_tilde = (double)NAN,
-        .alpha_0 = (double)NAN,
-        .gamma = (double)NAN,
-        .beta = (double)NAN,
-        .lambda = (double)NAN,
-        .alpha1 = (double)NAN,
-        .micro_batch = command == CLI_GOLDEN ? 0 : CLI_NOT_GIVEN,
-        .dpo_beta = (double)NAN,
-        .replay_ratio = (double)NAN,
-        .lora_alpha = (double)NAN,
-        .lora_dropout = (double)NAN,
-        .learning_rate = train.learning_rate,
-        .warmup_ratio = (double)NAN,
-        .epochs = train.epochs,
-        .max_grad_norm = train.max_grad_norm,
-        .weight_decay = train.weight_decay,
-        .adam_beta1 = train.adam_beta1,
-        .adam_beta2 = train.adam_beta2,
-        .adam_epsilon = train.adam_epsilon,
-        .schedule = qa_schedule_name(train.schedule),
-        .warmup_steps = train.warmup_steps,
-        .max_steps = train.max_steps,
-        .gradient_accumulation = train.gradient_accumulation,
-        .shuffle = train.shuffle,
-        .seed = command == CLI_TRAIN     ? train.seed
-                : command == CLI_TABULAR ? 1
-                                         : sampling.seed,
-        .eval_every = train.eval_every,
-        .save_every = train.save_every,
-        .save_total_limit = train.save_total_limit,
-        .save_minutes = train.save_minutes,
-        .base_cache = qa_base_cache_mode_name(train.base_cache),
-        .prompt_length = 128,
-        .response_length = 128,
-        .temperature = sampling.temperature,
-        .top_k = sampling.top_k,
-        .top_p = sampling.top_p,
-        .min_p = sampling.min_p,
-        .repetition_penalty = sampling.repetition_penalty,
-        .steps = 2,
-        .relative = -1.0,
-        .absolute = -1.0,
-    };
-    if (command == CLI_PRETRAIN) {
-        pretrain_defaults(args);
-    }
-    if (command == CLI_GOLDEN) {
-        args->learning_rate = GOLDEN_LEARNING_RATE;
-    }
-    if (command == CLI_BENCH) {
-        args->recipe = "theory";
-        args->seed = train.seed;
-        args->max_pairs = 1;
-        args->prompt_length = args->response_length = 0;
-        args->repeats = 5;
-        args->tokens = 16;
+bool cli_is_subcommand(const cli_command *command, const char *word) {
+    return has_word(command->subcommands, word, "|");
+}
+
+bool cli_is_required(const cli_command *command, const char *name) { return has_word(command->required, name, " "); }
+
+static void add_table(cli_options *options, const qa_option_table *table, const cli_table *how) {
+    for (size_t i = 0; table != NULL && i < table->n && options->n < CLI_MOST_OPTIONS; i++) {
+        const qa_option *row = &table->rows[i];
+        if (row->name == NULL || (how->only != NULL && !has_word(how->only, row->name, " "))) {
+            continue;
+        }
+        cli_option *item = &options->items[options->n++];
+        *item = (cli_option){.row = *row, .table = table, .base = how->at};
+        if (how->words != NULL) {
+            item->row.group = how->words->group;
+            item->row.note = how->words->note != NULL ? how->words->note : row->note;
+            item->row.help = how->words->help != NULL ? how->words->help : row->help;
+        }
     }
 }
 
-void cli_args_free(cli_args *args) {
-    free(args->stop.items);
-    args->stop = (cli_list){0};
+void cli_options_of(cli_options *options, const cli_command *command) {
+    options->command = command;
+    options->n = 0;
+    for (size_t i = 0; i < command->n_tables; i++) {
+        const cli_table *how = &command->tables[i];
+        add_table(options, how->table, how);
+        for (size_t m = 0; how->table == NULL && qa_method_at(m) != NULL; m++) {
+            add_table(options, qa_method_at(m)->residual ? NULL : qa_method_at(m)->options, how);
+        }
+    }
+    add_table(options, &cli_common_table, &(cli_table){0});
 }
+
+const cli_option *cli_option_named(const cli_options *options, const char *name) {
+    for (size_t i = 0; i < options->n; i++) {
+        if (strcmp(options->items[i].row.name, name) == 0) {
+            return &options->items[i];
+        }
+    }
+    return NULL;
+}
+
+/* ---- what was given ---- */
+
+const char *cli_given(const cli_options *options, const char *name) {
+    const cli_option *option = cli_option_named(options, name);
+    return option == NULL ? NULL : option->given;
+}
+
+const char *cli_given_of(const cli_options *options, const qa_option_table *table) {
+    for (size_t i = 0; i < options->n; i++) {
+        if (options->items[i].table == table && options->items[i].given != NULL) {
+            return options->items[i].row.name;
+        }
+    }
+    return NULL;
+}
+
+void cli_put_given(const cli_options *options, const qa_option_table *table, void *to) {
+    qa_error ignored;
+    for (size_t i = 0; i < options->n; i++) {
+        const cli_option *option = &options->items[i];
+        if (option->table == table && option->given != NULL) {
+            (void)!qa_option_set(&option->row, to, option->given, &ignored); /* it was checked */
+        }
+    }
+}
+
+void cli_args_free(const cli_options *options, cli_args *args) {
+    for (size_t i = 0; i < options->n && args != NULL; i++) {
+        const cli_option *option = &options->items[i];
+        if (option->row.type == QA_OPTION_LIST) {
+            free(((qa_option_list *)(void *)((char *)args + option->base + option->row.offset))->items);
+        }
+    }
+    free(args);
+}
+
+/* ---- names ---- */
 
 /* Whether name[bytes] is `other`, '-' and '_' being the same. */
 static bool same_name(const char *name, size_t bytes, const char *other, size_t other_bytes) {
@@ -122,33 +122,32 @@ static bool same_name(const char *name, size_t bytes, const char *other, size_t 
     return true;
 }
 
-static bool has_name(const cli_option *option, const char *name, size_t bytes) {
-    if (same_name(name, bytes, option->name, strlen(option->name))) {
-        return true;
-    }
-    for (const char *alias = option->aliases; *alias != '\0';) {
-        const size_t length = strcspn(alias, " ");
-        if (same_name(name, bytes, alias, length)) {
-            return true;
-        }
-        alias += length + strspn(alias + length, " ");
-    }
-    return false;
+/* The next name of an option, from *at on: its own first, then the aliases; NULL: there is none left. */
+static const char *next_name(const qa_option *row, const char **at, size_t *bytes) {
+    const char *name = *at == NULL ? row->name : *at == row->name ? row->aliases : *at + *bytes;
+    name = name == NULL ? NULL : name + strspn(name, " ");
+    *at = name;
+    *bytes = name == NULL ? 0 : strcspn(name, " ");
+    return *bytes == 0 ? NULL : name;
 }
 
-static const cli_option *find_name(unsigned commands, const char *name, size_t bytes) {
-    for (size_t i = 0; i < cli_n_options; i++) {
-        if ((cli_options[i].commands & commands) != 0 && has_name(&cli_options[i], name, bytes)) {
-            return &cli_options[i];
+static cli_option *find_name(cli_options *options, const char *name, size_t bytes) {
+    for (size_t i = 0; i < options->n; i++) {
+        const char *at = NULL;
+        size_t length = 0;
+        while (next_name(&options->items[i].row, &at, &length) != NULL) {
+            if (same_name(name, bytes, at, length)) {
+                return &options->items[i];
+            }
         }
     }
     return NULL;
 }
 
-static const cli_option *find_letter(unsigned commands, char letter) {
-    for (size_t i = 0; i < cli_n_options; i++) {
-        if ((cli_options[i].commands & commands) != 0 && letter != '\0' && cli_options[i].letter == letter) {
-            return &cli_options[i];
+static cli_option *find_letter(cli_options *options, char letter) {
+    for (size_t i = 0; i < options->n; i++) {
+        if (letter != '\0' && options->items[i].row.letter == letter) {
+            return &options->items[i];
         }
     }
     return NULL;
@@ -205,262 +204,82 @@ const char *cli_closest(const char *name, const char *const *names, size_t n) {
     return closest;
 }
 
-/* The option of the command that was probably meant by name[bytes], or NULL. */
-static const cli_option *closest_option(unsigned command, const char *name, size_t bytes) {
+/* The option that was probably meant by name[bytes], or NULL. */
+static const char *closest_option(const cli_options *options, const char *name, size_t bytes) {
     char plain[LONGEST_NAME + 1];
-    if (bytes > LONGEST_NAME) {
-        return NULL;
-    }
-    for (size_t i = 0; i < bytes; i++) {
+    const char *closest = NULL;
+    size_t best = SIZE_MAX;
+    for (size_t i = 0; i < bytes && bytes <= LONGEST_NAME; i++) {
         plain[i] = name[i] == '_' ? '-' : (char)tolower((unsigned char)name[i]);
     }
-    const cli_option *closest = NULL;
-    size_t best = SIZE_MAX;
-    for (size_t i = 0; i < cli_n_options; i++) {
-        const cli_option *option = &cli_options[i];
-        if ((option->commands & command) == 0) {
-            continue;
-        }
-        size_t distance = distance_of(plain, bytes, option->name, strlen(option->name));
-        for (const char *alias = option->aliases; *alias != '\0';) {
-            const size_t length = strcspn(alias, " ");
-            const size_t other = distance_of(plain, bytes, alias, length);
-            distance = other < distance ? other : distance;
-            alias += length + strspn(alias + length, " ");
-        }
-        if (distance < best) {
-            best = distance;
-            closest = option;
+    for (size_t i = 0; i < options->n && bytes <= LONGEST_NAME; i++) {
+        const char *at = NULL;
+        size_t length = 0;
+        while (next_name(&options->items[i].row, &at, &length) != NULL) {
+            const size_t distance = distance_of(plain, bytes, at, length);
+            if (distance < best) {
+                best = distance;
+                closest = options->items[i].row.name;
+            }
         }
     }
     return closest;
 }
 
-/* The commands that have an option, with commas. */
-static const char *owners_of(char *names, size_t room, const cli_option *option) {
-    size_t used = 0;
-    names[0] = '\0';
-    for (size_t i = 0; i < cli_n_commands && used < room; i++) {
-        if ((cli_commands[i].bit & option->commands) != 0) {
-            const int n = snprintf(names + used, room - used, "%s%s", used == 0 ? "" : ", ", cli_commands[i].name);
-            used += n < 0 ? room : (size_t)n;
-        }
-    }
-    return names;
-}
-
 /* name[bytes] without dashes; `shown` as it was typed. */
-static qa_status unknown_option(const cli_command *command, const char *name, size_t bytes, const char *shown,
+static qa_status unknown_option(const cli_options *options, const char *name, size_t bytes, const char *shown,
                                 qa_error *err) {
-    const cli_option *close = closest_option(command->bit, name, bytes);
+    const char *close = closest_option(options, name, bytes);
+    char owners[128] = "";
     if (close != NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %s; did you mean --%s?", shown, close->name);
+        return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %s; did you mean --%s?", shown, close);
     }
-    const cli_option *other = find_name(CLI_ALL, name, bytes);
-    char names[128];
-    if (other != NULL && owners_of(names, sizeof names, other)[0] != '\0') {
-        return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %s: it belongs to qadapter %s", shown, names);
-    }
-    return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %s", shown);
-}
-
-/* ---- values ---- */
-
-/* Where an option's value goes. */
-static void *destination_of(cli_args *args, const cli_option *option) { return (char *)args + option->destination; }
-
-static bool in_range(cli_range range, double x) {
-    switch (range) {
-    case CLI_ANY: return true;
-    case CLI_FROM_0: return x >= 0.0;
-    case CLI_FROM_1: return x >= 1.0;
-    case CLI_1_TO_1024: return x >= 1.0 && x <= 1024.0;
-    case CLI_ABOVE_0: return x > 0.0;
-    case CLI_ABOVE_0_TO_1: return x > 0.0 && x <= 1.0;
-    case CLI_0_TO_1: return x >= 0.0 && x <= 1.0;
-    case CLI_0_TO_BELOW_1: return x >= 0.0 && x < 1.0;
-    }
-    return false;
-}
-
-static const char *range_text(cli_range range) {
-    switch (range) {
-    case CLI_ANY: break;
-    case CLI_FROM_0: return " of at least 0";
-    case CLI_FROM_1: return " of at least 1";
-    case CLI_1_TO_1024: return " from 1 to 1024";
-    case CLI_ABOVE_0: return " above 0";
-    case CLI_ABOVE_0_TO_1: return " above 0 and at most 1";
-    case CLI_0_TO_1: return " from 0 to 1";
-    case CLI_0_TO_BELOW_1: return " of at least 0 and below 1";
-    }
-    return "";
-}
-
-/* Digits only: no sign, no space, no fraction. */
-static bool parse_unsigned(const char *text, unsigned long long *value) {
-    if (text[0] == '\0' || text[strspn(text, "0123456789")] != '\0') {
-        return false;
-    }
-    errno = 0;
-    *value = strtoull(text, NULL, 10);
-    return errno == 0;
-}
-
-static qa_status parse_size(const cli_option *option, const char *shown, const char *text, size_t *value,
-                            qa_error *err) {
-    const bool all = option->kind == CLI_SIZE_OR_ALL;
-    unsigned long long number = 0;
-    if (all && strcmp(text, "all") == 0) {
-        *value = 0;
-        return QA_OK;
-    }
-    /* not above INT64_MAX: what training_config.json and a checkpoint say of it is a JSON integer */
-    if (!parse_unsigned(text, &number) || number > SIZE_MAX || number > INT64_MAX ||
-        !in_range(option->range, (double)number)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s: expected a whole number%s%s, found \"%s\"", shown,
-                       range_text(option->range), all ? ", or all" : "", text);
-    }
-    *value = (size_t)number;
-    return QA_OK;
-}
-
-static qa_status parse_double(const cli_option *option, const char *shown, const char *text, double *value,
-                              qa_error *err) {
-    char *end = NULL;
-    errno = 0;
-    const double number = isspace((unsigned char)text[0]) ? (double)NAN : strtod(text, &end);
-    const bool underflow = errno == ERANGE && fabs(number) < 1.0;
-    if (end == text || end == NULL || *end != '\0' || !isfinite(number) || (errno != 0 && !underflow) ||
-        !in_range(option->range, number)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s: expected a number%s, found \"%s\"", shown, range_text(option->range),
-                       text);
-    }
-    *value = number;
-    return QA_OK;
-}
-
-/* Whether text is one of "a|b". */
-static bool is_one_of(const char *choices, const char *text) {
-    for (const char *choice = choices; *choice != '\0';) {
-        const size_t length = strcspn(choice, "|");
-        if (strlen(text) == length && strncmp(text, choice, length) == 0) {
-            return true;
-        }
-        choice += length + strspn(choice + length, "|");
-    }
-    return false;
-}
-
-bool cli_is_subcommand(const cli_command *command, const char *word) {
-    return command->subcommands != NULL && is_one_of(command->subcommands, word);
-}
-
-static qa_status parse_choice(const cli_option *option, const char *shown, const char *text, const char **value,
-                              qa_error *err) {
-    if (is_one_of(option->choices, text)) {
-        *value = text;
-        return QA_OK;
-    }
-    return qa_fail(err, QA_ERR_ARGUMENT, "%s: expected one of %s, found \"%s\"", shown, option->choices, text);
-}
-
-static bool is_flag(const cli_option *option) { return option->kind == CLI_FLAG || option->kind == CLI_SWITCH; }
-
-/* yes and no in the ways people write them; false when it is neither. */
-static bool parse_truth(const char *text, bool *value) {
-    static const char *const yes[] = {"true", "True", "yes", "on", "1"};
-    static const char *const no[] = {"false", "False", "no", "off", "0"};
-    for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++) {
-        if (strcmp(text, yes[i]) == 0 || strcmp(text, no[i]) == 0) {
-            *value = strcmp(text, yes[i]) == 0;
-            return true;
+    for (size_t i = 0; cli_commands[i] != NULL; i++) {
+        cli_options others;
+        const size_t used = strlen(owners);
+        cli_options_of(&others, cli_commands[i]);
+        if (find_name(&others, name, bytes) != NULL) {
+            (void)snprintf(owners + used, sizeof owners - used, "%s%s", used == 0 ? ": it belongs to qadapter " : ", ",
+                           cli_commands[i]->name);
         }
     }
-    return false;
-}
-
-static void set_flag(cli_args *args, const cli_option *option, bool value) {
-    if (option->kind == CLI_SWITCH) {
-        *(cli_switch *)destination_of(args, option) = value ? CLI_ON : CLI_OFF;
-    } else {
-        *(bool *)destination_of(args, option) = value;
-    }
-}
-
-static qa_status append_string(cli_list *list, const char *text, qa_error *err) {
-    QA_TRY(QA_GROW(list->items, list->capacity, list->n + 1, err, "the command line"));
-    list->items[list->n++] = text;
-    return QA_OK;
-}
-
-/* Puts the option's argument where it belongs. */
-static qa_status set_value(cli_args *args, const cli_option *option, const char *shown, const char *text,
-                           qa_error *err) {
-    void *to = destination_of(args, option);
-    bool truth = false;
-    bool targets[QA_TARGETS];
-    qa_chat_template which;
-    unsigned long long number = 0;
-    qa_error inner = {0};
-    switch (option->kind) {
-    case CLI_FLAG:
-    case CLI_SWITCH:
-        if (!parse_truth(text, &truth)) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s: expected true or false, found \"%s\"", shown, text);
-        }
-        set_flag(args, option, truth);
-        return QA_OK;
-    case CLI_TEMPLATE:
-        if (qa_chat_template_by_name(&which, text, &inner) != QA_OK || which == QA_CHAT_NONE ||
-            which == QA_CHAT_UNKNOWN) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s: expected one of %s, found \"%s\"", shown,
-                           qa_chat_template_names(), text);
-        }
-        *(const char **)to = text;
-        return QA_OK;
-    case CLI_TARGETS:
-        if (qa_targets_parse(targets, text, &inner) != QA_OK) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s: %s", shown, inner.message);
-        }
-        *(const char **)to = text;
-        return QA_OK;
-    case CLI_STRING:
-    case CLI_OPERAND: *(const char **)to = text; return QA_OK;
-    case CLI_STRINGS: return append_string(to, text, err);
-    case CLI_SIZE:
-    case CLI_SIZE_OR_ALL: return parse_size(option, shown, text, to, err);
-    case CLI_SEED:
-        if (!parse_unsigned(text, &number)) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s: expected a whole number of at least 0, found \"%s\"", shown,
-                           text);
-        }
-        *(uint64_t *)to = number;
-        return QA_OK;
-    case CLI_DOUBLE: return parse_double(option, shown, text, to, err);
-    case CLI_CHOICE: return parse_choice(option, shown, text, to, err);
-    }
-    return qa_fail(err, QA_ERR_ARGUMENT, "%s: an option of unknown kind", shown);
+    return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %s%s", shown, owners);
 }
 
 /* ---- the command line ---- */
 
+/* The command line at work. */
+typedef struct parser {
+    cli_options *options;
+    cli_args *args;
+} parser;
+
 /* An option as it stands in argv. */
 typedef struct given {
-    const cli_option *option;
+    cli_option *option;
     char shown[LONGEST_NAME + 4]; /* with its dashes, without its argument */
     const char *attached;         /* the argument that is written in the same word, or NULL */
     bool negated;                 /* --no-x */
 } given;
 
-static qa_status recognise_long(given *it, const cli_command *command, const char *word, qa_error *err) {
+static bool is_flag(const cli_option *option) { return option->row.type == QA_OPTION_FLAG; }
+
+/* Puts the option's argument where it belongs. */
+static qa_status set_value(parser *it, cli_option *option, const char *shown, const char *text, qa_error *err) {
+    const qa_status status = qa_option_set(&option->row, (char *)it->args + option->base, text, err);
+    qa_error_prefix(status == QA_OK ? NULL : err, "%s: ", shown);
+    option->given = text;
+    return status;
+}
+
+static qa_status recognise_long(given *it, cli_options *options, const char *word, qa_error *err) {
     const char *name = word + 2;
     const size_t bytes = strcspn(name, "=");
     (void)snprintf(it->shown, sizeof it->shown, "--%.*s", (int)(bytes > LONGEST_NAME ? LONGEST_NAME : bytes), name);
     it->attached = name[bytes] == '=' ? name + bytes + 1 : NULL;
-    it->option = find_name(command->bit, name, bytes);
+    it->option = find_name(options, name, bytes);
     if (it->option == NULL && bytes > 3 && same_name(name, 3, "no-", 3)) {
-        it->option = find_name(command->bit, name + 3, bytes - 3);
+        it->option = find_name(options, name + 3, bytes - 3);
         it->negated = true;
         if (it->option != NULL && !is_flag(it->option)) {
             it->option = NULL;
@@ -469,20 +288,20 @@ static qa_status recognise_long(given *it, const cli_command *command, const cha
             return qa_fail(err, QA_ERR_ARGUMENT, "%s takes no argument, found \"%s\"", it->shown, it->attached);
         }
     }
-    return it->option != NULL ? QA_OK : unknown_option(command, name, bytes, it->shown, err);
+    return it->option != NULL ? QA_OK : unknown_option(options, name, bytes, it->shown, err);
 }
 
 /* -x, -x value, -xvalue, -x=value; and names that another program writes with one dash. */
-static qa_status recognise_letter(given *it, const cli_command *command, const char *word, qa_error *err) {
+static qa_status recognise_letter(given *it, cli_options *options, const char *word, qa_error *err) {
     const size_t bytes = strcspn(word + 1, "=");
-    if (bytes > 1 && find_name(command->bit, word + 1, bytes) != NULL) {
+    if (bytes > 1 && find_name(options, word + 1, bytes) != NULL) {
         return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %.*s; did you mean -%.*s?", (int)bytes + 1, word,
                        (int)bytes + 1, word);
     }
-    it->option = find_letter(command->bit, word[1]);
+    it->option = find_letter(options, word[1]);
     if (it->option == NULL || (word[2] != '\0' && is_flag(it->option))) {
         (void)snprintf(it->shown, sizeof it->shown, "%.*s", LONGEST_NAME, word);
-        return unknown_option(command, word + 1, bytes, it->shown, err);
+        return unknown_option(options, word + 1, bytes, it->shown, err);
     }
     (void)snprintf(it->shown, sizeof it->shown, "-%c", word[1]);
     it->attached = word[2] == '\0' ? NULL : word + (word[2] == '=' ? 3 : 2);
@@ -490,52 +309,89 @@ static qa_status recognise_letter(given *it, const cli_command *command, const c
 }
 
 /* Whether a word is one of the command's own options, and so not the argument that another one is missing. */
-static bool is_option(const cli_command *command, const char *word) {
+static bool is_option(cli_options *options, const char *word) {
     if (word[0] == '-' && word[1] == '-') {
-        return find_name(command->bit, word + 2, strcspn(word + 2, "=")) != NULL;
+        return find_name(options, word + 2, strcspn(word + 2, "=")) != NULL;
     }
-    return word[0] == '-' && word[1] != '\0' && word[2] == '\0' && find_letter(command->bit, word[1]) != NULL;
+    return word[0] == '-' && word[1] != '\0' && word[2] == '\0' && find_letter(options, word[1]) != NULL;
 }
 
 /* The next of the command's operands that has no value yet; NULL: none. */
-static const cli_option *next_operand(const cli_args *args, const cli_command *command) {
-    for (size_t i = 0; i < cli_n_options; i++) {
-        const cli_option *option = &cli_options[i];
-        if (option->kind == CLI_OPERAND && (option->commands & command->bit) != 0 &&
-            *(const char *const *)((const char *)args + option->destination) == NULL) {
-            return option;
+static cli_option *next_operand(cli_options *options) {
+    for (size_t i = 0; i < options->n; i++) {
+        if (options->items[i].row.operand && options->items[i].given == NULL) {
+            return &options->items[i];
         }
     }
     return NULL;
 }
 
-static qa_status check_required(const cli_args *args, const cli_command *command, qa_error *err) {
-    for (size_t i = 0; i < cli_n_options; i++) {
-        const cli_option *option = &cli_options[i];
-        if ((option->required & command->bit) == 0) {
-            continue;
+/* Whether everything is there that must be, and nothing that means nothing to the subcommand. */
+static qa_status check_given(const parser *it, qa_error *err) {
+    const cli_command *command = it->options->command;
+    for (size_t i = 0; i < it->options->n; i++) {
+        const cli_option *option = &it->options->items[i];
+        char text[QA_OPTION_TEXT_BYTES];
+        if (option->given == NULL && cli_is_required(command, option->row.name)) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "missing --%s %s: %s", option->row.name,
+                           qa_option_argument(&option->row, text, sizeof text), option->row.help);
         }
-        const char *const *value = (const char *const *)((const char *)args + option->destination);
-        if (*value == NULL) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "missing --%s %s: %s", option->name, option->placeholder,
-                           option->help);
+        if (option->given != NULL &&
+            !cli_help_for(option->row.help, command, it->args->subcommand, text, sizeof text)) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "--%s means nothing to %s %s", option->row.name, command->name,
+                           it->args->subcommand);
         }
     }
     return QA_OK;
 }
 
-/* A word that belongs to no option. */
-static qa_status unexpected(const char *word, const cli_option *before, qa_error *err) {
-    if (before != NULL && before->kind == CLI_TARGETS) {
+/* A word without a dash: an operand, or a mistake. before: the option in front of it. */
+static qa_status take_word(parser *it, const char *word, const cli_option *before, qa_error *err) {
+    const cli_command *command = it->options->command;
+    cli_option *operand = next_operand(it->options);
+    if (command->subcommands != NULL && it->args->subcommand == NULL) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "unknown word \"%s\": expected one of %s", word, command->subcommands);
+    }
+    if (operand != NULL) {
+        return set_value(it, operand, operand->row.placeholder, word, err);
+    }
+    if (before != NULL && before->row.type == QA_OPTION_OTHER && before->row.other->list) {
         return qa_fail(err, QA_ERR_ARGUMENT,
                        "unexpected argument \"%s\": the names of --%s are one word, separated by commas", word,
-                       before->name);
+                       before->row.name);
     }
     return qa_fail(err, QA_ERR_ARGUMENT, "unexpected argument \"%s\": everything is given by options", word);
 }
 
-qa_status cli_parse(cli_args *args, const cli_command *command, int argc, char **argv, int first, qa_error *err) {
-    const cli_option *before = NULL; /* the last option seen */
+/* The option at argv[*i], with its argument; *i becomes the last word of it. */
+static qa_status take_option(parser *it, int argc, char **argv, int *i, cli_option **option, qa_error *err) {
+    given found = {0};
+    char argument[QA_OPTION_TEXT_BYTES];
+    bool truth = true;
+    const char *word = argv[*i], *next = *i + 1 < argc ? argv[*i + 1] : NULL;
+    QA_TRY(word[1] == '-' ? recognise_long(&found, it->options, word, err)
+                          : recognise_letter(&found, it->options, word, err));
+    *option = found.option;
+    if (found.attached != NULL) {
+        return set_value(it, found.option, found.shown, found.attached, err);
+    }
+    if (is_flag(found.option)) {
+        const bool says = !found.negated && next != NULL && qa_option_parse_truth(next, &truth);
+        *i += says ? 1 : 0;
+        return set_value(it, found.option, found.shown, found.negated || !truth ? "false" : "true", err);
+    }
+    if (next == NULL || is_option(it->options, next)) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "%s: missing its argument %s", found.shown,
+                       qa_option_argument(&found.option->row, argument, sizeof argument));
+    }
+    (*i)++;
+    return set_value(it, found.option, found.shown, next, err);
+}
+
+qa_status cli_parse(cli_options *options, cli_args *args, int argc, char **argv, int first, qa_error *err) {
+    const cli_command *command = options->command;
+    parser it = {options, args};
+    cli_option *before = NULL;
     for (int i = first; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             args->help = true;
@@ -543,44 +399,22 @@ qa_status cli_parse(cli_args *args, const cli_command *command, int argc, char *
             return QA_OK;
         }
     }
+    for (size_t i = 0; i < options->n; i++) {
+        const cli_option *option = &options->items[i];
+        qa_options_default(&(qa_option_table){&option->row, 1}, (char *)args + option->base);
+    }
     for (int i = first; i < argc; i++) {
         const char *word = argv[i];
-        given it = {0};
         if (i == first && cli_is_subcommand(command, word)) {
             args->subcommand = word;
-            continue;
-        }
-        if (word[0] != '-' || word[1] == '\0') {
-            if (command->subcommands != NULL && args->subcommand == NULL) {
-                return qa_fail(err, QA_ERR_ARGUMENT, "unknown word \"%s\": expected one of %s", word,
-                               command->subcommands);
-            }
-            const cli_option *operand = next_operand(args, command);
-            if (operand != NULL) {
-                QA_TRY(set_value(args, operand, operand->placeholder, word, err));
-                continue;
-            }
-            return unexpected(word, before, err);
-        }
-        QA_TRY(word[1] == '-' ? recognise_long(&it, command, word, err) : recognise_letter(&it, command, word, err));
-        bool truth = true;
-        before = it.option;
-        if (it.attached != NULL) {
-            QA_TRY(set_value(args, it.option, it.shown, it.attached, err));
-        } else if (is_flag(it.option)) {
-            if (!it.negated && i + 1 < argc && parse_truth(argv[i + 1], &truth)) {
-                i++;
-            }
-            set_flag(args, it.option, it.negated ? false : truth);
-        } else if (i + 1 >= argc || is_option(command, argv[i + 1])) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s: missing its argument %s", it.shown, it.option->placeholder);
+        } else if (word[0] != '-' || word[1] == '\0') {
+            QA_TRY(take_word(&it, word, before, err));
         } else {
-            i++;
-            QA_TRY(set_value(args, it.option, it.shown, argv[i], err));
+            QA_TRY(take_option(&it, argc, argv, &i, &before, err));
         }
     }
     if (command->subcommands != NULL && args->subcommand == NULL) {
         return qa_fail(err, QA_ERR_ARGUMENT, "the first word must be one of %s", command->subcommands);
     }
-    return check_required(args, command, err);
+    return check_given(&it, err);
 }

@@ -6,7 +6,6 @@
 #include "base/try.h"
 #include "cli/options.h"
 #include "io/file.h"
-#include "train/run_folder.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -14,33 +13,28 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAX_DEPTH = 3, INPUTS = 15, OUTPUT_FILES = 3 };
+enum { MAX_DEPTH = 3 };
 
+/* An option that is a path, and was given. */
 typedef struct named_path {
-    const char *option, *path; /* path NULL: not given */
+    const char *name, *path;
 } named_path;
+
+/* The next option from *at on whose path is of this kind and was given; false: none. */
+static bool next_path(const cli_options *options, qa_option_path kind, size_t *at, named_path *found) {
+    for (; *at < options->n; (*at)++) {
+        const cli_option *option = &options->items[*at];
+        if (option->row.path == kind && option->given != NULL) {
+            *found = (named_path){option->row.name, option->given};
+            (*at)++;
+            return true;
+        }
+    }
+    return false;
+}
 
 static bool same_inode(const struct stat *a, const struct stat *b) {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
-}
-
-static void list_inputs(const cli_args *args, named_path inputs[INPUTS]) {
-    const named_path all[INPUTS] = {{"--model", args->model},
-                                    {"--adapter", args->adapter},
-                                    {"--data", args->data},
-                                    {"--eval-data", args->eval_data},
-                                    {"--replay-data", args->replay_data},
-                                    {"--suite", args->suite},
-                                    {"--in", args->in},
-                                    {"--file", args->file},
-                                    {"--config", args->config},
-                                    {"--corpus", args->corpus},
-                                    {"--eval-corpus", args->eval_corpus},
-                                    {"--tokenizer", args->tokenizer},
-                                    {"--mdp", args->mdp},
-                                    {"--bundle", args->bundle},
-                                    {"--candidate", args->candidate}};
-    memcpy(inputs, all, sizeof all);
 }
 
 /* ---- an output file ---- */
@@ -80,8 +74,8 @@ static qa_status check_file(cli_run *run, const named_path *output, const named_
     if (same == NULL) {
         return QA_OK;
     }
-    const qa_status status = cli_bad_usage(run, err, "%s %s would replace %s, which %s %s reads; name another file",
-                                           output->option, output->path, same, input->option, input->path);
+    const qa_status status = cli_bad_usage(run, err, "--%s %s would replace %s, which --%s %s reads; name another file",
+                                           output->name, output->path, same, input->name, input->path);
     free(same);
     return status;
 }
@@ -95,21 +89,14 @@ static qa_status check_suite(cli_run *run, const named_path *output, const named
     return status;
 }
 
-static qa_status check_output_files(cli_run *run, const named_path *inputs, qa_error *err) {
-    const cli_args *args = run->args;
-    const bool folder = (run->command->bit & (CLI_TRAIN | CLI_PRETRAIN | CLI_GOLDEN)) != 0;
-    const named_path outputs[OUTPUT_FILES] = {{"--out", folder ? NULL : args->out},
-                                              {"--transcript", args->transcript},
-                                              {"--dump-gradients", args->dump_gradients}};
-    for (size_t o = 0; o < OUTPUT_FILES; o++) {
-        for (size_t i = 0; i < INPUTS && outputs[o].path != NULL; i++) {
-            if (inputs[i].path == NULL) {
-                continue;
-            }
-            const char *path = strcmp(inputs[i].path, "-") == 0 ? "/dev/stdin" : inputs[i].path;
-            QA_TRY(check_file(run, &outputs[o], &inputs[i], path, err));
-            if (inputs[i].path == args->suite) {
-                QA_TRY(check_suite(run, &outputs[o], &inputs[i], err));
+static qa_status check_output_files(cli_run *run, qa_error *err) {
+    named_path output, input;
+    for (size_t o = 0; next_path(&run->options, QA_PATH_WRITTEN, &o, &output);) {
+        for (size_t i = 0; next_path(&run->options, QA_PATH_READ, &i, &input);) {
+            const char *path = strcmp(input.path, "-") == 0 ? "/dev/stdin" : input.path;
+            QA_TRY(check_file(run, &output, &input, path, err));
+            if (strcmp(input.name, "suite") == 0) {
+                QA_TRY(check_suite(run, &output, &input, err));
             }
         }
     }
@@ -117,21 +104,6 @@ static qa_status check_output_files(cli_run *run, const named_path *inputs, qa_e
 }
 
 /* ---- the folder of a run or of a golden bundle ---- */
-
-/* What the command writes in its folder under that name, or removes; files NULL: a bundle (whose copies of model and
- * adapter may be the inputs themselves). */
-static bool is_replaced(const qa_run_files *files, const char *name) {
-    static const char *const of_bundle[] = {"manifest.json", "golden.safetensors", "pairs.jsonl", "text.jsonl",
-                                            "text.json"};
-    if (files != NULL) {
-        return qa_run_folder_replaces(files, name);
-    }
-    bool replaced = false;
-    for (size_t i = 0; i < sizeof of_bundle / sizeof *of_bundle; i++) {
-        replaced = replaced || strcmp(name, of_bundle[i]) == 0;
-    }
-    return replaced;
-}
 
 /* The entry of the folder `out` that the path leads through when links are followed (free it); NULL: it does not lie in
  * that folder. */
@@ -155,32 +127,31 @@ static char *entry_that_holds(const char *path, const struct stat *out) {
     return found;
 }
 
-static qa_status check_in_run(cli_run *run, const qa_run_files *files, const struct stat *out, const named_path *input,
-                              const char *path, qa_error *err) {
+static qa_status check_in_run(cli_run *run, const struct stat *out, const named_path *input, const char *path,
+                              qa_error *err) {
     char *entry = entry_that_holds(path, out);
-    const bool replaced = entry != NULL && is_replaced(files, entry);
+    const bool replaced = entry != NULL && run->command->replaces(entry);
     free(entry);
     return replaced ? cli_bad_usage(run, err,
-                                    "--out %s would remove or replace %s, which %s %s reads; choose another folder",
-                                    run->args->out, path, input->option, input->path)
+                                    "--out %s would remove or replace %s, which --%s %s reads; choose another folder",
+                                    cli_given(&run->options, "out"), path, input->name, input->path)
                     : QA_OK;
 }
 
 /* An input folder, and what the links in it lead to. The files of a run that stand in it are no input. */
-static qa_status check_run_input(cli_run *run, const qa_run_files *files, const struct stat *out,
-                                 const named_path *input, qa_error *err) {
+static qa_status check_run_input(cli_run *run, const struct stat *out, const named_path *input, qa_error *err) {
     struct stat info;
-    QA_TRY(check_in_run(run, files, out, input, input->path, err));
+    QA_TRY(check_in_run(run, out, input, input->path, err));
     const bool folder = stat(input->path, &info) == 0 && S_ISDIR(info.st_mode);
     DIR *entries = folder ? opendir(input->path) : NULL;
     qa_status status = QA_OK;
     for (struct dirent *entry = entries == NULL ? NULL : readdir(entries); entry != NULL && status == QA_OK;
          entry = readdir(entries)) {
-        if (entry->d_name[0] == '.' || (same_inode(&info, out) && is_replaced(files, entry->d_name))) {
+        if (entry->d_name[0] == '.' || (same_inode(&info, out) && run->command->replaces(entry->d_name))) {
             continue;
         }
         char *inside = qa_path_join(input->path, entry->d_name);
-        status = inside == NULL ? QA_NO_MEMORY(err, "a path") : check_in_run(run, files, out, input, inside, err);
+        status = inside == NULL ? QA_NO_MEMORY(err, "a path") : check_in_run(run, out, input, inside, err);
         free(inside);
     }
     if (entries != NULL) {
@@ -189,26 +160,20 @@ static qa_status check_run_input(cli_run *run, const qa_run_files *files, const 
     return status;
 }
 
-static qa_status check_run_folder(cli_run *run, const named_path *inputs, qa_error *err) {
+static qa_status check_run_folder(cli_run *run, qa_error *err) {
+    const char *folder = cli_given(&run->options, "out");
+    named_path input;
     struct stat out;
-    if ((run->command->bit & (CLI_TRAIN | CLI_PRETRAIN | CLI_GOLDEN)) == 0 || run->args->out == NULL ||
-        stat(run->args->out, &out) != 0) {
+    if (run->command->replaces == NULL || folder == NULL || stat(folder, &out) != 0) {
         return QA_OK;
     }
-    const qa_run_files *files = run->command->bit == CLI_GOLDEN  ? NULL
-                                : run->command->bit == CLI_TRAIN ? &qa_adapter_run_files
-                                                                 : &qa_model_run_files;
-    for (size_t i = 0; i < INPUTS; i++) {
-        if (inputs[i].path != NULL) {
-            QA_TRY(check_run_input(run, files, &out, &inputs[i], err));
-        }
+    for (size_t i = 0; next_path(&run->options, QA_PATH_READ, &i, &input);) {
+        QA_TRY(check_run_input(run, &out, &input, err));
     }
     return QA_OK;
 }
 
 qa_status cli_check_outputs(cli_run *run, qa_error *err) {
-    named_path inputs[INPUTS];
-    list_inputs(run->args, inputs);
-    QA_TRY(check_output_files(run, inputs, err));
-    return check_run_folder(run, inputs, err);
+    QA_TRY(check_output_files(run, err));
+    return check_run_folder(run, err);
 }

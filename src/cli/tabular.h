@@ -6,15 +6,23 @@
 #include "cli/records.h"
 #include "rl/customisation.h"
 
+typedef struct tabular_args {
+    cli_args shared;
+    qa_customisation_options problem; /* and the seed of all */
+    const char *mdp;                  /* NULL: not given */
+    size_t problems, data_seeds;
+    size_t pairs; /* 0: not given */
+    double beta;
+} tabular_args;
+
+static inline const tabular_args *tabular_args_of(const cli_run *run) { return (const tabular_args *)run->args; }
+
 /* The subcommands; each prints to standard output and writes --out. */
 QA_MUST_CHECK qa_status cli_tabular_recover(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_identities(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_consistency(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_dial(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_solve(cli_run *run, qa_error *err);
-
-/* The customisation problem that the options describe. */
-qa_customisation_options cli_tabular_problem(const cli_args *args);
 
 /* Says on standard error what the problem is, and puts it at the head of the records. */
 void cli_tabular_describe(cli_run *run, const qa_customisation *problem, cli_records *records);

@@ -12,7 +12,8 @@ enum { SHORT_RUN = 100 }; /* steps */
 static const double seconds_between_lines = 10.0;
 
 void cli_warn_of_warmup(cli_run *run, size_t warmup_steps, double warmup_ratio) {
-    if (strcmp(run->args->schedule, "constant") != 0 || (warmup_steps == 0 && warmup_ratio == 0.0)) {
+    const char *schedule = cli_given(&run->options, "lr-scheduler-type");
+    if (schedule == NULL || strcmp(schedule, "constant") != 0 || (warmup_steps == 0 && warmup_ratio == 0.0)) {
         return;
     }
     char warmup[CLI_NUMBER_BYTES];
@@ -70,7 +71,7 @@ bool cli_course_line_due(cli_course *course, size_t step, size_t total_steps) {
 static bool is_overwrite(const char *word) { return strncmp(word, "--overwrite", strlen("--overwrite")) == 0; }
 
 /* The command that continues this run, as a shell takes it. */
-qa_status cli_say_how_to_resume(cli_run *run, qa_error *err) {
+qa_status cli_say_how_to_resume(cli_run *run, bool resumes, qa_error *err) {
     qa_text text = {0};
     qa_status status = QA_OK;
     for (int i = 0; i < run->argc; i++) {
@@ -84,7 +85,7 @@ qa_status cli_say_how_to_resume(cli_run *run, qa_error *err) {
         }
         QA_GOTO(done, cli_append_shell_word(&text, run->argv[i], err));
     }
-    if (!run->args->resume) {
+    if (!resumes) {
         QA_GOTO(done, qa_text_append_z(&text, " --resume", err));
     }
     cli_warn(run, "interrupted; to resume:\n  %s", text.data);

@@ -27,7 +27,7 @@ void cli_course_eta(const cli_course *course, size_t step, size_t total_steps, c
  * rewritten, or as --log-every says. */
 bool cli_course_line_due(cli_course *course, size_t step, size_t total_steps);
 
-/* The command that continues this run, as a shell takes it. */
-qa_status cli_say_how_to_resume(cli_run *run, qa_error *err);
+/* The command that continues this run, as a shell takes it; resumes: this one has --resume already. */
+qa_status cli_say_how_to_resume(cli_run *run, bool resumes, qa_error *err);
 
 #endif

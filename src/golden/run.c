@@ -10,29 +10,6 @@
 #include <stdio.h>
 #include <string.h>
 
-qa_golden_options qa_golden_defaults(void) {
-    return (qa_golden_options){.learning_rate = 1e-2,
-                               .adam_beta1 = 0.9,
-                               .adam_beta2 = 0.999,
-                               .adam_epsilon = 1e-8,
-                               .max_grad_norm = 1.0,
-                               .steps = 2};
-}
-
-qa_status qa_golden_options_check(const qa_golden_options *o, qa_error *err) {
-    QA_TRY(qa_objective_check(&o->objective, err));
-    const bool good = o->learning_rate > 0 && isfinite(o->learning_rate) && o->adam_beta1 >= 0 && o->adam_beta1 < 1 &&
-                      o->adam_beta2 >= 0 && o->adam_beta2 < 1 && o->adam_epsilon > 0 && isfinite(o->adam_epsilon) &&
-                      o->weight_decay >= 0 && isfinite(o->weight_decay) && o->max_grad_norm >= 0 &&
-                      isfinite(o->max_grad_norm);
-    if (!good || o->steps > 1000) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "golden: expected learning_rate > 0, betas in [0, 1), epsilon > 0, weight_decay and "
-                       "max_grad_norm >= 0, at most 1000 steps");
-    }
-    return QA_OK;
-}
-
 /* ---- the inputs in the reference's terms ---- */
 
 int32_t qa_golden_bos(const qa_model *model) {

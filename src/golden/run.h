@@ -3,6 +3,7 @@
 #ifndef QA_GOLDEN_RUN_H
 #define QA_GOLDEN_RUN_H
 
+#include "base/option.h"
 #include "golden/set.h"
 #include "model/adapter.h"
 #include "model/weights.h"
@@ -23,6 +24,7 @@ typedef struct qa_golden_options {
 
 /* Learning rate 0.01 (large, so that the steps can be seen in BF16), the rest as qa_train_defaults; 2 steps. */
 qa_golden_options qa_golden_defaults(void);
+extern const qa_option_table qa_golden_table;
 QA_MUST_CHECK qa_status qa_golden_options_check(const qa_golden_options *options, qa_error *err);
 
 /* The inputs in the reference's own terms. */

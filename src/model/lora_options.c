@@ -48,8 +48,7 @@ static qa_status parse_targets(void *value, const char *text, qa_error *err) {
     return qa_targets_parse(value, text, err);
 }
 
-static void format_targets(const void *value, char *text, size_t bytes) {
-    const bool *targets = value;
+void qa_targets_text(const bool targets[QA_TARGETS], char *text, size_t bytes) {
     size_t used = 0;
     text[0] = '\0';
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
@@ -58,6 +57,8 @@ static void format_targets(const void *value, char *text, size_t bytes) {
         }
     }
 }
+
+static void format_targets(const void *value, char *text, size_t bytes) { qa_targets_text(value, text, bytes); }
 
 static const qa_option_other targets_type = {parse_targets, format_targets, NULL, true};
 

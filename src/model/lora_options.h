@@ -7,4 +7,7 @@
 
 extern const qa_option_table qa_lora_table;
 
+/* "q_proj,v_proj" */
+void qa_targets_text(const bool targets[QA_TARGETS], char *text, size_t bytes);
+
 #endif

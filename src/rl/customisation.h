@@ -3,6 +3,7 @@
 #ifndef QA_RL_CUSTOMISATION_H
 #define QA_RL_CUSTOMISATION_H
 
+#include "base/option.h"
 #include "rl/token_mdp.h"
 
 typedef struct qa_customisation_options {
@@ -15,6 +16,7 @@ typedef struct qa_customisation_options {
 
 /* V = 4, H = 3, gamma = lambda = alpha1 = alpha_tilde = 1, seed 1. */
 qa_customisation_options qa_customisation_defaults(void);
+extern const qa_option_table qa_customisation_table; /* one row an option (base/option.h) */
 
 /* Owns its arrays; everything in them is exact. Free with qa_customisation_free. */
 typedef struct qa_customisation {

@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 void qa_record_set(qa_record *record, const char *key, json_t *value) {
@@ -88,6 +89,14 @@ static qa_status read_option(const qa_option *row, const json_t *object, const c
     case QA_OPTION_SIZE:
     case QA_OPTION_SIZE_OR_ALL: return qa_json_get_size(object, key, false, where, at, err);
     case QA_OPTION_NUMBER: return qa_json_get_double(object, key, false, where, at, err);
+    case QA_OPTION_SEED:
+        if (json_is_integer(json_object_get(object, key))) {
+            *(uint64_t *)at = (uint64_t)json_integer_value(json_object_get(object, key));
+            return QA_OK;
+        }
+        QA_TRY(qa_json_get_string(object, key, false, where, &text, err));
+        *(uint64_t *)at = text == NULL ? *(uint64_t *)at : strtoull(text, NULL, 16);
+        return QA_OK;
     default: QA_TRY(qa_json_get_string(object, key, false, where, &text, err));
     }
     const qa_status status = text == NULL ? QA_OK : qa_option_set(row, options, text, err);

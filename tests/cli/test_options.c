@@ -1,8 +1,13 @@
 /* The command line itself: help, versions, names and their aliases, numbers, and what is said about mistakes. */
-#include "cli/options_table.c" /* the table is not in the library: the help must mention all of it */
+#include "cli/help.h"
+#include "rl/objective.h"
 #include "support/cli.h"
 #include "support/cli_json.h"
+#include "support/fixture.h"
 #include "support/tempdir.h"
+#include "train/options.h"
+#include "train/record.h"
+#include "train/training_config.h"
 
 #include <check.h>
 #include <signal.h>
@@ -13,13 +18,10 @@
 
 Suite *cli_options_suite(void);
 
-static const struct {
-    const char *name;
-    unsigned bit;
-} commands[] = {{"info", CLI_INFO},   {"tokenize", CLI_TOKENIZE}, {"train", CLI_TRAIN}, {"eval", CLI_EVAL},
-                {"score", CLI_SCORE}, {"generate", CLI_GENERATE}, {"bench", CLI_BENCH}};
+enum { N_COMMANDS = 10 };
 
-enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
+START_TEST(the_tests_know_all_commands) { ck_assert_ptr_null(cli_commands[N_COMMANDS]); }
+END_TEST
 
 START_TEST(without_a_command_there_is_usage_on_standard_error) {
     qa_cli_result result = qa_cli_run(NULL, (const char *const[]){NULL});
@@ -76,18 +78,16 @@ static bool mentions(const char *help, const char *name, size_t bytes) {
     return false;
 }
 
-static void check_mentions(const char *help, const char *command, const cli_option *option) {
-    ck_assert_msg(mentions(help, option->name, strlen(option->name)), "%s --help does not mention --%s", command,
-                  option->name);
-    for (const char *alias = option->aliases; *alias != '\0';) {
-        const size_t length = strcspn(alias, " ");
-        ck_assert_msg(mentions(help, alias, length), "%s --help does not mention --%.*s", command, (int)length, alias);
-        alias += length + strspn(alias + length, " ");
-    }
+/* The next name of an option: its own, then its aliases; false: there is none left. Begin with *at NULL. */
+static bool next_name(const qa_option *row, const char **at, size_t *bytes) {
+    *at = *at == NULL ? row->name : *at == row->name ? row->aliases : *at + *bytes;
+    *at += *at == NULL ? 0 : strspn(*at, " ");
+    *bytes = *at == NULL ? 0 : strcspn(*at, " ");
+    return *bytes > 0;
 }
 
 START_TEST(help_mentions_every_option_of_the_command) {
-    const char *name = commands[_i].name;
+    const char *name = cli_commands[_i]->name;
     char *help = QA_CLI_OUTPUT(name, "--help");
     char *same = QA_CLI_OUTPUT("help", name);
     ck_assert_str_eq(help, same);
@@ -95,41 +95,166 @@ START_TEST(help_mentions_every_option_of_the_command) {
     same = QA_CLI_OUTPUT(name, "--nonsense", "-h"); /* help wins over mistakes */
     ck_assert_str_eq(help, same);
     free(same);
-    size_t seen = 0;
-    for (size_t i = 0; i < cli_n_options; i++) {
-        if ((cli_options[i].commands & commands[_i].bit) != 0) {
-            check_mentions(help, name, &cli_options[i]);
-            seen++;
+    cli_options options;
+    cli_options_of(&options, cli_commands[_i]);
+    for (size_t i = 0; i < options.n; i++) {
+        const char *at = NULL;
+        size_t bytes = 0;
+        while (next_name(&options.items[i].row, &at, &bytes)) {
+            ck_assert_msg(mentions(help, at, bytes), "%s --help does not mention --%.*s", name, (int)bytes, at);
         }
     }
-    ck_assert_uint_ge(seen, 8);
+    ck_assert_uint_ge(options.n, 8);
     free(help);
 }
 END_TEST
 
 /* Two rows that a command would confuse: the same name, alias or letter. */
 START_TEST(no_two_options_of_a_command_share_a_name) {
-    for (size_t i = 0; i < cli_n_options; i++) {
-        for (size_t j = i + 1; j < cli_n_options; j++) {
-            const cli_option *a = &cli_options[i];
-            const cli_option *b = &cli_options[j];
-            if ((a->commands & b->commands & commands[_i].bit) == 0) {
-                continue;
-            }
-            ck_assert_msg(a->letter == 0 || a->letter != b->letter, "%s: -%c twice", commands[_i].name, a->letter);
-            char names[512];
-            char name[128];
-            (void)snprintf(names, sizeof names, " %s %s ", a->name, a->aliases);
-            (void)snprintf(name, sizeof name, " %s ", b->name);
-            ck_assert_msg(strstr(names, name) == NULL, "%s: --%s twice", commands[_i].name, b->name);
-            for (const char *alias = b->aliases; *alias != '\0';) {
-                const size_t length = strcspn(alias, " ");
-                (void)snprintf(name, sizeof name, " %.*s ", (int)length, alias);
-                ck_assert_msg(strstr(names, name) == NULL, "%s:%s twice", commands[_i].name, name);
-                alias += length + strspn(alias + length, " ");
+    cli_options options;
+    cli_options_of(&options, cli_commands[_i]);
+    for (size_t i = 0; i < options.n; i++) {
+        const qa_option *a = &options.items[i].row;
+        char names[512];
+        (void)snprintf(names, sizeof names, " %s %s ", a->name, a->aliases == NULL ? "" : a->aliases);
+        for (size_t j = i + 1; j < options.n; j++) {
+            const qa_option *b = &options.items[j].row;
+            const char *at = NULL;
+            size_t bytes = 0;
+            ck_assert_msg(a->letter == 0 || a->letter != b->letter, "%s: -%c twice", cli_commands[_i]->name, a->letter);
+            while (next_name(b, &at, &bytes)) {
+                char name[128];
+                (void)snprintf(name, sizeof name, " %.*s ", (int)bytes, at);
+                ck_assert_msg(strstr(names, name) == NULL, "%s: --%.*s twice", cli_commands[_i]->name, (int)bytes, at);
             }
         }
     }
+}
+END_TEST
+
+/* Every row is whole: its defaults are values that it takes, and what it needs for its type is there. */
+START_TEST(every_row_is_whole) {
+    cli_options options;
+    qa_error err = {0};
+    cli_options_of(&options, cli_commands[_i]);
+    ck_assert_uint_lt(options.n, CLI_MOST_OPTIONS);
+    char *args = calloc(1, cli_commands[_i]->args_bytes);
+    for (size_t i = 0; i < options.n; i++) {
+        const qa_option *row = &options.items[i].row;
+        const char *defaults[] = {row->standard, row->published};
+        char text[QA_OPTION_TEXT_BYTES];
+        ck_assert_uint_lt(options.items[i].base + row->offset, cli_commands[_i]->args_bytes);
+        ck_assert_msg(row->help != NULL && row->help[0] != '\0', "--%s has no help", row->name);
+        ck_assert_msg((row->type == QA_OPTION_OTHER) == (row->other != NULL), "--%s", row->name);
+        ck_assert_msg(row->type == QA_OPTION_FLAG || qa_option_argument(row, text, sizeof text)[0] != '\0', "--%s",
+                      row->name);
+        for (size_t k = 0; k < 2; k++) {
+            if (defaults[k] != NULL) {
+                qa_expect_ok(qa_option_set(row, args + options.items[i].base, defaults[k], &err), &err);
+            }
+        }
+    }
+    free(args);
+    for (const char *word = cli_commands[_i]->required; word != NULL && *word != '\0'; word += strspn(word, " ")) {
+        char name[64];
+        const size_t bytes = strcspn(word, " ");
+        (void)snprintf(name, sizeof name, "%.*s", (int)bytes, word);
+        ck_assert_msg(cli_option_named(&options, name) != NULL, "%s requires --%s, which it does not take",
+                      cli_commands[_i]->name, name);
+        word += bytes;
+    }
+}
+END_TEST
+
+/* ---- one row an option ---- */
+
+/* What a function prints about `train` when its tables hold the copies. */
+static char *printed(void (*print)(FILE *to, const cli_command *command), const qa_option_table *train,
+                     const qa_option_table *objective) {
+    const cli_command *command = cli_commands[2];
+    cli_table tables[32];
+    ck_assert_str_eq(command->name, "train");
+    ck_assert_uint_le(command->n_tables, 32);
+    for (size_t i = 0; i < command->n_tables; i++) {
+        tables[i] = command->tables[i];
+        tables[i].table = tables[i].table == &qa_train_table       ? train
+                          : tables[i].table == &qa_objective_table ? objective
+                                                                   : tables[i].table;
+    }
+    cli_command copy = *command;
+    copy.tables = tables;
+    FILE *file = tmpfile();
+    ck_assert_ptr_nonnull(file);
+    print(file, &copy);
+    const long bytes = ftell(file);
+    char *text = calloc(1, (size_t)bytes + 1);
+    rewind(file);
+    ck_assert_uint_eq(fread(text, 1, (size_t)bytes, file), (size_t)bytes);
+    (void)fclose(file);
+    return text;
+}
+
+static void print_help(FILE *to, const cli_command *command) { cli_print_help(to, command, NULL); }
+
+static qa_option_table copy_of(const qa_option_table *table, const char *name, const char *standard) {
+    qa_option *rows = malloc(table->n * sizeof *rows);
+    memcpy(rows, table->rows, table->n * sizeof *rows);
+    for (size_t i = 0; i < table->n; i++) {
+        if (rows[i].name != NULL && strcmp(rows[i].name, name) == 0) {
+            rows[i].standard = standard;
+        }
+    }
+    return (qa_option_table){rows, table->n};
+}
+
+static json_t *record_of(const qa_option_table *table, const void *options) {
+    qa_record record = {.object = json_object()};
+    json_t *object = NULL;
+    qa_error err = {0};
+    qa_record_options(&record, table, options, QA_RECORD_COMPARED);
+    qa_expect_ok(qa_record_finish(&record, &object, "a record", &err), &err);
+    return object;
+}
+
+/* A default that is changed in a copy of the table is another one in what a run starts from, in the help, the man page,
+ * training_config.json and the check of a resumed run; of a recipe's options the recipe, too. */
+START_TEST(a_default_is_one_row) {
+    const qa_option_table train = copy_of(&qa_train_table, "weight-decay", "0.125");
+    const qa_option_table objective = copy_of(&qa_objective_table, "alpha-0", "0.75");
+    qa_train_options changed = {0}, plain = {0};
+    qa_objective of_recipe = {0}, of_published = {0};
+    qa_error err = {0};
+    qa_options_default(&train, &changed);
+    qa_options_default(&qa_train_table, &plain);
+    ck_assert_double_eq(changed.weight_decay, 0.125);
+    ck_assert_double_eq(plain.weight_decay, qa_train_defaults().weight_decay);
+    qa_options_recipe(&objective, &of_recipe, false);
+    qa_options_recipe(&objective, &of_published, true);
+    ck_assert_double_eq(of_recipe.alpha_0, 0.75);
+    ck_assert_double_eq(of_published.alpha_0, 0.01);
+    char *help = printed(print_help, &train, &objective), *man = printed(cli_print_man_command, &train, &objective);
+    char *old = printed(print_help, &qa_train_table, &qa_objective_table);
+    ck_assert_ptr_nonnull(strstr(help, "AdamW's decoupled decay (default: 0.125)"));
+    ck_assert_ptr_nonnull(strstr(help, "theory 0.75, published 0.01"));
+    ck_assert_ptr_nonnull(strstr(man, "decoupled decay.\nDefault: 0.125.\n"));
+    ck_assert_ptr_nonnull(strstr(man, "Default: of the recipe: theory 0.75, published 0.01.\n"));
+    ck_assert_ptr_null(strstr(old, "0.125"));
+    ck_assert_ptr_null(strstr(old, "0.75"));
+    json_t *now = record_of(&train, &changed), *then = record_of(&qa_train_table, &plain);
+    ck_assert_double_eq(qa_json_number(now, "weight_decay"), 0.125);
+    qa_expect_error(qa_agreement_check(then, now, "state", NULL, &err), QA_ERR_MISMATCH, &err,
+                    "weight_decay is 0.125 now but was 0");
+    qa_options_default(&train, &plain);
+    qa_train_options read = {0};
+    qa_expect_ok(qa_options_read(&train, now, "record", &read, &err), &err);
+    ck_assert_double_eq(read.weight_decay, 0.125);
+    json_decref(now);
+    json_decref(then);
+    free(old);
+    free(man);
+    free(help);
+    free((void *)(uintptr_t)train.rows);
+    free((void *)(uintptr_t)objective.rows);
 }
 END_TEST
 
@@ -141,13 +266,17 @@ START_TEST(the_man_page_holds_every_option_and_formats_without_warnings) {
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         ck_assert_msg(strstr(page, parts[i]) != NULL, "no %s in the man page", parts[i]);
     }
-    for (size_t i = 0; i < cli_n_options; i++) {
-        char escaped[256] = "\\-\\-";
-        size_t used = strlen(escaped);
-        for (const char *c = cli_options[i].name; *c != '\0'; c++) {
-            used += (size_t)snprintf(escaped + used, sizeof escaped - used, *c == '-' ? "\\%c" : "%c", *c);
+    for (size_t k = 0; cli_commands[k] != NULL; k++) {
+        cli_options options;
+        cli_options_of(&options, cli_commands[k]);
+        for (size_t i = 0; i < options.n; i++) {
+            char escaped[256] = "\\-\\-";
+            size_t used = strlen(escaped);
+            for (const char *c = options.items[i].row.name; *c != '\0'; c++) {
+                used += (size_t)snprintf(escaped + used, sizeof escaped - used, *c == '-' ? "\\%c" : "%c", *c);
+            }
+            ck_assert_msg(strstr(page, escaped) != NULL, "the man page does not mention %s", escaped);
         }
-        ck_assert_msg(strstr(page, escaped) != NULL, "the man page does not mention %s", escaped);
     }
     if (system("command -v groff >/dev/null 2>&1") == 0) {
         char *dir = qa_tempdir_make();
@@ -476,6 +605,9 @@ Suite *cli_options_suite(void) {
     tcase_add_loop_test(tcase, help_mentions_every_option_of_the_command, 0, N_COMMANDS);
     tcase_add_test(tcase, every_subcommand_has_a_page_of_its_own);
     tcase_add_loop_test(tcase, no_two_options_of_a_command_share_a_name, 0, N_COMMANDS);
+    tcase_add_loop_test(tcase, every_row_is_whole, 0, N_COMMANDS);
+    tcase_add_test(tcase, the_tests_know_all_commands);
+    tcase_add_test(tcase, a_default_is_one_row);
     tcase_add_test(tcase, the_man_page_holds_every_option_and_formats_without_warnings);
     tcase_add_loop_test(tcase, a_mistake_is_named_and_ends_with_2, 0, sizeof mistakes / sizeof mistakes[0]);
     tcase_add_test(tcase, names_of_other_programs_work);

@@ -1,0 +1,172 @@
+/* What the options, an adapter's record and the recipes make of the objective and of the adapter to train (see
+ * common.h). */
+#include "cli/common.h"
+
+#include "base/try.h"
+#include "methods/method.h"
+#include "model/lora_options.h"
+#include "rl/objective.h"
+#include "train/options.h"
+
+#include <string.h>
+
+static const char *recipe_of(const cli_args *args) { return args->recipe != NULL ? args->recipe : qa_recipe_names[0]; }
+
+/* ---- options of methods ---- */
+
+/* An option that was given and that only another method reads: its name, and that method's in *owner; NULL: none. A
+ * residual Q-function's options are not looked at with `policies`: what is read may turn out to be one. */
+static const char *foreign_option(const cli_run *run, const qa_method_row *method, bool policies, const char **owner) {
+    const char *name = NULL;
+    for (size_t i = 0; name == NULL && qa_method_at(i) != NULL; i++) {
+        const qa_method_row *other = qa_method_at(i);
+        *owner = other->name;
+        if (other == method || (other->residual && policies)) {
+            continue;
+        }
+        name = other->residual && run->args->recipe != NULL ? "recipe" : NULL;
+        name = name == NULL && other->options != NULL ? cli_given_of(&run->options, other->options) : name;
+        name = name == NULL && other->replays ? cli_given_of(&run->options, &qa_replay_table) : name;
+    }
+    return name;
+}
+
+static qa_status check_foreign(cli_run *run, const qa_method_row *method, bool policies, qa_error *err) {
+    const char *owner = NULL, *name = foreign_option(run, method, policies, &owner);
+    const bool beta = name != NULL && strcmp(name, "beta") == 0 && method->options != NULL;
+    return name == NULL
+               ? QA_OK
+               : cli_bad_usage(run, err, "--%s belongs to --method %s, not to %s%s%s", name, owner, method->name,
+                               beta ? ", whose own is called --" : "", beta ? method->options->rows[0].name : "");
+}
+
+/* What was given, over a recipe's or a record's values. */
+static void put_objective(const cli_run *run, qa_objective *objective) {
+    const qa_method_row *method = qa_method_of(objective);
+    cli_put_given(&run->options, &qa_objective_table, objective);
+    if (!method->residual && method->options != NULL) {
+        cli_put_given(&run->options, method->options, objective);
+    }
+}
+
+/* ---- the objective that an adapter is read with ---- */
+
+/* Where the objective comes from before single options change it. */
+typedef struct objective_source {
+    bool recorded; /* the adapter's training_config.json, which the run takes */
+    bool plain;    /* the adapter has no such file: PEFT's or TRL's, a policy of its own */
+} objective_source;
+
+/* Whether single options say the whole of (M7): then nothing has to be assumed of an adapter without a record. */
+static bool policy_is_given(const cli_options *options) {
+    return cli_given(options, "q-parametrisation") != NULL && cli_given(options, "alpha-0") != NULL &&
+           cli_given(options, "alpha-tilde") != NULL;
+}
+
+/* --method, else the record's, else a plain adapter's unless the options say what it is; --recipe is the residual
+ * Q-function's. */
+static qa_status begin_objective(cli_run *run, qa_objective *objective, objective_source *source, qa_error *err) {
+    const cli_args *args = run->args;
+    const bool named = cli_given(&run->options, "method") != NULL;
+    const qa_method method = named ? args->objective.method : QA_METHOD_QADAPTER;
+    qa_objective record = {0};
+    bool found = false;
+    *source = (objective_source){0};
+    if (args->adapter != NULL && args->recipe == NULL) {
+        QA_TRY(qa_training_config_load(args->adapter, &found, &record, err));
+    }
+    source->recorded = found && (!named || record.method == method);
+    source->plain =
+        args->adapter != NULL && args->recipe == NULL && !named && !found && !policy_is_given(&run->options);
+    if (found && !source->recorded) {
+        cli_warn(run, "--method %s: %s was trained with method %s", qa_method_name(method), args->adapter,
+                 qa_method_name(record.method));
+    }
+    if (source->recorded) {
+        *objective = record;
+    } else if (source->plain || method != QA_METHOD_QADAPTER) {
+        *objective = qa_objective_for_method(source->plain ? QA_METHOD_SFT : method);
+    } else {
+        QA_TRY(qa_objective_from_recipe(objective, recipe_of(args), err));
+    }
+    return QA_OK;
+}
+
+static qa_status check_objective(cli_run *run, const qa_objective *objective, const objective_source *source,
+                                 qa_error *err) {
+    const qa_status status = qa_objective_check(objective, err);
+    if (status != QA_OK && source->plain) {
+        return cli_bad_usage(
+            run, err,
+            "%s has no training_config.json, so it is read as a plain LoRA adapter, whose policy is "
+            "softmax(adapted logits); an option of residual Q-learning is given: add --recipe theory or "
+            "--recipe published",
+            run->args->adapter);
+    }
+    return cli_usage_if(run, status);
+}
+
+qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const char **recipe, qa_error *err) {
+    const cli_args *args = run->args;
+    objective_source source = {0};
+    char line[CLI_LINE_BYTES];
+    if (cli_given(&run->options, "method") != NULL && !qa_method_of(&args->objective)->residual) {
+        if (args->adapter == NULL) {
+            return cli_bad_usage(run, err, "--method says how an adapter is read: give --adapter");
+        }
+        QA_TRY(check_foreign(run, qa_method_of(&args->objective), false, err));
+    }
+    QA_TRY(begin_objective(run, objective, &source, err));
+    put_objective(run, objective);
+    QA_TRY(check_objective(run, objective, &source, err));
+    QA_TRY(check_foreign(run, qa_method_of(objective), true, err));
+    qa_objective_text(objective, line, sizeof line);
+    if (source.plain) {
+        cli_say(run,
+                "%s has no training_config.json, so it is read as a plain LoRA adapter, as of --method sft: %s; say "
+                "--method dpo --dpo-beta 0.1 or --recipe published where it is another one",
+                args->adapter, line);
+    } else if (!qa_method_of(objective)->residual) {
+        cli_say(run, "method %s%s: %s", qa_method_name(objective->method),
+                source.recorded ? ", as the adapter was trained" : "", line);
+    } else {
+        cli_say(run, "recipe %s: %s", source.recorded ? "as the adapter was trained" : recipe_of(args), line);
+    }
+    if (recipe != NULL) {
+        *recipe = recipe_of(args);
+    }
+    return QA_OK;
+}
+
+/* ---- what is trained ---- */
+
+qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char **recipe, qa_error *err) {
+    const qa_method_row *method = qa_method_of(&run->args->objective);
+    char line[CLI_LINE_BYTES];
+    QA_TRY(check_foreign(run, method, false, err));
+    if (method->replays && cli_given(&run->options, "replay-data") == NULL) {
+        return cli_bad_usage(run, err,
+                             "--method %s needs --replay-data, responses of the base model's own: `qadapter generate "
+                             "--model %s --in PROMPTS --temperature 0 --unique --out FILE` writes them",
+                             method->name, run->args->model);
+    }
+    if (method->residual) {
+        return cli_resolve_objective(run, objective, recipe, err);
+    }
+    *objective = qa_objective_for_method(run->args->objective.method);
+    put_objective(run, objective);
+    *recipe = NULL;
+    QA_TRY(cli_usage_if(run, qa_objective_check(objective, err)));
+    qa_objective_text(objective, line, sizeof line);
+    cli_say(run, "method %s: %s", method->name, line);
+    return QA_OK;
+}
+
+qa_status cli_lora_options(const cli_run *run, qa_lora_options *options, qa_error *err) {
+    QA_TRY(qa_train_recipe(recipe_of(run->args), NULL, options, err));
+    if (cli_given(&run->options, "lora-r") != NULL) {
+        qa_lora_set_rank(options, run->args->lora.rank);
+    }
+    cli_put_given(&run->options, &qa_lora_table, options);
+    return QA_OK;
+}
