@@ -1,5 +1,6 @@
 /* See option.h. */
 #include "base/option.h"
+#include "base/c_locale.h"
 
 #include "base/memory.h"
 #include "base/try.h"
@@ -149,10 +150,13 @@ static qa_status parse_size(const qa_option *option, const char *text, size_t *v
 
 static qa_status parse_double(const qa_option *option, const char *text, double *value, qa_error *err) {
     char *end = NULL;
+    const qa_c_locale before = qa_c_locale_enter();
     errno = 0;
     const double number = isspace((unsigned char)text[0]) ? (double)NAN : strtod(text, &end);
-    const bool underflow = errno == ERANGE && fabs(number) < 1.0;
-    if (end == text || end == NULL || *end != '\0' || !isfinite(number) || (errno != 0 && !underflow) ||
+    const int failure = errno;
+    qa_c_locale_leave(before);
+    const bool underflow = failure == ERANGE && fabs(number) < 1.0;
+    if (end == text || end == NULL || *end != '\0' || !isfinite(number) || (failure != 0 && !underflow) ||
         !in_range(option->range, number)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "expected a number%s, found \"%s\"", range_text(option->range), text);
     }
@@ -227,7 +231,12 @@ bool qa_option_text(const qa_option *option, const void *options, char *text, si
         string = *(const size_t *)at == 0 && option->type == QA_OPTION_SIZE_OR_ALL ? "all" : text;
         break;
     case QA_OPTION_SEED: (void)snprintf(text, bytes, "%llu", (unsigned long long)*(const uint64_t *)at); return true;
-    case QA_OPTION_NUMBER: (void)snprintf(text, bytes, "%g", *(const double *)at); return !isnan(*(const double *)at);
+    case QA_OPTION_NUMBER: {
+        const qa_c_locale before = qa_c_locale_enter();
+        (void)snprintf(text, bytes, "%g", *(const double *)at);
+        qa_c_locale_leave(before);
+        return !isnan(*(const double *)at);
+    }
     case QA_OPTION_CHOICE:
         memcpy(&place, at, sizeof place);
         string = qa_choice_name(option->choices, place);
