@@ -242,7 +242,7 @@ START_TEST(a_default_is_one_row) {
     ck_assert_ptr_null(strstr(old, "0.75"));
     json_t *now = record_of(&train, &changed), *then = record_of(&qa_train_table, &plain);
     ck_assert_double_eq(qa_json_number(now, "weight_decay"), 0.125);
-    qa_expect_error(qa_agreement_check(then, now, "state", NULL, &err), QA_ERR_MISMATCH, &err,
+    qa_expect_error(qa_resume_options_check(then, now, "state", NULL, &err), QA_ERR_MISMATCH, &err,
                     "weight_decay is 0.125 now but was 0");
     qa_options_default(&train, &plain);
     qa_train_options read = {0};
