@@ -22,4 +22,7 @@ QA_MUST_CHECK qa_status qa_config_read_window(const json_t *root, size_t *window
 QA_MUST_CHECK qa_status qa_config_check_keys(const qa_config *config, const json_t *root, const qa_logger *logger,
                                              qa_error *err);
 
+/* Reads a key that is true or false; absent: as it was. */
+QA_MUST_CHECK qa_status qa_config_read_flag(const json_t *root, const char *key, bool *flag, qa_error *err);
+
 #endif

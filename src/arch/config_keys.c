@@ -2,7 +2,7 @@
  * an error or a warning. */
 #include "arch/config_internal.h"
 
-#include "arch/family.h"
+#include "arch/families.h"
 #include "base/try.h"
 #include "io/json.h"
 

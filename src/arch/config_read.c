@@ -2,7 +2,7 @@
  * pass does not compute refused by name. */
 #include "arch/config_internal.h"
 
-#include "arch/family.h"
+#include "arch/families.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/input.h"

@@ -46,6 +46,10 @@ qa_status qa_config_get_within(const json_t *object, const char *key, bool requi
     return QA_OK;
 }
 
+qa_status qa_config_read_flag(const json_t *root, const char *key, bool *flag, qa_error *err) {
+    return qa_json_get_bool(root, key, false, "config.json", flag, err);
+}
+
 static bool is_there(const json_t *object, const char *key) {
     const json_t *value = json_object_get(object, key);
     return value != NULL && !json_is_null(value);

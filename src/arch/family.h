@@ -1,9 +1,10 @@
 /* A model family: what tells its config.json and its tensors from another's. One file a family (llama.c...), one line
- * in family.c. docs/adding.md adds one. */
+ * in families.c. docs/adding.md adds one. */
 #ifndef QA_ARCH_FAMILY_H
 #define QA_ARCH_FAMILY_H
 
-#include "arch/tensors.h"
+#include "arch/config.h"
+#include "arch/tensor_row.h"
 
 #include <jansson.h>
 
@@ -24,15 +25,5 @@ struct qa_family {
 
 /* The tensors of Llama's layout, which Mistral and Qwen2 share. */
 extern const qa_tensor_table qa_llama_tensors;
-
-/* NULL: none of the name. */
-const qa_family *qa_family_by_architecture(const char *architecture);
-const qa_family *qa_family_by_model_type(const char *model_type);
-
-/* "LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM", for messages. */
-void qa_family_names(char *names, size_t bytes);
-
-/* Reads a key that is true or false; absent: as it was. */
-QA_MUST_CHECK qa_status qa_family_read_flag(const json_t *root, const char *key, bool *flag, qa_error *err);
 
 #endif

@@ -1,6 +1,6 @@
 /* Llama: biases on all maps of attention or of the MLP, by flags; no window, whatever the file says. */
+#include "arch/config_internal.h"
 #include "arch/family.h"
-
 #include "base/try.h"
 
 #define LAYER_MAP(path, target, out, in, bias, into_residual)                                                          \
@@ -26,9 +26,9 @@ static const qa_tensor_row TENSORS[] = {
 const qa_tensor_table qa_llama_tensors = {TENSORS, sizeof TENSORS / sizeof *TENSORS};
 
 static qa_status read_llama(qa_config *config, const json_t *root, qa_error *err) {
-    QA_TRY(qa_family_read_flag(root, "attention_bias", &config->qkv_bias, err));
+    QA_TRY(qa_config_read_flag(root, "attention_bias", &config->qkv_bias, err));
     config->o_bias = config->qkv_bias;
-    return qa_family_read_flag(root, "mlp_bias", &config->mlp_bias, err);
+    return qa_config_read_flag(root, "mlp_bias", &config->mlp_bias, err);
 }
 
 static void write_llama(json_t *root, const qa_config *config) {

@@ -43,7 +43,7 @@ static qa_status read_qwen2(qa_config *config, const json_t *root, qa_error *err
     size_t window = 0;
     config->qkv_bias = true;
     QA_TRY(qa_config_read_window(root, &window, err));
-    QA_TRY(qa_family_read_flag(root, "use_sliding_window", &used, err));
+    QA_TRY(qa_config_read_flag(root, "use_sliding_window", &used, err));
     QA_TRY(any_layer_slides(config, root, &slides, err));
     config->sliding_window = used && slides ? window : 0;
     return QA_OK;

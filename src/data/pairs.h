@@ -1,6 +1,6 @@
 /* Preference pairs, inside the library: how a file becomes tokens.
  *
- *     pairs.c           the file: JSON Lines or array, the loop, the finished set
+ *     pairs_load.c      the file: JSON Lines or array, the loop, the finished set
  *     pairs_detect.c    one JSON value: which of the forms it has
  *     pairs_forms.c     its parts
  *     columns.c         its other keys
@@ -97,6 +97,8 @@ typedef struct qa_pairs_loader {
 
 /* Counts what was seen in the example at hand, if it was. */
 void qa_pairs_note(qa_pairs_loader *loader, qa_pairs_seen what, bool seen);
+/* A line for each kind of what was noted, and for the columns that were not used. */
+void qa_pairs_warn_of_seen(const qa_pairs_loader *loader, const char *name);
 
 /* ---- pairs_detect.c ---- */
 

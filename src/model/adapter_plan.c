@@ -3,7 +3,7 @@
 
 #include "base/memory.h"
 #include "base/try.h"
-#include "model/adapter_internal.h"
+#include "model/lora_options.h"
 #include "model/module_pattern.h"
 
 #include <stdio.h>

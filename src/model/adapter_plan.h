@@ -2,8 +2,8 @@
 #ifndef QA_MODEL_ADAPTER_PLAN_H
 #define QA_MODEL_ADAPTER_PLAN_H
 
-#include "io/json.h"
 #include "arch/tensors.h"
+#include "io/json.h"
 #include "model/adapter.h"
 
 /* One linear map's branch. */

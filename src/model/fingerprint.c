@@ -4,136 +4,12 @@
  * Values are taken as floats, whatever the files store and whatever memory holds: exact for F32, F16 and BF16, so that
  * a copy in another dtype that keeps every value, in shards or in one file, loaded by either build, is the same model.
  * (Of F64 weights it is what is left when they are rounded to float.)
- *
- * SHA-256 of all weights would take seconds where loading takes a fraction of one, so the values are condensed first:
- * a block of 4,096 words to four sums of 64 bits,
- *
- *     sum_t = sum over i < 2048 of ((w_i + a_(i+t)) mod 2^32) ((w_(2048+i) + b_(i+t)) mod 2^32)   mod 2^64
- *
- * with fixed random words a, b. That is NH, the hash inside UMAC (Black, Halevi, Krawczyk, Krovetz, Rogaway 1999), with
- * its Toeplitz keys: of two different blocks all four sums agree with probability 2^-128 over the choice of a and b. It
- * guards against mistakes; somebody who wants two models with one fingerprint can make them. SHA-256 over the sums
- * binds their order. */
-#include "model/fingerprint.h"
-
+ * Values are condensed to digests first: digest.c. */
 #include "arch/family.h"
-#include "base/memory.h"
-#include "base/rng.h"
-#include "base/try.h"
-#include "nn/cpu.h"
+#include "model/digest.h"
+#include "model/weights.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-enum {
-    SUMS = 4,
-    HALF = 2048, /* pairs of words in a block */
-    KEY_WORDS = HALF + SUMS - 1,
-    FINGERPRINT_BLOCK = 2 * HALF,
-    TASK_BLOCKS = 32,   /* of one task of the pool */
-    ROUND_BLOCKS = 4096 /* whose sums have room */
-};
-
-typedef struct kept_digest {
-    char *name;
-    unsigned char digest[QA_SHA256_BYTES];
-} kept_digest;
-
-struct qa_fingerprint {
-    uint32_t a[KEY_WORDS], b[KEY_WORDS];
-    uint64_t sums[ROUND_BLOCKS][SUMS];
-    kept_digest *kept; /* [n_kept] in the order of qa_model_each_weight */
-    size_t n_kept, capacity;
-    bool known;
-    char hex[QA_SHA256_HEX_BYTES];
-};
-
-qa_fingerprint *qa_fingerprint_create(void) {
-    qa_fingerprint *fingerprint = calloc(1, sizeof *fingerprint);
-    uint64_t state = 0;
-    for (size_t i = 0; fingerprint != NULL && i < KEY_WORDS; i++) {
-        const uint64_t bits = qa_splitmix64(&state);
-        fingerprint->a[i] = (uint32_t)bits;
-        fingerprint->b[i] = (uint32_t)(bits >> 32);
-    }
-    return fingerprint;
-}
-
-void qa_fingerprint_free(qa_fingerprint *fingerprint) {
-    if (fingerprint != NULL) {
-        for (size_t i = 0; i < fingerprint->n_kept; i++) {
-            free(fingerprint->kept[i].name);
-        }
-        free(fingerprint->kept);
-        free(fingerprint);
-    }
-}
-
-/* ---- the values of a tensor ---- */
-
-QA_KERNEL_BODY void nh_sums_body(uint64_t *restrict sums, const uint32_t *restrict words, const uint32_t *restrict a,
-                                 const uint32_t *restrict b) {
-    for (size_t t = 0; t < SUMS; t++) {
-        uint64_t sum = 0;
-        for (size_t i = 0; i < HALF; i++) {
-            const uint32_t left = words[i] + a[i + t], right = words[HALF + i] + b[i + t];
-            sum += (uint64_t)left * right;
-        }
-        sums[t] = sum;
-    }
-}
-QA_KERNEL(nh_sums, (uint64_t * sums, const uint32_t *words, const uint32_t *a, const uint32_t *b), (sums, words, a, b))
-
-typedef struct digest_job {
-    qa_fingerprint *fingerprint;
-    qa_floats_at values;
-    const void *user;
-    size_t first, count; /* values of this round */
-} digest_job;
-
-static size_t blocks_of(size_t count) { return count / FINGERPRINT_BLOCK + (count % FINGERPRINT_BLOCK != 0); }
-
-static void digest_task(void *context, size_t task, size_t worker) {
-    (void)worker;
-    const digest_job *job = context;
-    qa_fingerprint *fingerprint = job->fingerprint;
-    const size_t blocks = blocks_of(job->count);
-    for (size_t i = task * TASK_BLOCKS; i < (task + 1) * TASK_BLOCKS && i < blocks; i++) {
-        float values[FINGERPRINT_BLOCK];
-        uint32_t words[FINGERPRINT_BLOCK] = {0}; /* a last block is filled up with zeros */
-        const size_t before = i * FINGERPRINT_BLOCK, left = job->count - before;
-        const size_t n = left < FINGERPRINT_BLOCK ? left : FINGERPRINT_BLOCK;
-        job->values(job->user, job->first + before, n, values);
-        memcpy(words, values, n * sizeof *values);
-        nh_sums(fingerprint->sums[i], words, fingerprint->a, fingerprint->b);
-    }
-}
-
-static void digest_values(qa_fingerprint *fingerprint, qa_pool *pool, qa_floats_at values, const void *user,
-                          size_t count, unsigned char digest[QA_SHA256_BYTES]) {
-    const size_t round = (size_t)ROUND_BLOCKS * FINGERPRINT_BLOCK;
-    qa_sha256 sha = qa_sha256_begin();
-    for (size_t first = 0; first < count; first += round) {
-        const size_t n = count - first < round ? count - first : round;
-        const size_t blocks = blocks_of(n);
-        digest_job job = {fingerprint, values, user, first, n};
-        qa_pool_run(pool, (blocks + TASK_BLOCKS - 1) / TASK_BLOCKS, digest_task, &job);
-        qa_sha256_add(&sha, fingerprint->sums, blocks * sizeof fingerprint->sums[0]); /* little-endian, as io/dtype.c */
-    }
-    qa_sha256_end(&sha, digest);
-}
-
-qa_status qa_fingerprint_keep(qa_fingerprint *fingerprint, qa_pool *pool, const char *name, qa_floats_at values,
-                              const void *user, size_t count, qa_error *err) {
-    QA_TRY(QA_GROW(fingerprint->kept, fingerprint->capacity, fingerprint->n_kept + 1, err, "the model's fingerprint"));
-    kept_digest *kept = &fingerprint->kept[fingerprint->n_kept];
-    QA_TRY(QA_COPY(kept->name, name, err, "the model's fingerprint"));
-    fingerprint->n_kept++;
-    digest_values(fingerprint, pool, values, user, count, kept->digest);
-    return QA_OK;
-}
-
-/* ---- the model ---- */
 
 /* Values in memory. */
 typedef struct memory_values {
@@ -185,7 +61,7 @@ static qa_status add_tensor(void *user, const qa_weight_slot *slot, qa_error *er
         memcpy(digest, fingerprint->kept[walk->kept++].digest, sizeof digest);
     } else {
         const memory_values values = {*slot->weight, slot->matrix == NULL ? NULL : slot->matrix->bf16};
-        digest_values(fingerprint, model->context->pool, memory_floats, &values, slot->rows * columns, digest);
+        qa_digest_values(fingerprint, model->context->pool, memory_floats, &values, slot->rows * columns, digest);
     }
     if (slot->matrix == &model->embedding) {
         memcpy(walk->embedding, digest, sizeof digest);

@@ -2,7 +2,6 @@
 #include "model/lora_options.h"
 
 #include "base/try.h"
-#include "model/adapter_internal.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -10,4 +10,9 @@ extern const qa_option_table qa_lora_table;
 /* "q_proj,v_proj" */
 void qa_targets_text(const bool targets[QA_TARGETS], char *text, size_t bytes);
 
+/* Ranges of the LoRA options. */
+QA_MUST_CHECK qa_status qa_lora_options_check(const qa_lora_options *options, qa_error *err);
+/* Those of one map's rank and alpha. */
+QA_MUST_CHECK qa_status qa_lora_range_check(size_t rank, double alpha, qa_error *err);
+
 #endif

@@ -13,7 +13,7 @@
 #include "io/input.h"
 #include "io/json.h"
 #include "io/safetensors.h"
-#include "model/fingerprint.h"
+#include "model/digest.h"
 #include "nn/blas.h"
 
 #include <stdio.h>

@@ -23,7 +23,7 @@ typedef struct qa_layer {
     qa_linear linear[QA_TARGETS];
 } qa_layer;
 
-typedef struct qa_fingerprint qa_fingerprint; /* model/fingerprint.h */
+typedef struct qa_fingerprint qa_fingerprint; /* model/digest.h */
 
 struct qa_model {
     qa_context *context; /* borrowed */

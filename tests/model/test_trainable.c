@@ -1,6 +1,6 @@
 /* Training all weights: the gradient of every tensor by central differences, documents that do not see each other,
  * initial weights, a folder that loads again. */
-#include "arch/family.h"
+#include "arch/families.h"
 #include "model/trainable.h"
 
 #include "base/rng.h"

@@ -1,7 +1,5 @@
 /* The families: one line each. */
-#include "arch/family.h"
-
-#include "io/json.h"
+#include "arch/families.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -35,8 +33,4 @@ void qa_family_names(char *names, size_t bytes) {
         const int n = snprintf(names + used, bytes - used, "%s%s", before, FAMILIES[i]->architecture);
         used += n < 0 ? bytes : (size_t)n;
     }
-}
-
-qa_status qa_family_read_flag(const json_t *root, const char *key, bool *flag, qa_error *err) {
-    return qa_json_get_bool(root, key, false, "config.json", flag, err);
 }

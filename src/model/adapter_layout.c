@@ -5,6 +5,7 @@
 #include "base/rng.h"
 #include "base/try.h"
 #include "model/adapter_internal.h"
+#include "model/lora_options.h"
 #include "model/weights.h"
 
 #include <math.h>

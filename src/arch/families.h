@@ -1,0 +1,14 @@
+/* The list of model families. */
+#ifndef QA_ARCH_FAMILIES_H
+#define QA_ARCH_FAMILIES_H
+
+#include "arch/family.h"
+
+/* NULL: none of the name. */
+const qa_family *qa_family_by_architecture(const char *architecture);
+const qa_family *qa_family_by_model_type(const char *model_type);
+
+/* "LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM", for messages. */
+void qa_family_names(char *names, size_t bytes);
+
+#endif

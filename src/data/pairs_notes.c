@@ -1,0 +1,54 @@
+/* What the readers of preference data note on the way and say once at the end (pairs.h). */
+#include "data/pairs.h"
+
+#include "base/warnings.h"
+
+/* What was taken as it stands but may not be meant: what, and what of it. */
+static const char *const SEEN[QA_SEEN_KINDS][2] = {
+    [QA_SEEN_REPEATED_PROMPT] = {"responses that repeat their prompt",
+                                 "it stands in front of them already and is so there twice; a response beside a prompt "
+                                 "is the answer alone (leave the prompt out where the responses are whole dialogues)"},
+    [QA_SEEN_OPEN_PROMPT] = {"prompts that end in a space",
+                             "it stays a token of the prompt, where programs that encode prompt and response as one "
+                             "text (TRL) make it part of the response's first word, and so does a model by itself; "
+                             "begin the responses with it instead"},
+    [QA_SEEN_LATE_END] = {"responses of token ids with white space behind their end token",
+                          "they count as cut off: leave it out, say \"terminal\": true, or take them as a template "
+                          "writes them (response_end template)"},
+    [QA_SEEN_DOUBLED_END] = {"answers that bring an end token of their own",
+                             "the chat template's stands behind it: leave it out of the messages, or give text that is "
+                             "already rendered"},
+    [QA_SEEN_TWO_BEGINNINGS] = {"prompts that bring the beginning-of-sequence token behind white space, or twice",
+                                "it stands in front of them once more; take it out, or the white space before it"},
+    [QA_SEEN_INNER_END] = {"responses with an end token inside",
+                           "what stands behind it is trained too, but generation stops there and never writes it"},
+    [QA_SEEN_OTHER_END] = {"responses that end with a special token which ends no generated answer",
+                           "the end-of-sequence token stands behind it; list it under \"eos_token_id\" in the model's "
+                           "generation_config.json if it is to end answers"},
+    [QA_SEEN_JSON_TEXT] = {"texts that are a conversation written as JSON",
+                           "they are taken as the text that they are: write the messages as a list, not as a string"},
+    [QA_SEEN_LOOSE_MARK] = {"dialogues with what looks like the mark of a turn (Human:, Assistant:) and is none",
+                            "it is text of the turn before; behind the colon of a mark stands one space"},
+    [QA_SEEN_RATED_WORSE] = {"pairs whose chosen response is rated below the rejected one",
+                             "it counts as the better one all the same: exchange the two, or leave such pairs out"},
+    [QA_SEEN_RATED_EQUAL] = {"pairs whose responses are rated alike",
+                             "the chosen one counts as the better one all the same"},
+};
+
+void qa_pairs_note(qa_pairs_loader *loader, qa_pairs_seen what, bool seen) {
+    if (seen && loader->seen[what].count++ == 0) {
+        loader->seen[what].first = loader->line;
+    }
+}
+
+/* One line each. */
+void qa_pairs_warn_of_seen(const qa_pairs_loader *loader, const char *name) {
+    qa_warnings *warnings = &loader->pairs->warnings;
+    qa_columns_warn(&loader->columns, name, warnings);
+    for (int what = 0; what < QA_SEEN_KINDS; what++) {
+        if (loader->seen[what].count > 0) {
+            qa_warn(warnings, "%s: %s: %zu (first: %s %zu); %s", name, SEEN[what][0], loader->seen[what].count,
+                    loader->pairs->report.elements ? "element" : "line", loader->seen[what].first, SEEN[what][1]);
+        }
+    }
+}
