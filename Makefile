@@ -69,7 +69,7 @@ LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
 .PHONY: all help deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
-        check-docs check-install kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files reference man install \
+        check-docs check-install pair-way kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files reference man install \
         uninstall format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -87,6 +87,7 @@ help:
 	@echo "make check       all tests, in single and in double precision"
 	@echo "make check-asan  the same under AddressSanitizer and UBSan, in single precision (check-asan-f64: in double)"
 	@echo "make kill        kill runs at every call that changes a file and at random moments, go on, compare: minutes"
+	@echo "make pair-way    the functions and files that one training pair runs through"
 	@echo "make fuzz        attack every parser for TIME seconds in all (default 600); needs clang"
 	@echo "make install     binary, library, headers, pkg-config file and man page under PREFIX=$(PREFIX)"
 	@echo "make format      clang-format over src, include, tests and tools"
@@ -213,6 +214,11 @@ check-f32: deps ; $(VARIANT) PRECISION=f32 SANITIZE= run-checks
 check-f64: deps ; $(VARIANT) PRECISION=f64 SANITIZE= run-checks
 check-asan-f32: deps ; $(VARIANT) PRECISION=f32 SANITIZE=1 OPT='-O1 -g' run-halves
 check-asan-f64: deps ; $(VARIANT) PRECISION=f64 SANITIZE=1 OPT='-O1 -g' run-halves
+
+# The functions and files that one training pair runs through.
+pair-way: deps
+	$(VARIANT) B=build/way OPT='-O0 -gdwarf-4' CFLAGS=-finstrument-functions LDFLAGS=-no-pie build/way/tools/pair_way
+	sh tools/pair-way build/way weights/village/model
 
 # Kills runs at every call that changes a file and at random moments, goes on, and compares the results: some minutes.
 kill: deps
