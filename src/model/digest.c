@@ -42,8 +42,8 @@ void qa_fingerprint_free(qa_fingerprint *fingerprint) {
 
 /* ---- the values of a tensor ---- */
 
-QA_KERNEL_BODY void nh_sums_body(uint64_t *restrict sums, const uint32_t *restrict words, const uint32_t *restrict a,
-                                 const uint32_t *restrict b) {
+QA_KERNEL static void nh_sums(uint64_t *restrict sums, const uint32_t *restrict words, const uint32_t *restrict a,
+                              const uint32_t *restrict b) {
     for (size_t t = 0; t < QA_DIGEST_SUMS; t++) {
         uint64_t sum = 0;
         for (size_t i = 0; i < QA_DIGEST_HALF; i++) {
@@ -53,7 +53,6 @@ QA_KERNEL_BODY void nh_sums_body(uint64_t *restrict sums, const uint32_t *restri
         sums[t] = sum;
     }
 }
-QA_KERNEL(nh_sums, (uint64_t * sums, const uint32_t *words, const uint32_t *a, const uint32_t *b), (sums, words, a, b))
 
 typedef struct digest_job {
     qa_fingerprint *fingerprint;

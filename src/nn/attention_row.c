@@ -74,8 +74,8 @@ QA_KERNEL_BODY void tiles_of_heads(qa_real *out, const qa_real *p, size_t p_stri
     }
 }
 
-QA_KERNEL_BODY void row_values_body(qa_real *out, const qa_real *p, size_t p_stride, const qa_real *v, size_t rows,
-                                    size_t stride, size_t heads, size_t h) {
+QA_KERNEL static void row_values(qa_real *out, const qa_real *p, size_t p_stride, const qa_real *v, size_t rows,
+                                 size_t stride, size_t heads, size_t h) {
     switch (heads) {
     case 1: tiles_of_heads(out, p, p_stride, v, rows, stride, h, 1); break;
     case 2: tiles_of_heads(out, p, p_stride, v, rows, stride, h, 2); break;
@@ -83,10 +83,6 @@ QA_KERNEL_BODY void row_values_body(qa_real *out, const qa_real *p, size_t p_str
     default: tiles_of_heads(out, p, p_stride, v, rows, stride, h, 4); break;
     }
 }
-QA_KERNEL(row_values,
-          (qa_real * out, const qa_real *p, size_t p_stride, const qa_real *v, size_t rows, size_t stride, size_t heads,
-           size_t h),
-          (out, p, p_stride, v, rows, stride, heads, h))
 
 void qa_row_values(qa_real *out, const qa_real *p, size_t p_stride, const qa_real *v, size_t rows, size_t stride,
                    size_t heads, size_t h) {

@@ -1,30 +1,22 @@
-/* Kernels that are compiled twice from one plain C body: for the baseline instruction set, and on
- * x86-64 for AVX2, chosen when the program runs.
+/* Kernels that are compiled twice from one plain C function: for the baseline instruction set, and on x86-64 for AVX2,
+ * chosen when the program is loaded (where the C library can do that: glibc).
  *
- *     QA_KERNEL_BODY void add_body(qa_real *y, const qa_real *x, size_t n) { ...loops... }
- *     QA_KERNEL(add, (qa_real *y, const qa_real *x, size_t n), (y, x, n))
+ *     QA_KERNEL void add(qa_real *y, const qa_real *x, size_t n) { ...loops, calls of QA_KERNEL_BODY functions... }
  *
- * defines add(y, x, n). Sums are kept in a fixed number of partial sums, which compilers may put in
- * vector registers without reordering anything, and products are not contracted into fused
- * multiply-adds; so both versions give the same bits. */
+ * Sums are kept in a fixed number of partial sums, which compilers may put in vector registers without reordering
+ * anything, and products are not contracted into fused multiply-adds; so both versions give the same bits. */
 #ifndef QA_NN_CPU_H
 #define QA_NN_CPU_H
 
+#include <stddef.h>
+#include <string.h>
+
 #define QA_KERNEL_BODY static inline __attribute__((always_inline))
 
-#if defined(__x86_64__) && !defined(__AVX2__)
-#define QA_KERNEL(name, parameters, arguments)                                                                         \
-    __attribute__((target("avx2"))) static void name##_avx2 parameters { name##_body arguments; }                      \
-    static void name parameters {                                                                                      \
-        if (__builtin_cpu_supports("avx2")) {                                                                          \
-            name##_avx2 arguments;                                                                                     \
-        } else {                                                                                                       \
-            name##_body arguments;                                                                                     \
-        }                                                                                                              \
-    }
+#if defined(__x86_64__) && !defined(__AVX2__) && defined(__GLIBC__)
+#define QA_KERNEL __attribute__((target_clones("avx2", "default")))
 #else
-#define QA_KERNEL(name, parameters, arguments)                                                                         \
-    static void name parameters { name##_body arguments; }
+#define QA_KERNEL
 #endif
 
 #endif

@@ -5,7 +5,7 @@
 
 /* ---- maximum ---- */
 
-QA_KERNEL_BODY void row_max_body(qa_real *max, const qa_real *x, size_t n) {
+QA_KERNEL static void row_max(qa_real *max, const qa_real *x, size_t n) {
     qa_vec first = (qa_vec){0} - (qa_real)INFINITY, second = first, a, b;
     size_t whole = n - n % (2 * QA_VEC);
     for (size_t i = 0; i < whole; i += 2 * QA_VEC) {
@@ -21,7 +21,6 @@ QA_KERNEL_BODY void row_max_body(qa_real *max, const qa_real *x, size_t n) {
     }
     *max = largest;
 }
-QA_KERNEL(row_max, (qa_real * max, const qa_real *x, size_t n), (max, x, n))
 
 qa_real qa_row_max(const qa_real *x, size_t n) {
     qa_real max;
@@ -49,7 +48,7 @@ QA_KERNEL_BODY void chunk_exp(double *part, qa_real *e, const qa_real *x, qa_rea
     }
 }
 
-QA_KERNEL_BODY void row_exp_body(double *sum, qa_real *y, const qa_real *x, qa_real shift, size_t n) {
+QA_KERNEL static void row_exp(double *sum, qa_real *y, const qa_real *x, qa_real shift, size_t n) {
     double part[SUMS] = {0};
     qa_real e[CHUNK], last[SUMS] = {0};
     const size_t whole = n - n % SUMS;
@@ -74,7 +73,6 @@ QA_KERNEL_BODY void row_exp_body(double *sum, qa_real *y, const qa_real *x, qa_r
     }
     *sum = (part[0] + part[2]) + (part[1] + part[3]);
 }
-QA_KERNEL(row_exp, (double *sum, qa_real *y, const qa_real *x, qa_real shift, size_t n), (sum, y, x, shift, n))
 
 double qa_row_exp(qa_real *y, const qa_real *x, qa_real shift, size_t n) {
     double sum;
@@ -109,7 +107,7 @@ QA_KERNEL_BODY double row_dot(const qa_real *a, const qa_real *b, size_t n) {
     return sum;
 }
 
-QA_KERNEL_BODY void softmax_backward_body(qa_real *e, qa_real *dp, double sum, qa_real scale, size_t n) {
+QA_KERNEL static void softmax_backward(qa_real *e, qa_real *dp, double sum, qa_real scale, size_t n) {
     const qa_real inverse = (qa_real)(1 / sum), mean = (qa_real)(row_dot(e, dp, n) / sum);
     const size_t whole = n - n % QA_VEC;
     for (size_t i = 0; i < whole; i += QA_VEC) {
@@ -126,7 +124,6 @@ QA_KERNEL_BODY void softmax_backward_body(qa_real *e, qa_real *dp, double sum, q
         dp[i] = e[i] * (dp[i] - mean) * scale;
     }
 }
-QA_KERNEL(softmax_backward, (qa_real * e, qa_real *dp, double sum, qa_real scale, size_t n), (e, dp, sum, scale, n))
 
 void qa_row_softmax_backward(qa_real *e, qa_real *dp, double sum, qa_real scale, size_t n) {
     softmax_backward(e, dp, sum, scale, n);

@@ -79,7 +79,7 @@ enum { FACTORS = 64 };
 
 /* Factors of the FACTORS elements from `first` on, an even number: first all the bits, then all the choices, so that
  * both loops run in vectors. */
-QA_KERNEL_BODY void find_factors_body(qa_real *factors, uint64_t key, uint64_t threshold, qa_real kept, size_t first) {
+QA_KERNEL static void find_factors(qa_real *factors, uint64_t key, uint64_t threshold, qa_real kept, size_t first) {
     uint32_t bits[FACTORS];
     for (size_t i = 0; i < FACTORS / 2; i++) {
         const uint64_t two = qa_hash(key, first / 2 + i);
@@ -91,8 +91,6 @@ QA_KERNEL_BODY void find_factors_body(qa_real *factors, uint64_t key, uint64_t t
         factors[i] = bits[i] > last_dropped ? kept : 0;
     }
 }
-QA_KERNEL(find_factors, (qa_real * factors, uint64_t key, uint64_t threshold, qa_real kept, size_t first),
-          (factors, key, threshold, kept, first))
 
 static void factors_of(qa_real *factors, const dropout_job *job, size_t first) {
     if (job->threshold == 0) {

@@ -51,21 +51,19 @@ QA_KERNEL_BODY void outputs(const matvec_job *job, size_t begin, size_t end, con
     }
 }
 
-QA_KERNEL_BODY void matvec_block_body(const matvec_job *job, size_t begin, size_t end) {
+QA_KERNEL static void matvec_block(const matvec_job *job, size_t begin, size_t end) {
     if (job->w == NULL) {
         outputs(job, begin, end, true);
     } else {
         outputs(job, begin, end, false);
     }
 }
-QA_KERNEL(matvec_block, (const matvec_job *job, size_t begin, size_t end), (job, begin, end))
 
-QA_KERNEL_BODY void permute_rows_body(qa_real *to, const qa_real *x, size_t n, size_t in) {
+QA_KERNEL static void permute_rows(qa_real *to, const qa_real *x, size_t n, size_t in) {
     for (size_t i = 0; i < n; i++) {
         qa_even_odd(to + i * in, x + i * in, in);
     }
 }
-QA_KERNEL(permute_rows, (qa_real * to, const qa_real *x, size_t n, size_t in), (to, x, n, in))
 
 static void matvec_task(void *context, size_t task, size_t worker) {
     (void)worker;

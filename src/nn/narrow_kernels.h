@@ -89,8 +89,8 @@ QA_KERNEL_BODY void products(qa_real *c, qa_vec *m, const qa_real *a, const qa_r
 
 /* c = a b, and max[i] the largest of the first n + i of row i of ROWS; NaNs are passed over (the exponentials show
  * them). */
-QA_KERNEL_BODY void scores_body(qa_real *c, qa_real *max, const qa_real *a, const qa_real *b, size_t h, size_t n,
-                                size_t stride, size_t columns) {
+QA_KERNEL static void scores(qa_real *c, qa_real *max, const qa_real *a, const qa_real *b, size_t h, size_t n,
+                             size_t stride, size_t columns) {
     const qa_vec least = (qa_vec){0} - (qa_real)INFINITY;
     const size_t whole = n - n % COLUMNS;
     qa_vec m[ROWS] = {least, least, least, least}, t;
@@ -106,14 +106,10 @@ QA_KERNEL_BODY void scores_body(qa_real *c, qa_real *max, const qa_real *a, cons
         max[i] = qa_vec_largest(&m[i]);
     }
 }
-QA_KERNEL(scores,
-          (qa_real * c, qa_real *max, const qa_real *a, const qa_real *b, size_t h, size_t n, size_t stride,
-           size_t columns),
-          (c, max, a, b, h, n, stride, columns))
 
 /* c = a b, and weighted[i] the sum of c e over row i of ROWS. */
-QA_KERNEL_BODY void weighted_scores_body(qa_real *c, double *weighted, const qa_real *a, const qa_real *b,
-                                         const qa_real *e, size_t h, size_t stride, size_t columns) {
+QA_KERNEL static void weighted_scores(qa_real *c, double *weighted, const qa_real *a, const qa_real *b,
+                                      const qa_real *e, size_t h, size_t stride, size_t columns) {
     memset(weighted, 0, ROWS * sizeof *weighted);
     for (size_t j = 0; j < columns; j += SUM_BLOCK) {
         qa_vec sums[ROWS] = {0};
@@ -123,14 +119,10 @@ QA_KERNEL_BODY void weighted_scores_body(qa_real *c, double *weighted, const qa_
         }
     }
 }
-QA_KERNEL(weighted_scores,
-          (qa_real * c, double *weighted, const qa_real *a, const qa_real *b, const qa_real *e, size_t h, size_t stride,
-           size_t columns),
-          (c, weighted, a, b, e, h, stride, columns))
 
 /* c[ROWS x h] = p[ROWS x columns] b[h x columns]^T */
-QA_KERNEL_BODY void weighted_sums_body(qa_real *c, const qa_real *p, const qa_real *b, size_t h, size_t stride,
-                                       size_t columns) {
+QA_KERNEL static void weighted_sums(qa_real *c, const qa_real *p, const qa_real *b, size_t h, size_t stride,
+                                    size_t columns) {
     for (size_t e = 0; e < h; e += 2) {
         const size_t next = e + 1 < h ? e + 1 : e;
         const qa_real *b0 = b + e * stride, *b1 = b + next * stride;
@@ -161,8 +153,6 @@ QA_KERNEL_BODY void weighted_sums_body(qa_real *c, const qa_real *p, const qa_re
         c[3 * h + e] = qa_vec_sum(&s30);
     }
 }
-QA_KERNEL(weighted_sums, (qa_real * c, const qa_real *p, const qa_real *b, size_t h, size_t stride, size_t columns),
-          (c, p, b, h, stride, columns))
 
 /* c[h x columns] += a[rows x h]^T p[rows x columns], for the columns [begin, begin + COLUMNS) */
 QA_KERNEL_BODY void outer_step(qa_real *c, const qa_real *a, const qa_real *p, size_t rows, size_t h, size_t stride,
@@ -203,8 +193,8 @@ QA_KERNEL_BODY void outer_step(qa_real *c, const qa_real *a, const qa_real *p, s
 }
 
 /* The same for all columns. Row i has zeros from column visible + i on: those are left out. */
-QA_KERNEL_BODY void outer_body(qa_real *c, const qa_real *a, const qa_real *p, size_t rows, size_t visible, size_t h,
-                               size_t stride) {
+QA_KERNEL static void outer(qa_real *c, const qa_real *a, const qa_real *p, size_t rows, size_t visible, size_t h,
+                            size_t stride) {
     for (size_t j = 0; j < visible + rows - 1; j += COLUMNS) {
         const size_t first = j < visible ? 0 : j - visible + 1; /* row that sees column j */
         for (size_t e = 0; e < h; e += 4) {
@@ -212,9 +202,6 @@ QA_KERNEL_BODY void outer_body(qa_real *c, const qa_real *a, const qa_real *p, s
         }
     }
 }
-QA_KERNEL(outer,
-          (qa_real * c, const qa_real *a, const qa_real *p, size_t rows, size_t visible, size_t h, size_t stride),
-          (c, a, p, rows, visible, h, stride))
 
 /* ---- rows of probabilities ---- */
 
@@ -276,8 +263,8 @@ QA_KERNEL_BODY double last_exponentials(qa_real *x, qa_real max, size_t j, size_
 
 /* Row i of ROWS: the first n + i of x to 2^(x - max) and the rest up to `columns` to 0. Four rows at a time, because
  * one row's operations wait for each other. Sums are kept in double beyond SUM_BLOCK columns. */
-QA_KERNEL_BODY void softmax_rows_body(double *sum, qa_real *x, const qa_real *max, size_t n, size_t stride,
-                                      size_t columns) {
+QA_KERNEL static void softmax_rows(double *sum, qa_real *x, const qa_real *max, size_t n, size_t stride,
+                                   size_t columns) {
     const size_t whole = n - n % QA_VEC;
     for (size_t i = 0; i < ROWS; i++) {
         sum[i] = 0;
@@ -300,8 +287,6 @@ QA_KERNEL_BODY void softmax_rows_body(double *sum, qa_real *x, const qa_real *ma
         sum[i] += last_exponentials(x + i * stride, max[i], whole, n + i, columns);
     }
 }
-QA_KERNEL(softmax_rows, (double *sum, qa_real *x, const qa_real *max, size_t n, size_t stride, size_t columns),
-          (sum, x, max, n, stride, columns))
 
 /* dp to e (dp - d) */
 QA_KERNEL_BODY void gradients(const qa_real *e, qa_real *dp, qa_real d, const qa_vec_mask *seen) {
@@ -317,8 +302,8 @@ QA_KERNEL_BODY void gradients(const qa_real *e, qa_real *dp, qa_real d, const qa
 
 /* Row i of ROWS, whose first n + i columns are seen and whose e is 0 from there up to `columns`: dp to e (dp - d), with
  * d its mean; and inverse[i], the factor that makes p of e and ds of what dp becomes. */
-QA_KERNEL_BODY void gradient_rows_body(qa_real *inverse, qa_real *e, qa_real *dp, const double *sum,
-                                       const double *weighted, size_t n, size_t stride, size_t columns) {
+QA_KERNEL static void gradient_rows(qa_real *inverse, qa_real *e, qa_real *dp, const double *sum,
+                                    const double *weighted, size_t n, size_t stride, size_t columns) {
     const size_t whole = n - n % QA_VEC;
     qa_real d[ROWS];
     for (size_t i = 0; i < ROWS; i++) {
@@ -345,9 +330,5 @@ QA_KERNEL_BODY void gradient_rows_body(qa_real *inverse, qa_real *e, qa_real *dp
         }
     }
 }
-QA_KERNEL(gradient_rows,
-          (qa_real * inverse, qa_real *e, qa_real *dp, const double *sum, const double *weighted, size_t n,
-           size_t stride, size_t columns),
-          (inverse, e, dp, sum, weighted, n, stride, columns))
 
 #endif

@@ -51,15 +51,13 @@ typedef struct forward_job {
 } forward_job;
 
 /* *c and y of one row; y may be x. */
-QA_KERNEL_BODY void forward_row_body(qa_real *y, qa_real *c, const qa_real *x, const qa_real *w, double eps, size_t d) {
+QA_KERNEL static void forward_row(qa_real *y, qa_real *c, const qa_real *x, const qa_real *w, double eps, size_t d) {
     const qa_real inverse_rms = (qa_real)(1.0 / sqrt(sum_of_squares(x, d) / (double)d + eps));
     for (size_t i = 0; i < d; i++) {
         y[i] = w[i] * (x[i] * inverse_rms);
     }
     *c = inverse_rms;
 }
-QA_KERNEL(forward_row, (qa_real * y, qa_real *c, const qa_real *x, const qa_real *w, double eps, size_t d),
-          (y, c, x, w, eps, d))
 
 static void forward_task(void *context, size_t task, size_t worker) {
     (void)worker;
@@ -90,17 +88,14 @@ typedef struct backward_job {
     qa_blocks blocks; /* of rows for dx, of columns for dw */
 } backward_job;
 
-QA_KERNEL_BODY void backward_row_body(qa_real *restrict dx, const qa_real *dy, const qa_real *x, const qa_real *w,
-                                      qa_real inverse_rms, size_t d) {
+QA_KERNEL static void backward_row(qa_real *restrict dx, const qa_real *dy, const qa_real *x, const qa_real *w,
+                                   qa_real inverse_rms, size_t d) {
     const double c = (double)inverse_rms;
     const qa_real from_x = (qa_real)(c * c * c / (double)d * sum_of_products(dy, w, x, d));
     for (size_t i = 0; i < d; i++) {
         dx[i] += inverse_rms * (dy[i] * w[i]) - from_x * x[i];
     }
 }
-QA_KERNEL(backward_row,
-          (qa_real * dx, const qa_real *dy, const qa_real *x, const qa_real *w, qa_real inverse_rms, size_t d),
-          (dx, dy, x, w, inverse_rms, d))
 
 static void backward_x_task(void *context, size_t task, size_t worker) {
     (void)worker;

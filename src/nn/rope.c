@@ -27,8 +27,8 @@ typedef struct rope_job {
 } rope_job;
 
 /* All heads of one row. */
-QA_KERNEL_BODY void turn_row_body(qa_real *restrict x, const qa_real *restrict cosine, const qa_real *restrict sine,
-                                  qa_real direction, size_t heads, size_t h) {
+QA_KERNEL static void turn_row(qa_real *restrict x, const qa_real *restrict cosine, const qa_real *restrict sine,
+                               qa_real direction, size_t heads, size_t h) {
     const size_t half = h / 2;
     for (size_t head = 0; head < heads; head++, x += h) {
         for (size_t i = 0; i < half; i++) {
@@ -38,9 +38,6 @@ QA_KERNEL_BODY void turn_row_body(qa_real *restrict x, const qa_real *restrict c
         }
     }
 }
-QA_KERNEL(turn_row,
-          (qa_real * x, const qa_real *cosine, const qa_real *sine, qa_real direction, size_t heads, size_t h),
-          (x, cosine, sine, direction, heads, h))
 
 static void rope_task(void *context, size_t task, size_t worker) {
     (void)worker;

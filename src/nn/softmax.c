@@ -22,7 +22,7 @@ double qa_log_softmax_forward(qa_real *y, const qa_real *x, size_t n) {
     return log_sum;
 }
 
-QA_KERNEL_BODY void backward_row_body(qa_real *dx, const qa_real *dy, const qa_real *y, qa_real total, size_t n) {
+QA_KERNEL static void backward_row(qa_real *dx, const qa_real *dy, const qa_real *y, qa_real total, size_t n) {
     for (size_t i = 0; i < n; i += QA_VEC) {
         const size_t count = qa_vec_count(i, n);
         qa_vec to, d, p;
@@ -34,8 +34,6 @@ QA_KERNEL_BODY void backward_row_body(qa_real *dx, const qa_real *dy, const qa_r
         qa_vec_store_first(dx + i, &to, count);
     }
 }
-QA_KERNEL(backward_row, (qa_real * dx, const qa_real *dy, const qa_real *y, qa_real total, size_t n),
-          (dx, dy, y, total, n))
 
 void qa_log_softmax_backward(qa_real *dx, const qa_real *dy, const qa_real *y, size_t n) {
     double sum = 0;

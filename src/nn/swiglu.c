@@ -18,7 +18,7 @@ QA_KERNEL_BODY void sigmoid(qa_vec *s, const qa_vec *x) {
     *s = 1 / (1 + *s);
 }
 
-QA_KERNEL_BODY void forward_block_body(qa_real *y, const qa_real *gate, const qa_real *up, size_t n) {
+QA_KERNEL static void forward_block(qa_real *y, const qa_real *gate, const qa_real *up, size_t n) {
     for (size_t i = 0; i < n; i += QA_VEC) {
         const size_t count = qa_vec_count(i, n);
         qa_vec x, s, u;
@@ -29,7 +29,6 @@ QA_KERNEL_BODY void forward_block_body(qa_real *y, const qa_real *gate, const qa
         qa_vec_store_first(y + i, &s, count);
     }
 }
-QA_KERNEL(forward_block, (qa_real * y, const qa_real *gate, const qa_real *up, size_t n), (y, gate, up, n))
 
 static void forward_task(void *context, size_t task, size_t worker) {
     (void)worker;
@@ -46,8 +45,8 @@ void qa_swiglu_forward(qa_pool *pool, qa_real *y, const qa_real *gate, const qa_
 }
 
 /* dgate = dy * up * silu'(gate),  silu'(x) = s + x s (1 - s);  dup = dy * silu(gate) */
-QA_KERNEL_BODY void backward_block_body(qa_real *dgate, qa_real *dup, const qa_real *dy, const qa_real *gate,
-                                        const qa_real *up, size_t n) {
+QA_KERNEL static void backward_block(qa_real *dgate, qa_real *dup, const qa_real *dy, const qa_real *gate,
+                                     const qa_real *up, size_t n) {
     for (size_t i = 0; i < n; i += QA_VEC) {
         const size_t count = qa_vec_count(i, n);
         qa_vec x, s, u, d, to;
@@ -61,9 +60,6 @@ QA_KERNEL_BODY void backward_block_body(qa_real *dgate, qa_real *dup, const qa_r
         qa_vec_store_first(dup + i, &to, count);
     }
 }
-QA_KERNEL(backward_block,
-          (qa_real * dgate, qa_real *dup, const qa_real *dy, const qa_real *gate, const qa_real *up, size_t n),
-          (dgate, dup, dy, gate, up, n))
 
 static void backward_task(void *context, size_t task, size_t worker) {
     (void)worker;

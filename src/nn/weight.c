@@ -15,12 +15,11 @@
 
 #include <string.h>
 
-QA_KERNEL_BODY void widen_body(qa_real *restrict to, const uint16_t *restrict from, size_t n) {
+QA_KERNEL static void widen(qa_real *restrict to, const uint16_t *restrict from, size_t n) {
     for (size_t i = 0; i < n; i++) {
         to[i] = qa_bf16_at(from, i);
     }
 }
-QA_KERNEL(widen, (qa_real * to, const uint16_t *from, size_t n), (to, from, n))
 
 void qa_widen(qa_real *to, const uint16_t *from, size_t n) { widen(to, from, n); }
 
@@ -32,12 +31,11 @@ void qa_weight_row(qa_real *to, qa_weight w, size_t row, size_t in) {
     }
 }
 
-QA_KERNEL_BODY void add_widened_body(qa_real *restrict to, qa_real factor, const uint16_t *restrict from, size_t n) {
+QA_KERNEL static void add_widened(qa_real *restrict to, qa_real factor, const uint16_t *restrict from, size_t n) {
     for (size_t i = 0; i < n; i++) {
         to[i] += factor * qa_bf16_at(from, i);
     }
 }
-QA_KERNEL(add_widened, (qa_real * to, qa_real factor, const uint16_t *from, size_t n), (to, factor, from, n))
 
 void qa_weight_add_row(qa_real *to, qa_real factor, qa_weight w, size_t row, size_t in) {
     if (w.real == NULL) {
