@@ -230,6 +230,37 @@ void qa_pool_run(qa_pool *pool, size_t tasks, qa_task task, void *context) {
     }
 }
 
+enum { TASKS_PER_THREAD = 4 /* more blocks than threads: the tail of a run is short */ };
+
+typedef struct block_run {
+    qa_block block;
+    void *context;
+    size_t count, size; /* items, and those of every block but the last */
+} block_run;
+
+static void block_task(void *context, size_t task, size_t worker) {
+    (void)worker;
+    const block_run *run = context;
+    const size_t begin = task * run->size, left = run->count - begin;
+    run->block(run->context, begin, left < run->size ? run->count : begin + run->size);
+}
+
+void qa_pool_run_blocks(qa_pool *pool, size_t count, size_t cost, size_t multiple, qa_block block, void *context) {
+    const size_t threads = pool == NULL ? 1 : pool->threads;
+    if (count == 0) {
+        return;
+    }
+    size_t tasks = 1;
+    if (threads > 1) {
+        const double worth = (double)count * (double)cost / QA_OPERATIONS_PER_TASK;
+        const size_t most = threads * TASKS_PER_THREAD;
+        tasks = worth >= (double)most ? most : worth < 1.0 ? 1 : (size_t)worth;
+    }
+    block_run run = {.block = block, .context = context, .count = count};
+    run.size = ((count + tasks - 1) / tasks + multiple - 1) / multiple * multiple;
+    qa_pool_run(pool, (count + run.size - 1) / run.size, block_task, &run);
+}
+
 /* ---- where the time goes ---- */
 
 void qa_pool_profile(qa_pool *pool, qa_profile *profile) {

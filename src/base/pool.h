@@ -28,6 +28,17 @@ size_t qa_pool_threads(const qa_pool *pool);
  * or a single task it runs in the calling thread. */
 void qa_pool_run(qa_pool *pool, size_t tasks, qa_task task, void *context);
 
+/* Does the items begin .. end - 1 of a range. */
+typedef void (*qa_block)(void *context, size_t begin, size_t end);
+
+enum { QA_OPERATIONS_PER_TASK = 1 << 15 /* elementary operations that outweigh the waking of a worker */ };
+
+/* Runs `block` over a range of `count` equal items (rows, columns, elements), each of about `cost` elementary
+ * operations, cut into blocks of a multiple of `multiple` items. A block is worth a task only when it outweighs the few
+ * microseconds of waking a worker, so small ranges stay in the calling thread. Blocks never change what is computed for
+ * an item, and items never share an output: results do not depend on the number of threads. */
+void qa_pool_run_blocks(qa_pool *pool, size_t count, size_t cost, size_t multiple, qa_block block, void *context);
+
 /* ---- where the time goes ---- */
 
 /* What the thread that calls the pool is at. */

@@ -3,7 +3,6 @@
 #include "model/layer.h"
 
 #include "base/rng.h"
-#include "nn/blocks.h"
 #include "nn/linear.h"
 #include "nn/lora.h"
 #include "nn/matvec.h"
@@ -153,24 +152,19 @@ static void linear_backward(const qa_layer_run *run, size_t l, qa_target target,
 typedef struct add_job {
     qa_real *y;
     const qa_real *x;
-    qa_blocks blocks; /* of elements */
 } add_job;
 
-static void add_task(void *context, size_t task, size_t worker) {
-    (void)worker;
-    const add_job *job = context;
-    const qa_real *x = job->x;
-    qa_real *y = job->y;
-    const size_t end = qa_block_end(&job->blocks, task);
-    for (size_t i = qa_block_begin(&job->blocks, task); i < end; i++) {
+static void add_block(void *context, size_t begin, size_t end) {
+    const qa_real *x = ((const add_job *)context)->x;
+    qa_real *y = ((const add_job *)context)->y;
+    for (size_t i = begin; i < end; i++) {
         y[i] += x[i];
     }
 }
 
 static void add(qa_pool *pool, qa_real *y, const qa_real *x, size_t count) {
-    add_job job = {.y = y, .x = x, .blocks = qa_blocks_cut(pool, count, 1, 16)};
     qa_part_begin(pool, QA_PART_ELEMENTWISE);
-    qa_pool_run(pool, job.blocks.tasks, add_task, &job);
+    qa_pool_run_blocks(pool, count, 1, 16, add_block, &(add_job){.y = y, .x = x});
     qa_part_end(pool);
 }
 

@@ -19,7 +19,6 @@
 #include "nn/attention_row.h"
 #include "nn/attention_tile.h"
 #include "nn/blas.h"
-#include "nn/blocks.h"
 #include "nn/cpu.h"
 #include "nn/exp.h"
 #include "nn/matvec.h"
@@ -240,7 +239,6 @@ typedef struct backward_job {
     size_t scratch_of_worker;
     size_t heads;               /* of a task: 1, or a group, which then shares the copy of its keys */
     qa_real *head_dk, *head_dv; /* [H x n x h] each: sums of one query head */
-    qa_blocks rows;             /* for the sums over groups */
 } backward_job;
 
 /* Scaled scores to P, and dP to dS = P * (dP - D) * scale; both 0 for hidden keys. */
@@ -355,10 +353,8 @@ static void add_heads(qa_real *to, const qa_real *heads, const backward_job *job
     }
 }
 
-static void group_task(void *context, size_t task, size_t worker) {
-    (void)worker;
+static void group_rows(void *context, size_t begin, size_t end) {
     const backward_job *job = context;
-    size_t begin = qa_block_begin(&job->rows, task), end = qa_block_end(&job->rows, task);
     if (job->dk != NULL) {
         add_heads(job->dk, job->head_dk, job, begin, end);
     }
@@ -400,10 +396,9 @@ void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv,
                         .scratch_of_worker = scratch_of_worker,
                         .heads = is_narrow(h) && G % qa_pool_threads(workers) == 0 ? H / G : 1,
                         .head_dk = heads,
-                        .head_dv = heads + H * n * h,
-                        .rows = qa_blocks_cut(workers, n, 2 * H * h, 1)};
+                        .head_dv = heads + H * n * h};
     qa_part_begin(pool, QA_PART_ATTENTION);
     qa_pool_run(workers, H / job.heads, backward_task, &job);
-    qa_pool_run(workers, job.rows.tasks, group_task, &job);
+    qa_pool_run_blocks(workers, n, 2 * H * h, 1, group_rows, &job);
     qa_part_end(pool);
 }

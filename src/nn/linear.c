@@ -4,7 +4,6 @@
 #include "nn/linear.h"
 
 #include "nn/blas.h"
-#include "nn/blocks.h"
 #include "nn/matvec.h"
 
 #include <string.h>
@@ -54,13 +53,11 @@ typedef struct bias_job {
     qa_real *dbias;
     const qa_real *dy;
     size_t n, out;
-    qa_blocks blocks; /* of columns */
 } bias_job;
 
-static void bias_task(void *context, size_t task, size_t worker) {
-    (void)worker;
+/* Columns. */
+static void bias_backward(void *context, size_t begin, size_t end) {
     const bias_job *job = context;
-    size_t begin = qa_block_begin(&job->blocks, task), end = qa_block_end(&job->blocks, task);
     for (size_t i = 0; i < job->n; i++) {
         for (size_t o = begin; o < end; o++) {
             job->dbias[o] += job->dy[i * job->out + o];
@@ -78,8 +75,8 @@ void qa_linear_backward(qa_pool *pool, qa_real beta, qa_real *dx, qa_real *dw, q
         qa_gemm(pool, QA_TRANSPOSE, QA_NO_TRANSPOSE, out, in, n, 1, dy, out, x, in, 1, dw, in);
     }
     if (dbias != NULL) {
-        bias_job job = {.dbias = dbias, .dy = dy, .n = n, .out = out, .blocks = qa_blocks_cut(pool, out, n, 16)};
-        qa_pool_run(pool, job.blocks.tasks, bias_task, &job);
+        bias_job job = {.dbias = dbias, .dy = dy, .n = n, .out = out};
+        qa_pool_run_blocks(pool, out, n, 16, bias_backward, &job);
     }
     qa_part_end(pool);
 }

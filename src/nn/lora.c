@@ -7,7 +7,6 @@
 
 #include "base/rng.h"
 #include "nn/blas.h"
-#include "nn/blocks.h"
 #include "nn/cpu.h"
 #include "nn/matvec.h"
 
@@ -62,18 +61,8 @@ typedef struct dropout_job {
     uint64_t key;
     uint64_t threshold; /* drop where the element's 32 bits are below it */
     qa_real kept;       /* factor of a kept element */
-    qa_blocks blocks;   /* of elements; every block begins at an even one */
+    bool add;           /* to += (backward) */
 } dropout_job;
-
-static dropout_job dropout_setup(const qa_pool *pool, qa_real *to, const qa_real *from, double rate, uint64_t key,
-                                 size_t count) {
-    return (dropout_job){.to = to,
-                         .from = from,
-                         .key = key,
-                         .threshold = (uint64_t)(rate * 0x1.0p32 + 0.5),
-                         .kept = (qa_real)(1.0 / (1.0 - rate)),
-                         .blocks = qa_blocks_cut(pool, count, 4, 16)};
-}
 
 enum { FACTORS = 64 };
 
@@ -92,58 +81,43 @@ QA_KERNEL static void find_factors(qa_real *factors, uint64_t key, uint64_t thre
     }
 }
 
-static void factors_of(qa_real *factors, const dropout_job *job, size_t first) {
-    if (job->threshold == 0) {
-        for (size_t i = 0; i < FACTORS; i++) {
-            factors[i] = job->kept;
-        }
-        return;
-    }
-    find_factors(factors, job->key, job->threshold, job->kept, first);
-}
-
-static void dropout_forward_task(void *context, size_t task, size_t worker) {
-    (void)worker;
+/* Every block begins at an even element. */
+static void dropout_block(void *context, size_t begin, size_t end) {
     const dropout_job *job = context;
-    const size_t end = qa_block_end(&job->blocks, task);
     qa_real factors[FACTORS];
-    for (size_t first = qa_block_begin(&job->blocks, task); first < end; first += FACTORS) {
+    for (size_t i = 0; i < FACTORS; i++) {
+        factors[i] = job->kept; /* of all, where nothing is dropped */
+    }
+    for (size_t first = begin; first < end; first += FACTORS) {
         const size_t count = end - first < FACTORS ? end - first : FACTORS;
         const qa_real *from = job->from + first;
         qa_real *to = job->to + first;
-        factors_of(factors, job, first);
+        if (job->threshold != 0) {
+            find_factors(factors, job->key, job->threshold, job->kept, first);
+        }
         for (size_t i = 0; i < count; i++) {
-            to[i] = factors[i] * from[i];
+            to[i] = job->add ? to[i] + factors[i] * from[i] : factors[i] * from[i];
         }
     }
 }
 
-static void dropout_backward_task(void *context, size_t task, size_t worker) {
-    (void)worker;
-    const dropout_job *job = context;
-    const size_t end = qa_block_end(&job->blocks, task);
-    qa_real factors[FACTORS];
-    for (size_t first = qa_block_begin(&job->blocks, task); first < end; first += FACTORS) {
-        const size_t count = end - first < FACTORS ? end - first : FACTORS;
-        const qa_real *from = job->from + first;
-        qa_real *to = job->to + first;
-        factors_of(factors, job, first);
-        for (size_t i = 0; i < count; i++) {
-            to[i] += factors[i] * from[i];
-        }
-    }
+static void dropout(qa_pool *pool, bool add, qa_real *to, const qa_real *from, double rate, uint64_t key,
+                    size_t count) {
+    dropout_job job = {.to = to,
+                       .from = from,
+                       .key = key,
+                       .threshold = (uint64_t)(rate * 0x1.0p32 + 0.5),
+                       .kept = (qa_real)(1.0 / (1.0 - rate)),
+                       .add = add};
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
+    qa_pool_run_blocks(pool, count, 4, 16, dropout_block, &job);
+    qa_part_end(pool);
 }
 
 void qa_dropout_forward(qa_pool *pool, qa_real *y, const qa_real *x, double rate, uint64_t key, size_t count) {
-    dropout_job job = dropout_setup(pool, y, x, rate, key, count);
-    qa_part_begin(pool, QA_PART_ELEMENTWISE);
-    qa_pool_run(pool, job.blocks.tasks, dropout_forward_task, &job);
-    qa_part_end(pool);
+    dropout(pool, false, y, x, rate, key, count);
 }
 
 void qa_dropout_backward(qa_pool *pool, qa_real *dx, const qa_real *dy, double rate, uint64_t key, size_t count) {
-    dropout_job job = dropout_setup(pool, dx, dy, rate, key, count);
-    qa_part_begin(pool, QA_PART_ELEMENTWISE);
-    qa_pool_run(pool, job.blocks.tasks, dropout_backward_task, &job);
-    qa_part_end(pool);
+    dropout(pool, true, dx, dy, rate, key, count);
 }

@@ -1,7 +1,6 @@
 /* y = scale * x w^T + beta * y for a few rows x: one row of weights after the other with all rows of x (dots.h). */
 #include "nn/matvec.h"
 
-#include "nn/blocks.h"
 #include "nn/dots.h"
 
 typedef struct matvec_job {
@@ -17,7 +16,6 @@ typedef struct matvec_job {
 typedef struct matvec_run {
     matvec_job jobs[QA_MATVEC_MAX_MAPS];
     size_t n_jobs;
-    qa_blocks blocks; /* of all jobs' outputs, one job's after the other */
 } matvec_run;
 
 /* Output o of the `rows` rows of x from `row` on. */
@@ -65,10 +63,9 @@ QA_KERNEL static void permute_rows(qa_real *to, const qa_real *x, size_t n, size
     }
 }
 
-static void matvec_task(void *context, size_t task, size_t worker) {
-    (void)worker;
+/* Outputs of all jobs, one job's after the other. */
+static void matvec_outputs(void *context, size_t begin, size_t end) {
     const matvec_run *run = context;
-    size_t begin = qa_block_begin(&run->blocks, task), end = qa_block_end(&run->blocks, task);
     size_t first = 0; /* of the job's outputs among all */
     for (size_t i = 0; i < run->n_jobs && first < end; i++) {
         const matvec_job *job = &run->jobs[i];
@@ -92,9 +89,8 @@ void qa_matvec(qa_pool *pool, qa_real *y, const qa_real *x, const qa_real *w, si
                                 .n = n,
                                 .in = in,
                                 .out = out}},
-                      .n_jobs = 1,
-                      .blocks = qa_blocks_cut(pool, out, in * n, 1)};
-    qa_pool_run(pool, run.blocks.tasks, matvec_task, &run);
+                      .n_jobs = 1};
+    qa_pool_run_blocks(pool, out, in * n, 1, matvec_outputs, &run);
 }
 
 void qa_matvec_maps(qa_pool *pool, const qa_matvec_map *maps, size_t n_maps, const qa_real *x, size_t n, size_t in) {
@@ -119,8 +115,7 @@ void qa_matvec_maps(qa_pool *pool, const qa_matvec_map *maps, size_t n_maps, con
                                    .out = maps[i].out};
         outs += maps[i].out;
     }
-    run.blocks = qa_blocks_cut(pool, outs, in * n, 1);
-    qa_pool_run(pool, run.blocks.tasks, matvec_task, &run);
+    qa_pool_run_blocks(pool, outs, in * n, 1, matvec_outputs, &run);
 }
 
 void qa_matvec_naive(qa_real *y, const qa_real *x, const qa_real *w, size_t w_stride, qa_real scale, qa_real beta,

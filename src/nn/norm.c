@@ -4,7 +4,6 @@
  * Plain twin: reference/transformer.c: plain_norm_forward, plain_norm_backward. */
 #include "nn/norm.h"
 
-#include "nn/blocks.h"
 #include "nn/cpu.h"
 
 enum { LANES = 8 };
@@ -42,30 +41,26 @@ QA_KERNEL_BODY double sum_of_products(const qa_real *a, const qa_real *b, const 
     return sum_lanes(part);
 }
 
-typedef struct forward_job {
-    qa_real *y, *inverse_rms;
-    const qa_real *x, *w;
+typedef struct norm_job {
+    qa_real *y, *inverse_rms;      /* forward; inverse_rms NULL: not wanted */
+    qa_real *dx, *dw;              /* backward */
+    const qa_real *dy, *x, *w, *c; /* c: inverse_rms as it was saved */
     double eps;
-    size_t d;
-    qa_blocks rows;
-} forward_job;
+    size_t n, d;
+} norm_job;
 
-/* *c and y of one row; y may be x. */
-QA_KERNEL static void forward_row(qa_real *y, qa_real *c, const qa_real *x, const qa_real *w, double eps, size_t d) {
-    const qa_real inverse_rms = (qa_real)(1.0 / sqrt(sum_of_squares(x, d) / (double)d + eps));
-    for (size_t i = 0; i < d; i++) {
-        y[i] = w[i] * (x[i] * inverse_rms);
-    }
-    *c = inverse_rms;
-}
-
-static void forward_task(void *context, size_t task, size_t worker) {
-    (void)worker;
-    const forward_job *job = context;
-    size_t d = job->d, end = qa_block_end(&job->rows, task);
-    for (size_t row = qa_block_begin(&job->rows, task); row < end; row++) {
-        qa_real c;
-        forward_row(job->y + row * d, &c, job->x + row * d, job->w, job->eps, d);
+/* y may be x. */
+QA_KERNEL static void rmsnorm_rows(void *context, size_t begin, size_t end) {
+    const norm_job *job = context;
+    const size_t d = job->d;
+    const qa_real *w = job->w;
+    for (size_t row = begin; row < end; row++) {
+        const qa_real *x = job->x + row * d;
+        qa_real *y = job->y + row * d;
+        const qa_real c = (qa_real)(1.0 / sqrt(sum_of_squares(x, d) / (double)d + job->eps));
+        for (size_t i = 0; i < d; i++) {
+            y[i] = w[i] * (x[i] * c);
+        }
         if (job->inverse_rms != NULL) {
             job->inverse_rms[row] = c;
         }
@@ -74,62 +69,47 @@ static void forward_task(void *context, size_t task, size_t worker) {
 
 void qa_rmsnorm_forward(qa_pool *pool, qa_real *y, qa_real *inverse_rms, const qa_real *x, const qa_real *w, double eps,
                         size_t n, size_t d) {
-    forward_job job = {
-        .y = y, .inverse_rms = inverse_rms, .x = x, .w = w, .eps = eps, .d = d, .rows = qa_blocks_cut(pool, n, d, 1)};
+    norm_job job = {.y = y, .inverse_rms = inverse_rms, .x = x, .w = w, .eps = eps, .d = d};
     qa_part_begin(pool, QA_PART_NORMS);
-    qa_pool_run(pool, job.rows.tasks, forward_task, &job);
+    qa_pool_run_blocks(pool, n, d, 1, rmsnorm_rows, &job);
     qa_part_end(pool);
 }
 
-typedef struct backward_job {
-    qa_real *dx, *dw;
-    const qa_real *dy, *x, *inverse_rms, *w;
-    size_t n, d;
-    qa_blocks blocks; /* of rows for dx, of columns for dw */
-} backward_job;
-
-QA_KERNEL static void backward_row(qa_real *restrict dx, const qa_real *dy, const qa_real *x, const qa_real *w,
-                                   qa_real inverse_rms, size_t d) {
-    const double c = (double)inverse_rms;
-    const qa_real from_x = (qa_real)(c * c * c / (double)d * sum_of_products(dy, w, x, d));
-    for (size_t i = 0; i < d; i++) {
-        dx[i] += inverse_rms * (dy[i] * w[i]) - from_x * x[i];
+QA_KERNEL static void rmsnorm_rows_backward(void *context, size_t begin, size_t end) {
+    const norm_job *job = context;
+    const size_t d = job->d;
+    const qa_real *w = job->w;
+    for (size_t row = begin; row < end; row++) {
+        const qa_real *dy = job->dy + row * d, *x = job->x + row * d, inverse_rms = job->c[row];
+        qa_real *restrict dx = job->dx + row * d;
+        const double c = (double)inverse_rms;
+        const qa_real from_x = (qa_real)(c * c * c / (double)d * sum_of_products(dy, w, x, d));
+        for (size_t i = 0; i < d; i++) {
+            dx[i] += inverse_rms * (dy[i] * w[i]) - from_x * x[i];
+        }
     }
 }
 
-static void backward_x_task(void *context, size_t task, size_t worker) {
-    (void)worker;
-    const backward_job *job = context;
-    size_t d = job->d, end = qa_block_end(&job->blocks, task);
-    for (size_t row = qa_block_begin(&job->blocks, task); row < end; row++) {
-        backward_row(job->dx + row * d, job->dy + row * d, job->x + row * d, job->w, job->inverse_rms[row], d);
-    }
-}
-
-static void backward_w_task(void *context, size_t task, size_t worker) {
-    (void)worker;
-    const backward_job *job = context;
-    size_t begin = qa_block_begin(&job->blocks, task), end = qa_block_end(&job->blocks, task);
+/* Columns. */
+static void rmsnorm_weight_backward(void *context, size_t begin, size_t end) {
+    const norm_job *job = context;
     for (size_t row = 0; row < job->n; row++) {
         const qa_real *dy = job->dy + row * job->d, *x = job->x + row * job->d;
         for (size_t i = begin; i < end; i++) {
-            job->dw[i] += dy[i] * (x[i] * job->inverse_rms[row]);
+            job->dw[i] += dy[i] * (x[i] * job->c[row]);
         }
     }
 }
 
 void qa_rmsnorm_backward(qa_pool *pool, qa_real *dx, qa_real *dw, const qa_real *dy, const qa_real *x,
                          const qa_real *inverse_rms, const qa_real *w, size_t n, size_t d) {
-    backward_job job = {
-        .dx = dx, .dw = dw, .dy = dy, .x = x, .inverse_rms = inverse_rms, .w = w, .n = n, .d = d, .blocks = {0}};
+    norm_job job = {.dx = dx, .dw = dw, .dy = dy, .x = x, .c = inverse_rms, .w = w, .n = n, .d = d};
     qa_part_begin(pool, QA_PART_NORMS);
     if (dx != NULL) {
-        job.blocks = qa_blocks_cut(pool, n, 2 * d, 1);
-        qa_pool_run(pool, job.blocks.tasks, backward_x_task, &job);
+        qa_pool_run_blocks(pool, n, 2 * d, 1, rmsnorm_rows_backward, &job);
     }
     if (dw != NULL) {
-        job.blocks = qa_blocks_cut(pool, d, n, 16);
-        qa_pool_run(pool, job.blocks.tasks, backward_w_task, &job);
+        qa_pool_run_blocks(pool, d, n, 16, rmsnorm_weight_backward, &job);
     }
     qa_part_end(pool);
 }

@@ -3,7 +3,6 @@
  * Plain twin: reference/transformer.c: plain_rope. */
 #include "nn/rope.h"
 
-#include "nn/blocks.h"
 #include "nn/cpu.h"
 
 void qa_rope_table(qa_real *cosine, qa_real *sine, const int32_t *positions, const double *frequency, size_t n,
@@ -23,52 +22,37 @@ typedef struct rope_job {
     const qa_real *cosine, *sine;
     qa_real direction; /* 1: by the angle, -1: back */
     size_t heads, h;
-    qa_blocks rows;
 } rope_job;
 
-/* All heads of one row. */
-QA_KERNEL static void turn_row(qa_real *restrict x, const qa_real *restrict cosine, const qa_real *restrict sine,
-                               qa_real direction, size_t heads, size_t h) {
-    const size_t half = h / 2;
-    for (size_t head = 0; head < heads; head++, x += h) {
-        for (size_t i = 0; i < half; i++) {
-            const qa_real a = x[i], b = x[half + i], s = direction * sine[i];
-            x[i] = a * cosine[i] - b * s;
-            x[half + i] = b * cosine[i] + a * s;
+QA_KERNEL static void turn_rows(void *context, size_t begin, size_t end) {
+    const rope_job *job = context;
+    const size_t h = job->h, half = h / 2;
+    const qa_real direction = job->direction;
+    for (size_t row = begin; row < end; row++) {
+        const qa_real *restrict cosine = job->cosine + row * half, *restrict sine = job->sine + row * half;
+        qa_real *restrict x = job->x + row * job->heads * h;
+        for (size_t head = 0; head < job->heads; head++, x += h) {
+            for (size_t i = 0; i < half; i++) {
+                const qa_real a = x[i], b = x[half + i], s = direction * sine[i];
+                x[i] = a * cosine[i] - b * s;
+                x[half + i] = b * cosine[i] + a * s;
+            }
         }
     }
 }
 
-static void rope_task(void *context, size_t task, size_t worker) {
-    (void)worker;
-    const rope_job *job = context;
-    const size_t half = job->h / 2, end = qa_block_end(&job->rows, task);
-    for (size_t row = qa_block_begin(&job->rows, task); row < end; row++) {
-        turn_row(job->x + row * job->heads * job->h, job->cosine + row * half, job->sine + row * half, job->direction,
-                 job->heads, job->h);
-    }
-}
-
-static void turn(qa_pool *pool, qa_real *x, const qa_real *cosine, const qa_real *sine, qa_real direction, size_t n,
-                 size_t heads, size_t h) {
-    rope_job job = {.x = x,
-                    .cosine = cosine,
-                    .sine = sine,
-                    .direction = direction,
-                    .heads = heads,
-                    .h = h,
-                    .rows = qa_blocks_cut(pool, n, heads * h, 1)};
-    qa_part_begin(pool, QA_PART_ELEMENTWISE);
-    qa_pool_run(pool, job.rows.tasks, rope_task, &job);
-    qa_part_end(pool);
-}
-
 void qa_rope_forward(qa_pool *pool, qa_real *x, const qa_real *cosine, const qa_real *sine, size_t n, size_t heads,
                      size_t h) {
-    turn(pool, x, cosine, sine, 1, n, heads, h);
+    rope_job job = {.x = x, .cosine = cosine, .sine = sine, .direction = 1, .heads = heads, .h = h};
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
+    qa_pool_run_blocks(pool, n, heads * h, 1, turn_rows, &job);
+    qa_part_end(pool);
 }
 
 void qa_rope_backward(qa_pool *pool, qa_real *dx, const qa_real *cosine, const qa_real *sine, size_t n, size_t heads,
                       size_t h) {
-    turn(pool, dx, cosine, sine, -1, n, heads, h);
+    rope_job job = {.x = dx, .cosine = cosine, .sine = sine, .direction = -1, .heads = heads, .h = h};
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
+    qa_pool_run_blocks(pool, n, heads * h, 1, turn_rows, &job);
+    qa_part_end(pool);
 }
