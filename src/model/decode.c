@@ -12,7 +12,6 @@
 #include "base/try.h"
 #include "model/layer.h"
 #include "nn/attention.h"
-#include "nn/embedding.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
 #include "nn/rope.h"

@@ -5,7 +5,6 @@
 #include "base/rng.h"
 #include "nn/linear.h"
 #include "nn/lora.h"
-#include "nn/matvec.h"
 #include "nn/norm.h"
 #include "nn/rope.h"
 #include "nn/swiglu.h"

@@ -2,7 +2,6 @@
  * Plain twin: reference/transformer.c: qa_ref_net_forward, qa_ref_net_logits, qa_ref_net_backward. */
 #include "base/try.h"
 #include "model/pass_internal.h"
-#include "nn/embedding.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
 #include "nn/rope.h"

@@ -6,7 +6,7 @@
 #include "base/arena.h"
 #include "base/context.h"
 #include "base/real.h"
-#include "nn/weight.h"
+#include "nn/linear.h"
 #include "qadapter/model.h"
 
 /* One linear map: weight[out x in], bias[out] or NULL. */

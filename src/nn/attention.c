@@ -3,7 +3,7 @@
  * Query head j uses key/value head j / (H / G). Work is cut into tiles of TILE query rows of one head:
  * their scores S[T x keys] against the context's and the span's rows are two small matrix products, the
  * softmax runs over each row's visible keys, and hidden keys get probability exactly 0. Narrow heads
- * (attention_narrow.h) and single rows (attention_row.h) go without BLAS.
+ * (attention_narrow.h) and single rows (decoding) go without BLAS.
  *
  * Backward makes the scores and P again, each row with its own maximum and sum, and D_i = sum_j P_ij dP_ij:
  *   dv += P^T dout;  dP = dout v^T;  dS = P * (dP - D) / sqrt(h);  dq += dS k;  dk += dS^T q
@@ -16,12 +16,10 @@
 
 #include "base/checked.h"
 #include "nn/attention_narrow.h"
-#include "nn/attention_row.h"
-#include "nn/attention_tile.h"
 #include "nn/blas.h"
-#include "nn/cpu.h"
-#include "nn/exp.h"
-#include "nn/matvec.h"
+#include "nn/linear.h"
+#include "nn/softmax.h"
+#include "nn/vec.h"
 
 #include <string.h>
 
@@ -29,6 +27,134 @@ enum {
     TILE = 64,        /* query rows of a tile */
     NARROW_TILE = 128 /* and where the keys are copied for each */
 };
+
+/* ---- tiles of a span's query rows, and the rows of k and v that a tile sees ---- */
+
+typedef struct tile {
+    const qa_span *span;
+    size_t first, rows; /* query rows of the span */
+    size_t keys;        /* columns of its scores: the context and own rows 0 .. first + rows - 1 */
+} tile;
+
+typedef struct segment {
+    size_t row, rows; /* in k and v */
+    size_t column;    /* in the scores */
+} segment;
+
+static tile make_tile(const qa_span *span, size_t number, size_t most_rows) {
+    size_t first = number * most_rows;
+    size_t rows = span->rows - first < most_rows ? span->rows - first : most_rows;
+    return (tile){.span = span, .first = first, .rows = rows, .keys = span->context_rows + first + rows};
+}
+
+static size_t tiles_of(const qa_span *span, size_t most_rows) { return (span->rows + most_rows - 1) / most_rows; }
+
+/* Keys that row i of the tile sees: they are its first columns. */
+static size_t visible(const tile *t, size_t i) { return t->span->context_rows + t->first + i + 1; }
+
+/* The tile's keys as runs of rows: one when the context lies right before the span's own rows (a cache). */
+static size_t segments_of(segment out[2], const tile *t) {
+    const qa_span *span = t->span;
+    size_t own = t->first + t->rows;
+    if (span->context_rows == 0) {
+        out[0] = (segment){.row = span->key_row, .rows = own, .column = 0};
+        return 1;
+    }
+    if (span->context_row + span->context_rows == span->key_row) {
+        out[0] = (segment){.row = span->context_row, .rows = t->keys, .column = 0};
+        return 1;
+    }
+    out[0] = (segment){.row = span->context_row, .rows = span->context_rows, .column = 0};
+    out[1] = (segment){.row = span->key_row, .rows = own, .column = span->context_rows};
+    return 2;
+}
+
+/* ---- a single query row ----
+ *
+ * The query heads that share a key/value head go together, so that its keys and values, which come from memory, are
+ * read once for all of them. out += p v: two vectors of columns of every head are summed over ROW_TILE rows of v, then
+ * the next two: the tile's rows stay in the first cache until all columns and heads are done. */
+
+enum { ROW_HEADS = 4 }; /* query heads that go together; their scores are the scratch */
+
+enum { ROW_TILE = 32, ROW_COLUMNS = 2 * QA_VEC };
+
+/* The two sums of every head are variables, not an array: what is indexed by a loop, compilers put into memory. */
+#define LOAD(r, sum_a, sum_b)                                                                                          \
+    if (heads > (r)) {                                                                                                 \
+        qa_vec_load(&sum_a, out + (r)*h);                                                                              \
+        qa_vec_load(&sum_b, out + (r)*h + QA_VEC);                                                                     \
+    }
+#define ADD(r, sum_a, sum_b)                                                                                           \
+    if (heads > (r)) {                                                                                                 \
+        sum_a += p[(r)*p_stride + j] * a;                                                                              \
+        sum_b += p[(r)*p_stride + j] * b;                                                                              \
+    }
+#define STORE(r, sum_a, sum_b)                                                                                         \
+    if (heads > (r)) {                                                                                                 \
+        qa_vec_store(out + (r)*h, &sum_a);                                                                             \
+        qa_vec_store(out + (r)*h + QA_VEC, &sum_b);                                                                    \
+    }
+
+QA_KERNEL_BODY void columns_of_heads(qa_real *out, const qa_real *p, size_t p_stride, const qa_real *v, size_t rows,
+                                     size_t stride, size_t h, const size_t heads) {
+    qa_vec a0 = {0}, b0 = {0}, a1 = {0}, b1 = {0}, a2 = {0}, b2 = {0}, a3 = {0}, b3 = {0}, a, b;
+    LOAD(0, a0, b0)
+    LOAD(1, a1, b1)
+    LOAD(2, a2, b2)
+    LOAD(3, a3, b3)
+    for (size_t j = 0; j < rows; j++) {
+        qa_vec_load(&a, v + j * stride);
+        qa_vec_load(&b, v + j * stride + QA_VEC);
+        ADD(0, a0, b0)
+        ADD(1, a1, b1)
+        ADD(2, a2, b2)
+        ADD(3, a3, b3)
+    }
+    STORE(0, a0, b0)
+    STORE(1, a1, b1)
+    STORE(2, a2, b2)
+    STORE(3, a3, b3)
+}
+
+#undef LOAD
+#undef ADD
+#undef STORE
+
+/* Columns from `column` on, fewer than ROW_COLUMNS. */
+QA_KERNEL_BODY void last_columns(qa_real *out, const qa_real *p, size_t p_stride, const qa_real *v, size_t rows,
+                                 size_t stride, size_t heads, size_t column, size_t h) {
+    for (size_t r = 0; r < heads; r++) {
+        for (size_t j = 0; j < rows; j++) {
+            for (size_t i = column; i < h; i++) {
+                out[r * h + i] += p[r * p_stride + j] * v[j * stride + i];
+            }
+        }
+    }
+}
+
+QA_KERNEL_BODY void tiles_of_heads(qa_real *out, const qa_real *p, size_t p_stride, const qa_real *v, size_t rows,
+                                   size_t stride, size_t h, const size_t heads) {
+    for (size_t first = 0; first < rows; first += ROW_TILE) {
+        const size_t n = rows - first < ROW_TILE ? rows - first : ROW_TILE;
+        const qa_real *rows_of_v = v + first * stride;
+        size_t column = 0;
+        for (; column + ROW_COLUMNS <= h; column += ROW_COLUMNS) {
+            columns_of_heads(out + column, p + first, p_stride, rows_of_v + column, n, stride, h, heads);
+        }
+        last_columns(out, p + first, p_stride, rows_of_v, n, stride, heads, column, h);
+    }
+}
+
+QA_KERNEL static void row_values(qa_real *out, const qa_real *p, size_t p_stride, const qa_real *v, size_t rows,
+                                 size_t stride, size_t heads, size_t h) {
+    switch (heads) {
+    case 1: tiles_of_heads(out, p, p_stride, v, rows, stride, h, 1); break;
+    case 2: tiles_of_heads(out, p, p_stride, v, rows, stride, h, 2); break;
+    case 3: tiles_of_heads(out, p, p_stride, v, rows, stride, h, 3); break;
+    default: tiles_of_heads(out, p, p_stride, v, rows, stride, h, 4); break;
+    }
+}
 
 /* ---- workers and their scratch ---- */
 
@@ -110,7 +236,7 @@ static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_
     }
 }
 
-/* A tile of one row, at most QA_ROW_HEADS query heads of one key/value head: scores[heads x keys]. */
+/* A tile of one row, at most ROW_HEADS query heads of one key/value head: scores[heads x keys]. */
 static void forward_row(const forward_job *job, const tile *t, size_t head, size_t heads, qa_real *scores) {
     const size_t h = job->h, k_stride = job->G * h, kv = head / (job->H / job->G) * h;
     const size_t row = t->span->query_row + t->first, start = (row * job->H + head) * h;
@@ -133,8 +259,8 @@ static void forward_row(const forward_job *job, const tile *t, size_t head, size
     memset(job->out + start, 0, heads * h * sizeof *job->out);
     for (size_t s = 0; s < n_segments; s++) {
         const segment *seg = &segments[s];
-        qa_row_values(job->out + start, scores + seg->column, t->keys, job->v + seg->row * k_stride + kv, seg->rows,
-                      k_stride, heads, h);
+        row_values(job->out + start, scores + seg->column, t->keys, job->v + seg->row * k_stride + kv, seg->rows,
+                   k_stride, heads, h);
     }
 }
 
@@ -162,8 +288,8 @@ static void forward_narrow(const forward_job *job, const tile *t, size_t head, q
 static void forward_heads(const forward_job *job, const tile *t, size_t head, qa_real *scratch) {
     const size_t end = head + job->heads;
     if (t->rows == 1) {
-        for (; head < end; head += QA_ROW_HEADS) {
-            forward_row(job, t, head, end - head < QA_ROW_HEADS ? end - head : QA_ROW_HEADS, scratch);
+        for (; head < end; head += ROW_HEADS) {
+            forward_row(job, t, head, end - head < ROW_HEADS ? end - head : ROW_HEADS, scratch);
         }
     } else if (is_narrow(job->h)) {
         forward_narrow(job, t, head, scratch);

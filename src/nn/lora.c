@@ -8,7 +8,7 @@
 #include "base/rng.h"
 #include "nn/blas.h"
 #include "nn/cpu.h"
-#include "nn/matvec.h"
+#include "nn/linear.h"
 
 #include <stdbool.h>
 

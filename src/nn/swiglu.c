@@ -3,7 +3,7 @@
  * Plain twin: reference/transformer.c: plain_layer_forward, plain_layer_backward. */
 #include "nn/swiglu.h"
 
-#include "nn/exp_kernel.h"
+#include "nn/vec.h"
 
 typedef struct swiglu_job {
     qa_real *y, *dgate, *dup;

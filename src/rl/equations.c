@@ -12,7 +12,7 @@
  * Plain twin: reference/equations.c: qa_ref_values, qa_ref_rewards, qa_ref_preference_loss, qa_ref_reward_gradient. */
 #include "rl/equations.h"
 
-#include "nn/exp.h"
+#include "nn/softmax.h"
 
 /* (M5)'s numerator from two rows; log_pi1 is not read when alpha_0 = 0. */
 static inline double row_logit(const qa_real *q, const qa_real *log_pi1, size_t a, double alpha_0) {

@@ -3,7 +3,7 @@
 #include "model/pass.h"
 
 #include "base/rng.h"
-#include "nn/embedding.h"
+#include "nn/linear.h"
 #include "support/arrays.h"
 #include "support/compare.h"
 #include "support/fixture.h"

@@ -1,5 +1,5 @@
 /* Token embedding: lookup, and scattering of gradients where tokens repeat. */
-#include "nn/embedding.h"
+#include "nn/linear.h"
 #include "support/compare.h"
 
 #include <check.h>

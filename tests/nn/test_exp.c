@@ -1,6 +1,6 @@
 /* The vectorisable exponential against libm's double one, and the row passes of softmax. */
-#include "nn/exp.h"
-#include "nn/exp_kernel.h"
+#include "nn/softmax.h"
+#include "nn/vec.h"
 #include "support/arrays.h"
 #include "support/compare.h"
 

@@ -1,7 +1,6 @@
 /* The linear map and its few-rows kernel: hand values, naive loops, gradients, threads. */
 #include "nn/blas.h"
 #include "nn/linear.h"
-#include "nn/matvec.h"
 #include "support/arrays.h"
 #include "support/gradcheck.h"
 

@@ -1,10 +1,8 @@
 /* Products with BF16 weights: the same as with the widened weights, through every number of rows, with any number of
  * threads and panels of any size; a stream of two as it is alone; rows of the matrix. */
-#include "nn/weight.h"
+#include "nn/linear.h"
 
 #include "nn/blas.h"
-#include "nn/linear.h"
-#include "nn/matvec.h"
 #include "support/arrays.h"
 #include "support/compare.h"
 
