@@ -52,8 +52,10 @@ typedef enum qa_option_range {
 /* What training_config.json holds of it. */
 typedef enum qa_option_record {
     QA_RECORD_NONE,
-    QA_RECORD_KEPT,    /* for the reader */
-    QA_RECORD_COMPARED /* and a resumed run must have the same */
+    QA_RECORD_KEPT,     /* for the reader */
+    QA_RECORD_COMPARED, /* and a resumed run must have the same */
+    QA_RECORD_LATER     /* the same of an option that came later: recorded where it is not its default, so that runs of
+                           before it, whose records lack it, go on */
 } qa_option_record;
 
 /* Headings of the help, in the order in which they are printed. */

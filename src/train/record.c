@@ -70,10 +70,17 @@ static void record_option(qa_record *record, const qa_option *row, const void *o
     }
 }
 
+static bool is_default(const qa_option *row, const void *options) {
+    char text[QA_OPTION_TEXT_BYTES];
+    return row->standard != NULL && qa_option_text(row, options, text, sizeof text) && strcmp(text, row->standard) == 0;
+}
+
 void qa_record_options(qa_record *record, const qa_option_table *table, const void *options, qa_option_record how) {
     for (size_t i = 0; i < table->n; i++) {
-        if (table->rows[i].record == how) {
-            record_option(record, &table->rows[i], options);
+        const qa_option *row = &table->rows[i];
+        const bool later = row->record == QA_RECORD_LATER && how == QA_RECORD_COMPARED && !is_default(row, options);
+        if (row->record == how || later) {
+            record_option(record, row, options);
         }
     }
 }

@@ -19,7 +19,7 @@ void qa_record_set_string(qa_record *record, const char *key, const char *value)
 /* A number, or what qa_hex64 writes where that is too large for JSON. */
 void qa_record_set_seed(qa_record *record, const char *key, uint64_t seed);
 
-/* The table's options that are recorded in this way. */
+/* The table's options that are recorded in this way: QA_RECORD_KEPT, or QA_RECORD_COMPARED and QA_RECORD_LATER. */
 void qa_record_options(qa_record *record, const qa_option_table *table, const void *options, qa_option_record how);
 
 /* Reads those of the table's options that the object has; the rest stays as it is. where: the object's name. */

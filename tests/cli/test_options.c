@@ -216,6 +216,31 @@ static json_t *record_of(const qa_option_table *table, const void *options) {
     return object;
 }
 
+/* An option that came later: what a run of before it, whose record lacks it, is resumed as. */
+START_TEST(a_later_option) {
+    qa_option_table train = copy_of(&qa_train_table, "shuffle", "true");
+    qa_option *rows = (qa_option *)(uintptr_t)train.rows;
+    for (size_t i = 0; i < train.n; i++) {
+        rows[i].record =
+            rows[i].name != NULL && strcmp(rows[i].name, "weight-decay") == 0 ? QA_RECORD_LATER : rows[i].record;
+    }
+    qa_train_options options = qa_train_defaults();
+    qa_error err = {0};
+    json_t *then = record_of(&train, &options), *same = record_of(&train, &options);
+    options.weight_decay = 0.5;
+    json_t *other = record_of(&train, &options);
+    ck_assert_ptr_null(json_object_get(then, "weight_decay"));
+    qa_expect_ok(qa_resume_options_check(then, same, "state", NULL, &err), &err);
+    qa_expect_error(qa_resume_options_check(then, other, "state", NULL, &err), QA_ERR_MISMATCH, &err,
+                    "weight_decay is 0.5 now but was nothing");
+    qa_expect_error(qa_resume_options_check(other, same, "state", NULL, &err), QA_ERR_MISMATCH, &err, "weight_decay");
+    json_decref(other);
+    json_decref(same);
+    json_decref(then);
+    free(rows);
+}
+END_TEST
+
 /* A default that is changed in a copy of the table is another one in what a run starts from, in the help, the man page,
  * training_config.json and the check of a resumed run; of a recipe's options the recipe, too. */
 START_TEST(a_default_is_one_row) {
@@ -608,6 +633,7 @@ Suite *cli_options_suite(void) {
     tcase_add_loop_test(tcase, every_row_is_whole, 0, N_COMMANDS);
     tcase_add_test(tcase, the_tests_know_all_commands);
     tcase_add_test(tcase, a_default_is_one_row);
+    tcase_add_test(tcase, a_later_option);
     tcase_add_test(tcase, the_man_page_holds_every_option_and_formats_without_warnings);
     tcase_add_loop_test(tcase, a_mistake_is_named_and_ends_with_2, 0, sizeof mistakes / sizeof mistakes[0]);
     tcase_add_test(tcase, names_of_other_programs_work);
