@@ -45,40 +45,6 @@ static bool on_progress(void *user, size_t done, size_t total) {
     return !cli_interrupted();
 }
 
-void cli_report_evaluation(cli_report *report, const qa_evaluation *it, const qa_objective *objective) {
-    static const char *const percentiles[5][2] = {{"margin_p05", "margin, 5th percentile"},
-                                                  {"margin_p25", "margin, 25th percentile"},
-                                                  {"margin_p50", "margin, median"},
-                                                  {"margin_p75", "margin, 75th percentile"},
-                                                  {"margin_p95", "margin, 95th percentile"}};
-    cli_report_text(report, "method", "method", qa_method_name(objective->method));
-    cli_report_count(report, "pairs", "pairs", it->pairs, "");
-    cli_report_real(report, "accuracy", "accuracy (ties count half)", it->accuracy, "");
-    cli_report_real(report, "margin_mean", "margin R(chosen) - R(rejected), mean", it->margin_mean, "");
-    for (int i = 0; i < 5; i++) {
-        cli_report_real(report, percentiles[i][0], percentiles[i][1], it->margin_percentile[i], "");
-    }
-    cli_report_real(report, "loss", "loss", it->loss, "");
-    cli_report_real(report, "pref_loss", qa_method_of(objective)->loss_label, it->pref_loss, "");
-    cli_report_real(report, "chi2_loss", "  regulariser", it->chi2_loss, "");
-    cli_report_real(report, "q_mean", "Q, mean over transitions", it->q_mean, "");
-    cli_report_real(report, "value_mean", "V, mean", it->value_mean, "");
-    cli_report_real(report, "reward_mean", "implied reward, mean", it->reward_mean, "");
-    cli_report_real(report, "kl_per_token", "KL(custom || base) per token", it->kl_per_token, "nats");
-    cli_report_real(report, "nll_pi1_chosen", "NLL of chosen, base", it->nll_pi1_chosen, "nats/token");
-    cli_report_real(report, "nll_custom_chosen", "NLL of chosen, custom", it->nll_custom_chosen, "nats/token");
-    cli_report_real(report, "nll_pi1_rejected", "NLL of rejected, base", it->nll_pi1_rejected, "nats/token");
-    cli_report_real(report, "nll_custom_rejected", "NLL of rejected, custom", it->nll_custom_rejected, "nats/token");
-    cli_report_real(report, "hardest_pi1_chosen", "chosen's least likely token, base, median", it->hardest_pi1_chosen,
-                    "nats");
-    cli_report_real(report, "hardest_custom_chosen", "chosen's least likely token, custom, median",
-                    it->hardest_custom_chosen, "nats");
-    cli_report_count(report, "tokens", "tokens", it->tokens, "");
-    cli_report_real(report, "seconds", "time", it->seconds, "s");
-    cli_report_real(report, "tokens_per_second", "speed", it->seconds > 0.0 ? (double)it->tokens / it->seconds : 0.0,
-                    "tokens/s");
-}
-
 /* Ranking well and writing well are two things: a response with a token of e^-12 is not sampled once in 100,000 times.
  */
 static const double OUT_OF_REACH = -12.0; /* nats */

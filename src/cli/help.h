@@ -17,10 +17,6 @@ void cli_print_man(FILE *to);
 /* Its section about one command. */
 void cli_print_man_command(FILE *to, const cli_command *command);
 
-/* The part of a help text that is about a subcommand (NULL: all of it) into buffer, without the names in front; false
- * when it is about others alone. See cli_option. */
-bool cli_help_for(const char *help, const cli_command *command, const char *subcommand, char *buffer, size_t bytes);
-
 /* The option's help, with what is only known at run time (names of chat templates), into buffer. */
 void cli_help_text(const qa_option *option, char *buffer, size_t bytes);
 
@@ -28,7 +24,5 @@ void cli_help_text(const qa_option *option, char *buffer, size_t bytes);
 bool cli_alias_text(const qa_option *option, char *buffer, size_t bytes);
 
 const char *cli_group_title(qa_option_group group);
-
-enum { CLI_HELP_BYTES = QA_OPTION_TEXT_BYTES };
 
 #endif

@@ -4,7 +4,6 @@
 #include "cli/options.h"
 
 #include "base/try.h"
-#include "cli/help.h"
 #include "methods/method.h"
 
 #include <ctype.h>
@@ -417,4 +416,51 @@ qa_status cli_parse(cli_options *options, cli_args *args, int argc, char **argv,
         return qa_fail(err, QA_ERR_ARGUMENT, "the first word must be one of %s", command->subcommands);
     }
     return check_given(&it, err);
+}
+
+/* ---- help of a subcommand ---- */
+
+/* Length of "a, b: " at the beginning of a text, if all of these are subcommands, 0 else; *named: `which` is one. */
+static size_t names_in_front(const char *text, const cli_command *command, const char *which, bool *named) {
+    const char *at = text;
+    *named = false;
+    for (;;) {
+        char word[CLI_HELP_BYTES];
+        const size_t length = strcspn(at, ",: ");
+        (void)snprintf(word, sizeof word, "%.*s", (int)length, at);
+        if (!cli_is_subcommand(command, word)) {
+            return 0;
+        }
+        *named = *named || strcmp(word, which) == 0;
+        at += length;
+        if (strncmp(at, ": ", 2) == 0) {
+            return (size_t)(at + 2 - text);
+        }
+        if (strncmp(at, ", ", 2) != 0) {
+            return 0;
+        }
+        at += 2;
+    }
+}
+
+bool cli_help_for(const char *help, const cli_command *command, const char *subcommand, char *buffer, size_t bytes) {
+    bool named = false;
+    (void)snprintf(buffer, bytes, "%s", help);
+    if (subcommand == NULL || names_in_front(help, command, subcommand, &named) == 0) {
+        return true; /* nobody is named: it is about all of them */
+    }
+    for (const char *at = help; at != NULL; at = strstr(at, "; "), at = at == NULL ? NULL : at + 2) {
+        const size_t front = names_in_front(at, command, subcommand, &named);
+        if (front > 0 && named) {
+            const char *end = at + front;
+            bool other = false;
+            for (end = strstr(end, "; "); end != NULL && names_in_front(end + 2, command, subcommand, &other) == 0;) {
+                end = strstr(end + 2, "; ");
+            }
+            const size_t length = end == NULL ? strlen(at + front) : (size_t)(end - at) - front;
+            (void)snprintf(buffer, bytes, "%.*s", (int)length, at + front);
+            return true;
+        }
+    }
+    return false;
 }

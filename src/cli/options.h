@@ -116,4 +116,10 @@ bool cli_is_required(const cli_command *command, const char *name);
 /* The closest of names[n], or NULL when none is close. */
 const char *cli_closest(const char *name, const char *const *names, size_t n);
 
+enum { CLI_HELP_BYTES = QA_OPTION_TEXT_BYTES };
+
+/* The part of a help text that is about a subcommand (NULL: all of it) into buffer, without the names in front; false
+ * when it is about others alone. See cli_option. */
+bool cli_help_for(const char *help, const cli_command *command, const char *subcommand, char *buffer, size_t bytes);
+
 #endif

@@ -1,4 +1,4 @@
-/* See common.h. */
+/* What a run loads, and what of it the options leave open. See common.h. */
 #include "cli/common.h"
 
 #include "base/buffer.h"
@@ -28,100 +28,13 @@ void cli_run_free(cli_run *run) {
     qa_context_free(run->context);
 }
 
-/* ---- talking ---- */
-
-static void say(cli_run *run, const char *prefix, const char *format, va_list args) QA_PRINTF(3, 0);
-
-static void say(cli_run *run, const char *prefix, const char *format, va_list args) {
-    cli_progress_clear(&run->progress);
-    fprintf(stderr, "qadapter %s: %s", run->command->name, prefix);
-    (void)vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-}
-
-void cli_warn(cli_run *run, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    say(run, "warning: ", format, args);
-    va_end(args);
-}
-
-void cli_warn_all(cli_run *run, const qa_warnings *warnings) {
-    for (size_t i = 0; i < warnings->n; i++) {
-        cli_warn(run, "%s", warnings->lines[i]);
-    }
-}
-
-qa_status cli_read_text(cli_run *run, qa_text *text, const char *path, size_t max_bytes, qa_error *err) {
-    static const char MARK[] = "\xef\xbb\xbf", POINTER[] = "version https://git-lfs";
-    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
-    size_t bad = 0;
-    QA_TRY(qa_read_file(text, path, max_bytes, err));
-    const char *foreign = qa_foreign_content(text->data, text->n); /* what text may begin with, too, is text */
-    const bool pointer = text->n >= strlen(POINTER) && memcmp(text->data, POINTER, strlen(POINTER)) == 0;
-    if (foreign != NULL && (pointer || !qa_utf8_valid(text->data, text->n, &bad))) {
-        return qa_fail(err, QA_ERR_FORMAT, "it is %s", foreign);
-    }
-    if (text->n >= strlen(MARK) && memcmp(text->data, MARK, strlen(MARK)) == 0) {
-        cli_warn(run, "%s: the byte-order mark in front of the text is left out", name);
-        text->n -= strlen(MARK);
-        memmove(text->data, text->data + strlen(MARK), text->n + 1); /* with the zero behind it */
-    }
-    return QA_OK;
-}
-
-void cli_say(cli_run *run, const char *format, ...) {
-    if (!run->args->quiet) {
-        va_list args;
-        va_start(args, format);
-        say(run, "", format, args);
-        va_end(args);
-    }
-}
-
-void cli_detail(cli_run *run, const char *format, ...) {
-    if (run->args->verbose) {
-        va_list args;
-        va_start(args, format);
-        say(run, "", format, args);
-        va_end(args);
-    }
-}
-
-/* The library's lines; the commands themselves say what everybody should know. */
-static void on_log(void *user, qa_log_level level, const char *line) {
-    cli_run *run = user;
-    if (level == QA_LOG_WARNING) {
-        cli_warn(run, "%s", line);
-    } else {
-        cli_detail(run, "%s", line);
-    }
-}
-
-qa_logger cli_logger(cli_run *run) { return (qa_logger){on_log, run}; }
-
-qa_status cli_bad_usage(cli_run *run, qa_error *err, const char *format, ...) {
-    char message[QA_MESSAGE_BYTES];
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-    run->bad_usage = true;
-    return qa_fail(err, QA_ERR_ARGUMENT, "%s", message);
-}
-
-qa_status cli_usage_if(cli_run *run, qa_status status) {
-    run->bad_usage = run->bad_usage || status == QA_ERR_ARGUMENT;
-    return status;
-}
-
 /* ---- loading ---- */
 
 qa_status cli_open_context(cli_run *run, qa_error *err) {
     if (run->context != NULL) {
         return QA_OK;
     }
-    return qa_context_create(&run->context, run->args->threads, (qa_logger){on_log, run}, err);
+    return qa_context_create(&run->context, run->args->threads, cli_logger(run), err);
 }
 
 qa_weights_dtype cli_weights_dtype(const cli_args *args, qa_weights_dtype otherwise) {
@@ -145,14 +58,15 @@ qa_status cli_load_model(cli_run *run, qa_error *err) { return cli_load_model_as
 
 qa_status cli_load_tokenizer_of(cli_run *run, const char *dir, qa_error *err) {
     QA_TRY(qa_tokenizer_load(&run->tokenizer, dir, err));
-    qa_warnings_log(qa_tokenizer_warnings(run->tokenizer), &(qa_logger){on_log, run});
+    const qa_logger logger = cli_logger(run);
+    qa_warnings_log(qa_tokenizer_warnings(run->tokenizer), &logger);
     return QA_OK;
 }
 
 /* The tokenizer's own special tokens against the model's files. */
 static void compare_with_model(cli_run *run) {
     const qa_model_info *info = qa_model_get_info(run->model);
-    const qa_logger logger = {on_log, run};
+    const qa_logger logger = cli_logger(run);
     const int32_t eos = qa_tokenizer_eos(run->tokenizer), bos = qa_tokenizer_bos(run->tokenizer);
     if (eos >= 0 && info->n_eos > 0 && !qa_is_one_of(eos, info->eos_ids, info->n_eos)) {
         cli_warn(
@@ -226,13 +140,3 @@ qa_status cli_append_shell_word(qa_text *text, const char *word, qa_error *err) 
     }
     return qa_text_append_z(text, "'", err);
 }
-
-static qa_status stdout_failed(qa_error *err) {
-    return qa_fail(err, QA_ERR_IO, "cannot write to standard output: %s", strerror(errno));
-}
-
-qa_status cli_put(const char *data, size_t bytes, qa_error *err) {
-    return fwrite(data, 1, bytes, stdout) == bytes ? QA_OK : stdout_failed(err);
-}
-
-qa_status cli_flush(qa_error *err) { return fflush(stdout) == 0 ? QA_OK : stdout_failed(err); }
