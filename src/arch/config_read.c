@@ -160,10 +160,8 @@ static qa_status read_generation_config(qa_config *config, const char *dir, cons
     const qa_config before = *config;
     qa_status status = QA_OK;
     json_t *root = NULL;
-    char *path = qa_path_join(dir, "generation_config.json");
-    if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory");
-    }
+    char *path = NULL;
+    QA_TRY(qa_join_path(&path, dir, "generation_config.json", err));
     bool there = false;
     QA_GOTO(done, qa_find_optional(&there, path, err));
     if (there) {
@@ -230,9 +228,7 @@ static const char *other_folder(const char *dir) {
                  {"params.json", "this is Meta's or Mistral's own layout: take the folder in Hugging Face's"},
                  {"model_index.json", "this is a diffusers pipeline and no language model"}};
     for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
-        char *path = qa_path_join(dir, hints[i].file);
-        const bool there = path != NULL && qa_path_exists(path);
-        free(path);
+        const bool there = qa_holds(dir, hints[i].file);
         if (there) {
             return hints[i].meaning;
         }
@@ -267,10 +263,8 @@ static qa_status check_folder(const char *dir, const char *config, qa_error *err
 
 qa_status qa_config_load(qa_config *config, const char *dir, const qa_logger *logger, qa_error *err) {
     qa_status status = QA_OK;
-    char *path = qa_path_join(dir, "config.json");
-    if (path == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory");
-    }
+    char *path = NULL;
+    QA_TRY(qa_join_path(&path, dir, "config.json", err));
     QA_GOTO(done, check_folder(dir, path, err));
     QA_GOTO(done, load_file(config, path, logger, err));
     QA_GOTO(done, read_generation_config(config, dir, logger, err));

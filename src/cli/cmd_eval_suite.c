@@ -13,13 +13,7 @@
 
 /* A definition or a file of questions, or a folder with a definition. */
 static bool holds_suite(const char *path) {
-    if (!qa_path_is_dir(path)) {
-        return qa_path_exists(path);
-    }
-    char *inside = qa_path_join(path, "suite.json");
-    const bool there = inside != NULL && qa_path_exists(inside);
-    free(inside);
-    return there;
+    return qa_path_is_dir(path) ? qa_holds(path, "suite.json") : qa_path_exists(path);
 }
 
 /* The suite that --suite names: the path itself, the folder suite in it, or the one of a bundled model. */

@@ -130,6 +130,13 @@ bool qa_path_exists(const char *path) {
     return examine(path, &info);
 }
 
+bool qa_holds(const char *dir, const char *name) {
+    char *path = qa_path_join(dir, name);
+    const bool there = path != NULL && qa_path_exists(path);
+    free(path);
+    return there;
+}
+
 bool qa_path_is_dir(const char *path) {
     struct stat info;
     return examine(path, &info) && S_ISDIR(info.st_mode);

@@ -30,6 +30,8 @@ QA_MUST_CHECK qa_status qa_join_path(char **path, const char *dir, const char *n
 
 bool qa_path_exists(const char *path);
 bool qa_path_is_dir(const char *path);
+/* Whether the folder holds something of that name. */
+bool qa_holds(const char *dir, const char *name);
 
 /* Makes the folder and its missing parents; fine when it is already there. Fails when path exists
  * and is not a folder. */

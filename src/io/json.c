@@ -2,6 +2,7 @@
 #include "io/json.h"
 
 #include "base/c_locale.h"
+#include "base/try.h"
 #include "io/file.h"
 #include "io/input.h"
 #include "io/json_memory.h"
@@ -84,11 +85,6 @@ static const char *type_name(const json_t *value) {
     return "something else";
 }
 
-static qa_status wrong_type(const json_t *found, const char *key, const char *where, const char *expected,
-                            qa_error *err) {
-    return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" must be %s, found %s", where, key, expected, type_name(found));
-}
-
 /* The member; *member is NULL when it is absent or null and not required. */
 static qa_status find_member(const json_t *object, const char *key, bool required, const char *where, json_t **member,
                              qa_error *err) {
@@ -106,85 +102,67 @@ static qa_status find_member(const json_t *object, const char *key, bool require
     return QA_OK;
 }
 
+/* find_member of one of these types, a bit each. */
+static qa_status typed_member(const json_t *object, const char *key, bool required, const char *where, unsigned types,
+                              const char *expected, json_t **member, qa_error *err) {
+    QA_TRY(find_member(object, key, required, where, member, err));
+    json_t *found = *member;
+    if (found != NULL && (types >> json_typeof(found) & 1u) == 0) {
+        *member = NULL;
+        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" must be %s, found %s", where, key, expected, type_name(found));
+    }
+    return QA_OK;
+}
+
 qa_status qa_json_get_size(const json_t *object, const char *key, bool required, const char *where, size_t *value,
                            qa_error *err) {
     json_t *member = NULL;
-    qa_status status = find_member(object, key, required, where, &member, err);
-    if (status != QA_OK || member == NULL) {
-        return status;
-    }
-    if (!json_is_integer(member)) {
-        return wrong_type(member, key, where, "an integer of 0 or more", err);
-    }
-    json_int_t number = json_integer_value(member);
+    QA_TRY(typed_member(object, key, required, where, 1u << JSON_INTEGER, "an integer of 0 or more", &member, err));
+    const json_int_t number = json_integer_value(member);
     if (number < 0 || (unsigned long long)number > SIZE_MAX) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" must be an integer of 0 or more, found %" JSON_INTEGER_FORMAT,
                        where, key, number);
     }
-    *value = (size_t)number;
+    *value = member != NULL ? (size_t)number : *value;
     return QA_OK;
 }
 
 qa_status qa_json_get_double(const json_t *object, const char *key, bool required, const char *where, double *value,
                              qa_error *err) {
     json_t *member = NULL;
-    qa_status status = find_member(object, key, required, where, &member, err);
-    if (status == QA_OK && member != NULL) {
-        if (!json_is_number(member)) {
-            return wrong_type(member, key, where, "a number", err);
-        }
+    QA_TRY(typed_member(object, key, required, where, 1u << JSON_INTEGER | 1u << JSON_REAL, "a number", &member, err));
+    if (member != NULL) {
         *value = json_number_value(member); /* finite: JSON has no other numbers, and overflow fails the parse */
     }
-    return status;
+    return QA_OK;
 }
 
 qa_status qa_json_get_bool(const json_t *object, const char *key, bool required, const char *where, bool *value,
                            qa_error *err) {
     json_t *member = NULL;
-    qa_status status = find_member(object, key, required, where, &member, err);
-    if (status == QA_OK && member != NULL) {
-        if (!json_is_boolean(member)) {
-            return wrong_type(member, key, where, "true or false", err);
-        }
-        *value = json_is_true(member);
-    }
-    return status;
+    QA_TRY(
+        typed_member(object, key, required, where, 1u << JSON_TRUE | 1u << JSON_FALSE, "true or false", &member, err));
+    *value = member != NULL ? json_is_true(member) : *value;
+    return QA_OK;
 }
 
 qa_status qa_json_get_string(const json_t *object, const char *key, bool required, const char *where,
                              const char **value, qa_error *err) {
     json_t *member = NULL;
-    qa_status status = find_member(object, key, required, where, &member, err);
-    if (status != QA_OK || member == NULL) {
-        return status;
-    }
-    if (!json_is_string(member)) {
-        return wrong_type(member, key, where, "a string", err);
-    }
-    const char *string = json_string_value(member);
-    if (strlen(string) != json_string_length(member)) {
+    QA_TRY(typed_member(object, key, required, where, 1u << JSON_STRING, "a string", &member, err));
+    if (member != NULL && strlen(json_string_value(member)) != json_string_length(member)) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" holds a NUL character, which is not allowed here", where, key);
     }
-    *value = string;
+    *value = member != NULL ? json_string_value(member) : *value;
     return QA_OK;
 }
 
 qa_status qa_json_get_object(const json_t *object, const char *key, bool required, const char *where, json_t **value,
                              qa_error *err) {
-    qa_status status = find_member(object, key, required, where, value, err);
-    if (status == QA_OK && *value != NULL && !json_is_object(*value)) {
-        status = wrong_type(*value, key, where, "an object", err);
-        *value = NULL;
-    }
-    return status;
+    return typed_member(object, key, required, where, 1u << JSON_OBJECT, "an object", value, err);
 }
 
 qa_status qa_json_get_array(const json_t *object, const char *key, bool required, const char *where, json_t **value,
                             qa_error *err) {
-    qa_status status = find_member(object, key, required, where, value, err);
-    if (status == QA_OK && *value != NULL && !json_is_array(*value)) {
-        status = wrong_type(*value, key, where, "an array", err);
-        *value = NULL;
-    }
-    return status;
+    return typed_member(object, key, required, where, 1u << JSON_ARRAY, "an array", value, err);
 }

@@ -70,12 +70,9 @@ qa_status qa_adapter_load(qa_adapter **out, const qa_model *model, const char *d
     qa_adapter *adapter = NULL;
     qa_branch_plan *plan = NULL;
     qa_lora_options options;
-    char *config_path = qa_path_join(dir, "adapter_config.json");
-    char *tensor_path = qa_path_join(dir, "adapter_model.safetensors");
-    if (config_path == NULL || tensor_path == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory");
-        goto done;
-    }
+    char *config_path = NULL, *tensor_path = NULL;
+    QA_GOTO(done, qa_join_path(&config_path, dir, "adapter_config.json", err));
+    QA_GOTO(done, qa_join_path(&tensor_path, dir, "adapter_model.safetensors", err));
     QA_GOTO(done, qa_adapter_folder_check(dir, err));
     QA_GOTO(done, qa_json_load(&root, config_path, err));
     status = qa_adapter_plan_read(&plan, &options, root, &model->config, err);
@@ -191,17 +188,13 @@ done:
 }
 
 qa_status qa_adapter_save(const qa_adapter *adapter, const char *dir, const char *base_model, qa_error *err) {
-    char *config_path = qa_path_join(dir, "adapter_config.json");
-    char *tensor_path = qa_path_join(dir, "adapter_model.safetensors");
+    char *config_path = NULL, *tensor_path = NULL;
     qa_status status = QA_OK;
-    if (config_path == NULL || tensor_path == NULL) {
-        status = qa_fail(err, QA_ERR_MEMORY, "out of memory");
-    } else {
-        status = save_tensors(adapter, tensor_path, err);
-    }
-    if (status == QA_OK) {
-        status = save_config(adapter, config_path, base_model, err);
-    }
+    QA_GOTO(done, qa_join_path(&config_path, dir, "adapter_config.json", err));
+    QA_GOTO(done, qa_join_path(&tensor_path, dir, "adapter_model.safetensors", err));
+    QA_GOTO(done, save_tensors(adapter, tensor_path, err));
+    status = save_config(adapter, config_path, base_model, err);
+done:
     free(config_path);
     free(tensor_path);
     return status;

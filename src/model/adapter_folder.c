@@ -12,13 +12,6 @@
 static const char config_name[] = "adapter_config.json";
 static const char tensors_name[] = "adapter_model.safetensors";
 
-static bool holds(const char *dir, const char *name) {
-    char *path = qa_path_join(dir, name);
-    const bool there = path != NULL && qa_path_exists(path);
-    free(path);
-    return there;
-}
-
 /* checkpoint-N: N + 1; another name: 0. */
 static unsigned long rank_of(const char *name) {
     static const char prefix[] = "checkpoint-";
@@ -33,7 +26,7 @@ static char *adapter_below(const char *dir) {
     for (struct dirent *entry = stream == NULL ? NULL : readdir(stream); entry != NULL; entry = readdir(stream)) {
         const char *name = entry->d_name;
         char *below = qa_path_join(dir, name);
-        if (name[0] != '.' && below != NULL && holds(below, config_name)) {
+        if (name[0] != '.' && below != NULL && qa_holds(below, config_name)) {
             const unsigned long new = rank_of(name), old = best == NULL ? 0 : rank_of(best);
             const bool first =
                 best == NULL || (strcmp(best, "default") != 0 &&
@@ -60,10 +53,10 @@ static qa_status no_config(const char *dir, qa_error *err) {
     if (below != NULL) {
         status =
             qa_fail(err, QA_ERR_IO, "%s holds no %s, but the folder %s does: give that one", dir, config_name, below);
-    } else if (holds(dir, "config.json")) {
+    } else if (qa_holds(dir, "config.json")) {
         status = qa_fail(err, QA_ERR_IO, "%s is a model's folder (config.json), not an adapter's: expected %s and %s",
                          dir, config_name, tensors_name);
-    } else if (holds(dir, tensors_name)) {
+    } else if (qa_holds(dir, tensors_name)) {
         status = qa_fail(err, QA_ERR_IO, "%s holds %s, but no %s, which says rank, alpha and targets", dir,
                          tensors_name, config_name);
     } else {
@@ -75,18 +68,18 @@ static qa_status no_config(const char *dir, qa_error *err) {
 }
 
 static qa_status no_tensors(const char *dir, qa_error *err) {
-    if (holds(dir, "adapter_model.bin")) {
+    if (qa_holds(dir, "adapter_model.bin")) {
         return qa_fail(
             err, QA_ERR_IO,
             "%s holds adapter_model.bin, which is not read (it is a program that torch.load runs): convert it "
             "to %s, with PEFT: PeftModel.from_pretrained(base, DIR).save_pretrained(NEW)",
             dir, tensors_name);
     }
-    if (holds(dir, "adapters.safetensors") || holds(dir, "adapters.npz")) {
+    if (qa_holds(dir, "adapters.safetensors") || qa_holds(dir, "adapters.npz")) {
         return qa_fail(err, QA_ERR_IO, "%s is an adapter of MLX, which has another layout: expected PEFT's %s", dir,
                        tensors_name);
     }
-    if (holds(dir, "adapter_model.safetensors.index.json")) {
+    if (qa_holds(dir, "adapter_model.safetensors.index.json")) {
         return qa_fail(err, QA_ERR_IO, "%s holds its tensors in several files: expected one %s", dir, tensors_name);
     }
     return qa_fail(err, QA_ERR_IO, "%s holds %s, but no %s", dir, config_name, tensors_name);
@@ -101,8 +94,8 @@ qa_status qa_adapter_folder_check(const char *dir, qa_error *err) {
                              "%s: no such folder; expected an adapter's (%s, %s); names on a hub are not downloaded",
                              dir, config_name, tensors_name);
     }
-    if (!holds(dir, config_name)) {
+    if (!qa_holds(dir, config_name)) {
         return no_config(dir, err);
     }
-    return holds(dir, tensors_name) ? QA_OK : no_tensors(dir, err);
+    return qa_holds(dir, tensors_name) ? QA_OK : no_tensors(dir, err);
 }

@@ -153,17 +153,10 @@ static qa_status warn_of_both(const char *index, const qa_logger *logger, qa_err
     return QA_OK;
 }
 
-static bool dir_has(const char *dir, const char *name) {
-    char *path = qa_path_join(dir, name);
-    const bool there = path != NULL && qa_path_exists(path);
-    free(path);
-    return there;
-}
-
 /* Says which weights are there instead. */
 static qa_status no_weights(const char *dir, qa_error *err) {
-    const bool torch = dir_has(dir, "pytorch_model.bin") || dir_has(dir, "pytorch_model.bin.index.json");
-    const bool consolidated = dir_has(dir, "consolidated.safetensors") || dir_has(dir, "consolidated.00.pth");
+    const bool torch = qa_holds(dir, "pytorch_model.bin") || qa_holds(dir, "pytorch_model.bin.index.json");
+    const bool consolidated = qa_holds(dir, "consolidated.safetensors") || qa_holds(dir, "consolidated.00.pth");
     return qa_fail(err, QA_ERR_IO, "%s: neither model.safetensors nor model.safetensors.index.json is there; %s", dir,
                    torch ? "pytorch_model.bin is: load the folder with transformers and save it again "
                            "(model.save_pretrained), which writes safetensors"

@@ -25,13 +25,6 @@ static const char *const tokenizer_names[] = {"tokenizer.json",
                                               "vocab.json",
                                               "merges.txt"};
 
-static bool is_there(const char *dir, const char *name) {
-    char *path = qa_path_join(dir, name);
-    const bool there = path != NULL && qa_path_exists(path);
-    free(path);
-    return there;
-}
-
 static qa_status copy_if_there(const char *from_dir, const char *to_dir, const char *name, qa_error *err) {
     char *from = qa_path_join(from_dir, name), *to = qa_path_join(to_dir, name);
     qa_text content = {0};
@@ -130,7 +123,7 @@ static qa_status write_card(const char *path, const char *base_model, const qa_o
 
 qa_status qa_adapter_card_write(const char *dir, const char *model_dir, const char *base_model,
                                 const qa_objective *objective, qa_error *err) {
-    if (is_there(dir, "config.json")) { /* a model's folder, perhaps with a tokenizer of its own */
+    if (qa_holds(dir, "config.json")) { /* a model's folder, perhaps with a tokenizer of its own */
         return QA_OK;
     }
     for (size_t i = 0; i < sizeof tokenizer_names / sizeof *tokenizer_names; i++) {

@@ -89,10 +89,7 @@ qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *er
     if (!cache->on_disk) {
         return QA_OK;
     }
-    cache->path = qa_path_join(dir, QA_BASE_CACHE_NAME);
-    if (cache->path == NULL) {
-        return QA_NO_MEMORY(err, "the path %s/%s", dir, QA_BASE_CACHE_NAME);
-    }
+    QA_TRY(qa_join_path(&cache->path, dir, QA_BASE_CACHE_NAME, err));
     const qa_place place = qa_place_of(cache->path);
     (void)unlinkat(place.folder, place.name, 0); /* of a run that was killed between the next two calls */
     cache->file = openat(place.folder, place.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);

@@ -117,10 +117,8 @@ static qa_status for_each_entry(const char *dir, qa_status (*visit)(void *user, 
 }
 
 static qa_status remove_entry(const char *dir, const char *name, qa_error *err) {
-    char *path = qa_path_join(dir, name);
-    if (path == NULL) {
-        return QA_NO_MEMORY(err, "the path %s/%s", dir, name);
-    }
+    char *path = NULL;
+    QA_TRY(qa_join_path(&path, dir, name, err));
     const qa_status status = qa_remove_tree(path, err);
     free(path);
     return status;

@@ -134,10 +134,8 @@ static qa_status load_checkpoint(qa_trainer *t, const qa_run_folder *folder, siz
 
 /* metrics.jsonl must have the lines that it had when the checkpoint was written. */
 static qa_status check_metrics(const qa_trainer *t, size_t step, size_t keep, qa_error *err) {
-    char *path = qa_path_join(t->options.out_dir, "metrics.jsonl");
-    if (path == NULL) {
-        return QA_NO_MEMORY(err, "a path");
-    }
+    char *path = NULL;
+    QA_TRY(qa_join_path(&path, t->options.out_dir, "metrics.jsonl", err));
     struct stat info;
     const qa_place place = qa_place_of(path);
     const bool there = fstatat(place.folder, place.name, &info, 0) == 0;

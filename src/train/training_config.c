@@ -276,10 +276,7 @@ static qa_status load(const char *dir, char **path, json_t **root, qa_error *err
                        "adapter_model.safetensors)",
                        dir);
     }
-    *path = qa_path_join(dir, file_name);
-    if (*path == NULL) {
-        return QA_NO_MEMORY(err, "the path %s/%s", dir, file_name);
-    }
+    QA_TRY(qa_join_path(path, dir, file_name, err));
     bool there = false;
     QA_TRY(qa_find_optional(&there, *path, err));
     return there ? qa_json_load(root, *path, err) : QA_OK;
