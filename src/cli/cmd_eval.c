@@ -49,6 +49,17 @@ static bool on_progress(void *user, size_t done, size_t total) {
  */
 static const double OUT_OF_REACH = -12.0; /* nats */
 
+/* A fresh adapter, or one that changes every pair's two responses alike. */
+static const double NO_MARGIN = 1e-4; /* nats; what rounding makes of equal returns */
+
+static void say_nothing_ranked(cli_run *run, const qa_evaluation *it) {
+    const double least = it->margin_percentile[0], most = it->margin_percentile[4];
+    if (run->adapter != NULL && it->accuracy == 0.5 && least >= -NO_MARGIN && most <= NO_MARGIN) {
+        cli_warn(run, "no pair is ranked: all margins are 0 but for rounding, as with an adapter that learned nothing, "
+                      "or with pairs whose responses are the same");
+    }
+}
+
 static void say_out_of_reach(cli_run *run, const qa_evaluation *it) {
     if (run->adapter == NULL || it->accuracy < 0.75 || it->hardest_custom_chosen > OUT_OF_REACH) {
         return;
@@ -83,6 +94,7 @@ static qa_status eval_pairs(cli_run *run, qa_error *err) {
     cli_progress_clear(&run->progress);
     cli_report_evaluation(&report, &evaluation, &objective);
     QA_GOTO(done, cli_report_print(&report, stdout, run->args->json, err));
+    say_nothing_ranked(run, &evaluation);
     say_out_of_reach(run, &evaluation);
 done:
     cli_report_free(&report);

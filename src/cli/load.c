@@ -34,6 +34,11 @@ qa_status cli_open_context(cli_run *run, qa_error *err) {
     if (run->context != NULL) {
         return QA_OK;
     }
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    if (cores > 0 && run->args->threads > 4 * (size_t)cores) {
+        cli_warn(run, "--threads %zu on %ld processors: they wait for each other, fewer are faster", run->args->threads,
+                 cores);
+    }
     return qa_context_create(&run->context, run->args->threads, cli_logger(run), err);
 }
 

@@ -5,6 +5,7 @@
 #include "io/file.h"
 #include "io/input.h"
 
+#include <stdlib.h>
 #include <sys/stat.h>
 
 enum { COPY_BYTES = 1 << 16 };
@@ -49,6 +50,20 @@ qa_status qa_copy_file(const char *from, const char *to, qa_error *err) {
         return status;
     }
     return qa_atomic_commit(copy, err);
+}
+
+qa_status qa_copy_optional(const char *from_dir, const char *to_dir, const char *name, qa_error *err) {
+    char *from = NULL, *to = NULL;
+    bool there = false;
+    qa_status status = QA_OK;
+    QA_GOTO(done, qa_join_path(&from, from_dir, name, err));
+    QA_GOTO(done, qa_join_path(&to, to_dir, name, err));
+    QA_GOTO(done, qa_find_optional(&there, from, err));
+    status = there ? qa_copy_file(from, to, err) : QA_OK;
+done:
+    free(to);
+    free(from);
+    return status;
 }
 
 qa_status qa_file_sha256(const char *path, char hex[QA_SHA256_HEX_BYTES], size_t *bytes, qa_error *err) {

@@ -4,8 +4,8 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "base/try.h"
+#include "io/copy.h"
 #include "io/file.h"
-#include "io/input.h"
 #include "io/json.h"
 #include "qadapter/status.h"
 
@@ -24,21 +24,6 @@ static const char *const tokenizer_names[] = {"tokenizer.json",
                                               "tokenizer.model",
                                               "vocab.json",
                                               "merges.txt"};
-
-static qa_status copy_if_there(const char *from_dir, const char *to_dir, const char *name, qa_error *err) {
-    char *from = qa_path_join(from_dir, name), *to = qa_path_join(to_dir, name);
-    qa_text content = {0};
-    bool there = false;
-    qa_status status = from == NULL || to == NULL ? QA_NO_MEMORY(err, "a path") : qa_find_optional(&there, from, err);
-    if (there) {
-        status = qa_read_file(&content, from, most_bytes, err);
-        status = status != QA_OK ? status : qa_write_file(to, content.n == 0 ? "" : content.data, content.n, err);
-    }
-    qa_text_free(&content);
-    free(to);
-    free(from);
-    return status;
-}
 
 /* No README.md, or one of this file's making. */
 static bool may_write_card(const char *path) {
@@ -127,7 +112,7 @@ qa_status qa_adapter_card_write(const char *dir, const char *model_dir, const ch
         return QA_OK;
     }
     for (size_t i = 0; i < sizeof tokenizer_names / sizeof *tokenizer_names; i++) {
-        QA_TRY(copy_if_there(model_dir, dir, tokenizer_names[i], err));
+        QA_TRY(qa_copy_optional(model_dir, dir, tokenizer_names[i], err));
     }
     char *path = qa_path_join(dir, card_name);
     qa_status status = path == NULL ? QA_NO_MEMORY(err, "a path") : QA_OK;

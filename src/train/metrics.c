@@ -162,16 +162,6 @@ qa_status qa_metrics_append(qa_metrics_file *file, const qa_text *line, qa_error
     return qa_metrics_flush(file, err);
 }
 
-qa_status qa_metrics_write(qa_metrics_file *file, const qa_metrics *metrics, qa_error *err) {
-    qa_text line = {0};
-    qa_status status = qa_metrics_line(&line, metrics, err);
-    if (status == QA_OK) {
-        status = qa_metrics_append(file, &line, err);
-    }
-    qa_text_free(&line);
-    return status;
-}
-
 qa_status qa_metrics_sync(qa_metrics_file *file, size_t *bytes, qa_error *err) {
     const qa_status status = qa_metrics_flush(file, err);
     *bytes = file->bytes;

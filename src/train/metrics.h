@@ -34,9 +34,6 @@ typedef struct qa_metrics_member {
 QA_MUST_CHECK qa_status qa_metrics_members_line(qa_text *line, const qa_metrics_member *members, size_t n,
                                                 bool is_evaluation, qa_error *err);
 
-/* qa_metrics_append of qa_metrics_line. */
-QA_MUST_CHECK qa_status qa_metrics_write(qa_metrics_file *file, const qa_metrics *metrics, qa_error *err);
-
 /* Writes what is kept and syncs the file to the disk; *bytes is what it holds, for qa_metrics_open of a later run, also
  * after a failure. */
 QA_MUST_CHECK qa_status qa_metrics_sync(qa_metrics_file *file, size_t *bytes, qa_error *err);

@@ -23,23 +23,10 @@ static const char *const tokenizer_files[TOKENIZER_FILES] = {"tokenizer.json",  
                                                              "chat_template.jinja",     "chat_template.json",
                                                              "special_tokens_map.json", "added_tokens.json"};
 
-/* Copies the file of that name if there is one. */
-static qa_status copy_named(const char *from_dir, const char *to_dir, const char *name, qa_error *err) {
-    char *from = qa_path_join(from_dir, name), *to = qa_path_join(to_dir, name);
-    bool there = false;
-    qa_status status = from == NULL || to == NULL ? QA_NO_MEMORY(err, "a path") : qa_find_optional(&there, from, err);
-    if (there) {
-        status = qa_copy_file(from, to, err);
-    }
-    free(from);
-    free(to);
-    return status;
-}
-
 qa_status qa_model_folder_save(const qa_trainable *trainable, const char *tokenizer_dir, const char *dir,
                                qa_dtype dtype, qa_error *err) {
     for (size_t i = 0; tokenizer_dir != NULL && i < TOKENIZER_FILES; i++) {
-        QA_TRY(copy_named(tokenizer_dir, dir, tokenizer_files[i], err));
+        QA_TRY(qa_copy_optional(tokenizer_dir, dir, tokenizer_files[i], err));
     }
     return qa_trainable_save(trainable, dir, dtype, err);
 }

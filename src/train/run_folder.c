@@ -147,9 +147,14 @@ qa_status qa_run_folder_lock(int *lock, const char *dir, bool resume, qa_error *
 
 /* ---- surveying ---- */
 
+static const qa_run_files *other_kind(const qa_run_files *files) {
+    return files->of_model ? &qa_adapter_run_files : &qa_model_run_files;
+}
+
 typedef struct survey {
     const qa_run_files *files;
     bool run_file, finished, checkpoint, second;
+    bool others;           /* the trained weights of the other kind of run */
     size_t newest, before; /* checkpoints' steps */
 } survey;
 
@@ -171,6 +176,7 @@ static qa_status survey_entry(void *user, const char *name, qa_error *err) {
         }
         found->checkpoint = true;
         break;
+    case FOREIGN: found->others |= strcmp(name, other_kind(found->files)->finished) == 0; break;
     default: break;
     }
     return QA_OK;
@@ -225,6 +231,12 @@ static qa_status check_kind(const survey *found, const char *dir, qa_error *err)
         char *checkpoint = qa_checkpoint_path(dir, QA_CHECKPOINT_PREFIX, found->newest);
         kind = checkpoint == NULL ? -1 : kind_by_record(checkpoint);
         free(checkpoint);
+    }
+    if (kind < 0 && found->run_file && found->others && !found->finished) {
+        return qa_fail(err, QA_ERR_EXISTS,
+                       "%s holds a run whose %s is missing or cannot be read, and %s, so it is not one that trains %s; "
+                       "choose another folder",
+                       dir, config_name, other_kind(found->files)->finished, found->files->what);
     }
     return kind < 0 || (kind == 1) == found->files->of_model
                ? QA_OK

@@ -145,6 +145,21 @@ START_TEST(runs_of_two_kinds) {
     free(adapter_is);
     free(is);
     free(adapter_was);
+    /* and without a record that would tell */
+    qa_error err = {0};
+    char *last = qa_tempdir_join(out, "checkpoint-2"), *metrics = qa_tempdir_join(out, "metrics.jsonl");
+    qa_expect_ok(qa_remove_tree(base, &err), &err);
+    qa_expect_ok(qa_remove_tree(last, &err), &err);
+    ck_assert_int_eq(unlink(record), 0);
+    char *lines = qa_tempdir_read(metrics, NULL);
+    qa_cli_expect(QA_CLI("train", "-m", w.model, "-d", w.pairs, "-o", out, "--steps", "1", "--resume"), 1, NULL,
+                  "so it is not one that trains an adapter");
+    char *kept = qa_tempdir_read(metrics, NULL);
+    ck_assert_str_eq(kept, lines);
+    free(kept);
+    free(lines);
+    free(metrics);
+    free(last);
     free(was);
     free(adapters);
     free(base);

@@ -421,6 +421,8 @@ START_TEST(a_run_that_changed_nothing_says_so) {
         qa_cli_expect(QA_CLI("train", "-q", "-m", world.model, "-d", data, "-o", world.adapter, "--overwrite",
                              "--method", methods[i], "--epochs", "2", "--learning-rate", "1e-30"),
                       0, NULL, "warning: nothing was learned: ");
+        qa_cli_expect(QA_CLI("eval", "-q", "-m", world.model, "--adapter", world.adapter, "-d", data), 0, "accuracy",
+                      "warning: no pair is ranked: all margins are 0 but for rounding");
     }
     qa_cli_result one = QA_CLI("train", "-q", "-m", world.model, "-d", data, "-o", world.adapter, "--overwrite",
                                "--batch-size", "40", "--steps", "1");

@@ -1,6 +1,7 @@
 /* metrics.jsonl: the lines, live appending, and cutting off. */
 #include "train/metrics.h"
 
+#include "base/buffer.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "support/fixture.h"
@@ -80,11 +81,21 @@ static size_t count_lines(const char *path) {
     return lines;
 }
 
+static qa_status append(qa_metrics_file *file, const qa_metrics *metrics, qa_error *err) {
+    qa_text line = {0};
+    qa_status status = qa_metrics_line(&line, metrics, err);
+    if (status == QA_OK) {
+        status = qa_metrics_append(file, &line, err);
+    }
+    qa_text_free(&line);
+    return status;
+}
+
 static void write_steps(qa_metrics_file *file, const char *path, size_t from, size_t to, size_t lines_before) {
     qa_error err = {0};
     for (size_t step = from; step <= to; step++) {
         const qa_metrics metrics = example(step);
-        qa_expect_ok(qa_metrics_write(file, &metrics, &err), &err);
+        qa_expect_ok(append(file, &metrics, &err), &err);
         ck_assert_uint_eq(count_lines(path), lines_before + step - from + 1); /* there at once */
     }
 }
@@ -142,7 +153,7 @@ START_TEST(a_write_that_fails) {
     const qa_metrics metrics = example(1);
     qa_status status = qa_metrics_open(&file, "/dev/full", 0, &err); /* a device may refuse to be cut */
     if (status == QA_OK) {
-        status = qa_metrics_write(file, &metrics, &err);
+        status = append(file, &metrics, &err);
     }
     qa_expect_error(status, QA_ERR_IO, &err, "/dev/full");
     qa_metrics_close(file);
@@ -175,7 +186,7 @@ START_TEST(lines_wait_for_a_disk_with_room) {
     bool done = limit_files((rlim_t)after_two + 50);
     for (size_t i = 0; i < 3; i++) {
         const qa_metrics metrics = example(i + 3);
-        status[i] = qa_metrics_write(file, &metrics, &err);
+        status[i] = append(file, &metrics, &err);
         missing[i] = qa_metrics_missing(file);
         done = stat(path, &half[i]) == 0 && done;
     }
@@ -190,7 +201,7 @@ START_TEST(lines_wait_for_a_disk_with_room) {
     qa_expect_error(synced, QA_ERR_IO, &err, path);
     ck_assert_uint_eq(bytes, after_two);
     const qa_metrics metrics = example(6);
-    qa_expect_ok(qa_metrics_write(file, &metrics, &err), &err);
+    qa_expect_ok(append(file, &metrics, &err), &err);
     ck_assert_uint_eq(qa_metrics_missing(file), 0);
     ck_assert_uint_eq(count_lines(path), 6);
     qa_metrics_close(file);
