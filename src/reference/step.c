@@ -1,8 +1,6 @@
 /* See step.h. */
 #include "reference/step.h"
 
-#include "base/memory.h"
-
 #include "reference/math.h"
 
 #include <math.h>
@@ -164,8 +162,9 @@ static qa_status create_nets(qa_ref_step *step, qa_error *err) {
     if (status == QA_OK) {
         allocate_step(step, tokens);
     }
-    return status == QA_OK && step->memory.failed ? QA_NO_MEMORY(err, "the reference step's rows of %zu tokens", tokens)
-                                                  : status;
+    return status == QA_OK && step->memory.failed
+               ? qa_fail(err, QA_ERR_MEMORY, "out of memory for the reference step's rows of %zu tokens", tokens)
+               : status;
 }
 
 qa_status qa_ref_step_create(qa_ref_step **out, const qa_ref_model *model, qa_ref_row *rows, size_t pairs,
@@ -181,7 +180,7 @@ qa_status qa_ref_step_create(qa_ref_step **out, const qa_ref_model *model, qa_re
     if (step == NULL || transitions == NULL) {
         free(step);
         free(transitions);
-        return QA_NO_MEMORY(err, "the reference step");
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the reference step");
     }
     *step = (qa_ref_step){.model = model,
                           .options = *options,

@@ -1,8 +1,6 @@
 /* See transformer.h. Backward follows each forward function below. */
 #include "reference/transformer.h"
 
-#include "base/memory.h"
-
 #include "reference/math.h"
 
 #include <math.h>
@@ -80,13 +78,13 @@ qa_status qa_ref_net_create(qa_ref_net **out, const qa_ref_model *model, size_t 
     if (net == NULL || layers == NULL) {
         free(net);
         free(layers);
-        return QA_NO_MEMORY(err, "the reference model");
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the reference model");
     }
     *net = (qa_ref_net){.model = model, .max_T = max_T, .layers = layers};
     allocate_net(net);
     if (net->memory.failed) {
         qa_ref_net_free(net);
-        return QA_NO_MEMORY(err, "the reference model's activations of %zu tokens", max_T);
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the reference model's activations of %zu tokens", max_T);
     }
     rotary_tables(net);
     *out = net;
