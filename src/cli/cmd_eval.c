@@ -77,15 +77,9 @@ static qa_status eval_pairs(cli_run *run, qa_error *err) {
     qa_pairs *pairs = NULL;
     qa_evaluation evaluation = {0};
     cli_report report = {0};
-    size_t max_length = 0;
-    size_t micro_batch = 0;
+    size_t max_length = 0, micro_batch = 0;
     qa_status status = QA_OK;
-    QA_TRY(cli_resolve_objective(run, &objective, NULL, err));
-    QA_TRY(cli_resolve_micro_batch(run, &micro_batch, err));
-    QA_TRY(cli_load_model(run, err));
-    QA_TRY(cli_resolve_max_length(run, &max_length, err));
-    QA_TRY(cli_load_adapter(run, err));
-    QA_TRY(cli_load_tokenizer(run, false, err));
+    QA_TRY(cli_load_reader(run, &objective, &max_length, &micro_batch, err));
     QA_GOTO(done, cli_load_pairs(run, run->args->data, max_length, &pairs, err));
     cli_catch_interrupts(run->command->name, "stopping");
     cli_progress_begin(&run->progress, !run->args->quiet);

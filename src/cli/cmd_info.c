@@ -142,7 +142,7 @@ static void report_adapter(cli_report *report, const cli_run *run, const qa_lora
 }
 
 /* The recipe whose options these are, NULL for a mixture. */
-static const char *recipe_of(const qa_objective *o) {
+static const char *recipe_with(const qa_objective *o) {
     static const char *const names[] = {"published", "theory"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         qa_objective r = {0};
@@ -178,7 +178,7 @@ static qa_status report_objective(cli_report *report, cli_run *run, qa_error *er
     if (objective.method == QA_METHOD_DPO) {
         cli_report_real(report, "dpo_beta", "DPO's beta", objective.dpo_beta, "");
     }
-    cli_report_text(report, "recipe", "recipe", recipe_of(&objective));
+    cli_report_text(report, "recipe", "recipe", recipe_with(&objective));
     cli_report_text(report, "objective", "objective", qa_objective_kind_name(objective.kind));
     cli_report_text(report, "q_parametrisation", "Q is", qa_q_parametrisation_name(objective.q_parametrisation));
     cli_report_real(report, "alpha_tilde", "alpha_tilde", objective.alpha_tilde, "");

@@ -9,7 +9,6 @@
 #include "train/pretrain_options.h"
 #include "train/run_folder.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -79,15 +78,7 @@ static bool on_metrics(void *user, const qa_pretrain_metrics *metrics) {
 
 static qa_status check_arguments(cli_run *run, qa_error *err) {
     const qa_pretrain_options *args = &pretrain_args_of(run)->pretrain;
-    if (args->overwrite && args->resume) {
-        return cli_bad_usage(run, err, "--overwrite and --resume contradict each other");
-    }
-    if (args->out_dir[0] == '\0') {
-        return cli_bad_usage(run, err, "--out: expected a folder, found \"\"");
-    }
-    if (args->eval_every != 0 && args->eval_data_path == NULL) {
-        return cli_bad_usage(run, err, "--eval-every needs --eval-corpus");
-    }
+    QA_TRY(cli_check_run(run, "eval-corpus", err));
     if (args->eval_data_path != NULL && strcmp(args->data_path, "-") == 0 && strcmp(args->eval_data_path, "-") == 0) {
         return cli_bad_usage(run, err, "--corpus and --eval-corpus cannot both be standard input");
     }
@@ -185,16 +176,8 @@ static qa_status pretrain(cli_run *run, const qa_corpus *corpus, const qa_corpus
                           qa_pretrain_options *options, qa_error *err) {
     course it = {.steps = {.run = run}};
     options->user = &it;
-    (void)signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more must not end the training */
-    cli_catch_interrupts(run->command->name, CLI_STOP_TRAINING);
-    cli_progress_begin(&run->progress, !run->args->quiet);
-    const qa_status status = qa_pretrain(run->context, corpus, evaluation, options, err);
-    cli_progress_clear(&run->progress);
-    if (status == QA_ERR_INTERRUPTED) {
-        qa_error ignored = {0};
-        (void)cli_say_how_to_resume(run, options->resume, &ignored);
-    }
-    QA_TRY(status);
+    cli_begin_training(run);
+    QA_TRY(cli_end_training(run, qa_pretrain(run->context, corpus, evaluation, options, err)));
     return print_result(run, &it, err);
 }
 

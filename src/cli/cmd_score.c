@@ -136,15 +136,9 @@ static qa_status run_score(cli_run *run, qa_error *err) {
     qa_objective objective;
     qa_pairs *pairs = NULL;
     qa_scorer *scorer = NULL;
-    size_t max_length = 0;
-    size_t micro_batch = 0;
+    size_t max_length = 0, micro_batch = 0;
     qa_status status = QA_OK;
-    QA_TRY(cli_resolve_objective(run, &objective, NULL, err));
-    QA_TRY(cli_resolve_micro_batch(run, &micro_batch, err));
-    QA_TRY(cli_load_model(run, err));
-    QA_TRY(cli_resolve_max_length(run, &max_length, err));
-    QA_TRY(cli_load_adapter(run, err));
-    QA_TRY(cli_load_tokenizer(run, false, err));
+    QA_TRY(cli_load_reader(run, &objective, &max_length, &micro_batch, err));
     QA_GOTO(done, cli_load_pairs(run, run->args->data, max_length, &pairs, err));
     cli_catch_interrupts(run->command->name, "stopping");
     QA_GOTO(done, qa_scorer_create(&scorer, run->model, run->adapter, &objective, qa_pairs_longest_prompt(pairs),

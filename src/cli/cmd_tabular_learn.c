@@ -1,7 +1,6 @@
 /* qadapter tabular consistency and dial: learning from sampled preferences where the answer is known.
  *
- * consistency  one problem; samples of 100, 300, 1000... pairs, several of each, and all pairs at once in the limit; on
- *              each the same preferences are learned from in every variant (objective, parametrisation, regulariser).
+ * consistency  rl/consistency.h
  * dial         one problem; Qhat exact and learned, alpha_0 turned afterwards, against the optimum solved for that
  *              alpha_0 and against the frontier of all policies. */
 #include "base/memory.h"
@@ -9,201 +8,37 @@
 #include "base/rng.h"
 #include "base/try.h"
 #include "cli/tabular.h"
-#include "rl/tabular_learn.h"
+#include "rl/consistency.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const double TOLERANCE = 1e-8; /* of the gradient's norm */
-enum { MAX_ITERATIONS = 5000, FEWEST_PAIRS = 100 };
-
-/* ---- variants ---- */
-
-typedef enum regulariser { NONE, CONSTANT, FADING, REGULARISERS } regulariser;
-static const char *const regulariser_names[REGULARISERS] = {"none", "constant", "fading"};
-
-enum { OBJECTIVES = 2, PARAMETRISATIONS = 2, VARIANTS = OBJECTIVES * PARAMETRISATIONS * REGULARISERS };
-
-/* beta of a variant on a sample; pairs 0 is the limit. Fading: the constant one's at 100 pairs, then as one over the
- * root of the pairs, so that the KL that it adds, of the order of beta squared, falls like that of sampling. */
-static double beta_of(regulariser which, double beta, size_t pairs) {
-    switch (which) {
-    case CONSTANT: return beta;
-    case FADING: return pairs == 0 ? 0.0 : beta * sqrt(FEWEST_PAIRS / (double)pairs);
-    case NONE:
-    case REGULARISERS: break;
-    }
-    return 0.0;
-}
-
-/* What one variant learned from one sample. */
-typedef struct outcome {
-    double beta, kl, kl_first_token, kl_reverse, reward1, reward2;
-    qa_minimum minimum;
-} outcome;
-
-static qa_objective variant_objective(const qa_customisation *problem, int variant, double beta, size_t pairs) {
-    return (qa_objective){.kind = variant / (PARAMETRISATIONS * REGULARISERS) == 0 ? QA_THEORY : QA_PUBLISHED,
-                          .q_parametrisation =
-                              variant / REGULARISERS % PARAMETRISATIONS == 0 ? QA_Q_RESIDUAL : QA_Q_LOGITS,
-                          .alpha_tilde = problem->options.alpha_tilde,
-                          .alpha_0 = problem->options.lambda * problem->options.alpha1,
-                          .gamma = problem->options.gamma,
-                          .beta = beta_of((regulariser)(variant % REGULARISERS), beta, pairs)};
-}
-
-/* log P(first token = a), [V], of a distribution over responses. */
-static void first_tokens(double *log_first, const qa_token_mdp *mdp, const double *log_prob) {
-    for (size_t a = 0; a < mdp->V; a++) {
-        double sum = 0.0;
-        for (size_t y = 0; y < mdp->responses; y++) {
-            sum += (size_t)mdp->token[mdp->first[y]] == a ? exp(log_prob[y]) : 0.0;
-        }
-        log_first[a] = log(sum);
-    }
-}
-
-/* The first token's part of KL(p || q); the rest is the expected KL of what follows it. */
-static qa_status first_token_kl(double *kl, const qa_token_mdp *mdp, const double *log_p, const double *log_q,
-                                qa_error *err) {
-    double *p = NULL;
-    QA_TRY(QA_NEW(p, 2 * mdp->V, err, "%zu tokens", mdp->V));
-    first_tokens(p, mdp, log_p);
-    first_tokens(p + mdp->V, mdp, log_q);
-    *kl = qa_token_kl(p, p + mdp->V, mdp->V);
-    free(p);
-    return QA_OK;
-}
-
-/* Learns from the preferences; theta[rows x V] is the result. */
-static qa_status learn(const qa_customisation *problem, const qa_objective *objective,
-                       const qa_preferences *preferences, double *theta, outcome *out, qa_error *err) {
-    const size_t responses = problem->mdp.responses;
-    qa_table *table = NULL;
-    double *log_prob = qa_alloc_array(responses, sizeof *log_prob);
-    qa_status status = QA_OK;
-    if (log_prob == NULL) {
-        return QA_NO_MEMORY(err, "%zu responses", responses);
-    }
-    QA_GOTO(done, qa_table_create(&table, &problem->mdp, objective, problem->z1, err));
-    qa_table_start(table, theta);
-    QA_GOTO(done, qa_table_fit(table, preferences, theta, TOLERANCE, MAX_ITERATIONS, &out->minimum, err));
-    QA_GOTO(done, qa_table_log_prob(table, theta, log_prob, err));
-    out->beta = objective->beta;
-    out->kl = qa_token_kl(log_prob, problem->log_optimum, responses);
-    QA_GOTO(done, first_token_kl(&out->kl_first_token, &problem->mdp, log_prob, problem->log_optimum, err));
-    out->kl_reverse = qa_token_kl(problem->log_optimum, log_prob, responses);
-    out->reward1 = qa_token_expected(log_prob, problem->ret1, responses);
-    out->reward2 = qa_token_expected(log_prob, problem->ret2, responses);
-done:
-    qa_table_free(table);
-    free(log_prob);
-    return status;
-}
-
 /* ---- consistency ---- */
 
-enum { FLIPS = 4, MAX_SIZES = 24 };
-static const double flips[FLIPS] = {0.0, 0.1, 0.2, 0.3};
-
-/* The grid: sample sizes (the last is 0, the limit) x flips x seeds; in the limit one seed only. */
-typedef struct grid {
-    const qa_customisation *problem;
-    double beta;
-    size_t sizes[MAX_SIZES], n_sizes, seeds;
-    size_t at;         /* the size being worked on */
-    outcome *outcomes; /* [n_sizes x FLIPS x seeds x VARIANTS] */
-    qa_error *errors;  /* [FLIPS x seeds] */
-} grid;
-
-static outcome *outcomes_of(const grid *it, size_t size, size_t flip, size_t seed) {
-    return it->outcomes + ((size * FLIPS + flip) * it->seeds + seed) * VARIANTS;
-}
-
-/* 100, 300, 1000, 3000... up to `most`, and the limit. */
-static void set_sizes(grid *it, size_t most) {
-    size_t decade = FEWEST_PAIRS;
-    it->n_sizes = 0;
-    while (decade <= most && it->n_sizes + 3 < MAX_SIZES) {
-        it->sizes[it->n_sizes++] = decade;
-        if (3 * decade <= most) {
-            it->sizes[it->n_sizes++] = 3 * decade;
-        }
-        decade *= 10;
-    }
-    it->sizes[it->n_sizes++] = 0;
-}
-
-/* One sample, all variants. A seed's samples of all sizes come from one stream, so that they are nested. */
-static qa_status work(const grid *it, size_t flip, size_t seed, double *theta, qa_error *err) {
-    const qa_customisation *problem = it->problem;
-    const size_t pairs = it->sizes[it->at];
-    qa_preferences preferences = {0};
-    qa_status status = QA_OK;
-    if (pairs == 0) {
-        QA_TRY(qa_preferences_exact(&preferences, &problem->mdp, problem->log_prob1, problem->ret2, flips[flip], err));
-    } else {
-        qa_rng rng = qa_rng_seed(problem->options.seed, 1 + seed * FLIPS + flip);
-        QA_TRY(qa_preferences_sample(&preferences, &problem->mdp, problem->log_prob1, problem->ret2, pairs, flips[flip],
-                                     &rng, err));
-    }
-    for (int variant = 0; variant < VARIANTS; variant++) {
-        const qa_objective objective = variant_objective(problem, variant, it->beta, pairs);
-        QA_GOTO(done,
-                learn(problem, &objective, &preferences, theta, &outcomes_of(it, it->at, flip, seed)[variant], err));
-    }
-done:
-    qa_preferences_free(&preferences);
-    return status;
-}
-
-static void grid_task(void *context, size_t task, size_t worker) {
-    grid *it = context;
-    (void)worker;
-    qa_error *err = &it->errors[task];
-    double *theta = qa_alloc_array(it->problem->mdp.rows * it->problem->mdp.V, sizeof *theta);
-    err->code = theta == NULL ? QA_NO_MEMORY(err, "a table") : work(it, task % FLIPS, task / FLIPS, theta, err);
-    free(theta);
-}
-
-static qa_status run_grid(cli_run *run, grid *it, qa_error *err) {
-    const size_t samples = FLIPS * it->seeds;
+static qa_status run_grid(cli_run *run, qa_consistency *it, qa_error *err) {
     qa_pool *pool = NULL;
     QA_TRY(qa_pool_create(&pool, run->args->threads, err));
     qa_status status = QA_OK;
     cli_progress_begin(&run->progress, !run->args->quiet);
-    for (it->at = 0; it->at < it->n_sizes && status == QA_OK; it->at++) {
-        const size_t tasks = it->sizes[it->at] == 0 ? FLIPS : samples;
-        qa_pool_run(pool, tasks, grid_task, it);
-        for (size_t i = 0; i < tasks && status == QA_OK; i++) {
-            if (it->errors[i].code != QA_OK) {
-                status = qa_fail(err, it->errors[i].code, "%zu pairs, sample %zu: %s", it->sizes[it->at], i,
-                                 it->errors[i].message);
-            }
-        }
-        cli_progress_count(&run->progress, "sizes of samples", it->at + 1, it->n_sizes);
+    for (size_t size = 0; size < it->n_sizes && status == QA_OK; size++) {
+        status = qa_consistency_run(it, size, pool, err);
+        cli_progress_count(&run->progress, "sizes of samples", size + 1, it->n_sizes);
     }
     cli_progress_clear(&run->progress);
     qa_pool_destroy(pool);
     return status;
 }
 
-static const char *kind_of(int variant) {
-    return qa_objective_kind_name(variant / (PARAMETRISATIONS * REGULARISERS) == 0 ? QA_THEORY : QA_PUBLISHED);
-}
-static const char *parametrisation_of(int variant) {
-    return qa_q_parametrisation_name(variant / REGULARISERS % PARAMETRISATIONS == 0 ? QA_Q_RESIDUAL : QA_Q_LOGITS);
-}
-
-static void record_outcome(cli_records *records, const grid *it, size_t size, size_t flip, size_t seed, int variant) {
-    const outcome *found = &outcomes_of(it, size, flip, seed)[variant];
+static void record_outcome(cli_records *records, const qa_consistency *it, size_t size, size_t flip, size_t seed,
+                           int variant) {
+    const qa_consistency_outcome *found = &qa_consistency_at(it, size, flip, seed)[variant];
     cli_records_row(records);
-    cli_records_text(records, "objective", kind_of(variant));
-    cli_records_text(records, "parametrisation", parametrisation_of(variant));
-    cli_records_text(records, "regulariser", regulariser_names[variant % REGULARISERS]);
+    cli_records_text(records, "objective", qa_consistency_variant_of(variant).objective);
+    cli_records_text(records, "parametrisation", qa_consistency_variant_of(variant).parametrisation);
+    cli_records_text(records, "regulariser", qa_consistency_variant_of(variant).regulariser);
     cli_records_number(records, "beta", found->beta);
-    cli_records_number(records, "flip", flips[flip]);
+    cli_records_number(records, "flip", qa_consistency_flips[flip]);
     cli_records_number(records, "pairs", it->sizes[size] == 0 ? (double)NAN : (double)it->sizes[size]); /* null: all */
     cli_records_number(records, "sample", (double)seed);
     cli_records_number(records, "kl", found->kl);
@@ -223,43 +58,45 @@ static int compare_doubles(const void *a, const void *b) {
 }
 
 /* The middle KL of a variant's samples (the lower one of two). */
-static double median_kl(const grid *it, size_t size, size_t flip, int variant, double *scratch) {
+static double median_kl(const qa_consistency *it, size_t size, size_t flip, int variant, double *scratch) {
     const size_t seeds = it->sizes[size] == 0 ? 1 : it->seeds;
     for (size_t seed = 0; seed < seeds; seed++) {
-        scratch[seed] = outcomes_of(it, size, flip, seed)[variant].kl;
+        scratch[seed] = qa_consistency_at(it, size, flip, seed)[variant].kl;
     }
     qsort(scratch, seeds, sizeof *scratch, compare_doubles);
     return scratch[(seeds - 1) / 2];
 }
 
 /* How many fits ended otherwise than by their gradient. */
-static void print_stops(const grid *it) {
+static void print_stops(const qa_consistency *it) {
     size_t stops[3] = {0}, fits = 0;
     for (size_t size = 0; size < it->n_sizes; size++) {
-        for (size_t sample = 0; sample < FLIPS * (it->sizes[size] == 0 ? 1 : it->seeds); sample++) {
-            for (int variant = 0; variant < VARIANTS; variant++) {
-                stops[outcomes_of(it, size, sample % FLIPS, sample / FLIPS)[variant].minimum.stop]++;
+        for (size_t sample = 0; sample < QA_CONSISTENCY_FLIPS * (it->sizes[size] == 0 ? 1 : it->seeds); sample++) {
+            for (int variant = 0; variant < QA_CONSISTENCY_VARIANTS; variant++) {
+                stops[qa_consistency_at(it, size, sample % QA_CONSISTENCY_FLIPS, sample / QA_CONSISTENCY_FLIPS)[variant]
+                          .minimum.stop]++;
                 fits++;
             }
         }
     }
     printf("\n%zu fits: %zu reached a gradient norm of %g, %zu ended at rounding, %zu at %d iterations.\n", fits,
-           stops[QA_STOP_GRADIENT], TOLERANCE, stops[QA_STOP_ROUNDING], stops[QA_STOP_ITERATIONS], MAX_ITERATIONS);
+           stops[QA_STOP_GRADIENT], qa_consistency_tolerance, stops[QA_STOP_ROUNDING], stops[QA_STOP_ITERATIONS],
+           QA_CONSISTENCY_ITERATIONS);
 }
 
-static void print_consistency(const grid *it, double kl_pi1, double *scratch) {
+static void print_consistency(const qa_consistency *it, double kl_pi1, double *scratch) {
     printf("KL(learned || optimum) over whole responses, nats; median of %zu samples. KL(pi1 || optimum) = %.4g.\n"
            "limit: all pairs, weighted by their probability. constant: beta = %g. fading: beta = %g / sqrt(pairs).\n",
-           it->seeds, kl_pi1, it->beta, it->beta * sqrt(FEWEST_PAIRS));
-    for (size_t flip = 0; flip < FLIPS; flip++) {
-        printf("\n%g%% of the labels turned round\n%-30s", 100.0 * flips[flip], "pairs");
+           it->seeds, kl_pi1, it->beta, it->beta * sqrt(QA_CONSISTENCY_FEWEST));
+    for (size_t flip = 0; flip < QA_CONSISTENCY_FLIPS; flip++) {
+        printf("\n%g%% of the labels turned round\n%-30s", 100.0 * qa_consistency_flips[flip], "pairs");
         for (size_t size = 0; size + 1 < it->n_sizes; size++) {
             printf(" %9zu", it->sizes[size]);
         }
         printf(" %9s\n", "limit");
-        for (int variant = 0; variant < VARIANTS; variant++) {
-            printf("%-10s %-9s %-9s", kind_of(variant), parametrisation_of(variant),
-                   regulariser_names[variant % REGULARISERS]);
+        for (int variant = 0; variant < QA_CONSISTENCY_VARIANTS; variant++) {
+            const qa_consistency_variant names = qa_consistency_variant_of(variant);
+            printf("%-10s %-9s %-9s", names.objective, names.parametrisation, names.regulariser);
             for (size_t size = 0; size < it->n_sizes; size++) {
                 printf(" %9.2e", median_kl(it, size, flip, variant, scratch));
             }
@@ -269,7 +106,7 @@ static void print_consistency(const grid *it, double kl_pi1, double *scratch) {
     print_stops(it);
 }
 
-static qa_status report_consistency(cli_run *run, const grid *it, double *scratch, qa_error *err) {
+static qa_status report_consistency(cli_run *run, const qa_consistency *it, double *scratch, qa_error *err) {
     const qa_customisation *problem = it->problem;
     const double kl_pi1 = qa_token_kl(problem->log_prob1, problem->log_optimum, problem->mdp.responses);
     cli_records records = {0};
@@ -277,9 +114,9 @@ static qa_status report_consistency(cli_run *run, const grid *it, double *scratc
     cli_records_head_number(&records, "beta", it->beta);
     cli_records_head_number(&records, "kl_of_pi1", kl_pi1);
     for (size_t size = 0; size < it->n_sizes; size++) {
-        for (size_t flip = 0; flip < FLIPS; flip++) {
+        for (size_t flip = 0; flip < QA_CONSISTENCY_FLIPS; flip++) {
             for (size_t seed = 0; seed < (it->sizes[size] == 0 ? 1 : it->seeds); seed++) {
-                for (int variant = 0; variant < VARIANTS; variant++) {
+                for (int variant = 0; variant < QA_CONSISTENCY_VARIANTS; variant++) {
                     record_outcome(&records, it, size, flip, seed, variant);
                 }
             }
@@ -297,27 +134,21 @@ qa_status cli_tabular_consistency(cli_run *run, qa_error *err) {
     const tabular_args *args = tabular_args_of(run);
     const size_t most = args->pairs == 0 ? 100000 : args->pairs;
     qa_customisation problem = {0};
-    grid it = {.problem = &problem, .beta = args->beta, .seeds = args->data_seeds};
+    qa_consistency it = {0};
     double *scratch = NULL;
     qa_status status = QA_OK;
-    if (most < FEWEST_PAIRS) {
-        return cli_bad_usage(run, err, "--pairs: the samples begin at %d pairs, found %zu", FEWEST_PAIRS, most);
+    if (most < QA_CONSISTENCY_FEWEST) {
+        return cli_bad_usage(run, err, "--pairs: the samples begin at %d pairs, found %zu", (int)QA_CONSISTENCY_FEWEST,
+                             most);
     }
-    set_sizes(&it, most);
     QA_TRY(qa_customisation_create(&problem, &args->problem, err));
-    it.outcomes = qa_alloc_array(it.n_sizes * FLIPS * it.seeds * VARIANTS, sizeof *it.outcomes);
-    it.errors = qa_alloc_array(FLIPS * it.seeds, sizeof *it.errors);
-    scratch = qa_alloc_array(it.seeds, sizeof *scratch);
-    if (it.outcomes == NULL || it.errors == NULL || scratch == NULL) {
-        status = QA_NO_MEMORY(err, "the results");
-        goto done;
-    }
+    QA_GOTO(done, qa_consistency_create(&it, &problem, args->beta, most, args->data_seeds, err));
+    QA_GOTO(done, QA_NEW(scratch, it.seeds, err, "the results"));
     QA_GOTO(done, run_grid(run, &it, err));
     status = report_consistency(run, &it, scratch, err);
 done:
-    free(it.outcomes);
-    free(it.errors);
     free(scratch);
+    qa_consistency_free(&it);
     qa_customisation_free(&problem);
     return status;
 }
@@ -404,16 +235,16 @@ static qa_status turn_dial(dial *it, double alpha_0, bool text, qa_error *err) {
 /* Qhat from `pairs` sampled preferences: theory, residual, the fading regulariser. */
 static qa_status learn_for_dial(dial *it, size_t pairs, double beta, qa_error *err) {
     const qa_customisation *problem = it->problem;
-    const qa_objective objective = variant_objective(problem, FADING, beta, pairs);
+    const qa_objective objective = qa_consistency_objective(problem, QA_REGULARISER_FADING, beta, pairs);
     qa_rng rng = qa_rng_seed(problem->options.seed, 1);
     qa_preferences preferences = {0};
-    outcome found = {0};
+    qa_consistency_outcome found = {0};
     double *theta = NULL;
     QA_TRY(QA_NEW(theta, problem->mdp.rows * problem->mdp.V, err, "a table"));
     qa_status status = QA_OK;
     QA_GOTO(done, qa_preferences_sample(&preferences, &problem->mdp, problem->log_prob1, problem->ret2, pairs, 0.0,
                                         &rng, err));
-    QA_GOTO(done, learn(problem, &objective, &preferences, theta, &found, err));
+    QA_GOTO(done, qa_consistency_learn(problem, &objective, &preferences, theta, &found, err));
     for (size_t i = 0; i < problem->mdp.inner * problem->mdp.V; i++) {
         it->learned[i] = (qa_real)(theta[i] - (double)problem->z1[i]);
     }

@@ -13,7 +13,6 @@
 #include "train/run_folder.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -299,33 +298,9 @@ static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *eval
                        qa_error *err) {
     course it = {.steps = {.run = run}};
     options->user = &it;
-    (void)signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more must not end the training */
-    cli_catch_interrupts(run->command->name, CLI_STOP_TRAINING);
-    cli_progress_begin(&run->progress, !run->args->quiet);
-    const qa_status status = qa_train(run->model, run->adapter, pairs, evaluation, options, err);
-    cli_progress_clear(&run->progress);
-    if (status == QA_ERR_INTERRUPTED) {
-        qa_error ignored = {0};
-        (void)cli_say_how_to_resume(run, options->resume, &ignored);
-    }
-    QA_TRY(status);
+    cli_begin_training(run);
+    QA_TRY(cli_end_training(run, qa_train(run->model, run->adapter, pairs, evaluation, options, err)));
     return print_result(run, &it, pairs, err);
-}
-
-static qa_status check_arguments(cli_run *run, qa_error *err) {
-    const qa_train_options *args = &train_args_of(run)->train;
-    if (args->overwrite && args->resume) {
-        return cli_bad_usage(run, err, "--overwrite and --resume contradict each other");
-    }
-    if (args->out_dir[0] == '\0') {
-        return cli_bad_usage(run, err, "--out: expected a folder, found \"\"");
-    }
-    if (args->eval_every != 0 && args->eval_data_path == NULL) {
-        return cli_bad_usage(run, err, "--eval-every needs --eval-data");
-    }
-    size_t micro_batch = 0;
-    size_t accumulation = 0;
-    return resolve_batch(run, &micro_batch, &accumulation, err);
 }
 
 static qa_status run_train(cli_run *run, qa_error *err) {
@@ -339,7 +314,8 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     const char *recipe = NULL;
     size_t max_length = 0;
     qa_status status = QA_OK;
-    QA_TRY(check_arguments(run, err));
+    QA_TRY(cli_check_run(run, "eval-data", err));
+    QA_TRY(resolve_batch(run, &options.micro_batch, &options.gradient_accumulation, err));
     QA_TRY(cli_resolve_method(run, &objective, &recipe, err));
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_resolve_max_length(run, &max_length, err));

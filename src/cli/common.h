@@ -61,6 +61,11 @@ QA_MUST_CHECK qa_status cli_check_base(cli_run *run, qa_error *err);
 /* Nothing without --adapter. After the model; another model than the adapter's is an error unless --any-base. */
 QA_MUST_CHECK qa_status cli_load_adapter(cli_run *run, qa_error *err);
 
+/* What a command needs that measures an adapter on pairs: objective, model, adapter and, where there is one, tokenizer;
+ * how long pairs may be and how many share a padded length. */
+QA_MUST_CHECK qa_status cli_load_reader(cli_run *run, qa_objective *objective, size_t *max_length, size_t *micro_batch,
+                                        qa_error *err);
+
 /* The objective: explicit option > --method, --recipe > what the adapter was trained with > softmax of the adapted
  * logits for an adapter without a record, the recipe theory without an adapter. Tells on standard error what it settled
  * on, and what was assumed. *recipe, if not NULL, becomes the recipe's name. */

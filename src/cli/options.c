@@ -77,6 +77,12 @@ const char *cli_given(const cli_options *options, const char *name) {
     return option == NULL ? NULL : option->given;
 }
 
+bool cli_is_on(const cli_options *options, const char *name) {
+    const char *given = cli_given(options, name);
+    bool truth = false;
+    return given != NULL && qa_option_parse_truth(given, &truth) && truth;
+}
+
 const char *cli_given_of(const cli_options *options, const qa_option_table *table) {
     for (size_t i = 0; i < options->n; i++) {
         if (options->items[i].table == table && options->items[i].given != NULL) {

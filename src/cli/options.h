@@ -105,6 +105,7 @@ void cli_args_free(const cli_options *options, cli_args *args); /* and what its 
 
 /* The text that was given for an option, NULL: none. */
 const char *cli_given(const cli_options *options, const char *name);
+bool cli_is_on(const cli_options *options, const char *name); /* a flag that was given, and not as false */
 /* The first option of the table that was given; NULL: none. */
 const char *cli_given_of(const cli_options *options, const qa_option_table *table);
 /* Sets in `to` what was given of the table's options: over a recipe's or a record's values. */

@@ -142,6 +142,16 @@ qa_status cli_resolve_max_length(cli_run *run, size_t *max_length, qa_error *err
     return QA_OK;
 }
 
+qa_status cli_load_reader(cli_run *run, qa_objective *objective, size_t *max_length, size_t *micro_batch,
+                          qa_error *err) {
+    QA_TRY(cli_resolve_objective(run, objective, NULL, err));
+    QA_TRY(cli_resolve_micro_batch(run, micro_batch, err));
+    QA_TRY(cli_load_model(run, err));
+    QA_TRY(cli_resolve_max_length(run, max_length, err));
+    QA_TRY(cli_load_adapter(run, err));
+    return cli_load_tokenizer(run, false, err);
+}
+
 /* Which template was applied, if any, and where it lets responses end; "" for ids. */
 static void template_text(const qa_pairs *pairs, qa_chat_template which, bool assumed, char *text, size_t bytes) {
     const char *name = qa_chat_template_name(which);

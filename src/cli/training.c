@@ -5,11 +5,25 @@
 #include "base/try.h"
 #include "cli/format.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { SHORT_RUN = 100 }; /* steps */
 static const double seconds_between_lines = 10.0;
+
+qa_status cli_check_run(cli_run *run, const char *evaluation, qa_error *err) {
+    const char *every = cli_given(&run->options, "eval-every");
+    if (cli_is_on(&run->options, "overwrite") && cli_is_on(&run->options, "resume")) {
+        return cli_bad_usage(run, err, "--overwrite and --resume contradict each other");
+    }
+    if (cli_given(&run->options, "out")[0] == '\0') {
+        return cli_bad_usage(run, err, "--out: expected a folder, found \"\"");
+    }
+    return every == NULL || strcmp(every, "0") == 0 || cli_given(&run->options, evaluation) != NULL
+               ? QA_OK
+               : cli_bad_usage(run, err, "--eval-every needs --%s", evaluation);
+}
 
 void cli_warn_of_warmup(cli_run *run, size_t warmup_steps, double warmup_ratio) {
     const char *schedule = cli_given(&run->options, "lr-scheduler-type");
@@ -71,7 +85,7 @@ bool cli_course_line_due(cli_course *course, size_t step, size_t total_steps) {
 static bool is_overwrite(const char *word) { return strncmp(word, "--overwrite", strlen("--overwrite")) == 0; }
 
 /* The command that continues this run, as a shell takes it. */
-qa_status cli_say_how_to_resume(cli_run *run, bool resumes, qa_error *err) {
+static qa_status say_how_to_resume(cli_run *run, qa_error *err) {
     qa_text text = {0};
     qa_status status = QA_OK;
     for (int i = 0; i < run->argc; i++) {
@@ -85,11 +99,26 @@ qa_status cli_say_how_to_resume(cli_run *run, bool resumes, qa_error *err) {
         }
         QA_GOTO(done, cli_append_shell_word(&text, run->argv[i], err));
     }
-    if (!resumes) {
+    if (!cli_is_on(&run->options, "resume")) {
         QA_GOTO(done, qa_text_append_z(&text, " --resume", err));
     }
     cli_warn(run, "interrupted; to resume:\n  %s", text.data);
 done:
     qa_text_free(&text);
+    return status;
+}
+
+void cli_begin_training(cli_run *run) {
+    (void)signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more must not end the training */
+    cli_catch_interrupts(run->command->name, "leaving the step or evaluation that runs, writing a checkpoint");
+    cli_progress_begin(&run->progress, !run->args->quiet);
+}
+
+qa_status cli_end_training(cli_run *run, qa_status status) {
+    qa_error ignored = {0};
+    cli_progress_clear(&run->progress);
+    if (status == QA_ERR_INTERRUPTED) {
+        (void)say_how_to_resume(run, &ignored);
+    }
     return status;
 }

@@ -4,15 +4,20 @@
 
 #include "cli/common.h"
 
-/* What Ctrl-C and its kin do. */
-#define CLI_STOP_TRAINING "leaving the step or evaluation that runs, writing a checkpoint"
-
 /* Begin with {.run = run}. */
 typedef struct cli_course {
     cli_run *run;
     size_t first_step; /* of this process; 0 before its first step */
     double printed_at; /* when the last plain line was printed, seconds */
 } cli_course;
+
+/* Options of a run's folder and of its evaluations that contradict each other. evaluation: the option that names the
+ * data for those. */
+QA_MUST_CHECK qa_status cli_check_run(cli_run *run, const char *evaluation, qa_error *err);
+
+/* Around the training itself: what stops it and what shows its progress; afterwards how to resume it, if it was. */
+void cli_begin_training(cli_run *run);
+qa_status cli_end_training(cli_run *run, qa_status status);
 
 /* Warns where --lr-scheduler-type constant, by that name, comes with a warm-up, which transformers' has not. */
 void cli_warn_of_warmup(cli_run *run, size_t warmup_steps, double warmup_ratio);
@@ -26,8 +31,5 @@ void cli_course_eta(const cli_course *course, size_t step, size_t total_steps, c
 /* Whether this step gets a line of its own, which the caller then prints: where the line at the bottom cannot be
  * rewritten, or as --log-every says. */
 bool cli_course_line_due(cli_course *course, size_t step, size_t total_steps);
-
-/* The command that continues this run, as a shell takes it; resumes: this one has --resume already. */
-qa_status cli_say_how_to_resume(cli_run *run, bool resumes, qa_error *err);
 
 #endif

@@ -72,6 +72,10 @@ static void record_option(qa_record *record, const qa_option *row, const void *o
 
 static bool is_default(const qa_option *row, const void *options) {
     char text[QA_OPTION_TEXT_BYTES];
+    if (row->type == QA_OPTION_NUMBER) { /* to the last digit */
+        return row->standard != NULL &&
+               *(const double *)(const void *)((const char *)options + row->offset) == strtod(row->standard, NULL);
+    }
     return row->standard != NULL && qa_option_text(row, options, text, sizeof text) && strcmp(text, row->standard) == 0;
 }
 
