@@ -1,6 +1,7 @@
 /* See verdict.h. */
 #include "train/verdict.h"
 
+#include "rl/equations.h"
 #include "train/pair_metrics.h"
 
 #include <math.h>
@@ -30,7 +31,7 @@ void qa_verdict_add(qa_verdict *verdict, const qa_pair *pair, const qa_pair_step
     ranking->pairs++;
     ranking->right += right;
     ranking->ties += right == 0.5 ? 1 : 0;
-    ranking->loss += (z < 0.0 ? -z : 0.0) + log1p(exp(-fabs(z)));
+    ranking->loss -= qa_m9_log_preference(z);
     if (pair->chosen_len != pair->rejected_len && right != 0.5) {
         const bool longer_chosen = pair->chosen_len > pair->rejected_len;
         ranking->unequal++;
