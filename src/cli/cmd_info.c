@@ -8,6 +8,7 @@
 #include "cli/report.h"
 #include "io/file.h"
 #include "io/input.h"
+#include "methods/method.h"
 #include "model/adapter.h"
 #include "model/lora_options.h"
 #include "model/weights.h"
@@ -164,7 +165,7 @@ static qa_status report_objective(cli_report *report, cli_run *run, qa_error *er
     if (run->adapter == NULL) {
         return QA_OK;
     }
-    objective = qa_objective_for_method(QA_METHOD_SFT);
+    objective = qa_objective_of_plain_adapter();
     QA_TRY(qa_training_config_load(run->args->adapter, &found, &objective, err));
     cli_report_section(report, "objective",
                        found ? "Objective that it was trained with"
@@ -175,8 +176,10 @@ static qa_status report_objective(cli_report *report, cli_run *run, qa_error *er
     cli_report_json(report, "plain_policy", "policy", plain ? "true" : "false",
                     plain ? "softmax(adapted logits): the same in PEFT and other programs, or merged, but for rounding"
                           : "needs the base model's logits too: other programs and a merged model have another");
-    if (objective.method == QA_METHOD_DPO) {
-        cli_report_real(report, "dpo_beta", "DPO's beta", objective.dpo_beta, "");
+    const qa_method_row *method = qa_method_of(&objective);
+    for (size_t i = 0; !method->residual && method->options != NULL && i < method->options->n; i++) {
+        const qa_option *own = &method->options->rows[i];
+        cli_report_real(report, own->key, own->key, *(const double *)((const char *)&objective + own->offset), "");
     }
     cli_report_text(report, "recipe", "recipe", recipe_with(&objective));
     cli_report_text(report, "objective", "objective", qa_objective_kind_name(objective.kind));

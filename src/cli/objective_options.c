@@ -68,7 +68,7 @@ static bool policy_is_given(const cli_options *options) {
 static qa_status begin_objective(cli_run *run, qa_objective *objective, objective_source *source, qa_error *err) {
     const cli_args *args = run->args;
     const bool named = cli_given(&run->options, "method") != NULL;
-    const qa_method method = named ? args->objective.method : QA_METHOD_QADAPTER;
+    const qa_method method = args->objective.method;
     qa_objective record = {0};
     bool found = false;
     *source = (objective_source){0};
@@ -84,8 +84,8 @@ static qa_status begin_objective(cli_run *run, qa_objective *objective, objectiv
     }
     if (source->recorded) {
         *objective = record;
-    } else if (source->plain || method != QA_METHOD_QADAPTER) {
-        *objective = qa_objective_for_method(source->plain ? QA_METHOD_SFT : method);
+    } else if (source->plain || !qa_method_of(&args->objective)->residual) {
+        *objective = source->plain ? qa_objective_of_plain_adapter() : qa_objective_for_method(method);
     } else {
         QA_TRY(qa_objective_from_recipe(objective, recipe_of(args), err));
     }

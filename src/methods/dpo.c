@@ -4,7 +4,7 @@
 #include "methods/method.h"
 
 static const qa_option dpo_rows[] = {
-    {"dpo-beta", QA_NUMBER(qa_objective, dpo_beta), .range = QA_RANGE_ABOVE_0, .standard = "0.1",
+    {"dpo-beta", QA_NUMBER(qa_objective, dpo_beta), .key = "dpo_beta", .range = QA_RANGE_ABOVE_0, .standard = "0.1",
      .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
      .help = "dpo: weight of the log-ratio to the base model (what TRL calls beta)"},
 };

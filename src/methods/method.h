@@ -55,8 +55,8 @@ typedef struct qa_method_row {
     bool replays;           /* mixes in responses of the base model's own, which must be given */
     const char *loss_label; /* of its own term, in the table of an evaluation */
 
-    const qa_option_table
-        *options; /* its own, in a qa_objective; NULL: none (those of replaying are train/options.h's) */
+    /* Its own numbers, in a qa_objective, each with a key; NULL: none. Those of replaying are train/options.h's. */
+    const qa_option_table *options;
 
     /* Writes the qa_transition_count() transitions of a side; the arguments are those of qa_transitions_layout. */
     void (*layout)(qa_transition *transitions, const qa_side *side, const qa_objective *objective, size_t padded_length,
@@ -86,6 +86,9 @@ const qa_method_row *qa_method_at(size_t place); /* of all methods in turn; NULL
 
 /* The methods, each in its own file. */
 extern const qa_method_row qa_method_qadapter, qa_method_sft, qa_method_replay, qa_method_dpo;
+
+/* Of an adapter without a record, from another program: its policy is softmax(adapted logits), as of sft. */
+qa_objective qa_objective_of_plain_adapter(void);
 
 /* One line for people: the numbers of the objective, or what the policy and the margins are. */
 void qa_objective_text(const qa_objective *objective, char *buffer, size_t bytes);

@@ -70,6 +70,8 @@ qa_objective qa_objective_for_method(qa_method method) {
     return objective;
 }
 
+qa_objective qa_objective_of_plain_adapter(void) { return qa_objective_for_method(QA_METHOD_SFT); }
+
 /* A method that trains the policy itself: whatever would make (M7) something else than softmax(logits) is refused. */
 static qa_status check_plain_policy(const qa_method_row *row, const qa_objective *o, qa_error *err) {
     if (!row->residual && (o->kind != QA_THEORY || o->q_parametrisation != QA_Q_LOGITS || o->alpha_tilde != 1.0 ||

@@ -89,6 +89,10 @@ START_TEST(every_row) {
         ck_assert_msg(qa_objective_check(&objective, &err) == QA_OK, "%s: %s", row->name, err.message);
         ck_assert_ptr_eq(qa_method_of(&objective), row);
         ck_assert_msg(row->residual || qa_objective_is_plain(&objective), "%s: another policy", row->name);
+        for (size_t i = 0; !row->residual && row->options != NULL && i < row->options->n; i++) {
+            ck_assert_int_eq((int)row->options->rows[i].type, QA_OPTION_NUMBER);
+            ck_assert_ptr_nonnull(row->options->rows[i].key);
+        }
         for (uint64_t seed = 1; seed <= 20; seed++) {
             check_gradient(row, &objective, seed);
         }
