@@ -217,7 +217,7 @@ check-asan-f64: deps ; $(VARIANT) PRECISION=f64 SANITIZE=1 OPT='-O1 -g' run-halv
 
 # The functions and files that one training pair runs through.
 pair-way: deps
-	$(VARIANT) B=build/way OPT='-O0 -gdwarf-4' CFLAGS=-finstrument-functions LDFLAGS=-no-pie build/way/tools/pair_way
+	$(VARIANT) B=build/way OPT='-O0 -gdwarf-4' CFLAGS='-finstrument-functions -DQA_ONE_KERNEL' LDFLAGS=-no-pie build/way/tools/pair_way
 	sh tools/pair-way build/way weights/village/model
 
 # Kills runs at every call that changes a file and at random moments, goes on, and compares the results: some minutes.

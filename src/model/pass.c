@@ -1,24 +1,250 @@
 /* The packed pass (pass.h): forward over all layers, head in chunks, backward.
  * Plain twin: reference/transformer.c: qa_ref_net_forward, qa_ref_net_logits, qa_ref_net_backward. */
+#include "model/pass.h"
+
+#include "base/memory.h"
 #include "base/try.h"
-#include "model/pass_internal.h"
+#include "model/layer.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
 #include "nn/rope.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+
+/* ---- the workspace ----
+ *
+ * Descending slots. What a layer saves for backward are its adapted rows; its base rows are scratch. Both must
+ * stand next to each other, base first, for one matrix product to serve both. So a saved quantity has one
+ * slot of n rows per layer and one more, in descending order:
+ *
+ *     slot      0        1       ...     L-2       L-1        L
+ *     adapted           layer L-1 ...  layer 2   layer 1   layer 0
+ *     base    layer L-1 layer L-2 ...  layer 1   layer 0
+ *
+ * Layer l's base rows fill the slot that layer l+1's adapted rows will overwrite, when nobody needs them any
+ * more. Stacked rows cost no copy, and saved memory is that of the adapted stream and one slot.
+ *
+ * With `recompute` only the residual stream has slots like these. All other quantities have the rows of one layer,
+ * which every layer overwrites, and which backward fills again from the residual stream, layer by layer from the last.
+ */
+
+/* One saved quantity: [width] reals a row. */
+typedef struct pass_slots {
+    qa_real *memory;
+    size_t width;
+    size_t layers; /* that are kept; 1: every layer uses the same rows */
+} pass_slots;
+
+struct qa_pass {
+    qa_model *model;
+    const qa_adapter *adapter;
+    qa_pass_limits limits;
+    size_t streams;
+    bool keeps_layers; /* every layer keeps the rows that its backward needs */
+    qa_arena arena;
+    /* saved per layer */
+    pass_slots residual, inverse_rms1, q, k, v, attention, mid, inverse_rms2, gate, up;
+    qa_real *lora_hidden[QA_TARGETS]; /* [layers kept x max_rows x rank] */
+    /* rows */
+    int32_t *ids, *positions; /* [max_rows] */
+    qa_real *cosine, *sine;   /* [max_rows x h/2] */
+    /* states: base then adapted, [streams x max_states x .] */
+    size_t *state_rows;
+    qa_real *state_x;           /* residual stream, before the final norm */
+    qa_real *state_h;           /* after it: the head's input */
+    qa_real *state_inverse_rms; /* [streams x max_states] */
+    /* scratch */
+    qa_layer_scratch scratch;
+    qa_real *attention_scratch;
+    qa_real *head_in; /* [streams x QA_HEAD_CHUNK x d] */
+    qa_real *logits;  /* [streams x QA_HEAD_CHUNK x V] */
+    /* backward */
+    qa_layer_gradients gradients;
+    qa_real *dx;      /* [max_rows x d] */
+    qa_real *dstates; /* [max_states x d] */
+    /* the last forward */
+    size_t n, n_states;
+    uint64_t dropout_key;
+    qa_span *spans; /* [streams x spans of one stream] */
+    size_t n_spans; /* of one stream */
+};
+
+/* Stacked rows of layer l: base rows (with two streams), then adapted rows. */
+static qa_real *stacked(const pass_slots *s, const qa_pass *pass, size_t l) {
+    size_t slot = s->layers == 1 ? 0 : s->layers - 1 - l;
+    return s->memory + slot * pass->n * s->width;
+}
+
+/* The adapted rows alone (of a single stream: that stream's). */
+static qa_real *adapted_rows(const pass_slots *s, const qa_pass *pass, size_t l) {
+    return stacked(s, pass, l) + (pass->streams - 1) * pass->n * s->width;
+}
+
+/* ---- making ---- */
+
+enum { PAIR_SPANS = 1 + QA_MAX_BRANCHES };
+
+static void slots_take(pass_slots *s, qa_arena *arena, const qa_pass *pass, size_t width, size_t layers) {
+    s->width = width;
+    s->layers = layers;
+    s->memory = QA_TAKE(arena, qa_real, (s->layers + pass->streams - 1) * pass->limits.max_rows * width);
+}
+
+static void take_saved(qa_pass *pass, qa_arena *arena, const qa_config *config, const qa_lora_options *lora) {
+    size_t kept = pass->keeps_layers ? config->num_hidden_layers : 1;
+    size_t d = config->hidden_size;
+    size_t query = config->num_attention_heads * config->head_dim;
+    size_t key = config->num_key_value_heads * config->head_dim;
+    slots_take(&pass->residual, arena, pass, d, pass->limits.backward ? config->num_hidden_layers + 1 : 1);
+    slots_take(&pass->inverse_rms1, arena, pass, 1, kept);
+    slots_take(&pass->q, arena, pass, query, kept);
+    slots_take(&pass->k, arena, pass, key, kept);
+    slots_take(&pass->v, arena, pass, key, kept);
+    slots_take(&pass->attention, arena, pass, query, kept);
+    slots_take(&pass->mid, arena, pass, d, kept);
+    slots_take(&pass->inverse_rms2, arena, pass, 1, kept);
+    slots_take(&pass->gate, arena, pass, config->intermediate_size, kept);
+    slots_take(&pass->up, arena, pass, config->intermediate_size, kept);
+    for (qa_target t = QA_TARGET_Q; lora != NULL && t < QA_TARGETS; t++) {
+        if (lora->targets[t]) {
+            pass->lora_hidden[t] = QA_TAKE(arena, qa_real, kept * pass->limits.max_rows * lora->rank);
+        }
+    }
+}
+
+/* Reals. */
+static size_t attention_scratch(const qa_pass *pass, const qa_config *config, const qa_pool *pool) {
+    size_t rows = pass->limits.max_rows;
+    return pass->limits.backward
+               ? qa_attention_backward_scratch(pool, rows, rows, config->num_attention_heads, config->head_dim)
+               : qa_attention_forward_scratch(pool, rows, config->head_dim);
+}
+
+/* Of one stream. */
+static size_t most_spans(const qa_pass_limits *limits) {
+    return limits->max_documents > PAIR_SPANS ? limits->max_documents : PAIR_SPANS;
+}
+
+/* The whole workspace, measured or carved. */
+static void take_pass(qa_pass *pass, qa_arena *arena, const qa_model *model, const qa_lora_options *lora) {
+    const qa_config *config = &model->config;
+    const qa_pool *pool = model->context->pool;
+    size_t rows = pass->limits.max_rows;
+    size_t states = pass->limits.max_states;
+    size_t d = config->hidden_size;
+    take_saved(pass, arena, config, lora);
+    pass->spans = QA_TAKE(arena, qa_span, pass->streams * most_spans(&pass->limits));
+    pass->ids = QA_TAKE(arena, int32_t, rows);
+    pass->positions = QA_TAKE(arena, int32_t, rows);
+    pass->cosine = QA_TAKE(arena, qa_real, rows * (config->head_dim / 2));
+    pass->sine = QA_TAKE(arena, qa_real, rows * (config->head_dim / 2));
+    pass->state_rows = QA_TAKE(arena, size_t, states);
+    pass->state_x = QA_TAKE(arena, qa_real, pass->streams * states * d);
+    pass->state_h = QA_TAKE(arena, qa_real, pass->streams * states * d);
+    pass->state_inverse_rms = QA_TAKE(arena, qa_real, pass->streams * states);
+    qa_layer_scratch_take(&pass->scratch, arena, config, lora, pass->streams, rows);
+    pass->attention_scratch = QA_TAKE(arena, qa_real, attention_scratch(pass, config, pool));
+    pass->head_in = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * d);
+    pass->logits = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * config->vocab_size);
+    if (pass->limits.backward) {
+        qa_layer_gradients_take_branch(&pass->gradients, arena, config, lora, rows);
+        if (pass->streams == 1) { /* else they take the base stream's place */
+            qa_layer_gradients_take_rows(&pass->gradients, arena, config, rows);
+        }
+        pass->gradients.attention_scratch = pass->attention_scratch; /* forward has no use for it by then */
+        pass->dx = QA_TAKE(arena, qa_real, rows * d);
+        pass->dstates = QA_TAKE(arena, qa_real, states * d);
+    }
+}
+
+/* Far beyond any memory; keeps every product of two or three sizes inside a size_t. */
+static const size_t MAX_ROWS = (size_t)1 << 24;
+
+static qa_status check_limits(const qa_lora_options *lora, qa_pass_limits limits, qa_error *err) {
+    if (limits.max_rows < 1 || limits.max_rows > MAX_ROWS || limits.max_states > MAX_ROWS ||
+        limits.max_documents > MAX_ROWS) {
+        return qa_fail(err, QA_ERR_LIMIT, "a pass of %zu rows, %zu states and %zu documents is not possible (1 to %zu)",
+                       limits.max_rows, limits.max_states, limits.max_documents, MAX_ROWS);
+    }
+    if (limits.weights && lora != NULL) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "a pass that trains the weights takes no adapter");
+    }
+    if (limits.backward && !limits.weights && lora == NULL) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "a pass with backward needs an adapter");
+    }
+    return QA_OK;
+}
+
+/* What follows from what was asked for. */
+static qa_pass_limits resolve(qa_pass_limits limits) {
+    limits.backward |= limits.weights;
+    limits.recompute &= limits.backward;
+    return limits;
+}
+
+/* Bytes of the workspace of a pass whose limits and streams are set. */
+static qa_status pass_bytes(qa_pass *pass, const qa_model *model, const qa_lora_options *lora, size_t *bytes,
+                            qa_error *err) {
+    qa_arena arena = qa_arena_measure();
+    take_pass(pass, &arena, model, lora);
+    return qa_arena_bytes(&arena, bytes, err);
+}
+
+qa_status qa_pass_bytes(const qa_model *model, const qa_lora_options *lora, qa_pass_limits limits, size_t *bytes,
+                        qa_error *err) {
+    QA_TRY(check_limits(lora, limits, err));
+    limits = resolve(limits);
+    qa_pass pass = {
+        .limits = limits, .streams = lora == NULL ? 1 : 2, .keeps_layers = limits.backward && !limits.recompute};
+    return pass_bytes(&pass, model, lora, bytes, err);
+}
+
+qa_status qa_pass_create(qa_pass **out, qa_model *model, const qa_adapter *adapter, qa_pass_limits limits,
+                         qa_error *err) {
+    *out = NULL;
+    const qa_lora_options *lora = adapter == NULL ? NULL : &adapter->widest;
+    QA_TRY(check_limits(lora, limits, err));
+    limits = resolve(limits);
+    qa_pass *pass = NULL;
+    QA_TRY(QA_NEW(pass, 1, err, "a pass"));
+    pass->model = model;
+    pass->adapter = adapter;
+    pass->limits = limits;
+    pass->streams = adapter == NULL ? 1 : 2;
+    pass->keeps_layers = limits.backward && !limits.recompute;
+    size_t bytes = 0;
+    qa_status status = pass_bytes(pass, model, lora, &bytes, err);
+    if (status == QA_OK) {
+        status = qa_arena_create(&pass->arena, bytes, err);
+    }
+    if (status != QA_OK) {
+        qa_error_prefix(err, "workspace for %zu rows and %zu states: ", limits.max_rows, limits.max_states);
+        qa_pass_free(pass);
+        return status;
+    }
+    take_pass(pass, &pass->arena, model, lora);
+    *out = pass;
+    return QA_OK;
+}
+
+void qa_pass_free(qa_pass *pass) {
+    if (pass != NULL) {
+        qa_arena_free(&pass->arena);
+        free(pass);
+    }
+}
 
 /* ---- forward ---- */
 
-/* Appends a segment's ids and positions to the rows, and its span. */
-static qa_status add_segment(qa_pass *pass, qa_tokens tokens, size_t first_position, size_t context_rows,
-                             const char *name, qa_error *err) {
+/* Appends a segment's ids and positions to the rows, and its span: it continues the first context_rows rows. */
+static qa_status add_segment(qa_pass *pass, qa_tokens tokens, size_t context_rows, const char *name, qa_error *err) {
     const qa_config *config = &pass->model->config;
     if (tokens.n > pass->limits.max_rows - pass->n) {
         return qa_fail(err, QA_ERR_LIMIT, "%s: more rows than the workspace's %zu", name, pass->limits.max_rows);
     }
-    const qa_status length = qa_config_check_length(config, first_position + tokens.n, err);
+    const qa_status length = qa_config_check_length(config, context_rows + tokens.n, err);
     if (length != QA_OK) {
         qa_error_prefix(err, "%s: ", name);
         return length;
@@ -30,7 +256,7 @@ static qa_status add_segment(qa_pass *pass, qa_tokens tokens, size_t first_posit
                            config->vocab_size);
         }
         pass->ids[pass->n + i] = id;
-        pass->positions[pass->n + i] = (int32_t)(first_position + i);
+        pass->positions[pass->n + i] = (int32_t)(context_rows + i);
     }
     if (tokens.n > 0) {
         pass->spans[pass->n_spans++] = (qa_span){
@@ -40,8 +266,30 @@ static qa_status add_segment(qa_pass *pass, qa_tokens tokens, size_t first_posit
     return QA_OK;
 }
 
-/* The second stream's rows stand n further on, with the same spans. */
-static void double_spans(qa_pass *pass) {
+/* The rows of the input, and their spans for every stream: the second one's rows stand n further on. */
+static qa_status lay_rows(qa_pass *pass, const qa_packed *in, qa_error *err) {
+    pass->n = 0;
+    pass->n_spans = 0;
+    if (in->documents == NULL) {
+        if (in->trunk.n < 1 || in->n_branches > QA_MAX_BRANCHES) {
+            return qa_fail(err, QA_ERR_ARGUMENT,
+                           "a packed pair needs a prompt of at least one token and at most %d branches",
+                           QA_MAX_BRANCHES);
+        }
+        QA_TRY(add_segment(pass, in->trunk, 0, "prompt", err));
+        for (size_t b = 0; b < in->n_branches; b++) {
+            QA_TRY(add_segment(pass, in->branches[b], in->trunk.n, b == 0 ? "first response" : "second response", err));
+        }
+    } else if (in->n_documents < 1 || in->n_documents > pass->limits.max_documents) {
+        return qa_fail(err, QA_ERR_LIMIT, "%zu documents, but the workspace was made for 1 to %zu", in->n_documents,
+                       pass->limits.max_documents);
+    }
+    for (size_t i = 0; in->documents != NULL && i < in->n_documents; i++) {
+        if (in->documents[i].n < 1) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "document %zu of the pass has no tokens", i);
+        }
+        QA_TRY(add_segment(pass, in->documents[i], 0, "document", err));
+    }
     for (size_t i = 0; pass->streams == 2 && i < pass->n_spans; i++) {
         qa_span span = pass->spans[i];
         span.query_row += pass->n;
@@ -49,38 +297,6 @@ static void double_spans(qa_pass *pass) {
         span.context_row += pass->n;
         pass->spans[pass->n_spans + i] = span;
     }
-}
-
-static qa_status lay_pair(qa_pass *pass, const qa_packed *packed, qa_error *err) {
-    pass->n = 0;
-    pass->n_spans = 0;
-    if (packed->trunk.n < 1 || packed->n_branches > QA_MAX_BRANCHES) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "a packed pair needs a prompt of at least one token and at most %d branches", QA_MAX_BRANCHES);
-    }
-    QA_TRY(add_segment(pass, packed->trunk, 0, 0, "prompt", err));
-    for (size_t b = 0; b < packed->n_branches; b++) {
-        QA_TRY(add_segment(pass, packed->branches[b], packed->trunk.n, packed->trunk.n,
-                           b == 0 ? "first response" : "second response", err));
-    }
-    double_spans(pass);
-    return QA_OK;
-}
-
-static qa_status lay_documents(qa_pass *pass, const qa_tokens *documents, size_t n, qa_error *err) {
-    pass->n = 0;
-    pass->n_spans = 0;
-    if (n < 1 || n > pass->limits.max_documents) {
-        return qa_fail(err, QA_ERR_LIMIT, "%zu documents, but the workspace was made for 1 to %zu", n,
-                       pass->limits.max_documents);
-    }
-    for (size_t i = 0; i < n; i++) {
-        if (documents[i].n < 1) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "document %zu of the pass has no tokens", i);
-        }
-        QA_TRY(add_segment(pass, documents[i], 0, 0, "document", err));
-    }
-    double_spans(pass);
     return QA_OK;
 }
 
@@ -96,7 +312,7 @@ static qa_layer_run layer_run(const qa_pass *pass, size_t streams, bool apart) {
                           .dropout_key = pass->dropout_key};
 }
 
-typedef qa_real *(*slot_view)(const qa_pass_slots *s, const qa_pass *pass, size_t l);
+typedef qa_real *(*slot_view)(const pass_slots *s, const qa_pass *pass, size_t l);
 
 /* The rows of layer l: all of them (stacked), or those of the adapted stream alone. */
 static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, slot_view view) {
@@ -113,7 +329,7 @@ static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, slot_view view) {
         .up = view(&pass->up, pass, l),
         .out = view(&pass->residual, pass, l + 1),
     };
-    size_t kept = qa_pass_keeps_layers(pass) ? l : 0;
+    size_t kept = pass->keeps_layers ? l : 0;
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
         if (pass->lora_hidden[t] != NULL) {
             rows.lora_hidden[t] = pass->lora_hidden[t] + kept * pass->limits.max_rows * pass->adapter->widest.rank;
@@ -156,7 +372,7 @@ static qa_status take_state_rows(qa_pass *pass, const size_t *state_rows, size_t
 static qa_status gather_states(qa_pass *pass, size_t streams, qa_error *err) {
     const qa_config *config = &pass->model->config;
     size_t d = config->hidden_size, n_states = pass->n_states, first = pass->streams - streams;
-    const qa_real *x = qa_pass_stacked(&pass->residual, pass, config->num_hidden_layers);
+    const qa_real *x = stacked(&pass->residual, pass, config->num_hidden_layers);
     for (size_t s = first; s < pass->streams; s++) {
         for (size_t i = 0; i < n_states; i++) {
             memcpy(pass->state_x + (s * n_states + i) * d, x + (s * pass->n + pass->state_rows[i]) * d, d * sizeof *x);
@@ -170,19 +386,27 @@ static qa_status gather_states(qa_pass *pass, size_t streams, qa_error *err) {
                      config->num_hidden_layers - 1, err);
 }
 
-/* All layers over the rows that are laid out, and the states' final norm; of the last `streams` of the pass. apart: see
- * model/layer.h. */
-static qa_status run_layers(qa_pass *pass, size_t streams, bool apart, uint64_t dropout_key, qa_error *err) {
+qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *state_rows, size_t n_states,
+                          uint64_t dropout_key, qa_error *err) {
     const qa_config *config = &pass->model->config;
-    size_t d = config->hidden_size;
-    slot_view view = streams == pass->streams ? qa_pass_stacked : qa_pass_adapted;
+    const size_t d = config->hidden_size, first = in->base == NULL ? 0 : in->first;
+    if (in->base != NULL && pass->streams == 1) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "a pass without an adapter has no adapted stream to run alone");
+    }
+    QA_TRY(lay_rows(pass, in, err));
+    QA_TRY(take_state_rows(pass, state_rows, n_states, first, err));
+    for (size_t i = 0; in->base != NULL && i < n_states; i++) {
+        memcpy(pass->state_h + i * d, in->base + (state_rows[i] - first) * d, d * sizeof *in->base);
+    }
+    const size_t streams = in->base == NULL ? pass->streams : 1;
+    const slot_view view = streams == pass->streams ? stacked : adapted_rows;
     pass->dropout_key = dropout_key;
     qa_rope_table(pass->cosine, pass->sine, pass->positions, pass->model->rope_frequency, pass->n, config->head_dim);
     qa_real *x = view(&pass->residual, pass, 0);
     for (size_t s = 0; s < streams; s++) {
         qa_embedding_forward(x + s * pass->n * d, pass->ids, pass->model->embedding, pass->n, d);
     }
-    qa_layer_run run = layer_run(pass, streams, apart || pass->limits.recompute);
+    const qa_layer_run run = layer_run(pass, streams, in->apart || in->base != NULL || pass->limits.recompute);
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
         qa_layer_rows rows = layer_rows(pass, l, view);
         qa_layer_forward_qkv(&run, l, &rows, &pass->scratch);
@@ -196,46 +420,11 @@ static qa_status run_layers(qa_pass *pass, size_t streams, bool apart, uint64_t 
     return gather_states(pass, streams, err);
 }
 
-qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, const size_t *state_rows, size_t n_states,
-                          uint64_t dropout_key, qa_error *err) {
-    QA_TRY(lay_pair(pass, packed, err));
-    QA_TRY(take_state_rows(pass, state_rows, n_states, 0, err));
-    return run_layers(pass, pass->streams, false, dropout_key, err);
-}
-
-qa_status qa_pass_forward_apart(qa_pass *pass, const qa_packed *packed, const size_t *state_rows, size_t n_states,
-                                uint64_t dropout_key, qa_error *err) {
-    QA_TRY(lay_pair(pass, packed, err));
-    QA_TRY(take_state_rows(pass, state_rows, n_states, 0, err));
-    return run_layers(pass, pass->streams, true, dropout_key, err);
-}
-
-qa_status qa_pass_forward_adapted(qa_pass *pass, const qa_packed *packed, const size_t *state_rows, size_t n_states,
-                                  const qa_real *base, size_t first, uint64_t dropout_key, qa_error *err) {
-    const size_t d = pass->model->config.hidden_size;
-    if (pass->streams == 1) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "a pass without an adapter has no adapted stream to run alone");
-    }
-    QA_TRY(lay_pair(pass, packed, err));
-    QA_TRY(take_state_rows(pass, state_rows, n_states, first, err));
-    for (size_t i = 0; i < n_states; i++) {
-        memcpy(pass->state_h + i * d, base + (state_rows[i] - first) * d, d * sizeof *base);
-    }
-    return run_layers(pass, 1, true, dropout_key, err);
-}
-
 void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first) {
     const qa_config *config = &pass->model->config;
-    const qa_real *x = qa_pass_stacked(&pass->residual, pass, config->num_hidden_layers);
+    const qa_real *x = stacked(&pass->residual, pass, config->num_hidden_layers);
     qa_rmsnorm_forward(pass->model->context->pool, out, NULL, x + first * config->hidden_size, pass->model->final_norm,
                        config->rms_norm_eps, pass->n - first, config->hidden_size);
-}
-
-qa_status qa_pass_forward_documents(qa_pass *pass, const qa_tokens *documents, size_t n, const size_t *state_rows,
-                                    size_t n_states, qa_error *err) {
-    QA_TRY(lay_documents(pass, documents, n, err));
-    QA_TRY(take_state_rows(pass, state_rows, n_states, 0, err));
-    return run_layers(pass, pass->streams, false, 0, err);
 }
 
 /* ---- the head ---- */
@@ -294,14 +483,14 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
 static qa_layer_gradients layer_gradients(const qa_pass *pass, size_t l) {
     qa_layer_gradients g = pass->gradients;
     if (pass->streams == 2) {
-        g.dnormed = qa_pass_stacked(&pass->mid, pass, l);
+        g.dnormed = stacked(&pass->mid, pass, l);
         g.dactivation = pass->scratch.activation + pass->n * pass->gate.width;
-        g.dgate = qa_pass_stacked(&pass->gate, pass, l);
-        g.dup = qa_pass_stacked(&pass->up, pass, l);
-        g.dattention = qa_pass_stacked(&pass->attention, pass, l);
-        g.dq = qa_pass_stacked(&pass->q, pass, l);
-        g.dk = qa_pass_stacked(&pass->k, pass, l);
-        g.dv = qa_pass_stacked(&pass->v, pass, l);
+        g.dgate = stacked(&pass->gate, pass, l);
+        g.dup = stacked(&pass->up, pass, l);
+        g.dattention = stacked(&pass->attention, pass, l);
+        g.dq = stacked(&pass->q, pass, l);
+        g.dk = stacked(&pass->k, pass, l);
+        g.dv = stacked(&pass->v, pass, l);
     }
     return g;
 }
@@ -311,7 +500,7 @@ static void layers_backward(qa_pass *pass, qa_real *gradient, const qa_weight_gr
     qa_layer_run run = layer_run(pass, 1, false);
     run.weights = weights;
     for (size_t l = layers; l-- > 0;) {
-        qa_layer_rows rows = layer_rows(pass, l, qa_pass_adapted);
+        qa_layer_rows rows = layer_rows(pass, l, adapted_rows);
         qa_layer_gradients gradients = layer_gradients(pass, l);
         if (pass->limits.recompute && l + 1 < layers) { /* forward left the last layer's rows */
             qa_layer_forward_again(&run, l, &rows, pass->spans, pass->n_spans, &pass->scratch, pass->attention_scratch);
@@ -332,5 +521,5 @@ void qa_pass_backward_weights(qa_pass *pass, const qa_weight_gradients *gradient
 }
 
 const qa_real *qa_pass_hidden(const qa_pass *pass, size_t layer) {
-    return pass->limits.backward ? qa_pass_adapted(&pass->residual, pass, layer + 1) : NULL;
+    return pass->limits.backward ? adapted_rows(&pass->residual, pass, layer + 1) : NULL;
 }

@@ -10,21 +10,21 @@
  * over the adapted rows only.
  *
  * One stream. The base model is frozen: its rows of a pair are the same in every pass. A caller that will run a pair
- * again runs it by qa_pass_forward_apart, keeps the base stream's states, and from then on has the adapted stream run
- * alone (qa_pass_forward_adapted). Both give the same bits, which the shared products of qa_pass_forward need not: BLAS
- * may add up in another order when there are twice as many rows.
+ * again runs it `apart`, keeps the base stream's states, and from then on has the adapted stream run alone (`base`).
+ * Both give the same bits, which products shared by the streams need not: BLAS may add up in another order when there
+ * are twice as many rows.
  *
  * Recompute. Backward needs the adapted rows of every layer. With `recompute` the pass keeps the residual stream alone,
  * d numbers a row and layer, and backward runs every layer of the adapted stream once more before it goes back through
  * it. So that the second run gives the same bits as the first, the streams of such a pass always run apart: gradients
- * are to the bit those of a pass without `recompute` and qa_pass_forward_apart (or qa_pass_forward_adapted, or of one
- * stream), and differ from those after qa_pass_forward by rounding.
+ * are to the bit those of a pass without `recompute` whose streams ran apart (or alone), and differ from others by
+ * rounding.
  *
  * States. Logits exist only at the rows that the caller names (the response states), for a chunk of them at a time.
  *
  * Order of calls: a forward, then qa_pass_head for every chunk of states, then (training) qa_pass_backward.
  *
- * Documents. qa_pass_forward_documents packs many short sequences into one pass instead: every document begins at
+ * Documents. A pass may have many short sequences instead of a pair: every document begins at
  * position 0 and attends to itself alone. With `weights` in the limits, qa_pass_backward_weights finds the gradient of
  * every weight of the model (model/trainable.h): what pre-training needs. */
 #ifndef QA_MODEL_PASS_H
@@ -46,13 +46,20 @@ typedef struct qa_packed {
     qa_tokens trunk; /* n >= 1 */
     qa_tokens branches[QA_MAX_BRANCHES];
     size_t n_branches;
+    const qa_tokens *documents; /* instead: each of at least one token; NULL: a pair */
+    size_t n_documents;
+    bool apart; /* each stream to the bit as if it ran alone: its products with the frozen weights are its own, which
+                   costs some hundredths of the time. With `recompute`, and with `base`, always */
+    const qa_real *base; /* the base stream's states at the rows from `first` on, [. x d], as qa_pass_base_states gave
+                            them for this input: the adapted stream runs alone. NULL: both run */
+    size_t first;        /* with base; every state row is at least this */
 } qa_packed;
 
 /* What a workspace must hold. */
 typedef struct qa_pass_limits {
     size_t max_rows; /* trunk and branches together, one stream */
     size_t max_states;
-    size_t max_documents; /* of qa_pass_forward_documents; 0: only pairs */
+    size_t max_documents; /* 0: only pairs */
     bool backward;        /* keep what backward needs (an adapter is then required, but with `weights`) */
     bool weights;         /* backward to all weights of the model: one stream, no adapter */
     bool recompute;       /* backward runs every layer again instead of having kept its rows: less memory, more time */
@@ -76,25 +83,9 @@ void qa_pass_free(qa_pass *pass); /* NULL is allowed */
 QA_MUST_CHECK qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
                                         size_t n_states, uint64_t dropout_key, qa_error *err);
 
-/* The same, each stream to the bit as if it ran alone: its products with the frozen weights are its own, which costs
- * some hundredths of the time. With `recompute` qa_pass_forward is this. */
-QA_MUST_CHECK qa_status qa_pass_forward_apart(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
-                                              size_t n_states, uint64_t dropout_key, qa_error *err);
-
-/* The same as qa_pass_forward_apart without the base stream, whose states the caller has kept: base[. x d] is what
- * qa_pass_base_states gave for this packed input and `first`; every state row is at least `first`. Needs an adapter. */
-QA_MUST_CHECK qa_status qa_pass_forward_adapted(qa_pass *pass, const qa_packed *packed, const size_t *state_rows,
-                                                size_t n_states, const qa_real *base, size_t first,
-                                                uint64_t dropout_key, qa_error *err);
-
-/* After qa_pass_forward_apart (of a pass with an adapter, and before the next forward): the base stream after the final
- * norm, the head's input, at all rows from `first` on, out[(rows - first) x d]. */
+/* After a forward with `apart` (of a pass with an adapter, and before the next forward): the base stream after the
+ * final norm, the head's input, at all rows from `first` on, out[(rows - first) x d]. */
 void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first);
-
-/* The same as qa_pass_forward for documents[n], 1 <= n <= limits.max_documents, each of at least one token: rows are
- * the documents' tokens one after the other. One stream per the pass, as above; no dropout. */
-QA_MUST_CHECK qa_status qa_pass_forward_documents(qa_pass *pass, const qa_tokens *documents, size_t n,
-                                                  const size_t *state_rows, size_t n_states, qa_error *err);
 
 /* Logits of states [first, first + count), count <= QA_HEAD_CHUNK: [count x V] each, owned by the pass, the caller
  * may overwrite them, valid until the next call. Without an adapter *adapted is NULL. */

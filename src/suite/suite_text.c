@@ -70,7 +70,8 @@ static void pack_add(pack *it, const qa_document *document) {
 
 /* Runs the pass and adds log pi of every learned token to *sum. The pack is empty afterwards. */
 static qa_status pack_run(pack *it, double *sum, qa_error *err) {
-    QA_TRY(qa_pass_forward_documents(it->pass, it->documents, it->n, it->state_rows, it->n_states, err));
+    QA_TRY(qa_pass_forward(it->pass, &(qa_packed){.documents = it->documents, .n_documents = it->n}, it->state_rows,
+                           it->n_states, 0, err));
     for (size_t first = 0; first < it->n_states; first += QA_HEAD_CHUNK) {
         const size_t left = it->n_states - first;
         const size_t count = left < QA_HEAD_CHUNK ? left : QA_HEAD_CHUNK;

@@ -218,8 +218,9 @@ static qa_status sum_losses(const qa_document_step *step, const qa_document_rang
 static qa_status run_pass(qa_document_step *step, const qa_document_range *range, double weight,
                           const qa_weight_gradients *gradients, double *loss, qa_error *err) {
     pack(step, range);
-    const qa_status status = qa_pass_forward_documents(step->pass, step->documents, range->end - range->begin,
-                                                       step->state_rows, step->n_states, err);
+    const qa_status status = qa_pass_forward(
+        step->pass, &(qa_packed){.documents = step->documents, .n_documents = range->end - range->begin},
+        step->state_rows, step->n_states, 0, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "%zu documents from that at line %zu of %s on: ", range->end - range->begin,
                         qa_document_range_at(range, range->begin)->line, range->name);

@@ -466,19 +466,19 @@ void qa_pair_step_place(qa_pair_step *step, qa_base_place place) {
 
 /* Through the layers: of both streams, or of the adapted one when the base stream's states are kept. A pair that is run
  * again runs its streams apart, also where nothing is kept of it, so that what is kept changes no bit. */
-static qa_status run_pass(qa_pair_step *step, const qa_packed *packed, qa_base_place place, uint64_t dropout_key,
+static qa_status run_pass(qa_pair_step *step, const qa_pair *pair, qa_base_place place, uint64_t dropout_key,
                           qa_error *err) {
-    const size_t first = step->side[QA_CHOSEN].label_start - 1, rows = packed_rows(step, step->pair) - first;
-    if (place.cache == NULL) {
-        return qa_pass_forward(step->pass, packed, step->row_of_slot, step->n_slots, dropout_key, err);
-    }
-    const qa_real *kept = qa_base_cache_find(place, rows);
-    if (kept != NULL) {
-        return qa_pass_forward_adapted(step->pass, packed, step->row_of_slot, step->n_slots, kept, first, dropout_key,
-                                       err);
-    }
-    QA_TRY(qa_pass_forward_apart(step->pass, packed, step->row_of_slot, step->n_slots, dropout_key, err));
-    qa_real *room = qa_base_cache_room(place, rows);
+    const size_t first = step->side[QA_CHOSEN].label_start - 1, rows = packed_rows(step, pair) - first;
+    qa_packed packed = {
+        .trunk = {pair->prompt, pair->prompt_len},
+        .branches = {{pair->chosen, pair->chosen_len}, {pair->rejected, pair->rejected_len}},
+        .n_branches = step->n_sides,
+        .apart = place.cache != NULL,
+        .base = place.cache == NULL ? NULL : qa_base_cache_find(place, rows),
+        .first = first,
+    };
+    QA_TRY(qa_pass_forward(step->pass, &packed, step->row_of_slot, step->n_slots, dropout_key, err));
+    qa_real *room = place.cache == NULL || packed.base != NULL ? NULL : qa_base_cache_room(place, rows);
     if (room != NULL) {
         qa_pass_base_states(step->pass, room, first);
         qa_base_cache_keep(place);
@@ -493,12 +493,7 @@ static qa_status forward(qa_pair_step *step, const qa_pair *pair, size_t n_sides
     step->n_sides = n_sides;
     QA_TRY(check_pair(step, pair, padded_length, err));
     lay_out(step, pair, padded_length);
-    const qa_packed packed = {
-        .trunk = {pair->prompt, pair->prompt_len},
-        .branches = {{pair->chosen, pair->chosen_len}, {pair->rejected, pair->rejected_len}},
-        .n_branches = n_sides,
-    };
-    QA_TRY(run_pass(step, &packed, place, dropout_key, err));
+    QA_TRY(run_pass(step, pair, place, dropout_key, err));
     run_chunks(step);
     for (size_t side = 0; side < n_sides; side++) {
         gather(step, side);

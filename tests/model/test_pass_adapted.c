@@ -9,6 +9,18 @@
 #include <math.h>
 #include <string.h>
 
+/* The same input, with its streams apart, and without the base stream. */
+static qa_packed apart(qa_packed in) {
+    in.apart = true;
+    return in;
+}
+
+static qa_packed alone(qa_packed in, const qa_real *base, size_t first) {
+    in.base = base;
+    in.first = first;
+    return in;
+}
+
 enum { MAX_ROWS = 160, VOCABULARY = 61 };
 
 /* Lengths of prompt, chosen and rejected response: few rows (the matvec's 8 and less), rows around its limit, around
@@ -100,7 +112,8 @@ static void check_case(const qa_fixture *f, qa_pass *pass, size_t c, uint64_t dr
     input in, other;
     make_input(&in, lengths[c], c);
     make_input(&other, lengths[(c + 1) % N_LENGTHS], 99);
-    qa_expect_ok(qa_pass_forward_apart(pass, &in.packed, in.states, in.n_states, dropout_key, &err), &err);
+    qa_expect_ok(qa_pass_forward(pass, (qa_packed[]){apart(in.packed)}, in.states, in.n_states, dropout_key, &err),
+                 &err);
     qa_real *kept = qa_bag_zeros(&bag, (in.rows - in.first) * d);
     qa_pass_base_states(pass, kept, in.first);
     const left both = look(&bag, pass, f, &in, backward);
@@ -109,7 +122,8 @@ static void check_case(const qa_fixture *f, qa_pass *pass, size_t c, uint64_t dr
     if (backward) {
         poison(pass, f, &in, false);
     }
-    qa_expect_ok(qa_pass_forward_adapted(pass, &in.packed, in.states, in.n_states, kept, in.first, dropout_key, &err),
+    qa_expect_ok(qa_pass_forward(pass, (qa_packed[]){alone(in.packed, kept, in.first)}, in.states, in.n_states,
+                                 dropout_key, &err),
                  &err);
     if (backward) {
         poison(pass, f, &in, true);
@@ -180,11 +194,12 @@ START_TEST(kept_states_go_to_the_head_alone) {
     qa_bag bag = qa_bag_open(1);
     qa_expect_ok(qa_pass_create(&pass, f.model, f.adapter, limits, &err), &err);
     qa_real *kept = qa_bag_zeros(&bag, (in.rows - in.first) * d);
-    qa_expect_ok(qa_pass_forward_apart(pass, &in.packed, in.states, in.n_states, 0, &err), &err);
+    qa_expect_ok(qa_pass_forward(pass, (qa_packed[]){apart(in.packed)}, in.states, in.n_states, 0, &err), &err);
     qa_pass_base_states(pass, kept, in.first);
     const left before = look(&bag, pass, &f, &in, false);
     kept[(in.states[2] - in.first) * d] = (qa_real)NAN; /* of one state */
-    qa_expect_ok(qa_pass_forward_adapted(pass, &in.packed, in.states, in.n_states, kept, in.first, 0, &err), &err);
+    qa_expect_ok(
+        qa_pass_forward(pass, (qa_packed[]){alone(in.packed, kept, in.first)}, in.states, in.n_states, 0, &err), &err);
     const left after = look(&bag, pass, &f, &in, false);
     expect_same("adapted logits", after.adapted, before.adapted, in.n_states * V, 4);
     for (size_t i = 0; i < in.n_states; i++) {
@@ -209,14 +224,17 @@ START_TEST(bad_input_is_named) {
     const qa_real *kept = qa_bag_zeros(&bag, in.rows * f.model->config.hidden_size);
     qa_expect_ok(qa_pass_create(&pass, f.model, f.adapter, limits, &err), &err);
     qa_expect_ok(qa_pass_create(&single, f.model, NULL, limits, &err), &err);
-    qa_expect_error(qa_pass_forward_adapted(single, &in.packed, in.states, in.n_states, kept, in.first, 0, &err),
-                    QA_ERR_ARGUMENT, &err, "without an adapter");
-    qa_expect_error(qa_pass_forward_adapted(pass, &in.packed, in.states, in.n_states, kept, in.first + 1, 0, &err),
-                    QA_ERR_ARGUMENT, &err, "asks for row");
+    qa_expect_error(
+        qa_pass_forward(single, (qa_packed[]){alone(in.packed, kept, in.first)}, in.states, in.n_states, 0, &err),
+        QA_ERR_ARGUMENT, &err, "without an adapter");
+    qa_expect_error(
+        qa_pass_forward(pass, (qa_packed[]){alone(in.packed, kept, in.first + 1)}, in.states, in.n_states, 0, &err),
+        QA_ERR_ARGUMENT, &err, "asks for row");
     const size_t b = f.adapter->tensors[1].offset; /* B of the first layer's q_proj */
     f.adapter->parameters[b] = (qa_real)NAN;
-    qa_expect_error(qa_pass_forward_adapted(pass, &in.packed, in.states, in.n_states, kept, in.first, 0, &err),
-                    QA_ERR_NAN, &err, "in the adapted stream, after the attention of layer 0");
+    qa_expect_error(
+        qa_pass_forward(pass, (qa_packed[]){alone(in.packed, kept, in.first)}, in.states, in.n_states, 0, &err),
+        QA_ERR_NAN, &err, "in the adapted stream, after the attention of layer 0");
     qa_pass_free(pass);
     qa_pass_free(single);
     qa_bag_close(&bag);

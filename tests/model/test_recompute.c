@@ -14,6 +14,18 @@
 #include <math.h>
 #include <string.h>
 
+/* The same input, with its streams apart, and without the base stream. */
+static qa_packed apart(qa_packed in) {
+    in.apart = true;
+    return in;
+}
+
+static qa_packed alone(qa_packed in, const qa_real *base, size_t first) {
+    in.base = base;
+    in.first = first;
+    return in;
+}
+
 enum { MAX_ROWS = 160, VOCABULARY = 61 };
 
 /* Lengths of prompt, chosen and rejected response: few rows (the matvec's 8 and less), rows around its limit, around
@@ -100,7 +112,7 @@ static void expect_same(const char *what, const left *got, const left *expected,
 #define ROUNDING 1e-4 /* observed below 2e-5 */
 #endif
 
-/* All forwards of a pass that recomputes, against forward_apart of one that keeps. */
+/* All forwards of a pass that recomputes, against one that keeps, its streams apart. */
 static void check_case(const qa_fixture *f, qa_pass *keeps, qa_pass *again, const size_t length[3], uint64_t key) {
     qa_error err = {0};
     input in, other;
@@ -108,24 +120,24 @@ static void check_case(const qa_fixture *f, qa_pass *keeps, qa_pass *again, cons
     make_input(&other, lengths[3], 2);
     qa_bag bag = qa_bag_open(3);
     const size_t d = f->model->config.hidden_size;
-    qa_expect_ok(qa_pass_forward_apart(keeps, &in.packed, in.states, in.rows, key, &err), &err);
+    qa_expect_ok(qa_pass_forward(keeps, (qa_packed[]){apart(in.packed)}, in.states, in.rows, key, &err), &err);
     qa_real *base = qa_bag_zeros(&bag, in.rows * d);
     qa_pass_base_states(keeps, base, 0);
     const left expected = backward(&bag, keeps, f, &in);
 
     qa_expect_ok(qa_pass_forward(again, &in.packed, in.states, in.rows, key, &err), &err);
     const left plain = backward(&bag, again, f, &in);
-    expect_same("qa_pass_forward", &plain, &expected, f, &in);
+    expect_same("streams together", &plain, &expected, f, &in);
 
     qa_expect_ok(qa_pass_forward(again, &other.packed, other.states, other.rows, 5, &err), &err);
-    qa_expect_ok(qa_pass_forward_apart(again, &in.packed, in.states, in.rows, key, &err), &err);
+    qa_expect_ok(qa_pass_forward(again, (qa_packed[]){apart(in.packed)}, in.states, in.rows, key, &err), &err);
     const left apart = backward(&bag, again, f, &in);
-    expect_same("qa_pass_forward_apart", &apart, &expected, f, &in);
+    expect_same("streams apart", &apart, &expected, f, &in);
 
     qa_expect_ok(qa_pass_forward(again, &other.packed, other.states, other.rows, 5, &err), &err);
-    qa_expect_ok(qa_pass_forward_adapted(again, &in.packed, in.states, in.rows, base, 0, key, &err), &err);
+    qa_expect_ok(qa_pass_forward(again, (qa_packed[]){alone(in.packed, base, 0)}, in.states, in.rows, key, &err), &err);
     const left alone = backward(&bag, again, f, &in);
-    expect_same("qa_pass_forward_adapted", &alone, &expected, f, &in);
+    expect_same("adapted stream alone", &alone, &expected, f, &in);
 
     qa_expect_ok(qa_pass_forward(keeps, &in.packed, in.states, in.rows, key, &err), &err);
     const left stacked = backward(&bag, keeps, f, &in);
@@ -255,7 +267,9 @@ static qa_real *weights_gradient(qa_bag *bag, qa_trainable *trainable, bool reco
     const qa_tokens documents[DOCUMENTS] = {in.packed.trunk, in.packed.branches[0], in.packed.branches[1]};
     qa_bag upstream = qa_bag_open(9);
     qa_expect_ok(qa_pass_create(&pass, trainable->model, NULL, limits, &err), &err);
-    qa_expect_ok(qa_pass_forward_documents(pass, documents, DOCUMENTS, in.states, in.rows, &err), &err);
+    qa_expect_ok(qa_pass_forward(pass, &(qa_packed){.documents = documents, .n_documents = DOCUMENTS}, in.states,
+                                 in.rows, 0, &err),
+                 &err);
     memset(trainable->gradient, 0, trainable->count * sizeof(qa_real));
     qa_pass_backward_weights(pass, &trainable->gradients,
                              qa_bag_random(&upstream, in.rows * trainable->model->config.hidden_size));

@@ -75,7 +75,9 @@ static double loss(void *context) {
     qa_real *logits = NULL;
     qa_real *none = NULL;
     double sum = 0;
-    qa_expect_ok(qa_pass_forward_documents(t->pass, documents, DOCUMENTS, t->states, STATES, &err), &err);
+    qa_expect_ok(qa_pass_forward(t->pass, &(qa_packed){.documents = documents, .n_documents = DOCUMENTS}, t->states,
+                                 STATES, 0, &err),
+                 &err);
     qa_pass_head(t->pass, 0, STATES, &logits, &none);
     ck_assert_ptr_null(none);
     for (size_t i = 0; i < STATES * t->V; i++) {
@@ -171,13 +173,20 @@ START_TEST(limits_are_named) {
     training t = open_training(&options);
     qa_error err = {0};
     const qa_tokens empty[2] = {{first, 5}, {second, 0}};
-    ck_assert_int_eq(qa_pass_forward_documents(t.pass, documents, 0, t.states, 1, &err), QA_ERR_LIMIT);
+    ck_assert_int_eq(
+        qa_pass_forward(t.pass, &(qa_packed){.documents = documents, .n_documents = 0}, t.states, 1, 0, &err),
+        QA_ERR_LIMIT);
     const qa_tokens many[DOCUMENTS + 1] = {{second, 1}, {second, 1}, {second, 1}, {second, 1}};
-    ck_assert_int_eq(qa_pass_forward_documents(t.pass, many, DOCUMENTS + 1, t.states, 1, &err), QA_ERR_LIMIT);
-    ck_assert_int_eq(qa_pass_forward_documents(t.pass, empty, 2, t.states, 1, &err), QA_ERR_ARGUMENT);
+    ck_assert_int_eq(
+        qa_pass_forward(t.pass, &(qa_packed){.documents = many, .n_documents = DOCUMENTS + 1}, t.states, 1, 0, &err),
+        QA_ERR_LIMIT);
+    ck_assert_int_eq(qa_pass_forward(t.pass, &(qa_packed){.documents = empty, .n_documents = 2}, t.states, 1, 0, &err),
+                     QA_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.message, "document 1"));
     const qa_tokens long_ones[3] = {{third, 7}, {third, 7}, {first, 5}};
-    ck_assert_int_eq(qa_pass_forward_documents(t.pass, long_ones, 3, t.states, 1, &err), QA_ERR_LIMIT);
+    ck_assert_int_eq(
+        qa_pass_forward(t.pass, &(qa_packed){.documents = long_ones, .n_documents = 3}, t.states, 1, 0, &err),
+        QA_ERR_LIMIT);
     close_training(&t);
 }
 END_TEST

@@ -243,7 +243,8 @@ static void first_logits(const char *dir, qa_real *logits, size_t V) {
     qa_expect_ok(qa_model_load(&model, context, dir, &err), &err);
     const qa_pass_limits limits = {.max_rows = 3, .max_states = 1, .max_documents = 1};
     qa_expect_ok(qa_pass_create(&pass, model, NULL, limits, &err), &err);
-    qa_expect_ok(qa_pass_forward_documents(pass, &document, 1, &state, 1, &err), &err);
+    qa_expect_ok(qa_pass_forward(pass, &(qa_packed){.documents = &document, .n_documents = 1}, &state, 1, 0, &err),
+                 &err);
     qa_pass_head(pass, 0, 1, &base, &adapted);
     memcpy(logits, base, V * sizeof *logits);
     qa_pass_free(pass);
