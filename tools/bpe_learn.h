@@ -14,7 +14,7 @@
 #define BPE_LEARN_H
 
 #include "base/buffer.h"
-#include "base/checked.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "text/hash.h"
 #include "text/vocab.h"
@@ -29,7 +29,7 @@ enum { BPE_BYTES = 256 };
 
 /* A growing array; `data` of the element type. */
 #define BPE_GROW(array, what)                                                                                          \
-    bpe_grow((void **)&(array)->data, (array)->n, &(array)->capacity, sizeof *(array)->data, what, err)
+    QA_GROW((array)->data, (array)->capacity, (array)->n + 1, err, "%zu %s", (array)->n + 1, what)
 
 typedef struct bpe_places {
     uint32_t *data; /* [n] */
@@ -104,22 +104,6 @@ static void bpe_free(bpe_learner *l) {
     free(l->heap.data);
     free(l->risen.data);
     memset(l, 0, sizeof *l);
-}
-
-/* Room for one element more. */
-static qa_status bpe_grow(void **data, size_t n, size_t *capacity, size_t size, const char *what, qa_error *err) {
-    if (n < *capacity) {
-        return QA_OK;
-    }
-    const size_t wanted = *capacity < 4 ? 4 : *capacity + *capacity / 2;
-    size_t bytes = 0;
-    void *grown = qa_mul_size(wanted, size, &bytes) ? realloc(*data, bytes) : NULL;
-    if (grown == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for %zu %s", wanted, what);
-    }
-    *data = grown;
-    *capacity = wanted;
-    return QA_OK;
 }
 
 /* ---- words ---- */

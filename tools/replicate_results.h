@@ -12,6 +12,7 @@
 #define REPLICATE_RESULTS_H
 
 #include "base/buffer.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/json.h"
@@ -267,9 +268,9 @@ static qa_status read_checkpoints(result *r, const json_t *root, const char *dir
             return qa_fail(err, QA_ERR_FORMAT, "%s: step %zu of checkpoint %zu is out of order or beyond %zu steps",
                            path, r->at[i].step, i + 1, r->steps);
         }
-        char *file = qa_path_join(dir, name);
-        const qa_status status =
-            file == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : read_evaluation(&r->at[i].found, file, err);
+        char *file = NULL;
+        QA_TRY(qa_join_path(&file, dir, name, err));
+        const qa_status status = read_evaluation(&r->at[i].found, file, err);
         free(file);
         QA_TRY(status);
     }
@@ -277,16 +278,15 @@ static qa_status read_checkpoints(result *r, const json_t *root, const char *dir
 }
 
 static qa_status read_result(result *r, const char *dir, const char *id, qa_error *err) {
-    char *path = qa_path_join(dir, "result.json");
+    char *path = NULL;
     json_t *root = NULL;
-    qa_status status = path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : QA_OK;
+    qa_status status = QA_OK;
     *r = (result){0};
-    if (status == QA_OK) {
-        memcpy(r->id, id, strlen(id) + 1);
-        QA_GOTO(done, qa_json_load(&root, path, err));
-        QA_GOTO(done, read_job(r, root, path, err));
-        QA_GOTO(done, read_checkpoints(r, root, dir, path, err));
-    }
+    memcpy(r->id, id, strlen(id) + 1);
+    QA_GOTO(done, qa_join_path(&path, dir, "result.json", err));
+    QA_GOTO(done, qa_json_load(&root, path, err));
+    QA_GOTO(done, read_job(r, root, path, err));
+    QA_GOTO(done, read_checkpoints(r, root, dir, path, err));
 done:
     json_decref(root);
     free(path);
@@ -304,9 +304,9 @@ static void check(qa_status status, const qa_error *err) {
 }
 
 static char *joined(const char *dir, const char *name) {
-    char *path = qa_path_join(dir, name);
-    const qa_error err = {.message = "out of memory"};
-    check(path == NULL ? QA_ERR_MEMORY : QA_OK, &err);
+    char *path = NULL;
+    qa_error err = {0};
+    check(qa_join_path(&path, dir, name, &err), &err);
     return path;
 }
 
@@ -342,12 +342,7 @@ static void add_result(results *all, const char *jobs, const char *id) {
     }
     char *dir = joined(jobs, id), *path = joined(dir, "result.json");
     if (qa_path_exists(path)) { /* else the job is not done */
-        if (all->n == all->capacity) {
-            all->capacity = 2 * all->capacity + 16;
-            result *data = realloc(all->data, all->capacity * sizeof *data);
-            check(data == NULL ? qa_fail(&err, QA_ERR_MEMORY, "out of memory") : QA_OK, &err);
-            all->data = data;
-        }
+        check(QA_GROW(all->data, all->capacity, all->n + 1, &err, "%zu results", all->n + 1), &err);
         result *r = &all->data[all->n];
         if (read_result(r, dir, id, &err) == QA_OK && fits(all, r, &err)) {
             all->n++;
@@ -396,7 +391,8 @@ static int by_name(const void *a, const void *b) { return strcmp(*(char *const *
 /* In the order of the names, so that messages and tables do not depend on the file system. */
 static void read_results(results *all) {
     char *jobs = joined(all->folder, "jobs"), **names = NULL;
-    size_t n = 0;
+    size_t n = 0, room = 0;
+    qa_error err = {0};
     DIR *dir = opendir(jobs);
     if (dir == NULL) {
         fprintf(stderr, "replicate_tables: %s is no folder that can be read; tools/replicate makes it\n", jobs);
@@ -406,10 +402,8 @@ static void read_results(results *all) {
         if (entry->d_name[0] == '.') {
             continue;
         }
-        char **grown = realloc(names, (n + 1) * sizeof *names);
-        names = grown != NULL ? grown : names;
-        const qa_error err = {.message = "out of memory"};
-        check(grown == NULL || (names[n] = strdup(entry->d_name)) == NULL ? QA_ERR_MEMORY : QA_OK, &err);
+        check(QA_GROW(names, room, n + 1, &err, "%zu names", n + 1), &err);
+        check(QA_COPY(names[n], entry->d_name, &err, "a name"), &err);
         n++;
     }
     (void)closedir(dir);

@@ -4,6 +4,7 @@
  * over these is taken first, seed by seed, so that ± still speaks of seeds. The files are described in
  * replicate_results.h. */
 #include "replicate_tsv.h"
+#include "support/arguments.h"
 
 /* ---- tables of the comparison ---- */
 
@@ -399,25 +400,12 @@ typedef struct request {
     const char *folder, *document, *tsv, *table;
 } request;
 
-static bool parse(request *r, int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        const char **value = strcmp(argv[i], "--update") == 0  ? &r->document
-                             : strcmp(argv[i], "--tsv") == 0   ? &r->tsv
-                             : strcmp(argv[i], "--table") == 0 ? &r->table
-                                                               : NULL;
-        if (value == NULL && (argv[i][0] == '-' || r->folder != NULL)) {
-            return false;
-        }
-        if (value == NULL) {
-            r->folder = argv[i];
-        } else if (++i < argc) {
-            *value = argv[i];
-        } else {
-            return false;
-        }
-    }
-    return r->folder != NULL;
-}
+#define AT(field) offsetof(request, field)
+static const argument OPTIONS[] = {ARGUMENT("--update", ARGUMENT_TEXT, AT(document), "FILE", ""),
+                                   ARGUMENT("--tsv", ARGUMENT_TEXT, AT(tsv), "DIR", ""),
+                                   ARGUMENT("--table", ARGUMENT_TEXT, AT(table), "NAME", ""),
+                                   ARGUMENT("", ARGUMENT_TEXT, AT(folder), "FOLDER", "", .required = true),
+                                   {.name = NULL}};
 
 /* Everything that was asked for; false when there is no such table. */
 static bool answer(const request *r, const results *all) {
@@ -446,11 +434,10 @@ static bool answer(const request *r, const results *all) {
 int main(int argc, char **argv) {
     request r = {0};
     results all = {0};
-    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-        return usage(stdout, 0);
-    }
-    if (!parse(&r, argc, argv)) {
-        return usage(stderr, 2);
+    qa_error err = {0};
+    bool help = false;
+    if (arguments_read(&r, OPTIONS, 1, argc, argv, &help, &err) != QA_OK || help) {
+        return usage(help ? stdout : stderr, help ? 0 : 2);
     }
     all.folder = r.folder;
     read_results(&all);

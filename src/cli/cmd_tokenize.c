@@ -50,22 +50,14 @@ enum { MAX_TEXT_BYTES = 1 << 30 };
 typedef struct line_work {
     cli_run *run;
     qa_ids ids;
-    qa_text text, out;
+    qa_text text;
+    qa_json_writer out;
     qa_dialogue dialogue;
     qa_columns columns; /* keys that hold something and are not used */
     size_t unknown_ids; /* to decode, outside the vocabulary */
     qa_chat_template chat;
     bool chat_known;
 } line_work;
-
-static qa_status append_ids(qa_text *out, const qa_ids *ids, const char *separator, qa_error *err) {
-    char number[16];
-    for (size_t i = 0; i < ids->n; i++) {
-        const int n = snprintf(number, sizeof number, "%s%d", i == 0 ? "" : separator, (int)ids->data[i]);
-        QA_TRY(qa_text_append(out, number, (size_t)n, err));
-    }
-    return QA_OK;
-}
 
 /* {"text": ..., "add_special": true} -> {"ids": [...], "decoded": ...} */
 static qa_status encode_line(line_work *work, const json_t *object, qa_error *err) {
@@ -81,11 +73,9 @@ static qa_status encode_line(line_work *work, const json_t *object, qa_error *er
     QA_TRY(qa_tokenizer_encode(work->run->tokenizer, json_string_value(text), json_string_length(text), options,
                                &work->ids, err));
     QA_TRY(qa_tokenizer_decode(work->run->tokenizer, work->ids.data, work->ids.n, false, &work->text, err));
-    QA_TRY(qa_text_append_z(&work->out, "{\"ids\": [", err));
-    QA_TRY(append_ids(&work->out, &work->ids, ", ", err));
-    QA_TRY(qa_text_append_z(&work->out, "], \"decoded\": ", err));
-    QA_TRY(qa_json_append_string(&work->out, work->text.data, work->text.n, err));
-    return qa_text_append_z(&work->out, "}\n", err);
+    qa_json_put_id_array(&work->out, "ids", work->ids.data, work->ids.n);
+    qa_json_put_text(&work->out, "decoded", work->text.data, work->text.n);
+    return QA_OK;
 }
 
 /* {"ids": [...], "skip_special_tokens": false} -> {"text": ...} */
@@ -109,9 +99,8 @@ static qa_status decode_line(line_work *work, const json_t *object, qa_error *er
         QA_TRY(qa_ids_push(&work->ids, known ? (int32_t)value : -1, err)); /* which has no text */
     }
     QA_TRY(qa_tokenizer_decode(work->run->tokenizer, work->ids.data, work->ids.n, skip_special, &work->text, err));
-    QA_TRY(qa_text_append_z(&work->out, "{\"text\": ", err));
-    QA_TRY(qa_json_append_string(&work->out, work->text.data, work->text.n, err));
-    return qa_text_append_z(&work->out, "}\n", err);
+    qa_json_put_text(&work->out, "text", work->text.data, work->text.n);
+    return QA_OK;
 }
 
 static qa_status resolve_template(line_work *work, qa_error *err) {
@@ -144,11 +133,9 @@ static qa_status render_line(line_work *work, const json_t *object, qa_error *er
     QA_TRY(qa_chat_render(work->chat, work->run->tokenizer, dialogue->messages, dialogue->n, add_generation_prompt,
                           &work->text, err));
     QA_TRY(qa_encode_rendered(work->run->tokenizer, work->text.data, work->text.n, &work->ids, err));
-    QA_TRY(qa_text_append_z(&work->out, "{\"text\": ", err));
-    QA_TRY(qa_json_append_string(&work->out, work->text.data, work->text.n, err));
-    QA_TRY(qa_text_append_z(&work->out, ", \"ids\": [", err));
-    QA_TRY(append_ids(&work->out, &work->ids, ", ", err));
-    return qa_text_append_z(&work->out, "]}\n", err);
+    qa_json_put_text(&work->out, "text", work->text.data, work->text.n);
+    qa_json_put_id_array(&work->out, "ids", work->ids.data, work->ids.n);
+    return QA_OK;
 }
 
 static qa_status one_object(line_work *work, const json_t *object, qa_error *err) {
@@ -156,14 +143,19 @@ static qa_status one_object(line_work *work, const json_t *object, qa_error *err
     if (!json_is_object(object)) {
         return qa_fail(err, QA_ERR_FORMAT, "expected a JSON object on every line");
     }
-    work->ids.n = work->text.n = work->out.n = 0;
+    work->ids.n = work->text.n = 0;
+    qa_json_restart(&work->out, err);
+    qa_json_open_object(&work->out, NULL, QA_JSON_LINE);
     QA_TRY(qa_pairs_member(object, "messages") != NULL ? render_line(work, object, err)
            : qa_pairs_member(object, "ids") != NULL    ? decode_line(work, object, err)
            : qa_pairs_member(object, "text") != NULL
                ? encode_line(work, object, err)
                : qa_fail(err, QA_ERR_FORMAT, "expected one of \"text\", \"messages\" and \"ids\"%s",
                          qa_columns_found(object, found)));
-    QA_TRY(cli_put(work->out.data, work->out.n, err));
+    qa_json_close(&work->out);
+    qa_json_end_line(&work->out);
+    QA_TRY(work->out.status);
+    QA_TRY(cli_put(work->out.text.data, work->out.text.n, err));
     return isatty(STDIN_FILENO) == 1 || isatty(STDOUT_FILENO) == 1 ? cli_flush(err) : QA_OK;
 }
 
@@ -205,7 +197,7 @@ static qa_status run_lines(cli_run *run, qa_error *err) {
     qa_json_lines_close(lines);
     qa_ids_free(&work.ids);
     qa_text_free(&work.text);
-    qa_text_free(&work.out);
+    qa_text_free(&work.out.text);
     free(work.dialogue.messages);
     return status;
 }
@@ -226,7 +218,6 @@ static qa_status run_text(cli_run *run, qa_error *err) {
     const tokenize_args *args = tokenize_args_of(run);
     qa_status status = QA_OK;
     qa_text file = {0};
-    qa_text out = {0};
     qa_ids ids = {0};
     const char *text = args->text;
     size_t bytes = text == NULL ? 0 : strlen(text);
@@ -241,15 +232,16 @@ static qa_status run_text(cli_run *run, qa_error *err) {
         QA_GOTO(done, print_pieces(run, &ids, err));
         goto done;
     }
-    QA_GOTO(done, append_ids(&out, &ids, " ", err));
-    QA_GOTO(done, qa_text_append_z(&out, "\n", err));
-    QA_GOTO(done, cli_put(out.data, out.n, err));
+    for (size_t i = 0; i < ids.n; i++) {
+        printf("%s%d", i == 0 ? "" : " ", (int)ids.data[i]);
+    }
+    printf("\n");
+    status = cli_flush(err);
 done:
     if (status == QA_ERR_FORMAT) {
         qa_error_prefix(err, "%s: ", args->text != NULL ? "--text" : args->file);
     }
     qa_text_free(&file);
-    qa_text_free(&out);
     qa_ids_free(&ids);
     return status;
 }
