@@ -79,7 +79,7 @@ const char *qa_option_argument(const qa_option *option, char *text, size_t bytes
 
 /* ---- ranges ---- */
 
-static bool in_range(qa_option_range range, double x) {
+static bool is_in_range(qa_option_range range, double x) {
     switch (range) {
     case QA_RANGE_ANY: return true;
     case QA_RANGE_FROM_0: return x >= 0.0;
@@ -140,7 +140,7 @@ static qa_status parse_size(const qa_option *option, const char *text, size_t *v
     }
     /* not above INT64_MAX: what training_config.json and a checkpoint say of it is a JSON integer */
     if (!parse_unsigned(text, &number) || number > SIZE_MAX || number > INT64_MAX ||
-        !in_range(option->range, (double)number)) {
+        !is_in_range(option->range, (double)number)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "expected a whole number%s%s, found \"%s\"", range_text(option->range),
                        all ? ", or all" : "", text);
     }
@@ -157,7 +157,7 @@ static qa_status parse_double(const qa_option *option, const char *text, double 
     qa_c_locale_leave(before);
     const bool underflow = failure == ERANGE && fabs(number) < 1.0;
     if (end == text || end == NULL || *end != '\0' || !isfinite(number) || (failure != 0 && !underflow) ||
-        !in_range(option->range, number)) {
+        !is_in_range(option->range, number)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "expected a number%s, found \"%s\"", range_text(option->range), text);
     }
     *value = number;
@@ -305,8 +305,8 @@ static bool is_good(const qa_option *row, const void *at) {
     switch (row->type) {
     case QA_OPTION_SIZE:
         memcpy(&size, at, sizeof size);
-        return (size == 0 && row->standard == NULL) || in_range(row->range, (double)size);
-    case QA_OPTION_NUMBER: return isfinite(*(const double *)at) && in_range(row->range, *(const double *)at);
+        return (size == 0 && row->standard == NULL) || is_in_range(row->range, (double)size);
+    case QA_OPTION_NUMBER: return isfinite(*(const double *)at) && is_in_range(row->range, *(const double *)at);
     case QA_OPTION_CHOICE:
         memcpy(&place, at, sizeof place);
         return strcmp(qa_choice_name(row->choices, place), "unknown") != 0;

@@ -80,7 +80,7 @@ static qa_status config_name(const char *dir, char **name, qa_error *err) {
     return status;
 }
 
-static qa_status check_name(cli_run *run, qa_error *err) {
+static qa_status check_base_name(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
     char *name = NULL;
     QA_TRY(config_name(args->adapter, &name, err));
@@ -138,7 +138,7 @@ qa_status cli_check_base(cli_run *run, qa_error *err) {
                      args->adapter, args->model);
             return QA_OK;
         }
-        return check_name(run, err);
+        return check_base_name(run, err);
     }
     const char *found = qa_model_fingerprint(run->model);
     if (found == NULL) {

@@ -47,7 +47,7 @@ static qa_status add_message(session *it, const char *role, const char *content,
     return QA_OK;
 }
 
-static bool begins_with(const qa_ids *ids, const qa_ids *beginning) {
+static bool line_begins_with(const qa_ids *ids, const qa_ids *beginning) {
     return ids->n > beginning->n &&
            (beginning->n == 0 || memcmp(ids->data, beginning->data, beginning->n * sizeof ids->data[0]) == 0);
 }
@@ -57,7 +57,7 @@ static bool begins_with(const qa_ids *ids, const qa_ids *beginning) {
  * as, the template writes the history differently now) everything is read again. */
 static qa_status prepare_turn(session *it, const qa_ids *whole, qa_ids *fresh, qa_error *err) {
     cli_run *run = it->with->run;
-    if (it->generator == NULL || !begins_with(whole, &it->ids)) {
+    if (it->generator == NULL || !line_begins_with(whole, &it->ids)) {
         if (it->generator != NULL) {
             cli_detail(run, "the history is written differently now: reading all of it again");
             qa_generator_free(it->generator);

@@ -61,7 +61,7 @@ static const cli_table bench_tables[] = {{&cli_model_table, 0, "model dtype", NU
 static const bench_args *bench_args_of(const cli_run *run) { return (const bench_args *)run->args; }
 
 /* Loads the model `repeats` times, once if nobody asks how long that takes; the last one stays. */
-static qa_status load(qa_bench *bench, cli_run *run, qa_error *err) {
+static qa_status load_timed(qa_bench *bench, cli_run *run, qa_error *err) {
     const qa_weights_dtype dtype = cli_weights_dtype(run->args, QA_WEIGHTS_REAL);
     const size_t times = (bench->wanted & QA_BENCH_LOAD) != 0 ? bench->repeats : 1;
     QA_TRY(cli_open_context(run, err));
@@ -249,7 +249,7 @@ static void add_load(printing *p) {
     add_rate(p, "megabytes_per_second", "weights in memory", QA_BENCH_TIME_LOAD, 1e-6 * bytes, "MB/s");
 }
 
-static void add_step(printing *p) {
+static void add_training_step(printing *p) {
     const qa_bench *bench = p->bench;
     char targets[CLI_LINE_BYTES];
     qa_targets_text(bench->lora.targets, targets, sizeof targets);
@@ -386,7 +386,7 @@ static qa_status print_bench(const qa_bench *bench, bool json, qa_error *err) {
         add_load(&p);
     }
     if ((bench->wanted & QA_BENCH_TRAIN) != 0) {
-        add_step(&p);
+        add_training_step(&p);
         add_parts(&p);
     }
     if ((bench->wanted & QA_BENCH_PREFILL) != 0) {
@@ -430,7 +430,7 @@ static qa_status parse_measure(cli_run *run, unsigned *wanted, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status check_arguments(cli_run *run, qa_error *err) {
+static qa_status check_bench_lengths(cli_run *run, qa_error *err) {
     static const char *const lengths[] = {"prompt-length", "response-length"};
     for (size_t i = 0; i < 2; i++) {
         if (run->args->data != NULL && cli_given(&run->options, lengths[i]) != NULL) {
@@ -446,8 +446,8 @@ static void draw_progress(void *user, const char *what, size_t done, size_t tota
     cli_progress_draw(&run->progress, "%s %zu/%zu", what, done, total);
 }
 
-static qa_status measure(qa_bench *bench, cli_run *run, qa_error *err) {
-    QA_TRY(load(bench, run, err));
+static qa_status measure_all(qa_bench *bench, cli_run *run, qa_error *err) {
+    QA_TRY(load_timed(bench, run, err));
     bench->context = run->context;
     bench->model = run->model;
     QA_TRY(take_pairs(bench, run, err));
@@ -474,13 +474,13 @@ static qa_status run_bench(cli_run *run, qa_error *err) {
                       .progress = draw_progress,
                       .user = run};
     qa_status status = QA_OK;
-    QA_TRY(check_arguments(run, err));
+    QA_TRY(check_bench_lengths(run, err));
     QA_TRY(parse_measure(run, &bench.wanted, err));
     QA_TRY(cli_resolve_objective(run, &bench.objective, NULL, err));
     QA_TRY(cli_lora_options(run, &bench.lora, err));
     QA_TRY(QA_NEW(bench.seconds, bench.repeats * QA_BENCH_TIME_MEASURES, err, "%zu repeats", bench.repeats));
     cli_progress_begin(&run->progress, !run->args->quiet);
-    QA_GOTO(done, measure(&bench, run, err));
+    QA_GOTO(done, measure_all(&bench, run, err));
     cli_progress_clear(&run->progress);
     status = print_bench(&bench, run->args->json, err);
 done:

@@ -135,7 +135,7 @@ static qa_status run_pairs(cli_run *run, const char *path, const qa_objective *o
     return status;
 }
 
-static qa_status load_all(cli_run *run, const qa_suite *suite, qa_objective *objective, qa_error *err) {
+static qa_status load_suite_run(cli_run *run, const qa_suite *suite, qa_objective *objective, qa_error *err) {
     QA_TRY(check_preference(run, suite, err));
     QA_TRY(cli_resolve_objective(run, objective, NULL, err));
     QA_TRY(cli_load_model(run, err));
@@ -155,7 +155,7 @@ qa_status cli_eval_suite(cli_run *run, qa_error *err) {
     }
     QA_GOTO(done, find_suite(run, &suite, err));
     cli_warn_all(run, qa_suite_warnings(suite));
-    QA_GOTO(done, load_all(run, suite, &objective, err));
+    QA_GOTO(done, load_suite_run(run, suite, &objective, err));
     cli_catch_interrupts(run->command->name, "stopping");
     /* the pairs first: they are read and checked before the long part begins */
     const char *pairs = pairs_path(run, suite);

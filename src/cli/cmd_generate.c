@@ -274,7 +274,7 @@ static bool policy_is(const generate_args *args, const char *name) {
     return strcmp(args->policy != NULL ? args->policy : args->shared.adapter != NULL ? "custom" : "base", name) == 0;
 }
 
-static qa_status run_prompt(generation *it, qa_error *err) {
+static qa_status answer_one_prompt(generation *it, qa_error *err) {
     const generate_args *args = generate_args_of(it->run);
     const size_t max_tokens = args->max_tokens;
     qa_text text = {0};
@@ -324,7 +324,7 @@ static qa_status check_file_arguments(cli_run *run, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status check_arguments(cli_run *run, qa_error *err) {
+static qa_status check_prompt_arguments(cli_run *run, qa_error *err) {
     const generate_args *args = generate_args_of(run);
     QA_TRY(check_file_arguments(run, err));
     const int prompts = (args->prompt != NULL) + (args->file != NULL) + (args->ids != NULL);
@@ -352,7 +352,7 @@ static qa_status check_arguments(cli_run *run, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status load_all(generation *it, qa_error *err) {
+static qa_status load_generation(generation *it, qa_error *err) {
     cli_run *run = it->run;
     const generate_args *args = generate_args_of(run);
     it->sampling = args->sampling;
@@ -377,15 +377,15 @@ static qa_status run_generate(cli_run *run, qa_error *err) {
     generation it = {.run = run};
     qa_status status = QA_OK;
     size_t capacity = 0;
-    QA_TRY(check_arguments(run, err));
+    QA_TRY(check_prompt_arguments(run, err));
     const qa_policy policy = policy_is(generate_args_of(run), "base") ? QA_POLICY_BASE : QA_POLICY_CUSTOM;
-    QA_GOTO(done, load_all(&it, err));
+    QA_GOTO(done, load_generation(&it, err));
     if (generate_args_of(run)->in != NULL) {
         QA_GOTO(done, cli_generate_file(&it, policy, err));
         goto done;
     }
     if (has_prompt(generate_args_of(run))) {
-        QA_GOTO(done, run_prompt(&it, err));
+        QA_GOTO(done, answer_one_prompt(&it, err));
         goto done;
     }
     QA_GOTO(done, choose_capacity(run, DEFAULT_CHAT_CONTEXT, &capacity, err));

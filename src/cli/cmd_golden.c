@@ -66,7 +66,7 @@ static qa_status check_make(cli_run *run, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status make(cli_run *run, qa_error *err) {
+static qa_status make_bundle(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
     qa_golden_options options = golden_args_of(run)->make;
     qa_pairs *pairs = NULL;
@@ -125,7 +125,7 @@ static qa_status print_row(const qa_golden_result *it, size_t width, qa_error *e
     return cli_put(line, written < 0 ? 0 : strlen(line), err);
 }
 
-static qa_status print_table(const qa_golden_report *report, qa_error *err) {
+static qa_status print_verdicts(const qa_golden_report *report, qa_error *err) {
     char line[512];
     size_t width = strlen("tensor");
     for (size_t i = 0; i < report->n; i++) {
@@ -157,7 +157,7 @@ static qa_status print_missing(const qa_golden_report *report, qa_error *err) {
 }
 
 static qa_status print_report(const qa_golden_report *report, qa_error *err) {
-    QA_TRY(print_table(report, err));
+    QA_TRY(print_verdicts(report, err));
     QA_TRY(print_missing(report, err));
     QA_TRY(cli_put("\n", 1, err));
     QA_TRY(cli_put(report->sentence, strlen(report->sentence), err));
@@ -165,7 +165,7 @@ static qa_status print_report(const qa_golden_report *report, qa_error *err) {
     return cli_flush(err);
 }
 
-static qa_status check(cli_run *run, qa_error *err) {
+static qa_status check_candidate(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
     const golden_args *own = golden_args_of(run);
     qa_golden_bundle *bundle = NULL;
@@ -196,7 +196,7 @@ static qa_status check(cli_run *run, qa_error *err) {
 }
 
 static qa_status run_golden(cli_run *run, qa_error *err) {
-    return strcmp(run->args->subcommand, "make") == 0 ? make(run, err) : check(run, err);
+    return strcmp(run->args->subcommand, "make") == 0 ? make_bundle(run, err) : check_candidate(run, err);
 }
 
 /* Copies of model and adapter in it may be the inputs themselves. */

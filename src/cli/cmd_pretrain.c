@@ -40,14 +40,14 @@ static const cli_table pretrain_tables[] = {{&qa_pretrain_table, offsetof(pretra
                                             {&pretrain_own_table, 0, NULL, NULL},
                                             {&cli_output_table, 0, "log-every", NULL}};
 
-typedef struct course {
+typedef struct pretrain_progress {
     cli_course steps;
     qa_pretrain_metrics last, evaluation;
-} course;
+} pretrain_progress;
 
 /* ---- while it runs ---- */
 
-static void show_step(course *it, const qa_pretrain_metrics *metrics) {
+static void show_pretrain_step(pretrain_progress *it, const qa_pretrain_metrics *metrics) {
     char eta[CLI_NUMBER_BYTES];
     cli_run *run = it->steps.run;
     cli_course_eta(&it->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
@@ -60,8 +60,8 @@ static void show_step(course *it, const qa_pretrain_metrics *metrics) {
     }
 }
 
-static bool on_metrics(void *user, const qa_pretrain_metrics *metrics) {
-    course *it = user;
+static bool on_pretrain_metrics(void *user, const qa_pretrain_metrics *metrics) {
+    pretrain_progress *it = user;
     if (metrics->is_evaluation) {
         cli_say(it->steps.run, "evaluation at step %zu: loss %.4f  perplexity %.4g", metrics->step, metrics->loss,
                 metrics->perplexity);
@@ -69,14 +69,14 @@ static bool on_metrics(void *user, const qa_pretrain_metrics *metrics) {
     } else {
         cli_course_step(&it->steps, metrics->step);
         it->last = *metrics;
-        show_step(it, metrics);
+        show_pretrain_step(it, metrics);
     }
     return !cli_interrupted();
 }
 
 /* ---- before it runs ---- */
 
-static qa_status check_arguments(cli_run *run, qa_error *err) {
+static qa_status check_corpora(cli_run *run, qa_error *err) {
     const qa_pretrain_options *args = &pretrain_args_of(run)->pretrain;
     QA_TRY(cli_check_run(run, "eval-corpus", err));
     if (args->eval_data_path != NULL && strcmp(args->data_path, "-") == 0 && strcmp(args->eval_data_path, "-") == 0) {
@@ -99,13 +99,14 @@ static qa_status resolve_max_length(cli_run *run, const qa_config *config, size_
 }
 
 /* How the corpora are read. */
-typedef struct reading {
+typedef struct corpus_reading {
     qa_chat_template chat;
     bool chat_assumed; /* the tokenizer's folder has no template */
     size_t max_length, vocab_size;
-} reading;
+} corpus_reading;
 
-static qa_status load_corpus(cli_run *run, const char *path, const reading *how, qa_corpus **corpus, qa_error *err) {
+static qa_status load_corpus(cli_run *run, const char *path, const corpus_reading *how, qa_corpus **corpus,
+                             qa_error *err) {
     const qa_learn learn = pretrain_args_of(run)->learn;
     const double begun = cli_now();
     QA_TRY(qa_corpus_load(corpus, path, run->tokenizer, how->chat, learn, how->max_length, how->vocab_size, err));
@@ -131,8 +132,8 @@ static qa_status load_corpus(cli_run *run, const char *path, const reading *how,
 }
 
 /* Steps and memory, before either is spent. */
-static qa_status announce(cli_run *run, const qa_corpus *corpus, const qa_corpus *evaluation,
-                          const qa_pretrain_options *options, qa_error *err) {
+static qa_status announce_pretraining(cli_run *run, const qa_corpus *corpus, const qa_corpus *evaluation,
+                                      const qa_pretrain_options *options, qa_error *err) {
     qa_pretrain_plan plan;
     char parameters[CLI_NUMBER_BYTES];
     QA_TRY(cli_usage_if(run, qa_pretrain_plan_make(&plan, run->context, corpus, evaluation, options, err)));
@@ -150,7 +151,7 @@ static qa_status announce(cli_run *run, const qa_corpus *corpus, const qa_corpus
 /* ---- the command ---- */
 
 /* The result: where the model is, and what to do with it. */
-static qa_status print_result(const cli_run *run, const course *it, qa_error *err) {
+static qa_status print_model(const cli_run *run, const pretrain_progress *it, qa_error *err) {
     char time[CLI_NUMBER_BYTES];
     qa_text text = {0};
     cli_format_duration(time, sizeof time, cli_now() - run->progress.begun);
@@ -174,14 +175,14 @@ static qa_status print_result(const cli_run *run, const course *it, qa_error *er
 
 static qa_status pretrain(cli_run *run, const qa_corpus *corpus, const qa_corpus *evaluation,
                           qa_pretrain_options *options, qa_error *err) {
-    course it = {.steps = {.run = run}};
+    pretrain_progress it = {.steps = {.run = run}};
     options->user = &it;
     cli_begin_training(run);
     QA_TRY(cli_end_training(run, qa_pretrain(run->context, corpus, evaluation, options, err)));
-    return print_result(run, &it, err);
+    return print_model(run, &it, err);
 }
 
-static qa_status load_inputs(cli_run *run, reading *how, qa_error *err) {
+static qa_status load_inputs(cli_run *run, corpus_reading *how, qa_error *err) {
     const qa_pretrain_options *args = &pretrain_args_of(run)->pretrain;
     qa_config config;
     QA_TRY(cli_open_context(run, err));
@@ -200,19 +201,19 @@ static qa_status run_pretrain(cli_run *run, qa_error *err) {
     const qa_pretrain_options *args = &pretrain_args_of(run)->pretrain;
     qa_pretrain_options options = *args;
     qa_corpus *corpus = NULL, *evaluation = NULL;
-    reading how;
+    corpus_reading how;
     qa_status status = QA_OK;
-    QA_TRY(check_arguments(run, err));
+    QA_TRY(check_corpora(run, err));
     QA_TRY(load_inputs(run, &how, err));
     options.max_length = how.max_length;
-    options.on_metrics = on_metrics;
+    options.on_metrics = on_pretrain_metrics;
     options.should_stop = cli_should_stop;
     cli_warn_of_warmup(run, options.warmup_steps, options.warmup_ratio);
     QA_GOTO(done, load_corpus(run, args->data_path, &how, &corpus, err));
     if (args->eval_data_path != NULL) {
         QA_GOTO(done, load_corpus(run, args->eval_data_path, &how, &evaluation, err));
     }
-    QA_GOTO(done, announce(run, corpus, evaluation, &options, err));
+    QA_GOTO(done, announce_pretraining(run, corpus, evaluation, &options, err));
     QA_GOTO(done, pretrain(run, corpus, evaluation, &options, err));
 done:
     qa_corpus_free(evaluation);

@@ -83,7 +83,7 @@ const cli_command cli_tabular = {
 };
 
 /* The larger of the two; a NaN stays. */
-static double worse(double a, double b) { return a >= b || isnan(a) ? a : b; }
+static double larger_error(double a, double b) { return a >= b || isnan(a) ? a : b; }
 
 /* ---- the problems, proved in parallel ---- */
 
@@ -142,11 +142,11 @@ static qa_recovery worst_of(const qa_recovery *all, size_t n, int kind, size_t *
         if (kind != QA_PROBLEM_KINDS && (int)it->kind != kind) {
             continue;
         }
-        worst.policy_error = worse(it->policy_error, worst.policy_error);
-        worst.log_policy_error = worse(it->log_policy_error, worst.log_policy_error);
-        worst.reward_error = worse(it->reward_error, worst.reward_error);
-        worst.q_error = worse(it->q_error, worst.q_error);
-        worst.bound = worse(it->bound, worst.bound);
+        worst.policy_error = larger_error(it->policy_error, worst.policy_error);
+        worst.log_policy_error = larger_error(it->log_policy_error, worst.log_policy_error);
+        worst.reward_error = larger_error(it->reward_error, worst.reward_error);
+        worst.q_error = larger_error(it->q_error, worst.q_error);
+        worst.bound = larger_error(it->bound, worst.bound);
         worst.sweeps = it->sweeps > worst.sweeps ? it->sweeps : worst.sweeps;
         (*count)++;
     }
@@ -251,19 +251,19 @@ static qa_identities worst_identities(const qa_identities *all, size_t n) {
     qa_identities w = {0};
     for (size_t i = 0; i < n; i++) {
         const qa_identities *it = &all[i];
-        w.telescoping = worse(it->telescoping, w.telescoping);
-        w.log_ratio = worse(it->log_ratio, w.log_ratio);
-        w.placement_loss = worse(it->placement_loss, w.placement_loss);
-        w.placement_gradient = worse(it->placement_gradient, w.placement_gradient);
-        w.placement_at_09 = worse(it->placement_at_09, w.placement_at_09);
-        w.dpo_logit = worse(it->dpo_logit, w.dpo_logit);
-        w.dpo_loss = worse(it->dpo_loss, w.dpo_loss);
-        w.dpo_gradient = worse(it->dpo_gradient, w.dpo_gradient);
-        w.dial_zero = worse(it->dial_zero, w.dial_zero);
-        w.dial_softmax = worse(it->dial_softmax, w.dial_softmax);
+        w.telescoping = larger_error(it->telescoping, w.telescoping);
+        w.log_ratio = larger_error(it->log_ratio, w.log_ratio);
+        w.placement_loss = larger_error(it->placement_loss, w.placement_loss);
+        w.placement_gradient = larger_error(it->placement_gradient, w.placement_gradient);
+        w.placement_at_09 = larger_error(it->placement_at_09, w.placement_at_09);
+        w.dpo_logit = larger_error(it->dpo_logit, w.dpo_logit);
+        w.dpo_loss = larger_error(it->dpo_loss, w.dpo_loss);
+        w.dpo_gradient = larger_error(it->dpo_gradient, w.dpo_gradient);
+        w.dial_zero = larger_error(it->dial_zero, w.dial_zero);
+        w.dial_softmax = larger_error(it->dial_softmax, w.dial_softmax);
         for (int k = 0; k < QA_DIAL_STEPS; k++) {
-            w.dial_ratio[k] = worse(it->dial_ratio[k], w.dial_ratio[k]);
-            w.dial_share[k] = worse(it->dial_share[k], w.dial_share[k]);
+            w.dial_ratio[k] = larger_error(it->dial_ratio[k], w.dial_ratio[k]);
+            w.dial_share[k] = larger_error(it->dial_share[k], w.dial_share[k]);
         }
     }
     return w;
@@ -274,7 +274,7 @@ static double worst_error(const qa_identities *w) {
                              w->dpo_loss,    w->dpo_gradient, w->dial_zero,      w->dial_softmax};
     double worst = 0.0;
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
-        worst = worse(errors[i], worst);
+        worst = larger_error(errors[i], worst);
     }
     return worst;
 }

@@ -35,7 +35,7 @@ static void solution_free(solution *it) {
     }
 }
 
-static qa_status allocate(solution *it, qa_error *err) {
+static qa_status allocate_solution(solution *it, qa_error *err) {
     const size_t S = it->file.mdp.S, n = S * it->file.mdp.A; /* the file held as many numbers */
     bool good = true;
     double **tables[] = {&it->log_pi1, &it->q, &it->log_pi, &it->q_direct, &it->log_direct};
@@ -54,7 +54,7 @@ static qa_status allocate(solution *it, qa_error *err) {
                                                                             : QA_NO_MEMORY(err, "%zu states", S);
 }
 
-static qa_status solve(solution *it, qa_error *err) {
+static qa_status solve_problem(solution *it, qa_error *err) {
     const cli_mdp *file = &it->file;
     const qa_mdp *mdp = &file->mdp;
     const double alpha_0 = file->lambda * file->alpha1;
@@ -142,8 +142,8 @@ qa_status cli_tabular_solve(cli_run *run, qa_error *err) {
         return cli_bad_usage(run, err, "missing --mdp FILE: the problem to solve, as JSON");
     }
     QA_TRY(cli_mdp_load(&it.file, tabular_args_of(run)->mdp, err));
-    QA_GOTO(done, allocate(&it, err));
-    QA_GOTO(done, solve(&it, err));
+    QA_GOTO(done, allocate_solution(&it, err));
+    QA_GOTO(done, solve_problem(&it, err));
     record_solution(run, &it, &records);
     if (cli_tabular_wants_text(run)) {
         print_solution(&it);

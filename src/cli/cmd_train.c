@@ -59,10 +59,10 @@ static const cli_table train_tables[] = {
 enum { WIDE = 78 }; /* columns */
 
 /* What on_metrics needs. */
-typedef struct course {
+typedef struct train_progress {
     cli_course steps;
     qa_metrics last;
-} course;
+} train_progress;
 
 /* "  margin +0.123  acc 0.75" of a step, nothing where only the chosen responses are run; short: the accuracy alone. */
 static void preference_text(char *buffer, size_t bytes, const qa_metrics *metrics, bool brief) {
@@ -77,7 +77,7 @@ static void preference_text(char *buffer, size_t bytes, const qa_metrics *metric
     }
 }
 
-static void show_step(course *it, const qa_metrics *metrics) {
+static void show_train_step(train_progress *it, const qa_metrics *metrics) {
     char eta[CLI_NUMBER_BYTES];
     char preference[2 * CLI_NUMBER_BYTES];
     preference_text(preference, sizeof preference, metrics, cli_terminal_width() <= WIDE);
@@ -97,8 +97,8 @@ static void show_step(course *it, const qa_metrics *metrics) {
     }
 }
 
-static bool on_metrics(void *user, const qa_metrics *metrics) {
-    course *it = user;
+static bool on_train_metrics(void *user, const qa_metrics *metrics) {
+    train_progress *it = user;
     if (metrics->is_evaluation) {
         cli_say(it->steps.run,
                 "evaluation at step %zu: loss %.4f  margin %+.3f  acc %.3f  reward %.4f  KL %.4f nats/token",
@@ -107,7 +107,7 @@ static bool on_metrics(void *user, const qa_metrics *metrics) {
     } else {
         cli_course_step(&it->steps, metrics->step);
         it->last = *metrics;
-        show_step(it, metrics);
+        show_train_step(it, metrics);
     }
     return !cli_interrupted();
 }
@@ -150,7 +150,7 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
     options->recipe = recipe;
     options->objective = *objective;
     options->max_length = max_length;
-    options->on_metrics = on_metrics;
+    options->on_metrics = on_train_metrics;
     options->should_stop = cli_should_stop;
     return resolve_batch(run, &options->micro_batch, &options->gradient_accumulation, err);
 }
@@ -174,8 +174,8 @@ static qa_status announce_cache(cli_run *run, const qa_pairs *train, const qa_pa
 }
 
 /* Steps and memory, before either is spent. */
-static qa_status announce(cli_run *run, const qa_pairs *train, const qa_pairs *evaluation, const qa_lora_options *lora,
-                          const qa_train_options *options, qa_error *err) {
+static qa_status announce_training(cli_run *run, const qa_pairs *train, const qa_pairs *evaluation,
+                                   const qa_lora_options *lora, const qa_train_options *options, qa_error *err) {
     char targets[CLI_LINE_BYTES];
     char parameters[CLI_NUMBER_BYTES];
     char total[CLI_NUMBER_BYTES];
@@ -268,7 +268,7 @@ static qa_status append_prompt(qa_text *text, const cli_run *run, bool chat, qa_
 }
 
 /* The result: where the adapter is, and what to do with it. */
-static qa_status print_result(cli_run *run, const course *it, const qa_pairs *pairs, qa_error *err) {
+static qa_status print_adapter(cli_run *run, const train_progress *it, const qa_pairs *pairs, qa_error *err) {
     const qa_train_options *args = &train_args_of(run)->train;
     char parameters[CLI_NUMBER_BYTES];
     char time[CLI_NUMBER_BYTES];
@@ -296,11 +296,11 @@ done:
 
 static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *evaluation, qa_train_options *options,
                        qa_error *err) {
-    course it = {.steps = {.run = run}};
+    train_progress it = {.steps = {.run = run}};
     options->user = &it;
     cli_begin_training(run);
     QA_TRY(cli_end_training(run, qa_train(run->model, run->adapter, pairs, evaluation, options, err)));
-    return print_result(run, &it, pairs, err);
+    return print_adapter(run, &it, pairs, err);
 }
 
 static qa_status run_train(cli_run *run, qa_error *err) {
@@ -332,7 +332,7 @@ static qa_status run_train(cli_run *run, qa_error *err) {
         QA_GOTO(done, cli_load_responses(run, args->replay_path, max_length, &replay, err));
         options.replay = replay;
     }
-    QA_GOTO(done, announce(run, pairs, evaluation, &lora, &options, err));
+    QA_GOTO(done, announce_training(run, pairs, evaluation, &lora, &options, err));
     QA_GOTO(done, train(run, pairs, evaluation, &options, err));
 done:
     qa_pairs_free(replay);

@@ -174,7 +174,7 @@ static qa_status print_json(const suite_report *it, qa_error *err) {
 /* ---- tables ---- */
 
 /* "94.4%", or nothing where it is not known. */
-static const char *percent(char buffer[CLI_NUMBER_BYTES], double share) {
+static const char *percent_text(char buffer[CLI_NUMBER_BYTES], double share) {
     buffer[0] = '\0';
     if (isfinite(share)) {
         (void)snprintf(buffer, CLI_NUMBER_BYTES, "%.1f%%", 100.0 * share);
@@ -194,7 +194,7 @@ static void print_right(const char *indent, int width, const char *name, size_t 
     char share[CLI_NUMBER_BYTES];
     char error[CLI_NUMBER_BYTES];
     printf("%s%-*s  %7zu / %-7zu %7s  +- %s\n", indent, width - (int)strlen(indent), name, right, questions,
-           percent(share, share_of(right, questions)), percent(error, error_of(right, questions)));
+           percent_text(share, share_of(right, questions)), percent_text(error, error_of(right, questions)));
 }
 
 /* The kinds of a skill's questions, right / questions, as many on a line as fit. */
@@ -236,8 +236,8 @@ static void print_skills(const qa_suite_result *result, int width, bool kinds) {
         }
     }
     const double mean = mean_of(result, &mean_error);
-    printf("  %-*s  %17s %7s  +- %s\n", width - 2, "mean of skills", "", percent(share, mean),
-           percent(error, mean_error));
+    printf("  %-*s  %17s %7s  +- %s\n", width - 2, "mean of skills", "", percent_text(share, mean),
+           percent_text(error, mean_error));
 }
 
 /* "  label  value" under a table; nothing where the value is not known. */
@@ -255,14 +255,14 @@ static void print_shares(const qa_shares_result *shares, int width, double alpha
     printf("\n%-*s  %7s %9s %9s %9s %9s %8s\n", width, title, "share", "", "optimum", "base", "generator", "reward");
     for (size_t k = 0; k < shares->n_classes; k++) {
         const qa_class_result *it = &shares->classes[k];
-        (void)snprintf(cell[1], sizeof cell[1], "+- %s", percent(cell[0], it->error));
-        printf("  %-*s  %7s %9s %9s %9s %9s %8s\n", width - 2, it->name, percent(cell[0], it->share), cell[1],
-               percent(cell[2], it->optimum), percent(cell[3], it->base), percent(cell[4], it->generator),
-               number(cell[5], it->reward));
+        (void)snprintf(cell[1], sizeof cell[1], "+- %s", percent_text(cell[0], it->error));
+        printf("  %-*s  %7s %9s %9s %9s %9s %8s\n", width - 2, it->name, percent_text(cell[0], it->share), cell[1],
+               percent_text(cell[2], it->optimum), percent_text(cell[3], it->base),
+               percent_text(cell[4], it->generator), number(cell[5], it->reward));
     }
     if (shares->unclassified > 0) {
         printf("  %-*s  %7s\n", width - 2, "unclassified",
-               percent(cell[0], share_of(shares->unclassified, shares->answers)));
+               percent_text(cell[0], share_of(shares->unclassified, shares->answers)));
     }
     printf("  %-*s  %zu\n", width - 2, "answers", shares->answers);
     print_value(width, "mean reward r2", shares->mean_reward, "nats");
@@ -309,7 +309,7 @@ static void print_tables(const suite_report *it) {
     if (it->held_out != NULL) {
         char share[CLI_NUMBER_BYTES];
         printf("  %-*s  %s of %zu pairs\n", width - 2, "held-out pairs, accuracy",
-               percent(share, it->held_out->accuracy), it->held_out->pairs);
+               percent_text(share, it->held_out->accuracy), it->held_out->pairs);
         print_value(width, "  KL to base per token", it->held_out->kl_per_token, "nats");
     }
     print_value(width, "KL to base, ordinary answers", result->ordinary_kl, "nats/token");

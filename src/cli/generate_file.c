@@ -60,7 +60,7 @@ static qa_status write_answer(answer_writer *it, const qa_answer *said, qa_error
                : QA_OK;
 }
 
-static bool on_answer(void *user, const qa_answer *said) {
+static bool on_file_answer(void *user, const qa_answer *said) {
     answer_writer *it = user;
     it->status = write_answer(it, said, &it->err);
     cli_progress_count(&it->with->run->progress, "answers", it->answers, it->total);
@@ -82,8 +82,8 @@ static void say_result(const answer_writer *it, qa_policy policy, double seconds
     }
 }
 
-static qa_status answer_all(generation *with, const qa_prompts *file, cli_line_sink *sink, qa_policy policy,
-                            qa_error *err) {
+static qa_status answer_prompts(generation *with, const qa_prompts *file, cli_line_sink *sink, qa_policy policy,
+                                qa_error *err) {
     const generate_args *args = generate_args_of(with->run);
     const size_t samples = args->samples;
     const double begun = cli_now();
@@ -96,7 +96,7 @@ static qa_status answer_all(generation *with, const qa_prompts *file, cli_line_s
                                 .max_tokens = args->max_tokens,
                                 .samples = samples,
                                 .batch = args->batch,
-                                .on_answer = on_answer,
+                                .on_answer = on_file_answer,
                                 .should_stop = cli_should_stop,
                                 .user = &it};
     cli_detail(with->run, "%zu prompt%s, %zu sample%s of each, %zu at a time", file->n, cli_plural(file->n), samples,
@@ -157,7 +157,7 @@ qa_status cli_generate_file(generation *it, qa_policy policy, qa_error *err) {
     QA_GOTO(done, cli_line_sink_open(&sink, run->args->out, err));
     cli_catch_interrupts(run->command->name, "stopping");
     cli_progress_begin(&run->progress, !run->args->quiet && !cli_line_sink_is_terminal(&sink));
-    status = answer_all(it, &prompts, &sink, policy, err);
+    status = answer_prompts(it, &prompts, &sink, policy, err);
     status = cli_line_sink_close(&sink, status, err);
 done:
     qa_prompts_free(&prompts);

@@ -5,7 +5,7 @@
 
 /* Text with what roff takes for its own escaped: backslashes, hyphens (so that options can be copied), and a dot or
  * an apostrophe at the beginning of a line. */
-static void put(FILE *to, const char *text, size_t bytes) {
+static void put_roff(FILE *to, const char *text, size_t bytes) {
     bool line_start = true;
     for (size_t i = 0; i < bytes; i++) {
         const char c = text[i];
@@ -25,13 +25,13 @@ static void put(FILE *to, const char *text, size_t bytes) {
     }
 }
 
-static void put_z(FILE *to, const char *text) { put(to, text, strlen(text)); }
+static void put_roff_z(FILE *to, const char *text) { put_roff(to, text, strlen(text)); }
 
 /* Paragraphs, separated by newlines in the text. */
 static void put_paragraphs(FILE *to, const char *text) {
     while (*text != '\0') {
         const size_t length = strcspn(text, "\n");
-        put(to, text, length);
+        put_roff(to, text, length);
         fputc('\n', to);
         text += length;
         if (*text == '\n') {
@@ -44,7 +44,7 @@ static void put_paragraphs(FILE *to, const char *text) {
 /* Lines as they are, indented. */
 static void put_lines(FILE *to, const char *lines) {
     fprintf(to, ".RS 4\n.nf\n");
-    put_z(to, lines);
+    put_roff_z(to, lines);
     fprintf(to, "\n.fi\n.RE\n");
 }
 
@@ -60,7 +60,7 @@ static void put_synopsis(FILE *to, const cli_command *command) {
         const qa_option *row = &options.items[i].row;
         if (cli_is_required(command, row->name)) {
             fprintf(to, ".BI \\-\\-");
-            put_z(to, row->name);
+            put_roff_z(to, row->name);
             fprintf(to, " \" %s\"\n", qa_option_argument(row, text, sizeof text));
         }
     }
@@ -75,25 +75,25 @@ static void put_option(FILE *to, const qa_option *option) {
         fprintf(to, "\\-%c\\fR, \\fB", option->letter);
     }
     fputs("\\-\\-", to);
-    put_z(to, option->name);
+    put_roff_z(to, option->name);
     fputs("\\fR", to);
     if (argument[0] != '\0') {
         fputs(" \\fI", to);
-        put_z(to, argument);
+        put_roff_z(to, argument);
         fputs("\\fR", to);
     }
     fputc('\n', to);
     cli_help_text(option, text, sizeof text);
-    put_z(to, text);
+    put_roff_z(to, text);
     fputs(".\n", to);
     if (qa_option_default_text(option, text, sizeof text)) {
         fputs("Default: ", to);
-        put_z(to, text);
+        put_roff_z(to, text);
         fputs(".\n", to);
     }
     if (cli_alias_text(option, text, sizeof text)) {
         fputs("Also: ", to);
-        put_z(to, text);
+        put_roff_z(to, text);
         fputs(".\n", to);
     }
 }
@@ -132,7 +132,7 @@ static void put_closing_sections(FILE *to) {
                 ".TP\n.IR ADAPTER /checkpoint\\-STEP/\nCheckpoints, from which \\-\\-resume continues.\n");
     fprintf(to, ".SH EXAMPLES\n");
     for (size_t i = 0; cli_commands[i] != NULL; i++) {
-        put_z(to, cli_commands[i]->summary);
+        put_roff_z(to, cli_commands[i]->summary);
         fputs(":\n", to);
         put_lines(to, cli_commands[i]->examples);
         fprintf(to, ".PP\n");

@@ -69,7 +69,7 @@ static qa_status read_table(double **table, const json_t *root, const char *path
     return walk(member, path, key, dims, dims_n, index, 0, &next, err);
 }
 
-static qa_status read_terminal(bool **terminal, const json_t *root, const char *path, size_t S, qa_error *err) {
+static qa_status read_mdp_terminal(bool **terminal, const json_t *root, const char *path, size_t S, qa_error *err) {
     json_t *member = NULL;
     QA_TRY(qa_json_get_array(root, "terminal", false, path, &member, err));
     if (member != NULL && json_array_size(member) != S) {
@@ -91,7 +91,7 @@ static qa_status read_terminal(bool **terminal, const json_t *root, const char *
 }
 
 /* A misspelt member would otherwise be passed over. */
-static qa_status check_names(const json_t *root, const char *path, qa_error *err) {
+static qa_status check_state_names(const json_t *root, const char *path, qa_error *err) {
     static const char *const known[] = {"S",     "A",      "P",      "r1",          "r2",
                                         "gamma", "lambda", "alpha1", "alpha_tilde", "terminal"};
     for (void *at = json_object_iter((json_t *)(uintptr_t)root); at != NULL;
@@ -111,7 +111,7 @@ static qa_status check_names(const json_t *root, const char *path, qa_error *err
     return QA_OK;
 }
 
-static qa_status read_numbers(cli_mdp *out, const json_t *root, const char *path, qa_error *err) {
+static qa_status read_mdp_numbers(cli_mdp *out, const json_t *root, const char *path, qa_error *err) {
     QA_TRY(qa_json_get_size(root, "S", true, path, &out->mdp.S, err));
     QA_TRY(qa_json_get_size(root, "A", true, path, &out->mdp.A, err));
     QA_TRY(qa_json_get_double(root, "gamma", true, path, &out->mdp.gamma, err));
@@ -131,17 +131,17 @@ static qa_status read_numbers(cli_mdp *out, const json_t *root, const char *path
     return QA_OK;
 }
 
-static qa_status read_all(cli_mdp *out, const json_t *root, const char *path, qa_error *err) {
+static qa_status read_mdp(cli_mdp *out, const json_t *root, const char *path, qa_error *err) {
     if (!json_is_object(root)) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
     }
-    QA_TRY(check_names(root, path, err));
-    QA_TRY(read_numbers(out, root, path, err));
+    QA_TRY(check_state_names(root, path, err));
+    QA_TRY(read_mdp_numbers(out, root, path, err));
     const size_t shape[MAX_DEPTH] = {out->mdp.S, out->mdp.A, out->mdp.S};
     QA_TRY(read_table(&out->p, root, path, "P", shape, 3, err));
     QA_TRY(read_table(&out->r1, root, path, "r1", shape, 2, err));
     QA_TRY(read_table(&out->r2, root, path, "r2", shape, 2, err));
-    QA_TRY(read_terminal(&out->terminal, root, path, out->mdp.S, err));
+    QA_TRY(read_mdp_terminal(&out->terminal, root, path, out->mdp.S, err));
     out->mdp.p = out->p;
     out->mdp.terminal = out->terminal;
     const qa_status status = qa_mdp_check(&out->mdp, err);
@@ -155,7 +155,7 @@ qa_status cli_mdp_load(cli_mdp *out, const char *path, qa_error *err) {
     json_t *root = NULL;
     *out = (cli_mdp){0};
     QA_TRY(qa_json_load(&root, path, err));
-    const qa_status status = read_all(out, root, path, err);
+    const qa_status status = read_mdp(out, root, path, err);
     json_decref(root);
     if (status != QA_OK) {
         cli_mdp_free(out);

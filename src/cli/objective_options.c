@@ -41,7 +41,7 @@ static qa_status check_foreign(cli_run *run, const qa_method_row *method, bool p
 }
 
 /* What was given, over a recipe's or a record's values. */
-static void put_objective(const cli_run *run, qa_objective *objective) {
+static void put_given_objective(const cli_run *run, qa_objective *objective) {
     const qa_method_row *method = qa_method_of(objective);
     cli_put_given(&run->options, &qa_objective_table, objective);
     if (!method->residual && method->options != NULL) {
@@ -117,7 +117,7 @@ qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const cha
         QA_TRY(check_foreign(run, qa_method_of(&args->objective), false, err));
     }
     QA_TRY(begin_objective(run, objective, &source, err));
-    put_objective(run, objective);
+    put_given_objective(run, objective);
     QA_TRY(check_objective(run, objective, &source, err));
     QA_TRY(check_foreign(run, qa_method_of(objective), true, err));
     qa_objective_text(objective, line, sizeof line);
@@ -154,7 +154,7 @@ qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char *
         return cli_resolve_objective(run, objective, recipe, err);
     }
     *objective = qa_objective_for_method(run->args->objective.method);
-    put_objective(run, objective);
+    put_given_objective(run, objective);
     *recipe = NULL;
     QA_TRY(cli_usage_if(run, qa_objective_check(objective, err)));
     qa_objective_text(objective, line, sizeof line);

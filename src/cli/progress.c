@@ -141,7 +141,7 @@ static void on_signal(int number) {
     errno = before;
 }
 
-static void install(int number, void (*handler)(int), int flags) {
+static void install_handler(int number, void (*handler)(int), int flags) {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = handler;
@@ -160,7 +160,7 @@ void cli_catch_interrupts(const char *command, const char *plan) {
         if (caught[i].number == SIGHUP && known && inherited.sa_handler == SIG_IGN) {
             continue; /* nohup: the terminal may close */
         }
-        install(caught[i].number, on_signal, SA_RESTART);
+        install_handler(caught[i].number, on_signal, SA_RESTART);
     }
 }
 
@@ -168,10 +168,10 @@ static void on_ctrl_c(int number) { interrupted = number; }
 
 void cli_catch_ctrl_c(void) {
     interrupted = 0;
-    install(SIGINT, on_ctrl_c, (int)(SA_RESETHAND | SA_RESTART));
+    install_handler(SIGINT, on_ctrl_c, (int)(SA_RESETHAND | SA_RESTART));
 }
 
-void cli_release_ctrl_c(void) { install(SIGINT, SIG_DFL, SA_RESTART); }
+void cli_release_ctrl_c(void) { install_handler(SIGINT, SIG_DFL, SA_RESTART); }
 
 bool cli_interrupted(void) { return interrupted != 0; }
 

@@ -15,7 +15,7 @@ struct cli_report_row {
 };
 
 /* Takes the strings over. */
-static void add(cli_report *report, const char *key, const char *label, char *json, char *shown) {
+static void add_row(cli_report *report, const char *key, const char *label, char *json, char *shown) {
     if (QA_GROW(report->rows, report->capacity, report->n + 1, NULL, "a report") != QA_OK) {
         report->failed = true;
         free(json);
@@ -25,7 +25,9 @@ static void add(cli_report *report, const char *key, const char *label, char *js
     report->rows[report->n++] = (struct cli_report_row){key, label, json, shown};
 }
 
-void cli_report_section(cli_report *report, const char *key, const char *title) { add(report, key, title, NULL, NULL); }
+void cli_report_section(cli_report *report, const char *key, const char *title) {
+    add_row(report, key, title, NULL, NULL);
+}
 
 void cli_report_json(cli_report *report, const char *key, const char *label, const char *json, const char *shown) {
     char *json_copy = strdup(json);
@@ -36,7 +38,7 @@ void cli_report_json(cli_report *report, const char *key, const char *label, con
         free(shown_copy);
         return;
     }
-    add(report, key, label, json_copy, shown_copy);
+    add_row(report, key, label, json_copy, shown_copy);
 }
 
 void cli_report_text(cli_report *report, const char *key, const char *label, const char *text) {
@@ -85,7 +87,7 @@ void cli_report_real(cli_report *report, const char *key, const char *label, dou
     qa_text_free(&json);
 }
 
-static qa_status print_json(const cli_report *report, FILE *to, qa_error *err) {
+static qa_status print_report_json(const cli_report *report, FILE *to, qa_error *err) {
     qa_json_writer w = {.err = err};
     qa_json_open_object(&w, NULL, QA_JSON_BLOCK);
     for (size_t i = 0; i < report->n; i++) {
@@ -109,7 +111,7 @@ static qa_status print_json(const cli_report *report, FILE *to, qa_error *err) {
     return w.status;
 }
 
-static void print_table(const cli_report *report, FILE *to) {
+static void print_report_table(const cli_report *report, FILE *to) {
     size_t width = 0;
     for (size_t i = 0; i < report->n; i++) {
         const size_t length = report->rows[i].json == NULL ? 0 : strlen(report->rows[i].label);
@@ -132,9 +134,9 @@ qa_status cli_report_print(const cli_report *report, FILE *to, bool json, qa_err
         return QA_NO_MEMORY(err, "a report");
     }
     if (json) {
-        return print_json(report, to, err);
+        return print_report_json(report, to, err);
     }
-    print_table(report, to);
+    print_report_table(report, to);
     return QA_OK;
 }
 

@@ -267,7 +267,7 @@ static qa_status read_objective(const json_t *root, const char *path, qa_objecti
 }
 
 /* The file's path (caller frees) and content; *root NULL: there is no such file. */
-static qa_status load(const char *dir, char **path, json_t **root, qa_error *err) {
+static qa_status load_record(const char *dir, char **path, json_t **root, qa_error *err) {
     *root = NULL;
     *path = NULL;
     if (!qa_path_is_dir(dir)) {
@@ -285,7 +285,7 @@ static qa_status load(const char *dir, char **path, json_t **root, qa_error *err
 qa_status qa_training_config_load(const char *dir, bool *found, qa_objective *objective, qa_error *err) {
     char *path = NULL;
     json_t *root = NULL;
-    qa_status status = load(dir, &path, &root, err);
+    qa_status status = load_record(dir, &path, &root, err);
     *found = false;
     if (status == QA_OK && root != NULL) {
         status = read_objective(root, path, objective, err);
@@ -299,7 +299,7 @@ qa_status qa_training_config_load(const char *dir, bool *found, qa_objective *ob
 qa_status qa_training_config_micro_batch(const char *dir, size_t *micro_batch, qa_error *err) {
     char *path = NULL;
     json_t *root = NULL;
-    qa_status status = load(dir, &path, &root, err);
+    qa_status status = load_record(dir, &path, &root, err);
     if (status == QA_OK && root != NULL) {
         status = qa_json_get_size(root, "micro_batch", false, path, micro_batch, err);
     }
@@ -345,7 +345,7 @@ static qa_status read_base(const json_t *root, const char *path, qa_base_record 
 qa_status qa_training_config_base(const char *dir, qa_base_record *record, qa_error *err) {
     char *path = NULL;
     json_t *root = NULL;
-    qa_status status = load(dir, &path, &root, err);
+    qa_status status = load_record(dir, &path, &root, err);
     *record = (qa_base_record){0};
     if (status == QA_OK && root != NULL) {
         status = read_base(root, path, record, err);
@@ -373,7 +373,7 @@ static qa_status read_data(const json_t *root, const char *path, qa_data_record 
 qa_status qa_training_config_data(const char *dir, qa_data_record *record, qa_error *err) {
     char *path = NULL;
     json_t *root = NULL;
-    qa_status status = load(dir, &path, &root, err);
+    qa_status status = load_record(dir, &path, &root, err);
     *record = (qa_data_record){.chat = QA_CHAT_NONE, .response_end = QA_RESPONSE_END_TOKEN};
     if (status == QA_OK && root != NULL) {
         status = read_data(root, path, record, err);
