@@ -52,7 +52,8 @@ NOT_RECORDED static qa_status run_pair(qa_pair_step *step, qa_real *gradient, qa
                           .label_start = PROMPT};
     const qa_divisors divisors = {.pairs = 1, .counted = CHOSEN + REJECTED, .padded_length = PROMPT + CHOSEN};
     recording = true;
-    const qa_status status = qa_pair_step_forward(step, &pair, divisors.padded_length, 0, err);
+    const qa_status status =
+        qa_pair_step_forward(step, &pair, &(qa_pair_visit){.padded_length = divisors.padded_length}, err);
     if (status == QA_OK) {
         (void)qa_pair_step_loss(step, &divisors);
         qa_pair_step_backward(step, gradient, &divisors);

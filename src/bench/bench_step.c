@@ -129,8 +129,10 @@ static qa_status one_step(training *t, qa_base_cache *kept, qa_error *err) {
     memset(t->gradient, 0, bench->adapter->count * sizeof *t->gradient);
     for (size_t i = 0; i < bench->n_pairs; i++) {
         const qa_divisors *divisors = &bench->divisors;
-        qa_pair_step_place(t->step, qa_base_cache_place(kept, QA_KEPT_TRAIN, i));
-        QA_TRY(qa_pair_step_forward(t->step, &bench->pairs[i], divisors->padded_length, dropout_key(t, i), err));
+        const qa_pair_visit visit = {.padded_length = divisors->padded_length,
+                                     .dropout_key = dropout_key(t, i),
+                                     .place = qa_base_cache_place(kept, QA_KEPT_TRAIN, i)};
+        QA_TRY(qa_pair_step_forward(t->step, &bench->pairs[i], &visit, err));
         const qa_pair_loss loss = qa_pair_step_loss(t->step, divisors);
         t->loss += loss.pref + loss.reg;
         qa_pair_step_backward(t->step, t->gradient, divisors);

@@ -54,11 +54,8 @@ void qa_layer_gradients_take_branch(qa_layer_gradients *gradients, qa_arena *are
 }
 
 static const qa_branch_place *branch_of(const qa_layer_run *run, size_t l, qa_target target) {
-    if (run->adapter == NULL) {
-        return NULL;
-    }
-    const qa_branch_place *place = qa_adapter_place(run->adapter, l, target);
-    return place->present ? place : NULL;
+    const qa_branch_place *place = run->adapter == NULL ? NULL : &run->adapter->places[l * QA_TARGETS + (size_t)target];
+    return place != NULL && place->present ? place : NULL;
 }
 
 /* Every branch has masks of its own, as every LoRA layer of PEFT has a dropout of its own. */
@@ -113,12 +110,6 @@ static const qa_layer_weight_gradients *weights_of(const qa_layer_run *run, size
     return run->weights == NULL ? NULL : &run->weights->layers[l];
 }
 
-static void zero(qa_pool *pool, qa_real *x, size_t count) {
-    qa_part_begin(pool, QA_PART_ELEMENTWISE);
-    memset(x, 0, count * sizeof *x);
-    qa_part_end(pool);
-}
-
 /* dx[n x in] = beta dx + dy W (+ the branch's part) unless dx is NULL; the branch's dA and dB are added to gradient, dW
  * and dbias to run->weights. */
 static void linear_backward(const qa_layer_run *run, size_t l, qa_target target, qa_real beta, qa_real *dx,
@@ -167,21 +158,17 @@ static void add(qa_pool *pool, qa_real *y, const qa_real *x, size_t count) {
     qa_part_end(pool);
 }
 
-static void rope_streams(const qa_layer_run *run, qa_real *x, size_t heads) {
-    size_t h = run->model->config.head_dim;
-    for (size_t s = 0; s < run->streams; s++) {
-        qa_rope_forward(run->pool, x + s * run->n * heads * h, run->cosine, run->sine, run->n, heads, h);
-    }
-}
-
 void qa_layer_forward_qkv(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
                           const qa_layer_scratch *scratch) {
     const qa_config *config = &run->model->config;
     qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms1, rows->x, run->model->layers[l].input_norm,
                        config->rms_norm_eps, run->streams * run->n, config->hidden_size);
     maps_forward(run, l, QA_TARGET_Q, 3, (qa_real *[]){rows->q, rows->k, rows->v}, scratch->normed, rows, scratch);
-    rope_streams(run, rows->q, config->num_attention_heads);
-    rope_streams(run, rows->k, config->num_key_value_heads);
+    for (size_t s = 0; s < run->streams; s++) { /* the same positions in both */
+        const size_t h = config->head_dim, H = config->num_attention_heads, G = config->num_key_value_heads;
+        qa_rope_forward(run->pool, rows->q + s * run->n * H * h, run->cosine, run->sine, run->n, H, h);
+        qa_rope_forward(run->pool, rows->k + s * run->n * G * h, run->cosine, run->sine, run->n, G, h);
+    }
 }
 
 /* attention, x -> mid, inverse_rms2, gate, up. */
@@ -260,9 +247,11 @@ static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, q
     size_t G = config->num_key_value_heads;
     size_t h = config->head_dim;
     linear_backward(run, l, QA_TARGET_O, 0, g->dattention, gradient, dx, rows->attention, rows, scratch, g);
-    zero(run->pool, g->dq, n * H * h);
-    zero(run->pool, g->dk, n * G * h);
-    zero(run->pool, g->dv, n * G * h);
+    qa_part_begin(run->pool, QA_PART_ELEMENTWISE);
+    memset(g->dq, 0, n * H * h * sizeof *g->dq);
+    memset(g->dk, 0, n * G * h * sizeof *g->dk);
+    memset(g->dv, 0, n * G * h * sizeof *g->dv);
+    qa_part_end(run->pool);
     qa_attention_backward(run->pool, g->dq, g->dk, g->dv, g->dattention, rows->q, rows->k, rows->v, spans, n_spans, n,
                           H, G, h, g->attention_scratch);
     qa_rope_backward(run->pool, g->dq, run->cosine, run->sine, n, H, h);

@@ -28,6 +28,8 @@ enum {
     NARROW_TILE = 128 /* and where the keys are copied for each */
 };
 
+static const size_t MOST_KEYS = SIZE_MAX / (2 * TILE);
+
 /* ---- tiles of a span's query rows, and the rows of k and v that a tile sees ---- */
 
 typedef struct tile {
@@ -158,8 +160,6 @@ QA_KERNEL static void row_values(qa_real *out, const qa_real *p, size_t p_stride
 
 /* ---- workers and their scratch ---- */
 
-static bool is_narrow(size_t h) { return h <= QA_NARROW_WIDTH; }
-
 static size_t longest_keys(const qa_span *spans, size_t n_spans) {
     size_t longest = 0;
     for (size_t s = 0; s < n_spans; s++) {
@@ -169,15 +169,9 @@ static size_t longest_keys(const qa_span *spans, size_t n_spans) {
     return longest;
 }
 
-/* Reals of one worker. */
-static size_t worker_scratch(size_t max_keys, size_t h, bool backward) {
-    size_t reals;
-    if (is_narrow(h)) {
-        reals = qa_narrow_scratch(max_keys, h, backward);
-    } else if (!qa_mul_size(max_keys, backward ? 2 * TILE : TILE, &reals)) {
-        reals = SIZE_MAX;
-    }
-    return reals;
+/* Reals of one worker, for at most MOST_KEYS keys; SIZE_MAX when they do not fit. */
+static size_t worker_scratch(size_t keys, size_t h, bool backward) {
+    return h <= QA_NARROW_WIDTH ? qa_narrow_scratch(keys, h, backward) : keys * (backward ? 2 * TILE : TILE);
 }
 
 /* Multiply-adds of q k^T over all heads: is it worth waking the pool? */
@@ -285,28 +279,13 @@ static void forward_narrow(const forward_job *job, const tile *t, size_t head, q
     }
 }
 
-static void forward_heads(const forward_job *job, const tile *t, size_t head, qa_real *scratch) {
-    const size_t end = head + job->heads;
-    if (t->rows == 1) {
-        for (; head < end; head += ROW_HEADS) {
-            forward_row(job, t, head, end - head < ROW_HEADS ? end - head : ROW_HEADS, scratch);
-        }
-    } else if (is_narrow(job->h)) {
-        forward_narrow(job, t, head, scratch);
-    } else {
-        for (; head < end; head++) {
-            forward_tile(job, t, head, scratch);
-        }
-    }
-}
-
 /* Query heads of a task: those of a key/value head where they share the reading of its keys and values, else one. */
 static size_t heads_of_task(const qa_pool *pool, const qa_span *spans, size_t n_spans, size_t H, size_t G, size_t h) {
     bool single_rows = n_spans * G >= qa_pool_threads(pool);
     for (size_t s = 0; s < n_spans; s++) {
         single_rows = single_rows && spans[s].rows == 1;
     }
-    return is_narrow(h) || single_rows ? H / G : 1;
+    return h <= QA_NARROW_WIDTH || single_rows ? H / G : 1;
 }
 
 /* Tasks are numbered by span, then tile, then head; a span's last tiles, the costly ones, come first. */
@@ -315,8 +294,21 @@ static void forward_task(void *context, size_t task, size_t worker) {
     for (size_t s = 0; s < job->n_spans; s++) {
         size_t tiles = tiles_of(&job->spans[s], job->tile_rows), parts = job->H / job->heads;
         if (task < tiles * parts) {
-            tile t = make_tile(&job->spans[s], tiles - 1 - task / parts, job->tile_rows);
-            forward_heads(job, &t, task % parts * job->heads, job->scratch + worker * job->scratch_of_worker);
+            const tile t = make_tile(&job->spans[s], tiles - 1 - task / parts, job->tile_rows);
+            qa_real *scratch = job->scratch + worker * job->scratch_of_worker;
+            size_t head = task % parts * job->heads;
+            const size_t end = head + job->heads;
+            if (t.rows == 1) {
+                for (; head < end; head += ROW_HEADS) {
+                    forward_row(job, &t, head, end - head < ROW_HEADS ? end - head : ROW_HEADS, scratch);
+                }
+            } else if (job->h <= QA_NARROW_WIDTH) {
+                forward_narrow(job, &t, head, scratch);
+            } else {
+                for (; head < end; head++) {
+                    forward_tile(job, &t, head, scratch);
+                }
+            }
             return;
         }
         task -= tiles * parts;
@@ -324,7 +316,7 @@ static void forward_task(void *context, size_t task, size_t worker) {
 }
 
 size_t qa_attention_forward_scratch(const qa_pool *pool, size_t max_keys, size_t h) {
-    size_t reals = worker_scratch(max_keys, h, false);
+    size_t reals = max_keys > MOST_KEYS ? SIZE_MAX : worker_scratch(max_keys, h, false);
     return reals < SIZE_MAX && qa_mul_size(reals, qa_pool_threads(pool), &reals) ? reals : SIZE_MAX;
 }
 
@@ -340,7 +332,7 @@ void qa_attention_forward(qa_pool *pool, qa_real *out, const qa_real *q, const q
                        .G = G,
                        .h = h,
                        .scale = (qa_real)(1 / sqrt((double)h)),
-                       .tile_rows = is_narrow(h) ? NARROW_TILE : TILE,
+                       .tile_rows = h <= QA_NARROW_WIDTH ? NARROW_TILE : TILE,
                        .heads = heads_of_task(pool, spans, n_spans, H, G, h),
                        .scratch = scratch,
                        .scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), h, false)};
@@ -445,7 +437,7 @@ static void backward_span(const backward_job *job, const qa_span *span, size_t h
     if (span->rows == 0) {
         return;
     }
-    if (is_narrow(job->h)) {
+    if (job->h <= QA_NARROW_WIDTH) {
         backward_narrow(job, span, head, scratch);
         return;
     }
@@ -465,32 +457,26 @@ static void backward_task(void *context, size_t task, size_t worker) {
     }
 }
 
-/* to[n x G x h] += the heads' sums, in order of the heads, for the rows [begin, end). */
-static void add_heads(qa_real *to, const qa_real *heads, const backward_job *job, size_t begin, size_t end) {
-    size_t h = job->h, group = job->H / job->G;
-    for (size_t row = begin; row < end; row++) {
-        for (size_t head = 0; head < job->H; head++) {
+/* dk and dv[n x G x h] += the heads' sums, in order of the heads. */
+static void group_rows(void *context, size_t begin, size_t end) {
+    const backward_job *job = context;
+    const size_t h = job->h, group = job->H / job->G;
+    for (size_t array = 0; array < 2; array++) {
+        qa_real *to = array == 0 ? job->dk : job->dv;
+        const qa_real *heads = array == 0 ? job->head_dk : job->head_dv;
+        for (size_t part = begin * job->H; to != NULL && part < end * job->H; part++) {
+            const size_t row = part / job->H, head = part % job->H;
             qa_real *sum = to + (row * job->G + head / group) * h;
-            const qa_real *part = heads + (head * job->n + row) * h;
+            const qa_real *from = heads + (head * job->n + row) * h;
             for (size_t i = 0; i < h; i++) {
-                sum[i] += part[i];
+                sum[i] += from[i];
             }
         }
     }
 }
 
-static void group_rows(void *context, size_t begin, size_t end) {
-    const backward_job *job = context;
-    if (job->dk != NULL) {
-        add_heads(job->dk, job->head_dk, job, begin, end);
-    }
-    if (job->dv != NULL) {
-        add_heads(job->dv, job->head_dv, job, begin, end);
-    }
-}
-
 size_t qa_attention_backward_scratch(const qa_pool *pool, size_t max_keys, size_t n, size_t H, size_t h) {
-    size_t reals = worker_scratch(max_keys, h, true), heads;
+    size_t reals = max_keys > MOST_KEYS ? SIZE_MAX : worker_scratch(max_keys, h, true), heads;
     if (reals == SIZE_MAX || !qa_mul_size(reals, qa_pool_threads(pool), &reals) || !qa_mul_size(n, H, &heads) ||
         !qa_mul_size(heads, h, &heads) || !qa_mul_size(heads, 2, &heads) || !qa_add_size(reals, heads, &reals)) {
         return SIZE_MAX;
@@ -520,7 +506,7 @@ void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv,
                         .scale = (qa_real)(1 / sqrt((double)h)),
                         .scratch = scratch,
                         .scratch_of_worker = scratch_of_worker,
-                        .heads = is_narrow(h) && G % qa_pool_threads(workers) == 0 ? H / G : 1,
+                        .heads = h <= QA_NARROW_WIDTH && G % qa_pool_threads(workers) == 0 ? H / G : 1,
                         .head_dk = heads,
                         .head_dv = heads + H * n * h};
     qa_part_begin(pool, QA_PART_ATTENTION);

@@ -385,12 +385,6 @@ void qa_weight_transpose_product(qa_pool *pool, qa_real *dx, const qa_real *dy, 
 
 /* ---- the map and its backward pass ---- */
 
-static void set_bias(qa_real *y, const qa_real *bias, size_t rows, size_t out) {
-    for (size_t i = 0; bias != NULL && i < rows; i++) {
-        memcpy(y + i * out, bias, out * sizeof *y);
-    }
-}
-
 _Static_assert(2 * QA_MATVEC_MAX_ROWS <= QA_PANEL_ROWS, "few rows of two streams have their place in a panel");
 
 /* The rows of every stream decide alone how they are computed: which kernel, which strips. What one stream gets is then
@@ -403,7 +397,9 @@ void qa_linear_forward_maps(qa_pool *pool, const qa_linear_map *maps, size_t n_m
     for (size_t i = 0; i < n_maps; i++) {
         const qa_linear_map *map = &maps[i];
         const qa_real beta = map->bias != NULL ? 1 : 0;
-        set_bias(map->y, map->bias, streams * n, map->out);
+        for (size_t row = 0; map->bias != NULL && row < streams * n; row++) {
+            memcpy(map->y + row * map->out, map->bias, map->out * sizeof *map->y);
+        }
         few[i] = (qa_matvec_map){.y = map->y, .w = map->w, .beta = beta, .out = map->out};
         if (n > QA_MATVEC_MAX_ROWS) {
             qa_weight_product(pool, map->y, x, map->w, beta, streams, n, in, map->out);

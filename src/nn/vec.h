@@ -18,8 +18,9 @@ typedef int32_t qa_vec_mask __attribute__((vector_size(32)));
 #endif
 enum { QA_VEC = 32 / sizeof(qa_real) /* lanes */ };
 
-QA_KERNEL_BODY void qa_vec_load(qa_vec *to, const qa_real *from) { memcpy(to, from, sizeof *to); }
-QA_KERNEL_BODY void qa_vec_store(qa_real *to, const qa_vec *from) { memcpy(to, from, sizeof *from); }
+/* From memory that need not be aligned, and to it. */
+#define qa_vec_load(to, from) ((void)memcpy((to), (from), sizeof(qa_vec)))
+#define qa_vec_store(to, from) ((void)memcpy((to), (from), sizeof(qa_vec)))
 
 /* The first n lanes, n <= QA_VEC; loaded lanes behind them are 0. */
 QA_KERNEL_BODY void qa_vec_load_first(qa_vec *to, const qa_real *from, size_t n) {

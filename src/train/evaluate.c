@@ -102,8 +102,9 @@ static qa_status evaluate_all(qa_pair_metrics *sums, pair_values *values, qa_pai
         if (i % micro_batch == 0) {
             divisors.padded_length = qa_padded_length(pairs, i, smaller(micro_batch, n - i));
         }
-        qa_pair_step_place(step, qa_base_cache_place(cache, QA_KEPT_EVALUATION, i));
-        const qa_status status = qa_pair_step_forward(step, pair, divisors.padded_length, 0, err);
+        const qa_pair_visit visit = {.padded_length = divisors.padded_length,
+                                     .place = qa_base_cache_place(cache, QA_KEPT_EVALUATION, i)};
+        const qa_status status = qa_pair_step_forward(step, pair, &visit, err);
         if (status != QA_OK) {
             qa_error_prefix(err, "pair at line %zu of %s: ", pair->line, data == NULL ? "the evaluation data" : data);
             return status;

@@ -1,18 +1,16 @@
 /* One pair through both streams of the model and through (M5) to (M11).
  *
  * States. A side's states are the prefixes that end at positions label_start-1 .. length-1; the two sides share those
- * that end in the prompt. A state is a row of the packed pair (model/pass.h), and the rows whose logits are needed are
- * numbered 0..slots-1 in the order of the rows:
+ * that end in the prompt. A state is a row of the packed pair (model/pass.h): rows follow each other from position
+ * label_start - 1 of the prompt to the end of the first response, then come those of the second. The states whose
+ * logits are needed stand in one table, in the order of their rows, which is made once; every state of a side knows its
+ * place there (`at`), and nothing else is looked up.
  *
- *     side, state  ->  position p = label_start - 1 + state  ->  row  ->  slot
- *                      p < prompt_len: trunk row p, one for both sides
- *                      else: row p - prompt_len of the side's branch
- *
- * Forward. Logits exist for QA_HEAD_CHUNK slots at a time. Each slot's two rows are turned into log pi1, Qhat and
+ * Forward. Logits exist for QA_HEAD_CHUNK states at a time. Each state's two rows are turned into log pi1, Qhat and
  * pitilde in place, and what the loss needs of them is kept: Vhat, the KL to the base, and Qhat and log pi1 of the one
  * action per side that was taken there.
  *
- * Backward. By (M11) a slot's gradient with respect to its logits is
+ * Backward. By (M11) a state's gradient with respect to its logits is
  *
  *     dL/dz(s, .) = sum over transitions from s of  g_t [a = a_t]   -   gamma g'(s) pitilde(. | s)
  *
@@ -37,23 +35,23 @@
 #include <string.h>
 
 static const size_t NO_STATE = (size_t)-1;
-static const size_t NO_SLOT = (size_t)-1;
 static const int32_t NO_ACTION = -1;
 
 static const char *const side_names[QA_SIDES] = {[QA_CHOSEN] = "chosen", [QA_REJECTED] = "rejected"};
 
-/* One row whose logits are computed: what is asked of it and what was found. */
-typedef struct slot {
-    size_t state[QA_SIDES];                /* which state of the side, or NO_STATE */
+/* One state whose logits are computed: what is asked of it and what was found. */
+typedef struct pair_state {
+    size_t state[QA_SIDES];                /* its number among the side's states, or NO_STATE */
     int32_t action[QA_SIDES];              /* a_t of the side's transition from here, or NO_ACTION */
     double q[QA_SIDES], log_pi1[QA_SIDES]; /* at that action */
     double v, kl;
-} slot;
+} pair_state;
 
 /* The arrays of one side. */
 typedef struct side_arrays {
     int32_t *ids;               /* [row] prompt and response in one piece */
     qa_transition *transitions; /* [row] */
+    size_t *at;                 /* [row] every state's place in the table, or NO_STATE */
     double *g;                  /* [row] dL/dr_t */
     double *value_gradient;     /* [row] dL/dVhat per state */
     qa_side_step found;
@@ -69,17 +67,14 @@ struct qa_pair_step {
     qa_pass *pass;
     qa_arena arena; /* all arrays below */
     side_arrays sides[QA_SIDES];
-    slot *slots;         /* [rows] */
-    size_t *slot_of_row; /* [rows] or NO_SLOT */
-    size_t *row_of_slot; /* [rows] */
-    qa_real *states;     /* [rows x d] u, then dL/dh; with backward */
+    pair_state *table;   /* [rows] */
+    size_t *table_rows;  /* [rows] their rows of the packed pair */
+    qa_real *dh;         /* [rows x d] u, then dL/dh; with backward */
     qa_real *scratch_q;  /* [threads x V] Qhat of the base alone; without adapter */
     qa_real *scratch_pi; /* [threads x V] */
-    qa_base_place place; /* of the next forward */
-    const qa_pair *pair; /* of the last forward */
-    size_t n_sides;      /* both, or the chosen one */
-    qa_side side[QA_SIDES];
-    size_t n_slots;
+    size_t n_sides;      /* of the last forward: both, or the chosen one */
+    size_t first;        /* its first state's position */
+    size_t n_states;     /* in the table */
     double logit;
 };
 
@@ -110,6 +105,7 @@ static void take_side(side_arrays *side, qa_arena *arena, const qa_pair_limits *
     qa_side_step *found = &side->found;
     side->ids = QA_TAKE(arena, int32_t, row);
     side->transitions = QA_TAKE(arena, qa_transition, row);
+    side->at = QA_TAKE(arena, size_t, row);
     found->transitions = side->transitions;
     found->log_pi1 = QA_TAKE(arena, double, row);
     found->q = QA_TAKE(arena, double, row);
@@ -144,10 +140,9 @@ static void take(qa_pair_step *step, qa_arena *arena, const qa_model *model, boo
     }
     take_side(&step->sides[QA_CHOSEN], arena, limits, row, V);
     take_side(&step->sides[QA_REJECTED], arena, limits, row, V);
-    step->slots = QA_TAKE(arena, slot, rows);
-    step->slot_of_row = QA_TAKE(arena, size_t, rows);
-    step->row_of_slot = QA_TAKE(arena, size_t, rows);
-    step->states = limits->backward ? QA_TAKE(arena, qa_real, state_elements) : NULL;
+    step->table = QA_TAKE(arena, pair_state, rows);
+    step->table_rows = QA_TAKE(arena, size_t, rows);
+    step->dh = limits->backward ? QA_TAKE(arena, qa_real, state_elements) : NULL;
     step->scratch_q = adapted ? NULL : QA_TAKE(arena, qa_real, scratch_elements);
     step->scratch_pi = QA_TAKE(arena, qa_real, scratch_elements);
 }
@@ -226,16 +221,12 @@ void qa_pair_step_free(qa_pair_step *step) {
     }
 }
 
-/* ---- states and slots ---- */
+/* ---- the table of states ---- */
 
-static size_t packed_rows(const qa_pair_step *step, const qa_pair *pair) {
-    return pair->prompt_len + pair->chosen_len + (step->n_sides == QA_SIDES ? pair->rejected_len : 0);
-}
-
-static qa_status check_pair(const qa_pair_step *step, const qa_pair *pair, size_t padded_length, qa_error *err) {
+static qa_status check_pair(const qa_pair_step *step, const qa_pair *pair, size_t rows, size_t padded_length,
+                            qa_error *err) {
     const bool both = step->n_sides == QA_SIDES;
     const size_t longest = both && pair->rejected_len > pair->chosen_len ? pair->rejected_len : pair->chosen_len;
-    const size_t rows = packed_rows(step, pair);
     if (pair->prompt_len == 0 || pair->chosen_len == 0 || (both && pair->rejected_len == 0)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "prompt%s must have at least one token each",
                        both ? ", chosen and rejected response" : " and response");
@@ -262,88 +253,63 @@ static qa_status check_pair(const qa_pair_step *step, const qa_pair *pair, size_
     return QA_OK;
 }
 
-/* The packed row of a state of a side. */
-static size_t row_of_state(const qa_pair_step *step, size_t side, size_t state) {
-    const size_t position = step->side[side].label_start - 1 + state;
-    const bool in_second_branch = side == QA_REJECTED && position >= step->pair->prompt_len;
-    return position + (in_second_branch ? step->pair->chosen_len : 0);
-}
-
-/* The side's ids in one piece, its transitions, and their weights. */
-static void lay_out_side(qa_pair_step *step, size_t s, size_t padded_length) {
-    const qa_pair *pair = step->pair;
-    side_arrays *arrays = &step->sides[s];
-    qa_side *side = &step->side[s];
-    *side = qa_pair_side(pair, s == QA_CHOSEN, &step->objective);
-    memcpy(arrays->ids, pair->prompt, pair->prompt_len * sizeof *arrays->ids);
-    memcpy(arrays->ids + pair->prompt_len, s == QA_CHOSEN ? pair->chosen : pair->rejected,
-           (side->length - pair->prompt_len) * sizeof *arrays->ids);
-    side->ids = arrays->ids;
-    arrays->found.n = qa_transition_count(side, &step->objective, padded_length);
-    arrays->found.states = qa_side_states(side);
-    step->method->layout(arrays->transitions, side, &step->objective, padded_length, step->pad_id);
-    for (size_t t = 0; t < arrays->found.n; t++) {
-        arrays->found.weight[t] = arrays->transitions[t].weight;
+/* The side's transitions and their weights; marks the states that they start from or subtract the value of, and with
+ * full all states. */
+static void lay_out_side(qa_pair_step *step, size_t s, const qa_pair *pair, size_t padded_length) {
+    side_arrays *side = &step->sides[s];
+    qa_side_step *found = &side->found;
+    qa_side layout = qa_pair_side(pair, s == QA_CHOSEN, &step->objective);
+    memcpy(side->ids, pair->prompt, pair->prompt_len * sizeof *side->ids);
+    memcpy(side->ids + pair->prompt_len, s == QA_CHOSEN ? pair->chosen : pair->rejected,
+           (layout.length - pair->prompt_len) * sizeof *side->ids);
+    layout.ids = side->ids;
+    step->first = layout.label_start - 1; /* the same for both */
+    found->n = qa_transition_count(&layout, &step->objective, padded_length);
+    found->states = qa_side_states(&layout);
+    step->method->layout(side->transitions, &layout, &step->objective, padded_length, step->pad_id);
+    for (size_t k = 0; k < found->states; k++) {
+        side->at[k] = step->limits.full ? 0 : NO_STATE;
     }
-}
-
-static void mark(qa_pair_step *step, size_t side, size_t state) {
-    if (state != QA_TERMINAL_STATE) {
-        step->slot_of_row[row_of_state(step, side, state)] = 0; /* any value but NO_SLOT */
-    }
-}
-
-/* Marks the rows of the states that transitions start from or subtract the value of; with full, of all states. */
-static void mark_needed_rows(qa_pair_step *step, size_t side) {
-    const qa_side_step *found = &step->sides[side].found;
     for (size_t t = 0; t < found->n; t++) {
-        mark(step, side, found->transitions[t].state);
-        mark(step, side, found->transitions[t].value_state);
-    }
-    for (size_t k = 0; step->limits.full && k < found->states; k++) {
-        mark(step, side, k);
-    }
-}
-
-/* Numbers the marked rows and tells every slot its states and actions. */
-static void number_slots(qa_pair_step *step, size_t rows) {
-    step->n_slots = 0;
-    for (size_t row = 0; row < rows; row++) {
-        if (step->slot_of_row[row] != NO_SLOT) {
-            step->slot_of_row[row] = step->n_slots;
-            step->row_of_slot[step->n_slots] = row;
-            step->slots[step->n_slots++] =
-                (slot){.state = {NO_STATE, NO_STATE}, .action = {NO_ACTION, NO_ACTION}, .v = (double)NAN};
-        }
-    }
-    for (size_t side = 0; side < step->n_sides; side++) {
-        const qa_side_step *found = &step->sides[side].found;
-        for (size_t k = 0; k < found->states; k++) {
-            const size_t at = step->slot_of_row[row_of_state(step, side, k)];
-            if (at != NO_SLOT) {
-                step->slots[at].state[side] = k;
-            }
-        }
-        for (size_t t = 0; t < found->n; t++) {
-            const qa_transition *transition = &found->transitions[t];
-            step->slots[step->slot_of_row[row_of_state(step, side, transition->state)]].action[side] =
-                transition->action;
+        const qa_transition *transition = &side->transitions[t];
+        found->weight[t] = transition->weight;
+        side->at[transition->state] = 0; /* any value but NO_STATE */
+        if (transition->value_state != QA_TERMINAL_STATE) {
+            side->at[transition->value_state] = 0;
         }
     }
 }
 
+/* The table, in the order of the rows: the prompt's states, which both sides share, the chosen side's, the other's. */
 static void lay_out(qa_pair_step *step, const qa_pair *pair, size_t padded_length) {
-    const size_t rows = packed_rows(step, pair);
-    step->pair = pair;
-    step->sides[QA_REJECTED].found.n = step->sides[QA_REJECTED].found.states = 0;
-    for (size_t row = 0; row < rows; row++) {
-        step->slot_of_row[row] = NO_SLOT;
+    side_arrays *sides = step->sides;
+    sides[QA_REJECTED].found.n = sides[QA_REJECTED].found.states = step->n_states = 0;
+    for (size_t side = 0; side < step->n_sides; side++) {
+        lay_out_side(step, side, pair, padded_length);
+    }
+    const size_t shared = pair->prompt_len - step->first;
+    for (size_t side = 0; side < step->n_sides; side++) {
+        for (size_t k = side == QA_CHOSEN ? 0 : shared; k < sides[side].found.states; k++) {
+            const size_t end = k < shared ? step->n_sides : side + 1, number = step->n_states;
+            if (sides[side].at[k] == NO_STATE && (end == side + 1 || sides[QA_REJECTED].at[k] == NO_STATE)) {
+                continue;
+            }
+            step->table[number] =
+                (pair_state){.state = {NO_STATE, NO_STATE}, .action = {NO_ACTION, NO_ACTION}, .v = (double)NAN};
+            step->table_rows[number] = step->first + k + (side == QA_CHOSEN ? 0 : pair->chosen_len);
+            for (size_t of = side; of < end; of++) {
+                sides[of].at[k] = number;
+                step->table[number].state[of] = k;
+            }
+            step->n_states++;
+        }
     }
     for (size_t side = 0; side < step->n_sides; side++) {
-        lay_out_side(step, side, padded_length);
-        mark_needed_rows(step, side);
+        const qa_side_step *found = &sides[side].found;
+        for (size_t t = 0; t < found->n; t++) {
+            step->table[sides[side].at[found->transitions[t].state]].action[side] = found->transitions[t].action;
+        }
     }
-    number_slots(step, rows);
 }
 
 /* ---- the rows of one chunk, one task each ---- */
@@ -355,19 +321,8 @@ typedef struct chunk_task {
     qa_real *adapted; /* [count x V] z, becomes Qhat and then pitilde; NULL without adapter */
 } chunk_task;
 
-/* Qhat from the two rows of logits (before z1 is overwritten). Without an adapter z = z1. */
-static qa_real *q_row(const chunk_task *task, qa_real *z, const qa_real *z1, size_t V, size_t worker) {
-    if (z == NULL) {
-        qa_real *q = task->step->scratch_q + worker * V;
-        memcpy(q, z1, V * sizeof *q);
-        z = q;
-    }
-    qa_q_from_logits(z, z1, V, &task->step->objective);
-    return z;
-}
-
 /* Keeps of a row what later steps ask for. */
-static void keep(qa_pair_step *step, slot *at, const qa_real *q, const qa_real *log_pi1, size_t V) {
+static void keep(qa_pair_step *step, pair_state *at, const qa_real *q, const qa_real *log_pi1, size_t V) {
     for (size_t side = 0; side < step->n_sides; side++) {
         const int32_t action = at->action[side];
         if (action != NO_ACTION) {
@@ -390,9 +345,11 @@ static void row_task(void *context, size_t i, size_t worker) {
     qa_pair_step *step = task->step;
     const qa_objective *objective = &step->objective;
     const size_t V = step->model->config.vocab_size;
-    slot *at = &step->slots[task->first + i];
-    qa_real *log_pi1 = task->base + i * V;
-    qa_real *q = q_row(task, task->adapted == NULL ? NULL : task->adapted + i * V, log_pi1, V, worker);
+    pair_state *at = &step->table[task->first + i];
+    qa_real *log_pi1 = task->base + i * V; /* z1 until it is overwritten */
+    qa_real *q =
+        task->adapted == NULL ? memcpy(step->scratch_q + worker * V, log_pi1, V * sizeof *q) : task->adapted + i * V;
+    qa_q_from_logits(q, log_pi1, V, objective);
     qa_real *pi = step->scratch_pi + worker * V;
     (void)qa_log_softmax_forward(log_pi1, log_pi1, V);
     keep(step, at, q, log_pi1, V);
@@ -407,30 +364,30 @@ static void run_chunks(qa_pair_step *step) {
     const size_t d = step->model->config.hidden_size;
     qa_pool *pool = step->model->context->pool;
     qa_part_begin(pool, QA_PART_HEAD);
-    for (size_t first = 0; first < step->n_slots; first += QA_HEAD_CHUNK) {
-        const size_t left = step->n_slots - first;
+    for (size_t first = 0; first < step->n_states; first += QA_HEAD_CHUNK) {
+        const size_t left = step->n_states - first;
         const size_t count = left < QA_HEAD_CHUNK ? left : QA_HEAD_CHUNK;
         chunk_task task = {.step = step, .first = first};
         qa_pass_head(step->pass, first, count, &task.base, &task.adapted);
         qa_pool_run(pool, count, row_task, &task);
         if (step->limits.backward) {
-            qa_pass_head_transpose(step->pass, step->states + first * d, task.adapted, count);
+            qa_pass_head_transpose(step->pass, step->dh + first * d, task.adapted, count);
         }
     }
     qa_part_end(pool);
 }
 
-/* ---- from slots to rewards and returns ---- */
+/* ---- from states to rewards and returns ---- */
 
 static void gather(qa_pair_step *step, size_t side) {
+    const size_t *place = step->sides[side].at;
     qa_side_step *found = &step->sides[side].found;
     const qa_objective *objective = &step->objective;
     for (size_t k = 0; k < found->states; k++) {
-        const size_t at = step->slot_of_row[row_of_state(step, side, k)];
-        found->state_v[k] = at == NO_SLOT ? (double)NAN : step->slots[at].v;
+        found->state_v[k] = place[k] == NO_STATE ? (double)NAN : step->table[place[k]].v;
     }
     for (size_t t = 0; t < found->n; t++) {
-        const slot *at = &step->slots[step->slot_of_row[row_of_state(step, side, found->transitions[t].state)]];
+        const pair_state *at = &step->table[place[found->transitions[t].state]];
         found->q[t] = at->q[side];
         found->log_pi1[t] = at->log_pi1[side];
         found->v[t] = at->v;
@@ -448,7 +405,7 @@ static qa_status check_finite(const qa_pair_step *step, size_t side, qa_error *e
     for (size_t t = 0; t < found->n; t++) {
         const bool bad_value = !isfinite(found->v[t]);
         if (bad_value || !isfinite(found->reward[t])) {
-            const size_t position = step->side[side].label_start - 1 + found->transitions[t].state;
+            const size_t position = step->first + found->transitions[t].state;
             return qa_fail(err, QA_ERR_NAN, "%s of the %s response is %g after token %zu",
                            bad_value ? "Vhat" : "reward", side_names[side], bad_value ? found->v[t] : found->reward[t],
                            position + 1);
@@ -460,15 +417,11 @@ static qa_status check_finite(const qa_pair_step *step, size_t side, qa_error *e
     return QA_OK;
 }
 
-void qa_pair_step_place(qa_pair_step *step, qa_base_place place) {
-    step->place = step->adapter == NULL ? (qa_base_place){0} : place;
-}
-
 /* Through the layers: of both streams, or of the adapted one when the base stream's states are kept. A pair that is run
  * again runs its streams apart, also where nothing is kept of it, so that what is kept changes no bit. */
-static qa_status run_pass(qa_pair_step *step, const qa_pair *pair, qa_base_place place, uint64_t dropout_key,
-                          qa_error *err) {
-    const size_t first = step->side[QA_CHOSEN].label_start - 1, rows = packed_rows(step, pair) - first;
+static qa_status run_pass(qa_pair_step *step, const qa_pair *pair, size_t n_rows, qa_base_place place,
+                          uint64_t dropout_key, qa_error *err) {
+    const size_t first = step->first, rows = n_rows - first;
     qa_packed packed = {
         .trunk = {pair->prompt, pair->prompt_len},
         .branches = {{pair->chosen, pair->chosen_len}, {pair->rejected, pair->rejected_len}},
@@ -477,7 +430,7 @@ static qa_status run_pass(qa_pair_step *step, const qa_pair *pair, qa_base_place
         .base = place.cache == NULL ? NULL : qa_base_cache_find(place, rows),
         .first = first,
     };
-    QA_TRY(qa_pass_forward(step->pass, &packed, step->row_of_slot, step->n_slots, dropout_key, err));
+    QA_TRY(qa_pass_forward(step->pass, &packed, step->table_rows, step->n_states, dropout_key, err));
     qa_real *room = place.cache == NULL || packed.base != NULL ? NULL : qa_base_cache_room(place, rows);
     if (room != NULL) {
         qa_pass_base_states(step->pass, room, first);
@@ -486,33 +439,24 @@ static qa_status run_pass(qa_pair_step *step, const qa_pair *pair, qa_base_place
     return QA_OK;
 }
 
-static qa_status forward(qa_pair_step *step, const qa_pair *pair, size_t n_sides, size_t padded_length,
-                         uint64_t dropout_key, qa_error *err) {
-    const qa_base_place place = step->place;
-    step->place = (qa_base_place){0};
-    step->n_sides = n_sides;
-    QA_TRY(check_pair(step, pair, padded_length, err));
-    lay_out(step, pair, padded_length);
-    QA_TRY(run_pass(step, pair, place, dropout_key, err));
+qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, const qa_pair_visit *visit, qa_error *err) {
+    const size_t rows = pair->prompt_len + pair->chosen_len + (visit->chosen_alone ? 0 : pair->rejected_len);
+    if (visit->chosen_alone && step->objective.kind != QA_THEORY) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "one response alone: not under the published objective");
+    }
+    step->n_sides = visit->chosen_alone ? 1 : QA_SIDES;
+    QA_TRY(check_pair(step, pair, rows, visit->padded_length, err));
+    lay_out(step, pair, visit->padded_length);
+    QA_TRY(
+        run_pass(step, pair, rows, step->adapter == NULL ? (qa_base_place){0} : visit->place, visit->dropout_key, err));
     run_chunks(step);
-    for (size_t side = 0; side < n_sides; side++) {
+    for (size_t side = 0; side < step->n_sides; side++) {
         gather(step, side);
         QA_TRY(check_finite(step, side, err));
     }
-    step->logit = n_sides == QA_SIDES ? step->sides[QA_CHOSEN].found.ret - step->sides[QA_REJECTED].found.ret : NAN;
+    step->logit =
+        step->n_sides == QA_SIDES ? step->sides[QA_CHOSEN].found.ret - step->sides[QA_REJECTED].found.ret : NAN;
     return QA_OK;
-}
-
-qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, size_t padded_length, uint64_t dropout_key,
-                               qa_error *err) {
-    return forward(step, pair, QA_SIDES, padded_length, dropout_key, err);
-}
-
-qa_status qa_pair_step_forward_chosen(qa_pair_step *step, const qa_pair *pair, uint64_t dropout_key, qa_error *err) {
-    if (step->objective.kind != QA_THEORY) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "one response alone: not under the published objective");
-    }
-    return forward(step, pair, 1, 0, dropout_key, err);
 }
 
 const qa_side_step *qa_pair_step_side(const qa_pair_step *step, size_t side) { return &step->sides[side].found; }
@@ -534,40 +478,35 @@ qa_pair_loss qa_pair_step_loss(const qa_pair_step *step, const qa_divisors *divi
     return step->method->loss(sides, step->logit, &step->objective, divisors);
 }
 
-/* g_t of every transition and dL/dVhat of every state of a side. */
-static void reward_gradient(qa_pair_step *step, size_t side, const qa_divisors *divisors) {
-    side_arrays *arrays = &step->sides[side];
-    const qa_side_step *found = &arrays->found;
-    step->method->gradient(arrays->g, found, side, step->logit, &step->objective, divisors);
-    memset(arrays->value_gradient, 0, found->states * sizeof *arrays->value_gradient);
-    qa_transitions_value_gradient(arrays->value_gradient, found->transitions, found->n, arrays->g,
-                                  step->objective.gamma);
-}
-
 void qa_pair_step_backward(qa_pair_step *step, qa_real *gradient, const qa_divisors *divisors) {
     const size_t d = step->model->config.hidden_size;
     for (size_t side = 0; side < step->n_sides; side++) {
-        reward_gradient(step, side, divisors);
+        side_arrays *arrays = &step->sides[side]; /* g_t of every transition and dL/dVhat of every state */
+        const qa_side_step *found = &arrays->found;
+        step->method->gradient(arrays->g, found, side, step->logit, &step->objective, divisors);
+        memset(arrays->value_gradient, 0, found->states * sizeof *arrays->value_gradient);
+        qa_transitions_value_gradient(arrays->value_gradient, found->transitions, found->n, arrays->g,
+                                      step->objective.gamma);
     }
     qa_part_begin(step->model->context->pool, QA_PART_HEAD);
-    for (size_t i = 0; i < step->n_slots; i++) { /* u -> value_gradient * u */
+    for (size_t i = 0; i < step->n_states; i++) { /* u -> value_gradient * u */
         double value_gradient = 0.0;
         for (size_t side = 0; side < step->n_sides; side++) {
-            const size_t state = step->slots[i].state[side];
+            const size_t state = step->table[i].state[side];
             value_gradient += state == NO_STATE ? 0.0 : step->sides[side].value_gradient[state];
         }
         for (size_t j = 0; j < d; j++) {
-            step->states[i * d + j] *= (qa_real)value_gradient;
+            step->dh[i * d + j] *= (qa_real)value_gradient;
         }
     }
     for (size_t side = 0; side < step->n_sides; side++) { /* + g_t W_head[a_t] */
         const qa_side_step *found = &step->sides[side].found;
         for (size_t t = 0; t < found->n; t++) {
             const qa_transition *transition = &found->transitions[t];
-            const size_t i = step->slot_of_row[row_of_state(step, side, transition->state)];
-            qa_pass_add_head_row(step->pass, step->states + i * d, (qa_real)step->sides[side].g[t], transition->action);
+            const size_t i = step->sides[side].at[transition->state];
+            qa_pass_add_head_row(step->pass, step->dh + i * d, (qa_real)step->sides[side].g[t], transition->action);
         }
     }
     qa_part_end(step->model->context->pool);
-    qa_pass_backward(step->pass, gradient, step->states);
+    qa_pass_backward(step->pass, gradient, step->dh);
 }

@@ -36,21 +36,21 @@ QA_MUST_CHECK qa_status qa_pair_step_create(qa_pair_step **step, qa_model *model
                                             const qa_objective *objective, qa_pair_limits limits, qa_error *err);
 void qa_pair_step_free(qa_pair_step *step); /* NULL is allowed */
 
-/* For the next forward alone: its pair will be run again, and this is the place where the base stream's states are kept
- * from one forward of the same kind to the next. If they are there, the adapted stream runs alone; else both run, and
- * they are put there, if they can be. Without an adapter nothing is kept. */
-void qa_pair_step_place(qa_pair_step *step, qa_base_place place);
+/* How a pair is run. */
+typedef struct qa_pair_visit {
+    size_t padded_length; /* published only: the longest row of the pair's micro-batch */
+    uint64_t dropout_key; /* see model/pass.h */
+    bool chosen_alone; /* theory only: the rejected side has no transition, z is NaN. What sft and replay train on; the
+                          pair may have no rejected response */
+    qa_base_place place; /* where the base stream's states are kept from one visit of the pair to the next of the same
+                            kind: if they are there, the adapted stream runs alone; else both run, and they are put
+                            there, if they can be. Without an adapter nothing is kept */
+} qa_pair_visit;
 
-/* Runs the pair: everything in qa_side_step (methods/method.h), and z. padded_length (published only): the longest row
- * of the pair's micro-batch. dropout_key: see model/pass.h. A NaN or infinity is QA_ERR_NAN naming the quantity, side
- * and token. */
-QA_MUST_CHECK qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, size_t padded_length,
-                                             uint64_t dropout_key, qa_error *err);
-
-/* The same for the chosen response alone (theory objective only): the rejected side has no transition, z is NaN. What
- * sft and replay train on; the pair may have no rejected response. */
-QA_MUST_CHECK qa_status qa_pair_step_forward_chosen(qa_pair_step *step, const qa_pair *pair, uint64_t dropout_key,
-                                                    qa_error *err);
+/* Runs the pair: everything in qa_side_step (methods/method.h), and z. A NaN or infinity is QA_ERR_NAN naming the
+ * quantity, side and token. */
+QA_MUST_CHECK qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, const qa_pair_visit *visit,
+                                             qa_error *err);
 
 const qa_side_step *qa_pair_step_side(const qa_pair_step *step, size_t side); /* QA_CHOSEN or QA_REJECTED */
 double qa_pair_step_logit(const qa_pair_step *step);                          /* z = R(chosen) - R(rejected) */

@@ -48,7 +48,7 @@ static qa_side_score side_score(const qa_side_step *found) {
 
 qa_status qa_scorer_score(qa_scorer *scorer, const qa_pair *pair, size_t padded_length, qa_pair_score *score,
                           qa_error *err) {
-    QA_TRY(qa_pair_step_forward(scorer->step, pair, padded_length, 0, err));
+    QA_TRY(qa_pair_step_forward(scorer->step, pair, &(qa_pair_visit){.padded_length = padded_length}, err));
     const qa_divisors divisors = {.pairs = 1.0,
                                   .counted = (double)qa_pair_counted(pair, &scorer->objective, padded_length)};
     score->chosen = side_score(qa_pair_step_side(scorer->step, QA_CHOSEN));

@@ -155,13 +155,13 @@ static qa_status one_pair(preference_run *r, qa_kept_set set, size_t index, size
     if (should_stop(r)) {
         return qa_fail(err, QA_ERR_INTERRUPTED, "stopped within step %zu", r->trainer.done + 1);
     }
-    const uint64_t key = pair_dropout_key(r, place);
     const char *name = set == QA_KEPT_REPLAY ? replay_name(r) : data_name(r);
     const qa_pair *pair = qa_pairs_at(set == QA_KEPT_REPLAY ? r->options->replay : r->train, index);
-    qa_pair_step_place(r->step, qa_base_cache_place(r->cache, set, index));
-    const qa_status status = qa_method_of(&r->options->objective)->one_sided
-                                 ? qa_pair_step_forward_chosen(r->step, pair, key, err)
-                                 : qa_pair_step_forward(r->step, pair, divisors->padded_length, key, err);
+    const qa_pair_visit visit = {.padded_length = divisors->padded_length,
+                                 .dropout_key = pair_dropout_key(r, place),
+                                 .chosen_alone = qa_method_of(&r->options->objective)->one_sided,
+                                 .place = qa_base_cache_place(r->cache, set, index)};
+    const qa_status status = qa_pair_step_forward(r->step, pair, &visit, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "step %zu, pair at line %zu of %s: ", r->trainer.done + 1, pair->line, name);
         return status;

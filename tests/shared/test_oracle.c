@@ -292,7 +292,8 @@ static void check_gradient(oracle *o) {
     const qa_divisors divisors = qa_batch_divisors(&plan, &batch, 0, o->pairs, order, &o->objective);
     MUST(qa_pair_step_create(&step, o->model, o->adapter, &o->objective, limits, &err));
     for (size_t p = 0; p < plan.pairs; p++) {
-        MUST(qa_pair_step_forward(step, qa_pairs_at(o->pairs, p), divisors.padded_length, 0, &err));
+        MUST(qa_pair_step_forward(step, qa_pairs_at(o->pairs, p),
+                                  &(qa_pair_visit){.padded_length = divisors.padded_length}, &err));
         qa_pair_step_backward(step, gradient, &divisors);
     }
     compare_reals(o, GRADIENT, "grad", gradient);

@@ -236,7 +236,8 @@ void qa_product_gradient(qa_golden_set *set, qa_model *model, const qa_adapter *
         size_t first = 0, count = 0;
         qa_micro_batch(&plan, &batch, i, &first, &count);
         for (size_t p = first; p < first + count; p++) {
-            MUST(qa_pair_step_forward(step, qa_pairs_at(pairs, p), divisors.padded_length, 0, &err));
+            MUST(qa_pair_step_forward(step, qa_pairs_at(pairs, p),
+                                      &(qa_pair_visit){.padded_length = divisors.padded_length}, &err));
             const qa_pair_loss loss = qa_pair_step_loss(step, &divisors);
             pref += loss.pref;
             reg += loss.reg;

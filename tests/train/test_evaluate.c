@@ -165,7 +165,7 @@ START_TEST(small_margins_of_long_rows_are_no_ties) {
     qa_expect_ok(qa_pair_step_create(&step, fixture.model, NULL, &objective, limits, &err), &err);
     const qa_pair *pair = qa_pairs_at(pairs, 0);
     const size_t padded = 4000000;
-    qa_expect_ok(qa_pair_step_forward(step, pair, padded, 0, &err), &err);
+    qa_expect_ok(qa_pair_step_forward(step, pair, &(qa_pair_visit){.padded_length = padded}, &err), &err);
     const qa_divisors divisors = {.pairs = 1.0, .counted = 1.0, .padded_length = padded};
     qa_pair_metrics of_pair = {0};
     qa_pair_metrics_add(&of_pair, pair, step, qa_pair_step_loss(step, &divisors));

@@ -145,7 +145,7 @@ START_TEST(equals_whole_sequences) {
         const qa_pair pair = example(i % 2 == 0);
         qa_error err = {0};
         qa_pair_step *step = new_step(&fixture, &objective, false);
-        qa_expect_ok(qa_pair_step_forward(step, &pair, 0, 0, &err), &err);
+        qa_expect_ok(qa_pair_step_forward(step, &pair, &(qa_pair_visit){0}, &err), &err);
         expect_side(qa_pair_step_side(step, QA_CHOSEN), &chosen, b);
         expect_side(qa_pair_step_side(step, QA_REJECTED), &rejected, b);
         ck_assert_double_eq_tol(qa_pair_step_logit(step), z, 10.0 * tolerance);
@@ -175,28 +175,32 @@ START_TEST(one_branch_gives_the_numbers_of_two) {
     qa_pair_step *step = new_step(&fixture, &objective, true);
     qa_pair pair = example(true);
     qa_error err = {0};
-    qa_expect_ok(qa_pair_step_forward(step, &pair, 0, 0, &err), &err);
+    qa_expect_ok(qa_pair_step_forward(step, &pair, &(qa_pair_visit){0}, &err), &err);
     const double loss = qa_pair_step_loss(step, &divisors).pref, ret = qa_pair_step_side(step, QA_CHOSEN)->ret;
     qa_pair_step_backward(step, both, &divisors);
     pair.rejected = NULL; /* a single response */
     pair.rejected_len = 0;
-    qa_expect_ok(qa_pair_step_forward_chosen(step, &pair, 0, &err), &err);
+    qa_expect_ok(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.chosen_alone = true}, &err), &err);
     ck_assert_double_eq_tol(qa_pair_step_loss(step, &divisors).pref, loss, tolerance * loss);
     ck_assert_double_eq_tol(qa_pair_step_side(step, QA_CHOSEN)->ret, ret, 10.0 * tolerance);
     ck_assert_uint_eq(qa_pair_step_side(step, QA_REJECTED)->n, 0);
     ck_assert(isnan(qa_pair_step_logit(step)));
     qa_pair_step_backward(step, alone, &divisors);
     QA_ASSERT_REALS("gradient", alone, both, fixture.adapter->count, tolerance, 0.0);
-    qa_expect_ok(qa_pair_step_forward_chosen(step, &pair, 8, &err), &err); /* with dropout: something else */
+    qa_expect_ok(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.chosen_alone = true, .dropout_key = 8}, &err),
+                 &err); /* with dropout: something else */
     ck_assert_double_ne(qa_pair_step_loss(step, &divisors).pref, loss);
-    qa_expect_error(qa_pair_step_forward(step, &pair, 0, 0, &err), QA_ERR_ARGUMENT, &err, "at least one token");
+    qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){0}, &err), QA_ERR_ARGUMENT, &err,
+                    "at least one token");
     pair.chosen_len = 0;
-    qa_expect_error(qa_pair_step_forward_chosen(step, &pair, 0, &err), QA_ERR_ARGUMENT, &err, "at least one token");
+    qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.chosen_alone = true}, &err), QA_ERR_ARGUMENT,
+                    &err, "at least one token");
     qa_pair_step_free(step);
     const qa_objective published = qa_training_objective(QA_PUBLISHED, QA_Q_LOGITS);
     pair = example(true);
     step = new_step(&fixture, &published, false);
-    qa_expect_error(qa_pair_step_forward_chosen(step, &pair, 0, &err), QA_ERR_ARGUMENT, &err, "published");
+    qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.chosen_alone = true}, &err), QA_ERR_ARGUMENT,
+                    &err, "published");
     qa_pair_step_free(step);
     qa_bag_close(&bag);
     qa_fixture_close(&fixture);
@@ -216,8 +220,9 @@ typedef struct batch {
 
 static void forward(batch *b, size_t i) {
     qa_error err = {0};
-    qa_expect_ok(b->alone ? qa_pair_step_forward_chosen(b->step, &b->pairs[i], b->key, &err)
-                          : qa_pair_step_forward(b->step, &b->pairs[i], 0, b->key, &err),
+    qa_expect_ok(b->alone ? qa_pair_step_forward(b->step, &b->pairs[i],
+                                                 &(qa_pair_visit){.chosen_alone = true, .dropout_key = b->key}, &err)
+                          : qa_pair_step_forward(b->step, &b->pairs[i], &(qa_pair_visit){.dropout_key = b->key}, &err),
                  &err);
 }
 
@@ -286,7 +291,7 @@ static outcome run(qa_fixture *fixture, qa_bag *bag, const qa_objective *objecti
     const qa_divisors divisors = {.pairs = 1.0, .counted = 10.0};
     qa_error err = {0};
     qa_pair_step *step = new_step(fixture, objective, true);
-    qa_expect_ok(qa_pair_step_forward(step, pair, 0, 0, &err), &err);
+    qa_expect_ok(qa_pair_step_forward(step, pair, &(qa_pair_visit){0}, &err), &err);
     const qa_pair_loss loss = qa_pair_step_loss(step, &divisors);
     o.z = qa_pair_step_logit(step);
     o.loss = loss.pref + loss.reg;

@@ -190,7 +190,7 @@ static void check_pair(qa_fixture *fixture, const qa_pair *pair, const qa_object
     for (int way = 0; way < 3; way++) {
         const bool full = way == 1, backward = way == 2 && fixture->adapter != NULL;
         qa_pair_step *step = new_step(fixture, o, backward, full);
-        qa_expect_ok(qa_pair_step_forward(step, pair, padded, 0, &err), &err);
+        qa_expect_ok(qa_pair_step_forward(step, pair, &(qa_pair_visit){.padded_length = padded}, &err), &err);
         double ret[QA_SIDES];
         for (size_t s = 0; s < QA_SIDES; s++) {
             plain p = plain_side(fixture, pair, s == QA_CHOSEN, o);
@@ -267,7 +267,7 @@ START_TEST(a_fresh_residual_adapter_changes_nothing) {
     const qa_pair pair = example(7);
     qa_pair_step *step = new_step(&fixture, &objective, false, false);
     qa_error err = {0};
-    qa_expect_ok(qa_pair_step_forward(step, &pair, 0, 0, &err), &err);
+    qa_expect_ok(qa_pair_step_forward(step, &pair, &(qa_pair_visit){0}, &err), &err);
     const double eps = tolerance / 10;
     for (size_t s = 0; s < QA_SIDES; s++) {
         const qa_side_step *side = qa_pair_step_side(step, s);
@@ -315,7 +315,10 @@ static batch new_batch(qa_fixture *fixture, const qa_objective *o, size_t label_
 
 static void forward(batch *b, size_t i) {
     qa_error err = {0};
-    qa_expect_ok(qa_pair_step_forward(b->step, &b->pairs[i], b->divisors.padded_length, b->keys[i], &err), &err);
+    qa_expect_ok(qa_pair_step_forward(
+                     b->step, &b->pairs[i],
+                     &(qa_pair_visit){.padded_length = b->divisors.padded_length, .dropout_key = b->keys[i]}, &err),
+                 &err);
 }
 
 static double batch_loss(void *context) {
@@ -484,7 +487,7 @@ START_TEST(a_pair_without_counted_transitions) {
     qa_real *gradient = qa_bag_zeros(&bag, fixture.adapter->count);
     qa_pair_step *step = new_step(&fixture, &objective, true, false);
     qa_error err = {0};
-    qa_expect_ok(qa_pair_step_forward(step, &pair, 8, 0, &err), &err);
+    qa_expect_ok(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.padded_length = 8}, &err), &err);
     const qa_divisors divisors = {.pairs = 1.0, .counted = 0.0, .padded_length = 8};
     ck_assert_double_eq(qa_pair_step_logit(step), 0.0);
     ck_assert_double_eq_tol(qa_pair_step_loss(step, &divisors).pref, log(2.0), 1e-15);
@@ -588,26 +591,33 @@ START_TEST(errors) {
     qa_pair_step *step = new_step(&fixture, &published, false, false);
     qa_error err = {0};
     qa_pair pair = example(7);
-    qa_expect_error(qa_pair_step_forward(step, &pair, 12, 0, &err), QA_ERR_ARGUMENT, &err, "padded length 12");
+    qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.padded_length = 12}, &err), QA_ERR_ARGUMENT,
+                    &err, "padded length 12");
     pair.label_start = 8;
-    qa_expect_error(qa_pair_step_forward(step, &pair, 13, 0, &err), QA_ERR_ARGUMENT, &err, "label_start");
+    qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.padded_length = 13}, &err), QA_ERR_ARGUMENT,
+                    &err, "label_start");
     pair.label_start = 0;
-    qa_expect_error(qa_pair_step_forward(step, &pair, 13, 0, &err), QA_ERR_ARGUMENT, &err, "label_start");
+    qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.padded_length = 13}, &err), QA_ERR_ARGUMENT,
+                    &err, "label_start");
     pair = example(7);
     pair.prompt_len = 11;
-    qa_expect_error(qa_pair_step_forward(step, &pair, 20, 0, &err), QA_ERR_LIMIT, &err, "11");
+    qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.padded_length = 20}, &err), QA_ERR_LIMIT, &err,
+                    "11");
     pair = example(7);
     pair.rejected_len = 10;
-    qa_expect_error(qa_pair_step_forward(step, &pair, 20, 0, &err), QA_ERR_LIMIT, &err, "10");
+    qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.padded_length = 20}, &err), QA_ERR_LIMIT, &err,
+                    "10");
     pair.rejected_len = 0;
-    qa_expect_error(qa_pair_step_forward(step, &pair, 20, 0, &err), QA_ERR_ARGUMENT, &err, "at least one token");
+    qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.padded_length = 20}, &err), QA_ERR_ARGUMENT,
+                    &err, "at least one token");
     qa_pair_step_free(step);
     const qa_pair_limits few_rows = {.max_prompt = 10, .max_response = 9, .max_rows = 16};
     qa_expect_ok(qa_pair_step_create(&step, fixture.model, fixture.adapter, &published, few_rows, &err), &err);
     pair = example(7); /* 17 rows */
-    qa_expect_error(qa_pair_step_forward(step, &pair, 13, 0, &err), QA_ERR_LIMIT, &err, "17 tokens");
+    qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.padded_length = 13}, &err), QA_ERR_LIMIT, &err,
+                    "17 tokens");
     pair.rejected_len--;
-    qa_expect_ok(qa_pair_step_forward(step, &pair, 13, 0, &err), &err);
+    qa_expect_ok(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.padded_length = 13}, &err), &err);
     qa_pair_step_free(step);
     qa_fixture_close(&fixture);
 
@@ -635,7 +645,7 @@ START_TEST(a_value_that_is_not_finite) {
     qa_pair_step *step = new_step(&fixture, &objective, false, false);
     const qa_pair pair = example(7);
     qa_error err = {0};
-    const qa_status status = qa_pair_step_forward(step, &pair, 0, 0, &err);
+    const qa_status status = qa_pair_step_forward(step, &pair, &(qa_pair_visit){0}, &err);
     qa_expect_error(status, QA_ERR_NAN, &err, "chosen");
     qa_expect_error(status, QA_ERR_NAN, &err, "Vhat");
     qa_pair_step_free(step);
