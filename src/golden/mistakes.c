@@ -101,15 +101,7 @@ static void no_clipping(const qa_golden_moment *at) { at->setup->options.max_gra
 
 /* ---- in the transitions, the return and the means ---- */
 
-typedef enum wrong_transitions {
-    LATE,
-    EARLY,
-    BY_STATE_TOKEN,
-    PADDING,
-    PADDING_AND_VALUE,
-    NO_PADDING,
-    OTHER_VALUE
-} wrong_transitions;
+enum { LATE, EARLY, BY_STATE_TOKEN, PADDING, PADDING_AND_VALUE, NO_PADDING, OTHER_VALUE };
 
 static void drop_first(qa_ref_row *row) {
     if (row->n > 0) {
@@ -140,7 +132,7 @@ static void other_transitions(const qa_golden_moment *at) {
     const bool published = at->step->options.objective.published;
     row->first = row->response_start >= 2 ? row->response_start - 2 : 0; /* states that are needed now */
     row->last = row->length;
-    switch ((wrong_transitions)at->number) {
+    switch ((int)at->number) {
     case LATE: drop_first(row); break;
     case EARLY: add_before(row, published); break;
     case BY_STATE_TOKEN:
@@ -150,7 +142,7 @@ static void other_transitions(const qa_golden_moment *at) {
     case PADDING: add_padding(row, false); break;
     case PADDING_AND_VALUE: add_padding(row, true); break;
     case NO_PADDING: row->n -= row->n > 0 && row->transitions[row->n - 1].state + 1 == row->length ? 1 : 0; break;
-    case OTHER_VALUE:
+    default: /* OTHER_VALUE */
         for (size_t t = 0; t < row->n; t++) {
             row->transitions[t].value = row->transitions[t].state + (published ? 1 : 0);
         }

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #define MUST(call) qa_expect_ok((call), &err)
-enum { MAX_PAIRS = 3, SIDES = 2, LEAST_BUNDLES = 3, ENOUGH_BUNDLES = 5, STRIDE = 5 };
+enum { MAX_PAIRS = 3, SIDES = 2, SIDES_AND_BASE = 3, LEAST_BUNDLES = 3, ENOUGH_BUNDLES = 5, STRIDE = 5 };
 
 /* ---- what the equations do otherwise ---- */
 
@@ -744,6 +744,53 @@ START_TEST(a_detached_value_is_diagnosed) {
 }
 END_TEST
 
+/* RoPE's tables by the C library's single-precision functions, with another last bit here and there as other libraries
+ * have them. */
+static void single_tables(const qa_golden_moment *at) {
+    qa_ref_net *const nets[] = {at->step->base, at->step->adapted[QA_REF_CHOSEN], at->step->adapted[QA_REF_REJECTED]};
+    const size_t half = at->step->model->h / 2;
+    for (size_t i = 0; i < SIDES_AND_BASE * nets[0]->max_T * half; i++) {
+        const size_t entry = i % (nets[0]->max_T * half), n = i / (nets[0]->max_T * half);
+        const float angle = (float)(entry / half) * (float)nets[n]->frequency[entry % half];
+        const float cosine = cosf(angle), sine = sinf(angle);
+        nets[n]->cosine[entry] = (double)(entry % 16 == 9 ? nextafterf(cosine, 2.0F) : cosine);
+        nets[n]->sine[entry] = (double)(entry % 16 == 3 ? nextafterf(sine, 2.0F) : sine);
+    }
+}
+
+/* log pi1 rounded, as a softmax in single precision has it. */
+static void single_softmax(const qa_golden_moment *at) {
+    double *log_pi1 = at->step->side[at->row % QA_REF_SIDES].log_pi1;
+    const size_t states = at->step->rows[at->row].last + 1 - at->step->rows[at->row].first;
+    for (size_t i = 0; i < states * at->step->model->V; i++) {
+        log_pi1[i] = (double)(float)log_pi1[i];
+    }
+}
+
+START_TEST(single_precision_is_diagnosed) {
+    static const char *const names[] = {"theory-logits", "theory-llama3", "published-residual", "theory-text"};
+    qa_error err = {0};
+    qa_context *context = NULL;
+    MUST(qa_context_create(&context, 1, (qa_logger){0}, &err));
+    for (size_t i = 0; i < 2 * sizeof names / sizeof *names; i++) {
+        const bool rope = i % 2 == 0;
+        const qa_golden_trial trial = {.stages = 1u << (rope ? QA_REF_READY : QA_REF_LOG_PI1),
+                                       .make = rope ? single_tables : single_softmax};
+        qa_golden_bundle *b = qa_golden_open(context, names[i / 2]);
+        qa_golden_set set = {0};
+        MUST(qa_golden_run(&set, b->model, b->adapter, b->pairs, &b->options, false, &trial, &err));
+        qa_golden_report report = qa_golden_report_of(b, &set, QA_DTYPE_F64);
+        ck_assert_msg(report.explained == 1u << QA_MISTAKE_FLOAT32, "%s: %s", names[i / 2], report.sentence);
+        ck_assert_msg(strstr(report.sentence, rope ? "when RoPE's tables are" : "when a part of the") != NULL, "%s: %s",
+                      names[i / 2], report.sentence);
+        qa_golden_report_free(&report);
+        qa_golden_set_free(&set);
+        qa_golden_bundle_close(b);
+    }
+    qa_context_free(context);
+}
+END_TEST
+
 /* Gradients are made from the last layer to the first, so a fault in the last layer's backward pass spoils all of them:
  * the last layer is to blame, and nothing that agrees stands behind it. */
 START_TEST(a_fault_in_backward_is_looked_for_from_the_last_layer_down) {
@@ -793,6 +840,7 @@ Suite *golden_mistakes_suite(void) {
     tcase_add_loop_test(tcase, a_mistake_of_the_optimiser_is_diagnosed, 0,
                         (int)(sizeof step_cases / sizeof step_cases[0]));
     tcase_add_test(tcase, a_detached_value_is_diagnosed);
+    tcase_add_test(tcase, single_precision_is_diagnosed);
     tcase_add_test(tcase, a_fault_in_backward_is_looked_for_from_the_last_layer_down);
     suite_add_tcase(suite, tcase);
     return suite;
