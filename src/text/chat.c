@@ -1,4 +1,4 @@
-/* Which chat template a model folder has: names, and recognition by the template's exact text.
+/* Which chat template a model folder has: recognition by the template's exact text. Names are in chat_family.c.
  *
  * A template is a program in a template language. It is not run here: the texts of the templates that
  * chat_render.c writes are known by their SHA-256 digests, and any other text is "unknown". A digest
@@ -23,52 +23,6 @@
 #include <string.h>
 
 /* ---- names ---- */
-
-static const struct {
-    qa_chat_template which;
-    const char *name;
-} NAMES[] = {
-    {QA_CHAT_PLAIN, "plain"},
-    {QA_CHAT_LLAMA2, "llama2"},
-    {QA_CHAT_LLAMA3, "llama3"},
-    {QA_CHAT_LLAMA3_FIRST, "llama3-first"},
-    {QA_CHAT_LLAMA31, "llama3.1"},
-    {QA_CHAT_LLAMA32, "llama3.2"},
-    {QA_CHAT_CHATML, "chatml"},
-    {QA_CHAT_SMOLLM2, "smollm2"},
-    {QA_CHAT_QWEN2, "qwen2"},
-    {QA_CHAT_QWEN25, "qwen2.5"},
-    {QA_CHAT_ZEPHYR, "zephyr"},
-    {QA_CHAT_MISTRAL, "mistral"},
-    {QA_CHAT_MISTRAL_SYSTEM, "mistral-system"},
-    {QA_CHAT_MISTRAL3, "mistral3"},
-};
-enum { N_NAMES = sizeof NAMES / sizeof NAMES[0] };
-
-const char *qa_chat_template_name(qa_chat_template which) {
-    for (size_t i = 0; i < N_NAMES; i++) {
-        if (NAMES[i].which == which) {
-            return NAMES[i].name;
-        }
-    }
-    return which == QA_CHAT_NONE ? "none" : "unknown";
-}
-
-const char *qa_chat_template_names(void) {
-    return "plain, llama2, llama3, llama3-first, llama3.1, llama3.2, chatml, smollm2, qwen2, qwen2.5, zephyr, mistral, "
-           "mistral-system, mistral3";
-}
-
-qa_status qa_chat_template_by_name(qa_chat_template *which, const char *name, qa_error *err) {
-    for (size_t i = 0; i < N_NAMES; i++) {
-        if (strcmp(NAMES[i].name, name) == 0) {
-            *which = NAMES[i].which;
-            return QA_OK;
-        }
-    }
-    return qa_fail(err, QA_ERR_ARGUMENT, "there is no chat template named \"%s\"; the names are %s", name,
-                   qa_chat_template_names());
-}
 
 static const char *const RESPONSE_ENDS[] = {[QA_RESPONSE_END_TOKEN] = "token", [QA_RESPONSE_END_TEMPLATE] = "template"};
 

@@ -2,31 +2,9 @@
  * characters in front of every turn, which no model was trained with, and an end that generation cannot stop on. */
 #include "base/buffer.h"
 #include "base/try.h"
-#include "text/chat.h"
+#include "text/chat_family.h"
 
 #include <string.h>
-
-enum { MOST_MARKS = 4 };
-
-/* The marks that the models of a template have as tokens; the end of a turn is asked for separately. */
-static const char *const *marks_of(qa_chat_template which) {
-    static const char *const none[MOST_MARKS] = {NULL};
-    static const char *const chatml[MOST_MARKS] = {"<|im_start|>"};
-    static const char *const llama3[MOST_MARKS] = {"<|start_header_id|>", "<|end_header_id|>"};
-    static const char *const mistral3[MOST_MARKS] = {"[INST]", "[/INST]"};
-    switch (which) {
-    case QA_CHAT_LLAMA3:
-    case QA_CHAT_LLAMA3_FIRST:
-    case QA_CHAT_LLAMA31:
-    case QA_CHAT_LLAMA32: return llama3;
-    case QA_CHAT_CHATML:
-    case QA_CHAT_SMOLLM2:
-    case QA_CHAT_QWEN2:
-    case QA_CHAT_QWEN25: return chatml;
-    case QA_CHAT_MISTRAL3: return mistral3;
-    default: return none;
-    }
-}
 
 /* Whether the mark, standing behind other text, is encoded to its own token. */
 static qa_status is_one_token(const qa_tokenizer *tokenizer, const char *mark, bool *one, qa_error *err) {
@@ -52,14 +30,14 @@ static qa_status add_mark(qa_text *missing, const char *mark, qa_error *err) {
 
 qa_status qa_chat_missing_marks(qa_chat_template which, const qa_tokenizer *tokenizer, qa_text *missing,
                                 bool *end_missing, qa_error *err) {
-    const char *const *marks = marks_of(which);
+    const qa_chat_family *family = qa_chat_family_of(which);
     const char *end = which == QA_CHAT_PLAIN ? NULL : qa_chat_end_of_turn(which, tokenizer);
     bool one = true;
     *end_missing = false;
     QA_TRY(qa_text_append(missing, "", 0, err));
-    for (size_t i = 0; i < MOST_MARKS && marks[i] != NULL; i++) {
-        QA_TRY(is_one_token(tokenizer, marks[i], &one, err));
-        QA_TRY(one ? QA_OK : add_mark(missing, marks[i], err));
+    for (size_t i = 0; i < sizeof family->marks / sizeof family->marks[0] && family->marks[i] != NULL; i++) {
+        QA_TRY(is_one_token(tokenizer, family->marks[i], &one, err));
+        QA_TRY(one ? QA_OK : add_mark(missing, family->marks[i], err));
     }
     if (end != NULL) {
         QA_TRY(is_one_token(tokenizer, end, &one, err));

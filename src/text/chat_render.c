@@ -1,20 +1,18 @@
 /* Writes a dialogue the way each known chat template writes it, byte for byte.
  *
- * A template's own program is not run: every family below is that program read once and written out in
- * C, without the parts about tools. What differs between families is where the beginning-of-sequence
- * token stands (never, once, or before every user turn), what surrounds a turn, whether white space
- * around contents is stripped, where a system message goes, and which orders of roles are refused. */
+ * A template's own program is not run: every family is that program read once, without the parts about tools. What
+ * differs between families in words is data (chat_family.h); what differs in the order of things stands here: where a
+ * system message goes, and which orders of roles are refused. */
 #include "text/chat.h"
 
 #include "base/buffer.h"
+#include "base/plain_line.h"
 #include "base/try.h"
+#include "text/chat_family.h"
 #include "text/text_begin.h"
+#include "text/utf8.h"
 
 #include <string.h>
-
-/* The date that Llama 3.1 and 3.2 write where the caller gives none; 3.2 would write today's, which
- * would make yesterday's prompts different from today's. */
-#define PINNED_DATE "26 Jul 2024"
 
 /* ---- writing ---- */
 
@@ -23,6 +21,7 @@ typedef struct writer {
     qa_text *text;
     qa_error *err;
     qa_status status;
+    const qa_chat_family *family;
     const char *bos, *eos; /* NULL when the tokenizer names none */
 } writer;
 
@@ -32,7 +31,12 @@ static void put(writer *w, const char *data, size_t bytes) {
     }
 }
 
-static void put_z(writer *w, const char *zero_terminated) { put(w, zero_terminated, strlen(zero_terminated)); }
+/* NULL: nothing. */
+static void put_z(writer *w, const char *zero_terminated) {
+    if (zero_terminated != NULL) {
+        put(w, zero_terminated, strlen(zero_terminated));
+    }
+}
 
 static void put_content(writer *w, const qa_message *message) { put(w, message->content, message->content_bytes); }
 
@@ -54,6 +58,14 @@ static void put_token(writer *w, const char *token, const char *name) {
 static void put_bos(writer *w) { put_token(w, w->bos, "bos_token"); }
 static void put_eos(writer *w) { put_token(w, w->eos, "eos_token"); }
 
+static void put_leading_bos(writer *w) {
+    if (w->family->bos == QA_CHAT_BOS_REQUIRED) {
+        put_bos(w);
+    } else if (w->family->bos == QA_CHAT_BOS_IF_NAMED) {
+        put_z(w, w->bos);
+    }
+}
+
 static void refuse(writer *w, size_t index, const char *reason) {
     if (w->status == QA_OK) {
         w->status = qa_fail(w->err, QA_ERR_FORMAT, "the chat template refuses message %zu: %s", index + 1, reason);
@@ -65,27 +77,14 @@ static bool is_role(const qa_message *message, const char *role) { return strcmp
 /* ---- white space ---- */
 
 /* Length of the white-space character that starts at s[n], by Python's str.isspace; 0 if none does. */
-static size_t space_at(const unsigned char *s, size_t n) {
-    if (n >= 1 && ((s[0] >= 0x09 && s[0] <= 0x0d) || (s[0] >= 0x1c && s[0] <= 0x20))) {
-        return 1;
-    }
-    if (n >= 2 && s[0] == 0xc2 && (s[1] == 0x85 || s[1] == 0xa0)) { /* U+0085, U+00A0 */
-        return 2;
-    }
-    if (n < 3) {
-        return 0;
-    }
-    bool space = (s[0] == 0xe1 && s[1] == 0x9a && s[2] == 0x80) || /* U+1680 */
-                 (s[0] == 0xe2 && s[1] == 0x80 &&
-                  ((s[2] >= 0x80 && s[2] <= 0x8a) ||                 /* U+2000 to U+200A */
-                   s[2] == 0xa8 || s[2] == 0xa9 || s[2] == 0xaf)) || /* U+2028, U+2029, U+202F */
-                 (s[0] == 0xe2 && s[1] == 0x81 && s[2] == 0x9f) ||   /* U+205F */
-                 (s[0] == 0xe3 && s[1] == 0x80 && s[2] == 0x80);     /* U+3000 */
-    return space ? 3 : 0;
+static size_t space_at(const char *s, size_t n) {
+    uint32_t code = 0;
+    const size_t width = n == 0 ? 0 : qa_character_at(s, n, &code);
+    return qa_is_white_space(code) || (code >= 0x1c && code <= 0x1f) ? width : 0;
 }
 
 void qa_strip(const char **start, size_t *bytes) {
-    const unsigned char *s = (const unsigned char *)*start;
+    const char *s = *start;
     size_t n = *bytes;
     size_t front = 0;
     for (size_t step = 1; step > 0; front += step) {
@@ -104,106 +103,33 @@ void qa_strip(const char **start, size_t *bytes) {
     *bytes = n - front;
 }
 
-/* ---- an assistant's turn ---- */
-
-bool qa_chat_strips_responses(qa_chat_template which) {
-    switch (which) {
-    case QA_CHAT_PLAIN:
-    case QA_CHAT_LLAMA2:
-    case QA_CHAT_LLAMA3:
-    case QA_CHAT_LLAMA3_FIRST:
-    case QA_CHAT_LLAMA31:
-    case QA_CHAT_LLAMA32:
-    case QA_CHAT_MISTRAL3: return true;
-    case QA_CHAT_NONE:
-    case QA_CHAT_UNKNOWN:
-    case QA_CHAT_CHATML:
-    case QA_CHAT_SMOLLM2:
-    case QA_CHAT_QWEN2:
-    case QA_CHAT_QWEN25:
-    case QA_CHAT_ZEPHYR:
-    case QA_CHAT_MISTRAL:
-    case QA_CHAT_MISTRAL_SYSTEM: return false;
-    }
-    return false;
-}
+/* ---- the parts of a turn ---- */
 
 /* What an assistant says, from the end of the generation prompt to the end of the turn. */
-static void put_response(writer *w, qa_chat_template which, const char *content, size_t bytes) {
-    if (which == QA_CHAT_PLAIN || which == QA_CHAT_LLAMA2 || which == QA_CHAT_MISTRAL3 ||
-        which == QA_CHAT_MISTRAL_SYSTEM) {
-        put_z(w, " ");
-    }
-    if (qa_chat_strips_responses(which)) {
+static void put_response(writer *w, const char *content, size_t bytes) {
+    const qa_chat_family *family = w->family;
+    put_z(w, family->before_answer);
+    if (family->strips) {
         put_stripped(w, content, bytes);
     } else {
         put(w, content, bytes);
     }
-    switch (which) {
-    case QA_CHAT_CHATML:
-    case QA_CHAT_SMOLLM2:
-    case QA_CHAT_QWEN2:
-    case QA_CHAT_QWEN25: put_z(w, "<|im_end|>"); break;
-    case QA_CHAT_LLAMA3:
-    case QA_CHAT_LLAMA3_FIRST:
-    case QA_CHAT_LLAMA31:
-    case QA_CHAT_LLAMA32: put_z(w, "<|eot_id|>"); break;
-    case QA_CHAT_LLAMA2:
-        put_z(w, " ");
+    put_z(w, family->behind_answer);
+    if (family->end != NULL) {
+        put_z(w, family->end);
+    } else if (family->form != QA_CHAT_FORM_PLAIN && family->form != QA_CHAT_FORM_NONE) {
         put_eos(w);
-        break;
-    case QA_CHAT_ZEPHYR:
-    case QA_CHAT_MISTRAL:
-    case QA_CHAT_MISTRAL_SYSTEM:
-    case QA_CHAT_MISTRAL3: put_eos(w); break;
-    case QA_CHAT_PLAIN:
-    case QA_CHAT_NONE:
-    case QA_CHAT_UNKNOWN: break;
     }
 }
 
-const char *qa_chat_end_of_turn(qa_chat_template which, const qa_tokenizer *tokenizer) {
-    switch (which) {
-    case QA_CHAT_CHATML:
-    case QA_CHAT_SMOLLM2:
-    case QA_CHAT_QWEN2:
-    case QA_CHAT_QWEN25: return "<|im_end|>";
-    case QA_CHAT_LLAMA3:
-    case QA_CHAT_LLAMA3_FIRST:
-    case QA_CHAT_LLAMA31:
-    case QA_CHAT_LLAMA32: return "<|eot_id|>";
-    case QA_CHAT_NONE:
-    case QA_CHAT_UNKNOWN:
-    case QA_CHAT_PLAIN:
-    case QA_CHAT_LLAMA2:
-    case QA_CHAT_ZEPHYR:
-    case QA_CHAT_MISTRAL:
-    case QA_CHAT_MISTRAL_SYSTEM:
-    case QA_CHAT_MISTRAL3: break;
-    }
-    return tokenizer == NULL ? NULL : qa_tokenizer_eos_text(tokenizer);
+static void put_answer(writer *w, const qa_message *message) {
+    put_response(w, message->content, message->content_bytes);
 }
 
-const char *qa_chat_after_turn(qa_chat_template which) {
-    switch (which) {
-    case QA_CHAT_CHATML:
-    case QA_CHAT_SMOLLM2:
-    case QA_CHAT_QWEN2:
-    case QA_CHAT_QWEN25:
-    case QA_CHAT_ZEPHYR: return "\n";
-    case QA_CHAT_NONE:
-    case QA_CHAT_UNKNOWN:
-    case QA_CHAT_PLAIN:
-    case QA_CHAT_LLAMA2:
-    case QA_CHAT_LLAMA3:
-    case QA_CHAT_LLAMA3_FIRST:
-    case QA_CHAT_LLAMA31:
-    case QA_CHAT_LLAMA32:
-    case QA_CHAT_MISTRAL:
-    case QA_CHAT_MISTRAL_SYSTEM:
-    case QA_CHAT_MISTRAL3: break;
-    }
-    return "";
+static void put_header(writer *w, const char *role) {
+    put_z(w, w->family->open);
+    put_z(w, role);
+    put_z(w, w->family->close);
 }
 
 /* ---- the families ---- */
@@ -214,90 +140,64 @@ const char *qa_chat_after_turn(qa_chat_template which) {
 static void render_plain(writer *w, const qa_tokenizer *tokenizer, const qa_message *messages, size_t n, bool prompt) {
     const qa_ids *prefix = tokenizer == NULL ? NULL : qa_text_begin(tokenizer);
     for (size_t i = 0; prefix != NULL && i < prefix->n; i++) {
-        const char *token = qa_tokenizer_token(tokenizer, prefix->data[i]);
-        put_z(w, token == NULL ? "" : token);
+        put_z(w, qa_tokenizer_token(tokenizer, prefix->data[i]));
     }
     for (size_t i = 0; i < n; i++) {
-        put_z(w, i > 0 ? "\n\n" : "");
+        put_z(w, i > 0 ? "\n\n" : NULL);
         if (is_role(&messages[i], "assistant")) {
             put_z(w, "Assistant:");
-            put_response(w, QA_CHAT_PLAIN, messages[i].content, messages[i].content_bytes);
+            put_answer(w, &messages[i]);
         } else {
-            put_z(w, is_role(&messages[i], "user") ? "Human: " : "");
+            put_z(w, is_role(&messages[i], "user") ? "Human: " : NULL);
             put_stripped(w, messages[i].content, messages[i].content_bytes);
         }
     }
-    put_z(w, prompt ? "\n\nAssistant:" : "");
+    put_z(w, prompt ? "\n\nAssistant:" : NULL);
 }
 
-/* <|im_start|>role, newline, content, <|im_end|>, newline. default_system (NULL: none) stands in for a
- * dialogue's missing system message. */
-static void render_chatml(writer *w, qa_chat_template which, const qa_message *messages, size_t n, bool prompt) {
-    const char *default_system = NULL;
-    if (which == QA_CHAT_SMOLLM2) {
-        default_system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
-    } else if (which == QA_CHAT_QWEN2) {
-        default_system = "You are a helpful assistant.";
-    } else if (which == QA_CHAT_QWEN25) {
-        default_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.";
+/* The system turn that the template writes by itself; returns the messages that it took. */
+static size_t put_system(writer *w, const qa_message *first) {
+    const qa_chat_family *family = w->family;
+    const bool given = is_role(first, "system");
+    if (family->system == NULL || (given && !family->system_joins)) {
+        return 0;
     }
-    if (default_system != NULL && !is_role(&messages[0], "system")) {
-        put_z(w, "<|im_start|>system\n");
-        put_z(w, default_system);
-        put_z(w, "<|im_end|>\n");
+    put_header(w, "system");
+    put_z(w, family->system);
+    if (given) {
+        put_stripped(w, first->content, first->content_bytes);
     }
-    for (size_t i = 0; i < n; i++) {
-        put_z(w, "<|im_start|>");
-        put_z(w, messages[i].role);
-        put_z(w, "\n");
-        put_response(w, which, messages[i].content, messages[i].content_bytes);
-        put_z(w, qa_chat_after_turn(which));
-    }
-    put_z(w, prompt ? "<|im_start|>assistant\n" : "");
+    put_z(w, family->end);
+    put_z(w, family->after_turn);
+    return given ? 1 : 0;
 }
 
-static void put_llama3_header(writer *w, const char *role) {
-    put_z(w, "<|start_header_id|>");
-    put_z(w, role);
-    put_z(w, "<|end_header_id|>\n\n");
-}
-
-static void render_llama3(writer *w, qa_chat_template which, const qa_message *messages, size_t n, bool prompt) {
-    size_t first = 0;
-    if (which == QA_CHAT_LLAMA3 || which == QA_CHAT_LLAMA3_FIRST) {
-        put_bos(w);
-    } else { /* 3.1, 3.2: always a system turn, with dates in front of what the system message says */
-        put_z(w, w->bos == NULL ? "" : w->bos);
-        put_llama3_header(w, "system");
-        put_z(w, "Cutting Knowledge Date: December 2023\nToday Date: " PINNED_DATE "\n\n");
-        if (is_role(&messages[0], "system")) {
-            put_stripped(w, messages[0].content, messages[0].content_bytes);
-            first = 1;
-        }
-        put_z(w, "<|eot_id|>");
+/* Every turn is a header with its role, the content and an end. */
+static void render_headers(writer *w, const qa_message *messages, size_t n, bool prompt) {
+    put_leading_bos(w);
+    for (size_t i = put_system(w, &messages[0]); i < n; i++) {
+        put_header(w, messages[i].role);
+        put_answer(w, &messages[i]);
+        put_z(w, w->family->after_turn);
     }
-    for (size_t i = first; i < n; i++) {
-        put_llama3_header(w, messages[i].role);
-        put_response(w, which, messages[i].content, messages[i].content_bytes);
+    if (prompt || w->family->always_prompts) {
+        put_header(w, "assistant");
     }
-    if (prompt || which == QA_CHAT_LLAMA3_FIRST) {
-        put_llama3_header(w, "assistant");
-    }
-}
-
-static void render_zephyr(writer *w, const qa_message *messages, size_t n, bool prompt) {
-    for (size_t i = 0; i < n; i++) {
-        put_z(w, "<|");
-        put_z(w, messages[i].role);
-        put_z(w, "|>\n");
-        put_response(w, QA_CHAT_ZEPHYR, messages[i].content, messages[i].content_bytes);
-        put_z(w, qa_chat_after_turn(QA_CHAT_ZEPHYR));
-    }
-    put_z(w, prompt ? "<|assistant|>\n" : "");
 }
 
 /* Whether message i of a dialogue without its leading system message breaks user, assistant, user... */
 static bool breaks_order(const qa_message *message, size_t i) { return is_role(message, "user") != (i % 2 == 0); }
+
+/* Strips what was written since text[start]. */
+static void strip_from(writer *w, size_t start) {
+    if (w->status == QA_OK) {
+        const char *stripped = w->text->data + start;
+        size_t bytes = w->text->n - start;
+        qa_strip(&stripped, &bytes);
+        memmove(w->text->data + start, stripped, bytes);
+        w->text->n = start + bytes;
+    }
+}
 
 /* A user turn is <s>[INST] ... [/INST]; the system message is part of the first one. There is no
  * generation prompt. A later system message where an assistant's turn is due is written by nobody. */
@@ -307,28 +207,20 @@ static void render_llama2(writer *w, const qa_message *messages, size_t n) {
         if (breaks_order(&messages[i], i - first)) {
             refuse(w, i, "Conversation roles must alternate user/assistant/user/assistant/...");
         }
-        if (is_role(&messages[i], "user") && i == first && first == 1) {
+        if (is_role(&messages[i], "user")) {
             put_bos(w);
-            put_z(w, "[INST] ");
-            size_t start = w->text->n;
-            put_z(w, "<<SYS>>\n");
-            put_content(w, &messages[0]);
-            put_z(w, "\n<</SYS>>\n\n");
-            put_content(w, &messages[1]);
-            if (w->status == QA_OK) { /* system and user text are stripped as one; the front is "<<SYS>>" */
-                const char *joined = w->text->data + start;
-                size_t bytes = w->text->n - start;
-                qa_strip(&joined, &bytes);
-                w->text->n = start + bytes;
+            put_z(w, w->family->open);
+            const size_t start = w->text->n;
+            if (i == first && first == 1) {
+                put_z(w, "<<SYS>>\n");
+                put_content(w, &messages[0]);
+                put_z(w, "\n<</SYS>>\n\n");
             }
-            put_z(w, " [/INST]");
-        } else if (is_role(&messages[i], "user")) {
-            put_bos(w);
-            put_z(w, "[INST] ");
-            put_stripped(w, messages[i].content, messages[i].content_bytes);
-            put_z(w, " [/INST]");
+            put_content(w, &messages[i]);
+            strip_from(w, start); /* system and user text are stripped as one */
+            put_z(w, w->family->close);
         } else if (is_role(&messages[i], "assistant")) {
-            put_response(w, QA_CHAT_LLAMA2, messages[i].content, messages[i].content_bytes);
+            put_answer(w, &messages[i]);
         }
     }
 }
@@ -353,22 +245,22 @@ static void render_mistral(writer *w, qa_chat_template which, const qa_message *
             }
         }
     }
-    put_z(w, w->bos == NULL ? "" : w->bos);
+    put_leading_bos(w);
     for (size_t i = first; i < n; i++) {
         if (breaks_order(&messages[i], i - first)) {
             refuse(w, i, out_of_order);
         }
         if (is_role(&messages[i], "user")) {
             bool takes_system = first == 1 && (which == QA_CHAT_MISTRAL3 ? i + 1 == n : i == first);
-            put_z(w, which == QA_CHAT_MISTRAL_SYSTEM ? " [INST] " : "[INST] ");
+            put_z(w, w->family->open);
             if (takes_system) {
                 put_content(w, &messages[0]);
                 put_z(w, "\n\n");
             }
             put_content(w, &messages[i]);
-            put_z(w, which == QA_CHAT_MISTRAL3 ? "[/INST]" : " [/INST]");
+            put_z(w, w->family->close);
         } else if (is_role(&messages[i], "assistant")) {
-            put_response(w, which, messages[i].content, messages[i].content_bytes);
+            put_answer(w, &messages[i]);
         } else {
             refuse(w, i, knows_system ? ONLY_SYSTEM_FIRST : "Only user and assistant roles are supported!");
         }
@@ -404,8 +296,8 @@ static qa_status check_dialogue(qa_chat_template which, const qa_tokenizer *toke
     return QA_OK;
 }
 
-static writer start_writer(const qa_tokenizer *tokenizer, qa_text *text, qa_error *err) {
-    writer w = {.text = text, .err = err, .status = QA_OK};
+static writer start_writer(qa_chat_template which, const qa_tokenizer *tokenizer, qa_text *text, qa_error *err) {
+    writer w = {.text = text, .err = err, .family = qa_chat_family_of(which)};
     if (tokenizer != NULL) {
         w.bos = qa_tokenizer_bos_text(tokenizer);
         w.eos = qa_tokenizer_eos_text(tokenizer);
@@ -427,34 +319,23 @@ static qa_status finish_writer(writer *w, size_t length_before) {
 qa_status qa_chat_render(qa_chat_template which, const qa_tokenizer *tokenizer, const qa_message *messages,
                          size_t n_messages, bool add_generation_prompt, qa_text *text, qa_error *err) {
     QA_TRY(check_dialogue(which, tokenizer, messages, n_messages, err));
-    writer w = start_writer(tokenizer, text, err);
+    writer w = start_writer(which, tokenizer, text, err);
     size_t before = text->n;
-    switch (which) {
-    case QA_CHAT_NONE:
-    case QA_CHAT_UNKNOWN: break;
-    case QA_CHAT_PLAIN: render_plain(&w, tokenizer, messages, n_messages, add_generation_prompt); break;
-    case QA_CHAT_LLAMA2: render_llama2(&w, messages, n_messages); break;
-    case QA_CHAT_LLAMA3:
-    case QA_CHAT_LLAMA3_FIRST:
-    case QA_CHAT_LLAMA31:
-    case QA_CHAT_LLAMA32: render_llama3(&w, which, messages, n_messages, add_generation_prompt); break;
-    case QA_CHAT_CHATML:
-    case QA_CHAT_SMOLLM2:
-    case QA_CHAT_QWEN2:
-    case QA_CHAT_QWEN25: render_chatml(&w, which, messages, n_messages, add_generation_prompt); break;
-    case QA_CHAT_ZEPHYR: render_zephyr(&w, messages, n_messages, add_generation_prompt); break;
-    case QA_CHAT_MISTRAL:
-    case QA_CHAT_MISTRAL_SYSTEM:
-    case QA_CHAT_MISTRAL3: render_mistral(&w, which, messages, n_messages); break;
+    switch (w.family->form) {
+    case QA_CHAT_FORM_NONE: break;
+    case QA_CHAT_FORM_PLAIN: render_plain(&w, tokenizer, messages, n_messages, add_generation_prompt); break;
+    case QA_CHAT_FORM_HEADERS: render_headers(&w, messages, n_messages, add_generation_prompt); break;
+    case QA_CHAT_FORM_LLAMA2: render_llama2(&w, messages, n_messages); break;
+    case QA_CHAT_FORM_MISTRAL: render_mistral(&w, which, messages, n_messages); break;
     }
     return finish_writer(&w, before);
 }
 
 qa_status qa_chat_append_response(qa_chat_template which, const qa_tokenizer *tokenizer, const char *content,
                                   size_t bytes, qa_text *text, qa_error *err) {
-    writer w = start_writer(tokenizer, text, err);
+    writer w = start_writer(which, tokenizer, text, err);
     size_t before = text->n;
-    put_response(&w, which, content, bytes);
+    put_response(&w, content, bytes);
     return finish_writer(&w, before);
 }
 
