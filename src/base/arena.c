@@ -3,6 +3,7 @@
 #include "base/arena.h"
 
 #include "base/checked.h"
+#include "base/try.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -72,5 +73,15 @@ qa_status qa_arena_bytes(const qa_arena *arena, size_t *bytes, qa_error *err) {
         return qa_fail(err, QA_ERR_LIMIT, "the workspace does not fit the address space or its plan");
     }
     *bytes = arena->used;
+    return QA_OK;
+}
+
+qa_status qa_arena_lay_out(qa_arena *arena, qa_arena_layout layout, void *owner, qa_error *err) {
+    qa_arena measured = qa_arena_measure();
+    size_t bytes = 0;
+    layout(owner, &measured);
+    QA_TRY(qa_arena_bytes(&measured, &bytes, err));
+    QA_TRY(qa_arena_create(arena, bytes, err));
+    layout(owner, arena);
     return QA_OK;
 }

@@ -33,6 +33,12 @@ void *qa_arena_take(qa_arena *arena, size_t count, size_t size);
 /* qa_arena_take for `count` elements of `type`. */
 #define QA_TAKE(arena, type, count) ((type *)qa_arena_take((arena), (count), sizeof(type)))
 
+/* Takes the pieces of owner, a workspace, from the arena. */
+typedef void (*qa_arena_layout)(void *owner, qa_arena *arena);
+
+/* Measures the layout, creates the arena for it and carves it: on success every piece is there. */
+QA_MUST_CHECK qa_status qa_arena_lay_out(qa_arena *arena, qa_arena_layout layout, void *owner, qa_error *err);
+
 /* Bytes needed so far; fails with QA_ERR_LIMIT when a size overflowed. */
 QA_MUST_CHECK qa_status qa_arena_bytes(const qa_arena *arena, size_t *bytes, qa_error *err);
 

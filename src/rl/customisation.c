@@ -5,7 +5,6 @@
 #include "base/try.h"
 
 #include <math.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #define ROW(kind, field) QA_##kind(qa_customisation_options, field), .group = QA_GROUP_PROBLEM
@@ -36,18 +35,17 @@ qa_customisation_options qa_customisation_defaults(void) {
     return options;
 }
 
-static bool allocate(qa_customisation *it) {
+static void lay_out_customisation(void *owner, qa_arena *arena) {
+    qa_customisation *it = owner;
     const size_t k = it->mdp.inner * it->mdp.V, responses = it->mdp.responses;
-    it->r1 = qa_alloc_array(k, sizeof *it->r1);
-    it->r2 = qa_alloc_array(k, sizeof *it->r2);
-    it->q = qa_alloc_array(k, sizeof *it->q);
-    it->z1 = qa_alloc_array(it->mdp.rows * it->mdp.V, sizeof *it->z1);
-    it->ret1 = qa_alloc_array(responses, sizeof *it->ret1);
-    it->ret2 = qa_alloc_array(responses, sizeof *it->ret2);
-    it->log_prob1 = qa_alloc_array(responses, sizeof *it->log_prob1);
-    it->log_optimum = qa_alloc_array(responses, sizeof *it->log_optimum);
-    return it->r1 != NULL && it->r2 != NULL && it->q != NULL && it->z1 != NULL && it->ret1 != NULL &&
-           it->ret2 != NULL && it->log_prob1 != NULL && it->log_optimum != NULL;
+    it->r1 = QA_TAKE(arena, double, k);
+    it->r2 = QA_TAKE(arena, double, k);
+    it->q = QA_TAKE(arena, qa_real, k);
+    it->z1 = QA_TAKE(arena, qa_real, it->mdp.rows * it->mdp.V);
+    it->ret1 = QA_TAKE(arena, double, responses);
+    it->ret2 = QA_TAKE(arena, double, responses);
+    it->log_prob1 = QA_TAKE(arena, double, responses);
+    it->log_optimum = QA_TAKE(arena, double, responses);
 }
 
 /* Everything but the rewards. v[inner] is scratch. */
@@ -73,14 +71,12 @@ qa_status qa_customisation_create(qa_customisation *out, const qa_customisation_
     qa_status status = QA_OK;
     *out = (qa_customisation){.options = *options};
     QA_TRY(qa_token_mdp_create(&out->mdp, options->V, options->H, err));
-    v = qa_alloc_array(out->mdp.inner, sizeof *v);
-    if (!allocate(out) || v == NULL) {
-        status = QA_NO_MEMORY(err, "a problem of %zu responses", out->mdp.responses);
-    } else {
-        qa_token_random_reward(out->r1, &out->mdp, 1.0, &rng);
-        qa_token_random_reward(out->r2, &out->mdp, 1.0, &rng);
-        status = solve(out, v, err);
-    }
+    QA_GOTO(done, qa_arena_lay_out(&out->arena, lay_out_customisation, out, err));
+    QA_GOTO(done, QA_NEW(v, out->mdp.inner, err, "a problem of %zu responses", out->mdp.responses));
+    qa_token_random_reward(out->r1, &out->mdp, 1.0, &rng);
+    qa_token_random_reward(out->r2, &out->mdp, 1.0, &rng);
+    QA_GOTO(done, solve(out, v, err));
+done:
     free(v);
     if (status != QA_OK) {
         qa_customisation_free(out);
@@ -90,14 +86,7 @@ qa_status qa_customisation_create(qa_customisation *out, const qa_customisation_
 
 void qa_customisation_free(qa_customisation *it) {
     qa_token_mdp_free(&it->mdp);
-    free(it->r1);
-    free(it->r2);
-    free(it->q);
-    free(it->z1);
-    free(it->ret1);
-    free(it->ret2);
-    free(it->log_prob1);
-    free(it->log_optimum);
+    qa_arena_free(&it->arena);
     *it = (qa_customisation){0};
 }
 
@@ -112,13 +101,11 @@ qa_status qa_customisation_dial(const qa_customisation *it, const qa_real *q, do
 }
 
 qa_status qa_customisation_resolve(const qa_customisation *it, double alpha_0, double *log_prob, qa_error *err) {
-    qa_real *q = qa_alloc_array(it->mdp.inner * it->mdp.V, sizeof *q);
-    double *v = qa_alloc_array(it->mdp.inner, sizeof *v);
+    qa_real *q = NULL;
+    double *v = NULL;
     qa_status status = QA_OK;
-    if (q == NULL || v == NULL) {
-        status = QA_NO_MEMORY(err, "a policy of %zu rows", it->mdp.inner);
-        goto done;
-    }
+    QA_GOTO(done, QA_NEW(q, it->mdp.inner * it->mdp.V, err, "a policy of %zu rows", it->mdp.inner));
+    QA_GOTO(done, QA_NEW(v, it->mdp.inner, err, "a policy of %zu rows", it->mdp.inner));
     QA_GOTO(done, qa_token_solve_m6(q, v, &it->mdp, it->r2, it->z1, alpha_0, it->options.alpha_tilde, it->options.gamma,
                                     err));
     status = qa_customisation_dial(it, q, alpha_0, log_prob, err);

@@ -3,6 +3,7 @@
 #ifndef QA_RL_CUSTOMISATION_H
 #define QA_RL_CUSTOMISATION_H
 
+#include "base/arena.h"
 #include "base/option.h"
 #include "rl/token_mdp.h"
 
@@ -28,6 +29,7 @@ typedef struct qa_customisation {
     double *log_prob1;   /* [responses] log pi1(y) */
     qa_real *q;          /* [inner x V] the true Qhat, (M6) */
     double *log_optimum; /* [responses] log pi*(y), (M7) of it */
+    qa_arena arena;      /* that they are in */
 } qa_customisation;
 
 QA_MUST_CHECK qa_status qa_customisation_create(qa_customisation *out, const qa_customisation_options *options,

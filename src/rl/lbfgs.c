@@ -46,7 +46,8 @@ const char *qa_stop_name(qa_stop stop) {
     return (unsigned)stop < sizeof names / sizeof names[0] ? names[stop] : "unknown";
 }
 
-static void take(search *it, qa_arena *arena) {
+static void lay_out_search(void *owner, qa_arena *arena) {
+    search *it = owner;
     it->g = QA_TAKE(arena, double, it->n);
     it->trial = QA_TAKE(arena, double, it->n);
     it->trial_g = QA_TAKE(arena, double, it->n);
@@ -189,15 +190,11 @@ static qa_status minimise(search *it, double tolerance, size_t max_iterations, q
 qa_status qa_lbfgs(double *x, size_t n, qa_smooth_fn loss, void *context, double tolerance, size_t max_iterations,
                    qa_minimum *found, qa_error *err) {
     search it = {.n = n, .x = x, .loss = loss, .context = context, .found = found};
-    qa_arena arena = qa_arena_measure();
-    size_t bytes = 0;
+    qa_arena arena = {0};
     if (n > SIZE_MAX / HISTORY) {
         return qa_fail(err, QA_ERR_LIMIT, "%zu variables do not fit the address space", n);
     }
-    take(&it, &arena);
-    QA_TRY(qa_arena_bytes(&arena, &bytes, err));
-    QA_TRY(qa_arena_create(&arena, bytes, err));
-    take(&it, &arena);
+    QA_TRY(qa_arena_lay_out(&arena, lay_out_search, &it, err));
     const qa_status status = minimise(&it, tolerance, max_iterations, err);
     qa_arena_free(&arena);
     return status;

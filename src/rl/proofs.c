@@ -24,7 +24,7 @@ const char *qa_problem_kind_name(qa_problem_kind kind) {
 
 /* The tables of one problem, S x A each. */
 typedef struct tables {
-    size_t n;                    /* S A */
+    size_t S, n;                 /* n = S A */
     double *r1, *r2, *sum, *any; /* sum = lambda r1 + r2; any: a reward implied by a random Qhat */
     double *log_pi1, *log_pi, *log_direct;
     double *q, *q_direct, *q_any;
@@ -35,7 +35,8 @@ typedef struct tables {
     qa_arena arena;
 } tables;
 
-static void take(tables *t, qa_arena *arena, size_t S) {
+static void lay_out_tables(void *owner, qa_arena *arena) {
+    tables *t = owner;
     t->r1 = QA_TAKE(arena, double, t->n);
     t->r2 = QA_TAKE(arena, double, t->n);
     t->sum = QA_TAKE(arena, double, t->n);
@@ -46,7 +47,7 @@ static void take(tables *t, qa_arena *arena, size_t S) {
     t->q = QA_TAKE(arena, double, t->n);
     t->q_direct = QA_TAKE(arena, double, t->n);
     t->q_any = QA_TAKE(arena, double, t->n);
-    t->v = QA_TAKE(arena, double, S);
+    t->v = QA_TAKE(arena, double, t->S);
     t->token.log_pi1 = QA_TAKE(arena, qa_real, t->n);
     t->token.log_pi = QA_TAKE(arena, qa_real, t->n);
     t->token.log_direct = QA_TAKE(arena, qa_real, t->n);
@@ -56,13 +57,8 @@ static void take(tables *t, qa_arena *arena, size_t S) {
 }
 
 static qa_status tables_create(tables *t, size_t S, size_t A, double lambda, qa_rng *rng, qa_error *err) {
-    qa_arena measure = qa_arena_measure();
-    size_t bytes = 0;
-    *t = (tables){.n = S * A};
-    take(t, &measure, S);
-    QA_TRY(qa_arena_bytes(&measure, &bytes, err));
-    QA_TRY(qa_arena_create(&t->arena, bytes, err));
-    take(t, &t->arena, S);
+    *t = (tables){.S = S, .n = S * A};
+    QA_TRY(qa_arena_lay_out(&t->arena, lay_out_tables, t, err));
     for (size_t i = 0; i < t->n; i++) {
         t->r1[i] = qa_rng_normal(rng);
         t->r2[i] = qa_rng_normal(rng);
@@ -72,17 +68,10 @@ static qa_status tables_create(tables *t, size_t S, size_t A, double lambda, qa_
     return QA_OK;
 }
 
-static double relative(double found, double expected, double scale) {
-    return fabs(found - expected) / fmax(1.0, scale);
-}
-
-/* The larger of the two; a NaN stays. */
-static double worse(double a, double b) { return isnan(a) || a >= b ? a : b; }
-
 static double largest(const double *x, size_t n) {
     double most = 0.0;
     for (size_t i = 0; i < n; i++) {
-        most = worse(most, fabs((double)x[i]));
+        most = qa_worse_error(most, fabs((double)x[i]));
     }
     return most;
 }
@@ -90,22 +79,22 @@ static double largest(const double *x, size_t n) {
 static void compare_policies(qa_recovery *out, const tables *t) {
     for (size_t i = 0; i < t->n; i++) {
         const double found = (double)t->log_pi[i], expected = (double)t->log_direct[i];
-        out->policy_error = worse(fabs(exp(found) - exp(expected)), out->policy_error);
-        out->log_policy_error = worse(relative(found, expected, fabs(expected)), out->log_policy_error);
+        out->policy_error = qa_worse_error(fabs(exp(found) - exp(expected)), out->policy_error);
+        out->log_policy_error = qa_worse_error(qa_relative_error(found, expected, expected), out->log_policy_error);
     }
 }
 
 static void compare_rewards(qa_recovery *out, const tables *t) {
     const double scale = largest(t->q, t->n);
     for (size_t i = 0; i < t->n; i++) {
-        out->reward_error = worse(relative(t->any[i], t->r2[i], scale), out->reward_error);
+        out->reward_error = qa_worse_error(qa_relative_error(t->any[i], t->r2[i], scale), out->reward_error);
     }
 }
 
 static void compare_q(qa_recovery *out, const tables *t) {
     const double scale = largest(t->q_any, t->n);
     for (size_t i = 0; i < t->n; i++) {
-        out->q_error = worse(relative((double)t->q[i], (double)t->q_any[i], scale), out->q_error);
+        out->q_error = qa_worse_error(qa_relative_error((double)t->q[i], (double)t->q_any[i], scale), out->q_error);
     }
 }
 
@@ -113,7 +102,7 @@ static void compare_q(qa_recovery *out, const tables *t) {
 
 static void keep_worst(qa_recovery *out, const qa_fixed_point *found) {
     out->sweeps = found->sweeps > out->sweeps ? found->sweeps : out->sweeps;
-    out->bound = worse(found->bound, out->bound);
+    out->bound = qa_worse_error(found->bound, out->bound);
 }
 
 static qa_status prove_finite(qa_recovery *out, tables *t, const qa_mdp *mdp, qa_error *err) {

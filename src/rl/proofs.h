@@ -8,6 +8,7 @@
 
 #include "qadapter/status.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,6 +23,15 @@ typedef enum qa_problem_kind {
 } qa_problem_kind;
 
 const char *qa_problem_kind_name(qa_problem_kind kind);
+
+/* ---- errors ---- */
+
+static inline double qa_relative_error(double found, double expected, double scale) {
+    return fabs(found - expected) / fmax(1.0, fabs(scale));
+}
+
+/* The larger of the two; a NaN stays. */
+static inline double qa_worse_error(double a, double b) { return isnan(a) || a >= b ? a : b; }
 
 /* I1 and I2 of one problem. S, A: states and actions, or vocabulary V (A) and inner prefixes (S). */
 typedef struct qa_recovery {

@@ -5,7 +5,7 @@
  * same policy and a log-softmax over them; the soft-max of Qhat alone from nn/softmax.h. */
 #include "rl/proofs.h"
 
-#include "base/memory.h"
+#include "base/arena.h"
 #include "base/try.h"
 #include "nn/softmax.h"
 #include "rl/dpo.h"
@@ -13,8 +13,6 @@
 #include "rl/tabular_learn.h"
 
 #include <math.h>
-#include <stdbool.h>
-#include <stdlib.h>
 
 /* One problem, and what is computed from it. Sizes: n = rows x V of the mdp, k = inner x V. */
 typedef struct material {
@@ -28,44 +26,29 @@ typedef struct material {
     double *gradient[2];    /* [n] */
     double *log_prob, *ret; /* [responses] */
     double *log_prob1;      /* [responses] log pi1(y) */
+    qa_arena arena;
 } material;
 
-static double relative(double found, double expected) { return fabs(found - expected) / fmax(1.0, fabs(expected)); }
-
-/* The larger of the two; a NaN stays. */
-static double worse(double a, double b) { return isnan(a) || a >= b ? a : b; }
+static double relative_to(double found, double expected) { return qa_relative_error(found, expected, expected); }
 
 static void material_free(material *it) {
     qa_preferences_free(&it->preferences);
     qa_token_mdp_free(&it->mdp);
-    free(it->z1);
-    free(it->q);
-    free(it->log_pi);
-    free(it->scratch);
-    free(it->theta);
-    free(it->gradient[0]);
-    free(it->gradient[1]);
-    free(it->log_prob);
-    free(it->log_prob1);
-    free(it->ret);
+    qa_arena_free(&it->arena);
 }
 
-static bool allocate(material *it) {
-    it->n = it->mdp.rows * it->mdp.V;
-    it->k = it->mdp.inner * it->mdp.V;
-    it->z1 = qa_alloc_array(it->n, sizeof *it->z1);
-    it->q = qa_alloc_array(it->k, sizeof *it->q);
-    it->log_pi = qa_alloc_array(it->k, sizeof *it->log_pi);
-    it->scratch = qa_alloc_array(it->k, sizeof *it->scratch);
-    it->theta = qa_alloc_array(it->n, sizeof *it->theta);
-    it->gradient[0] = qa_alloc_array(it->n, sizeof *it->gradient[0]);
-    it->gradient[1] = qa_alloc_array(it->n, sizeof *it->gradient[1]);
-    it->log_prob = qa_alloc_array(it->mdp.responses, sizeof *it->log_prob);
-    it->log_prob1 = qa_alloc_array(it->mdp.responses, sizeof *it->log_prob1);
-    it->ret = qa_alloc_array(it->mdp.responses, sizeof *it->ret);
-    return it->z1 != NULL && it->q != NULL && it->log_pi != NULL && it->scratch != NULL && it->theta != NULL &&
-           it->gradient[0] != NULL && it->gradient[1] != NULL && it->log_prob != NULL && it->log_prob1 != NULL &&
-           it->ret != NULL;
+static void lay_out_material(void *owner, qa_arena *arena) {
+    material *it = owner;
+    it->z1 = QA_TAKE(arena, qa_real, it->n);
+    it->q = QA_TAKE(arena, qa_real, it->k);
+    it->log_pi = QA_TAKE(arena, qa_real, it->k);
+    it->scratch = QA_TAKE(arena, qa_real, it->k);
+    it->theta = QA_TAKE(arena, double, it->n);
+    it->gradient[0] = QA_TAKE(arena, double, it->n);
+    it->gradient[1] = QA_TAKE(arena, double, it->n);
+    it->log_prob = QA_TAKE(arena, double, it->mdp.responses);
+    it->log_prob1 = QA_TAKE(arena, double, it->mdp.responses);
+    it->ret = QA_TAKE(arena, double, it->mdp.responses);
 }
 
 /* Random logits z1 and theta; preferences between all responses, by random returns. */
@@ -73,9 +56,9 @@ static qa_status material_create(material *it, qa_rng *rng, qa_error *err) {
     const size_t V = 2 + (size_t)qa_rng_below(rng, 3), H = 1 + (size_t)qa_rng_below(rng, 3);
     *it = (material){0};
     QA_TRY(qa_token_mdp_create(&it->mdp, V, H, err));
-    if (!allocate(it)) {
-        return QA_NO_MEMORY(err, "a table of %zu rows", it->mdp.rows);
-    }
+    it->n = it->mdp.rows * V;
+    it->k = it->mdp.inner * V;
+    QA_TRY(qa_arena_lay_out(&it->arena, lay_out_material, it, err));
     for (size_t i = 0; i < it->n; i++) {
         it->z1[i] = (qa_real)qa_rng_normal(rng);
         it->theta[i] = (double)(qa_real)(2.0 * qa_rng_normal(rng));
@@ -124,9 +107,10 @@ static qa_status prove_telescoping(qa_identities *out, material *it, qa_rng *rng
     out->placement_at_09 = fabs(loss[0] - loss[1]);
     o.gamma = 1.0;
     QA_TRY(both_placements(it, &o, loss, ret, err));
-    out->placement_loss = relative(loss[1], loss[0]);
+    out->placement_loss = relative_to(loss[1], loss[0]);
     for (size_t i = 0; i < it->k; i++) {
-        out->placement_gradient = worse(fabs(it->gradient[1][i] - it->gradient[0][i]), out->placement_gradient);
+        out->placement_gradient =
+            qa_worse_error(fabs(it->gradient[1][i] - it->gradient[0][i]), out->placement_gradient);
     }
     for (size_t s = 0; s < it->mdp.inner; s++) {
         (void)qa_log_softmax_forward(it->scratch + s * V, it->z1 + s * V, V);
@@ -139,8 +123,8 @@ static qa_status prove_telescoping(qa_identities *out, material *it, qa_rng *rng
             const size_t at = it->mdp.state[i] * V + (size_t)it->mdp.token[i];
             ratio += o.alpha_tilde * (double)it->log_pi[at] - o.alpha_0 * (double)it->scratch[at];
         }
-        out->telescoping = worse(relative(ret[0][y], v0 + ret[1][y]), out->telescoping);
-        out->log_ratio = worse(relative(ret[1][y], ratio), out->log_ratio);
+        out->telescoping = qa_worse_error(relative_to(ret[0][y], v0 + ret[1][y]), out->telescoping);
+        out->log_ratio = qa_worse_error(relative_to(ret[1][y], ratio), out->log_ratio);
     }
     return QA_OK;
 }
@@ -204,14 +188,14 @@ static qa_status prove_dpo(qa_identities *out, material *it, qa_rng *rng, qa_err
         const double pairs = it->preferences.total / it->preferences.items[i].weight;
         const double z = qa_dpo_logit(b, it->log_prob[w], it->log_prob[l]);
         const double z_m9 = qa_table_returns(table)[w] - qa_table_returns(table)[l];
-        out->dpo_logit = worse(relative(z_m9, z), out->dpo_logit);
+        out->dpo_logit = qa_worse_error(relative_to(z_m9, z), out->dpo_logit);
         dpo_loss += qa_dpo_loss(z, pairs);
         dpo_side(it, w, qa_dpo_token_gradient(b, z, 1, pairs));
         dpo_side(it, l, qa_dpo_token_gradient(b, z, -1, pairs));
     }
-    out->dpo_loss = relative(loss, dpo_loss);
+    out->dpo_loss = relative_to(loss, dpo_loss);
     for (size_t i = 0; i < it->k; i++) { /* dlogits/dQhat = 1 / b */
-        out->dpo_gradient = worse(fabs(it->gradient[0][i] - it->gradient[1][i] / b), out->dpo_gradient);
+        out->dpo_gradient = qa_worse_error(fabs(it->gradient[0][i] - it->gradient[1][i] / b), out->dpo_gradient);
     }
     qa_table_free(table);
     return QA_OK;
@@ -231,8 +215,8 @@ static void dial_row(qa_identities *out, const qa_real *q, const qa_real *log_pi
         for (size_t a = 0; a < V; a++) {
             const double log_pi = qa_m7_log_policy((double)q[a], (double)log_pi1[a], v, alpha, alpha);
             const double ratio = fabs(log_pi - (double)log_pi1[a]);
-            out->dial_ratio[step] = worse(ratio, out->dial_ratio[step]);
-            out->dial_share[step] = worse(ratio / bound, out->dial_share[step]);
+            out->dial_ratio[step] = qa_worse_error(ratio, out->dial_ratio[step]);
+            out->dial_share[step] = qa_worse_error(ratio / bound, out->dial_share[step]);
         }
     }
 }
@@ -249,7 +233,7 @@ static void prove_dial(qa_identities *out, material *it, qa_rng *rng) {
         (void)qa_log_softmax_forward(log_pi1, it->z1 + s * V, V);
         (void)qa_m7_policy(pi, pi, log_pi1, V, alpha, alpha); /* of Qhat = 0 */
         for (size_t a = 0; a < V; a++) {
-            out->dial_zero = worse(fabs((double)pi[a] - exp((double)log_pi1[a])), out->dial_zero);
+            out->dial_zero = qa_worse_error(fabs((double)pi[a] - exp((double)log_pi1[a])), out->dial_zero);
         }
         dial_row(out, q, log_pi1, V);
         (void)qa_m7_policy(pi, q, log_pi1, V, 0.0, alpha);
@@ -258,7 +242,7 @@ static void prove_dial(qa_identities *out, material *it, qa_rng *rng) {
         }
         (void)qa_log_softmax_forward(q, q, V);
         for (size_t a = 0; a < V; a++) {
-            out->dial_softmax = worse(fabs((double)pi[a] - exp((double)q[a])), out->dial_softmax);
+            out->dial_softmax = qa_worse_error(fabs((double)pi[a] - exp((double)q[a])), out->dial_softmax);
         }
     }
 }
@@ -267,16 +251,12 @@ qa_status qa_prove_identities(qa_identities *out, uint64_t seed, uint64_t proble
     qa_rng rng = qa_rng_seed(seed, problem);
     material it;
     *out = (qa_identities){0};
-    qa_status status = material_create(&it, &rng, err);
-    if (status == QA_OK) {
-        status = prove_dpo(out, &it, &rng, err);
-    }
-    if (status == QA_OK) {
-        status = prove_telescoping(out, &it, &rng, err);
-    }
-    if (status == QA_OK) {
-        prove_dial(out, &it, &rng);
-    }
+    qa_status status = QA_OK;
+    QA_GOTO(done, material_create(&it, &rng, err));
+    QA_GOTO(done, prove_dpo(out, &it, &rng, err));
+    QA_GOTO(done, prove_telescoping(out, &it, &rng, err));
+    prove_dial(out, &it, &rng);
+done:
     material_free(&it);
     return status;
 }

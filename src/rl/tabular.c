@@ -10,6 +10,7 @@
  * rewrites all rows, so that its result does not depend on an order. */
 #include "rl/tabular.h"
 
+#include "base/arena.h"
 #include "base/memory.h"
 #include "base/try.h"
 #include "rl/equations.h"
@@ -145,13 +146,9 @@ void qa_mdp_m5_values(double *v, const qa_mdp *mdp, const double *q, const doubl
                       double alpha_tilde) {
     const size_t A = mdp->A;
     for (size_t s = 0; s < mdp->S; s++) {
-        v[s] = is_terminal(mdp, s) ? 0.0 : soft_value(q + s * A, log_pi1 + s * A, A, alpha_0, alpha_tilde);
-    }
-}
-
-static void m2_values(double *v, const qa_mdp *mdp, const double *q, double alpha) {
-    for (size_t s = 0; s < mdp->S; s++) {
-        v[s] = is_terminal(mdp, s) ? 0.0 : soft_value(q + s * mdp->A, NULL, mdp->A, 0.0, alpha);
+        v[s] = is_terminal(mdp, s)
+                   ? 0.0
+                   : soft_value(q + s * A, log_pi1 == NULL ? NULL : log_pi1 + s * A, A, alpha_0, alpha_tilde);
     }
 }
 
@@ -237,11 +234,7 @@ typedef struct sweep_rule {
 } sweep_rule;
 
 static void values(double *v, const qa_mdp *mdp, const double *q, const sweep_rule *rule) {
-    if (rule->log_pi1 == NULL) {
-        m2_values(v, mdp, q, rule->alpha);
-    } else {
-        qa_mdp_m5_values(v, mdp, q, rule->log_pi1, rule->alpha_0, rule->alpha);
-    }
+    qa_mdp_m5_values(v, mdp, q, rule->log_pi1, rule->alpha_0, rule->alpha);
 }
 
 /* The policy that goes with them: (M7), or (M2). */
@@ -285,26 +278,21 @@ static void solve_for_policy(double *b, double *a, const qa_mdp *mdp, const doub
 
 /* Scratch of Newton's method. */
 typedef struct newton_room {
+    size_t S, A;
     double *matrix, *log_pi, *step; /* [S x S], [S x A], [S] */
+    qa_arena arena;
 } newton_room;
 
-static qa_status take_newton_room(newton_room *room, const qa_mdp *mdp, qa_error *err) {
-    size_t entries = 0;
-    *room = (newton_room){0};
-    if (qa_mul_size(mdp->S, mdp->S, &entries)) {
-        room->matrix = qa_alloc_array(entries, sizeof *room->matrix);
-        room->log_pi = qa_alloc_array(mdp->S * mdp->A, sizeof *room->log_pi);
-        room->step = qa_alloc_array(mdp->S, sizeof *room->step);
-    }
-    return room->matrix != NULL && room->log_pi != NULL && room->step != NULL
-               ? QA_OK
-               : QA_NO_MEMORY(err, "a linear system of %zu states", mdp->S);
+static void lay_out_newton_room(void *owner, qa_arena *arena) {
+    newton_room *room = owner;
+    room->matrix = QA_TAKE(arena, double, room->S * room->S);
+    room->log_pi = QA_TAKE(arena, double, room->S * room->A);
+    room->step = QA_TAKE(arena, double, room->S);
 }
 
-static void free_newton_room(newton_room *room) {
-    free(room->matrix);
-    free(room->log_pi);
-    free(room->step);
+static qa_status take_newton_room(newton_room *room, const qa_mdp *mdp, qa_error *err) {
+    *room = (newton_room){.S = mdp->S, .A = mdp->A}; /* at most NEWTON_STATES */
+    return qa_arena_lay_out(&room->arena, lay_out_newton_room, room, err);
 }
 
 /* v to T(v) = Vhat(r + gamma P v) is convex and has the slope gamma P_pi: v + (I - gamma P_pi)^-1 (T(v) - v), which
@@ -314,8 +302,9 @@ static qa_status newton(double *q, double *v, double *before, const qa_mdp *mdp,
                         qa_fixed_point *found, qa_error *err) {
     newton_room room;
     double largest = 0.0, last = INFINITY;
-    qa_status status = take_newton_room(&room, mdp, err);
-    for (size_t i = 0; status == QA_OK && i < NEWTON_STEPS; i++, found->sweeps++) {
+    qa_status status = QA_OK;
+    QA_TRY(take_newton_room(&room, mdp, err));
+    for (size_t i = 0; i < NEWTON_STEPS; i++, found->sweeps++) {
         double most = 0.0;
         qa_mdp_m6_backup(q, mdp, rule->reward, v);
         QA_GOTO(done, compare(mdp, q, q, &found->change, &largest, err));
@@ -344,7 +333,7 @@ static qa_status newton(double *q, double *v, double *before, const qa_mdp *mdp,
     found->change += 4.0 * DBL_EPSILON * largest; /* what a sweep cannot see */
     values(v, mdp, q, rule);
 done:
-    free_newton_room(&room);
+    qa_arena_free(&room.arena);
     return status;
 }
 
@@ -457,7 +446,7 @@ static qa_status return_by_system(double *value, const qa_mdp *mdp, const double
                                   qa_error *err) {
     newton_room room;
     qa_status status = QA_OK;
-    QA_GOTO(done, take_newton_room(&room, mdp, err));
+    QA_TRY(take_newton_room(&room, mdp, err));
     for (size_t i = 0; i < mdp->S * mdp->A; i++) {
         value[i / mdp->A] += is_terminal(mdp, i / mdp->A) ? 0.0 : exp(log_pi[i]) * r[i];
     }
@@ -469,7 +458,7 @@ static qa_status return_by_system(double *value, const qa_mdp *mdp, const double
         }
     }
 done:
-    free_newton_room(&room);
+    qa_arena_free(&room.arena);
     return status;
 }
 

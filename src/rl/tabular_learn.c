@@ -164,7 +164,8 @@ struct qa_table {
     double *pair_g; /* [H] of one side of one pair */
 };
 
-static void take(qa_table *it, qa_arena *arena) {
+static void lay_out_table(void *owner, qa_arena *arena) {
+    qa_table *it = owner;
     const qa_token_mdp *mdp = it->mdp;
     const size_t steps = mdp->first[mdp->responses];
     it->z1 = QA_TAKE(arena, qa_real, mdp->rows * mdp->V);
@@ -214,7 +215,6 @@ qa_status qa_table_create(qa_table **out, const qa_token_mdp *mdp, const qa_obje
     QA_TRY(qa_objective_check_numbers(objective, err));
     qa_table *it = calloc(1, sizeof *it);
     int32_t *ids = qa_alloc_array(1 + mdp->H, sizeof *ids);
-    size_t bytes = 0;
     qa_status status = QA_OK;
     if (it == NULL || ids == NULL) {
         status = QA_NO_MEMORY(err, "a table of %zu rows", mdp->rows);
@@ -223,11 +223,7 @@ qa_status qa_table_create(qa_table **out, const qa_token_mdp *mdp, const qa_obje
     it->mdp = mdp;
     it->objective = *objective;
     it->rows = objective->kind == QA_THEORY ? mdp->inner : mdp->rows;
-    qa_arena measure = qa_arena_measure();
-    take(it, &measure);
-    QA_GOTO(done, qa_arena_bytes(&measure, &bytes, err));
-    QA_GOTO(done, qa_arena_create(&it->arena, bytes, err));
-    take(it, &it->arena);
+    QA_GOTO(done, qa_arena_lay_out(&it->arena, lay_out_table, it, err));
     memcpy(it->z1, z1, mdp->rows * mdp->V * sizeof *it->z1);
     for (size_t row = 0; row < mdp->rows; row++) {
         (void)qa_log_softmax_forward(it->log_pi1 + row * mdp->V, it->z1 + row * mdp->V, mdp->V);

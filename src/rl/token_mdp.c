@@ -5,12 +5,11 @@
  * through the rows from the last to the first therefore meets every Vhat(s') before it is needed. */
 #include "rl/token_mdp.h"
 
-#include "base/memory.h"
+#include "base/checked.h"
 #include "base/try.h"
 #include "rl/equations.h"
 
 #include <math.h>
-#include <stdlib.h>
 
 static const size_t MAX_ENTRIES = (size_t)1 << 24;
 
@@ -76,6 +75,14 @@ static void fill(qa_token_mdp *mdp) {
     mdp->first[response] = at;
 }
 
+static void lay_out_token_mdp(void *owner, qa_arena *arena) {
+    qa_token_mdp *mdp = owner;
+    mdp->next = QA_TAKE(arena, size_t, mdp->inner * mdp->V);
+    mdp->first = QA_TAKE(arena, size_t, mdp->responses + 1);
+    mdp->state = QA_TAKE(arena, size_t, mdp->steps);
+    mdp->token = QA_TAKE(arena, int32_t, mdp->steps);
+}
+
 qa_status qa_token_mdp_create(qa_token_mdp *mdp, size_t V, size_t H, qa_error *err) {
     size_t inner = 0, rows = 0, entries = 0, steps = 0;
     *mdp = (qa_token_mdp){0};
@@ -90,24 +97,14 @@ qa_status qa_token_mdp_create(qa_token_mdp *mdp, size_t V, size_t H, qa_error *e
         return qa_fail(err, QA_ERR_LIMIT,
                        "vocabulary %zu and horizon %zu have too many responses to list: take a smaller one", V, H);
     }
-    *mdp = (qa_token_mdp){.V = V, .H = H, .inner = inner, .responses = rows - inner, .rows = rows};
-    mdp->next = qa_alloc_array(inner * V, sizeof *mdp->next);
-    mdp->first = qa_alloc_array(mdp->responses + 1, sizeof *mdp->first);
-    mdp->state = qa_alloc_array(steps, sizeof *mdp->state);
-    mdp->token = qa_alloc_array(steps, sizeof *mdp->token);
-    if (mdp->next == NULL || mdp->first == NULL || mdp->state == NULL || mdp->token == NULL) {
-        qa_token_mdp_free(mdp);
-        return QA_NO_MEMORY(err, "%zu responses", rows - inner);
-    }
+    *mdp = (qa_token_mdp){.V = V, .H = H, .inner = inner, .responses = rows - inner, .rows = rows, .steps = steps};
+    QA_TRY(qa_arena_lay_out(&mdp->arena, lay_out_token_mdp, mdp, err));
     fill(mdp);
     return QA_OK;
 }
 
 void qa_token_mdp_free(qa_token_mdp *mdp) {
-    free(mdp->next);
-    free(mdp->first);
-    free(mdp->state);
-    free(mdp->token);
+    qa_arena_free(&mdp->arena);
     *mdp = (qa_token_mdp){0};
 }
 

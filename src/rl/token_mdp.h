@@ -10,6 +10,7 @@
 #ifndef QA_RL_TOKEN_MDP_H
 #define QA_RL_TOKEN_MDP_H
 
+#include "base/arena.h"
 #include "base/real.h"
 #include "base/rng.h"
 #include "qadapter/status.h"
@@ -26,6 +27,8 @@ typedef struct qa_token_mdp {
     size_t *first;    /* [responses + 1] where a response's steps start in the two arrays below */
     size_t *state;    /* [first[responses]] row of s_t */
     int32_t *token;   /* [first[responses]] a_t */
+    size_t steps;     /* that state and token have room for */
+    qa_arena arena;
 } qa_token_mdp;
 
 /* QA_ERR_LIMIT when there are more than 2^24 table entries. Free with qa_token_mdp_free. */
