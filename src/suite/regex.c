@@ -31,15 +31,13 @@ qa_status qa_regex_create(qa_regex **regex, const char *expression, size_t n, qa
                       &place, NULL);
     if ((*regex)->code == NULL) {
         char reason[160] = "";
-        char shown[160];
         if (pcre2_get_error_message(failure, (PCRE2_UCHAR *)reason, sizeof reason) < 0) {
             reason[0] = '\0';
         }
         free(*regex);
         *regex = NULL;
         return qa_fail(err, QA_ERR_FORMAT, "the regular expression \"%s\" does not compile: %s, at byte %zu",
-                       qa_utf8_valid(expression, n, &(size_t){0}) ? qa_printable(shown, sizeof shown, expression, n)
-                                                                  : "(not UTF-8)",
+                       qa_utf8_valid(expression, n, &(size_t){0}) ? QA_SHOWN_LONG(expression, n) : "(not UTF-8)",
                        reason, (size_t)place);
     }
     qa_counted_prepare((*regex)->code);

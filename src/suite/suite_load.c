@@ -9,6 +9,7 @@
 #include "text/utf8.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,12 +28,6 @@ typedef struct loader {
 /* Notes the members beside the known ones, ended by NULL. */
 static qa_status check_members(loader *it, const json_t *json, const char *const *known, qa_error *err) {
     return qa_columns_check_row(&it->columns, json, known, QA_PAIRS_IDS, err);
-}
-
-/* "skills[2]" into where. */
-static const char *place(char where[WHERE_BYTES], const char *list, size_t i) {
-    (void)snprintf(where, WHERE_BYTES, "%s[%zu]", list, i);
-    return where;
 }
 
 /* The part's "name" into name; `others` of the same list, [n] structs of `stride` bytes that begin with their name,
@@ -116,36 +111,11 @@ static qa_status take_list(const json_t *json, const char *key, bool required, c
     return QA_OK;
 }
 
-/* Room for the elements of a list of the suite. */
-static qa_status take_parts(void *parts, size_t size, const json_t *json, const char *key, json_t **list,
-                            qa_error *err) {
-    QA_TRY(take_list(json, key, false, "the suite", MAX_PARTS, list, err));
-    void *room = qa_alloc_array(json_array_size(*list), size);
-    if (room == NULL) {
-        return QA_NO_MEMORY(err, "a suite");
-    }
-    memcpy(parts, &room, sizeof room);
-    return QA_OK;
-}
-
 /* ---- skills ---- */
 
-static qa_status load_skills(loader *it, const json_t *root, qa_error *err) {
-    static const char *const SKILL[] = {"name", "file", "max_tokens", NULL};
-    qa_suite *suite = it->suite;
-    json_t *list = NULL;
-    char where[WHERE_BYTES];
-    QA_TRY(take_parts(&suite->skills, sizeof *suite->skills, root, "skills", &list, err));
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *json = json_array_get(list, i);
-        qa_suite_skill *skill = &suite->skills[i];
-        place(where, "skills", i);
-        QA_TRY(check_members(it, json, SKILL, err));
-        QA_TRY(take_name(skill->name, json, where, suite->skills, i, sizeof *skill, err));
-        suite->n_skills++;
-        QA_TRY(take_items(&skill->questions, &skill->max_tokens, it, json, where, true, err));
-    }
-    return QA_OK;
+static qa_status load_skill(loader *it, void *part, const json_t *json, const char *where, qa_error *err) {
+    qa_suite_skill *skill = part;
+    return take_items(&skill->questions, &skill->max_tokens, it, json, where, true, err);
 }
 
 /* ---- shares ---- */
@@ -215,23 +185,10 @@ static qa_status load_classes(loader *it, qa_suite_shares *shares, const json_t 
     return check_sum(shares, true, where, err);
 }
 
-static qa_status load_shares(loader *it, const json_t *root, qa_error *err) {
-    static const char *const SHARES[] = {"name", "file", "max_tokens", "classes", NULL};
-    qa_suite *suite = it->suite;
-    json_t *list = NULL;
-    char where[WHERE_BYTES];
-    QA_TRY(take_parts(&suite->shares, sizeof *suite->shares, root, "shares", &list, err));
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *json = json_array_get(list, i);
-        qa_suite_shares *shares = &suite->shares[i];
-        place(where, "shares", i);
-        QA_TRY(check_members(it, json, SHARES, err));
-        QA_TRY(take_name(shares->name, json, where, suite->shares, i, sizeof *shares, err));
-        suite->n_shares++;
-        QA_TRY(load_classes(it, shares, json, where, err));
-        QA_TRY(take_items(&shares->prompts, &shares->max_tokens, it, json, where, false, err));
-    }
-    return QA_OK;
+static qa_status load_shares(loader *it, void *part, const json_t *json, const char *where, qa_error *err) {
+    qa_suite_shares *shares = part;
+    QA_TRY(load_classes(it, shares, json, where, err));
+    return take_items(&shares->prompts, &shares->max_tokens, it, json, where, false, err);
 }
 
 /* ---- preferences ---- */
@@ -243,17 +200,15 @@ static qa_status load_reward(qa_suite_preference *preference, const qa_suite_sha
     json_t *value = NULL;
     QA_TRY(qa_json_get_object(json, "reward", true, where, &reward, err));
     json_object_foreach(reward, key, value) {
-        char shown[80];
         size_t k = 0;
         while (k < shares->n_classes && strcmp(shares->classes[k].name, key) != 0) {
             k++;
         }
-        qa_printable(shown, sizeof shown, key, strlen(key));
+        const char *shown = QA_SHOWN(key, strlen(key));
         if (k == shares->n_classes) {
             return qa_fail(err, QA_ERR_FORMAT,
-                           "%s: \"reward\" names the class \"%s\", which the shares \"%s\" do not "
-                           "have",
-                           where, shown, shares->name);
+                           "%s: \"reward\" names the class \"%s\", which the shares \"%s\" do not have", where, shown,
+                           shares->name);
         }
         if (!json_is_number(value)) {
             return qa_fail(err, QA_ERR_FORMAT, "%s: \"reward\" of \"%s\" must be a number, in nats", where, shown);
@@ -263,39 +218,67 @@ static qa_status load_reward(qa_suite_preference *preference, const qa_suite_sha
     return QA_OK;
 }
 
-static qa_status load_preference(loader *it, qa_suite_preference *preference, const json_t *json, const char *where,
-                                 qa_error *err) {
-    const qa_suite *suite = it->suite;
+/* What the preference is about: shares that were loaded before. */
+static qa_status find_shares(const qa_suite *suite, const json_t *json, const char *where, size_t *found,
+                             qa_error *err) {
     const char *about = NULL;
-    char shown[80];
     QA_TRY(qa_json_get_string(json, "shares", true, where, &about, err));
-    for (size_t i = 0; i < suite->n_shares; i++) {
-        if (strcmp(suite->shares[i].name, about) == 0) {
-            preference->shares = i;
-            QA_TRY(load_reward(preference, &suite->shares[i], json, where, err));
-            return take_path(&preference->pairs, it, json, "pairs", false, false, where, err);
+    for (*found = 0; *found < suite->n_shares; ++*found) {
+        if (strcmp(suite->shares[*found].name, about) == 0) {
+            return QA_OK;
         }
     }
     return qa_fail(err, QA_ERR_FORMAT, "%s: \"shares\" names \"%s\", which the suite does not have", where,
-                   qa_printable(shown, sizeof shown, about, strlen(about)));
+                   QA_SHOWN(about, strlen(about)));
 }
 
-static qa_status load_preferences(loader *it, const json_t *root, qa_error *err) {
-    static const char *const PREFERENCE[] = {"name", "shares", "reward", "pairs", NULL};
-    qa_suite *suite = it->suite;
+static qa_status load_preference(loader *it, void *part, const json_t *json, const char *where, qa_error *err) {
+    qa_suite_preference *preference = part;
+    qa_text *names = &it->suite->preference_names;
+    QA_TRY(find_shares(it->suite, json, where, &preference->shares, err));
+    QA_TRY(load_reward(preference, &it->suite->shares[preference->shares], json, where, err));
+    QA_TRY(take_path(&preference->pairs, it, json, "pairs", false, false, where, err));
+    QA_TRY(qa_text_append_z(names, names->n == 0 ? "" : ", ", err));
+    return qa_text_append_z(names, preference->name, err);
+}
+
+/* ---- the lists ---- */
+
+/* A list of the suite: objects that begin with their name. */
+typedef struct part_list {
+    const char *key;
+    size_t size, parts, count; /* of one part; where their array and its length lie in the suite */
+    const char *members[6];
+    qa_status (*load)(loader *it, void *part, const json_t *json, const char *where, qa_error *err);
+} part_list;
+
+#define PARTS(field) sizeof *((qa_suite *)0)->field, offsetof(qa_suite, field), offsetof(qa_suite, n_##field)
+
+/* In this order: preferences are about shares. */
+static const part_list LISTS[] = {
+    {"skills", PARTS(skills), {"name", "file", "max_tokens"}, load_skill},
+    {"shares", PARTS(shares), {"name", "file", "max_tokens", "classes"}, load_shares},
+    {"preferences", PARTS(preferences), {"name", "shares", "reward", "pairs"}, load_preference},
+};
+
+static qa_status load_list(loader *it, const part_list *kind, const json_t *root, qa_error *err) {
     json_t *list = NULL;
     char where[WHERE_BYTES];
-    QA_TRY(take_parts(&suite->preferences, sizeof *suite->preferences, root, "preferences", &list, err));
+    size_t *count = (void *)((char *)it->suite + kind->count);
+    QA_TRY(take_list(root, kind->key, false, "the suite", MAX_PARTS, &list, err));
+    char *parts = qa_alloc_array(json_array_size(list), kind->size);
+    if (parts == NULL) {
+        return QA_NO_MEMORY(err, "a suite");
+    }
+    memcpy((char *)it->suite + kind->parts, &parts, sizeof parts);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *json = json_array_get(list, i);
-        qa_suite_preference *preference = &suite->preferences[i];
-        place(where, "preferences", i);
-        QA_TRY(check_members(it, json, PREFERENCE, err));
-        QA_TRY(take_name(preference->name, json, where, suite->preferences, i, sizeof *preference, err));
-        suite->n_preferences++;
-        QA_TRY(load_preference(it, preference, json, where, err));
-        QA_TRY(qa_text_append_z(&suite->preference_names, i == 0 ? "" : ", ", err));
-        QA_TRY(qa_text_append_z(&suite->preference_names, preference->name, err));
+        char *part = parts + i * kind->size;
+        (void)snprintf(where, sizeof where, "%s[%zu]", kind->key, i);
+        QA_TRY(check_members(it, json, kind->members, err));
+        QA_TRY(take_name(part, json, where, parts, i, kind->size, err));
+        ++*count;
+        QA_TRY(kind->load(it, part, json, where, err));
     }
     return QA_OK;
 }
@@ -317,9 +300,9 @@ static qa_status load_parts(loader *it, const json_t *root, qa_error *err) {
     }
     QA_TRY(check_members(it, root, SUITE, err));
     QA_TRY(take_name(suite->name, root, "the suite", NULL, 0, 1, err));
-    QA_TRY(load_skills(it, root, err));
-    QA_TRY(load_shares(it, root, err));
-    QA_TRY(load_preferences(it, root, err));
+    for (size_t i = 0; i < sizeof LISTS / sizeof LISTS[0]; i++) {
+        QA_TRY(load_list(it, &LISTS[i], root, err));
+    }
     QA_TRY(qa_json_get_object(root, "text", false, "the suite", &text, err));
     if (text != NULL) {
         QA_TRY(check_members(it, text, TEXT, err));

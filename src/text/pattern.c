@@ -75,7 +75,6 @@ qa_status qa_pattern_literal(qa_pattern **pattern, const char *literal, size_t n
 
 static qa_status compile(pcre2_code **code, const qa_text *expression, const char *source, size_t source_n,
                          qa_error *err) {
-    char shown[160];
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (context == NULL || pcre2_set_newline(context, PCRE2_NEWLINE_LF) != 0) {
         pcre2_compile_context_free(context);
@@ -94,7 +93,7 @@ static qa_status compile(pcre2_code **code, const qa_text *expression, const cha
             reason[0] = '\0';
         }
         return qa_fail(err, QA_ERR_UNSUPPORTED, "the regular expression \"%s\" cannot be used: %s",
-                       qa_printable(shown, sizeof shown, source, source_n), reason);
+                       QA_SHOWN_LONG(source, source_n), reason);
     }
     qa_counted_prepare(*code);
     return QA_OK;
@@ -166,8 +165,7 @@ static qa_status search(const qa_pattern *pattern, qa_match_scratch *scratch, qa
         return QA_OK;
     }
     if (result < 0) {
-        char shown[160];
-        qa_printable(shown, sizeof shown, pattern->source.data, pattern->source.n);
+        const char *shown = QA_SHOWN_LONG(pattern->source.data, pattern->source.n);
         if (result == PCRE2_ERROR_NOMEMORY) {
             return qa_fail(err, QA_ERR_MEMORY, "out of memory while matching \"%s\"", shown);
         }

@@ -37,10 +37,9 @@ typedef struct translation {
 } translation;
 
 static qa_status refuse(const translation *t, size_t at, const char *what) {
-    char shown[160];
     return qa_fail(t->err, QA_ERR_UNSUPPORTED,
                    "the regular expression \"%s\" uses %s at byte %zu, which is not supported",
-                   qa_printable(shown, sizeof shown, t->in, t->n), what, at);
+                   QA_SHOWN_LONG(t->in, t->n), what, at);
 }
 
 static qa_status emit(translation *t, const char *text) { return qa_text_append_z(t->out, text, t->err); }

@@ -39,10 +39,9 @@ const qa_added_token *qa_tokenizer_added(const qa_tokenizer *tokenizer, int32_t 
 }
 
 static qa_status check_size(qa_tokenizer *tokenizer, const char *content, size_t n, const char *where, qa_error *err) {
-    char shown[64];
     if (n > MAX_ADDED_BYTES) {
         return qa_fail(err, QA_ERR_LIMIT, "%s: the token \"%s...\" has %zu bytes; at most %d are allowed", where,
-                       qa_printable(shown, sizeof shown / 2, content, n), n, MAX_ADDED_BYTES);
+                       QA_SHOWN(content, n < 32 ? n : 32), n, MAX_ADDED_BYTES);
     }
     tokenizer->added_bytes += n;
     if (tokenizer->added_bytes > MAX_ALL_ADDED_BYTES) {

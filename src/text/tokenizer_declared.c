@@ -23,7 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_NAMES = 1024, MAX_DECLARED = 1 << 18, SHOWN_BYTES = 64, WHERE_BYTES = 128, LISTED = 4 };
+enum { MAX_NAMES = 1024, MAX_DECLARED = 1 << 18, WHERE_BYTES = 128, LISTED = 4 };
 
 enum { CONFIG, MAP, ADDED, N_FILES };
 static const char *const FILES[N_FILES] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
@@ -58,11 +58,10 @@ typedef struct declarations {
 /* ---- names ---- */
 
 static void list(listing *to, const char *content, size_t n, int32_t id) {
-    char shown[SHOWN_BYTES];
     const size_t used = strlen(to->text);
     if (to->n < LISTED) {
         (void)snprintf(to->text + used, sizeof to->text - used, "%s\"%s\" (%ld)", to->n == 0 ? "" : ", ",
-                       qa_printable(shown, sizeof shown, content, n), (long)id);
+                       QA_SHOWN(content, n), (long)id);
     } else if (to->n == LISTED) {
         (void)snprintf(to->text + used, sizeof to->text - used, "...");
     }
@@ -203,12 +202,11 @@ static void compare_names(declarations *d) {
             }
         }
         if (content[0] != NULL && content[1] != NULL && (n[0] != n[1] || memcmp(content[0], content[1], n[0]) != 0)) {
-            char shown[2][SHOWN_BYTES];
             qa_warn(&d->tokenizer->warnings,
                     "%s: %s is \"%s\" in tokenizer_config.json and \"%s\" in special_tokens_map.json: the %s is used, "
                     "as transformers does",
-                    d->dir, STANDARD[i], qa_printable(shown[0], SHOWN_BYTES, content[0], n[0]),
-                    qa_printable(shown[1], SHOWN_BYTES, content[1], n[1]), d->legacy ? "latter" : "former");
+                    d->dir, STANDARD[i], QA_SHOWN(content[0], n[0]), QA_SHOWN(content[1], n[1]),
+                    d->legacy ? "latter" : "former");
         }
     }
 }
@@ -236,7 +234,6 @@ static qa_status declare(declarations *d, int file, int32_t id, qa_added_token t
                          qa_error *err) {
     qa_tokenizer *tokenizer = d->tokenizer;
     const int32_t known = qa_vocab_find(&tokenizer->vocab, content, n);
-    char shown[SHOWN_BYTES];
     if (n == 0) {
         return QA_OK;
     }
@@ -244,7 +241,7 @@ static qa_status declare(declarations *d, int file, int32_t id, qa_added_token t
         return qa_fail(err, QA_ERR_MISMATCH,
                        "token \"%s\" has the id %ld here and is not a token of tokenizer.json, where the next free id "
                        "is %ld: the two files do not belong together",
-                       qa_printable(shown, sizeof shown, content, n), (long)id, (long)qa_tokenizer_next_id(tokenizer));
+                       QA_SHOWN(content, n), (long)id, (long)qa_tokenizer_next_id(tokenizer));
     }
     if (known >= 0 && known != id) {
         list(&d->other_ids[file], content, n, known);
@@ -264,12 +261,10 @@ static qa_status declare(declarations *d, int file, int32_t id, qa_added_token t
 
 static qa_status decoder_token(declarations *d, const declared_token *entry, qa_error *err) {
     char where[WHERE_BYTES];
-    char shown[SHOWN_BYTES];
     qa_added_token token = {0};
     const char *content = NULL;
     size_t n = 0;
-    (void)snprintf(where, sizeof where, "added_tokens_decoder[\"%s\"]",
-                   qa_printable(shown, sizeof shown, entry->key, strlen(entry->key)));
+    (void)snprintf(where, sizeof where, "added_tokens_decoder[\"%s\"]", QA_SHOWN(entry->key, strlen(entry->key)));
     QA_TRY(qa_tokenizer_added_flags(entry->value, where, &token, &content, &n, err));
     return declare(d, CONFIG, entry->id, token, content, n, err);
 }
@@ -323,10 +318,9 @@ static qa_status declared_tokens(declarations *d, int file, json_t *object, qa_e
         entry->key = json_object_iter_key(it);
         entry->value = json_object_iter_value(it);
         if (!entry_id(file, entry->key, entry->value, &entry->id)) {
-            char shown[SHOWN_BYTES];
             status = qa_fail(err, QA_ERR_FORMAT, "%s \"%s\": the id must be an integer from 0 to %d",
-                             file == ADDED ? "token" : "added_tokens_decoder",
-                             qa_printable(shown, sizeof shown, entry->key, strlen(entry->key)), QA_MAX_TOKEN_ID - 1);
+                             file == ADDED ? "token" : "added_tokens_decoder", QA_SHOWN(entry->key, strlen(entry->key)),
+                             QA_MAX_TOKEN_ID - 1);
             goto out;
         }
     }
@@ -364,7 +358,6 @@ static qa_status special_flag(qa_tokenizer *tokenizer, int32_t id) {
 static qa_status add_named(declarations *d, const special_name *name, qa_error *err) {
     qa_tokenizer *tokenizer = d->tokenizer;
     const int32_t known = qa_vocab_find(&tokenizer->vocab, name->content, name->bytes);
-    char shown[SHOWN_BYTES];
     uint64_t ignored = 0;
     if (qa_tokenizer_added(tokenizer, known) != NULL) {
         const bool counts = d->legacy || qa_map64_get(&d->declared, (uint64_t)known, &ignored);
@@ -375,8 +368,7 @@ static qa_status add_named(declarations *d, const special_name *name, qa_error *
             err, QA_ERR_MISMATCH,
             "%s \"%s\" is not a token of tokenizer.json, so that no text would be encoded to it: name a token "
             "that is, or add it to the added_tokens there (transformers would make it the new id %ld)",
-            name->key, qa_printable(shown, sizeof shown, name->content, name->bytes),
-            (long)qa_tokenizer_next_id(tokenizer));
+            name->key, QA_SHOWN(name->content, name->bytes), (long)qa_tokenizer_next_id(tokenizer));
     }
     qa_added_token token = {.special = true};
     const char *content = NULL;

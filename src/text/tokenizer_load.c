@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN_BYTES = 64 };
-
 /* ---- model ---- */
 
 static qa_status read_vocab(qa_tokenizer *tokenizer, const json_t *model, qa_error *err) {
@@ -29,9 +27,8 @@ static qa_status read_vocab(qa_tokenizer *tokenizer, const json_t *model, qa_err
         const json_t *value = json_object_iter_value(it);
         json_int_t id = json_integer_value(value);
         if (!json_is_integer(value) || id < 0 || id >= QA_MAX_TOKEN_ID) {
-            char shown[SHOWN_BYTES];
             return qa_fail(err, QA_ERR_FORMAT, "model.vocab: the id of \"%s\" must be an integer from 0 to %d",
-                           qa_printable(shown, sizeof shown, content, n), QA_MAX_TOKEN_ID - 1);
+                           QA_SHOWN(content, n), QA_MAX_TOKEN_ID - 1);
         }
         qa_status status = qa_vocab_add(&tokenizer->vocab, content, n, (int32_t)id, QA_TOKEN_MODEL, err);
         if (status != QA_OK) {
@@ -80,7 +77,6 @@ static qa_status read_merge(qa_tokenizer *tokenizer, const json_t *merge, size_t
     size_t n[2] = {0, 0};
     int32_t ids[2] = {-1, -1};
     bool skip = false;
-    char shown[SHOWN_BYTES];
     QA_TRY(merge_sides(merge, index, sides, n, &skip, err));
     if (skip) {
         return QA_OK;
@@ -90,14 +86,14 @@ static qa_status read_merge(qa_tokenizer *tokenizer, const json_t *merge, size_t
         ids[i] = qa_vocab_find_model(&tokenizer->vocab, sides[i], n[i]);
         if (ids[i] < 0) {
             return qa_fail(err, QA_ERR_FORMAT, "model.merges[%zu]: token \"%s\" is not in the vocabulary", index,
-                           qa_printable(shown, sizeof shown, sides[i], n[i]));
+                           QA_SHOWN(sides[i], n[i]));
         }
         QA_TRY(qa_text_append(joined, sides[i], n[i], err));
     }
     int32_t made = qa_vocab_find_model(&tokenizer->vocab, joined->data, joined->n);
     if (made < 0) {
         return qa_fail(err, QA_ERR_FORMAT, "model.merges[%zu] makes the token \"%s\", which is not in the vocabulary",
-                       index, qa_printable(shown, sizeof shown, joined->data, joined->n));
+                       index, QA_SHOWN(joined->data, joined->n));
     }
     return qa_bpe_add_merge(&tokenizer->bpe, ids[0], ids[1], made, err);
 }
@@ -177,7 +173,6 @@ static qa_status template_token(const qa_tokenizer *tokenizer, const json_t *pie
     const char *name = NULL;
     json_t *special = NULL;
     json_t *values = NULL;
-    char shown[SHOWN_BYTES];
     QA_TRY(qa_json_get_string(piece, "id", true, where, &name, err));
     QA_TRY(qa_json_get_object(specials, name, true, where, &special, err));
     QA_TRY(qa_json_get_array(special, "ids", true, where, &values, err));
@@ -188,7 +183,7 @@ static qa_status template_token(const qa_tokenizer *tokenizer, const json_t *pie
         if (!json_is_integer(value) || id < 0 || id >= QA_MAX_TOKEN_ID ||
             qa_vocab_token(&tokenizer->vocab, (int32_t)id) == NULL) {
             return qa_fail(err, QA_ERR_FORMAT, "%s: ids[%zu] of \"%s\" is not the id of a token", where, i,
-                           qa_printable(shown, sizeof shown, name, strlen(name)));
+                           QA_SHOWN(name, strlen(name)));
         }
         QA_TRY(qa_ids_push(ids, (int32_t)id, err));
     }

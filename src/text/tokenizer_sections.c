@@ -43,9 +43,8 @@ qa_status qa_tokenizer_type(const json_t *object, const char *where, const char 
 }
 
 qa_status qa_tokenizer_unsupported(const char *where, const char *type, const char *supported, qa_error *err) {
-    char shown[64];
     return qa_fail(err, QA_ERR_UNSUPPORTED, "%s: type \"%s\" is not supported; supported are %s", where,
-                   qa_printable(shown, sizeof shown, type, strlen(type)), supported);
+                   QA_SHOWN(type, strlen(type)), supported);
 }
 
 qa_status qa_tokenizer_pattern(const json_t *object, const char *where, qa_pattern **pattern, qa_error *err) {
@@ -186,11 +185,10 @@ static qa_status read_split(qa_pretokeniser *pretokeniser, const json_t *section
         which++;
     }
     if (which == sizeof BEHAVIOURS / sizeof BEHAVIOURS[0]) {
-        char shown[64];
         return qa_fail(err, QA_ERR_FORMAT,
                        "%s: \"behavior\" must be Isolated, Removed, MergedWithPrevious, MergedWithNext or Contiguous, "
                        "found \"%s\"",
-                       where, qa_printable(shown, sizeof shown, behaviour, strlen(behaviour)));
+                       where, QA_SHOWN(behaviour, strlen(behaviour)));
     }
     step.behaviour = (qa_split_behaviour)which;
     QA_TRY(qa_tokenizer_pattern(section, where, &step.pattern, err));
@@ -209,9 +207,8 @@ static qa_status read_scheme(const json_t *section, const char *where, qa_prepen
     } else if (name != NULL && strcmp(name, "never") == 0) {
         *scheme = QA_PREPEND_NEVER;
     } else if (name != NULL && strcmp(name, "always") != 0) {
-        char shown[64];
         return qa_fail(err, QA_ERR_FORMAT, "%s: \"prepend_scheme\" must be always, first or never, found \"%s\"", where,
-                       qa_printable(shown, sizeof shown, name, strlen(name)));
+                       QA_SHOWN(name, strlen(name)));
     }
     if (!add_space) {
         *scheme = QA_PREPEND_NEVER;

@@ -77,4 +77,8 @@ bool qa_is_word(uint32_t code);
  * whole characters only, zero-terminated. Returns out. */
 const char *qa_printable(char *out, size_t size, const char *text, size_t n);
 
+/* text[n] for the arguments of a message, a name or a long expression; it lives as long as the block around it. */
+#define QA_SHOWN(text, n) qa_printable((char[80]){0}, 80, (text), (n))
+#define QA_SHOWN_LONG(text, n) qa_printable((char[160]){0}, 160, (text), (n))
+
 #endif

@@ -89,19 +89,17 @@ static qa_status grow(qa_vocab *vocab, int32_t id, qa_error *err) {
 }
 
 qa_status qa_vocab_add(qa_vocab *vocab, const char *content, size_t n, int32_t id, uint32_t flags, qa_error *err) {
-    char shown[64];
-    char other[64];
     if (id < 0 || id >= QA_MAX_TOKEN_ID) {
         return qa_fail(err, QA_ERR_FORMAT, "token \"%s\" has the id %ld; ids must be from 0 to %d",
-                       qa_printable(shown, sizeof shown, content, n), (long)id, QA_MAX_TOKEN_ID - 1);
+                       QA_SHOWN(content, n), (long)id, QA_MAX_TOKEN_ID - 1);
     }
     QA_TRY(grow(vocab, id, err));
     uint32_t hash = hash_bytes(content, n);
     qa_vocab_slot *slot = slot_of(vocab, content, n, hash);
     if (slot->id_plus_1 != 0) {
         if (slot->id_plus_1 != (uint32_t)id + 1) {
-            return qa_fail(err, QA_ERR_FORMAT, "token \"%s\" has two ids: %lu and %ld",
-                           qa_printable(shown, sizeof shown, content, n), (unsigned long)slot->id_plus_1 - 1, (long)id);
+            return qa_fail(err, QA_ERR_FORMAT, "token \"%s\" has two ids: %lu and %ld", QA_SHOWN(content, n),
+                           (unsigned long)slot->id_plus_1 - 1, (long)id);
         }
         vocab->tokens[id].flags |= flags;
         return QA_OK;
@@ -109,8 +107,7 @@ qa_status qa_vocab_add(qa_vocab *vocab, const char *content, size_t n, int32_t i
     const qa_token *taken = qa_vocab_token(vocab, id);
     if (taken != NULL) {
         return qa_fail(err, QA_ERR_FORMAT, "id %ld belongs to two tokens: \"%s\" and \"%s\"", (long)id,
-                       qa_printable(other, sizeof other, qa_vocab_content(vocab, taken), taken->bytes),
-                       qa_printable(shown, sizeof shown, content, n));
+                       QA_SHOWN(qa_vocab_content(vocab, taken), taken->bytes), QA_SHOWN(content, n));
     }
     size_t start = vocab->contents.n;
     if (n > UINT32_MAX / 2 || start > UINT32_MAX / 2) {
