@@ -4,6 +4,9 @@
 
 #include "qadapter/status.h"
 
+/* The status of a call, which is its first argument; where it failed, the text stands in front of its message. */
+QA_MUST_CHECK qa_status qa_prefixed(qa_status status, qa_error *err, const char *format, ...) QA_PRINTF(3, 4);
+
 /* Returns the status of `call` from the enclosing function unless it is QA_OK. */
 #define QA_TRY(call)                                                                                                   \
     do {                                                                                                               \

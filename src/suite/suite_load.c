@@ -84,13 +84,10 @@ static qa_status take_items(qa_suite_items *items, size_t *max_tokens, const loa
         return qa_fail(err, QA_ERR_FORMAT, "%s: \"max_tokens\" must be between 1 and %d, found %zu", where,
                        MAX_MAX_TOKENS, *max_tokens);
     }
-    qa_status status = take_path(&path, it, json, "file", true, true, where, err);
-    if (status == QA_OK) {
-        status = qa_suite_items_read(items, path, graded, &it->suite->warnings, err);
-        if (status != QA_OK) {
-            qa_error_prefix(err, "%s: ", where);
-        }
-    }
+    qa_status status = QA_OK;
+    QA_GOTO(done, take_path(&path, it, json, "file", true, true, where, err));
+    QA_GOTO(done, qa_prefixed(qa_suite_items_read(items, path, graded, &it->suite->warnings, err), err, "%s: ", where));
+done:
     free(path);
     return status;
 }
@@ -135,11 +132,7 @@ static qa_status take_class(qa_suite_class *it, const json_t *json, const char *
     QA_TRY(qa_json_get_string(json, "pattern", true, where, &pattern, err));
     QA_TRY(take_share(&it->generator, json, "generator", where, err));
     QA_TRY(take_share(&it->base, json, "base", where, err));
-    const qa_status status = qa_regex_create(&it->pattern, pattern, strlen(pattern), err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: \"pattern\": ", where);
-    }
-    return status;
+    return qa_prefixed(qa_regex_create(&it->pattern, pattern, strlen(pattern), err), err, "%s: \"pattern\": ", where);
 }
 
 /* Either all classes have the share, and they sum to 1, or none has. */
@@ -324,12 +317,8 @@ static qa_status load_definition(qa_suite *suite, const char *path, qa_error *er
         return QA_NO_MEMORY(err, "a path");
     }
     QA_GOTO(done, qa_json_load(&root, path, err));
-    status = load_parts(&it, root, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: ", path);
-    } else {
-        qa_columns_warn(&it.columns, path, &suite->warnings);
-    }
+    QA_GOTO(done, qa_prefixed(load_parts(&it, root, err), err, "%s: ", path));
+    qa_columns_warn(&it.columns, path, &suite->warnings);
 done:
     json_decref(root);
     free(it.folder);

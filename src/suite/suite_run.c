@@ -58,10 +58,8 @@ static qa_status encode_all(const suite_runner *it, const qa_suite_items *items,
     qa_status status = QA_OK;
     QA_TRY(QA_NEW(*prompts, n, err, "%zu prompts", n));
     for (size_t i = 0; i < n && status == QA_OK; i++) {
-        status = encode(it, &items->items[i], &text, &(*prompts)[i], err);
-        if (status != QA_OK) {
-            qa_error_prefix(err, "%s:%zu: ", items->path, items->items[i].line);
-        }
+        status = qa_prefixed(encode(it, &items->items[i], &text, &(*prompts)[i], err), err, "%s:%zu: ", items->path,
+                             items->items[i].line);
     }
     qa_text_free(&text);
     if (status != QA_OK) {

@@ -63,11 +63,7 @@ qa_status qa_tokenizer_add_token(qa_tokenizer *tokenizer, qa_added_token token, 
         token.id = qa_tokenizer_next_id(tokenizer);
     }
     const uint32_t flags = QA_TOKEN_ADDED | (token.special ? QA_TOKEN_SPECIAL : 0u);
-    const qa_status status = qa_vocab_add(&tokenizer->vocab, content, n, token.id, flags, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: ", where);
-        return status;
-    }
+    QA_TRY(qa_prefixed(qa_vocab_add(&tokenizer->vocab, content, n, token.id, flags, err), err, "%s: ", where));
     *id = token.id;
     uint64_t at = 0;
     if (qa_map64_get(&tokenizer->added_by_id, (uint64_t)token.id, &at)) { /* named again: the last entry counts */

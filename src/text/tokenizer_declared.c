@@ -167,11 +167,8 @@ static qa_status names_of(declarations *d, int file, qa_error *err) {
 }
 
 /* Fails with the file's name in front. */
-static qa_status in_file(const declarations *d, int file, qa_status status, qa_error *err) {
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s/%s: ", d->dir, FILES[file]);
-    }
-    return status;
+static qa_status in_declaring_file(const declarations *d, int file, qa_status status, qa_error *err) {
+    return qa_prefixed(status, err, "%s/%s: ", d->dir, FILES[file]);
 }
 
 /* transformers refuses a named token that is an object without "__type"; what is meant is plain. */
@@ -337,11 +334,12 @@ static qa_status tokens_with_ids(declarations *d, qa_error *err) {
     if (!d->legacy) {
         json_t *decoder = json_object_get(d->files[CONFIG], "added_tokens_decoder");
         if (!json_is_object(decoder)) {
-            return in_file(d, CONFIG, qa_fail(err, QA_ERR_FORMAT, "\"added_tokens_decoder\" must be an object"), err);
+            return in_declaring_file(d, CONFIG,
+                                     qa_fail(err, QA_ERR_FORMAT, "\"added_tokens_decoder\" must be an object"), err);
         }
-        return in_file(d, CONFIG, declared_tokens(d, CONFIG, decoder, err), err);
+        return in_declaring_file(d, CONFIG, declared_tokens(d, CONFIG, decoder, err), err);
     }
-    return in_file(d, ADDED, declared_tokens(d, ADDED, d->files[ADDED], err), err);
+    return in_declaring_file(d, ADDED, declared_tokens(d, ADDED, d->files[ADDED], err), err);
 }
 
 /* ---- named tokens ---- */
@@ -390,7 +388,7 @@ static qa_status add_all_named(declarations *d, qa_error *err) {
         for (size_t i = 0; i < d->n_names; i++) {
             const special_name *name = &d->names[i];
             if (name->extra == (extra != 0)) {
-                QA_TRY(in_file(d, name->file, add_named(d, name, err), err));
+                QA_TRY(in_declaring_file(d, name->file, add_named(d, name, err), err));
             }
         }
     }
@@ -467,9 +465,9 @@ qa_status qa_tokenizer_read_declared(qa_tokenizer *tokenizer, const char *dir, j
     }
     const json_t *decoder = json_object_get(d->files[CONFIG], "added_tokens_decoder");
     d->legacy = decoder == NULL || json_is_null(decoder);
-    QA_GOTO(out, in_file(d, CONFIG, names_of(d, CONFIG, err), err));
+    QA_GOTO(out, in_declaring_file(d, CONFIG, names_of(d, CONFIG, err), err));
     if (d->legacy) {
-        QA_GOTO(out, in_file(d, MAP, names_of(d, MAP, err), err));
+        QA_GOTO(out, in_declaring_file(d, MAP, names_of(d, MAP, err), err));
     }
     compare_names(d);
     warn_of_plain_objects(d);

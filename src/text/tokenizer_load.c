@@ -30,11 +30,8 @@ static qa_status read_vocab(qa_tokenizer *tokenizer, const json_t *model, qa_err
             return qa_fail(err, QA_ERR_FORMAT, "model.vocab: the id of \"%s\" must be an integer from 0 to %d",
                            QA_SHOWN(content, n), QA_MAX_TOKEN_ID - 1);
         }
-        qa_status status = qa_vocab_add(&tokenizer->vocab, content, n, (int32_t)id, QA_TOKEN_MODEL, err);
-        if (status != QA_OK) {
-            qa_error_prefix(err, "model.vocab: ");
-            return status;
-        }
+        QA_TRY(qa_prefixed(qa_vocab_add(&tokenizer->vocab, content, n, (int32_t)id, QA_TOKEN_MODEL, err), err,
+                           "model.vocab: "));
     }
     tokenizer->n_model = tokenizer->vocab.n;
     return QA_OK;
@@ -285,14 +282,6 @@ static void describe(qa_tokenizer *tokenizer) {
                    tokenizer->vocab.n, tokenizer->n_added);
 }
 
-/* Fails with the file's path in front. */
-static qa_status in_file(const char *path, qa_status status, qa_error *err) {
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: ", path);
-    }
-    return status;
-}
-
 /* A folder that has a tokenizer in another form only. */
 static qa_status check_there(const char *dir, const char *path, qa_error *err) {
     static const char *const OTHERS[] = {"tokenizer.model", "vocab.json", "tekken.json", "vocab.txt", "spiece.model"};
@@ -317,9 +306,9 @@ static qa_status load_folder(qa_tokenizer *tokenizer, const char *dir, const cha
     qa_status status = QA_OK;
     QA_TRY(check_there(dir, path, err));
     QA_GOTO(out, qa_json_load(&root, path, err));
-    QA_GOTO(out, in_file(path, read_sections(tokenizer, root, err), err));
+    QA_GOTO(out, qa_prefixed(read_sections(tokenizer, root, err), err, "%s: ", path));
     QA_GOTO(out, qa_tokenizer_read_declared(tokenizer, dir, &config, err));
-    QA_GOTO(out, in_file(path, finish(tokenizer, root, err), err));
+    QA_GOTO(out, qa_prefixed(finish(tokenizer, root, err), err, "%s: ", path));
     QA_GOTO(out, qa_tokenizer_compare_readers(tokenizer, dir, root, config, err));
     describe(tokenizer);
 out:

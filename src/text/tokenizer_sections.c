@@ -54,11 +54,7 @@ qa_status qa_tokenizer_pattern(const json_t *object, const char *where, qa_patte
     const char *text = NULL;
     size_t n = 0;
     QA_TRY(qa_tokenizer_string(value, regex ? "Regex" : "String", where, &text, &n, err));
-    qa_status status = regex ? qa_pattern_regex(pattern, text, n, err) : qa_pattern_literal(pattern, text, n, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: ", where);
-    }
-    return status;
+    return qa_prefixed((regex ? qa_pattern_regex : qa_pattern_literal)(pattern, text, n, err), err, "%s: ", where);
 }
 
 /* Steps of one section, Sequences included: real files have up to ten. Steps call each other when a text is decoded,
