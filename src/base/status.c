@@ -3,7 +3,6 @@
 
 #include "base/c_locale.h"
 #include "base/plain_line.h"
-#include "base/try.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,7 +26,6 @@ const char *qa_status_name(qa_status status) {
 }
 
 static void format_line(char *line, const char *format, va_list args) QA_PRINTF(2, 0);
-static void put_in_front(qa_error *err, const char *format, va_list args) QA_PRINTF(2, 0);
 
 static void format_line(char *line, const char *format, va_list args) {
     char raw[QA_MESSAGE_BYTES + 4];
@@ -53,32 +51,18 @@ qa_status qa_fail(qa_error *err, qa_status code, const char *format, ...) {
     return code;
 }
 
-static void put_in_front(qa_error *err, const char *format, va_list args) {
+void qa_error_prefix(qa_error *err, const char *format, ...) {
     if (err == NULL) {
         return;
     }
     char line[QA_MESSAGE_BYTES];
+    va_list args;
+    va_start(args, format);
     format_line(line, format, args);
+    va_end(args);
     size_t used = strlen(line);
     (void)qa_plain_line(line + used, sizeof line - used, err->message);
     memcpy(err->message, line, sizeof line);
-}
-
-void qa_error_prefix(qa_error *err, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    put_in_front(err, format, args);
-    va_end(args);
-}
-
-qa_status qa_prefixed(qa_status status, qa_error *err, const char *format, ...) {
-    if (status != QA_OK) {
-        va_list args;
-        va_start(args, format);
-        put_in_front(err, format, args);
-        va_end(args);
-    }
-    return status;
 }
 
 void qa_log(const qa_logger *logger, qa_log_level level, const char *format, ...) {

@@ -10,6 +10,7 @@
 #include "base/plain_line.h"
 #include "base/try.h"
 #include "text/chat.h"
+#include "text/chat_family.h"
 #include "text/encode_parts.h"
 #include "text/text_begin.h"
 

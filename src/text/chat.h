@@ -13,9 +13,6 @@ QA_MUST_CHECK qa_status qa_chat_template_recognise(qa_chat_template *which, cons
 /* The template whose published text has this SHA-256 digest (64 lower-case hexadecimal digits). */
 qa_chat_template qa_chat_template_by_digest(const char *hex);
 
-/* Whether the template strips white space from both ends of what an assistant says. */
-bool qa_chat_strips_responses(qa_chat_template which);
-
 /* Python's str.strip: moves *start and *bytes past white space at both ends. *start is UTF-8. */
 void qa_strip(const char **start, size_t *bytes);
 

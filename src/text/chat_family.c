@@ -1,8 +1,6 @@
 /* See chat_family.h. */
 #include "text/chat_family.h"
 
-#include "text/chat.h"
-
 #include <string.h>
 
 /* The date that Llama 3.1 and 3.2 write where the caller gives none; 3.2 would write today's, which

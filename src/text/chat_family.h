@@ -36,4 +36,7 @@ typedef struct qa_chat_family {
 /* Any value. */
 const qa_chat_family *qa_chat_family_of(qa_chat_template which);
 
+/* Whether the template strips white space from both ends of what an assistant says. */
+bool qa_chat_strips_responses(qa_chat_template which);
+
 #endif
