@@ -105,13 +105,13 @@ static qa_status load_state(qa_trainer *t, size_t step, size_t *metrics_bytes, q
 
 /* training_config.json, and metrics.jsonl with its first `keep` bytes. */
 static qa_status open_files(qa_trainer *t, size_t keep, qa_error *err) {
-    char *config = qa_path_join(t->options.out_dir, "training_config.json");
-    char *metrics = qa_path_join(t->options.out_dir, "metrics.jsonl");
-    qa_status status =
-        config == NULL || metrics == NULL ? QA_NO_MEMORY(err, "a path") : qa_json_save(t->config, config, err);
-    if (status == QA_OK) {
-        status = qa_metrics_open(&t->metrics, metrics, keep, err);
-    }
+    char *config = NULL, *metrics = NULL;
+    qa_status status = QA_OK;
+    QA_GOTO(done, qa_join_path(&config, t->options.out_dir, "training_config.json", err));
+    QA_GOTO(done, qa_join_path(&metrics, t->options.out_dir, "metrics.jsonl", err));
+    QA_GOTO(done, qa_json_save(t->config, config, err));
+    QA_GOTO(done, qa_metrics_open(&t->metrics, metrics, keep, err));
+done:
     free(metrics);
     free(config);
     return status;
