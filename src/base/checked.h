@@ -14,6 +14,9 @@ static inline bool qa_add_size(size_t a, size_t b, size_t *sum) { return !__buil
 
 /* count * size bytes, zeroed, owned by the caller (free); NULL on overflow or lack of memory.
  * A count of zero gives a valid pointer. */
-static inline void *qa_alloc_array(size_t count, size_t size) { return calloc(count == 0 ? 1 : count, size); }
+static inline void *qa_alloc_array(size_t count, size_t size) {
+    size_t bytes = 0;
+    return qa_mul_size(count, size, &bytes) ? calloc(count == 0 ? 1 : count, size) : NULL;
+}
 
 #endif
