@@ -1,12 +1,12 @@
 /* A model whose weights all learn (trainable.h): making it, saving it, finding a tensor by its place. */
 #include "model/trainable.h"
 
+#include "arch/config.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "io/file.h"
 #include "io/safetensors.h"
-#include "arch/config.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,10 +2,10 @@
 #ifndef QA_TRAIN_PRETRAIN_OPTIONS_H
 #define QA_TRAIN_PRETRAIN_OPTIONS_H
 
+#include "arch/config.h"
 #include "base/option.h"
 #include "io/dtype.h"
 #include "io/json.h"
-#include "arch/config.h"
 #include "qadapter/pretrain.h"
 
 extern const qa_option_table qa_pretrain_table; /* of a qa_pretrain_options */
