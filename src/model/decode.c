@@ -14,7 +14,6 @@
 #include "nn/attention.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
-#include "nn/rope.h"
 
 #include <math.h>
 #include <stdlib.h>

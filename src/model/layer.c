@@ -6,7 +6,6 @@
 #include "nn/linear.h"
 #include "nn/lora.h"
 #include "nn/norm.h"
-#include "nn/rope.h"
 #include "nn/swiglu.h"
 
 #include <string.h>
@@ -105,18 +104,13 @@ static void maps_forward(const qa_layer_run *run, size_t l, qa_target first, siz
     }
 }
 
-/* Where the gradients of layer l's weights go; NULL: they are frozen. */
-static const qa_layer_weight_gradients *weights_of(const qa_layer_run *run, size_t l) {
-    return run->weights == NULL ? NULL : &run->weights->layers[l];
-}
-
 /* dx[n x in] = beta dx + dy W (+ the branch's part) unless dx is NULL; the branch's dA and dB are added to gradient, dW
  * and dbias to run->weights. */
 static void linear_backward(const qa_layer_run *run, size_t l, qa_target target, qa_real beta, qa_real *dx,
                             qa_real *gradient, const qa_real *dy, const qa_real *x, const qa_layer_rows *rows,
                             const qa_layer_scratch *scratch, const qa_layer_gradients *g) {
     const qa_linear *linear = &run->model->layers[l].linear[target];
-    const qa_layer_weight_gradients *weights = weights_of(run, l);
+    const qa_layer_weight_gradients *weights = run->weights == NULL ? NULL : &run->weights->layers[l];
     qa_real *dw = weights == NULL ? NULL : weights->weight[target];
     qa_real *dbias = weights == NULL ? NULL : weights->bias[target];
     qa_linear_backward(run->pool, beta, dx, dw, dbias, dy, x, linear->weight, run->n, linear->in, linear->out);
@@ -231,7 +225,7 @@ static void mlp_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real
     qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->mid, layer->post_norm, config->rms_norm_eps, n, d);
     linear_backward(run, l, QA_TARGET_GATE, 0, g->dnormed, gradient, g->dgate, scratch->normed, rows, scratch, g);
     linear_backward(run, l, QA_TARGET_UP, 1, g->dnormed, gradient, g->dup, scratch->normed, rows, scratch, g);
-    qa_real *dnorm = run->weights == NULL ? NULL : weights_of(run, l)->post_norm;
+    qa_real *dnorm = run->weights == NULL ? NULL : run->weights->layers[l].post_norm;
     qa_rmsnorm_backward(run->pool, dx, dnorm, g->dnormed, rows->mid, rows->inverse_rms2, layer->post_norm, n, d);
 }
 
@@ -262,7 +256,7 @@ static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, q
     linear_backward(run, l, QA_TARGET_K, 1, dnormed, gradient, g->dk, scratch->normed, rows, scratch, g);
     linear_backward(run, l, QA_TARGET_V, 1, dnormed, gradient, g->dv, scratch->normed, rows, scratch, g);
     if (dnormed != NULL) {
-        qa_real *dnorm = run->weights == NULL ? NULL : weights_of(run, l)->input_norm;
+        qa_real *dnorm = run->weights == NULL ? NULL : run->weights->layers[l].input_norm;
         qa_rmsnorm_backward(run->pool, dx, dnorm, dnormed, rows->x, rows->inverse_rms1, layer->input_norm, n, d);
     }
 }

@@ -5,9 +5,9 @@
 #include "base/memory.h"
 #include "base/try.h"
 #include "model/layer.h"
+#include "nn/attention.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
-#include "nn/rope.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -42,6 +42,7 @@ struct qa_pass {
     const qa_adapter *adapter;
     qa_pass_limits limits;
     size_t streams;
+    size_t context;    /* of the model, tokens */
     bool keeps_layers; /* every layer keeps the rows that its backward needs */
     qa_arena arena;
     /* saved per layer */
@@ -71,15 +72,11 @@ struct qa_pass {
     size_t n_spans; /* of one stream */
 };
 
-/* Stacked rows of layer l: base rows (with two streams), then adapted rows. */
-static qa_real *stacked(const pass_slots *s, const qa_pass *pass, size_t l) {
-    size_t slot = s->layers == 1 ? 0 : s->layers - 1 - l;
-    return s->memory + slot * pass->n * s->width;
-}
-
-/* The adapted rows alone (of a single stream: that stream's). */
-static qa_real *adapted_rows(const pass_slots *s, const qa_pass *pass, size_t l) {
-    return stacked(s, pass, l) + (pass->streams - 1) * pass->n * s->width;
+/* Rows of layer l: base rows (with two streams), then adapted rows; or the adapted rows alone (of a single stream: that
+ * stream's). */
+static qa_real *rows_of(const pass_slots *s, const qa_pass *pass, size_t l, bool adapted) {
+    const size_t slot = s->layers == 1 ? 0 : s->layers - 1 - l, skipped = adapted ? pass->streams - 1 : 0;
+    return s->memory + (slot + skipped) * pass->n * s->width;
 }
 
 /* ---- making ---- */
@@ -213,6 +210,7 @@ qa_status qa_pass_create(qa_pass **out, qa_model *model, const qa_adapter *adapt
     pass->adapter = adapter;
     pass->limits = limits;
     pass->streams = adapter == NULL ? 1 : 2;
+    pass->context = qa_config_context(&model->config);
     pass->keeps_layers = limits.backward && !limits.recompute;
     size_t bytes = 0;
     qa_status status = pass_bytes(pass, model, lora, &bytes, err);
@@ -244,10 +242,10 @@ static qa_status add_segment(qa_pass *pass, qa_tokens tokens, size_t context_row
     if (tokens.n > pass->limits.max_rows - pass->n) {
         return qa_fail(err, QA_ERR_LIMIT, "%s: more rows than the workspace's %zu", name, pass->limits.max_rows);
     }
-    const qa_status length = qa_config_check_length(config, context_rows + tokens.n, err);
-    if (length != QA_OK) {
+    if (context_rows + tokens.n > pass->context) {
+        const qa_status status = qa_config_check_length(config, context_rows + tokens.n, err);
         qa_error_prefix(err, "%s: ", name);
-        return length;
+        return status;
     }
     for (size_t i = 0; i < tokens.n; i++) {
         int32_t id = tokens.ids[i];
@@ -312,22 +310,20 @@ static qa_layer_run layer_run(const qa_pass *pass, size_t streams, bool apart) {
                           .dropout_key = pass->dropout_key};
 }
 
-typedef qa_real *(*slot_view)(const pass_slots *s, const qa_pass *pass, size_t l);
-
 /* The rows of layer l: all of them (stacked), or those of the adapted stream alone. */
-static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, slot_view view) {
+static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, bool adapted) {
     qa_layer_rows rows = {
-        .x = view(&pass->residual, pass, l),
-        .inverse_rms1 = view(&pass->inverse_rms1, pass, l),
-        .q = view(&pass->q, pass, l),
-        .k = view(&pass->k, pass, l),
-        .v = view(&pass->v, pass, l),
-        .attention = view(&pass->attention, pass, l),
-        .mid = view(&pass->mid, pass, l),
-        .inverse_rms2 = view(&pass->inverse_rms2, pass, l),
-        .gate = view(&pass->gate, pass, l),
-        .up = view(&pass->up, pass, l),
-        .out = view(&pass->residual, pass, l + 1),
+        .x = rows_of(&pass->residual, pass, l, adapted),
+        .inverse_rms1 = rows_of(&pass->inverse_rms1, pass, l, adapted),
+        .q = rows_of(&pass->q, pass, l, adapted),
+        .k = rows_of(&pass->k, pass, l, adapted),
+        .v = rows_of(&pass->v, pass, l, adapted),
+        .attention = rows_of(&pass->attention, pass, l, adapted),
+        .mid = rows_of(&pass->mid, pass, l, adapted),
+        .inverse_rms2 = rows_of(&pass->inverse_rms2, pass, l, adapted),
+        .gate = rows_of(&pass->gate, pass, l, adapted),
+        .up = rows_of(&pass->up, pass, l, adapted),
+        .out = rows_of(&pass->residual, pass, l + 1, adapted),
     };
     size_t kept = pass->keeps_layers ? l : 0;
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
@@ -372,7 +368,7 @@ static qa_status take_state_rows(qa_pass *pass, const size_t *state_rows, size_t
 static qa_status gather_states(qa_pass *pass, size_t streams, qa_error *err) {
     const qa_config *config = &pass->model->config;
     size_t d = config->hidden_size, n_states = pass->n_states, first = pass->streams - streams;
-    const qa_real *x = stacked(&pass->residual, pass, config->num_hidden_layers);
+    const qa_real *x = rows_of(&pass->residual, pass, config->num_hidden_layers, false);
     for (size_t s = first; s < pass->streams; s++) {
         for (size_t i = 0; i < n_states; i++) {
             memcpy(pass->state_x + (s * n_states + i) * d, x + (s * pass->n + pass->state_rows[i]) * d, d * sizeof *x);
@@ -399,16 +395,16 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
         memcpy(pass->state_h + i * d, in->base + (state_rows[i] - first) * d, d * sizeof *in->base);
     }
     const size_t streams = in->base == NULL ? pass->streams : 1;
-    const slot_view view = streams == pass->streams ? stacked : adapted_rows;
+    const bool adapted = streams < pass->streams;
     pass->dropout_key = dropout_key;
     qa_rope_table(pass->cosine, pass->sine, pass->positions, pass->model->rope_frequency, pass->n, config->head_dim);
-    qa_real *x = view(&pass->residual, pass, 0);
+    qa_real *x = rows_of(&pass->residual, pass, 0, adapted);
     for (size_t s = 0; s < streams; s++) {
         qa_embedding_forward(x + s * pass->n * d, pass->ids, pass->model->embedding, pass->n, d);
     }
     const qa_layer_run run = layer_run(pass, streams, in->apart || in->base != NULL || pass->limits.recompute);
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
-        qa_layer_rows rows = layer_rows(pass, l, view);
+        qa_layer_rows rows = layer_rows(pass, l, adapted);
         qa_layer_forward_qkv(&run, l, &rows, &pass->scratch);
         QA_TRY(check_rms(pass, streams, rows.inverse_rms1, pass->n, "entering", l, err));
         qa_attention_forward(run.pool, rows.attention, rows.q, rows.k, rows.v, pass->spans, pass->n_spans * streams,
@@ -422,7 +418,7 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
 
 void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first) {
     const qa_config *config = &pass->model->config;
-    const qa_real *x = stacked(&pass->residual, pass, config->num_hidden_layers);
+    const qa_real *x = rows_of(&pass->residual, pass, config->num_hidden_layers, false);
     qa_rmsnorm_forward(pass->model->context->pool, out, NULL, x + first * config->hidden_size, pass->model->final_norm,
                        config->rms_norm_eps, pass->n - first, config->hidden_size);
 }
@@ -483,14 +479,14 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
 static qa_layer_gradients layer_gradients(const qa_pass *pass, size_t l) {
     qa_layer_gradients g = pass->gradients;
     if (pass->streams == 2) {
-        g.dnormed = stacked(&pass->mid, pass, l);
+        g.dnormed = rows_of(&pass->mid, pass, l, false);
         g.dactivation = pass->scratch.activation + pass->n * pass->gate.width;
-        g.dgate = stacked(&pass->gate, pass, l);
-        g.dup = stacked(&pass->up, pass, l);
-        g.dattention = stacked(&pass->attention, pass, l);
-        g.dq = stacked(&pass->q, pass, l);
-        g.dk = stacked(&pass->k, pass, l);
-        g.dv = stacked(&pass->v, pass, l);
+        g.dgate = rows_of(&pass->gate, pass, l, false);
+        g.dup = rows_of(&pass->up, pass, l, false);
+        g.dattention = rows_of(&pass->attention, pass, l, false);
+        g.dq = rows_of(&pass->q, pass, l, false);
+        g.dk = rows_of(&pass->k, pass, l, false);
+        g.dv = rows_of(&pass->v, pass, l, false);
     }
     return g;
 }
@@ -500,7 +496,7 @@ static void layers_backward(qa_pass *pass, qa_real *gradient, const qa_weight_gr
     qa_layer_run run = layer_run(pass, 1, false);
     run.weights = weights;
     for (size_t l = layers; l-- > 0;) {
-        qa_layer_rows rows = layer_rows(pass, l, adapted_rows);
+        qa_layer_rows rows = layer_rows(pass, l, true);
         qa_layer_gradients gradients = layer_gradients(pass, l);
         if (pass->limits.recompute && l + 1 < layers) { /* forward left the last layer's rows */
             qa_layer_forward_again(&run, l, &rows, pass->spans, pass->n_spans, &pass->scratch, pass->attention_scratch);
@@ -521,5 +517,5 @@ void qa_pass_backward_weights(qa_pass *pass, const qa_weight_gradients *gradient
 }
 
 const qa_real *qa_pass_hidden(const qa_pass *pass, size_t layer) {
-    return pass->limits.backward ? adapted_rows(&pass->residual, pass, layer + 1) : NULL;
+    return pass->limits.backward ? rows_of(&pass->residual, pass, layer + 1, true) : NULL;
 }

@@ -36,6 +36,7 @@ typedef struct tile {
     const qa_span *span;
     size_t first, rows; /* query rows of the span */
     size_t keys;        /* columns of its scores: the context and own rows 0 .. first + rows - 1 */
+    size_t visible;     /* keys that its first row sees, and every row one more: they are its first columns */
 } tile;
 
 typedef struct segment {
@@ -46,13 +47,12 @@ typedef struct segment {
 static tile make_tile(const qa_span *span, size_t number, size_t most_rows) {
     size_t first = number * most_rows;
     size_t rows = span->rows - first < most_rows ? span->rows - first : most_rows;
-    return (tile){.span = span, .first = first, .rows = rows, .keys = span->context_rows + first + rows};
+    return (tile){.span = span,
+                  .first = first,
+                  .rows = rows,
+                  .keys = span->context_rows + first + rows,
+                  .visible = span->context_rows + first + 1};
 }
-
-static size_t tiles_of(const qa_span *span, size_t most_rows) { return (span->rows + most_rows - 1) / most_rows; }
-
-/* Keys that row i of the tile sees: they are its first columns. */
-static size_t visible(const tile *t, size_t i) { return t->span->context_rows + t->first + i + 1; }
 
 /* The tile's keys as runs of rows: one when the context lies right before the span's own rows (a cache). */
 static size_t segments_of(segment out[2], const tile *t) {
@@ -221,7 +221,7 @@ static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_
                 k + seg->row * k_stride, k_stride, 0, scores + seg->column, t->keys);
     }
     for (size_t i = 0; i < t->rows; i++) {
-        softmax_row(scores + i * t->keys, visible(t, i), t->keys);
+        softmax_row(scores + i * t->keys, t->visible + i, t->keys);
     }
     for (size_t s = 0; s < n_segments; s++) {
         const segment *seg = &segments[s];
@@ -274,7 +274,7 @@ static void forward_narrow(const forward_job *job, const tile *t, size_t head, q
     put_keys(&narrow, t, job->k + kv, job->v + kv, job->G * h);
     for (size_t end = head + job->heads; head < end; head++) {
         size_t start = (first * H + head) * h;
-        qa_narrow_rows rows = {.q = job->q + start, .stride = H * h, .rows = t->rows, .visible = visible(t, 0)};
+        qa_narrow_rows rows = {.q = job->q + start, .stride = H * h, .rows = t->rows, .visible = t->visible};
         qa_narrow_forward(&narrow, &rows, job->out + start);
     }
 }
@@ -292,7 +292,7 @@ static size_t heads_of_task(const qa_pool *pool, const qa_span *spans, size_t n_
 static void forward_task(void *context, size_t task, size_t worker) {
     const forward_job *job = context;
     for (size_t s = 0; s < job->n_spans; s++) {
-        size_t tiles = tiles_of(&job->spans[s], job->tile_rows), parts = job->H / job->heads;
+        size_t tiles = (job->spans[s].rows + job->tile_rows - 1) / job->tile_rows, parts = job->H / job->heads;
         if (task < tiles * parts) {
             const tile t = make_tile(&job->spans[s], tiles - 1 - task / parts, job->tile_rows);
             qa_real *scratch = job->scratch + worker * job->scratch_of_worker;
@@ -338,7 +338,7 @@ void qa_attention_forward(qa_pool *pool, qa_real *out, const qa_real *q, const q
                        .scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), h, false)};
     size_t tiles = 0;
     for (size_t s = 0; s < n_spans; s++) {
-        tiles += tiles_of(&spans[s], job.tile_rows);
+        tiles += (spans[s].rows + job.tile_rows - 1) / job.tile_rows;
     }
     qa_part_begin(pool, QA_PART_ATTENTION);
     qa_pool_run(pool_if_worth(pool, spans, n_spans, H, h), tiles * (H / job.heads), forward_task, &job);
@@ -359,18 +359,6 @@ typedef struct backward_job {
     qa_real *head_dk, *head_dv; /* [H x n x h] each: sums of one query head */
 } backward_job;
 
-/* Scaled scores to P, and dP to dS = P * (dP - D) * scale; both 0 for hidden keys. */
-static void probabilities_and_gradients(const tile *t, qa_real scale, qa_real *p, qa_real *ds) {
-    for (size_t i = 0; i < t->rows; i++) {
-        qa_real *p_row = p + i * t->keys, *ds_row = ds + i * t->keys;
-        const size_t n = visible(t, i);
-        const double sum = qa_row_exp(p_row, p_row, qa_row_max(p_row, n), n);
-        qa_row_softmax_backward(p_row, ds_row, sum, scale, n);
-        memset(p_row + n, 0, (t->keys - n) * sizeof *p_row);
-        memset(ds_row + n, 0, (t->keys - n) * sizeof *ds_row);
-    }
-}
-
 static void backward_tile(const backward_job *job, const tile *t, size_t head, qa_real *p, qa_real *ds) {
     size_t H = job->H, h = job->h, q_stride = H * h, k_stride = job->G * h;
     size_t kv = head / (H / job->G) * h;
@@ -387,7 +375,14 @@ static void backward_tile(const backward_job *job, const tile *t, size_t head, q
         qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, rows, h, 1, dout, q_stride, v + row * k_stride, k_stride,
                 0, ds + column, t->keys);
     }
-    probabilities_and_gradients(t, job->scale, p, ds);
+    for (size_t i = 0; i < t->rows; i++) { /* scaled scores to P, and dP to dS; both 0 for hidden keys */
+        qa_real *p_row = p + i * t->keys, *ds_row = ds + i * t->keys;
+        const size_t n = t->visible + i;
+        const double sum = qa_row_exp(p_row, p_row, qa_row_max(p_row, n), n);
+        qa_row_softmax_backward(p_row, ds_row, sum, job->scale, n);
+        memset(p_row + n, 0, (t->keys - n) * sizeof *p_row);
+        memset(ds_row + n, 0, (t->keys - n) * sizeof *ds_row);
+    }
     for (size_t s = 0; s < n_segments; s++) {
         size_t row = segments[s].row, rows = segments[s].rows, column = segments[s].column;
         if (job->dv != NULL) {
@@ -409,7 +404,7 @@ static void backward_tile(const backward_job *job, const tile *t, size_t head, q
 static void backward_narrow_head(const backward_job *job, const tile *whole, size_t head, qa_narrow *narrow) {
     size_t H = job->H, h = job->h, start = (whole->span->query_row * H + head) * h;
     qa_real *dk = job->head_dk + head * job->n * h, *dv = job->head_dv + head * job->n * h;
-    qa_narrow_rows rows = {.q = job->q + start, .stride = H * h, .rows = whole->rows, .visible = visible(whole, 0)};
+    qa_narrow_rows rows = {.q = job->q + start, .stride = H * h, .rows = whole->rows, .visible = whole->visible};
     qa_narrow_backward(narrow, &rows, job->dq == NULL ? NULL : job->dq + start, job->dout + start);
     segment segments[2];
     size_t n_segments = segments_of(segments, whole);
@@ -433,27 +428,22 @@ static void backward_narrow(const backward_job *job, const qa_span *span, size_t
     }
 }
 
-static void backward_span(const backward_job *job, const qa_span *span, size_t head, qa_real *scratch) {
-    if (span->rows == 0) {
-        return;
-    }
-    if (job->h <= QA_NARROW_WIDTH) {
-        backward_narrow(job, span, head, scratch);
-        return;
-    }
-    for (size_t number = 0; number < tiles_of(span, TILE); number++) {
-        tile t = make_tile(span, number, TILE);
-        backward_tile(job, &t, head, scratch, scratch + job->scratch_of_worker / 2);
-    }
-}
-
 static void backward_task(void *context, size_t task, size_t worker) {
     const backward_job *job = context;
     size_t head = task * job->heads, one = job->n * job->h;
     memset(job->head_dk + head * one, 0, job->heads * one * sizeof *job->head_dk);
     memset(job->head_dv + head * one, 0, job->heads * one * sizeof *job->head_dv);
+    qa_real *scratch = job->scratch + worker * job->scratch_of_worker;
     for (size_t s = 0; s < job->n_spans; s++) {
-        backward_span(job, &job->spans[s], head, job->scratch + worker * job->scratch_of_worker);
+        const qa_span *span = &job->spans[s];
+        if (job->h <= QA_NARROW_WIDTH && span->rows > 0) {
+            backward_narrow(job, span, head, scratch);
+            continue;
+        }
+        for (size_t number = 0; number * TILE < span->rows; number++) {
+            const tile t = make_tile(span, number, TILE);
+            backward_tile(job, &t, head, scratch, scratch + job->scratch_of_worker / 2);
+        }
     }
 }
 
@@ -512,5 +502,63 @@ void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv,
     qa_part_begin(pool, QA_PART_ATTENTION);
     qa_pool_run(workers, H / job.heads, backward_task, &job);
     qa_pool_run_blocks(workers, n, 2 * H * h, 1, group_rows, &job);
+    qa_part_end(pool);
+}
+
+/* ---- rotary position embedding ----
+ *
+ * The pair (x[i], x[i + h/2]) of every head is turned by the angle
+ * position * frequency[i]. Backward needs only the table of cosines and sines. Plain twin: reference/transformer.c:
+ * plain_rope. */
+
+void qa_rope_table(qa_real *cosine, qa_real *sine, const int32_t *positions, const double *frequency, size_t n,
+                   size_t h) {
+    size_t half = h / 2;
+    for (size_t row = 0; row < n; row++) {
+        for (size_t i = 0; i < half; i++) {
+            double angle = (double)positions[row] * frequency[i];
+            cosine[row * half + i] = (qa_real)cos(angle);
+            sine[row * half + i] = (qa_real)sin(angle);
+        }
+    }
+}
+
+typedef struct rope_job {
+    qa_real *x;
+    const qa_real *cosine, *sine;
+    qa_real direction; /* 1: by the angle, -1: back */
+    size_t heads, h;
+} rope_job;
+
+QA_KERNEL static void turn_rows(void *context, size_t begin, size_t end) {
+    const rope_job *job = context;
+    const size_t h = job->h, half = h / 2;
+    const qa_real direction = job->direction;
+    for (size_t row = begin; row < end; row++) {
+        const qa_real *restrict cosine = job->cosine + row * half, *restrict sine = job->sine + row * half;
+        qa_real *restrict x = job->x + row * job->heads * h;
+        for (size_t head = 0; head < job->heads; head++, x += h) {
+            for (size_t i = 0; i < half; i++) {
+                const qa_real a = x[i], b = x[half + i], s = direction * sine[i];
+                x[i] = a * cosine[i] - b * s;
+                x[half + i] = b * cosine[i] + a * s;
+            }
+        }
+    }
+}
+
+void qa_rope_forward(qa_pool *pool, qa_real *x, const qa_real *cosine, const qa_real *sine, size_t n, size_t heads,
+                     size_t h) {
+    rope_job job = {.x = x, .cosine = cosine, .sine = sine, .direction = 1, .heads = heads, .h = h};
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
+    qa_pool_run_blocks(pool, n, heads * h, 1, turn_rows, &job);
+    qa_part_end(pool);
+}
+
+void qa_rope_backward(qa_pool *pool, qa_real *dx, const qa_real *cosine, const qa_real *sine, size_t n, size_t heads,
+                      size_t h) {
+    rope_job job = {.x = dx, .cosine = cosine, .sine = sine, .direction = -1, .heads = heads, .h = h};
+    qa_part_begin(pool, QA_PART_ELEMENTWISE);
+    qa_pool_run_blocks(pool, n, heads * h, 1, turn_rows, &job);
     qa_part_end(pool);
 }

@@ -105,10 +105,6 @@ typedef struct gemm_job {
     size_t strips; /* of a part */
 } gemm_job;
 
-static CBLAS_TRANSPOSE cblas_transpose(qa_transpose transpose) {
-    return transpose == QA_TRANSPOSE ? CblasTrans : CblasNoTrans;
-}
-
 static void gemm_strip(void *context, size_t task, size_t worker) {
     (void)worker;
     const gemm_job *job = context;
@@ -125,8 +121,9 @@ static void gemm_strip(void *context, size_t task, size_t worker) {
         c += begin;
     }
     QA_CBLAS(gemm)
-    (CblasRowMajor, cblas_transpose(job->trans_a), cblas_transpose(job->trans_b), (int)m, (int)n, (int)job->k,
-     job->alpha, a, (int)job->lda, b, (int)job->ldb, job->beta, c, (int)job->ldc);
+    (CblasRowMajor, job->trans_a == QA_TRANSPOSE ? CblasTrans : CblasNoTrans,
+     job->trans_b == QA_TRANSPOSE ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)job->k, job->alpha, a,
+     (int)job->lda, b, (int)job->ldb, job->beta, c, (int)job->ldc);
 }
 
 /* The product over an empty inner dimension. */
@@ -143,12 +140,6 @@ static void scale_only(size_t m, size_t n, qa_real beta, qa_real *c, size_t ldc)
  * BLAS about 3 % in packing (measured at 768 x 1536 x 576). */
 static const double WORTH_THE_POOL = 4e5, WORTH_MORE_STRIPS = 4e8;
 enum { STRIP_MULTIPLE = 16 }; /* of BLAS' register tiles */
-
-static size_t strips_of(const qa_pool *pool, size_t m, size_t n, size_t k) {
-    double work = (double)m * (double)n * (double)k;
-    size_t threads = qa_pool_threads(pool);
-    return work < WORTH_THE_POOL || threads == 1 ? 1 : work < WORTH_MORE_STRIPS ? threads : 2 * threads;
-}
 
 /* Parts after the first need a matrix A that is not transposed: theirs are the rows after its own. */
 static void gemm_parts(qa_pool *pool, size_t parts, qa_transpose trans_a, qa_transpose trans_b, size_t m, size_t n,
@@ -175,10 +166,13 @@ static void gemm_parts(qa_pool *pool, size_t parts, qa_transpose trans_a, qa_tra
                     .c = c,
                     .ldc = ldc,
                     .along_m = m >= n};
-    size_t side = job.along_m ? m : n, strips = strips_of(pool, m, n, k);
+    const double of_part = (double)m * (double)n * (double)k, work = (double)parts * of_part;
+    const size_t side = job.along_m ? m : n, threads = qa_pool_threads(pool);
+    const size_t strips = of_part < WORTH_THE_POOL || threads == 1 ? 1
+                          : of_part < WORTH_MORE_STRIPS            ? threads
+                                                                   : 2 * threads;
     job.strip = ((side + strips - 1) / strips + STRIP_MULTIPLE - 1) / STRIP_MULTIPLE * STRIP_MULTIPLE;
     job.strips = (side + job.strip - 1) / job.strip;
-    double work = (double)parts * (double)m * (double)n * (double)k;
     qa_pool_run(work < WORTH_THE_POOL ? NULL : pool, parts * job.strips, gemm_strip, &job);
 }
 

@@ -419,7 +419,8 @@ void qa_linear_forward_streams(qa_pool *pool, qa_real *y, const qa_real *x, qa_w
 
 void qa_linear_forward(qa_pool *pool, qa_real *y, const qa_real *x, qa_weight w, const qa_real *bias, size_t n,
                        size_t in, size_t out) {
-    qa_linear_forward_streams(pool, y, x, w, bias, 1, n, in, out);
+    const qa_linear_map map = {.y = y, .w = w, .bias = bias, .out = out};
+    qa_linear_forward_maps(pool, &map, 1, x, 1, n, in);
 }
 
 typedef struct bias_job {

@@ -8,10 +8,6 @@
 
 enum { LANES = 8 };
 
-QA_KERNEL_BODY double sum_lanes(const double *part) {
-    return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
-}
-
 QA_KERNEL_BODY double sum_of_squares(const qa_real *x, size_t d) {
     double part[LANES] = {0};
     size_t whole = d - d % LANES;
@@ -23,7 +19,7 @@ QA_KERNEL_BODY double sum_of_squares(const qa_real *x, size_t d) {
     for (size_t i = whole; i < d; i++) {
         part[i - whole] += (double)x[i] * (double)x[i];
     }
-    return sum_lanes(part);
+    return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
 }
 
 /* sum of a * b * c */
@@ -38,7 +34,7 @@ QA_KERNEL_BODY double sum_of_products(const qa_real *a, const qa_real *b, const 
     for (size_t i = whole; i < d; i++) {
         part[i - whole] += (double)a[i] * (double)b[i] * (double)c[i];
     }
-    return sum_lanes(part);
+    return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
 }
 
 typedef struct norm_job {

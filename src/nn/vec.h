@@ -92,9 +92,6 @@ QA_KERNEL_BODY void qa_vec_exp(qa_vec *y, const qa_vec *x) {
     }
 }
 #else
-/* 2^n, n in [-126, 127] */
-QA_KERNEL_BODY void qa_vec_power_of_two(qa_vec *y, const qa_vec_mask *n) { *y = (qa_vec)((*n + 127) << 23); }
-
 QA_KERNEL_BODY void qa_vec_exp(qa_vec *y, const qa_vec *from) {
     /* Numbers beyond +-104, where the result is 0 or infinity, become +-104; a NaN stays. */
     const qa_vec most = (qa_vec){0} + 104.0f, least = (qa_vec){0} - 104.0f;
@@ -116,8 +113,8 @@ QA_KERNEL_BODY void qa_vec_exp(qa_vec *y, const qa_vec *from) {
     p = (p * r) * r + r;
     const qa_vec_mask power = (qa_vec_mask)shifted - 0x4b400000; /* less the bits of shift: n */
     const qa_vec_mask half = power >> 1, rest = power - half; /* 2^n in two factors: n may leave the exponent's range */
-    qa_vec_power_of_two(&low, &half);
-    qa_vec_power_of_two(&high, &rest);
+    low = (qa_vec)((half + 127) << 23);
+    high = (qa_vec)((rest + 127) << 23);
     *y = ((1.0f + p) * low) * high;
 }
 #endif

@@ -14,6 +14,14 @@
 
 #include "nn/softmax.h"
 
+void qa_q_from_logits(qa_real *z, const qa_real *z1, size_t V, const qa_objective *objective) {
+    if (objective->q_parametrisation == QA_Q_RESIDUAL) {
+        for (size_t a = 0; a < V; a++) {
+            z[a] -= z1[a];
+        }
+    }
+}
+
 /* (M5)'s numerator from two rows; log_pi1 is not read when alpha_0 = 0. */
 static inline double row_logit(const qa_real *q, const qa_real *log_pi1, size_t a, double alpha_0) {
     return alpha_0 == 0.0 ? (double)q[a] : qa_m5_numerator((double)q[a], (double)log_pi1[a], alpha_0);

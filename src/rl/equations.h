@@ -8,8 +8,15 @@
 #define QA_RL_EQUATIONS_H
 
 #include "base/real.h"
+#include "qadapter/objective.h"
 
 #include <stddef.h>
+
+/* Qhat(s,.) at one state from its logits z[V] (adapted model) and z1[V] (base model):
+ *       logits    Qhat = z
+ *       residual  Qhat = z - z1
+ * In place: z becomes Qhat. z1 is a constant of training, so dQhat/dz is the identity under both. */
+void qa_q_from_logits(qa_real *z, const qa_real *z1, size_t V, const qa_objective *objective);
 
 /* (M5), (M7)  the numerator  Qhat(s,a) + alpha_0 log pi1(a|s):  alpha_t times the customised policy's logit. With
  *       alpha_0 = 0 the pre-trained policy is absent, also where log pi1 = -inf; with alpha_0 > 0 such an action is

@@ -30,14 +30,6 @@ static const qa_option objective_rows[] = {
 };
 const qa_option_table qa_objective_table = QA_TABLE(objective_rows);
 
-void qa_q_from_logits(qa_real *z, const qa_real *z1, size_t V, const qa_objective *objective) {
-    if (objective->q_parametrisation == QA_Q_RESIDUAL) {
-        for (size_t a = 0; a < V; a++) {
-            z[a] -= z1[a];
-        }
-    }
-}
-
 qa_status qa_objective_check_numbers(const qa_objective *objective, qa_error *err) {
     QA_TRY(qa_options_check(&qa_objective_table, objective, err));
     if (objective->kind == QA_PUBLISHED && objective->length_normalisation) {

@@ -1,18 +1,11 @@
-/* The parametrisation of Qhat, and the options of an objective, one row each (base/option.h). */
+/* The options of an objective, one row each (base/option.h). */
 #ifndef QA_RL_OBJECTIVE_H
 #define QA_RL_OBJECTIVE_H
 
 #include "base/option.h"
-#include "base/real.h"
 #include "qadapter/objective.h"
 
 #include <stddef.h>
-
-/* Qhat(s,.) at one state from its logits z[V] (adapted model) and z1[V] (base model):
- *       logits    Qhat = z
- *       residual  Qhat = z - z1
- * In place: z becomes Qhat. z1 is a constant of training, so dQhat/dz is the identity under both. */
-void qa_q_from_logits(qa_real *z, const qa_real *z1, size_t V, const qa_objective *objective);
 
 extern const qa_option_table qa_objective_table; /* of residual Q-learning, in a qa_objective */
 extern const char *const qa_recipe_names[];      /* NULL at the end; "theory" is the first */

@@ -321,8 +321,19 @@ typedef struct chunk_task {
     qa_real *adapted; /* [count x V] z, becomes Qhat and then pitilde; NULL without adapter */
 } chunk_task;
 
-/* Keeps of a row what later steps ask for. */
-static void keep(qa_pair_step *step, pair_state *at, const qa_real *q, const qa_real *log_pi1, size_t V) {
+/* Turns a state's two rows into log pi1, Qhat and pitilde, and keeps what later steps ask for. */
+static void row_task(void *context, size_t i, size_t worker) {
+    const chunk_task *task = context;
+    qa_pair_step *step = task->step;
+    const qa_objective *objective = &step->objective;
+    const size_t V = step->model->config.vocab_size;
+    pair_state *at = &step->table[task->first + i];
+    qa_real *log_pi1 = task->base + i * V; /* z1 until it is overwritten */
+    qa_real *q =
+        task->adapted == NULL ? memcpy(step->scratch_q + worker * V, log_pi1, V * sizeof *q) : task->adapted + i * V;
+    qa_q_from_logits(q, log_pi1, V, objective);
+    qa_real *pi = step->scratch_pi + worker * V;
+    (void)qa_log_softmax_forward(log_pi1, log_pi1, V);
     for (size_t side = 0; side < step->n_sides; side++) {
         const int32_t action = at->action[side];
         if (action != NO_ACTION) {
@@ -338,21 +349,6 @@ static void keep(qa_pair_step *step, pair_state *at, const qa_real *q, const qa_
             }
         }
     }
-}
-
-static void row_task(void *context, size_t i, size_t worker) {
-    const chunk_task *task = context;
-    qa_pair_step *step = task->step;
-    const qa_objective *objective = &step->objective;
-    const size_t V = step->model->config.vocab_size;
-    pair_state *at = &step->table[task->first + i];
-    qa_real *log_pi1 = task->base + i * V; /* z1 until it is overwritten */
-    qa_real *q =
-        task->adapted == NULL ? memcpy(step->scratch_q + worker * V, log_pi1, V * sizeof *q) : task->adapted + i * V;
-    qa_q_from_logits(q, log_pi1, V, objective);
-    qa_real *pi = step->scratch_pi + worker * V;
-    (void)qa_log_softmax_forward(log_pi1, log_pi1, V);
-    keep(step, at, q, log_pi1, V);
     at->v = qa_m7_policy(pi, q, log_pi1, V, objective->alpha_0, objective->alpha_tilde);
     at->kl = qa_kl_to_base(pi, q, log_pi1, at->v, V, objective->alpha_0, objective->alpha_tilde);
     if (step->limits.backward) {
@@ -379,7 +375,8 @@ static void run_chunks(qa_pair_step *step) {
 
 /* ---- from states to rewards and returns ---- */
 
-static void gather(qa_pair_step *step, size_t side) {
+/* What was found at the side's states, its rewards and its return; the first quantity that is not finite is named. */
+static qa_status gather(qa_pair_step *step, size_t side, qa_error *err) {
     const size_t *place = step->sides[side].at;
     qa_side_step *found = &step->sides[side].found;
     const qa_objective *objective = &step->objective;
@@ -397,11 +394,6 @@ static void gather(qa_pair_step *step, size_t side) {
     }
     step->method->rewards(found, objective);
     found->ret = qa_m9_return(found->weight, found->reward, found->n);
-}
-
-/* Names the first quantity that is not finite. */
-static qa_status check_finite(const qa_pair_step *step, size_t side, qa_error *err) {
-    const qa_side_step *found = &step->sides[side].found;
     for (size_t t = 0; t < found->n; t++) {
         const bool bad_value = !isfinite(found->v[t]);
         if (bad_value || !isfinite(found->reward[t])) {
@@ -451,8 +443,7 @@ qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, const qa
         run_pass(step, pair, rows, step->adapter == NULL ? (qa_base_place){0} : visit->place, visit->dropout_key, err));
     run_chunks(step);
     for (size_t side = 0; side < step->n_sides; side++) {
-        gather(step, side);
-        QA_TRY(check_finite(step, side, err));
+        QA_TRY(gather(step, side, err));
     }
     step->logit =
         step->n_sides == QA_SIDES ? step->sides[QA_CHOSEN].found.ret - step->sides[QA_REJECTED].found.ret : NAN;

@@ -368,7 +368,9 @@ START_TEST(bad_input_is_named) {
     int32_t many[MAX_ROWS + 1] = {0};
     qa_packed lengthy = {.trunk = {many, MAX_ROWS + 1}};
     qa_expect_error(qa_pass_forward(pass, &lengthy, first, 1, 0, &err), QA_ERR_LIMIT, &err, "more rows than");
+    qa_pass_free(pass);
     f.model->config.max_position_embeddings = 10;
+    pass = open_pass(&f, true, true);
     packed = pair();
     qa_expect_error(qa_pass_forward(pass, &packed, first, 1, 0, &err), QA_ERR_LIMIT, &err,
                     "second response: 12 tokens exceed the model's context of 10");
