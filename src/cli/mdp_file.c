@@ -144,11 +144,7 @@ static qa_status read_mdp(cli_mdp *out, const json_t *root, const char *path, qa
     QA_TRY(read_mdp_terminal(&out->terminal, root, path, out->mdp.S, err));
     out->mdp.p = out->p;
     out->mdp.terminal = out->terminal;
-    const qa_status status = qa_mdp_check(&out->mdp, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: ", path);
-    }
-    return status;
+    return qa_prefixed(qa_mdp_check(&out->mdp, err), err, "%s: ", path);
 }
 
 qa_status cli_mdp_load(cli_mdp *out, const char *path, qa_error *err) {

@@ -2,7 +2,7 @@
  *
  * A conversation is written by the chat template and encoded in parts: before every turn of the assistant there is a
  * boundary between tokens, and one after it, so that what the model learns to say stands after the very ids that it is
- * given as a prompt later (text/encode_parts.h), as in preference pairs.
+ * given as a prompt later (text/text_begin.h), as in preference pairs.
  *
  *     <|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n | Hello<|im_end|> | \n
  *                                                              learned           with QA_LEARN_ALL as all else
@@ -18,7 +18,6 @@
 #include "io/json_lines.h"
 #include "text/answer_end.h"
 #include "text/chat.h"
-#include "text/encode_parts.h"
 #include "text/text_begin.h"
 
 #include <stdlib.h>

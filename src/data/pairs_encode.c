@@ -2,7 +2,7 @@
  *
  * The boundary between prompt and response is a boundary between tokens: the two are encoded apart, so
  * the prompt's ids are the same on both sides and the same as at inference. The response is encoded as
- * the continuation of the prompt (encode_parts.h). */
+ * the continuation of the prompt (text/text_begin.h). */
 #include "data/pairs.h"
 
 #include "base/buffer.h"
@@ -11,7 +11,6 @@
 #include "base/try.h"
 #include "text/chat.h"
 #include "text/chat_family.h"
-#include "text/encode_parts.h"
 #include "text/text_begin.h"
 
 #include <stdlib.h>

@@ -59,11 +59,7 @@ static qa_status locate_header(const qa_safetensors *file, size_t *header_bytes,
 
 static qa_status parse_header(const qa_safetensors *file, const char *header, size_t header_bytes, json_t **root,
                               qa_error *err) {
-    qa_status status = qa_json_parse(root, header, header_bytes, "header", 0, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: ", file->path);
-        return status;
-    }
+    QA_TRY(qa_prefixed(qa_json_parse(root, header, header_bytes, "header", 0, err), err, "%s: ", file->path));
     /* JSON would allow tabs and line breaks after the value, the format pads with spaces only. */
     size_t end = header_bytes;
     while (end > 0 && header[end - 1] == ' ') {

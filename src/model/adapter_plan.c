@@ -157,12 +157,9 @@ static qa_status chooser_open(chooser *it, const json_t *root, const char *key, 
         it->all_linear = true;
         return QA_OK;
     }
-    const qa_status status = qa_module_pattern_create(&it->pattern, json_string_value(value), json_string_length(value),
-                                                      QA_MODULE_WHOLE, steps_for(modules), err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: ", key);
-    }
-    return status;
+    return qa_prefixed(qa_module_pattern_create(&it->pattern, json_string_value(value), json_string_length(value),
+                                                QA_MODULE_WHOLE, steps_for(modules), err),
+                       err, "%s: ", key);
 }
 
 /* *exact: by the whole path, a list's entry. */
@@ -351,11 +348,7 @@ static qa_status plan_branch(const planner *it, const char *path, qa_branch_plan
     }
     branch->rank = rank == NULL ? branch->rank : (size_t)json_integer_value(rank);
     branch->alpha = alpha == NULL ? branch->alpha : json_number_value(alpha);
-    const qa_status status = qa_lora_range_check(branch->rank, branch->alpha, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: ", path);
-    }
-    return status;
+    return qa_prefixed(qa_lora_range_check(branch->rank, branch->alpha, err), err, "%s: ", path);
 }
 
 static qa_status make_plan(const planner *it, qa_branch_plan *plan, qa_lora_options *options, const qa_config *config,

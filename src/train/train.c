@@ -161,11 +161,8 @@ static qa_status one_pair(preference_run *r, qa_kept_set set, size_t index, size
                                  .dropout_key = pair_dropout_key(r, place),
                                  .chosen_alone = qa_method_of(&r->options->objective)->one_sided,
                                  .place = qa_base_cache_place(r->cache, set, index)};
-    const qa_status status = qa_pair_step_forward(r->step, pair, &visit, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "step %zu, pair at line %zu of %s: ", r->trainer.done + 1, pair->line, name);
-        return status;
-    }
+    QA_TRY(qa_prefixed(qa_pair_step_forward(r->step, pair, &visit, err), err,
+                       "step %zu, pair at line %zu of %s: ", r->trainer.done + 1, pair->line, name));
     const qa_pair_loss loss = qa_pair_step_loss(r->step, divisors);
     qa_pair_metrics_add(sums, pair, r->step, loss);
     if (set == QA_KEPT_TRAIN && r->trainer.done > 0) { /* before the first step nothing can have been learned */

@@ -394,11 +394,7 @@ static qa_status do_step(qa_trainer *t, bool *stop, qa_error *err) {
     use_order(t, t->done);
     memset(t->gradient, 0, t->count * sizeof *t->gradient);
     QA_TRY(t->task->gradient(t->user, &metrics.tokens, err));
-    const qa_status status = apply_gradient(t, &metrics, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "step %zu: ", t->done + 1);
-        return status;
-    }
+    QA_TRY(qa_prefixed(apply_gradient(t, &metrics, err), err, "step %zu: ", t->done + 1));
     t->done++;
     t->evaluated = false;
     return report(t, &metrics, began, stop, err);
@@ -407,11 +403,7 @@ static qa_status do_step(qa_trainer *t, bool *stop, qa_error *err) {
 static qa_status evaluate_now(qa_trainer *t, bool *stop, qa_error *err) {
     const double began = qa_seconds();
     qa_step_metrics metrics = {.is_evaluation = true};
-    const qa_status status = t->task->evaluate(t->user, &metrics.tokens, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "evaluation after step %zu: ", t->done);
-        return status;
-    }
+    QA_TRY(qa_prefixed(t->task->evaluate(t->user, &metrics.tokens, err), err, "evaluation after step %zu: ", t->done));
     t->evaluated = true;
     return report(t, &metrics, began, stop, err);
 }

@@ -257,11 +257,7 @@ static qa_status read_objective(const json_t *root, const char *path, qa_objecti
     if (method->options != NULL) {
         QA_TRY(qa_options_read(method->options, root, path, &read, err));
     }
-    const qa_status status = qa_objective_check(&read, err);
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s: ", path);
-        return status;
-    }
+    QA_TRY(qa_prefixed(qa_objective_check(&read, err), err, "%s: ", path));
     *objective = read;
     return QA_OK;
 }
