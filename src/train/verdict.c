@@ -6,8 +6,9 @@
 
 #include <math.h>
 
-enum { FEWEST_PAIRS = 16 };
-static const double least_gain = 1e-5; /* nats a token, above what rounding makes of two equal streams */
+enum { FEWEST_PAIRS = 16, MANY_PAIRS = 100, MANY_TOKENS = 4096 };
+static const double least_gain = 1e-5;  /* nats a token, above what rounding makes of two equal streams */
+static const double chance_loss = 1e-2; /* nats a token, or of the loss of a pair: what luck may be */
 
 void qa_verdict_begin_epoch(qa_verdict *verdict) {
     verdict->before = verdict->epoch;
@@ -86,6 +87,13 @@ static void say_not_learned(const qa_ranking *last, const qa_objective *objectiv
 /* What the preference loss is with no opinion at all: -log(1/2). */
 static const double no_opinion = 0.69314718055994531;
 
+/* Less than one half; of few pairs, by more than two standard deviations of a coin, so that a short run on good pairs
+ * is not blamed for its luck. */
+static bool ranked_worse_than_a_coin(const qa_ranking *last) {
+    const double pairs = (double)last->pairs, chance = last->pairs < MANY_PAIRS ? sqrt(pairs) : 0.0;
+    return last->right < 0.5 * pairs - chance;
+}
+
 static void say_of_ranking(const qa_ranking *last, const qa_objective *objective, const qa_logger *logger) {
     const double loss = last->loss / (double)last->pairs;
     if (last->ties == last->pairs) {
@@ -93,9 +101,10 @@ static void say_of_ranking(const qa_ranking *last, const qa_objective *objective
                "nothing was learned: in each of the last %zu training pairs both returns are equal but for rounding, "
                "as with a fresh adapter. Look at the learning rate, and whether the pairs' responses differ",
                last->pairs);
-    } else if (last->right < 0.5 * (double)last->pairs) {
+    } else if (ranked_worse_than_a_coin(last)) {
         say_not_learned(last, objective, logger);
-    } else if (objective->kind == QA_THEORY && loss > no_opinion) {
+    } else if (last->right >= 0.5 * (double)last->pairs && objective->kind == QA_THEORY &&
+               loss > no_opinion + chance_loss) {
         qa_log(logger, QA_LOG_WARNING,
                "the mean loss of the last %zu training pairs is %.3g, above the %.3g of an adapter without an opinion, "
                "though %.0f%% of them are ranked right: those that are wrong are far off. Try a lower learning rate",
@@ -115,7 +124,8 @@ static void say_of_held_out(const qa_verdict *verdict, const qa_ranking *last, c
 
 static void say_of_responses(const qa_ranking *last, const qa_logger *logger) {
     const double gain = last->gain / (double)last->tokens;
-    if (!(gain > least_gain)) {
+    const bool by_chance = last->tokens < MANY_TOKENS && gain < -least_gain && gain > -chance_loss;
+    if (!(gain > least_gain) && !by_chance) {
         qa_log(logger, QA_LOG_WARNING,
                "nothing was learned: the chosen responses' last %zu tokens are %.3g nats a token likelier than under "
                "the base model. Look at the learning rate: too low, and nothing moves; too high, and it gets worse",

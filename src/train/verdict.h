@@ -34,7 +34,7 @@ void qa_verdict_add(qa_verdict *verdict, const qa_pair *pair, const qa_pair_step
 void qa_verdict_evaluated(qa_verdict *verdict, size_t pairs, double accuracy);
 
 /* One warning for each thing that is wrong over the last epoch, or the last two if the last one was cut short. Nothing
- * for fewer than 16 pairs (of responses run alone: 16 tokens). */
+ * for fewer than 16 pairs (of responses run alone: 16 tokens), nor for what chance makes of fewer than 100 (4096). */
 void qa_verdict_say(const qa_verdict *verdict, const qa_objective *objective, const qa_logger *logger);
 
 /* The same of next-token training: the mean loss of its last `steps` steps (nats a token) beside that of guessing every

@@ -50,6 +50,23 @@ START_TEST(a_good_run_is_silent) {
 }
 END_TEST
 
+/* A few steps on good pairs: what a coin would give, and the next batch a little less likely. */
+START_TEST(a_short_run_is_not_blamed_for_its_luck) {
+    const qa_verdict coin = {.epoch = {.pairs = 16, .right = 5, .loss = 16 * 0.69}};
+    ck_assert_int_eq(said(coin, "theory").lines, 0);
+    const qa_verdict more = {.epoch = {.pairs = 40, .right = 18, .loss = 40 * 0.69}};
+    ck_assert_int_eq(said(more, "theory").lines, 0);
+    const qa_verdict lucky = {.epoch = {.pairs = 16, .right = 9, .loss = 16 * 0.6935}};
+    ck_assert_int_eq(said(lucky, "theory").lines, 0);
+    const qa_verdict worse = {.epoch = {.pairs = 16, .right = 3, .loss = 16 * 0.7}};
+    ck_assert_ptr_nonnull(strstr(said(worse, "theory").text, "19% of the last 16 training pairs"));
+    const qa_verdict responses = {.epoch = {.tokens = 463, .gain = 463 * -4.55e-5}};
+    ck_assert_int_eq(said(responses, "theory").lines, 0);
+    const qa_verdict many = {.epoch = {.tokens = 5000, .gain = 5000 * -4.55e-5}};
+    ck_assert_ptr_nonnull(strstr(said(many, "theory").text, "nothing was learned: "));
+}
+END_TEST
+
 START_TEST(a_preference_that_was_not_learned) {
     const qa_verdict bad = {
         .epoch = {.pairs = 100, .right = 49, .unequal = 90, .longer_chosen = 45, .longer_wins = 45}};
@@ -150,6 +167,7 @@ Suite *train_verdict_suite(void) {
     Suite *suite = suite_create("train/verdict");
     TCase *tcase = tcase_create("verdict");
     tcase_add_test(tcase, a_good_run_is_silent);
+    tcase_add_test(tcase, a_short_run_is_not_blamed_for_its_luck);
     tcase_add_test(tcase, a_preference_that_was_not_learned);
     tcase_add_test(tcase, rewards_that_follow_length);
     tcase_add_test(tcase, a_run_that_changed_nothing);
