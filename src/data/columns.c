@@ -56,34 +56,48 @@ bool qa_column_is_metadata(const char *key) {
 }
 
 bool qa_column_is_empty(const json_t *value) {
-    size_t i = 0;
-    const char *key = NULL;
+    static const char *const EMPTY[] = {"[]", "{}", "null"};
+    const char *key = NULL, *text = json_string_value(value);
     json_t *member = NULL;
-    bool empty = true;
-    switch (json_typeof(value)) {
-    case JSON_NULL: return true;
-    case JSON_STRING: {
-        const char *text = json_string_value(value);
-        return json_string_length(value) == 0 || strcmp(text, "[]") == 0 || strcmp(text, "{}") == 0 ||
-               strcmp(text, "null") == 0;
+    bool empty = json_is_null(value) || json_is_array(value) || json_is_object(value);
+    if (text != NULL) {
+        return json_string_length(value) == 0 || is_among(text, EMPTY, COUNT(EMPTY));
     }
-    case JSON_ARRAY:
-        for (i = 0; i < json_array_size(value) && empty; i++) {
-            empty = qa_column_is_empty(json_array_get(value, i));
-        }
-        return empty;
-    case JSON_OBJECT:
-        json_object_foreach((json_t *)(uintptr_t)value, key,
-                            member) { /* the macro takes no const; nothing is written */
-            empty = empty && qa_column_is_empty(member);
-        }
-        return empty;
-    case JSON_INTEGER:
-    case JSON_REAL:
-    case JSON_TRUE:
-    case JSON_FALSE: break;
+    for (size_t i = 0; i < json_array_size(value) && empty; i++) {
+        empty = qa_column_is_empty(json_array_get(value, i));
     }
-    return false;
+    json_object_foreach((json_t *)(uintptr_t)value, key, member) { /* the macro takes no const; nothing is written */
+        empty = empty && qa_column_is_empty(member);
+    }
+    return empty;
+}
+
+const char *qa_column_kind(const json_t *value) {
+    return json_is_object(value)    ? "an object"
+           : json_is_array(value)   ? "a list"
+           : json_is_string(value)  ? "a string"
+           : json_is_number(value)  ? "a number"
+           : json_is_boolean(value) ? "true or false"
+                                    : "null";
+}
+
+json_t *qa_pairs_member(const json_t *row, const char *key) {
+    json_t *found = json_object_get(row, key);
+    return json_is_null(found) ? NULL : found;
+}
+
+qa_status qa_pairs_flag(const json_t *row, const char *key, bool *flag, qa_error *err) {
+    const json_t *found = qa_pairs_member(row, key);
+    *flag = found == NULL ? *flag : json_is_true(found);
+    return found == NULL || json_is_boolean(found) ? QA_OK
+                                                   : qa_fail(err, QA_ERR_FORMAT, "\"%s\" must be true or false", key);
+}
+
+qa_status qa_columns_unlike(const json_t *prompt, const char *sides, qa_error *err) {
+    return qa_fail(err, QA_ERR_FORMAT,
+                   "\"prompt\" is %s but \"chosen\" and \"rejected\" are %s; make them alike, or leave \"prompt\" "
+                   "out where \"chosen\" and \"rejected\" are whole dialogues",
+                   qa_column_kind(prompt), sides);
 }
 
 void qa_columns_list(const json_t *row, bool only_text, char list[QA_KEYS_BYTES]) {
@@ -183,7 +197,7 @@ static void copy_name(char *to, size_t room, const char *key) {
     to[n] = '\0';
 }
 
-static void note(qa_columns *columns, const char *key) {
+static void note_column(qa_columns *columns, const char *key) {
     char name[QA_COLUMN_BYTES];
     copy_name(name, sizeof name, key);
     for (size_t i = 0; i < columns->n; i++) {
@@ -198,20 +212,7 @@ static void note(qa_columns *columns, const char *key) {
     memcpy(columns->names[columns->n++], name, sizeof name);
 }
 
-static qa_status refuse_column(const char *key, qa_error *err) {
-    if (is_among(key, CONTEXT, COUNT(CONTEXT))) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "\"%s\" belongs to the prompt and is not read: put it into the prompt itself (in front of the "
-                       "messages, with its roles), or leave it out",
-                       key);
-    }
-    return qa_fail(err, QA_ERR_UNSUPPORTED,
-                   "\"%s\" belongs to the prompt and cannot be written: render such prompts elsewhere and give them as "
-                   "text, or leave it out",
-                   key);
-}
-
-static bool repeats(const json_t *row, const char *const *read, const json_t *value) {
+static bool repeats_column(const json_t *row, const char *const *read, const json_t *value) {
     for (; *read != NULL; read++) {
         const json_t *known = json_object_get(row, *read);
         if (known != NULL && json_equal(known, value) == 1) {
@@ -233,15 +234,16 @@ qa_status qa_columns_check_row(qa_columns *columns, const json_t *row, const cha
         if (is_among(key, read, n_read) || qa_column_is_empty(value)) {
             continue;
         }
-        const bool refused = kind == QA_PAIRS_IDS    ? false
-                             : kind == QA_PAIRS_TEXT ? is_among(key, CONTEXT, COUNT(CONTEXT))
-                                                     : is_among(key, CONTEXT, COUNT(CONTEXT)) ||
-                                                           is_among(key, TEMPLATE_CONTEXT, COUNT(TEMPLATE_CONTEXT));
-        if (refused) {
-            return refuse_column(key, err);
+        const bool context = is_among(key, CONTEXT, COUNT(CONTEXT));
+        const bool written = is_among(key, TEMPLATE_CONTEXT, COUNT(TEMPLATE_CONTEXT));
+        if (kind != QA_PAIRS_IDS && (context || (written && kind == QA_PAIRS_DIALOGUES))) {
+            return qa_fail(err, QA_ERR_UNSUPPORTED, "\"%s\" belongs to the prompt and %s, or leave it out", key,
+                           context ? "is not read: put it into the prompt itself (in front of the messages, with its "
+                                     "roles)"
+                                   : "cannot be written: render such prompts elsewhere and give them as text");
         }
-        if (!qa_column_is_metadata(key) && !repeats(row, read, value)) {
-            note(columns, key);
+        if (!qa_column_is_metadata(key) && !repeats_column(row, read, value)) {
+            note_column(columns, key);
         }
     }
     return QA_OK;
@@ -266,7 +268,7 @@ qa_status qa_columns_check_message(qa_columns *columns, const json_t *message, c
             char noted[QA_COLUMN_BYTES];
             copy_name(noted, sizeof noted - sizeof OF_MESSAGES + 1, key);
             memcpy(noted + strlen(noted), OF_MESSAGES, sizeof OF_MESSAGES);
-            note(columns, noted);
+            note_column(columns, noted);
         }
     }
     return QA_OK;

@@ -19,6 +19,15 @@ typedef struct qa_columns {
  * no such value. So are the strings "[]", "{}" and "null", as tables keep JSON in text. */
 bool qa_column_is_empty(const json_t *value);
 
+/* "a list"..., for messages. */
+const char *qa_column_kind(const json_t *value);
+/* A member that is there and not null. */
+json_t *qa_pairs_member(const json_t *row, const char *key);
+/* A member that is true or false; *flag stays as it is where there is none. */
+QA_MUST_CHECK qa_status qa_pairs_flag(const json_t *row, const char *key, bool *flag, qa_error *err);
+/* The error for a prompt of another type than the two sides. */
+QA_MUST_CHECK qa_status qa_columns_unlike(const json_t *prompt, const char *sides, qa_error *err);
+
 /* Metadata that changes neither text nor arithmetic, by its name: id, source, score_chosen... */
 bool qa_column_is_metadata(const char *key);
 

@@ -19,24 +19,23 @@
 /* The authors' label boundary: their prompt length is cut at this default of a function argument. */
 enum { PUBLISHED_LABEL_START = 256 };
 
+static const char *const SKIP_REASONS[QA_SKIP_REASONS] = {
+    [QA_SKIP_PROMPTS_DIFFER] = "prompts of the two sides differ",
+    [QA_SKIP_RESPONSES_EQUAL] = "responses are equal",
+    [QA_SKIP_RESPONSES_CUT_EQUAL] = "responses differ only behind the length limit",
+    [QA_SKIP_RESPONSE_EMPTY] = "a response is empty",
+    [QA_SKIP_PROMPT_EMPTY] = "prompt is empty",
+    [QA_SKIP_PROMPT_TOO_LONG] = "prompt fills the length limit",
+    [QA_SKIP_ID_OUT_OF_RANGE] = "a token id is outside the model's vocabulary",
+    [QA_SKIP_NO_ASSISTANT_TURN] = "dialogue does not end with an assistant's turn",
+    [QA_SKIP_TEMPLATE_REFUSES] = "chat template refuses the dialogue",
+    [QA_SKIP_NOT_WRITTEN] = "a part of the example cannot be written",
+    [QA_SKIP_RESPONSE_TURNS] = "a response has more than one message, which the chat template writes otherwise",
+    [QA_SKIP_SCORES_TIED] = "scores are tied",
+};
+
 const char *qa_skip_reason_text(qa_skip_reason reason) {
-    switch (reason) {
-    case QA_SKIP_PROMPTS_DIFFER: return "prompts of the two sides differ";
-    case QA_SKIP_RESPONSES_EQUAL: return "responses are equal";
-    case QA_SKIP_RESPONSES_CUT_EQUAL: return "responses differ only behind the length limit";
-    case QA_SKIP_RESPONSE_EMPTY: return "a response is empty";
-    case QA_SKIP_PROMPT_EMPTY: return "prompt is empty";
-    case QA_SKIP_PROMPT_TOO_LONG: return "prompt fills the length limit";
-    case QA_SKIP_ID_OUT_OF_RANGE: return "a token id is outside the model's vocabulary";
-    case QA_SKIP_NO_ASSISTANT_TURN: return "dialogue does not end with an assistant's turn";
-    case QA_SKIP_TEMPLATE_REFUSES: return "chat template refuses the dialogue";
-    case QA_SKIP_NOT_WRITTEN: return "a part of the example cannot be written";
-    case QA_SKIP_RESPONSE_TURNS:
-        return "a response has more than one message, which the chat template writes otherwise";
-    case QA_SKIP_SCORES_TIED: return "scores are tied";
-    case QA_SKIP_REASONS: break;
-    }
-    return "unknown reason";
+    return (unsigned)reason < QA_SKIP_REASONS ? SKIP_REASONS[reason] : "unknown reason";
 }
 
 qa_status qa_pairs_skip(qa_pairs_loader *loader, qa_skip_reason reason, const char *detail, qa_error *err) {
@@ -169,7 +168,7 @@ static qa_status close_response(const qa_pairs_loader *loader, qa_ids *response,
 
 /* ---- dialogues ---- */
 
-void qa_pairs_note_inner_end(qa_pairs_loader *loader, const qa_ids *response) {
+static void note_inner_end(qa_pairs_loader *loader, const qa_ids *response) {
     size_t ends = 0;
     for (size_t i = 0; i + 1 < response->n; i++) {
         const bool end = qa_answer_end_has(&loader->end, response->data[i]);
@@ -188,21 +187,27 @@ static qa_status count_doubled_end(qa_pairs_loader *loader, const qa_ids *respon
     QA_TRY(qa_answer_end_doubled(&loader->end, loader->tokenizer, response->data, response->n, &doubled, err));
     qa_pairs_note(loader, QA_SEEN_DOUBLED_END, doubled);
     if (!doubled) {
-        qa_pairs_note_inner_end(loader, response);
+        note_inner_end(loader, response);
     }
     return QA_OK;
 }
 
+/* Appends what the template writes for an answer, and what stands between it and the next turn where that is trained.
+ */
+static qa_status write_answer(const qa_pairs_loader *loader, const qa_message *answer, qa_text *text, qa_error *err) {
+    const qa_chat_template chat = loader->options->chat;
+    QA_TRY(qa_chat_append_response(chat, loader->tokenizer, answer->content, answer->content_bytes, text, err));
+    return loader->options->response_end == QA_RESPONSE_END_TEMPLATE
+               ? qa_text_append_z(text, qa_chat_after_turn(chat), err)
+               : QA_OK;
+}
+
 static qa_status encode_new_answer(qa_pairs_loader *loader, const qa_message *answer, qa_ids *response, qa_error *err) {
-    qa_chat_template chat = loader->options->chat;
     loader->text.n = 0;
-    QA_TRY(
-        qa_chat_append_response(chat, loader->tokenizer, answer->content, answer->content_bytes, &loader->text, err));
-    if (loader->options->response_end == QA_RESPONSE_END_TEMPLATE) {
-        QA_TRY(qa_text_append_z(&loader->text, qa_chat_after_turn(chat), err));
-    }
+    QA_TRY(write_answer(loader, answer, &loader->text, err));
     QA_TRY(encode_response(loader, loader->text.data, loader->text.n, response, err));
-    return chat == QA_CHAT_PLAIN ? close_response(loader, response, err) : count_doubled_end(loader, response, err);
+    return loader->options->chat == QA_CHAT_PLAIN ? close_response(loader, response, err)
+                                                  : count_doubled_end(loader, response, err);
 }
 
 void qa_pairs_encode_once(qa_pairs_loader *loader, bool on) {
@@ -233,6 +238,23 @@ static qa_status encode_answer(qa_pairs_loader *loader, const qa_message *answer
     loader->encoded.answers[n] = (struct qa_encoded_answer){.content = answer->content};
     loader->encoded.n++;
     return qa_ids_append(&loader->encoded.answers[n].ids, response->data, response->n, err);
+}
+
+/* An answer that was cut off: what the template writes for it, up to the end of its content. */
+static qa_status encode_cut_answer(qa_pairs_loader *loader, const qa_message *answer, qa_error *err) {
+    const char *content = answer->content;
+    size_t bytes = answer->content_bytes, begin = 0;
+    qa_text *text = &loader->text;
+    if (qa_chat_strips_responses(loader->options->chat)) {
+        qa_strip(&content, &bytes);
+    }
+    text->n = 0;
+    QA_TRY(qa_chat_append_response(loader->options->chat, loader->tokenizer, answer->content, answer->content_bytes,
+                                   text, err));
+    while (begin + bytes < text->n && memcmp(text->data + begin, content, bytes) != 0) {
+        begin++; /* past what the template puts in front: a space at most */
+    }
+    return encode_response(loader, text->data, begin + bytes, &loader->chosen, err);
 }
 
 static bool is_blank(qa_chat_template chat, const qa_message *answer) {
@@ -297,8 +319,6 @@ static bool all_blank(qa_chat_template chat, const qa_dialogue *dialogue, size_t
 /* Everything that the template writes from the prompt's end, which loader->text holds, to the end of the last turn. */
 static qa_status encode_turns(qa_pairs_loader *loader, const qa_dialogue *dialogue, qa_ids *response, bool *skipped,
                               qa_error *err) {
-    const qa_chat_template chat = loader->options->chat;
-    const qa_message *last = &dialogue->messages[dialogue->n - 1];
     qa_text *turns = &loader->turns;
     const qa_text *prompt = &loader->text;
     QA_TRY(write_messages(loader, dialogue, dialogue->n, true, turns, skipped, err)); /* may refuse the last turn */
@@ -312,12 +332,9 @@ static qa_status encode_turns(qa_pairs_loader *loader, const qa_dialogue *dialog
         *skipped = true;
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_TURNS, NULL, err);
     }
-    QA_TRY(qa_chat_append_response(chat, loader->tokenizer, last->content, last->content_bytes, turns, err));
-    if (loader->options->response_end == QA_RESPONSE_END_TEMPLATE) {
-        QA_TRY(qa_text_append_z(turns, qa_chat_after_turn(chat), err));
-    }
+    QA_TRY(write_answer(loader, &dialogue->messages[dialogue->n - 1], turns, err));
     QA_TRY(encode_response(loader, turns->data + prompt->n, turns->n - prompt->n, response, err));
-    return chat == QA_CHAT_PLAIN ? close_response(loader, response, err) : QA_OK;
+    return loader->options->chat == QA_CHAT_PLAIN ? close_response(loader, response, err) : QA_OK;
 }
 
 static qa_status add_turns(qa_pairs_loader *loader, size_t n_prompt, qa_error *err) {
@@ -341,11 +358,13 @@ static qa_status add_turns(qa_pairs_loader *loader, size_t n_prompt, qa_error *e
     return skipped ? QA_OK : qa_pairs_add_ids(loader, true, true, err);
 }
 
-qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t explicit_prompt, qa_error *err) {
+qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t explicit_prompt, bool terminal, qa_error *err) {
+    const bool single = loader->options->responses;
     const qa_dialogue *left = &loader->left;
-    const qa_dialogue *right = &loader->right;
+    const qa_dialogue *right = single ? left : &loader->right;
     qa_chat_template chat = loader->options->chat;
     const bool given = explicit_prompt != QA_PROMPT_IMPLICIT;
+    bool skipped = false;
     if (given && (left->n == explicit_prompt || right->n == explicit_prompt)) {
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
     }
@@ -362,61 +381,21 @@ qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t explicit_prompt
     if (is_blank(chat, chosen) || is_blank(chat, rejected)) {
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
     }
-    if (qa_dialogue_same(left, right, left->n)) {
+    if (!single && qa_dialogue_same(left, right, left->n)) {
         return qa_pairs_skip(loader, QA_SKIP_RESPONSES_EQUAL, NULL, err);
     }
     if (n_prompt == 0) {
-        return qa_pairs_skip(loader, QA_SKIP_PROMPT_EMPTY, "no \"prompt\", and no turn before the answer", err);
+        return qa_pairs_skip(loader, QA_SKIP_PROMPT_EMPTY,
+                             single ? NULL : "no \"prompt\", and no turn before the answer", err);
     }
-    bool skipped = false;
     QA_TRY(encode_dialogue_prompt(loader, n_prompt, &skipped, err));
     if (skipped) {
         return QA_OK;
     }
-    QA_TRY(encode_answer(loader, chosen, &loader->chosen, err));
-    QA_TRY(encode_answer(loader, rejected, &loader->rejected, err));
-    return qa_pairs_add_ids(loader, true, true, err);
-}
-
-/* ---- single responses ---- */
-
-/* An answer that was cut off: what the template writes for it, up to the end of its content. */
-static qa_status encode_cut_answer(qa_pairs_loader *loader, const qa_message *answer, qa_error *err) {
-    const char *content = answer->content;
-    size_t bytes = answer->content_bytes, begin = 0;
-    qa_text *text = &loader->text;
-    if (qa_chat_strips_responses(loader->options->chat)) {
-        qa_strip(&content, &bytes);
-    }
-    text->n = 0;
-    QA_TRY(qa_chat_append_response(loader->options->chat, loader->tokenizer, answer->content, answer->content_bytes,
-                                   text, err));
-    while (begin + bytes < text->n && memcmp(text->data + begin, content, bytes) != 0) {
-        begin++; /* past what the template puts in front: a space at most */
-    }
-    return encode_response(loader, text->data, begin + bytes, &loader->chosen, err);
-}
-
-qa_status qa_pairs_add_response(qa_pairs_loader *loader, bool terminal, qa_error *err) {
-    const qa_dialogue *dialogue = &loader->left;
-    bool skipped = false;
-    if (!ends_with_assistant(dialogue)) {
-        return qa_pairs_skip(loader, QA_SKIP_NO_ASSISTANT_TURN, NULL, err);
-    }
-    const qa_message *answer = &dialogue->messages[dialogue->n - 1];
-    if (is_blank(loader->options->chat, answer)) {
-        return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
-    }
-    if (dialogue->n == 1) {
-        return qa_pairs_skip(loader, QA_SKIP_PROMPT_EMPTY, NULL, err);
-    }
-    QA_TRY(encode_dialogue_prompt(loader, dialogue->n - 1, &skipped, err));
-    if (skipped) {
-        return QA_OK;
-    }
-    QA_TRY(terminal ? encode_answer(loader, answer, &loader->chosen, err) : encode_cut_answer(loader, answer, err));
+    QA_TRY(terminal ? encode_answer(loader, chosen, &loader->chosen, err) : encode_cut_answer(loader, chosen, err));
     loader->rejected.n = 0;
-    return qa_pairs_add_ids(loader, terminal, false, err);
+    QA_TRY(single ? QA_OK : encode_answer(loader, rejected, &loader->rejected, err));
+    return qa_pairs_add_ids(loader, terminal, !single, err);
 }
 
 /* ---- strings ---- */
@@ -445,28 +424,19 @@ static qa_status encode_response_text(qa_pairs_loader *loader, const json_t *tex
     }
     count_other_end(loader, response);
     QA_TRY(close_response(loader, response, err));
-    qa_pairs_note_inner_end(loader, response);
+    note_inner_end(loader, response);
     return QA_OK;
 }
 
 qa_status qa_pairs_add_text(qa_pairs_loader *loader, const json_t *prompt, const json_t *chosen, const json_t *rejected,
-                            qa_error *err) {
-    if (json_string_length(chosen) == 0 || json_string_length(rejected) == 0) {
+                            bool terminal, qa_error *err) {
+    const bool single = rejected == NULL;
+    if (json_string_length(chosen) == 0 || (!single && json_string_length(rejected) == 0)) {
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
     }
-    QA_TRY(encode_prompt_text(loader, prompt, err));
-    QA_TRY(encode_response_text(loader, chosen, true, &loader->chosen, err));
-    QA_TRY(encode_response_text(loader, rejected, true, &loader->rejected, err));
-    return qa_pairs_add_ids(loader, true, true, err);
-}
-
-qa_status qa_pairs_add_completion(qa_pairs_loader *loader, const json_t *prompt, const json_t *completion,
-                                  bool terminal, qa_error *err) {
-    if (json_string_length(completion) == 0) {
-        return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
-    }
-    QA_TRY(encode_prompt_text(loader, prompt, err));
-    QA_TRY(encode_response_text(loader, completion, terminal, &loader->chosen, err));
     loader->rejected.n = 0;
-    return qa_pairs_add_ids(loader, terminal, false, err);
+    QA_TRY(encode_prompt_text(loader, prompt, err));
+    QA_TRY(encode_response_text(loader, chosen, terminal, &loader->chosen, err));
+    QA_TRY(single ? QA_OK : encode_response_text(loader, rejected, true, &loader->rejected, err));
+    return qa_pairs_add_ids(loader, terminal, !single, err);
 }

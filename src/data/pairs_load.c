@@ -1,6 +1,7 @@
 /* Preference data files: JSON Lines, read line by line, or one JSON array; the first character that is
  * not white space tells which. The finished set holds all ids in one block. */
-#include "data/pairs.h"
+#include "data/form.h"
+#include "data/forms.h"
 
 #include "base/buffer.h"
 #include "base/try.h"
@@ -27,12 +28,12 @@ void qa_pairs_free(qa_pairs *pairs) {
 size_t qa_pairs_count(const qa_pairs *pairs) { return pairs->n; }
 const qa_pair *qa_pairs_at(const qa_pairs *pairs, size_t index) { return &pairs->items[index]; }
 const qa_skip_report *qa_pairs_report(const qa_pairs *pairs) { return &pairs->report; }
-const char *qa_pairs_format(const qa_pairs *pairs) { return qa_pairs_form_name(pairs->form); }
+const char *qa_pairs_format(const qa_pairs *pairs) { return pairs->form->name; }
 size_t qa_pairs_longest_prompt(const qa_pairs *pairs) { return pairs->longest_prompt; }
 size_t qa_pairs_longest_response(const qa_pairs *pairs) { return pairs->longest_response; }
 
 const qa_warnings *qa_pairs_warnings(const qa_pairs *pairs) { return &pairs->warnings; }
-qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs) { return qa_pairs_form_kind(pairs->form); }
+qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs) { return pairs->form->kind; }
 qa_response_end qa_pairs_response_end(const qa_pairs *pairs) { return pairs->response_end; }
 bool qa_pairs_published_data(const qa_pairs *pairs) { return pairs->published_data; }
 
@@ -102,7 +103,7 @@ static qa_status add_line(qa_pairs_loader *loader, qa_json_lines *lines, const c
     if (*more) {
         loader->line = qa_json_lines_number(lines);
         loader->read++;
-        status = qa_pairs_add_element(loader, element, err);
+        status = qa_form_add(loader, element, err);
         if (status != QA_OK) {
             qa_error_prefix(err, "%s:%zu: ", name, loader->line);
         }
@@ -158,7 +159,7 @@ static qa_status load_array(qa_pairs_loader *loader, FILE *file, const char *nam
     for (size_t i = 0; status == QA_OK && !loader->full && i < json_array_size(root); i++) {
         loader->line = i + 1;
         loader->read++;
-        status = qa_pairs_add_element(loader, json_array_get(root, i), err);
+        status = qa_form_add(loader, json_array_get(root, i), err);
         if (status != QA_OK) {
             qa_error_prefix(err, "%s: element %zu: ", name, loader->line);
         }

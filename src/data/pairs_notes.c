@@ -1,6 +1,7 @@
 /* What the readers of preference data note on the way and say once at the end (pairs.h). */
 #include "data/pairs.h"
 
+#include "base/try.h"
 #include "base/warnings.h"
 
 /* What was taken as it stands but may not be meant: what, and what of it. */
@@ -35,10 +36,34 @@ static const char *const SEEN[QA_SEEN_KINDS][2] = {
                              "the chosen one counts as the better one all the same"},
 };
 
+/* What strict says where it is no warning. */
+static const char *const REFUSED[QA_SEEN_KINDS] = {
+    [QA_SEEN_REPEATED_PROMPT] = "the response repeats the prompt, which stands in front of it already: a response "
+                                "beside a prompt is the answer alone",
+    [QA_SEEN_JSON_TEXT] = "a text is a conversation written as JSON: write its messages as a list, not as a string",
+    [QA_SEEN_RATED_WORSE] = "\"chosen\" is not rated above \"rejected\"",
+    [QA_SEEN_RATED_EQUAL] = "\"chosen\" is not rated above \"rejected\"",
+};
+
 void qa_pairs_note(qa_pairs_loader *loader, qa_pairs_seen what, bool seen) {
     if (seen && loader->seen[what].count++ == 0) {
         loader->seen[what].first = loader->line;
     }
+}
+
+qa_status qa_pairs_note_or_refuse(qa_pairs_loader *loader, qa_pairs_seen what, bool seen, qa_error *err) {
+    qa_pairs_note(loader, what, seen);
+    return seen && loader->options->strict
+               ? qa_fail(err, QA_ERR_FORMAT, "%s (without --strict, a warning)", REFUSED[what])
+               : QA_OK;
+}
+
+qa_status qa_pairs_check_strict(const qa_pairs_loader *loader, qa_error *err) {
+    return !loader->options->strict || loader->columns.n == 0
+               ? QA_OK
+               : qa_fail(err, QA_ERR_FORMAT,
+                         "%s: a key that holds something and is not used (without --strict, a warning)",
+                         loader->columns.names[0]);
 }
 
 /* One line each. */

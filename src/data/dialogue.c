@@ -1,6 +1,5 @@
-/* Dialogues: from JSON messages, and from the two ways in which public data sets write a whole dialogue
- * into one string. Nothing is copied: messages point into the JSON value that holds the text. */
-#include "data/pairs.h"
+/* See dialogue.h. Nothing is copied: messages point into the JSON value that holds the text. */
+#include "data/dialogue.h"
 
 #include "base/memory.h"
 #include "base/try.h"
@@ -13,6 +12,15 @@ qa_status qa_dialogue_push(qa_dialogue *dialogue, qa_message message, qa_error *
                    dialogue->n + 1));
     dialogue->messages[dialogue->n++] = message;
     return QA_OK;
+}
+
+qa_status qa_dialogue_set_exchange(qa_dialogue *dialogue, const json_t *query, const json_t *response, qa_error *err) {
+    qa_message user = {.role = "user", .content = json_string_value(query), .content_bytes = json_string_length(query)};
+    qa_message answer = {
+        .role = "assistant", .content = json_string_value(response), .content_bytes = json_string_length(response)};
+    dialogue->n = 0;
+    QA_TRY(qa_dialogue_push(dialogue, user, err));
+    return qa_dialogue_push(dialogue, answer, err);
 }
 
 bool qa_dialogue_same(const qa_dialogue *a, const qa_dialogue *b, size_t n) {
@@ -83,39 +91,34 @@ qa_status qa_dialogue_push_json(qa_dialogue *dialogue, const json_t *messages, c
 
 /* ---- HH-RLHF: turns begin "\n\nHuman: " and "\n\nAssistant: " ---- */
 
-static bool starts_with(const char *text, size_t bytes, const char *beginning) {
-    size_t n = strlen(beginning);
+static const char HUMAN[] = "\n\nHuman:", ASSISTANT[] = "\n\nAssistant:";
+
+bool qa_begins_with(const char *text, size_t bytes, const char *beginning) {
+    const size_t n = strlen(beginning);
     return bytes >= n && memcmp(text, beginning, n) == 0;
+}
+
+bool qa_looks_like_hh_mark(const char *text, size_t bytes) {
+    return qa_begins_with(text, bytes, HUMAN) || qa_begins_with(text, bytes, ASSISTANT);
 }
 
 /* The role of the turn that begins at text, and the length of its mark; NULL when none begins there. A
  * mark ends with a space, but for an empty turn, which the text's end or the next mark may follow at
  * once. "\n\nHuman" in the middle of a sentence is none. */
 static const char *turn_mark(const char *text, size_t bytes, size_t *mark_bytes) {
-    static const struct {
-        const char *mark, *role;
-    } MARKS[] = {{"\n\nHuman:", "user"}, {"\n\nAssistant:", "assistant"}};
-    for (size_t i = 0; i < 2; i++) {
-        if (!starts_with(text, bytes, MARKS[i].mark)) {
-            continue;
-        }
-        size_t n = strlen(MARKS[i].mark);
-        if (bytes > n && text[n] == ' ') {
-            *mark_bytes = n + 1;
-            return MARKS[i].role;
-        }
-        if (bytes == n || starts_with(text + n, bytes - n, "\n\nHuman:") ||
-            starts_with(text + n, bytes - n, "\n\nAssistant:")) {
-            *mark_bytes = n;
-            return MARKS[i].role;
-        }
+    const bool human = qa_begins_with(text, bytes, HUMAN);
+    const size_t n = strlen(human ? HUMAN : ASSISTANT);
+    if (!qa_looks_like_hh_mark(text, bytes)) {
+        return NULL;
     }
-    return NULL;
+    const bool space = bytes > n && text[n] == ' ';
+    *mark_bytes = space ? n + 1 : n;
+    return !space && bytes > n && !qa_looks_like_hh_mark(text + n, bytes - n) ? NULL : human ? "user" : "assistant";
 }
 
-/* Whether what begins at text looks like a mark; one with another thing than a space behind it is none. */
-static bool looks_like_mark(const char *text, size_t bytes) {
-    return starts_with(text, bytes, "\n\nHuman:") || starts_with(text, bytes, "\n\nAssistant:");
+bool qa_begins_hh_turn(const char *text, size_t bytes) {
+    size_t mark = 0;
+    return turn_mark(text, bytes, &mark) != NULL;
 }
 
 qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t bytes, const char *name, bool *loose,
@@ -125,7 +128,7 @@ qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t by
     if (role == NULL) {
         return qa_fail(err, QA_ERR_FORMAT,
                        "\"%s\" is not an HH-RLHF dialogue: it must begin with two newlines and \"Human: \"%s", name,
-                       looks_like_mark(text, bytes) ? ", with the space behind the colon" : "");
+                       qa_looks_like_hh_mark(text, bytes) ? ", with the space behind the colon" : "");
     }
     size_t at = 0;
     while (role != NULL) {
@@ -133,7 +136,7 @@ qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t by
         size_t end = at + mark;
         role = NULL;
         while (end < bytes && (role = turn_mark(text + end, bytes - end, &mark)) == NULL) {
-            *loose = *loose || looks_like_mark(text + end, bytes - end);
+            *loose = *loose || qa_looks_like_hh_mark(text + end, bytes - end);
             end++;
         }
         turn.content_bytes = (size_t)(text + end - turn.content);
@@ -141,38 +144,4 @@ qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t by
         at = end;
     }
     return QA_OK;
-}
-
-/* ---- DSP's converted form: one query, one response ---- */
-
-qa_status qa_dialogue_push_marked(qa_dialogue *dialogue, const char *text, size_t bytes, const char *name, bool *loose,
-                                  qa_error *err) {
-    static const char QUERY[] = "## Human:\n";
-    static const char RESPONSE[] = "\n\n## Assistant:\n";
-    if (!starts_with(text, bytes, QUERY)) {
-        size_t mark = 0;
-        if (turn_mark(text, bytes, &mark) == NULL) {
-            return qa_fail(
-                err, QA_ERR_FORMAT,
-                "%s begins neither with \"## Human:\" and a newline (DSP) nor with two newlines and \"Human: \" "
-                "(HH-RLHF), so prompt and response cannot be told apart",
-                name);
-        }
-        return qa_dialogue_push_hh(dialogue, text, bytes, name, loose, err);
-    }
-    size_t begin = strlen(QUERY);
-    for (size_t end = begin; end < bytes; end++) {
-        if (starts_with(text + end, bytes - end, RESPONSE)) {
-            size_t answer = end + strlen(RESPONSE);
-            qa_message query = {.role = "user", .content = text + begin, .content_bytes = end - begin};
-            qa_message response = {.role = "assistant", .content = text + answer, .content_bytes = bytes - answer};
-            for (size_t i = begin; i < bytes; i++) { /* one exchange: a further mark is text */
-                *loose = *loose || (i != end && starts_with(text + i, bytes - i, RESPONSE)) ||
-                         starts_with(text + i, bytes - i, "\n\n## Human:\n");
-            }
-            QA_TRY(qa_dialogue_push(dialogue, query, err));
-            return qa_dialogue_push(dialogue, response, err);
-        }
-    }
-    return qa_fail(err, QA_ERR_FORMAT, "%s has \"## Human:\" but no line \"## Assistant:\" after an empty one", name);
 }

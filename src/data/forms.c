@@ -1,0 +1,124 @@
+/* Which form an example has (form.h), and what to say of one that has none. A row that is complete in one form has that
+ * form, whatever else it holds: its other keys are columns that nothing reads (columns.h). All examples of a file have
+ * the form of its first. */
+#include "data/forms.h"
+
+#include "base/try.h"
+#include "data/form.h"
+
+#include <stdio.h>
+
+#define FORM_ADDRESS(form) &qa_form_##form,
+static const qa_form *const form_rows[] = {QA_FORMS(FORM_ADDRESS)};
+enum { N_FORMS = sizeof form_rows / sizeof *form_rows };
+
+static bool has(const json_t *row, const char *key) { return qa_pairs_member(row, key) != NULL; }
+
+/* What a row without a form is taken for. */
+static const char *looks_like(const json_t *row) {
+    if (has(row, "conversations")) {
+        return ": this looks like ShareGPT's form; write {\"role\", \"content\"} for its {\"from\", \"value\"} and "
+               "name the two dialogues \"chosen\" and \"rejected\"";
+    }
+    if (has(row, "label")) {
+        return ": this looks like unpaired examples with labels (KTO), which no method here learns from; make pairs of "
+               "a good and a bad answer to the same prompt";
+    }
+    if (has(row, "messages") || has(row, "completion")) {
+        return ": this looks like single responses, which have nothing that they are preferred to (--replay-data and "
+               "pretrain --corpus take such files)";
+    }
+    return "";
+}
+
+static qa_status no_form(const json_t *row, bool responses, qa_error *err) {
+    const bool chosen = has(row, "chosen"), rejected = has(row, "rejected");
+    const bool null = json_object_get(row, chosen ? "rejected" : "chosen") != NULL;
+    char needs[QA_MESSAGE_BYTES] = "", found[QA_FOUND_BYTES];
+    size_t used = 0;
+    for (size_t i = 0; i < N_FORMS && used < sizeof needs; i++) {
+        if (form_rows[i]->responses == responses && form_rows[i]->needs != NULL) {
+            used += (size_t)snprintf(needs + used, sizeof needs - used, "%s%s", used == 0 ? "" : ", or ",
+                                     form_rows[i]->needs);
+        }
+    }
+    if (responses) {
+        return qa_fail(err, QA_ERR_FORMAT, "a response needs %s%s%s", needs,
+                       chosen ? "; this looks like preference pairs" : "", qa_columns_found(row, found));
+    }
+    return qa_fail(err, QA_ERR_FORMAT, "%s; an example needs %s%s%s",
+                   !chosen && !rejected ? "\"chosen\" and \"rejected\" are missing"
+                   : null    ? (chosen ? "\"rejected\" is missing (it is null)" : "\"chosen\" is missing (it is null)")
+                   : !chosen ? "\"chosen\" is missing"
+                             : "\"rejected\" is missing",
+                   needs, qa_columns_found(row, found), looks_like(row));
+}
+
+/* How well a row fits a form: the form that it fits best is its own. */
+typedef enum form_fit { FIT_NONE, FIT_COMMON, FIT_PART, FIT_WHOLE, FIT_DOMAIN, FIT_IDS } form_fit;
+
+static form_fit fit_of(const qa_form *form, const json_t *row, const qa_pairs_options *options) {
+    size_t there = 0;
+    for (size_t i = 0; i < form->needed; i++) {
+        there += has(row, form->keys[i]) ? 1 : 0;
+    }
+    const bool ids = form->kind == QA_PAIRS_IDS;
+    if (there < form->needed) {
+        return ids && there > 0 ? FIT_PART : FIT_NONE;
+    }
+    return form->is != NULL && !form->is(row)               ? FIT_NONE
+           : ids                                            ? FIT_IDS
+           : form->by_domain && options->dsp_domain != NULL ? FIT_DOMAIN
+           : form->common                                   ? FIT_COMMON
+                                                            : FIT_WHOLE;
+}
+
+static qa_status find_form(const qa_form **form, const json_t *row, const qa_pairs_options *options, qa_error *err) {
+    form_fit best = FIT_NONE;
+    if (!json_is_object(row)) {
+        return qa_fail(err, QA_ERR_FORMAT, "an example must be a JSON object, found %s", qa_column_kind(row));
+    }
+    for (size_t i = 0; i < N_FORMS; i++) {
+        const bool asked = form_rows[i]->responses == options->responses;
+        const form_fit fit = asked ? fit_of(form_rows[i], row, options) : FIT_NONE;
+        if (fit > best) {
+            best = fit;
+            *form = form_rows[i];
+        }
+    }
+    if (best == FIT_NONE) {
+        return no_form(row, options->responses, err);
+    }
+    return (*form)->check == NULL ? QA_OK : (*form)->check(row, err);
+}
+
+static qa_status check_first(const qa_pairs_loader *loader, const qa_form *form, qa_error *err) {
+    if (form->kind != QA_PAIRS_IDS && loader->tokenizer == NULL) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "%s need a tokenizer, and none is given", form->name);
+    }
+    if (!form->by_domain && !form->responses && loader->options->dsp_domain != NULL) {
+        return qa_fail(err, QA_ERR_ARGUMENT,
+                       "--dsp-domain is for files with \"query\" and \"responses\"; this one holds %s", form->name);
+    }
+    return QA_OK;
+}
+
+qa_status qa_form_add(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
+    const qa_form *form = NULL;
+    const qa_form **first = &loader->pairs->form;
+    QA_TRY(find_form(&form, row, loader->options, err));
+    QA_TRY(*first == NULL ? check_first(loader, form, err) : QA_OK);
+    *first = *first == NULL ? form : *first;
+    if (*first != form) {
+        return qa_fail(err, QA_ERR_FORMAT, "found %s in a file that begins with %s", form->name, (*first)->name);
+    }
+    qa_error reason = {.code = QA_OK};
+    if (qa_columns_check_row(&loader->columns, row, form->keys, form->kind, &reason) != QA_OK) {
+        return qa_pairs_skip(loader, QA_SKIP_NOT_WRITTEN, reason.message, err);
+    }
+    QA_TRY(qa_pairs_check_strict(loader, err));
+    const qa_rating rating = form->responses ? QA_RATING_AGREES : qa_columns_rating(row);
+    QA_TRY(qa_pairs_note_or_refuse(loader, QA_SEEN_RATED_WORSE, rating == QA_RATING_CONTRADICTS, err));
+    QA_TRY(qa_pairs_note_or_refuse(loader, QA_SEEN_RATED_EQUAL, rating == QA_RATING_EQUAL, err));
+    return form->add(loader, row, err);
+}
