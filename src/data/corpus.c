@@ -34,12 +34,13 @@ struct qa_corpus {
     qa_warnings warnings;
 };
 
-typedef struct loader {
+typedef struct corpus_loader {
     qa_corpus *corpus;
     const qa_tokenizer *tokenizer; /* NULL: documents of ids only */
     qa_chat_template chat;
     qa_learn learn;
     size_t max_length, vocab_size;
+    qa_json_lines *lines;
     size_t line, read;
     qa_ids ids;    /* of the document */
     bool *learned; /* [room] */
@@ -49,7 +50,7 @@ typedef struct loader {
     qa_columns columns;                 /* keys that hold something and are not used */
     size_t doubled_ends, first_doubled; /* answers that bring the end which the template writes; the first's line */
     qa_text whole, prompt, response;
-} loader;
+} corpus_loader;
 
 /* ---- the finished corpus ---- */
 
@@ -95,7 +96,7 @@ uint64_t qa_corpus_fingerprint(const qa_corpus *corpus) {
 }
 
 /* The ids no longer move: every document gets its pointers, and what depends on them. */
-static void finish(qa_corpus *corpus) {
+static void finish_corpus(qa_corpus *corpus) {
     size_t at = 0;
     for (size_t i = 0; i < corpus->n; i++) {
         qa_document *document = &corpus->documents[i];
@@ -110,7 +111,7 @@ static void finish(qa_corpus *corpus) {
 /* ---- adding one document ---- */
 
 /* The tokens that were appended to the document since it had `start` are learned, or not. */
-static qa_status mark(loader *l, size_t start, bool learned, qa_error *err) {
+static qa_status mark_learned(corpus_loader *l, size_t start, bool learned, qa_error *err) {
     QA_TRY(QA_GROW(l->learned, l->room, l->ids.n, err, "%zu tokens", l->ids.n));
     for (size_t i = start; i < l->ids.n; i++) {
         l->learned[i] = learned && i > 0;
@@ -124,7 +125,7 @@ static qa_status push_document(qa_corpus *corpus, qa_document document, qa_error
     return QA_OK;
 }
 
-static qa_status check_ids(const loader *l, qa_error *err) {
+static qa_status check_document_ids(const corpus_loader *l, qa_error *err) {
     for (size_t i = 0; i < l->ids.n; i++) {
         if (l->ids.data[i] < 0 || (size_t)l->ids.data[i] >= l->vocab_size) {
             return qa_fail(err, QA_ERR_ARGUMENT, "token %zu is the id %ld, outside the vocabulary of %zu", i,
@@ -143,10 +144,10 @@ static size_t count_learned(const bool *learned, size_t n) {
 }
 
 /* The document in l->ids and l->learned goes into the corpus, cut to the length limit. */
-static qa_status add_document(loader *l, qa_error *err) {
+static qa_status add_document(corpus_loader *l, qa_error *err) {
     qa_corpus *corpus = l->corpus;
     size_t n = l->ids.n, total = 0;
-    QA_TRY(check_ids(l, err));
+    QA_TRY(check_document_ids(l, err));
     if (n > l->max_length) {
         n = l->max_length;
         corpus->cut++;
@@ -168,7 +169,7 @@ static qa_status add_document(loader *l, qa_error *err) {
 
 /* ---- the three forms ---- */
 
-static qa_status need_tokenizer(const loader *l, qa_error *err) {
+static qa_status need_tokenizer(const corpus_loader *l, qa_error *err) {
     return l->tokenizer != NULL ? QA_OK
                                 : qa_fail(err, QA_ERR_ARGUMENT,
                                           "the document is text, which needs a tokenizer; without one every line must "
@@ -176,7 +177,7 @@ static qa_status need_tokenizer(const loader *l, qa_error *err) {
 }
 
 /* Ends a document that no template ends; its own text begins at `start`. */
-static qa_status close_document(loader *l, size_t start, qa_error *err) {
+static qa_status close_document(corpus_loader *l, size_t start, qa_error *err) {
     if (l->end.closing < 0) {
         return qa_fail(err, QA_ERR_ARGUMENT,
                        "the tokenizer names no end-of-sequence token, so a text has no end: set \"eos_token\" in its "
@@ -185,18 +186,18 @@ static qa_status close_document(loader *l, size_t start, qa_error *err) {
     return qa_answer_end_close(&l->end, l->tokenizer, QA_RESPONSE_END_TOKEN, start, &l->ids, err);
 }
 
-static qa_status add_text(loader *l, const json_t *text, qa_error *err) {
+static qa_status add_text(corpus_loader *l, const json_t *text, qa_error *err) {
     if (!json_is_string(text)) {
         return qa_fail(err, QA_ERR_FORMAT, "\"text\" must be a string");
     }
     QA_TRY(need_tokenizer(l, err));
     QA_TRY(qa_encode_plain_text(l->tokenizer, json_string_value(text), json_string_length(text), &l->ids, err));
     QA_TRY(close_document(l, qa_text_begin(l->tokenizer)->n, err));
-    QA_TRY(mark(l, 0, true, err));
+    QA_TRY(mark_learned(l, 0, true, err));
     return add_document(l, err);
 }
 
-static qa_status add_ids(loader *l, const json_t *ids, qa_error *err) {
+static qa_status add_ids(corpus_loader *l, const json_t *ids, qa_error *err) {
     if (!json_is_array(ids)) {
         return qa_fail(err, QA_ERR_FORMAT, "\"ids\" must be an array of token ids");
     }
@@ -212,7 +213,7 @@ static qa_status add_ids(loader *l, const json_t *ids, qa_error *err) {
         }
         QA_TRY(qa_ids_push(&l->ids, (int32_t)value, err));
     }
-    QA_TRY(mark(l, 0, true, err));
+    QA_TRY(mark_learned(l, 0, true, err));
     return add_document(l, err);
 }
 
@@ -222,16 +223,16 @@ static bool has_at(const qa_text *whole, size_t at, const qa_text *part) {
 }
 
 /* Encodes whole[from, to). */
-static qa_status append_part(loader *l, size_t from, size_t to, bool learned, qa_error *err) {
+static qa_status append_part(corpus_loader *l, size_t from, size_t to, bool learned, qa_error *err) {
     const size_t start = l->ids.n;
     if (to > from) {
         QA_TRY(qa_encode_after(l->tokenizer, &l->ids, l->whole.data + from, to - from, &l->ids, err));
     }
-    return mark(l, start, learned, err);
+    return mark_learned(l, start, learned, err);
 }
 
 /* The assistant's turn number i: what stands before it, from *at, and the turn itself; *at moves behind it. */
-static qa_status append_turn(loader *l, size_t i, size_t *at, qa_error *err) {
+static qa_status append_turn(corpus_loader *l, size_t i, size_t *at, qa_error *err) {
     const qa_message *turn = &l->dialogue.messages[i];
     l->prompt.n = 0;
     l->response.n = 0;
@@ -255,7 +256,7 @@ static qa_status append_turn(loader *l, size_t i, size_t *at, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status add_messages(loader *l, const json_t *messages, qa_error *err) {
+static qa_status add_conversation(corpus_loader *l, const json_t *messages, qa_error *err) {
     size_t at = 0;
     if (!json_is_array(messages) || json_array_size(messages) == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "\"messages\" must be an array of at least one message");
@@ -281,18 +282,21 @@ static qa_status add_messages(loader *l, const json_t *messages, qa_error *err) 
     if (ends_open) { /* the one template that does not end the last turn */
         const size_t start = l->ids.n;
         QA_TRY(close_document(l, start, err));
-        QA_TRY(mark(l, start, true, err));
+        QA_TRY(mark_learned(l, start, true, err));
     }
     return add_document(l, err);
 }
 
-static qa_status add_line(loader *l, const json_t *line, qa_error *err) {
+static qa_status read_document(void *user, const json_t *line, qa_error *err) {
+    corpus_loader *l = user;
     char found[QA_FOUND_BYTES];
     static const char *const FORMS[] = {"text", "messages", "ids", NULL};
     const json_t *ids = qa_pairs_member(line, "ids");
     const json_t *messages = qa_pairs_member(line, "messages");
     const json_t *text = qa_pairs_member(line, "text");
     l->ids.n = 0;
+    l->read++;
+    l->line = qa_json_lines_number(l->lines);
     if ((ids != NULL) + (messages != NULL) + (text != NULL) != 1) {
         return qa_fail(err, QA_ERR_FORMAT, "a document is an object with one of \"text\", \"messages\" and \"ids\"%s%s",
                        qa_columns_found(line, found),
@@ -306,40 +310,26 @@ static qa_status add_line(loader *l, const json_t *line, qa_error *err) {
                                                : QA_PAIRS_DIALOGUES,
                                 err));
     return ids != NULL        ? add_ids(l, ids, err)
-           : messages != NULL ? add_messages(l, messages, err)
+           : messages != NULL ? add_conversation(l, messages, err)
                               : add_text(l, text, err);
 }
 
 /* ---- the file ---- */
 
-static qa_status read_all(loader *l, qa_json_lines *lines, qa_error *err) {
-    for (;;) {
-        json_t *line = NULL;
-        QA_TRY(qa_json_lines_next(lines, &line, err));
-        if (line == NULL) {
-            break;
-        }
-        l->read++;
-        l->line = qa_json_lines_number(lines);
-        const qa_status status = add_line(l, line, err);
-        json_decref(line);
-        if (status != QA_OK) {
-            qa_error_prefix(err, "%s:%zu: ", qa_json_lines_name(lines), l->line);
-            return status;
-        }
-    }
+static qa_status read_documents(corpus_loader *l, qa_error *err) {
+    QA_TRY(qa_json_lines_each(l->lines, read_document, l, err));
     if (l->read == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: no documents in the file", qa_json_lines_name(lines));
+        return qa_fail(err, QA_ERR_FORMAT, "%s: no documents in the file", qa_json_lines_name(l->lines));
     }
     if (l->corpus->n == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: none of %zu documents has a token to learn (one token after another%s)",
-                       qa_json_lines_name(lines), l->read,
+                       qa_json_lines_name(l->lines), l->read,
                        l->learn == QA_LEARN_RESPONSES ? ", in an assistant's turn" : "");
     }
     return QA_OK;
 }
 
-static qa_status check_arguments(const loader *l, qa_error *err) {
+static qa_status check_corpus_arguments(const corpus_loader *l, qa_error *err) {
     if (l->max_length < 2) {
         return qa_fail(err, QA_ERR_ARGUMENT, "the length limit must be 2 tokens or more, found %zu", l->max_length);
     }
@@ -351,7 +341,7 @@ static qa_status check_arguments(const loader *l, qa_error *err) {
     return QA_OK;
 }
 
-static void free_scratch(loader *l) {
+static void free_document_scratch(corpus_loader *l) {
     qa_ids_free(&l->ids);
     free(l->learned);
     free(l->dialogue.messages);
@@ -365,7 +355,7 @@ qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenize
     return qa_corpus_load_ending(corpus, path, tokenizer, chat, learn, max_length, vocab_size, NULL, 0, err);
 }
 
-static void warn_of_documents(const loader *l, const char *name) {
+static void warn_of_documents(const corpus_loader *l, const char *name) {
     qa_warnings *warnings = &l->corpus->warnings;
     qa_columns_warn(&l->columns, name, warnings);
     if (l->doubled_ends > 0) {
@@ -379,26 +369,25 @@ static void warn_of_documents(const loader *l, const char *name) {
 qa_status qa_corpus_load_ending(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
                                 qa_chat_template chat, qa_learn learn, size_t max_length, size_t vocab_size,
                                 const int32_t *eos_ids, size_t n_eos, qa_error *err) {
-    loader l = {
+    corpus_loader l = {
         .tokenizer = tokenizer, .chat = chat, .learn = learn, .max_length = max_length, .vocab_size = vocab_size};
-    qa_json_lines *lines = NULL;
     qa_status status = QA_OK;
     *corpus = NULL;
-    QA_TRY(check_arguments(&l, err));
+    QA_TRY(check_corpus_arguments(&l, err));
     QA_TRY(qa_answer_end_find(&l.end, chat, tokenizer, eos_ids, n_eos, err));
-    QA_TRY(qa_json_lines_open(&lines, path, err));
+    QA_TRY(qa_json_lines_open(&l.lines, path, err));
     l.corpus = qa_alloc_array(1, sizeof *l.corpus);
-    status = l.corpus == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : read_all(&l, lines, err);
+    status = l.corpus == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : read_documents(&l, err);
     if (status == QA_OK) {
-        warn_of_documents(&l, qa_json_lines_name(lines));
+        warn_of_documents(&l, qa_json_lines_name(l.lines));
     }
-    qa_json_lines_close(lines);
-    free_scratch(&l);
+    qa_json_lines_close(l.lines);
+    free_document_scratch(&l);
     if (status != QA_OK) {
         qa_corpus_free(l.corpus);
         return status;
     }
-    finish(l.corpus);
+    finish_corpus(l.corpus);
     *corpus = l.corpus;
     return QA_OK;
 }

@@ -123,7 +123,7 @@ static qa_status check_prompt_name(const qa_pairs_loader *loader, const json_t *
                                   name);
 }
 
-static qa_status add_messages(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
+static qa_status add_message_pair(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
     const json_t *prompt = prompt_of(row);
     const json_t *chosen = qa_pairs_member(row, "chosen");
     const json_t *rejected = qa_pairs_member(row, "rejected");
@@ -172,7 +172,7 @@ const qa_form qa_form_prompted_messages = {.name = "conversations with a prompt"
                                            .kind = QA_PAIRS_DIALOGUES,
                                            .is = is_prompted,
                                            .check = check_sides,
-                                           .add = add_messages};
+                                           .add = add_message_pair};
 
 const qa_form qa_form_messages = {.name = "conversations",
                                   .keys = (const char *const[]){"chosen", "rejected", "prompt", NULL},
@@ -180,7 +180,7 @@ const qa_form qa_form_messages = {.name = "conversations",
                                   .kind = QA_PAIRS_DIALOGUES,
                                   .is = is_dialogues,
                                   .check = check_sides,
-                                  .add = add_messages};
+                                  .add = add_message_pair};
 
 const qa_form qa_form_response_messages = {.name = "single responses",
                                            .needs = "\"messages\", a list whose last message is the assistant's",

@@ -75,10 +75,10 @@ static qa_status append_pair(qa_pairs *pairs, const qa_pairs_loader *loader, con
     return QA_OK;
 }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+static size_t larger_length(size_t a, size_t b) { return a > b ? a : b; }
 
 /* Cuts a response so that it fits behind the prompt; what is cut does not end. */
-static bool cut(size_t *length, bool *terminal, size_t room) {
+static bool cut_response(size_t *length, bool *terminal, size_t room) {
     if (*length <= room) {
         return false;
     }
@@ -118,8 +118,8 @@ qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool r
                     .label_start = prompt->n,
                     .line = loader->line};
     size_t room = options->max_length - prompt->n;
-    size_t cuts = cut(&pair.chosen_len, &pair.chosen_terminal, room) ? 1 : 0;
-    cuts += cut(&pair.rejected_len, &pair.rejected_terminal, room) ? 1 : 0;
+    size_t cuts = cut_response(&pair.chosen_len, &pair.chosen_terminal, room) ? 1 : 0;
+    cuts += cut_response(&pair.rejected_len, &pair.rejected_terminal, room) ? 1 : 0;
     if (!single &&
         same_ids(chosen, pair.chosen_len, rejected, pair.rejected_len)) { /* also where only the cut-off parts differ */
         const bool equal = same_ids(chosen, chosen->n, rejected, rejected->n);
@@ -130,8 +130,8 @@ qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool r
     }
     QA_TRY(append_pair(pairs, loader, &pair, err));
     pairs->report.truncated_responses += cuts;
-    pairs->longest_prompt = larger(pairs->longest_prompt, pair.prompt_len);
-    pairs->longest_response = larger(pairs->longest_response, larger(pair.chosen_len, pair.rejected_len));
+    pairs->longest_prompt = larger_length(pairs->longest_prompt, pair.prompt_len);
+    pairs->longest_response = larger_length(pairs->longest_response, larger_length(pair.chosen_len, pair.rejected_len));
     loader->full = options->max_pairs > 0 && pairs->n >= options->max_pairs;
     return QA_OK;
 }
@@ -194,7 +194,7 @@ static qa_status count_doubled_end(qa_pairs_loader *loader, const qa_ids *respon
 
 /* Appends what the template writes for an answer, and what stands between it and the next turn where that is trained.
  */
-static qa_status write_answer(const qa_pairs_loader *loader, const qa_message *answer, qa_text *text, qa_error *err) {
+static qa_status append_answer(const qa_pairs_loader *loader, const qa_message *answer, qa_text *text, qa_error *err) {
     const qa_chat_template chat = loader->options->chat;
     QA_TRY(qa_chat_append_response(chat, loader->tokenizer, answer->content, answer->content_bytes, text, err));
     return loader->options->response_end == QA_RESPONSE_END_TEMPLATE
@@ -204,7 +204,7 @@ static qa_status write_answer(const qa_pairs_loader *loader, const qa_message *a
 
 static qa_status encode_new_answer(qa_pairs_loader *loader, const qa_message *answer, qa_ids *response, qa_error *err) {
     loader->text.n = 0;
-    QA_TRY(write_answer(loader, answer, &loader->text, err));
+    QA_TRY(append_answer(loader, answer, &loader->text, err));
     QA_TRY(encode_response(loader, loader->text.data, loader->text.n, response, err));
     return loader->options->chat == QA_CHAT_PLAIN ? close_response(loader, response, err)
                                                   : count_doubled_end(loader, response, err);
@@ -257,7 +257,7 @@ static qa_status encode_cut_answer(qa_pairs_loader *loader, const qa_message *an
     return encode_response(loader, text->data, begin + bytes, &loader->chosen, err);
 }
 
-static bool is_blank(qa_chat_template chat, const qa_message *answer) {
+static bool is_blank_answer(qa_chat_template chat, const qa_message *answer) {
     const char *content = answer->content;
     size_t bytes = answer->content_bytes;
     if (qa_chat_strips_responses(chat)) {
@@ -311,7 +311,7 @@ static qa_status encode_dialogue_prompt(qa_pairs_loader *loader, size_t n_prompt
 static bool all_blank(qa_chat_template chat, const qa_dialogue *dialogue, size_t from) {
     bool blank = true;
     for (size_t i = from; i < dialogue->n && blank; i++) {
-        blank = is_blank(chat, &dialogue->messages[i]);
+        blank = is_blank_answer(chat, &dialogue->messages[i]);
     }
     return blank;
 }
@@ -332,7 +332,7 @@ static qa_status encode_turns(qa_pairs_loader *loader, const qa_dialogue *dialog
         *skipped = true;
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_TURNS, NULL, err);
     }
-    QA_TRY(write_answer(loader, &dialogue->messages[dialogue->n - 1], turns, err));
+    QA_TRY(append_answer(loader, &dialogue->messages[dialogue->n - 1], turns, err));
     QA_TRY(encode_response(loader, turns->data + prompt->n, turns->n - prompt->n, response, err));
     return loader->options->chat == QA_CHAT_PLAIN ? close_response(loader, response, err) : QA_OK;
 }
@@ -378,7 +378,7 @@ qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t explicit_prompt
     }
     const qa_message *chosen = &left->messages[n_prompt];
     const qa_message *rejected = &right->messages[n_prompt];
-    if (is_blank(chat, chosen) || is_blank(chat, rejected)) {
+    if (is_blank_answer(chat, chosen) || is_blank_answer(chat, rejected)) {
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
     }
     if (!single && qa_dialogue_same(left, right, left->n)) {

@@ -89,7 +89,8 @@ static qa_status read_failure(const char *name, qa_error *err) {
 }
 
 /* The example on the next line; *more: there was one. */
-static qa_status add_line(qa_pairs_loader *loader, qa_json_lines *lines, const char *name, bool *more, qa_error *err) {
+static qa_status add_pairs_line(qa_pairs_loader *loader, qa_json_lines *lines, const char *name, bool *more,
+                                qa_error *err) {
     json_t *element = NULL;
     qa_status status = qa_json_lines_next(lines, &element, err);
     *more = element != NULL;
@@ -118,7 +119,7 @@ static qa_status load_lines(qa_pairs_loader *loader, FILE *file, const char *nam
     QA_TRY(qa_json_lines_from(&lines, file, name, loader->line - 1, err));
     qa_status status = QA_OK;
     for (bool more = true; status == QA_OK && more && !loader->full;) {
-        status = add_line(loader, lines, name, &more, err);
+        status = add_pairs_line(loader, lines, name, &more, err);
     }
     qa_json_lines_close(lines);
     return status;
@@ -195,7 +196,7 @@ static qa_status neither(const qa_pairs_loader *loader, FILE *file, const char *
                    foreign == NULL ? "" : "; this file is ", foreign == NULL ? "" : foreign);
 }
 
-static qa_status load_file(qa_pairs_loader *loader, FILE *file, const char *name, qa_error *err) {
+static qa_status load_pairs_file(qa_pairs_loader *loader, FILE *file, const char *name, qa_error *err) {
     loader->line = 1;
     int first = first_character(file, &loader->line);
     if (first == '{') {
@@ -248,7 +249,7 @@ static qa_status nothing_left(const qa_pairs_loader *loader, const char *name, q
                    report->first_line[most], colon, detail);
 }
 
-static void free_scratch(qa_pairs_loader *loader) {
+static void free_pair_scratch(qa_pairs_loader *loader) {
     qa_ids_free(&loader->prompt);
     qa_ids_free(&loader->chosen);
     qa_ids_free(&loader->rejected);
@@ -272,14 +273,14 @@ qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *
     qa_status status = loader.pairs == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory")
                                             : qa_answer_end_find(&loader.end, options->chat, tokenizer,
                                                                  options->eos_ids, options->n_eos, err);
-    status = status == QA_OK ? load_file(&loader, file, name, err) : status;
+    status = status == QA_OK ? load_pairs_file(&loader, file, name, err) : status;
     if (status == QA_OK && loader.pairs->n == 0) {
         status = nothing_left(&loader, name, err);
     }
     if (!standard_input) {
         (void)fclose(file);
     }
-    free_scratch(&loader);
+    free_pair_scratch(&loader);
     if (status != QA_OK) {
         qa_pairs_free(loader.pairs);
         return status;

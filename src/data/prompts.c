@@ -15,6 +15,7 @@
 typedef struct prompts_loader {
     qa_prompts *prompts;
     const qa_prompts_options *options;
+    const qa_json_lines *lines;
     qa_columns columns;   /* keys that hold something and are not used */
     qa_dialogue dialogue; /* scratch */
     qa_text text;         /* scratch */
@@ -80,7 +81,7 @@ static qa_status check_columns(prompts_loader *loader, const json_t *line, const
     return qa_columns_check_row(&loader->columns, line, known, dialogue ? QA_PAIRS_DIALOGUES : QA_PAIRS_TEXT, err);
 }
 
-static qa_status check_ids(const qa_ids *ids, const qa_prompts_options *options, qa_error *err) {
+static qa_status check_prompt_ids(const qa_ids *ids, const qa_prompts_options *options, qa_error *err) {
     if (ids->n == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "the prompt has no tokens: give some text");
     }
@@ -117,41 +118,25 @@ static qa_status read_prompt_line(prompts_loader *loader, qa_prompt *to, const j
                        "expected {\"messages\": [...]}, {\"prompt\": [...]} or {\"prompt\": \"...\"}%s",
                        qa_columns_found(line, found));
     }
-    return check_ids(&to->ids, loader->options, err);
+    return check_prompt_ids(&to->ids, loader->options, err);
 }
 
 /* ---- the file ---- */
 
-/* The prompt on the next line; *more: there was one. */
-static qa_status read_next(prompts_loader *loader, qa_json_lines *lines, bool *more, qa_error *err) {
+static qa_status append_prompt(void *user, const json_t *line, qa_error *err) {
+    prompts_loader *loader = user;
     qa_prompts *prompts = loader->prompts;
-    json_t *line = NULL;
-    QA_TRY(qa_json_lines_next(lines, &line, err));
-    *more = line != NULL;
-    if (!*more) {
-        return QA_OK;
-    }
-    const size_t number = qa_json_lines_number(lines);
-    qa_status status = QA_GROW(prompts->items, prompts->capacity, prompts->n + 1, err, "%zu prompts", prompts->n + 1);
-    if (status == QA_OK) {
-        prompts->items[prompts->n++] = (qa_prompt){.line = number};
-        status = read_prompt_line(loader, &prompts->items[prompts->n - 1], line, err);
-    }
-    if (status != QA_OK) {
-        qa_error_prefix(err, "%s:%zu: ", qa_json_lines_name(lines), number);
-    }
-    json_decref(line);
-    return status;
+    QA_TRY(QA_GROW(prompts->items, prompts->capacity, prompts->n + 1, err, "%zu prompts", prompts->n + 1));
+    prompts->items[prompts->n++] = (qa_prompt){.line = qa_json_lines_number(loader->lines)};
+    return read_prompt_line(loader, &prompts->items[prompts->n - 1], line, err);
 }
 
 qa_status qa_prompts_load(qa_prompts *prompts, const char *path, const qa_prompts_options *options, qa_error *err) {
     prompts_loader loader = {.prompts = prompts, .options = options};
     qa_json_lines *lines = NULL;
     QA_TRY(qa_json_lines_open(&lines, path, err));
-    qa_status status = QA_OK;
-    for (bool more = true; more && status == QA_OK;) {
-        status = read_next(&loader, lines, &more, err);
-    }
+    loader.lines = lines;
+    qa_status status = qa_json_lines_each(lines, append_prompt, &loader, err);
     if (status == QA_OK && prompts->n == 0) {
         status = qa_fail(err, QA_ERR_FORMAT, "%s: there is no prompt in it", qa_json_lines_name(lines));
     }
