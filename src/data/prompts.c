@@ -123,7 +123,7 @@ static qa_status read_prompt_line(prompts_loader *loader, qa_prompt *to, const j
 
 /* ---- the file ---- */
 
-static qa_status append_prompt(void *user, const json_t *line, qa_error *err) {
+static qa_status push_prompt(void *user, const json_t *line, qa_error *err) {
     prompts_loader *loader = user;
     qa_prompts *prompts = loader->prompts;
     QA_TRY(QA_GROW(prompts->items, prompts->capacity, prompts->n + 1, err, "%zu prompts", prompts->n + 1));
@@ -136,7 +136,7 @@ qa_status qa_prompts_load(qa_prompts *prompts, const char *path, const qa_prompt
     qa_json_lines *lines = NULL;
     QA_TRY(qa_json_lines_open(&lines, path, err));
     loader.lines = lines;
-    qa_status status = qa_json_lines_each(lines, append_prompt, &loader, err);
+    qa_status status = qa_json_lines_each(lines, push_prompt, &loader, err);
     if (status == QA_OK && prompts->n == 0) {
         status = qa_fail(err, QA_ERR_FORMAT, "%s: there is no prompt in it", qa_json_lines_name(lines));
     }
