@@ -110,9 +110,11 @@ const char *qa_chat_template_names(void);
 QA_MUST_CHECK qa_status qa_chat_template_by_name(qa_chat_template *which, const char *name, qa_error *err);
 /* Recognises the template in dir (additional_chat_templates/default.jinja, chat_template.jinja, tokenizer_config.json,
  * chat_template.json; the first that is there): by its exact text, so never a guess. QA_CHAT_NONE or QA_CHAT_UNKNOWN
- * are results, not failures. Appends to warnings, which may be NULL, where two of them disagree. */
-QA_MUST_CHECK qa_status qa_chat_template_detect(qa_chat_template *which, const char *dir, qa_warnings *warnings,
-                                                qa_error *err);
+ * are results, not failures. */
+QA_MUST_CHECK qa_status qa_chat_template_detect(qa_chat_template *which, const char *dir, qa_error *err);
+/* The same; warnings (NULL: none) gets a line where two of the files disagree. */
+QA_MUST_CHECK qa_status qa_chat_template_compare(qa_chat_template *which, const char *dir, qa_warnings *warnings,
+                                                 qa_error *err);
 
 /* Appends the rendered dialogue. The bos/eos texts come from the tokenizer (which may be NULL only
  * for QA_CHAT_PLAIN). Encode the result without special tokens: the template wrote those it wants.

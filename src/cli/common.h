@@ -79,7 +79,7 @@ QA_MUST_CHECK qa_status cli_resolve_method(cli_run *run, qa_objective *objective
 QA_MUST_CHECK qa_status cli_lora_options(const cli_run *run, qa_lora_options *options, qa_error *err);
 enum { CLI_LINE_BYTES = 512 };
 
-/* What the folder has (qa_chat_template_detect); its warnings are told once. */
+/* What the folder has (qa_chat_template_compare); its warnings are told once. */
 QA_MUST_CHECK qa_status cli_detect_template(cli_run *run, const char *dir, qa_chat_template *which, qa_error *err);
 
 /* --chat-template, else the folder's, else plain (*assumed is then true). May be QA_CHAT_UNKNOWN. */

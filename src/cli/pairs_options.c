@@ -62,7 +62,7 @@ static qa_status check_marks(cli_run *run, qa_chat_template which, qa_error *err
 qa_status cli_detect_template(cli_run *run, const char *dir, qa_chat_template *which, qa_error *err) {
     const qa_logger logger = cli_logger(run);
     qa_warnings warnings = {0};
-    const qa_status status = qa_chat_template_detect(which, dir, &warnings, err);
+    const qa_status status = qa_chat_template_compare(which, dir, &warnings, err);
     if (!run->said_template) {
         qa_warnings_log(&warnings, &logger);
     }

@@ -274,7 +274,7 @@ static qa_status choose_place(qa_chat_template *which, template_place *places, s
     return QA_OK;
 }
 
-qa_status qa_chat_template_detect(qa_chat_template *which, const char *dir, qa_warnings *warnings, qa_error *err) {
+qa_status qa_chat_template_compare(qa_chat_template *which, const char *dir, qa_warnings *warnings, qa_error *err) {
     template_place places[] = {
         {.file = NAMED_TEMPLATES "/default.jinja"}, {.file = "chat_template.jinja"}, {.file = "tokenizer_config.json"}};
     enum { PLACES = sizeof places / sizeof *places };
@@ -287,4 +287,8 @@ qa_status qa_chat_template_detect(qa_chat_template *which, const char *dir, qa_w
         qa_text_free(&places[i].text);
     }
     return status;
+}
+
+qa_status qa_chat_template_detect(qa_chat_template *which, const char *dir, qa_error *err) {
+    return qa_chat_template_compare(which, dir, NULL, err);
 }

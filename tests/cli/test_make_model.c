@@ -218,7 +218,7 @@ START_TEST(the_byte_tokenizer_encodes_everything) {
     ck_assert_uint_eq(qa_tokenizer_vocab_size(tokenizer), 300);
     ck_assert_int_eq(qa_tokenizer_bos(tokenizer), 296);
     ck_assert_int_eq(qa_tokenizer_eos(tokenizer), 298);
-    qa_expect_ok(qa_chat_template_detect(&chat, out, NULL, &err), &err);
+    qa_expect_ok(qa_chat_template_detect(&chat, out, &err), &err);
     ck_assert_int_eq(chat, QA_CHAT_CHATML);
     const char *const hard = "<|im_start|>\x01\x7f A\xc2\xa0z\n\xe2\x82\xac the \xf0\x9f\x98\x80<|im_end|>";
     qa_expect_ok(qa_tokenizer_encode(tokenizer, hard, strlen(hard), (qa_encode_options){0}, &ids, &err), &err);

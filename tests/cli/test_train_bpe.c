@@ -274,7 +274,7 @@ START_TEST(the_folder_loads_and_gives_texts_back) {
                  "{\"messages\": [{\"role\": \"user\", \"content\": \"tell me, tell me\"}]}");
     TRAIN(dir, 0, "--vocab-size", "300");
     qa_tokenizer *tokenizer = load(dir);
-    expect_ok(qa_chat_template_detect(&chat, out, NULL, &err), &err);
+    expect_ok(qa_chat_template_detect(&chat, out, &err), &err);
     ck_assert_int_eq(chat, QA_CHAT_CHATML);
     ck_assert_str_eq(qa_tokenizer_bos_text(tokenizer), "<|endoftext|>");
     ck_assert_str_eq(qa_tokenizer_eos_text(tokenizer), "<|im_end|>");

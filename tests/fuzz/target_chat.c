@@ -58,5 +58,5 @@ void qa_fuzz_chat(const uint8_t *data, size_t bytes) {
     }
     qa_fuzz_remove(dir, data[0] == 'j' ? "tokenizer_config.json" : "chat_template.jinja");
     qa_fuzz_write(dir, data[0] == 'j' ? "chat_template.jinja" : "tokenizer_config.json", data + 1, bytes - 1);
-    (void)!qa_chat_template_detect(&which, dir, NULL, &err);
+    (void)!qa_chat_template_detect(&which, dir, &err);
 }

@@ -116,7 +116,7 @@ START_TEST(dialogues_are_the_references) {
     char *folder = tokenizer_path(FILES[_i].folder, NULL);
     char *path = tokenizer_path(FILES[_i].folder, FILES[_i].file);
     MUST(qa_tokenizer_load(&tokenizer, folder, &err));
-    MUST(qa_chat_template_detect(&which, folder, NULL, &err));
+    MUST(qa_chat_template_detect(&which, folder, &err));
     ck_assert_str_eq(qa_chat_template_name(which), qa_chat_template_name(FILES[_i].which));
     MUST(qa_read_file(&content, path, (size_t)1 << 30, &err));
     size_t number = 0;
@@ -155,7 +155,7 @@ START_TEST(folders_have_these_templates) {
     for (size_t i = 0; i < sizeof FOLDERS / sizeof FOLDERS[0]; i++) {
         qa_chat_template which = QA_CHAT_PLAIN;
         char *folder = tokenizer_path(FOLDERS[i].folder, NULL);
-        MUST(qa_chat_template_detect(&which, folder, NULL, &err));
+        MUST(qa_chat_template_detect(&which, folder, &err));
         ck_assert_msg(which == FOLDERS[i].which, "%s: found %s, expected %s", FOLDERS[i].folder,
                       qa_chat_template_name(which), qa_chat_template_name(FOLDERS[i].which));
         free(folder);

@@ -45,7 +45,7 @@ static loaded load(const char *model, const char *file, const char *chat, size_t
     if (chat != NULL) {
         MUST(qa_chat_template_by_name(&it.chat, chat, &err));
     } else {
-        MUST(qa_chat_template_detect(&it.chat, folder, NULL, &err));
+        MUST(qa_chat_template_detect(&it.chat, folder, &err));
     }
     int32_t eos = qa_tokenizer_eos(it.tokenizer);
     qa_pairs_options options = {.dsp_domain = domain,

@@ -151,7 +151,7 @@ static qa_chat_template detect(const char *config, const char *jinja) {
         free(qa_tempdir_write_text(dir, "chat_template.jinja", jinja));
     }
     qa_chat_template which = QA_CHAT_PLAIN;
-    qa_status status = qa_chat_template_detect(&which, dir, NULL, &err);
+    qa_status status = qa_chat_template_detect(&which, dir, &err);
     qa_tempdir_remove(dir);
     ck_assert_msg(status == QA_OK, "%s", err.message);
     return which;
@@ -216,7 +216,7 @@ START_TEST(templates_in_several_files) {
         ck_assert_int_eq(mkdir(below, 0700), 0);
         free(qa_tempdir_write_text(below, several_files[_i].named, several_files[_i].named_text));
     }
-    ck_assert_msg(qa_chat_template_detect(&which, dir, &warnings, &err) == QA_OK, "%s", err.message);
+    ck_assert_msg(qa_chat_template_compare(&which, dir, &warnings, &err) == QA_OK, "%s", err.message);
     ck_assert_int_eq(which, several_files[_i].which);
     ck_assert_uint_eq(warnings.n, several_files[_i].warning == NULL ? 0 : 1);
     if (warnings.n > 0) {
@@ -236,7 +236,7 @@ START_TEST(a_broken_configuration_is_an_error) {
         char *dir = qa_tempdir_make();
         free(qa_tempdir_write_text(dir, "tokenizer_config.json", CONFIGS[i]));
         qa_chat_template which = QA_CHAT_PLAIN;
-        ck_assert_int_eq(qa_chat_template_detect(&which, dir, NULL, &err), QA_ERR_FORMAT);
+        ck_assert_int_eq(qa_chat_template_detect(&which, dir, &err), QA_ERR_FORMAT);
         ck_assert_ptr_nonnull(strstr(err.message, "tokenizer_config.json"));
         qa_tempdir_remove(dir);
     }

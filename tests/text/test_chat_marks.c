@@ -59,12 +59,12 @@ START_TEST(processors_file) {
     qa_chat_template which = QA_CHAT_PLAIN;
     char *dir = qa_tempdir_make();
     write_template(dir, "chat_template.json", CHATML);
-    ck_assert_msg(qa_chat_template_detect(&which, dir, NULL, &err) == QA_OK, "%s", err.message);
+    ck_assert_msg(qa_chat_template_detect(&which, dir, &err) == QA_OK, "%s", err.message);
     ck_assert_str_eq(qa_chat_template_name(which), "chatml");
     write_template(dir, "tokenizer_config.json", CHATML);
-    ck_assert_msg(qa_chat_template_detect(&which, dir, NULL, &err) == QA_OK, "%s", err.message);
+    ck_assert_msg(qa_chat_template_detect(&which, dir, &err) == QA_OK, "%s", err.message);
     write_template(dir, "tokenizer_config.json", "something else");
-    ck_assert_int_eq((int)qa_chat_template_detect(&which, dir, NULL, &err), QA_ERR_MISMATCH);
+    ck_assert_int_eq((int)qa_chat_template_detect(&which, dir, &err), QA_ERR_MISMATCH);
     ck_assert_ptr_nonnull(strstr(err.message, "chat_template.json"));
     ck_assert_ptr_nonnull(strstr(err.message, "tokenizer_config.json"));
     qa_tempdir_remove(dir);
