@@ -11,6 +11,11 @@
 #include <math.h>
 #include <string.h>
 
+qa_status qa_golden_path(char **full, const char *dir, const char *path, qa_error *err) {
+    *full = path[0] == '/' ? strdup(path) : qa_path_join(dir, path);
+    return *full != NULL ? QA_OK : QA_NO_MEMORY(err, "a path");
+}
+
 enum { MAX_MANIFEST = 1 << 20 };
 
 /* ---- digests ---- */

@@ -19,11 +19,6 @@
 #include <string.h>
 #include <unistd.h>
 
-qa_status qa_golden_path(char **full, const char *dir, const char *path, qa_error *err) {
-    *full = path[0] == '/' ? strdup(path) : qa_path_join(dir, path);
-    return *full != NULL ? QA_OK : QA_NO_MEMORY(err, "a path");
-}
-
 /* ---- tolerances ---- */
 
 /* What float32 arithmetic leaves of the numbers that a method's number is made of, about ten times what is measured on

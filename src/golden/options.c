@@ -1,5 +1,5 @@
 /* The options of a golden bundle, one row each (base/option.h), in a qa_golden_options. */
-#include "golden/run.h"
+#include "golden/options.h"
 
 #include "base/try.h"
 #include "train/optimiser_rows.h"
