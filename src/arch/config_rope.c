@@ -99,8 +99,8 @@ static qa_status read_type(qa_rope_type *type, bool *named, const json_t *scalin
 }
 
 /* Every member is one that is used, or one that is known to be passed over. */
-static qa_status check_members(const json_t *scaling, qa_rope_type type, bool named, const char *where,
-                               const qa_logger *logger, qa_error *err) {
+static qa_status config_rope_check_members(const json_t *scaling, qa_rope_type type, bool named, const char *where,
+                                           const qa_logger *logger, qa_error *err) {
     const char *key = NULL;
     json_t *value = NULL;
     json_object_foreach((json_t *)(uintptr_t)scaling, key, value) { /* nothing is changed */
@@ -156,7 +156,7 @@ static qa_status read_scaling(qa_config *config, const json_t *root, const json_
                               const qa_logger *logger, qa_error *err) {
     bool named = false;
     QA_TRY(read_type(&config->rope_type, &named, scaling, where, err));
-    QA_TRY(check_members(scaling, config->rope_type, named, where, logger, err));
+    QA_TRY(config_rope_check_members(scaling, config->rope_type, named, where, logger, err));
     if (config->rope_type == QA_ROPE_DEFAULT) {
         return QA_OK;
     }
@@ -175,8 +175,8 @@ static qa_status read_scaling(qa_config *config, const json_t *root, const json_
 }
 
 /* rope_parameters beside a rope_scaling that goes before it: what is dropped with it. */
-static void warn_of_both(const qa_config *config, const json_t *scaling, const json_t *parameters,
-                         const qa_logger *logger) {
+static void config_rope_warn_of_both(const qa_config *config, const json_t *scaling, const json_t *parameters,
+                                     const qa_logger *logger) {
     const json_t *theta = json_object_get(parameters, "rope_theta");
     const bool same_theta = theta == NULL || json_number_value(theta) == config->rope_theta;
     const char *const keys[] = {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"};
@@ -219,7 +219,7 @@ qa_status qa_config_read_rope(qa_config *config, const json_t *root, const qa_lo
     }
     QA_TRY(read_scaling(config, root, used, where, logger, err));
     if (both) {
-        warn_of_both(config, scaling, parameters, logger);
+        config_rope_warn_of_both(config, scaling, parameters, logger);
     }
     return QA_OK;
 }

@@ -12,6 +12,8 @@ static inline bool qa_mul_size(size_t a, size_t b, size_t *product) { return !__
 /* *sum = a + b; false (and *sum unspecified) when it does not fit a size_t. */
 static inline bool qa_add_size(size_t a, size_t b, size_t *sum) { return !__builtin_add_overflow(a, b, sum); }
 
+static inline size_t qa_larger(size_t a, size_t b) { return a > b ? a : b; }
+
 /* count * size bytes, zeroed, owned by the caller (free); NULL on overflow or lack of memory.
  * A count of zero gives a valid pointer. */
 static inline void *qa_alloc_array(size_t count, size_t size) {

@@ -18,7 +18,7 @@ static const uint32_t ROUND_CONSTANTS[64] = {
 
 static uint32_t rotate(uint32_t x, unsigned bits) { return (x >> bits) | (x << (32 - bits)); }
 
-static void add_block(uint32_t state[8], const unsigned char block[64]) {
+static void sha256_block(uint32_t state[8], const unsigned char block[64]) {
     uint32_t w[64];
     for (size_t t = 0; t < 16; t++) {
         w[t] = (uint32_t)block[4 * t] << 24 | (uint32_t)block[4 * t + 1] << 16 | (uint32_t)block[4 * t + 2] << 8 |
@@ -58,7 +58,7 @@ void qa_sha256_add(qa_sha256 *sha, const void *data, size_t bytes) {
         const size_t room = sizeof sha->block - used, n = bytes < room ? bytes : room;
         memcpy(sha->block + used, input, n);
         if (n == room) {
-            add_block(sha->state, sha->block);
+            sha256_block(sha->state, sha->block);
         }
         sha->bytes += n;
         input += n;

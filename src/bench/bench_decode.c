@@ -13,7 +13,7 @@ typedef struct decoding {
 } decoding;
 
 /* Seconds of ids[n] behind what the decoder holds. */
-static qa_status timed(qa_kv_decoder *decoder, const int32_t *ids, size_t n, double *seconds, qa_error *err) {
+static qa_status time_decoding(qa_kv_decoder *decoder, const int32_t *ids, size_t n, double *seconds, qa_error *err) {
     qa_real *base = NULL, *adapted = NULL;
     const double begun = qa_seconds();
     QA_TRY(qa_kv_decoder_forward(decoder, ids, n, &base, &adapted, err));
@@ -24,7 +24,7 @@ static qa_status timed(qa_kv_decoder *decoder, const int32_t *ids, size_t n, dou
 static qa_status run_prompt(const decoding *d, qa_kv_decoder *decoder, double *seconds, qa_error *err) {
     const qa_pair *pair = &d->bench->pairs[0];
     qa_kv_decoder_rewind(decoder, 0, 0);
-    return timed(decoder, pair->prompt, pair->prompt_len, seconds, err);
+    return time_decoding(decoder, pair->prompt, pair->prompt_len, seconds, err);
 }
 
 static qa_status prompts(decoding *d, double found[QA_BENCH_TIME_MEASURES], qa_error *err) {
@@ -47,8 +47,8 @@ static qa_status tokens(decoding *d, double found[QA_BENCH_TIME_MEASURES], qa_er
         const int32_t *id = &pair->chosen[i % pair->chosen_len];
         double base = 0.0, both = 0.0;
         found[QA_BENCH_TIME_TOKEN_FLOOR] += qa_bench_floor_read(bench, &bench->read_bytes) / (double)n;
-        QA_TRY(timed(d->base, id, 1, &base, err));
-        QA_TRY(timed(d->both, id, 1, &both, err));
+        QA_TRY(time_decoding(d->base, id, 1, &base, err));
+        QA_TRY(time_decoding(d->both, id, 1, &both, err));
         found[QA_BENCH_TIME_TOKEN_BASE] += base / (double)n;
         found[QA_BENCH_TIME_TOKEN_BOTH] += both / (double)n;
     }
@@ -85,7 +85,7 @@ static qa_status begin(decoding *d, size_t capacity, qa_error *err) {
     QA_TRY(qa_kv_decoder_create(&d->both, bench->model, bench->adapter, capacity, err));
     QA_TRY(run_prompt(d, d->both, &seconds, err));
     if (d->token) {
-        QA_TRY(timed(d->both, pair->chosen, 1, &seconds, err));
+        QA_TRY(time_decoding(d->both, pair->chosen, 1, &seconds, err));
     }
     bench->decoder = qa_kv_decoder_bytes(d->both);
     bench->peak_decode = qa_bench_peak();

@@ -3,6 +3,7 @@
  * low. What they multiply does not matter. Attention's products are left out. */
 #include "bench/bench.h"
 
+#include "base/checked.h"
 #include "base/clock.h"
 #include "base/context.h"
 #include "base/memory.h"
@@ -21,16 +22,14 @@ static const struct timespec until_blas_sleeps = {0, 50000000}; /* its threads s
 
 /* ---- matrix products ---- */
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 /* C[m x n] = op(A) op(B); b NULL: an operand that is no weight, or one in BF16. Without room it only counts. */
 static void product(qa_bench_floor *floor, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k,
                     const qa_real *b) {
     floor->flops += 2.0 * (double)m * (double)n * (double)k;
     if (floor->c == NULL) {
-        floor->a_count = larger(floor->a_count, m * k);
-        floor->b_count = larger(floor->b_count, b == NULL ? k * n : 0);
-        floor->c_count = larger(floor->c_count, m * n);
+        floor->a_count = qa_larger(floor->a_count, m * k);
+        floor->b_count = qa_larger(floor->b_count, b == NULL ? k * n : 0);
+        floor->c_count = qa_larger(floor->c_count, m * n);
         return;
     }
     QA_CBLAS(gemm)
@@ -119,7 +118,7 @@ static void prompt_products(qa_bench_floor *floor, const qa_bench *bench, size_t
     product(floor, false, true, streams, model->config.vocab_size, model->config.hidden_size, model->head.real);
 }
 
-static void fill(qa_real *x, size_t count) {
+static void fill_operand(qa_real *x, size_t count) {
     for (size_t i = 0; i < count; i++) {
         x[i] = (qa_real)0.01;
     }
@@ -134,8 +133,8 @@ static qa_status take_room(qa_bench_floor *floor, qa_error *err) {
         qa_bench_floor_free(floor);
         return QA_NO_MEMORY(err, "the bare matrix products");
     }
-    fill(floor->a, floor->a_count);
-    fill(floor->b, floor->b_count);
+    fill_operand(floor->a, floor->a_count);
+    fill_operand(floor->b, floor->b_count);
     return QA_OK;
 }
 

@@ -34,14 +34,14 @@ typedef struct training {
     double loss; /* of the last one */
 } training;
 
-static void take(training *t, qa_arena *arena, size_t count) {
+static void take_training_arrays(training *t, qa_arena *arena, size_t count) {
     t->gradient = QA_TAKE(arena, qa_real, count);
     t->m = QA_TAKE(arena, qa_real, count);
     t->v = QA_TAKE(arena, qa_real, count);
     t->partial = QA_TAKE(arena, double, qa_adamw_blocks(count));
 }
 
-static qa_pair_limits limits_of(const qa_bench *bench) {
+static qa_pair_limits training_limits(const qa_bench *bench) {
     qa_pair_limits limits = {.backward = true, .recompute = bench->recompute};
     for (size_t i = 0; i < bench->n_pairs; i++) {
         const qa_pair *pair = &bench->pairs[i];
@@ -65,16 +65,17 @@ static qa_status plan_memory(qa_bench *bench, qa_error *err) {
     return qa_train_memory(model, &bench->lora, pair->prompt_len, pair->chosen_len, recompute, &bench->workspace, err);
 }
 
-static qa_status make(training *t, qa_error *err) {
+static qa_status make_training(training *t, qa_error *err) {
     const qa_bench *bench = t->bench;
     training measured = {0};
     qa_arena measure = qa_arena_measure();
     size_t bytes = 0;
-    take(&measured, &measure, bench->adapter->count);
+    take_training_arrays(&measured, &measure, bench->adapter->count);
     QA_TRY(qa_arena_bytes(&measure, &bytes, err));
     QA_TRY(qa_arena_create(&t->arena, bytes, err));
-    take(t, &t->arena, bench->adapter->count);
-    return qa_pair_step_create(&t->step, bench->model, bench->adapter, &t->bench->objective, limits_of(t->bench), err);
+    take_training_arrays(t, &t->arena, bench->adapter->count);
+    return qa_pair_step_create(&t->step, bench->model, bench->adapter, &t->bench->objective, training_limits(t->bench),
+                               err);
 }
 
 /* The key of a pair's dropout masks; 0 means none. */
@@ -142,7 +143,7 @@ static qa_status one_step(training *t, qa_base_cache *kept, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status timed(training *t, qa_base_cache *kept, double *seconds, qa_error *err) {
+static qa_status time_training(training *t, qa_base_cache *kept, double *seconds, qa_error *err) {
     const double begun = qa_seconds();
     const qa_status status = one_step(t, kept, err);
     *seconds = qa_seconds() - begun;
@@ -162,11 +163,11 @@ static qa_status alternate(training *t, qa_bench_floor *floor, qa_error *err) {
         bench->progress(bench->user, "training step", i + 1, bench->repeats);
         qa_bench_seconds(bench, QA_BENCH_TIME_STEP_FLOOR)[i] = qa_bench_floor_step(floor, bench, false);
         qa_pool_profile(pool, &bench->profile);
-        const qa_status status = timed(t, NULL, &qa_bench_seconds(bench, QA_BENCH_TIME_STEP)[i], err);
+        const qa_status status = time_training(t, NULL, &qa_bench_seconds(bench, QA_BENCH_TIME_STEP)[i], err);
         qa_pool_profile(pool, NULL);
         QA_TRY(status);
         qa_bench_seconds(bench, QA_BENCH_TIME_LATER_FLOOR)[i] = qa_bench_floor_step(floor, bench, true);
-        QA_TRY(timed(t, t->kept, &qa_bench_seconds(bench, QA_BENCH_TIME_LATER)[i], err));
+        QA_TRY(time_training(t, t->kept, &qa_bench_seconds(bench, QA_BENCH_TIME_LATER)[i], err));
     }
     const size_t found = qa_base_cache_found(t->kept), expected = bench->repeats * bench->n_pairs;
     return found == expected
@@ -181,7 +182,7 @@ qa_status qa_bench_step(qa_bench *bench, qa_error *err) {
     qa_bench_floor floor = {0};
     qa_status status = QA_OK;
     QA_GOTO(done, plan_memory(bench, err));
-    QA_GOTO(done, make(&t, err));
+    QA_GOTO(done, make_training(&t, err));
     QA_GOTO(done, one_step(&t, NULL, err)); /* before the cache and the floor take memory of their own */
     bench->loss = t.loss;
     bench->peak_train = qa_bench_peak();

@@ -41,7 +41,7 @@ static const cli_table pretrain_tables[] = {{&qa_pretrain_table, offsetof(pretra
                                             {&cli_output_table, 0, "log-every", NULL}};
 
 typedef struct pretrain_progress {
-    cli_course steps;
+    cli_steps steps;
     qa_pretrain_metrics last, evaluation;
 } pretrain_progress;
 
@@ -50,10 +50,10 @@ typedef struct pretrain_progress {
 static void show_pretrain_step(pretrain_progress *it, const qa_pretrain_metrics *metrics) {
     char eta[CLI_NUMBER_BYTES];
     cli_run *run = it->steps.run;
-    cli_course_eta(&it->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
+    cli_steps_eta(&it->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
     cli_progress_draw(&run->progress, "step %zu/%zu  loss %.4f  %.0f tokens/s  ETA %s", metrics->step,
                       metrics->total_steps, metrics->loss, metrics->tokens_per_second, eta);
-    if (cli_course_line_due(&it->steps, metrics->step, metrics->total_steps)) {
+    if (cli_steps_line_due(&it->steps, metrics->step, metrics->total_steps)) {
         cli_say(run, "step %zu/%zu  epoch %.2f  loss %.4f  lr %.3g  grad %.3g  %.0f tokens/s  ETA %s", metrics->step,
                 metrics->total_steps, metrics->epoch, metrics->loss, metrics->learning_rate, metrics->grad_norm,
                 metrics->tokens_per_second, eta);
@@ -67,7 +67,7 @@ static bool on_pretrain_metrics(void *user, const qa_pretrain_metrics *metrics) 
                 metrics->perplexity);
         it->evaluation = *metrics;
     } else {
-        cli_course_step(&it->steps, metrics->step);
+        cli_steps_step(&it->steps, metrics->step);
         it->last = *metrics;
         show_pretrain_step(it, metrics);
     }

@@ -60,7 +60,7 @@ enum { WIDE = 78 }; /* columns */
 
 /* What on_metrics needs. */
 typedef struct train_progress {
-    cli_course steps;
+    cli_steps steps;
     qa_metrics last;
 } train_progress;
 
@@ -81,7 +81,7 @@ static void show_train_step(train_progress *it, const qa_metrics *metrics) {
     char eta[CLI_NUMBER_BYTES];
     char preference[2 * CLI_NUMBER_BYTES];
     preference_text(preference, sizeof preference, metrics, cli_terminal_width() <= WIDE);
-    cli_course_eta(&it->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
+    cli_steps_eta(&it->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
     if (cli_terminal_width() > WIDE) {
         cli_progress_draw(&it->steps.run->progress, "step %zu/%zu  loss %.4f%s  %.0f tokens/s  ETA %s", metrics->step,
                           metrics->total_steps, metrics->loss, preference, metrics->tokens_per_second, eta);
@@ -89,7 +89,7 @@ static void show_train_step(train_progress *it, const qa_metrics *metrics) {
         cli_progress_draw(&it->steps.run->progress, "%zu/%zu  loss %.3f%s  ETA %s", metrics->step, metrics->total_steps,
                           metrics->loss, preference, eta);
     }
-    if (cli_course_line_due(&it->steps, metrics->step, metrics->total_steps)) {
+    if (cli_steps_line_due(&it->steps, metrics->step, metrics->total_steps)) {
         preference_text(preference, sizeof preference, metrics, false);
         cli_say(it->steps.run, "step %zu/%zu  epoch %.2f  loss %.4f%s  lr %.3g  grad %.3g  %.0f tokens/s  ETA %s",
                 metrics->step, metrics->total_steps, metrics->epoch, metrics->loss, preference, metrics->learning_rate,
@@ -105,7 +105,7 @@ static bool on_train_metrics(void *user, const qa_metrics *metrics) {
                 metrics->step, metrics->loss, metrics->margin, metrics->accuracy, metrics->reward_mean,
                 metrics->kl_per_token);
     } else {
-        cli_course_step(&it->steps, metrics->step);
+        cli_steps_step(&it->steps, metrics->step);
         it->last = *metrics;
         show_train_step(it, metrics);
     }

@@ -43,41 +43,41 @@ void cli_warn_of_warmup(cli_run *run, size_t warmup_steps, double warmup_ratio) 
         warmup);
 }
 
-void cli_course_step(cli_course *course, size_t step) {
-    if (course->first_step == 0) {
-        course->first_step = step;
+void cli_steps_step(cli_steps *steps, size_t step) {
+    if (steps->first_step == 0) {
+        steps->first_step = step;
         if (step > 1) {
-            cli_say(course->run, "continuing after step %zu", step - 1);
+            cli_say(steps->run, "continuing after step %zu", step - 1);
         }
     }
 }
 
-void cli_course_eta(const cli_course *course, size_t step, size_t total_steps, char *buffer, size_t bytes) {
-    const double done = (double)(step - course->first_step + 1);
+void cli_steps_eta(const cli_steps *steps, size_t step, size_t total_steps, char *buffer, size_t bytes) {
+    const double done = (double)(step - steps->first_step + 1);
     const double left = (double)(total_steps - step);
-    cli_format_duration(buffer, bytes, (cli_now() - course->run->progress.begun) / done * left);
+    cli_format_duration(buffer, bytes, (cli_now() - steps->run->progress.begun) / done * left);
 }
 
-static bool due(const cli_course *course, size_t step, size_t total_steps) {
-    const size_t every = course->run->args->log_every;
-    if (step == course->first_step || step == total_steps) {
+static bool due(const cli_steps *steps, size_t step, size_t total_steps) {
+    const size_t every = steps->run->args->log_every;
+    if (step == steps->first_step || step == total_steps) {
         return true;
     }
     if (every != 0) {
         return step % every == 0;
     }
-    if (total_steps <= SHORT_RUN || cli_now() - course->printed_at >= seconds_between_lines) {
+    if (total_steps <= SHORT_RUN || cli_now() - steps->printed_at >= seconds_between_lines) {
         return true;
     }
     return step % (total_steps / SHORT_RUN) == 0;
 }
 
-bool cli_course_line_due(cli_course *course, size_t step, size_t total_steps) {
-    const cli_run *run = course->run;
-    if ((run->progress.live && run->args->log_every == 0) || !due(course, step, total_steps)) {
+bool cli_steps_line_due(cli_steps *steps, size_t step, size_t total_steps) {
+    const cli_run *run = steps->run;
+    if ((run->progress.live && run->args->log_every == 0) || !due(steps, step, total_steps)) {
         return false;
     }
-    course->printed_at = cli_now();
+    steps->printed_at = cli_now();
     return true;
 }
 

@@ -75,7 +75,7 @@ size_t qa_generator_position(const qa_generator *generator) {
 size_t qa_generator_capacity(const qa_generator *generator) { return qa_kv_decoder_capacity(generator->decoder); }
 
 /* Runs ids[n], which begin with the pending token if there is one, and makes the policy at the new state. */
-static qa_status advance(qa_generator *generator, const int32_t *ids, size_t n, qa_error *err) {
+static qa_status advance_generator(qa_generator *generator, const int32_t *ids, size_t n, qa_error *err) {
     qa_real *base = NULL;
     qa_real *adapted = NULL;
     QA_TRY(qa_kv_decoder_forward(generator->decoder, ids, n, &base, &adapted, err));
@@ -101,10 +101,10 @@ static qa_status advance(qa_generator *generator, const int32_t *ids, size_t n, 
 }
 
 /* Makes log_policy that of the current state. */
-static qa_status settle(qa_generator *generator, qa_error *err) {
+static qa_status generator_settle(qa_generator *generator, qa_error *err) {
     if (generator->pending != NOTHING_PENDING) {
         const int32_t pending = generator->pending;
-        return advance(generator, &pending, 1, err);
+        return advance_generator(generator, &pending, 1, err);
     }
     if (!generator->has_policy) {
         return qa_fail(err, QA_ERR_ARGUMENT, "the generator has no state yet: feed it at least one token first");
@@ -123,13 +123,13 @@ qa_status qa_generator_feed(qa_generator *generator, const int32_t *ids, size_t 
                        position, capacity);
     }
     if (generator->pending == NOTHING_PENDING) {
-        QA_TRY(advance(generator, ids, n, err));
+        QA_TRY(advance_generator(generator, ids, n, err));
     } else {
         int32_t *all = NULL;
         QA_TRY(QA_NEW(all, n + 1, err, "%zu tokens", n + 1));
         all[0] = generator->pending;
         memcpy(all + 1, ids, n * sizeof *all);
-        qa_status status = advance(generator, all, n + 1, err);
+        qa_status status = advance_generator(generator, all, n + 1, err);
         free(all);
         QA_TRY(status);
     }
@@ -141,7 +141,7 @@ qa_status qa_generator_next(qa_generator *generator, int32_t *id, qa_error *err)
     if (qa_generator_position(generator) == qa_generator_capacity(generator)) {
         return qa_fail(err, QA_ERR_LIMIT, "the caches are full: %zu tokens", qa_generator_capacity(generator));
     }
-    QA_TRY(settle(generator, err));
+    QA_TRY(generator_settle(generator, err));
     QA_TRY(qa_sampler_pick(generator->sampler, generator->log_policy, generator->log_normaliser, id, err));
     qa_sampler_see(generator->sampler, id, 1);
     generator->pending = *id;
@@ -149,7 +149,7 @@ qa_status qa_generator_next(qa_generator *generator, int32_t *id, qa_error *err)
 }
 
 qa_status qa_generator_log_policy(qa_generator *generator, double *log_policy, qa_error *err) {
-    QA_TRY(settle(generator, err));
+    QA_TRY(generator_settle(generator, err));
     memcpy(log_policy, generator->log_policy, generator->V * sizeof *log_policy);
     return QA_OK;
 }

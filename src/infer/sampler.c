@@ -150,7 +150,7 @@ static qa_status penalised_scores(qa_sampler *sampler, const double *log_policy,
 
 static bool comes_before(const double *w, int32_t a, int32_t b) { return w[a] > w[b] || (w[a] == w[b] && a < b); }
 
-static void sift_down(int32_t *heap, size_t n, size_t i, const double *w) {
+static void sift_down_tokens(int32_t *heap, size_t n, size_t i, const double *w) {
     const int32_t moving = heap[i];
     for (size_t child = 2 * i + 1; child < n; child = 2 * i + 1) {
         if (child + 1 < n && comes_before(w, heap[child + 1], heap[child])) {
@@ -166,11 +166,11 @@ static void sift_down(int32_t *heap, size_t n, size_t i, const double *w) {
 }
 
 /* Takes the first off a heap of n; it ends up at heap[n - 1]. */
-static int32_t pop(int32_t *heap, size_t n, const double *w) {
+static int32_t pop_token(int32_t *heap, size_t n, const double *w) {
     const int32_t first = heap[0];
     heap[0] = heap[n - 1];
     heap[n - 1] = first;
-    sift_down(heap, n - 1, 0, w);
+    sift_down_tokens(heap, n - 1, 0, w);
     return first;
 }
 
@@ -187,7 +187,7 @@ static cutoff top_k_top_p(qa_sampler *sampler) {
         }
     }
     for (size_t i = n / 2; i-- > 0;) {
-        sift_down(heap, n, i, w);
+        sift_down_tokens(heap, n, i, w);
     }
     cutoff kept = {0.0, -1};
     size_t k = n;
@@ -196,7 +196,7 @@ static cutoff top_k_top_p(qa_sampler *sampler) {
         k = sampler->sampling.top_k;
         total = 0.0;
         for (; taken < n && (taken < k || w[heap[0]] == kept.weight); taken++) { /* and all that tie with the k-th */
-            kept.last_id = pop(heap, n - taken, w);
+            kept.last_id = pop_token(heap, n - taken, w);
             kept.weight = w[kept.last_id];
             total += kept.weight;
         }
@@ -205,7 +205,7 @@ static cutoff top_k_top_p(qa_sampler *sampler) {
     const double enough = sampler->sampling.top_p * total;
     double sum = 0.0;
     for (size_t i = 0; sampler->sampling.top_p < 1.0 && i < k; i++) {
-        const int32_t id = i < taken ? heap[n - 1 - i] : pop(heap, n - i, w);
+        const int32_t id = i < taken ? heap[n - 1 - i] : pop_token(heap, n - i, w);
         sum += w[id];
         if (sum >= enough) {
             kept.weight = w[id];
@@ -217,7 +217,7 @@ static cutoff top_k_top_p(qa_sampler *sampler) {
 }
 
 /* Step 6. */
-static int32_t draw(qa_sampler *sampler, cutoff kept) {
+static int32_t draw_token(qa_sampler *sampler, cutoff kept) {
     double *w = sampler->weight;
     double total = 0.0;
     for (size_t a = 0; a < sampler->V; a++) {
@@ -265,6 +265,6 @@ qa_status qa_sampler_pick(qa_sampler *sampler, const double *log_policy, double 
         kept.weight = sampling->min_p;
         kept.last_id = INT32_MAX;
     }
-    *id = draw(sampler, kept);
+    *id = draw_token(sampler, kept);
     return QA_OK;
 }

@@ -32,7 +32,7 @@ struct qa_atomic_file {
     unsigned char buffer[BUFFER_BYTES];
 };
 
-static void free_handle(qa_atomic_file *file) {
+static void free_atomic(qa_atomic_file *file) {
     if (file->fd >= 0) {
         (void)close(file->fd);
     }
@@ -131,7 +131,7 @@ qa_status qa_atomic_open(qa_atomic_file **out, const char *path, qa_error *err) 
     *out = file;
     return QA_OK;
 fail:
-    free_handle(file);
+    free_atomic(file);
     return status;
 }
 
@@ -151,7 +151,7 @@ static qa_status write_through(qa_atomic_file *file, const unsigned char *data, 
     return QA_OK;
 }
 
-static qa_status flush(qa_atomic_file *file, qa_error *err) {
+static qa_status flush_atomic(qa_atomic_file *file, qa_error *err) {
     size_t bytes = file->buffered;
     file->buffered = 0;
     return write_through(file, file->buffer, bytes, err);
@@ -159,7 +159,7 @@ static qa_status flush(qa_atomic_file *file, qa_error *err) {
 
 qa_status qa_atomic_write(qa_atomic_file *file, const void *data, size_t bytes, qa_error *err) {
     if (bytes > BUFFER_BYTES - file->buffered) {
-        QA_TRY(flush(file, err));
+        QA_TRY(flush_atomic(file, err));
     }
     if (bytes > BUFFER_BYTES) {
         return write_through(file, data, bytes, err);
@@ -172,11 +172,11 @@ qa_status qa_atomic_write(qa_atomic_file *file, const void *data, size_t bytes, 
 }
 
 /* Brings everything to the disk and closes the descriptor: a full disk may show itself only here. */
-static qa_status finish(qa_atomic_file *file, qa_error *err) {
+static qa_status finish_atomic(qa_atomic_file *file, qa_error *err) {
     if (file->failed) {
         return qa_fail(err, QA_ERR_IO, "cannot write %s: an earlier write to it failed", file->path);
     }
-    QA_TRY(flush(file, err));
+    QA_TRY(flush_atomic(file, err));
     if (file->temporary != NULL && fsync(file->fd) != 0) { /* devices and pipes know no fsync */
         return qa_fail(err, QA_ERR_IO, "cannot write %s: %s (fsync)", file->path, strerror(errno));
     }
@@ -190,7 +190,7 @@ static qa_status finish(qa_atomic_file *file, qa_error *err) {
 
 qa_status qa_atomic_commit(qa_atomic_file *file, qa_error *err) {
     qa_status status = QA_OK;
-    QA_GOTO(fail, finish(file, err));
+    QA_GOTO(fail, finish_atomic(file, err));
     if (file->temporary != NULL) {
         const qa_place from = qa_place_of(file->temporary), to = qa_place_of(file->target);
         if (renameat(from.folder, from.name, to.folder, to.name) != 0) {
@@ -199,7 +199,7 @@ qa_status qa_atomic_commit(qa_atomic_file *file, qa_error *err) {
         }
         status = qa_sync_folder(file->folder, err);
     }
-    free_handle(file);
+    free_atomic(file);
     return status;
 fail:
     qa_atomic_abort(file);
@@ -214,7 +214,7 @@ void qa_atomic_abort(qa_atomic_file *file) {
         const qa_place place = qa_place_of(file->temporary);
         (void)unlinkat(place.folder, place.name, 0);
     }
-    free_handle(file);
+    free_atomic(file);
 }
 
 qa_status qa_write_file(const char *path, const void *data, size_t bytes, qa_error *err) {

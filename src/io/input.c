@@ -19,7 +19,7 @@ static bool is_handed_over(const char *path) {
            (strncmp(path, "/proc/", 6) == 0 && strstr(path, "/fd/") != NULL);
 }
 
-static qa_status check_kind(const struct stat *info, const char *path, bool pipes, qa_error *err) {
+static qa_status check_input_kind(const struct stat *info, const char *path, bool pipes, qa_error *err) {
     if (S_ISREG(info->st_mode) || (pipes && !S_ISDIR(info->st_mode))) {
         return QA_OK;
     }
@@ -43,7 +43,7 @@ static qa_status open_checked(int *descriptor, struct stat *info, const char *pa
     }
     qa_status status = fstat(*descriptor, info) != 0
                            ? qa_fail(err, QA_ERR_IO, "cannot examine %s: %s", path, strerror(errno))
-                           : check_kind(info, path, pipes, err);
+                           : check_input_kind(info, path, pipes, err);
     if (status != QA_OK) {
         (void)close(*descriptor);
         *descriptor = -1;

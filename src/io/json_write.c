@@ -95,7 +95,7 @@ qa_status qa_json_append_string(qa_text *text, const char *data, size_t bytes, q
 
 /* ---- member by member ---- */
 
-static void put(qa_json_writer *w, const char *text) {
+static void put_json(qa_json_writer *w, const char *text) {
     if (w->status == QA_OK) {
         w->status = qa_text_append_z(&w->text, text, w->err);
     }
@@ -108,9 +108,9 @@ static void put_literal(qa_json_writer *w, const char *data, size_t bytes) {
 }
 
 static void put_line_break(qa_json_writer *w) {
-    put(w, "\n");
+    put_json(w, "\n");
     for (size_t i = 0; i < w->depth; i++) {
-        put(w, "  ");
+        put_json(w, "  ");
     }
 }
 
@@ -121,7 +121,7 @@ static void put_key(qa_json_writer *w, const char *key) {
         struct qa_json_level *level = &w->levels[w->depth - 1];
         const bool lines = level->layout == QA_JSON_BLOCK || level->layout == QA_JSON_HANGING;
         tight = level->layout == QA_JSON_TIGHT;
-        put(w, !level->filled ? "" : lines || tight ? "," : ", ");
+        put_json(w, !level->filled ? "" : lines || tight ? "," : ", ");
         if (lines) {
             put_line_break(w);
         }
@@ -129,14 +129,14 @@ static void put_key(qa_json_writer *w, const char *key) {
     }
     if (key != NULL) {
         put_literal(w, key, strlen(key));
-        put(w, tight ? ":" : ": ");
+        put_json(w, tight ? ":" : ": ");
     }
 }
 
 static void open_level(qa_json_writer *w, const char *key, qa_json_layout layout, const char brackets[2]) {
     const char opening[] = {brackets[0], '\0'};
     put_key(w, key);
-    put(w, opening);
+    put_json(w, opening);
     if (w->status == QA_OK && w->depth == QA_JSON_DEPTH) {
         w->status = qa_fail(w->err, QA_ERR_LIMIT, "JSON nested more than %d deep", QA_JSON_DEPTH);
     }
@@ -158,13 +158,13 @@ void qa_json_close(qa_json_writer *w) {
         if (level.filled && level.layout == QA_JSON_BLOCK) {
             put_line_break(w);
         }
-        put(w, closing);
+        put_json(w, closing);
     }
 }
 
 void qa_json_put_raw(qa_json_writer *w, const char *key, const char *json) {
     put_key(w, key);
-    put(w, json);
+    put_json(w, json);
 }
 
 void qa_json_put_text(qa_json_writer *w, const char *key, const char *data, size_t bytes) {
@@ -227,7 +227,7 @@ void qa_json_put_message(qa_json_writer *w, const char *role, const char *conten
     qa_json_close(w);
 }
 
-void qa_json_end_line(qa_json_writer *w) { put(w, "\n"); }
+void qa_json_end_line(qa_json_writer *w) { put_json(w, "\n"); }
 
 void qa_json_restart(qa_json_writer *w, qa_error *err) {
     w->text.n = w->depth = 0;
@@ -245,7 +245,7 @@ static void put_real(qa_json_writer *w, const char *key, double value) {
     }
     /* A real stays a real for readers that tell 1 from 1.0. */
     if (w->status == QA_OK && strpbrk(w->text.data + start, ".en") == NULL) {
-        put(w, ".0");
+        put_json(w, ".0");
     }
 }
 

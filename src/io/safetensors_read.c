@@ -158,25 +158,25 @@ static qa_status read_blocks(const qa_safetensors *file, const qa_tensor *tensor
     return status;
 }
 
-static qa_status read_reals(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite, block_reader read,
-                            void *out, qa_error *err) {
+static qa_status read_tensor_reals(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite,
+                                   block_reader read, void *out, qa_error *err) {
     QA_TRY(check_real(file, tensor, err));
     return read_blocks(file, tensor, require_finite, read, out, err);
 }
 
 qa_status qa_tensor_read_real(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite, qa_real *out,
                               qa_error *err) {
-    return read_reals(file, tensor, require_finite, to_real, out, err);
+    return read_tensor_reals(file, tensor, require_finite, to_real, out, err);
 }
 
 qa_status qa_tensor_read_bf16(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite, uint16_t *out,
                               qa_error *err) {
-    return read_reals(file, tensor, require_finite, to_bf16, out, err);
+    return read_tensor_reals(file, tensor, require_finite, to_bf16, out, err);
 }
 
 qa_status qa_tensor_read_double(const qa_safetensors *file, const qa_tensor *tensor, bool require_finite, double *out,
                                 qa_error *err) {
-    return read_reals(file, tensor, require_finite, to_double, out, err);
+    return read_tensor_reals(file, tensor, require_finite, to_double, out, err);
 }
 
 qa_status qa_tensor_read_part(const qa_safetensors *file, const qa_tensor *tensor, size_t first, size_t n, double *out,

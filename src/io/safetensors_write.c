@@ -87,8 +87,8 @@ static qa_status check_name(const qa_safetensors_writer *writer, const char *nam
     return QA_OK;
 }
 
-static qa_status add(qa_safetensors_writer *writer, const char *name, size_t n_dims, const size_t *shape, entry added,
-                     qa_error *err) {
+static qa_status add_written(qa_safetensors_writer *writer, const char *name, size_t n_dims, const size_t *shape,
+                             entry added, qa_error *err) {
     QA_TRY(check_name(writer, name, err));
     if (n_dims > QA_MAX_DIMS) {
         return qa_fail(err, QA_ERR_ARGUMENT, "tensor \"%s\" has %zu dimensions, at most %d are possible",
@@ -124,18 +124,18 @@ static qa_status check_dtype(const char *name, qa_dtype dtype, qa_error *err) {
 qa_status qa_safetensors_writer_add_real(qa_safetensors_writer *writer, const char *name, qa_dtype dtype, size_t n_dims,
                                          const size_t *shape, const qa_real *source, qa_error *err) {
     QA_TRY(check_dtype(name, dtype, err));
-    return add(writer, name, n_dims, shape, (entry){.dtype = dtype, .real = source}, err);
+    return add_written(writer, name, n_dims, shape, (entry){.dtype = dtype, .real = source}, err);
 }
 
 qa_status qa_safetensors_writer_add_double(qa_safetensors_writer *writer, const char *name, qa_dtype dtype,
                                            size_t n_dims, const size_t *shape, const double *source, qa_error *err) {
     QA_TRY(check_dtype(name, dtype, err));
-    return add(writer, name, n_dims, shape, (entry){.dtype = dtype, .wide = source}, err);
+    return add_written(writer, name, n_dims, shape, (entry){.dtype = dtype, .wide = source}, err);
 }
 
 qa_status qa_safetensors_writer_add_int64(qa_safetensors_writer *writer, const char *name, size_t n_dims,
                                           const size_t *shape, const int64_t *source, qa_error *err) {
-    return add(writer, name, n_dims, shape, (entry){.dtype = QA_DTYPE_I64, .integer = source}, err);
+    return add_written(writer, name, n_dims, shape, (entry){.dtype = QA_DTYPE_I64, .integer = source}, err);
 }
 
 /* ---- the header ---- */

@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static qa_status refuse_surplus(const qa_adapter *adapter, const qa_adapter_names *names, const qa_safetensors *file,
-                                qa_error *err) {
+static qa_status refuse_surplus_branches(const qa_adapter *adapter, const qa_adapter_names *names,
+                                         const qa_safetensors *file, qa_error *err) {
     for (size_t i = 0; i < names->n; i++) {
         bool known = false;
         for (size_t j = 0; !known && j < adapter->n_tensors; j++) {
@@ -32,7 +32,7 @@ static qa_status refuse_surplus(const qa_adapter *adapter, const qa_adapter_name
 }
 
 /* Reads every tensor of the adapter's layout, under whatever spelling the writer has; then nothing may be left over. */
-static qa_status read_tensors(qa_adapter *adapter, const qa_safetensors *file, qa_error *err) {
+static qa_status read_adapter_tensors(qa_adapter *adapter, const qa_safetensors *file, qa_error *err) {
     qa_adapter_names names = {0};
     qa_status status = QA_OK;
     size_t found = 0;
@@ -55,7 +55,7 @@ static qa_status read_tensors(qa_adapter *adapter, const qa_safetensors *file, q
         found++;
     }
     if (found < qa_safetensors_count(file)) {
-        status = refuse_surplus(adapter, &names, file, err);
+        status = refuse_surplus_branches(adapter, &names, file, err);
     }
 done:
     qa_adapter_names_close(&names);
@@ -84,7 +84,7 @@ qa_status qa_adapter_load(qa_adapter **out, const qa_model *model, const char *d
         goto done;
     }
     QA_GOTO(done, qa_safetensors_open(&file, tensor_path, err));
-    QA_GOTO(done, read_tensors(adapter, file, err));
+    QA_GOTO(done, read_adapter_tensors(adapter, file, err));
     *out = adapter;
     adapter = NULL;
 done:
@@ -170,7 +170,7 @@ static qa_status save_config(const qa_adapter *adapter, const char *path, const 
     return status;
 }
 
-static qa_status save_tensors(const qa_adapter *adapter, const char *path, qa_error *err) {
+static qa_status save_adapter_tensors(const qa_adapter *adapter, const char *path, qa_error *err) {
     qa_safetensors_writer *writer = NULL;
     QA_TRY(qa_safetensors_writer_create(&writer, err));
     qa_status status = QA_OK;
@@ -192,7 +192,7 @@ qa_status qa_adapter_save(const qa_adapter *adapter, const char *dir, const char
     qa_status status = QA_OK;
     QA_GOTO(done, qa_join_path(&config_path, dir, "adapter_config.json", err));
     QA_GOTO(done, qa_join_path(&tensor_path, dir, "adapter_model.safetensors", err));
-    QA_GOTO(done, save_tensors(adapter, tensor_path, err));
+    QA_GOTO(done, save_adapter_tensors(adapter, tensor_path, err));
     status = save_config(adapter, config_path, base_model, err);
 done:
     free(config_path);

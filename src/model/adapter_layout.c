@@ -24,8 +24,8 @@ size_t qa_adapter_count(const qa_config *config, const qa_lora_options *options)
     return count * config->num_hidden_layers;
 }
 
-static void add_tensor(qa_adapter *adapter, size_t layer, qa_target target, char which, size_t rows, size_t columns,
-                       size_t offset) {
+static void add_adapter_tensor(qa_adapter *adapter, size_t layer, qa_target target, char which, size_t rows,
+                               size_t columns, size_t offset) {
     qa_adapter_tensor *tensor = &adapter->tensors[adapter->n_tensors++];
     char path[QA_TENSOR_NAME_BYTES];
     qa_module_path(path, adapter->family, layer, target);
@@ -69,7 +69,7 @@ static bool measure(qa_adapter *adapter, const qa_config *config, const qa_branc
 }
 
 /* Gives every branch its place in the flat array, layer by layer, target by target, A before B. */
-static void lay_out(qa_adapter *adapter) {
+static void lay_out_adapter(qa_adapter *adapter) {
     size_t offset = 0;
     for (size_t l = 0; l < adapter->layers; l++) {
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
@@ -80,8 +80,8 @@ static void lay_out(qa_adapter *adapter) {
             place->a = offset;
             place->b = offset + place->rank * place->in;
             offset = place->b + place->rank * place->out;
-            add_tensor(adapter, l, t, 'A', place->rank, place->in, place->a);
-            add_tensor(adapter, l, t, 'B', place->out, place->rank, place->b);
+            add_adapter_tensor(adapter, l, t, 'A', place->rank, place->in, place->a);
+            add_adapter_tensor(adapter, l, t, 'B', place->out, place->rank, place->b);
         }
     }
 }
@@ -105,7 +105,7 @@ qa_status qa_adapter_allocate(qa_adapter **out, const qa_model *model, const qa_
         qa_adapter_free(adapter);
         return QA_NO_MEMORY(err, "an adapter");
     }
-    lay_out(adapter);
+    lay_out_adapter(adapter);
     *out = adapter;
     return QA_OK;
 }

@@ -208,7 +208,7 @@ static void append_to_caches(const qa_kv_decoder *decoder, size_t l, size_t n_pi
 /* ---- a pass ---- */
 
 /* Embeddings, angles and attention spans of the pass' n rows a stream. */
-static void lay_out(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
+static void lay_out_decoder(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
     size_t d = decoder->model->config.hidden_size;
     for (size_t s = 0; s < decoder->streams; s++) {
         size_t row = 0;
@@ -230,9 +230,9 @@ static void lay_out(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
 }
 
 /* The pieces, n <= chunk tokens, through all layers; leaves the residual stream in rows.x. */
-static void run_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
+static void run_decode_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
     const qa_config *config = &decoder->model->config;
-    lay_out(decoder, n_pieces, n);
+    lay_out_decoder(decoder, n_pieces, n);
     qa_layer_run run = {.model = decoder->model,
                         .adapter = decoder->adapter,
                         .pool = decoder->model->context->pool,
@@ -336,12 +336,12 @@ static void run_all(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs
             done = ends ? 0 : done + take;
             run += ends ? 1 : 0;
         }
-        run_pass(decoder, n_pieces, n);
+        run_decode_pass(decoder, n_pieces, n);
         keep_last(decoder, n_pieces, n, n_runs);
     }
 }
 
-static void advance(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs) {
+static void advance_decoder(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs) {
     for (size_t i = 0; i < n_runs; i++) {
         decoder->position[runs[i].slot] += runs[i].n;
     }
@@ -356,7 +356,7 @@ qa_status qa_kv_decoder_forward_many(qa_kv_decoder *decoder, const qa_kv_run *ru
         *base = decoder->logits;
         *adapted = decoder->streams == 1 ? NULL : decoder->logits + n_runs * decoder->model->config.vocab_size;
     }
-    advance(decoder, runs, n_runs);
+    advance_decoder(decoder, runs, n_runs);
     return QA_OK;
 }
 

@@ -50,7 +50,7 @@ static void add_number(qa_sha256 *sha, const char *name, double value) {
     qa_sha256_add(sha, &value, sizeof value);
 }
 
-static qa_status add_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
+static qa_status add_fingerprint_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
     (void)err;
     weight_walk *walk = user;
     const qa_model *model = walk->model;
@@ -102,7 +102,7 @@ static void compute(const qa_model *model, char hex[QA_SHA256_HEX_BYTES]) {
     unsigned char digest[QA_SHA256_BYTES];
     add_config(&walk.sha, &model->config);
     /* The visit takes a model that it may change; this one only looks, and has no failure to tell. */
-    if (qa_model_each_weight((qa_model *)(uintptr_t)model, add_tensor, &walk, &never) == QA_OK) {
+    if (qa_model_each_weight((qa_model *)(uintptr_t)model, add_fingerprint_tensor, &walk, &never) == QA_OK) {
         add_word(&walk.sha, "head"); /* one that equals the embedding is as good as tied */
         qa_sha256_add(&walk.sha, model->config.tie_word_embeddings ? walk.embedding : walk.head, QA_SHA256_BYTES);
     }

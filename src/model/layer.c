@@ -138,7 +138,7 @@ typedef struct add_job {
     const qa_real *x;
 } add_job;
 
-static void add_block(void *context, size_t begin, size_t end) {
+static void add_row_block(void *context, size_t begin, size_t end) {
     const qa_real *x = ((const add_job *)context)->x;
     qa_real *y = ((const add_job *)context)->y;
     for (size_t i = begin; i < end; i++) {
@@ -146,9 +146,9 @@ static void add_block(void *context, size_t begin, size_t end) {
     }
 }
 
-static void add(qa_pool *pool, qa_real *y, const qa_real *x, size_t count) {
+static void add_rows(qa_pool *pool, qa_real *y, const qa_real *x, size_t count) {
     qa_part_begin(pool, QA_PART_ELEMENTWISE);
-    qa_pool_run_blocks(pool, count, 1, 16, add_block, &(add_job){.y = y, .x = x});
+    qa_pool_run_blocks(pool, count, 1, 16, add_row_block, &(add_job){.y = y, .x = x});
     qa_part_end(pool);
 }
 
@@ -172,7 +172,7 @@ static void forward_to_gates(const qa_layer_run *run, size_t l, const qa_layer_r
     size_t total = run->streams * run->n;
     size_t d = config->hidden_size;
     maps_forward(run, l, QA_TARGET_O, 1, &rows->mid, rows->attention, rows, scratch);
-    add(run->pool, rows->mid, rows->x, total * d);
+    add_rows(run->pool, rows->mid, rows->x, total * d);
     qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms2, rows->mid, run->model->layers[l].post_norm,
                        config->rms_norm_eps, total, d);
     maps_forward(run, l, QA_TARGET_GATE, 2, (qa_real *[]){rows->gate, rows->up}, scratch->normed, rows, scratch);
@@ -185,7 +185,7 @@ void qa_layer_forward_rest(const qa_layer_run *run, size_t l, const qa_layer_row
     forward_to_gates(run, l, rows, scratch);
     qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, total * config->intermediate_size);
     maps_forward(run, l, QA_TARGET_DOWN, 1, &rows->out, scratch->activation, rows, scratch);
-    add(run->pool, rows->out, rows->mid, total * config->hidden_size);
+    add_rows(run->pool, rows->out, rows->mid, total * config->hidden_size);
 }
 
 /* What the branch of down_proj saves: the one thing behind gate and up that backward asks for. */

@@ -38,12 +38,12 @@ static qa_status differs(const reader *r, const char *what, qa_error *err) {
                    r->text, what, r->at);
 }
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool module_pattern_is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /* A backslash and what stands behind it. in_class: inside [...]. */
 static qa_status read_escape(reader *r, bool in_class, qa_error *err) {
     const char c = r->at + 1 < r->n ? r->text[r->at + 1] : '\0';
-    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c);
+    const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || module_pattern_is_digit(c);
     if (c == '\0' || (letter && strchr(in_class ? "dDwWsS" : "dDwWsSbBAZ", c) == NULL)) {
         return differs(r, "an escape", err);
     }
@@ -99,13 +99,13 @@ static qa_status read_group(reader *r, qa_error *err) {
 static qa_status read_braces(reader *r, qa_error *err) {
     size_t at = r->at + 1;
     const size_t first = at;
-    while (at < r->n && is_digit(r->text[at])) {
+    while (at < r->n && module_pattern_is_digit(r->text[at])) {
         at++;
     }
     bool good = at > first;
     if (good && at < r->n && r->text[at] == ',') {
         at++;
-        while (at < r->n && is_digit(r->text[at])) {
+        while (at < r->n && module_pattern_is_digit(r->text[at])) {
             at++;
         }
     }
@@ -170,7 +170,7 @@ static qa_status check_syntax(const char *text, size_t n, bool *plain, qa_error 
 
 /* ---- matching ---- */
 
-static qa_status compile(qa_module_pattern *it, const char *expression, size_t n, qa_error *err) {
+static qa_status compile_module_pattern(qa_module_pattern *it, const char *expression, size_t n, qa_error *err) {
     static const char before[] = "(?:.*\\.)?(?:", after[] = ")";
     int failure = 0;
     PCRE2_SIZE place = 0;
@@ -221,7 +221,8 @@ qa_status qa_module_pattern_create(qa_module_pattern **out, const char *expressi
     qa_module_pattern *it = NULL;
     QA_TRY(QA_NEW(it, 1, err, "an expression"));
     it->rule = rule;
-    const qa_status status = plain ? keep_plain(it, expression, n, err) : compile(it, expression, n, err);
+    const qa_status status =
+        plain ? keep_plain(it, expression, n, err) : compile_module_pattern(it, expression, n, err);
     if (status != QA_OK) {
         qa_module_pattern_free(it);
         return status;

@@ -74,7 +74,7 @@ struct qa_pass {
 
 /* Rows of layer l: base rows (with two streams), then adapted rows; or the adapted rows alone (of a single stream: that
  * stream's). */
-static qa_real *rows_of(const pass_slots *s, const qa_pass *pass, size_t l, bool adapted) {
+static qa_real *pass_rows_of(const pass_slots *s, const qa_pass *pass, size_t l, bool adapted) {
     const size_t slot = s->layers == 1 ? 0 : s->layers - 1 - l, skipped = adapted ? pass->streams - 1 : 0;
     return s->memory + (slot + skipped) * pass->n * s->width;
 }
@@ -313,17 +313,17 @@ static qa_layer_run layer_run(const qa_pass *pass, size_t streams, bool apart) {
 /* The rows of layer l: all of them (stacked), or those of the adapted stream alone. */
 static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, bool adapted) {
     qa_layer_rows rows = {
-        .x = rows_of(&pass->residual, pass, l, adapted),
-        .inverse_rms1 = rows_of(&pass->inverse_rms1, pass, l, adapted),
-        .q = rows_of(&pass->q, pass, l, adapted),
-        .k = rows_of(&pass->k, pass, l, adapted),
-        .v = rows_of(&pass->v, pass, l, adapted),
-        .attention = rows_of(&pass->attention, pass, l, adapted),
-        .mid = rows_of(&pass->mid, pass, l, adapted),
-        .inverse_rms2 = rows_of(&pass->inverse_rms2, pass, l, adapted),
-        .gate = rows_of(&pass->gate, pass, l, adapted),
-        .up = rows_of(&pass->up, pass, l, adapted),
-        .out = rows_of(&pass->residual, pass, l + 1, adapted),
+        .x = pass_rows_of(&pass->residual, pass, l, adapted),
+        .inverse_rms1 = pass_rows_of(&pass->inverse_rms1, pass, l, adapted),
+        .q = pass_rows_of(&pass->q, pass, l, adapted),
+        .k = pass_rows_of(&pass->k, pass, l, adapted),
+        .v = pass_rows_of(&pass->v, pass, l, adapted),
+        .attention = pass_rows_of(&pass->attention, pass, l, adapted),
+        .mid = pass_rows_of(&pass->mid, pass, l, adapted),
+        .inverse_rms2 = pass_rows_of(&pass->inverse_rms2, pass, l, adapted),
+        .gate = pass_rows_of(&pass->gate, pass, l, adapted),
+        .up = pass_rows_of(&pass->up, pass, l, adapted),
+        .out = pass_rows_of(&pass->residual, pass, l + 1, adapted),
     };
     size_t kept = pass->keeps_layers ? l : 0;
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
@@ -368,7 +368,7 @@ static qa_status take_state_rows(qa_pass *pass, const size_t *state_rows, size_t
 static qa_status gather_states(qa_pass *pass, size_t streams, qa_error *err) {
     const qa_config *config = &pass->model->config;
     size_t d = config->hidden_size, n_states = pass->n_states, first = pass->streams - streams;
-    const qa_real *x = rows_of(&pass->residual, pass, config->num_hidden_layers, false);
+    const qa_real *x = pass_rows_of(&pass->residual, pass, config->num_hidden_layers, false);
     for (size_t s = first; s < pass->streams; s++) {
         for (size_t i = 0; i < n_states; i++) {
             memcpy(pass->state_x + (s * n_states + i) * d, x + (s * pass->n + pass->state_rows[i]) * d, d * sizeof *x);
@@ -398,7 +398,7 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
     const bool adapted = streams < pass->streams;
     pass->dropout_key = dropout_key;
     qa_rope_table(pass->cosine, pass->sine, pass->positions, pass->model->rope_frequency, pass->n, config->head_dim);
-    qa_real *x = rows_of(&pass->residual, pass, 0, adapted);
+    qa_real *x = pass_rows_of(&pass->residual, pass, 0, adapted);
     for (size_t s = 0; s < streams; s++) {
         qa_embedding_forward(x + s * pass->n * d, pass->ids, pass->model->embedding, pass->n, d);
     }
@@ -418,7 +418,7 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
 
 void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first) {
     const qa_config *config = &pass->model->config;
-    const qa_real *x = rows_of(&pass->residual, pass, config->num_hidden_layers, false);
+    const qa_real *x = pass_rows_of(&pass->residual, pass, config->num_hidden_layers, false);
     qa_rmsnorm_forward(pass->model->context->pool, out, NULL, x + first * config->hidden_size, pass->model->final_norm,
                        config->rms_norm_eps, pass->n - first, config->hidden_size);
 }
@@ -479,14 +479,14 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
 static qa_layer_gradients layer_gradients(const qa_pass *pass, size_t l) {
     qa_layer_gradients g = pass->gradients;
     if (pass->streams == 2) {
-        g.dnormed = rows_of(&pass->mid, pass, l, false);
+        g.dnormed = pass_rows_of(&pass->mid, pass, l, false);
         g.dactivation = pass->scratch.activation + pass->n * pass->gate.width;
-        g.dgate = rows_of(&pass->gate, pass, l, false);
-        g.dup = rows_of(&pass->up, pass, l, false);
-        g.dattention = rows_of(&pass->attention, pass, l, false);
-        g.dq = rows_of(&pass->q, pass, l, false);
-        g.dk = rows_of(&pass->k, pass, l, false);
-        g.dv = rows_of(&pass->v, pass, l, false);
+        g.dgate = pass_rows_of(&pass->gate, pass, l, false);
+        g.dup = pass_rows_of(&pass->up, pass, l, false);
+        g.dattention = pass_rows_of(&pass->attention, pass, l, false);
+        g.dq = pass_rows_of(&pass->q, pass, l, false);
+        g.dk = pass_rows_of(&pass->k, pass, l, false);
+        g.dv = pass_rows_of(&pass->v, pass, l, false);
     }
     return g;
 }
@@ -517,5 +517,5 @@ void qa_pass_backward_weights(qa_pass *pass, const qa_weight_gradients *gradient
 }
 
 const qa_real *qa_pass_hidden(const qa_pass *pass, size_t layer) {
-    return pass->limits.backward ? rows_of(&pass->residual, pass, layer + 1, true) : NULL;
+    return pass->limits.backward ? pass_rows_of(&pass->residual, pass, layer + 1, true) : NULL;
 }

@@ -16,16 +16,16 @@
 /* ---- the list of tensors ---- */
 
 /* A walk over the model's tensors that takes the matrices or the vectors. */
-typedef struct listing {
+typedef struct trainable_listing {
     qa_trainable *trainable;
     bool vectors;
     size_t n, count; /* tensors and elements so far */
     bool overflow;
-} listing;
+} trainable_listing;
 
 static qa_status count_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
     (void)err;
-    listing *list = user;
+    trainable_listing *list = user;
     size_t elements = 0;
     list->overflow |= !qa_mul_size(slot->rows, slot->columns == 0 ? 1 : slot->columns, &elements) ||
                       !qa_add_size(list->count, elements, &list->count);
@@ -35,7 +35,7 @@ static qa_status count_tensor(void *user, const qa_weight_slot *slot, qa_error *
 
 static qa_status place_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
     (void)err;
-    listing *list = user;
+    trainable_listing *list = user;
     qa_trainable *trainable = list->trainable;
     if ((slot->columns == 0) != list->vectors) {
         return QA_OK;
@@ -54,7 +54,7 @@ static qa_status place_tensor(void *user, const qa_weight_slot *slot, qa_error *
 
 /* ---- memory ---- */
 
-static void take(qa_trainable *trainable, qa_arena *arena) {
+static void take_trainable_arrays(qa_trainable *trainable, qa_arena *arena) {
     trainable->parameters = QA_TAKE(arena, qa_real, trainable->count);
     trainable->gradient = QA_TAKE(arena, qa_real, trainable->count);
     trainable->tensors = QA_TAKE(arena, qa_parameter_tensor, trainable->n_tensors);
@@ -85,25 +85,25 @@ static void place_gradients(qa_trainable *trainable) {
 }
 
 /* A model whose weights are there, as zeros. */
-static qa_status make(qa_trainable **out, qa_context *context, const qa_config *config, const char *dir,
-                      qa_error *err) {
+static qa_status make_trainable(qa_trainable **out, qa_context *context, const qa_config *config, const char *dir,
+                                qa_error *err) {
     *out = NULL;
     qa_trainable *trainable = NULL;
     QA_TRY(QA_NEW(trainable, 1, err, "a model to train"));
     qa_status status = QA_OK;
-    listing counted = {0};
+    trainable_listing counted = {0};
     size_t bytes = 0;
     qa_arena measure = qa_arena_measure();
     QA_GOTO(fail, qa_model_make(&trainable->model, context, config, dir, err));
     QA_GOTO(fail, qa_model_each_weight(trainable->model, count_tensor, &counted, err));
     trainable->count = counted.count;
     trainable->n_tensors = counted.n;
-    take(trainable, &measure);
+    take_trainable_arrays(trainable, &measure);
     measure.overflow |= counted.overflow;
     QA_GOTO(fail, qa_arena_bytes(&measure, &bytes, err));
     QA_GOTO(fail, qa_arena_create(&trainable->arena, bytes, err));
-    take(trainable, &trainable->arena);
-    listing list = {.trainable = trainable};
+    take_trainable_arrays(trainable, &trainable->arena);
+    trainable_listing list = {.trainable = trainable};
     QA_GOTO(fail, qa_model_each_weight(trainable->model, place_tensor, &list, err));
     trainable->decayed = list.count;
     list.vectors = true;
@@ -134,7 +134,7 @@ qa_status qa_trainable_create(qa_trainable **out, qa_context *context, const qa_
     if (!(deviation > 0) || !isfinite(deviation)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "initial weights need a standard deviation above 0, not %g", deviation);
     }
-    QA_TRY(make(out, context, config, dir, err));
+    QA_TRY(make_trainable(out, context, config, dir, err));
     qa_trainable *trainable = *out;
     const double into_residual = 1.0 / sqrt(2.0 * (double)config->num_hidden_layers);
     for (size_t t = 0; t < trainable->n_tensors; t++) {
@@ -168,7 +168,7 @@ qa_status qa_trainable_load(qa_trainable **out, qa_context *context, const char 
     qa_model *model = NULL;
     qa_status status = QA_OK;
     QA_GOTO(done, qa_model_load(&model, context, dir, err));
-    QA_GOTO(done, make(out, context, &model->config, dir, err));
+    QA_GOTO(done, make_trainable(out, context, &model->config, dir, err));
     QA_GOTO(done, qa_model_each_weight(model, copy_tensor, *out, err));
 done:
     qa_model_free(model);

@@ -135,7 +135,7 @@ static qa_status source_open_index(source *src, const char *path, const qa_logge
 }
 
 /* A single file beside an index that names others: transformers reads the single file, too. */
-static qa_status warn_of_both(const char *index, const qa_logger *logger, qa_error *err) {
+static qa_status weights_warn_of_both(const char *index, const qa_logger *logger, qa_error *err) {
     json_t *root = NULL;
     const char *tensor = NULL;
     const json_t *value = NULL;
@@ -194,7 +194,7 @@ static qa_status source_open(source *src, const char *dir, const qa_logger *logg
     QA_GOTO(done, index == NULL || single == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : QA_OK);
     QA_GOTO(done, qa_find_optional(&one, single, err));
     QA_GOTO(done, qa_find_optional(&many, index, err));
-    QA_GOTO(done, one && many ? warn_of_both(index, logger, err) : QA_OK);
+    QA_GOTO(done, one && many ? weights_warn_of_both(index, logger, err) : QA_OK);
     status = one    ? source_add(src, "model.safetensors", err)
              : many ? source_open_index(src, index, logger, err)
                     : no_weights(dir, err);
@@ -359,7 +359,7 @@ static qa_status load_tensor(void *user, const qa_weight_slot *slot, qa_error *e
 }
 
 /* Where the model has the tensor of a row. */
-static qa_weight_slot slot_of(qa_model *model, const qa_tensor_row *row, size_t l, const char *name) {
+static qa_weight_slot weight_slot_of(qa_model *model, const qa_tensor_row *row, size_t l, const char *name) {
     const qa_config *config = &model->config;
     qa_weight_slot slot = {.name = name,
                            .rows = qa_width_of(config, row->rows),
@@ -386,7 +386,7 @@ static qa_status visit_rows(qa_model *model, bool in_layer, size_t l, qa_weight_
         const qa_tensor_row *row = &table->rows[i];
         if (qa_tensor_in_layer(row) == in_layer && qa_tensor_is_there(&model->config, row)) {
             qa_tensor_name(name, row, l);
-            const qa_weight_slot slot = slot_of(model, row, l, name);
+            const qa_weight_slot slot = weight_slot_of(model, row, l, name);
             QA_TRY(visit(user, &slot, err));
         }
     }
@@ -409,7 +409,7 @@ static bool harmless_surplus(const qa_model *model, const char *name) {
     return frequencies || (model->config.tie_word_embeddings && strcmp(name, HEAD_NAME) == 0);
 }
 
-static qa_status refuse_surplus(const qa_model *model, const source *src, qa_error *err) {
+static qa_status refuse_surplus_weights(const qa_model *model, const source *src, qa_error *err) {
     for (size_t i = 0; i < src->n_files; i++) {
         for (size_t j = 0; j < qa_safetensors_count(src->files[i]); j++) {
             const char *name = qa_safetensors_at(src->files[i], j)->name;
@@ -488,7 +488,7 @@ static qa_status load_weights(qa_model *model, source *src, qa_weights_dtype dty
                   .pool = model->context->pool,
                   .fingerprint = model->fingerprint};
     QA_TRY(qa_model_each_weight(model, load_tensor, &to, err));
-    QA_TRY(refuse_surplus(model, src, err));
+    QA_TRY(refuse_surplus_weights(model, src, err));
     QA_TRY(qa_arena_bytes(&measure, &bytes, err));
     QA_TRY(qa_arena_create(&model->arena, bytes, err));
     if (to.widest_bf16 > 0) {

@@ -391,7 +391,8 @@ qa_narrow qa_narrow_open(qa_real *scratch, size_t n, size_t h, bool backward) {
 }
 
 /* to[h x .] = from[rows x h], transposed; a cache line of columns at a time. */
-static void put(qa_real *to, size_t columns, const qa_real *from, size_t rows, size_t stride, size_t h) {
+static void attention_narrow_put(qa_real *to, size_t columns, const qa_real *from, size_t rows, size_t stride,
+                                 size_t h) {
     for (size_t begin = 0; begin < rows; begin += COLUMNS) {
         const size_t end = rows - begin < COLUMNS ? rows : begin + COLUMNS;
         for (size_t e = 0; e < h; e++) {
@@ -403,8 +404,8 @@ static void put(qa_real *to, size_t columns, const qa_real *from, size_t rows, s
 }
 
 void qa_narrow_put(qa_narrow *narrow, size_t column, const qa_real *k, const qa_real *v, size_t rows, size_t stride) {
-    put(narrow->k + column, narrow->columns, k, rows, stride, narrow->h);
-    put(narrow->v + column, narrow->columns, v, rows, stride, narrow->h);
+    attention_narrow_put(narrow->k + column, narrow->columns, k, rows, stride, narrow->h);
+    attention_narrow_put(narrow->v + column, narrow->columns, v, rows, stride, narrow->h);
 }
 
 void qa_narrow_take(const qa_narrow *narrow, qa_real *dk, qa_real *dv, size_t column, size_t rows) {
@@ -422,8 +423,8 @@ void qa_narrow_take(const qa_narrow *narrow, qa_real *dk, qa_real *dv, size_t co
 /* ---- forward and backward ---- */
 
 /* to[rows x h] = scale * from; places behind the last row repeat it. */
-static void gather(qa_real *to, const qa_real *from, size_t stride, qa_real scale, size_t rows, size_t places,
-                   size_t h) {
+static void gather_narrow(qa_real *to, const qa_real *from, size_t stride, qa_real scale, size_t rows, size_t places,
+                          size_t h) {
     for (size_t i = 0; i < places; i++) {
         const qa_real *row = from + (i < rows ? i : rows - 1) * stride;
         for (size_t e = 0; e < h; e++) {
@@ -442,7 +443,7 @@ void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *out)
         const size_t columns = round_up(visible + ROWS - 1, COLUMNS);
         double sum[ROWS];
         qa_real max[ROWS];
-        gather(q, r->q + begin * r->stride, r->stride, score_scale(h), rows, ROWS, h);
+        gather_narrow(q, r->q + begin * r->stride, r->stride, score_scale(h), rows, ROWS, h);
         scores(x, max, q, narrow->k, h, visible, stride, columns);
         softmax_rows(sum, x, max, visible, stride, columns);
         weighted_sums(sums, x, narrow->v, h, stride, columns);
@@ -496,8 +497,8 @@ void qa_narrow_backward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *dq,
     qa_real *x = narrow->scratch, *ds = x + BLOCK * stride;
     for (size_t begin = 0; begin < r->rows; begin += BLOCK) {
         const size_t rows = r->rows - begin < BLOCK ? r->rows - begin : BLOCK;
-        gather(q, r->q + begin * r->stride, r->stride, score_scale(h), rows, BLOCK, h);
-        gather(dout_rows, dout + begin * r->stride, r->stride, 1, rows, BLOCK, h);
+        gather_narrow(q, r->q + begin * r->stride, r->stride, score_scale(h), rows, BLOCK, h);
+        gather_narrow(dout_rows, dout + begin * r->stride, r->stride, 1, rows, BLOCK, h);
         for (size_t i = 0; i < rows; i += ROWS) {
             const size_t row = begin + i, count = rows - i < ROWS ? rows - i : ROWS, visible = r->visible + row;
             qa_real inverse[ROWS];

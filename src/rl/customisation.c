@@ -49,7 +49,7 @@ static void lay_out_customisation(void *owner, qa_arena *arena) {
 }
 
 /* Everything but the rewards. v[inner] is scratch. */
-static qa_status solve(qa_customisation *it, double *v, qa_error *err) {
+static qa_status solve_customisation(qa_customisation *it, double *v, qa_error *err) {
     const qa_customisation_options *o = &it->options;
     const qa_token_mdp *mdp = &it->mdp;
     const double alpha_0 = o->lambda * o->alpha1;
@@ -75,7 +75,7 @@ qa_status qa_customisation_create(qa_customisation *out, const qa_customisation_
     QA_GOTO(done, QA_NEW(v, out->mdp.inner, err, "a problem of %zu responses", out->mdp.responses));
     qa_token_random_reward(out->r1, &out->mdp, 1.0, &rng);
     qa_token_random_reward(out->r2, &out->mdp, 1.0, &rng);
-    QA_GOTO(done, solve(out, v, err));
+    QA_GOTO(done, solve_customisation(out, v, err));
 done:
     free(v);
     if (status != QA_OK) {

@@ -28,7 +28,7 @@ static const double LOSS_NOISE = 16.0 * DBL_EPSILON;
 static const double LOSS_NOISE = 4.0 * (double)FLT_EPSILON;
 #endif
 
-typedef struct search {
+typedef struct lbfgs_search {
     size_t n, pairs, newest; /* pairs kept, slot of the newest */
     double *x, *g;           /* [n] where it stands */
     double *trial, *trial_g; /* [n] */
@@ -38,7 +38,7 @@ typedef struct search {
     qa_smooth_fn loss;
     void *context;
     qa_minimum *found;
-} search;
+} lbfgs_search;
 
 const char *qa_stop_name(qa_stop stop) {
     static const char *const names[] = {
@@ -47,7 +47,7 @@ const char *qa_stop_name(qa_stop stop) {
 }
 
 static void lay_out_search(void *owner, qa_arena *arena) {
-    search *it = owner;
+    lbfgs_search *it = owner;
     it->g = QA_TAKE(arena, double, it->n);
     it->trial = QA_TAKE(arena, double, it->n);
     it->trial_g = QA_TAKE(arena, double, it->n);
@@ -65,14 +65,14 @@ static double dot(const double *a, const double *b, size_t n) {
 }
 
 /* y += c x */
-static void add(double *y, double c, const double *x, size_t n) {
+static void add_scaled(double *y, double c, const double *x, size_t n) {
     for (size_t i = 0; i < n; i++) {
         y[i] += c * x[i];
     }
 }
 
 /* direction = -H g */
-static void set_direction(search *it) {
+static void set_direction(lbfgs_search *it) {
     double a[HISTORY];
     const size_t n = it->n;
     for (size_t i = 0; i < n; i++) {
@@ -81,7 +81,7 @@ static void set_direction(search *it) {
     for (size_t k = 0; k < it->pairs; k++) { /* newest to oldest */
         const size_t j = (it->newest + HISTORY - k) % HISTORY;
         a[j] = it->rho[j] * dot(it->s + j * n, it->direction, n);
-        add(it->direction, -a[j], it->y + j * n, n);
+        add_scaled(it->direction, -a[j], it->y + j * n, n);
     }
     if (it->pairs > 0) { /* H starts as the last step's s.y / y.y */
         const double *y = it->y + it->newest * n;
@@ -92,14 +92,14 @@ static void set_direction(search *it) {
     }
     for (size_t k = it->pairs; k-- > 0;) { /* oldest to newest */
         const size_t j = (it->newest + HISTORY - k) % HISTORY;
-        add(it->direction, a[j] - it->rho[j] * dot(it->y + j * n, it->direction, n), it->s + j * n, n);
+        add_scaled(it->direction, a[j] - it->rho[j] * dot(it->y + j * n, it->direction, n), it->s + j * n, n);
     }
 }
 
 /* Evaluates x + t direction into trial, trial_g. */
-static double try_step(search *it, double t) {
+static double try_step(lbfgs_search *it, double t) {
     memcpy(it->trial, it->x, it->n * sizeof *it->trial);
-    add(it->trial, t, it->direction, it->n);
+    add_scaled(it->trial, t, it->direction, it->n);
     it->found->evaluations++;
     return it->loss(it->context, it->trial, it->trial_g);
 }
@@ -108,7 +108,7 @@ static double try_step(search *it, double t) {
 static double noise_of(double loss) { return LOSS_NOISE * fmax(1.0, fabs(loss)); }
 
 /* Finds an acceptable step; trial and trial_g then hold it. False when there is none. */
-static bool line_search(search *it, double *loss) {
+static bool line_search(lbfgs_search *it, double *loss) {
     const double start = it->found->loss, slope = dot(it->g, it->direction, it->n);
     const double noise = noise_of(start);
     double low = 0.0, high = INFINITY, t = it->pairs > 0 ? 1.0 : fmin(1.0, 1.0 / it->found->gradient_norm);
@@ -131,7 +131,7 @@ static bool line_search(search *it, double *loss) {
 }
 
 /* Keeps the step just made as curvature, when it has any, and moves to the trial point. */
-static void move(search *it, double loss) {
+static void move_along(lbfgs_search *it, double loss) {
     const size_t n = it->n, slot = it->pairs == 0 ? 0 : (it->newest + 1) % HISTORY;
     double *s = it->s + slot * n, *y = it->y + slot * n;
     for (size_t i = 0; i < n; i++) {
@@ -152,7 +152,7 @@ static void move(search *it, double loss) {
     it->found->gradient_norm = sqrt(dot(it->g, it->g, n));
 }
 
-static qa_status minimise(search *it, double tolerance, size_t max_iterations, qa_error *err) {
+static qa_status minimise(lbfgs_search *it, double tolerance, size_t max_iterations, qa_error *err) {
     qa_minimum *found = it->found;
     *found = (qa_minimum){.evaluations = 1};
     found->loss = it->loss(it->context, it->x, it->g);
@@ -178,7 +178,7 @@ static qa_status minimise(search *it, double tolerance, size_t max_iterations, q
             it->pairs = 0; /* once more, along the gradient itself */
             continue;
         }
-        move(it, loss);
+        move_along(it, loss);
         idle = loss < least_loss - noise_of(least_loss) || found->gradient_norm < least_norm ? 0 : idle + 1;
         least_loss = fmin(least_loss, loss);
         least_norm = fmin(least_norm, found->gradient_norm);
@@ -189,7 +189,7 @@ static qa_status minimise(search *it, double tolerance, size_t max_iterations, q
 
 qa_status qa_lbfgs(double *x, size_t n, qa_smooth_fn loss, void *context, double tolerance, size_t max_iterations,
                    qa_minimum *found, qa_error *err) {
-    search it = {.n = n, .x = x, .loss = loss, .context = context, .found = found};
+    lbfgs_search it = {.n = n, .x = x, .loss = loss, .context = context, .found = found};
     qa_arena arena = {0};
     if (n > SIZE_MAX / HISTORY) {
         return qa_fail(err, QA_ERR_LIMIT, "%zu variables do not fit the address space", n);

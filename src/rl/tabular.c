@@ -212,8 +212,8 @@ static qa_status longest_time(const qa_mdp *mdp, double *longest, qa_error *err)
 }
 
 /* One sweep's largest change, and the largest entry; NaN and infinities are named. */
-static qa_status compare(const qa_mdp *mdp, const double *q, const double *before, double *change, double *largest,
-                         qa_error *err) {
+static qa_status tabular_compare(const qa_mdp *mdp, const double *q, const double *before, double *change,
+                                 double *largest, qa_error *err) {
     *change = *largest = 0.0;
     for (size_t i = 0; i < mdp->S * mdp->A; i++) {
         if (!isfinite(q[i])) {
@@ -307,7 +307,7 @@ static qa_status newton(double *q, double *v, double *before, const qa_mdp *mdp,
     for (size_t i = 0; i < NEWTON_STEPS; i++, found->sweeps++) {
         double most = 0.0;
         qa_mdp_m6_backup(q, mdp, rule->reward, v);
-        QA_GOTO(done, compare(mdp, q, q, &found->change, &largest, err));
+        QA_GOTO(done, tabular_compare(mdp, q, q, &found->change, &largest, err));
         values(room.step, mdp, q, rule);
         policies(room.log_pi, mdp, q, room.step, rule);
         for (size_t s = 0; s < mdp->S; s++) {
@@ -329,7 +329,7 @@ static qa_status newton(double *q, double *v, double *before, const qa_mdp *mdp,
     }
     values(v, mdp, q, rule);
     qa_mdp_m6_backup(q, mdp, rule->reward, v);
-    status = compare(mdp, q, before, &found->change, &largest, err);
+    status = tabular_compare(mdp, q, before, &found->change, &largest, err);
     found->change += 4.0 * DBL_EPSILON * largest; /* what a sweep cannot see */
     values(v, mdp, q, rule);
 done:
@@ -345,7 +345,7 @@ static qa_status iterate(double *q, double *v, double *before, const qa_mdp *mdp
         v[s] = 0.0;
     }
     qa_mdp_m6_backup(q, mdp, rule->reward, v);
-    QA_TRY(compare(mdp, q, q, &found->change, &largest, err)); /* the reward itself is finite */
+    QA_TRY(tabular_compare(mdp, q, q, &found->change, &largest, err)); /* the reward itself is finite */
     const size_t patience = mdp->S > NEWTON_STATES                        ? MAX_SWEEPS
                             : mdp->gamma > SLOW_GAMMA && mdp->gamma < 1.0 ? FEW_SWEEPS
                                                                           : MANY_SWEEPS;
@@ -355,7 +355,7 @@ static qa_status iterate(double *q, double *v, double *before, const qa_mdp *mdp
         }
         values(v, mdp, q, rule);
         qa_mdp_m6_backup(q, mdp, rule->reward, v); /* (M2)'s first line is the same as (M6) */
-        QA_TRY(compare(mdp, q, before, &found->change, &largest, err));
+        QA_TRY(tabular_compare(mdp, q, before, &found->change, &largest, err));
         /* exact sweeps would change Q by ever less; near the rounding of Q, a run that does not is all rounding */
         const double floor = DBL_EPSILON * fmax(1.0, largest);
         idle = found->change < least ? 0 : idle + 1;
@@ -395,8 +395,8 @@ static double largest_of(const double *x, size_t n) {
     return most;
 }
 
-static qa_status solve(double *q, double *v, const qa_mdp *mdp, const sweep_rule *rule, qa_fixed_point *found,
-                       qa_error *err) {
+static qa_status solve_tabular(double *q, double *v, const qa_mdp *mdp, const sweep_rule *rule, qa_fixed_point *found,
+                               qa_error *err) {
     qa_fixed_point own = {0};
     double longest = 0.0;
     if (!(rule->alpha > 0.0 && isfinite(rule->alpha)) || !(rule->alpha_0 >= 0.0 && isfinite(rule->alpha_0))) {
@@ -432,13 +432,13 @@ done:
 qa_status qa_solve_m6(double *q, double *v, const qa_mdp *mdp, const double *r2, const double *log_pi1, double alpha_0,
                       double alpha_tilde, qa_fixed_point *found, qa_error *err) {
     const sweep_rule rule = {r2, log_pi1, alpha_0, alpha_tilde};
-    return solve(q, v, mdp, &rule, found, err);
+    return solve_tabular(q, v, mdp, &rule, found, err);
 }
 
 qa_status qa_solve_m2(double *q, double *v, const qa_mdp *mdp, const double *r, double alpha, qa_fixed_point *found,
                       qa_error *err) {
     const sweep_rule rule = {r, NULL, 0.0, alpha};
-    return solve(q, v, mdp, &rule, found, err);
+    return solve_tabular(q, v, mdp, &rule, found, err);
 }
 
 /* The same by one linear system. */

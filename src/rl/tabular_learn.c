@@ -25,7 +25,7 @@
 /* ---- preferences ---- */
 
 /* Keeps what has a weight of counts[responses x responses] (preferred, dispreferred). */
-static qa_status gather(qa_preferences *out, const double *counts, size_t responses, qa_error *err) {
+static qa_status gather_samples(qa_preferences *out, const double *counts, size_t responses, qa_error *err) {
     *out = (qa_preferences){0};
     for (size_t i = 0; i < responses * responses; i++) {
         out->n += counts[i] > 0.0 ? 1 : 0;
@@ -70,7 +70,7 @@ static qa_status cumulate(double *cumulated, const double *log_prob, size_t resp
     return QA_OK;
 }
 
-static size_t draw(const double *cumulated, size_t responses, qa_rng *rng) {
+static size_t draw_sample(const double *cumulated, size_t responses, qa_rng *rng) {
     const double u = qa_rng_uniform(rng);
     size_t low = 0, high = responses - 1; /* the first response whose sum is above u */
     while (low < high) {
@@ -97,7 +97,7 @@ qa_status qa_preferences_sample(qa_preferences *out, const qa_token_mdp *mdp, co
     QA_GOTO(done, cumulate(cumulated, log_prob, n, err));
     QA_GOTO(done, make_counts(&counts, n, err));
     for (size_t drawn = 0; drawn < pairs;) {
-        const size_t a = draw(cumulated, n, rng), b = draw(cumulated, n, rng);
+        const size_t a = draw_sample(cumulated, n, rng), b = draw_sample(cumulated, n, rng);
         if (a == b) {
             continue;
         }
@@ -106,7 +106,7 @@ qa_status qa_preferences_sample(qa_preferences *out, const qa_token_mdp *mdp, co
         counts[a_wins != flipped ? a * n + b : b * n + a] += 1.0;
         drawn++;
     }
-    QA_GOTO(done, gather(out, counts, n, err));
+    QA_GOTO(done, gather_samples(out, counts, n, err));
 done:
     free(counts);
     free(cumulated);
@@ -136,7 +136,7 @@ qa_status qa_preferences_exact(qa_preferences *out, const qa_token_mdp *mdp, con
         for (size_t i = 0; i < n * n; i++) {
             counts[i] /= sum;
         }
-        status = gather(out, counts, n, err);
+        status = gather_samples(out, counts, n, err);
     }
     free(counts);
     return status;
@@ -190,7 +190,7 @@ static size_t row_of_state(const qa_token_mdp *mdp, size_t response, size_t stat
 }
 
 /* The response after a prompt of one token; ids[1 + H] is scratch. */
-static void lay_out(qa_table *it, size_t response, int32_t *ids) {
+static void lay_out_samples(qa_table *it, size_t response, int32_t *ids) {
     const qa_token_mdp *mdp = it->mdp;
     const size_t n = qa_token_mdp_length(mdp, response), first = mdp->first[response];
     const int32_t end_token = (int32_t)mdp->V - 1;
@@ -229,7 +229,7 @@ qa_status qa_table_create(qa_table **out, const qa_token_mdp *mdp, const qa_obje
         (void)qa_log_softmax_forward(it->log_pi1 + row * mdp->V, it->z1 + row * mdp->V, mdp->V);
     }
     for (size_t y = 0; y < mdp->responses; y++) {
-        lay_out(it, y, ids);
+        lay_out_samples(it, y, ids);
     }
     *out = it;
     it = NULL;

@@ -58,7 +58,7 @@ static size_t write_steps(const qa_token_mdp *mdp, size_t row, size_t token, siz
     return n;
 }
 
-static void fill(qa_token_mdp *mdp) {
+static void fill_problem(qa_token_mdp *mdp) {
     size_t response = 0, at = 0;
     for (size_t row = 0; row < mdp->inner; row++) {
         for (size_t token = 0; token < mdp->V; token++) {
@@ -99,7 +99,7 @@ qa_status qa_token_mdp_create(qa_token_mdp *mdp, size_t V, size_t H, qa_error *e
     }
     *mdp = (qa_token_mdp){.V = V, .H = H, .inner = inner, .responses = rows - inner, .rows = rows, .steps = steps};
     QA_TRY(qa_arena_lay_out(&mdp->arena, lay_out_token_mdp, mdp, err));
-    fill(mdp);
+    fill_problem(mdp);
     return QA_OK;
 }
 

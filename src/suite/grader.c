@@ -32,10 +32,10 @@ static qa_status kind_by_name(qa_grader_kind *kind, const char *name, qa_error *
     return qa_fail(err, QA_ERR_FORMAT, "\"grader\" is \"%.40s\"; it must be exact, contains, choice or regex", name);
 }
 
-static bool is_letter(uint32_t code) { return code >= 'A' && code <= 'Z'; }
+static bool grader_is_letter(uint32_t code) { return code >= 'A' && code <= 'Z'; }
 
 /* Checks the answer against its kind and takes it over. */
-static qa_status take_answer(qa_grader *grader, const char *answer, size_t n, qa_error *err) {
+static qa_status take_graded_answer(qa_grader *grader, const char *answer, size_t n, qa_error *err) {
     size_t bad = 0;
     if (!qa_utf8_valid(answer, n, &bad)) {
         return qa_fail(err, QA_ERR_FORMAT, "\"answer\" is not UTF-8 at byte %zu", bad);
@@ -46,7 +46,7 @@ static qa_status take_answer(qa_grader *grader, const char *answer, size_t n, qa
     QA_TRY(qa_text_append(&grader->answer, answer, n, err));
     if (grader->kind == QA_GRADER_CHOICE) {
         grader->letter = n == 1 ? (unsigned char)answer[0] : 0;
-        if (!is_letter(grader->letter)) {
+        if (!grader_is_letter(grader->letter)) {
             return qa_fail(err, QA_ERR_FORMAT,
                            "\"answer\" must be one letter A to Z for the grader choice, found %zu "
                            "bytes that are not",
@@ -66,7 +66,7 @@ qa_status qa_grader_create(qa_grader **out, const char *kind, const char *answer
     qa_grader *grader = NULL;
     QA_TRY(QA_NEW(grader, 1, err, "a grader"));
     grader->kind = which;
-    const qa_status status = take_answer(grader, answer, strlen(answer), err);
+    const qa_status status = take_graded_answer(grader, answer, strlen(answer), err);
     if (status != QA_OK) {
         qa_grader_free(grader);
         return status;
@@ -104,7 +104,7 @@ static uint32_t last_letter(const char *text, size_t n) {
     for (size_t at = 0; at < n;) {
         const uint32_t code = qa_utf8_next(text, &at);
         size_t peek = at;
-        if (is_letter(code) && !after_word && (at == n || !qa_is_word(qa_utf8_next(text, &peek)))) {
+        if (grader_is_letter(code) && !after_word && (at == n || !qa_is_word(qa_utf8_next(text, &peek)))) {
             found = code;
         }
         after_word = qa_is_word(code);

@@ -26,7 +26,7 @@ typedef struct loader {
 } loader;
 
 /* Notes the members beside the known ones, ended by NULL. */
-static qa_status check_members(loader *it, const json_t *json, const char *const *known, qa_error *err) {
+static qa_status suite_load_check_members(loader *it, const json_t *json, const char *const *known, qa_error *err) {
     return qa_columns_check_row(&it->columns, json, known, QA_PAIRS_IDS, err);
 }
 
@@ -166,7 +166,7 @@ static qa_status load_classes(loader *it, qa_suite_shares *shares, const json_t 
         const json_t *element = json_array_get(list, k);
         qa_suite_class *class = &shares->classes[k];
         (void)snprintf(inner, sizeof inner, "%s.classes[%zu]", where, k);
-        QA_TRY(check_members(it, element, CLASS, err));
+        QA_TRY(suite_load_check_members(it, element, CLASS, err));
         QA_TRY(take_name(class->name, element, inner, shares->classes, k, sizeof *class, err));
         shares->n_classes++;
         QA_TRY(take_class(class, element, inner, err));
@@ -268,7 +268,7 @@ static qa_status load_list(loader *it, const part_list *kind, const json_t *root
         const json_t *json = json_array_get(list, i);
         char *part = parts + i * kind->size;
         (void)snprintf(where, sizeof where, "%s[%zu]", kind->key, i);
-        QA_TRY(check_members(it, json, kind->members, err));
+        QA_TRY(suite_load_check_members(it, json, kind->members, err));
         QA_TRY(take_name(part, json, where, parts, i, kind->size, err));
         ++*count;
         QA_TRY(kind->load(it, part, json, where, err));
@@ -291,14 +291,14 @@ static qa_status load_parts(loader *it, const json_t *root, qa_error *err) {
         return qa_fail(err, QA_ERR_FORMAT,
                        "this is a question, not a suite: the name of a file of questions ends in .jsonl");
     }
-    QA_TRY(check_members(it, root, SUITE, err));
+    QA_TRY(suite_load_check_members(it, root, SUITE, err));
     QA_TRY(take_name(suite->name, root, "the suite", NULL, 0, 1, err));
     for (size_t i = 0; i < sizeof LISTS / sizeof LISTS[0]; i++) {
         QA_TRY(load_list(it, &LISTS[i], root, err));
     }
     QA_TRY(qa_json_get_object(root, "text", false, "the suite", &text, err));
     if (text != NULL) {
-        QA_TRY(check_members(it, text, TEXT, err));
+        QA_TRY(suite_load_check_members(it, text, TEXT, err));
         QA_TRY(take_path(&suite->text, it, text, "file", true, true, "text", err));
     }
     if (suite->n_skills == 0 && suite->n_shares == 0 && suite->text == NULL) {

@@ -113,7 +113,7 @@ static qa_status takes_too_long(const round_of_answers *it, const char *whose, c
                    it->name, whose, response->n);
 }
 
-static qa_status take_answer(round_of_answers *it, const qa_answer *answer) {
+static qa_status take_suite_answer(round_of_answers *it, const qa_answer *answer) {
     suite_runner *runner = it->runner;
     const qa_suite_item *item = &it->items->items[answer->prompt];
     const qa_text *response = &it->response.text;
@@ -149,7 +149,7 @@ static qa_status take_answer(round_of_answers *it, const qa_answer *answer) {
 static bool on_answer(void *user, const qa_answer *answer) {
     round_of_answers *it = user;
     const qa_suite_options *options = it->runner->options;
-    it->status = take_answer(it, answer);
+    it->status = take_suite_answer(it, answer);
     it->done++;
     return it->status == QA_OK &&
            (options->progress == NULL || options->progress(options->user, it->name, it->done, it->total));

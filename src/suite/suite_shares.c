@@ -35,8 +35,8 @@ static bool known_shares(double *p, const qa_suite_shares *shares) {
     return true;
 }
 
-static void compare(qa_shares_result *result, const qa_suite_shares *shares, const qa_suite_preference *preference,
-                    double alpha_tilde) {
+static void compare_shares(qa_shares_result *result, const qa_suite_shares *shares,
+                           const qa_suite_preference *preference, double alpha_tilde) {
     const size_t n = shares->n_classes;
     const double answers = (double)result->answers;
     double known[QA_SUITE_MAX_CLASSES + 1], optimum[QA_SUITE_MAX_CLASSES + 1], reward[QA_SUITE_MAX_CLASSES + 1];
@@ -85,6 +85,6 @@ void qa_suite_shares_finish(qa_shares_result *result, const qa_suite_shares *sha
     result->total_variation = nan;
     result->kl_to_optimum = nan;
     if (preference != NULL) {
-        compare(result, shares, preference, alpha_tilde);
+        compare_shares(result, shares, preference, alpha_tilde);
     }
 }

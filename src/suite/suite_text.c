@@ -20,7 +20,7 @@
 enum { PACK_ROWS = 512 };
 
 /* The documents of one pass, and the room for them. */
-typedef struct pack {
+typedef struct pack_suite_texts {
     qa_tokens *documents; /* [n] */
     size_t n, rows;
     size_t *state_rows; /* [n_states] */
@@ -30,9 +30,9 @@ typedef struct pack {
     qa_pass *pass;
     const qa_objective *objective; /* NULL: pi1 */
     size_t V;
-} pack;
+} pack_suite_texts;
 
-static void pack_free(pack *it) {
+static void pack_free(pack_suite_texts *it) {
     free(it->documents);
     free(it->state_rows);
     free(it->targets);
@@ -40,15 +40,15 @@ static void pack_free(pack *it) {
     qa_pass_free(it->pass);
 }
 
-static qa_status pack_create(pack *it, qa_model *model, const qa_adapter *adapter, const qa_objective *objective,
-                             size_t longest, qa_error *err) {
+static qa_status pack_create(pack_suite_texts *it, qa_model *model, const qa_adapter *adapter,
+                             const qa_objective *objective, size_t longest, qa_error *err) {
     const size_t rows = longest > PACK_ROWS ? longest : PACK_ROWS;
     const qa_pass_limits limits = {.max_rows = rows, .max_states = rows, .max_documents = rows};
-    *it = (pack){.documents = qa_alloc_array(rows, sizeof *it->documents),
-                 .state_rows = qa_alloc_array(rows, sizeof *it->state_rows),
-                 .targets = qa_alloc_array(rows, sizeof *it->targets),
-                 .V = qa_model_get_info(model)->vocab_size,
-                 .objective = adapter == NULL ? NULL : objective};
+    *it = (pack_suite_texts){.documents = qa_alloc_array(rows, sizeof *it->documents),
+                             .state_rows = qa_alloc_array(rows, sizeof *it->state_rows),
+                             .targets = qa_alloc_array(rows, sizeof *it->targets),
+                             .V = qa_model_get_info(model)->vocab_size,
+                             .objective = adapter == NULL ? NULL : objective};
     it->log_policy = qa_alloc_array(it->V, sizeof *it->log_policy);
     if (it->documents == NULL || it->state_rows == NULL || it->targets == NULL || it->log_policy == NULL) {
         return QA_NO_MEMORY(err, "%zu rows of text", rows);
@@ -57,7 +57,7 @@ static qa_status pack_create(pack *it, qa_model *model, const qa_adapter *adapte
 }
 
 /* Adds a document, whose rows fit. */
-static void pack_add(pack *it, const qa_document *document) {
+static void pack_add(pack_suite_texts *it, const qa_document *document) {
     it->documents[it->n++] = (qa_tokens){document->ids, document->n};
     for (size_t i = 1; i < document->n; i++) {
         if (document->learned[i]) {
@@ -69,7 +69,7 @@ static void pack_add(pack *it, const qa_document *document) {
 }
 
 /* Runs the pass and adds log pi of every learned token to *sum. The pack is empty afterwards. */
-static qa_status pack_run(pack *it, double *sum, qa_error *err) {
+static qa_status pack_run(pack_suite_texts *it, double *sum, qa_error *err) {
     QA_TRY(qa_pass_forward(it->pass, &(qa_packed){.documents = it->documents, .n_documents = it->n}, it->state_rows,
                            it->n_states, 0, err));
     for (size_t first = 0; first < it->n_states; first += QA_HEAD_CHUNK) {
@@ -95,8 +95,8 @@ static qa_status pack_run(pack *it, double *sum, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status sum_all(pack *it, const qa_corpus *corpus, size_t n, const qa_suite_options *options, double *sum,
-                         size_t *tokens, qa_error *err) {
+static qa_status sum_all(pack_suite_texts *it, const qa_corpus *corpus, size_t n, const qa_suite_options *options,
+                         double *sum, size_t *tokens, qa_error *err) {
     for (size_t i = 0; i < n; i++) {
         const qa_document *document = qa_corpus_at(corpus, i);
         if (it->n > 0 && document->n > PACK_ROWS - (it->rows < PACK_ROWS ? it->rows : PACK_ROWS)) {
@@ -131,7 +131,7 @@ qa_status qa_suite_perplexity(const char *path, qa_model *model, const qa_adapte
                               size_t *tokens, qa_warnings *warnings, qa_error *err) {
     const qa_model_info *info = qa_model_get_info(model);
     qa_corpus *corpus = NULL;
-    pack it = {0};
+    pack_suite_texts it = {0};
     double sum = 0.0;
     size_t longest = 0, n_ends = 0;
     qa_status status = QA_OK;

@@ -13,7 +13,7 @@ struct qa_transcript {
     qa_json_writer line;
 };
 
-static void free_handle(qa_transcript *transcript) {
+static void free_transcript(qa_transcript *transcript) {
     qa_text_free(&transcript->line.text);
     free(transcript);
 }
@@ -27,7 +27,7 @@ qa_status qa_transcript_open(qa_transcript **out, const char *path, qa_error *er
     QA_TRY(QA_NEW(transcript, 1, err, "a transcript"));
     const qa_status status = qa_atomic_open(&transcript->file, path, err);
     if (status != QA_OK) {
-        free_handle(transcript);
+        free_transcript(transcript);
         return status;
     }
     *out = transcript;
@@ -87,13 +87,13 @@ qa_status qa_transcript_commit(qa_transcript *transcript, qa_error *err) {
         return QA_OK;
     }
     const qa_status status = qa_atomic_commit(transcript->file, err);
-    free_handle(transcript);
+    free_transcript(transcript);
     return status;
 }
 
 void qa_transcript_abort(qa_transcript *transcript) {
     if (transcript != NULL) {
         qa_atomic_abort(transcript->file);
-        free_handle(transcript);
+        free_transcript(transcript);
     }
 }

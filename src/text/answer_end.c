@@ -183,7 +183,7 @@ qa_status qa_answer_text_begin(qa_answer_text *it, const qa_tokenizer *tokenizer
 }
 
 /* What is certain of the text; all of it when nothing can follow. A stop text goes. */
-static void settle(qa_answer_text *it, bool last) {
+static void answer_end_settle(qa_answer_text *it, bool last) {
     const size_t pending = it->text.n - it->certain;
     const size_t certain = qa_stop_certain(it->text.data + it->certain, pending, it->stops, it->n_stops, &it->stopped);
     it->certain += last && !it->stopped ? pending : certain;
@@ -197,7 +197,7 @@ qa_status qa_answer_text_take(qa_answer_text *it, int32_t id, qa_error *err) {
     it->ended = qa_answer_end_has(it->end, id);
     if (!it->ended && it->stream != NULL) {
         QA_TRY(qa_decode_stream_push(it->stream, id, &it->text, err));
-        settle(it, false);
+        answer_end_settle(it, false);
     }
     return QA_OK;
 }
@@ -205,7 +205,7 @@ qa_status qa_answer_text_take(qa_answer_text *it, int32_t id, qa_error *err) {
 qa_status qa_answer_text_finish(qa_answer_text *it, qa_error *err) {
     if (it->stream != NULL && !it->stopped) {
         QA_TRY(qa_decode_stream_finish(it->stream, &it->text, err));
-        settle(it, true);
+        answer_end_settle(it, true);
     }
     return QA_OK;
 }

@@ -64,7 +64,7 @@ void qa_bpe_scratch_free(qa_bpe_scratch *scratch) {
 
 /* Room for n symbols, and for the candidates that they can ever give: one per pair of neighbours, and
  * two more per merge. */
-static qa_status reserve(qa_bpe_scratch *scratch, size_t n, qa_error *err) {
+static qa_status reserve_symbols(qa_bpe_scratch *scratch, size_t n, qa_error *err) {
     if (n > INT32_MAX / 4) {
         return qa_fail(err, QA_ERR_LIMIT, "a piece of text of %zu bytes is too long to encode at once", n);
     }
@@ -141,7 +141,7 @@ static qa_status add_characters(const qa_bpe *bpe, const qa_vocab *vocab, qa_bpe
 
 /* ---- the queue: a binary heap, least first ---- */
 
-static void sift_down(uint64_t *queue, size_t n, size_t at, uint64_t value) {
+static void sift_down_merges(uint64_t *queue, size_t n, size_t at, uint64_t value) {
     for (;;) {
         size_t child = 2 * at + 1;
         if (child >= n) {
@@ -168,11 +168,11 @@ static void push(qa_bpe_scratch *scratch, uint64_t value) {
     scratch->queue[at] = value;
 }
 
-static uint64_t pop(qa_bpe_scratch *scratch) {
+static uint64_t pop_merge(qa_bpe_scratch *scratch) {
     uint64_t least = scratch->queue[0];
     size_t n = --scratch->n_queue;
     if (n > 0) {
-        sift_down(scratch->queue, n, 0, scratch->queue[n]);
+        sift_down_merges(scratch->queue, n, 0, scratch->queue[n]);
     }
     return least;
 }
@@ -199,14 +199,14 @@ static void fill_queue(const qa_bpe *bpe, qa_bpe_scratch *scratch) {
         }
     }
     for (size_t i = scratch->n_queue / 2; i > 0; i--) {
-        sift_down(scratch->queue, scratch->n_queue, i - 1, scratch->queue[i - 1]);
+        sift_down_merges(scratch->queue, scratch->n_queue, i - 1, scratch->queue[i - 1]);
     }
 }
 
 static void merge_all(const qa_bpe *bpe, qa_bpe_scratch *scratch) {
     qa_bpe_symbol *symbols = scratch->symbols;
     while (scratch->n_queue > 0) {
-        uint64_t top = pop(scratch);
+        uint64_t top = pop_merge(scratch);
         int32_t at = (int32_t)(uint32_t)top;
         qa_bpe_symbol *left = &symbols[at];
         if (left->id < 0 || left->next < 0) {
@@ -242,7 +242,7 @@ qa_status qa_bpe_encode(const qa_bpe *bpe, const qa_vocab *vocab, qa_bpe_scratch
             return qa_ids_push(ids, id, err);
         }
     }
-    QA_TRY(reserve(scratch, n, err));
+    QA_TRY(reserve_symbols(scratch, n, err));
     QA_TRY(add_characters(bpe, vocab, scratch, piece, n, err));
     if (scratch->n_symbols == 0) {
         return QA_OK;

@@ -25,7 +25,7 @@ typedef struct writer {
     const char *bos, *eos; /* NULL when the tokenizer names none */
 } writer;
 
-static void put(writer *w, const char *data, size_t bytes) {
+static void put_text(writer *w, const char *data, size_t bytes) {
     if (w->status == QA_OK) {
         w->status = qa_text_append(w->text, data, bytes, w->err);
     }
@@ -34,15 +34,15 @@ static void put(writer *w, const char *data, size_t bytes) {
 /* NULL: nothing. */
 static void put_z(writer *w, const char *zero_terminated) {
     if (zero_terminated != NULL) {
-        put(w, zero_terminated, strlen(zero_terminated));
+        put_text(w, zero_terminated, strlen(zero_terminated));
     }
 }
 
-static void put_content(writer *w, const qa_message *message) { put(w, message->content, message->content_bytes); }
+static void put_content(writer *w, const qa_message *message) { put_text(w, message->content, message->content_bytes); }
 
 static void put_stripped(writer *w, const char *data, size_t bytes) {
     qa_strip(&data, &bytes);
-    put(w, data, bytes);
+    put_text(w, data, bytes);
 }
 
 /* Where a template adds a token's text to another text, a tokenizer without that token is an error. */
@@ -66,7 +66,7 @@ static void put_leading_bos(writer *w) {
     }
 }
 
-static void refuse(writer *w, size_t index, const char *reason) {
+static void refuse_dialogue(writer *w, size_t index, const char *reason) {
     if (w->status == QA_OK) {
         w->status = qa_fail(w->err, QA_ERR_FORMAT, "the chat template refuses message %zu: %s", index + 1, reason);
     }
@@ -112,7 +112,7 @@ static void put_response(writer *w, const char *content, size_t bytes) {
     if (family->strips) {
         put_stripped(w, content, bytes);
     } else {
-        put(w, content, bytes);
+        put_text(w, content, bytes);
     }
     put_z(w, family->behind_answer);
     if (family->end != NULL) {
@@ -205,7 +205,7 @@ static void render_llama2(writer *w, const qa_message *messages, size_t n) {
     size_t first = is_role(&messages[0], "system") ? 1 : 0;
     for (size_t i = first; i < n; i++) {
         if (breaks_order(&messages[i], i - first)) {
-            refuse(w, i, "Conversation roles must alternate user/assistant/user/assistant/...");
+            refuse_dialogue(w, i, "Conversation roles must alternate user/assistant/user/assistant/...");
         }
         if (is_role(&messages[i], "user")) {
             put_bos(w);
@@ -241,14 +241,14 @@ static void render_mistral(writer *w, qa_chat_template which, const qa_message *
     if (which == QA_CHAT_MISTRAL3) { /* looks at the whole order first */
         for (size_t i = first; i < n; i++) {
             if (breaks_order(&messages[i], i - first)) {
-                refuse(w, i, out_of_order);
+                refuse_dialogue(w, i, out_of_order);
             }
         }
     }
     put_leading_bos(w);
     for (size_t i = first; i < n; i++) {
         if (breaks_order(&messages[i], i - first)) {
-            refuse(w, i, out_of_order);
+            refuse_dialogue(w, i, out_of_order);
         }
         if (is_role(&messages[i], "user")) {
             bool takes_system = first == 1 && (which == QA_CHAT_MISTRAL3 ? i + 1 == n : i == first);
@@ -262,7 +262,7 @@ static void render_mistral(writer *w, qa_chat_template which, const qa_message *
         } else if (is_role(&messages[i], "assistant")) {
             put_answer(w, &messages[i]);
         } else {
-            refuse(w, i, knows_system ? ONLY_SYSTEM_FIRST : "Only user and assistant roles are supported!");
+            refuse_dialogue(w, i, knows_system ? ONLY_SYSTEM_FIRST : "Only user and assistant roles are supported!");
         }
     }
 }

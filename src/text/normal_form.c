@@ -56,7 +56,7 @@ typedef struct part {
     size_t n, capacity;
 } part;
 
-static qa_status reserve(part *p, qa_error *err) {
+static qa_status reserve_points(part *p, qa_error *err) {
     if (p->capacity - p->n >= LONGEST_DECOMPOSITION) {
         return QA_OK;
     }
@@ -106,7 +106,7 @@ static void order_marks(part *p) {
 }
 
 /* Puts the part in order, composes it, appends it to out and empties it. */
-static qa_status flush(part *p, bool compose, qa_text *out, qa_error *err) {
+static qa_status flush_normal_form(part *p, bool compose, qa_text *out, qa_error *err) {
     if (p->n == 0) {
         return QA_OK;
     }
@@ -127,7 +127,7 @@ static qa_status flush(part *p, bool compose, qa_text *out, qa_error *err) {
 }
 
 static qa_status decompose(part *p, uint32_t code, bool compatibility, qa_error *err) {
-    QA_TRY(reserve(p, err));
+    QA_TRY(reserve_points(p, err));
     int boundary = 0;
     utf8proc_option_t options = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
     if (compatibility) {
@@ -158,7 +158,7 @@ qa_status qa_normal_form_append(qa_normal_form form, const char *text, size_t n,
         if (code < inert || stands_alone(code)) {
             size_t behind = at;
             bool alone = at == n || stands_alone(code) || qa_utf8_next(text, &behind) < inert;
-            QA_GOTO(out, flush(&p, compose, out, err));
+            QA_GOTO(out, flush_normal_form(&p, compose, out, err));
             if (alone) {
                 continue;
             }
@@ -168,7 +168,7 @@ qa_status qa_normal_form_append(qa_normal_form form, const char *text, size_t n,
         QA_GOTO(out, decompose(&p, code, compatibility, err));
         raw = at;
     }
-    QA_GOTO(out, flush(&p, compose, out, err));
+    QA_GOTO(out, flush_normal_form(&p, compose, out, err));
     QA_GOTO(out, qa_text_append(out, text + raw, n - raw, err));
 out:
     free(p.codes);

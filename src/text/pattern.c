@@ -73,8 +73,8 @@ qa_status qa_pattern_literal(qa_pattern **pattern, const char *literal, size_t n
     return create(pattern, literal, n, err);
 }
 
-static qa_status compile(pcre2_code **code, const qa_text *expression, const char *source, size_t source_n,
-                         qa_error *err) {
+static qa_status compile_pattern(pcre2_code **code, const qa_text *expression, const char *source, size_t source_n,
+                                 qa_error *err) {
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (context == NULL || pcre2_set_newline(context, PCRE2_NEWLINE_LF) != 0) {
         pcre2_compile_context_free(context);
@@ -106,7 +106,7 @@ qa_status qa_pattern_regex(qa_pattern **pattern, const char *regex, size_t n, qa
     QA_GOTO(out, create(pattern, regex, n, err));
     QA_GOTO(out, qa_text_append(&expression, "", 0, err));
     QA_GOTO(out, qa_pattern_translate(regex, n, &expression, err));
-    QA_GOTO(out, compile(&(*pattern)->code, &expression, regex, n, err));
+    QA_GOTO(out, compile_pattern(&(*pattern)->code, &expression, regex, n, err));
 out:
     if (status != QA_OK) {
         qa_pattern_free(*pattern);
@@ -156,8 +156,8 @@ static qa_status prepare(qa_match_scratch *scratch, qa_error *err) {
 }
 
 /* The first match at or after text[from]; *found tells whether there is one. */
-static qa_status search(const qa_pattern *pattern, qa_match_scratch *scratch, qa_text_work *work, const char *text,
-                        size_t n, size_t from, bool *found, qa_span *span, qa_error *err) {
+static qa_status search_text(const qa_pattern *pattern, qa_match_scratch *scratch, qa_text_work *work, const char *text,
+                             size_t n, size_t from, bool *found, qa_span *span, qa_error *err) {
     const int result =
         qa_counted_match(pattern->code, text, n, from, PCRE2_NO_UTF_CHECK, scratch->data, scratch->context, work);
     *found = result >= 0;
@@ -214,7 +214,7 @@ qa_status qa_pattern_split(const qa_pattern *pattern, qa_match_scratch *scratch,
         if (pattern->code == NULL) {
             found = search_literal(&pattern->source, text, n, from, &span);
         } else {
-            QA_TRY(search(pattern, scratch, work, text, n, from, &found, &span, err));
+            QA_TRY(search_text(pattern, scratch, work, text, n, from, &found, &span, err));
         }
         if (!found) {
             break;

@@ -36,7 +36,7 @@ typedef struct translation {
     qa_error *err;
 } translation;
 
-static qa_status refuse(const translation *t, size_t at, const char *what) {
+static qa_status refuse_pattern(const translation *t, size_t at, const char *what) {
     return qa_fail(t->err, QA_ERR_UNSUPPORTED,
                    "the regular expression \"%s\" uses %s at byte %zu, which is not supported",
                    QA_SHOWN_LONG(t->in, t->n), what, at);
@@ -58,9 +58,9 @@ static bool starts(const translation *t, const char *with) {
     return t->n - t->at >= n && memcmp(t->in + t->at, with, n) == 0;
 }
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-static bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-static bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
+static bool pattern_translate_is_digit(char c) { return c >= '0' && c <= '9'; }
+static bool pattern_translate_is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+static bool is_hex(char c) { return pattern_translate_is_digit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 
 /* \xHH, \x{H...} and \uHHHH; t->at is at the backslash. */
 static qa_status code_point(translation *t) {
@@ -73,10 +73,10 @@ static qa_status code_point(translation *t) {
         digits++;
     }
     if (digits == 0 || (most == 4 && digits < 4) || (braces && peek(t, digits) != '}')) {
-        return refuse(t, from, "an incomplete code point");
+        return refuse_pattern(t, from, "an incomplete code point");
     }
     if (!braces && most == 2 && (digits == 1 || t->in[t->at] > '7')) {
-        return refuse(t, from, "a raw byte"); /* \x80 to \xff stand for bytes, not for characters */
+        return refuse_pattern(t, from, "a raw byte"); /* \x80 to \xff stand for bytes, not for characters */
     }
     QA_TRY(emit(t, "\\x{"));
     QA_TRY(copy(t, digits));
@@ -90,7 +90,7 @@ static qa_status property(translation *t) {
     bool negated = peek(t, 1) == 'P';
     t->at += 2;
     if (peek(t, 0) != '{') {
-        return refuse(t, from, "a property without braces");
+        return refuse_pattern(t, from, "a property without braces");
     }
     t->at++;
     if (peek(t, 0) == '^') {
@@ -98,11 +98,11 @@ static qa_status property(translation *t) {
         t->at++;
     }
     size_t letters = 0;
-    while (is_letter(peek(t, letters)) || peek(t, letters) == '_') {
+    while (pattern_translate_is_letter(peek(t, letters)) || peek(t, letters) == '_') {
         letters++;
     }
     if (letters == 0 || peek(t, letters) != '}') {
-        return refuse(t, from, "a property that is neither a category nor a script");
+        return refuse_pattern(t, from, "a property that is neither a category nor a script");
     }
     QA_TRY(emit(t, negated ? "\\P{" : "\\p{"));
 #if PCRE2_MAJOR > 10 || (PCRE2_MAJOR == 10 && PCRE2_MINOR >= 40)
@@ -147,7 +147,7 @@ static qa_status escape(translation *t, bool inside, bool *many) {
     char c = peek(t, 1);
     *many = false;
     if (t->at + 1 >= t->n) {
-        return refuse(t, t->at, "a backslash at its end");
+        return refuse_pattern(t, t->at, "a backslash at its end");
     }
     if (c == 'p' || c == 'P') {
         *many = true;
@@ -156,10 +156,10 @@ static qa_status escape(translation *t, bool inside, bool *many) {
     if (c == 'x' || c == 'u') {
         return code_point(t);
     }
-    if (!inside && c >= '1' && c <= '9' && !is_digit(peek(t, 2))) {
+    if (!inside && c >= '1' && c <= '9' && !pattern_translate_is_digit(peek(t, 2))) {
         return copy(t, 2); /* what a group matched */
     }
-    if (!is_letter(c) && !is_digit(c)) {
+    if (!pattern_translate_is_letter(c) && !pattern_translate_is_digit(c)) {
         QA_TRY(copy(t, 1));
         size_t behind = t->at;
         (void)qa_utf8_next(t->in, &behind);
@@ -175,7 +175,7 @@ static qa_status escape(translation *t, bool inside, bool *many) {
     }
     char what[] = "the escape \\?";
     what[sizeof what - 2] = c;
-    return refuse(t, t->at, what);
+    return refuse_pattern(t, t->at, what);
 }
 
 /* Copies one character of the expression, whatever it is. */
@@ -190,13 +190,13 @@ static qa_status range_end(translation *t, size_t set_start) {
     bool many = false;
     QA_TRY(copy(t, 1));
     if (peek(t, 0) == '[' || (peek(t, 0) == '&' && peek(t, 1) == '&')) {
-        return refuse(t, t->at, "a set inside a set");
+        return refuse_pattern(t, t->at, "a set inside a set");
     }
     if (peek(t, 0) != '\\') {
         return t->at < t->n ? copy_character(t) : QA_OK;
     }
     QA_TRY(escape(t, true, &many));
-    return many ? refuse(t, set_start, "a range that ends in a class") : QA_OK;
+    return many ? refuse_pattern(t, set_start, "a range that ends in a class") : QA_OK;
 }
 
 /* A set; t->at is at its bracket. A hyphen is one at the start, at the end and behind a class;
@@ -208,20 +208,20 @@ static qa_status set(translation *t) {
     while (t->at < t->n && (t->in[t->at] != ']' || last == START)) {
         char c = t->in[t->at];
         if (c == '[') {
-            return refuse(t, t->at, "a set inside a set");
+            return refuse_pattern(t, t->at, "a set inside a set");
         }
         if (c == '&' && peek(t, 1) == '&') {
-            return refuse(t, t->at, "an intersection of sets");
+            return refuse_pattern(t, t->at, "an intersection of sets");
         }
         if (c == ']') {
-            return refuse(t, t->at, "an empty set");
+            return refuse_pattern(t, t->at, "an empty set");
         }
         if (c == '-' && last == CHARACTER && peek(t, 1) != ']') {
             QA_TRY(range_end(t, from));
             last = RANGE;
         } else if (c == '-') {
             if (last != START && last != CLASS && peek(t, 1) != ']') {
-                return refuse(t, t->at, "a hyphen after a range"); /* itself, or the start of another range? */
+                return refuse_pattern(t, t->at, "a hyphen after a range"); /* itself, or the start of another range? */
             }
             QA_TRY(emit(t, "\\-"));
             t->at++;
@@ -236,7 +236,7 @@ static qa_status set(translation *t) {
         }
     }
     if (t->at >= t->n) {
-        return refuse(t, from, "a set without an end");
+        return refuse_pattern(t, from, "a set without an end");
     }
     return copy(t, 1);
 }
@@ -248,7 +248,7 @@ static qa_status group(translation *t) {
         return copy(t, 4); /* before everything else it means the same in both */
     }
     if (peek(t, 1) == '*') {
-        return refuse(t, t->at, "a verb");
+        return refuse_pattern(t, t->at, "a verb");
     }
     if (peek(t, 1) != '?') {
         return copy(t, 1);
@@ -258,19 +258,19 @@ static qa_status group(translation *t) {
             return copy(t, strlen(KINDS[i]));
         }
     }
-    return refuse(t, t->at, "a kind of group");
+    return refuse_pattern(t, t->at, "a kind of group");
 }
 
 /* An opening brace: {n}, {n,}, {n,m} or {,m}, or a brace for itself. */
 static qa_status brace(translation *t) {
     size_t from = t->at;
     size_t low = 1;
-    while (is_digit(peek(t, low))) {
+    while (pattern_translate_is_digit(peek(t, low))) {
         low++;
     }
     bool comma = peek(t, low) == ',';
     size_t end = low + (comma ? 1 : 0);
-    while (comma && is_digit(peek(t, end))) {
+    while (comma && pattern_translate_is_digit(peek(t, end))) {
         end++;
     }
     if (peek(t, end) != '}' || end == 1 || (low == 1 && end == 2)) {
@@ -285,7 +285,7 @@ static qa_status brace(translation *t) {
         QA_TRY(copy(t, end + 1));
     }
     if (peek(t, 0) == '+' || (peek(t, 0) == '?' && !comma)) {
-        return refuse(t, from, "a repetition of a counted repetition"); /* possessive, lazy for PCRE2 */
+        return refuse_pattern(t, from, "a repetition of a counted repetition"); /* possessive, lazy for PCRE2 */
     }
     return QA_OK;
 }

@@ -29,10 +29,10 @@ enum { CONFIG, MAP, ADDED, N_FILES };
 static const char *const FILES[N_FILES] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
 
 /* The first few tokens that a warning is about. */
-typedef struct listing {
+typedef struct declared_listing {
     char text[400];
     size_t n;
-} listing;
+} declared_listing;
 
 /* A token's name, or a member of a list of extra tokens. */
 typedef struct special_name {
@@ -52,12 +52,12 @@ typedef struct declarations {
     qa_map64 declared;      /* ids that added_tokens_decoder gave flags to */
     special_name names[MAX_NAMES];
     size_t n_names;
-    listing missing[N_FILES], other_flags, other_ids[N_FILES];
+    declared_listing missing[N_FILES], other_flags, other_ids[N_FILES];
 } declarations;
 
 /* ---- names ---- */
 
-static void list(listing *to, const char *content, size_t n, int32_t id) {
+static void list(declared_listing *to, const char *content, size_t n, int32_t id) {
     const size_t used = strlen(to->text);
     if (to->n < LISTED) {
         (void)snprintf(to->text + used, sizeof to->text - used, "%s\"%s\" (%ld)", to->n == 0 ? "" : ", ",

@@ -268,7 +268,7 @@ static qa_status read_sections(qa_tokenizer *tokenizer, const json_t *root, qa_e
 }
 
 /* What needs all tokens, those of the other files too. */
-static qa_status finish(qa_tokenizer *tokenizer, const json_t *root, qa_error *err) {
+static qa_status finish_tokenizer(qa_tokenizer *tokenizer, const json_t *root, qa_error *err) {
     QA_TRY(qa_tokenizer_index_added(tokenizer, err));
     return qa_tokenizer_read_post_processor(tokenizer, json_object_get(root, "post_processor"), err);
 }
@@ -300,7 +300,7 @@ static qa_status check_there(const char *dir, const char *path, qa_error *err) {
     return status;
 }
 
-static qa_status load_folder(qa_tokenizer *tokenizer, const char *dir, const char *path, qa_error *err) {
+static qa_status load_tokenizer_folder(qa_tokenizer *tokenizer, const char *dir, const char *path, qa_error *err) {
     json_t *root = NULL;
     json_t *config = NULL;
     qa_status status = QA_OK;
@@ -308,7 +308,7 @@ static qa_status load_folder(qa_tokenizer *tokenizer, const char *dir, const cha
     QA_GOTO(out, qa_json_load(&root, path, err));
     QA_GOTO(out, qa_prefixed(read_sections(tokenizer, root, err), err, "%s: ", path));
     QA_GOTO(out, qa_tokenizer_read_declared(tokenizer, dir, &config, err));
-    QA_GOTO(out, qa_prefixed(finish(tokenizer, root, err), err, "%s: ", path));
+    QA_GOTO(out, qa_prefixed(finish_tokenizer(tokenizer, root, err), err, "%s: ", path));
     QA_GOTO(out, qa_tokenizer_compare_readers(tokenizer, dir, root, config, err));
     describe(tokenizer);
 out:
@@ -327,7 +327,7 @@ qa_status qa_tokenizer_load(qa_tokenizer **tokenizer, const char *dir, qa_error 
         goto out;
     }
     t->bos = t->eos = t->largest_added = -1;
-    QA_GOTO(out, load_folder(t, dir, path, err));
+    QA_GOTO(out, load_tokenizer_folder(t, dir, path, err));
     *tokenizer = t;
     t = NULL;
 out:

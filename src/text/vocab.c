@@ -32,7 +32,7 @@ static uint32_t hash_bytes(const char *data, size_t n) {
 }
 
 /* The slot of the content, or the empty one where it would go. There must be slots. */
-static qa_vocab_slot *slot_of(const qa_vocab *vocab, const char *content, size_t n, uint32_t hash) {
+static qa_vocab_slot *hash_slot_of(const qa_vocab *vocab, const char *content, size_t n, uint32_t hash) {
     size_t mask = ((size_t)1 << vocab->bits) - 1;
     for (size_t i = hash & mask;; i = (i + 1) & mask) {
         qa_vocab_slot *slot = &vocab->slots[i];
@@ -52,7 +52,7 @@ int32_t qa_vocab_find(const qa_vocab *vocab, const char *content, size_t n) {
     if (vocab->n == 0) {
         return -1;
     }
-    return (int32_t)slot_of(vocab, content, n, hash_bytes(content, n))->id_plus_1 - 1;
+    return (int32_t)hash_slot_of(vocab, content, n, hash_bytes(content, n))->id_plus_1 - 1;
 }
 
 int32_t qa_vocab_find_model(const qa_vocab *vocab, const char *content, size_t n) {
@@ -95,7 +95,7 @@ qa_status qa_vocab_add(qa_vocab *vocab, const char *content, size_t n, int32_t i
     }
     QA_TRY(grow(vocab, id, err));
     uint32_t hash = hash_bytes(content, n);
-    qa_vocab_slot *slot = slot_of(vocab, content, n, hash);
+    qa_vocab_slot *slot = hash_slot_of(vocab, content, n, hash);
     if (slot->id_plus_1 != 0) {
         if (slot->id_plus_1 != (uint32_t)id + 1) {
             return qa_fail(err, QA_ERR_FORMAT, "token \"%s\" has two ids: %lu and %ld", QA_SHOWN(content, n),

@@ -35,7 +35,7 @@ struct qa_base_cache {
 /* ---- making ---- */
 
 /* Where every set and every entry begins. */
-static void lay_out(qa_base_cache *cache, const qa_base_plan *base) {
+static void lay_out_base_cache(qa_base_cache *cache, const qa_base_plan *base) {
     size_t entry = 0, row = 0;
     for (qa_kept_set set = QA_KEPT_TRAIN; set < QA_KEPT_SETS; set++) {
         const qa_pairs *pairs = base->sets[set];
@@ -69,7 +69,7 @@ qa_status qa_base_cache_create(qa_base_cache **out, const qa_base_plan *base, co
     if (!cache->off) {
         qa_base_arrays_take(&cache->kept, &cache->arena, base);
     }
-    lay_out(cache, base);
+    lay_out_base_cache(cache, base);
     *out = cache;
     return QA_OK;
 }
@@ -101,7 +101,7 @@ qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *er
 
 /* ---- the file ---- */
 
-static uint64_t checksum(const qa_base_cache *cache, size_t entry) {
+static uint64_t rows_checksum(const qa_base_cache *cache, size_t entry) {
     const size_t reals = (cache->kept.begin[entry + 1] - cache->kept.begin[entry]) * cache->width;
     uint64_t sum = entry;
     for (size_t i = 0; i < reals; i++) {
@@ -139,7 +139,7 @@ static void write_entry(qa_base_cache *cache, size_t entry) {
     const size_t bytes = bytes_of(cache, entry), done = transfer(cache, entry, true, bytes);
     cache->kept.present[entry] = done == bytes;
     if (done == bytes) {
-        cache->kept.sum[entry] = checksum(cache, entry);
+        cache->kept.sum[entry] = rows_checksum(cache, entry);
         return;
     }
     cache->full = true;
@@ -151,7 +151,7 @@ static void write_entry(qa_base_cache *cache, size_t entry) {
 static bool read_entry(qa_base_cache *cache, size_t entry) {
     const size_t bytes = bytes_of(cache, entry), done = transfer(cache, entry, false, bytes);
     const char *const reason = errno == 0 ? "the file ends there" : strerror(errno);
-    if (done == bytes && checksum(cache, entry) == cache->kept.sum[entry]) {
+    if (done == bytes && rows_checksum(cache, entry) == cache->kept.sum[entry]) {
         return true;
     }
     cache->full = cache->lost = true;
@@ -178,7 +178,7 @@ static bool fits(qa_base_place place, size_t rows) {
            place.cache->kept.begin[place.entry + 1] - place.cache->kept.begin[place.entry] == rows;
 }
 
-static qa_real *rows_of(qa_base_place place) {
+static qa_real *cached_rows_of(qa_base_place place) {
     qa_base_cache *cache = place.cache;
     return cache->kept.memory + (cache->on_disk ? 0 : cache->kept.begin[place.entry] * cache->width);
 }
@@ -190,11 +190,11 @@ const qa_real *qa_base_cache_find(qa_base_place place, size_t rows) {
         return NULL;
     }
     cache->found++;
-    return rows_of(place);
+    return cached_rows_of(place);
 }
 
 qa_real *qa_base_cache_room(qa_base_place place, size_t rows) {
-    return fits(place, rows) && !place.cache->full ? rows_of(place) : NULL;
+    return fits(place, rows) && !place.cache->full ? cached_rows_of(place) : NULL;
 }
 
 void qa_base_cache_keep(qa_base_place place) {

@@ -43,7 +43,7 @@ static void include_corpus(qa_pass_limits *limits, const qa_corpus *corpus) {
 }
 
 /* No more rows than a pass may have, or than there are. */
-static qa_pass_limits limits_of(const qa_corpus *a, const qa_corpus *b, qa_document_limits asked) {
+static qa_pass_limits document_limits(const qa_corpus *a, const qa_corpus *b, qa_document_limits asked) {
     qa_pass_limits limits = {.backward = asked.backward, .weights = asked.backward, .recompute = asked.recompute};
     include_corpus(&limits, a);
     include_corpus(&limits, b);
@@ -54,7 +54,7 @@ static qa_pass_limits limits_of(const qa_corpus *a, const qa_corpus *b, qa_docum
     return limits;
 }
 
-static void take(qa_document_step *step, qa_arena *arena, const qa_pass_limits *limits) {
+static void take_document_arrays(qa_document_step *step, qa_arena *arena, const qa_pass_limits *limits) {
     step->documents = QA_TAKE(arena, qa_tokens, limits->max_documents);
     step->state_rows = QA_TAKE(arena, size_t, limits->max_rows);
     step->targets = QA_TAKE(arena, int32_t, limits->max_rows);
@@ -69,13 +69,13 @@ static void take(qa_document_step *step, qa_arena *arena, const qa_pass_limits *
 static qa_status own_bytes(qa_model *model, const qa_pass_limits *limits, size_t *bytes, qa_error *err) {
     qa_document_step measured = {.model = model};
     qa_arena arena = qa_arena_measure();
-    take(&measured, &arena, limits);
+    take_document_arrays(&measured, &arena, limits);
     return qa_arena_bytes(&arena, bytes, err);
 }
 
 qa_status qa_document_step_bytes(qa_model *model, const qa_corpus *a, const qa_corpus *b, qa_document_limits asked,
                                  size_t *bytes, qa_error *err) {
-    const qa_pass_limits limits = limits_of(a, b, asked);
+    const qa_pass_limits limits = document_limits(a, b, asked);
     size_t own = 0;
     QA_TRY(qa_pass_bytes(model, NULL, limits, bytes, err));
     QA_TRY(own_bytes(model, &limits, &own, err));
@@ -86,7 +86,7 @@ qa_status qa_document_step_bytes(qa_model *model, const qa_corpus *a, const qa_c
 
 qa_status qa_document_step_create(qa_document_step **out, qa_model *model, const qa_corpus *a, const qa_corpus *b,
                                   qa_document_limits asked, qa_error *err) {
-    const qa_pass_limits limits = limits_of(a, b, asked);
+    const qa_pass_limits limits = document_limits(a, b, asked);
     size_t bytes = 0;
     qa_status status = QA_OK;
     *out = NULL;
@@ -97,7 +97,7 @@ qa_status qa_document_step_create(qa_document_step **out, qa_model *model, const
     QA_GOTO(failed, qa_pass_create(&step->pass, model, NULL, limits, err));
     QA_GOTO(failed, own_bytes(model, &limits, &bytes, err));
     QA_GOTO(failed, qa_arena_create(&step->arena, bytes, err));
-    take(step, &step->arena, &limits);
+    take_document_arrays(step, &step->arena, &limits);
     *out = step;
     return QA_OK;
 failed:
@@ -141,7 +141,7 @@ size_t qa_document_range_learned(const qa_document_range *range) {
 /* ---- one pass ---- */
 
 /* Fills documents, state_rows and targets for the range, which fits one pass. */
-static void pack(qa_document_step *step, const qa_document_range *range) {
+static void pack_documents(qa_document_step *step, const qa_document_range *range) {
     size_t row = 0;
     step->n_states = 0;
     for (size_t i = range->begin; i < range->end; i++) {
@@ -157,16 +157,16 @@ static void pack(qa_document_step *step, const qa_document_range *range) {
     }
 }
 
-typedef struct chunk_task {
+typedef struct document_chunk_task {
     qa_real *logits; /* [count x V] */
     const int32_t *targets;
     double *losses;
     size_t count, vocab_size;
     double weight;
-} chunk_task;
+} document_chunk_task;
 
 static void chunk_rows(void *context, size_t task, size_t worker) {
-    const chunk_task *c = context;
+    const document_chunk_task *c = context;
     const size_t begin = task * ROWS_OF_A_TASK;
     const size_t end = c->count - begin < ROWS_OF_A_TASK ? c->count : begin + ROWS_OF_A_TASK;
     (void)worker;
@@ -182,12 +182,12 @@ static void run_head(qa_document_step *step, double weight, const qa_weight_grad
         const size_t left = step->n_states - first, count = left < QA_HEAD_CHUNK ? left : QA_HEAD_CHUNK;
         qa_real *logits = NULL, *adapted = NULL;
         qa_pass_head(step->pass, first, count, &logits, &adapted);
-        chunk_task task = {.logits = logits,
-                           .targets = step->targets + first,
-                           .losses = step->losses + first,
-                           .count = count,
-                           .vocab_size = vocab_size,
-                           .weight = weight};
+        document_chunk_task task = {.logits = logits,
+                                    .targets = step->targets + first,
+                                    .losses = step->losses + first,
+                                    .count = count,
+                                    .vocab_size = vocab_size,
+                                    .weight = weight};
         qa_pool_run(step->model->context->pool, (count - 1) / ROWS_OF_A_TASK + 1, chunk_rows, &task);
         if (gradients != NULL) {
             qa_pass_head_backward(step->pass, gradients, step->dstates + first * d, logits, first, count);
@@ -215,9 +215,9 @@ static qa_status sum_losses(const qa_document_step *step, const qa_document_rang
     return QA_OK;
 }
 
-static qa_status run_pass(qa_document_step *step, const qa_document_range *range, double weight,
-                          const qa_weight_gradients *gradients, double *loss, qa_error *err) {
-    pack(step, range);
+static qa_status run_document_pass(qa_document_step *step, const qa_document_range *range, double weight,
+                                   const qa_weight_gradients *gradients, double *loss, qa_error *err) {
+    pack_documents(step, range);
     const qa_status status = qa_pass_forward(
         step->pass, &(qa_packed){.documents = step->documents, .n_documents = range->end - range->begin},
         step->state_rows, step->n_states, 0, err);
@@ -249,7 +249,7 @@ qa_status qa_document_step_run(qa_document_step *step, const qa_document_range *
                            qa_document_range_at(range, pass.begin)->line, range->name);
         }
         pass.end = qa_document_pass_end(range->corpus, range->order, pass.begin, range->end, step->rows);
-        QA_TRY(run_pass(step, &pass, weight, gradients, loss, err));
+        QA_TRY(run_document_pass(step, &pass, weight, gradients, loss, err));
     }
     return QA_OK;
 }

@@ -44,8 +44,8 @@ static void free_documents(documents *d) {
     free(d->learned);
 }
 
-static qa_status add_tensor(qa_safetensors_writer *writer, const char *kind, const qa_parameter_tensor *tensor,
-                            const qa_real *values, qa_error *err) {
+static qa_status add_gradient_tensor(qa_safetensors_writer *writer, const char *kind, const qa_parameter_tensor *tensor,
+                                     const qa_real *values, qa_error *err) {
     char name[sizeof tensor->name + 16];
     const size_t shape[2] = {tensor->rows, tensor->columns};
     (void)snprintf(name, sizeof name, "%s.%s", kind, tensor->name);
@@ -60,8 +60,8 @@ static qa_status add_all(qa_safetensors_writer *writer, const qa_trainable *t, c
     QA_TRY(qa_safetensors_writer_add_int64(writer, "documents.ids", 1, &d->tokens, d->ids, err));
     QA_TRY(qa_safetensors_writer_add_int64(writer, "documents.learned", 1, &d->tokens, d->learned, err));
     for (size_t i = 0; i < t->n_tensors; i++) {
-        QA_TRY(add_tensor(writer, "weight", &t->tensors[i], t->parameters, err));
-        QA_TRY(add_tensor(writer, "gradient", &t->tensors[i], t->gradient, err));
+        QA_TRY(add_gradient_tensor(writer, "weight", &t->tensors[i], t->parameters, err));
+        QA_TRY(add_gradient_tensor(writer, "gradient", &t->tensors[i], t->gradient, err));
     }
     return QA_OK;
 }

@@ -6,7 +6,7 @@
 #include "base/option.h"
 
 #define QA_OPTIMISED .group = QA_GROUP_OPTIMISER, .record = QA_RECORD_COMPARED
-#define QA_COURSE(how) .group = QA_GROUP_RUN, .record = QA_RECORD_##how
+#define QA_STEPS(how) .group = QA_GROUP_RUN, .record = QA_RECORD_##how
 
 #define QA_EPOCH_ROWS(T, many)                                                                                         \
     {"epochs",      QA_NUMBER(T, epochs),      QA_OPTIMISED,       .aliases = "num-train-epochs num-epochs",           \
@@ -68,40 +68,40 @@ extern const qa_option_other qa_schedule_type;
     }
 
 #define QA_RUN_ROWS(T, kept)                                                                                           \
-    {"overwrite", QA_FLAG(T, overwrite), QA_COURSE(NONE), .aliases = "overwrite-output-dir",                           \
+    {"overwrite", QA_FLAG(T, overwrite), QA_STEPS(NONE), .aliases = "overwrite-output-dir",                            \
      .help = "replace the run that the folder holds"},                                                                 \
-        {"resume", QA_FLAG(T, resume), QA_COURSE(NONE), .aliases = "resume-from-checkpoint",                           \
+        {"resume", QA_FLAG(T, resume), QA_STEPS(NONE), .aliases = "resume-from-checkpoint",                            \
          .help = "continue the folder's run from its newest checkpoint; give the same options again"},                 \
         {"eval-every",                                                                                                 \
          QA_SIZE(T, eval_every),                                                                                       \
-         QA_COURSE(KEPT),                                                                                              \
+         QA_STEPS(KEPT),                                                                                               \
          .aliases = "eval-steps",                                                                                      \
          .range = QA_RANGE_FROM_0,                                                                                     \
          .note = "at the end only",                                                                                    \
          .help = "evaluate every N steps"},                                                                            \
         {"save-every",                                                                                                 \
          QA_SIZE(T, save_every),                                                                                       \
-         QA_COURSE(KEPT),                                                                                              \
+         QA_STEPS(KEPT),                                                                                               \
          .aliases = "save-steps",                                                                                      \
          .range = QA_RANGE_FROM_0,                                                                                     \
          .note = "at the end only",                                                                                    \
          .help = "write a checkpoint every N steps"},                                                                  \
         {"save-minutes",                                                                                               \
          QA_NUMBER(T, save_minutes),                                                                                   \
-         QA_COURSE(NONE),                                                                                              \
+         QA_STEPS(NONE),                                                                                               \
          .placeholder = "M",                                                                                           \
          .range = QA_RANGE_FROM_0,                                                                                     \
          .standard = "15",                                                                                             \
          .help =                                                                                                       \
              "write a checkpoint also when the last one is M minutes old; the next one takes its place; 0: never"},    \
     {                                                                                                                  \
-        "save-total-limit", QA_SIZE(T, save_total_limit), QA_COURSE(KEPT),                                             \
+        "save-total-limit", QA_SIZE(T, save_total_limit), QA_STEPS(KEPT),                                              \
             .range = QA_RANGE_FROM_0, .standard = (kept), .help = "newest checkpoints that are kept; 0 keeps all"      \
     }
 
 #define QA_RECOMPUTE_ROW(T)                                                                                            \
     {                                                                                                                  \
-        "recompute", QA_FLAG(T, recompute), QA_COURSE(KEPT),                                                           \
+        "recompute", QA_FLAG(T, recompute), QA_STEPS(KEPT),                                                            \
             .aliases = "gradient-checkpointing activation-checkpointing",                                              \
             .help = "less memory, more time: keep only what enters a layer, and run the layer again when its "         \
                     "gradients are "                                                                                   \

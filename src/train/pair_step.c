@@ -24,6 +24,7 @@
 #include "train/pair_step.h"
 
 #include "base/arena.h"
+#include "base/checked.h"
 #include "base/memory.h"
 #include "base/try.h"
 #include "nn/softmax.h"
@@ -80,15 +81,13 @@ struct qa_pair_step {
 
 /* ---- making ---- */
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 void qa_pair_limits_include(qa_pair_limits *limits, const qa_pairs *pairs) {
     const size_t n = pairs == NULL ? 0 : qa_pairs_count(pairs);
     for (size_t i = 0; i < n; i++) {
         const qa_pair *pair = qa_pairs_at(pairs, i);
-        limits->max_prompt = larger(limits->max_prompt, pair->prompt_len);
-        limits->max_response = larger(limits->max_response, larger(pair->chosen_len, pair->rejected_len));
-        limits->max_rows = larger(limits->max_rows, qa_pair_tokens(pair));
+        limits->max_prompt = qa_larger(limits->max_prompt, pair->prompt_len);
+        limits->max_response = qa_larger(limits->max_response, qa_larger(pair->chosen_len, pair->rejected_len));
+        limits->max_rows = qa_larger(limits->max_rows, qa_pair_tokens(pair));
     }
 }
 
@@ -128,7 +127,7 @@ static void take_side(side_arrays *side, qa_arena *arena, const qa_pair_limits *
 }
 
 /* Lays out (or measures) the workspace beside the pass. */
-static void take(qa_pair_step *step, qa_arena *arena, const qa_model *model, bool adapted) {
+static void take_pair_arrays(qa_pair_step *step, qa_arena *arena, const qa_model *model, bool adapted) {
     const qa_pair_limits *limits = &step->limits;
     const size_t V = model->config.vocab_size, d = model->config.hidden_size;
     const size_t threads = qa_pool_threads(model->context->pool);
@@ -151,7 +150,7 @@ static qa_status workspace_bytes(const qa_model *model, bool adapted, qa_pair_li
                                  qa_error *err) {
     qa_pair_step measured = {.limits = limits};
     qa_arena arena = qa_arena_measure();
-    take(&measured, &arena, model, adapted);
+    take_pair_arrays(&measured, &arena, model, adapted);
     return qa_arena_bytes(&arena, bytes, err);
 }
 
@@ -204,7 +203,7 @@ qa_status qa_pair_step_create(qa_pair_step **out, qa_model *model, const qa_adap
     QA_GOTO(fail, qa_pass_create(&step->pass, model, adapter, pass, err));
     QA_GOTO(fail, workspace_bytes(model, adapter != NULL, limits, &bytes, err));
     QA_GOTO(fail, qa_arena_create(&step->arena, bytes, err));
-    take(step, &step->arena, model, adapter != NULL);
+    take_pair_arrays(step, &step->arena, model, adapter != NULL);
     QA_GOTO(fail, qa_arena_bytes(&step->arena, &bytes, err));
     *out = step;
     return QA_OK;
@@ -281,7 +280,7 @@ static void lay_out_side(qa_pair_step *step, size_t s, const qa_pair *pair, size
 }
 
 /* The table, in the order of the rows: the prompt's states, which both sides share, the chosen side's, the other's. */
-static void lay_out(qa_pair_step *step, const qa_pair *pair, size_t padded_length) {
+static void lay_out_pair(qa_pair_step *step, const qa_pair *pair, size_t padded_length) {
     side_arrays *sides = step->sides;
     sides[QA_REJECTED].found.n = sides[QA_REJECTED].found.states = step->n_states = 0;
     for (size_t side = 0; side < step->n_sides; side++) {
@@ -314,16 +313,16 @@ static void lay_out(qa_pair_step *step, const qa_pair *pair, size_t padded_lengt
 
 /* ---- the rows of one chunk, one task each ---- */
 
-typedef struct chunk_task {
+typedef struct pair_chunk_task {
     qa_pair_step *step;
     size_t first;
     qa_real *base;    /* [count x V] z1, becomes log pi1 */
     qa_real *adapted; /* [count x V] z, becomes Qhat and then pitilde; NULL without adapter */
-} chunk_task;
+} pair_chunk_task;
 
 /* Turns a state's two rows into log pi1, Qhat and pitilde, and keeps what later steps ask for. */
 static void row_task(void *context, size_t i, size_t worker) {
-    const chunk_task *task = context;
+    const pair_chunk_task *task = context;
     qa_pair_step *step = task->step;
     const qa_objective *objective = &step->objective;
     const size_t V = step->model->config.vocab_size;
@@ -363,7 +362,7 @@ static void run_chunks(qa_pair_step *step) {
     for (size_t first = 0; first < step->n_states; first += QA_HEAD_CHUNK) {
         const size_t left = step->n_states - first;
         const size_t count = left < QA_HEAD_CHUNK ? left : QA_HEAD_CHUNK;
-        chunk_task task = {.step = step, .first = first};
+        pair_chunk_task task = {.step = step, .first = first};
         qa_pass_head(step->pass, first, count, &task.base, &task.adapted);
         qa_pool_run(pool, count, row_task, &task);
         if (step->limits.backward) {
@@ -376,7 +375,7 @@ static void run_chunks(qa_pair_step *step) {
 /* ---- from states to rewards and returns ---- */
 
 /* What was found at the side's states, its rewards and its return; the first quantity that is not finite is named. */
-static qa_status gather(qa_pair_step *step, size_t side, qa_error *err) {
+static qa_status gather_side(qa_pair_step *step, size_t side, qa_error *err) {
     const size_t *place = step->sides[side].at;
     qa_side_step *found = &step->sides[side].found;
     const qa_objective *objective = &step->objective;
@@ -411,8 +410,8 @@ static qa_status gather(qa_pair_step *step, size_t side, qa_error *err) {
 
 /* Through the layers: of both streams, or of the adapted one when the base stream's states are kept. A pair that is run
  * again runs its streams apart, also where nothing is kept of it, so that what is kept changes no bit. */
-static qa_status run_pass(qa_pair_step *step, const qa_pair *pair, size_t n_rows, qa_base_place place,
-                          uint64_t dropout_key, qa_error *err) {
+static qa_status run_pair_pass(qa_pair_step *step, const qa_pair *pair, size_t n_rows, qa_base_place place,
+                               uint64_t dropout_key, qa_error *err) {
     const size_t first = step->first, rows = n_rows - first;
     qa_packed packed = {
         .trunk = {pair->prompt, pair->prompt_len},
@@ -438,12 +437,12 @@ qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, const qa
     }
     step->n_sides = visit->chosen_alone ? 1 : QA_SIDES;
     QA_TRY(check_pair(step, pair, rows, visit->padded_length, err));
-    lay_out(step, pair, visit->padded_length);
-    QA_TRY(
-        run_pass(step, pair, rows, step->adapter == NULL ? (qa_base_place){0} : visit->place, visit->dropout_key, err));
+    lay_out_pair(step, pair, visit->padded_length);
+    QA_TRY(run_pair_pass(step, pair, rows, step->adapter == NULL ? (qa_base_place){0} : visit->place,
+                         visit->dropout_key, err));
     run_chunks(step);
     for (size_t side = 0; side < step->n_sides; side++) {
-        QA_TRY(gather(step, side, err));
+        QA_TRY(gather_side(step, side, err));
     }
     step->logit =
         step->n_sides == QA_SIDES ? step->sides[QA_CHOSEN].found.ret - step->sides[QA_REJECTED].found.ret : NAN;

@@ -225,7 +225,7 @@ static int kind_by_record(const char *dir) {
 }
 
 /* The folder's record, or else that of its newest checkpoint, must be of this kind of run. */
-static qa_status check_kind(const survey *found, const char *dir, qa_error *err) {
+static qa_status check_run_kind(const survey *found, const char *dir, qa_error *err) {
     int kind = kind_by_record(dir);
     if (kind < 0 && found->checkpoint) {
         char *checkpoint = qa_checkpoint_path(dir, QA_CHECKPOINT_PREFIX, found->newest);
@@ -246,14 +246,14 @@ static qa_status check_kind(const survey *found, const char *dir, qa_error *err)
 
 /* ---- an overwritten run, until the new one has something in its place ---- */
 
-typedef struct move {
+typedef struct move_file {
     const qa_run_files *files; /* only these; NULL: all */
     const char *from, *to;
     size_t moved;
-} move;
+} move_file;
 
 static qa_status move_entry(void *user, const char *name, qa_error *err) {
-    move *it = user;
+    move_file *it = user;
     size_t step = 0;
     const entry_kind kind = it->files == NULL ? SHARED : classify(it->files, name, &step);
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || kind == FOREIGN || kind == LEFTOVER) {
@@ -286,7 +286,7 @@ static void aside_close(aside *a) {
 static qa_status set_aside(const qa_run_files *files, const char *dir, bool *any, qa_error *err) {
     aside a;
     qa_status status = aside_open(&a, dir, err);
-    move it = {.files = files, .from = dir, .to = a.moving};
+    move_file it = {.files = files, .from = dir, .to = a.moving};
     if (status == QA_OK) {
         status = qa_make_dirs(a.moving, err);
     }
@@ -325,7 +325,7 @@ static qa_status bring_back(const aside *a, const qa_run_files *files, const cha
     if (!qa_path_exists(a->moving)) {
         return QA_OK;
     }
-    move it = {.from = a->moving, .to = dir};
+    move_file it = {.from = a->moving, .to = dir};
     QA_TRY(for_each_entry(a->moving, move_entry, &it, err));
     return qa_remove_tree(a->moving, err);
 }
@@ -353,7 +353,7 @@ qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files
     QA_TRY(qa_make_dirs(dir, err));
     QA_TRY(qa_run_folder_bring_back(files, dir, err));
     QA_TRY(for_each_entry(dir, survey_entry, &found, err));
-    QA_TRY(check_kind(&found, dir, err));
+    QA_TRY(check_run_kind(&found, dir, err));
     if (resume) {
         QA_TRY(check_resume(&found, dir, err));
     } else if (!overwrite && (found.run_file || found.finished || found.checkpoint)) {
@@ -377,12 +377,12 @@ qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files
 
 /* ---- pruning ---- */
 
-typedef struct prune {
+typedef struct prune_folder {
     const char *dir;
     size_t below;  /* looking at checkpoints of smaller steps only */
     size_t newest; /* of those */
     bool found;
-} prune;
+} prune_folder;
 
 /* First it loses its name: a run that is killed half-way leaves something that the next one knows to be rubbish. */
 qa_status qa_run_folder_remove_checkpoint(const char *dir, size_t step, qa_error *err) {
@@ -406,7 +406,7 @@ qa_status qa_run_folder_remove_checkpoint(const char *dir, size_t step, qa_error
 }
 
 static qa_status find_next(void *user, const char *name, qa_error *err) {
-    prune *p = user;
+    prune_folder *p = user;
     size_t step = 0;
     (void)err;
     if (is_checkpoint(name, &step) && step < p->below && (!p->found || step > p->newest)) {
@@ -417,14 +417,14 @@ static qa_status find_next(void *user, const char *name, qa_error *err) {
 }
 
 static qa_status remove_older(void *user, const char *name, qa_error *err) {
-    const prune *p = user;
+    const prune_folder *p = user;
     size_t step = 0;
     const bool old = is_checkpoint(name, &step) && step < p->below;
     return old ? qa_run_folder_remove_checkpoint(p->dir, step, err) : QA_OK;
 }
 
 qa_status qa_run_folder_prune(const char *dir, size_t keep, qa_error *err) {
-    prune p = {.dir = dir, .below = SIZE_MAX};
+    prune_folder p = {.dir = dir, .below = SIZE_MAX};
     for (size_t kept = 0; kept < keep; kept++) {
         p.found = false;
         QA_TRY(for_each_entry(dir, find_next, &p, err));

@@ -30,7 +30,7 @@ static uint64_t checksum_reals(uint64_t sum, const qa_real *x, size_t n) {
     return sum;
 }
 
-static uint64_t checksum(const qa_real *parameters, const qa_real *m, const qa_real *v, size_t count) {
+static uint64_t state_checksum(const qa_real *parameters, const qa_real *m, const qa_real *v, size_t count) {
     return checksum_reals(checksum_reals(checksum_reals(count, parameters, count), m, count), v, count);
 }
 
@@ -57,7 +57,7 @@ end:
     return status;
 }
 
-static qa_status save_tensors(const qa_run_state *s, const char *path, qa_error *err) {
+static qa_status save_state_tensors(const qa_run_state *s, const char *path, qa_error *err) {
     int64_t *order = NULL;
     QA_TRY(QA_NEW(order, s->items, err, "the order of %zu %s", s->items, s->unit));
     for (size_t i = 0; i < s->items; i++) {
@@ -78,7 +78,7 @@ static json_t *state_json(const qa_run_state *s) {
     char sum[QA_HEX_BYTES];
     char key[KEY_BYTES];
     done_key(key, s);
-    qa_hex64(sum, checksum(s->parameters, s->m, s->v, s->count));
+    qa_hex64(sum, state_checksum(s->parameters, s->m, s->v, s->count));
     return json_pack("{s:i, s:I, s:I, s:I, s:I, s:b, s:I, s:s, s:s, s:O}", "format_version", QA_CHECKPOINT_VERSION,
                      "step", (json_int_t)s->step, "total_steps", (json_int_t)s->total_steps, "epoch",
                      (json_int_t)s->epoch, key, (json_int_t)s->items_done, "evaluated", (int)s->evaluated,
@@ -101,7 +101,7 @@ static qa_status write_folder(const qa_run_state *s, const char *dir, qa_error *
     QA_TRY(s->write_model(s->user, dir, err));
     QA_TRY(save_json(s->config, dir, config_name, err));
     char *tensors = qa_path_join(dir, tensors_name);
-    qa_status status = tensors == NULL ? QA_NO_MEMORY(err, "%s", tensors_name) : save_tensors(s, tensors, err);
+    qa_status status = tensors == NULL ? QA_NO_MEMORY(err, "%s", tensors_name) : save_state_tensors(s, tensors, err);
     free(tensors);
     if (status != QA_OK) {
         return status;
@@ -189,7 +189,8 @@ static qa_status find_tensor(const qa_tensor **tensor, const qa_safetensors *fil
     return qa_tensor_check_shape(file, *tensor, 1, (const size_t[1]){count}, err);
 }
 
-static qa_status read_reals(const qa_safetensors *file, const char *name, qa_real *out, size_t count, qa_error *err) {
+static qa_status read_state_reals(const qa_safetensors *file, const char *name, qa_real *out, size_t count,
+                                  qa_error *err) {
     const qa_tensor *tensor = NULL;
     QA_TRY(find_tensor(&tensor, file, name, count, err));
     if (tensor->dtype != QA_DTYPE_REAL) {
@@ -214,7 +215,7 @@ static qa_status check_order(const qa_safetensors *file, const size_t *order, in
     return QA_OK;
 }
 
-static qa_status read_tensors(qa_run_state *s, const stored_state *stored, const char *path, qa_error *err) {
+static qa_status read_state_tensors(qa_run_state *s, const stored_state *stored, const char *path, qa_error *err) {
     qa_safetensors *file = NULL;
     const size_t count = s->count;
     qa_real *parameters = qa_alloc_array(count, sizeof *parameters);
@@ -226,11 +227,11 @@ static qa_status read_tensors(qa_run_state *s, const stored_state *stored, const
         goto end;
     }
     QA_GOTO(end, qa_safetensors_open(&file, path, err));
-    QA_GOTO(end, read_reals(file, "parameters", parameters, count, err));
-    QA_GOTO(end, read_reals(file, "exp_avg", s->m, count, err));
-    QA_GOTO(end, read_reals(file, "exp_avg_sq", s->v, count, err));
+    QA_GOTO(end, read_state_reals(file, "parameters", parameters, count, err));
+    QA_GOTO(end, read_state_reals(file, "exp_avg", s->m, count, err));
+    QA_GOTO(end, read_state_reals(file, "exp_avg_sq", s->v, count, err));
     QA_GOTO(end, check_order(file, s->order, stored_order, s->items, err));
-    qa_hex64(sum, checksum(parameters, s->m, s->v, count));
+    qa_hex64(sum, state_checksum(parameters, s->m, s->v, count));
     if (strcmp(sum, stored->checksum) != 0) {
         status = qa_fail(err, QA_ERR_FORMAT, "%s: its numbers are damaged (checksum %s, expected %s)", path, sum,
                          stored->checksum);
@@ -244,14 +245,14 @@ end:
     return status;
 }
 
-static qa_status load_folder(qa_run_state *s, const char *state_path, const char *tensors_path, qa_error *err) {
+static qa_status load_state_folder(qa_run_state *s, const char *state_path, const char *tensors_path, qa_error *err) {
     json_t *root = NULL;
     stored_state stored = {0};
     qa_status status = QA_OK;
     QA_GOTO(end, qa_json_load(&root, state_path, err));
     QA_GOTO(end, read_state(&stored, s, root, state_path, err));
     QA_GOTO(end, check_state(&stored, s, state_path, err));
-    QA_GOTO(end, read_tensors(s, &stored, tensors_path, err));
+    QA_GOTO(end, read_state_tensors(s, &stored, tensors_path, err));
     s->evaluated = stored.evaluated;
     s->metrics_bytes = stored.metrics_bytes;
 end:
@@ -273,8 +274,9 @@ qa_status qa_run_state_load(qa_run_state *s, const char *out_dir, qa_error *err)
     const bool old = dir != NULL && has_old_names(dir);
     char *state_path = dir == NULL ? NULL : qa_path_join(dir, old ? old_state_name : state_name);
     char *tensors_path = dir == NULL ? NULL : qa_path_join(dir, old ? old_tensors_name : tensors_name);
-    const qa_status status = state_path == NULL || tensors_path == NULL ? QA_NO_MEMORY(err, "a checkpoint's path")
-                                                                        : load_folder(s, state_path, tensors_path, err);
+    const qa_status status = state_path == NULL || tensors_path == NULL
+                                 ? QA_NO_MEMORY(err, "a checkpoint's path")
+                                 : load_state_folder(s, state_path, tensors_path, err);
     free(tensors_path);
     free(state_path);
     free(dir);

@@ -245,7 +245,7 @@ static qa_status write_checkpoint(qa_trainer *t, qa_error *err) {
 }
 
 /* Removes the checkpoints that are not wanted any more; where that fails they stay. */
-static void prune(qa_trainer *t) {
+static void prune_checkpoints(qa_trainer *t) {
     qa_error failure = {0};
     if (t->saved_by_time != NONE && t->saved_by_time != t->saved) {
         warn_prune(t, qa_run_folder_remove_checkpoint(t->options.out_dir, t->saved_by_time, &failure), &failure);
@@ -258,7 +258,7 @@ static qa_status save_and_prune(qa_trainer *t, qa_error *err) {
     if (t->saved != t->done) {
         QA_TRY(write_checkpoint(t, err));
     }
-    prune(t); /* also when a run before this one was ended between the two */
+    prune_checkpoints(t); /* also when a run before this one was ended between the two */
     return QA_OK;
 }
 
