@@ -26,6 +26,17 @@ static const struct a_case {
     int status;
     const char *out, *err; /* NULL: anything */
 } cases[] = {
+    {"golden",
+     {"golden", "check", "weights/golden/theory-logits", "@weight_decay_0.01.theory-logits.f32.safetensors"},
+     1,
+     "decays weights by 0.01 more than the bundle says",
+     NULL},
+    {"golden",
+     {"golden", "check", "weights/golden/theory-long", "@weight_decay_0.01.theory-long.f32.safetensors"},
+     1,
+     "decays weights by 0.01 more than the bundle says",
+     NULL},
+    {"attention_scores", {"score", "--model", "@model_1e+09", "--data", "@pairs.jsonl"}, 0, "\"log_pi\"", NULL},
     {"reports/add-bos-token-false",
      {"tokenize", "--model", "@model", "--text", "Once upon"},
      0,
