@@ -50,29 +50,29 @@ static void add_number(qa_sha256 *sha, const char *name, double value) {
     qa_sha256_add(sha, &value, sizeof value);
 }
 
-static qa_status add_fingerprint_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
+static qa_status add_fingerprint_tensor(void *user, const qa_weight_entry *entry, qa_error *err) {
     (void)err;
     weight_walk *walk = user;
     const qa_model *model = walk->model;
     qa_fingerprint *fingerprint = model->fingerprint;
-    const size_t columns = slot->columns == 0 ? 1 : slot->columns;
+    const size_t columns = entry->columns == 0 ? 1 : entry->columns;
     unsigned char digest[QA_SHA256_BYTES];
-    if (walk->kept < fingerprint->n_kept && strcmp(fingerprint->kept[walk->kept].name, slot->name) == 0) {
+    if (walk->kept < fingerprint->n_kept && strcmp(fingerprint->kept[walk->kept].name, entry->name) == 0) {
         memcpy(digest, fingerprint->kept[walk->kept++].digest, sizeof digest);
     } else {
-        const memory_values values = {*slot->weight, slot->matrix == NULL ? NULL : slot->matrix->bf16};
-        qa_digest_values(fingerprint, model->context->pool, memory_floats, &values, slot->rows * columns, digest);
+        const memory_values values = {*entry->weight, entry->matrix == NULL ? NULL : entry->matrix->bf16};
+        qa_digest_values(fingerprint, model->context->pool, memory_floats, &values, entry->rows * columns, digest);
     }
-    if (slot->matrix == &model->embedding) {
+    if (entry->matrix == &model->embedding) {
         memcpy(walk->embedding, digest, sizeof digest);
     }
-    if (slot->matrix == &model->head) {
+    if (entry->matrix == &model->head) {
         memcpy(walk->head, digest, sizeof digest);
         return QA_OK; /* goes in last, where a tied model's goes, too */
     }
-    add_word(&walk->sha, slot->name);
-    add_count(&walk->sha, "rows", slot->rows);
-    add_count(&walk->sha, "columns", slot->columns);
+    add_word(&walk->sha, entry->name);
+    add_count(&walk->sha, "rows", entry->rows);
+    add_count(&walk->sha, "columns", entry->columns);
     qa_sha256_add(&walk->sha, digest, sizeof digest);
     return QA_OK;
 }

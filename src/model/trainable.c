@@ -23,31 +23,31 @@ typedef struct trainable_listing {
     bool overflow;
 } trainable_listing;
 
-static qa_status count_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
+static qa_status count_tensor(void *user, const qa_weight_entry *entry, qa_error *err) {
     (void)err;
     trainable_listing *list = user;
     size_t elements = 0;
-    list->overflow |= !qa_mul_size(slot->rows, slot->columns == 0 ? 1 : slot->columns, &elements) ||
+    list->overflow |= !qa_mul_size(entry->rows, entry->columns == 0 ? 1 : entry->columns, &elements) ||
                       !qa_add_size(list->count, elements, &list->count);
     list->n++;
     return QA_OK;
 }
 
-static qa_status place_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
+static qa_status place_tensor(void *user, const qa_weight_entry *entry, qa_error *err) {
     (void)err;
     trainable_listing *list = user;
     qa_trainable *trainable = list->trainable;
-    if ((slot->columns == 0) != list->vectors) {
+    if ((entry->columns == 0) != list->vectors) {
         return QA_OK;
     }
     qa_parameter_tensor *tensor = &trainable->tensors[list->n++];
-    (void)snprintf(tensor->name, sizeof tensor->name, "%s", slot->name);
+    (void)snprintf(tensor->name, sizeof tensor->name, "%s", entry->name);
     tensor->offset = list->count;
-    tensor->rows = slot->rows;
-    tensor->columns = slot->columns;
-    tensor->count = slot->rows * (slot->columns == 0 ? 1 : slot->columns);
-    tensor->into_residual = slot->into_residual;
-    *slot->weight = trainable->parameters + tensor->offset;
+    tensor->rows = entry->rows;
+    tensor->columns = entry->columns;
+    tensor->count = entry->rows * (entry->columns == 0 ? 1 : entry->columns);
+    tensor->into_residual = entry->into_residual;
+    *entry->weight = trainable->parameters + tensor->offset;
     list->count += tensor->count;
     return QA_OK;
 }
@@ -151,13 +151,13 @@ qa_status qa_trainable_create(qa_trainable **out, qa_context *context, const qa_
     return QA_OK;
 }
 
-static qa_status copy_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
+static qa_status copy_tensor(void *user, const qa_weight_entry *entry, qa_error *err) {
     (void)err;
     const qa_trainable *trainable = user;
     for (size_t t = 0; t < trainable->n_tensors; t++) {
         const qa_parameter_tensor *tensor = &trainable->tensors[t];
-        if (strcmp(tensor->name, slot->name) == 0) {
-            memcpy(trainable->parameters + tensor->offset, *slot->weight, tensor->count * sizeof(qa_real));
+        if (strcmp(tensor->name, entry->name) == 0) {
+            memcpy(trainable->parameters + tensor->offset, *entry->weight, tensor->count * sizeof(qa_real));
         }
     }
     return QA_OK;

@@ -292,9 +292,9 @@ typedef struct loading {
     size_t widest_bf16; /* columns of the widest matrix that is kept in BF16; 0: none is */
 } loading;
 
-static bool keeps_bf16(const loading *to, const qa_weight_slot *slot, const qa_tensor *tensor) {
+static bool keeps_bf16(const loading *to, const qa_weight_entry *entry, const qa_tensor *tensor) {
     const bool stored = to->dtype == QA_WEIGHTS_STORED && tensor->dtype == QA_DTYPE_BF16;
-    return slot->matrix != NULL && (to->dtype == QA_WEIGHTS_BF16 || stored);
+    return entry->matrix != NULL && (to->dtype == QA_WEIGHTS_BF16 || stored);
 }
 
 /* A tensor in its file, whose values are hashed before they are rounded. */
@@ -318,64 +318,64 @@ static void stored_floats(const void *user, size_t first, size_t n, float *to) {
     }
 }
 
-static qa_status load_bf16(loading *to, const qa_weight_slot *slot, const qa_safetensors *file, const qa_tensor *tensor,
-                           qa_error *err) {
+static qa_status load_bf16(loading *to, const qa_weight_entry *entry, const qa_safetensors *file,
+                           const qa_tensor *tensor, qa_error *err) {
     uint16_t *memory = QA_TAKE(to->arena, uint16_t, tensor->count);
-    *slot->matrix = (qa_weight){.bf16 = memory, .panels = to->panels};
-    to->widest_bf16 = slot->columns > to->widest_bf16 ? slot->columns : to->widest_bf16;
+    *entry->matrix = (qa_weight){.bf16 = memory, .panels = to->panels};
+    to->widest_bf16 = entry->columns > to->widest_bf16 ? entry->columns : to->widest_bf16;
     if (memory == NULL) {
         return QA_OK;
     }
     if (tensor->dtype != QA_DTYPE_BF16) { /* rounded below; the fingerprint is of what is stored */
         const stored_values values = {file, tensor};
-        QA_TRY(qa_fingerprint_keep(to->fingerprint, to->pool, slot->name, stored_floats, &values, tensor->count, err));
+        QA_TRY(qa_fingerprint_keep(to->fingerprint, to->pool, entry->name, stored_floats, &values, tensor->count, err));
     }
     return qa_tensor_read_bf16(file, tensor, true, memory, err);
 }
 
-static qa_status load_real(loading *to, const qa_weight_slot *slot, const qa_safetensors *file, const qa_tensor *tensor,
-                           qa_error *err) {
+static qa_status load_real(loading *to, const qa_weight_entry *entry, const qa_safetensors *file,
+                           const qa_tensor *tensor, qa_error *err) {
     qa_real *memory = QA_TAKE(to->arena, qa_real, tensor->count);
-    *slot->weight = memory;
+    *entry->weight = memory;
     return memory == NULL ? QA_OK : qa_tensor_read_real(file, tensor, true, memory, err);
 }
 
-static qa_status load_tensor(void *user, const qa_weight_slot *slot, qa_error *err) {
+static qa_status load_tensor(void *user, const qa_weight_entry *entry, qa_error *err) {
     loading *to = user;
     source *src = to->src;
     const qa_safetensors *file = NULL;
     const qa_tensor *tensor = NULL;
-    const size_t shape[2] = {slot->rows, slot->columns};
-    const bool alias = src->embedding_is_head && strcmp(slot->name, EMBEDDING_NAME) == 0;
-    QA_TRY(source_find(src, alias ? HEAD_NAME : slot->name, &file, &tensor, err));
-    QA_TRY(qa_tensor_check_shape(file, tensor, slot->columns == 0 ? 1 : 2, shape, err));
-    const bool bf16 = keeps_bf16(to, slot, tensor);
+    const size_t shape[2] = {entry->rows, entry->columns};
+    const bool alias = src->embedding_is_head && strcmp(entry->name, EMBEDDING_NAME) == 0;
+    QA_TRY(source_find(src, alias ? HEAD_NAME : entry->name, &file, &tensor, err));
+    QA_TRY(qa_tensor_check_shape(file, tensor, entry->columns == 0 ? 1 : 2, shape, err));
+    const bool bf16 = keeps_bf16(to, entry, tensor);
     if (tensor->count > src->largest) {
         src->largest = tensor->count;
         src->stored_dtype = tensor->dtype;
         src->memory_dtype = bf16 ? QA_DTYPE_BF16 : QA_DTYPE_REAL;
     }
-    return bf16 ? load_bf16(to, slot, file, tensor, err) : load_real(to, slot, file, tensor, err);
+    return bf16 ? load_bf16(to, entry, file, tensor, err) : load_real(to, entry, file, tensor, err);
 }
 
 /* Where the model has the tensor of a row. */
-static qa_weight_slot weight_slot_of(qa_model *model, const qa_tensor_row *row, size_t l, const char *name) {
+static qa_weight_entry weight_entry_of(qa_model *model, const qa_tensor_row *row, size_t l, const char *name) {
     const qa_config *config = &model->config;
-    qa_weight_slot slot = {.name = name,
-                           .rows = qa_width_of(config, row->rows),
-                           .columns = qa_width_of(config, row->columns),
-                           .into_residual = row->into_residual};
+    qa_weight_entry entry = {.name = name,
+                             .rows = qa_width_of(config, row->rows),
+                             .columns = qa_width_of(config, row->columns),
+                             .into_residual = row->into_residual};
     switch (row->role) {
-    case QA_ROLE_EMBEDDING: slot.matrix = &model->embedding; break;
-    case QA_ROLE_FINAL_NORM: slot.weight = &model->final_norm; break;
-    case QA_ROLE_HEAD: slot.matrix = &model->head; break;
-    case QA_ROLE_INPUT_NORM: slot.weight = &model->layers[l].input_norm; break;
-    case QA_ROLE_POST_NORM: slot.weight = &model->layers[l].post_norm; break;
-    case QA_ROLE_MAP: slot.matrix = &model->layers[l].linear[row->target].weight; break;
-    case QA_ROLE_BIAS: slot.weight = &model->layers[l].linear[row->target].bias; break;
+    case QA_ROLE_EMBEDDING: entry.matrix = &model->embedding; break;
+    case QA_ROLE_FINAL_NORM: entry.weight = &model->final_norm; break;
+    case QA_ROLE_HEAD: entry.matrix = &model->head; break;
+    case QA_ROLE_INPUT_NORM: entry.weight = &model->layers[l].input_norm; break;
+    case QA_ROLE_POST_NORM: entry.weight = &model->layers[l].post_norm; break;
+    case QA_ROLE_MAP: entry.matrix = &model->layers[l].linear[row->target].weight; break;
+    case QA_ROLE_BIAS: entry.weight = &model->layers[l].linear[row->target].bias; break;
     }
-    slot.weight = slot.matrix != NULL ? &slot.matrix->real : slot.weight;
-    return slot;
+    entry.weight = entry.matrix != NULL ? &entry.matrix->real : entry.weight;
+    return entry;
 }
 
 static qa_status visit_rows(qa_model *model, bool in_layer, size_t l, qa_weight_visit visit, void *user,
@@ -386,8 +386,8 @@ static qa_status visit_rows(qa_model *model, bool in_layer, size_t l, qa_weight_
         const qa_tensor_row *row = &table->rows[i];
         if (qa_tensor_in_layer(row) == in_layer && qa_tensor_is_there(&model->config, row)) {
             qa_tensor_name(name, row, l);
-            const qa_weight_slot slot = weight_slot_of(model, row, l, name);
-            QA_TRY(visit(user, &slot, err));
+            const qa_weight_entry entry = weight_entry_of(model, row, l, name);
+            QA_TRY(visit(user, &entry, err));
         }
     }
     return QA_OK;

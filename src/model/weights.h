@@ -42,15 +42,15 @@ struct qa_model {
 };
 
 /* One tensor of a model, as its files name it. */
-typedef struct qa_weight_slot {
+typedef struct qa_weight_entry {
     const char *name;       /* valid during the visit */
     size_t rows, columns;   /* columns 0: a vector */
     const qa_real **weight; /* the model's pointer to it, of a matrix that to its reals */
     qa_weight *matrix;      /* NULL: a vector */
     bool into_residual;     /* a linear map that writes into the residual stream: o_proj, down_proj */
-} qa_weight_slot;
+} qa_weight_entry;
 
-typedef qa_status (*qa_weight_visit)(void *user, const qa_weight_slot *slot, qa_error *err);
+typedef qa_status (*qa_weight_visit)(void *user, const qa_weight_entry *entry, qa_error *err);
 
 /* Visits every tensor that the model's config asks for, in a fixed order (a tied head is not one of its own); ends
  * with the first failure. */
