@@ -39,9 +39,7 @@ static void set_up_child(const qa_cli_how *how, int in, int out, int err) {
             _exit(126);
         }
     }
-    if (how->ignore_hangup) {
-        (void)signal(SIGHUP, SIG_IGN);
-    }
+    (void)signal(SIGHUP, how->ignore_hangup ? SIG_IGN : SIG_DFL); /* whatever the tests were started under */
     if (how->file_limit != 0) {
         const struct rlimit limit = {how->file_limit, how->file_limit};
         if (setrlimit(RLIMIT_FSIZE, &limit) != 0) {
