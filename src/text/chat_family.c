@@ -17,8 +17,8 @@
 #define MISTRAL_FAMILY .form = QA_CHAT_FORM_MISTRAL, .bos = QA_CHAT_BOS_IF_NAMED
 
 static const qa_chat_family FAMILIES[] = {
-    [QA_CHAT_NONE] = {"none"},
-    [QA_CHAT_UNKNOWN] = {"unknown"},
+    [QA_CHAT_NONE] = {.name = "none"},
+    [QA_CHAT_UNKNOWN] = {.name = "unknown"},
     [QA_CHAT_PLAIN] = {"plain", .form = QA_CHAT_FORM_PLAIN, .strips = true, .before_answer = " "},
     [QA_CHAT_LLAMA2] = {"llama2", .form = QA_CHAT_FORM_LLAMA2, .open = "[INST] ", .close = " [/INST]", .strips = true,
                         .before_answer = " ", .behind_answer = " "},
