@@ -55,17 +55,6 @@ const char *qa_option_key(const qa_option *option, char key[QA_OPTION_KEY_BYTES]
     return key;
 }
 
-const qa_option *qa_option_find(const qa_option_table *table, const char *name) {
-    char key[QA_OPTION_KEY_BYTES];
-    for (size_t i = 0; i < table->n; i++) {
-        const qa_option *row = &table->rows[i];
-        if ((row->name != NULL && strcmp(row->name, name) == 0) || strcmp(qa_option_key(row, key), name) == 0) {
-            return row;
-        }
-    }
-    return NULL;
-}
-
 const char *qa_option_argument(const qa_option *option, char *text, size_t bytes) {
     const char *letter = option->type == QA_OPTION_FLAG ? "" : option->type == QA_OPTION_NUMBER ? "X" : "N";
     if (option->placeholder == NULL && option->choices != NULL) {
@@ -185,10 +174,6 @@ static qa_status parse_choice(const qa_option *option, const char *text, void *t
     }
     return qa_fail(err, QA_ERR_ARGUMENT, "expected one of %s, found \"%s\"",
                    qa_option_argument(option, all, sizeof all), text);
-}
-
-void qa_option_set_flag(const qa_option *option, void *options, bool value) {
-    *(bool *)((char *)options + option->offset) = value;
 }
 
 qa_status qa_option_set(const qa_option *option, void *options, const char *text, qa_error *err) {

@@ -135,7 +135,6 @@ typedef struct qa_option_table {
 
 /* Sets the option from its text. The message says what was expected and found; the caller puts the name before it. */
 QA_MUST_CHECK qa_status qa_option_set(const qa_option *option, void *options, const char *text, qa_error *err);
-void qa_option_set_flag(const qa_option *option, void *options, bool value);
 /* yes and no in the ways people write them; false when it is neither. */
 bool qa_option_parse_truth(const char *text, bool *value);
 
@@ -149,7 +148,6 @@ const char *qa_option_argument(const qa_option *option, char *text, size_t bytes
 enum { QA_OPTION_KEY_BYTES = 64, QA_OPTION_TEXT_BYTES = 768 };
 /* Its name in a record and in messages: "learning_rate". */
 const char *qa_option_key(const qa_option *option, char key[QA_OPTION_KEY_BYTES]);
-const qa_option *qa_option_find(const qa_option_table *table, const char *name); /* NULL: none; of that name or key */
 
 /* ---- tables ---- */
 

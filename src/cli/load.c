@@ -2,23 +2,16 @@
 #include "cli/common.h"
 
 #include "base/buffer.h"
-#include "base/memory.h"
 #include "base/try.h"
 #include "base/warnings.h"
 #include "cli/format.h"
 #include "io/file.h"
 #include "io/input.h"
 #include "text/answer_end.h"
-#include "text/utf8.h"
 
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-enum { DEFAULT_MAX_LENGTH = 512 };
 
 void cli_run_free(cli_run *run) {
     cli_progress_clear(&run->progress);

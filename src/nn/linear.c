@@ -411,12 +411,6 @@ void qa_linear_forward_maps(qa_pool *pool, const qa_linear_map *maps, size_t n_m
     qa_part_end(pool);
 }
 
-void qa_linear_forward_streams(qa_pool *pool, qa_real *y, const qa_real *x, qa_weight w, const qa_real *bias,
-                               size_t streams, size_t n, size_t in, size_t out) {
-    const qa_linear_map map = {.y = y, .w = w, .bias = bias, .out = out};
-    qa_linear_forward_maps(pool, &map, 1, x, streams, n, in);
-}
-
 void qa_linear_forward(qa_pool *pool, qa_real *y, const qa_real *x, qa_weight w, const qa_real *bias, size_t n,
                        size_t in, size_t out) {
     const qa_linear_map map = {.y = y, .w = w, .bias = bias, .out = out};

@@ -84,11 +84,6 @@ void qa_matvec_naive(qa_real *y, const qa_real *x, const qa_real *w, size_t w_st
 void qa_linear_forward(qa_pool *pool, qa_real *y, const qa_real *x, qa_weight w, const qa_real *bias, size_t n,
                        size_t in, size_t out);
 
-/* The same for one or two streams of n rows each, one after the other: x[streams * n x in], y[streams * n x out]. The n
- * rows of a stream come out to the bit as qa_linear_forward gives them alone. */
-void qa_linear_forward_streams(qa_pool *pool, qa_real *y, const qa_real *x, qa_weight w, const qa_real *bias,
-                               size_t streams, size_t n, size_t in, size_t out);
-
 /* One of several maps of the same rows. */
 typedef struct qa_linear_map {
     qa_real *y; /* [streams * n x out] */
@@ -97,8 +92,9 @@ typedef struct qa_linear_map {
     size_t out;
 } qa_linear_map;
 
-/* The same for 1 to QA_MATVEC_MAX_MAPS maps of the same x (queries, keys and values), to the bit: few rows have all of
- * them in one run of the pool. */
+/* The same for 1 to QA_MATVEC_MAX_MAPS maps of the same x (queries, keys and values), of `streams` streams of n rows
+ * each, one behind the other: x[streams * n x in]. The n rows of a stream come out to the bit as qa_linear_forward
+ * gives them alone; few rows have all maps in one run of the pool. */
 void qa_linear_forward_maps(qa_pool *pool, const qa_linear_map *maps, size_t n_maps, const qa_real *x, size_t streams,
                             size_t n, size_t in);
 

@@ -261,8 +261,6 @@ void qa_table_q(const qa_table *table, const double *theta, qa_real *q) {
     }
 }
 
-const qa_real *qa_table_log_pi1(const qa_table *table) { return table->log_pi1; }
-
 const double *qa_table_returns(const qa_table *table) { return table->ret; }
 
 void qa_table_value_at_same_state(qa_table *table) {

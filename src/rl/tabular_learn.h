@@ -58,9 +58,6 @@ void qa_table_start(const qa_table *table, double *theta);
 /* Qhat of theta, theta or theta - z1 as the parametrisation says: q[qa_table_size]. */
 void qa_table_q(const qa_table *table, const double *theta, qa_real *q);
 
-/* log pi1, [rows x V]. */
-const qa_real *qa_table_log_pi1(const qa_table *table);
-
 /* (M10) of the preferences, and (M11) into gradient[qa_table_size]. */
 double qa_table_loss(qa_table *table, const qa_preferences *preferences, const double *theta, double *gradient);
 

@@ -110,7 +110,8 @@ START_TEST(test_a_stream_is_as_it_is_alone) {
             qa_bag rows = qa_bag_open(r);
             const qa_real *x = qa_bag_random(&rows, 2 * n * in);
             qa_real *both = qa_bag_zeros(&rows, 2 * n * out), *alone = qa_bag_zeros(&rows, n * out);
-            qa_linear_forward_streams(pool, both, x, qa_weight_of(w), bias, 2, n, in, out);
+            const qa_linear_map map = {.y = both, .w = qa_weight_of(w), .bias = bias, .out = out};
+            qa_linear_forward_maps(pool, &map, 1, x, 2, n, in);
             for (size_t stream = 0; stream < 2; stream++) {
                 qa_real *input = qa_bag_copy(&rows, x + stream * n * in, n * in); /* at another place in memory */
                 qa_linear_forward(pool, alone, input, qa_weight_of(w), bias, n, in, out);

@@ -102,7 +102,8 @@ START_TEST(test_a_stream_is_as_it_is_alone) {
             qa_bag rows = qa_bag_open(r);
             qa_real *x = qa_bag_random(&rows, 2 * n * in), *both = qa_bag_zeros(&rows, 2 * n * out);
             qa_real *alone = qa_bag_zeros(&rows, n * out);
-            qa_linear_forward_streams(pool, both, x, bf16_of(&w), NULL, 2, n, in, out);
+            const qa_linear_map map = {.y = both, .w = bf16_of(&w), .bias = NULL, .out = out};
+            qa_linear_forward_maps(pool, &map, 1, x, 2, n, in);
             for (size_t stream = 0; stream < 2; stream++) {
                 qa_linear_forward(pool, alone, x + stream * n * in, bf16_of(&w), NULL, n, in, out);
                 ck_assert_msg(memcmp(both + stream * n * out, alone, n * out * sizeof *alone) == 0,
