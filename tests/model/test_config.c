@@ -320,6 +320,12 @@ static const struct key_reading {
     {LLAMA ", \"layer_types\": [\"full_attention\", \"sliding_attention\"]", "\"layer_types\" is no key"},
     {MISTRAL ", \"use_sliding_window\": true, \"sliding_window\": null", "\"use_sliding_window\" is no key of Mistral"},
     {MISTRAL ", \"attention_bias\": true", "\"attention_bias\" is no key of Mistral"},
+    /* each family's own keys */
+    {LLAMA ", \"attention_bias\": true, \"mlp_bias\": true", NULL},
+    {MISTRAL ", \"sliding_window\": 8", NULL},
+    {QWEN2 ", \"use_sliding_window\": true, \"sliding_window\": 8, \"max_window_layers\": 1, "
+           "\"layer_types\": [\"full_attention\", \"sliding_attention\"]",
+     NULL},
     {QWEN2 ", \"attention_bias\": false, \"use_sliding_window\": false, \"max_window_layers\": 28", NULL},
     {LLAMA ", \"a1\": 1, \"a2\": 1, \"a3\": 1, \"a4\": 1, \"a5\": 1, \"a6\": 1, \"a7\": 1, \"a8\": 1, \"a9\": 1",
      "\"a8\"... are no key"},
