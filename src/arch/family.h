@@ -5,6 +5,7 @@
 
 #include "arch/config.h"
 #include "arch/tensor_row.h"
+#include "reference/operations.h"
 
 #include <jansson.h>
 
@@ -12,6 +13,7 @@ struct qa_family {
     const char *architecture; /* config.json's "LlamaForCausalLM" */
     const char *model_type;   /* "llama" */
     const qa_tensor_table *tensors;
+    const qa_operation_list *layer; /* what a layer computes */
     /* Keys of config.json that it has beside those of every family; NULL ends them. All others are named by a warning,
      * unless they say nothing about the arithmetic (config_keys.c). */
     const char *const *keys;
@@ -23,7 +25,8 @@ struct qa_family {
     void (*write)(json_t *root, const qa_config *config);
 };
 
-/* The tensors of Llama's layout, which Mistral and Qwen2 share. */
+/* The tensors and the layer of Llama's layout, which Mistral and Qwen2 share. */
 extern const qa_tensor_table qa_llama_tensors;
+extern const qa_operation_list qa_llama_layer;
 
 #endif

@@ -25,6 +25,26 @@ static const qa_tensor_row TENSORS[] = {
 
 const qa_tensor_table qa_llama_tensors = {TENSORS, sizeof TENSORS / sizeof *TENSORS};
 
+static const qa_operation LAYER[] = {
+    QA_NORM_ROWS(QA_ROWS_NORMED, QA_ROWS_X, QA_NORM_INPUT),
+    QA_MAP_ROWS(QA_ROWS_Q, QA_ROWS_NORMED, QA_TARGET_Q),
+    QA_MAP_ROWS(QA_ROWS_K, QA_ROWS_NORMED, QA_TARGET_K),
+    QA_MAP_ROWS(QA_ROWS_V, QA_ROWS_NORMED, QA_TARGET_V),
+    QA_ROPE_ROWS(QA_ROWS_Q),
+    QA_ROPE_ROWS(QA_ROWS_K),
+    QA_ATTEND(QA_ROWS_ATTENTION, QA_ROWS_Q, QA_ROWS_K, QA_ROWS_V),
+    QA_MAP_ROWS(QA_ROWS_MID, QA_ROWS_ATTENTION, QA_TARGET_O),
+    QA_ADD_ROWS(QA_ROWS_MID, QA_ROWS_X, QA_ROWS_MID),
+    QA_NORM_ROWS(QA_ROWS_NORMED, QA_ROWS_MID, QA_NORM_POST),
+    QA_MAP_ROWS(QA_ROWS_GATE, QA_ROWS_NORMED, QA_TARGET_GATE),
+    QA_MAP_ROWS(QA_ROWS_UP, QA_ROWS_NORMED, QA_TARGET_UP),
+    QA_GATE_ROWS(QA_ROWS_ACTIVATED, QA_ROWS_GATE, QA_ROWS_UP),
+    QA_MAP_ROWS(QA_ROWS_OUT, QA_ROWS_ACTIVATED, QA_TARGET_DOWN),
+    QA_ADD_ROWS(QA_ROWS_OUT, QA_ROWS_MID, QA_ROWS_OUT),
+};
+
+const qa_operation_list qa_llama_layer = {LAYER, sizeof LAYER / sizeof *LAYER};
+
 static qa_status read_llama(qa_config *config, const json_t *root, qa_error *err) {
     QA_TRY(qa_config_read_flag(root, "attention_bias", &config->qkv_bias, err));
     config->o_bias = config->qkv_bias;
@@ -41,6 +61,7 @@ const qa_family qa_family_llama = {
     .architecture = "LlamaForCausalLM",
     .model_type = "llama",
     .tensors = &qa_llama_tensors,
+    .layer = &qa_llama_layer,
     .keys = (const char *const[]){"attention_bias", "mlp_bias", NULL},
     .default_max_position_embeddings = 2048,
     .read = read_llama,

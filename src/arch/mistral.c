@@ -17,6 +17,7 @@ const qa_family qa_family_mistral = {
     .architecture = "MistralForCausalLM",
     .model_type = "mistral",
     .tensors = &qa_llama_tensors,
+    .layer = &qa_llama_layer,
     .keys = (const char *const[]){"sliding_window", NULL},
     .default_key_value_heads = 8,
     .default_max_position_embeddings = 131072,

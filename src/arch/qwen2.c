@@ -64,6 +64,7 @@ const qa_family qa_family_qwen2 = {
     .architecture = "Qwen2ForCausalLM",
     .model_type = "qwen2",
     .tensors = &qa_llama_tensors,
+    .layer = &qa_llama_layer,
     .keys = (const char *const[]){"sliding_window", "use_sliding_window", "layer_types", "max_window_layers", NULL},
     .default_key_value_heads = 32,
     .default_max_position_embeddings = 32768,
