@@ -1,4 +1,5 @@
-/* replicate_tables: the tables of docs/replication.md and the data of its figures, from what tools/replicate left.
+/* replicate_tables: the tables of docs/replication.md and its appendix and the data of their figures, from what
+ * tools/replicate left.
  *
  * A cell is the mean over the seeds and, behind ±, their standard deviation (n - 1). Over several preferences the mean
  * over these is taken first, seed by seed, so that ± still speaks of seeds. The files are described in

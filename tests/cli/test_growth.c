@@ -199,10 +199,10 @@ static bool exists(const char *dir, const char *name) {
 
 START_TEST(a_sweep_and_the_rest_of_it) {
     char *dir = qa_tempdir_make();
-    write_in(dir, "speed.md", "before\n<!-- growth -->\nold\n<!-- end -->\nbehind\n");
+    write_in(dir, "speed-log.md", "before\n<!-- growth -->\nold\n<!-- end -->\nbehind\n");
     sweep(dir, "", 0);
     char *tables = said(dir, "stdout"), *page = text_of("before\n<!-- growth -->\n%s<!-- end -->\nbehind\n", tables);
-    expect_file(dir, "speed.md", page);
+    expect_file(dir, "speed-log.md", page);
     free(tables);
     free(page);
     char *tsv = said(dir, "growth.tsv");
