@@ -2,8 +2,8 @@
 #include "rl/objective.h"
 
 #include "base/try.h"
+#include "rl/transitions.h"
 
-static const char *const objective_names[] = {[QA_THEORY] = "theory", [QA_PUBLISHED] = "published", NULL};
 static const char *const parametrisation_names[] = {[QA_Q_LOGITS] = "logits", [QA_Q_RESIDUAL] = "residual", NULL};
 const char *const qa_recipe_names[] = {"theory", "published", NULL};
 
@@ -19,7 +19,7 @@ static const qa_option objective_rows[] = {
      .help = "discount"},
     {"beta", ROW(NUMBER, beta), .aliases = "pref-beta", .range = QA_RANGE_FROM_0, .standard = "0.01",
      .published = "0.1", .help = "weight of the squared implied reward"},
-    {"objective", ROW(CHOICE, kind, objective_names), .standard = "theory", .published = "published",
+    {"objective", ROW(CHOICE, kind, qa_objective_names), .standard = "theory", .published = "published",
      .note = "of the recipe",
      .help = "theory: r = Q(s,a) - gamma V(s'); published: r = Q(s,a) - gamma V(s), divided by the padded length"},
     {"q-parametrisation", ROW(CHOICE, q_parametrisation, parametrisation_names), .aliases = "q-parametrization",
@@ -46,7 +46,9 @@ bool qa_objective_is_plain(const qa_objective *objective) {
     return objective->alpha_tilde == 1.0 && objective->alpha_0 == alpha_0;
 }
 
-const char *qa_objective_kind_name(qa_objective_kind kind) { return qa_choice_name(objective_names, (unsigned)kind); }
+const char *qa_objective_kind_name(qa_objective_kind kind) {
+    return qa_choice_name(qa_objective_names, (unsigned)kind);
+}
 
 const char *qa_q_parametrisation_name(qa_q_parametrisation q_parametrisation) {
     return qa_choice_name(parametrisation_names, (unsigned)q_parametrisation);
@@ -54,7 +56,7 @@ const char *qa_q_parametrisation_name(qa_q_parametrisation q_parametrisation) {
 
 /* An enum without negative values is an unsigned. */
 qa_status qa_objective_kind_by_name(qa_objective_kind *kind, const char *name, qa_error *err) {
-    return qa_choice_find((unsigned *)kind, objective_names, "objective", name, err);
+    return qa_choice_find((unsigned *)kind, qa_objective_names, "objective", name, err);
 }
 
 qa_status qa_q_parametrisation_by_name(qa_q_parametrisation *q_parametrisation, const char *name, qa_error *err) {

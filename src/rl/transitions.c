@@ -26,17 +26,22 @@ static size_t published_end(const qa_side *side, size_t padded_length) {
     return side->length < actions ? side->length : actions;
 }
 
-size_t qa_transition_count(const qa_side *side, const qa_objective *objective, size_t padded_length) {
-    if (objective->kind == QA_THEORY) {
-        return side->length - side->label_start;
-    }
+static size_t count_theory(const qa_side *side, size_t padded_length) {
+    (void)padded_length;
+    return side->length - side->label_start;
+}
+
+static size_t count_published(const qa_side *side, size_t padded_length) {
     size_t end = published_end(side, padded_length);
     return end > side->label_start ? end - side->label_start : 0;
 }
 
 /* Every response token is an action; c_t = gamma^t, over the number of transitions with length normalisation. A
  * response that was cut off is not over: its last reward subtracts the value of the whole sequence. */
-static void layout_theory(qa_transition *transitions, const qa_side *side, const qa_objective *objective) {
+static void layout_theory(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
+                          size_t padded_length, int32_t pad_id) {
+    (void)padded_length;
+    (void)pad_id;
     const size_t n = side->length - side->label_start;
     const double divisor = objective->length_normalisation ? (double)n : 1.0;
     double discount = 1.0;
@@ -52,7 +57,9 @@ static void layout_theory(qa_transition *transitions, const qa_side *side, const
 
 /* The mask of the authors' code looks at the token that a state ends with, not at the action, and the value is that
  * of the state itself; the return is divided by the row's padded number of transitions. No state is terminal. */
-static void layout_published(qa_transition *transitions, const qa_side *side, size_t padded_length, int32_t pad_id) {
+static void layout_published(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
+                             size_t padded_length, int32_t pad_id) {
+    (void)objective;
     const size_t end = published_end(side, padded_length);
     for (size_t p = side->label_start; p < end; p++) {
         size_t state = p - side->label_start + 1;
@@ -61,6 +68,36 @@ static void layout_published(qa_transition *transitions, const qa_side *side, si
                                                              .value_state = state,
                                                              .weight = 1.0 / (double)(padded_length - 1)};
     }
+}
+
+/* A row an objective, in the order of qa_objective_kind. */
+typedef struct objective_row {
+    bool padded;
+    size_t (*count)(const qa_side *side, size_t padded_length);
+    void (*layout)(qa_transition *transitions, const qa_side *side, const qa_objective *objective, size_t padded_length,
+                   int32_t pad_id);
+} objective_row;
+
+static const objective_row OBJECTIVES[] = {
+    [QA_THEORY] = {false, count_theory, layout_theory},
+    [QA_PUBLISHED] = {true, count_published, layout_published},
+};
+
+const char *const qa_objective_names[] = {
+    [QA_THEORY] = "theory",
+    [QA_PUBLISHED] = "published",
+    NULL,
+};
+
+bool qa_objective_is_padded(const qa_objective *objective) { return OBJECTIVES[objective->kind].padded; }
+
+size_t qa_transition_count(const qa_side *side, const qa_objective *objective, size_t padded_length) {
+    return OBJECTIVES[objective->kind].count(side, padded_length);
+}
+
+void qa_transitions_layout(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
+                           size_t padded_length, int32_t pad_id) {
+    OBJECTIVES[objective->kind].layout(transitions, side, objective, padded_length, pad_id);
 }
 
 /* Where the response ends makes no difference. */
@@ -72,15 +109,6 @@ void qa_transitions_likelihood(qa_transition *transitions, const qa_side *side, 
     for (size_t t = 0; t < side->length - side->label_start; t++) {
         transitions[t] =
             (qa_transition){.state = t, .action = side->ids[side->label_start + t], .value_state = t, .weight = 1.0};
-    }
-}
-
-void qa_transitions_layout(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
-                           size_t padded_length, int32_t pad_id) {
-    if (objective->kind == QA_THEORY) {
-        layout_theory(transitions, side, objective);
-    } else {
-        layout_published(transitions, side, padded_length, pad_id);
     }
 }
 

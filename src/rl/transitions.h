@@ -38,7 +38,13 @@ typedef struct qa_transition {
  * sequence). */
 size_t qa_side_states(const qa_side *side);
 
-/* Number of counted transitions; padded_length is the micro-batch's longest row (published only). */
+extern const char *const qa_objective_names[]; /* by qa_objective_kind, NULL at the end */
+
+/* Whether the transitions go by the micro-batch's longest row, to which others are padded (with the end-of-sequence
+ * token): published. */
+bool qa_objective_is_padded(const qa_objective *objective);
+
+/* Number of counted transitions; padded_length is the micro-batch's longest row, which else is not read. */
 size_t qa_transition_count(const qa_side *side, const qa_objective *objective, size_t padded_length);
 
 /* Writes qa_transition_count() entries. pad_id: the action of published's transition into the padding. */

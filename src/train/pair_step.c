@@ -182,11 +182,11 @@ qa_status qa_pair_step_create(qa_pair_step **out, qa_model *model, const qa_adap
                               const qa_objective *objective, qa_pair_limits limits, qa_error *err) {
     *out = NULL;
     QA_TRY(qa_objective_check(objective, err));
-    if (objective->kind == QA_PUBLISHED && model->info.n_eos == 0) {
+    if (qa_objective_is_padded(objective) && model->info.n_eos == 0) {
         return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "%s: the published objective pads with the end-of-sequence token, and the model's config.json "
+                       "%s: the %s objective pads with the end-of-sequence token, and the model's config.json "
                        "has no eos_token_id",
-                       model->info.dir);
+                       model->info.dir, qa_objective_names[objective->kind]);
     }
     qa_pair_step *step = NULL;
     QA_TRY(QA_NEW(step, 1, err, "a training step"));
@@ -239,7 +239,7 @@ static qa_status check_pair(const qa_pair_step *step, const qa_pair *pair, size_
         return qa_fail(err, QA_ERR_LIMIT, "prompt and %s %zu tokens, but the workspace was made for %zu",
                        both ? "both responses have" : "response have", rows, step->limits.max_rows);
     }
-    if (step->objective.kind == QA_PUBLISHED) {
+    if (qa_objective_is_padded(&step->objective)) {
         if (pair->label_start == 0 || pair->label_start > pair->prompt_len) {
             return qa_fail(err, QA_ERR_ARGUMENT, "label_start is %zu, outside the prompt's 1..%zu", pair->label_start,
                            pair->prompt_len);
