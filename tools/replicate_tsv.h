@@ -1,4 +1,5 @@
-/* The data of docs/replication.md's figures (its appendix has some of them) and every single number, as tab-separated values. */
+/* The data of docs/replication.md's figures (its appendix has some of them) and every single number, as tab-separated
+ * values. */
 #ifndef REPLICATE_TSV_H
 #define REPLICATE_TSV_H
 

@@ -82,7 +82,7 @@ static size_t head_states(const qa_bench *bench, const qa_pair *pair) {
     const qa_side chosen = qa_pair_side(pair, true, &bench->objective);
     const qa_side rejected = qa_pair_side(pair, false, &bench->objective);
     const size_t padded = bench->divisors.padded_length;
-    if (qa_objective_is_padded(&bench->objective)) {
+    if (qa_objective_rows[bench->objective.kind].padded) {
         return qa_transition_count(&chosen, &bench->objective, padded) +
                qa_transition_count(&rejected, &bench->objective, padded);
     }

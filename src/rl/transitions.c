@@ -19,21 +19,11 @@
 
 size_t qa_side_states(const qa_side *side) { return side->length - side->label_start + 1; }
 
-/* One past the last position whose prefix is a counted state under `published`: the side's length, unless the side is
- * the longest row, whose last position has no token after it to act as action. */
-static size_t published_end(const qa_side *side, size_t padded_length) {
+/* One past the last position whose prefix is a counted state under a padded objective: the side's length, unless the
+ * side is the longest row, whose last position has no token after it to act as action. */
+static size_t padded_end(const qa_side *side, size_t padded_length) {
     const size_t actions = padded_length - 1;
     return side->length < actions ? side->length : actions;
-}
-
-static size_t count_theory(const qa_side *side, size_t padded_length) {
-    (void)padded_length;
-    return side->length - side->label_start;
-}
-
-static size_t count_published(const qa_side *side, size_t padded_length) {
-    size_t end = published_end(side, padded_length);
-    return end > side->label_start ? end - side->label_start : 0;
 }
 
 /* Every response token is an action; c_t = gamma^t, over the number of transitions with length normalisation. A
@@ -60,7 +50,7 @@ static void layout_theory(qa_transition *transitions, const qa_side *side, const
 static void layout_published(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
                              size_t padded_length, int32_t pad_id) {
     (void)objective;
-    const size_t end = published_end(side, padded_length);
+    const size_t end = padded_end(side, padded_length);
     for (size_t p = side->label_start; p < end; p++) {
         size_t state = p - side->label_start + 1;
         transitions[p - side->label_start] = (qa_transition){.state = state,
@@ -70,17 +60,9 @@ static void layout_published(qa_transition *transitions, const qa_side *side, co
     }
 }
 
-/* A row an objective, in the order of qa_objective_kind. */
-typedef struct objective_row {
-    bool padded;
-    size_t (*count)(const qa_side *side, size_t padded_length);
-    void (*layout)(qa_transition *transitions, const qa_side *side, const qa_objective *objective, size_t padded_length,
-                   int32_t pad_id);
-} objective_row;
-
-static const objective_row OBJECTIVES[] = {
-    [QA_THEORY] = {false, count_theory, layout_theory},
-    [QA_PUBLISHED] = {true, count_published, layout_published},
+const qa_objective_row qa_objective_rows[] = {
+    [QA_THEORY] = {false, layout_theory},
+    [QA_PUBLISHED] = {true, layout_published},
 };
 
 const char *const qa_objective_names[] = {
@@ -89,15 +71,14 @@ const char *const qa_objective_names[] = {
     NULL,
 };
 
-bool qa_objective_is_padded(const qa_objective *objective) { return OBJECTIVES[objective->kind].padded; }
-
 size_t qa_transition_count(const qa_side *side, const qa_objective *objective, size_t padded_length) {
-    return OBJECTIVES[objective->kind].count(side, padded_length);
+    const size_t end = qa_objective_rows[objective->kind].padded ? padded_end(side, padded_length) : side->length;
+    return end > side->label_start ? end - side->label_start : 0;
 }
 
 void qa_transitions_layout(qa_transition *transitions, const qa_side *side, const qa_objective *objective,
                            size_t padded_length, int32_t pad_id) {
-    OBJECTIVES[objective->kind].layout(transitions, side, objective, padded_length, pad_id);
+    qa_objective_rows[objective->kind].layout(transitions, side, objective, padded_length, pad_id);
 }
 
 /* Where the response ends makes no difference. */

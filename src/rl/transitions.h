@@ -38,11 +38,16 @@ typedef struct qa_transition {
  * sequence). */
 size_t qa_side_states(const qa_side *side);
 
-extern const char *const qa_objective_names[]; /* by qa_objective_kind, NULL at the end */
+/* What an objective is. layout: see qa_transitions_layout. */
+typedef struct qa_objective_row {
+    bool padded; /* transitions are those of rows padded to the micro-batch's longest, with the end-of-sequence token:
+                    the longest row's last token is nobody's state */
+    void (*layout)(qa_transition *transitions, const qa_side *side, const qa_objective *objective, size_t padded_length,
+                   int32_t pad_id);
+} qa_objective_row;
 
-/* Whether the transitions go by the micro-batch's longest row, to which others are padded (with the end-of-sequence
- * token): published. */
-bool qa_objective_is_padded(const qa_objective *objective);
+extern const qa_objective_row qa_objective_rows[]; /* by qa_objective_kind */
+extern const char *const qa_objective_names[];     /* the same, NULL at the end */
 
 /* Number of counted transitions; padded_length is the micro-batch's longest row, which else is not read. */
 size_t qa_transition_count(const qa_side *side, const qa_objective *objective, size_t padded_length);

@@ -182,7 +182,7 @@ qa_status qa_pair_step_create(qa_pair_step **out, qa_model *model, const qa_adap
                               const qa_objective *objective, qa_pair_limits limits, qa_error *err) {
     *out = NULL;
     QA_TRY(qa_objective_check(objective, err));
-    if (qa_objective_is_padded(objective) && model->info.n_eos == 0) {
+    if (qa_objective_rows[objective->kind].padded && model->info.n_eos == 0) {
         return qa_fail(err, QA_ERR_UNSUPPORTED,
                        "%s: the %s objective pads with the end-of-sequence token, and the model's config.json "
                        "has no eos_token_id",
@@ -239,7 +239,7 @@ static qa_status check_pair(const qa_pair_step *step, const qa_pair *pair, size_
         return qa_fail(err, QA_ERR_LIMIT, "prompt and %s %zu tokens, but the workspace was made for %zu",
                        both ? "both responses have" : "response have", rows, step->limits.max_rows);
     }
-    if (qa_objective_is_padded(&step->objective)) {
+    if (qa_objective_rows[step->objective.kind].padded) {
         if (pair->label_start == 0 || pair->label_start > pair->prompt_len) {
             return qa_fail(err, QA_ERR_ARGUMENT, "label_start is %zu, outside the prompt's 1..%zu", pair->label_start,
                            pair->prompt_len);
