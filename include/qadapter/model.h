@@ -73,6 +73,8 @@ const char *qa_model_fingerprint(const qa_model *model);
 
 /* ---- the LoRA adapter ---- */
 
+/* The linear maps of a layer. A family has q, k and v in three maps or in one, and gate and up in two, in one, or no
+ * gate. */
 typedef enum qa_target {
     QA_TARGET_Q,
     QA_TARGET_K,
@@ -81,6 +83,8 @@ typedef enum qa_target {
     QA_TARGET_GATE,
     QA_TARGET_UP,
     QA_TARGET_DOWN,
+    QA_TARGET_QKV,     /* q, k and v in one */
+    QA_TARGET_GATE_UP, /* gate and up in one */
     QA_TARGETS
 } qa_target;
 
@@ -91,7 +95,9 @@ typedef struct qa_lora_options {
     double alpha;   /* scale = alpha / rank, or alpha / sqrt(rank) with use_rslora */
     double dropout; /* [0, 1), on the branch's input, in training only */
     bool use_rslora;
-    bool targets[QA_TARGETS]; /* which linear maps get a branch, in every layer */
+    /* Which linear maps get a branch, in every layer. One that the model lacks is passed over where a map that does its
+     * work is named too (all three of q, k and v beside QKV...), else an error. */
+    bool targets[QA_TARGETS];
 } qa_lora_options;
 
 /* The adapter of the recipe theory (qa_train_recipe knows the others). */

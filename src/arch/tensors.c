@@ -63,11 +63,12 @@ const qa_tensor_row *qa_tensor_by_name(const qa_config *config, const char *name
 
 const qa_tensor_row *qa_tensor_of_target(const qa_family *family, qa_target target) {
     const qa_tensor_table *table = family->tensors;
-    size_t i = 0;
-    while (table->rows[i].role != QA_ROLE_MAP || table->rows[i].target != target) {
-        i++;
+    for (size_t i = 0; i < table->n; i++) {
+        if (table->rows[i].role == QA_ROLE_MAP && table->rows[i].target == target) {
+            return &table->rows[i];
+        }
     }
-    return &table->rows[i];
+    return NULL;
 }
 
 void qa_module_path(char path[QA_TENSOR_NAME_BYTES], const qa_family *family, size_t layer, qa_target target) {
@@ -77,6 +78,6 @@ void qa_module_path(char path[QA_TENSOR_NAME_BYTES], const qa_family *family, si
 
 void qa_target_shape(const qa_config *config, qa_target target, size_t *in, size_t *out) {
     const qa_tensor_row *row = qa_tensor_of_target(config->family, target);
-    *out = qa_width_of(config, row->rows);
-    *in = qa_width_of(config, row->columns);
+    *out = row == NULL ? 0 : qa_width_of(config, row->rows);
+    *in = row == NULL ? 0 : qa_width_of(config, row->columns);
 }

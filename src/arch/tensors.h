@@ -19,13 +19,13 @@ void qa_tensor_name(char name[QA_TENSOR_NAME_BYTES], const qa_tensor_row *row, s
 /* The row that the name of a tensor belongs to, and its layer; NULL: none that the config asks for. */
 const qa_tensor_row *qa_tensor_by_name(const qa_config *config, const char *name, size_t *l);
 
-/* The row of a map's matrix. */
+/* The row of a map's matrix; NULL: the family has no such map. */
 const qa_tensor_row *qa_tensor_of_target(const qa_family *family, qa_target target);
 
 /* The module of a map, as PEFT names it: "model.layers.0.self_attn.q_proj". */
 void qa_module_path(char path[QA_TENSOR_NAME_BYTES], const qa_family *family, size_t layer, qa_target target);
 
-/* in and out of a map. */
+/* in and out of a map; both 0: the family has none such. */
 void qa_target_shape(const qa_config *config, qa_target target, size_t *in, size_t *out);
 
 #endif

@@ -61,7 +61,7 @@ static void backward_products(qa_bench_floor *floor, const qa_bench *bench, size
     for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
             const qa_linear *w = &model->layers[l].linear[t];
-            const bool input = l > 0 || t >= QA_TARGET_O;
+            const bool input = l > 0 || (t >= QA_TARGET_O && t != QA_TARGET_QKV);
             if (input) {
                 product(floor, false, false, rows, w->in, w->out, w->weight.real); /* dx */
             }

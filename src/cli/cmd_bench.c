@@ -454,6 +454,7 @@ static qa_status measure_all(qa_bench *bench, cli_run *run, qa_error *err) {
     QA_TRY(cli_usage_if(
         run, qa_adapter_create(&run->adapter, run->model, &bench->lora, bench_args_of(run)->train.seed, err)));
     bench->adapter = run->adapter;
+    bench->lora = *qa_adapter_options(run->adapter);
     cli_say(run, "%zu pair%s of %zu tokens in all, %zu repeats, %zu thread%s", bench->n_pairs,
             cli_plural(bench->n_pairs), bench->step_tokens, bench->repeats, qa_context_threads(run->context),
             cli_plural(qa_context_threads(run->context)));

@@ -76,7 +76,7 @@ QA_MUST_CHECK qa_status cli_resolve_objective(cli_run *run, qa_objective *object
 QA_MUST_CHECK qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char **recipe, qa_error *err);
 
 /* The recipe's LoRA options, overridden by those of the command line. */
-QA_MUST_CHECK qa_status cli_lora_options(const cli_run *run, qa_lora_options *options, qa_error *err);
+QA_MUST_CHECK qa_status cli_lora_options(cli_run *run, qa_lora_options *options, qa_error *err);
 enum { CLI_LINE_BYTES = 512 };
 
 /* What the folder has (qa_chat_template_compare); its warnings are told once. */

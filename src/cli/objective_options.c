@@ -5,6 +5,7 @@
 #include "base/try.h"
 #include "methods/method.h"
 #include "model/lora_options.h"
+#include "model/weights.h"
 #include "rl/objective.h"
 #include "train/options.h"
 
@@ -162,11 +163,11 @@ qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char *
     return QA_OK;
 }
 
-qa_status cli_lora_options(const cli_run *run, qa_lora_options *options, qa_error *err) {
+qa_status cli_lora_options(cli_run *run, qa_lora_options *options, qa_error *err) {
     QA_TRY(qa_train_recipe(recipe_of(run->args), NULL, options, err));
     if (cli_given(&run->options, "lora-r") != NULL) {
         qa_lora_set_rank(options, run->args->lora.rank);
     }
     cli_put_given(&run->options, &qa_lora_table, options);
-    return QA_OK;
+    return run->model == NULL ? QA_OK : cli_usage_if(run, qa_lora_options_fit(options, run->model->config.family, err));
 }

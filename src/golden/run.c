@@ -33,7 +33,7 @@ static void set_up_layer(qa_golden_setup *setup, size_t l, const qa_layer *weigh
     qa_ref_layer *layer = &setup->layers[l];
     layer->input_norm = in_double(setup, weights->input_norm, d);
     layer->post_norm = in_double(setup, weights->post_norm, d);
-    for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) { /* QA_REF_Q and so on have the same order */
+    for (qa_target t = QA_TARGET_Q; t <= QA_TARGET_DOWN; t++) { /* QA_REF_Q and so on have the same order */
         const qa_linear *linear = &weights->linear[t];
         const qa_branch_place *branch = qa_adapter_place(adapter, l, t);
         layer->linear[t] = (qa_ref_linear){.in = linear->in,

@@ -40,6 +40,13 @@ static inline const qa_branch_place *qa_adapter_place(const qa_adapter *adapter,
     return &adapter->places[layer * QA_TARGETS + target];
 }
 
+/* The number of a map among those of all layers, for what is drawn for it: seven a layer, whether its q, k and v stand
+ * in three maps or in one. */
+static inline uint64_t qa_target_number(size_t layer, qa_target target) {
+    const qa_target of = target == QA_TARGET_QKV ? QA_TARGET_Q : target == QA_TARGET_GATE_UP ? QA_TARGET_GATE : target;
+    return layer * 7 + (size_t)of;
+}
+
 /* Number of parameters that options would give on a model of this config. */
 size_t qa_adapter_count(const qa_config *config, const qa_lora_options *options);
 

@@ -107,9 +107,9 @@ static json_t *target_list(const qa_adapter *adapter) {
     }
     for (size_t i = 0; i < (everywhere ? 1 : adapter->layers) * QA_TARGETS; i++) {
         const qa_target t = (qa_target)(i % QA_TARGETS);
-        char path[QA_TENSOR_NAME_BYTES];
-        qa_module_path(path, adapter->family, i / QA_TARGETS, t);
         if (adapter->places[i].present) {
+            char path[QA_TENSOR_NAME_BYTES];
+            qa_module_path(path, adapter->family, i / QA_TARGETS, t);
             (void)json_array_append_new(list, json_string(everywhere ? qa_target_name(t) : path));
         }
     }

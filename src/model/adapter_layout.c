@@ -88,12 +88,14 @@ static void lay_out_adapter(qa_adapter *adapter) {
 
 qa_status qa_adapter_allocate(qa_adapter **out, const qa_model *model, const qa_lora_options *options,
                               const qa_branch_plan *plan, qa_error *err) {
+    qa_lora_options fitted = *options;
     *out = NULL;
     QA_TRY(qa_lora_options_check(options, err));
+    QA_TRY(qa_lora_options_fit(&fitted, model->config.family, err));
     qa_adapter *adapter = NULL;
     QA_TRY(QA_NEW(adapter, 1, err, "an adapter"));
-    adapter->options = *options;
-    adapter->widest = *options;
+    adapter->options = fitted;
+    adapter->widest = fitted;
     adapter->scale = scale_of(options, options->rank, options->alpha);
     adapter->family = model->config.family;
     adapter->layers = model->config.num_hidden_layers;

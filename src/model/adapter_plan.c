@@ -359,6 +359,9 @@ static qa_status make_plan(const planner *it, qa_branch_plan *plan, qa_lora_opti
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
             qa_branch_plan *branch = &plan[l * QA_TARGETS + t];
             char path[QA_TENSOR_NAME_BYTES];
+            if (qa_tensor_of_target(config->family, t) == NULL) {
+                continue;
+            }
             qa_module_path(path, config->family, l, t);
             *branch = (qa_branch_plan){.rank = options->rank, .alpha = options->alpha};
             QA_TRY(is_chosen(it, path, l, &branch->present, err));

@@ -59,7 +59,7 @@ static const qa_branch_place *branch_of(const qa_layer_run *run, size_t l, qa_ta
 
 /* Every branch has masks of its own, as every LoRA layer of PEFT has a dropout of its own. */
 static uint64_t branch_key(const qa_layer_run *run, size_t l, qa_target target) {
-    return qa_hash(run->dropout_key, l * QA_TARGETS + (size_t)target);
+    return qa_hash(run->dropout_key, qa_target_number(l, target));
 }
 
 /* The input of a branch: the adapted rows x[n x in], dropped out while training. */

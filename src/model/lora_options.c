@@ -3,11 +3,14 @@
 
 #include "base/try.h"
 
+#include "arch/family.h"
+#include "arch/tensors.h"
+
 #include <stdio.h>
 #include <string.h>
 
-static const char *const target_names[QA_TARGETS] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                                     "gate_proj", "up_proj", "down_proj"};
+static const char *const target_names[QA_TARGETS] = {"q_proj",  "k_proj",    "v_proj",   "o_proj",      "gate_proj",
+                                                     "up_proj", "down_proj", "qkv_proj", "gate_up_proj"};
 
 const char *qa_target_name(qa_target target) { return target < QA_TARGETS ? target_names[target] : "?"; }
 
@@ -29,7 +32,7 @@ qa_status qa_targets_parse(bool targets[QA_TARGETS], const char *list, qa_error 
         if (!known) {
             return qa_fail(err, QA_ERR_ARGUMENT,
                            "\"%.*s\" is not a linear map; expected q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
-                           "down_proj separated by commas, or all-linear",
+                           "down_proj, qkv_proj, gate_up_proj separated by commas, or all-linear",
                            (int)(length > 40 ? 40 : length), p);
         }
         p += length;
@@ -87,6 +90,71 @@ void qa_lora_set_rank(qa_lora_options *lora, size_t rank) {
     lora->alpha *= (double)rank / (double)lora->rank;
     lora->rank = rank;
 }
+
+/* ---- the targets of a family ---- */
+
+/* A row's module without its path: "q_proj" of "self_attn.q_proj.weight". */
+static int module_name(const qa_tensor_row *row, const char **name) {
+    size_t n = strlen(row->name) - strlen(".weight");
+    *name = row->name;
+    for (size_t i = 0; i < n; i++) {
+        *name = row->name[i] == '.' ? row->name + i + 1 : *name;
+    }
+    return (int)(row->name + n - *name);
+}
+
+/* "q_proj, k_proj, v_proj"; a name that two maps have stands once. */
+static void family_names(const qa_family *family, char *text, size_t bytes) {
+    const char *last = "";
+    size_t used = 0;
+    text[0] = '\0';
+    for (qa_target t = QA_TARGET_Q; t < QA_TARGETS && used < bytes; t++) {
+        const qa_tensor_row *row = qa_tensor_of_target(family, t);
+        const char *name = NULL;
+        const int n = row == NULL ? 0 : module_name(row, &name);
+        if (n > 0 && strncmp(last, name, (size_t)n) != 0) {
+            used += (size_t)snprintf(text + used, bytes - used, "%s%.*s", used == 0 ? "" : ", ", n, name);
+            last = name;
+        }
+    }
+}
+
+/* Whether a map of the family does the work of one that it lacks, and is a target. */
+static bool stands_in(const qa_lora_options *options, const qa_family *family, qa_target absent) {
+    static const struct {
+        qa_target absent, instead;
+    } others[] = {
+        {QA_TARGET_Q, QA_TARGET_QKV},        {QA_TARGET_K, QA_TARGET_QKV},      {QA_TARGET_V, QA_TARGET_QKV},
+        {QA_TARGET_QKV, QA_TARGET_Q},        {QA_TARGET_QKV, QA_TARGET_K},      {QA_TARGET_QKV, QA_TARGET_V},
+        {QA_TARGET_GATE, QA_TARGET_GATE_UP}, {QA_TARGET_UP, QA_TARGET_GATE_UP}, {QA_TARGET_GATE_UP, QA_TARGET_GATE},
+        {QA_TARGET_GATE_UP, QA_TARGET_UP},   {QA_TARGET_GATE, QA_TARGET_UP},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (others[i].absent == absent && options->targets[others[i].instead] &&
+            qa_tensor_of_target(family, others[i].instead) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+qa_status qa_lora_options_fit(qa_lora_options *options, const qa_family *family, qa_error *err) {
+    for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+        if (!options->targets[t] || qa_tensor_of_target(family, t) != NULL) {
+            continue;
+        }
+        if (!stands_in(options, family, t)) {
+            char names[256];
+            family_names(family, names, sizeof names);
+            return qa_fail(err, QA_ERR_ARGUMENT, "a %s has no linear map %s; its maps are %s", family->architecture,
+                           qa_target_name(t), names);
+        }
+        options->targets[t] = false;
+    }
+    return QA_OK;
+}
+
+/* ---- ranges ---- */
 
 /* Beyond these a scale is no longer a scale: the branch is nothing, or all. */
 static const double least_alpha = 1e-6, most_alpha = 1e6;

@@ -13,6 +13,7 @@
 #include "base/rng.h"
 #include "base/try.h"
 #include "methods/method.h"
+#include "model/lora_options.h"
 #include "train/adapter_card.h"
 #include "train/evaluate.h"
 #include "train/options.h"
@@ -58,9 +59,11 @@ static qa_pair_limits limits_for(const qa_pairs *train, const qa_pairs *evaluati
 static qa_status memory_bytes(const qa_model *model, const qa_lora_options *lora, qa_pair_limits limits, size_t *bytes,
                               qa_error *err) {
     size_t of_pair = 0, of_trainer = 0;
+    qa_lora_options fitted = *lora;
     limits.backward = true;
-    QA_TRY(qa_pair_step_bytes(model, lora, limits, &of_pair, err));
-    QA_TRY(qa_trainer_bytes(qa_adapter_count(&model->config, lora), true, &of_trainer, err));
+    QA_TRY(qa_lora_options_fit(&fitted, model->config.family, err));
+    QA_TRY(qa_pair_step_bytes(model, &fitted, limits, &of_pair, err));
+    QA_TRY(qa_trainer_bytes(qa_adapter_count(&model->config, &fitted), true, &of_trainer, err));
     return qa_add_size(of_pair, of_trainer, bytes)
                ? QA_OK
                : qa_fail(err, QA_ERR_LIMIT, "the training workspace does not fit the address space");

@@ -56,7 +56,7 @@ START_TEST(which_maps) {
     qa_fixture f = qa_fixture_open(&options, NULL, 1);
     qa_fixture_adapt(&f, forms[_i].config);
     for (size_t l = 0; l < 2; l++) {
-        for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+        for (qa_target t = QA_TARGET_Q; t <= QA_TARGET_DOWN; t++) {
             const qa_branch_place *place = qa_adapter_place(f.adapter, l, t);
             const bool expected = strchr(forms[_i].maps[l], "QKVOGUD"[t]) != NULL;
             ck_assert_msg(place->present == expected, "layer %zu, %s: %d", l, qa_target_name(t), place->present);

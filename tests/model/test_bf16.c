@@ -97,7 +97,7 @@ START_TEST(what_is_kept) {
         ck_assert_str_eq(info->memory_dtype, cases[i].bf16 ? "BF16" : QA_REAL_DTYPE);
         ck_assert_uint_eq(info->parameters, full->parameters);
         ck_assert(is_bf16(f.model->embedding) == cases[i].bf16 && is_bf16(f.model->head) == cases[i].bf16);
-        for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+        for (qa_target t = QA_TARGET_Q; t <= QA_TARGET_DOWN; t++) {
             const qa_linear *linear = &f.model->layers[1].linear[t], *other = &plain.model->layers[1].linear[t];
             qa_real row[128];
             ck_assert(is_bf16(linear->weight) == cases[i].bf16);

@@ -27,7 +27,7 @@ void qa_expect_error(qa_status status, qa_status expected, const qa_error *err, 
 
 qa_lora_options qa_fixture_lora(void) {
     qa_lora_options options = {.rank = 3, .alpha = 5};
-    for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+    for (qa_target t = QA_TARGET_Q; t <= QA_TARGET_DOWN; t++) {
         options.targets[t] = true;
     }
     return options;

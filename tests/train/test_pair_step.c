@@ -405,7 +405,8 @@ static void check_gradient(const qa_objective *o, size_t label_start, double dro
     qa_real *gradient = qa_bag_zeros(&bag, fixture.adapter->count);
     batch b = new_batch(&fixture, o, label_start, dropout > 0.0 ? 77 : 0);
     batch_gradient(&b, gradient);
-    ck_assert_uint_eq(fixture.adapter->n_tensors, config == NULL ? 2 * QA_TARGETS * model.layers : UNEVEN_TENSORS);
+    ck_assert_uint_eq(fixture.adapter->n_tensors,
+                      config == NULL ? 2 * (QA_TARGET_DOWN + 1) * model.layers : UNEVEN_TENSORS);
     for (size_t t = 0; t < fixture.adapter->n_tensors; t++) {
         const qa_adapter_tensor *tensor = &fixture.adapter->tensors[t];
         QA_ASSERT_GRADIENT(tensor->name, fixture.adapter->parameters + tensor->offset, tensor->rows * tensor->columns,
