@@ -9,6 +9,7 @@
 #include "io/json.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,11 +73,24 @@ static qa_status read_dimensions(qa_config *config, const json_t *root, qa_error
         return qa_fail(err, QA_ERR_FORMAT, "config.json: head_dim is %zu, expected at most %zu", config->head_dim,
                        MAX_HEAD_DIM);
     }
-    if (config->num_hidden_layers > 100000 || config->num_attention_heads > MAX_DIMENSION / config->head_dim) {
+    if (config->num_hidden_layers > QA_MAX_LAYERS || config->num_attention_heads > MAX_DIMENSION / config->head_dim) {
         return qa_fail(err, QA_ERR_FORMAT, "config.json: %zu layers of %zu heads of width %zu is beyond any model",
                        config->num_hidden_layers, config->num_attention_heads, config->head_dim);
     }
     return QA_OK;
+}
+
+void qa_config_set_plain(qa_config *config) {
+    memset(config->layers, 0, sizeof config->layers);
+    memset(config->rope, 0, sizeof config->rope);
+    for (qa_rope_kind kind = QA_ROPE_FULL; kind < QA_ROPES; kind++) {
+        config->rope[kind].theta = 10000;
+        config->rope[kind].attention_factor = 1;
+    }
+    config->rotary_dim = config->head_dim;
+    config->norm_eps = 1e-6;
+    config->embedding_factor = config->residual_multiplier = config->logit_factor = 1;
+    config->attention_scale = 1.0 / sqrt((double)config->head_dim);
 }
 
 static qa_status read_token_id(const json_t *value, const char *where, const char *key, int32_t *id, qa_error *err) {
@@ -117,10 +131,9 @@ static qa_status read_config(qa_config *config, const json_t *root, const qa_log
     }
     QA_TRY(read_architecture(config, root, err));
     QA_TRY(read_dimensions(config, root, err));
+    qa_config_set_plain(config);
     QA_TRY(qa_config_read_rope(config, root, logger, err));
-    config->rms_norm_eps = 1e-6;
-    QA_TRY(
-        qa_config_get_within(root, "rms_norm_eps", false, LOWEST_EPSILON, HIGHEST_EPSILON, &config->rms_norm_eps, err));
+    QA_TRY(qa_config_get_within(root, "rms_norm_eps", false, LOWEST_EPSILON, HIGHEST_EPSILON, &config->norm_eps, err));
     QA_TRY(qa_json_get_bool(root, "tie_word_embeddings", false, "config.json", &config->tie_word_embeddings, err));
     QA_TRY(config->family->read(config, root, err));
     QA_TRY(qa_config_check_keys(config, root, logger, err));

@@ -72,6 +72,7 @@ static bool type_uses(qa_rope_type type, const char *key) {
     case QA_ROPE_LLAMA3:
         return strcmp(key, "factor") == 0 || strcmp(key, "low_freq_factor") == 0 ||
                strcmp(key, "high_freq_factor") == 0 || strcmp(key, "original_max_position_embeddings") == 0;
+    default: break;
     }
     return false;
 }
@@ -148,28 +149,30 @@ static qa_status read_original_context(qa_config *config, const json_t *root, co
         qa_log(logger, QA_LOG_WARNING, "config.json: %s is %g, and %g with the rope scaling; the first is used", key,
                outside, inside);
     }
-    config->rope_original_max_position = outside != 0 ? outside : inside;
+    config->rope[QA_ROPE_FULL].original_max_position = outside != 0 ? outside : inside;
     return QA_OK;
 }
 
 static qa_status read_scaling(qa_config *config, const json_t *root, const json_t *scaling, const char *where,
                               const qa_logger *logger, qa_error *err) {
     bool named = false;
-    QA_TRY(read_type(&config->rope_type, &named, scaling, where, err));
-    QA_TRY(config_rope_check_members(scaling, config->rope_type, named, where, logger, err));
-    if (config->rope_type == QA_ROPE_DEFAULT) {
+    QA_TRY(read_type(&config->rope[QA_ROPE_FULL].type, &named, scaling, where, err));
+    QA_TRY(config_rope_check_members(scaling, config->rope[QA_ROPE_FULL].type, named, where, logger, err));
+    if (config->rope[QA_ROPE_FULL].type == QA_ROPE_DEFAULT) {
         return QA_OK;
     }
     const double low = LOWEST_FACTOR, high = HIGHEST_FACTOR;
-    QA_TRY(qa_config_get_within(scaling, "factor", true, low, high, &config->rope_factor, err));
-    if (config->rope_type == QA_ROPE_LINEAR) {
+    QA_TRY(qa_config_get_within(scaling, "factor", true, low, high, &config->rope[QA_ROPE_FULL].factor, err));
+    if (config->rope[QA_ROPE_FULL].type == QA_ROPE_LINEAR) {
         return QA_OK;
     }
-    QA_TRY(qa_config_get_within(scaling, "low_freq_factor", true, low, high, &config->rope_low_freq_factor, err));
-    QA_TRY(qa_config_get_within(scaling, "high_freq_factor", true, low, high, &config->rope_high_freq_factor, err));
-    if (config->rope_high_freq_factor <= config->rope_low_freq_factor) {
+    QA_TRY(qa_config_get_within(scaling, "low_freq_factor", true, low, high,
+                                &config->rope[QA_ROPE_FULL].low_freq_factor, err));
+    QA_TRY(qa_config_get_within(scaling, "high_freq_factor", true, low, high,
+                                &config->rope[QA_ROPE_FULL].high_freq_factor, err));
+    if (config->rope[QA_ROPE_FULL].high_freq_factor <= config->rope[QA_ROPE_FULL].low_freq_factor) {
         return qa_fail(err, QA_ERR_FORMAT, "config.json: rope high_freq_factor %g is not above low_freq_factor %g",
-                       config->rope_high_freq_factor, config->rope_low_freq_factor);
+                       config->rope[QA_ROPE_FULL].high_freq_factor, config->rope[QA_ROPE_FULL].low_freq_factor);
     }
     return read_original_context(config, root, scaling, logger, err);
 }
@@ -178,7 +181,7 @@ static qa_status read_scaling(qa_config *config, const json_t *root, const json_
 static void config_rope_warn_of_both(const qa_config *config, const json_t *scaling, const json_t *parameters,
                                      const qa_logger *logger) {
     const json_t *theta = json_object_get(parameters, "rope_theta");
-    const bool same_theta = theta == NULL || json_number_value(theta) == config->rope_theta;
+    const bool same_theta = theta == NULL || json_number_value(theta) == config->rope[QA_ROPE_FULL].theta;
     const char *const keys[] = {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"};
     bool same = same_theta;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
@@ -188,11 +191,11 @@ static void config_rope_warn_of_both(const qa_config *config, const json_t *scal
     const json_t *type = json_object_get(parameters, "rope_type");
     type = type == NULL ? json_object_get(parameters, "type") : type;
     const char *name = json_is_string(type) ? json_string_value(type) : "default";
-    if (!same || strcmp(name, qa_rope_type_name(config->rope_type)) != 0) {
+    if (!same || strcmp(name, qa_rope_type_name(config->rope[QA_ROPE_FULL].type)) != 0) {
         qa_log(logger, QA_LOG_WARNING,
                "config.json: rope_scaling and rope_parameters disagree; rope_scaling is used, with rope_theta %g, as "
                "transformers does",
-               config->rope_theta);
+               config->rope[QA_ROPE_FULL].theta);
     }
 }
 
@@ -206,16 +209,17 @@ qa_status qa_config_read_rope(qa_config *config, const json_t *root, const qa_lo
     const bool newer = json_object_size(scaling) == 0;
     json_t *used = newer ? parameters : scaling;
     const char *where = newer ? "config.json: rope_parameters" : "config.json: rope_scaling";
-    config->rope_theta = outside;
+    config->rope[QA_ROPE_FULL].theta = outside;
     if (used == NULL) {
         return QA_OK;
     }
-    QA_TRY(qa_config_get_within(used, "rope_theta", false, LOWEST_THETA, HIGHEST_THETA, &config->rope_theta, err));
-    if (config->rope_theta != outside && is_there(root, "rope_theta")) {
+    QA_TRY(qa_config_get_within(used, "rope_theta", false, LOWEST_THETA, HIGHEST_THETA,
+                                &config->rope[QA_ROPE_FULL].theta, err));
+    if (config->rope[QA_ROPE_FULL].theta != outside && is_there(root, "rope_theta")) {
         qa_log(logger, QA_LOG_WARNING,
                "config.json: rope_theta is %g, and %g in %s; the second is used, as "
                "transformers 5 does",
-               outside, config->rope_theta, newer ? "rope_parameters" : "rope_scaling");
+               outside, config->rope[QA_ROPE_FULL].theta, newer ? "rope_parameters" : "rope_scaling");
     }
     QA_TRY(read_scaling(config, root, used, where, logger, err));
     if (both) {
@@ -229,6 +233,9 @@ const char *qa_rope_type_name(qa_rope_type type) {
     case QA_ROPE_DEFAULT: return "default";
     case QA_ROPE_LINEAR: return "linear";
     case QA_ROPE_LLAMA3: return "llama3";
+    case QA_ROPE_YARN: return "yarn";
+    case QA_ROPE_DYNAMIC: return "dynamic";
+    case QA_ROPE_LONGROPE: return "longrope";
     }
     return "unknown";
 }
@@ -236,29 +243,30 @@ const char *qa_rope_type_name(qa_rope_type type) {
 /* ---- the frequencies ---- */
 
 /* Llama 3's scaling: high frequencies stay, low ones are divided by the factor, those between are blended. */
-static double llama3_frequency(double frequency, const qa_config *config) {
+static double llama3_frequency(double frequency, const qa_rope *rope) {
     double wavelength = 2.0 * 3.14159265358979323846 / frequency;
-    double rotations = config->rope_original_max_position / wavelength;
-    if (rotations > config->rope_high_freq_factor) {
+    double rotations = rope->original_max_position / wavelength;
+    if (rotations > rope->high_freq_factor) {
         return frequency;
     }
-    if (rotations < config->rope_low_freq_factor) {
-        return frequency / config->rope_factor;
+    if (rotations < rope->low_freq_factor) {
+        return frequency / rope->factor;
     }
-    double smooth =
-        (rotations - config->rope_low_freq_factor) / (config->rope_high_freq_factor - config->rope_low_freq_factor);
-    return (1.0 - smooth) * frequency / config->rope_factor + smooth * frequency;
+    double smooth = (rotations - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);
+    return (1.0 - smooth) * frequency / rope->factor + smooth * frequency;
 }
 
 /* Plain twin: reference/transformer.c: rotary_tables. */
-void qa_rope_frequencies(double *frequency, const qa_config *config) {
-    size_t half = config->head_dim / 2;
-    for (size_t i = 0; i < half; i++) {
-        double f = pow(config->rope_theta, -2.0 * (double)i / (double)config->head_dim);
-        if (config->rope_type == QA_ROPE_LINEAR) {
-            f /= config->rope_factor;
-        } else if (config->rope_type == QA_ROPE_LLAMA3) {
-            f = llama3_frequency(f, config);
+void qa_rope_frequencies(double *frequency, double *factor, const qa_config *config, const qa_rope *rope,
+                         size_t sequence_length) {
+    (void)sequence_length;
+    *factor = 1;
+    for (size_t i = 0; i < config->rotary_dim / 2; i++) {
+        double f = pow(rope->theta, -2.0 * (double)i / (double)config->rotary_dim);
+        if (rope->type == QA_ROPE_LINEAR) {
+            f /= rope->factor;
+        } else if (rope->type == QA_ROPE_LLAMA3) {
+            f = llama3_frequency(f, rope);
         }
         frequency[i] = f;
     }

@@ -23,6 +23,24 @@ qa_status qa_config_read_window(const json_t *root, size_t *window, qa_error *er
                        : qa_fail(err, QA_ERR_FORMAT, "config.json: sliding_window is 0, expected null or at least 1");
 }
 
+size_t qa_config_window(const qa_config *config, size_t l) {
+    return (config->layers[l] & QA_LAYER_WINDOW) != 0 ? config->sliding_window : 0;
+}
+
+const qa_rope *qa_config_rope(const qa_config *config, size_t l) {
+    const qa_rope_kind kind = (config->layers[l] & QA_LAYER_LOCAL_ROPE) != 0 ? QA_ROPE_SLIDING : QA_ROPE_FULL;
+    return (config->layers[l] & QA_LAYER_NO_ROPE) != 0 ? NULL : &config->rope[kind];
+}
+
+bool qa_config_rope_depends_on_length(const qa_config *config) {
+    bool depends = false;
+    for (qa_rope_kind kind = QA_ROPE_FULL; kind < QA_ROPES; kind++) {
+        const qa_rope_type type = config->rope[kind].type;
+        depends = depends || type == QA_ROPE_DYNAMIC || type == QA_ROPE_LONGROPE;
+    }
+    return depends;
+}
+
 size_t qa_config_context(const qa_config *config) {
     const size_t context = config->max_position_embeddings, window = config->sliding_window;
     return window != 0 && window < context ? window : context;

@@ -25,14 +25,16 @@ static json_t *whole_or_real(double x) {
 }
 
 static json_t *rope_scaling(const qa_config *config) {
-    switch (config->rope_type) {
+    switch (config->rope[QA_ROPE_FULL].type) {
     case QA_ROPE_DEFAULT: break;
-    case QA_ROPE_LINEAR: return json_pack("{s:s,s:f}", "rope_type", "linear", "factor", config->rope_factor);
+    case QA_ROPE_LINEAR:
+        return json_pack("{s:s,s:f}", "rope_type", "linear", "factor", config->rope[QA_ROPE_FULL].factor);
     case QA_ROPE_LLAMA3:
-        return json_pack("{s:s,s:f,s:f,s:f,s:o}", "rope_type", "llama3", "factor", config->rope_factor,
-                         "low_freq_factor", config->rope_low_freq_factor, "high_freq_factor",
-                         config->rope_high_freq_factor, "original_max_position_embeddings",
-                         whole_or_real(config->rope_original_max_position));
+        return json_pack("{s:s,s:f,s:f,s:f,s:o}", "rope_type", "llama3", "factor", config->rope[QA_ROPE_FULL].factor,
+                         "low_freq_factor", config->rope[QA_ROPE_FULL].low_freq_factor, "high_freq_factor",
+                         config->rope[QA_ROPE_FULL].high_freq_factor, "original_max_position_embeddings",
+                         whole_or_real(config->rope[QA_ROPE_FULL].original_max_position));
+    default: break;
     }
     return json_null();
 }
@@ -64,8 +66,8 @@ static json_t *config_json(const qa_config *config, qa_dtype dtype) {
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         (void)json_object_set_new(root, sizes[i].key, json_integer((json_int_t)sizes[i].value));
     }
-    (void)json_object_set_new(root, "rms_norm_eps", json_real(config->rms_norm_eps));
-    (void)json_object_set_new(root, "rope_theta", json_real(config->rope_theta));
+    (void)json_object_set_new(root, "rms_norm_eps", json_real(config->norm_eps));
+    (void)json_object_set_new(root, "rope_theta", json_real(config->rope[QA_ROPE_FULL].theta));
     (void)json_object_set_new(root, "rope_scaling", rope_scaling(config));
     (void)json_object_set_new(root, "bos_token_id", config->bos_id < 0 ? json_null() : json_integer(config->bos_id));
     (void)json_object_set_new(root, "eos_token_id",

@@ -3,27 +3,22 @@
 #include "arch/family.h"
 #include "base/try.h"
 
-#define LAYER_MAP(path, target, out, in, bias, into_residual)                                                          \
-    {path ".weight", QA_ROLE_MAP, target, out, in, QA_ALWAYS, into_residual}, {                                        \
-        path ".bias", QA_ROLE_BIAS, target, out, QA_VECTOR, bias, false                                                \
-    }
-
 static const qa_tensor_row TENSORS[] = {
-    {"model.embed_tokens.weight", QA_ROLE_EMBEDDING, QA_TARGETS, QA_WIDTH_V, QA_WIDTH_D, QA_ALWAYS, false},
-    {"model.norm.weight", QA_ROLE_FINAL_NORM, QA_TARGETS, QA_WIDTH_D, QA_VECTOR, QA_ALWAYS, false},
-    {"lm_head.weight", QA_ROLE_HEAD, QA_TARGETS, QA_WIDTH_V, QA_WIDTH_D, QA_WHEN_UNTIED, false},
-    {"input_layernorm.weight", QA_ROLE_INPUT_NORM, QA_TARGETS, QA_WIDTH_D, QA_VECTOR, QA_ALWAYS, false},
-    {"post_attention_layernorm.weight", QA_ROLE_POST_NORM, QA_TARGETS, QA_WIDTH_D, QA_VECTOR, QA_ALWAYS, false},
-    LAYER_MAP("self_attn.q_proj", QA_TARGET_Q, QA_WIDTH_Q, QA_WIDTH_D, QA_WHEN_QKV_BIAS, false),
-    LAYER_MAP("self_attn.k_proj", QA_TARGET_K, QA_WIDTH_KV, QA_WIDTH_D, QA_WHEN_QKV_BIAS, false),
-    LAYER_MAP("self_attn.v_proj", QA_TARGET_V, QA_WIDTH_KV, QA_WIDTH_D, QA_WHEN_QKV_BIAS, false),
-    LAYER_MAP("self_attn.o_proj", QA_TARGET_O, QA_WIDTH_D, QA_WIDTH_Q, QA_WHEN_O_BIAS, true),
-    LAYER_MAP("mlp.gate_proj", QA_TARGET_GATE, QA_WIDTH_F, QA_WIDTH_D, QA_WHEN_MLP_BIAS, false),
-    LAYER_MAP("mlp.up_proj", QA_TARGET_UP, QA_WIDTH_F, QA_WIDTH_D, QA_WHEN_MLP_BIAS, false),
-    LAYER_MAP("mlp.down_proj", QA_TARGET_DOWN, QA_WIDTH_D, QA_WIDTH_F, QA_WHEN_MLP_BIAS, true),
+    QA_EMBEDDING_ROW("model.embed_tokens.weight"),
+    QA_FINAL_NORM_ROW("model.norm.weight"),
+    QA_HEAD_ROW("lm_head.weight"),
+    QA_NORM_ROW("input_layernorm.weight", QA_NORM_INPUT, QA_WIDTH_D),
+    QA_NORM_ROW("post_attention_layernorm.weight", QA_NORM_POST, QA_WIDTH_D),
+    QA_MAP_ROW("self_attn.q_proj", QA_TARGET_Q, QA_WIDTH_Q, QA_WIDTH_D, QA_WHEN_QKV_BIAS, false),
+    QA_MAP_ROW("self_attn.k_proj", QA_TARGET_K, QA_WIDTH_KV, QA_WIDTH_D, QA_WHEN_QKV_BIAS, false),
+    QA_MAP_ROW("self_attn.v_proj", QA_TARGET_V, QA_WIDTH_KV, QA_WIDTH_D, QA_WHEN_QKV_BIAS, false),
+    QA_MAP_ROW("self_attn.o_proj", QA_TARGET_O, QA_WIDTH_D, QA_WIDTH_Q, QA_WHEN_O_BIAS, true),
+    QA_MAP_ROW("mlp.gate_proj", QA_TARGET_GATE, QA_WIDTH_F, QA_WIDTH_D, QA_WHEN_MLP_BIAS, false),
+    QA_MAP_ROW("mlp.up_proj", QA_TARGET_UP, QA_WIDTH_F, QA_WIDTH_D, QA_WHEN_MLP_BIAS, false),
+    QA_MAP_ROW("mlp.down_proj", QA_TARGET_DOWN, QA_WIDTH_D, QA_WIDTH_F, QA_WHEN_MLP_BIAS, true),
 };
 
-const qa_tensor_table qa_llama_tensors = {TENSORS, sizeof TENSORS / sizeof *TENSORS};
+const qa_tensor_table qa_llama_tensors = {"model.layers.", TENSORS, sizeof TENSORS / sizeof *TENSORS, false};
 
 static const qa_operation LAYER[] = {
     QA_NORM_ROWS(QA_ROWS_NORMED, QA_ROWS_X, QA_NORM_INPUT),

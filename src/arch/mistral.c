@@ -1,9 +1,14 @@
 /* Mistral: Llama's layout without biases, and one sliding window in every layer. */
 #include "arch/config_internal.h"
 #include "arch/family.h"
+#include "base/try.h"
 
 static qa_status read_mistral(qa_config *config, const json_t *root, qa_error *err) {
-    return qa_config_read_window(root, &config->sliding_window, err);
+    QA_TRY(qa_config_read_window(root, &config->sliding_window, err));
+    for (size_t l = 0; config->sliding_window != 0 && l < config->num_hidden_layers; l++) {
+        config->layers[l] |= QA_LAYER_WINDOW;
+    }
+    return QA_OK;
 }
 
 /* Left out, it would be 4096. */

@@ -6,15 +6,17 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char LAYERS[] = "model.layers.";
-
 size_t qa_width_of(const qa_config *config, qa_width width) {
     switch (width) {
     case QA_VECTOR: break;
     case QA_WIDTH_D: return config->hidden_size;
     case QA_WIDTH_F: return config->intermediate_size;
+    case QA_WIDTH_2F: return 2 * config->intermediate_size;
     case QA_WIDTH_Q: return config->num_attention_heads * config->head_dim;
     case QA_WIDTH_KV: return config->num_key_value_heads * config->head_dim;
+    case QA_WIDTH_QKV: return (config->num_attention_heads + 2 * config->num_key_value_heads) * config->head_dim;
+    case QA_WIDTH_HEAD: return config->head_dim;
+    case QA_WIDTH_POSITIONS: return config->max_position_embeddings;
     case QA_WIDTH_V: return config->vocab_size;
     }
     return 0;
@@ -31,11 +33,11 @@ bool qa_tensor_is_there(const qa_config *config, const qa_tensor_row *row) {
     return true;
 }
 
-bool qa_tensor_in_layer(const qa_tensor_row *row) { return row->role >= QA_ROLE_INPUT_NORM; }
+bool qa_tensor_in_layer(const qa_tensor_row *row) { return row->role >= QA_ROLE_NORM; }
 
-void qa_tensor_name(char name[QA_TENSOR_NAME_BYTES], const qa_tensor_row *row, size_t l) {
+void qa_tensor_name(char name[QA_TENSOR_NAME_BYTES], const qa_tensor_table *table, const qa_tensor_row *row, size_t l) {
     if (qa_tensor_in_layer(row)) {
-        (void)snprintf(name, QA_TENSOR_NAME_BYTES, "%s%zu.%s", LAYERS, l, row->name);
+        (void)snprintf(name, QA_TENSOR_NAME_BYTES, "%s%zu.%s", table->layers, l, row->name);
     } else {
         (void)snprintf(name, QA_TENSOR_NAME_BYTES, "%s", row->name);
     }
@@ -43,9 +45,10 @@ void qa_tensor_name(char name[QA_TENSOR_NAME_BYTES], const qa_tensor_row *row, s
 
 const qa_tensor_row *qa_tensor_by_name(const qa_config *config, const char *name, size_t *l) {
     const qa_tensor_table *table = config->family->tensors;
+    const size_t prefix = strlen(table->layers);
     unsigned long layer = 0;
     *l = 0;
-    if (sscanf(name, "model.layers.%9lu.", &layer) == 1) {
+    if (strncmp(name, table->layers, prefix) == 0 && sscanf(name + prefix, "%9lu.", &layer) == 1) {
         if (layer >= config->num_hidden_layers) {
             return NULL;
         }
@@ -53,7 +56,7 @@ const qa_tensor_row *qa_tensor_by_name(const qa_config *config, const char *name
     }
     for (size_t i = 0; i < table->n; i++) {
         char expected[QA_TENSOR_NAME_BYTES];
-        qa_tensor_name(expected, &table->rows[i], *l);
+        qa_tensor_name(expected, table, &table->rows[i], *l);
         if (strcmp(expected, name) == 0 && qa_tensor_is_there(config, &table->rows[i])) {
             return &table->rows[i];
         }
@@ -72,7 +75,7 @@ const qa_tensor_row *qa_tensor_of_target(const qa_family *family, qa_target targ
 }
 
 void qa_module_path(char path[QA_TENSOR_NAME_BYTES], const qa_family *family, size_t layer, qa_target target) {
-    qa_tensor_name(path, qa_tensor_of_target(family, target), layer);
+    qa_tensor_name(path, family->tensors, qa_tensor_of_target(family, target), layer);
     path[strlen(path) - strlen(".weight")] = '\0';
 }
 

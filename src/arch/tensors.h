@@ -13,8 +13,8 @@ size_t qa_width_of(const qa_config *config, qa_width width); /* 0: QA_VECTOR */
 bool qa_tensor_is_there(const qa_config *config, const qa_tensor_row *row);
 bool qa_tensor_in_layer(const qa_tensor_row *row);
 
-/* The name of a row's tensor, in layer l if it is in one. */
-void qa_tensor_name(char name[QA_TENSOR_NAME_BYTES], const qa_tensor_row *row, size_t l);
+/* The name of the tensor of a table's row, in layer l if it is in one. */
+void qa_tensor_name(char name[QA_TENSOR_NAME_BYTES], const qa_tensor_table *table, const qa_tensor_row *row, size_t l);
 
 /* The row that the name of a tensor belongs to, and its layer; NULL: none that the config asks for. */
 const qa_tensor_row *qa_tensor_by_name(const qa_config *config, const char *name, size_t *l);

@@ -31,8 +31,8 @@ static const double *in_double(qa_golden_setup *setup, const qa_real *values, si
 static void set_up_layer(qa_golden_setup *setup, size_t l, const qa_layer *weights, const qa_adapter *adapter) {
     const size_t d = setup->model.d;
     qa_ref_layer *layer = &setup->layers[l];
-    layer->input_norm = in_double(setup, weights->input_norm, d);
-    layer->post_norm = in_double(setup, weights->post_norm, d);
+    layer->input_norm = in_double(setup, weights->norm[QA_NORM_INPUT].w, d);
+    layer->post_norm = in_double(setup, weights->norm[QA_NORM_POST].w, d);
     for (qa_target t = QA_TARGET_Q; t <= QA_TARGET_DOWN; t++) { /* QA_REF_Q and so on have the same order */
         const qa_linear *linear = &weights->linear[t];
         const qa_branch_place *branch = qa_adapter_place(adapter, l, t);
@@ -49,7 +49,8 @@ static void set_up_layer(qa_golden_setup *setup, size_t l, const qa_layer *weigh
 
 static void set_up_model(qa_golden_setup *setup, const qa_model *model, const qa_adapter *adapter) {
     const qa_config *c = &model->config;
-    const bool llama3 = c->rope_type == QA_ROPE_LLAMA3;
+    const qa_rope *rope = &c->rope[QA_ROPE_FULL];
+    const bool llama3 = rope->type == QA_ROPE_LLAMA3;
     setup->model = (qa_ref_model){
         .d = c->hidden_size,
         .f = c->intermediate_size,
@@ -58,16 +59,16 @@ static void set_up_model(qa_golden_setup *setup, const qa_model *model, const qa
         .h = c->head_dim,
         .V = c->vocab_size,
         .layers = c->num_hidden_layers,
-        .norm_epsilon = c->rms_norm_eps,
-        .rope = {.theta = c->rope_theta,
-                 .factor = c->rope_type == QA_ROPE_DEFAULT ? 1.0 : c->rope_factor,
-                 .low_freq = llama3 ? c->rope_low_freq_factor : 0.0,
-                 .high_freq = llama3 ? c->rope_high_freq_factor : 0.0,
-                 .original_max_position = c->rope_original_max_position,
+        .norm_epsilon = c->norm_eps,
+        .rope = {.theta = rope->theta,
+                 .factor = rope->type == QA_ROPE_DEFAULT ? 1.0 : rope->factor,
+                 .low_freq = llama3 ? rope->low_freq_factor : 0.0,
+                 .high_freq = llama3 ? rope->high_freq_factor : 0.0,
+                 .original_max_position = rope->original_max_position,
                  .stride = 1,
                  .distance = c->head_dim / 2},
         .embedding = in_double(setup, model->embedding.real, c->vocab_size * c->hidden_size),
-        .final_norm = in_double(setup, model->final_norm, c->hidden_size),
+        .final_norm = in_double(setup, model->final_norm.w, c->hidden_size),
         .head = in_double(setup, model->head.real, c->vocab_size * c->hidden_size),
         .layer = setup->layers,
         .n_parameters = adapter->count,

@@ -225,7 +225,7 @@ static void lay_out_decoder(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
             }
         }
     }
-    qa_rope_table(decoder->cosine, decoder->sine, decoder->positions, decoder->model->rope_frequency, n,
+    qa_rope_table(decoder->cosine, decoder->sine, decoder->positions, decoder->model->rope_frequency[QA_ROPE_FULL], n,
                   decoder->model->config.head_dim);
 }
 
@@ -272,8 +272,8 @@ static void head(qa_kv_decoder *decoder, size_t n_runs) {
     qa_pool *pool = decoder->model->context->pool;
     size_t rows = decoder->streams * n_runs;
     qa_real *normed = decoder->last + rows * config->hidden_size;
-    qa_rmsnorm_forward(pool, normed, decoder->inverse_rms, decoder->last, decoder->model->final_norm,
-                       config->rms_norm_eps, rows, config->hidden_size);
+    qa_rmsnorm_forward(pool, normed, decoder->inverse_rms, decoder->last, decoder->model->final_norm.w,
+                       config->norm_eps, rows, config->hidden_size);
     qa_linear_forward(pool, decoder->logits, normed, decoder->model->head, NULL, rows, config->hidden_size,
                       config->vocab_size);
 }

@@ -80,19 +80,20 @@ static qa_status add_fingerprint_tensor(void *user, const qa_weight_entry *entry
 /* What the forward pass takes from the config besides the tensors' shapes. A setting that came later goes in only where
  * it is not what all models had before, so that fingerprints which stand in files keep their meaning. */
 static void add_config(qa_sha256 *sha, const qa_config *config) {
+    const qa_rope *rope = &config->rope[QA_ROPE_FULL];
     add_word(sha, "qadapter fingerprint 1");
     add_word(sha, config->family->architecture);
     add_count(sha, "num_attention_heads", config->num_attention_heads);
     add_count(sha, "num_key_value_heads", config->num_key_value_heads);
     add_count(sha, "head_dim", config->head_dim);
-    add_number(sha, "rms_norm_eps", config->rms_norm_eps);
-    add_number(sha, "rope_theta", config->rope_theta);
-    if (config->rope_type != QA_ROPE_DEFAULT) {
-        add_word(sha, qa_rope_type_name(config->rope_type));
-        add_number(sha, "factor", config->rope_factor);
-        add_number(sha, "low_freq_factor", config->rope_low_freq_factor);
-        add_number(sha, "high_freq_factor", config->rope_high_freq_factor);
-        add_number(sha, "original_max_position_embeddings", config->rope_original_max_position);
+    add_number(sha, "rms_norm_eps", config->norm_eps);
+    add_number(sha, "rope_theta", rope->theta);
+    if (rope->type != QA_ROPE_DEFAULT) {
+        add_word(sha, qa_rope_type_name(rope->type));
+        add_number(sha, "factor", rope->factor);
+        add_number(sha, "low_freq_factor", rope->low_freq_factor);
+        add_number(sha, "high_freq_factor", rope->high_freq_factor);
+        add_number(sha, "original_max_position_embeddings", rope->original_max_position);
     }
 }
 

@@ -155,8 +155,9 @@ static void add_rows(qa_pool *pool, qa_real *y, const qa_real *x, size_t count) 
 void qa_layer_forward_qkv(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
                           const qa_layer_scratch *scratch) {
     const qa_config *config = &run->model->config;
-    qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms1, rows->x, run->model->layers[l].input_norm,
-                       config->rms_norm_eps, run->streams * run->n, config->hidden_size);
+    qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms1, rows->x,
+                       run->model->layers[l].norm[QA_NORM_INPUT].w, config->norm_eps, run->streams * run->n,
+                       config->hidden_size);
     maps_forward(run, l, QA_TARGET_Q, 3, (qa_real *[]){rows->q, rows->k, rows->v}, scratch->normed, rows, scratch);
     for (size_t s = 0; s < run->streams; s++) { /* the same positions in both */
         const size_t h = config->head_dim, H = config->num_attention_heads, G = config->num_key_value_heads;
@@ -173,8 +174,8 @@ static void forward_to_gates(const qa_layer_run *run, size_t l, const qa_layer_r
     size_t d = config->hidden_size;
     maps_forward(run, l, QA_TARGET_O, 1, &rows->mid, rows->attention, rows, scratch);
     add_rows(run->pool, rows->mid, rows->x, total * d);
-    qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms2, rows->mid, run->model->layers[l].post_norm,
-                       config->rms_norm_eps, total, d);
+    qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms2, rows->mid,
+                       run->model->layers[l].norm[QA_NORM_POST].w, config->norm_eps, total, d);
     maps_forward(run, l, QA_TARGET_GATE, 2, (qa_real *[]){rows->gate, rows->up}, scratch->normed, rows, scratch);
 }
 
@@ -222,11 +223,13 @@ static void mlp_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real
     qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, n * f);
     linear_backward(run, l, QA_TARGET_DOWN, 0, g->dactivation, gradient, dx, scratch->activation, rows, scratch, g);
     qa_swiglu_backward(run->pool, g->dgate, g->dup, g->dactivation, rows->gate, rows->up, n * f);
-    qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->mid, layer->post_norm, config->rms_norm_eps, n, d);
+    qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->mid, layer->norm[QA_NORM_POST].w, config->norm_eps, n,
+                       d);
     linear_backward(run, l, QA_TARGET_GATE, 0, g->dnormed, gradient, g->dgate, scratch->normed, rows, scratch, g);
     linear_backward(run, l, QA_TARGET_UP, 1, g->dnormed, gradient, g->dup, scratch->normed, rows, scratch, g);
-    qa_real *dnorm = run->weights == NULL ? NULL : run->weights->layers[l].post_norm;
-    qa_rmsnorm_backward(run->pool, dx, dnorm, g->dnormed, rows->mid, rows->inverse_rms2, layer->post_norm, n, d);
+    qa_real *dnorm = run->weights == NULL ? NULL : run->weights->layers[l].norm[QA_NORM_POST].w;
+    qa_rmsnorm_backward(run->pool, dx, dnorm, g->dnormed, rows->mid, rows->inverse_rms2, layer->norm[QA_NORM_POST].w, n,
+                        d);
 }
 
 /* dx: dL/dmid -> dL/dx; in layer 0 of a frozen model only the branches' gradients. */
@@ -250,14 +253,15 @@ static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, q
                           H, G, h, g->attention_scratch);
     qa_rope_backward(run->pool, g->dq, run->cosine, run->sine, n, H, h);
     qa_rope_backward(run->pool, g->dk, run->cosine, run->sine, n, G, h);
-    qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->x, layer->input_norm, config->rms_norm_eps, n, d);
+    qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->x, layer->norm[QA_NORM_INPUT].w, config->norm_eps, n, d);
     qa_real *dnormed = l == 0 && run->weights == NULL ? NULL : g->dnormed;
     linear_backward(run, l, QA_TARGET_Q, 0, dnormed, gradient, g->dq, scratch->normed, rows, scratch, g);
     linear_backward(run, l, QA_TARGET_K, 1, dnormed, gradient, g->dk, scratch->normed, rows, scratch, g);
     linear_backward(run, l, QA_TARGET_V, 1, dnormed, gradient, g->dv, scratch->normed, rows, scratch, g);
     if (dnormed != NULL) {
-        qa_real *dnorm = run->weights == NULL ? NULL : run->weights->layers[l].input_norm;
-        qa_rmsnorm_backward(run->pool, dx, dnorm, dnormed, rows->x, rows->inverse_rms1, layer->input_norm, n, d);
+        qa_real *dnorm = run->weights == NULL ? NULL : run->weights->layers[l].norm[QA_NORM_INPUT].w;
+        qa_rmsnorm_backward(run->pool, dx, dnorm, dnormed, rows->x, rows->inverse_rms1, layer->norm[QA_NORM_INPUT].w, n,
+                            d);
     }
 }
 

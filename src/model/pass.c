@@ -376,8 +376,7 @@ static qa_status gather_states(qa_pass *pass, size_t streams, qa_error *err) {
     }
     size_t skipped = first * n_states;
     qa_rmsnorm_forward(pass->model->context->pool, pass->state_h + skipped * d, pass->state_inverse_rms + skipped,
-                       pass->state_x + skipped * d, pass->model->final_norm, config->rms_norm_eps, streams * n_states,
-                       d);
+                       pass->state_x + skipped * d, pass->model->final_norm.w, config->norm_eps, streams * n_states, d);
     return check_rms(pass, streams, pass->state_inverse_rms + skipped, n_states, "at a state after",
                      config->num_hidden_layers - 1, err);
 }
@@ -397,7 +396,8 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
     const size_t streams = in->base == NULL ? pass->streams : 1;
     const bool adapted = streams < pass->streams;
     pass->dropout_key = dropout_key;
-    qa_rope_table(pass->cosine, pass->sine, pass->positions, pass->model->rope_frequency, pass->n, config->head_dim);
+    qa_rope_table(pass->cosine, pass->sine, pass->positions, pass->model->rope_frequency[QA_ROPE_FULL], pass->n,
+                  config->head_dim);
     qa_real *x = pass_rows_of(&pass->residual, pass, 0, adapted);
     for (size_t s = 0; s < streams; s++) {
         qa_embedding_forward(x + s * pass->n * d, pass->ids, pass->model->embedding, pass->n, d);
@@ -419,8 +419,8 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
 void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first) {
     const qa_config *config = &pass->model->config;
     const qa_real *x = pass_rows_of(&pass->residual, pass, config->num_hidden_layers, false);
-    qa_rmsnorm_forward(pass->model->context->pool, out, NULL, x + first * config->hidden_size, pass->model->final_norm,
-                       config->rms_norm_eps, pass->n - first, config->hidden_size);
+    qa_rmsnorm_forward(pass->model->context->pool, out, NULL, x + first * config->hidden_size,
+                       pass->model->final_norm.w, config->norm_eps, pass->n - first, config->hidden_size);
 }
 
 /* ---- the head ---- */
@@ -462,8 +462,8 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
     size_t d = pass->model->config.hidden_size;
     size_t first = (pass->streams - 1) * pass->n_states; /* the adapted states */
     memset(pass->dstates, 0, pass->n_states * d * sizeof *pass->dstates);
-    qa_rmsnorm_backward(pass->model->context->pool, pass->dstates, weights == NULL ? NULL : weights->final_norm,
-                        dstates, pass->state_x + first * d, pass->state_inverse_rms + first, pass->model->final_norm,
+    qa_rmsnorm_backward(pass->model->context->pool, pass->dstates, weights == NULL ? NULL : weights->final_norm.w,
+                        dstates, pass->state_x + first * d, pass->state_inverse_rms + first, pass->model->final_norm.w,
                         pass->n_states, d);
     memset(pass->dx, 0, pass->n * d * sizeof *pass->dx);
     for (size_t i = 0; i < pass->n_states; i++) {

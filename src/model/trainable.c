@@ -47,6 +47,8 @@ static qa_status place_tensor(void *user, const qa_weight_entry *entry, qa_error
     tensor->columns = entry->columns;
     tensor->count = entry->rows * (entry->columns == 0 ? 1 : entry->columns);
     tensor->into_residual = entry->into_residual;
+    tensor->is_norm = entry->is_norm;
+    tensor->transposed = entry->transposed;
     *entry->weight = trainable->parameters + tensor->offset;
     list->count += tensor->count;
     return QA_OK;
@@ -66,17 +68,23 @@ static qa_real *gradient_of(const qa_trainable *trainable, const qa_real *weight
     return weight == NULL ? NULL : trainable->gradient + (weight - trainable->parameters);
 }
 
+static qa_norm_gradients norm_gradients_of(const qa_trainable *trainable, const qa_norm_weights *norm) {
+    return (qa_norm_gradients){gradient_of(trainable, norm->w), gradient_of(trainable, norm->b)};
+}
+
 static void place_gradients(qa_trainable *trainable) {
     const qa_model *model = trainable->model;
     qa_weight_gradients *gradients = &trainable->gradients;
     gradients->embedding = gradient_of(trainable, model->embedding.real);
-    gradients->final_norm = gradient_of(trainable, model->final_norm);
+    gradients->position_embedding = gradient_of(trainable, model->position_embedding);
+    gradients->final_norm = norm_gradients_of(trainable, &model->final_norm);
     gradients->head = gradient_of(trainable, model->head.real);
     for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
         const qa_layer *layer = &model->layers[l];
         qa_layer_weight_gradients *to = &gradients->layers[l];
-        to->input_norm = gradient_of(trainable, layer->input_norm);
-        to->post_norm = gradient_of(trainable, layer->post_norm);
+        for (qa_norm_name norm = QA_NORM_INPUT; norm < QA_NORMS; norm++) {
+            to->norm[norm] = norm_gradients_of(trainable, &layer->norm[norm]);
+        }
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
             to->weight[t] = gradient_of(trainable, layer->linear[t].weight.real);
             to->bias[t] = gradient_of(trainable, layer->linear[t].bias);
@@ -140,11 +148,10 @@ qa_status qa_trainable_create(qa_trainable **out, qa_context *context, const qa_
     for (size_t t = 0; t < trainable->n_tensors; t++) {
         const qa_parameter_tensor *tensor = &trainable->tensors[t];
         qa_real *weight = trainable->parameters + tensor->offset;
-        const bool is_norm = strstr(tensor->name, "norm.weight") != NULL;
         const double scale = deviation * (tensor->into_residual ? into_residual : 1.0);
         qa_rng rng = qa_rng_seed(seed, t);
         for (size_t i = 0; i < tensor->count; i++) {
-            const double vector = is_norm ? 1.0 : 0.0;
+            const double vector = tensor->is_norm ? 1.0 - config->norm_offset : 0.0;
             weight[i] = (qa_real)(tensor->columns == 0 ? vector : scale * qa_rng_normal(&rng));
         }
     }

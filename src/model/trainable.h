@@ -10,17 +10,22 @@
 #include "io/dtype.h"
 #include "model/weights.h"
 
+typedef struct qa_norm_gradients {
+    qa_real *w, *b;
+} qa_norm_gradients;
+
 /* Where the gradient of one layer's weights goes; NULL where there is no such tensor. */
 typedef struct qa_layer_weight_gradients {
-    qa_real *input_norm, *post_norm; /* [d] */
-    qa_real *weight[QA_TARGETS];     /* [out x in] */
-    qa_real *bias[QA_TARGETS];       /* [out] or NULL */
+    qa_norm_gradients norm[QA_NORMS];
+    qa_real *weight[QA_TARGETS]; /* [out x in] */
+    qa_real *bias[QA_TARGETS];   /* [out] or NULL */
 } qa_layer_weight_gradients;
 
 typedef struct qa_weight_gradients {
-    qa_real *embedding;  /* [V x d] */
-    qa_real *final_norm; /* [d] */
-    qa_real *head;       /* [V x d]; the embedding's when tied */
+    qa_real *embedding;          /* [V x d] */
+    qa_real *position_embedding; /* [max_position_embeddings x d] or NULL */
+    qa_norm_gradients final_norm;
+    qa_real *head; /* [V x d]; the embedding's when tied */
     qa_layer_weight_gradients *layers;
 } qa_weight_gradients;
 
@@ -30,7 +35,8 @@ typedef struct qa_parameter_tensor {
     size_t offset;        /* first element in parameters */
     size_t rows, columns; /* columns 0: a vector of `rows` */
     size_t count;
-    bool into_residual; /* o_proj, down_proj */
+    bool into_residual;       /* o_proj, down_proj */
+    bool is_norm, transposed; /* as in qa_weight_entry */
 } qa_parameter_tensor;
 
 typedef struct qa_trainable {

@@ -364,13 +364,17 @@ static qa_weight_entry weight_entry_of(qa_model *model, const qa_tensor_row *row
     qa_weight_entry entry = {.name = name,
                              .rows = qa_width_of(config, row->rows),
                              .columns = qa_width_of(config, row->columns),
-                             .into_residual = row->into_residual};
+                             .into_residual = row->into_residual,
+                             .is_norm = row->role == QA_ROLE_FINAL_NORM || row->role == QA_ROLE_NORM,
+                             .transposed = row->role == QA_ROLE_MAP && config->family->tensors->transposed};
     switch (row->role) {
     case QA_ROLE_EMBEDDING: entry.matrix = &model->embedding; break;
-    case QA_ROLE_FINAL_NORM: entry.weight = &model->final_norm; break;
+    case QA_ROLE_POSITION: entry.weight = &model->position_embedding; break;
+    case QA_ROLE_FINAL_NORM: entry.weight = &model->final_norm.w; break;
+    case QA_ROLE_FINAL_NORM_BIAS: entry.weight = &model->final_norm.b; break;
     case QA_ROLE_HEAD: entry.matrix = &model->head; break;
-    case QA_ROLE_INPUT_NORM: entry.weight = &model->layers[l].input_norm; break;
-    case QA_ROLE_POST_NORM: entry.weight = &model->layers[l].post_norm; break;
+    case QA_ROLE_NORM: entry.weight = &model->layers[l].norm[row->norm].w; break;
+    case QA_ROLE_NORM_BIAS: entry.weight = &model->layers[l].norm[row->norm].b; break;
     case QA_ROLE_MAP: entry.matrix = &model->layers[l].linear[row->target].weight; break;
     case QA_ROLE_BIAS: entry.weight = &model->layers[l].linear[row->target].bias; break;
     }
@@ -385,7 +389,7 @@ static qa_status visit_rows(qa_model *model, bool in_layer, size_t l, qa_weight_
     for (size_t i = 0; i < table->n; i++) {
         const qa_tensor_row *row = &table->rows[i];
         if (qa_tensor_in_layer(row) == in_layer && qa_tensor_is_there(&model->config, row)) {
-            qa_tensor_name(name, row, l);
+            qa_tensor_name(name, table, row, l);
             const qa_weight_entry entry = weight_entry_of(model, row, l, name);
             QA_TRY(visit(user, &entry, err));
         }
@@ -443,7 +447,7 @@ void qa_model_complete(qa_model *model, const char *stored_dtype, const char *me
         .architecture = config->family->architecture,
         .stored_dtype = stored_dtype,
         .memory_dtype = memory_dtype,
-        .rope_type = qa_rope_type_name(config->rope_type),
+        .rope_type = qa_rope_type_name(config->rope[QA_ROPE_FULL].type),
         .hidden_size = config->hidden_size,
         .intermediate_size = config->intermediate_size,
         .num_hidden_layers = config->num_hidden_layers,
@@ -454,8 +458,8 @@ void qa_model_complete(qa_model *model, const char *stored_dtype, const char *me
         .max_position_embeddings = config->max_position_embeddings,
         .sliding_window = config->sliding_window,
         .context = qa_config_context(config),
-        .rms_norm_eps = config->rms_norm_eps,
-        .rope_theta = config->rope_theta,
+        .rms_norm_eps = config->norm_eps,
+        .rope_theta = config->rope[QA_ROPE_FULL].theta,
         .tie_word_embeddings = config->tie_word_embeddings,
         .attention_bias = config->qkv_bias,
         .parameters = parameters,
@@ -509,9 +513,10 @@ qa_status qa_model_make(qa_model **out, qa_context *context, const qa_config *co
         model->dir = strdup(dir);
         model->fingerprint = qa_fingerprint_create();
         model->layers = qa_alloc_array(config->num_hidden_layers, sizeof *model->layers);
-        model->rope_frequency = qa_alloc_array(config->head_dim / 2, sizeof *model->rope_frequency);
+        /* both ropes in one piece; one more, so that there is something to ask for where no layer has any */
+        model->rope_frequency[0] = qa_alloc_array(QA_ROPES * (config->rotary_dim / 2) + 1, sizeof(double));
     }
-    if (model == NULL || model->dir == NULL || model->layers == NULL || model->rope_frequency == NULL ||
+    if (model == NULL || model->dir == NULL || model->layers == NULL || model->rope_frequency[0] == NULL ||
         model->fingerprint == NULL) {
         qa_model_free(model);
         return QA_NO_MEMORY(err, "a model");
@@ -523,7 +528,10 @@ qa_status qa_model_make(qa_model **out, qa_context *context, const qa_config *co
             qa_target_shape(config, target, &linear->in, &linear->out);
         }
     }
-    qa_rope_frequencies(model->rope_frequency, config);
+    for (qa_rope_kind kind = QA_ROPE_FULL; kind < QA_ROPES; kind++) {
+        model->rope_frequency[kind] = model->rope_frequency[0] + (size_t)kind * (config->rotary_dim / 2);
+        qa_rope_frequencies(model->rope_frequency[kind], &model->rope_factor[kind], config, &config->rope[kind], 0);
+    }
     *out = model;
     return QA_OK;
 }
@@ -560,7 +568,7 @@ void qa_model_free(qa_model *model) {
         qa_arena_free(&model->arena);
         free(model->panels.memory);
         free(model->layers);
-        free(model->rope_frequency);
+        free(model->rope_frequency[0]);
         qa_fingerprint_free(model->fingerprint);
         free(model->dir);
         free(model);

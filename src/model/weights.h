@@ -16,10 +16,15 @@ typedef struct qa_linear {
     size_t in, out;
 } qa_linear;
 
-/* One transformer layer. linear[] is indexed by qa_target: q, k, v, o, gate, up, down. */
+/* Weights of a norm; NULL where there are none. */
+typedef struct qa_norm_weights {
+    const qa_real *w, *b;
+} qa_norm_weights;
+
+/* One transformer layer. linear[] is indexed by qa_target, norm[] by qa_norm_name; those that the family does not have
+ * are zeros. */
 typedef struct qa_layer {
-    const qa_real *input_norm; /* [d] */
-    const qa_real *post_norm;  /* [d] */
+    qa_norm_weights norm[QA_NORMS];
     qa_linear linear[QA_TARGETS];
 } qa_layer;
 
@@ -30,14 +35,16 @@ struct qa_model {
     qa_config config;
     qa_model_info info;
     char *dir;
-    qa_arena arena;            /* holds every weight */
-    qa_panels panels;          /* room for the products with BF16 matrices */
-    qa_weight embedding;       /* [V x d] */
-    const qa_real *final_norm; /* [d] */
-    qa_weight head;            /* [V x d]; the embedding when tied */
-    qa_layer *layers;          /* [num_hidden_layers] */
-    double *rope_frequency;    /* [head_dim / 2] */
-    bool weights_change;       /* they are being trained: what was computed from them is not kept */
+    qa_arena arena;                    /* holds every weight */
+    qa_panels panels;                  /* room for the products with BF16 matrices */
+    qa_weight embedding;               /* [V x d] */
+    const qa_real *position_embedding; /* [max_position_embeddings x d]; NULL: positions are not learned */
+    qa_norm_weights final_norm;        /* [d] */
+    qa_weight head;                    /* [V x d]; the embedding when tied */
+    qa_layer *layers;                  /* [num_hidden_layers] */
+    double *rope_frequency[QA_ROPES];  /* [rotary_dim / 2] each, of a sequence within the model's context */
+    double rope_factor[QA_ROPES];      /* on their cosines and sines */
+    bool weights_change;               /* they are being trained: what was computed from them is not kept */
     qa_fingerprint *fingerprint;
 };
 
@@ -48,6 +55,8 @@ typedef struct qa_weight_entry {
     const qa_real **weight; /* the model's pointer to it, of a matrix that to its reals */
     qa_weight *matrix;      /* NULL: a vector */
     bool into_residual;     /* a linear map that writes into the residual stream: o_proj, down_proj */
+    bool is_norm;           /* multiplies what was normed */
+    bool transposed;        /* the files have it as columns x rows */
 } qa_weight_entry;
 
 typedef qa_status (*qa_weight_visit)(void *user, const qa_weight_entry *entry, qa_error *err);

@@ -76,6 +76,14 @@ typedef enum qa_split {
     QA_SPLIT_GATE_UP      /* GATE_UP: the columns of gate, then of up */
 } qa_split;
 
+/* What the MLP puts its numbers through. */
+typedef enum qa_activation {
+    QA_SILU,      /* x / (1 + e^-x) */
+    QA_GELU_TANH, /* x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 */
+    QA_GELU,      /* x (1 + erf(x / sqrt(2))) / 2 */
+    QA_RELU2      /* max(x, 0)^2 */
+} qa_activation;
+
 typedef struct qa_operation {
     qa_operation_kind kind;
     qa_rows_name out, in, in2, in3;

@@ -115,6 +115,7 @@ qa_status qa_pretrain_options_check(const qa_pretrain_options *options, qa_dtype
 /* ---- what a resumed run must share ---- */
 
 static void set_shape(qa_record *b, const qa_config *config) {
+    const qa_rope *rope = &config->rope[QA_ROPE_FULL];
     qa_record_set_string(b, "model_architecture", config->family->architecture);
     qa_record_set_size(b, "hidden_size", config->hidden_size);
     qa_record_set_size(b, "intermediate_size", config->intermediate_size);
@@ -124,13 +125,13 @@ static void set_shape(qa_record *b, const qa_config *config) {
     qa_record_set_size(b, "head_dim", config->head_dim);
     qa_record_set_size(b, "vocab_size", config->vocab_size);
     qa_record_set_size(b, "max_position_embeddings", config->max_position_embeddings);
-    qa_record_set_real(b, "rms_norm_eps", config->rms_norm_eps);
-    qa_record_set_real(b, "rope_theta", config->rope_theta);
-    qa_record_set_string(b, "rope_type", qa_rope_type_name(config->rope_type));
-    qa_record_set_real(b, "rope_factor", config->rope_factor);
-    qa_record_set_real(b, "rope_low_freq_factor", config->rope_low_freq_factor);
-    qa_record_set_real(b, "rope_high_freq_factor", config->rope_high_freq_factor);
-    qa_record_set_real(b, "rope_original_max_position", config->rope_original_max_position);
+    qa_record_set_real(b, "rms_norm_eps", config->norm_eps);
+    qa_record_set_real(b, "rope_theta", rope->theta);
+    qa_record_set_string(b, "rope_type", qa_rope_type_name(rope->type));
+    qa_record_set_real(b, "rope_factor", rope->factor);
+    qa_record_set_real(b, "rope_low_freq_factor", rope->low_freq_factor);
+    qa_record_set_real(b, "rope_high_freq_factor", rope->high_freq_factor);
+    qa_record_set_real(b, "rope_original_max_position", rope->original_max_position);
     qa_record_set_bool(b, "tie_word_embeddings", config->tie_word_embeddings);
     qa_record_set_bool(b, "qkv_bias", config->qkv_bias);
     qa_record_set_bool(b, "o_bias", config->o_bias);

@@ -130,8 +130,8 @@ START_TEST(presets_keep_their_architecture) {
                        "--layers", "1", "--heads", "2", "--kv-heads", "1");
     model = load(context, llama);
     ck_assert_str_eq(qa_model_get_info(model)->rope_type, "llama3");
-    ck_assert_double_eq(model->config.rope_factor, 32.0);
-    ck_assert_double_eq(model->config.rope_original_max_position, 8192.0);
+    ck_assert_double_eq(model->config.rope[QA_ROPE_FULL].factor, 32.0);
+    ck_assert_double_eq(model->config.rope[QA_ROPE_FULL].original_max_position, 8192.0);
     ck_assert_uint_eq(qa_model_get_info(model)->n_eos, 3);
     qa_model_free(model);
     qa_context_free(context);
@@ -163,7 +163,7 @@ START_TEST(shards_change_nothing_and_dtypes_only_round) {
                         0x1p-8);
     ck_assert_double_gt(largest_relative_difference(model[2]->embedding.real, model[0]->embedding.real, embedding),
                         0x1p-10);
-    ck_assert_double_le(largest_relative_difference(model[3]->final_norm, model[0]->final_norm, 64), 0x1p-11);
+    ck_assert_double_le(largest_relative_difference(model[3]->final_norm.w, model[0]->final_norm.w, 64), 0x1p-11);
     for (size_t i = 0; i < 4; i++) {
         qa_model_free(model[i]);
         free(out[i]);
@@ -192,7 +192,7 @@ START_TEST(weights_are_normal) {
         within += fabs(x) < 0.3;
     }
     for (size_t i = 0; i < 64; i++) {
-        norm += (double)model->layers[1].post_norm[i] / 64;
+        norm += (double)model->layers[1].norm[QA_NORM_POST].w[i] / 64;
     }
     ck_assert_double_eq_tol(sum / (double)n, 0.0, 5 * 0.3 / 139);
     ck_assert_double_eq_tol(sqrt(squares / (double)n), 0.3, 5 * 0.3 / 196);

@@ -26,9 +26,10 @@ void qa_fuzz_config(const uint8_t *data, size_t bytes) {
         qa_fuzz_remove(dir, "generation_config.json");
     }
     if (qa_config_load(&config, dir, NULL, &err) == QA_OK && config.head_dim <= 4096) {
-        double *frequency = calloc(config.head_dim / 2 + 1, sizeof *frequency);
-        if (frequency != NULL) {
-            qa_rope_frequencies(frequency, &config);
+        double *frequency = calloc(config.head_dim / 2 + 1, sizeof *frequency), factor = 0;
+        for (qa_rope_kind kind = QA_ROPE_FULL; frequency != NULL && kind < QA_ROPES; kind++) {
+            qa_rope_frequencies(frequency, &factor, &config, &config.rope[kind], 0);
+            qa_rope_frequencies(frequency, &factor, &config, &config.rope[kind], 100000);
         }
         free(frequency);
     }

@@ -54,8 +54,8 @@ START_TEST(defaults_and_values) {
     qa_expect_ok(load(&c, LLAMA, NULL, &err), &err);
     ck_assert_uint_eq(c.num_key_value_heads, 4);
     ck_assert_uint_eq(c.head_dim, 16);
-    ck_assert_int_eq(c.rope_type, QA_ROPE_DEFAULT);
-    ck_assert(c.rope_theta == 10000.0);
+    ck_assert_int_eq(c.rope[QA_ROPE_FULL].type, QA_ROPE_DEFAULT);
+    ck_assert(c.rope[QA_ROPE_FULL].theta == 10000.0);
     ck_assert(!c.tie_word_embeddings && !c.qkv_bias && !c.o_bias && !c.mlp_bias);
     ck_assert_int_eq(c.bos_id, -1);
     ck_assert_uint_eq(c.n_eos, 0);
@@ -67,7 +67,7 @@ START_TEST(defaults_and_values) {
                  &err);
     ck_assert_uint_eq(c.head_dim, 10);
     ck_assert_uint_eq(c.num_key_value_heads, 2);
-    ck_assert(c.rms_norm_eps == 1e-5 && c.tie_word_embeddings && c.qkv_bias && c.o_bias && c.mlp_bias);
+    ck_assert(c.norm_eps == 1e-5 && c.tie_word_embeddings && c.qkv_bias && c.o_bias && c.mlp_bias);
     ck_assert_int_eq(c.bos_id, 1);
     ck_assert_uint_eq(c.n_eos, 2); /* generation_config.json decides */
     ck_assert_int_eq(c.eos_ids[0], 4);
@@ -166,25 +166,27 @@ START_TEST(absent_folder) {
 END_TEST
 
 START_TEST(rope_frequencies) {
-    qa_config c = {.head_dim = 4, .rope_theta = 100.0};
-    double f[2];
-    qa_rope_frequencies(f, &c);
+    qa_config c = {.rotary_dim = 4};
+    qa_rope *rope = &c.rope[QA_ROPE_FULL];
+    rope->theta = 100.0;
+    double f[2], factor = 0;
+    qa_rope_frequencies(f, &factor, &c, rope, 0);
     ck_assert(fabs(f[0] - 1.0) < 1e-15 && fabs(f[1] - 0.1) < 1e-15);
-    c.rope_type = QA_ROPE_LINEAR;
-    c.rope_factor = 4;
-    qa_rope_frequencies(f, &c);
+    rope->type = QA_ROPE_LINEAR;
+    rope->factor = 4;
+    qa_rope_frequencies(f, &factor, &c, rope, 0);
     ck_assert(fabs(f[0] - 0.25) < 1e-15 && fabs(f[1] - 0.025) < 1e-15);
     /* Llama 3: the original context is 2 pi * 20, so frequency 1 makes 20 rotations in it, 0.1 makes 2. */
-    c.rope_type = QA_ROPE_LLAMA3;
-    c.rope_factor = 8;
-    c.rope_low_freq_factor = 1;
-    c.rope_high_freq_factor = 5;
-    c.rope_original_max_position = 2.0 * 3.14159265358979323846 * 20.0;
-    qa_rope_frequencies(f, &c);
+    rope->type = QA_ROPE_LLAMA3;
+    rope->factor = 8;
+    rope->low_freq_factor = 1;
+    rope->high_freq_factor = 5;
+    rope->original_max_position = 2.0 * 3.14159265358979323846 * 20.0;
+    qa_rope_frequencies(f, &factor, &c, rope, 0);
     ck_assert(fabs(f[0] - 1.0) < 1e-15);                           /* 20 > 5: kept */
     ck_assert(fabs(f[1] - (0.75 * 0.1 / 8 + 0.25 * 0.1)) < 1e-15); /* (2 - 1) / (5 - 1) of the way */
-    c.rope_low_freq_factor = 3;
-    qa_rope_frequencies(f, &c);
+    rope->low_freq_factor = 3;
+    qa_rope_frequencies(f, &factor, &c, rope, 0);
     ck_assert(fabs(f[1] - 0.1 / 8) < 1e-15); /* 2 < 3: divided */
 }
 END_TEST
@@ -196,7 +198,8 @@ START_TEST(rope_parameters_of_newer_files) {
                       LLAMA ", \"rope_parameters\": {\"rope_theta\": 5e5, \"rope_type\": \"linear\", \"factor\": 2}",
                       NULL, &err),
                  &err);
-    ck_assert(c.rope_theta == 5e5 && c.rope_factor == 2 && c.rope_type == QA_ROPE_LINEAR);
+    ck_assert(c.rope[QA_ROPE_FULL].theta == 5e5 && c.rope[QA_ROPE_FULL].factor == 2 &&
+              c.rope[QA_ROPE_FULL].type == QA_ROPE_LINEAR);
 }
 END_TEST
 
@@ -233,9 +236,9 @@ START_TEST(rope_settings_in_two_places) {
     char text[1024];
     (void)snprintf(text, sizeof text, "%s%s", LLAMA, r->members);
     qa_expect_ok(load(&c, text, NULL, &err), &err);
-    ck_assert_int_eq(c.rope_type, r->type);
-    ck_assert_msg(c.rope_theta == r->theta && c.rope_factor == r->factor, "theta %g, factor %g", c.rope_theta,
-                  c.rope_factor);
+    ck_assert_int_eq(c.rope[QA_ROPE_FULL].type, r->type);
+    ck_assert_msg(c.rope[QA_ROPE_FULL].theta == r->theta && c.rope[QA_ROPE_FULL].factor == r->factor,
+                  "theta %g, factor %g", c.rope[QA_ROPE_FULL].theta, c.rope[QA_ROPE_FULL].factor);
     ck_assert_msg(r->warning == NULL ? told[0] == '\0' : strstr(told, r->warning) != NULL, "told: %s", told);
 }
 END_TEST
@@ -248,10 +251,10 @@ START_TEST(llama3_without_its_original_context) {
     char text[1024];
     (void)snprintf(text, sizeof text, "%s, \"max_position_embeddings\": 512%s", LLAMA, scaling);
     qa_expect_ok(load(&c, text, NULL, &err), &err);
-    ck_assert(c.rope_original_max_position == 512);
+    ck_assert(c.rope[QA_ROPE_FULL].original_max_position == 512);
     (void)snprintf(text, sizeof text, "%s, \"original_max_position_embeddings\": 64%s", LLAMA, scaling);
     qa_expect_ok(load(&c, text, NULL, &err), &err);
-    ck_assert(c.rope_original_max_position == 64); /* at the top level it goes first */
+    ck_assert(c.rope[QA_ROPE_FULL].original_max_position == 64); /* at the top level it goes first */
 }
 END_TEST
 
@@ -417,10 +420,11 @@ START_TEST(written_and_read_again) {
                  "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 64}",
                  NULL, &err),
             &err);
-        c.rope_original_max_position = contexts[i];
+        c.rope[QA_ROPE_FULL].original_max_position = contexts[i];
         qa_expect_ok(qa_config_save(&c, dir, QA_DTYPE_F32, &err), &err);
         qa_expect_ok(qa_config_load(&again, dir, NULL, &err), &err);
-        ck_assert_msg(again.rope_original_max_position == contexts[i], "%g", again.rope_original_max_position);
+        ck_assert_msg(again.rope[QA_ROPE_FULL].original_max_position == contexts[i], "%g",
+                      again.rope[QA_ROPE_FULL].original_max_position);
         ck_assert(memcmp(&c, &again, sizeof c) == 0);
         json_t *written = NULL;
         qa_expect_ok(qa_json_load(&written, path, &err), &err);

@@ -192,21 +192,22 @@ START_TEST(limits_are_named) {
 END_TEST
 
 static qa_config village_like(bool tied) {
-    return (qa_config){.family = qa_family_by_architecture("LlamaForCausalLM"),
-                       .hidden_size = 48,
-                       .intermediate_size = 64,
-                       .num_hidden_layers = 2,
-                       .num_attention_heads = 4,
-                       .num_key_value_heads = 2,
-                       .head_dim = 12,
-                       .vocab_size = 100,
-                       .max_position_embeddings = 32,
-                       .rms_norm_eps = 1e-5,
-                       .rope_theta = 10000,
-                       .tie_word_embeddings = tied,
-                       .bos_id = -1,
-                       .eos_ids = {2, 3},
-                       .n_eos = 2};
+    qa_config config = {.family = qa_family_by_architecture("LlamaForCausalLM"),
+                        .hidden_size = 48,
+                        .intermediate_size = 64,
+                        .num_hidden_layers = 2,
+                        .num_attention_heads = 4,
+                        .num_key_value_heads = 2,
+                        .head_dim = 12,
+                        .vocab_size = 100,
+                        .max_position_embeddings = 32,
+                        .tie_word_embeddings = tied,
+                        .bos_id = -1,
+                        .eos_ids = {2, 3},
+                        .n_eos = 2};
+    qa_config_set_plain(&config);
+    config.norm_eps = 1e-5;
+    return config;
 }
 
 START_TEST(initial_weights) {
@@ -269,7 +270,7 @@ static void check_saved(qa_dtype dtype, bool tied, double tolerance) {
     ck_assert_int_eq(read->eos_ids[1], 3);
     ck_assert_int_eq(read->bos_id, -1);
     ck_assert_uint_eq(read->head_dim, 12);
-    ck_assert_double_eq(read->rms_norm_eps, 1e-5);
+    ck_assert_double_eq(read->norm_eps, 1e-5);
     ck_assert(read->tie_word_embeddings == tied);
     qa_trainable_free(made);
     qa_trainable_free(loaded);
