@@ -284,14 +284,14 @@ static qa_status write_adapter(const golden_case *c, const qa_model *model, cons
     QA_TRY(qa_targets_parse(options.targets, c->targets, err));
     QA_TRY(qa_adapter_create(&adapter, model, &options, 0, err));
     for (size_t i = 0; i < adapter->n_tensors; i++) { /* both A and B: a fresh adapter would change nothing */
-        const qa_adapter_tensor *it = &adapter->tensors[i];
+        const qa_adapter_tensor *tensor = &adapter->tensors[i];
         char seed[256];
-        (void)snprintf(seed, sizeof seed, "%s/%s", c->name, it->name);
+        (void)snprintf(seed, sizeof seed, "%s/%s", c->name, tensor->name);
         qa_rng rng = qa_rng_seed(seed_of(seed), 0);
-        const double deviation =
-            strstr(it->name, "lora_A") != NULL ? 1.0 / sqrt((double)it->columns) : 0.3 / sqrt((double)it->columns);
-        for (size_t j = 0; j < it->rows * it->columns; j++) {
-            adapter->parameters[it->offset + j] = (qa_real)draw(&rng, deviation);
+        const double deviation = strstr(tensor->name, "lora_A") != NULL ? 1.0 / sqrt((double)tensor->columns)
+                                                                        : 0.3 / sqrt((double)tensor->columns);
+        for (size_t j = 0; j < tensor->rows * tensor->columns; j++) {
+            adapter->parameters[tensor->offset + j] = (qa_real)draw(&rng, deviation);
         }
     }
     const qa_status status = qa_adapter_save(adapter, dir, "../model", err);

@@ -52,16 +52,16 @@ static const double OUT_OF_REACH = -12.0; /* nats */
 /* A fresh adapter, or one that changes every pair's two responses alike. */
 static const double NO_MARGIN = 1e-4; /* nats; what rounding makes of equal returns */
 
-static void say_nothing_ranked(cli_run *run, const qa_evaluation *it) {
-    const double least = it->margin_percentile[0], most = it->margin_percentile[4];
-    if (run->adapter != NULL && it->accuracy == 0.5 && least >= -NO_MARGIN && most <= NO_MARGIN) {
+static void say_nothing_ranked(cli_run *run, const qa_evaluation *evaluation) {
+    const double least = evaluation->margin_percentile[0], most = evaluation->margin_percentile[4];
+    if (run->adapter != NULL && evaluation->accuracy == 0.5 && least >= -NO_MARGIN && most <= NO_MARGIN) {
         cli_warn(run, "no pair is ranked: all margins are 0 but for rounding, as with an adapter that learned nothing, "
                       "or with pairs whose responses are the same");
     }
 }
 
-static void say_out_of_reach(cli_run *run, const qa_evaluation *it) {
-    if (run->adapter == NULL || it->accuracy < 0.75 || it->hardest_custom_chosen > OUT_OF_REACH) {
+static void say_out_of_reach(cli_run *run, const qa_evaluation *evaluation) {
+    if (run->adapter == NULL || evaluation->accuracy < 0.75 || evaluation->hardest_custom_chosen > OUT_OF_REACH) {
         return;
     }
     cli_warn(
@@ -69,7 +69,7 @@ static void say_out_of_reach(cli_run *run, const qa_evaluation *it) {
         "the pairs are ranked right, but half of the chosen responses hold a token that the customised policy gives "
         "at most e^%.4g (the base model e^%.4g): what is preferred will hardly be seen in what is generated. The base "
         "model does not write such answers; preferences reach what it does write, sft teaches it more",
-        it->hardest_custom_chosen, it->hardest_pi1_chosen);
+        evaluation->hardest_custom_chosen, evaluation->hardest_pi1_chosen);
 }
 
 static qa_status eval_pairs(cli_run *run, qa_error *err) {

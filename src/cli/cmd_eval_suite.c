@@ -56,20 +56,20 @@ static qa_status check_preference(cli_run *run, const qa_suite *suite, qa_error 
 
 /* ---- running ---- */
 
-typedef struct watch {
+typedef struct suite_watch {
     cli_run *run;
     const char *what; /* the part that runs, borrowed from the suite */
-} watch;
+} suite_watch;
 
 static bool on_suite_progress(void *user, const char *what, size_t done, size_t total) {
-    watch *it = user;
-    if (it->what == NULL || strcmp(it->what, what) != 0) {
-        it->what = what;
-        cli_progress_clear(&it->run->progress);
-        cli_progress_begin(&it->run->progress, !it->run->args->quiet);
-        cli_detail(it->run, "%s: %zu answers or texts", what, total);
+    suite_watch *watch = user;
+    if (watch->what == NULL || strcmp(watch->what, what) != 0) {
+        watch->what = what;
+        cli_progress_clear(&watch->run->progress);
+        cli_progress_begin(&watch->run->progress, !watch->run->args->quiet);
+        cli_detail(watch->run, "%s: %zu answers or texts", what, total);
     }
-    cli_progress_count(&it->run->progress, what, done, total);
+    cli_progress_count(&watch->run->progress, what, done, total);
     return !cli_interrupted();
 }
 
@@ -83,7 +83,7 @@ static qa_status run_suite(cli_run *run, const qa_suite *suite, const qa_objecti
                            qa_error *err) {
     const eval_args *args = eval_args_of(run);
     bool assumed = false;
-    watch it = {.run = run};
+    suite_watch watch = {.run = run};
     qa_suite_options options = {.objective = objective,
                                 .preference = args->preference,
                                 .limit = args->limit,
@@ -92,7 +92,7 @@ static qa_status run_suite(cli_run *run, const qa_suite *suite, const qa_objecti
                                 .seed = args->seed,
                                 .transcript = args->transcript,
                                 .progress = on_suite_progress,
-                                .user = &it};
+                                .user = &watch};
     QA_TRY(cli_resolve_template(run, &options.chat, &assumed, err));
     if (assumed) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", args->shared.model);

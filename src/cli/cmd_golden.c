@@ -108,19 +108,20 @@ static qa_status make_bundle(cli_run *run, qa_error *err) {
 
 /* ---- check ---- */
 
-static qa_status print_row(const qa_golden_result *it, size_t width, qa_error *err) {
+static qa_status print_row(const qa_golden_result *result, size_t width, qa_error *err) {
     char line[512];
     int written = 0;
-    if (it->verdict == QA_VERDICT_OK || it->verdict == QA_VERDICT_DEPARTS) {
-        written = snprintf(line, sizeof line, "%-*s  %-4s  %-10.2e %-10.2e %-12s %-10.2e %s\n", (int)width, it->name,
-                           qa_dtype_name(it->dtype), it->absolute, it->relative, it->where, it->limit,
-                           qa_golden_verdict_name(it->verdict));
+    if (result->verdict == QA_VERDICT_OK || result->verdict == QA_VERDICT_DEPARTS) {
+        written = snprintf(line, sizeof line, "%-*s  %-4s  %-10.2e %-10.2e %-12s %-10.2e %s\n", (int)width,
+                           result->name, qa_dtype_name(result->dtype), result->absolute, result->relative,
+                           result->where, result->limit, qa_golden_verdict_name(result->verdict));
     } else {
-        written = snprintf(line, sizeof line, "%-*s  %-4s  %-10s %-10s %-12s %-10s %s%s%s%s%s\n", (int)width, it->name,
-                           qa_dtype_name(it->dtype), "-", "-", it->where, "-", qa_golden_verdict_name(it->verdict),
-                           it->verdict == QA_VERDICT_SHAPE ? " " : "", it->verdict == QA_VERDICT_SHAPE ? it->shape : "",
-                           it->verdict == QA_VERDICT_SHAPE ? ", expected " : "",
-                           it->verdict == QA_VERDICT_SHAPE ? it->expected_shape : "");
+        written = snprintf(line, sizeof line, "%-*s  %-4s  %-10s %-10s %-12s %-10s %s%s%s%s%s\n", (int)width,
+                           result->name, qa_dtype_name(result->dtype), "-", "-", result->where, "-",
+                           qa_golden_verdict_name(result->verdict), result->verdict == QA_VERDICT_SHAPE ? " " : "",
+                           result->verdict == QA_VERDICT_SHAPE ? result->shape : "",
+                           result->verdict == QA_VERDICT_SHAPE ? ", expected " : "",
+                           result->verdict == QA_VERDICT_SHAPE ? result->expected_shape : "");
     }
     return cli_put(line, written < 0 ? 0 : strlen(line), err);
 }

@@ -47,13 +47,13 @@ typedef struct pretrain_progress {
 
 /* ---- while it runs ---- */
 
-static void show_pretrain_step(pretrain_progress *it, const qa_pretrain_metrics *metrics) {
+static void show_pretrain_step(pretrain_progress *progress, const qa_pretrain_metrics *metrics) {
     char eta[CLI_NUMBER_BYTES];
-    cli_run *run = it->steps.run;
-    cli_steps_eta(&it->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
+    cli_run *run = progress->steps.run;
+    cli_steps_eta(&progress->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
     cli_progress_draw(&run->progress, "step %zu/%zu  loss %.4f  %.0f tokens/s  ETA %s", metrics->step,
                       metrics->total_steps, metrics->loss, metrics->tokens_per_second, eta);
-    if (cli_steps_line_due(&it->steps, metrics->step, metrics->total_steps)) {
+    if (cli_steps_line_due(&progress->steps, metrics->step, metrics->total_steps)) {
         cli_say(run, "step %zu/%zu  epoch %.2f  loss %.4f  lr %.3g  grad %.3g  %.0f tokens/s  ETA %s", metrics->step,
                 metrics->total_steps, metrics->epoch, metrics->loss, metrics->learning_rate, metrics->grad_norm,
                 metrics->tokens_per_second, eta);
@@ -61,15 +61,15 @@ static void show_pretrain_step(pretrain_progress *it, const qa_pretrain_metrics 
 }
 
 static bool on_pretrain_metrics(void *user, const qa_pretrain_metrics *metrics) {
-    pretrain_progress *it = user;
+    pretrain_progress *progress = user;
     if (metrics->is_evaluation) {
-        cli_say(it->steps.run, "evaluation at step %zu: loss %.4f  perplexity %.4g", metrics->step, metrics->loss,
+        cli_say(progress->steps.run, "evaluation at step %zu: loss %.4f  perplexity %.4g", metrics->step, metrics->loss,
                 metrics->perplexity);
-        it->evaluation = *metrics;
+        progress->evaluation = *metrics;
     } else {
-        cli_steps_step(&it->steps, metrics->step);
-        it->last = *metrics;
-        show_pretrain_step(it, metrics);
+        cli_steps_step(&progress->steps, metrics->step);
+        progress->last = *metrics;
+        show_pretrain_step(progress, metrics);
     }
     return !cli_interrupted();
 }
@@ -151,18 +151,18 @@ static qa_status announce_pretraining(cli_run *run, const qa_corpus *corpus, con
 /* ---- the command ---- */
 
 /* The result: where the model is, and what to do with it. */
-static qa_status print_model(const cli_run *run, const pretrain_progress *it, qa_error *err) {
+static qa_status print_model(const cli_run *run, const pretrain_progress *progress, qa_error *err) {
     char time[CLI_NUMBER_BYTES];
     qa_text text = {0};
     cli_format_duration(time, sizeof time, cli_now() - run->progress.begun);
     printf("model: %s (", pretrain_args_of(run)->pretrain.out_dir);
-    if (it->last.step == 0) { /* resumed behind the last step */
+    if (progress->last.step == 0) { /* resumed behind the last step */
         printf("no step was left");
     } else {
-        printf("%zu step%s, loss %.4f", it->last.step, cli_plural(it->last.step), it->last.loss);
+        printf("%zu step%s, loss %.4f", progress->last.step, cli_plural(progress->last.step), progress->last.loss);
     }
-    if (it->evaluation.is_evaluation) {
-        printf(", evaluation loss %.4f", it->evaluation.loss);
+    if (progress->evaluation.is_evaluation) {
+        printf(", evaluation loss %.4f", progress->evaluation.loss);
     }
     qa_status status = cli_append_shell_word(&text, pretrain_args_of(run)->pretrain.out_dir, err);
     if (status == QA_OK) {
@@ -175,11 +175,11 @@ static qa_status print_model(const cli_run *run, const pretrain_progress *it, qa
 
 static qa_status pretrain(cli_run *run, const qa_corpus *corpus, const qa_corpus *evaluation,
                           qa_pretrain_options *options, qa_error *err) {
-    pretrain_progress it = {.steps = {.run = run}};
-    options->user = &it;
+    pretrain_progress progress = {.steps = {.run = run}};
+    options->user = &progress;
     cli_begin_training(run);
     QA_TRY(cli_end_training(run, qa_pretrain(run->context, corpus, evaluation, options, err)));
-    return print_model(run, &it, err);
+    return print_model(run, &progress, err);
 }
 
 static qa_status load_inputs(cli_run *run, corpus_reading *how, qa_error *err) {

@@ -37,23 +37,23 @@ static void put_matrix(qa_json_writer *out, const char *key, const double *value
 }
 
 /* One response of a pair. */
-typedef struct side {
+typedef struct scored_side {
     const char *name;
     const int32_t *response;
     size_t response_len;
     bool terminal;
     const qa_side_score *score;
-} side;
+} scored_side;
 
-static void put_side(qa_json_writer *out, const qa_pair *pair, const side *it, size_t vocab_size, bool full) {
-    const qa_side_score *score = it->score;
-    qa_json_open_object(out, it->name, QA_JSON_LINE);
+static void put_side(qa_json_writer *out, const qa_pair *pair, const scored_side *side, size_t vocab_size, bool full) {
+    const qa_side_score *score = side->score;
+    qa_json_open_object(out, side->name, QA_JSON_LINE);
     qa_json_open_array(out, "input_ids", QA_JSON_LINE);
     qa_json_put_ids(out, pair->prompt, pair->prompt_len);
-    qa_json_put_ids(out, it->response, it->response_len);
+    qa_json_put_ids(out, side->response, side->response_len);
     qa_json_close(out);
     qa_json_put_size(out, "prompt_len", pair->prompt_len);
-    qa_json_put_bool(out, "terminal", it->terminal);
+    qa_json_put_bool(out, "terminal", side->terminal);
     qa_json_put_numbers(out, "log_pi1", score->log_pi1, score->n);
     qa_json_put_numbers(out, "q", score->q, score->n);
     qa_json_put_numbers(out, "v", score->v, score->n);
@@ -72,8 +72,9 @@ static void put_side(qa_json_writer *out, const qa_pair *pair, const side *it, s
 
 static void put_pair(qa_json_writer *out, const qa_pair *pair, const qa_pair_score *score, size_t vocab_size,
                      bool full) {
-    const side chosen = {"chosen", pair->chosen, pair->chosen_len, pair->chosen_terminal, &score->chosen};
-    const side rejected = {"rejected", pair->rejected, pair->rejected_len, pair->rejected_terminal, &score->rejected};
+    const scored_side chosen = {"chosen", pair->chosen, pair->chosen_len, pair->chosen_terminal, &score->chosen};
+    const scored_side rejected = {"rejected", pair->rejected, pair->rejected_len, pair->rejected_terminal,
+                                  &score->rejected};
     qa_json_open_object(out, NULL, QA_JSON_LINE);
     put_side(out, pair, &chosen, vocab_size, full);
     put_side(out, pair, &rejected, vocab_size, full);

@@ -88,43 +88,43 @@ static double larger_error(double a, double b) { return a >= b || isnan(a) ? a :
 /* ---- the problems, proved in parallel ---- */
 
 /* Results of problems first..first+n-1; a failure is kept with its message. */
-typedef struct proofs {
+typedef struct proof_run {
     uint64_t seed;
     qa_recovery *recoveries;   /* [n] or NULL */
     qa_identities *identities; /* [n] or NULL */
     qa_error *errors;          /* [n] */
     size_t first;
-} proofs;
+} proof_run;
 
 static void proof_task(void *context, size_t task, size_t worker) {
-    proofs *it = context;
+    proof_run *proofs = context;
     (void)worker;
-    const uint64_t problem = it->first + task;
-    qa_error *err = &it->errors[task];
-    const qa_status status = it->recoveries != NULL
-                                 ? qa_prove_recovery(&it->recoveries[problem], it->seed, problem, err)
-                                 : qa_prove_identities(&it->identities[problem], it->seed, problem, err);
+    const uint64_t problem = proofs->first + task;
+    qa_error *err = &proofs->errors[task];
+    const qa_status status = proofs->recoveries != NULL
+                                 ? qa_prove_recovery(&proofs->recoveries[problem], proofs->seed, problem, err)
+                                 : qa_prove_identities(&proofs->identities[problem], proofs->seed, problem, err);
     err->code = status;
 }
 
 enum { PROOFS_AT_ONCE = 64 };
 
-static qa_status prove_all(cli_run *run, proofs *it, size_t n, qa_error *err) {
+static qa_status prove_all(cli_run *run, proof_run *proofs, size_t n, qa_error *err) {
     qa_error errors[PROOFS_AT_ONCE] = {{0}};
     qa_pool *pool = NULL;
-    it->errors = errors;
+    proofs->errors = errors;
     QA_TRY(qa_pool_create(&pool, run->args->threads, err));
     qa_status status = QA_OK;
     cli_progress_begin(&run->progress, !run->args->quiet);
-    for (it->first = 0; it->first < n && status == QA_OK; it->first += PROOFS_AT_ONCE) {
-        const size_t tasks = n - it->first < PROOFS_AT_ONCE ? n - it->first : PROOFS_AT_ONCE;
-        qa_pool_run(pool, tasks, proof_task, it);
+    for (proofs->first = 0; proofs->first < n && status == QA_OK; proofs->first += PROOFS_AT_ONCE) {
+        const size_t tasks = n - proofs->first < PROOFS_AT_ONCE ? n - proofs->first : PROOFS_AT_ONCE;
+        qa_pool_run(pool, tasks, proof_task, proofs);
         for (size_t i = 0; i < tasks && status == QA_OK; i++) {
             if (errors[i].code != QA_OK) {
-                status = qa_fail(err, errors[i].code, "problem %zu: %s", it->first + i, errors[i].message);
+                status = qa_fail(err, errors[i].code, "problem %zu: %s", proofs->first + i, errors[i].message);
             }
         }
-        cli_progress_count(&run->progress, "problems", it->first + tasks, n);
+        cli_progress_count(&run->progress, "problems", proofs->first + tasks, n);
     }
     cli_progress_clear(&run->progress);
     qa_pool_destroy(pool);
@@ -138,36 +138,36 @@ static qa_recovery worst_of(const qa_recovery *all, size_t n, int kind, size_t *
     qa_recovery worst = {0};
     *count = 0;
     for (size_t i = 0; i < n; i++) {
-        const qa_recovery *it = &all[i];
-        if (kind != QA_PROBLEM_KINDS && (int)it->kind != kind) {
+        const qa_recovery *recovery = &all[i];
+        if (kind != QA_PROBLEM_KINDS && (int)recovery->kind != kind) {
             continue;
         }
-        worst.policy_error = larger_error(it->policy_error, worst.policy_error);
-        worst.log_policy_error = larger_error(it->log_policy_error, worst.log_policy_error);
-        worst.reward_error = larger_error(it->reward_error, worst.reward_error);
-        worst.q_error = larger_error(it->q_error, worst.q_error);
-        worst.bound = larger_error(it->bound, worst.bound);
-        worst.sweeps = it->sweeps > worst.sweeps ? it->sweeps : worst.sweeps;
+        worst.policy_error = larger_error(recovery->policy_error, worst.policy_error);
+        worst.log_policy_error = larger_error(recovery->log_policy_error, worst.log_policy_error);
+        worst.reward_error = larger_error(recovery->reward_error, worst.reward_error);
+        worst.q_error = larger_error(recovery->q_error, worst.q_error);
+        worst.bound = larger_error(recovery->bound, worst.bound);
+        worst.sweeps = recovery->sweeps > worst.sweeps ? recovery->sweeps : worst.sweeps;
         (*count)++;
     }
     return worst;
 }
 
-static void record_problem(cli_records *records, const qa_recovery *it) {
+static void record_problem(cli_records *records, const qa_recovery *recovery) {
     cli_records_row(records);
-    cli_records_text(records, "problems", qa_problem_kind_name(it->kind));
-    cli_records_number(records, "states", (double)it->S);
-    cli_records_number(records, "actions", (double)it->A);
-    cli_records_number(records, "gamma", it->gamma);
-    cli_records_number(records, "lambda", it->lambda);
-    cli_records_number(records, "alpha_1", it->alpha1);
-    cli_records_number(records, "alpha_tilde", it->alpha_tilde);
-    cli_records_number(records, "policy_error", it->policy_error);
-    cli_records_number(records, "log_policy_error", it->log_policy_error);
-    cli_records_number(records, "reward_error", it->reward_error);
-    cli_records_number(records, "q_error", it->q_error);
-    cli_records_number(records, "sweeps", (double)it->sweeps);
-    cli_records_number(records, "bound", it->bound);
+    cli_records_text(records, "problems", qa_problem_kind_name(recovery->kind));
+    cli_records_number(records, "states", (double)recovery->S);
+    cli_records_number(records, "actions", (double)recovery->A);
+    cli_records_number(records, "gamma", recovery->gamma);
+    cli_records_number(records, "lambda", recovery->lambda);
+    cli_records_number(records, "alpha_1", recovery->alpha1);
+    cli_records_number(records, "alpha_tilde", recovery->alpha_tilde);
+    cli_records_number(records, "policy_error", recovery->policy_error);
+    cli_records_number(records, "log_policy_error", recovery->log_policy_error);
+    cli_records_number(records, "reward_error", recovery->reward_error);
+    cli_records_number(records, "q_error", recovery->q_error);
+    cli_records_number(records, "sweeps", (double)recovery->sweeps);
+    cli_records_number(records, "bound", recovery->bound);
 }
 
 static void summarise_kind(cli_records *records, const char *name, const qa_recovery *worst, size_t count, bool text) {
@@ -214,22 +214,23 @@ static void summarise_recovery(cli_run *run, const qa_recovery *all, size_t n, c
 qa_status cli_tabular_recover(cli_run *run, qa_error *err) {
     const size_t n = tabular_args_of(run)->problems;
     cli_records figure = {0}, result = {0};
-    proofs it = {.seed = tabular_args_of(run)->problem.seed, .recoveries = qa_alloc_array(n, sizeof *it.recoveries)};
-    if (it.recoveries == NULL) {
+    proof_run proofs = {.seed = tabular_args_of(run)->problem.seed,
+                        .recoveries = qa_alloc_array(n, sizeof *proofs.recoveries)};
+    if (proofs.recoveries == NULL) {
         return QA_NO_MEMORY(err, "%zu problems", n);
     }
     qa_status status = QA_OK;
-    QA_GOTO(done, prove_all(run, &it, n, err));
+    QA_GOTO(done, prove_all(run, &proofs, n, err));
     cli_tabular_head(run, &figure);
     for (size_t i = 0; i < n && run->args->out != NULL; i++) {
-        record_problem(&figure, &it.recoveries[i]);
+        record_problem(&figure, &proofs.recoveries[i]);
     }
-    summarise_recovery(run, it.recoveries, n, &result);
+    summarise_recovery(run, proofs.recoveries, n, &result);
     status = cli_tabular_finish(run, &figure, &result, err);
 done:
     cli_records_free(&figure);
     cli_records_free(&result);
-    free(it.recoveries);
+    free(proofs.recoveries);
     return status;
 }
 
@@ -250,20 +251,20 @@ static void identity(cli_run *run, cli_records *records, const char *label, cons
 static qa_identities worst_identities(const qa_identities *all, size_t n) {
     qa_identities w = {0};
     for (size_t i = 0; i < n; i++) {
-        const qa_identities *it = &all[i];
-        w.telescoping = larger_error(it->telescoping, w.telescoping);
-        w.log_ratio = larger_error(it->log_ratio, w.log_ratio);
-        w.placement_loss = larger_error(it->placement_loss, w.placement_loss);
-        w.placement_gradient = larger_error(it->placement_gradient, w.placement_gradient);
-        w.placement_at_09 = larger_error(it->placement_at_09, w.placement_at_09);
-        w.dpo_logit = larger_error(it->dpo_logit, w.dpo_logit);
-        w.dpo_loss = larger_error(it->dpo_loss, w.dpo_loss);
-        w.dpo_gradient = larger_error(it->dpo_gradient, w.dpo_gradient);
-        w.dial_zero = larger_error(it->dial_zero, w.dial_zero);
-        w.dial_softmax = larger_error(it->dial_softmax, w.dial_softmax);
+        const qa_identities *identities = &all[i];
+        w.telescoping = larger_error(identities->telescoping, w.telescoping);
+        w.log_ratio = larger_error(identities->log_ratio, w.log_ratio);
+        w.placement_loss = larger_error(identities->placement_loss, w.placement_loss);
+        w.placement_gradient = larger_error(identities->placement_gradient, w.placement_gradient);
+        w.placement_at_09 = larger_error(identities->placement_at_09, w.placement_at_09);
+        w.dpo_logit = larger_error(identities->dpo_logit, w.dpo_logit);
+        w.dpo_loss = larger_error(identities->dpo_loss, w.dpo_loss);
+        w.dpo_gradient = larger_error(identities->dpo_gradient, w.dpo_gradient);
+        w.dial_zero = larger_error(identities->dial_zero, w.dial_zero);
+        w.dial_softmax = larger_error(identities->dial_softmax, w.dial_softmax);
         for (int k = 0; k < QA_DIAL_STEPS; k++) {
-            w.dial_ratio[k] = larger_error(it->dial_ratio[k], w.dial_ratio[k]);
-            w.dial_share[k] = larger_error(it->dial_share[k], w.dial_share[k]);
+            w.dial_ratio[k] = larger_error(identities->dial_ratio[k], w.dial_ratio[k]);
+            w.dial_share[k] = larger_error(identities->dial_share[k], w.dial_share[k]);
         }
     }
     return w;
@@ -332,19 +333,20 @@ static void record_dial(cli_run *run, cli_records *figure, const qa_identities *
 qa_status cli_tabular_identities(cli_run *run, qa_error *err) {
     const size_t n = tabular_args_of(run)->problems;
     cli_records figure = {0}, result = {0};
-    proofs it = {.seed = tabular_args_of(run)->problem.seed, .identities = qa_alloc_array(n, sizeof *it.identities)};
-    if (it.identities == NULL) {
+    proof_run proofs = {.seed = tabular_args_of(run)->problem.seed,
+                        .identities = qa_alloc_array(n, sizeof *proofs.identities)};
+    if (proofs.identities == NULL) {
         return QA_NO_MEMORY(err, "%zu problems", n);
     }
     qa_status status = QA_OK;
-    QA_GOTO(done, prove_all(run, &it, n, err));
-    const qa_identities worst = worst_identities(it.identities, n);
+    QA_GOTO(done, prove_all(run, &proofs, n, err));
+    const qa_identities worst = worst_identities(proofs.identities, n);
     record_dial(run, &figure, &worst);
     summarise_identities(run, &worst, n, &result);
     status = cli_tabular_finish(run, &figure, &result, err);
 done:
     cli_records_free(&figure);
     cli_records_free(&result);
-    free(it.identities);
+    free(proofs.identities);
     return status;
 }

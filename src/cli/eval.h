@@ -15,7 +15,7 @@ typedef struct eval_args {
 static inline const eval_args *eval_args_of(const cli_run *run) { return (const eval_args *)run->args; }
 
 /* Every field of an evaluation on pairs. */
-void cli_report_evaluation(cli_report *report, const qa_evaluation *it, const qa_objective *objective);
+void cli_report_evaluation(cli_report *report, const qa_evaluation *evaluation, const qa_objective *objective);
 
 /* qadapter eval --suite. */
 QA_MUST_CHECK qa_status cli_eval_suite(cli_run *run, qa_error *err);
@@ -30,6 +30,6 @@ typedef struct suite_report {
 } suite_report;
 
 /* On standard output, as tables or as JSON. */
-QA_MUST_CHECK qa_status suite_report_print(const suite_report *it, bool json, qa_error *err);
+QA_MUST_CHECK qa_status suite_report_print(const suite_report *measured, bool json, qa_error *err);
 
 #endif

@@ -10,38 +10,39 @@
 #include <math.h>
 #include <string.h>
 
-void cli_report_evaluation(cli_report *report, const qa_evaluation *it, const qa_objective *objective) {
+void cli_report_evaluation(cli_report *report, const qa_evaluation *evaluation, const qa_objective *objective) {
     static const char *const percentiles[5][2] = {{"margin_p05", "margin, 5th percentile"},
                                                   {"margin_p25", "margin, 25th percentile"},
                                                   {"margin_p50", "margin, median"},
                                                   {"margin_p75", "margin, 75th percentile"},
                                                   {"margin_p95", "margin, 95th percentile"}};
     cli_report_text(report, "method", "method", qa_method_name(objective->method));
-    cli_report_count(report, "pairs", "pairs", it->pairs, "");
-    cli_report_real(report, "accuracy", "accuracy (ties count half)", it->accuracy, "");
-    cli_report_real(report, "margin_mean", "margin R(chosen) - R(rejected), mean", it->margin_mean, "");
+    cli_report_count(report, "pairs", "pairs", evaluation->pairs, "");
+    cli_report_real(report, "accuracy", "accuracy (ties count half)", evaluation->accuracy, "");
+    cli_report_real(report, "margin_mean", "margin R(chosen) - R(rejected), mean", evaluation->margin_mean, "");
     for (int i = 0; i < 5; i++) {
-        cli_report_real(report, percentiles[i][0], percentiles[i][1], it->margin_percentile[i], "");
+        cli_report_real(report, percentiles[i][0], percentiles[i][1], evaluation->margin_percentile[i], "");
     }
-    cli_report_real(report, "loss", "loss", it->loss, "");
-    cli_report_real(report, "pref_loss", qa_method_of(objective)->loss_label, it->pref_loss, "");
-    cli_report_real(report, "chi2_loss", "  regulariser", it->chi2_loss, "");
-    cli_report_real(report, "q_mean", "Q, mean over transitions", it->q_mean, "");
-    cli_report_real(report, "value_mean", "V, mean", it->value_mean, "");
-    cli_report_real(report, "reward_mean", "implied reward, mean", it->reward_mean, "");
-    cli_report_real(report, "kl_per_token", "KL(custom || base) per token", it->kl_per_token, "nats");
-    cli_report_real(report, "nll_pi1_chosen", "NLL of chosen, base", it->nll_pi1_chosen, "nats/token");
-    cli_report_real(report, "nll_custom_chosen", "NLL of chosen, custom", it->nll_custom_chosen, "nats/token");
-    cli_report_real(report, "nll_pi1_rejected", "NLL of rejected, base", it->nll_pi1_rejected, "nats/token");
-    cli_report_real(report, "nll_custom_rejected", "NLL of rejected, custom", it->nll_custom_rejected, "nats/token");
-    cli_report_real(report, "hardest_pi1_chosen", "chosen's least likely token, base, median", it->hardest_pi1_chosen,
-                    "nats");
+    cli_report_real(report, "loss", "loss", evaluation->loss, "");
+    cli_report_real(report, "pref_loss", qa_method_of(objective)->loss_label, evaluation->pref_loss, "");
+    cli_report_real(report, "chi2_loss", "  regulariser", evaluation->chi2_loss, "");
+    cli_report_real(report, "q_mean", "Q, mean over transitions", evaluation->q_mean, "");
+    cli_report_real(report, "value_mean", "V, mean", evaluation->value_mean, "");
+    cli_report_real(report, "reward_mean", "implied reward, mean", evaluation->reward_mean, "");
+    cli_report_real(report, "kl_per_token", "KL(custom || base) per token", evaluation->kl_per_token, "nats");
+    cli_report_real(report, "nll_pi1_chosen", "NLL of chosen, base", evaluation->nll_pi1_chosen, "nats/token");
+    cli_report_real(report, "nll_custom_chosen", "NLL of chosen, custom", evaluation->nll_custom_chosen, "nats/token");
+    cli_report_real(report, "nll_pi1_rejected", "NLL of rejected, base", evaluation->nll_pi1_rejected, "nats/token");
+    cli_report_real(report, "nll_custom_rejected", "NLL of rejected, custom", evaluation->nll_custom_rejected,
+                    "nats/token");
+    cli_report_real(report, "hardest_pi1_chosen", "chosen's least likely token, base, median",
+                    evaluation->hardest_pi1_chosen, "nats");
     cli_report_real(report, "hardest_custom_chosen", "chosen's least likely token, custom, median",
-                    it->hardest_custom_chosen, "nats");
-    cli_report_count(report, "tokens", "tokens", it->tokens, "");
-    cli_report_real(report, "seconds", "time", it->seconds, "s");
-    cli_report_real(report, "tokens_per_second", "speed", it->seconds > 0.0 ? (double)it->tokens / it->seconds : 0.0,
-                    "tokens/s");
+                    evaluation->hardest_custom_chosen, "nats");
+    cli_report_count(report, "tokens", "tokens", evaluation->tokens, "");
+    cli_report_real(report, "seconds", "time", evaluation->seconds, "s");
+    cli_report_real(report, "tokens_per_second", "speed",
+                    evaluation->seconds > 0.0 ? (double)evaluation->tokens / evaluation->seconds : 0.0, "tokens/s");
 }
 
 static double share_of(size_t right, size_t n) { return n > 0 ? (double)right / (double)n : (double)NAN; }
@@ -97,15 +98,15 @@ static void put_skills(qa_json_writer *out, const qa_suite_result *result) {
 static void put_classes(qa_json_writer *out, const qa_shares_result *shares) {
     qa_json_open_object(out, "classes", QA_JSON_LINE);
     for (size_t k = 0; k < shares->n_classes; k++) {
-        const qa_class_result *it = &shares->classes[k];
-        qa_json_open_object(out, it->name, QA_JSON_LINE);
-        qa_json_put_size(out, "count", it->count);
-        qa_json_put_number(out, "share", it->share);
-        qa_json_put_number(out, "error", it->error);
-        qa_json_put_number(out, "generator", it->generator);
-        qa_json_put_number(out, "base", it->base);
-        qa_json_put_number(out, "optimum", it->optimum);
-        qa_json_put_number(out, "reward", it->reward);
+        const qa_class_result *class_result = &shares->classes[k];
+        qa_json_open_object(out, class_result->name, QA_JSON_LINE);
+        qa_json_put_size(out, "count", class_result->count);
+        qa_json_put_number(out, "share", class_result->share);
+        qa_json_put_number(out, "error", class_result->error);
+        qa_json_put_number(out, "generator", class_result->generator);
+        qa_json_put_number(out, "base", class_result->base);
+        qa_json_put_number(out, "optimum", class_result->optimum);
+        qa_json_put_number(out, "reward", class_result->reward);
         qa_json_close(out);
     }
     qa_json_close(out);
@@ -139,17 +140,17 @@ static void add_json(cli_report *report, const char *key, qa_json_writer *out) {
     *out = (qa_json_writer){0};
 }
 
-static qa_status print_json(const suite_report *it, qa_error *err) {
-    const qa_suite_result *result = it->result;
+static qa_status print_json(const suite_report *measured, qa_error *err) {
+    const qa_suite_result *result = measured->result;
     cli_report report = {0};
     qa_json_writer out = {0};
     double error = 0.0;
     const double mean = mean_of(result, &error);
-    cli_report_text(&report, "suite", "", it->suite);
-    cli_report_text(&report, "model", "", it->model);
-    cli_report_text(&report, "adapter", "", it->adapter);
-    cli_report_text(&report, "preference", "", it->preference);
-    cli_report_real(&report, "alpha_tilde", "", it->objective->alpha_tilde, "");
+    cli_report_text(&report, "suite", "", measured->suite);
+    cli_report_text(&report, "model", "", measured->model);
+    cli_report_text(&report, "adapter", "", measured->adapter);
+    cli_report_text(&report, "preference", "", measured->preference);
+    cli_report_real(&report, "alpha_tilde", "", measured->objective->alpha_tilde, "");
     put_skills(&out, result);
     add_json(&report, "skills", &out);
     cli_report_real(&report, "skills_mean", "", mean, "");
@@ -160,11 +161,11 @@ static qa_status print_json(const suite_report *it, qa_error *err) {
     cli_report_real(&report, "perplexity", "", result->perplexity, "");
     cli_report_count(&report, "perplexity_tokens", "", result->perplexity_tokens, "");
     cli_report_real(&report, "seconds", "", result->seconds, "");
-    if (it->held_out == NULL) {
+    if (measured->held_out == NULL) {
         cli_report_json(&report, "held_out", "", "null", "");
     } else {
         cli_report_section(&report, "held_out", "");
-        cli_report_evaluation(&report, it->held_out, it->objective);
+        cli_report_evaluation(&report, measured->held_out, measured->objective);
     }
     const qa_status status = cli_report_print(&report, stdout, true, err);
     cli_report_free(&report);
@@ -254,11 +255,12 @@ static void print_shares(const qa_shares_result *shares, int width, double alpha
     (void)snprintf(title, sizeof title, "Shares: %s", shares->name);
     printf("\n%-*s  %7s %9s %9s %9s %9s %8s\n", width, title, "share", "", "optimum", "base", "generator", "reward");
     for (size_t k = 0; k < shares->n_classes; k++) {
-        const qa_class_result *it = &shares->classes[k];
-        (void)snprintf(cell[1], sizeof cell[1], "+- %s", percent_text(cell[0], it->error));
-        printf("  %-*s  %7s %9s %9s %9s %9s %8s\n", width - 2, it->name, percent_text(cell[0], it->share), cell[1],
-               percent_text(cell[2], it->optimum), percent_text(cell[3], it->base),
-               percent_text(cell[4], it->generator), number(cell[5], it->reward));
+        const qa_class_result *class_result = &shares->classes[k];
+        (void)snprintf(cell[1], sizeof cell[1], "+- %s", percent_text(cell[0], class_result->error));
+        printf("  %-*s  %7s %9s %9s %9s %9s %8s\n", width - 2, class_result->name,
+               percent_text(cell[0], class_result->share), cell[1], percent_text(cell[2], class_result->optimum),
+               percent_text(cell[3], class_result->base), percent_text(cell[4], class_result->generator),
+               number(cell[5], class_result->reward));
     }
     if (shares->unclassified > 0) {
         printf("  %-*s  %7s\n", width - 2, "unclassified",
@@ -292,25 +294,25 @@ static int name_width(const qa_suite_result *result) {
     return (int)width;
 }
 
-static void print_tables(const suite_report *it) {
-    const qa_suite_result *result = it->result;
+static void print_tables(const suite_report *measured) {
+    const qa_suite_result *result = measured->result;
     const int width = name_width(result);
     char time[CLI_NUMBER_BYTES];
-    printf("Suite %s: %s%s%s\n", it->suite, it->model, it->adapter == NULL ? "" : " with ",
-           it->adapter == NULL ? ", without an adapter" : it->adapter);
-    if (it->preference != NULL) {
-        printf("Preference: %s\n", it->preference);
+    printf("Suite %s: %s%s%s\n", measured->suite, measured->model, measured->adapter == NULL ? "" : " with ",
+           measured->adapter == NULL ? ", without an adapter" : measured->adapter);
+    if (measured->preference != NULL) {
+        printf("Preference: %s\n", measured->preference);
     }
-    print_skills(result, width, it->kinds);
+    print_skills(result, width, measured->kinds);
     for (size_t i = 0; i < result->n_shares; i++) {
-        print_shares(&result->shares[i], width, it->objective->alpha_tilde);
+        print_shares(&result->shares[i], width, measured->objective->alpha_tilde);
     }
     printf("\nPolicy\n");
-    if (it->held_out != NULL) {
+    if (measured->held_out != NULL) {
         char share[CLI_NUMBER_BYTES];
         printf("  %-*s  %s of %zu pairs\n", width - 2, "held-out pairs, accuracy",
-               percent_text(share, it->held_out->accuracy), it->held_out->pairs);
-        print_value(width, "  KL to base per token", it->held_out->kl_per_token, "nats");
+               percent_text(share, measured->held_out->accuracy), measured->held_out->pairs);
+        print_value(width, "  KL to base per token", measured->held_out->kl_per_token, "nats");
     }
     print_value(width, "KL to base, ordinary answers", result->ordinary_kl, "nats/token");
     if (isfinite(result->perplexity)) {
@@ -322,10 +324,10 @@ static void print_tables(const suite_report *it) {
     printf("  %-*s  %s\n", width - 2, "time", time);
 }
 
-qa_status suite_report_print(const suite_report *it, bool json, qa_error *err) {
+qa_status suite_report_print(const suite_report *measured, bool json, qa_error *err) {
     if (json) {
-        return print_json(it, err);
+        return print_json(measured, err);
     }
-    print_tables(it);
+    print_tables(measured);
     return QA_OK;
 }

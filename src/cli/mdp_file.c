@@ -159,10 +159,10 @@ qa_status cli_mdp_load(cli_mdp *out, const char *path, qa_error *err) {
     return status;
 }
 
-void cli_mdp_free(cli_mdp *it) {
-    free(it->p);
-    free(it->r1);
-    free(it->r2);
-    free(it->terminal);
-    *it = (cli_mdp){0};
+void cli_mdp_free(cli_mdp *problem) {
+    free(problem->p);
+    free(problem->r1);
+    free(problem->r2);
+    free(problem->terminal);
+    *problem = (cli_mdp){0};
 }

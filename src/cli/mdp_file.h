@@ -15,6 +15,6 @@ typedef struct cli_mdp {
 
 /* Reads and checks everything; messages name the file, the member and the place in it. */
 QA_MUST_CHECK qa_status cli_mdp_load(cli_mdp *out, const char *path, qa_error *err);
-void cli_mdp_free(cli_mdp *it);
+void cli_mdp_free(cli_mdp *problem);
 
 #endif

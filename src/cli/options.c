@@ -254,10 +254,10 @@ static qa_status unknown_option(const cli_options *options, const char *name, si
 /* ---- the command line ---- */
 
 /* The command line at work. */
-typedef struct parser {
+typedef struct argument_parser {
     cli_options *options;
     cli_args *args;
-} parser;
+} argument_parser;
 
 /* An option as it stands in argv. */
 typedef struct given {
@@ -270,46 +270,49 @@ typedef struct given {
 static bool is_flag(const cli_option *option) { return option->row.type == QA_OPTION_FLAG; }
 
 /* Puts the option's argument where it belongs. */
-static qa_status set_value(parser *it, cli_option *option, const char *shown, const char *text, qa_error *err) {
-    const qa_status status = qa_option_set(&option->row, (char *)it->args + option->base, text, err);
+static qa_status set_value(argument_parser *parser, cli_option *option, const char *shown, const char *text,
+                           qa_error *err) {
+    const qa_status status = qa_option_set(&option->row, (char *)parser->args + option->base, text, err);
     qa_error_prefix(status == QA_OK ? NULL : err, "%s: ", shown);
     option->given = text;
     return status;
 }
 
-static qa_status recognise_long(given *it, cli_options *options, const char *word, qa_error *err) {
+static qa_status recognise_long(given *argument, cli_options *options, const char *word, qa_error *err) {
     const char *name = word + 2;
     const size_t bytes = strcspn(name, "=");
-    (void)snprintf(it->shown, sizeof it->shown, "--%.*s", (int)(bytes > LONGEST_NAME ? LONGEST_NAME : bytes), name);
-    it->attached = name[bytes] == '=' ? name + bytes + 1 : NULL;
-    it->option = find_name(options, name, bytes);
-    if (it->option == NULL && bytes > 3 && same_name(name, 3, "no-", 3)) {
-        it->option = find_name(options, name + 3, bytes - 3);
-        it->negated = true;
-        if (it->option != NULL && !is_flag(it->option)) {
-            it->option = NULL;
+    (void)snprintf(argument->shown, sizeof argument->shown, "--%.*s",
+                   (int)(bytes > LONGEST_NAME ? LONGEST_NAME : bytes), name);
+    argument->attached = name[bytes] == '=' ? name + bytes + 1 : NULL;
+    argument->option = find_name(options, name, bytes);
+    if (argument->option == NULL && bytes > 3 && same_name(name, 3, "no-", 3)) {
+        argument->option = find_name(options, name + 3, bytes - 3);
+        argument->negated = true;
+        if (argument->option != NULL && !is_flag(argument->option)) {
+            argument->option = NULL;
         }
-        if (it->option != NULL && it->attached != NULL) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s takes no argument, found \"%s\"", it->shown, it->attached);
+        if (argument->option != NULL && argument->attached != NULL) {
+            return qa_fail(err, QA_ERR_ARGUMENT, "%s takes no argument, found \"%s\"", argument->shown,
+                           argument->attached);
         }
     }
-    return it->option != NULL ? QA_OK : unknown_option(options, name, bytes, it->shown, err);
+    return argument->option != NULL ? QA_OK : unknown_option(options, name, bytes, argument->shown, err);
 }
 
 /* -x, -x value, -xvalue, -x=value; and names that another program writes with one dash. */
-static qa_status recognise_letter(given *it, cli_options *options, const char *word, qa_error *err) {
+static qa_status recognise_letter(given *argument, cli_options *options, const char *word, qa_error *err) {
     const size_t bytes = strcspn(word + 1, "=");
     if (bytes > 1 && find_name(options, word + 1, bytes) != NULL) {
         return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %.*s; did you mean -%.*s?", (int)bytes + 1, word,
                        (int)bytes + 1, word);
     }
-    it->option = find_letter(options, word[1]);
-    if (it->option == NULL || (word[2] != '\0' && is_flag(it->option))) {
-        (void)snprintf(it->shown, sizeof it->shown, "%.*s", LONGEST_NAME, word);
-        return unknown_option(options, word + 1, bytes, it->shown, err);
+    argument->option = find_letter(options, word[1]);
+    if (argument->option == NULL || (word[2] != '\0' && is_flag(argument->option))) {
+        (void)snprintf(argument->shown, sizeof argument->shown, "%.*s", LONGEST_NAME, word);
+        return unknown_option(options, word + 1, bytes, argument->shown, err);
     }
-    (void)snprintf(it->shown, sizeof it->shown, "-%c", word[1]);
-    it->attached = word[2] == '\0' ? NULL : word + (word[2] == '=' ? 3 : 2);
+    (void)snprintf(argument->shown, sizeof argument->shown, "-%c", word[1]);
+    argument->attached = word[2] == '\0' ? NULL : word + (word[2] == '=' ? 3 : 2);
     return QA_OK;
 }
 
@@ -332,33 +335,33 @@ static cli_option *next_operand(cli_options *options) {
 }
 
 /* Whether everything is there that must be, and nothing that means nothing to the subcommand. */
-static qa_status check_given(const parser *it, qa_error *err) {
-    const cli_command *command = it->options->command;
-    for (size_t i = 0; i < it->options->n; i++) {
-        const cli_option *option = &it->options->items[i];
+static qa_status check_given(const argument_parser *parser, qa_error *err) {
+    const cli_command *command = parser->options->command;
+    for (size_t i = 0; i < parser->options->n; i++) {
+        const cli_option *option = &parser->options->items[i];
         char text[QA_OPTION_TEXT_BYTES];
         if (option->given == NULL && cli_is_required(command, option->row.name)) {
             return qa_fail(err, QA_ERR_ARGUMENT, "missing --%s %s: %s", option->row.name,
                            qa_option_argument(&option->row, text, sizeof text), option->row.help);
         }
         if (option->given != NULL &&
-            !cli_help_for(option->row.help, command, it->args->subcommand, text, sizeof text)) {
+            !cli_help_for(option->row.help, command, parser->args->subcommand, text, sizeof text)) {
             return qa_fail(err, QA_ERR_ARGUMENT, "--%s means nothing to %s %s", option->row.name, command->name,
-                           it->args->subcommand);
+                           parser->args->subcommand);
         }
     }
     return QA_OK;
 }
 
 /* A word without a dash: an operand, or a mistake. before: the option in front of it. */
-static qa_status take_word(parser *it, const char *word, const cli_option *before, qa_error *err) {
-    const cli_command *command = it->options->command;
-    cli_option *operand = next_operand(it->options);
-    if (command->subcommands != NULL && it->args->subcommand == NULL) {
+static qa_status take_word(argument_parser *parser, const char *word, const cli_option *before, qa_error *err) {
+    const cli_command *command = parser->options->command;
+    cli_option *operand = next_operand(parser->options);
+    if (command->subcommands != NULL && parser->args->subcommand == NULL) {
         return qa_fail(err, QA_ERR_ARGUMENT, "unknown word \"%s\": expected one of %s", word, command->subcommands);
     }
     if (operand != NULL) {
-        return set_value(it, operand, operand->row.placeholder, word, err);
+        return set_value(parser, operand, operand->row.placeholder, word, err);
     }
     if (before != NULL && before->row.type == QA_OPTION_OTHER && before->row.other->list) {
         return qa_fail(err, QA_ERR_ARGUMENT,
@@ -369,33 +372,34 @@ static qa_status take_word(parser *it, const char *word, const cli_option *befor
 }
 
 /* The option at argv[*i], with its argument; *i becomes the last word of it. */
-static qa_status take_option(parser *it, int argc, char **argv, int *i, cli_option **option, qa_error *err) {
+static qa_status take_option(argument_parser *parser, int argc, char **argv, int *i, cli_option **option,
+                             qa_error *err) {
     given found = {0};
     char argument[QA_OPTION_TEXT_BYTES];
     bool truth = true;
     const char *word = argv[*i], *next = *i + 1 < argc ? argv[*i + 1] : NULL;
-    QA_TRY(word[1] == '-' ? recognise_long(&found, it->options, word, err)
-                          : recognise_letter(&found, it->options, word, err));
+    QA_TRY(word[1] == '-' ? recognise_long(&found, parser->options, word, err)
+                          : recognise_letter(&found, parser->options, word, err));
     *option = found.option;
     if (found.attached != NULL) {
-        return set_value(it, found.option, found.shown, found.attached, err);
+        return set_value(parser, found.option, found.shown, found.attached, err);
     }
     if (is_flag(found.option)) {
         const bool says = !found.negated && next != NULL && qa_option_parse_truth(next, &truth);
         *i += says ? 1 : 0;
-        return set_value(it, found.option, found.shown, found.negated || !truth ? "false" : "true", err);
+        return set_value(parser, found.option, found.shown, found.negated || !truth ? "false" : "true", err);
     }
-    if (next == NULL || is_option(it->options, next)) {
+    if (next == NULL || is_option(parser->options, next)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "%s: missing its argument %s", found.shown,
                        qa_option_argument(&found.option->row, argument, sizeof argument));
     }
     (*i)++;
-    return set_value(it, found.option, found.shown, next, err);
+    return set_value(parser, found.option, found.shown, next, err);
 }
 
 qa_status cli_parse(cli_options *options, cli_args *args, int argc, char **argv, int first, qa_error *err) {
     const cli_command *command = options->command;
-    parser it = {options, args};
+    argument_parser parser = {options, args};
     cli_option *before = NULL;
     for (int i = first; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
@@ -413,15 +417,15 @@ qa_status cli_parse(cli_options *options, cli_args *args, int argc, char **argv,
         if (i == first && cli_is_subcommand(command, word)) {
             args->subcommand = word;
         } else if (word[0] != '-' || word[1] == '\0') {
-            QA_TRY(take_word(&it, word, before, err));
+            QA_TRY(take_word(&parser, word, before, err));
         } else {
-            QA_TRY(take_option(&it, argc, argv, &i, &before, err));
+            QA_TRY(take_option(&parser, argc, argv, &i, &before, err));
         }
     }
     if (command->subcommands != NULL && args->subcommand == NULL) {
         return qa_fail(err, QA_ERR_ARGUMENT, "the first word must be one of %s", command->subcommands);
     }
-    return check_given(&it, err);
+    return check_given(&parser, err);
 }
 
 /* ---- help of a subcommand ---- */

@@ -156,11 +156,11 @@ static qa_status read_tolerances(qa_golden_tolerances *tolerances, const json_t 
     for (int dtype = 0; dtype < QA_GOLDEN_DTYPES; dtype++) {
         QA_TRY(qa_json_get_object(all, qa_dtype_name((qa_dtype)dtype), true, where, &of_dtype, err));
         for (int kind = 0; kind < QA_GOLDEN_KINDS; kind++) {
-            qa_golden_tolerance *it = &tolerances->at[dtype][kind];
+            qa_golden_tolerance *tolerance = &tolerances->at[dtype][kind];
             QA_TRY(qa_json_get_object(of_dtype, qa_golden_kind_name((qa_golden_kind)kind), true, where, &of_kind, err));
-            QA_TRY(qa_json_get_double(of_kind, "relative", true, where, &it->relative, err));
-            QA_TRY(qa_json_get_double(of_kind, "absolute", true, where, &it->absolute, err));
-            if (it->relative < 0 || it->absolute < 0) {
+            QA_TRY(qa_json_get_double(of_kind, "relative", true, where, &tolerance->relative, err));
+            QA_TRY(qa_json_get_double(of_kind, "absolute", true, where, &tolerance->absolute, err));
+            if (tolerance->relative < 0 || tolerance->absolute < 0) {
                 return qa_fail(err, QA_ERR_FORMAT, "%s: a tolerance is negative", where);
             }
         }

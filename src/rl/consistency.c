@@ -101,42 +101,42 @@ done:
 
 /* ---- the grid ---- */
 
-qa_consistency_outcome *qa_consistency_at(const qa_consistency *it, size_t size, size_t flip, size_t seed) {
-    return it->outcomes + ((size * QA_CONSISTENCY_FLIPS + flip) * it->seeds + seed) * QA_CONSISTENCY_VARIANTS;
+qa_consistency_outcome *qa_consistency_at(const qa_consistency *grid, size_t size, size_t flip, size_t seed) {
+    return grid->outcomes + ((size * QA_CONSISTENCY_FLIPS + flip) * grid->seeds + seed) * QA_CONSISTENCY_VARIANTS;
 }
 
 /* 100, 300, 1000, 3000... up to `most`, and the limit. */
-static void set_sizes(qa_consistency *it, size_t most) {
+static void set_sizes(qa_consistency *grid, size_t most) {
     size_t decade = QA_CONSISTENCY_FEWEST;
-    it->n_sizes = 0;
-    while (decade <= most && it->n_sizes + 3 < QA_CONSISTENCY_SIZES) {
-        it->sizes[it->n_sizes++] = decade;
+    grid->n_sizes = 0;
+    while (decade <= most && grid->n_sizes + 3 < QA_CONSISTENCY_SIZES) {
+        grid->sizes[grid->n_sizes++] = decade;
         if (3 * decade <= most) {
-            it->sizes[it->n_sizes++] = 3 * decade;
+            grid->sizes[grid->n_sizes++] = 3 * decade;
         }
         decade *= 10;
     }
-    it->sizes[it->n_sizes++] = 0;
+    grid->sizes[grid->n_sizes++] = 0;
 }
 
-qa_status qa_consistency_create(qa_consistency *it, const qa_customisation *problem, double beta, size_t most,
+qa_status qa_consistency_create(qa_consistency *grid, const qa_customisation *problem, double beta, size_t most,
                                 size_t seeds, qa_error *err) {
-    *it = (qa_consistency){.problem = problem, .beta = beta, .seeds = seeds};
-    set_sizes(it, most);
+    *grid = (qa_consistency){.problem = problem, .beta = beta, .seeds = seeds};
+    set_sizes(grid, most);
     const size_t samples = QA_CONSISTENCY_FLIPS * seeds;
-    QA_TRY(QA_NEW(it->outcomes, it->n_sizes * samples * QA_CONSISTENCY_VARIANTS, err, "the results"));
-    return QA_NEW(it->errors, samples, err, "the results");
+    QA_TRY(QA_NEW(grid->outcomes, grid->n_sizes * samples * QA_CONSISTENCY_VARIANTS, err, "the results"));
+    return QA_NEW(grid->errors, samples, err, "the results");
 }
 
-void qa_consistency_free(qa_consistency *it) {
-    free(it->outcomes);
-    free(it->errors);
+void qa_consistency_free(qa_consistency *grid) {
+    free(grid->outcomes);
+    free(grid->errors);
 }
 
 /* One sample, all variants. A seed's samples of all sizes come from one stream, so that they are nested. */
-static qa_status learn_sample(const qa_consistency *it, size_t flip, size_t seed, double *theta, qa_error *err) {
-    const qa_customisation *problem = it->problem;
-    const size_t pairs = it->sizes[it->at];
+static qa_status learn_sample(const qa_consistency *grid, size_t flip, size_t seed, double *theta, qa_error *err) {
+    const qa_customisation *problem = grid->problem;
+    const size_t pairs = grid->sizes[grid->at];
     qa_preferences preferences = {0};
     qa_status status = QA_OK;
     if (pairs == 0) {
@@ -148,9 +148,9 @@ static qa_status learn_sample(const qa_consistency *it, size_t flip, size_t seed
                                      qa_consistency_flips[flip], &rng, err));
     }
     for (int variant = 0; variant < QA_CONSISTENCY_VARIANTS; variant++) {
-        const qa_objective objective = qa_consistency_objective(problem, variant, it->beta, pairs);
+        const qa_objective objective = qa_consistency_objective(problem, variant, grid->beta, pairs);
         QA_GOTO(done, qa_consistency_learn(problem, &objective, &preferences, theta,
-                                           &qa_consistency_at(it, it->at, flip, seed)[variant], err));
+                                           &qa_consistency_at(grid, grid->at, flip, seed)[variant], err));
     }
 done:
     qa_preferences_free(&preferences);
@@ -158,23 +158,24 @@ done:
 }
 
 static void sample_task(void *context, size_t task, size_t worker) {
-    qa_consistency *it = context;
+    qa_consistency *grid = context;
     (void)worker;
-    qa_error *err = &it->errors[task];
-    double *theta = qa_alloc_array(it->problem->mdp.rows * it->problem->mdp.V, sizeof *theta);
-    err->code = theta == NULL ? QA_NO_MEMORY(err, "a table")
-                              : learn_sample(it, task % QA_CONSISTENCY_FLIPS, task / QA_CONSISTENCY_FLIPS, theta, err);
+    qa_error *err = &grid->errors[task];
+    double *theta = qa_alloc_array(grid->problem->mdp.rows * grid->problem->mdp.V, sizeof *theta);
+    err->code = theta == NULL
+                    ? QA_NO_MEMORY(err, "a table")
+                    : learn_sample(grid, task % QA_CONSISTENCY_FLIPS, task / QA_CONSISTENCY_FLIPS, theta, err);
     free(theta);
 }
 
-qa_status qa_consistency_run(qa_consistency *it, size_t size, qa_pool *pool, qa_error *err) {
-    const size_t tasks = QA_CONSISTENCY_FLIPS * (it->sizes[size] == 0 ? 1 : it->seeds);
-    it->at = size;
-    qa_pool_run(pool, tasks, sample_task, it);
+qa_status qa_consistency_run(qa_consistency *grid, size_t size, qa_pool *pool, qa_error *err) {
+    const size_t tasks = QA_CONSISTENCY_FLIPS * (grid->sizes[size] == 0 ? 1 : grid->seeds);
+    grid->at = size;
+    qa_pool_run(pool, tasks, sample_task, grid);
     for (size_t i = 0; i < tasks; i++) {
-        if (it->errors[i].code != QA_OK) {
-            return qa_fail(err, it->errors[i].code, "%zu pairs, sample %zu: %s", it->sizes[size], i,
-                           it->errors[i].message);
+        if (grid->errors[i].code != QA_OK) {
+            return qa_fail(err, grid->errors[i].code, "%zu pairs, sample %zu: %s", grid->sizes[size], i,
+                           grid->errors[i].message);
         }
     }
     return QA_OK;

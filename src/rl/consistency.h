@@ -58,14 +58,14 @@ typedef struct qa_consistency {
 } qa_consistency;
 
 /* Sizes up to `most` >= QA_CONSISTENCY_FEWEST. Free it whatever comes back. */
-QA_MUST_CHECK qa_status qa_consistency_create(qa_consistency *it, const qa_customisation *problem, double beta,
+QA_MUST_CHECK qa_status qa_consistency_create(qa_consistency *grid, const qa_customisation *problem, double beta,
                                               size_t most, size_t seeds, qa_error *err);
-void qa_consistency_free(qa_consistency *it);
+void qa_consistency_free(qa_consistency *grid);
 
 /* All samples of one size, in parallel. */
-QA_MUST_CHECK qa_status qa_consistency_run(qa_consistency *it, size_t size, qa_pool *pool, qa_error *err);
+QA_MUST_CHECK qa_status qa_consistency_run(qa_consistency *grid, size_t size, qa_pool *pool, qa_error *err);
 
 /* The outcomes of a sample, [QA_CONSISTENCY_VARIANTS]. */
-qa_consistency_outcome *qa_consistency_at(const qa_consistency *it, size_t size, size_t flip, size_t seed);
+qa_consistency_outcome *qa_consistency_at(const qa_consistency *grid, size_t size, size_t flip, size_t seed);
 
 #endif

@@ -36,33 +36,33 @@ qa_customisation_options qa_customisation_defaults(void) {
 }
 
 static void lay_out_customisation(void *owner, qa_arena *arena) {
-    qa_customisation *it = owner;
-    const size_t k = it->mdp.inner * it->mdp.V, responses = it->mdp.responses;
-    it->r1 = QA_TAKE(arena, double, k);
-    it->r2 = QA_TAKE(arena, double, k);
-    it->q = QA_TAKE(arena, qa_real, k);
-    it->z1 = QA_TAKE(arena, qa_real, it->mdp.rows * it->mdp.V);
-    it->ret1 = QA_TAKE(arena, double, responses);
-    it->ret2 = QA_TAKE(arena, double, responses);
-    it->log_prob1 = QA_TAKE(arena, double, responses);
-    it->log_optimum = QA_TAKE(arena, double, responses);
+    qa_customisation *problem = owner;
+    const size_t k = problem->mdp.inner * problem->mdp.V, responses = problem->mdp.responses;
+    problem->r1 = QA_TAKE(arena, double, k);
+    problem->r2 = QA_TAKE(arena, double, k);
+    problem->q = QA_TAKE(arena, qa_real, k);
+    problem->z1 = QA_TAKE(arena, qa_real, problem->mdp.rows * problem->mdp.V);
+    problem->ret1 = QA_TAKE(arena, double, responses);
+    problem->ret2 = QA_TAKE(arena, double, responses);
+    problem->log_prob1 = QA_TAKE(arena, double, responses);
+    problem->log_optimum = QA_TAKE(arena, double, responses);
 }
 
 /* Everything but the rewards. v[inner] is scratch. */
-static qa_status solve_customisation(qa_customisation *it, double *v, qa_error *err) {
-    const qa_customisation_options *o = &it->options;
-    const qa_token_mdp *mdp = &it->mdp;
+static qa_status solve_customisation(qa_customisation *problem, double *v, qa_error *err) {
+    const qa_customisation_options *o = &problem->options;
+    const qa_token_mdp *mdp = &problem->mdp;
     const double alpha_0 = o->lambda * o->alpha1;
-    QA_TRY(qa_token_solve_m2(it->q, v, mdp, it->r1, o->alpha1, o->gamma, err));
-    qa_token_m2_policy(it->z1, mdp, it->q, v, o->alpha1);
+    QA_TRY(qa_token_solve_m2(problem->q, v, mdp, problem->r1, o->alpha1, o->gamma, err));
+    qa_token_m2_policy(problem->z1, mdp, problem->q, v, o->alpha1);
     for (size_t i = mdp->inner * mdp->V; i < mdp->rows * mdp->V; i++) {
-        it->z1[i] = (qa_real)-log((double)mdp->V);
+        problem->z1[i] = (qa_real)-log((double)mdp->V);
     }
-    qa_token_log_prob(it->log_prob1, mdp, it->z1);
-    qa_token_returns(it->ret1, mdp, it->r1, o->gamma);
-    qa_token_returns(it->ret2, mdp, it->r2, o->gamma);
-    QA_TRY(qa_token_solve_m6(it->q, v, mdp, it->r2, it->z1, alpha_0, o->alpha_tilde, o->gamma, err));
-    return qa_customisation_dial(it, it->q, alpha_0, it->log_optimum, err);
+    qa_token_log_prob(problem->log_prob1, mdp, problem->z1);
+    qa_token_returns(problem->ret1, mdp, problem->r1, o->gamma);
+    qa_token_returns(problem->ret2, mdp, problem->r2, o->gamma);
+    QA_TRY(qa_token_solve_m6(problem->q, v, mdp, problem->r2, problem->z1, alpha_0, o->alpha_tilde, o->gamma, err));
+    return qa_customisation_dial(problem, problem->q, alpha_0, problem->log_optimum, err);
 }
 
 qa_status qa_customisation_create(qa_customisation *out, const qa_customisation_options *options, qa_error *err) {
@@ -84,31 +84,31 @@ done:
     return status;
 }
 
-void qa_customisation_free(qa_customisation *it) {
-    qa_token_mdp_free(&it->mdp);
-    qa_arena_free(&it->arena);
-    *it = (qa_customisation){0};
+void qa_customisation_free(qa_customisation *problem) {
+    qa_token_mdp_free(&problem->mdp);
+    qa_arena_free(&problem->arena);
+    *problem = (qa_customisation){0};
 }
 
-qa_status qa_customisation_dial(const qa_customisation *it, const qa_real *q, double alpha_0, double *log_prob,
+qa_status qa_customisation_dial(const qa_customisation *problem, const qa_real *q, double alpha_0, double *log_prob,
                                 qa_error *err) {
     qa_real *log_pi = NULL;
-    QA_TRY(QA_NEW(log_pi, it->mdp.inner * it->mdp.V, err, "a policy of %zu rows", it->mdp.inner));
-    qa_token_m7_policy(log_pi, &it->mdp, q, it->z1, alpha_0, it->options.alpha_tilde);
-    qa_token_log_prob(log_prob, &it->mdp, log_pi);
+    QA_TRY(QA_NEW(log_pi, problem->mdp.inner * problem->mdp.V, err, "a policy of %zu rows", problem->mdp.inner));
+    qa_token_m7_policy(log_pi, &problem->mdp, q, problem->z1, alpha_0, problem->options.alpha_tilde);
+    qa_token_log_prob(log_prob, &problem->mdp, log_pi);
     free(log_pi);
     return QA_OK;
 }
 
-qa_status qa_customisation_resolve(const qa_customisation *it, double alpha_0, double *log_prob, qa_error *err) {
+qa_status qa_customisation_resolve(const qa_customisation *problem, double alpha_0, double *log_prob, qa_error *err) {
     qa_real *q = NULL;
     double *v = NULL;
     qa_status status = QA_OK;
-    QA_GOTO(done, QA_NEW(q, it->mdp.inner * it->mdp.V, err, "a policy of %zu rows", it->mdp.inner));
-    QA_GOTO(done, QA_NEW(v, it->mdp.inner, err, "a policy of %zu rows", it->mdp.inner));
-    QA_GOTO(done, qa_token_solve_m6(q, v, &it->mdp, it->r2, it->z1, alpha_0, it->options.alpha_tilde, it->options.gamma,
-                                    err));
-    status = qa_customisation_dial(it, q, alpha_0, log_prob, err);
+    QA_GOTO(done, QA_NEW(q, problem->mdp.inner * problem->mdp.V, err, "a policy of %zu rows", problem->mdp.inner));
+    QA_GOTO(done, QA_NEW(v, problem->mdp.inner, err, "a policy of %zu rows", problem->mdp.inner));
+    QA_GOTO(done, qa_token_solve_m6(q, v, &problem->mdp, problem->r2, problem->z1, alpha_0,
+                                    problem->options.alpha_tilde, problem->options.gamma, err));
+    status = qa_customisation_dial(problem, q, alpha_0, log_prob, err);
 done:
     free(q);
     free(v);

@@ -34,14 +34,14 @@ typedef struct qa_customisation {
 
 QA_MUST_CHECK qa_status qa_customisation_create(qa_customisation *out, const qa_customisation_options *options,
                                                 qa_error *err);
-void qa_customisation_free(qa_customisation *it);
+void qa_customisation_free(qa_customisation *problem);
 
 /* log pitilde(y) of (M7) for any q[inner x V] at any alpha_0: what the dial does. */
-QA_MUST_CHECK qa_status qa_customisation_dial(const qa_customisation *it, const qa_real *q, double alpha_0,
+QA_MUST_CHECK qa_status qa_customisation_dial(const qa_customisation *problem, const qa_real *q, double alpha_0,
                                               double *log_prob, qa_error *err);
 
 /* The same with Qhat solved anew for that alpha_0: the optimum for lambda = alpha_0 / alpha1. */
-QA_MUST_CHECK qa_status qa_customisation_resolve(const qa_customisation *it, double alpha_0, double *log_prob,
+QA_MUST_CHECK qa_status qa_customisation_resolve(const qa_customisation *problem, double alpha_0, double *log_prob,
                                                  qa_error *err);
 
 #endif

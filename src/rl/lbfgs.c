@@ -47,13 +47,13 @@ const char *qa_stop_name(qa_stop stop) {
 }
 
 static void lay_out_search(void *owner, qa_arena *arena) {
-    lbfgs_search *it = owner;
-    it->g = QA_TAKE(arena, double, it->n);
-    it->trial = QA_TAKE(arena, double, it->n);
-    it->trial_g = QA_TAKE(arena, double, it->n);
-    it->direction = QA_TAKE(arena, double, it->n);
-    it->s = QA_TAKE(arena, double, HISTORY * it->n);
-    it->y = QA_TAKE(arena, double, HISTORY * it->n);
+    lbfgs_search *search = owner;
+    search->g = QA_TAKE(arena, double, search->n);
+    search->trial = QA_TAKE(arena, double, search->n);
+    search->trial_g = QA_TAKE(arena, double, search->n);
+    search->direction = QA_TAKE(arena, double, search->n);
+    search->s = QA_TAKE(arena, double, HISTORY * search->n);
+    search->y = QA_TAKE(arena, double, HISTORY * search->n);
 }
 
 static double dot(const double *a, const double *b, size_t n) {
@@ -72,52 +72,53 @@ static void add_scaled(double *y, double c, const double *x, size_t n) {
 }
 
 /* direction = -H g */
-static void set_direction(lbfgs_search *it) {
+static void set_direction(lbfgs_search *search) {
     double a[HISTORY];
-    const size_t n = it->n;
+    const size_t n = search->n;
     for (size_t i = 0; i < n; i++) {
-        it->direction[i] = -it->g[i];
+        search->direction[i] = -search->g[i];
     }
-    for (size_t k = 0; k < it->pairs; k++) { /* newest to oldest */
-        const size_t j = (it->newest + HISTORY - k) % HISTORY;
-        a[j] = it->rho[j] * dot(it->s + j * n, it->direction, n);
-        add_scaled(it->direction, -a[j], it->y + j * n, n);
+    for (size_t k = 0; k < search->pairs; k++) { /* newest to oldest */
+        const size_t j = (search->newest + HISTORY - k) % HISTORY;
+        a[j] = search->rho[j] * dot(search->s + j * n, search->direction, n);
+        add_scaled(search->direction, -a[j], search->y + j * n, n);
     }
-    if (it->pairs > 0) { /* H starts as the last step's s.y / y.y */
-        const double *y = it->y + it->newest * n;
-        const double scale = 1.0 / (it->rho[it->newest] * dot(y, y, n));
+    if (search->pairs > 0) { /* H starts as the last step's s.y / y.y */
+        const double *y = search->y + search->newest * n;
+        const double scale = 1.0 / (search->rho[search->newest] * dot(y, y, n));
         for (size_t i = 0; i < n; i++) {
-            it->direction[i] *= scale;
+            search->direction[i] *= scale;
         }
     }
-    for (size_t k = it->pairs; k-- > 0;) { /* oldest to newest */
-        const size_t j = (it->newest + HISTORY - k) % HISTORY;
-        add_scaled(it->direction, a[j] - it->rho[j] * dot(it->y + j * n, it->direction, n), it->s + j * n, n);
+    for (size_t k = search->pairs; k-- > 0;) { /* oldest to newest */
+        const size_t j = (search->newest + HISTORY - k) % HISTORY;
+        add_scaled(search->direction, a[j] - search->rho[j] * dot(search->y + j * n, search->direction, n),
+                   search->s + j * n, n);
     }
 }
 
 /* Evaluates x + t direction into trial, trial_g. */
-static double try_step(lbfgs_search *it, double t) {
-    memcpy(it->trial, it->x, it->n * sizeof *it->trial);
-    add_scaled(it->trial, t, it->direction, it->n);
-    it->found->evaluations++;
-    return it->loss(it->context, it->trial, it->trial_g);
+static double try_step(lbfgs_search *search, double t) {
+    memcpy(search->trial, search->x, search->n * sizeof *search->trial);
+    add_scaled(search->trial, t, search->direction, search->n);
+    search->found->evaluations++;
+    return search->loss(search->context, search->trial, search->trial_g);
 }
 
 /* What rounding may do to a loss of this size. */
 static double noise_of(double loss) { return LOSS_NOISE * fmax(1.0, fabs(loss)); }
 
 /* Finds an acceptable step; trial and trial_g then hold it. False when there is none. */
-static bool line_search(lbfgs_search *it, double *loss) {
-    const double start = it->found->loss, slope = dot(it->g, it->direction, it->n);
+static bool line_search(lbfgs_search *search, double *loss) {
+    const double start = search->found->loss, slope = dot(search->g, search->direction, search->n);
     const double noise = noise_of(start);
-    double low = 0.0, high = INFINITY, t = it->pairs > 0 ? 1.0 : fmin(1.0, 1.0 / it->found->gradient_norm);
+    double low = 0.0, high = INFINITY, t = search->pairs > 0 ? 1.0 : fmin(1.0, 1.0 / search->found->gradient_norm);
     if (!(slope < 0.0)) {
         return false;
     }
     for (int trial = 0; trial < MAX_TRIALS; trial++) {
-        *loss = try_step(it, t);
-        const double new_slope = dot(it->trial_g, it->direction, it->n);
+        *loss = try_step(search, t);
+        const double new_slope = dot(search->trial_g, search->direction, search->n);
         if (!isfinite(*loss) || !isfinite(new_slope) || *loss > start + 1e-4 * t * slope + noise) {
             high = t;
         } else if (new_slope < 0.9 * slope) {
@@ -131,32 +132,32 @@ static bool line_search(lbfgs_search *it, double *loss) {
 }
 
 /* Keeps the step just made as curvature, when it has any, and moves to the trial point. */
-static void move_along(lbfgs_search *it, double loss) {
-    const size_t n = it->n, slot = it->pairs == 0 ? 0 : (it->newest + 1) % HISTORY;
-    double *s = it->s + slot * n, *y = it->y + slot * n;
+static void move_along(lbfgs_search *search, double loss) {
+    const size_t n = search->n, slot = search->pairs == 0 ? 0 : (search->newest + 1) % HISTORY;
+    double *s = search->s + slot * n, *y = search->y + slot * n;
     for (size_t i = 0; i < n; i++) {
-        s[i] = it->trial[i] - it->x[i];
-        y[i] = it->trial_g[i] - it->g[i];
+        s[i] = search->trial[i] - search->x[i];
+        y[i] = search->trial_g[i] - search->g[i];
     }
     const double curvature = dot(s, y, n);
     if (curvature > 1e-12 * sqrt(dot(s, s, n) * dot(y, y, n))) {
-        it->rho[slot] = 1.0 / curvature;
-        it->newest = slot;
-        it->pairs += it->pairs < HISTORY ? 1 : 0;
+        search->rho[slot] = 1.0 / curvature;
+        search->newest = slot;
+        search->pairs += search->pairs < HISTORY ? 1 : 0;
     } else {
-        it->pairs = 0;
+        search->pairs = 0;
     }
-    memcpy(it->x, it->trial, n * sizeof *it->x);
-    memcpy(it->g, it->trial_g, n * sizeof *it->g);
-    it->found->loss = loss;
-    it->found->gradient_norm = sqrt(dot(it->g, it->g, n));
+    memcpy(search->x, search->trial, n * sizeof *search->x);
+    memcpy(search->g, search->trial_g, n * sizeof *search->g);
+    search->found->loss = loss;
+    search->found->gradient_norm = sqrt(dot(search->g, search->g, n));
 }
 
-static qa_status minimise(lbfgs_search *it, double tolerance, size_t max_iterations, qa_error *err) {
-    qa_minimum *found = it->found;
+static qa_status minimise(lbfgs_search *search, double tolerance, size_t max_iterations, qa_error *err) {
+    qa_minimum *found = search->found;
     *found = (qa_minimum){.evaluations = 1};
-    found->loss = it->loss(it->context, it->x, it->g);
-    found->gradient_norm = sqrt(dot(it->g, it->g, it->n));
+    found->loss = search->loss(search->context, search->x, search->g);
+    found->gradient_norm = sqrt(dot(search->g, search->g, search->n));
     if (!isfinite(found->loss) || !isfinite(found->gradient_norm)) {
         return qa_fail(err, QA_ERR_NAN, "the loss starts at %g with a gradient of norm %g", found->loss,
                        found->gradient_norm);
@@ -169,16 +170,16 @@ static qa_status minimise(lbfgs_search *it, double tolerance, size_t max_iterati
             found->stop = idle == IDLE_ITERATIONS ? QA_STOP_ROUNDING : QA_STOP_ITERATIONS;
             return QA_OK;
         }
-        set_direction(it);
-        if (!line_search(it, &loss)) {
-            if (it->pairs == 0) {
+        set_direction(search);
+        if (!line_search(search, &loss)) {
+            if (search->pairs == 0) {
                 found->stop = QA_STOP_ROUNDING;
                 return QA_OK;
             }
-            it->pairs = 0; /* once more, along the gradient itself */
+            search->pairs = 0; /* once more, along the gradient itself */
             continue;
         }
-        move_along(it, loss);
+        move_along(search, loss);
         idle = loss < least_loss - noise_of(least_loss) || found->gradient_norm < least_norm ? 0 : idle + 1;
         least_loss = fmin(least_loss, loss);
         least_norm = fmin(least_norm, found->gradient_norm);
@@ -189,13 +190,13 @@ static qa_status minimise(lbfgs_search *it, double tolerance, size_t max_iterati
 
 qa_status qa_lbfgs(double *x, size_t n, qa_smooth_fn loss, void *context, double tolerance, size_t max_iterations,
                    qa_minimum *found, qa_error *err) {
-    lbfgs_search it = {.n = n, .x = x, .loss = loss, .context = context, .found = found};
+    lbfgs_search search = {.n = n, .x = x, .loss = loss, .context = context, .found = found};
     qa_arena arena = {0};
     if (n > SIZE_MAX / HISTORY) {
         return qa_fail(err, QA_ERR_LIMIT, "%zu variables do not fit the address space", n);
     }
-    QA_TRY(qa_arena_lay_out(&arena, lay_out_search, &it, err));
-    const qa_status status = minimise(&it, tolerance, max_iterations, err);
+    QA_TRY(qa_arena_lay_out(&arena, lay_out_search, &search, err));
+    const qa_status status = minimise(&search, tolerance, max_iterations, err);
     qa_arena_free(&arena);
     return status;
 }

@@ -31,97 +31,96 @@ typedef struct material {
 
 static double relative_to(double found, double expected) { return qa_relative_error(found, expected, expected); }
 
-static void material_free(material *it) {
-    qa_preferences_free(&it->preferences);
-    qa_token_mdp_free(&it->mdp);
-    qa_arena_free(&it->arena);
+static void material_free(material *m) {
+    qa_preferences_free(&m->preferences);
+    qa_token_mdp_free(&m->mdp);
+    qa_arena_free(&m->arena);
 }
 
 static void lay_out_material(void *owner, qa_arena *arena) {
-    material *it = owner;
-    it->z1 = QA_TAKE(arena, qa_real, it->n);
-    it->q = QA_TAKE(arena, qa_real, it->k);
-    it->log_pi = QA_TAKE(arena, qa_real, it->k);
-    it->scratch = QA_TAKE(arena, qa_real, it->k);
-    it->theta = QA_TAKE(arena, double, it->n);
-    it->gradient[0] = QA_TAKE(arena, double, it->n);
-    it->gradient[1] = QA_TAKE(arena, double, it->n);
-    it->log_prob = QA_TAKE(arena, double, it->mdp.responses);
-    it->log_prob1 = QA_TAKE(arena, double, it->mdp.responses);
-    it->ret = QA_TAKE(arena, double, it->mdp.responses);
+    material *m = owner;
+    m->z1 = QA_TAKE(arena, qa_real, m->n);
+    m->q = QA_TAKE(arena, qa_real, m->k);
+    m->log_pi = QA_TAKE(arena, qa_real, m->k);
+    m->scratch = QA_TAKE(arena, qa_real, m->k);
+    m->theta = QA_TAKE(arena, double, m->n);
+    m->gradient[0] = QA_TAKE(arena, double, m->n);
+    m->gradient[1] = QA_TAKE(arena, double, m->n);
+    m->log_prob = QA_TAKE(arena, double, m->mdp.responses);
+    m->log_prob1 = QA_TAKE(arena, double, m->mdp.responses);
+    m->ret = QA_TAKE(arena, double, m->mdp.responses);
 }
 
 /* Random logits z1 and theta; preferences between all responses, by random returns. */
-static qa_status material_create(material *it, qa_rng *rng, qa_error *err) {
+static qa_status material_create(material *m, qa_rng *rng, qa_error *err) {
     const size_t V = 2 + (size_t)qa_rng_below(rng, 3), H = 1 + (size_t)qa_rng_below(rng, 3);
-    *it = (material){0};
-    QA_TRY(qa_token_mdp_create(&it->mdp, V, H, err));
-    it->n = it->mdp.rows * V;
-    it->k = it->mdp.inner * V;
-    QA_TRY(qa_arena_lay_out(&it->arena, lay_out_material, it, err));
-    for (size_t i = 0; i < it->n; i++) {
-        it->z1[i] = (qa_real)qa_rng_normal(rng);
-        it->theta[i] = (double)(qa_real)(2.0 * qa_rng_normal(rng));
+    *m = (material){0};
+    QA_TRY(qa_token_mdp_create(&m->mdp, V, H, err));
+    m->n = m->mdp.rows * V;
+    m->k = m->mdp.inner * V;
+    QA_TRY(qa_arena_lay_out(&m->arena, lay_out_material, m, err));
+    for (size_t i = 0; i < m->n; i++) {
+        m->z1[i] = (qa_real)qa_rng_normal(rng);
+        m->theta[i] = (double)(qa_real)(2.0 * qa_rng_normal(rng));
     }
-    for (size_t y = 0; y < it->mdp.responses; y++) {
-        it->ret[y] = qa_rng_normal(rng);
+    for (size_t y = 0; y < m->mdp.responses; y++) {
+        m->ret[y] = qa_rng_normal(rng);
     }
-    for (size_t s = 0; s < it->mdp.inner; s++) {
-        (void)qa_log_softmax_forward(it->log_pi + s * V, it->z1 + s * V, V);
+    for (size_t s = 0; s < m->mdp.inner; s++) {
+        (void)qa_log_softmax_forward(m->log_pi + s * V, m->z1 + s * V, V);
     }
-    qa_token_log_prob(it->log_prob1, &it->mdp, it->log_pi);
-    return qa_preferences_exact(&it->preferences, &it->mdp, it->log_prob1, it->ret, 0.0, err);
+    qa_token_log_prob(m->log_prob1, &m->mdp, m->log_pi);
+    return qa_preferences_exact(&m->preferences, &m->mdp, m->log_prob1, m->ret, 0.0, err);
 }
 
 /* ---- I3 ---- */
 
 /* One table evaluated twice: the value of s' subtracted, and that of s. ret[2][responses]. */
-static qa_status both_placements(material *it, const qa_objective *objective, double loss[2], double *ret[2],
+static qa_status both_placements(material *m, const qa_objective *objective, double loss[2], double *ret[2],
                                  qa_error *err) {
     qa_table *table = NULL;
-    QA_TRY(qa_table_create(&table, &it->mdp, objective, it->z1, err));
+    QA_TRY(qa_table_create(&table, &m->mdp, objective, m->z1, err));
     for (int same = 0; same < 2; same++) {
         if (same == 1) {
             qa_table_value_at_same_state(table);
         }
-        loss[same] = qa_table_loss(table, &it->preferences, it->theta, it->gradient[same]);
-        for (size_t y = 0; y < it->mdp.responses; y++) {
+        loss[same] = qa_table_loss(table, &m->preferences, m->theta, m->gradient[same]);
+        for (size_t y = 0; y < m->mdp.responses; y++) {
             ret[same][y] = qa_table_returns(table)[y];
         }
     }
-    qa_table_q(table, it->theta, it->q);
+    qa_table_q(table, m->theta, m->q);
     qa_table_free(table);
     return QA_OK;
 }
 
-static qa_status prove_telescoping(qa_identities *out, material *it, qa_rng *rng, qa_error *err) {
+static qa_status prove_telescoping(qa_identities *out, material *m, qa_rng *rng, qa_error *err) {
     qa_objective o = {.kind = QA_THEORY,
                       .q_parametrisation = QA_Q_RESIDUAL,
                       .alpha_0 = 2.0 * qa_rng_uniform(rng),
                       .alpha_tilde = 0.2 + 2.0 * qa_rng_uniform(rng),
                       .gamma = 0.9};
-    const size_t V = it->mdp.V;
+    const size_t V = m->mdp.V;
     double loss[2];
-    double *ret[2] = {it->ret, it->log_prob}; /* the returns that made the preferences are not needed any more */
-    QA_TRY(both_placements(it, &o, loss, ret, err));
+    double *ret[2] = {m->ret, m->log_prob}; /* the returns that made the preferences are not needed any more */
+    QA_TRY(both_placements(m, &o, loss, ret, err));
     out->placement_at_09 = fabs(loss[0] - loss[1]);
     o.gamma = 1.0;
-    QA_TRY(both_placements(it, &o, loss, ret, err));
+    QA_TRY(both_placements(m, &o, loss, ret, err));
     out->placement_loss = relative_to(loss[1], loss[0]);
-    for (size_t i = 0; i < it->k; i++) {
-        out->placement_gradient =
-            qa_worse_error(fabs(it->gradient[1][i] - it->gradient[0][i]), out->placement_gradient);
+    for (size_t i = 0; i < m->k; i++) {
+        out->placement_gradient = qa_worse_error(fabs(m->gradient[1][i] - m->gradient[0][i]), out->placement_gradient);
     }
-    for (size_t s = 0; s < it->mdp.inner; s++) {
-        (void)qa_log_softmax_forward(it->scratch + s * V, it->z1 + s * V, V);
+    for (size_t s = 0; s < m->mdp.inner; s++) {
+        (void)qa_log_softmax_forward(m->scratch + s * V, m->z1 + s * V, V);
     }
-    const double v0 = qa_m5_value(it->q, it->scratch, V, o.alpha_0, o.alpha_tilde);
-    qa_token_m7_policy(it->log_pi, &it->mdp, it->q, it->scratch, o.alpha_0, o.alpha_tilde);
-    for (size_t y = 0; y < it->mdp.responses; y++) {
+    const double v0 = qa_m5_value(m->q, m->scratch, V, o.alpha_0, o.alpha_tilde);
+    qa_token_m7_policy(m->log_pi, &m->mdp, m->q, m->scratch, o.alpha_0, o.alpha_tilde);
+    for (size_t y = 0; y < m->mdp.responses; y++) {
         double ratio = 0.0;
-        for (size_t i = it->mdp.first[y]; i < it->mdp.first[y + 1]; i++) {
-            const size_t at = it->mdp.state[i] * V + (size_t)it->mdp.token[i];
-            ratio += o.alpha_tilde * (double)it->log_pi[at] - o.alpha_0 * (double)it->scratch[at];
+        for (size_t i = m->mdp.first[y]; i < m->mdp.first[y + 1]; i++) {
+            const size_t at = m->mdp.state[i] * V + (size_t)m->mdp.token[i];
+            ratio += o.alpha_tilde * (double)m->log_pi[at] - o.alpha_0 * (double)m->scratch[at];
         }
         out->telescoping = qa_worse_error(relative_to(ret[0][y], v0 + ret[1][y]), out->telescoping);
         out->log_ratio = qa_worse_error(relative_to(ret[1][y], ratio), out->log_ratio);
@@ -132,42 +131,42 @@ static qa_status prove_telescoping(qa_identities *out, material *it, qa_rng *rng
 /* ---- I4 ---- */
 
 /* DPO's log-softmax rows of the logits Qhat / b + log pi1, and D(y) of every response into it->log_prob. */
-static void dpo_forward(material *it, double b) {
-    const size_t V = it->mdp.V;
-    for (size_t s = 0; s < it->mdp.inner; s++) {
-        qa_real *base = it->scratch + s * V, *row = it->log_pi + s * V;
-        (void)qa_log_softmax_forward(base, it->z1 + s * V, V);
+static void dpo_forward(material *m, double b) {
+    const size_t V = m->mdp.V;
+    for (size_t s = 0; s < m->mdp.inner; s++) {
+        qa_real *base = m->scratch + s * V, *row = m->log_pi + s * V;
+        (void)qa_log_softmax_forward(base, m->z1 + s * V, V);
         for (size_t a = 0; a < V; a++) {
-            row[a] = (qa_real)((double)it->q[s * V + a] / b + (double)base[a]);
+            row[a] = (qa_real)((double)m->q[s * V + a] / b + (double)base[a]);
         }
         (void)qa_log_softmax_forward(row, row, V);
     }
-    for (size_t y = 0; y < it->mdp.responses; y++) {
-        it->log_prob[y] = 0.0;
-        for (size_t i = it->mdp.first[y]; i < it->mdp.first[y + 1]; i++) {
-            const size_t at = it->mdp.state[i] * V + (size_t)it->mdp.token[i];
-            const double log_pi = (double)it->log_pi[at], log_ref = (double)it->scratch[at];
-            it->log_prob[y] += qa_dpo_log_ratio(&log_pi, &log_ref, 1);
+    for (size_t y = 0; y < m->mdp.responses; y++) {
+        m->log_prob[y] = 0.0;
+        for (size_t i = m->mdp.first[y]; i < m->mdp.first[y + 1]; i++) {
+            const size_t at = m->mdp.state[i] * V + (size_t)m->mdp.token[i];
+            const double log_pi = (double)m->log_pi[at], log_ref = (double)m->scratch[at];
+            m->log_prob[y] += qa_dpo_log_ratio(&log_pi, &log_ref, 1);
         }
     }
 }
 
 /* DPO's gradient with respect to its logits, for one side of one preference; added to it->gradient[1]. */
-static void dpo_side(material *it, size_t y, double token_gradient) {
-    const size_t V = it->mdp.V;
-    for (size_t i = it->mdp.first[y]; i < it->mdp.first[y + 1]; i++) {
-        const size_t s = it->mdp.state[i];
+static void dpo_side(material *m, size_t y, double token_gradient) {
+    const size_t V = m->mdp.V;
+    for (size_t i = m->mdp.first[y]; i < m->mdp.first[y + 1]; i++) {
+        const size_t s = m->mdp.state[i];
         for (size_t a = 0; a < V; a++) {
-            it->q[a] = (qa_real)0;
+            m->q[a] = (qa_real)0;
         }
-        qa_dpo_add_logits_gradient(it->q, it->log_pi + s * V, (size_t)it->mdp.token[i], token_gradient, V);
+        qa_dpo_add_logits_gradient(m->q, m->log_pi + s * V, (size_t)m->mdp.token[i], token_gradient, V);
         for (size_t a = 0; a < V; a++) {
-            it->gradient[1][s * V + a] += (double)it->q[a];
+            m->gradient[1][s * V + a] += (double)m->q[a];
         }
     }
 }
 
-static qa_status prove_dpo(qa_identities *out, material *it, qa_rng *rng, qa_error *err) {
+static qa_status prove_dpo(qa_identities *out, material *m, qa_rng *rng, qa_error *err) {
     const double b = 0.05 * exp(log(40.0) * qa_rng_uniform(rng)); /* 0.05 to 2 */
     const qa_objective o = {.kind = QA_THEORY,
                             .q_parametrisation = qa_rng_below(rng, 2) == 0 ? QA_Q_RESIDUAL : QA_Q_LOGITS,
@@ -175,27 +174,27 @@ static qa_status prove_dpo(qa_identities *out, material *it, qa_rng *rng, qa_err
                             .alpha_tilde = b,
                             .gamma = 1.0};
     qa_table *table = NULL;
-    QA_TRY(qa_table_create(&table, &it->mdp, &o, it->z1, err));
-    const double loss = qa_table_loss(table, &it->preferences, it->theta, it->gradient[0]);
-    qa_table_q(table, it->theta, it->q);
-    dpo_forward(it, b);
+    QA_TRY(qa_table_create(&table, &m->mdp, &o, m->z1, err));
+    const double loss = qa_table_loss(table, &m->preferences, m->theta, m->gradient[0]);
+    qa_table_q(table, m->theta, m->q);
+    dpo_forward(m, b);
     double dpo_loss = 0.0;
-    for (size_t i = 0; i < it->k; i++) {
-        it->gradient[1][i] = 0.0;
+    for (size_t i = 0; i < m->k; i++) {
+        m->gradient[1][i] = 0.0;
     }
-    for (size_t i = 0; i < it->preferences.n; i++) { /* from here on it->q is scratch */
-        const size_t w = it->preferences.items[i].preferred, l = it->preferences.items[i].dispreferred;
-        const double pairs = it->preferences.total / it->preferences.items[i].weight;
-        const double z = qa_dpo_logit(b, it->log_prob[w], it->log_prob[l]);
+    for (size_t i = 0; i < m->preferences.n; i++) { /* from here on it->q is scratch */
+        const size_t w = m->preferences.items[i].preferred, l = m->preferences.items[i].dispreferred;
+        const double pairs = m->preferences.total / m->preferences.items[i].weight;
+        const double z = qa_dpo_logit(b, m->log_prob[w], m->log_prob[l]);
         const double z_m9 = qa_table_returns(table)[w] - qa_table_returns(table)[l];
         out->dpo_logit = qa_worse_error(relative_to(z_m9, z), out->dpo_logit);
         dpo_loss += qa_dpo_loss(z, pairs);
-        dpo_side(it, w, qa_dpo_token_gradient(b, z, 1, pairs));
-        dpo_side(it, l, qa_dpo_token_gradient(b, z, -1, pairs));
+        dpo_side(m, w, qa_dpo_token_gradient(b, z, 1, pairs));
+        dpo_side(m, l, qa_dpo_token_gradient(b, z, -1, pairs));
     }
     out->dpo_loss = relative_to(loss, dpo_loss);
-    for (size_t i = 0; i < it->k; i++) { /* dlogits/dQhat = 1 / b */
-        out->dpo_gradient = qa_worse_error(fabs(it->gradient[0][i] - it->gradient[1][i] / b), out->dpo_gradient);
+    for (size_t i = 0; i < m->k; i++) { /* dlogits/dQhat = 1 / b */
+        out->dpo_gradient = qa_worse_error(fabs(m->gradient[0][i] - m->gradient[1][i] / b), out->dpo_gradient);
     }
     qa_table_free(table);
     return QA_OK;
@@ -221,16 +220,16 @@ static void dial_row(qa_identities *out, const qa_real *q, const qa_real *log_pi
     }
 }
 
-static void prove_dial(qa_identities *out, material *it, qa_rng *rng) {
-    const size_t V = it->mdp.V;
+static void prove_dial(qa_identities *out, material *m, qa_rng *rng) {
+    const size_t V = m->mdp.V;
     const double alpha = 0.05 * exp(log(100.0) * qa_rng_uniform(rng)); /* 0.05 to 5 */
-    qa_real *pi = it->log_pi, *log_pi1 = it->scratch, *q = it->q;      /* one row each */
-    for (size_t s = 0; s < it->mdp.inner; s++) {
+    qa_real *pi = m->log_pi, *log_pi1 = m->scratch, *q = m->q;         /* one row each */
+    for (size_t s = 0; s < m->mdp.inner; s++) {
         for (size_t a = 0; a < V; a++) {
-            q[a] = (qa_real)it->theta[s * V + a];
+            q[a] = (qa_real)m->theta[s * V + a];
             pi[a] = (qa_real)0;
         }
-        (void)qa_log_softmax_forward(log_pi1, it->z1 + s * V, V);
+        (void)qa_log_softmax_forward(log_pi1, m->z1 + s * V, V);
         (void)qa_m7_policy(pi, pi, log_pi1, V, alpha, alpha); /* of Qhat = 0 */
         for (size_t a = 0; a < V; a++) {
             out->dial_zero = qa_worse_error(fabs((double)pi[a] - exp((double)log_pi1[a])), out->dial_zero);
@@ -249,14 +248,14 @@ static void prove_dial(qa_identities *out, material *it, qa_rng *rng) {
 
 qa_status qa_prove_identities(qa_identities *out, uint64_t seed, uint64_t problem, qa_error *err) {
     qa_rng rng = qa_rng_seed(seed, problem);
-    material it;
+    material m;
     *out = (qa_identities){0};
     qa_status status = QA_OK;
-    QA_GOTO(done, material_create(&it, &rng, err));
-    QA_GOTO(done, prove_dpo(out, &it, &rng, err));
-    QA_GOTO(done, prove_telescoping(out, &it, &rng, err));
-    prove_dial(out, &it, &rng);
+    QA_GOTO(done, material_create(&m, &rng, err));
+    QA_GOTO(done, prove_dpo(out, &m, &rng, err));
+    QA_GOTO(done, prove_telescoping(out, &m, &rng, err));
+    prove_dial(out, &m, &rng);
 done:
-    material_free(&it);
+    material_free(&m);
     return status;
 }

@@ -165,23 +165,23 @@ struct qa_table {
 };
 
 static void lay_out_table(void *owner, qa_arena *arena) {
-    qa_table *it = owner;
-    const qa_token_mdp *mdp = it->mdp;
+    qa_table *table = owner;
+    const qa_token_mdp *mdp = table->mdp;
     const size_t steps = mdp->first[mdp->responses];
-    it->z1 = QA_TAKE(arena, qa_real, mdp->rows * mdp->V);
-    it->log_pi1 = QA_TAKE(arena, qa_real, mdp->rows * mdp->V);
-    it->q = QA_TAKE(arena, qa_real, it->rows * mdp->V);
-    it->pi = QA_TAKE(arena, qa_real, it->rows * mdp->V);
-    it->dq = QA_TAKE(arena, qa_real, it->rows * mdp->V);
-    it->v = QA_TAKE(arena, double, it->rows);
-    it->value_gradient = QA_TAKE(arena, double, it->rows);
-    it->count = QA_TAKE(arena, size_t, mdp->responses);
-    it->ret = QA_TAKE(arena, double, mdp->responses);
-    it->transitions = QA_TAKE(arena, qa_transition, steps);
-    it->weight = QA_TAKE(arena, double, steps);
-    it->reward = QA_TAKE(arena, double, steps);
-    it->g = QA_TAKE(arena, double, steps);
-    it->pair_g = QA_TAKE(arena, double, mdp->H);
+    table->z1 = QA_TAKE(arena, qa_real, mdp->rows * mdp->V);
+    table->log_pi1 = QA_TAKE(arena, qa_real, mdp->rows * mdp->V);
+    table->q = QA_TAKE(arena, qa_real, table->rows * mdp->V);
+    table->pi = QA_TAKE(arena, qa_real, table->rows * mdp->V);
+    table->dq = QA_TAKE(arena, qa_real, table->rows * mdp->V);
+    table->v = QA_TAKE(arena, double, table->rows);
+    table->value_gradient = QA_TAKE(arena, double, table->rows);
+    table->count = QA_TAKE(arena, size_t, mdp->responses);
+    table->ret = QA_TAKE(arena, double, mdp->responses);
+    table->transitions = QA_TAKE(arena, qa_transition, steps);
+    table->weight = QA_TAKE(arena, double, steps);
+    table->reward = QA_TAKE(arena, double, steps);
+    table->g = QA_TAKE(arena, double, steps);
+    table->pair_g = QA_TAKE(arena, double, mdp->H);
 }
 
 static size_t row_of_state(const qa_token_mdp *mdp, size_t response, size_t state) {
@@ -190,22 +190,22 @@ static size_t row_of_state(const qa_token_mdp *mdp, size_t response, size_t stat
 }
 
 /* The response after a prompt of one token; ids[1 + H] is scratch. */
-static void lay_out_samples(qa_table *it, size_t response, int32_t *ids) {
-    const qa_token_mdp *mdp = it->mdp;
+static void lay_out_samples(qa_table *table, size_t response, int32_t *ids) {
+    const qa_token_mdp *mdp = table->mdp;
     const size_t n = qa_token_mdp_length(mdp, response), first = mdp->first[response];
     const int32_t end_token = (int32_t)mdp->V - 1;
     ids[0] = 0;
     memcpy(ids + 1, mdp->token + first, n * sizeof *ids);
     const qa_side side = {.ids = ids, .length = 1 + n, .label_start = 1, .terminal = true};
-    qa_transition *transitions = it->transitions + first;
-    it->count[response] = qa_transition_count(&side, &it->objective, 1 + mdp->H);
-    qa_transitions_layout(transitions, &side, &it->objective, 1 + mdp->H, end_token);
-    for (size_t t = 0; t < it->count[response]; t++) {
+    qa_transition *transitions = table->transitions + first;
+    table->count[response] = qa_transition_count(&side, &table->objective, 1 + mdp->H);
+    qa_transitions_layout(transitions, &side, &table->objective, 1 + mdp->H, end_token);
+    for (size_t t = 0; t < table->count[response]; t++) {
         transitions[t].state = row_of_state(mdp, response, transitions[t].state);
         if (transitions[t].value_state != QA_TERMINAL_STATE) {
             transitions[t].value_state = row_of_state(mdp, response, transitions[t].value_state);
         }
-        it->weight[first + t] = transitions[t].weight;
+        table->weight[first + t] = transitions[t].weight;
     }
 }
 
@@ -213,29 +213,29 @@ qa_status qa_table_create(qa_table **out, const qa_token_mdp *mdp, const qa_obje
                           qa_error *err) {
     *out = NULL;
     QA_TRY(qa_objective_check_numbers(objective, err));
-    qa_table *it = calloc(1, sizeof *it);
+    qa_table *table = calloc(1, sizeof *table);
     int32_t *ids = qa_alloc_array(1 + mdp->H, sizeof *ids);
     qa_status status = QA_OK;
-    if (it == NULL || ids == NULL) {
+    if (table == NULL || ids == NULL) {
         status = QA_NO_MEMORY(err, "a table of %zu rows", mdp->rows);
         goto done;
     }
-    it->mdp = mdp;
-    it->objective = *objective;
-    it->rows = objective->kind == QA_THEORY ? mdp->inner : mdp->rows;
-    QA_GOTO(done, qa_arena_lay_out(&it->arena, lay_out_table, it, err));
-    memcpy(it->z1, z1, mdp->rows * mdp->V * sizeof *it->z1);
+    table->mdp = mdp;
+    table->objective = *objective;
+    table->rows = objective->kind == QA_THEORY ? mdp->inner : mdp->rows;
+    QA_GOTO(done, qa_arena_lay_out(&table->arena, lay_out_table, table, err));
+    memcpy(table->z1, z1, mdp->rows * mdp->V * sizeof *table->z1);
     for (size_t row = 0; row < mdp->rows; row++) {
-        (void)qa_log_softmax_forward(it->log_pi1 + row * mdp->V, it->z1 + row * mdp->V, mdp->V);
+        (void)qa_log_softmax_forward(table->log_pi1 + row * mdp->V, table->z1 + row * mdp->V, mdp->V);
     }
     for (size_t y = 0; y < mdp->responses; y++) {
-        lay_out_samples(it, y, ids);
+        lay_out_samples(table, y, ids);
     }
-    *out = it;
-    it = NULL;
+    *out = table;
+    table = NULL;
 done:
     free(ids);
-    qa_table_free(it);
+    qa_table_free(table);
     return status;
 }
 
@@ -275,53 +275,54 @@ void qa_table_value_at_same_state(qa_table *table) {
 /* ---- loss and gradient ---- */
 
 /* (M5), (M7) of the rows, (M8), (M9) of the responses. */
-static void forward(qa_table *it) {
-    const qa_token_mdp *mdp = it->mdp;
-    const qa_objective *o = &it->objective;
+static void forward(qa_table *table) {
+    const qa_token_mdp *mdp = table->mdp;
+    const qa_objective *o = &table->objective;
     const size_t V = mdp->V;
-    for (size_t row = 0; row < it->rows; row++) {
-        it->v[row] =
-            qa_m7_policy(it->pi + row * V, it->q + row * V, it->log_pi1 + row * V, V, o->alpha_0, o->alpha_tilde);
+    for (size_t row = 0; row < table->rows; row++) {
+        table->v[row] = qa_m7_policy(table->pi + row * V, table->q + row * V, table->log_pi1 + row * V, V, o->alpha_0,
+                                     o->alpha_tilde);
     }
     for (size_t y = 0; y < mdp->responses; y++) {
-        const size_t first = mdp->first[y], n = it->count[y];
+        const size_t first = mdp->first[y], n = table->count[y];
         for (size_t t = 0; t < n; t++) {
-            const qa_transition *transition = &it->transitions[first + t];
-            const double q_action = (double)it->q[transition->state * V + (size_t)transition->action];
-            qa_transitions_rewards(&it->reward[first + t], transition, 1, &q_action, it->v, o->gamma);
+            const qa_transition *transition = &table->transitions[first + t];
+            const double q_action = (double)table->q[transition->state * V + (size_t)transition->action];
+            qa_transitions_rewards(&table->reward[first + t], transition, 1, &q_action, table->v, o->gamma);
         }
-        it->ret[y] = qa_m9_return(it->weight + first, it->reward + first, n);
+        table->ret[y] = qa_m9_return(table->weight + first, table->reward + first, n);
     }
 }
 
 /* One side of a preference: its share of the regulariser; adds its dL/dr to g. */
-static double side_loss(qa_table *it, size_t y, double z, int side, double pairs, double counted) {
-    const size_t first = it->mdp->first[y], n = it->count[y];
-    const double beta = it->objective.beta;
-    qa_m11_reward_gradient(it->pair_g, it->weight + first, it->reward + first, n, z, side, pairs, beta, counted);
+static double side_loss(qa_table *table, size_t y, double z, int side, double pairs, double counted) {
+    const size_t first = table->mdp->first[y], n = table->count[y];
+    const double beta = table->objective.beta;
+    qa_m11_reward_gradient(table->pair_g, table->weight + first, table->reward + first, n, z, side, pairs, beta,
+                           counted);
     for (size_t t = 0; t < n; t++) {
-        it->g[first + t] += it->pair_g[t];
+        table->g[first + t] += table->pair_g[t];
     }
-    return qa_m10_regulariser(it->reward + first, n, beta, counted);
+    return qa_m10_regulariser(table->reward + first, n, beta, counted);
 }
 
 /* (M11) from g to dq. */
-static void backward(qa_table *it) {
-    const qa_token_mdp *mdp = it->mdp;
+static void backward(qa_table *table) {
+    const qa_token_mdp *mdp = table->mdp;
     const size_t V = mdp->V;
-    memset(it->dq, 0, it->rows * V * sizeof *it->dq);
-    memset(it->value_gradient, 0, it->rows * sizeof *it->value_gradient);
+    memset(table->dq, 0, table->rows * V * sizeof *table->dq);
+    memset(table->value_gradient, 0, table->rows * sizeof *table->value_gradient);
     for (size_t y = 0; y < mdp->responses; y++) {
         const size_t first = mdp->first[y];
-        qa_transitions_value_gradient(it->value_gradient, it->transitions + first, it->count[y], it->g + first,
-                                      it->objective.gamma);
-        for (size_t t = 0; t < it->count[y]; t++) {
-            const qa_transition *transition = &it->transitions[first + t];
-            it->dq[transition->state * V + (size_t)transition->action] += (qa_real)it->g[first + t];
+        qa_transitions_value_gradient(table->value_gradient, table->transitions + first, table->count[y],
+                                      table->g + first, table->objective.gamma);
+        for (size_t t = 0; t < table->count[y]; t++) {
+            const qa_transition *transition = &table->transitions[first + t];
+            table->dq[transition->state * V + (size_t)transition->action] += (qa_real)table->g[first + t];
         }
     }
-    for (size_t row = 0; row < it->rows; row++) {
-        qa_m11_add_value_term(it->dq + row * V, it->pi + row * V, it->value_gradient[row], V);
+    for (size_t row = 0; row < table->rows; row++) {
+        qa_m11_add_value_term(table->dq + row * V, table->pi + row * V, table->value_gradient[row], V);
     }
 }
 
@@ -330,17 +331,18 @@ double qa_table_loss(qa_table *table, const qa_preferences *preferences, const d
     qa_table_q(table, theta, table->q);
     forward(table);
     for (size_t i = 0; i < preferences->n; i++) {
-        const qa_preference *it = &preferences->items[i];
-        counted += it->weight * (double)(table->count[it->preferred] + table->count[it->dispreferred]);
+        const qa_preference *preference = &preferences->items[i];
+        counted +=
+            preference->weight * (double)(table->count[preference->preferred] + table->count[preference->dispreferred]);
     }
     memset(table->g, 0, table->mdp->first[table->mdp->responses] * sizeof *table->g);
     for (size_t i = 0; i < preferences->n; i++) {
-        const qa_preference *it = &preferences->items[i];
-        const double z = table->ret[it->preferred] - table->ret[it->dispreferred];
-        const double pairs = preferences->total / it->weight, share = counted / it->weight;
+        const qa_preference *preference = &preferences->items[i];
+        const double z = table->ret[preference->preferred] - table->ret[preference->dispreferred];
+        const double pairs = preferences->total / preference->weight, share = counted / preference->weight;
         loss += qa_m10_preference_loss(z, pairs);
-        loss += side_loss(table, it->preferred, z, 1, pairs, share);
-        loss += side_loss(table, it->dispreferred, z, -1, pairs, share);
+        loss += side_loss(table, preference->preferred, z, 1, pairs, share);
+        loss += side_loss(table, preference->dispreferred, z, -1, pairs, share);
     }
     backward(table);
     for (size_t i = 0; i < qa_table_size(table); i++) {
@@ -357,8 +359,8 @@ typedef struct fit_context {
 } fit_context;
 
 static double fit_loss(void *context, const double *theta, double *gradient) {
-    const fit_context *it = context;
-    return qa_table_loss(it->table, it->preferences, theta, gradient);
+    const fit_context *fit = context;
+    return qa_table_loss(fit->table, fit->preferences, theta, gradient);
 }
 
 qa_status qa_table_fit(qa_table *table, const qa_preferences *preferences, double *theta, double tolerance,

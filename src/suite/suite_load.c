@@ -19,15 +19,16 @@ static const double SUM_TOLERANCE = 0.02;
 
 /* ---- members of every part ---- */
 
-typedef struct loader {
+typedef struct suite_loader {
     qa_suite *suite;
     char *folder;       /* that holds it */
     qa_columns columns; /* members that hold something and are not used */
-} loader;
+} suite_loader;
 
 /* Notes the members beside the known ones, ended by NULL. */
-static qa_status suite_load_check_members(loader *it, const json_t *json, const char *const *known, qa_error *err) {
-    return qa_columns_check_row(&it->columns, json, known, QA_PAIRS_IDS, err);
+static qa_status suite_load_check_members(suite_loader *loader, const json_t *json, const char *const *known,
+                                          qa_error *err) {
+    return qa_columns_check_row(&loader->columns, json, known, QA_PAIRS_IDS, err);
 }
 
 /* The part's "name" into name; `others` of the same list, [n] structs of `stride` bytes that begin with their name,
@@ -57,14 +58,14 @@ static qa_status take_name(char *name, const json_t *json, const char *where, co
 
 /* The path of the file that `key` names, relative to suite.json; NULL when absent and not required. `there`: the file
  * must be there already. */
-static qa_status take_path(char **path, const loader *it, const json_t *json, const char *key, bool required,
+static qa_status take_path(char **path, const suite_loader *loader, const json_t *json, const char *key, bool required,
                            bool there, const char *where, qa_error *err) {
     const char *file = NULL;
     QA_TRY(qa_json_get_string(json, key, required, where, &file, err));
     if (file == NULL) {
         return QA_OK;
     }
-    *path = file[0] == '/' ? strdup(file) : qa_path_join(it->folder, file);
+    *path = file[0] == '/' ? strdup(file) : qa_path_join(loader->folder, file);
     if (*path == NULL) {
         return QA_NO_MEMORY(err, "a path");
     }
@@ -75,7 +76,7 @@ static qa_status take_path(char **path, const loader *it, const json_t *json, co
 }
 
 /* "file" and "max_tokens" of a skill or of shares. */
-static qa_status take_items(qa_suite_items *items, size_t *max_tokens, const loader *it, const json_t *json,
+static qa_status take_items(qa_suite_items *items, size_t *max_tokens, const suite_loader *loader, const json_t *json,
                             const char *where, bool graded, qa_error *err) {
     char *path = NULL;
     *max_tokens = QA_SUITE_DEFAULT_MAX_TOKENS;
@@ -85,8 +86,9 @@ static qa_status take_items(qa_suite_items *items, size_t *max_tokens, const loa
                        MAX_MAX_TOKENS, *max_tokens);
     }
     qa_status status = QA_OK;
-    QA_GOTO(done, take_path(&path, it, json, "file", true, true, where, err));
-    QA_GOTO(done, qa_prefixed(qa_suite_items_read(items, path, graded, &it->suite->warnings, err), err, "%s: ", where));
+    QA_GOTO(done, take_path(&path, loader, json, "file", true, true, where, err));
+    QA_GOTO(done,
+            qa_prefixed(qa_suite_items_read(items, path, graded, &loader->suite->warnings, err), err, "%s: ", where));
 done:
     free(path);
     return status;
@@ -110,9 +112,9 @@ static qa_status take_list(const json_t *json, const char *key, bool required, c
 
 /* ---- skills ---- */
 
-static qa_status load_skill(loader *it, void *part, const json_t *json, const char *where, qa_error *err) {
+static qa_status load_skill(suite_loader *loader, void *part, const json_t *json, const char *where, qa_error *err) {
     qa_suite_skill *skill = part;
-    return take_items(&skill->questions, &skill->max_tokens, it, json, where, true, err);
+    return take_items(&skill->questions, &skill->max_tokens, loader, json, where, true, err);
 }
 
 /* ---- shares ---- */
@@ -127,12 +129,13 @@ static qa_status take_share(double *share, const json_t *json, const char *key, 
     return QA_OK;
 }
 
-static qa_status take_class(qa_suite_class *it, const json_t *json, const char *where, qa_error *err) {
+static qa_status take_class(qa_suite_class *class, const json_t *json, const char *where, qa_error *err) {
     const char *pattern = NULL;
     QA_TRY(qa_json_get_string(json, "pattern", true, where, &pattern, err));
-    QA_TRY(take_share(&it->generator, json, "generator", where, err));
-    QA_TRY(take_share(&it->base, json, "base", where, err));
-    return qa_prefixed(qa_regex_create(&it->pattern, pattern, strlen(pattern), err), err, "%s: \"pattern\": ", where);
+    QA_TRY(take_share(&class->generator, json, "generator", where, err));
+    QA_TRY(take_share(&class->base, json, "base", where, err));
+    return qa_prefixed(qa_regex_create(&class->pattern, pattern, strlen(pattern), err), err,
+                       "%s: \"pattern\": ", where);
 }
 
 /* Either all classes have the share, and they sum to 1, or none has. */
@@ -156,7 +159,7 @@ static qa_status check_sum(const qa_suite_shares *shares, bool base, const char 
     return QA_OK;
 }
 
-static qa_status load_classes(loader *it, qa_suite_shares *shares, const json_t *json, const char *where,
+static qa_status load_classes(suite_loader *loader, qa_suite_shares *shares, const json_t *json, const char *where,
                               qa_error *err) {
     json_t *list = NULL;
     char inner[2 * WHERE_BYTES];
@@ -166,7 +169,7 @@ static qa_status load_classes(loader *it, qa_suite_shares *shares, const json_t 
         const json_t *element = json_array_get(list, k);
         qa_suite_class *class = &shares->classes[k];
         (void)snprintf(inner, sizeof inner, "%s.classes[%zu]", where, k);
-        QA_TRY(suite_load_check_members(it, element, CLASS, err));
+        QA_TRY(suite_load_check_members(loader, element, CLASS, err));
         QA_TRY(take_name(class->name, element, inner, shares->classes, k, sizeof *class, err));
         shares->n_classes++;
         QA_TRY(take_class(class, element, inner, err));
@@ -178,10 +181,10 @@ static qa_status load_classes(loader *it, qa_suite_shares *shares, const json_t 
     return check_sum(shares, true, where, err);
 }
 
-static qa_status load_shares(loader *it, void *part, const json_t *json, const char *where, qa_error *err) {
+static qa_status load_shares(suite_loader *loader, void *part, const json_t *json, const char *where, qa_error *err) {
     qa_suite_shares *shares = part;
-    QA_TRY(load_classes(it, shares, json, where, err));
-    return take_items(&shares->prompts, &shares->max_tokens, it, json, where, false, err);
+    QA_TRY(load_classes(loader, shares, json, where, err));
+    return take_items(&shares->prompts, &shares->max_tokens, loader, json, where, false, err);
 }
 
 /* ---- preferences ---- */
@@ -225,12 +228,13 @@ static qa_status find_shares(const qa_suite *suite, const json_t *json, const ch
                    QA_SHOWN(about, strlen(about)));
 }
 
-static qa_status load_preference(loader *it, void *part, const json_t *json, const char *where, qa_error *err) {
+static qa_status load_preference(suite_loader *loader, void *part, const json_t *json, const char *where,
+                                 qa_error *err) {
     qa_suite_preference *preference = part;
-    qa_text *names = &it->suite->preference_names;
-    QA_TRY(find_shares(it->suite, json, where, &preference->shares, err));
-    QA_TRY(load_reward(preference, &it->suite->shares[preference->shares], json, where, err));
-    QA_TRY(take_path(&preference->pairs, it, json, "pairs", false, false, where, err));
+    qa_text *names = &loader->suite->preference_names;
+    QA_TRY(find_shares(loader->suite, json, where, &preference->shares, err));
+    QA_TRY(load_reward(preference, &loader->suite->shares[preference->shares], json, where, err));
+    QA_TRY(take_path(&preference->pairs, loader, json, "pairs", false, false, where, err));
     QA_TRY(qa_text_append_z(names, names->n == 0 ? "" : ", ", err));
     return qa_text_append_z(names, preference->name, err);
 }
@@ -242,7 +246,7 @@ typedef struct part_list {
     const char *key;
     size_t size, parts, count; /* of one part; where their array and its length lie in the suite */
     const char *members[6];
-    qa_status (*load)(loader *it, void *part, const json_t *json, const char *where, qa_error *err);
+    qa_status (*load)(suite_loader *loader, void *part, const json_t *json, const char *where, qa_error *err);
 } part_list;
 
 #define PARTS(field) sizeof *((qa_suite *)0)->field, offsetof(qa_suite, field), offsetof(qa_suite, n_##field)
@@ -254,35 +258,35 @@ static const part_list LISTS[] = {
     {"preferences", PARTS(preferences), {"name", "shares", "reward", "pairs"}, load_preference},
 };
 
-static qa_status load_list(loader *it, const part_list *kind, const json_t *root, qa_error *err) {
+static qa_status load_list(suite_loader *loader, const part_list *kind, const json_t *root, qa_error *err) {
     json_t *list = NULL;
     char where[WHERE_BYTES];
-    size_t *count = (void *)((char *)it->suite + kind->count);
+    size_t *count = (void *)((char *)loader->suite + kind->count);
     QA_TRY(take_list(root, kind->key, false, "the suite", MAX_PARTS, &list, err));
     char *parts = qa_alloc_array(json_array_size(list), kind->size);
     if (parts == NULL) {
         return QA_NO_MEMORY(err, "a suite");
     }
-    memcpy((char *)it->suite + kind->parts, &parts, sizeof parts);
+    memcpy((char *)loader->suite + kind->parts, &parts, sizeof parts);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *json = json_array_get(list, i);
         char *part = parts + i * kind->size;
         (void)snprintf(where, sizeof where, "%s[%zu]", kind->key, i);
-        QA_TRY(suite_load_check_members(it, json, kind->members, err));
+        QA_TRY(suite_load_check_members(loader, json, kind->members, err));
         QA_TRY(take_name(part, json, where, parts, i, kind->size, err));
         ++*count;
-        QA_TRY(kind->load(it, part, json, where, err));
+        QA_TRY(kind->load(loader, part, json, where, err));
     }
     return QA_OK;
 }
 
 /* ---- the suite ---- */
 
-static qa_status load_parts(loader *it, const json_t *root, qa_error *err) {
+static qa_status load_parts(suite_loader *loader, const json_t *root, qa_error *err) {
     static const char *const SUITE[] = {"name",        "skills",      "text",    "shares",
                                         "preferences", "description", "version", NULL};
     static const char *const TEXT[] = {"file", NULL};
-    qa_suite *suite = it->suite;
+    qa_suite *suite = loader->suite;
     json_t *text = NULL;
     if (!json_is_object(root)) {
         return qa_fail(err, QA_ERR_FORMAT, "a suite must be an object with \"name\" and \"skills\" or \"shares\"");
@@ -291,15 +295,15 @@ static qa_status load_parts(loader *it, const json_t *root, qa_error *err) {
         return qa_fail(err, QA_ERR_FORMAT,
                        "this is a question, not a suite: the name of a file of questions ends in .jsonl");
     }
-    QA_TRY(suite_load_check_members(it, root, SUITE, err));
+    QA_TRY(suite_load_check_members(loader, root, SUITE, err));
     QA_TRY(take_name(suite->name, root, "the suite", NULL, 0, 1, err));
     for (size_t i = 0; i < sizeof LISTS / sizeof LISTS[0]; i++) {
-        QA_TRY(load_list(it, &LISTS[i], root, err));
+        QA_TRY(load_list(loader, &LISTS[i], root, err));
     }
     QA_TRY(qa_json_get_object(root, "text", false, "the suite", &text, err));
     if (text != NULL) {
-        QA_TRY(suite_load_check_members(it, text, TEXT, err));
-        QA_TRY(take_path(&suite->text, it, text, "file", true, true, "text", err));
+        QA_TRY(suite_load_check_members(loader, text, TEXT, err));
+        QA_TRY(take_path(&suite->text, loader, text, "file", true, true, "text", err));
     }
     if (suite->n_skills == 0 && suite->n_shares == 0 && suite->text == NULL) {
         return qa_fail(err, QA_ERR_FORMAT, "nothing to measure: neither \"skills\" nor \"shares\" nor \"text\"");
@@ -311,17 +315,17 @@ static qa_status load_definition(qa_suite *suite, const char *path, qa_error *er
     const char *slash = strrchr(path, '/');
     json_t *root = NULL;
     qa_status status = QA_OK;
-    loader it = {.suite = suite};
-    it.folder = slash == NULL ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
-    if (it.folder == NULL) {
+    suite_loader loader = {.suite = suite};
+    loader.folder = slash == NULL ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+    if (loader.folder == NULL) {
         return QA_NO_MEMORY(err, "a path");
     }
     QA_GOTO(done, qa_json_load(&root, path, err));
-    QA_GOTO(done, qa_prefixed(load_parts(&it, root, err), err, "%s: ", path));
-    qa_columns_warn(&it.columns, path, &suite->warnings);
+    QA_GOTO(done, qa_prefixed(load_parts(&loader, root, err), err, "%s: ", path));
+    qa_columns_warn(&loader.columns, path, &suite->warnings);
 done:
     json_decref(root);
-    free(it.folder);
+    free(loader.folder);
     return status;
 }
 

@@ -28,10 +28,11 @@ typedef struct suite_runner {
 
 /* ---- prompts ---- */
 
-static qa_status encode(const suite_runner *it, const qa_suite_item *item, qa_text *text, qa_ids *ids, qa_error *err) {
-    const size_t context = qa_model_get_info(it->model)->context;
-    QA_TRY(qa_encode_dialogue(it->options->chat, it->tokenizer, item->dialogue.messages, item->dialogue.n, text, ids,
-                              err));
+static qa_status encode(const suite_runner *runner, const qa_suite_item *item, qa_text *text, qa_ids *ids,
+                        qa_error *err) {
+    const size_t context = qa_model_get_info(runner->model)->context;
+    QA_TRY(qa_encode_dialogue(runner->options->chat, runner->tokenizer, item->dialogue.messages, item->dialogue.n, text,
+                              ids, err));
     if (ids->n == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "the prompt has no tokens");
     }
@@ -52,13 +53,13 @@ static void free_prompts(qa_ids *prompts, size_t n) {
 }
 
 /* The first n items as ids, owned by the caller (free_prompts). */
-static qa_status encode_all(const suite_runner *it, const qa_suite_items *items, size_t n, qa_ids **prompts,
+static qa_status encode_all(const suite_runner *runner, const qa_suite_items *items, size_t n, qa_ids **prompts,
                             qa_error *err) {
     qa_text text = {0};
     qa_status status = QA_OK;
     QA_TRY(QA_NEW(*prompts, n, err, "%zu prompts", n));
     for (size_t i = 0; i < n && status == QA_OK; i++) {
-        status = qa_prefixed(encode(it, &items->items[i], &text, &(*prompts)[i], err), err, "%s:%zu: ", items->path,
+        status = qa_prefixed(encode(runner, &items->items[i], &text, &(*prompts)[i], err), err, "%s:%zu: ", items->path,
                              items->items[i].line);
     }
     qa_text_free(&text);
@@ -97,71 +98,72 @@ static void count_kind(qa_skill_result *skill, const char *kind, bool right) {
     if (i == QA_SUITE_MAX_KINDS) {
         return;
     }
-    qa_kind_result *it = &skill->kinds[i];
+    qa_kind_result *kind_result = &skill->kinds[i];
     if (i == skill->n_kinds) {
-        memcpy(it->name, kind, strlen(kind) + 1); /* the loader checked its length */
+        memcpy(kind_result->name, kind, strlen(kind) + 1); /* the loader checked its length */
         skill->n_kinds++;
     }
-    it->questions++;
-    it->right += right ? 1 : 0;
+    kind_result->questions++;
+    kind_result->right += right ? 1 : 0;
 }
 
-static qa_status takes_too_long(const round_of_answers *it, const char *whose, const qa_text *response) {
-    return qa_fail(it->err, QA_ERR_LIMIT,
+static qa_status takes_too_long(const round_of_answers *round, const char *whose, const qa_text *response) {
+    return qa_fail(round->err, QA_ERR_LIMIT,
                    "%s: the regular expression of %s takes too much work on a response of %zu bytes: write it without "
                    "repetitions inside repetitions",
-                   it->name, whose, response->n);
+                   round->name, whose, response->n);
 }
 
-static qa_status take_suite_answer(round_of_answers *it, const qa_answer *answer) {
-    suite_runner *runner = it->runner;
-    const qa_suite_item *item = &it->items->items[answer->prompt];
-    const qa_text *response = &it->response.text;
-    QA_TRY(qa_answer_text_begin(&it->response, runner->tokenizer, &runner->end, runner->end.texts, runner->end.n_texts,
-                                NULL, 0, it->err));
-    QA_TRY(qa_answer_text_take_all(&it->response, answer->ids, answer->n, it->err));
-    if (it->skill != NULL) {
+static qa_status take_suite_answer(round_of_answers *round, const qa_answer *answer) {
+    suite_runner *runner = round->runner;
+    const qa_suite_item *item = &round->items->items[answer->prompt];
+    const qa_text *response = &round->response.text;
+    QA_TRY(qa_answer_text_begin(&round->response, runner->tokenizer, &runner->end, runner->end.texts,
+                                runner->end.n_texts, NULL, 0, round->err));
+    QA_TRY(qa_answer_text_take_all(&round->response, answer->ids, answer->n, round->err));
+    if (round->skill != NULL) {
         const bool right = qa_grader_accepts(item->grader, response->data, response->n);
         if (qa_grader_gave_up(item->grader)) {
-            return takes_too_long(it, "a question's \"answer\"", response);
+            return takes_too_long(round, "a question's \"answer\"", response);
         }
-        it->skill->questions++;
-        it->skill->right += right ? 1 : 0;
-        count_kind(it->skill, item->kind, right);
+        round->skill->questions++;
+        round->skill->right += right ? 1 : 0;
+        count_kind(round->skill, item->kind, right);
         runner->kl += answer->kl;
         runner->kl_tokens += answer->n;
-        return qa_transcript_add(runner->transcript, "skill", it->name, item, answer, response, NULL, right, it->err);
+        return qa_transcript_add(runner->transcript, "skill", round->name, item, answer, response, NULL, right,
+                                 round->err);
     }
-    const size_t k = qa_suite_classify(it->shares, response->data, response->n);
-    for (size_t i = 0; i < it->shares->n_classes; i++) {
-        if (qa_regex_gave_up(it->shares->classes[i].pattern)) {
-            return takes_too_long(it, it->shares->classes[i].name, response);
+    const size_t k = qa_suite_classify(round->shares, response->data, response->n);
+    for (size_t i = 0; i < round->shares->n_classes; i++) {
+        if (qa_regex_gave_up(round->shares->classes[i].pattern)) {
+            return takes_too_long(round, round->shares->classes[i].name, response);
         }
     }
-    const bool known = k < it->shares->n_classes;
-    it->counts->answers++;
-    *(known ? &it->counts->classes[k].count : &it->counts->unclassified) += 1;
-    it->log_ratio += answer->log_ratio;
-    return qa_transcript_add(runner->transcript, "shares", it->name, item, answer, response,
-                             known ? it->shares->classes[k].name : "unclassified", false, it->err);
+    const bool known = k < round->shares->n_classes;
+    round->counts->answers++;
+    *(known ? &round->counts->classes[k].count : &round->counts->unclassified) += 1;
+    round->log_ratio += answer->log_ratio;
+    return qa_transcript_add(runner->transcript, "shares", round->name, item, answer, response,
+                             known ? round->shares->classes[k].name : "unclassified", false, round->err);
 }
 
 static bool on_answer(void *user, const qa_answer *answer) {
-    round_of_answers *it = user;
-    const qa_suite_options *options = it->runner->options;
-    it->status = take_suite_answer(it, answer);
-    it->done++;
-    return it->status == QA_OK &&
-           (options->progress == NULL || options->progress(options->user, it->name, it->done, it->total));
+    round_of_answers *round = user;
+    const qa_suite_options *options = round->runner->options;
+    round->status = take_suite_answer(round, answer);
+    round->done++;
+    return round->status == QA_OK &&
+           (options->progress == NULL || options->progress(options->user, round->name, round->done, round->total));
 }
 
-static qa_status answer_all(round_of_answers *it, size_t max_tokens, size_t samples, double temperature) {
-    suite_runner *runner = it->runner;
+static qa_status answer_all(round_of_answers *round, size_t max_tokens, size_t samples, double temperature) {
+    suite_runner *runner = round->runner;
     const qa_suite_options *options = runner->options;
     const size_t limit = options->limit;
-    const size_t n = limit != 0 && limit < it->items->n ? limit : it->items->n;
+    const size_t n = limit != 0 && limit < round->items->n ? limit : round->items->n;
     qa_ids *prompts = NULL;
-    QA_TRY(encode_all(runner, it->items, n, &prompts, it->err));
+    QA_TRY(encode_all(runner, round->items, n, &prompts, round->err));
     qa_batch_options batch = {.policy = runner->adapter == NULL ? QA_POLICY_BASE : QA_POLICY_CUSTOM,
                               .objective = options->objective,
                               .sampling = qa_sampling_defaults(),
@@ -171,65 +173,69 @@ static qa_status answer_all(round_of_answers *it, size_t max_tokens, size_t samp
                               .samples = samples,
                               .batch = options->batch,
                               .on_answer = on_answer,
-                              .user = it};
+                              .user = round};
     batch.sampling.temperature = temperature;
     batch.sampling.seed = options->seed;
-    it->total = n * samples;
+    round->total = n * samples;
     size_t failed = SIZE_MAX;
     batch.failed_prompt = &failed;
-    qa_status status = qa_generate_batch(runner->model, runner->adapter, prompts, n, &batch, it->err);
-    if (it->status != QA_OK) {
-        status = it->status;
+    qa_status status = qa_generate_batch(runner->model, runner->adapter, prompts, n, &batch, round->err);
+    if (round->status != QA_OK) {
+        status = round->status;
     } else if (status != QA_OK && status != QA_ERR_INTERRUPTED) {
         if (failed < n) {
-            qa_error_prefix(it->err, "%s:%zu: ", it->items->path, it->items->items[failed].line);
+            qa_error_prefix(round->err, "%s:%zu: ", round->items->path, round->items->items[failed].line);
         } else {
-            qa_error_prefix(it->err, "%s: ", it->items->path);
+            qa_error_prefix(round->err, "%s: ", round->items->path);
         }
     }
-    qa_answer_text_free(&it->response);
+    qa_answer_text_free(&round->response);
     free_prompts(prompts, n);
     return status;
 }
 
 /* ---- the parts ---- */
 
-static qa_status run_skill(suite_runner *it, const qa_suite_skill *skill, qa_skill_result *result, qa_error *err) {
+static qa_status run_skill(suite_runner *runner, const qa_suite_skill *skill, qa_skill_result *result, qa_error *err) {
     memcpy(result->name, skill->name, sizeof result->name);
     round_of_answers round = {
-        .runner = it, .items = &skill->questions, .name = skill->name, .skill = result, .err = err};
+        .runner = runner, .items = &skill->questions, .name = skill->name, .skill = result, .err = err};
     return answer_all(&round, skill->max_tokens, 1, 0.0);
 }
 
-static qa_status run_shares(suite_runner *it, const qa_suite_shares *shares, const qa_suite_preference *preference,
+static qa_status run_shares(suite_runner *runner, const qa_suite_shares *shares, const qa_suite_preference *preference,
                             qa_shares_result *result, qa_error *err) {
-    round_of_answers round = {
-        .runner = it, .items = &shares->prompts, .name = shares->name, .shares = shares, .counts = result, .err = err};
-    QA_TRY(answer_all(&round, shares->max_tokens, it->options->samples, 1.0));
+    round_of_answers round = {.runner = runner,
+                              .items = &shares->prompts,
+                              .name = shares->name,
+                              .shares = shares,
+                              .counts = result,
+                              .err = err};
+    QA_TRY(answer_all(&round, shares->max_tokens, runner->options->samples, 1.0));
     qa_suite_shares_finish(result, shares, preference,
-                           it->options->objective == NULL ? 1.0 : it->options->objective->alpha_tilde);
-    result->sequence_kl = it->adapter == NULL ? (double)NAN : round.log_ratio / (double)result->answers;
+                           runner->options->objective == NULL ? 1.0 : runner->options->objective->alpha_tilde);
+    result->sequence_kl = runner->adapter == NULL ? (double)NAN : round.log_ratio / (double)result->answers;
     return QA_OK;
 }
 
-static qa_status run_parts(suite_runner *it, const qa_suite_preference *preference, qa_suite_result *result,
+static qa_status run_parts(suite_runner *runner, const qa_suite_preference *preference, qa_suite_result *result,
                            qa_error *err) {
-    const qa_suite *suite = it->suite;
+    const qa_suite *suite = runner->suite;
     for (size_t i = 0; i < suite->n_skills; i++) {
-        QA_TRY(run_skill(it, &suite->skills[i], &result->skills[i], err));
+        QA_TRY(run_skill(runner, &suite->skills[i], &result->skills[i], err));
     }
     for (size_t i = 0; i < suite->n_shares; i++) {
         const bool about = preference != NULL && preference->shares == i;
-        QA_TRY(run_shares(it, &suite->shares[i], about ? preference : NULL, &result->shares[i], err));
+        QA_TRY(run_shares(runner, &suite->shares[i], about ? preference : NULL, &result->shares[i], err));
     }
-    if (it->adapter != NULL && it->kl_tokens > 0) {
-        result->ordinary_kl = it->kl / (double)it->kl_tokens;
+    if (runner->adapter != NULL && runner->kl_tokens > 0) {
+        result->ordinary_kl = runner->kl / (double)runner->kl_tokens;
     }
     if (suite->text == NULL) {
         return QA_OK;
     }
-    return qa_suite_perplexity(suite->text, it->model, it->adapter, it->tokenizer, it->options, &result->perplexity,
-                               &result->perplexity_tokens, &result->warnings, err);
+    return qa_suite_perplexity(suite->text, runner->model, runner->adapter, runner->tokenizer, runner->options,
+                               &result->perplexity, &result->perplexity_tokens, &result->warnings, err);
 }
 
 static qa_status check(const qa_suite *suite, const qa_adapter *adapter, const qa_suite_options *options,
@@ -262,9 +268,10 @@ qa_status qa_suite_run(const qa_suite *suite, qa_model *model, const qa_adapter 
     qa_status status = QA_OK;
     *result = (qa_suite_result){.ordinary_kl = (double)NAN, .perplexity = (double)NAN};
     QA_TRY(check(suite, adapter, options, &preference, err));
-    suite_runner it = {.suite = suite, .model = model, .adapter = adapter, .tokenizer = tokenizer, .options = options};
+    suite_runner runner = {
+        .suite = suite, .model = model, .adapter = adapter, .tokenizer = tokenizer, .options = options};
     const qa_model_info *info = qa_model_get_info(model);
-    QA_TRY(qa_answer_end_find(&it.end, options->chat, tokenizer, info->eos_ids, info->n_eos, err));
+    QA_TRY(qa_answer_end_find(&runner.end, options->chat, tokenizer, info->eos_ids, info->n_eos, err));
     result->n_skills = suite->n_skills;
     result->n_shares = suite->n_shares;
     result->skills = qa_alloc_array(suite->n_skills, sizeof *result->skills);
@@ -272,15 +279,15 @@ qa_status qa_suite_run(const qa_suite *suite, qa_model *model, const qa_adapter 
     if (result->skills == NULL || result->shares == NULL) {
         QA_GOTO(failed, QA_NO_MEMORY(err, "the results of a suite"));
     }
-    QA_GOTO(failed, qa_transcript_open(&it.transcript, options->transcript, err));
-    QA_GOTO(failed, run_parts(&it, preference, result, err));
-    qa_transcript *transcript = it.transcript;
-    it.transcript = NULL;
+    QA_GOTO(failed, qa_transcript_open(&runner.transcript, options->transcript, err));
+    QA_GOTO(failed, run_parts(&runner, preference, result, err));
+    qa_transcript *transcript = runner.transcript;
+    runner.transcript = NULL;
     QA_GOTO(failed, qa_transcript_commit(transcript, err));
     result->seconds = qa_seconds() - begun;
     return QA_OK;
 failed:
-    qa_transcript_abort(it.transcript);
+    qa_transcript_abort(runner.transcript);
     qa_suite_result_free(result);
     return status;
 }

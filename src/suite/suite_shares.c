@@ -21,8 +21,8 @@ static bool known_shares(double *p, const qa_suite_shares *shares) {
     const size_t n = shares->n_classes;
     double sum = 0.0;
     for (size_t k = 0; k < n; k++) {
-        const qa_suite_class *it = &shares->classes[k];
-        p[k] = isnan(it->base) ? it->generator : it->base;
+        const qa_suite_class *class = &shares->classes[k];
+        p[k] = isnan(class->base) ? class->generator : class->base;
         if (isnan(p[k])) {
             return false;
         }
@@ -71,14 +71,14 @@ void qa_suite_shares_finish(qa_shares_result *result, const qa_suite_shares *sha
     memcpy(result->name, shares->name, sizeof result->name);
     result->n_classes = shares->n_classes;
     for (size_t k = 0; k < shares->n_classes; k++) {
-        qa_class_result *it = &result->classes[k];
-        memcpy(it->name, shares->classes[k].name, sizeof it->name);
-        it->share = (double)it->count / answers;
-        it->error = sqrt(it->share * (1.0 - it->share) / answers);
-        it->generator = shares->classes[k].generator;
-        it->base = shares->classes[k].base;
-        it->optimum = nan;
-        it->reward = nan;
+        qa_class_result *class_result = &result->classes[k];
+        memcpy(class_result->name, shares->classes[k].name, sizeof class_result->name);
+        class_result->share = (double)class_result->count / answers;
+        class_result->error = sqrt(class_result->share * (1.0 - class_result->share) / answers);
+        class_result->generator = shares->classes[k].generator;
+        class_result->base = shares->classes[k].base;
+        class_result->optimum = nan;
+        class_result->reward = nan;
     }
     result->mean_reward = nan;
     result->optimal_reward = nan;

@@ -32,84 +32,85 @@ typedef struct pack_suite_texts {
     size_t V;
 } pack_suite_texts;
 
-static void pack_free(pack_suite_texts *it) {
-    free(it->documents);
-    free(it->state_rows);
-    free(it->targets);
-    free(it->log_policy);
-    qa_pass_free(it->pass);
+static void pack_free(pack_suite_texts *pack) {
+    free(pack->documents);
+    free(pack->state_rows);
+    free(pack->targets);
+    free(pack->log_policy);
+    qa_pass_free(pack->pass);
 }
 
-static qa_status pack_create(pack_suite_texts *it, qa_model *model, const qa_adapter *adapter,
+static qa_status pack_create(pack_suite_texts *pack, qa_model *model, const qa_adapter *adapter,
                              const qa_objective *objective, size_t longest, qa_error *err) {
     const size_t rows = longest > PACK_ROWS ? longest : PACK_ROWS;
     const qa_pass_limits limits = {.max_rows = rows, .max_states = rows, .max_documents = rows};
-    *it = (pack_suite_texts){.documents = qa_alloc_array(rows, sizeof *it->documents),
-                             .state_rows = qa_alloc_array(rows, sizeof *it->state_rows),
-                             .targets = qa_alloc_array(rows, sizeof *it->targets),
-                             .V = qa_model_get_info(model)->vocab_size,
-                             .objective = adapter == NULL ? NULL : objective};
-    it->log_policy = qa_alloc_array(it->V, sizeof *it->log_policy);
-    if (it->documents == NULL || it->state_rows == NULL || it->targets == NULL || it->log_policy == NULL) {
+    *pack = (pack_suite_texts){.documents = qa_alloc_array(rows, sizeof *pack->documents),
+                               .state_rows = qa_alloc_array(rows, sizeof *pack->state_rows),
+                               .targets = qa_alloc_array(rows, sizeof *pack->targets),
+                               .V = qa_model_get_info(model)->vocab_size,
+                               .objective = adapter == NULL ? NULL : objective};
+    pack->log_policy = qa_alloc_array(pack->V, sizeof *pack->log_policy);
+    if (pack->documents == NULL || pack->state_rows == NULL || pack->targets == NULL || pack->log_policy == NULL) {
         return QA_NO_MEMORY(err, "%zu rows of text", rows);
     }
-    return qa_pass_create(&it->pass, model, adapter, limits, err);
+    return qa_pass_create(&pack->pass, model, adapter, limits, err);
 }
 
 /* Adds a document, whose rows fit. */
-static void pack_add(pack_suite_texts *it, const qa_document *document) {
-    it->documents[it->n++] = (qa_tokens){document->ids, document->n};
+static void pack_add(pack_suite_texts *pack, const qa_document *document) {
+    pack->documents[pack->n++] = (qa_tokens){document->ids, document->n};
     for (size_t i = 1; i < document->n; i++) {
         if (document->learned[i]) {
-            it->state_rows[it->n_states] = it->rows + i - 1;
-            it->targets[it->n_states++] = document->ids[i];
+            pack->state_rows[pack->n_states] = pack->rows + i - 1;
+            pack->targets[pack->n_states++] = document->ids[i];
         }
     }
-    it->rows += document->n;
+    pack->rows += document->n;
 }
 
 /* Runs the pass and adds log pi of every learned token to *sum. The pack is empty afterwards. */
-static qa_status pack_run(pack_suite_texts *it, double *sum, qa_error *err) {
-    QA_TRY(qa_pass_forward(it->pass, &(qa_packed){.documents = it->documents, .n_documents = it->n}, it->state_rows,
-                           it->n_states, 0, err));
-    for (size_t first = 0; first < it->n_states; first += QA_HEAD_CHUNK) {
-        const size_t left = it->n_states - first;
+static qa_status pack_run(pack_suite_texts *pack, double *sum, qa_error *err) {
+    QA_TRY(qa_pass_forward(pack->pass, &(qa_packed){.documents = pack->documents, .n_documents = pack->n},
+                           pack->state_rows, pack->n_states, 0, err));
+    for (size_t first = 0; first < pack->n_states; first += QA_HEAD_CHUNK) {
+        const size_t left = pack->n_states - first;
         const size_t count = left < QA_HEAD_CHUNK ? left : QA_HEAD_CHUNK;
         qa_real *base = NULL;
         qa_real *adapted = NULL;
-        qa_pass_head(it->pass, first, count, &base, &adapted);
+        qa_pass_head(pack->pass, first, count, &base, &adapted);
         for (size_t i = 0; i < count; i++) {
-            if (it->objective == NULL) {
-                qa_base_log_policy(it->log_policy, base + i * it->V, it->V);
+            if (pack->objective == NULL) {
+                qa_base_log_policy(pack->log_policy, base + i * pack->V, pack->V);
             } else {
-                qa_custom_log_policy(it->log_policy, base + i * it->V, adapted + i * it->V, it->V, it->objective);
+                qa_custom_log_policy(pack->log_policy, base + i * pack->V, adapted + i * pack->V, pack->V,
+                                     pack->objective);
             }
-            const double log_p = it->log_policy[it->targets[first + i]];
+            const double log_p = pack->log_policy[pack->targets[first + i]];
             if (!isfinite(log_p)) {
                 return qa_fail(err, QA_ERR_NAN, "the policy's log-probability of a token is %g", log_p);
             }
             *sum += log_p;
         }
     }
-    it->n = it->rows = it->n_states = 0;
+    pack->n = pack->rows = pack->n_states = 0;
     return QA_OK;
 }
 
-static qa_status sum_all(pack_suite_texts *it, const qa_corpus *corpus, size_t n, const qa_suite_options *options,
+static qa_status sum_all(pack_suite_texts *pack, const qa_corpus *corpus, size_t n, const qa_suite_options *options,
                          double *sum, size_t *tokens, qa_error *err) {
     for (size_t i = 0; i < n; i++) {
         const qa_document *document = qa_corpus_at(corpus, i);
-        if (it->n > 0 && document->n > PACK_ROWS - (it->rows < PACK_ROWS ? it->rows : PACK_ROWS)) {
-            QA_TRY(pack_run(it, sum, err));
+        if (pack->n > 0 && document->n > PACK_ROWS - (pack->rows < PACK_ROWS ? pack->rows : PACK_ROWS)) {
+            QA_TRY(pack_run(pack, sum, err));
         }
-        const size_t before = it->n_states;
-        pack_add(it, document);
-        *tokens += it->n_states - before;
+        const size_t before = pack->n_states;
+        pack_add(pack, document);
+        *tokens += pack->n_states - before;
         if (options->progress != NULL && !options->progress(options->user, "text", i + 1, n)) {
             return qa_fail(err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu documents", i + 1, n);
         }
     }
-    return it->n > 0 ? pack_run(it, sum, err) : QA_OK;
+    return pack->n > 0 ? pack_run(pack, sum, err) : QA_OK;
 }
 
 static void warn_of_text(const qa_corpus *corpus, const char *path, size_t context, qa_warnings *warnings) {
@@ -131,7 +132,7 @@ qa_status qa_suite_perplexity(const char *path, qa_model *model, const qa_adapte
                               size_t *tokens, qa_warnings *warnings, qa_error *err) {
     const qa_model_info *info = qa_model_get_info(model);
     qa_corpus *corpus = NULL;
-    pack_suite_texts it = {0};
+    pack_suite_texts pack = {0};
     double sum = 0.0;
     size_t longest = 0, n_ends = 0;
     qa_status status = QA_OK;
@@ -152,11 +153,11 @@ qa_status qa_suite_perplexity(const char *path, qa_model *model, const qa_adapte
         const size_t length = qa_corpus_at(corpus, i)->n;
         longest = length > longest ? length : longest;
     }
-    QA_GOTO(done, pack_create(&it, model, adapter, options->objective, longest, err));
-    QA_GOTO(done, sum_all(&it, corpus, n, options, &sum, tokens, err));
+    QA_GOTO(done, pack_create(&pack, model, adapter, options->objective, longest, err));
+    QA_GOTO(done, sum_all(&pack, corpus, n, options, &sum, tokens, err));
     *perplexity = *tokens > 0 ? exp(-sum / (double)*tokens) : (double)NAN;
 done:
-    pack_free(&it);
+    pack_free(&pack);
     qa_corpus_free(corpus);
     return status;
 }

@@ -253,15 +253,15 @@ typedef struct move_file {
 } move_file;
 
 static qa_status move_entry(void *user, const char *name, qa_error *err) {
-    move_file *it = user;
+    move_file *move = user;
     size_t step = 0;
-    const entry_kind kind = it->files == NULL ? SHARED : classify(it->files, name, &step);
+    const entry_kind kind = move->files == NULL ? SHARED : classify(move->files, name, &step);
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || kind == FOREIGN || kind == LEFTOVER) {
         return QA_OK;
     }
-    char *from = qa_path_join(it->from, name), *to = qa_path_join(it->to, name);
+    char *from = qa_path_join(move->from, name), *to = qa_path_join(move->to, name);
     const qa_status status = from == NULL || to == NULL ? QA_NO_MEMORY(err, "a path") : qa_rename(from, to, err);
-    it->moved += status == QA_OK ? 1 : 0;
+    move->moved += status == QA_OK ? 1 : 0;
     free(to);
     free(from);
     return status;
@@ -286,14 +286,14 @@ static void aside_close(aside *a) {
 static qa_status set_aside(const qa_run_files *files, const char *dir, bool *any, qa_error *err) {
     aside a;
     qa_status status = aside_open(&a, dir, err);
-    move_file it = {.files = files, .from = dir, .to = a.moving};
+    move_file move = {.files = files, .from = dir, .to = a.moving};
     if (status == QA_OK) {
         status = qa_make_dirs(a.moving, err);
     }
     if (status == QA_OK) {
-        status = for_each_entry(dir, move_entry, &it, err);
+        status = for_each_entry(dir, move_entry, &move, err);
     }
-    *any = it.moved > 0;
+    *any = move.moved > 0;
     if (status == QA_OK) {
         status = *any ? qa_rename(a.moving, a.replaced, err) : qa_remove_tree(a.moving, err);
     }
@@ -325,8 +325,8 @@ static qa_status bring_back(const aside *a, const qa_run_files *files, const cha
     if (!qa_path_exists(a->moving)) {
         return QA_OK;
     }
-    move_file it = {.from = a->moving, .to = dir};
-    QA_TRY(for_each_entry(a->moving, move_entry, &it, err));
+    move_file move = {.from = a->moving, .to = dir};
+    QA_TRY(for_each_entry(a->moving, move_entry, &move, err));
     return qa_remove_tree(a->moving, err);
 }
 

@@ -25,30 +25,30 @@ static void tear_down(void) { qa_cli_world_free(&world); }
 /* ---- breaking files ---- */
 
 /* The bytes of dir/name, changed by `change` (which may reallocate), written back. */
-typedef struct bytes {
+typedef struct file_content {
     char *data;
     size_t n;
-} bytes;
+} file_content;
 
-static bytes load(const char *dir, const char *name) {
-    bytes it;
+static file_content load(const char *dir, const char *name) {
+    file_content content;
     char *path = qa_tempdir_join(dir, name);
-    it.data = qa_tempdir_read(path, &it.n);
+    content.data = qa_tempdir_read(path, &content.n);
     free(path);
-    return it;
+    return content;
 }
 
-static void store(const char *dir, const char *name, bytes it) {
-    free(qa_tempdir_write(dir, name, it.data, it.n));
-    free(it.data);
+static void store(const char *dir, const char *name, file_content content) {
+    free(qa_tempdir_write(dir, name, content.data, content.n));
+    free(content.data);
 }
 
 /* The first `old` in data[n], or NULL; binary-safe. */
-static char *find(bytes it, const char *old) {
+static char *find(file_content content, const char *old) {
     const size_t length = strlen(old);
-    for (size_t i = 0; i + length <= it.n; i++) {
-        if (memcmp(it.data + i, old, length) == 0) {
-            return it.data + i;
+    for (size_t i = 0; i + length <= content.n; i++) {
+        if (memcmp(content.data + i, old, length) == 0) {
+            return content.data + i;
         }
     }
     return NULL;
@@ -56,45 +56,45 @@ static char *find(bytes it, const char *old) {
 
 /* Replaces the first `old` by `new` of the same length (offsets stay). */
 static void replace_same(const char *dir, const char *name, const char *old, const char *new) {
-    bytes it = load(dir, name);
-    char *at = find(it, old);
+    file_content content = load(dir, name);
+    char *at = find(content, old);
     ck_assert_msg(at != NULL && strlen(old) == strlen(new), "cannot replace %s in %s", old, name);
     memcpy(at, new, strlen(new));
-    store(dir, name, it);
+    store(dir, name, content);
 }
 
 /* Replaces the first `old` by any `new` in a text. */
 static void replace(const char *dir, const char *name, const char *old, const char *new) {
-    bytes it = load(dir, name);
-    char *at = find(it, old);
-    ck_assert_msg(at != NULL, "no %s in %s: %.500s", old, name, it.data);
-    bytes out = {malloc(it.n + strlen(new) + 1), 0};
+    file_content content = load(dir, name);
+    char *at = find(content, old);
+    ck_assert_msg(at != NULL, "no %s in %s: %.500s", old, name, content.data);
+    file_content out = {malloc(content.n + strlen(new) + 1), 0};
     ck_assert_ptr_nonnull(out.data);
-    out.n = (size_t)snprintf(out.data, it.n + strlen(new) + 1, "%.*s%s%s", (int)(at - it.data), it.data, new,
-                             at + strlen(old));
-    free(it.data);
+    out.n = (size_t)snprintf(out.data, content.n + strlen(new) + 1, "%.*s%s%s", (int)(at - content.data), content.data,
+                             new, at + strlen(old));
+    free(content.data);
     store(dir, name, out);
 }
 
 static void truncate_to(const char *dir, const char *name, size_t n) {
-    bytes it = load(dir, name);
-    ck_assert_uint_lt(n, it.n);
-    it.n = n;
-    store(dir, name, it);
+    file_content content = load(dir, name);
+    ck_assert_uint_lt(n, content.n);
+    content.n = n;
+    store(dir, name, content);
 }
 
 static void cut_end(const char *dir, const char *name, size_t count) {
-    bytes it = load(dir, name);
-    ck_assert_uint_lt(count, it.n);
-    it.n -= count;
-    store(dir, name, it);
+    file_content content = load(dir, name);
+    ck_assert_uint_lt(count, content.n);
+    content.n -= count;
+    store(dir, name, content);
 }
 
 /* Overwrites the last `count` bytes. */
 static void overwrite_end(const char *dir, const char *name, const void *with, size_t count) {
-    bytes it = load(dir, name);
-    memcpy(it.data + it.n - count, with, count);
-    store(dir, name, it);
+    file_content content = load(dir, name);
+    memcpy(content.data + content.n - count, with, count);
+    store(dir, name, content);
 }
 
 /* ---- models ---- */
@@ -128,9 +128,9 @@ START_TEST(weights_cut_short) {
 END_TEST
 
 START_TEST(a_header_longer_than_the_file) {
-    bytes it = load(world.model, weights);
-    memset(it.data, 0xff, 8);
-    store(world.model, weights, it);
+    file_content content = load(world.model, weights);
+    memset(content.data, 0xff, 8);
+    store(world.model, weights, content);
     expect_refused("model.safetensors");
 }
 END_TEST
@@ -169,12 +169,12 @@ static const struct {
 
 START_TEST(weights_whose_header_lies) {
     const size_t header_bytes = strlen(bad_weights[_i].header);
-    bytes it = {calloc(1, 8 + header_bytes + bad_weights[_i].data_bytes),
-                8 + header_bytes + bad_weights[_i].data_bytes};
-    ck_assert_ptr_nonnull(it.data);
-    it.data[0] = (char)header_bytes; /* below 256, little-endian */
-    memcpy(it.data + 8, bad_weights[_i].header, header_bytes);
-    store(world.model, weights, it);
+    file_content content = {calloc(1, 8 + header_bytes + bad_weights[_i].data_bytes),
+                            8 + header_bytes + bad_weights[_i].data_bytes};
+    ck_assert_ptr_nonnull(content.data);
+    content.data[0] = (char)header_bytes; /* below 256, little-endian */
+    memcpy(content.data + 8, bad_weights[_i].header, header_bytes);
+    store(world.model, weights, content);
     expect_refused(bad_weights[_i].message);
     expect_refused("model.safetensors: ");
 }
@@ -394,11 +394,11 @@ END_TEST
 /* ---- places to write to ---- */
 
 START_TEST(a_folder_that_holds_another_run) {
-    const bytes before = load(world.adapter, "adapter_model.safetensors");
+    const file_content before = load(world.adapter, "adapter_model.safetensors");
     const size_t entries = qa_tempdir_entries(world.adapter);
     qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps", "1"), 1, NULL,
                   "--overwrite");
-    const bytes after = load(world.adapter, "adapter_model.safetensors");
+    const file_content after = load(world.adapter, "adapter_model.safetensors");
     ck_assert_uint_eq(before.n, after.n);
     ck_assert_int_eq(memcmp(before.data, after.data, before.n), 0);
     ck_assert_uint_eq(qa_tempdir_entries(world.adapter), entries);

@@ -439,12 +439,12 @@ START_TEST(eval_says_what_is_out_of_reach) {
     qa_cli_world world = qa_cli_world_make(false);
     char *data = longer_is_chosen(world.dir);
     qa_cli_expect(QA_CLI("train", "-q", "-m", world.model, "-d", data, "-o", world.adapter), 0, "adapter: ", NULL);
-    json_t *it = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "-d", data);
-    const double hardest = qa_json_number(it, "hardest_custom_chosen");
+    json_t *report = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "-d", data);
+    const double hardest = qa_json_number(report, "hardest_custom_chosen");
     ck_assert(hardest < 0.0 && hardest > -12.0); /* a random model of 260 tokens: about -log 260 */
-    ck_assert(qa_json_number(it, "hardest_pi1_chosen") < 0.0);
-    ck_assert_double_eq(qa_json_number(it, "accuracy"), 1.0);
-    json_decref(it);
+    ck_assert(qa_json_number(report, "hardest_pi1_chosen") < 0.0);
+    ck_assert_double_eq(qa_json_number(report, "accuracy"), 1.0);
+    json_decref(report);
     /* a customised policy four times as sharp gives the same tokens much less */
     qa_cli_result result =
         QA_CLI("eval", "-m", world.model, "--adapter", world.adapter, "-d", data, "--alpha-tilde", "0.02");

@@ -30,7 +30,7 @@ typedef struct how {
 } how;
 
 /* One side: S + 1 states, the last of them after a padding token. */
-typedef struct side {
+typedef struct restated_side {
     int32_t *ids; /* [T + 1] */
     size_t T, P, S;
     bool terminal;
@@ -38,13 +38,13 @@ typedef struct side {
     double *v, *reward, *log_pi;
     size_t n;
     double ret;
-} side;
+} restated_side;
 
 typedef struct method {
     const qa_golden_options *options;
     size_t V, pairs;
     int32_t pad;
-    side sides[MAX_PAIRS][SIDES];
+    restated_side sides[MAX_PAIRS][SIDES];
 } method;
 
 /* ---- the product's numbers ---- */
@@ -98,23 +98,23 @@ static double *copy(const double *values, size_t n) {
     return to;
 }
 
-static void take_side(side *it, const qa_pair *pair, bool chosen, const qa_side_score *adapted,
+static void take_side(restated_side *side, const qa_pair *pair, bool chosen, const qa_side_score *adapted,
                       const qa_side_score *base, size_t V) {
     const size_t response = chosen ? pair->chosen_len : pair->rejected_len;
-    it->T = pair->prompt_len + response - 1;
-    it->P = pair->prompt_len;
-    it->S = response;
-    ck_assert_uint_eq(adapted->states, it->S + 1);
-    it->ids = qa_alloc_array(it->T + 1, sizeof *it->ids);
-    ck_assert_ptr_nonnull(it->ids);
-    memcpy(it->ids, pair->prompt, it->P * sizeof *it->ids);
-    memcpy(it->ids + it->P, chosen ? pair->chosen : pair->rejected, response * sizeof *it->ids);
-    it->q = copy(adapted->full_q, (it->S + 1) * V);
-    it->log_pi1 = copy(adapted->full_log_pi1, (it->S + 1) * V);
-    it->z1 = copy(base->full_q, (it->S + 1) * V);
-    it->v = copy(NULL, it->S + 1);
-    it->reward = copy(NULL, it->S + 2);
-    it->log_pi = copy(NULL, it->S + 2);
+    side->T = pair->prompt_len + response - 1;
+    side->P = pair->prompt_len;
+    side->S = response;
+    ck_assert_uint_eq(adapted->states, side->S + 1);
+    side->ids = qa_alloc_array(side->T + 1, sizeof *side->ids);
+    ck_assert_ptr_nonnull(side->ids);
+    memcpy(side->ids, pair->prompt, side->P * sizeof *side->ids);
+    memcpy(side->ids + side->P, chosen ? pair->chosen : pair->rejected, response * sizeof *side->ids);
+    side->q = copy(adapted->full_q, (side->S + 1) * V);
+    side->log_pi1 = copy(adapted->full_log_pi1, (side->S + 1) * V);
+    side->z1 = copy(base->full_q, (side->S + 1) * V);
+    side->v = copy(NULL, side->S + 1);
+    side->reward = copy(NULL, side->S + 2);
+    side->log_pi = copy(NULL, side->S + 2);
 }
 
 /* b: the bundle, possibly altered. swap: the sides change places. */
@@ -140,7 +140,7 @@ static void product_numbers(method *m, qa_golden_bundle *b, bool bos, bool swap,
         qa_pair_score a, z;
         MUST(qa_scorer_score(adapted, pair, 0, &a, &err));
         MUST(qa_scorer_score(base, pair, 0, &z, &err));
-        side *chosen = &m->sides[p][swap ? 1 : 0], *rejected = &m->sides[p][swap ? 0 : 1];
+        restated_side *chosen = &m->sides[p][swap ? 1 : 0], *rejected = &m->sides[p][swap ? 0 : 1];
         take_side(chosen, pair, true, &a.chosen, &z.chosen, m->V);
         take_side(rejected, pair, false, &a.rejected, &z.rejected, m->V);
         chosen->terminal = own->chosen_terminal;
@@ -153,14 +153,14 @@ static void product_numbers(method *m, qa_golden_bundle *b, bool bos, bool swap,
 
 static void free_method(method *m) {
     for (size_t i = 0; i < m->pairs * SIDES; i++) {
-        side *it = &m->sides[i / SIDES][i % SIDES];
-        free(it->ids);
-        free(it->q);
-        free(it->log_pi1);
-        free(it->z1);
-        free(it->v);
-        free(it->reward);
-        free(it->log_pi);
+        restated_side *side = &m->sides[i / SIDES][i % SIDES];
+        free(side->ids);
+        free(side->q);
+        free(side->log_pi1);
+        free(side->z1);
+        free(side->v);
+        free(side->reward);
+        free(side->log_pi);
     }
 }
 
@@ -178,20 +178,20 @@ static double log_sum_exp(const double *x, const double *y, double weight, doubl
 }
 
 /* Appends the transition from `state` (0: the prompt) by the token after it; value: a state, or -1 for 0. */
-static void transition(const method *m, side *it, size_t state, int value, const double *weighted) {
+static void transition(const method *m, restated_side *side, size_t state, int value, const double *weighted) {
     const qa_objective *o = &m->options->objective;
-    const int32_t action = it->ids[it->P + state];
+    const int32_t action = side->ids[side->P + state];
     const size_t at = state * m->V + (size_t)action;
-    it->reward[it->n] = it->q[at] - o->gamma * (value < 0 ? 0.0 : it->v[value]);
-    it->log_pi[it->n] = (it->q[at] + o->alpha_0 * weighted[at] - it->v[state]) / o->alpha_tilde;
-    it->n++;
+    side->reward[side->n] = side->q[at] - o->gamma * (value < 0 ? 0.0 : side->v[value]);
+    side->log_pi[side->n] = (side->q[at] + o->alpha_0 * weighted[at] - side->v[state]) / o->alpha_tilde;
+    side->n++;
 }
 
 /* Qhat of the adapted model's log-probabilities: less by the log-sum-exp of its logits, and in the residual
  * parametrisation more by that of the base model's. */
-static void subtract_log_normaliser(const method *m, side *it, size_t k) {
+static void subtract_log_normaliser(const method *m, restated_side *side, size_t k) {
     const bool residual = m->options->objective.q_parametrisation == QA_Q_RESIDUAL;
-    double *q = it->q + k * m->V, *z1 = it->z1 + k * m->V;
+    double *q = side->q + k * m->V, *z1 = side->z1 + k * m->V;
     const double shift =
         log_sum_exp(q, z1, residual ? 1.0 : 0.0, 1.0, m->V) - (residual ? log_sum_exp(z1, z1, 0.0, 1.0, m->V) : 0.0);
     for (size_t a = 0; a < m->V; a++) {
@@ -199,41 +199,44 @@ static void subtract_log_normaliser(const method *m, side *it, size_t k) {
     }
 }
 
-static void run_side(const method *m, side *it, size_t L, const how *h) {
+static void run_side(const method *m, restated_side *side, size_t L, const how *h) {
     const qa_objective *o = &m->options->objective;
     const bool theory = o->kind == QA_THEORY;
-    const double *weighted = h->raw_log_pi1 || h->logits_in_v ? it->z1 : it->log_pi1;
-    const double *in_v = h->logits_in_v_only ? it->z1 : weighted;
-    for (size_t k = 0; k <= it->S; k++) {
+    const double *weighted = h->raw_log_pi1 || h->logits_in_v ? side->z1 : side->log_pi1;
+    const double *in_v = h->logits_in_v_only ? side->z1 : weighted;
+    for (size_t k = 0; k <= side->S; k++) {
         if (h->log_softmax) {
-            subtract_log_normaliser(m, it, k);
+            subtract_log_normaliser(m, side, k);
         }
-        it->v[k] = log_sum_exp(it->q + k * m->V, in_v + k * m->V, o->alpha_0, o->alpha_tilde, m->V);
-        it->v[k] /= h->unscaled ? o->alpha_tilde : 1.0;
+        side->v[k] = log_sum_exp(side->q + k * m->V, in_v + k * m->V, o->alpha_0, o->alpha_tilde, m->V);
+        side->v[k] /= h->unscaled ? o->alpha_tilde : 1.0;
     }
-    it->n = 0;
-    const size_t responses = it->S - 1;
-    size_t from = theory || h->early ? 0 : 1, to = theory ? responses : responses + (it->T < L && !h->no_pad ? 1 : 0);
+    side->n = 0;
+    const size_t responses = side->S - 1;
+    size_t from = theory || h->early ? 0 : 1, to = theory ? responses : responses + (side->T < L && !h->no_pad ? 1 : 0);
     from += h->late ? 1 : 0;
     for (size_t k = from; k < to; k++) {
-        const bool last = theory && k + 1 == responses && (it->terminal || h->all_end);
+        const bool last = theory && k + 1 == responses && (side->terminal || h->all_end);
         const int right = theory ? (last ? -1 : (int)k + 1) : (int)k;
-        transition(m, it, k, !h->value_elsewhere ? right : theory ? (int)k : (int)k + 1, weighted);
+        transition(m, side, k, !h->value_elsewhere ? right : theory ? (int)k : (int)k + 1, weighted);
     }
-    if (h->pad && it->T < L) {
-        transition(m, it, responses, -1, weighted);
+    if (h->pad && side->T < L) {
+        transition(m, side, responses, -1, weighted);
     }
-    const double lengths[] = {[BY_RIGHT] = theory ? (o->length_normalisation ? (double)it->n : 1.0) : (double)(L - 1),
+    const double lengths[] = {[BY_RIGHT] = theory ? (o->length_normalisation ? (double)side->n : 1.0) : (double)(L - 1),
                               [BY_PADDED_1] = (double)(L - 1),
                               [BY_PADDED] = (double)L,
-                              [BY_OWN_1] = (double)(it->T - 1),
-                              [BY_COUNT] = (double)it->n,
+                              [BY_OWN_1] = (double)(side->T - 1),
+                              [BY_COUNT] = (double)side->n,
                               [BY_NOTHING] = 1.0};
-    it->ret = 0.0;
-    for (size_t t = 0; t < it->n; t++) {
-        const size_t before = h->gamma_from_1 ? 1 : h->gamma_from_prompt ? it->P : h->gamma_from_state ? it->P - 1 : 0;
+    side->ret = 0.0;
+    for (size_t t = 0; t < side->n; t++) {
+        const size_t before = h->gamma_from_1        ? 1
+                              : h->gamma_from_prompt ? side->P
+                              : h->gamma_from_state  ? side->P - 1
+                                                     : 0;
         const double c = theory ? pow(o->gamma, (double)(t + before)) : 1.0;
-        it->ret += c * it->reward[t] / lengths[h->divide];
+        side->ret += c * side->reward[t] / lengths[h->divide];
     }
 }
 
@@ -263,21 +266,23 @@ static void add_losses(const method *m, size_t begin, size_t end, double batches
 }
 
 static void put_side(qa_golden_set *set, const method *m, size_t p, size_t i, const how *h) {
-    const side *it = &m->sides[p][i];
-    double *ids = copy(NULL, it->T);
+    const restated_side *side = &m->sides[p][i];
+    double *ids = copy(NULL, side->T);
     char name[64];
-    for (size_t t = 0; t < it->T; t++) {
-        ids[t] = (double)it->ids[t];
+    for (size_t t = 0; t < side->T; t++) {
+        ids[t] = (double)side->ids[t];
     }
     const struct {
         const char *name;
         size_t n_dims, rows, columns;
         const double *values;
-    } parts[] = {
-        {"input_ids", 1, it->T, 0, ids},     {"log_pi1", 2, it->S, m->V, h->raw_log_pi1 ? it->z1 : it->log_pi1},
-        {"q", 2, it->S, m->V, it->q},        {"v", 1, it->S, 0, it->v},
-        {"reward", 1, it->n, 0, it->reward}, {"log_pi", 1, it->n, 0, it->log_pi},
-        {"return", 0, 0, 0, &it->ret}};
+    } parts[] = {{"input_ids", 1, side->T, 0, ids},
+                 {"log_pi1", 2, side->S, m->V, h->raw_log_pi1 ? side->z1 : side->log_pi1},
+                 {"q", 2, side->S, m->V, side->q},
+                 {"v", 1, side->S, 0, side->v},
+                 {"reward", 1, side->n, 0, side->reward},
+                 {"log_pi", 1, side->n, 0, side->log_pi},
+                 {"return", 0, 0, 0, &side->ret}};
     for (size_t k = 0; k < sizeof parts / sizeof parts[0]; k++) {
         (void)snprintf(name, sizeof name, "pair%zu.%s.%s", p, i == 0 ? "chosen" : "rejected", parts[k].name);
         qa_put(set, name, parts[k].n_dims, parts[k].rows, parts[k].columns, parts[k].values);
@@ -446,23 +451,23 @@ static const mistake_case cases[] = {
 };
 
 /* Makes the mistake on a bundle and has it diagnosed. True when it was found, and nothing else. */
-static bool diagnosed_alone(const mistake_case *it, qa_context *context, const char *name) {
+static bool diagnosed_alone(const mistake_case *expected, qa_context *context, const char *name) {
     qa_golden_bundle *right = qa_golden_open(context, name), *wrong = qa_golden_open(context, name);
-    const unsigned bit = 1u << (unsigned)it->mistake;
+    const unsigned bit = 1u << (unsigned)expected->mistake;
     bool alone = false;
-    if (alter(wrong, it->mistake)) {
+    if (alter(wrong, expected->mistake)) {
         method m;
         qa_golden_set set = {0};
-        product_numbers(&m, wrong, it->mistake == QA_MISTAKE_BOS, it->mistake == QA_MISTAKE_SIDES,
-                        it->mistake == QA_MISTAKE_PARAMETRISATION);
-        equations(&set, &m, &it->how);
+        product_numbers(&m, wrong, expected->mistake == QA_MISTAKE_BOS, expected->mistake == QA_MISTAKE_SIDES,
+                        expected->mistake == QA_MISTAKE_PARAMETRISATION);
+        equations(&set, &m, &expected->how);
         qa_golden_report report = qa_golden_report_of(right, &set, qa_real_dtype());
         if (report.failures > 0) { /* else the mistake changes nothing here, such as powers of gamma = 1 */
-            ck_assert_msg((report.explained & bit) != 0, "%s on %s: %s", qa_golden_mistake_name(it->mistake), name,
-                          report.sentence);
+            ck_assert_msg((report.explained & bit) != 0, "%s on %s: %s", qa_golden_mistake_name(expected->mistake),
+                          name, report.sentence);
             alone = report.explained == bit;
             if (!alone) {
-                printf("golden %s on %s: %s\n", qa_golden_mistake_name(it->mistake), name, report.sentence);
+                printf("golden %s on %s: %s\n", qa_golden_mistake_name(expected->mistake), name, report.sentence);
             }
         }
         qa_golden_report_free(&report);
@@ -481,19 +486,19 @@ static bool is_large(const char *name) {
 
 START_TEST(a_mistake_is_diagnosed) {
     qa_error err = {0};
-    const mistake_case *it = &cases[_i];
+    const mistake_case *expected = &cases[_i];
     qa_context *context = NULL;
     size_t alone = 0;
     MUST(qa_context_create(&context, 1, (qa_logger){0}, &err));
     for (size_t i = 0; i < qa_golden_suite_n && alone < ENOUGH_BUNDLES; i++) {
         const char *name = qa_golden_suite[((size_t)_i + STRIDE * i) % qa_golden_suite_n]; /* of all sorts */
-        if (strncmp(name, it->only, strlen(it->only)) == 0 && !is_large(name)) {
-            alone += diagnosed_alone(it, context, name) ? 1 : 0;
+        if (strncmp(name, expected->only, strlen(expected->only)) == 0 && !is_large(name)) {
+            alone += diagnosed_alone(expected, context, name) ? 1 : 0;
         }
     }
-    ck_assert_msg(alone >= (it->how.whole ? 1 : LEAST_BUNDLES),
+    ck_assert_msg(alone >= (expected->how.whole ? 1 : LEAST_BUNDLES),
                   "case %d, %s: told apart from every other mistake on %zu bundles only", _i,
-                  qa_golden_mistake_name(it->mistake), alone);
+                  qa_golden_mistake_name(expected->mistake), alone);
     qa_context_free(context);
 }
 END_TEST
@@ -557,9 +562,9 @@ START_TEST(coinciding_mistakes_are_both_named) {
     product_numbers(&m, bundle, false, false, false);
     equations(&set, &m, &logits);
     for (size_t i = 0; i < set.n; i++) {
-        const qa_golden_tensor *it = &set.tensors[i];
-        if (it->kind != QA_GOLDEN_LOG_PI1) {
-            qa_put(&rest, it->name, it->n_dims, it->shape[0], it->shape[1], it->values);
+        const qa_golden_tensor *tensor = &set.tensors[i];
+        if (tensor->kind != QA_GOLDEN_LOG_PI1) {
+            qa_put(&rest, tensor->name, tensor->n_dims, tensor->shape[0], tensor->shape[1], tensor->values);
         }
     }
     qa_golden_report report = qa_golden_report_of(bundle, &rest, qa_real_dtype());
@@ -585,11 +590,11 @@ static void check_masked_sum(const how *wrong, qa_golden_mistake mistake) {
     product_numbers(&m, bundle, false, false, false);
     equations(&set, &m, wrong);
     for (size_t i = 0; i < set.n; i++) {
-        const qa_golden_tensor *it = &set.tensors[i];
-        if (it->kind == QA_GOLDEN_REWARD || it->kind == QA_GOLDEN_LOG_PI) {
-            it = qa_golden_set_find(&bundle->golden, it->name);
+        const qa_golden_tensor *tensor = &set.tensors[i];
+        if (tensor->kind == QA_GOLDEN_REWARD || tensor->kind == QA_GOLDEN_LOG_PI) {
+            tensor = qa_golden_set_find(&bundle->golden, tensor->name);
         }
-        qa_put(&listed, it->name, it->n_dims, it->shape[0], it->shape[1], it->values);
+        qa_put(&listed, tensor->name, tensor->n_dims, tensor->shape[0], tensor->shape[1], tensor->values);
     }
     qa_golden_report report = qa_golden_report_of(bundle, &listed, qa_real_dtype());
     ck_assert_msg(report.explained == 1u << (unsigned)mistake, "%s", report.sentence);
@@ -617,13 +622,13 @@ START_TEST(exchanged_gradients_are_diagnosed) {
     qa_golden_bundle *bundle = qa_golden_open(context, "theory-logits");
     qa_golden_set set = {0};
     for (size_t i = 0; i < bundle->golden.n; i++) {
-        const qa_golden_tensor *it = &bundle->golden.tensors[i];
+        const qa_golden_tensor *tensor = &bundle->golden.tensors[i];
         char name[QA_GOLDEN_NAME_BYTES];
-        (void)snprintf(name, sizeof name, "%s", it->name);
+        (void)snprintf(name, sizeof name, "%s", tensor->name);
         char *at = strstr(name, ".lora_");
-        if (it->kind == QA_GOLDEN_GRAD && at != NULL) {
+        if (tensor->kind == QA_GOLDEN_GRAD && at != NULL) {
             at[6] = at[6] == 'A' ? 'B' : 'A';
-            qa_put(&set, name, it->n_dims, it->shape[0], it->shape[1], it->values);
+            qa_put(&set, name, tensor->n_dims, tensor->shape[0], tensor->shape[1], tensor->values);
         }
     }
     qa_golden_report report = qa_golden_report_of(bundle, &set, QA_DTYPE_F32);
@@ -655,9 +660,9 @@ static const step_case step_cases[] = {
 static double gradient_squares(const qa_golden_set *golden) {
     double sum = 0.0;
     for (size_t i = 0; i < golden->n; i++) {
-        const qa_golden_tensor *it = &golden->tensors[i];
-        for (size_t j = 0; strncmp(it->name, "grad.", 5) == 0 && j < it->count; j++) {
-            sum += it->values[j] * it->values[j];
+        const qa_golden_tensor *tensor = &golden->tensors[i];
+        for (size_t j = 0; strncmp(tensor->name, "grad.", 5) == 0 && j < tensor->count; j++) {
+            sum += tensor->values[j] * tensor->values[j];
         }
     }
     return sum;
@@ -671,20 +676,20 @@ static void first_step(qa_golden_set *to, const qa_golden_bundle *b, const step_
     const double m_unit = how_wrong->uncorrected ? 1.0 - o->adam_beta1 : 1.0;
     const double v_unit = how_wrong->uncorrected ? 1.0 - o->adam_beta2 : 1.0;
     for (size_t t = 0; t < b->adapter->n_tensors; t++) {
-        const qa_adapter_tensor *it = &b->adapter->tensors[t];
+        const qa_adapter_tensor *tensor = &b->adapter->tensors[t];
         char name[QA_GOLDEN_NAME_BYTES];
-        (void)snprintf(name, sizeof name, "grad.%s", it->name);
+        (void)snprintf(name, sizeof name, "grad.%s", tensor->name);
         const qa_golden_tensor *gradient = qa_golden_set_find(&b->golden, name);
         ck_assert_ptr_nonnull(gradient);
         double *after = copy(NULL, gradient->count);
         for (size_t i = 0; i < gradient->count; i++) {
-            const double p = (double)b->adapter->parameters[it->offset + i], g = clip * gradient->values[i];
+            const double p = (double)b->adapter->parameters[tensor->offset + i], g = clip * gradient->values[i];
             const double v = g * g * v_unit, e = o->adam_epsilon, decay = o->weight_decay + how_wrong->decay;
             const double root = how_wrong->epsilon_inside ? sqrt(v + e) : sqrt(v) + e;
             after[i] = p - o->learning_rate * how_wrong->rate * (decay * p + g * m_unit / root);
         }
-        (void)snprintf(name, sizeof name, "step1.%s", it->name);
-        qa_put(to, name, 2, it->rows, it->columns, after);
+        (void)snprintf(name, sizeof name, "step1.%s", tensor->name);
+        qa_put(to, name, 2, tensor->rows, tensor->columns, after);
         free(after);
     }
 }
@@ -693,7 +698,7 @@ static void first_step(qa_golden_set *to, const qa_golden_bundle *b, const step_
  * with a gradient near 0 may have. */
 START_TEST(a_mistake_of_the_optimiser_is_diagnosed) {
     qa_error err = {0};
-    const step_case *it = &step_cases[_i];
+    const step_case *expected = &step_cases[_i];
     qa_context *context = NULL;
     size_t found = 0;
     MUST(qa_context_create(&context, 1, (qa_logger){0}, &err));
@@ -702,17 +707,17 @@ START_TEST(a_mistake_of_the_optimiser_is_diagnosed) {
         qa_golden_set right = {0}, wrong = {0};
         const step_case nothing = {.rate = 1.0};
         first_step(&right, bundle, &nothing);
-        first_step(&wrong, bundle, it);
+        first_step(&wrong, bundle, expected);
         qa_golden_report report = qa_golden_report_of(bundle, &right, QA_DTYPE_F32);
         ck_assert_msg(report.failures == 0, "%s: %s", qa_golden_suite[i], report.sentence);
         qa_golden_report_free(&report);
         report = qa_golden_report_of(bundle, &wrong, QA_DTYPE_F32);
-        ck_assert_msg(report.failures > 0 || it->may_hide, "%s passes", qa_golden_suite[i]);
+        ck_assert_msg(report.failures > 0 || expected->may_hide, "%s passes", qa_golden_suite[i]);
         /* after one step a missing bias correction and another rate are the same */
-        const unsigned also = it->uncorrected ? 1u << QA_MISTAKE_LEARNING_RATE : 0;
-        ck_assert_msg(report.failures == 0 || (report.explained | also) == (1u << (unsigned)it->mistake | also),
+        const unsigned also = expected->uncorrected ? 1u << QA_MISTAKE_LEARNING_RATE : 0;
+        ck_assert_msg(report.failures == 0 || (report.explained | also) == (1u << (unsigned)expected->mistake | also),
                       "%s: %s", qa_golden_suite[i], report.sentence);
-        found += (report.explained & 1u << (unsigned)it->mistake) != 0 ? 1 : 0;
+        found += (report.explained & 1u << (unsigned)expected->mistake) != 0 ? 1 : 0;
         qa_golden_report_free(&report);
         qa_golden_set_free(&right);
         qa_golden_set_free(&wrong);
@@ -801,15 +806,15 @@ START_TEST(a_fault_in_backward_is_looked_for_from_the_last_layer_down) {
         qa_golden_bundle *bundle = qa_golden_open(context, "theory-logits");
         qa_golden_set set = {0};
         for (size_t i = 0; i < bundle->golden.n; i++) {
-            const qa_golden_tensor *it = &bundle->golden.tensors[i];
-            if (strncmp(it->name, "grad.", 5) == 0 || strcmp(it->name, "loss") == 0) {
-                double *values = copy(it->values, it->count);
-                const bool wrong =
-                    strstr(it->name, ".layers.0.") != NULL || (spoilt == 1 && strstr(it->name, ".layers.1.") != NULL);
-                for (size_t j = 0; wrong && j < it->count; j++) {
+            const qa_golden_tensor *tensor = &bundle->golden.tensors[i];
+            if (strncmp(tensor->name, "grad.", 5) == 0 || strcmp(tensor->name, "loss") == 0) {
+                double *values = copy(tensor->values, tensor->count);
+                const bool wrong = strstr(tensor->name, ".layers.0.") != NULL ||
+                                   (spoilt == 1 && strstr(tensor->name, ".layers.1.") != NULL);
+                for (size_t j = 0; wrong && j < tensor->count; j++) {
                     values[j] = 1.5 * values[j] + 0.1;
                 }
-                qa_put(&set, it->name, it->n_dims, it->shape[0], it->shape[1], values);
+                qa_put(&set, tensor->name, tensor->n_dims, tensor->shape[0], tensor->shape[1], values);
                 free(values);
             }
         }

@@ -17,10 +17,10 @@ static void print_worst(const char *name, const qa_golden_report *report) {
     double worst[QA_GOLDEN_KINDS] = {0}, used[QA_GOLDEN_KINDS] = {0};
     for (size_t i = 0; i < report->n; i++) {
         qa_golden_kind kind;
-        const qa_golden_result *it = &report->results[i];
-        ck_assert(qa_golden_kind_of(&kind, it->name));
-        worst[kind] = fmax(worst[kind], it->relative);
-        used[kind] = fmax(used[kind], it->limit > 0.0 ? it->absolute / it->limit : it->absolute);
+        const qa_golden_result *result = &report->results[i];
+        ck_assert(qa_golden_kind_of(&kind, result->name));
+        worst[kind] = fmax(worst[kind], result->relative);
+        used[kind] = fmax(used[kind], result->limit > 0.0 ? result->absolute / result->limit : result->absolute);
     }
     printf("golden %-24s %s", name, QA_REAL_NAME);
     for (int kind = QA_GOLDEN_ACTIVATION; kind < QA_GOLDEN_KINDS; kind++) {

@@ -28,24 +28,24 @@ static qa_fixture open_fixture(const qa_lora_options *lora) {
 static int32_t token(size_t sequence, size_t i) { return (int32_t)((sequence * 13 + i * 7 + i * i * 3 + 1) % V); }
 
 /* A sequence that grows by pieces in a slot, beside a decoder of its own. */
-typedef struct twin {
+typedef struct twin_sequence {
     size_t name, slot, n;
     int32_t ids[CAPACITY];
     qa_kv_decoder *alone;
-} twin;
+} twin_sequence;
 
-static twin twin_of(const qa_fixture *f, size_t name, size_t slot) {
-    twin it = {.name = name, .slot = slot};
+static twin_sequence twin_of(const qa_fixture *f, size_t name, size_t slot) {
+    twin_sequence twin = {.name = name, .slot = slot};
     qa_error err = {0};
     for (size_t i = 0; i < CAPACITY; i++) {
-        it.ids[i] = token(name, i);
+        twin.ids[i] = token(name, i);
     }
-    qa_expect_ok(qa_kv_decoder_create(&it.alone, f->model, f->adapter, CAPACITY, &err), &err);
-    return it;
+    qa_expect_ok(qa_kv_decoder_create(&twin.alone, f->model, f->adapter, CAPACITY, &err), &err);
+    return twin;
 }
 
 /* Runs more[i] new tokens of every twin (0: it pauses) at once, and compares every row of logits. */
-static void advance(qa_kv_decoder *decoder, twin *twins, size_t n, const size_t *more) {
+static void advance(qa_kv_decoder *decoder, twin_sequence *twins, size_t n, const size_t *more) {
     qa_kv_run runs[SLOTS] = {{0}};
     size_t running[SLOTS];
     size_t n_runs = 0;
@@ -60,11 +60,12 @@ static void advance(qa_kv_decoder *decoder, twin *twins, size_t n, const size_t 
     }
     qa_expect_ok(qa_kv_decoder_forward_many(decoder, runs, n_runs, &base, &adapted, &err), &err);
     for (size_t r = 0; r < n_runs; r++) {
-        twin *it = &twins[running[r]];
+        twin_sequence *twin = &twins[running[r]];
         qa_real *expected[2] = {NULL, NULL};
-        qa_expect_ok(qa_kv_decoder_forward(it->alone, runs[r].ids, runs[r].n, &expected[0], &expected[1], &err), &err);
-        it->n += runs[r].n;
-        ck_assert_uint_eq(qa_kv_decoder_position_of(decoder, it->slot), it->n);
+        qa_expect_ok(qa_kv_decoder_forward(twin->alone, runs[r].ids, runs[r].n, &expected[0], &expected[1], &err),
+                     &err);
+        twin->n += runs[r].n;
+        ck_assert_uint_eq(qa_kv_decoder_position_of(decoder, twin->slot), twin->n);
         QA_ASSERT_REALS("base", base + r * V, expected[0], V, TOLERANCE, 0.0);
         ck_assert_int_eq(adapted == NULL, expected[1] == NULL);
         if (adapted != NULL) {
@@ -79,7 +80,7 @@ static void check_mixed_lengths(const qa_lora_options *lora) {
                                          {1, 1, 1, 1, 1},   {0, 0, 0, 1, 0}, {2, 90, 1, 30, 1}, {1, 1, 1, 1, 1}};
     qa_fixture f = open_fixture(lora);
     qa_kv_decoder *decoder = NULL;
-    twin twins[SLOTS];
+    twin_sequence twins[SLOTS];
     qa_error err = {0};
     qa_expect_ok(qa_kv_decoder_create_many(&decoder, f.model, f.adapter, SLOTS, CAPACITY, &err), &err);
     ck_assert_uint_eq(qa_kv_decoder_capacity(decoder), CAPACITY);
@@ -110,7 +111,7 @@ START_TEST(slots_are_rewound_copied_and_used_again) {
     qa_kv_decoder *decoder = NULL;
     qa_error err = {0};
     qa_expect_ok(qa_kv_decoder_create_many(&decoder, f.model, f.adapter, SLOTS, CAPACITY, &err), &err);
-    twin twins[3] = {twin_of(&f, 0, 0), twin_of(&f, 1, 4), twin_of(&f, 2, 2)};
+    twin_sequence twins[3] = {twin_of(&f, 0, 0), twin_of(&f, 1, 4), twin_of(&f, 2, 2)};
     advance(decoder, twins, 3, (const size_t[]){40, 25, 8});
     /* slot 2 becomes the first 21 tokens of slot 4's sequence, and then goes its own way */
     qa_kv_decoder_copy(decoder, 2, 4, 21);

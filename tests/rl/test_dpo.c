@@ -11,10 +11,10 @@ enum { V = 4, SIDES = 2 };
 static const size_t length[SIDES] = {3, 2};
 static const size_t token[SIDES][3] = {{1, 3, 0}, {2, 2, 0}};
 
-typedef struct toy {
+typedef struct toy_problem {
     qa_real logits[SIDES][3][V];
     double log_ref[SIDES][3];
-} toy;
+} toy_problem;
 
 static double log_pi(const qa_real *logits, size_t action) {
     double sum = 0.0;
@@ -24,30 +24,30 @@ static double log_pi(const qa_real *logits, size_t action) {
     return (double)logits[action] - log(sum);
 }
 
-static double toy_logit(const toy *it, double b) {
+static double toy_logit(const toy_problem *toy, double b) {
     double ratio[SIDES];
     for (int s = 0; s < SIDES; s++) {
         double policy[3];
         for (size_t t = 0; t < length[s]; t++) {
-            policy[t] = log_pi(it->logits[s][t], token[s][t]);
+            policy[t] = log_pi(toy->logits[s][t], token[s][t]);
         }
-        ratio[s] = qa_dpo_log_ratio(policy, it->log_ref[s], length[s]);
+        ratio[s] = qa_dpo_log_ratio(policy, toy->log_ref[s], length[s]);
     }
     return qa_dpo_logit(b, ratio[0], ratio[1]);
 }
 
-static toy random_toy(uint64_t seed) {
+static toy_problem random_toy(uint64_t seed) {
     qa_rng rng = qa_rng_seed(seed, 0);
-    toy it = {0};
+    toy_problem toy = {0};
     for (int s = 0; s < SIDES; s++) {
         for (size_t t = 0; t < 3; t++) {
-            it.log_ref[s][t] = -fabs(qa_rng_normal(&rng));
+            toy.log_ref[s][t] = -fabs(qa_rng_normal(&rng));
             for (int a = 0; a < V; a++) {
-                it.logits[s][t][a] = (qa_real)qa_rng_normal(&rng);
+                toy.logits[s][t][a] = (qa_real)qa_rng_normal(&rng);
             }
         }
     }
-    return it;
+    return toy;
 }
 
 START_TEST(by_hand) {
@@ -73,23 +73,23 @@ static const double step = 1e-2, tolerance = 2e-5;
 START_TEST(gradient) {
     const double b = 0.7;
     for (uint64_t seed = 0; seed < 5; seed++) {
-        toy it = random_toy(seed);
-        const double z = toy_logit(&it, b);
+        toy_problem toy = random_toy(seed);
+        const double z = toy_logit(&toy, b);
         for (int s = 0; s < SIDES; s++) {
             const double g = qa_dpo_token_gradient(b, z, s == 0 ? 1 : -1, 1.0);
             for (size_t t = 0; t < length[s]; t++) {
                 qa_real found[V] = {0}, log_row[V];
                 for (size_t a = 0; a < V; a++) {
-                    log_row[a] = (qa_real)log_pi(it.logits[s][t], a);
+                    log_row[a] = (qa_real)log_pi(toy.logits[s][t], a);
                 }
                 qa_dpo_add_logits_gradient(found, log_row, token[s][t], g, V);
                 for (int a = 0; a < V; a++) {
-                    qa_real *x = &it.logits[s][t][a];
+                    qa_real *x = &toy.logits[s][t][a];
                     const qa_real keep = *x;
                     *x = (qa_real)((double)keep + step);
-                    const double up = (double)*x, loss_up = qa_dpo_loss(toy_logit(&it, b), 1.0);
+                    const double up = (double)*x, loss_up = qa_dpo_loss(toy_logit(&toy, b), 1.0);
                     *x = (qa_real)((double)keep - step);
-                    const double down = (double)*x, loss_down = qa_dpo_loss(toy_logit(&it, b), 1.0);
+                    const double down = (double)*x, loss_down = qa_dpo_loss(toy_logit(&toy, b), 1.0);
                     *x = keep;
                     expect_near((double)found[a], (loss_up - loss_down) / (up - down), tolerance, "gradient");
                 }
@@ -114,25 +114,25 @@ static void expect_small(double error, const char *what, uint64_t problem) {
 START_TEST(identities) {
     double apart = 0.0, share = 0.0;
     for (uint64_t problem = 0; problem < 300; problem++) {
-        qa_identities it;
+        qa_identities found;
         qa_error err = {0};
-        expect_ok(qa_prove_identities(&it, 3, problem, &err), &err);
-        expect_small(it.telescoping, "telescoping", problem);
-        expect_small(it.log_ratio, "log-ratio", problem);
-        expect_small(it.placement_loss, "loss with the value of the same state", problem);
-        expect_small(it.placement_gradient, "its gradient", problem);
-        expect_small(it.dpo_logit, "DPO's logit", problem);
-        expect_small(it.dpo_loss, "DPO's loss", problem);
-        expect_small(it.dpo_gradient, "DPO's gradient", problem);
-        expect_small(it.dial_zero, "policy of Qhat = 0", problem);
-        expect_small(it.dial_softmax, "policy at alpha_0 = 0", problem);
+        expect_ok(qa_prove_identities(&found, 3, problem, &err), &err);
+        expect_small(found.telescoping, "telescoping", problem);
+        expect_small(found.log_ratio, "log-ratio", problem);
+        expect_small(found.placement_loss, "loss with the value of the same state", problem);
+        expect_small(found.placement_gradient, "its gradient", problem);
+        expect_small(found.dpo_logit, "DPO's logit", problem);
+        expect_small(found.dpo_loss, "DPO's loss", problem);
+        expect_small(found.dpo_gradient, "DPO's gradient", problem);
+        expect_small(found.dial_zero, "policy of Qhat = 0", problem);
+        expect_small(found.dial_softmax, "policy at alpha_0 = 0", problem);
         for (int i = 0; i < QA_DIAL_STEPS; i++) {
             /* at 10^4 the ratio is small enough for single precision's rounding of Qhat to show */
-            ck_assert_double_le(it.dial_share[i], 1.0 + 1e3 * identity_tolerance);
-            ck_assert(i == 0 || it.dial_ratio[i] < 0.2 * it.dial_ratio[i - 1]);
-            share = fmax(share, it.dial_share[i]);
+            ck_assert_double_le(found.dial_share[i], 1.0 + 1e3 * identity_tolerance);
+            ck_assert(i == 0 || found.dial_ratio[i] < 0.2 * found.dial_ratio[i - 1]);
+            share = fmax(share, found.dial_share[i]);
         }
-        apart = fmax(apart, it.placement_at_09);
+        apart = fmax(apart, found.placement_at_09);
     }
     ck_assert_double_gt(apart, 1e-2); /* what holds at gamma = 1 does not at 0.9 */
     ck_assert_double_gt(share, 0.5);  /* the bound is not empty */

@@ -280,15 +280,16 @@ static const double recovery_tolerance = 2e-3, bijection_tolerance = 2e-4;
 START_TEST(recovery_and_bijection) {
     size_t seen[QA_PROBLEM_KINDS] = {0};
     for (uint64_t problem = 0; problem < 300; problem++) {
-        qa_recovery it;
+        qa_recovery recovery;
         qa_error err = {0};
-        expect_ok(qa_prove_recovery(&it, 5, problem, &err), &err);
-        seen[it.kind]++;
-        ck_assert_msg(it.policy_error <= recovery_tolerance, "problem %d (%s): policy error %g", (int)problem,
-                      qa_problem_kind_name(it.kind), it.policy_error);
-        ck_assert_msg(it.reward_error <= bijection_tolerance, "problem %d: reward error %g", (int)problem,
-                      it.reward_error);
-        ck_assert_msg(it.q_error <= bijection_tolerance, "problem %d: Q error %g", (int)problem, it.q_error);
+        expect_ok(qa_prove_recovery(&recovery, 5, problem, &err), &err);
+        seen[recovery.kind]++;
+        ck_assert_msg(recovery.policy_error <= recovery_tolerance, "problem %d (%s): policy error %g", (int)problem,
+                      qa_problem_kind_name(recovery.kind), recovery.policy_error);
+        ck_assert_msg(recovery.reward_error <= bijection_tolerance, "problem %d: reward error %g", (int)problem,
+                      recovery.reward_error);
+        ck_assert_msg(recovery.q_error <= bijection_tolerance, "problem %d: Q error %g", (int)problem,
+                      recovery.q_error);
     }
     for (int kind = 0; kind < QA_PROBLEM_KINDS; kind++) {
         ck_assert_uint_eq(seen[kind], 50);

@@ -12,56 +12,58 @@
 
 enum { MAX_RESPONSES = 64, MAX_THETA = 256 };
 
-static qa_customisation problem(size_t V, size_t H, double gamma, uint64_t seed) {
-    qa_customisation it;
+static qa_customisation random_problem(size_t V, size_t H, double gamma, uint64_t seed) {
+    qa_customisation problem;
     qa_error err = {0};
     qa_customisation_options options = qa_customisation_defaults();
     options.V = V;
     options.H = H;
     options.gamma = gamma;
     options.seed = seed;
-    expect_ok(qa_customisation_create(&it, &options, &err), &err);
-    ck_assert_uint_le(it.mdp.responses, MAX_RESPONSES);
-    ck_assert_uint_le(it.mdp.rows * V, MAX_THETA);
-    return it;
+    expect_ok(qa_customisation_create(&problem, &options, &err), &err);
+    ck_assert_uint_le(problem.mdp.responses, MAX_RESPONSES);
+    ck_assert_uint_le(problem.mdp.rows * V, MAX_THETA);
+    return problem;
 }
 
-static qa_objective objective_of(const qa_customisation *it, qa_objective_kind kind, qa_q_parametrisation q,
+static qa_objective objective_of(const qa_customisation *problem, qa_objective_kind kind, qa_q_parametrisation q,
                                  double beta) {
     return (qa_objective){.kind = kind,
                           .q_parametrisation = q,
-                          .alpha_0 = it->options.lambda * it->options.alpha1,
-                          .alpha_tilde = it->options.alpha_tilde,
-                          .gamma = it->options.gamma,
+                          .alpha_0 = problem->options.lambda * problem->options.alpha1,
+                          .alpha_tilde = problem->options.alpha_tilde,
+                          .gamma = problem->options.gamma,
                           .beta = beta};
 }
 
 /* Fits and returns KL(learned || optimum). */
-static double fit(const qa_customisation *it, const qa_objective *objective, const qa_preferences *preferences,
+static double fit(const qa_customisation *problem, const qa_objective *objective, const qa_preferences *preferences,
                   double tolerance, qa_minimum *found) {
     qa_table *table = NULL;
     qa_error err = {0};
     double theta[MAX_THETA], log_prob[MAX_RESPONSES];
-    expect_ok(qa_table_create(&table, &it->mdp, objective, it->z1, &err), &err);
+    expect_ok(qa_table_create(&table, &problem->mdp, objective, problem->z1, &err), &err);
     qa_table_start(table, theta);
     expect_ok(qa_table_fit(table, preferences, theta, tolerance, 3000, found, &err), &err);
     expect_ok(qa_table_log_prob(table, theta, log_prob, &err), &err);
     qa_table_free(table);
-    return qa_token_kl(log_prob, it->log_optimum, it->mdp.responses);
+    return qa_token_kl(log_prob, problem->log_optimum, problem->mdp.responses);
 }
 
-static qa_preferences exact(const qa_customisation *it, double flip) {
+static qa_preferences exact(const qa_customisation *problem, double flip) {
     qa_preferences preferences;
     qa_error err = {0};
-    expect_ok(qa_preferences_exact(&preferences, &it->mdp, it->log_prob1, it->ret2, flip, &err), &err);
+    expect_ok(qa_preferences_exact(&preferences, &problem->mdp, problem->log_prob1, problem->ret2, flip, &err), &err);
     return preferences;
 }
 
-static qa_preferences sampled(const qa_customisation *it, size_t pairs, double flip, uint64_t seed) {
+static qa_preferences sampled(const qa_customisation *problem, size_t pairs, double flip, uint64_t seed) {
     qa_preferences preferences;
     qa_error err = {0};
     qa_rng rng = qa_rng_seed(seed, 9);
-    expect_ok(qa_preferences_sample(&preferences, &it->mdp, it->log_prob1, it->ret2, pairs, flip, &rng, &err), &err);
+    expect_ok(
+        qa_preferences_sample(&preferences, &problem->mdp, problem->log_prob1, problem->ret2, pairs, flip, &rng, &err),
+        &err);
     return preferences;
 }
 
@@ -74,13 +76,13 @@ static const double step = 1e-5, gradient_tolerance = 1e-9;
 static const double step = 1e-2, gradient_tolerance = 2e-5;
 #endif
 
-static void check_gradient(const qa_customisation *it, qa_objective objective, uint64_t seed) {
+static void check_gradient(const qa_customisation *problem, qa_objective objective, uint64_t seed) {
     qa_table *table = NULL;
     qa_error err = {0};
     qa_rng rng = qa_rng_seed(seed, 1);
     double theta[MAX_THETA], gradient[MAX_THETA], scratch[MAX_THETA], moved = 0.0;
-    qa_preferences preferences = sampled(it, 30, 0.2, seed);
-    expect_ok(qa_table_create(&table, &it->mdp, &objective, it->z1, &err), &err);
+    qa_preferences preferences = sampled(problem, 30, 0.2, seed);
+    expect_ok(qa_table_create(&table, &problem->mdp, &objective, problem->z1, &err), &err);
     const size_t n = qa_table_size(table);
     for (size_t i = 0; i < n; i++) {
         theta[i] = (double)(qa_real)qa_rng_normal(&rng);
@@ -104,21 +106,21 @@ static void check_gradient(const qa_customisation *it, qa_objective objective, u
 START_TEST(table_gradient) {
     static const double gammas[] = {0.8, 0.95, 1.0}, betas[] = {0.0, 0.3};
     for (size_t i = 0; i < 3; i++) {
-        qa_customisation it = problem(3, 3, gammas[i], i);
+        qa_customisation problem = random_problem(3, 3, gammas[i], i);
         for (int kind = 0; kind < 2; kind++) {
             for (int q = 0; q < 2; q++) {
                 for (int j = 0; j < 2; j++) {
                     qa_objective objective =
-                        objective_of(&it, (qa_objective_kind)kind, (qa_q_parametrisation)q, betas[j]);
-                    check_gradient(&it, objective, 10 * i);
+                        objective_of(&problem, (qa_objective_kind)kind, (qa_q_parametrisation)q, betas[j]);
+                    check_gradient(&problem, objective, 10 * i);
                     objective.alpha_0 = 0.3;
                     objective.alpha_tilde = 0.7;
                     objective.length_normalisation = objective.kind == QA_THEORY;
-                    check_gradient(&it, objective, 10 * i + 1);
+                    check_gradient(&problem, objective, 10 * i + 1);
                 }
             }
         }
-        qa_customisation_free(&it);
+        qa_customisation_free(&problem);
     }
 }
 END_TEST
@@ -128,10 +130,10 @@ END_TEST
 /* The limit's weights are those of (M9), the samples' frequencies tend to them, and longer samples begin with
  * shorter ones. */
 START_TEST(samples_and_their_limit) {
-    qa_customisation it = problem(3, 2, 1.0, 3);
-    const size_t n = it.mdp.responses;
+    qa_customisation problem = random_problem(3, 2, 1.0, 3);
+    const size_t n = problem.mdp.responses;
     double weight[MAX_RESPONSES][MAX_RESPONSES] = {{0}}, expected = 0.0;
-    qa_preferences limit = exact(&it, 0.25), sample = sampled(&it, 100000, 0.25, 1);
+    qa_preferences limit = exact(&problem, 0.25), sample = sampled(&problem, 100000, 0.25, 1);
     expect_near(limit.total, 1.0, 1e-12, "total of the limit");
     ck_assert_double_eq(sample.total, 100000.0);
     ck_assert_uint_eq(limit.n, n * (n - 1));
@@ -139,16 +141,16 @@ START_TEST(samples_and_their_limit) {
         weight[limit.items[i].preferred][limit.items[i].dispreferred] = limit.items[i].weight;
         ck_assert_uint_ne(limit.items[i].preferred, limit.items[i].dispreferred);
     }
-    const double sigmoid = 1.0 / (1.0 + exp(it.ret2[1] - it.ret2[0])),
+    const double sigmoid = 1.0 / (1.0 + exp(problem.ret2[1] - problem.ret2[0])),
                  flipped = 0.75 * sigmoid + 0.25 * (1.0 - sigmoid);
     expect_near(weight[0][1] / (weight[0][1] + weight[1][0]), flipped, 1e-12, "P(0 > 1)");
-    expected = exp(it.log_prob1[0] + it.log_prob1[1]) / exp(it.log_prob1[2] + it.log_prob1[3]);
+    expected = exp(problem.log_prob1[0] + problem.log_prob1[1]) / exp(problem.log_prob1[2] + problem.log_prob1[3]);
     expect_near((weight[0][1] + weight[1][0]) / (weight[2][3] + weight[3][2]), expected, 1e-12, "pairs from pi1");
     for (size_t i = 0; i < sample.n; i++) { /* four standard deviations */
         const double p = weight[sample.items[i].preferred][sample.items[i].dispreferred];
         ck_assert_double_le(fabs(sample.items[i].weight / 1e5 - p), 4.0 * sqrt(p / 1e5) + 1e-4);
     }
-    qa_preferences shorter = sampled(&it, 50, 0.25, 1), longer = sampled(&it, 51, 0.25, 1);
+    qa_preferences shorter = sampled(&problem, 50, 0.25, 1), longer = sampled(&problem, 51, 0.25, 1);
     double difference = 0.0;
     for (size_t i = 0; i < longer.n; i++) {
         double before = 0.0;
@@ -166,35 +168,35 @@ START_TEST(samples_and_their_limit) {
     qa_preferences_free(&longer);
     qa_preferences_free(&limit);
     qa_preferences_free(&sample);
-    qa_customisation_free(&it);
+    qa_customisation_free(&problem);
 }
 END_TEST
 
 /* A weight of 2 is the pair listed twice; the parametrisations differ by z1 alone. */
 START_TEST(weights_and_parametrisations) {
-    qa_customisation it = problem(3, 3, 0.9, 4);
+    qa_customisation problem = random_problem(3, 3, 0.9, 4);
     qa_preference twice[1] = {{0, 5, 2.0}}, listed[2] = {{0, 5, 1.0}, {0, 5, 1.0}};
     const qa_preferences a = {twice, 1, 2.0}, b = {listed, 2, 2.0};
     double theta[MAX_THETA], shifted[MAX_THETA], gradient[MAX_THETA];
     qa_table *logits = NULL, *residual = NULL;
     qa_error err = {0};
-    qa_objective o = objective_of(&it, QA_THEORY, QA_Q_LOGITS, 0.1);
-    expect_ok(qa_table_create(&logits, &it.mdp, &o, it.z1, &err), &err);
+    qa_objective o = objective_of(&problem, QA_THEORY, QA_Q_LOGITS, 0.1);
+    expect_ok(qa_table_create(&logits, &problem.mdp, &o, problem.z1, &err), &err);
     o.q_parametrisation = QA_Q_RESIDUAL;
-    expect_ok(qa_table_create(&residual, &it.mdp, &o, it.z1, &err), &err);
+    expect_ok(qa_table_create(&residual, &problem.mdp, &o, problem.z1, &err), &err);
     qa_table_start(residual, theta);
     /* a fresh residual adapter: Qhat = 0, with alpha_0 = alpha_tilde every reward is 0 and the loss log 2 */
     expect_near(qa_table_loss(residual, &a, theta, gradient), log(2.0), 1e-6, "loss at the start");
     for (size_t i = 0; i < qa_table_size(logits); i++) {
         theta[i] = 0.1 * (double)i;
-        shifted[i] = theta[i] + (double)it.z1[i];
+        shifted[i] = theta[i] + (double)problem.z1[i];
     }
     const double loss = qa_table_loss(logits, &a, theta, gradient);
     expect_near(qa_table_loss(logits, &b, theta, gradient), loss, 1e-12, "listed twice");
     expect_near(qa_table_loss(residual, &a, shifted, gradient), loss, 1e-5, "residual");
     qa_table_free(logits);
     qa_table_free(residual);
-    qa_customisation_free(&it);
+    qa_customisation_free(&problem);
 }
 END_TEST
 
@@ -211,18 +213,18 @@ static const double fit_tolerance = 1e-5, limit_kl = 1e-6;
 START_TEST(infinite_data_recovers_the_optimum) {
     static const double gammas[] = {0.8, 0.95, 1.0};
     for (uint64_t i = 0; i < 3; i++) {
-        qa_customisation it = problem(3, 3, gammas[i], 10 + i);
-        qa_preferences limit = exact(&it, 0.0);
+        qa_customisation problem = random_problem(3, 3, gammas[i], 10 + i);
+        qa_preferences limit = exact(&problem, 0.0);
         for (int q = 0; q < 2; q++) {
-            const qa_objective o = objective_of(&it, QA_THEORY, (qa_q_parametrisation)q, 0.0);
+            const qa_objective o = objective_of(&problem, QA_THEORY, (qa_q_parametrisation)q, 0.0);
             qa_minimum found;
-            const double kl = fit(&it, &o, &limit, fit_tolerance, &found);
+            const double kl = fit(&problem, &o, &limit, fit_tolerance, &found);
             ck_assert_msg(kl <= limit_kl, "gamma %g, %s: KL %g (gradient %g, %s)", gammas[i],
                           qa_q_parametrisation_name((qa_q_parametrisation)q), kl, found.gradient_norm,
                           qa_stop_name(found.stop));
         }
         qa_preferences_free(&limit);
-        qa_customisation_free(&it);
+        qa_customisation_free(&problem);
     }
 }
 END_TEST
@@ -230,13 +232,13 @@ END_TEST
 /* The regulariser and wrong labels move the limit, monotonically in their size, down to 0. */
 START_TEST(limit_is_monotone) {
     static const double betas[] = {1.0, 0.3, 0.1, 0.01, 0.001}, flips[] = {0.3, 0.2, 0.1, 0.0};
-    qa_customisation it = problem(3, 3, 1.0, 20);
-    qa_preferences limit = exact(&it, 0.0);
+    qa_customisation problem = random_problem(3, 3, 1.0, 20);
+    qa_preferences limit = exact(&problem, 0.0);
     qa_minimum found;
     double last = INFINITY;
     for (size_t i = 0; i < 5; i++) {
-        const qa_objective o = objective_of(&it, QA_THEORY, QA_Q_RESIDUAL, betas[i]);
-        const double kl = fit(&it, &o, &limit, fit_tolerance, &found);
+        const qa_objective o = objective_of(&problem, QA_THEORY, QA_Q_RESIDUAL, betas[i]);
+        const double kl = fit(&problem, &o, &limit, fit_tolerance, &found);
         ck_assert_msg(kl < 0.7 * last, "beta %g: KL %g, before %g", betas[i], kl, last);
         last = kl;
     }
@@ -244,52 +246,52 @@ START_TEST(limit_is_monotone) {
     qa_preferences_free(&limit);
     last = INFINITY;
     for (size_t i = 0; i < 4; i++) {
-        const qa_objective o = objective_of(&it, QA_THEORY, QA_Q_RESIDUAL, 0.0);
-        limit = exact(&it, flips[i]);
-        const double kl = fit(&it, &o, &limit, fit_tolerance, &found);
+        const qa_objective o = objective_of(&problem, QA_THEORY, QA_Q_RESIDUAL, 0.0);
+        limit = exact(&problem, flips[i]);
+        const double kl = fit(&problem, &o, &limit, fit_tolerance, &found);
         ck_assert_msg(kl < 0.7 * last, "flip %g: KL %g, before %g", flips[i], kl, last);
         ck_assert(flips[i] == 0.0 || kl > 1e-3);
         last = kl;
         qa_preferences_free(&limit);
     }
-    qa_customisation_free(&it);
+    qa_customisation_free(&problem);
 }
 END_TEST
 
 /* Mean over three seeds. Observed at 10^3, 10^4, 10^5 pairs, in both builds: 1.6e-2, 1.6e-3, 1.8e-4. */
 START_TEST(samples_approach_the_optimum) {
-    qa_customisation it = problem(3, 3, 1.0, 21);
+    qa_customisation problem = random_problem(3, 3, 1.0, 21);
     double last = INFINITY;
     for (size_t pairs = 1000; pairs <= 100000; pairs *= 10) {
         double mean = 0.0;
         for (uint64_t seed = 0; seed < 3; seed++) {
-            const qa_objective o = objective_of(&it, QA_THEORY, QA_Q_RESIDUAL, 0.0);
-            qa_preferences sample = sampled(&it, pairs, 0.0, seed);
+            const qa_objective o = objective_of(&problem, QA_THEORY, QA_Q_RESIDUAL, 0.0);
+            qa_preferences sample = sampled(&problem, pairs, 0.0, seed);
             qa_minimum found;
-            mean += fit(&it, &o, &sample, fit_tolerance, &found) / 3.0;
+            mean += fit(&problem, &o, &sample, fit_tolerance, &found) / 3.0;
             qa_preferences_free(&sample);
         }
         ck_assert_msg(mean < 0.5 * last, "%zu pairs: KL %g, before %g", pairs, mean, last);
         last = mean;
     }
     ck_assert_double_lt(last, 5e-4);
-    qa_customisation_free(&it);
+    qa_customisation_free(&problem);
 }
 END_TEST
 
 /* Not a promise but a fact worth holding: the published objective's limit is another policy. It sees the first token
  * nowhere, so that the prompt's row stays where it started. */
 START_TEST(published_has_another_limit) {
-    qa_customisation it = problem(3, 3, 1.0, 22);
-    qa_preferences limit = exact(&it, 0.0);
-    const qa_objective o = objective_of(&it, QA_PUBLISHED, QA_Q_RESIDUAL, 0.1);
+    qa_customisation problem = random_problem(3, 3, 1.0, 22);
+    qa_preferences limit = exact(&problem, 0.0);
+    const qa_objective o = objective_of(&problem, QA_PUBLISHED, QA_Q_RESIDUAL, 0.1);
     qa_table *table = NULL;
     qa_error err = {0};
     qa_minimum found;
     double theta[MAX_THETA];
     qa_real q[MAX_THETA];
-    ck_assert_double_gt(fit(&it, &o, &limit, fit_tolerance, &found), 0.02);
-    expect_ok(qa_table_create(&table, &it.mdp, &o, it.z1, &err), &err);
+    ck_assert_double_gt(fit(&problem, &o, &limit, fit_tolerance, &found), 0.02);
+    expect_ok(qa_table_create(&table, &problem.mdp, &o, problem.z1, &err), &err);
     qa_table_start(table, theta);
     expect_ok(qa_table_fit(table, &limit, theta, fit_tolerance, 3000, &found, &err), &err);
     qa_table_q(table, theta, q);
@@ -299,7 +301,7 @@ START_TEST(published_has_another_limit) {
     }
     qa_table_free(table);
     qa_preferences_free(&limit);
-    qa_customisation_free(&it);
+    qa_customisation_free(&problem);
 }
 END_TEST
 
@@ -308,54 +310,54 @@ END_TEST
 /* One response always wins: without the regulariser there is no minimiser. The loss goes to 0, everything stays
  * finite, and the stop is told. */
 START_TEST(separable_preferences) {
-    qa_customisation it = problem(2, 2, 1.0, 30);
+    qa_customisation problem = random_problem(2, 2, 1.0, 30);
     qa_preference always[1] = {{0, 1, 10.0}};
     const qa_preferences preferences = {always, 1, 10.0};
-    qa_objective o = objective_of(&it, QA_THEORY, QA_Q_RESIDUAL, 0.0);
+    qa_objective o = objective_of(&problem, QA_THEORY, QA_Q_RESIDUAL, 0.0);
     qa_minimum found;
-    const double kl = fit(&it, &o, &preferences, 1e-6, &found);
+    const double kl = fit(&problem, &o, &preferences, 1e-6, &found);
     ck_assert(isfinite(kl));
     ck_assert_int_eq(found.stop, QA_STOP_GRADIENT);
     ck_assert_double_lt(found.loss, 1e-5);
     o.beta = 0.1; /* with it there is one, and the loss is not 0 there */
-    ck_assert(isfinite(fit(&it, &o, &preferences, 1e-4, &found)));
+    ck_assert(isfinite(fit(&problem, &o, &preferences, 1e-4, &found)));
     ck_assert_double_gt(found.loss, 0.1);
-    qa_customisation_free(&it);
+    qa_customisation_free(&problem);
 }
 END_TEST
 
 START_TEST(nothing_to_compare) {
-    qa_customisation it = problem(1, 3, 1.0, 31); /* one token: one response */
+    qa_customisation problem = random_problem(1, 3, 1.0, 31); /* one token: one response */
     qa_preferences preferences;
     qa_error err = {0};
     qa_rng rng = qa_rng_seed(0, 0);
-    expect_error(qa_preferences_sample(&preferences, &it.mdp, it.log_prob1, it.ret2, 5, 0.0, &rng, &err),
+    expect_error(qa_preferences_sample(&preferences, &problem.mdp, problem.log_prob1, problem.ret2, 5, 0.0, &rng, &err),
                  QA_ERR_ARGUMENT, &err, "no two different responses");
-    expect_error(qa_preferences_exact(&preferences, &it.mdp, it.log_prob1, it.ret2, 0.0, &err), QA_ERR_ARGUMENT, &err,
-                 "no two different responses");
-    qa_customisation_free(&it);
-    it = problem(3, 1, 1.0, 32); /* one token long: published counts nothing, so nothing is learned */
-    preferences = exact(&it, 0.0);
-    const qa_objective o = objective_of(&it, QA_PUBLISHED, QA_Q_LOGITS, 0.1);
+    expect_error(qa_preferences_exact(&preferences, &problem.mdp, problem.log_prob1, problem.ret2, 0.0, &err),
+                 QA_ERR_ARGUMENT, &err, "no two different responses");
+    qa_customisation_free(&problem);
+    problem = random_problem(3, 1, 1.0, 32); /* one token long: published counts nothing, so nothing is learned */
+    preferences = exact(&problem, 0.0);
+    const qa_objective o = objective_of(&problem, QA_PUBLISHED, QA_Q_LOGITS, 0.1);
     qa_minimum found;
-    (void)fit(&it, &o, &preferences, 1e-8, &found);
+    (void)fit(&problem, &o, &preferences, 1e-8, &found);
     expect_near(found.loss, log(2.0), 1e-12, "loss without transitions");
     ck_assert_double_eq(found.gradient_norm, 0.0);
     ck_assert_uint_eq(found.iterations, 0);
     qa_table *table = NULL;
     double theta[MAX_THETA];
     const qa_preferences none = {0};
-    expect_ok(qa_table_create(&table, &it.mdp, &o, it.z1, &err), &err);
+    expect_ok(qa_table_create(&table, &problem.mdp, &o, problem.z1, &err), &err);
     qa_table_start(table, theta);
     expect_error(qa_table_fit(table, &none, theta, 1e-8, 10, &found, &err), QA_ERR_ARGUMENT, &err, "no preferences");
     theta[0] = (double)NAN;
     qa_table_free(table);
-    const qa_objective theory = objective_of(&it, QA_THEORY, QA_Q_LOGITS, 0.1);
-    expect_ok(qa_table_create(&table, &it.mdp, &theory, it.z1, &err), &err);
+    const qa_objective theory = objective_of(&problem, QA_THEORY, QA_Q_LOGITS, 0.1);
+    expect_ok(qa_table_create(&table, &problem.mdp, &theory, problem.z1, &err), &err);
     expect_error(qa_table_fit(table, &preferences, theta, 1e-8, 10, &found, &err), QA_ERR_NAN, &err, "the loss starts");
     qa_table_free(table);
     qa_preferences_free(&preferences);
-    qa_customisation_free(&it);
+    qa_customisation_free(&problem);
 }
 END_TEST
 
@@ -383,15 +385,15 @@ END_TEST
 
 /* Logits of +-1e4 at a temperature of 1e-3: finite losses, gradients and log-probabilities under both objectives. */
 START_TEST(extreme_logits) {
-    qa_customisation it = problem(3, 3, 1.0, 33);
-    qa_preferences limit = exact(&it, 0.0);
+    qa_customisation problem = random_problem(3, 3, 1.0, 33);
+    qa_preferences limit = exact(&problem, 0.0);
     qa_error err = {0};
     for (int kind = 0; kind < 2; kind++) {
-        qa_objective o = objective_of(&it, (qa_objective_kind)kind, QA_Q_LOGITS, 0.1);
+        qa_objective o = objective_of(&problem, (qa_objective_kind)kind, QA_Q_LOGITS, 0.1);
         qa_table *table = NULL;
         double theta[MAX_THETA], gradient[MAX_THETA], log_prob[MAX_RESPONSES];
         o.alpha_tilde = 1e-3;
-        expect_ok(qa_table_create(&table, &it.mdp, &o, it.z1, &err), &err);
+        expect_ok(qa_table_create(&table, &problem.mdp, &o, problem.z1, &err), &err);
         for (size_t i = 0; i < qa_table_size(table); i++) {
             theta[i] = i % 3 == 0 ? 1e4 : i % 5 == 0 ? 0.0 : -1e4;
         }
@@ -400,13 +402,13 @@ START_TEST(extreme_logits) {
             ck_assert(isfinite(gradient[i]));
         }
         expect_ok(qa_table_log_prob(table, theta, log_prob, &err), &err);
-        for (size_t y = 0; y < it.mdp.responses; y++) {
+        for (size_t y = 0; y < problem.mdp.responses; y++) {
             ck_assert(isfinite(log_prob[y]));
         }
         qa_table_free(table);
     }
     qa_preferences_free(&limit);
-    qa_customisation_free(&it);
+    qa_customisation_free(&problem);
 }
 END_TEST
 

@@ -74,8 +74,8 @@ END_TEST
 
 /* ---- exact solutions ---- */
 
-static qa_customisation problem(size_t V, size_t H, double gamma, uint64_t seed) {
-    qa_customisation it;
+static qa_customisation random_problem(size_t V, size_t H, double gamma, uint64_t seed) {
+    qa_customisation problem;
     qa_error err = {0};
     qa_customisation_options options = qa_customisation_defaults();
     options.V = V;
@@ -85,29 +85,29 @@ static qa_customisation problem(size_t V, size_t H, double gamma, uint64_t seed)
     options.lambda = 0.6;
     options.alpha1 = 0.8;
     options.alpha_tilde = 0.7;
-    expect_ok(qa_customisation_create(&it, &options, &err), &err);
-    ck_assert_uint_le(it.mdp.responses, MAX_RESPONSES);
-    ck_assert_uint_le(it.mdp.rows * V, MAX_ENTRIES);
-    return it;
+    expect_ok(qa_customisation_create(&problem, &options, &err), &err);
+    ck_assert_uint_le(problem.mdp.responses, MAX_RESPONSES);
+    ck_assert_uint_le(problem.mdp.rows * V, MAX_ENTRIES);
+    return problem;
 }
 
 /* At gamma = 1 a soft-optimal policy is a Boltzmann distribution over whole responses: no recursion is needed.
  *     pi1(y) ~ exp( R1(y) / alpha1 ),    pi*(y) ~ exp( (R2(y) + alpha_0 log pi1(y)) / alpha_tilde ) */
 START_TEST(boltzmann_over_responses_at_gamma_1) {
     for (uint64_t seed = 0; seed < 10; seed++) {
-        qa_customisation it = problem(2 + seed % 3, 1 + seed % 4, 1.0, seed);
+        qa_customisation problem = random_problem(2 + seed % 3, 1 + seed % 4, 1.0, seed);
         const double alpha_0 = 0.6 * 0.8;
         double sum1 = 0.0, sum = 0.0;
-        for (size_t y = 0; y < it.mdp.responses; y++) {
-            sum1 += exp(it.ret1[y] / 0.8);
-            sum += exp((it.ret2[y] + alpha_0 * it.log_prob1[y]) / 0.7);
+        for (size_t y = 0; y < problem.mdp.responses; y++) {
+            sum1 += exp(problem.ret1[y] / 0.8);
+            sum += exp((problem.ret2[y] + alpha_0 * problem.log_prob1[y]) / 0.7);
         }
-        for (size_t y = 0; y < it.mdp.responses; y++) {
-            expect_near(it.log_prob1[y], it.ret1[y] / 0.8 - log(sum1), tolerance, "log pi1(y)");
-            expect_near(it.log_optimum[y], (it.ret2[y] + alpha_0 * it.log_prob1[y]) / 0.7 - log(sum), tolerance,
-                        "log pi*(y)");
+        for (size_t y = 0; y < problem.mdp.responses; y++) {
+            expect_near(problem.log_prob1[y], problem.ret1[y] / 0.8 - log(sum1), tolerance, "log pi1(y)");
+            expect_near(problem.log_optimum[y], (problem.ret2[y] + alpha_0 * problem.log_prob1[y]) / 0.7 - log(sum),
+                        tolerance, "log pi*(y)");
         }
-        qa_customisation_free(&it);
+        qa_customisation_free(&problem);
     }
 }
 END_TEST
@@ -116,8 +116,8 @@ END_TEST
 START_TEST(finite_solver_agrees) {
     static const double gammas[] = {0.0, 0.7, 1.0};
     for (size_t i = 0; i < 3; i++) {
-        qa_customisation it = problem(3, 3, 1.0, 40 + i);
-        const size_t S = it.mdp.inner + 1, A = it.mdp.V, k = it.mdp.inner * A;
+        qa_customisation problem = random_problem(3, 3, 1.0, 40 + i);
+        const size_t S = problem.mdp.inner + 1, A = problem.mdp.V, k = problem.mdp.inner * A;
         double p[8 * 3 * 8] = {0}, r2[8 * 3] = {0}, v[8], v_tree[8];
         bool terminal[8] = {0};
         qa_real log_pi1[8 * 3] = {0}, q_tree[8 * 3];
@@ -126,24 +126,24 @@ START_TEST(finite_solver_agrees) {
         ck_assert_uint_eq(S, 8);
         terminal[S - 1] = true;
         for (size_t j = 0; j < k; j++) {
-            p[j * S + (it.mdp.next[j] < it.mdp.inner ? it.mdp.next[j] : S - 1)] = 1.0;
-            r2[j] = it.r2[j];
-            log_pi1[j] = it.z1[j];
-            wide_log_pi1[j] = (double)it.z1[j];
+            p[j * S + (problem.mdp.next[j] < problem.mdp.inner ? problem.mdp.next[j] : S - 1)] = 1.0;
+            r2[j] = problem.r2[j];
+            log_pi1[j] = problem.z1[j];
+            wide_log_pi1[j] = (double)problem.z1[j];
         }
         const qa_mdp mdp = {.S = S, .A = A, .gamma = gammas[i], .p = p, .terminal = terminal};
         expect_ok(qa_mdp_check(&mdp, &err), &err);
         expect_ok(qa_solve_m6(q, v, &mdp, r2, wide_log_pi1, 0.4, 0.9, NULL, &err), &err);
-        expect_ok(qa_token_solve_m6(q_tree, v_tree, &it.mdp, r2, log_pi1, 0.4, 0.9, gammas[i], &err), &err);
+        expect_ok(qa_token_solve_m6(q_tree, v_tree, &problem.mdp, r2, log_pi1, 0.4, 0.9, gammas[i], &err), &err);
         for (size_t j = 0; j < k; j++) {
             expect_near((double)q_tree[j], q[j], tolerance, "Qhat");
         }
         expect_ok(qa_solve_m2(q, v, &mdp, r2, 0.9, NULL, &err), &err);
-        expect_ok(qa_token_solve_m2(q_tree, v_tree, &it.mdp, r2, 0.9, gammas[i], &err), &err);
-        for (size_t s = 0; s < it.mdp.inner; s++) {
+        expect_ok(qa_token_solve_m2(q_tree, v_tree, &problem.mdp, r2, 0.9, gammas[i], &err), &err);
+        for (size_t s = 0; s < problem.mdp.inner; s++) {
             expect_near(v_tree[s], v[s], tolerance, "V*");
         }
-        qa_customisation_free(&it);
+        qa_customisation_free(&problem);
     }
 }
 END_TEST
@@ -151,21 +151,22 @@ END_TEST
 /* The optimum maximises J(pi) = E[R2 + alpha_0 log pi1] + alpha_tilde H(pi), and what any other policy gives away is
  * alpha_tilde KL(pi || pi*) (gamma = 1). */
 START_TEST(kl_is_the_loss_of_return) {
-    qa_customisation it = problem(3, 3, 1.0, 50);
+    qa_customisation problem = random_problem(3, 3, 1.0, 50);
     double gain[MAX_RESPONSES], gain_other[MAX_RESPONSES], other[MAX_RESPONSES];
     qa_error err = {0};
     for (double alpha_0 = 0.0; alpha_0 < 3.0; alpha_0 += 0.37) {
-        expect_ok(qa_customisation_dial(&it, it.q, alpha_0, other, &err), &err);
-        for (size_t y = 0; y < it.mdp.responses; y++) {
-            const double reward = it.ret2[y] + 0.48 * it.log_prob1[y];
-            gain[y] = reward - 0.7 * it.log_optimum[y];
+        expect_ok(qa_customisation_dial(&problem, problem.q, alpha_0, other, &err), &err);
+        for (size_t y = 0; y < problem.mdp.responses; y++) {
+            const double reward = problem.ret2[y] + 0.48 * problem.log_prob1[y];
+            gain[y] = reward - 0.7 * problem.log_optimum[y];
             gain_other[y] = reward - 0.7 * other[y];
         }
-        const double best = qa_token_expected(it.log_optimum, gain, it.mdp.responses);
-        const double found = qa_token_expected(other, gain_other, it.mdp.responses);
-        expect_near(best - found, 0.7 * qa_token_kl(other, it.log_optimum, it.mdp.responses), tolerance, "regret");
+        const double best = qa_token_expected(problem.log_optimum, gain, problem.mdp.responses);
+        const double found = qa_token_expected(other, gain_other, problem.mdp.responses);
+        expect_near(best - found, 0.7 * qa_token_kl(other, problem.log_optimum, problem.mdp.responses), tolerance,
+                    "regret");
     }
-    qa_customisation_free(&it);
+    qa_customisation_free(&problem);
 }
 END_TEST
 
@@ -187,14 +188,14 @@ END_TEST
 
 START_TEST(probabilities_sum_to_1) {
     for (uint64_t seed = 0; seed < 8; seed++) {
-        qa_customisation it = problem(1 + seed % 4, 1 + seed % 3, 0.9, seed);
+        qa_customisation problem = random_problem(1 + seed % 4, 1 + seed % 3, 0.9, seed);
         double ones[MAX_RESPONSES];
-        for (size_t y = 0; y < it.mdp.responses; y++) {
+        for (size_t y = 0; y < problem.mdp.responses; y++) {
             ones[y] = 1.0;
         }
-        expect_near(qa_token_expected(it.log_prob1, ones, it.mdp.responses), 1.0, tolerance, "pi1");
-        expect_near(qa_token_expected(it.log_optimum, ones, it.mdp.responses), 1.0, tolerance, "pi*");
-        qa_customisation_free(&it);
+        expect_near(qa_token_expected(problem.log_prob1, ones, problem.mdp.responses), 1.0, tolerance, "pi1");
+        expect_near(qa_token_expected(problem.log_optimum, ones, problem.mdp.responses), 1.0, tolerance, "pi*");
+        qa_customisation_free(&problem);
     }
 }
 END_TEST

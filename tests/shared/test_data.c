@@ -28,61 +28,61 @@ static char *shared_path(const char *name) {
 
 /* ---- loading ---- */
 
-typedef struct loaded {
+typedef struct loaded_set {
     qa_tokenizer *tokenizer;
     qa_pairs *pairs;
     qa_chat_template chat;
     size_t max_length;
-} loaded;
+} loaded_set;
 
 /* chat NULL: the folder's own. */
-static loaded load(const char *model, const char *file, const char *chat, size_t max_length, const char *domain) {
+static loaded_set load(const char *model, const char *file, const char *chat, size_t max_length, const char *domain) {
     qa_error err = {0};
-    loaded it = {.max_length = max_length};
+    loaded_set set = {.max_length = max_length};
     char *folder = shared_path(model);
     char *path = shared_path(file);
-    MUST(qa_tokenizer_load(&it.tokenizer, folder, &err));
+    MUST(qa_tokenizer_load(&set.tokenizer, folder, &err));
     if (chat != NULL) {
-        MUST(qa_chat_template_by_name(&it.chat, chat, &err));
+        MUST(qa_chat_template_by_name(&set.chat, chat, &err));
     } else {
-        MUST(qa_chat_template_detect(&it.chat, folder, &err));
+        MUST(qa_chat_template_detect(&set.chat, folder, &err));
     }
-    int32_t eos = qa_tokenizer_eos(it.tokenizer);
+    int32_t eos = qa_tokenizer_eos(set.tokenizer);
     qa_pairs_options options = {.dsp_domain = domain,
-                                .chat = it.chat,
-                                .vocab_size = qa_tokenizer_vocab_size(it.tokenizer),
+                                .chat = set.chat,
+                                .vocab_size = qa_tokenizer_vocab_size(set.tokenizer),
                                 .max_length = max_length,
                                 .eos_ids = &eos,
                                 .n_eos = 1};
-    MUST(qa_pairs_load(&it.pairs, path, it.tokenizer, &options, &err));
+    MUST(qa_pairs_load(&set.pairs, path, set.tokenizer, &options, &err));
     free(folder);
     free(path);
-    return it;
+    return set;
 }
 
-static void unload(loaded *it) {
-    qa_pairs_free(it->pairs);
-    qa_tokenizer_free(it->tokenizer);
+static void unload(loaded_set *set) {
+    qa_pairs_free(set->pairs);
+    qa_tokenizer_free(set->tokenizer);
 }
 
 /* ---- what must hold for every pair ---- */
 
-static void check_side(const loaded *it, const qa_pair *pair, size_t length, bool terminal) {
+static void check_side(const loaded_set *set, const qa_pair *pair, size_t length, bool terminal) {
     ck_assert_uint_ge(length, 1);
-    ck_assert_uint_le(pair->prompt_len + length, it->max_length);
+    ck_assert_uint_le(pair->prompt_len + length, set->max_length);
     /* cut ones fill the limit, and no others are without an end */
-    ck_assert_msg(terminal || pair->prompt_len + length == it->max_length, "line %zu", pair->line);
+    ck_assert_msg(terminal || pair->prompt_len + length == set->max_length, "line %zu", pair->line);
 }
 
-static size_t check_pairs(const loaded *it) {
+static size_t check_pairs(const loaded_set *set) {
     size_t open_ended = 0;
     size_t line = 0;
     size_t skipped = 0;
-    const qa_skip_report *report = qa_pairs_report(it->pairs);
-    for (size_t i = 0; i < qa_pairs_count(it->pairs); i++) {
-        const qa_pair *pair = qa_pairs_at(it->pairs, i);
-        check_side(it, pair, pair->chosen_len, pair->chosen_terminal);
-        check_side(it, pair, pair->rejected_len, pair->rejected_terminal);
+    const qa_skip_report *report = qa_pairs_report(set->pairs);
+    for (size_t i = 0; i < qa_pairs_count(set->pairs); i++) {
+        const qa_pair *pair = qa_pairs_at(set->pairs, i);
+        check_side(set, pair, pair->chosen_len, pair->chosen_terminal);
+        check_side(set, pair, pair->rejected_len, pair->rejected_terminal);
         ck_assert_uint_ge(pair->prompt_len, 1);
         ck_assert_uint_eq(pair->label_start, pair->prompt_len);
         ck_assert_uint_ge(pair->line, line);
@@ -93,7 +93,7 @@ static size_t check_pairs(const loaded *it) {
     for (size_t i = 0; i < QA_SKIP_REASONS; i++) {
         skipped += report->count[i];
     }
-    return qa_pairs_count(it->pairs) + skipped;
+    return qa_pairs_count(set->pairs) + skipped;
 }
 
 /* ---- counts ---- */
@@ -128,25 +128,25 @@ enum { N_CASES = sizeof CASES / sizeof CASES[0] };
 
 START_TEST(everything_is_used_or_counted) {
     const expectation *expected = &CASES[_i];
-    loaded it = load(expected->model, expected->file, expected->chat, NO_LIMIT, expected->domain);
-    const qa_skip_report *report = qa_pairs_report(it.pairs);
-    ck_assert_uint_eq(check_pairs(&it), expected->examples);
+    loaded_set set = load(expected->model, expected->file, expected->chat, NO_LIMIT, expected->domain);
+    const qa_skip_report *report = qa_pairs_report(set.pairs);
+    ck_assert_uint_eq(check_pairs(&set), expected->examples);
     ck_assert_uint_eq(report->count[QA_SKIP_PROMPTS_DIFFER], expected->differ);
     ck_assert_uint_eq(report->count[QA_SKIP_RESPONSES_EQUAL], expected->equal);
     ck_assert_uint_eq(report->count[QA_SKIP_RESPONSE_EMPTY], expected->empty);
     ck_assert_uint_eq(report->count[QA_SKIP_TEMPLATE_REFUSES], expected->refused);
-    ck_assert_uint_eq(qa_pairs_count(it.pairs),
+    ck_assert_uint_eq(qa_pairs_count(set.pairs),
                       expected->examples - expected->differ - expected->equal - expected->empty - expected->refused);
-    size_t whole = qa_pairs_count(it.pairs);
-    unload(&it);
+    size_t whole = qa_pairs_count(set.pairs);
+    unload(&set);
     /* under a limit some prompts go and some responses are cut */
-    it = load(expected->model, expected->file, expected->chat, 256, expected->domain);
-    ck_assert_uint_eq(check_pairs(&it), expected->examples);
-    report = qa_pairs_report(it.pairs);
-    ck_assert_uint_le(qa_pairs_count(it.pairs) + report->count[QA_SKIP_PROMPT_TOO_LONG], whole);
-    ck_assert_uint_lt(qa_pairs_longest_prompt(it.pairs), 256);
+    set = load(expected->model, expected->file, expected->chat, 256, expected->domain);
+    ck_assert_uint_eq(check_pairs(&set), expected->examples);
+    report = qa_pairs_report(set.pairs);
+    ck_assert_uint_le(qa_pairs_count(set.pairs) + report->count[QA_SKIP_PROMPT_TOO_LONG], whole);
+    ck_assert_uint_lt(qa_pairs_longest_prompt(set.pairs), 256);
     ck_assert_uint_gt(report->truncated_responses, 0);
-    unload(&it);
+    unload(&set);
 }
 END_TEST
 
@@ -158,15 +158,15 @@ START_TEST(apart_and_together_give_the_same_ids) {
     static const char *const MODELS[] = {SMOLLM2, "tokenizers/tinyllama", MISTRAL3, "tokenizers/qwen2.5"};
     qa_error err = {0};
     qa_text file = {0};
-    loaded it = load(MODELS[_i], CHAT, NULL, NO_LIMIT, NULL);
+    loaded_set set = load(MODELS[_i], CHAT, NULL, NO_LIMIT, NULL);
     char *path = shared_path(CHAT);
     MUST(qa_read_file(&file, path, NO_LIMIT, &err));
     size_t next = 0, number = 0, compared = 0;
     for (char *start = file.data; start < file.data + file.n; number++) {
         char *end = strchr(start, '\n');
         ck_assert_ptr_nonnull(end);
-        if (next < qa_pairs_count(it.pairs) && qa_pairs_at(it.pairs, next)->line == number + 1) {
-            const qa_pair *pair = qa_pairs_at(it.pairs, next++);
+        if (next < qa_pairs_count(set.pairs) && qa_pairs_at(set.pairs, next)->line == number + 1) {
+            const qa_pair *pair = qa_pairs_at(set.pairs, next++);
             json_t *root = NULL;
             MUST(qa_json_parse(&root, start, (size_t)(end - start), path, number + 1, &err));
             qa_message messages[64];
@@ -181,8 +181,8 @@ START_TEST(apart_and_together_give_the_same_ids) {
             }
             qa_text text = {0};
             qa_ids whole = {0};
-            MUST(qa_chat_render(it.chat, it.tokenizer, messages, n, false, &text, &err));
-            MUST(qa_tokenizer_encode(it.tokenizer, text.data, text.n, (qa_encode_options){0}, &whole, &err));
+            MUST(qa_chat_render(set.chat, set.tokenizer, messages, n, false, &text, &err));
+            MUST(qa_tokenizer_encode(set.tokenizer, text.data, text.n, (qa_encode_options){0}, &whole, &err));
             ck_assert_uint_ge(whole.n, pair->prompt_len + pair->chosen_len);
             ck_assert_msg(memcmp(whole.data, pair->prompt, pair->prompt_len * sizeof whole.data[0]) == 0,
                           "line %zu: another prompt", number + 1);
@@ -200,7 +200,7 @@ START_TEST(apart_and_together_give_the_same_ids) {
     ck_assert_uint_eq(compared, 297);
     qa_text_free(&file);
     free(path);
-    unload(&it);
+    unload(&set);
 }
 END_TEST
 

@@ -29,34 +29,34 @@ static const double TOLERANCE = 5e-6; /* observed 5e-8 */
 static const qa_objective OBJECTIVE = {
     .q_parametrisation = QA_Q_RESIDUAL, .alpha_0 = 0.8, .alpha_tilde = 0.7, .gamma = 1.0};
 
-typedef struct world {
+typedef struct suite_world {
     qa_fixture fixture;
     qa_tokenizer *tokenizer;
     char *dir; /* of the suite */
-} world;
+} suite_world;
 
-static world open_world(void) {
+static suite_world open_world(void) {
     tiny_model_options options = tiny_model_defaults();
     options.vocab_size = TINY_BYTES_VOCAB;
     options.max_positions = CONTEXT;
     options.spread = 2.0; /* answers that differ from prompt to prompt */
     const qa_lora_options lora = qa_fixture_lora();
     const tiny_tokenizer_options tokenizer = {.kind = TINY_BYTES};
-    world it = {.fixture = qa_fixture_open(&options, &lora, 2), .dir = qa_tempdir_make()};
+    suite_world world = {.fixture = qa_fixture_open(&options, &lora, 2), .dir = qa_tempdir_make()};
     qa_error err = {0};
-    tiny_tokenizer_write(it.fixture.dir, &tokenizer);
-    expect_ok(qa_tokenizer_load(&it.tokenizer, it.fixture.dir, &err), &err);
-    return it;
+    tiny_tokenizer_write(world.fixture.dir, &tokenizer);
+    expect_ok(qa_tokenizer_load(&world.tokenizer, world.fixture.dir, &err), &err);
+    return world;
 }
 
-static void close_world(world *it) {
-    qa_tokenizer_free(it->tokenizer);
-    qa_fixture_close(&it->fixture);
-    qa_tempdir_remove(it->dir);
+static void close_world(suite_world *world) {
+    qa_tokenizer_free(world->tokenizer);
+    qa_fixture_close(&world->fixture);
+    qa_tempdir_remove(world->dir);
 }
 
-static qa_suite_options options_of(const world *it) {
-    (void)it;
+static qa_suite_options options_of(const suite_world *world) {
+    (void)world;
     const qa_suite_options options = {
         .objective = &OBJECTIVE, .samples = SAMPLES, .batch = 7, .seed = 3, .chat = QA_CHAT_CHATML};
     return options;
@@ -69,12 +69,12 @@ static qa_suite *load(const char *path) {
     return suite;
 }
 
-static qa_suite_result run(const world *it, const char *path, const qa_adapter *adapter,
+static qa_suite_result run(const suite_world *world, const char *path, const qa_adapter *adapter,
                            const qa_suite_options *options) {
     qa_suite *suite = load(path);
     qa_suite_result result;
     qa_error err = {0};
-    expect_ok(qa_suite_run(suite, it->fixture.model, adapter, it->tokenizer, options, &result, &err), &err);
+    expect_ok(qa_suite_run(suite, world->fixture.model, adapter, world->tokenizer, options, &result, &err), &err);
     qa_suite_free(suite);
     return result;
 }
@@ -86,7 +86,7 @@ static void question_text(char text[64], size_t i) {
 }
 
 /* The greedy answer of a generator of one sequence; what the KL summed to, and over how many tokens. */
-static void answer(const world *it, const char *question, const qa_adapter *adapter, qa_text *text, double *kl,
+static void answer(const suite_world *world, const char *question, const qa_adapter *adapter, qa_text *text, double *kl,
                    size_t *tokens) {
     qa_error err = {0};
     qa_text prompt = {0};
@@ -98,12 +98,12 @@ static void answer(const world *it, const char *question, const qa_adapter *adap
     qa_sampling sampling = qa_sampling_defaults();
     double pi[TINY_BYTES_VOCAB], pi1[TINY_BYTES_VOCAB];
     sampling.temperature = 0.0;
-    expect_ok(qa_chat_render(QA_CHAT_CHATML, it->tokenizer, &message, 1, true, &prompt, &err), &err);
-    expect_ok(qa_tokenizer_encode(it->tokenizer, prompt.data, prompt.n, (qa_encode_options){0}, &ids, &err), &err);
-    expect_ok(qa_generator_create(&custom, it->fixture.model, adapter, QA_POLICY_CUSTOM, &OBJECTIVE, &sampling, CONTEXT,
-                                  &err),
+    expect_ok(qa_chat_render(QA_CHAT_CHATML, world->tokenizer, &message, 1, true, &prompt, &err), &err);
+    expect_ok(qa_tokenizer_encode(world->tokenizer, prompt.data, prompt.n, (qa_encode_options){0}, &ids, &err), &err);
+    expect_ok(qa_generator_create(&custom, world->fixture.model, adapter, QA_POLICY_CUSTOM, &OBJECTIVE, &sampling,
+                                  CONTEXT, &err),
               &err);
-    expect_ok(qa_generator_create(&base, it->fixture.model, NULL, QA_POLICY_BASE, NULL, &sampling, CONTEXT, &err),
+    expect_ok(qa_generator_create(&base, world->fixture.model, NULL, QA_POLICY_BASE, NULL, &sampling, CONTEXT, &err),
               &err);
     expect_ok(qa_generator_feed(custom, ids.data, ids.n, &err), &err);
     expect_ok(qa_generator_feed(base, ids.data, ids.n, &err), &err);
@@ -122,7 +122,7 @@ static void answer(const world *it, const char *question, const qa_adapter *adap
         }
         expect_ok(qa_ids_push(&said, id, &err), &err);
     }
-    expect_ok(qa_tokenizer_decode(it->tokenizer, said.data, said.n, true, text, &err), &err);
+    expect_ok(qa_tokenizer_decode(world->tokenizer, said.data, said.n, true, text, &err), &err);
     qa_generator_free(custom);
     qa_generator_free(base);
     qa_text_free(&prompt);
@@ -131,7 +131,8 @@ static void answer(const world *it, const char *question, const qa_adapter *adap
 }
 
 /* A file of questions whose answers are the model's own, with `more` behind them; two kinds. */
-static char *write_questions(const world *it, const qa_adapter *adapter, const char *more, double *kl, size_t *tokens) {
+static char *write_questions(const suite_world *world, const qa_adapter *adapter, const char *more, double *kl,
+                             size_t *tokens) {
     qa_text lines = {0};
     qa_error err = {0};
     size_t n = 0;
@@ -142,7 +143,7 @@ static char *write_questions(const world *it, const qa_adapter *adapter, const c
         size_t its_tokens = 0;
         ck_assert_uint_lt(i, 10 * QUESTIONS);
         question_text(question, i);
-        answer(it, question, adapter, &said, &its_kl, &its_tokens);
+        answer(world, question, adapter, &said, &its_kl, &its_tokens);
         if (said.n == 0 || memchr(said.data, '\0', said.n) == NULL) { /* a suite's answers hold no NUL */
             expect_ok(qa_text_append_z(&said, more, &err), &err);
             expect_ok(qa_text_append_z(&lines, "{\"messages\": [{\"role\": \"user\", \"content\": \"", &err), &err);
@@ -157,27 +158,27 @@ static char *write_questions(const world *it, const qa_adapter *adapter, const c
         }
         qa_text_free(&said);
     }
-    char *path = qa_tempdir_write(it->dir, "q.jsonl", lines.data, lines.n);
+    char *path = qa_tempdir_write(world->dir, "q.jsonl", lines.data, lines.n);
     qa_text_free(&lines);
     return path;
 }
 
 /* A definition that gives the questions their length. */
-static void write_definition(const world *it, const char *rest) {
+static void write_definition(const suite_world *world, const char *rest) {
     char text[4096];
     (void)snprintf(text, sizeof text, "{\"name\": \"tiny\"%s}", rest);
-    free(qa_tempdir_write_text(it->dir, "suite.json", text));
+    free(qa_tempdir_write_text(world->dir, "suite.json", text));
 }
 
-static void check_greedy(const qa_adapter *(*which)(const world *it)) {
-    world it = open_world();
-    const qa_adapter *adapter = which(&it);
-    const qa_suite_options options = options_of(&it);
+static void check_greedy(const qa_adapter *(*which)(const suite_world *world)) {
+    suite_world world = open_world();
+    const qa_adapter *adapter = which(&world);
+    const qa_suite_options options = options_of(&world);
     double kl = 0.0;
     size_t tokens = 0;
-    write_definition(&it, ", \"skills\": [{\"name\": \"own\", \"file\": \"q.jsonl\", \"max_tokens\": 9}]");
-    free(write_questions(&it, adapter, "", &kl, &tokens));
-    qa_suite_result result = run(&it, it.dir, adapter, &options);
+    write_definition(&world, ", \"skills\": [{\"name\": \"own\", \"file\": \"q.jsonl\", \"max_tokens\": 9}]");
+    free(write_questions(&world, adapter, "", &kl, &tokens));
+    qa_suite_result result = run(&world, world.dir, adapter, &options);
     ck_assert_uint_eq(result.n_skills, 1);
     ck_assert_str_eq(result.skills[0].name, "own");
     ck_assert_uint_eq(result.skills[0].questions, QUESTIONS);
@@ -195,20 +196,20 @@ static void check_greedy(const qa_adapter *(*which)(const world *it)) {
     }
     qa_suite_result_free(&result);
 
-    free(write_questions(&it, adapter, "x", &kl, &tokens));
-    result = run(&it, it.dir, adapter, &options);
+    free(write_questions(&world, adapter, "x", &kl, &tokens));
+    result = run(&world, world.dir, adapter, &options);
     ck_assert_uint_eq(result.skills[0].questions, QUESTIONS);
     ck_assert_uint_eq(result.skills[0].right, 0);
     qa_suite_result_free(&result);
-    close_world(&it);
+    close_world(&world);
 }
 
-static const qa_adapter *no_adapter(const world *it) {
-    (void)it;
+static const qa_adapter *no_adapter(const suite_world *world) {
+    (void)world;
     return NULL;
 }
 
-static const qa_adapter *the_adapter(const world *it) { return it->fixture.adapter; }
+static const qa_adapter *the_adapter(const suite_world *world) { return world->fixture.adapter; }
 
 START_TEST(greedy_answers_of_the_model_are_right) { check_greedy(no_adapter); }
 END_TEST
@@ -218,17 +219,17 @@ END_TEST
 
 /* The policy's answers are not the model's: the adapter takes part. */
 START_TEST(the_adapter_makes_a_difference) {
-    world it = open_world();
-    const qa_suite_options options = options_of(&it);
+    suite_world world = open_world();
+    const qa_suite_options options = options_of(&world);
     double kl = 0.0;
     size_t tokens = 0;
-    char *path = write_questions(&it, it.fixture.adapter, "", &kl, &tokens);
-    write_definition(&it, ", \"skills\": [{\"name\": \"own\", \"file\": \"q.jsonl\", \"max_tokens\": 9}]");
-    qa_suite_result result = run(&it, it.dir, NULL, &options);
+    char *path = write_questions(&world, world.fixture.adapter, "", &kl, &tokens);
+    write_definition(&world, ", \"skills\": [{\"name\": \"own\", \"file\": \"q.jsonl\", \"max_tokens\": 9}]");
+    qa_suite_result result = run(&world, world.dir, NULL, &options);
     ck_assert_uint_lt(result.skills[0].right, QUESTIONS);
     qa_suite_result_free(&result);
     free(path);
-    close_world(&it);
+    close_world(&world);
 }
 END_TEST
 
@@ -240,14 +241,14 @@ static const char SHARES[] =
     "{\"name\": \"digit\", \"pattern\": \"[0-9]\", \"base\": 0.69, \"generator\": 0.75}]}], "
     "\"preferences\": [{\"name\": \"vowels\", \"shares\": \"letters\", \"reward\": {\"vowel\": 1.5}}]";
 
-static void write_prompts(const world *it) {
+static void write_prompts(const suite_world *world) {
     char text[PROMPTS * 96] = "";
     for (size_t i = 0; i < PROMPTS; i++) {
         const size_t used = strlen(text);
         (void)snprintf(text + used, sizeof text - used,
                        "{\"messages\": [{\"role\": \"user\", \"content\": \"Tell %zu\"}]}\n", i);
     }
-    free(qa_tempdir_write_text(it->dir, "open.jsonl", text));
+    free(qa_tempdir_write_text(world->dir, "open.jsonl", text));
 }
 
 /* Counts the transcript's verdicts again from its texts: [0] vowel, [1] digit, [2] neither. */
@@ -305,16 +306,16 @@ static void check_optimum(const qa_shares_result *shares, const size_t count[3])
 }
 
 START_TEST(shares_are_counted) {
-    world it = open_world();
-    qa_suite_options options = options_of(&it);
-    char *transcript = qa_tempdir_join(it.dir, "transcript.jsonl");
+    suite_world world = open_world();
+    qa_suite_options options = options_of(&world);
+    char *transcript = qa_tempdir_join(world.dir, "transcript.jsonl");
     size_t count[3] = {0, 0, 0};
     double log_ratio = 0.0;
-    write_prompts(&it);
-    write_definition(&it, SHARES);
+    write_prompts(&world);
+    write_definition(&world, SHARES);
     options.preference = "vowels";
     options.transcript = transcript;
-    qa_suite_result result = run(&it, it.dir, it.fixture.adapter, &options);
+    qa_suite_result result = run(&world, world.dir, world.fixture.adapter, &options);
     recount(transcript, count, &log_ratio);
     const qa_shares_result *shares = &result.shares[0];
     ck_assert_uint_eq(result.n_shares, 1);
@@ -337,38 +338,39 @@ START_TEST(shares_are_counted) {
     ck_assert_double_ne(shares->sequence_kl, 0.0);
     qa_suite_result_free(&result);
     free(transcript);
-    close_world(&it);
+    close_world(&world);
 }
 END_TEST
 
 START_TEST(without_a_preference_there_is_no_optimum) {
-    world it = open_world();
-    const qa_suite_options options = options_of(&it);
-    write_prompts(&it);
-    write_definition(&it, SHARES);
-    qa_suite_result result = run(&it, it.dir, NULL, &options);
+    suite_world world = open_world();
+    const qa_suite_options options = options_of(&world);
+    write_prompts(&world);
+    write_definition(&world, SHARES);
+    qa_suite_result result = run(&world, world.dir, NULL, &options);
     const qa_shares_result *shares = &result.shares[0];
     ck_assert_uint_eq(shares->answers, PROMPTS * SAMPLES);
     ck_assert(isnan(shares->mean_reward) && isnan(shares->total_variation) && isnan(shares->kl_to_optimum));
     ck_assert(isnan(shares->classes[0].optimum) && isnan(shares->classes[0].reward) && isnan(shares->sequence_kl));
     qa_suite_result_free(&result);
-    close_world(&it);
+    close_world(&world);
 }
 END_TEST
 
 /* The seed decides, and the limit cuts. */
 START_TEST(seeds_and_limits) {
-    world it = open_world();
-    qa_suite_options options = options_of(&it);
-    char *paths[3] = {qa_tempdir_join(it.dir, "a"), qa_tempdir_join(it.dir, "b"), qa_tempdir_join(it.dir, "c")};
+    suite_world world = open_world();
+    qa_suite_options options = options_of(&world);
+    char *paths[3] = {qa_tempdir_join(world.dir, "a"), qa_tempdir_join(world.dir, "b"),
+                      qa_tempdir_join(world.dir, "c")};
     char *texts[3];
-    write_prompts(&it);
-    write_definition(&it, SHARES);
+    write_prompts(&world);
+    write_definition(&world, SHARES);
     options.limit = 2;
     for (int i = 0; i < 3; i++) {
         options.seed = i == 2 ? 4 : 3;
         options.transcript = paths[i];
-        qa_suite_result result = run(&it, it.dir, NULL, &options);
+        qa_suite_result result = run(&world, world.dir, NULL, &options);
         ck_assert_uint_eq(result.shares[0].answers, 2 * SAMPLES);
         qa_suite_result_free(&result);
         texts[i] = qa_tempdir_read(paths[i], NULL);
@@ -379,27 +381,27 @@ START_TEST(seeds_and_limits) {
         free(paths[i]);
         free(texts[i]);
     }
-    close_world(&it);
+    close_world(&world);
 }
 END_TEST
 
 /* ---- ordinary text ---- */
 
 /* exp of the mean of -log pi over learned tokens, one document and one token at a time. */
-static double plain_perplexity(const world *it, const char *path, const qa_adapter *adapter, size_t *tokens) {
+static double plain_perplexity(const suite_world *world, const char *path, const qa_adapter *adapter, size_t *tokens) {
     qa_corpus *corpus = NULL;
     qa_error err = {0};
     const qa_sampling sampling = qa_sampling_defaults();
     double log_policy[TINY_BYTES_VOCAB];
     double sum = 0.0;
-    expect_ok(qa_corpus_load(&corpus, path, it->tokenizer, QA_CHAT_CHATML, QA_LEARN_RESPONSES, CONTEXT,
+    expect_ok(qa_corpus_load(&corpus, path, world->tokenizer, QA_CHAT_CHATML, QA_LEARN_RESPONSES, CONTEXT,
                              TINY_BYTES_VOCAB, &err),
               &err);
     for (size_t d = 0; d < qa_corpus_count(corpus); d++) {
         const qa_document *document = qa_corpus_at(corpus, d);
         qa_generator *generator = NULL;
-        expect_ok(qa_generator_create(&generator, it->fixture.model, adapter, QA_POLICY_CUSTOM, &OBJECTIVE, &sampling,
-                                      CONTEXT, &err),
+        expect_ok(qa_generator_create(&generator, world->fixture.model, adapter, QA_POLICY_CUSTOM, &OBJECTIVE,
+                                      &sampling, CONTEXT, &err),
                   &err);
         for (size_t i = 0; i < document->n; i++) {
             if (document->learned[i]) {
@@ -416,9 +418,9 @@ static double plain_perplexity(const world *it, const char *path, const qa_adapt
 }
 
 START_TEST(perplexity_token_by_token) {
-    world it = open_world();
-    const qa_suite_options options = options_of(&it);
-    const qa_adapter *adapters[2] = {NULL, it.fixture.adapter};
+    suite_world world = open_world();
+    const qa_suite_options options = options_of(&world);
+    const qa_adapter *adapters[2] = {NULL, world.fixture.adapter};
     double found[2];
     char text[8192] = "{\"text\": \"It rains.\"}\n";
     for (int i = 0; i < 30; i++) { /* more rows than one pass takes */
@@ -428,12 +430,12 @@ START_TEST(perplexity_token_by_token) {
                        "\"content\": \"%.*s!\"}]}\n",
                        i, 1 + i * 2 % 40, "Good evening to you and to all your family");
     }
-    char *path = qa_tempdir_write_text(it.dir, "text.jsonl", text);
-    write_definition(&it, ", \"text\": {\"file\": \"text.jsonl\"}");
+    char *path = qa_tempdir_write_text(world.dir, "text.jsonl", text);
+    write_definition(&world, ", \"text\": {\"file\": \"text.jsonl\"}");
     for (int i = 0; i < 2; i++) {
         size_t tokens = 0;
-        const double expected = plain_perplexity(&it, path, adapters[i], &tokens);
-        qa_suite_result result = run(&it, it.dir, adapters[i], &options);
+        const double expected = plain_perplexity(&world, path, adapters[i], &tokens);
+        qa_suite_result result = run(&world, world.dir, adapters[i], &options);
         ck_assert_uint_eq(result.perplexity_tokens, tokens);
         expect_near(result.perplexity, expected, TOLERANCE, "perplexity");
         found[i] = result.perplexity;
@@ -441,21 +443,21 @@ START_TEST(perplexity_token_by_token) {
     }
     ck_assert(fabs(found[0] - found[1]) > 1e-3 * found[0]);
     free(path);
-    close_world(&it);
+    close_world(&world);
 }
 END_TEST
 
 /* The ordinary text is read as training reads it, and what is left out or not used of it is told. */
 START_TEST(what_the_text_leaves_out_is_told) {
-    world it = open_world();
-    const qa_suite_options options = options_of(&it);
+    suite_world world = open_world();
+    const qa_suite_options options = options_of(&world);
     char text[2048] = "{\"text\": \"\", \"title\": \"t\"}\n{\"text\": \"";
     memset(text + strlen(text), 'a', 1000);
     (void)strcat(text, "\"}\n{\"messages\": [{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", "
                        "\"content\": \"a<|im_end|>\"}]}\n");
-    free(qa_tempdir_write_text(it.dir, "text.jsonl", text));
-    write_definition(&it, ", \"text\": {\"file\": \"text.jsonl\"}");
-    qa_suite_result result = run(&it, it.dir, NULL, &options);
+    free(qa_tempdir_write_text(world.dir, "text.jsonl", text));
+    write_definition(&world, ", \"text\": {\"file\": \"text.jsonl\"}");
+    qa_suite_result result = run(&world, world.dir, NULL, &options);
     static const char *const parts[] = {"not used: title", "an end token of their own: 1 (first: line 3)",
                                         "documents cut at the model's context", "left out: 1"};
     ck_assert_uint_eq(result.warnings.n, sizeof parts / sizeof parts[0]);
@@ -463,39 +465,41 @@ START_TEST(what_the_text_leaves_out_is_told) {
         ck_assert_msg(strstr(result.warnings.lines[i], parts[i]) != NULL, "%s", result.warnings.lines[i]);
     }
     qa_suite_result_free(&result);
-    close_world(&it);
+    close_world(&world);
 }
 END_TEST
 
 /* A text that ends with any of the model's end-of-sequence ids gets no second end. */
 START_TEST(a_text_ends_with_any_of_the_models_ids) {
-    world it = open_world();
-    const qa_suite_options options = options_of(&it);
-    const qa_model_info *info = qa_model_get_info(it.fixture.model);
+    suite_world world = open_world();
+    const qa_suite_options options = options_of(&world);
+    const qa_model_info *info = qa_model_get_info(world.fixture.model);
     size_t tokens[2];
     for (int i = 0; i < 2; i++) {
         char text[128];
-        const char *end = i == 0 ? "" : qa_tokenizer_token(it.tokenizer, info->eos_ids[info->n_eos - 1]);
+        const char *end = i == 0 ? "" : qa_tokenizer_token(world.tokenizer, info->eos_ids[info->n_eos - 1]);
         (void)snprintf(text, sizeof text, "{\"text\": \"It rains.%s\"}\n", end);
-        free(qa_tempdir_write_text(it.dir, "text.jsonl", text));
-        write_definition(&it, ", \"text\": {\"file\": \"text.jsonl\"}");
-        qa_suite_result result = run(&it, it.dir, NULL, &options);
+        free(qa_tempdir_write_text(world.dir, "text.jsonl", text));
+        write_definition(&world, ", \"text\": {\"file\": \"text.jsonl\"}");
+        qa_suite_result result = run(&world, world.dir, NULL, &options);
         tokens[i] = result.perplexity_tokens;
         qa_suite_result_free(&result);
     }
     ck_assert_uint_eq(tokens[0], tokens[1]);
-    close_world(&it);
+    close_world(&world);
 }
 END_TEST
 
 /* ---- what goes wrong ---- */
 
-static void expect_refusal(const world *it, const qa_suite_options *options, qa_status code, const char *message) {
-    qa_suite *suite = load(it->dir);
+static void expect_refusal(const suite_world *world, const qa_suite_options *options, qa_status code,
+                           const char *message) {
+    qa_suite *suite = load(world->dir);
     qa_suite_result result;
     qa_error err = {0};
-    expect_error(qa_suite_run(suite, it->fixture.model, it->fixture.adapter, it->tokenizer, options, &result, &err),
-                 code, &err, message);
+    expect_error(
+        qa_suite_run(suite, world->fixture.model, world->fixture.adapter, world->tokenizer, options, &result, &err),
+        code, &err, message);
     qa_suite_free(suite);
 }
 
@@ -507,76 +511,76 @@ static bool stop_soon(void *user, const char *what, size_t done, size_t total) {
 }
 
 START_TEST(refusals) {
-    world it = open_world();
-    qa_suite_options options = options_of(&it);
-    write_prompts(&it);
-    write_definition(&it, SHARES);
+    suite_world world = open_world();
+    qa_suite_options options = options_of(&world);
+    write_prompts(&world);
+    write_definition(&world, SHARES);
     options.samples = 0;
-    expect_refusal(&it, &options, QA_ERR_ARGUMENT, "samples and batch must be 1 or more");
-    options = options_of(&it);
+    expect_refusal(&world, &options, QA_ERR_ARGUMENT, "samples and batch must be 1 or more");
+    options = options_of(&world);
     options.objective = NULL;
-    expect_refusal(&it, &options, QA_ERR_ARGUMENT, "an adapter needs an objective");
-    options = options_of(&it);
+    expect_refusal(&world, &options, QA_ERR_ARGUMENT, "an adapter needs an objective");
+    options = options_of(&world);
     options.preference = "sweets";
-    expect_refusal(&it, &options, QA_ERR_ARGUMENT, "has no preference \"sweets\"; it has vowels");
-    options = options_of(&it);
+    expect_refusal(&world, &options, QA_ERR_ARGUMENT, "has no preference \"sweets\"; it has vowels");
+    options = options_of(&world);
     options.chat = QA_CHAT_UNKNOWN;
-    expect_refusal(&it, &options, QA_ERR_UNSUPPORTED, "open.jsonl:1: ");
-    options = options_of(&it);
-    char *nowhere = qa_tempdir_join(it.dir, "none/transcript");
+    expect_refusal(&world, &options, QA_ERR_UNSUPPORTED, "open.jsonl:1: ");
+    options = options_of(&world);
+    char *nowhere = qa_tempdir_join(world.dir, "none/transcript");
     options.transcript = nowhere;
-    expect_refusal(&it, &options, QA_ERR_IO, "none/transcript");
+    expect_refusal(&world, &options, QA_ERR_IO, "none/transcript");
     free(nowhere);
-    close_world(&it);
+    close_world(&world);
 }
 END_TEST
 
 START_TEST(stopping_leaves_no_transcript) {
-    world it = open_world();
-    qa_suite_options options = options_of(&it);
-    char *transcript = qa_tempdir_join(it.dir, "transcript.jsonl");
+    suite_world world = open_world();
+    qa_suite_options options = options_of(&world);
+    char *transcript = qa_tempdir_join(world.dir, "transcript.jsonl");
     size_t done = 0;
-    write_prompts(&it);
-    write_definition(&it, SHARES);
-    const size_t before = qa_tempdir_entries(it.dir);
+    write_prompts(&world);
+    write_definition(&world, SHARES);
+    const size_t before = qa_tempdir_entries(world.dir);
     options.transcript = transcript;
     options.progress = stop_soon;
     options.user = &done;
-    expect_refusal(&it, &options, QA_ERR_INTERRUPTED, "stopped after 11");
+    expect_refusal(&world, &options, QA_ERR_INTERRUPTED, "stopped after 11");
     ck_assert_uint_eq(done, 11);
-    ck_assert_uint_eq(qa_tempdir_entries(it.dir), before);
+    ck_assert_uint_eq(qa_tempdir_entries(world.dir), before);
     free(transcript);
-    close_world(&it);
+    close_world(&world);
 }
 END_TEST
 
 START_TEST(a_transcript_on_a_full_disk) {
-    world it = open_world();
-    qa_suite_options options = options_of(&it);
-    char *device = qa_tempdir_full_device(it.dir);
-    write_prompts(&it);
-    write_definition(&it, SHARES);
+    suite_world world = open_world();
+    qa_suite_options options = options_of(&world);
+    char *device = qa_tempdir_full_device(world.dir);
+    write_prompts(&world);
+    write_definition(&world, SHARES);
     if (device != NULL) {
         options.transcript = device;
-        expect_refusal(&it, &options, QA_ERR_IO, "No space left");
+        expect_refusal(&world, &options, QA_ERR_IO, "No space left");
     }
     free(device);
-    close_world(&it);
+    close_world(&world);
 }
 END_TEST
 
 START_TEST(a_prompt_longer_than_the_context) {
-    world it = open_world();
-    const qa_suite_options options = options_of(&it);
+    suite_world world = open_world();
+    const qa_suite_options options = options_of(&world);
     char text[512];
     (void)snprintf(text, sizeof text,
                    "{\"messages\": [{\"role\": \"user\", \"content\": \"short\"}]}\n\n{\"messages\": [{\"role\": "
                    "\"user\", \"content\": \"%0150d\"}]}\n",
                    0);
-    free(qa_tempdir_write_text(it.dir, "open.jsonl", text));
-    write_definition(&it, SHARES);
-    expect_refusal(&it, &options, QA_ERR_LIMIT, "open.jsonl:3: the prompt has ");
-    close_world(&it);
+    free(qa_tempdir_write_text(world.dir, "open.jsonl", text));
+    write_definition(&world, SHARES);
+    expect_refusal(&world, &options, QA_ERR_LIMIT, "open.jsonl:3: the prompt has ");
+    close_world(&world);
 }
 END_TEST
 

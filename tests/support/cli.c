@@ -79,10 +79,10 @@ static double now(void) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-typedef struct child {
+typedef struct child_process {
     pid_t pid;
     int in, out, err; /* our ends; -1 when closed */
-} child;
+} child_process;
 
 static void close_end(int *fd) {
     if (*fd >= 0) {
@@ -92,54 +92,54 @@ static void close_end(int *fd) {
 }
 
 /* Writes input to and reads both outputs of the child until all are closed. */
-static void converse(child *it, const qa_cli_how *how, text *out, text *err) {
+static void converse(child_process *child, const qa_cli_how *how, text *out, text *err) {
     const char *input = how->input == NULL ? "" : how->input;
     size_t left = strlen(input);
     bool signalled = how->signal == 0;
     const double begun = now();
-    while (it->out >= 0 || it->err >= 0) {
-        if (it->in >= 0 && left == 0) {
-            close_end(&it->in);
+    while (child->out >= 0 || child->err >= 0) {
+        if (child->in >= 0 && left == 0) {
+            close_end(&child->in);
         }
-        struct pollfd fds[3] = {{it->in, POLLOUT, 0}, {it->out, POLLIN, 0}, {it->err, POLLIN, 0}};
+        struct pollfd fds[3] = {{child->in, POLLOUT, 0}, {child->out, POLLIN, 0}, {child->err, POLLIN, 0}};
         if (now() - begun > TIMEOUT_SECONDS) {
-            (void)kill(it->pid, SIGKILL);
+            (void)kill(child->pid, SIGKILL);
             ck_abort_msg("the program takes more than %d seconds; so far it said: %s", TIMEOUT_SECONDS,
                          err->data == NULL ? "" : err->data);
         }
         (void)poll(fds, 3, 1000);
-        if (it->in >= 0 && (fds[0].revents & (POLLOUT | POLLERR | POLLHUP)) != 0) {
-            const ssize_t n = write(it->in, input, left);
+        if (child->in >= 0 && (fds[0].revents & (POLLOUT | POLLERR | POLLHUP)) != 0) {
+            const ssize_t n = write(child->in, input, left);
             if (n < 0 && errno != EAGAIN && errno != EINTR) {
-                close_end(&it->in); /* it does not want more */
+                close_end(&child->in); /* it does not want more */
             } else if (n > 0) {
                 input += n;
                 left -= (size_t)n;
             }
         }
-        if (it->out >= 0 && fds[1].revents != 0 && !read_some(it->out, out)) {
-            close_end(&it->out);
+        if (child->out >= 0 && fds[1].revents != 0 && !read_some(child->out, out)) {
+            close_end(&child->out);
         }
-        if (it->err >= 0 && fds[2].revents != 0 && !read_some(it->err, err)) {
-            close_end(&it->err);
+        if (child->err >= 0 && fds[2].revents != 0 && !read_some(child->err, err)) {
+            close_end(&child->err);
         }
         if (!signalled && err->data != NULL && strstr(err->data, how->signal_after) != NULL) {
             const struct timespec half = {.tv_nsec = 500000000};
             if (how->second_signal != 0) {
                 (void)nanosleep(&half, NULL);
             }
-            ck_assert_int_eq(kill(it->pid, how->signal), 0);
+            ck_assert_int_eq(kill(child->pid, how->signal), 0);
             if (how->second_signal != 0) {
                 (void)nanosleep(&half, NULL);
-                ck_assert_int_eq(kill(it->pid, how->second_signal), 0);
+                ck_assert_int_eq(kill(child->pid, how->second_signal), 0);
             }
             signalled = true;
         }
     }
-    close_end(&it->in);
+    close_end(&child->in);
 }
 
-static child start(const qa_cli_how *how, const char *const *args) {
+static child_process start(const qa_cli_how *how, const char *const *args) {
     const char *argv[QA_CLI_ARGS + 2] = {program()};
     for (size_t i = 0; args[i] != NULL; i++) {
         ck_assert_uint_lt(i, QA_CLI_ARGS);
@@ -166,21 +166,21 @@ static child start(const qa_cli_how *how, const char *const *args) {
         (void)execv(argv[0], (char *const *)(uintptr_t)argv);
         _exit(127);
     }
-    child it = {pid, in[1], out[0], err[0]};
+    child_process child = {pid, in[1], out[0], err[0]};
     ck_assert(close(in[0]) == 0 && close(out[1]) == 0 && close(err[1]) == 0);
-    ck_assert_int_ne(fcntl(it.in, F_SETFL, O_NONBLOCK), -1);
-    return it;
+    ck_assert_int_ne(fcntl(child.in, F_SETFL, O_NONBLOCK), -1);
+    return child;
 }
 
 qa_cli_result qa_cli_run(const qa_cli_how *how, const char *const *args) {
     const qa_cli_how plain = {0};
     (void)signal(SIGPIPE, SIG_IGN); /* the program may end before it has read its input */
-    child it = start(how == NULL ? &plain : how, args);
+    child_process child = start(how == NULL ? &plain : how, args);
     text out = {0};
     text err = {0};
-    converse(&it, how == NULL ? &plain : how, &out, &err);
+    converse(&child, how == NULL ? &plain : how, &out, &err);
     int status = 0;
-    ck_assert_int_eq(waitpid(it.pid, &status, 0), it.pid);
+    ck_assert_int_eq(waitpid(child.pid, &status, 0), child.pid);
     qa_cli_result result = {.out = out.data == NULL ? strdup("") : out.data,
                             .out_bytes = out.n,
                             .err = err.data == NULL ? strdup("") : err.data};

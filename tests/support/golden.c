@@ -150,11 +150,11 @@ static qa_train_options plan_options(const qa_golden_options *options, size_t pa
 
 static void put_adapter(qa_golden_set *set, const char *prefix, const qa_adapter *adapter, const qa_real *values) {
     for (size_t i = 0; i < adapter->n_tensors; i++) {
-        const qa_adapter_tensor *it = &adapter->tensors[i];
+        const qa_adapter_tensor *tensor = &adapter->tensors[i];
         char name[QA_GOLDEN_NAME_BYTES];
-        double *copy = doubles(values + it->offset, it->rows * it->columns);
-        (void)snprintf(name, sizeof name, "%s.%s", prefix, it->name);
-        qa_put(set, name, 2, it->rows, it->columns, copy);
+        double *copy = doubles(values + tensor->offset, tensor->rows * tensor->columns);
+        (void)snprintf(name, sizeof name, "%s.%s", prefix, tensor->name);
+        qa_put(set, name, 2, tensor->rows, tensor->columns, copy);
         free(copy);
     }
 }
@@ -261,20 +261,20 @@ void qa_product_gradient(qa_golden_set *set, qa_model *model, const qa_adapter *
 
 /* ---- the training loop ---- */
 
-typedef struct stepping {
+typedef struct step_watch {
     qa_golden_set *set;
     const qa_adapter *adapter;
-} stepping;
+} step_watch;
 
 static bool on_metrics(void *user, const qa_metrics *metrics) {
-    const stepping *it = user;
+    const step_watch *watch = user;
     char name[64];
     (void)snprintf(name, sizeof name, "step%zu.loss", metrics->step);
-    qa_put(it->set, name, 0, 0, 0, &metrics->loss);
+    qa_put(watch->set, name, 0, 0, 0, &metrics->loss);
     (void)snprintf(name, sizeof name, "step%zu.grad_norm", metrics->step);
-    qa_put(it->set, name, 0, 0, 0, &metrics->grad_norm);
+    qa_put(watch->set, name, 0, 0, 0, &metrics->grad_norm);
     (void)snprintf(name, sizeof name, "step%zu", metrics->step);
-    put_adapter(it->set, name, it->adapter, it->adapter->parameters);
+    put_adapter(watch->set, name, watch->adapter, watch->adapter->parameters);
     return true;
 }
 
@@ -284,7 +284,7 @@ static void put_steps(qa_golden_set *set, qa_model *model, const char *adapter_d
     qa_adapter *adapter = NULL;
     char *dir = qa_tempdir_make();
     MUST(qa_adapter_load(&adapter, model, adapter_dir, &err));
-    stepping user = {set, adapter};
+    step_watch user = {set, adapter};
     qa_train_options train = plan_options(options, qa_pairs_count(pairs));
     train.out_dir = dir;
     train.base_model = "model";
@@ -319,17 +319,18 @@ void qa_golden_save(const qa_golden_set *set, const char *path, qa_dtype dtype) 
     ck_assert_ptr_nonnull(ids);
     MUST(qa_safetensors_writer_create(&writer, &err));
     for (size_t i = 0; i < set->n; i++) {
-        const qa_golden_tensor *it = &set->tensors[i];
-        if (it->kind != QA_GOLDEN_IDS) {
-            MUST(qa_safetensors_writer_add_double(writer, it->name, dtype, it->n_dims, it->shape, it->values, &err));
+        const qa_golden_tensor *tensor = &set->tensors[i];
+        if (tensor->kind != QA_GOLDEN_IDS) {
+            MUST(qa_safetensors_writer_add_double(writer, tensor->name, dtype, tensor->n_dims, tensor->shape,
+                                                  tensor->values, &err));
             continue;
         }
-        ids[i] = qa_alloc_array(it->count, sizeof **ids);
+        ids[i] = qa_alloc_array(tensor->count, sizeof **ids);
         ck_assert_ptr_nonnull(ids[i]);
-        for (size_t j = 0; j < it->count; j++) {
-            ids[i][j] = (int64_t)it->values[j];
+        for (size_t j = 0; j < tensor->count; j++) {
+            ids[i][j] = (int64_t)tensor->values[j];
         }
-        MUST(qa_safetensors_writer_add_int64(writer, it->name, it->n_dims, it->shape, ids[i], &err));
+        MUST(qa_safetensors_writer_add_int64(writer, tensor->name, tensor->n_dims, tensor->shape, ids[i], &err));
     }
     MUST(qa_safetensors_writer_save(writer, path, &err));
     qa_safetensors_writer_free(writer);

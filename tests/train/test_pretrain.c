@@ -452,19 +452,19 @@ END_TEST
 
 /* ---- stopping and going on ---- */
 
-typedef struct stopper {
+typedef struct stop_request {
     size_t after; /* steps */
     bool at_evaluation;
     size_t first; /* the first step that was reported */
-} stopper;
+} stop_request;
 
 static bool stop_after(void *user, const qa_pretrain_metrics *metrics) {
-    stopper *it = user;
-    if (!metrics->is_evaluation && it->first == 0) {
-        it->first = metrics->step;
+    stop_request *stop = user;
+    if (!metrics->is_evaluation && stop->first == 0) {
+        stop->first = metrics->step;
     }
-    return metrics->is_evaluation ? !(it->at_evaluation && metrics->step == it->after)
-                                  : it->at_evaluation || metrics->step != it->after;
+    return metrics->is_evaluation ? !(stop->at_evaluation && metrics->step == stop->after)
+                                  : stop->at_evaluation || metrics->step != stop->after;
 }
 
 static void prepare_to_stop(setting *s) {
@@ -475,13 +475,13 @@ static void prepare_to_stop(setting *s) {
 }
 
 /* A run stopped after some steps and resumed equals one that was not. */
-static void check_resume(stopper first, stopper second) {
+static void check_resume(stop_request first, stop_request second) {
     setting whole = open_setting(60), parts = open_setting(60);
     qa_error err = {0};
     prepare_to_stop(&whole);
     must_train(&whole);
     prepare_to_stop(&parts);
-    stopper stops[] = {first, second, {0}};
+    stop_request stops[] = {first, second, {0}};
     for (size_t i = 0; i < 3; i++) {
         parts.options.on_metrics = stop_after;
         parts.options.user = &stops[i];
@@ -508,27 +508,27 @@ static void check_resume(stopper first, stopper second) {
     close_setting(&parts);
 }
 
-typedef struct question {
+typedef struct question_count {
     size_t asked, stop_at; /* from 1; 0: never */
-} question;
+} question_count;
 
 static bool count_questions(void *user) {
-    question *it = user;
-    return ++it->asked == it->stop_at;
+    question_count *count = user;
+    return ++count->asked == count->stop_at;
 }
 
 /* Stopped before some pass, within a step or an evaluation, and resumed: what was half done is done again. */
 START_TEST(stopping_between_passes) {
     setting whole = open_setting(60), parts = open_setting(60);
     qa_error err = {0};
-    question all = {0};
+    question_count all = {0};
     prepare_to_stop(&whole);
     whole.options.micro_batch_tokens = 30;
     whole.options.should_stop = count_questions;
     whole.options.user = &all;
     must_train(&whole);
     ck_assert_uint_gt(all.asked, 2 * 23); /* several passes a step */
-    question some = {.stop_at = all.asked * (size_t)(_i + 1) / 9};
+    question_count some = {.stop_at = all.asked * (size_t)(_i + 1) / 9};
     prepare_to_stop(&parts);
     parts.options.micro_batch_tokens = 30;
     parts.options.should_stop = count_questions;
@@ -545,8 +545,9 @@ START_TEST(stopping_between_passes) {
 END_TEST
 
 START_TEST(resuming_gives_the_same_bytes) {
-    check_resume((stopper){.after = 3}, (stopper){.after = 11});
-    check_resume((stopper){.after = 9}, (stopper){.after = 15, .at_evaluation = true}); /* at an epoch's end */
+    check_resume((stop_request){.after = 3}, (stop_request){.after = 11});
+    check_resume((stop_request){.after = 9},
+                 (stop_request){.after = 15, .at_evaluation = true}); /* at an epoch's end */
 }
 END_TEST
 
@@ -580,7 +581,7 @@ START_TEST(running_layers_again_changes_nothing_but_the_memory) {
     qa_expect_ok(qa_pretrain_plan_make(&again, b.context, b.corpus, b.evaluation, &b.options, &err), &err);
     ck_assert_uint_lt(again.workspace_bytes, kept.workspace_bytes);
     must_train(&a);
-    stopper at_4 = {.after = 4};
+    stop_request at_4 = {.after = 4};
     b.options.on_metrics = stop_after;
     b.options.user = &at_4;
     ck_assert_int_eq(train(&b, &err), QA_ERR_INTERRUPTED);
@@ -616,7 +617,7 @@ END_TEST
 START_TEST(resuming_with_something_else) {
     setting s = open_setting(60);
     qa_error err = {0};
-    stopper stop = {.after = 3};
+    stop_request stop = {.after = 3};
     prepare_to_stop(&s);
     s.options.on_metrics = stop_after;
     s.options.user = &stop;

@@ -14,23 +14,23 @@ static bool answer_prompt(const vl_land *land, qa_rng *rng, const char *prompt, 
     return vl_answer_turn_down(rng, prompt, item) || vl_answer_open(land, rng, prompt, item);
 }
 
-typedef struct answering {
+typedef struct answer_job {
     const vl_land *land;
     uint64_t seed;
     size_t samples, n; /* n: lines so far */
     qa_json_writer out;
-} answering;
+} answer_job;
 
 static qa_status answer_line(void *user, const json_t *line, qa_error *err) {
-    answering *it = user;
-    qa_json_writer *out = &it->out;
-    qa_rng rng = vl_stream(it->seed, VL_FOR_ANSWERS, 0, it->n++);
+    answer_job *job = user;
+    qa_json_writer *out = &job->out;
+    qa_rng rng = vl_stream(job->seed, VL_FOR_ANSWERS, 0, job->n++);
     vl_item item;
     json_t *messages = NULL;
     const char *prompt = NULL;
     QA_TRY(vl_read_messages(line, "user", &messages, &prompt, err));
-    for (size_t i = 0; i < it->samples; i++) {
-        if (!answer_prompt(it->land, &rng, prompt, &item)) {
+    for (size_t i = 0; i < job->samples; i++) {
+        if (!answer_prompt(job->land, &rng, prompt, &item)) {
             return qa_fail(err, QA_ERR_FORMAT,
                            "the village does not know what \"%.80s\" asks for; it answers open requests and "
                            "requests to turn down, as `village prompts` makes them",
@@ -49,14 +49,14 @@ static qa_status answer_line(void *user, const json_t *line, qa_error *err) {
 
 qa_status vl_write_answers(const vl_land *land, const char *prompts, size_t samples, uint64_t seed, const char *out,
                            qa_error *err) {
-    answering it = {.land = land, .seed = seed, .samples = samples, .out.err = err};
+    answer_job job = {.land = land, .seed = seed, .samples = samples, .out.err = err};
     qa_json_lines *lines = NULL;
     QA_TRY(qa_json_lines_open(&lines, prompts, err));
-    qa_status status = qa_json_lines_each(lines, answer_line, &it, err);
+    qa_status status = qa_json_lines_each(lines, answer_line, &job, err);
     if (status == QA_OK) {
-        status = qa_write_file(out, it.out.text.data, it.out.text.n, err);
+        status = qa_write_file(out, job.out.text.data, job.out.text.n, err);
     }
     qa_json_lines_close(lines);
-    qa_text_free(&it.out.text);
+    qa_text_free(&job.out.text);
     return status;
 }
