@@ -40,9 +40,9 @@ struct qa_kv_decoder {
     size_t *position;       /* [slots] tokens in the caches */
     size_t *added;          /* [slots] tokens of the call under way */
     qa_real *keys, *values; /* [layers x streams x slots x capacity x G h] */
-    qa_layer_rows rows;     /* one layer's, used by all */
+    qa_layer_plan plan;
+    qa_layer_rows rows; /* one layer's, used by all */
     qa_layer_scratch scratch;
-    qa_real *attention_scratch;
     piece *pieces;          /* [chunk] */
     qa_span *spans;         /* [streams x chunk] */
     int32_t *positions;     /* [chunk] */
@@ -61,27 +61,21 @@ static size_t times(size_t a, size_t b) {
 }
 
 static void take_rows(qa_kv_decoder *decoder, qa_arena *arena) {
-    const qa_config *config = &decoder->model->config;
     const qa_lora_options *lora = decoder->adapter == NULL ? NULL : &decoder->adapter->widest;
-    size_t rows = decoder->streams * decoder->chunk;
-    size_t d = config->hidden_size;
-    size_t query = config->num_attention_heads * config->head_dim;
+    const size_t rows = decoder->streams * decoder->chunk;
     qa_layer_rows *r = &decoder->rows;
-    r->x = QA_TAKE(arena, qa_real, rows * d);
-    r->out = r->x; /* a layer's output takes the place of its input */
-    r->mid = QA_TAKE(arena, qa_real, rows * d);
-    r->inverse_rms1 = QA_TAKE(arena, qa_real, rows);
-    r->inverse_rms2 = QA_TAKE(arena, qa_real, rows);
-    r->q = QA_TAKE(arena, qa_real, rows * query);
-    r->k = QA_TAKE(arena, qa_real, rows * key_width(config));
-    r->v = QA_TAKE(arena, qa_real, rows * key_width(config));
-    r->attention = QA_TAKE(arena, qa_real, rows * query);
-    r->gate = QA_TAKE(arena, qa_real, rows * config->intermediate_size);
-    r->up = QA_TAKE(arena, qa_real, rows * config->intermediate_size);
+    for (size_t i = 0; i < QA_ROWS; i++) {
+        if (decoder->plan.width[i] > 0 && i != QA_ROWS_OUT) {
+            r->at[i] = QA_TAKE(arena, qa_real, rows * decoder->plan.width[i]);
+        }
+    }
+    r->at[QA_ROWS_OUT] = r->at[QA_ROWS_X]; /* a layer's output takes the place of its input */
+    for (size_t i = 0; i < QA_NORMS; i++) {
+        r->inverse[i] = QA_TAKE(arena, qa_real, rows * decoder->plan.statistics[i]);
+    }
     for (qa_target t = QA_TARGET_Q; lora != NULL && t < QA_TARGETS; t++) {
         r->lora_hidden[t] = lora->targets[t] ? QA_TAKE(arena, qa_real, decoder->chunk * lora->rank) : NULL;
     }
-    qa_layer_scratch_take(&decoder->scratch, arena, config, NULL, decoder->streams, decoder->chunk);
 }
 
 static void take_all(qa_kv_decoder *decoder, qa_arena *arena) {
@@ -93,7 +87,7 @@ static void take_all(qa_kv_decoder *decoder, qa_arena *arena) {
     decoder->keys = QA_TAKE(arena, qa_real, cache);
     decoder->values = QA_TAKE(arena, qa_real, cache);
     take_rows(decoder, arena);
-    decoder->attention_scratch = QA_TAKE(arena, qa_real,
+    decoder->scratch.attention = QA_TAKE(arena, qa_real,
                                          qa_attention_forward_scratch(decoder->model->context->pool, decoder->capacity,
                                                                       decoder->model->config.head_dim));
     decoder->pieces = QA_TAKE(arena, piece, decoder->chunk);
@@ -124,6 +118,7 @@ qa_status qa_kv_decoder_create_many(qa_kv_decoder **out, qa_model *model, const 
     decoder->streams = adapter == NULL ? 1 : 2;
     decoder->slots = slots;
     decoder->capacity = capacity;
+    qa_layer_plan_make(&decoder->plan, &model->config);
     decoder->chunk = times(slots, capacity) < CHUNK ? slots * capacity : CHUNK;
     size_t bytes = 0;
     qa_arena measure = qa_arena_measure();
@@ -192,14 +187,16 @@ void qa_kv_decoder_copy(qa_kv_decoder *decoder, size_t to, size_t from, size_t n
 
 /* Puts the pass' new keys and values, n rows a stream, behind the cached ones of their sequences. */
 static void append_to_caches(const qa_kv_decoder *decoder, size_t l, size_t n_pieces, size_t n) {
+    const qa_operation *attention = &decoder->plan.operations[decoder->plan.attention];
+    const qa_real *k = decoder->rows.at[attention->in2], *v = decoder->rows.at[attention->in3];
     size_t width = key_width(&decoder->model->config);
     for (size_t s = 0; s < decoder->streams; s++) {
         size_t from = s * n * width;
         for (size_t i = 0; i < n_pieces; i++) {
             const piece *p = &decoder->pieces[i];
             size_t to = (layer_row(decoder, l) + cache_row(decoder, s, p->slot) + p->position) * width;
-            memcpy(decoder->keys + to, decoder->rows.k + from, p->n * width * sizeof(qa_real));
-            memcpy(decoder->values + to, decoder->rows.v + from, p->n * width * sizeof(qa_real));
+            memcpy(decoder->keys + to, k + from, p->n * width * sizeof(qa_real));
+            memcpy(decoder->values + to, v + from, p->n * width * sizeof(qa_real));
             from += p->n * width;
         }
     }
@@ -214,7 +211,8 @@ static void lay_out_decoder(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
         size_t row = 0;
         for (size_t i = 0; i < n_pieces; i++) {
             const piece *p = &decoder->pieces[i];
-            qa_embedding_forward(decoder->rows.x + (s * n + row) * d, p->ids, decoder->model->embedding, p->n, d);
+            qa_embedding_forward(decoder->rows.at[QA_ROWS_X] + (s * n + row) * d, p->ids, decoder->model->embedding,
+                                 p->n, d);
             decoder->spans[s * n_pieces + i] = (qa_span){.query_row = s * n + row,
                                                          .key_row = cache_row(decoder, s, p->slot) + p->position,
                                                          .rows = p->n,
@@ -234,21 +232,25 @@ static void run_decode_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
     const qa_config *config = &decoder->model->config;
     lay_out_decoder(decoder, n_pieces, n);
     qa_layer_run run = {.model = decoder->model,
+                        .plan = &decoder->plan,
                         .adapter = decoder->adapter,
                         .pool = decoder->model->context->pool,
                         .n = n,
                         .streams = decoder->streams,
                         .cosine = decoder->cosine,
-                        .sine = decoder->sine};
+                        .sine = decoder->sine,
+                        .scratch = &decoder->scratch};
+    const size_t attention = decoder->plan.attention;
+    const qa_operation *op = &decoder->plan.operations[attention];
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
         size_t first = layer_row(decoder, l) * key_width(config);
-        qa_layer_forward_qkv(&run, l, &decoder->rows, &decoder->scratch);
+        qa_layer_forward(&run, l, &decoder->rows, 0, attention);
         append_to_caches(decoder, l, n_pieces, n);
-        qa_attention_forward(run.pool, decoder->rows.attention, decoder->rows.q, decoder->keys + first,
+        qa_attention_forward(run.pool, decoder->rows.at[op->out], decoder->rows.at[op->in], decoder->keys + first,
                              decoder->values + first, decoder->spans, decoder->streams * n_pieces,
                              config->num_attention_heads, config->num_key_value_heads, config->head_dim,
-                             decoder->attention_scratch);
-        qa_layer_forward_rest(&run, l, &decoder->rows, &decoder->scratch);
+                             decoder->scratch.attention);
+        qa_layer_forward(&run, l, &decoder->rows, attention + 1, decoder->plan.n);
     }
 }
 
@@ -260,7 +262,7 @@ static void keep_last(qa_kv_decoder *decoder, size_t n_pieces, size_t n, size_t 
         const piece *p = &decoder->pieces[i];
         row += p->n;
         for (size_t s = 0; p->run != NO_RUN && s < decoder->streams; s++) {
-            memcpy(decoder->last + (s * n_runs + p->run) * d, decoder->rows.x + (s * n + row - 1) * d,
+            memcpy(decoder->last + (s * n_runs + p->run) * d, decoder->rows.at[QA_ROWS_X] + (s * n + row - 1) * d,
                    d * sizeof *decoder->last);
         }
     }

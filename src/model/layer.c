@@ -1,4 +1,5 @@
-/* See layer.h: the equations of a layer, its shapes, and what backward needs stand there.
+/* See layer.h: how rows lie, and what backward needs. What a layer computes stands in its family's list, what follows
+ * from it in its plan.
  * Plain twin: reference/transformer.c: plain_layer_forward, plain_layer_backward. */
 #include "model/layer.h"
 
@@ -22,35 +23,15 @@ static size_t widest_input(const qa_config *config) {
 }
 
 void qa_layer_scratch_take(qa_layer_scratch *scratch, qa_arena *arena, const qa_config *config,
-                           const qa_lora_options *lora, size_t streams, size_t max_n) {
-    scratch->normed = QA_TAKE(arena, qa_real, streams * max_n * config->hidden_size);
-    scratch->activation = QA_TAKE(arena, qa_real, streams * max_n * config->intermediate_size);
-    scratch->dropped = NULL;
-    if (lora != NULL && lora->dropout > 0) {
-        scratch->dropped = QA_TAKE(arena, qa_real, max_n * widest_input(config));
-    }
+                           const qa_lora_options *lora, size_t max_n, bool backward) {
+    const bool dropout = lora != NULL && lora->dropout > 0;
+    const size_t widest = widest_input(config);
+    scratch->dropped = dropout ? QA_TAKE(arena, qa_real, max_n * widest) : NULL;
+    scratch->dhidden = backward && lora != NULL ? QA_TAKE(arena, qa_real, max_n * lora->rank) : NULL;
+    scratch->ddropped = backward && dropout ? QA_TAKE(arena, qa_real, max_n * widest) : NULL;
 }
 
-void qa_layer_gradients_take_rows(qa_layer_gradients *gradients, qa_arena *arena, const qa_config *config,
-                                  size_t max_n) {
-    size_t query = config->num_attention_heads * config->head_dim;
-    size_t key = config->num_key_value_heads * config->head_dim;
-    gradients->dnormed = QA_TAKE(arena, qa_real, max_n * config->hidden_size);
-    gradients->dactivation = QA_TAKE(arena, qa_real, max_n * config->intermediate_size);
-    gradients->dgate = QA_TAKE(arena, qa_real, max_n * config->intermediate_size);
-    gradients->dup = QA_TAKE(arena, qa_real, max_n * config->intermediate_size);
-    gradients->dattention = QA_TAKE(arena, qa_real, max_n * query);
-    gradients->dq = QA_TAKE(arena, qa_real, max_n * query);
-    gradients->dk = QA_TAKE(arena, qa_real, max_n * key);
-    gradients->dv = QA_TAKE(arena, qa_real, max_n * key);
-}
-
-void qa_layer_gradients_take_branch(qa_layer_gradients *gradients, qa_arena *arena, const qa_config *config,
-                                    const qa_lora_options *lora, size_t max_n) {
-    gradients->dhidden = lora != NULL ? QA_TAKE(arena, qa_real, max_n * lora->rank) : NULL;
-    gradients->ddropped =
-        lora != NULL && lora->dropout > 0 ? QA_TAKE(arena, qa_real, max_n * widest_input(config)) : NULL;
-}
+/* ---- a map and its branch ---- */
 
 static const qa_branch_place *branch_of(const qa_layer_run *run, size_t l, qa_target target) {
     const qa_branch_place *place = run->adapter == NULL ? NULL : &run->adapter->places[l * QA_TARGETS + (size_t)target];
@@ -75,40 +56,62 @@ static const qa_real *branch_input(const qa_layer_run *run, size_t l, qa_target 
 
 /* y += s B (A dropout(x)) for the adapted rows. */
 static void branch_forward(const qa_layer_run *run, size_t l, qa_target target, qa_real *y, const qa_real *x,
-                           const qa_layer_rows *rows, const qa_layer_scratch *scratch) {
+                           const qa_layer_rows *rows) {
     const qa_linear *linear = &run->model->layers[l].linear[target];
     const qa_branch_place *place = branch_of(run, l, target);
     if (place == NULL) {
         return;
     }
     size_t first = (run->streams - 1) * run->n;
-    const qa_real *input = branch_input(run, l, target, x + first * linear->in, place, scratch->dropped);
+    const qa_real *input = branch_input(run, l, target, x + first * linear->in, place, run->scratch->dropped);
     const qa_real *parameters = run->adapter->parameters;
     qa_lora_forward(run->pool, y + first * linear->out, rows->lora_hidden[target], input, parameters + place->a,
                     parameters + place->b, (qa_real)place->scale, run->n, linear->in, linear->out, place->rank);
 }
 
-/* y[i] = x W_i^T + bias_i for all rows, + s B_i (A_i dropout(x)) for the adapted ones: maps first, first + 1, ... of
- * the same x. */
-static void maps_forward(const qa_layer_run *run, size_t l, qa_target first, size_t n_maps, qa_real *const *y,
-                         const qa_real *x, const qa_layer_rows *rows, const qa_layer_scratch *scratch) {
-    const qa_linear *linear = &run->model->layers[l].linear[first];
+/* y = x W^T + bias for all rows, + s B (A dropout(x)) for the adapted ones: the maps of one input from operation
+ * `first` on, as many as run together, all before `end`. Returns the operation behind them. */
+static size_t maps_forward(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, size_t first, size_t end) {
+    const qa_layer_plan *plan = run->plan;
+    const qa_operation *ops = plan->operations;
+    const qa_real *x = rows->at[ops[first].in];
     const size_t parts = run->apart ? run->streams : 1;
     qa_linear_map maps[QA_MATVEC_MAX_MAPS];
-    for (size_t i = 0; i < n_maps; i++) {
-        maps[i] = (qa_linear_map){.y = y[i], .w = linear[i].weight, .bias = linear[i].bias, .out = linear[i].out};
+    size_t k = first;
+    while (k < end && k - first < QA_MATVEC_MAX_MAPS && ops[k].kind == QA_OP_MAP &&
+           plan->first_map[k] == plan->first_map[first]) {
+        const qa_linear *linear = &run->model->layers[l].linear[ops[k].which];
+        maps[k - first] =
+            (qa_linear_map){.y = rows->at[ops[k].out], .w = linear->weight, .bias = linear->bias, .out = linear->out};
+        k++;
     }
-    qa_linear_forward_maps(run->pool, maps, n_maps, x, parts, run->streams * run->n / parts, linear->in);
-    for (size_t i = 0; i < n_maps; i++) {
-        branch_forward(run, l, (qa_target)(first + i), y[i], x, rows, scratch);
+    qa_linear_forward_maps(run->pool, maps, k - first, x, parts, run->streams * run->n / parts,
+                           run->model->layers[l].linear[ops[first].which].in);
+    for (size_t i = first; i < k; i++) {
+        branch_forward(run, l, (qa_target)ops[i].which, rows->at[ops[i].out], x, rows);
     }
+    return k;
+}
+
+/* A x of the branch of the map at k: the one thing that backward asks for where nobody wants the map's product. */
+static void hidden_again(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, size_t k) {
+    const qa_layer_plan *plan = run->plan;
+    const qa_operation *op = &plan->operations[k];
+    const qa_target target = (qa_target)op->which;
+    const qa_branch_place *place = branch_of(run, l, target);
+    if (place == NULL) {
+        return;
+    }
+    qa_layer_forward(run, l, rows, plan->made_by[k], plan->made_by[k] < plan->n ? plan->made_by[k] + 1 : plan->n);
+    const qa_real *input = branch_input(run, l, target, rows->at[op->in], place, run->scratch->dropped);
+    qa_lora_hidden(run->pool, rows->lora_hidden[target], input, run->adapter->parameters + place->a, run->n, place->in,
+                   place->rank);
 }
 
 /* dx[n x in] = beta dx + dy W (+ the branch's part) unless dx is NULL; the branch's dA and dB are added to gradient, dW
  * and dbias to run->weights. */
-static void linear_backward(const qa_layer_run *run, size_t l, qa_target target, qa_real beta, qa_real *dx,
-                            qa_real *gradient, const qa_real *dy, const qa_real *x, const qa_layer_rows *rows,
-                            const qa_layer_scratch *scratch, const qa_layer_gradients *g) {
+static void map_backward(const qa_layer_run *run, size_t l, qa_target target, qa_real beta, qa_real *dx,
+                         qa_real *gradient, const qa_real *dy, const qa_real *x, const qa_layer_rows *rows) {
     const qa_linear *linear = &run->model->layers[l].linear[target];
     const qa_layer_weight_gradients *weights = run->weights == NULL ? NULL : &run->weights->layers[l];
     qa_real *dw = weights == NULL ? NULL : weights->weight[target];
@@ -119,19 +122,18 @@ static void linear_backward(const qa_layer_run *run, size_t l, qa_target target,
         return;
     }
     const qa_real *parameters = run->adapter->parameters;
-    const qa_real *input = branch_input(run, l, target, x, place, scratch->dropped);
-    qa_real *dinput = dx;
-    if (dx != NULL && input != x) {
-        dinput = g->ddropped;
-    }
-    qa_lora_backward(run->pool, dinput == dx ? 1 : 0, dinput, gradient + place->a, gradient + place->b, g->dhidden, dy,
-                     input, rows->lora_hidden[target], parameters + place->a, parameters + place->b,
-                     (qa_real)place->scale, run->n, linear->in, linear->out, place->rank);
+    const qa_real *input = branch_input(run, l, target, x, place, run->scratch->dropped);
+    qa_real *dinput = dx != NULL && input != x ? run->scratch->ddropped : dx;
+    qa_lora_backward(run->pool, dinput == dx ? 1 : 0, dinput, gradient + place->a, gradient + place->b,
+                     run->scratch->dhidden, dy, input, rows->lora_hidden[target], parameters + place->a,
+                     parameters + place->b, (qa_real)place->scale, run->n, linear->in, linear->out, place->rank);
     if (dinput != dx) {
         qa_dropout_backward(run->pool, dx, dinput, run->adapter->options.dropout, branch_key(run, l, target),
                             run->n * linear->in);
     }
 }
+
+/* ---- forward ---- */
 
 typedef struct add_job {
     qa_real *y;
@@ -152,122 +154,120 @@ static void add_rows(qa_pool *pool, qa_real *y, const qa_real *x, size_t count) 
     qa_part_end(pool);
 }
 
-void qa_layer_forward_qkv(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
-                          const qa_layer_scratch *scratch) {
+void qa_layer_forward(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, size_t first, size_t end) {
     const qa_config *config = &run->model->config;
-    qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms1, rows->x,
-                       run->model->layers[l].norm[QA_NORM_INPUT].w, config->norm_eps, run->streams * run->n,
-                       config->hidden_size);
-    maps_forward(run, l, QA_TARGET_Q, 3, (qa_real *[]){rows->q, rows->k, rows->v}, scratch->normed, rows, scratch);
-    for (size_t s = 0; s < run->streams; s++) { /* the same positions in both */
-        const size_t h = config->head_dim, H = config->num_attention_heads, G = config->num_key_value_heads;
-        qa_rope_forward(run->pool, rows->q + s * run->n * H * h, run->cosine, run->sine, run->n, H, h);
-        qa_rope_forward(run->pool, rows->k + s * run->n * G * h, run->cosine, run->sine, run->n, G, h);
+    const size_t H = config->num_attention_heads, G = config->num_key_value_heads, h = config->head_dim;
+    const size_t total = run->streams * run->n;
+    for (size_t k = first; k < end; k++) {
+        const qa_operation *op = &run->plan->operations[k];
+        const size_t width = run->plan->width[op->out];
+        qa_real *out = rows->at[op->out];
+        const qa_real *in = rows->at[op->in], *in2 = rows->at[op->in2], *in3 = rows->at[op->in3];
+        switch (op->kind) {
+        case QA_OP_NORM:
+            qa_rmsnorm_forward(run->pool, out, rows->inverse[op->which], in, run->model->layers[l].norm[op->which].w,
+                               config->norm_eps, total, width);
+            break;
+        case QA_OP_MAP: k = maps_forward(run, l, rows, k, end) - 1; break;
+        case QA_OP_ROPE:
+            for (size_t s = 0; s < run->streams; s++) { /* the same positions in both */
+                qa_rope_forward(run->pool, out + s * run->n * width, run->cosine, run->sine, run->n, width / h, h);
+            }
+            break;
+        case QA_OP_ATTENTION:
+            qa_attention_forward(run->pool, out, in, in2, in3, run->spans, run->n_spans, H, G, h,
+                                 run->scratch->attention);
+            break;
+        case QA_OP_GATE: qa_swiglu_forward(run->pool, out, in, in2, total * width); break;
+        case QA_OP_ADD: add_rows(run->pool, out, in, total * width); break;
+        default: break;
+        }
     }
 }
 
-/* attention, x -> mid, inverse_rms2, gate, up. */
-static void forward_to_gates(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
-                             const qa_layer_scratch *scratch) {
-    const qa_config *config = &run->model->config;
-    size_t total = run->streams * run->n;
-    size_t d = config->hidden_size;
-    maps_forward(run, l, QA_TARGET_O, 1, &rows->mid, rows->attention, rows, scratch);
-    add_rows(run->pool, rows->mid, rows->x, total * d);
-    qa_rmsnorm_forward(run->pool, scratch->normed, rows->inverse_rms2, rows->mid,
-                       run->model->layers[l].norm[QA_NORM_POST].w, config->norm_eps, total, d);
-    maps_forward(run, l, QA_TARGET_GATE, 2, (qa_real *[]){rows->gate, rows->up}, scratch->normed, rows, scratch);
-}
-
-void qa_layer_forward_rest(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
-                           const qa_layer_scratch *scratch) {
-    const qa_config *config = &run->model->config;
-    size_t total = run->streams * run->n;
-    forward_to_gates(run, l, rows, scratch);
-    qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, total * config->intermediate_size);
-    maps_forward(run, l, QA_TARGET_DOWN, 1, &rows->out, scratch->activation, rows, scratch);
-    add_rows(run->pool, rows->out, rows->mid, total * config->hidden_size);
-}
-
-/* What the branch of down_proj saves: the one thing behind gate and up that backward asks for. */
-static void down_hidden_again(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
-                              const qa_layer_scratch *scratch) {
-    const qa_branch_place *place = branch_of(run, l, QA_TARGET_DOWN);
-    if (place == NULL) {
-        return;
+void qa_layer_forward_again(const qa_layer_run *run, size_t l, const qa_layer_rows *rows) {
+    const qa_layer_plan *plan = run->plan;
+    for (size_t k = 0; k < plan->n;) {
+        const qa_again again = plan->again[k];
+        size_t end = k + 1;
+        while (end < plan->n && plan->again[end] == again) {
+            end++;
+        }
+        if (again == QA_AGAIN_RUN) {
+            qa_layer_forward(run, l, rows, k, end);
+        }
+        for (; again == QA_AGAIN_HIDDEN && k < end; k++) {
+            hidden_again(run, l, rows, k);
+        }
+        k = end;
     }
-    qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, run->n * place->in);
-    const qa_real *input = branch_input(run, l, QA_TARGET_DOWN, scratch->activation, place, scratch->dropped);
-    qa_lora_hidden(run->pool, rows->lora_hidden[QA_TARGET_DOWN], input, run->adapter->parameters + place->a, run->n,
-                   place->in, place->rank);
 }
 
-void qa_layer_forward_again(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, const qa_span *spans,
-                            size_t n_spans, const qa_layer_scratch *scratch, qa_real *attention_scratch) {
-    const qa_config *config = &run->model->config;
-    qa_layer_forward_qkv(run, l, rows, scratch);
-    qa_attention_forward(run->pool, rows->attention, rows->q, rows->k, rows->v, spans, n_spans,
-                         config->num_attention_heads, config->num_key_value_heads, config->head_dim, attention_scratch);
-    forward_to_gates(run, l, rows, scratch);
-    down_hidden_again(run, l, rows, scratch);
+/* ---- backward ---- */
+
+/* The maps of one input from `first` to `last`, in the order of the forward pass. */
+static void maps_backward(const qa_layer_run *run, size_t l, qa_real *gradient, const qa_layer_rows *rows,
+                          qa_real *const g[QA_ROWS], size_t first, size_t last) {
+    const qa_layer_plan *plan = run->plan;
+    const size_t by = plan->made_by[first];
+    qa_layer_forward(run, l, rows, by, by < plan->n ? by + 1 : by);
+    for (size_t k = first; k <= last; k++) {
+        const qa_operation *op = &plan->operations[k];
+        qa_real *dx = l == 0 && run->weights == NULL && plan->leads_to_x_alone[k] ? NULL : g[op->in];
+        map_backward(run, l, (qa_target)op->which, plan->assigns[k][0] ? 0 : 1, dx, gradient, g[op->out],
+                     rows->at[op->in], rows);
+    }
 }
 
-/* dx: dL/dout -> dL/dmid. */
-static void mlp_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real *gradient, const qa_layer_rows *rows,
-                         const qa_layer_scratch *scratch, const qa_layer_gradients *g) {
-    const qa_config *config = &run->model->config;
-    const qa_layer *layer = &run->model->layers[l];
-    size_t n = run->n;
-    size_t d = config->hidden_size;
-    size_t f = config->intermediate_size;
-    qa_swiglu_forward(run->pool, scratch->activation, rows->gate, rows->up, n * f);
-    linear_backward(run, l, QA_TARGET_DOWN, 0, g->dactivation, gradient, dx, scratch->activation, rows, scratch, g);
-    qa_swiglu_backward(run->pool, g->dgate, g->dup, g->dactivation, rows->gate, rows->up, n * f);
-    qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->mid, layer->norm[QA_NORM_POST].w, config->norm_eps, n,
-                       d);
-    linear_backward(run, l, QA_TARGET_GATE, 0, g->dnormed, gradient, g->dgate, scratch->normed, rows, scratch, g);
-    linear_backward(run, l, QA_TARGET_UP, 1, g->dnormed, gradient, g->dup, scratch->normed, rows, scratch, g);
-    qa_real *dnorm = run->weights == NULL ? NULL : run->weights->layers[l].norm[QA_NORM_POST].w;
-    qa_rmsnorm_backward(run->pool, dx, dnorm, g->dnormed, rows->mid, rows->inverse_rms2, layer->norm[QA_NORM_POST].w, n,
-                        d);
+static void norm_backward(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, qa_real *const g[QA_ROWS],
+                          const qa_operation *op) {
+    const qa_layer_weight_gradients *weights = run->weights == NULL ? NULL : &run->weights->layers[l];
+    qa_real *dw = weights == NULL ? NULL : weights->norm[op->which].w;
+    qa_rmsnorm_backward(run->pool, g[op->in], dw, g[op->out], rows->at[op->in], rows->inverse[op->which],
+                        run->model->layers[l].norm[op->which].w, run->n, run->plan->width[op->in]);
 }
 
-/* dx: dL/dmid -> dL/dx; in layer 0 of a frozen model only the branches' gradients. */
-static void attention_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real *gradient,
-                               const qa_layer_rows *rows, const qa_span *spans, size_t n_spans,
-                               const qa_layer_scratch *scratch, const qa_layer_gradients *g) {
-    const qa_config *config = &run->model->config;
-    const qa_layer *layer = &run->model->layers[l];
-    size_t n = run->n;
-    size_t d = config->hidden_size;
-    size_t H = config->num_attention_heads;
-    size_t G = config->num_key_value_heads;
-    size_t h = config->head_dim;
-    linear_backward(run, l, QA_TARGET_O, 0, g->dattention, gradient, dx, rows->attention, rows, scratch, g);
+/* Zeros, where the kernel of operation k adds to a gradient that nothing else has given a part of yet. */
+static void begin_gradients(const qa_layer_run *run, qa_real *const g[QA_ROWS], size_t k) {
+    const qa_operation *op = &run->plan->operations[k];
+    const qa_rows_name names[3] = {op->in, op->in2, op->in3};
     qa_part_begin(run->pool, QA_PART_ELEMENTWISE);
-    memset(g->dq, 0, n * H * h * sizeof *g->dq);
-    memset(g->dk, 0, n * G * h * sizeof *g->dk);
-    memset(g->dv, 0, n * G * h * sizeof *g->dv);
-    qa_part_end(run->pool);
-    qa_attention_backward(run->pool, g->dq, g->dk, g->dv, g->dattention, rows->q, rows->k, rows->v, spans, n_spans, n,
-                          H, G, h, g->attention_scratch);
-    qa_rope_backward(run->pool, g->dq, run->cosine, run->sine, n, H, h);
-    qa_rope_backward(run->pool, g->dk, run->cosine, run->sine, n, G, h);
-    qa_rmsnorm_forward(run->pool, scratch->normed, NULL, rows->x, layer->norm[QA_NORM_INPUT].w, config->norm_eps, n, d);
-    qa_real *dnormed = l == 0 && run->weights == NULL ? NULL : g->dnormed;
-    linear_backward(run, l, QA_TARGET_Q, 0, dnormed, gradient, g->dq, scratch->normed, rows, scratch, g);
-    linear_backward(run, l, QA_TARGET_K, 1, dnormed, gradient, g->dk, scratch->normed, rows, scratch, g);
-    linear_backward(run, l, QA_TARGET_V, 1, dnormed, gradient, g->dv, scratch->normed, rows, scratch, g);
-    if (dnormed != NULL) {
-        qa_real *dnorm = run->weights == NULL ? NULL : run->weights->layers[l].norm[QA_NORM_INPUT].w;
-        qa_rmsnorm_backward(run->pool, dx, dnorm, dnormed, rows->x, rows->inverse_rms1, layer->norm[QA_NORM_INPUT].w, n,
-                            d);
+    for (size_t i = 0; i < 3; i++) {
+        if (run->plan->assigns[k][i]) {
+            memset(g[names[i]], 0, run->n * run->plan->width[names[i]] * sizeof(qa_real));
+        }
     }
+    qa_part_end(run->pool);
 }
 
-void qa_layer_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real *gradient, const qa_layer_rows *rows,
-                       const qa_span *spans, size_t n_spans, const qa_layer_scratch *scratch,
-                       const qa_layer_gradients *gradients) {
-    mlp_backward(run, l, dx, gradient, rows, scratch, gradients);
-    attention_backward(run, l, dx, gradient, rows, spans, n_spans, scratch, gradients);
+void qa_layer_backward(const qa_layer_run *run, size_t l, qa_real *gradient, const qa_layer_rows *rows,
+                       qa_real *const g[QA_ROWS]) {
+    const qa_config *config = &run->model->config;
+    const qa_layer_plan *plan = run->plan;
+    const size_t H = config->num_attention_heads, G = config->num_key_value_heads, h = config->head_dim, n = run->n;
+    for (size_t k = plan->n; k-- > 0;) {
+        const qa_operation *op = &plan->operations[k];
+        const size_t width = plan->width[op->out];
+        const qa_real *in = rows->at[op->in], *in2 = rows->at[op->in2], *in3 = rows->at[op->in3];
+        switch (op->kind) {
+        case QA_OP_NORM:
+            if (l > 0 || run->weights != NULL || !plan->leads_to_x_alone[k]) {
+                begin_gradients(run, g, k);
+                norm_backward(run, l, rows, g, op);
+            }
+            break;
+        case QA_OP_MAP:
+            maps_backward(run, l, gradient, rows, g, plan->first_map[k], k);
+            k = plan->first_map[k];
+            break;
+        case QA_OP_ROPE: qa_rope_backward(run->pool, g[op->out], run->cosine, run->sine, n, width / h, h); break;
+        case QA_OP_ATTENTION:
+            begin_gradients(run, g, k);
+            qa_attention_backward(run->pool, g[op->in], g[op->in2], g[op->in3], g[op->out], in, in2, in3, run->spans,
+                                  run->n_spans, n, H, G, h, run->scratch->attention);
+            break;
+        case QA_OP_GATE: qa_swiglu_backward(run->pool, g[op->in], g[op->in2], g[op->out], in, in2, n * width); break;
+        default: break; /* ADD: the stream's gradient is one array */
+        }
+    }
 }

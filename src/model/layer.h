@@ -1,99 +1,74 @@
-/* One transformer layer over stacked rows, forward and backward: what packed passes and decoding share.
- *
- *   xn1 = rmsnorm(x);  q, k, v = linear(xn1);  q, k = rope(q, k);  a = attention(q, k, v)
- *   mid = x + o(a);    xn2 = rmsnorm(mid);     out = mid + down(silu(gate(xn2)) * up(xn2))
+/* One transformer layer over stacked rows, forward and backward: what packed passes and decoding share. What a layer
+ * computes is its family's list of operations (reference/operations.h); here it is walked.
  *
  * Rows. `streams` streams of n rows each are stacked, base first; the LoRA branches act on the last n rows
  * (the adapted stream). Backward runs over those n rows alone.
  *
- * Saved for backward, per layer: x, 1/rms of both norms, q, k, v (after RoPE), log-sum-exp and output of the
- * attention, mid, gate, up, and A dropout(x) of every LoRA branch. xn1, xn2 and silu(gate) * up are elementwise
- * and made again. Of x alone qa_layer_forward_again makes all the others again. */
+ * Saved for backward, per layer: the rows that its plan keeps (of Llama: x, q, k, v after RoPE, the output of the
+ * attention, mid, gate, up), the statistics of its norms, and A dropout(x) of every LoRA branch. What a norm or an
+ * activation made for the maps behind it is made again. Of x alone qa_layer_forward_again makes all the others again.
+ */
 #ifndef QA_MODEL_LAYER_H
 #define QA_MODEL_LAYER_H
 
 #include "base/arena.h"
 #include "model/adapter.h"
+#include "model/layer_plan.h"
 #include "model/trainable.h"
 #include "model/weights.h"
 #include "nn/attention.h"
 
+/* Scratch beside the rows, for up to max_n rows a stream. */
+typedef struct qa_layer_scratch {
+    qa_real *attention; /* as for qa_attention_forward and, where backward will run, qa_attention_backward */
+    qa_real *dropped;   /* [n x widest input]; NULL without dropout */
+    qa_real *dhidden;   /* [n x rank]; backward with an adapter */
+    qa_real *ddropped;  /* [n x widest input]; likewise, with dropout */
+} qa_layer_scratch;
+
+/* dropped and, for backward, dhidden and ddropped; lora NULL: no adapter. */
+void qa_layer_scratch_take(qa_layer_scratch *scratch, qa_arena *arena, const qa_config *config,
+                           const qa_lora_options *lora, size_t max_n, bool backward);
+
 /* What stays the same for all layers of a pass. */
 typedef struct qa_layer_run {
     const qa_model *model;
+    const qa_layer_plan *plan;
     const qa_adapter *adapter; /* NULL: no LoRA branch */
     qa_pool *pool;
-    size_t n;                           /* rows of one stream */
-    size_t streams;                     /* 1 or 2 */
-    bool apart;                         /* products with the frozen weights: each stream's as if it ran alone, to the
-                                           bit, and not one over all rows (which reads every weight once: decoding) */
-    const qa_real *cosine, *sine;       /* [n x h/2] */
+    size_t n;                     /* rows of one stream */
+    size_t streams;               /* 1 or 2 */
+    bool apart;                   /* products with the frozen weights: each stream's as if it ran alone, to the
+                                     bit, and not one over all rows (which reads every weight once: decoding) */
+    const qa_real *cosine, *sine; /* [n x h/2] */
+    const qa_span *spans;         /* [n_spans] of the attention; of all streams, backward: of the adapted one */
+    size_t n_spans;
     uint64_t dropout_key;               /* 0: no dropout */
     const qa_weight_gradients *weights; /* backward: where the weights' own gradients go; NULL: they are frozen */
+    const qa_layer_scratch *scratch;
 } qa_layer_run;
 
 /* One layer's rows. Forward: stacked, [streams * n x width]. Backward: the adapted rows, [n x width]. */
 typedef struct qa_layer_rows {
-    qa_real *x;                       /* [d] the layer's input */
-    qa_real *inverse_rms1;            /* [1] */
-    qa_real *q, *k, *v;               /* [H h], [G h], [G h] */
-    qa_real *attention;               /* [H h] */
-    qa_real *mid;                     /* [d] */
-    qa_real *inverse_rms2;            /* [1] */
-    qa_real *gate, *up;               /* [f] */
-    qa_real *out;                     /* [d] the layer's output; may be x */
+    qa_real *at[QA_ROWS];             /* the layer's output may stand where its input does */
+    qa_real *inverse[QA_NORMS];       /* [statistics] 1/rms */
     qa_real *lora_hidden[QA_TARGETS]; /* [n x rank] of the adapted rows */
 } qa_layer_rows;
 
-/* Scratch of the forward pass, for up to max_n rows a stream. */
-typedef struct qa_layer_scratch {
-    qa_real *normed;     /* [streams n x d] */
-    qa_real *activation; /* [streams n x f] */
-    qa_real *dropped;    /* [n x widest input]; NULL without dropout */
-} qa_layer_scratch;
+/* The operations [first, end) of the list. */
+void qa_layer_forward(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, size_t first, size_t end);
 
-/* Scratch of the backward pass. The first eight may stand where the rows of a stream stood that nobody needs any more.
+/* x -> everything that backward needs of the layer, as qa_layer_forward made it from the same x in a run whose streams
+ * ran apart, to the bit; `out` stays as it is, and a product with a weight that it alone takes is not made. One stream.
  */
-typedef struct qa_layer_gradients {
-    qa_real *dnormed;                   /* [n x d] */
-    qa_real *dactivation, *dgate, *dup; /* [n x f] */
-    qa_real *dattention, *dq;           /* [n x H h] */
-    qa_real *dk, *dv;                   /* [n x G h] */
-    qa_real *dhidden;                   /* [n x rank] */
-    qa_real *ddropped;                  /* [n x widest input]; NULL without dropout */
-    qa_real *attention_scratch;
-} qa_layer_gradients;
+void qa_layer_forward_again(const qa_layer_run *run, size_t l, const qa_layer_rows *rows);
 
-void qa_layer_scratch_take(qa_layer_scratch *scratch, qa_arena *arena, const qa_config *config,
-                           const qa_lora_options *lora, size_t streams, size_t max_n);
-/* The first eight. */
-void qa_layer_gradients_take_rows(qa_layer_gradients *gradients, qa_arena *arena, const qa_config *config,
-                                  size_t max_n);
-/* dhidden and ddropped; lora NULL: no adapter. */
-void qa_layer_gradients_take_branch(qa_layer_gradients *gradients, qa_arena *arena, const qa_config *config,
-                                    const qa_lora_options *lora, size_t max_n);
-
-/* x -> inverse_rms1, q, k, v (turned by RoPE). */
-void qa_layer_forward_qkv(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
-                          const qa_layer_scratch *scratch);
-
-/* attention, x -> mid, inverse_rms2, gate, up, out. */
-void qa_layer_forward_rest(const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
-                           const qa_layer_scratch *scratch);
-
-/* x -> everything that backward needs of the layer, as qa_layer_forward_qkv, qa_attention_forward and
- * qa_layer_forward_rest made it from the same x in a run whose streams ran apart, to the bit; `out` is not touched, and
- * the product with down_proj's weight that it takes not made. One stream. attention_scratch: as for
- * qa_attention_forward. */
-void qa_layer_forward_again(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, const qa_span *spans,
-                            size_t n_spans, const qa_layer_scratch *scratch, qa_real *attention_scratch);
-
-/* dx[n x d] holds dL/dout when called and dL/dx on return; gradient[adapter->count] gets dL/d(A, B) of this layer
- * added, and run->weights, if there, those of this layer's weights. In layer 0 dL/dx is computed only for the sake of
- * the embedding, so with run->weights (else dx is left without meaning). gradient may be NULL without an adapter.
- * spans are those of the adapted rows, counted from row 0. */
-void qa_layer_backward(const qa_layer_run *run, size_t l, qa_real *dx, qa_real *gradient, const qa_layer_rows *rows,
-                       const qa_span *spans, size_t n_spans, const qa_layer_scratch *scratch,
-                       const qa_layer_gradients *gradients);
+/* g: the gradients of every row of the layer, [n x width], those of the residual stream (x, mid, out) in one array,
+ * which holds dL/dout when called and dL/dx on return; all others are scratch. gradient[adapter->count] gets dL/d(A, B)
+ * of this layer added, and run->weights, if there, those of this layer's weights. In layer 0 dL/dx is computed only for
+ * the sake of the embedding, so with run->weights (else it is left without meaning). gradient may be NULL without an
+ * adapter. One stream. */
+void qa_layer_backward(const qa_layer_run *run, size_t l, qa_real *gradient, const qa_layer_rows *rows,
+                       qa_real *const g[QA_ROWS]);
 
 #endif

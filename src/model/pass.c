@@ -45,8 +45,11 @@ struct qa_pass {
     size_t context;    /* of the model, tokens */
     bool keeps_layers; /* every layer keeps the rows that its backward needs */
     qa_arena arena;
-    /* saved per layer */
-    pass_slots residual, inverse_rms1, q, k, v, attention, mid, inverse_rms2, gate, up;
+    qa_layer_plan plan;
+    /* saved per layer, but for rows that the plan does not keep */
+    pass_slots residual;      /* X and OUT */
+    pass_slots rows[QA_ROWS]; /* all others */
+    pass_slots inverse[QA_NORMS];
     qa_real *lora_hidden[QA_TARGETS]; /* [layers kept x max_rows x rank] */
     /* rows */
     int32_t *ids, *positions; /* [max_rows] */
@@ -58,13 +61,12 @@ struct qa_pass {
     qa_real *state_inverse_rms; /* [streams x max_states] */
     /* scratch */
     qa_layer_scratch scratch;
-    qa_real *attention_scratch;
     qa_real *head_in; /* [streams x QA_HEAD_CHUNK x d] */
     qa_real *logits;  /* [streams x QA_HEAD_CHUNK x V] */
     /* backward */
-    qa_layer_gradients gradients;
-    qa_real *dx;      /* [max_rows x d] */
-    qa_real *dstates; /* [max_states x d] */
+    qa_real *gradients[QA_ROWS]; /* of one layer, with one stream */
+    qa_real *dx;                 /* [max_rows x d] */
+    qa_real *dstates;            /* [max_states x d] */
     /* the last forward */
     size_t n, n_states;
     uint64_t dropout_key;
@@ -75,8 +77,8 @@ struct qa_pass {
 /* Rows of layer l: base rows (with two streams), then adapted rows; or the adapted rows alone (of a single stream: that
  * stream's). */
 static qa_real *pass_rows_of(const pass_slots *s, const qa_pass *pass, size_t l, bool adapted) {
-    const size_t slot = s->layers == 1 ? 0 : s->layers - 1 - l, skipped = adapted ? pass->streams - 1 : 0;
-    return s->memory + (slot + skipped) * pass->n * s->width;
+    const size_t slot = s->layers <= 1 ? 0 : s->layers - 1 - l, skipped = adapted ? pass->streams - 1 : 0;
+    return s->memory == NULL ? NULL : s->memory + (slot + skipped) * pass->n * s->width;
 }
 
 /* ---- making ---- */
@@ -90,20 +92,19 @@ static void slots_take(pass_slots *s, qa_arena *arena, const qa_pass *pass, size
 }
 
 static void take_saved(qa_pass *pass, qa_arena *arena, const qa_config *config, const qa_lora_options *lora) {
-    size_t kept = pass->keeps_layers ? config->num_hidden_layers : 1;
-    size_t d = config->hidden_size;
-    size_t query = config->num_attention_heads * config->head_dim;
-    size_t key = config->num_key_value_heads * config->head_dim;
-    slots_take(&pass->residual, arena, pass, d, pass->limits.backward ? config->num_hidden_layers + 1 : 1);
-    slots_take(&pass->inverse_rms1, arena, pass, 1, kept);
-    slots_take(&pass->q, arena, pass, query, kept);
-    slots_take(&pass->k, arena, pass, key, kept);
-    slots_take(&pass->v, arena, pass, key, kept);
-    slots_take(&pass->attention, arena, pass, query, kept);
-    slots_take(&pass->mid, arena, pass, d, kept);
-    slots_take(&pass->inverse_rms2, arena, pass, 1, kept);
-    slots_take(&pass->gate, arena, pass, config->intermediate_size, kept);
-    slots_take(&pass->up, arena, pass, config->intermediate_size, kept);
+    const qa_layer_plan *plan = &pass->plan;
+    const size_t layers = config->num_hidden_layers, kept = pass->keeps_layers ? layers : 1;
+    slots_take(&pass->residual, arena, pass, config->hidden_size, pass->limits.backward ? layers + 1 : 1);
+    for (size_t i = QA_ROWS_MID; i < QA_ROWS; i++) {
+        if (plan->width[i] > 0 && i != QA_ROWS_OUT) {
+            slots_take(&pass->rows[i], arena, pass, plan->width[i], plan->kept[i] ? kept : 1);
+        }
+    }
+    for (size_t i = 0; i < QA_NORMS; i++) {
+        if (plan->statistics[i] > 0) {
+            slots_take(&pass->inverse[i], arena, pass, plan->statistics[i], kept);
+        }
+    }
     for (qa_target t = QA_TARGET_Q; lora != NULL && t < QA_TARGETS; t++) {
         if (lora->targets[t]) {
             pass->lora_hidden[t] = QA_TAKE(arena, qa_real, kept * pass->limits.max_rows * lora->rank);
@@ -141,16 +142,14 @@ static void take_pass(qa_pass *pass, qa_arena *arena, const qa_model *model, con
     pass->state_x = QA_TAKE(arena, qa_real, pass->streams * states * d);
     pass->state_h = QA_TAKE(arena, qa_real, pass->streams * states * d);
     pass->state_inverse_rms = QA_TAKE(arena, qa_real, pass->streams * states);
-    qa_layer_scratch_take(&pass->scratch, arena, config, lora, pass->streams, rows);
-    pass->attention_scratch = QA_TAKE(arena, qa_real, attention_scratch(pass, config, pool));
+    qa_layer_scratch_take(&pass->scratch, arena, config, lora, rows, pass->limits.backward);
+    pass->scratch.attention = QA_TAKE(arena, qa_real, attention_scratch(pass, config, pool));
     pass->head_in = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * d);
     pass->logits = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * config->vocab_size);
     if (pass->limits.backward) {
-        qa_layer_gradients_take_branch(&pass->gradients, arena, config, lora, rows);
-        if (pass->streams == 1) { /* else they take the base stream's place */
-            qa_layer_gradients_take_rows(&pass->gradients, arena, config, rows);
+        for (size_t i = QA_ROWS_NORMED; pass->streams == 1 && i < QA_ROWS; i++) { /* else in the base stream's place */
+            pass->gradients[i] = QA_TAKE(arena, qa_real, rows * pass->plan.width[i]);
         }
-        pass->gradients.attention_scratch = pass->attention_scratch; /* forward has no use for it by then */
         pass->dx = QA_TAKE(arena, qa_real, rows * d);
         pass->dstates = QA_TAKE(arena, qa_real, states * d);
     }
@@ -195,6 +194,7 @@ qa_status qa_pass_bytes(const qa_model *model, const qa_lora_options *lora, qa_p
     limits = resolve(limits);
     qa_pass pass = {
         .limits = limits, .streams = lora == NULL ? 1 : 2, .keeps_layers = limits.backward && !limits.recompute};
+    qa_layer_plan_make(&pass.plan, &model->config);
     return pass_bytes(&pass, model, lora, bytes, err);
 }
 
@@ -211,6 +211,7 @@ qa_status qa_pass_create(qa_pass **out, qa_model *model, const qa_adapter *adapt
     pass->limits = limits;
     pass->streams = adapter == NULL ? 1 : 2;
     pass->context = qa_config_context(&model->config);
+    qa_layer_plan_make(&pass->plan, &model->config);
     pass->keeps_layers = limits.backward && !limits.recompute;
     size_t bytes = 0;
     qa_status status = pass_bytes(pass, model, lora, &bytes, err);
@@ -300,6 +301,7 @@ static qa_status lay_rows(qa_pass *pass, const qa_packed *in, qa_error *err) {
 
 static qa_layer_run layer_run(const qa_pass *pass, size_t streams, bool apart) {
     return (qa_layer_run){.model = pass->model,
+                          .plan = &pass->plan,
                           .adapter = pass->adapter,
                           .pool = pass->model->context->pool,
                           .n = pass->n,
@@ -307,24 +309,23 @@ static qa_layer_run layer_run(const qa_pass *pass, size_t streams, bool apart) {
                           .apart = apart,
                           .cosine = pass->cosine,
                           .sine = pass->sine,
-                          .dropout_key = pass->dropout_key};
+                          .spans = pass->spans,
+                          .n_spans = streams * pass->n_spans,
+                          .dropout_key = pass->dropout_key,
+                          .scratch = &pass->scratch};
 }
 
 /* The rows of layer l: all of them (stacked), or those of the adapted stream alone. */
 static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, bool adapted) {
-    qa_layer_rows rows = {
-        .x = pass_rows_of(&pass->residual, pass, l, adapted),
-        .inverse_rms1 = pass_rows_of(&pass->inverse_rms1, pass, l, adapted),
-        .q = pass_rows_of(&pass->q, pass, l, adapted),
-        .k = pass_rows_of(&pass->k, pass, l, adapted),
-        .v = pass_rows_of(&pass->v, pass, l, adapted),
-        .attention = pass_rows_of(&pass->attention, pass, l, adapted),
-        .mid = pass_rows_of(&pass->mid, pass, l, adapted),
-        .inverse_rms2 = pass_rows_of(&pass->inverse_rms2, pass, l, adapted),
-        .gate = pass_rows_of(&pass->gate, pass, l, adapted),
-        .up = pass_rows_of(&pass->up, pass, l, adapted),
-        .out = pass_rows_of(&pass->residual, pass, l + 1, adapted),
-    };
+    qa_layer_rows rows = {{NULL}, {NULL}, {NULL}};
+    for (size_t i = QA_ROWS_MID; i < QA_ROWS; i++) {
+        rows.at[i] = pass_rows_of(&pass->rows[i], pass, l, adapted);
+    }
+    rows.at[QA_ROWS_X] = pass_rows_of(&pass->residual, pass, l, adapted);
+    rows.at[QA_ROWS_OUT] = pass_rows_of(&pass->residual, pass, l + 1, adapted);
+    for (size_t i = 0; i < QA_NORMS; i++) {
+        rows.inverse[i] = pass_rows_of(&pass->inverse[i], pass, l, adapted);
+    }
     size_t kept = pass->keeps_layers ? l : 0;
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
         if (pass->lora_hidden[t] != NULL) {
@@ -335,14 +336,37 @@ static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, bool adapted) {
 }
 
 /* A row whose 1/rms is not a positive number held a NaN, an infinity, or values whose squares overflow. The streams are
- * the last `streams` of the pass. */
+ * the last `streams` of the pass; a row has `per_row` of the numbers. */
 static qa_status check_rms(const qa_pass *pass, size_t streams, const qa_real *inverse_rms, size_t rows_per_stream,
-                           const char *where, size_t l, qa_error *err) {
-    for (size_t i = 0; i < streams * rows_per_stream; i++) {
+                           size_t per_row, const char *where, size_t l, qa_error *err) {
+    for (size_t i = 0; i < streams * rows_per_stream * per_row; i++) {
         if (!(inverse_rms[i] > 0) || !isfinite(inverse_rms[i])) {
-            bool is_adapted = pass->adapter != NULL && i >= (streams - 1) * rows_per_stream;
+            const size_t row = i / per_row;
+            bool is_adapted = pass->adapter != NULL && row >= (streams - 1) * rows_per_stream;
             return qa_fail(err, QA_ERR_NAN, "NaN or infinity in the %s stream, %s layer %zu, row %zu",
-                           is_adapted ? "adapted" : "base", where, l, i % rows_per_stream);
+                           is_adapted ? "adapted" : "base", where, l, row % rows_per_stream);
+        }
+    }
+    return QA_OK;
+}
+
+/* Operations [first, end) of layer l; what their norms read must have been numbers. */
+static qa_status run_layer_part(const qa_pass *pass, const qa_layer_run *run, size_t l, const qa_layer_rows *rows,
+                                size_t first, size_t end, qa_error *err) {
+    static const char *const where[QA_ROWS] = {
+        [QA_ROWS_X] = "entering",
+        [QA_ROWS_MID] = "after the attention of",
+        [QA_ROWS_BRANCH] = "behind the attention of",
+        [QA_ROWS_BRANCH2] = "behind the MLP of",
+        [QA_ROWS_Q] = "in the queries of",
+        [QA_ROWS_K] = "in the keys of",
+    };
+    qa_layer_forward(run, l, rows, first, end);
+    for (size_t k = first; k < end; k++) {
+        const qa_operation *op = &pass->plan.operations[k];
+        if (op->kind == QA_OP_NORM) {
+            QA_TRY(check_rms(pass, run->streams, rows->inverse[op->which], pass->n, pass->plan.statistics[op->which],
+                             where[op->in] != NULL ? where[op->in] : "within", l, err));
         }
     }
     return QA_OK;
@@ -377,7 +401,7 @@ static qa_status gather_states(qa_pass *pass, size_t streams, qa_error *err) {
     size_t skipped = first * n_states;
     qa_rmsnorm_forward(pass->model->context->pool, pass->state_h + skipped * d, pass->state_inverse_rms + skipped,
                        pass->state_x + skipped * d, pass->model->final_norm.w, config->norm_eps, streams * n_states, d);
-    return check_rms(pass, streams, pass->state_inverse_rms + skipped, n_states, "at a state after",
+    return check_rms(pass, streams, pass->state_inverse_rms + skipped, n_states, 1, "at a state after",
                      config->num_hidden_layers - 1, err);
 }
 
@@ -404,14 +428,9 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
     }
     const qa_layer_run run = layer_run(pass, streams, in->apart || in->base != NULL || pass->limits.recompute);
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
-        qa_layer_rows rows = layer_rows(pass, l, adapted);
-        qa_layer_forward_qkv(&run, l, &rows, &pass->scratch);
-        QA_TRY(check_rms(pass, streams, rows.inverse_rms1, pass->n, "entering", l, err));
-        qa_attention_forward(run.pool, rows.attention, rows.q, rows.k, rows.v, pass->spans, pass->n_spans * streams,
-                             config->num_attention_heads, config->num_key_value_heads, config->head_dim,
-                             pass->attention_scratch);
-        qa_layer_forward_rest(&run, l, &rows, &pass->scratch);
-        QA_TRY(check_rms(pass, streams, rows.inverse_rms2, pass->n, "after the attention of", l, err));
+        const qa_layer_rows rows = layer_rows(pass, l, adapted);
+        QA_TRY(run_layer_part(pass, &run, l, &rows, 0, pass->plan.attention, err));
+        QA_TRY(run_layer_part(pass, &run, l, &rows, pass->plan.attention, pass->plan.n, err));
     }
     return gather_states(pass, streams, err);
 }
@@ -474,21 +493,13 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
     }
 }
 
-/* Where backward of layer l writes. With two streams that is the place of the layer's base rows, which hold nothing by
- * then but rows of the layer above, whose backward is done. */
-static qa_layer_gradients layer_gradients(const qa_pass *pass, size_t l) {
-    qa_layer_gradients g = pass->gradients;
-    if (pass->streams == 2) {
-        g.dnormed = pass_rows_of(&pass->mid, pass, l, false);
-        g.dactivation = pass->scratch.activation + pass->n * pass->gate.width;
-        g.dgate = pass_rows_of(&pass->gate, pass, l, false);
-        g.dup = pass_rows_of(&pass->up, pass, l, false);
-        g.dattention = pass_rows_of(&pass->attention, pass, l, false);
-        g.dq = pass_rows_of(&pass->q, pass, l, false);
-        g.dk = pass_rows_of(&pass->k, pass, l, false);
-        g.dv = pass_rows_of(&pass->v, pass, l, false);
+/* Where backward of layer l writes the gradients of its rows. With two streams that is the place of the layer's base
+ * rows, which hold nothing by then but rows of the layer above, whose backward is done. */
+static void layer_gradients_of(const qa_pass *pass, size_t l, qa_real *gradients[QA_ROWS]) {
+    for (size_t i = 0; i < QA_ROWS; i++) {
+        gradients[i] = pass->streams == 1 ? pass->gradients[i] : pass_rows_of(&pass->rows[i], pass, l, false);
     }
-    return g;
+    gradients[QA_ROWS_X] = gradients[QA_ROWS_MID] = gradients[QA_ROWS_OUT] = pass->dx;
 }
 
 static void layers_backward(qa_pass *pass, qa_real *gradient, const qa_weight_gradients *weights) {
@@ -496,12 +507,13 @@ static void layers_backward(qa_pass *pass, qa_real *gradient, const qa_weight_gr
     qa_layer_run run = layer_run(pass, 1, false);
     run.weights = weights;
     for (size_t l = layers; l-- > 0;) {
-        qa_layer_rows rows = layer_rows(pass, l, true);
-        qa_layer_gradients gradients = layer_gradients(pass, l);
+        const qa_layer_rows rows = layer_rows(pass, l, true);
+        qa_real *gradients[QA_ROWS];
+        layer_gradients_of(pass, l, gradients);
         if (pass->limits.recompute && l + 1 < layers) { /* forward left the last layer's rows */
-            qa_layer_forward_again(&run, l, &rows, pass->spans, pass->n_spans, &pass->scratch, pass->attention_scratch);
+            qa_layer_forward_again(&run, l, &rows);
         }
-        qa_layer_backward(&run, l, pass->dx, gradient, &rows, pass->spans, pass->n_spans, &pass->scratch, &gradients);
+        qa_layer_backward(&run, l, gradient, &rows, gradients);
     }
 }
 
