@@ -1,12 +1,12 @@
 /* Byte-pair merges from counted words: the learning half of train_bpe.
  *
  * A word is a string of bytes with how often it occurs; its symbols are its bytes, later what they have been merged
- * into. The count of a pair of symbols is the sum, over all words, of the word's frequency times the number of places
+ * into. The count of a pair of symbols is the sum, over all words, of the word's frequency times the number of positions
  * where the two stand side by side. Each step merges the pair with the highest count, the lower left id and then the
- * lower right id first among equals, at all its places from left to right, and the result gets the next free id (or
+ * lower right id first among equals, at all its positions from left to right, and the result gets the next free id (or
  * the id that these bytes already have, when another merge made them before).
  *
- * All words lie in one array of places, each linked to its neighbours within the word. A pair knows its places, so a
+ * All words lie in one array of positions, each linked to its neighbours within the word. A pair knows its positions, so a
  * merge touches those and nothing else: the work of a whole training is a small multiple of the bytes of the
  * different words. The heap holds for every pair at least its count, so what comes out on top is right once its count
  * is found to be still true. */
@@ -31,16 +31,16 @@ enum { BPE_BYTES = 256 };
 #define BPE_GROW(array, what)                                                                                          \
     QA_GROW((array)->data, (array)->capacity, (array)->n + 1, err, "%zu %s", (array)->n + 1, what)
 
-typedef struct bpe_places {
+typedef struct bpe_positions {
     uint32_t *data; /* [n] */
     size_t n, capacity;
-} bpe_places;
+} bpe_positions;
 
 typedef struct bpe_pair {
     int32_t left, right;
     uint64_t count;
-    bool rose;         /* in the step being done, and is in `risen` */
-    bpe_places places; /* of the left symbol; some may be stale */
+    bool rose;               /* in the step being done, and is in `risen` */
+    bpe_positions positions; /* of the left symbol; some may be stale */
 } bpe_pair;
 
 typedef struct bpe_pairs {
@@ -78,18 +78,18 @@ typedef struct bpe_learner {
     bpe_counts frequency; /* of the words */
     qa_vocab tokens;      /* id -> its bytes */
     bpe_merges merges;    /* the result, in order */
-    size_t n_places;
-    int32_t *symbol;                  /* [n_places] id; -1: merged into the one before */
-    uint32_t *previous, *next, *word; /* [n_places] neighbours in the word, or BPE_NOWHERE; its word */
+    size_t n_positions;
+    int32_t *symbol;                  /* [n_positions] id; -1: merged into the one before */
+    uint32_t *previous, *next, *word; /* [n_positions] neighbours in the word, or BPE_NOWHERE; its word */
     qa_map64 index;                   /* left << 32 | right -> index in pairs */
     bpe_pairs pairs;
     bpe_heap heap;
-    bpe_places risen; /* pairs whose count went up in the step being done */
+    bpe_positions risen; /* pairs whose count went up in the step being done */
 } bpe_learner;
 
 static void bpe_free(bpe_learner *l) {
     for (size_t i = 0; i < l->pairs.n; i++) {
-        free(l->pairs.data[i].places.data);
+        free(l->pairs.data[i].positions.data);
     }
     qa_vocab_free(&l->words);
     qa_vocab_free(&l->tokens);
@@ -193,8 +193,9 @@ static bool bpe_best(bpe_learner *l, uint64_t least, uint32_t *best) {
 
 static uint64_t bpe_key(int32_t left, int32_t right) { return (uint64_t)(uint32_t)left << 32 | (uint32_t)right; }
 
-/* The pair (left, right) at `place`, `count` times more. */
-static qa_status bpe_gain(bpe_learner *l, int32_t left, int32_t right, uint64_t count, uint32_t place, qa_error *err) {
+/* The pair (left, right) at `position`, `count` times more. */
+static qa_status bpe_gain(bpe_learner *l, int32_t left, int32_t right, uint64_t count, uint32_t position,
+                          qa_error *err) {
     uint64_t at = l->pairs.n;
     if (!qa_map64_get(&l->index, bpe_key(left, right), &at)) {
         if (at >= UINT32_MAX) {
@@ -205,8 +206,8 @@ static qa_status bpe_gain(bpe_learner *l, int32_t left, int32_t right, uint64_t 
         l->pairs.data[l->pairs.n++] = (bpe_pair){.left = left, .right = right};
     }
     bpe_pair *pair = &l->pairs.data[at];
-    QA_TRY(BPE_GROW(&pair->places, "places"));
-    pair->places.data[pair->places.n++] = place;
+    QA_TRY(BPE_GROW(&pair->positions, "places"));
+    pair->positions.data[pair->positions.n++] = position;
     pair->count += count;
     if (!pair->rose) {
         QA_TRY(BPE_GROW(&l->risen, "pairs"));
@@ -236,12 +237,12 @@ static qa_status bpe_push_risen(bpe_learner *l, qa_error *err) {
 
 /* ---- a merge ---- */
 
-/* What stands at `place` and at `second`, its right neighbour, becomes `made`. */
-static qa_status bpe_merge_place(bpe_learner *l, uint32_t place, uint32_t second, int32_t made, qa_error *err) {
-    const int32_t left = l->symbol[place];
+/* What stands at `position` and at `second`, its right neighbour, becomes `made`. */
+static qa_status bpe_merge_at(bpe_learner *l, uint32_t position, uint32_t second, int32_t made, qa_error *err) {
+    const int32_t left = l->symbol[position];
     const int32_t right = l->symbol[second];
-    const uint64_t count = l->frequency.data[l->word[place]];
-    const uint32_t before = l->previous[place];
+    const uint64_t count = l->frequency.data[l->word[position]];
+    const uint32_t before = l->previous[position];
     const uint32_t after = l->next[second];
     bpe_lose(l, left, right, count);
     if (before != BPE_NOWHERE) {
@@ -250,16 +251,16 @@ static qa_status bpe_merge_place(bpe_learner *l, uint32_t place, uint32_t second
     }
     if (after != BPE_NOWHERE) {
         bpe_lose(l, right, l->symbol[after], count);
-        QA_TRY(bpe_gain(l, made, l->symbol[after], count, place, err));
-        l->previous[after] = place;
+        QA_TRY(bpe_gain(l, made, l->symbol[after], count, position, err));
+        l->previous[after] = position;
     }
-    l->symbol[place] = made;
+    l->symbol[position] = made;
     l->symbol[second] = -1;
-    l->next[place] = after;
+    l->next[position] = after;
     return QA_OK;
 }
 
-static int bpe_by_place(const void *a, const void *b) {
+static int bpe_by_position(const void *a, const void *b) {
     const uint32_t x = *(const uint32_t *)a;
     const uint32_t y = *(const uint32_t *)b;
     return x < y ? -1 : x > y ? 1 : 0;
@@ -269,21 +270,21 @@ static int bpe_by_place(const void *a, const void *b) {
 static qa_status bpe_merge_pair(bpe_learner *l, uint32_t index, int32_t made, qa_error *err) {
     const int32_t left = l->pairs.data[index].left;
     const int32_t right = l->pairs.data[index].right;
-    bpe_places places = l->pairs.data[index].places; /* the pair may appear again, at new places */
-    l->pairs.data[index].places = (bpe_places){0};
+    bpe_positions positions = l->pairs.data[index].positions; /* the pair may appear again, at new positions */
+    l->pairs.data[index].positions = (bpe_positions){0};
     qa_status status = QA_OK;
     /* They are in order unless the pair's symbols were made by several merges. */
-    qsort(places.data, places.n, sizeof *places.data, bpe_by_place);
-    for (size_t i = 0; i < places.n; i++) {
-        const uint32_t place = places.data[i];
-        const uint32_t second = l->next[place];
-        if (l->symbol[place] == left && second != BPE_NOWHERE && l->symbol[second] == right) {
-            QA_GOTO(out, bpe_merge_place(l, place, second, made, err));
+    qsort(positions.data, positions.n, sizeof *positions.data, bpe_by_position);
+    for (size_t i = 0; i < positions.n; i++) {
+        const uint32_t position = positions.data[i];
+        const uint32_t second = l->next[position];
+        if (l->symbol[position] == left && second != BPE_NOWHERE && l->symbol[second] == right) {
+            QA_GOTO(out, bpe_merge_at(l, position, second, made, err));
         }
     }
     status = bpe_push_risen(l, err);
 out:
-    free(places.data);
+    free(positions.data);
     return status;
 }
 
@@ -308,35 +309,36 @@ out:
 
 /* ---- learning ---- */
 
-/* The places of all words, linked; their pairs, counted. */
+/* The positions of all words, linked; their pairs, counted. */
 static qa_status bpe_lay_out(bpe_learner *l, qa_error *err) {
     for (size_t w = 0; w < l->words.n; w++) {
-        l->n_places += l->words.tokens[w].bytes;
+        l->n_positions += l->words.tokens[w].bytes;
     }
-    if (l->n_places >= BPE_NOWHERE) {
+    if (l->n_positions >= BPE_NOWHERE) {
         return qa_fail(err, QA_ERR_LIMIT,
                        "the different words of the corpora take %zu bytes; --max-bytes limits what "
                        "is read",
-                       l->n_places);
+                       l->n_positions);
     }
-    l->symbol = qa_alloc_array(l->n_places, sizeof *l->symbol);
-    l->previous = qa_alloc_array(l->n_places, sizeof *l->previous);
-    l->next = qa_alloc_array(l->n_places, sizeof *l->next);
-    l->word = qa_alloc_array(l->n_places, sizeof *l->word);
+    l->symbol = qa_alloc_array(l->n_positions, sizeof *l->symbol);
+    l->previous = qa_alloc_array(l->n_positions, sizeof *l->previous);
+    l->next = qa_alloc_array(l->n_positions, sizeof *l->next);
+    l->word = qa_alloc_array(l->n_positions, sizeof *l->word);
     if (l->symbol == NULL || l->previous == NULL || l->next == NULL || l->word == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for words of %zu bytes", l->n_places);
+        return qa_fail(err, QA_ERR_MEMORY, "out of memory for words of %zu bytes", l->n_positions);
     }
-    uint32_t place = 0;
+    uint32_t position = 0;
     for (uint32_t w = 0; w < l->words.n; w++) {
         const qa_token *word = &l->words.tokens[w];
         const char *bytes = qa_vocab_content(&l->words, word);
-        for (uint32_t i = 0; i < word->bytes; i++, place++) {
-            l->symbol[place] = (unsigned char)bytes[i];
-            l->word[place] = w;
-            l->previous[place] = i == 0 ? BPE_NOWHERE : place - 1;
-            l->next[place] = i + 1 == word->bytes ? BPE_NOWHERE : place + 1;
+        for (uint32_t i = 0; i < word->bytes; i++, position++) {
+            l->symbol[position] = (unsigned char)bytes[i];
+            l->word[position] = w;
+            l->previous[position] = i == 0 ? BPE_NOWHERE : position - 1;
+            l->next[position] = i + 1 == word->bytes ? BPE_NOWHERE : position + 1;
             if (i > 0) {
-                QA_TRY(bpe_gain(l, l->symbol[place - 1], l->symbol[place], l->frequency.data[w], place - 1, err));
+                QA_TRY(
+                    bpe_gain(l, l->symbol[position - 1], l->symbol[position], l->frequency.data[w], position - 1, err));
             }
         }
     }
@@ -365,8 +367,8 @@ static qa_status bpe_learn(bpe_learner *l, size_t n_tokens, uint64_t least_count
 /* Tokens of the whole corpus under the merges, every word as often as it occurs. */
 static uint64_t bpe_corpus_tokens(const bpe_learner *l) {
     uint64_t tokens = 0;
-    for (size_t place = 0; place < l->n_places; place++) {
-        tokens += l->symbol[place] >= 0 ? l->frequency.data[l->word[place]] : 0;
+    for (size_t position = 0; position < l->n_positions; position++) {
+        tokens += l->symbol[position] >= 0 ? l->frequency.data[l->word[position]] : 0;
     }
     return tokens;
 }

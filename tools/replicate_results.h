@@ -391,7 +391,7 @@ static int by_name(const void *a, const void *b) { return strcmp(*(char *const *
 /* In the order of the names, so that messages and tables do not depend on the file system. */
 static void read_results(results *all) {
     char *jobs = joined(all->folder, "jobs"), **names = NULL;
-    size_t n = 0, room = 0;
+    size_t n = 0, capacity = 0;
     qa_error err = {0};
     DIR *dir = opendir(jobs);
     if (dir == NULL) {
@@ -402,7 +402,7 @@ static void read_results(results *all) {
         if (entry->d_name[0] == '.') {
             continue;
         }
-        check(QA_GROW(names, room, n + 1, &err, "%zu names", n + 1), &err);
+        check(QA_GROW(names, capacity, n + 1, &err, "%zu names", n + 1), &err);
         check(QA_COPY(names[n], entry->d_name, &err, "a name"), &err);
         n++;
     }

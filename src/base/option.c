@@ -23,12 +23,12 @@ const char *qa_choices_text(const char *const *choices, char *text, size_t bytes
     return text;
 }
 
-qa_status qa_choice_find(unsigned *place, const char *const *choices, const char *what, const char *name,
+qa_status qa_choice_find(unsigned *index, const char *const *choices, const char *what, const char *name,
                          qa_error *err) {
     char all[QA_OPTION_TEXT_BYTES];
     for (unsigned i = 0; choices[i] != NULL; i++) {
         if (strcmp(choices[i], name) == 0) {
-            *place = i;
+            *index = i;
             return QA_OK;
         }
     }
@@ -36,13 +36,13 @@ qa_status qa_choice_find(unsigned *place, const char *const *choices, const char
                    qa_choices_text(choices, all, sizeof all));
 }
 
-const char *qa_choice_name(const char *const *choices, unsigned place) {
-    for (unsigned i = 0; i <= place; i++) {
+const char *qa_choice_name(const char *const *choices, unsigned index) {
+    for (unsigned i = 0; i <= index; i++) {
         if (choices[i] == NULL) {
             return "unknown";
         }
     }
-    return choices[place];
+    return choices[index];
 }
 
 /* ---- names ---- */
@@ -207,7 +207,7 @@ qa_status qa_option_set(const qa_option *option, void *options, const char *text
 bool qa_option_text(const qa_option *option, const void *options, char *text, size_t bytes) {
     const void *at = (const char *)options + option->offset;
     const char *string = NULL;
-    unsigned place = 0;
+    unsigned index = 0;
     switch (option->type) {
     case QA_OPTION_FLAG: string = *(const bool *)at ? "true" : "false"; break;
     case QA_OPTION_SIZE:
@@ -223,8 +223,8 @@ bool qa_option_text(const qa_option *option, const void *options, char *text, si
         return !isnan(*(const double *)at);
     }
     case QA_OPTION_CHOICE:
-        memcpy(&place, at, sizeof place);
-        string = qa_choice_name(option->choices, place);
+        memcpy(&index, at, sizeof index);
+        string = qa_choice_name(option->choices, index);
         break;
     case QA_OPTION_WORD:
     case QA_OPTION_STRING: string = *(const char *const *)at; break;
@@ -285,7 +285,7 @@ void qa_options_recipe(const qa_option_table *table, void *options, bool publish
 
 /* Sizes without a default are not given when they are 0. */
 static bool is_good(const qa_option *row, const void *at) {
-    unsigned place = 0;
+    unsigned index = 0;
     size_t size = 0;
     switch (row->type) {
     case QA_OPTION_SIZE:
@@ -293,8 +293,8 @@ static bool is_good(const qa_option *row, const void *at) {
         return (size == 0 && row->standard == NULL) || is_in_range(row->range, (double)size);
     case QA_OPTION_NUMBER: return isfinite(*(const double *)at) && is_in_range(row->range, *(const double *)at);
     case QA_OPTION_CHOICE:
-        memcpy(&place, at, sizeof place);
-        return strcmp(qa_choice_name(row->choices, place), "unknown") != 0;
+        memcpy(&index, at, sizeof index);
+        return strcmp(qa_choice_name(row->choices, index), "unknown") != 0;
     case QA_OPTION_FLAG:
     case QA_OPTION_SIZE_OR_ALL:
     case QA_OPTION_SEED:

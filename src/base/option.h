@@ -161,9 +161,9 @@ QA_MUST_CHECK qa_status qa_options_check(const qa_option_table *table, const voi
 /* ---- choices ---- */
 
 /* The place of a name among choices; QA_ERR_ARGUMENT lists them. what: what is chosen, for the message. */
-QA_MUST_CHECK qa_status qa_choice_find(unsigned *place, const char *const *choices, const char *what, const char *name,
+QA_MUST_CHECK qa_status qa_choice_find(unsigned *index, const char *const *choices, const char *what, const char *name,
                                        qa_error *err);
-const char *qa_choice_name(const char *const *choices, unsigned place); /* "unknown" behind the end */
+const char *qa_choice_name(const char *const *choices, unsigned index); /* "unknown" behind the end */
 /* "a|b" */
 const char *qa_choices_text(const char *const *choices, char *text, size_t bytes);
 

@@ -55,9 +55,9 @@ void qa_sha256_add(qa_sha256 *sha, const void *data, size_t bytes) {
     const unsigned char *input = data;
     while (bytes > 0) {
         const size_t used = sha->bytes % sizeof sha->block;
-        const size_t room = sizeof sha->block - used, n = bytes < room ? bytes : room;
+        const size_t left = sizeof sha->block - used, n = bytes < left ? bytes : left;
         memcpy(sha->block + used, input, n);
-        if (n == room) {
+        if (n == left) {
             sha256_block(sha->state, sha->block);
         }
         sha->bytes += n;

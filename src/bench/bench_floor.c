@@ -22,7 +22,7 @@ static const struct timespec until_blas_sleeps = {0, 50000000}; /* its threads s
 
 /* ---- matrix products ---- */
 
-/* C[m x n] = op(A) op(B); b NULL: an operand that is no weight, or one in BF16. Without room it only counts. */
+/* C[m x n] = op(A) op(B); b NULL: an operand that is no weight, or one in BF16. Without operands it only counts. */
 static void product(qa_bench_floor *floor, bool transpose_a, bool transpose_b, size_t m, size_t n, size_t k,
                     const qa_real *b) {
     floor->flops += 2.0 * (double)m * (double)n * (double)k;
@@ -125,7 +125,7 @@ static void fill_operand(qa_real *x, size_t count) {
 }
 
 /* Room for what has been counted. */
-static qa_status take_room(qa_bench_floor *floor, qa_error *err) {
+static qa_status take_operands(qa_bench_floor *floor, qa_error *err) {
     floor->a = qa_alloc_array(floor->a_count, sizeof *floor->a);
     floor->b = qa_alloc_array(floor->b_count, sizeof *floor->b);
     floor->c = qa_alloc_array(floor->c_count, sizeof *floor->c);
@@ -141,13 +141,13 @@ static qa_status take_room(qa_bench_floor *floor, qa_error *err) {
 qa_status qa_bench_floor_create_step(qa_bench_floor *floor, const qa_bench *bench, qa_error *err) {
     *floor = (qa_bench_floor){0};
     step_products(floor, bench, false); /* a later one has no larger products */
-    return take_room(floor, err);
+    return take_operands(floor, err);
 }
 
 qa_status qa_bench_floor_create_prompt(qa_bench_floor *floor, const qa_bench *bench, qa_error *err) {
     *floor = (qa_bench_floor){0};
     prompt_products(floor, bench, 2);
-    return take_room(floor, err);
+    return take_operands(floor, err);
 }
 
 void qa_bench_floor_free(qa_bench_floor *floor) {

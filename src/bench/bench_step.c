@@ -79,8 +79,8 @@ static qa_status make_training(training *t, qa_error *err) {
 }
 
 /* The key of a pair's dropout masks; 0 means none. */
-static uint64_t dropout_key(const training *t, size_t place) {
-    return t->bench->lora.dropout > 0.0 ? qa_hash(qa_hash(1, t->done), place) | 1 : 0;
+static uint64_t dropout_key(const training *t, size_t position) {
+    return t->bench->lora.dropout > 0.0 ? qa_hash(qa_hash(1, t->done), position) | 1 : 0;
 }
 
 static qa_status update(training *t, qa_error *err) {
@@ -132,7 +132,7 @@ static qa_status one_step(training *t, qa_base_cache *kept, qa_error *err) {
         const qa_divisors *divisors = &bench->divisors;
         const qa_pair_visit visit = {.padded_length = divisors->padded_length,
                                      .dropout_key = dropout_key(t, i),
-                                     .place = qa_base_cache_place(kept, QA_KEPT_TRAIN, i)};
+                                     .slot = qa_base_cache_slot(kept, QA_KEPT_TRAIN, i)};
         QA_TRY(qa_pair_step_forward(t->step, &bench->pairs[i], &visit, err));
         const qa_pair_loss loss = qa_pair_step_loss(t->step, divisors);
         t->loss += loss.pref + loss.reg;

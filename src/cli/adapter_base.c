@@ -1,6 +1,6 @@
 /* Whether the adapter was trained on the model that is loaded: by the fingerprints in its training_config.json; without
  * one (an adapter from elsewhere) by the name in adapter_config.json, as far as that says anything. And whether the two
- * files tell the same of the adapter. */
+ * files say the same of the adapter. */
 #include "cli/common.h"
 
 #include "base/memory.h"

@@ -1,4 +1,4 @@
-/* qadapter pretrain: loads the corpora, tells what it is about to do and what that takes, trains. */
+/* qadapter pretrain: loads the corpora, prints what it is about to do and what that takes, trains. */
 #include "cli/common.h"
 
 #include "arch/config.h"

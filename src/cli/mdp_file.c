@@ -14,25 +14,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 3, PLACE_BYTES = 64 };
+enum { MAX_DEPTH = 3, ELEMENT_BYTES = 64 };
 
-/* A place inside a member: "P[1][0]". */
-static void place_text(char place[PLACE_BYTES], const char *key, const size_t *index, size_t depth) {
-    size_t used = (size_t)snprintf(place, PLACE_BYTES, "%s", key);
-    for (size_t i = 0; i < depth && used < PLACE_BYTES; i++) {
-        used += (size_t)snprintf(place + used, PLACE_BYTES - used, "[%zu]", index[i]);
+/* An element of a member: "P[1][0]". */
+static void element_text(char element[ELEMENT_BYTES], const char *key, const size_t *index, size_t depth) {
+    size_t used = (size_t)snprintf(element, ELEMENT_BYTES, "%s", key);
+    for (size_t i = 0; i < depth && used < ELEMENT_BYTES; i++) {
+        used += (size_t)snprintf(element + used, ELEMENT_BYTES - used, "[%zu]", index[i]);
     }
 }
 
 /* Goes through nested arrays whose lengths are dims[depth..dims_n); appends the numbers to out unless it is NULL. */
 static qa_status walk(const json_t *value, const char *path, const char *key, const size_t *dims, size_t dims_n,
                       size_t *index, size_t depth, double **out, qa_error *err) {
-    char place[PLACE_BYTES];
-    place_text(place, key, index, depth);
+    char element[ELEMENT_BYTES];
+    element_text(element, key, index, depth);
     if (depth == dims_n) {
         const double number = json_is_number(value) ? json_number_value(value) : (double)NAN;
         if (!isfinite(number)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: %s: expected a number", path, place);
+            return qa_fail(err, QA_ERR_FORMAT, "%s: %s: expected a number", path, element);
         }
         if (out != NULL) {
             *(*out)++ = number;
@@ -40,8 +40,8 @@ static qa_status walk(const json_t *value, const char *path, const char *key, co
         return QA_OK;
     }
     if (!json_is_array(value) || json_array_size(value) != dims[depth]) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: %s: expected an array of %zu, found %s%.0zu", path, place, dims[depth],
-                       json_is_array(value) ? "one of " : "something else",
+        return qa_fail(err, QA_ERR_FORMAT, "%s: %s: expected an array of %zu, found %s%.0zu", path, element,
+                       dims[depth], json_is_array(value) ? "one of " : "something else",
                        json_is_array(value) ? json_array_size(value) : 0);
     }
     for (size_t i = 0; i < dims[depth]; i++) {

@@ -13,7 +13,7 @@ typedef struct cli_mdp {
     bool *terminal;  /* [S] */
 } cli_mdp;
 
-/* Reads and checks everything; messages name the file, the member and the place in it. */
+/* Reads and checks everything; messages name the file, the member and the element of it. */
 QA_MUST_CHECK qa_status cli_mdp_load(cli_mdp *out, const char *path, qa_error *err);
 void cli_mdp_free(cli_mdp *problem);
 

@@ -97,9 +97,9 @@ static const struct {
               {SIGUSR1, "SIGUSR1"}, {SIGUSR2, "SIGUSR2"}, {SIGXCPU, "SIGXCPU"}};
 
 static size_t put_in(char *line, size_t used, size_t bytes, const char *text) {
-    const size_t length = strlen(text), room = bytes - used;
-    memcpy(line + used, text, length < room ? length : room);
-    return used + (length < room ? length : room);
+    const size_t length = strlen(text), left = bytes - used;
+    memcpy(line + used, text, length < left ? length : left);
+    return used + (length < left ? length : left);
 }
 
 /* One line in one write: printf is not for signal handlers. */

@@ -25,7 +25,7 @@ typedef struct given_tensor {
     char name[QA_GOLDEN_NAME_BYTES]; /* the bundle's name for it */
     const qa_tensor *tensor;
     double *values; /* [tensor->count]; NULL: a dtype that candidates may not have */
-    size_t order;   /* place in the bundle; the bundle's n when it is not there */
+    size_t order;   /* index in the bundle; the bundle's n when it is not there */
 } given_tensor;
 
 typedef struct golden_candidate {
@@ -124,7 +124,7 @@ static qa_golden_tolerance tolerance_of(const golden_candidate *c, qa_dtype dtyp
                : c->bundle->tolerances.at[dtype <= QA_DTYPE_BF16 ? dtype : QA_DTYPE_F64][kind];
 }
 
-/* A stepped tensor's largest error tells little: an element whose gradient is nearly 0 may go either way. Most elements
+/* A stepped tensor's largest error says little: an element whose gradient is nearly 0 may go either way. Most elements
  * know their gradient, and with it their step, far better than the learning rate is long; so of all elements at least
  * nine in ten are within this part of it per step, and the rounding of what is stored. */
 static const double BULK_F32 = 1e-3, BULK_F64 = 1e-7;

@@ -60,8 +60,8 @@ static qa_status open_temporary(qa_atomic_file *file, qa_error *err) {
         if (file->temporary == NULL) {
             return QA_NO_MEMORY(err, "the path %s", file->path);
         }
-        const qa_place place = qa_place_of(file->temporary);
-        file->fd = openat(place.folder, place.name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        const qa_dir_entry entry = qa_dir_entry_of(file->temporary);
+        file->fd = openat(entry.folder, entry.name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (file->fd >= 0 && qa_temporary_claim(file->fd)) {
             return QA_OK;
         }
@@ -79,13 +79,13 @@ static qa_status open_temporary(qa_atomic_file *file, qa_error *err) {
 /* Opens the temporary, or the target itself where renaming over it would be wrong. */
 static qa_status open_output(qa_atomic_file *file, qa_error *err) {
     struct stat info;
-    const qa_place place = qa_place_of(file->target);
-    bool there = fstatat(place.folder, place.name, &info, 0) == 0;
+    const qa_dir_entry entry = qa_dir_entry_of(file->target);
+    bool there = fstatat(entry.folder, entry.name, &info, 0) == 0;
     if (there && S_ISDIR(info.st_mode)) {
         return qa_fail(err, QA_ERR_IO, "cannot write %s: a folder of that name is in the way", file->path);
     }
     if (there && !S_ISREG(info.st_mode)) {
-        file->fd = openat(place.folder, place.name, O_WRONLY | O_CLOEXEC);
+        file->fd = openat(entry.folder, entry.name, O_WRONLY | O_CLOEXEC);
         return file->fd >= 0 ? QA_OK : qa_fail(err, QA_ERR_IO, "cannot write %s: %s", file->path, strerror(errno));
     }
     QA_TRY(open_temporary(file, err));
@@ -99,11 +99,11 @@ static qa_status open_output(qa_atomic_file *file, qa_error *err) {
 
 /* What the link at path leads to (free), or NULL. A link in a held folder that was moved is not followed: its path
  * leads elsewhere now. */
-static char *resolve_link(const char *path, const qa_place *place) {
-    struct stat at_place, at_path;
-    const bool same = fstatat(place->folder, place->name, &at_place, AT_SYMLINK_NOFOLLOW) == 0 &&
-                      lstat(path, &at_path) == 0 && at_place.st_dev == at_path.st_dev &&
-                      at_place.st_ino == at_path.st_ino;
+static char *resolve_link(const char *path, const qa_dir_entry *entry) {
+    struct stat at_entry, at_path;
+    const bool same = fstatat(entry->folder, entry->name, &at_entry, AT_SYMLINK_NOFOLLOW) == 0 &&
+                      lstat(path, &at_path) == 0 && at_entry.st_dev == at_path.st_dev &&
+                      at_entry.st_ino == at_path.st_ino;
     return same ? realpath(path, NULL) : NULL;
 }
 
@@ -116,10 +116,10 @@ qa_status qa_atomic_open(qa_atomic_file **out, const char *path, qa_error *err) 
     file->fd = -1;
     qa_status status = QA_OK;
     struct stat info;
-    const qa_place place = qa_place_of(path);
-    bool link = fstatat(place.folder, place.name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(info.st_mode);
+    const qa_dir_entry entry = qa_dir_entry_of(path);
+    bool link = fstatat(entry.folder, entry.name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(info.st_mode);
     file->path = strdup(path);
-    file->target = link ? resolve_link(path, &place) : NULL;
+    file->target = link ? resolve_link(path, &entry) : NULL;
     if (file->target == NULL) { /* no link, or one that leads nowhere: replace it */
         file->target = strdup(path);
     }
@@ -192,7 +192,7 @@ qa_status qa_atomic_commit(qa_atomic_file *file, qa_error *err) {
     qa_status status = QA_OK;
     QA_GOTO(fail, finish_atomic(file, err));
     if (file->temporary != NULL) {
-        const qa_place from = qa_place_of(file->temporary), to = qa_place_of(file->target);
+        const qa_dir_entry from = qa_dir_entry_of(file->temporary), to = qa_dir_entry_of(file->target);
         if (renameat(from.folder, from.name, to.folder, to.name) != 0) {
             QA_GOTO(fail, qa_fail(err, QA_ERR_IO, "cannot rename %s to %s: %s", file->temporary, file->path,
                                   strerror(errno)));
@@ -211,8 +211,8 @@ void qa_atomic_abort(qa_atomic_file *file) {
         return;
     }
     if (file->temporary != NULL) {
-        const qa_place place = qa_place_of(file->temporary);
-        (void)unlinkat(place.folder, place.name, 0);
+        const qa_dir_entry entry = qa_dir_entry_of(file->temporary);
+        (void)unlinkat(entry.folder, entry.name, 0);
     }
     free_atomic(file);
 }

@@ -121,8 +121,8 @@ qa_status qa_join_path(char **path, const char *dir, const char *name, qa_error 
 }
 
 static bool examine(const char *path, struct stat *info) {
-    const qa_place place = qa_place_of(path);
-    return fstatat(place.folder, place.name, info, 0) == 0;
+    const qa_dir_entry entry = qa_dir_entry_of(path);
+    return fstatat(entry.folder, entry.name, info, 0) == 0;
 }
 
 bool qa_path_exists(const char *path) {
@@ -144,8 +144,8 @@ bool qa_path_is_dir(const char *path) {
 
 /* One folder whose parent is there. */
 static qa_status make_dir(const char *path, qa_error *err) {
-    const qa_place place = qa_place_of(path);
-    if (mkdirat(place.folder, place.name, 0777) == 0) {
+    const qa_dir_entry entry = qa_dir_entry_of(path);
+    if (mkdirat(entry.folder, entry.name, 0777) == 0) {
         return QA_OK;
     }
     int reason = errno;
@@ -167,10 +167,10 @@ qa_status qa_make_dirs(const char *path, qa_error *err) {
         return QA_NO_MEMORY(err, "the path %s", path);
     }
     /* A held folder is there, and so are those above it: they are not made anew when it was moved. */
-    const qa_place place = qa_place_of(path);
-    const size_t above = place.folder == AT_FDCWD                        ? 0
-                         : place.name[0] == '.' && place.name[1] == '\0' ? strlen(prefix) - 1
-                                                                         : (size_t)(place.name - path);
+    const qa_dir_entry entry = qa_dir_entry_of(path);
+    const size_t above = entry.folder == AT_FDCWD                        ? 0
+                         : entry.name[0] == '.' && entry.name[1] == '\0' ? strlen(prefix) - 1
+                                                                         : (size_t)(entry.name - path);
     qa_status status = QA_OK;
     for (char *slash = strchr(prefix + above + 1, '/'); slash != NULL && status == QA_OK;
          slash = strchr(slash + 1, '/')) {
@@ -239,8 +239,8 @@ static qa_status remove_at(int folder, const char *name, const char *path, qa_er
 }
 
 qa_status qa_remove_tree(const char *path, qa_error *err) {
-    const qa_place place = qa_place_of(path);
-    return remove_at(place.folder, place.name, path, err);
+    const qa_dir_entry entry = qa_dir_entry_of(path);
+    return remove_at(entry.folder, entry.name, path, err);
 }
 
 /* ---- renaming ---- */
@@ -261,8 +261,8 @@ qa_status qa_folder_of(char **folder, const char *path, qa_error *err) {
 }
 
 qa_status qa_sync_folder(const char *folder, qa_error *err) {
-    const qa_place place = qa_place_of(folder);
-    int fd = openat(place.folder, place.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const qa_dir_entry entry = qa_dir_entry_of(folder);
+    int fd = openat(entry.folder, entry.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
         /* A folder that may be written but not listed cannot be opened for fsync. */
         return errno == EACCES ? QA_OK
@@ -277,7 +277,7 @@ qa_status qa_sync_folder(const char *folder, qa_error *err) {
 qa_status qa_rename(const char *from, const char *to, qa_error *err) {
     char *folder = NULL;
     QA_TRY(qa_folder_of(&folder, to, err));
-    const qa_place source = qa_place_of(from), target = qa_place_of(to);
+    const qa_dir_entry source = qa_dir_entry_of(from), target = qa_dir_entry_of(to);
     qa_status status = renameat(source.folder, source.name, target.folder, target.name) == 0
                            ? qa_sync_folder(folder, err)
                            : qa_fail(err, QA_ERR_IO, "cannot rename %s to %s: %s", from, to, strerror(errno));

@@ -46,19 +46,19 @@ static bool leads_into(const qa_held_folder *held, const char *path, const char 
     return true;
 }
 
-qa_place qa_place_of(const char *path) {
+qa_dir_entry qa_dir_entry_of(const char *path) {
     for (const qa_held_folder *held = innermost; held != NULL; held = held->outer) {
         const char *name = NULL;
         if (leads_into(held, path, &name)) {
-            return (qa_place){held->descriptor, name};
+            return (qa_dir_entry){held->descriptor, name};
         }
     }
-    return (qa_place){AT_FDCWD, path};
+    return (qa_dir_entry){AT_FDCWD, path};
 }
 
 DIR *qa_list_folder(const char *path) {
-    const qa_place place = qa_place_of(path);
-    const int fd = openat(place.folder, place.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const qa_dir_entry entry = qa_dir_entry_of(path);
+    const int fd = openat(entry.folder, entry.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *entries = fd < 0 ? NULL : fdopendir(fd);
     if (fd >= 0 && entries == NULL) {
         const int reason = errno;

@@ -23,12 +23,12 @@ void qa_hold_folder(qa_held_folder *held, const char *path, int descriptor);
 void qa_let_folder_go(qa_held_folder *held);
 
 /* What openat and its like take: a folder's descriptor (AT_FDCWD: none) and a path relative to it. */
-typedef struct qa_place {
+typedef struct qa_dir_entry {
     int folder;
     const char *name; /* into the path that was asked for, or "." */
-} qa_place;
+} qa_dir_entry;
 
-qa_place qa_place_of(const char *path);
+qa_dir_entry qa_dir_entry_of(const char *path);
 
 /* opendir. */
 DIR *qa_list_folder(const char *path);

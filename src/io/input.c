@@ -35,8 +35,8 @@ static qa_status check_input_kind(const struct stat *info, const char *path, boo
 /* O_NONBLOCK: a pipe without a writer must become a message, not a wait; regular files ignore it. */
 static qa_status open_checked(int *descriptor, struct stat *info, const char *path, bool pipes, qa_error *err) {
     const int wait = pipes ? 0 : O_NONBLOCK;
-    const qa_place place = qa_place_of(path);
-    *descriptor = openat(place.folder, place.name, O_RDONLY | O_CLOEXEC | wait);
+    const qa_dir_entry entry = qa_dir_entry_of(path);
+    *descriptor = openat(entry.folder, entry.name, O_RDONLY | O_CLOEXEC | wait);
     if (*descriptor < 0) {
         return errno == ENXIO ? qa_fail(err, QA_ERR_IO, "cannot read %s: it is not a regular file but a socket", path)
                               : qa_fail(err, QA_ERR_IO, "%s: cannot open: %s", path, strerror(errno));
@@ -168,11 +168,11 @@ qa_status qa_input_check_unchanged(const qa_input *input, const char *path, qa_e
 qa_status qa_find_optional(bool *there, const char *path, qa_error *err) {
     struct stat info;
     *there = false;
-    const qa_place place = qa_place_of(path);
-    if (fstatat(place.folder, place.name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+    const qa_dir_entry entry = qa_dir_entry_of(path);
+    if (fstatat(entry.folder, entry.name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
         return errno == ENOENT ? QA_OK : qa_fail(err, QA_ERR_IO, "cannot examine %s: %s", path, strerror(errno));
     }
-    if (fstatat(place.folder, place.name, &info, 0) != 0) {
+    if (fstatat(entry.folder, entry.name, &info, 0) != 0) {
         return errno == ENOENT ? qa_fail(err, QA_ERR_IO,
                                          "%s is a link to a file that is not there (a part of a download cache?); "
                                          "restore what it names, or remove the link",

@@ -82,7 +82,7 @@ extern const qa_option_table qa_method_table;
 
 /* The row of objective->method, which qa_objective_check has accepted. */
 const qa_method_row *qa_method_of(const qa_objective *objective);
-const qa_method_row *qa_method_at(size_t place); /* of all methods in turn; NULL behind the last */
+const qa_method_row *qa_method_at(size_t index); /* of all methods in turn; NULL behind the last */
 
 /* The methods, each in its own file. */
 extern const qa_method_row qa_method_qadapter, qa_method_sft, qa_method_replay, qa_method_dpo;

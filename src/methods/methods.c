@@ -18,7 +18,7 @@ const char *qa_method_name(qa_method method) {
     return (unsigned)method < N_METHODS ? method_rows[method]->name : "unknown";
 }
 
-const qa_method_row *qa_method_at(size_t place) { return place < N_METHODS ? method_rows[place] : NULL; }
+const qa_method_row *qa_method_at(size_t index) { return index < N_METHODS ? method_rows[index] : NULL; }
 
 /* "qadapter|sft|replay|dpo" */
 static const char *list_methods(char *names, size_t bytes) {

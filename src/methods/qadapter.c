@@ -8,10 +8,10 @@
 #include "rl/objective.h"
 
 qa_status qa_objective_from_recipe(qa_objective *objective, const char *recipe, qa_error *err) {
-    unsigned place = 0;
-    QA_TRY(qa_choice_find(&place, qa_recipe_names, "recipe", recipe, err));
+    unsigned which = 0;
+    QA_TRY(qa_choice_find(&which, qa_recipe_names, "recipe", recipe, err));
     *objective = (qa_objective){.method = QA_METHOD_QADAPTER};
-    qa_options_recipe(&qa_objective_table, objective, place == 1);
+    qa_options_recipe(&qa_objective_table, objective, which == 1);
     return QA_OK;
 }
 

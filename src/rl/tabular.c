@@ -277,22 +277,22 @@ static void solve_for_policy(double *b, double *a, const qa_mdp *mdp, const doub
 }
 
 /* Scratch of Newton's method. */
-typedef struct newton_room {
+typedef struct newton_workspace {
     size_t S, A;
     double *matrix, *log_pi, *step; /* [S x S], [S x A], [S] */
     qa_arena arena;
-} newton_room;
+} newton_workspace;
 
-static void lay_out_newton_room(void *owner, qa_arena *arena) {
-    newton_room *room = owner;
-    room->matrix = QA_TAKE(arena, double, room->S * room->S);
-    room->log_pi = QA_TAKE(arena, double, room->S * room->A);
-    room->step = QA_TAKE(arena, double, room->S);
+static void lay_out_newton_workspace(void *owner, qa_arena *arena) {
+    newton_workspace *work = owner;
+    work->matrix = QA_TAKE(arena, double, work->S * work->S);
+    work->log_pi = QA_TAKE(arena, double, work->S * work->A);
+    work->step = QA_TAKE(arena, double, work->S);
 }
 
-static qa_status take_newton_room(newton_room *room, const qa_mdp *mdp, qa_error *err) {
-    *room = (newton_room){.S = mdp->S, .A = mdp->A}; /* at most NEWTON_STATES */
-    return qa_arena_lay_out(&room->arena, lay_out_newton_room, room, err);
+static qa_status take_newton_workspace(newton_workspace *work, const qa_mdp *mdp, qa_error *err) {
+    *work = (newton_workspace){.S = mdp->S, .A = mdp->A}; /* at most NEWTON_STATES */
+    return qa_arena_lay_out(&work->arena, lay_out_newton_workspace, work, err);
 }
 
 /* v to T(v) = Vhat(r + gamma P v) is convex and has the slope gamma P_pi: v + (I - gamma P_pi)^-1 (T(v) - v), which
@@ -300,23 +300,23 @@ static qa_status take_newton_room(newton_room *room, const qa_mdp *mdp, qa_error
  * or none is smaller than the one before. */
 static qa_status newton(double *q, double *v, double *before, const qa_mdp *mdp, const sweep_rule *rule,
                         qa_fixed_point *found, qa_error *err) {
-    newton_room room;
+    newton_workspace work;
     double largest = 0.0, last = INFINITY;
     qa_status status = QA_OK;
-    QA_TRY(take_newton_room(&room, mdp, err));
+    QA_TRY(take_newton_workspace(&work, mdp, err));
     for (size_t i = 0; i < NEWTON_STEPS; i++, found->sweeps++) {
         double most = 0.0;
         qa_mdp_m6_backup(q, mdp, rule->reward, v);
         QA_GOTO(done, tabular_compare(mdp, q, q, &found->change, &largest, err));
-        values(room.step, mdp, q, rule);
-        policies(room.log_pi, mdp, q, room.step, rule);
+        values(work.step, mdp, q, rule);
+        policies(work.log_pi, mdp, q, work.step, rule);
         for (size_t s = 0; s < mdp->S; s++) {
-            room.step[s] -= v[s];
+            work.step[s] -= v[s];
         }
-        solve_for_policy(room.step, room.matrix, mdp, room.log_pi);
+        solve_for_policy(work.step, work.matrix, mdp, work.log_pi);
         for (size_t s = 0; s < mdp->S; s++) {
-            v[s] += is_terminal(mdp, s) ? 0.0 : room.step[s];
-            most = fmax(most, fabs(room.step[s]));
+            v[s] += is_terminal(mdp, s) ? 0.0 : work.step[s];
+            most = fmax(most, fabs(work.step[s]));
         }
         if (i > 1 && (most <= DBL_EPSILON * largest || (most >= last && most <= 1e-9 * fmax(1.0, largest)))) {
             break;
@@ -333,7 +333,7 @@ static qa_status newton(double *q, double *v, double *before, const qa_mdp *mdp,
     found->change += 4.0 * DBL_EPSILON * largest; /* what a sweep cannot see */
     values(v, mdp, q, rule);
 done:
-    qa_arena_free(&room.arena);
+    qa_arena_free(&work.arena);
     return status;
 }
 
@@ -444,13 +444,13 @@ qa_status qa_solve_m2(double *q, double *v, const qa_mdp *mdp, const double *r, 
 /* The same by one linear system. */
 static qa_status return_by_system(double *value, const qa_mdp *mdp, const double *r, const double *log_pi,
                                   qa_error *err) {
-    newton_room room;
+    newton_workspace work;
     qa_status status = QA_OK;
-    QA_TRY(take_newton_room(&room, mdp, err));
+    QA_TRY(take_newton_workspace(&work, mdp, err));
     for (size_t i = 0; i < mdp->S * mdp->A; i++) {
         value[i / mdp->A] += is_terminal(mdp, i / mdp->A) ? 0.0 : exp(log_pi[i]) * r[i];
     }
-    solve_for_policy(value, room.matrix, mdp, log_pi);
+    solve_for_policy(value, work.matrix, mdp, log_pi);
     for (size_t s = 0; s < mdp->S; s++) {
         if (!isfinite(value[s])) {
             status = qa_fail(err, QA_ERR_NAN, "the expected return from state %zu became %g", s, value[s]);
@@ -458,7 +458,7 @@ static qa_status return_by_system(double *value, const qa_mdp *mdp, const double
         }
     }
 done:
-    qa_arena_free(&room.arena);
+    qa_arena_free(&work.arena);
     return status;
 }
 

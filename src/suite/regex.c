@@ -19,7 +19,7 @@ enum { HEAP_KIBIBYTES = 64 * 1024, MAX_REGEX_BYTES = 4096 };
 
 qa_status qa_regex_create(qa_regex **regex, const char *expression, size_t n, qa_error *err) {
     int failure = 0;
-    PCRE2_SIZE place = 0;
+    PCRE2_SIZE offset = 0;
     *regex = NULL;
     if (n > MAX_REGEX_BYTES) {
         return qa_fail(err, QA_ERR_LIMIT, "a regular expression of %zu bytes is too long; at most %d are allowed", n,
@@ -28,7 +28,7 @@ qa_status qa_regex_create(qa_regex **regex, const char *expression, size_t n, qa
     QA_TRY(QA_NEW(*regex, 1, err, "a regular expression"));
     (*regex)->code =
         pcre2_compile((PCRE2_SPTR)expression, n, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | QA_COUNTED, &failure,
-                      &place, NULL);
+                      &offset, NULL);
     if ((*regex)->code == NULL) {
         char reason[160] = "";
         if (pcre2_get_error_message(failure, (PCRE2_UCHAR *)reason, sizeof reason) < 0) {
@@ -38,7 +38,7 @@ qa_status qa_regex_create(qa_regex **regex, const char *expression, size_t n, qa
         *regex = NULL;
         return qa_fail(err, QA_ERR_FORMAT, "the regular expression \"%s\" does not compile: %s, at byte %zu",
                        qa_utf8_valid(expression, n, &(size_t){0}) ? QA_SHOWN_LONG(expression, n) : "(not UTF-8)",
-                       reason, (size_t)place);
+                       reason, (size_t)offset);
     }
     qa_counted_prepare((*regex)->code);
     return QA_OK;

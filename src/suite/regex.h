@@ -9,7 +9,7 @@
 
 typedef struct qa_regex qa_regex; /* immutable, shared by threads */
 
-/* An expression of n bytes. QA_ERR_FORMAT, with the reason and the place, when it does not compile. */
+/* An expression of n bytes. QA_ERR_FORMAT, with the reason and the offset, when it does not compile. */
 QA_MUST_CHECK qa_status qa_regex_create(qa_regex **regex, const char *expression, size_t n, qa_error *err);
 void qa_regex_free(qa_regex *regex); /* NULL is allowed */
 

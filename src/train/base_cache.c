@@ -90,10 +90,10 @@ qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *er
         return QA_OK;
     }
     QA_TRY(qa_join_path(&cache->path, dir, QA_BASE_CACHE_NAME, err));
-    const qa_place place = qa_place_of(cache->path);
-    (void)unlinkat(place.folder, place.name, 0); /* of a run that was killed between the next two calls */
-    cache->file = openat(place.folder, place.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (cache->file < 0 || unlinkat(place.folder, place.name, 0) != 0) {
+    const qa_dir_entry entry = qa_dir_entry_of(cache->path);
+    (void)unlinkat(entry.folder, entry.name, 0); /* of a run that was killed between the next two calls */
+    cache->file = openat(entry.folder, entry.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (cache->file < 0 || unlinkat(entry.folder, entry.name, 0) != 0) {
         return qa_fail(err, QA_ERR_IO, "cannot make the base cache's file %s: %s", cache->path, strerror(errno));
     }
     return QA_OK;
@@ -112,7 +112,7 @@ static uint64_t rows_checksum(const qa_base_cache *cache, size_t entry) {
     return sum;
 }
 
-/* Writes or reads the whole entry. Returns the bytes that went; errno tells why it is not all of them, 0 where the file
+/* Writes or reads the whole entry. Returns the bytes that went; errno says why it is not all of them, 0 where the file
  * ends. */
 static size_t transfer(const qa_base_cache *cache, size_t entry, bool write, size_t bytes) {
     const size_t start = cache->kept.begin[entry] * cache->width * sizeof(qa_real);
@@ -167,41 +167,41 @@ static bool read_entry(qa_base_cache *cache, size_t entry) {
 
 /* ---- entries ---- */
 
-qa_base_place qa_base_cache_place(qa_base_cache *cache, qa_kept_set set, size_t index) {
-    return cache == NULL || !cache->again[set] ? (qa_base_place){0}
-                                               : (qa_base_place){.cache = cache, .entry = cache->first[set] + index};
+qa_base_slot qa_base_cache_slot(qa_base_cache *cache, qa_kept_set set, size_t index) {
+    return cache == NULL || !cache->again[set] ? (qa_base_slot){0}
+                                               : (qa_base_slot){.cache = cache, .entry = cache->first[set] + index};
 }
 
 /* An entry of as many rows as planned. */
-static bool fits(qa_base_place place, size_t rows) {
-    return place.cache != NULL && !place.cache->off &&
-           place.cache->kept.begin[place.entry + 1] - place.cache->kept.begin[place.entry] == rows;
+static bool fits(qa_base_slot slot, size_t rows) {
+    return slot.cache != NULL && !slot.cache->off &&
+           slot.cache->kept.begin[slot.entry + 1] - slot.cache->kept.begin[slot.entry] == rows;
 }
 
-static qa_real *cached_rows_of(qa_base_place place) {
-    qa_base_cache *cache = place.cache;
-    return cache->kept.memory + (cache->on_disk ? 0 : cache->kept.begin[place.entry] * cache->width);
+static qa_real *cached_rows_of(qa_base_slot slot) {
+    qa_base_cache *cache = slot.cache;
+    return cache->kept.memory + (cache->on_disk ? 0 : cache->kept.begin[slot.entry] * cache->width);
 }
 
-const qa_real *qa_base_cache_find(qa_base_place place, size_t rows) {
-    qa_base_cache *cache = place.cache;
-    if (!fits(place, rows) || cache->lost || !cache->kept.present[place.entry] ||
-        (cache->on_disk && !read_entry(cache, place.entry))) {
+const qa_real *qa_base_cache_find(qa_base_slot slot, size_t rows) {
+    qa_base_cache *cache = slot.cache;
+    if (!fits(slot, rows) || cache->lost || !cache->kept.present[slot.entry] ||
+        (cache->on_disk && !read_entry(cache, slot.entry))) {
         return NULL;
     }
     cache->found++;
-    return cached_rows_of(place);
+    return cached_rows_of(slot);
 }
 
-qa_real *qa_base_cache_room(qa_base_place place, size_t rows) {
-    return fits(place, rows) && !place.cache->full ? cached_rows_of(place) : NULL;
+qa_real *qa_base_cache_buffer(qa_base_slot slot, size_t rows) {
+    return fits(slot, rows) && !slot.cache->full ? cached_rows_of(slot) : NULL;
 }
 
-void qa_base_cache_keep(qa_base_place place) {
-    if (place.cache->on_disk) {
-        write_entry(place.cache, place.entry);
+void qa_base_cache_keep(qa_base_slot slot) {
+    if (slot.cache->on_disk) {
+        write_entry(slot.cache, slot.entry);
     } else {
-        place.cache->kept.present[place.entry] = true;
+        slot.cache->kept.present[slot.entry] = true;
     }
 }
 

@@ -29,22 +29,22 @@ void qa_base_cache_free(qa_base_cache *cache);
 /* Makes the file in dir, if the cache has one. */
 QA_MUST_CHECK qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *err);
 
-/* One pair's place in a cache. cache is NULL for a pair that is visited once. Whoever is visited again runs its streams
+/* One pair's slot in a cache. cache is NULL for a pair that is visited once. Whoever is visited again runs its streams
  * apart, whether it is kept or not: so a run's numbers are the same in every mode. */
-typedef struct qa_base_place {
+typedef struct qa_base_slot {
     qa_base_cache *cache;
     size_t entry;
-} qa_base_place;
+} qa_base_slot;
 
 /* Of pair number `index` of the set; cache may be NULL. */
-qa_base_place qa_base_cache_place(qa_base_cache *cache, qa_kept_set set, size_t index);
+qa_base_slot qa_base_cache_slot(qa_base_cache *cache, qa_kept_set set, size_t index);
 
 /* The pair's rows [rows x d], valid until the next call; NULL: they are not there. */
-const qa_real *qa_base_cache_find(qa_base_place place, size_t rows);
+const qa_real *qa_base_cache_find(qa_base_slot slot, size_t rows);
 
-/* Room for the pair's rows, to be filled and then kept; NULL: they cannot be. */
-qa_real *qa_base_cache_room(qa_base_place place, size_t rows);
-void qa_base_cache_keep(qa_base_place place);
+/* Where the pair's rows go, to be filled and then kept; NULL: they cannot be. */
+qa_real *qa_base_cache_buffer(qa_base_slot slot, size_t rows);
+void qa_base_cache_keep(qa_base_slot slot);
 
 /* Gives the room of the cache's file back to the disk: from here on nothing is kept or found. False when there is no
  * file, or it has been given back before. */

@@ -30,7 +30,7 @@ QA_MUST_CHECK qa_status qa_base_plan_make(qa_base_plan *base, const qa_plan *pla
                                           const qa_pairs *evaluation, const qa_train_options *options,
                                           size_t machine_bytes, qa_error *err);
 
-/* Bytes of this machine's memory; 0: it does not tell. */
+/* Bytes of this machine's memory; 0: it does not say. */
 size_t qa_machine_memory(void);
 
 /* The rows that are kept of a pair. */

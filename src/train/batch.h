@@ -32,7 +32,7 @@ void qa_epoch_order(size_t *order, size_t n, bool shuffle, uint64_t seed, size_t
 /* One optimiser step's pairs: order[first .. first + pairs) of its epoch. */
 typedef struct qa_batch {
     size_t epoch;         /* from 0 */
-    size_t first, pairs;  /* places in the epoch's order */
+    size_t first, pairs;  /* positions in the epoch's order */
     size_t micro_batches; /* the last one may be smaller */
 } qa_batch;
 

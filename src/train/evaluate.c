@@ -15,12 +15,12 @@ static int ascending(const void *left, const void *right) {
 }
 
 double qa_percentile(const double *sorted, size_t n, double p) {
-    const double place = p / 100.0 * (double)(n - 1);
-    const size_t below = (size_t)place;
+    const double rank = p / 100.0 * (double)(n - 1);
+    const size_t below = (size_t)rank;
     if (below + 1 >= n) {
         return sorted[n - 1];
     }
-    return sorted[below] + (place - (double)below) * (sorted[below + 1] - sorted[below]);
+    return sorted[below] + (rank - (double)below) * (sorted[below + 1] - sorted[below]);
 }
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
@@ -103,7 +103,7 @@ static qa_status evaluate_all(qa_pair_metrics *sums, pair_values *values, qa_pai
             divisors.padded_length = qa_padded_length(pairs, i, smaller(micro_batch, n - i));
         }
         const qa_pair_visit visit = {.padded_length = divisors.padded_length,
-                                     .place = qa_base_cache_place(cache, QA_KEPT_EVALUATION, i)};
+                                     .slot = qa_base_cache_slot(cache, QA_KEPT_EVALUATION, i)};
         const qa_status status = qa_pair_step_forward(step, pair, &visit, err);
         if (status != QA_OK) {
             qa_error_prefix(err, "pair at line %zu of %s: ", pair->line, data == NULL ? "the evaluation data" : data);

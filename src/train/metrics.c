@@ -97,8 +97,8 @@ static qa_status whole_lines(const qa_metrics_file *file, size_t keep, size_t *e
 }
 
 static qa_status open_and_cut(qa_metrics_file *file, size_t keep, qa_error *err) {
-    const qa_place place = qa_place_of(file->path);
-    file->descriptor = openat(place.folder, place.name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    const qa_dir_entry entry = qa_dir_entry_of(file->path);
+    file->descriptor = openat(entry.folder, entry.name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (file->descriptor < 0) {
         return failed(file, "open for writing", err);
     }

@@ -34,13 +34,13 @@ qa_status qa_base_cache_mode_by_name(qa_base_cache_mode *mode, const char *name,
 
 static qa_status parse_schedule(void *value, const char *text, qa_error *err) {
     qa_error inner;
-    unsigned place = QA_SCHEDULE_CONSTANT; /* transformers' other name for it: its constant ignores a warm-up */
+    unsigned index = QA_SCHEDULE_CONSTANT; /* transformers' other name for it: its constant ignores a warm-up */
     if (strcmp(text, "constant_with_warmup") != 0 &&
-        qa_choice_find(&place, schedule_names, "schedule", text, &inner) != QA_OK) {
+        qa_choice_find(&index, schedule_names, "schedule", text, &inner) != QA_OK) {
         return qa_fail(err, QA_ERR_ARGUMENT,
                        "expected one of linear|cosine|constant|constant_with_warmup, found \"%s\"", text);
     }
-    *(qa_schedule *)value = (qa_schedule)place;
+    *(qa_schedule *)value = (qa_schedule)index;
     return QA_OK;
 }
 
@@ -117,16 +117,16 @@ qa_train_options qa_train_defaults(void) {
 }
 
 qa_status qa_train_recipe(const char *recipe, qa_train_options *options, qa_lora_options *lora, qa_error *err) {
-    unsigned place = 0;
-    QA_TRY(qa_choice_find(&place, qa_recipe_names, "recipe", recipe, err));
+    unsigned index = 0;
+    QA_TRY(qa_choice_find(&index, qa_recipe_names, "recipe", recipe, err));
     if (options != NULL) {
-        options->recipe = qa_recipe_names[place];
-        qa_options_recipe(&qa_train_table, options, place == 1);
+        options->recipe = qa_recipe_names[index];
+        qa_options_recipe(&qa_train_table, options, index == 1);
         QA_TRY(qa_objective_from_recipe(&options->objective, recipe, err));
     }
     if (lora != NULL) {
         *lora = qa_lora_defaults();
-        qa_options_recipe(&qa_lora_table, lora, place == 1);
+        qa_options_recipe(&qa_lora_table, lora, index == 1);
     }
     return QA_OK;
 }

@@ -4,7 +4,7 @@
  * that end in the prompt. A state is a row of the packed pair (model/pass.h): rows follow each other from position
  * label_start - 1 of the prompt to the end of the first response, then come those of the second. The states whose
  * logits are needed stand in one table, in the order of their rows, which is made once; every state of a side knows its
- * place there (`at`), and nothing else is looked up.
+ * index there (`at`), and nothing else is looked up.
  *
  * Forward. Logits exist for QA_HEAD_CHUNK states at a time. Each state's two rows are turned into log pi1, Qhat and
  * pitilde in place, and what the loss needs of them is kept: Vhat, the KL to the base, and Qhat and log pi1 of the one
@@ -52,7 +52,7 @@ typedef struct pair_state {
 typedef struct side_arrays {
     int32_t *ids;               /* [row] prompt and response in one piece */
     qa_transition *transitions; /* [row] */
-    size_t *at;                 /* [row] every state's place in the table, or NO_STATE */
+    size_t *at;                 /* [row] every state's index in the table, or NO_STATE */
     double *g;                  /* [row] dL/dr_t */
     double *value_gradient;     /* [row] dL/dVhat per state */
     qa_side_step found;
@@ -376,14 +376,14 @@ static void run_chunks(qa_pair_step *step) {
 
 /* What was found at the side's states, its rewards and its return; the first quantity that is not finite is named. */
 static qa_status gather_side(qa_pair_step *step, size_t side, qa_error *err) {
-    const size_t *place = step->sides[side].at;
+    const size_t *index = step->sides[side].at;
     qa_side_step *found = &step->sides[side].found;
     const qa_objective *objective = &step->objective;
     for (size_t k = 0; k < found->states; k++) {
-        found->state_v[k] = place[k] == NO_STATE ? (double)NAN : step->table[place[k]].v;
+        found->state_v[k] = index[k] == NO_STATE ? (double)NAN : step->table[index[k]].v;
     }
     for (size_t t = 0; t < found->n; t++) {
-        const pair_state *at = &step->table[place[found->transitions[t].state]];
+        const pair_state *at = &step->table[index[found->transitions[t].state]];
         found->q[t] = at->q[side];
         found->log_pi1[t] = at->log_pi1[side];
         found->v[t] = at->v;
@@ -410,22 +410,22 @@ static qa_status gather_side(qa_pair_step *step, size_t side, qa_error *err) {
 
 /* Through the layers: of both streams, or of the adapted one when the base stream's states are kept. A pair that is run
  * again runs its streams apart, also where nothing is kept of it, so that what is kept changes no bit. */
-static qa_status run_pair_pass(qa_pair_step *step, const qa_pair *pair, size_t n_rows, qa_base_place place,
+static qa_status run_pair_pass(qa_pair_step *step, const qa_pair *pair, size_t n_rows, qa_base_slot slot,
                                uint64_t dropout_key, qa_error *err) {
     const size_t first = step->first, rows = n_rows - first;
     qa_packed packed = {
         .trunk = {pair->prompt, pair->prompt_len},
         .branches = {{pair->chosen, pair->chosen_len}, {pair->rejected, pair->rejected_len}},
         .n_branches = step->n_sides,
-        .apart = place.cache != NULL,
-        .base = place.cache == NULL ? NULL : qa_base_cache_find(place, rows),
+        .apart = slot.cache != NULL,
+        .base = slot.cache == NULL ? NULL : qa_base_cache_find(slot, rows),
         .first = first,
     };
     QA_TRY(qa_pass_forward(step->pass, &packed, step->table_rows, step->n_states, dropout_key, err));
-    qa_real *room = place.cache == NULL || packed.base != NULL ? NULL : qa_base_cache_room(place, rows);
-    if (room != NULL) {
-        qa_pass_base_states(step->pass, room, first);
-        qa_base_cache_keep(place);
+    qa_real *kept = slot.cache == NULL || packed.base != NULL ? NULL : qa_base_cache_buffer(slot, rows);
+    if (kept != NULL) {
+        qa_pass_base_states(step->pass, kept, first);
+        qa_base_cache_keep(slot);
     }
     return QA_OK;
 }
@@ -438,8 +438,8 @@ qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, const qa
     step->n_sides = visit->chosen_alone ? 1 : QA_SIDES;
     QA_TRY(check_pair(step, pair, rows, visit->padded_length, err));
     lay_out_pair(step, pair, visit->padded_length);
-    QA_TRY(run_pair_pass(step, pair, rows, step->adapter == NULL ? (qa_base_place){0} : visit->place,
-                         visit->dropout_key, err));
+    QA_TRY(run_pair_pass(step, pair, rows, step->adapter == NULL ? (qa_base_slot){0} : visit->slot, visit->dropout_key,
+                         err));
     run_chunks(step);
     for (size_t side = 0; side < step->n_sides; side++) {
         QA_TRY(gather_side(step, side, err));

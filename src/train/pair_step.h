@@ -42,9 +42,9 @@ typedef struct qa_pair_visit {
     uint64_t dropout_key; /* see model/pass.h */
     bool chosen_alone; /* theory only: the rejected side has no transition, z is NaN. What sft and replay train on; the
                           pair may have no rejected response */
-    qa_base_place place; /* where the base stream's states are kept from one visit of the pair to the next of the same
-                            kind: if they are there, the adapted stream runs alone; else both run, and they are put
-                            there, if they can be. Without an adapter nothing is kept */
+    qa_base_slot slot; /* where the base stream's states are kept from one visit of the pair to the next of the same
+                           kind: if they are there, the adapted stream runs alone; else both run, and they are put
+                           there, if they can be. Without an adapter nothing is kept */
 } qa_pair_visit;
 
 /* Runs the pair: everything in qa_side_step (methods/method.h), and z. A NaN or infinity is QA_ERR_NAN naming the

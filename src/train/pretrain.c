@@ -83,18 +83,18 @@ static qa_status accumulate(pretrain_run *r, const qa_document_range *range, qa_
 /* The gradient of the step's mean loss, and the loss. */
 static qa_status document_gradient(void *user, size_t *tokens, qa_error *err) {
     pretrain_run *r = user;
-    const size_t place = r->trainer.done % r->plan.steps_per_epoch;
+    const size_t step_of_epoch = r->trainer.done % r->plan.steps_per_epoch;
     const qa_document_range range = {.corpus = r->train,
                                      .order = r->trainer.order,
-                                     .begin = r->first[place],
-                                     .end = r->first[place + 1],
+                                     .begin = r->first[step_of_epoch],
+                                     .end = r->first[step_of_epoch + 1],
                                      .name = corpus_name(r)};
     const qa_status status = accumulate(r, &range, err);
     if (status != QA_OK) {
         qa_error_prefix(err, "step %zu: ", r->trainer.done + 1);
     }
     *tokens = qa_document_range_rows(&range);
-    if (place == 0 && r->last_steps >= QA_FEWEST_STEPS) {
+    if (step_of_epoch == 0 && r->last_steps >= QA_FEWEST_STEPS) {
         r->last_loss = 0.0;
         r->last_steps = 0;
     }
@@ -199,10 +199,10 @@ static qa_status write_result(const pretrain_run *r, qa_error *err) {
     return status;
 }
 
-static qa_parameter_place weight_place(const void *user, size_t i) {
+static qa_parameter_location locate_weight(const void *user, size_t i) {
     const qa_parameter_tensor *tensor = qa_trainable_tensor_at(((const pretrain_run *)user)->trainable, i);
     const size_t columns = tensor->columns == 0 ? 1 : tensor->columns;
-    return (qa_parameter_place){tensor->name, (i - tensor->offset) / columns, (i - tensor->offset) % columns};
+    return (qa_parameter_location){tensor->name, (i - tensor->offset) / columns, (i - tensor->offset) % columns};
 }
 
 /* ---- the run ---- */
@@ -215,7 +215,7 @@ static const qa_training_task pretrain_task = {.files = &qa_model_run_files,
                                                .goes_on = pretrain_goes_on,
                                                .write_model = write_checkpoint_model,
                                                .items_done = documents_done,
-                                               .place = weight_place,
+                                               .locate = locate_weight,
                                                .epoch_begins = cut_epoch};
 
 static void fill_pretrain_trainer(pretrain_run *r) {

@@ -139,11 +139,11 @@ static qa_status check_inputs(const preference_run *r, qa_error *err) {
 /* ---- one optimiser step ---- */
 
 /* The key of a pair's dropout masks; 0 means none. */
-static uint64_t pair_dropout_key(const preference_run *r, size_t place) {
+static uint64_t pair_dropout_key(const preference_run *r, size_t position) {
     if (r->adapter->options.dropout <= 0.0) {
         return 0;
     }
-    const uint64_t key = qa_hash(qa_hash(qa_hash(r->options->seed, DROPOUT_STREAM), r->trainer.done), place);
+    const uint64_t key = qa_hash(qa_hash(qa_hash(r->options->seed, DROPOUT_STREAM), r->trainer.done), position);
     return key != 0 ? key : 1;
 }
 
@@ -151,19 +151,19 @@ static bool should_stop(const preference_run *r) {
     return r->options->should_stop != NULL && r->options->should_stop(r->options->user);
 }
 
-/* Forward and backward of pair number `index` of a set, of the training data or of the replay examples; place: in the
- * step, from 0. */
-static qa_status one_pair(preference_run *r, qa_kept_set set, size_t index, size_t place, const qa_divisors *divisors,
-                          qa_pair_metrics *sums, qa_error *err) {
+/* Forward and backward of pair number `index` of a set, of the training data or of the replay examples; position: in
+ * the step, from 0. */
+static qa_status one_pair(preference_run *r, qa_kept_set set, size_t index, size_t position,
+                          const qa_divisors *divisors, qa_pair_metrics *sums, qa_error *err) {
     if (should_stop(r)) {
         return qa_fail(err, QA_ERR_INTERRUPTED, "stopped within step %zu", r->trainer.done + 1);
     }
     const char *name = set == QA_KEPT_REPLAY ? replay_name(r) : data_name(r);
     const qa_pair *pair = qa_pairs_at(set == QA_KEPT_REPLAY ? r->options->replay : r->train, index);
     const qa_pair_visit visit = {.padded_length = divisors->padded_length,
-                                 .dropout_key = pair_dropout_key(r, place),
+                                 .dropout_key = pair_dropout_key(r, position),
                                  .chosen_alone = qa_method_of(&r->options->objective)->one_sided,
-                                 .place = qa_base_cache_place(r->cache, set, index)};
+                                 .slot = qa_base_cache_slot(r->cache, set, index)};
     QA_TRY(qa_prefixed(qa_pair_step_forward(r->step, pair, &visit, err), err,
                        "step %zu, pair at line %zu of %s: ", r->trainer.done + 1, pair->line, name));
     const qa_pair_loss loss = qa_pair_step_loss(r->step, divisors);
@@ -219,9 +219,9 @@ static qa_status step_gradient(void *user, size_t *tokens, qa_error *err) {
         divisors = qa_batch_divisors(&r->plan, &batch, i, r->train, r->trainer.order, &r->options->objective);
         divisors.counted += replayed;
         qa_micro_batch(&r->plan, &batch, i, &first, &count);
-        for (size_t place = first; place < first + count; place++) {
-            const size_t index = r->trainer.order[batch.first + place];
-            QA_TRY(one_pair(r, QA_KEPT_TRAIN, index, place, &divisors, &sums, err));
+        for (size_t position = first; position < first + count; position++) {
+            const size_t index = r->trainer.order[batch.first + position];
+            QA_TRY(one_pair(r, QA_KEPT_TRAIN, index, position, &divisors, &sums, err));
         }
     }
     for (size_t j = 0; j < replays; j++) {
@@ -297,10 +297,10 @@ static qa_status write_adapter(const void *user, const char *dir, qa_error *err)
     return qa_adapter_save(r->adapter, dir, base_model(r), err);
 }
 
-static qa_parameter_place adapter_place(const void *user, size_t i) {
+static qa_parameter_location locate_in_adapter(const void *user, size_t i) {
     const qa_adapter_tensor *tensor = qa_adapter_tensor_at(((const preference_run *)user)->adapter, i);
-    return (qa_parameter_place){tensor->name, (i - tensor->offset) / tensor->columns,
-                                (i - tensor->offset) % tensor->columns};
+    return (qa_parameter_location){tensor->name, (i - tensor->offset) / tensor->columns,
+                                   (i - tensor->offset) % tensor->columns};
 }
 
 /* The disk is full: what the base cache has of it is worth less than a checkpoint. */
@@ -316,7 +316,7 @@ static const qa_training_task preference_task = {.files = &qa_adapter_run_files,
                                                  .goes_on = caller_goes_on,
                                                  .write_model = write_adapter,
                                                  .items_done = pairs_done,
-                                                 .place = adapter_place,
+                                                 .locate = locate_in_adapter,
                                                  .give_back = give_back};
 
 static void fill_preference_trainer(preference_run *r) {
@@ -350,7 +350,7 @@ static qa_status log_plan(const preference_run *r, qa_error *err) {
     return QA_OK;
 }
 
-/* A ratio so small that the whole run would replay nothing is a slip. */
+/* A ratio so small that the whole run would replay nothing is a mistake. */
 static qa_status check_replay_ratio(const preference_run *r, qa_error *err) {
     size_t first = 0, count = 0;
     if (r->options->replay != NULL) {

@@ -137,8 +137,8 @@ static qa_status check_metrics(const qa_trainer *t, size_t step, size_t keep, qa
     char *path = NULL;
     QA_TRY(qa_join_path(&path, t->options.out_dir, "metrics.jsonl", err));
     struct stat info;
-    const qa_place place = qa_place_of(path);
-    const bool there = fstatat(place.folder, place.name, &info, 0) == 0;
+    const qa_dir_entry entry = qa_dir_entry_of(path);
+    const bool there = fstatat(entry.folder, entry.name, &info, 0) == 0;
     qa_status status = QA_OK;
     if (keep > 0 && !there) {
         qa_log(t->logger, QA_LOG_WARNING, "%s is not there: the lines of the steps up to %zu are lost", path, step);
@@ -337,9 +337,8 @@ qa_status qa_trainer_check_finite(const qa_trainer *t, const char *what, const q
     if (i == t->count) {
         return QA_OK;
     }
-    const qa_parameter_place place = t->task->place(t->user, i);
-    return qa_fail(err, QA_ERR_NAN, "%s%s[%zu, %zu] is %g", what, place.tensor, place.row, place.column,
-                   (double)values[i]);
+    const qa_parameter_location at = t->task->locate(t->user, i);
+    return qa_fail(err, QA_ERR_NAN, "%s%s[%zu, %zu] is %g", what, at.tensor, at.row, at.column, (double)values[i]);
 }
 
 /* Clips and applies the gradient; nothing is changed when it is not finite. */

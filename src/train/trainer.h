@@ -58,10 +58,10 @@ typedef struct qa_step_metrics {
 } qa_step_metrics;
 
 /* Where an element of the parameters stands. */
-typedef struct qa_parameter_place {
+typedef struct qa_parameter_location {
     const char *tensor;
     size_t row, column;
-} qa_parameter_place;
+} qa_parameter_location;
 
 /* What a run is of. Every function gets the trainer's `user`. */
 typedef struct qa_training_task {
@@ -77,9 +77,9 @@ typedef struct qa_training_task {
     qa_status (*line)(void *user, const qa_step_metrics *metrics, qa_text *line, qa_error *err);
     bool (*goes_on)(void *user);
     qa_status (*write_model)(const void *user, const char *dir, qa_error *err); /* of a checkpoint */
-    size_t (*items_done)(const void *user, size_t step);     /* pairs of its epoch that are done before that step */
-    qa_parameter_place (*place)(const void *user, size_t i); /* of parameters[i] */
-    void (*epoch_begins)(void *user);                        /* trainer->order is another one; NULL: nobody asks */
+    size_t (*items_done)(const void *user, size_t step);         /* pairs of its epoch that are done before that step */
+    qa_parameter_location (*locate)(const void *user, size_t i); /* of parameters[i] */
+    void (*epoch_begins)(void *user);                            /* trainer->order is another one; NULL: nobody asks */
     bool (*give_back)(void *user); /* gives back what it can of the disk; false, or NULL: nothing */
 } qa_training_task;
 

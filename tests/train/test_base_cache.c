@@ -161,27 +161,27 @@ START_TEST(entries) {
     qa_expect_ok(qa_base_cache_open(cache, dir, &err), &err);
     ck_assert_uint_eq(qa_tempdir_entries(dir), 0);
     for (size_t i = PAIRS; i-- > 1;) { /* not entry 0 */
-        const qa_base_place place = qa_base_cache_place(cache, QA_KEPT_TRAIN, i);
-        ck_assert_ptr_null(qa_base_cache_find(place, rows_at(&base, i)));
-        qa_real *room = qa_base_cache_room(place, rows_at(&base, i));
-        ck_assert_ptr_nonnull(room);
-        fill(room, rows_at(&base, i) * WIDTH, i);
-        qa_base_cache_keep(place);
+        const qa_base_slot slot = qa_base_cache_slot(cache, QA_KEPT_TRAIN, i);
+        ck_assert_ptr_null(qa_base_cache_find(slot, rows_at(&base, i)));
+        qa_real *kept = qa_base_cache_buffer(slot, rows_at(&base, i));
+        ck_assert_ptr_nonnull(kept);
+        fill(kept, rows_at(&base, i) * WIDTH, i);
+        qa_base_cache_keep(slot);
     }
     for (size_t i = 0; i < PAIRS; i++) {
-        const qa_base_place place = qa_base_cache_place(cache, QA_KEPT_TRAIN, i);
-        const qa_real *found = qa_base_cache_find(place, rows_at(&base, i));
+        const qa_base_slot slot = qa_base_cache_slot(cache, QA_KEPT_TRAIN, i);
+        const qa_real *found = qa_base_cache_find(slot, rows_at(&base, i));
         ck_assert_int_eq(found != NULL, i > 0);
         qa_real expected[64 * WIDTH];
         fill(expected, rows_at(&base, i) * WIDTH, i);
         ck_assert(found == NULL || memcmp(found, expected, rows_at(&base, i) * WIDTH * sizeof *found) == 0);
-        ck_assert_ptr_null(qa_base_cache_find(place, rows_at(&base, i) + 1));
-        ck_assert_ptr_null(qa_base_cache_room(place, rows_at(&base, i) - 1));
+        ck_assert_ptr_null(qa_base_cache_find(slot, rows_at(&base, i) + 1));
+        ck_assert_ptr_null(qa_base_cache_buffer(slot, rows_at(&base, i) - 1));
     }
     ck_assert_uint_eq(qa_base_cache_found(cache), PAIRS - 1);
-    const qa_base_place nowhere = qa_base_cache_place(cache, QA_KEPT_EVALUATION, 1);
+    const qa_base_slot nowhere = qa_base_cache_slot(cache, QA_KEPT_EVALUATION, 1);
     ck_assert_ptr_null(qa_base_cache_find(nowhere, 4));
-    ck_assert_ptr_null(qa_base_cache_room(nowhere, 4));
+    ck_assert_ptr_null(qa_base_cache_buffer(nowhere, 4));
     qa_base_cache_free(cache);
     qa_tempdir_remove(dir);
     close_setting(&s);
@@ -197,12 +197,12 @@ START_TEST(no_cache) {
     const qa_base_plan base = plan_of(&s, true, QA_BASE_CACHE_OFF, 0);
     qa_expect_ok(qa_base_cache_create(&cache, &base, &(qa_logger){0}, &err), &err);
     qa_expect_ok(qa_base_cache_open(cache, "nowhere", &err), &err);
-    const qa_base_place place = qa_base_cache_place(cache, QA_KEPT_TRAIN, 0);
-    ck_assert_ptr_nonnull(place.cache);
-    ck_assert_ptr_null(qa_base_cache_find(place, rows_at(&base, 0)));
-    ck_assert_ptr_null(qa_base_cache_room(place, rows_at(&base, 0)));
-    ck_assert_ptr_null(qa_base_cache_place(cache, QA_KEPT_EVALUATION, 0).cache);
-    ck_assert_ptr_null(qa_base_cache_place(NULL, QA_KEPT_TRAIN, 0).cache);
+    const qa_base_slot slot = qa_base_cache_slot(cache, QA_KEPT_TRAIN, 0);
+    ck_assert_ptr_nonnull(slot.cache);
+    ck_assert_ptr_null(qa_base_cache_find(slot, rows_at(&base, 0)));
+    ck_assert_ptr_null(qa_base_cache_buffer(slot, rows_at(&base, 0)));
+    ck_assert_ptr_null(qa_base_cache_slot(cache, QA_KEPT_EVALUATION, 0).cache);
+    ck_assert_ptr_null(qa_base_cache_slot(NULL, QA_KEPT_TRAIN, 0).cache);
     ck_assert_uint_eq(qa_base_cache_found(cache), 0);
     qa_base_cache_free(cache);
     close_setting(&s);

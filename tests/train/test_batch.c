@@ -45,11 +45,11 @@ START_TEST(batches_tile_the_epochs) {
     const qa_plan plan = plan_of(11, 2, 2, 2.0, 0);
     size_t step = 0;
     for (size_t epoch = 0; epoch < 2; epoch++) {
-        for (size_t place = 0; place < 11; step++) {
+        for (size_t position = 0; position < 11; step++) {
             const qa_batch batch = qa_plan_batch(&plan, step);
             ck_assert_uint_eq(batch.epoch, epoch);
-            ck_assert_uint_eq(batch.first, place);
-            ck_assert_uint_eq(batch.pairs, place < 8 ? 4 : 3); /* 4, 4, 3 */
+            ck_assert_uint_eq(batch.first, position);
+            ck_assert_uint_eq(batch.pairs, position < 8 ? 4 : 3); /* 4, 4, 3 */
             ck_assert_uint_eq(batch.micro_batches, 2);
             size_t within = 0;
             for (size_t i = 0; i < batch.micro_batches; i++) {
@@ -60,7 +60,7 @@ START_TEST(batches_tile_the_epochs) {
                 within += count;
             }
             ck_assert_uint_eq(within, batch.pairs);
-            place += batch.pairs;
+            position += batch.pairs;
         }
     }
     ck_assert_uint_eq(step, plan.total_steps);

@@ -107,9 +107,9 @@ static size_t do_items_done(const void *user, size_t step) {
     return 0;
 }
 
-static qa_parameter_place do_place(const void *user, size_t i) {
+static qa_parameter_location do_locate(const void *user, size_t i) {
     (void)user;
-    return (qa_parameter_place){"number", i, 0};
+    return (qa_parameter_location){"number", i, 0};
 }
 
 static bool do_give_back(void *user) {
@@ -126,7 +126,7 @@ static const qa_training_task fake_task = {.files = &qa_adapter_run_files,
                                            .goes_on = do_goes_on,
                                            .write_model = do_write_model,
                                            .items_done = do_items_done,
-                                           .place = do_place,
+                                           .locate = do_locate,
                                            .give_back = do_give_back};
 
 static void open_fake(fake *f, const char *dir, size_t save_every, size_t keep, bool resume) {

@@ -9,10 +9,10 @@ enum { OPTIONS = 4 };
 
 /* Appends " red, purple, green or white?" with the right option at a random place. */
 static void put_options(vl_item *item, qa_rng *rng, const char *right, const char *const others[OPTIONS - 1]) {
-    const size_t place = vl_below(rng, OPTIONS);
+    const size_t index = vl_below(rng, OPTIONS);
     size_t next = 0;
     for (size_t i = 0; i < OPTIONS; i++) {
-        const char *option = i == place ? right : others[next++];
+        const char *option = i == index ? right : others[next++];
         VL_FILL(&item->prompt, i + 1 == OPTIONS ? " or $1?" : i == 0 ? " $1" : ", $1", option);
         VL_FILL(&item->key, " $1", option);
     }

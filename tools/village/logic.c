@@ -77,10 +77,10 @@ static void write_words(const vl_land *land, qa_rng *rng, vl_item *item) {
         VL_FILL(&item->prompt, i + 1 < n ? " $1," : " $1.", vl_things[chosen[i]]);
         VL_FILL(&item->key, "$1 ", vl_things[chosen[i]]);
     }
-    for (size_t place = 0, said = 0; place < VL_THINGS; place++) { /* the table is in alphabetical order */
+    for (size_t index = 0, said = 0; index < VL_THINGS; index++) { /* the table is in alphabetical order */
         for (size_t i = 0; i < n; i++) {
-            if (chosen[i] == place) {
-                VL_FILL(&item->answer, said == 0 ? "$1" : ", $1", vl_things[place]);
+            if (chosen[i] == index) {
+                VL_FILL(&item->answer, said == 0 ? "$1" : ", $1", vl_things[index]);
                 said++;
             }
         }
@@ -102,10 +102,10 @@ static void write_numbers(const vl_land *land, qa_rng *rng, vl_item *item) {
         VL_FILL(&item->prompt, i + 1 < n ? " $1," : " $1.", vl_digits((int)chosen[i] + 1).s);
         VL_FILL(&item->key, "$1 ", vl_digits((int)chosen[i] + 1).s);
     }
-    for (size_t place = 0, said = 0; place < 9; place++) {
+    for (size_t index = 0, said = 0; index < 9; index++) {
         for (size_t i = 0; i < n; i++) {
-            if (chosen[i] == place) {
-                VL_FILL(&item->answer, said == 0 ? "$1" : ", $1", vl_digits((int)place + 1).s);
+            if (chosen[i] == index) {
+                VL_FILL(&item->answer, said == 0 ? "$1" : ", $1", vl_digits((int)index + 1).s);
                 said++;
             }
         }
