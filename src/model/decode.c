@@ -14,6 +14,7 @@
 #include "nn/attention.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
+#include "nn/rope.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -87,9 +88,8 @@ static void take_all(qa_kv_decoder *decoder, qa_arena *arena) {
     decoder->keys = QA_TAKE(arena, qa_real, cache);
     decoder->values = QA_TAKE(arena, qa_real, cache);
     take_rows(decoder, arena);
-    decoder->scratch.attention = QA_TAKE(arena, qa_real,
-                                         qa_attention_forward_scratch(decoder->model->context->pool, decoder->capacity,
-                                                                      decoder->model->config.head_dim));
+    decoder->scratch.attention = QA_TAKE(
+        arena, qa_real, qa_layer_attention_scratch(config, decoder->model->context->pool, decoder->capacity, 0, false));
     decoder->pieces = QA_TAKE(arena, piece, decoder->chunk);
     decoder->spans = QA_TAKE(arena, qa_span, decoder->streams * decoder->chunk);
     decoder->positions = QA_TAKE(arena, int32_t, decoder->chunk);
@@ -224,7 +224,7 @@ static void lay_out_decoder(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
         }
     }
     qa_rope_table(decoder->cosine, decoder->sine, decoder->positions, decoder->model->rope_frequency[QA_ROPE_FULL], n,
-                  decoder->model->config.head_dim);
+                  decoder->model->config.rotary_dim / 2, decoder->model->rope_factor[QA_ROPE_FULL]);
 }
 
 /* The pieces, n <= chunk tokens, through all layers; leaves the residual stream in rows.x. */
@@ -243,12 +243,12 @@ static void run_decode_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
     const size_t attention = decoder->plan.attention;
     const qa_operation *op = &decoder->plan.operations[attention];
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
+        const qa_attention shape = qa_layer_attention(config, l);
         size_t first = layer_row(decoder, l) * key_width(config);
         qa_layer_forward(&run, l, &decoder->rows, 0, attention);
         append_to_caches(decoder, l, n_pieces, n);
         qa_attention_forward(run.pool, decoder->rows.at[op->out], decoder->rows.at[op->in], decoder->keys + first,
-                             decoder->values + first, decoder->spans, decoder->streams * n_pieces,
-                             config->num_attention_heads, config->num_key_value_heads, config->head_dim,
+                             decoder->values + first, decoder->spans, decoder->streams * n_pieces, &shape,
                              decoder->scratch.attention);
         qa_layer_forward(&run, l, &decoder->rows, attention + 1, decoder->plan.n);
     }
@@ -274,8 +274,8 @@ static void head(qa_kv_decoder *decoder, size_t n_runs) {
     qa_pool *pool = decoder->model->context->pool;
     size_t rows = decoder->streams * n_runs;
     qa_real *normed = decoder->last + rows * config->hidden_size;
-    qa_rmsnorm_forward(pool, normed, decoder->inverse_rms, decoder->last, decoder->model->final_norm.w,
-                       config->norm_eps, rows, config->hidden_size);
+    const qa_norm norm = qa_layer_norm(config, decoder->model->final_norm);
+    qa_norm_forward(pool, normed, decoder->inverse_rms, decoder->last, &norm, rows, config->hidden_size);
     qa_linear_forward(pool, decoder->logits, normed, decoder->model->head, NULL, rows, config->hidden_size,
                       config->vocab_size);
 }

@@ -4,12 +4,38 @@
 #include "model/layer.h"
 
 #include "base/rng.h"
+#include "nn/activation.h"
+#include "nn/elementwise.h"
 #include "nn/linear.h"
 #include "nn/lora.h"
-#include "nn/norm.h"
-#include "nn/swiglu.h"
+#include "nn/rope.h"
 
 #include <string.h>
+
+qa_attention qa_layer_attention(const qa_config *config, size_t l) {
+    return (qa_attention){.H = config->num_attention_heads,
+                          .G = config->num_key_value_heads,
+                          .h = config->head_dim,
+                          .scale = config->attention_scale,
+                          .cap = config->attention_cap,
+                          .window = qa_config_window(config, l)};
+}
+
+size_t qa_layer_attention_scratch(const qa_config *config, const qa_pool *pool, size_t max_keys, size_t rows,
+                                  bool backward) {
+    qa_attention attention = qa_layer_attention(config, 0);
+    attention.window = config->sliding_window; /* whichever layers have it */
+    return backward ? qa_attention_backward_scratch(pool, max_keys, rows, &attention)
+                    : qa_attention_forward_scratch(pool, max_keys, &attention);
+}
+
+qa_norm qa_layer_norm(const qa_config *config, qa_norm_weights weights) {
+    return (qa_norm){.w = weights.w,
+                     .b = weights.b,
+                     .offset = (qa_real)config->norm_offset,
+                     .eps = config->norm_eps,
+                     .layer = config->layer_norm};
+}
 
 static size_t widest_input(const qa_config *config) {
     size_t widest = 0;
@@ -135,28 +161,9 @@ static void map_backward(const qa_layer_run *run, size_t l, qa_target target, qa
 
 /* ---- forward ---- */
 
-typedef struct add_job {
-    qa_real *y;
-    const qa_real *x;
-} add_job;
-
-static void add_row_block(void *context, size_t begin, size_t end) {
-    const qa_real *x = ((const add_job *)context)->x;
-    qa_real *y = ((const add_job *)context)->y;
-    for (size_t i = begin; i < end; i++) {
-        y[i] += x[i];
-    }
-}
-
-static void add_rows(qa_pool *pool, qa_real *y, const qa_real *x, size_t count) {
-    qa_part_begin(pool, QA_PART_ELEMENTWISE);
-    qa_pool_run_blocks(pool, count, 1, 16, add_row_block, &(add_job){.y = y, .x = x});
-    qa_part_end(pool);
-}
-
 void qa_layer_forward(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, size_t first, size_t end) {
     const qa_config *config = &run->model->config;
-    const size_t H = config->num_attention_heads, G = config->num_key_value_heads, h = config->head_dim;
+    const qa_attention attention = qa_layer_attention(config, l);
     const size_t total = run->streams * run->n;
     for (size_t k = first; k < end; k++) {
         const qa_operation *op = &run->plan->operations[k];
@@ -164,22 +171,25 @@ void qa_layer_forward(const qa_layer_run *run, size_t l, const qa_layer_rows *ro
         qa_real *out = rows->at[op->out];
         const qa_real *in = rows->at[op->in], *in2 = rows->at[op->in2], *in3 = rows->at[op->in3];
         switch (op->kind) {
-        case QA_OP_NORM:
-            qa_rmsnorm_forward(run->pool, out, rows->inverse[op->which], in, run->model->layers[l].norm[op->which].w,
-                               config->norm_eps, total, width);
+        case QA_OP_NORM: {
+            const qa_norm norm = qa_layer_norm(config, run->model->layers[l].norm[op->which]);
+            qa_norm_forward(run->pool, out, rows->inverse[op->which], in, &norm, total, width);
             break;
+        }
         case QA_OP_MAP: k = maps_forward(run, l, rows, k, end) - 1; break;
         case QA_OP_ROPE:
             for (size_t s = 0; s < run->streams; s++) { /* the same positions in both */
-                qa_rope_forward(run->pool, out + s * run->n * width, run->cosine, run->sine, run->n, width / h, h);
+                qa_rope_forward(run->pool, out + s * run->n * width, run->cosine, run->sine, run->n,
+                                width / config->head_dim, config->head_dim, config->rotary_dim,
+                                config->rope_interleaved);
             }
             break;
         case QA_OP_ATTENTION:
-            qa_attention_forward(run->pool, out, in, in2, in3, run->spans, run->n_spans, H, G, h,
+            qa_attention_forward(run->pool, out, in, in2, in3, run->spans, run->n_spans, &attention,
                                  run->scratch->attention);
             break;
-        case QA_OP_GATE: qa_swiglu_forward(run->pool, out, in, in2, total * width); break;
-        case QA_OP_ADD: add_rows(run->pool, out, in, total * width); break;
+        case QA_OP_GATE: qa_gate_forward(run->pool, out, in, in2, config->activation, total * width); break;
+        case QA_OP_ADD: qa_add_rows(run->pool, out, out, 1, in, total * width); break;
         default: break;
         }
     }
@@ -223,8 +233,9 @@ static void norm_backward(const qa_layer_run *run, size_t l, const qa_layer_rows
                           const qa_operation *op) {
     const qa_layer_weight_gradients *weights = run->weights == NULL ? NULL : &run->weights->layers[l];
     qa_real *dw = weights == NULL ? NULL : weights->norm[op->which].w;
-    qa_rmsnorm_backward(run->pool, g[op->in], dw, g[op->out], rows->at[op->in], rows->inverse[op->which],
-                        run->model->layers[l].norm[op->which].w, run->n, run->plan->width[op->in]);
+    const qa_norm norm = qa_layer_norm(&run->model->config, run->model->layers[l].norm[op->which]);
+    qa_norm_backward(run->pool, g[op->in], dw, NULL, g[op->out], rows->at[op->in], rows->inverse[op->which], &norm,
+                     run->n, run->plan->width[op->in]);
 }
 
 /* Zeros, where the kernel of operation k adds to a gradient that nothing else has given a part of yet. */
@@ -244,7 +255,8 @@ void qa_layer_backward(const qa_layer_run *run, size_t l, qa_real *gradient, con
                        qa_real *const g[QA_ROWS]) {
     const qa_config *config = &run->model->config;
     const qa_layer_plan *plan = run->plan;
-    const size_t H = config->num_attention_heads, G = config->num_key_value_heads, h = config->head_dim, n = run->n;
+    const qa_attention attention = qa_layer_attention(config, l);
+    const size_t n = run->n;
     for (size_t k = plan->n; k-- > 0;) {
         const qa_operation *op = &plan->operations[k];
         const size_t width = plan->width[op->out];
@@ -260,13 +272,18 @@ void qa_layer_backward(const qa_layer_run *run, size_t l, qa_real *gradient, con
             maps_backward(run, l, gradient, rows, g, plan->first_map[k], k);
             k = plan->first_map[k];
             break;
-        case QA_OP_ROPE: qa_rope_backward(run->pool, g[op->out], run->cosine, run->sine, n, width / h, h); break;
+        case QA_OP_ROPE:
+            qa_rope_backward(run->pool, g[op->out], run->cosine, run->sine, n, width / config->head_dim,
+                             config->head_dim, config->rotary_dim, config->rope_interleaved);
+            break;
         case QA_OP_ATTENTION:
             begin_gradients(run, g, k);
             qa_attention_backward(run->pool, g[op->in], g[op->in2], g[op->in3], g[op->out], in, in2, in3, run->spans,
-                                  run->n_spans, n, H, G, h, run->scratch->attention);
+                                  run->n_spans, n, &attention, run->scratch->attention);
             break;
-        case QA_OP_GATE: qa_swiglu_backward(run->pool, g[op->in], g[op->in2], g[op->out], in, in2, n * width); break;
+        case QA_OP_GATE:
+            qa_gate_backward(run->pool, g[op->in], g[op->in2], g[op->out], in, in2, config->activation, n * width);
+            break;
         default: break; /* ADD: the stream's gradient is one array */
         }
     }

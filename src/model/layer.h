@@ -17,6 +17,14 @@
 #include "model/trainable.h"
 #include "model/weights.h"
 #include "nn/attention.h"
+#include "nn/norm.h"
+
+/* What the kernels need to know of the model: layer l's attention, and a norm of these weights. */
+qa_attention qa_layer_attention(const qa_config *config, size_t l);
+/* Reals of scratch for any layer's attention: backward, if that is wanted, of `rows` rows (nn/attention.h). */
+size_t qa_layer_attention_scratch(const qa_config *config, const qa_pool *pool, size_t max_keys, size_t rows,
+                                  bool backward);
+qa_norm qa_layer_norm(const qa_config *config, qa_norm_weights weights);
 
 /* Scratch beside the rows, for up to max_n rows a stream. */
 typedef struct qa_layer_scratch {

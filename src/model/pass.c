@@ -8,6 +8,7 @@
 #include "nn/attention.h"
 #include "nn/linear.h"
 #include "nn/norm.h"
+#include "nn/rope.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -112,14 +113,6 @@ static void take_saved(qa_pass *pass, qa_arena *arena, const qa_config *config, 
     }
 }
 
-/* Reals. */
-static size_t attention_scratch(const qa_pass *pass, const qa_config *config, const qa_pool *pool) {
-    size_t rows = pass->limits.max_rows;
-    return pass->limits.backward
-               ? qa_attention_backward_scratch(pool, rows, rows, config->num_attention_heads, config->head_dim)
-               : qa_attention_forward_scratch(pool, rows, config->head_dim);
-}
-
 /* Of one stream. */
 static size_t most_spans(const qa_pass_limits *limits) {
     return limits->max_documents > PAIR_SPANS ? limits->max_documents : PAIR_SPANS;
@@ -143,7 +136,9 @@ static void take_pass(qa_pass *pass, qa_arena *arena, const qa_model *model, con
     pass->state_h = QA_TAKE(arena, qa_real, pass->streams * states * d);
     pass->state_inverse_rms = QA_TAKE(arena, qa_real, pass->streams * states);
     qa_layer_scratch_take(&pass->scratch, arena, config, lora, rows, pass->limits.backward);
-    pass->scratch.attention = QA_TAKE(arena, qa_real, attention_scratch(pass, config, pool));
+    pass->scratch.attention = QA_TAKE(
+        arena, qa_real,
+        qa_layer_attention_scratch(config, pool, pass->limits.max_rows, pass->limits.max_rows, pass->limits.backward));
     pass->head_in = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * d);
     pass->logits = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * config->vocab_size);
     if (pass->limits.backward) {
@@ -399,8 +394,9 @@ static qa_status gather_states(qa_pass *pass, size_t streams, qa_error *err) {
         }
     }
     size_t skipped = first * n_states;
-    qa_rmsnorm_forward(pass->model->context->pool, pass->state_h + skipped * d, pass->state_inverse_rms + skipped,
-                       pass->state_x + skipped * d, pass->model->final_norm.w, config->norm_eps, streams * n_states, d);
+    const qa_norm norm = qa_layer_norm(config, pass->model->final_norm);
+    qa_norm_forward(pass->model->context->pool, pass->state_h + skipped * d, pass->state_inverse_rms + skipped,
+                    pass->state_x + skipped * d, &norm, streams * n_states, d);
     return check_rms(pass, streams, pass->state_inverse_rms + skipped, n_states, 1, "at a state after",
                      config->num_hidden_layers - 1, err);
 }
@@ -421,7 +417,7 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
     const bool adapted = streams < pass->streams;
     pass->dropout_key = dropout_key;
     qa_rope_table(pass->cosine, pass->sine, pass->positions, pass->model->rope_frequency[QA_ROPE_FULL], pass->n,
-                  config->head_dim);
+                  config->rotary_dim / 2, pass->model->rope_factor[QA_ROPE_FULL]);
     qa_real *x = pass_rows_of(&pass->residual, pass, 0, adapted);
     for (size_t s = 0; s < streams; s++) {
         qa_embedding_forward(x + s * pass->n * d, pass->ids, pass->model->embedding, pass->n, d);
@@ -438,8 +434,9 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
 void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first) {
     const qa_config *config = &pass->model->config;
     const qa_real *x = pass_rows_of(&pass->residual, pass, config->num_hidden_layers, false);
-    qa_rmsnorm_forward(pass->model->context->pool, out, NULL, x + first * config->hidden_size,
-                       pass->model->final_norm.w, config->norm_eps, pass->n - first, config->hidden_size);
+    const qa_norm norm = qa_layer_norm(config, pass->model->final_norm);
+    qa_norm_forward(pass->model->context->pool, out, NULL, x + first * config->hidden_size, &norm, pass->n - first,
+                    config->hidden_size);
 }
 
 /* ---- the head ---- */
@@ -481,9 +478,9 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
     size_t d = pass->model->config.hidden_size;
     size_t first = (pass->streams - 1) * pass->n_states; /* the adapted states */
     memset(pass->dstates, 0, pass->n_states * d * sizeof *pass->dstates);
-    qa_rmsnorm_backward(pass->model->context->pool, pass->dstates, weights == NULL ? NULL : weights->final_norm.w,
-                        dstates, pass->state_x + first * d, pass->state_inverse_rms + first, pass->model->final_norm.w,
-                        pass->n_states, d);
+    const qa_norm norm = qa_layer_norm(&pass->model->config, pass->model->final_norm);
+    qa_norm_backward(pass->model->context->pool, pass->dstates, weights == NULL ? NULL : weights->final_norm.w, NULL,
+                     dstates, pass->state_x + first * d, pass->state_inverse_rms + first, &norm, pass->n_states, d);
     memset(pass->dx, 0, pass->n * d * sizeof *pass->dx);
     for (size_t i = 0; i < pass->n_states; i++) {
         qa_real *row = pass->dx + pass->state_rows[i] * d;

@@ -1,12 +1,13 @@
-/* out = softmax(q k^T / sqrt(h)) v for every head, over spans (attention.h).
+/* out = softmax(cap(scale q k^T)) v for every head, over spans (attention.h), cap(s) = c tanh(s / c) or s.
  *
  * Query head j uses key/value head j / (H / G). Work is cut into tiles of TILE query rows of one head:
  * their scores S[T x keys] against the context's and the span's rows are two small matrix products, the
- * softmax runs over each row's visible keys, and hidden keys get probability exactly 0. Narrow heads
- * (attention_narrow.h) and single rows (decoding) go without BLAS.
+ * softmax runs over each row's visible keys, and hidden keys get probability exactly 0. What lies before the window of
+ * the tile's first row is not computed. Narrow heads (attention_narrow.h; without window and cap) and single rows
+ * (decoding) go without BLAS.
  *
  * Backward makes the scores and P again, each row with its own maximum and sum, and D_i = sum_j P_ij dP_ij:
- *   dv += P^T dout;  dP = dout v^T;  dS = P * (dP - D) / sqrt(h);  dq += dS k;  dk += dS^T q
+ *   dv += P^T dout;  dP = dout v^T;  dS = P * (dP - D) * scale (* cap');  dq += dS k;  dk += dS^T q
  * A sum kept from the forward pass would not do: rounded, it is off by 6e-8 of the largest score, and so is log P. Nor
  * would D_i = dout_i out_i: where one P is 1, it differs from dP by rounding, which keys of large scores magnify.
  * Query heads are independent except for the keys and values that a group shares. Each sums its own
@@ -17,6 +18,7 @@
 #include "base/checked.h"
 #include "nn/attention_narrow.h"
 #include "nn/blas.h"
+#include "nn/elementwise.h"
 #include "nn/linear.h"
 #include "nn/softmax.h"
 #include "nn/vec.h"
@@ -28,15 +30,17 @@ enum {
     NARROW_TILE = 128 /* and where the keys are copied for each */
 };
 
-static const size_t MOST_KEYS = SIZE_MAX / (2 * TILE);
+static const size_t MOST_KEYS = SIZE_MAX / (2 * TILE + 1);
 
 /* ---- tiles of a span's query rows, and the rows of k and v that a tile sees ---- */
 
 typedef struct tile {
     const qa_span *span;
     size_t first, rows; /* query rows of the span */
-    size_t keys;        /* columns of its scores: the context and own rows 0 .. first + rows - 1 */
-    size_t visible;     /* keys that its first row sees, and every row one more: they are its first columns */
+    size_t begin;       /* keys of the span that lie before every row's window */
+    size_t keys;        /* columns of its scores: the keys from there to the own row first + rows - 1 */
+    size_t visible;     /* columns up to the last that its first row sees; every row sees one further */
+    size_t window;      /* columns that a row sees at most */
 } tile;
 
 typedef struct segment {
@@ -44,30 +48,39 @@ typedef struct segment {
     size_t column;    /* in the scores */
 } segment;
 
-static tile make_tile(const qa_span *span, size_t number, size_t most_rows) {
-    size_t first = number * most_rows;
+/* window 0: none */
+static tile make_tile(const qa_span *span, size_t number, size_t most_rows, size_t window) {
+    size_t first = number * most_rows, seen = span->context_rows + first + 1;
     size_t rows = span->rows - first < most_rows ? span->rows - first : most_rows;
+    size_t begin = window > 0 && seen > window ? seen - window : 0;
     return (tile){.span = span,
                   .first = first,
                   .rows = rows,
-                  .keys = span->context_rows + first + rows,
-                  .visible = span->context_rows + first + 1};
+                  .begin = begin,
+                  .keys = seen - 1 + rows - begin,
+                  .visible = seen - begin,
+                  .window = window > 0 ? window : SIZE_MAX};
+}
+
+/* Columns before row i's window. */
+static size_t hidden_columns(const tile *t, size_t i) {
+    return t->visible + i > t->window ? t->visible + i - t->window : 0;
 }
 
 /* The tile's keys as runs of rows: one when the context lies right before the span's own rows (a cache). */
 static size_t segments_of(segment out[2], const tile *t) {
     const qa_span *span = t->span;
-    size_t own = t->first + t->rows;
-    if (span->context_rows == 0) {
-        out[0] = (segment){.row = span->key_row, .rows = own, .column = 0};
+    const size_t context_row = span->context_row, context_rows = span->context_rows;
+    if (t->begin >= context_rows) {
+        out[0] = (segment){.row = span->key_row + (t->begin - context_rows), .rows = t->keys, .column = 0};
         return 1;
     }
-    if (span->context_row + span->context_rows == span->key_row) {
-        out[0] = (segment){.row = span->context_row, .rows = t->keys, .column = 0};
+    out[0] = (segment){.row = context_row + t->begin, .rows = t->keys, .column = 0};
+    if (context_row + context_rows == span->key_row) {
         return 1;
     }
-    out[0] = (segment){.row = span->context_row, .rows = span->context_rows, .column = 0};
-    out[1] = (segment){.row = span->key_row, .rows = own, .column = span->context_rows};
+    out[0].rows = context_rows - t->begin;
+    out[1] = (segment){.row = span->key_row, .rows = t->keys - out[0].rows, .column = out[0].rows};
     return 2;
 }
 
@@ -169,18 +182,32 @@ static size_t longest_keys(const qa_span *spans, size_t n_spans) {
     return longest;
 }
 
-/* Reals of one worker, for at most MOST_KEYS keys; SIZE_MAX when they do not fit. */
-static size_t worker_scratch(size_t keys, size_t h, bool backward) {
-    return h <= QA_NARROW_WIDTH ? qa_narrow_scratch(keys, h, backward) : keys * (backward ? 2 * TILE : TILE);
+/* Do heads go the narrow way? It knows no window and no cap. */
+static bool is_narrow(const qa_attention *a) { return a->h <= QA_NARROW_WIDTH && a->window == 0 && a->cap == 0; }
+
+/* Reals of one worker, for at most MOST_KEYS keys; SIZE_MAX when they do not fit. With a cap one row's scores are kept
+ * beside P and dS. */
+static size_t worker_scratch(size_t keys, const qa_attention *a, bool backward) {
+    const size_t wide = keys * (backward ? 2 * TILE + (a->cap > 0 ? 1u : 0u) : TILE);
+    const size_t narrow = a->h <= QA_NARROW_WIDTH && a->cap == 0 ? qa_narrow_scratch(keys, a->h, backward) : 0;
+    return is_narrow(a) || narrow > wide ? narrow : wide;
+}
+
+/* Without a window that no key lies outside of. */
+static qa_attention effective(const qa_attention *attention, const qa_span *spans, size_t n_spans) {
+    qa_attention a = *attention;
+    a.window = a.window < longest_keys(spans, n_spans) ? a.window : 0;
+    return a;
 }
 
 /* Multiply-adds of q k^T over all heads: is it worth waking the pool? */
-static qa_pool *pool_if_worth(qa_pool *pool, const qa_span *spans, size_t n_spans, size_t H, size_t h) {
+static qa_pool *pool_if_worth(qa_pool *pool, const qa_span *spans, size_t n_spans, const qa_attention *a) {
     double work = 0;
     for (size_t s = 0; s < n_spans; s++) {
-        work += (double)spans[s].rows * ((double)spans[s].context_rows + (double)spans[s].rows / 2);
+        const double keys = (double)spans[s].context_rows + (double)spans[s].rows / 2;
+        work += (double)spans[s].rows * (a->window > 0 ? fmin(keys, (double)a->window) : keys);
     }
-    return work * (double)H * (double)h < QA_OPERATIONS_PER_TASK ? NULL : pool;
+    return work * (double)a->H * (double)a->h < QA_OPERATIONS_PER_TASK ? NULL : pool;
 }
 
 /* ---- forward ---- */
@@ -189,27 +216,38 @@ typedef struct forward_job {
     qa_real *out;
     const qa_real *q, *k, *v;
     const qa_span *spans;
-    size_t n_spans, H, G, h;
-    qa_real scale;
+    size_t n_spans;
+    qa_attention a;
     size_t tile_rows, heads; /* of a task */
     qa_real *scratch;
     size_t scratch_of_worker;
 } forward_job;
 
-/* scores[0 .. keys) to probabilities of the first n, the rest to 0. */
-static void softmax_row(qa_real *scores, size_t n, size_t keys) {
-    qa_real max = qa_row_max(scores, n);
-    double sum = qa_row_exp(scores, scores, max, n);
+/* Zeroes all columns but n from `hidden` on. */
+static void hide_columns(qa_real *row, size_t hidden, size_t n, size_t keys) {
+    memset(row, 0, hidden * sizeof *row);
+    memset(row + hidden + n, 0, (keys - hidden - n) * sizeof *row);
+}
+
+/* Row i's scores to probabilities of what it sees, the rest to 0. */
+static void softmax_row(const tile *t, size_t i, qa_real *scores, double cap) {
+    const size_t hidden = hidden_columns(t, i), n = t->visible + i - hidden;
+    qa_real *seen = scores + hidden;
+    if (cap > 0) {
+        qa_softcap_forward(NULL, seen, (qa_real)cap, n);
+    }
+    qa_real max = qa_row_max(seen, n);
+    double sum = qa_row_exp(seen, seen, max, n);
     qa_real inverse = (qa_real)(1 / sum);
     for (size_t j = 0; j < n; j++) {
-        scores[j] *= inverse;
+        seen[j] *= inverse;
     }
-    memset(scores + n, 0, (keys - n) * sizeof *scores);
+    hide_columns(scores, hidden, n, t->keys);
 }
 
 static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_real *scores) {
-    size_t H = job->H, h = job->h, q_stride = H * h, k_stride = job->G * h;
-    size_t row = t->span->query_row + t->first, kv = head / (H / job->G) * h;
+    size_t H = job->a.H, h = job->a.h, q_stride = H * h, k_stride = job->a.G * h;
+    size_t row = t->span->query_row + t->first, kv = head / (H / job->a.G) * h;
     const qa_real *q = job->q + row * q_stride + head * h, *k = job->k + kv, *v = job->v + kv;
     qa_real *out = job->out + row * q_stride + head * h;
     segment segments[2];
@@ -217,11 +255,11 @@ static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_
 
     for (size_t s = 0; s < n_segments; s++) {
         const segment *seg = &segments[s];
-        qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, seg->rows, h, job->scale, q, q_stride,
+        qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, seg->rows, h, (qa_real)job->a.scale, q, q_stride,
                 k + seg->row * k_stride, k_stride, 0, scores + seg->column, t->keys);
     }
     for (size_t i = 0; i < t->rows; i++) {
-        softmax_row(scores + i * t->keys, t->visible + i, t->keys);
+        softmax_row(t, i, scores + i * t->keys, job->a.cap);
     }
     for (size_t s = 0; s < n_segments; s++) {
         const segment *seg = &segments[s];
@@ -232,23 +270,24 @@ static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_
 
 /* A tile of one row, at most ROW_HEADS query heads of one key/value head: scores[heads x keys]. */
 static void forward_row(const forward_job *job, const tile *t, size_t head, size_t heads, qa_real *scores) {
-    const size_t h = job->h, k_stride = job->G * h, kv = head / (job->H / job->G) * h;
-    const size_t row = t->span->query_row + t->first, start = (row * job->H + head) * h;
+    const size_t h = job->a.h, k_stride = job->a.G * h, kv = head / (job->a.H / job->a.G) * h;
+    const size_t row = t->span->query_row + t->first, start = (row * job->a.H + head) * h;
     segment segments[2];
     const size_t n_segments = segments_of(segments, t);
     for (size_t s = 0; s < n_segments; s++) {
         const segment *seg = &segments[s];
         const qa_real *k = job->k + seg->row * k_stride + kv, *q = job->q + start;
         if (n_segments == 1) { /* a cache: all heads at once */
-            qa_matvec(NULL, scores, q, k, k_stride, job->scale, 0, heads, h, seg->rows);
+            qa_matvec(NULL, scores, q, k, k_stride, (qa_real)job->a.scale, 0, heads, h, seg->rows);
             break;
         }
         for (size_t i = 0; i < heads; i++) {
-            qa_matvec(NULL, scores + i * t->keys + seg->column, q + i * h, k, k_stride, job->scale, 0, 1, h, seg->rows);
+            qa_matvec(NULL, scores + i * t->keys + seg->column, q + i * h, k, k_stride, (qa_real)job->a.scale, 0, 1, h,
+                      seg->rows);
         }
     }
     for (size_t i = 0; i < heads; i++) {
-        softmax_row(scores + i * t->keys, t->keys, t->keys);
+        softmax_row(t, 0, scores + i * t->keys, job->a.cap);
     }
     memset(job->out + start, 0, heads * h * sizeof *job->out);
     for (size_t s = 0; s < n_segments; s++) {
@@ -269,9 +308,9 @@ static void put_keys(qa_narrow *narrow, const tile *t, const qa_real *k, const q
 
 /* The query heads of one key/value head, from `head` on, which share the copy of its keys. */
 static void forward_narrow(const forward_job *job, const tile *t, size_t head, qa_real *scratch) {
-    size_t H = job->H, h = job->h, kv = head / (H / job->G) * h, first = t->span->query_row + t->first;
-    qa_narrow narrow = qa_narrow_open(scratch, t->keys, h, false);
-    put_keys(&narrow, t, job->k + kv, job->v + kv, job->G * h);
+    size_t H = job->a.H, h = job->a.h, kv = head / (H / job->a.G) * h, first = t->span->query_row + t->first;
+    qa_narrow narrow = qa_narrow_open(scratch, t->keys, h, job->a.scale, false);
+    put_keys(&narrow, t, job->k + kv, job->v + kv, job->a.G * h);
     for (size_t end = head + job->heads; head < end; head++) {
         size_t start = (first * H + head) * h;
         qa_narrow_rows rows = {.q = job->q + start, .stride = H * h, .rows = t->rows, .visible = t->visible};
@@ -280,21 +319,21 @@ static void forward_narrow(const forward_job *job, const tile *t, size_t head, q
 }
 
 /* Query heads of a task: those of a key/value head where they share the reading of its keys and values, else one. */
-static size_t heads_of_task(const qa_pool *pool, const qa_span *spans, size_t n_spans, size_t H, size_t G, size_t h) {
-    bool single_rows = n_spans * G >= qa_pool_threads(pool);
+static size_t heads_of_task(const qa_pool *pool, const qa_span *spans, size_t n_spans, const qa_attention *a) {
+    bool single_rows = n_spans * a->G >= qa_pool_threads(pool);
     for (size_t s = 0; s < n_spans; s++) {
         single_rows = single_rows && spans[s].rows == 1;
     }
-    return h <= QA_NARROW_WIDTH || single_rows ? H / G : 1;
+    return is_narrow(a) || single_rows ? a->H / a->G : 1;
 }
 
 /* Tasks are numbered by span, then tile, then head; a span's last tiles, the costly ones, come first. */
 static void forward_task(void *context, size_t task, size_t worker) {
     const forward_job *job = context;
     for (size_t s = 0; s < job->n_spans; s++) {
-        size_t tiles = (job->spans[s].rows + job->tile_rows - 1) / job->tile_rows, parts = job->H / job->heads;
+        size_t tiles = (job->spans[s].rows + job->tile_rows - 1) / job->tile_rows, parts = job->a.H / job->heads;
         if (task < tiles * parts) {
-            const tile t = make_tile(&job->spans[s], tiles - 1 - task / parts, job->tile_rows);
+            const tile t = make_tile(&job->spans[s], tiles - 1 - task / parts, job->tile_rows, job->a.window);
             qa_real *scratch = job->scratch + worker * job->scratch_of_worker;
             size_t head = task % parts * job->heads;
             const size_t end = head + job->heads;
@@ -302,7 +341,7 @@ static void forward_task(void *context, size_t task, size_t worker) {
                 for (; head < end; head += ROW_HEADS) {
                     forward_row(job, &t, head, end - head < ROW_HEADS ? end - head : ROW_HEADS, scratch);
                 }
-            } else if (job->h <= QA_NARROW_WIDTH) {
+            } else if (is_narrow(&job->a)) {
                 forward_narrow(job, &t, head, scratch);
             } else {
                 for (; head < end; head++) {
@@ -315,33 +354,31 @@ static void forward_task(void *context, size_t task, size_t worker) {
     }
 }
 
-size_t qa_attention_forward_scratch(const qa_pool *pool, size_t max_keys, size_t h) {
-    size_t reals = max_keys > MOST_KEYS ? SIZE_MAX : worker_scratch(max_keys, h, false);
+size_t qa_attention_forward_scratch(const qa_pool *pool, size_t max_keys, const qa_attention *attention) {
+    size_t reals = max_keys > MOST_KEYS ? SIZE_MAX : worker_scratch(max_keys, attention, false);
     return reals < SIZE_MAX && qa_mul_size(reals, qa_pool_threads(pool), &reals) ? reals : SIZE_MAX;
 }
 
 void qa_attention_forward(qa_pool *pool, qa_real *out, const qa_real *q, const qa_real *k, const qa_real *v,
-                          const qa_span *spans, size_t n_spans, size_t H, size_t G, size_t h, qa_real *scratch) {
+                          const qa_span *spans, size_t n_spans, const qa_attention *attention, qa_real *scratch) {
+    const qa_attention a = effective(attention, spans, n_spans);
     forward_job job = {.out = out,
                        .q = q,
                        .k = k,
                        .v = v,
                        .spans = spans,
                        .n_spans = n_spans,
-                       .H = H,
-                       .G = G,
-                       .h = h,
-                       .scale = (qa_real)(1 / sqrt((double)h)),
-                       .tile_rows = h <= QA_NARROW_WIDTH ? NARROW_TILE : TILE,
-                       .heads = heads_of_task(pool, spans, n_spans, H, G, h),
+                       .a = a,
+                       .tile_rows = is_narrow(&a) ? NARROW_TILE : TILE,
+                       .heads = heads_of_task(pool, spans, n_spans, &a),
                        .scratch = scratch,
-                       .scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), h, false)};
+                       .scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), &a, false)};
     size_t tiles = 0;
     for (size_t s = 0; s < n_spans; s++) {
         tiles += (spans[s].rows + job.tile_rows - 1) / job.tile_rows;
     }
     qa_part_begin(pool, QA_PART_ATTENTION);
-    qa_pool_run(pool_if_worth(pool, spans, n_spans, H, h), tiles * (H / job.heads), forward_task, &job);
+    qa_pool_run(pool_if_worth(pool, spans, n_spans, &a), tiles * (a.H / job.heads), forward_task, &job);
     qa_part_end(pool);
 }
 
@@ -351,17 +388,35 @@ typedef struct backward_job {
     qa_real *dq, *dk, *dv;
     const qa_real *dout, *q, *k, *v;
     const qa_span *spans;
-    size_t n_spans, n, H, G, h;
-    qa_real scale;
+    size_t n_spans, n;
+    qa_attention a;
     qa_real *scratch; /* of the workers: P and dS [2 x TILE x longest keys], or what nn/attention_narrow.h takes */
     size_t scratch_of_worker;
     size_t heads;               /* of a task: 1, or a group, which then shares the copy of its keys */
     qa_real *head_dk, *head_dv; /* [H x n x h] each: sums of one query head */
 } backward_job;
 
+/* Row i: scaled scores to P, and dP to dS; both 0 for hidden keys. With a cap, its scores are kept in kept[keys]. */
+static void gradient_row(const tile *t, size_t i, qa_real *p_row, qa_real *ds_row, const qa_attention *a,
+                         qa_real *kept) {
+    const size_t hidden = hidden_columns(t, i), n = t->visible + i - hidden;
+    qa_real *p = p_row + hidden, *ds = ds_row + hidden;
+    if (a->cap > 0) {
+        qa_softcap_forward(NULL, p, (qa_real)a->cap, n);
+        memcpy(kept, p, n * sizeof *kept);
+    }
+    const double sum = qa_row_exp(p, p, qa_row_max(p, n), n);
+    qa_row_softmax_backward(p, ds, sum, (qa_real)a->scale, n);
+    if (a->cap > 0) {
+        qa_softcap_backward(NULL, ds, kept, (qa_real)a->cap, n);
+    }
+    hide_columns(p_row, hidden, n, t->keys);
+    hide_columns(ds_row, hidden, n, t->keys);
+}
+
 static void backward_tile(const backward_job *job, const tile *t, size_t head, qa_real *p, qa_real *ds) {
-    size_t H = job->H, h = job->h, q_stride = H * h, k_stride = job->G * h;
-    size_t kv = head / (H / job->G) * h;
+    size_t H = job->a.H, h = job->a.h, q_stride = H * h, k_stride = job->a.G * h;
+    size_t kv = head / (H / job->a.G) * h;
     size_t start = (t->span->query_row + t->first) * q_stride + head * h;
     const qa_real *q = job->q + start, *dout = job->dout + start, *k = job->k + kv, *v = job->v + kv;
     qa_real *dk = job->head_dk + head * job->n * h, *dv = job->head_dv + head * job->n * h;
@@ -370,18 +425,13 @@ static void backward_tile(const backward_job *job, const tile *t, size_t head, q
 
     for (size_t s = 0; s < n_segments; s++) {
         size_t row = segments[s].row, rows = segments[s].rows, column = segments[s].column;
-        qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, rows, h, job->scale, q, q_stride, k + row * k_stride,
-                k_stride, 0, p + column, t->keys);
+        qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, rows, h, (qa_real)job->a.scale, q, q_stride,
+                k + row * k_stride, k_stride, 0, p + column, t->keys);
         qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, rows, h, 1, dout, q_stride, v + row * k_stride, k_stride,
                 0, ds + column, t->keys);
     }
-    for (size_t i = 0; i < t->rows; i++) { /* scaled scores to P, and dP to dS; both 0 for hidden keys */
-        qa_real *p_row = p + i * t->keys, *ds_row = ds + i * t->keys;
-        const size_t n = t->visible + i;
-        const double sum = qa_row_exp(p_row, p_row, qa_row_max(p_row, n), n);
-        qa_row_softmax_backward(p_row, ds_row, sum, job->scale, n);
-        memset(p_row + n, 0, (t->keys - n) * sizeof *p_row);
-        memset(ds_row + n, 0, (t->keys - n) * sizeof *ds_row);
+    for (size_t i = 0; i < t->rows; i++) {
+        gradient_row(t, i, p + i * t->keys, ds + i * t->keys, &job->a, ds + TILE * t->keys);
     }
     for (size_t s = 0; s < n_segments; s++) {
         size_t row = segments[s].row, rows = segments[s].rows, column = segments[s].column;
@@ -402,7 +452,7 @@ static void backward_tile(const backward_job *job, const tile *t, size_t head, q
 
 /* One head's rows of a span; the keys are copied, the sums of dk and dv zero. */
 static void backward_narrow_head(const backward_job *job, const tile *whole, size_t head, qa_narrow *narrow) {
-    size_t H = job->H, h = job->h, start = (whole->span->query_row * H + head) * h;
+    size_t H = job->a.H, h = job->a.h, start = (whole->span->query_row * H + head) * h;
     qa_real *dk = job->head_dk + head * job->n * h, *dv = job->head_dv + head * job->n * h;
     qa_narrow_rows rows = {.q = job->q + start, .stride = H * h, .rows = whole->rows, .visible = whole->visible};
     qa_narrow_backward(narrow, &rows, job->dq == NULL ? NULL : job->dq + start, job->dout + start);
@@ -416,10 +466,10 @@ static void backward_narrow_head(const backward_job *job, const tile *whole, siz
 
 /* All rows of a span, of the task's heads from `head` on, over one copy of the keys. */
 static void backward_narrow(const backward_job *job, const qa_span *span, size_t head, qa_real *scratch) {
-    size_t kv = head / (job->H / job->G) * job->h;
-    tile whole = make_tile(span, 0, span->rows);
-    qa_narrow narrow = qa_narrow_open(scratch, whole.keys, job->h, true);
-    put_keys(&narrow, &whole, job->k + kv, job->v + kv, job->G * job->h);
+    size_t kv = head / (job->a.H / job->a.G) * job->a.h;
+    tile whole = make_tile(span, 0, span->rows, 0);
+    qa_narrow narrow = qa_narrow_open(scratch, whole.keys, job->a.h, job->a.scale, true);
+    put_keys(&narrow, &whole, job->k + kv, job->v + kv, job->a.G * job->a.h);
     for (size_t end = head + job->heads, first = head; head < end; head++) {
         if (head > first) {
             qa_narrow_reset(&narrow);
@@ -430,19 +480,19 @@ static void backward_narrow(const backward_job *job, const qa_span *span, size_t
 
 static void backward_task(void *context, size_t task, size_t worker) {
     const backward_job *job = context;
-    size_t head = task * job->heads, one = job->n * job->h;
+    size_t head = task * job->heads, one = job->n * job->a.h;
     memset(job->head_dk + head * one, 0, job->heads * one * sizeof *job->head_dk);
     memset(job->head_dv + head * one, 0, job->heads * one * sizeof *job->head_dv);
     qa_real *scratch = job->scratch + worker * job->scratch_of_worker;
     for (size_t s = 0; s < job->n_spans; s++) {
         const qa_span *span = &job->spans[s];
-        if (job->h <= QA_NARROW_WIDTH && span->rows > 0) {
+        if (is_narrow(&job->a) && span->rows > 0) {
             backward_narrow(job, span, head, scratch);
             continue;
         }
         for (size_t number = 0; number * TILE < span->rows; number++) {
-            const tile t = make_tile(span, number, TILE);
-            backward_tile(job, &t, head, scratch, scratch + job->scratch_of_worker / 2);
+            const tile t = make_tile(span, number, TILE, job->a.window);
+            backward_tile(job, &t, head, scratch, scratch + TILE * t.keys);
         }
     }
 }
@@ -450,13 +500,13 @@ static void backward_task(void *context, size_t task, size_t worker) {
 /* dk and dv[n x G x h] += the heads' sums, in order of the heads. */
 static void group_rows(void *context, size_t begin, size_t end) {
     const backward_job *job = context;
-    const size_t h = job->h, group = job->H / job->G;
+    const size_t h = job->a.h, group = job->a.H / job->a.G;
     for (size_t array = 0; array < 2; array++) {
         qa_real *to = array == 0 ? job->dk : job->dv;
         const qa_real *heads = array == 0 ? job->head_dk : job->head_dv;
-        for (size_t part = begin * job->H; to != NULL && part < end * job->H; part++) {
-            const size_t row = part / job->H, head = part % job->H;
-            qa_real *sum = to + (row * job->G + head / group) * h;
+        for (size_t part = begin * job->a.H; to != NULL && part < end * job->a.H; part++) {
+            const size_t row = part / job->a.H, head = part % job->a.H;
+            qa_real *sum = to + (row * job->a.G + head / group) * h;
             const qa_real *from = heads + (head * job->n + row) * h;
             for (size_t i = 0; i < h; i++) {
                 sum[i] += from[i];
@@ -465,21 +515,23 @@ static void group_rows(void *context, size_t begin, size_t end) {
     }
 }
 
-size_t qa_attention_backward_scratch(const qa_pool *pool, size_t max_keys, size_t n, size_t H, size_t h) {
-    size_t reals = max_keys > MOST_KEYS ? SIZE_MAX : worker_scratch(max_keys, h, true), heads;
-    if (reals == SIZE_MAX || !qa_mul_size(reals, qa_pool_threads(pool), &reals) || !qa_mul_size(n, H, &heads) ||
-        !qa_mul_size(heads, h, &heads) || !qa_mul_size(heads, 2, &heads) || !qa_add_size(reals, heads, &reals)) {
+size_t qa_attention_backward_scratch(const qa_pool *pool, size_t max_keys, size_t n, const qa_attention *attention) {
+    size_t reals = max_keys > MOST_KEYS ? SIZE_MAX : worker_scratch(max_keys, attention, true), heads;
+    if (reals == SIZE_MAX || !qa_mul_size(reals, qa_pool_threads(pool), &reals) ||
+        !qa_mul_size(n, attention->H, &heads) || !qa_mul_size(heads, attention->h, &heads) ||
+        !qa_mul_size(heads, 2, &heads) || !qa_add_size(reals, heads, &reals)) {
         return SIZE_MAX;
     }
     return reals;
 }
 
 void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv, const qa_real *dout, const qa_real *q,
-                           const qa_real *k, const qa_real *v, const qa_span *spans, size_t n_spans, size_t n, size_t H,
-                           size_t G, size_t h, qa_real *scratch) {
-    size_t scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), h, true);
+                           const qa_real *k, const qa_real *v, const qa_span *spans, size_t n_spans, size_t n,
+                           const qa_attention *attention, qa_real *scratch) {
+    const qa_attention a = effective(attention, spans, n_spans);
+    size_t scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), &a, true);
     qa_real *heads = scratch + qa_pool_threads(pool) * scratch_of_worker;
-    qa_pool *workers = pool_if_worth(pool, spans, n_spans, H, h);
+    qa_pool *workers = pool_if_worth(pool, spans, n_spans, &a);
     backward_job job = {.dq = dq,
                         .dk = dk,
                         .dv = dv,
@@ -490,75 +542,14 @@ void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv,
                         .spans = spans,
                         .n_spans = n_spans,
                         .n = n,
-                        .H = H,
-                        .G = G,
-                        .h = h,
-                        .scale = (qa_real)(1 / sqrt((double)h)),
+                        .a = a,
                         .scratch = scratch,
                         .scratch_of_worker = scratch_of_worker,
-                        .heads = h <= QA_NARROW_WIDTH && G % qa_pool_threads(workers) == 0 ? H / G : 1,
+                        .heads = is_narrow(&a) && a.G % qa_pool_threads(workers) == 0 ? a.H / a.G : 1,
                         .head_dk = heads,
-                        .head_dv = heads + H * n * h};
+                        .head_dv = heads + a.H * n * a.h};
     qa_part_begin(pool, QA_PART_ATTENTION);
-    qa_pool_run(workers, H / job.heads, backward_task, &job);
-    qa_pool_run_blocks(workers, n, 2 * H * h, 1, group_rows, &job);
-    qa_part_end(pool);
-}
-
-/* ---- rotary position embedding ----
- *
- * The pair (x[i], x[i + h/2]) of every head is turned by the angle
- * position * frequency[i]. Backward needs only the table of cosines and sines. Plain twin: reference/transformer.c:
- * plain_rope. */
-
-void qa_rope_table(qa_real *cosine, qa_real *sine, const int32_t *positions, const double *frequency, size_t n,
-                   size_t h) {
-    size_t half = h / 2;
-    for (size_t row = 0; row < n; row++) {
-        for (size_t i = 0; i < half; i++) {
-            double angle = (double)positions[row] * frequency[i];
-            cosine[row * half + i] = (qa_real)cos(angle);
-            sine[row * half + i] = (qa_real)sin(angle);
-        }
-    }
-}
-
-typedef struct rope_job {
-    qa_real *x;
-    const qa_real *cosine, *sine;
-    qa_real direction; /* 1: by the angle, -1: back */
-    size_t heads, h;
-} rope_job;
-
-QA_KERNEL static void turn_rows(void *context, size_t begin, size_t end) {
-    const rope_job *job = context;
-    const size_t h = job->h, half = h / 2;
-    const qa_real direction = job->direction;
-    for (size_t row = begin; row < end; row++) {
-        const qa_real *restrict cosine = job->cosine + row * half, *restrict sine = job->sine + row * half;
-        qa_real *restrict x = job->x + row * job->heads * h;
-        for (size_t head = 0; head < job->heads; head++, x += h) {
-            for (size_t i = 0; i < half; i++) {
-                const qa_real a = x[i], b = x[half + i], s = direction * sine[i];
-                x[i] = a * cosine[i] - b * s;
-                x[half + i] = b * cosine[i] + a * s;
-            }
-        }
-    }
-}
-
-void qa_rope_forward(qa_pool *pool, qa_real *x, const qa_real *cosine, const qa_real *sine, size_t n, size_t heads,
-                     size_t h) {
-    rope_job job = {.x = x, .cosine = cosine, .sine = sine, .direction = 1, .heads = heads, .h = h};
-    qa_part_begin(pool, QA_PART_ELEMENTWISE);
-    qa_pool_run_blocks(pool, n, heads * h, 1, turn_rows, &job);
-    qa_part_end(pool);
-}
-
-void qa_rope_backward(qa_pool *pool, qa_real *dx, const qa_real *cosine, const qa_real *sine, size_t n, size_t heads,
-                      size_t h) {
-    rope_job job = {.x = dx, .cosine = cosine, .sine = sine, .direction = -1, .heads = heads, .h = h};
-    qa_part_begin(pool, QA_PART_ELEMENTWISE);
-    qa_pool_run_blocks(pool, n, heads * h, 1, turn_rows, &job);
+    qa_pool_run(workers, a.H / job.heads, backward_task, &job);
+    qa_pool_run_blocks(workers, n, 2 * a.H * a.h, 1, group_rows, &job);
     qa_part_end(pool);
 }

@@ -1,11 +1,11 @@
 /* See attention_narrow.h.
  *
- * Scores are kept in units of log 2, x = q k^T / (sqrt(h) log 2), so that probabilities are powers of two:
+ * Scores are kept in units of log 2, x = q k^T scale / log 2, so that probabilities are powers of two:
  *
  *   p = 2^(x - max) / sum
  *
  * Backward, with p once more, dp = dout v^T and D = sum(p * dp):
- *   ds = p (dp - D);  dq += ds k / sqrt(h);  dk += ds^T q / sqrt(h);  dv += p^T dout
+ *   ds = p (dp - D);  dq += scale ds k;  dk += scale ds^T q;  dv += p^T dout
  *
  * A row's p and ds are made without their factor 1 / sum: what they are multiplied with, which is short, has it.
  * Plain twin: reference/transformer.c: plain_attention_forward, plain_attention_backward. */
@@ -373,9 +373,9 @@ void qa_narrow_reset(qa_narrow *narrow) {
     memset(narrow->dk, 0, 2 * narrow->h * narrow->columns * sizeof *narrow->dk); /* and dv, which follows it */
 }
 
-qa_narrow qa_narrow_open(qa_real *scratch, size_t n, size_t h, bool backward) {
+qa_narrow qa_narrow_open(qa_real *scratch, size_t n, size_t h, double scale, bool backward) {
     const size_t columns = columns_for(n);
-    qa_narrow narrow = {.h = h, .columns = columns, .k = scratch, .v = scratch + h * columns};
+    qa_narrow narrow = {.h = h, .columns = columns, .scale = scale, .k = scratch, .v = scratch + h * columns};
     qa_real *rest = narrow.v + h * columns;
     if (backward) {
         narrow.dk = rest;
@@ -433,7 +433,8 @@ static void gather_narrow(qa_real *to, const qa_real *from, size_t stride, qa_re
     }
 }
 
-static qa_real score_scale(size_t h) { return (qa_real)(1 / (sqrt((double)h) * LOG_2)); }
+/* scale / log 2, which in single precision is 1 / (sqrt(h) log 2), rounded once, for 1 / sqrt(h). */
+static qa_real score_scale(const qa_narrow *narrow) { return (qa_real)(1 / (1 / narrow->scale * LOG_2)); }
 
 void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *out) {
     const size_t h = narrow->h, stride = narrow->columns;
@@ -443,7 +444,7 @@ void qa_narrow_forward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *out)
         const size_t columns = round_up(visible + ROWS - 1, COLUMNS);
         double sum[ROWS];
         qa_real max[ROWS];
-        gather_narrow(q, r->q + begin * r->stride, r->stride, score_scale(h), rows, ROWS, h);
+        gather_narrow(q, r->q + begin * r->stride, r->stride, score_scale(narrow), rows, ROWS, h);
         scores(x, max, q, narrow->k, h, visible, stride, columns);
         softmax_rows(sum, x, max, visible, stride, columns);
         weighted_sums(sums, x, narrow->v, h, stride, columns);
@@ -471,7 +472,7 @@ static void probability_rows(const qa_narrow *narrow, size_t seen, qa_real *inve
 static void add_query_gradients(const qa_narrow *narrow, const qa_narrow_rows *r, size_t rows, size_t visible,
                                 qa_real *dq, const qa_real *ds, const qa_real *inverse) {
     const size_t h = narrow->h, columns = round_up(visible + ROWS - 1, COLUMNS);
-    const qa_real scale = (qa_real)(1 / sqrt((double)h));
+    const qa_real scale = (qa_real)narrow->scale;
     qa_real sums[ROWS * QA_NARROW_WIDTH];
     weighted_sums(sums, ds, narrow->k, h, narrow->columns, columns);
     for (size_t i = 0; i < rows; i++) {
@@ -497,7 +498,7 @@ void qa_narrow_backward(qa_narrow *narrow, const qa_narrow_rows *r, qa_real *dq,
     qa_real *x = narrow->scratch, *ds = x + BLOCK * stride;
     for (size_t begin = 0; begin < r->rows; begin += BLOCK) {
         const size_t rows = r->rows - begin < BLOCK ? r->rows - begin : BLOCK;
-        gather_narrow(q, r->q + begin * r->stride, r->stride, score_scale(h), rows, BLOCK, h);
+        gather_narrow(q, r->q + begin * r->stride, r->stride, score_scale(narrow), rows, BLOCK, h);
         gather_narrow(dout_rows, dout + begin * r->stride, r->stride, 1, rows, BLOCK, h);
         for (size_t i = 0; i < rows; i += ROWS) {
             const size_t row = begin + i, count = rows - i < ROWS ? rows - i : ROWS, visible = r->visible + row;

@@ -17,6 +17,7 @@ enum { QA_NARROW_WIDTH = 16 };
 /* The keys of one span and head, transposed; column 0 is the first key that any row sees. */
 typedef struct qa_narrow {
     size_t h, columns; /* columns: room for the keys, a multiple of the lanes */
+    double scale;      /* of the scores */
     qa_real *k, *v;    /* [h x columns] */
     qa_real *dk, *dv;  /* [h x columns], or NULL: sums of backward calls; dk lacks the factor log 2 */
     qa_real *scratch;
@@ -33,7 +34,7 @@ typedef struct qa_narrow_rows {
 size_t qa_narrow_scratch(size_t max_keys, size_t h, bool backward);
 
 /* Lays out the scratch for n keys, and zeroes the columns behind them and the sums of backward. */
-qa_narrow qa_narrow_open(qa_real *scratch, size_t n, size_t h, bool backward);
+qa_narrow qa_narrow_open(qa_real *scratch, size_t n, size_t h, double scale, bool backward);
 
 /* Columns column .. column + rows - 1 from the rows of k and v. */
 void qa_narrow_put(qa_narrow *narrow, size_t column, const qa_real *k, const qa_real *v, size_t rows, size_t stride);

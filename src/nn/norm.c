@@ -1,6 +1,6 @@
-/* RMSNorm  y = w * x * c,  c = 1 / sqrt(mean(x^2) + eps), row by row. c is saved; the backward pass
- * needs it with x and w. Sums over a row are kept in double, in a few partial sums that compilers can
- * hold in vector registers.
+/* RMSNorm and LayerNorm  y = (offset + w) (x - m) c + b,  c = 1 / sqrt(mean((x - m)^2) + eps), row by row, with m = 0
+ * in RMSNorm. c is saved; the backward pass needs it with x and w, and computes m again. Sums over a row are kept in
+ * double, in a few partial sums that compilers can hold in vector registers.
  * Plain twin: reference/transformer.c: plain_norm_forward, plain_norm_backward. */
 #include "nn/norm.h"
 
@@ -8,104 +8,157 @@
 
 enum { LANES = 8 };
 
-QA_KERNEL_BODY double sum_of_squares(const qa_real *x, size_t d) {
-    double part[LANES] = {0};
-    size_t whole = d - d % LANES;
-    for (size_t i = 0; i < whole; i += LANES) {
-        for (size_t l = 0; l < LANES; l++) {
-            part[l] += (double)x[i + l] * (double)x[i + l];
-        }
-    }
-    for (size_t i = whole; i < d; i++) {
-        part[i - whole] += (double)x[i] * (double)x[i];
-    }
-    return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
+/* The sum of d terms of the index i. */
+#define SUM_OF(term)                                                                                                   \
+    double part[LANES] = {0};                                                                                          \
+    const size_t whole = d - d % LANES;                                                                                \
+    for (size_t first = 0; first < whole; first += LANES) {                                                            \
+        for (size_t l = 0; l < LANES; l++) {                                                                           \
+            const size_t i = first + l;                                                                                \
+            part[l] += (term);                                                                                         \
+        }                                                                                                              \
+    }                                                                                                                  \
+    for (size_t i = whole; i < d; i++) {                                                                               \
+        part[i - whole] += (term);                                                                                     \
+    }                                                                                                                  \
+    return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]))
+
+/* What element i of a row is multiplied with. */
+#define GAIN(i) (w == NULL ? 1 : offset + w[i])
+
+QA_KERNEL_BODY double mean_of_row(const qa_real *x, size_t d) { SUM_OF((double)x[i] / (double)d); }
+
+QA_KERNEL_BODY double sum_of_squares(const qa_real *x, qa_real m, size_t d) {
+    SUM_OF((double)(x[i] - m) * (double)(x[i] - m));
 }
 
-/* sum of a * b * c */
-QA_KERNEL_BODY double sum_of_products(const qa_real *a, const qa_real *b, const qa_real *c, size_t d) {
-    double part[LANES] = {0};
-    size_t whole = d - d % LANES;
-    for (size_t i = 0; i < whole; i += LANES) {
-        for (size_t l = 0; l < LANES; l++) {
-            part[l] += (double)a[i + l] * (double)b[i + l] * (double)c[i + l];
-        }
-    }
-    for (size_t i = whole; i < d; i++) {
-        part[i - whole] += (double)a[i] * (double)b[i] * (double)c[i];
-    }
-    return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
+/* sum of g = dy * gain */
+QA_KERNEL_BODY double sum_of_gains(const qa_real *dy, const qa_real *w, qa_real offset, size_t d) {
+    SUM_OF((double)dy[i] * (double)GAIN(i));
+}
+
+/* sum of g (x - m) */
+QA_KERNEL_BODY double sum_of_products(const qa_real *dy, const qa_real *w, qa_real offset, const qa_real *x, qa_real m,
+                                      size_t d) {
+    SUM_OF((double)dy[i] * (double)GAIN(i) * (double)(x[i] - m));
 }
 
 typedef struct norm_job {
-    qa_real *y, *inverse_rms;      /* forward; inverse_rms NULL: not wanted */
-    qa_real *dx, *dw;              /* backward */
-    const qa_real *dy, *x, *w, *c; /* c: inverse_rms as it was saved */
-    double eps;
+    const qa_norm *norm;
+    size_t sets;
+    qa_real *y, *save_inverse; /* forward; the latter NULL: not wanted */
+    qa_real *dx, *dw, *db;     /* backward */
+    const qa_real *dy, *x, *inverse;
     size_t n, d;
 } norm_job;
 
-/* y may be x. */
-QA_KERNEL static void rmsnorm_rows(void *context, size_t begin, size_t end) {
-    const norm_job *job = context;
+/* Constant arguments make a loop of its own of each of the norms. */
+QA_KERNEL_BODY void forward_row(const norm_job *job, size_t row, const qa_real *w, const qa_real *b, const bool layer) {
     const size_t d = job->d;
-    const qa_real *w = job->w;
+    const qa_real *x = job->x + row * d, offset = job->norm->offset;
+    const qa_real m = layer ? (qa_real)mean_of_row(x, d) : 0;
+    const qa_real c = (qa_real)(1.0 / sqrt(sum_of_squares(x, m, d) / (double)d + job->norm->eps));
+    qa_real *y = job->y + row * d;
+    for (size_t i = 0; i < d; i++) {
+        y[i] = GAIN(i) * ((x[i] - m) * c);
+    }
+    for (size_t i = 0; b != NULL && i < d; i++) {
+        y[i] += b[i];
+    }
+    if (job->save_inverse != NULL) {
+        job->save_inverse[row] = c;
+    }
+}
+
+QA_KERNEL_BODY void backward_row(const norm_job *job, size_t row, const qa_real *w, const bool layer) {
+    const size_t d = job->d;
+    const qa_real *dy = job->dy + row * d, *x = job->x + row * d, inverse = job->inverse[row];
+    const qa_real offset = job->norm->offset, m = layer ? (qa_real)mean_of_row(x, d) : 0;
+    const double c = (double)inverse;
+    const qa_real from_x = (qa_real)(c * c * c / (double)d * sum_of_products(dy, w, offset, x, m, d));
+    const qa_real from_mean = layer ? (qa_real)(c / (double)d * sum_of_gains(dy, w, offset, d)) : 0;
+    qa_real *restrict dx = job->dx + row * d;
+    for (size_t i = 0; i < d; i++) {
+        dx[i] += inverse * (dy[i] * GAIN(i)) - from_x * (x[i] - m) - from_mean;
+    }
+}
+
+static const qa_real *set_of(const norm_job *job, const qa_real *array, size_t row) {
+    return array == NULL ? NULL : array + row % job->sets * job->d;
+}
+
+QA_KERNEL static void forward_rows(void *context, size_t begin, size_t end) {
+    const norm_job *job = context;
     for (size_t row = begin; row < end; row++) {
-        const qa_real *x = job->x + row * d;
-        qa_real *y = job->y + row * d;
-        const qa_real c = (qa_real)(1.0 / sqrt(sum_of_squares(x, d) / (double)d + job->eps));
-        for (size_t i = 0; i < d; i++) {
-            y[i] = w[i] * (x[i] * c);
-        }
-        if (job->inverse_rms != NULL) {
-            job->inverse_rms[row] = c;
+        const qa_real *w = set_of(job, job->norm->w, row), *b = set_of(job, job->norm->b, row);
+        if (job->norm->layer) {
+            forward_row(job, row, w, b, true);
+        } else if (w != NULL) {
+            forward_row(job, row, w, b, false);
+        } else {
+            forward_row(job, row, NULL, b, false);
         }
     }
 }
 
-void qa_rmsnorm_forward(qa_pool *pool, qa_real *y, qa_real *inverse_rms, const qa_real *x, const qa_real *w, double eps,
-                        size_t n, size_t d) {
-    norm_job job = {.y = y, .inverse_rms = inverse_rms, .x = x, .w = w, .eps = eps, .d = d};
+static norm_job job_of(const qa_norm *norm, const qa_real *x, size_t n, size_t d) {
+    return (norm_job){.norm = norm, .sets = norm->sets > 1 ? norm->sets : 1, .x = x, .n = n, .d = d};
+}
+
+void qa_norm_forward(qa_pool *pool, qa_real *y, qa_real *inverse, const qa_real *x, const qa_norm *norm, size_t n,
+                     size_t d) {
+    norm_job job = job_of(norm, x, n, d);
+    job.y = y;
+    job.save_inverse = inverse;
     qa_part_begin(pool, QA_PART_NORMS);
-    qa_pool_run_blocks(pool, n, d, 1, rmsnorm_rows, &job);
+    qa_pool_run_blocks(pool, n, d, 1, forward_rows, &job);
     qa_part_end(pool);
 }
 
-QA_KERNEL static void rmsnorm_rows_backward(void *context, size_t begin, size_t end) {
+QA_KERNEL static void backward_rows(void *context, size_t begin, size_t end) {
     const norm_job *job = context;
-    const size_t d = job->d;
-    const qa_real *w = job->w;
     for (size_t row = begin; row < end; row++) {
-        const qa_real *dy = job->dy + row * d, *x = job->x + row * d, inverse_rms = job->c[row];
-        qa_real *restrict dx = job->dx + row * d;
-        const double c = (double)inverse_rms;
-        const qa_real from_x = (qa_real)(c * c * c / (double)d * sum_of_products(dy, w, x, d));
-        for (size_t i = 0; i < d; i++) {
-            dx[i] += inverse_rms * (dy[i] * w[i]) - from_x * x[i];
+        const qa_real *w = set_of(job, job->norm->w, row);
+        if (job->norm->layer) {
+            backward_row(job, row, w, true);
+        } else if (w != NULL) {
+            backward_row(job, row, w, false);
+        } else {
+            backward_row(job, row, NULL, false);
         }
     }
 }
 
 /* Columns. */
-static void rmsnorm_weight_backward(void *context, size_t begin, size_t end) {
+QA_KERNEL static void weight_columns(void *context, size_t begin, size_t end) {
     const norm_job *job = context;
     for (size_t row = 0; row < job->n; row++) {
-        const qa_real *dy = job->dy + row * job->d, *x = job->x + row * job->d;
-        for (size_t i = begin; i < end; i++) {
-            job->dw[i] += dy[i] * (x[i] * job->c[row]);
+        const qa_real *dy = job->dy + row * job->d, *x = job->x + row * job->d, c = job->inverse[row];
+        const qa_real m = job->norm->layer && job->dw != NULL ? (qa_real)mean_of_row(x, job->d) : 0;
+        const size_t set = row % job->sets * job->d;
+        for (size_t i = begin; job->dw != NULL && i < end; i++) {
+            job->dw[set + i] += dy[i] * ((x[i] - m) * c);
+        }
+        for (size_t i = begin; job->db != NULL && i < end; i++) {
+            job->db[set + i] += dy[i];
         }
     }
 }
 
-void qa_rmsnorm_backward(qa_pool *pool, qa_real *dx, qa_real *dw, const qa_real *dy, const qa_real *x,
-                         const qa_real *inverse_rms, const qa_real *w, size_t n, size_t d) {
-    norm_job job = {.dx = dx, .dw = dw, .dy = dy, .x = x, .c = inverse_rms, .w = w, .n = n, .d = d};
+void qa_norm_backward(qa_pool *pool, qa_real *dx, qa_real *dw, qa_real *db, const qa_real *dy, const qa_real *x,
+                      const qa_real *inverse, const qa_norm *norm, size_t n, size_t d) {
+    norm_job job = job_of(norm, x, n, d);
+    job.dx = dx;
+    job.dw = dw;
+    job.db = db;
+    job.dy = dy;
+    job.inverse = inverse;
     qa_part_begin(pool, QA_PART_NORMS);
     if (dx != NULL) {
-        qa_pool_run_blocks(pool, n, 2 * d, 1, rmsnorm_rows_backward, &job);
+        qa_pool_run_blocks(pool, n, 2 * d, 1, backward_rows, &job);
     }
-    if (dw != NULL) {
-        qa_pool_run_blocks(pool, d, n, 16, rmsnorm_weight_backward, &job);
+    if (dw != NULL || db != NULL) {
+        qa_pool_run_blocks(pool, d, n, 16, weight_columns, &job);
     }
     qa_part_end(pool);
 }

@@ -119,4 +119,33 @@ QA_KERNEL_BODY void qa_vec_exp(qa_vec *y, const qa_vec *from) {
 }
 #endif
 
+/* ---- the hyperbolic tangent of every lane ---- */
+
+/* Single precision: an odd polynomial up to CLOSE, beyond it 1 - 2 / (exp(2 |x|) + 1) with the sign of x; within 2
+ * units in the last place (tests/nn/test_exp.c). NaN stays NaN. In double precision it is libm's tanh. */
+#ifdef QA_F64
+QA_KERNEL_BODY void qa_vec_tanh(qa_vec *y, const qa_vec *x) {
+    for (size_t l = 0; l < QA_VEC; l++) {
+        (*y)[l] = tanh((*x)[l]);
+    }
+}
+#else
+QA_KERNEL_BODY void qa_vec_tanh(qa_vec *y, const qa_vec *from) {
+    const float close = 0.65f;
+    const qa_vec x = *from, z = x * x;
+    const qa_vec_mask sign = (qa_vec_mask)x & INT32_MIN;
+    const qa_vec size = (qa_vec)((qa_vec_mask)x ^ sign);
+    qa_vec far = size + size, near = 0x1.4e3354p-6f - 0x1.647ae4p-8f * z;
+    qa_vec_exp(&far, &far);
+    far = 1 - 2 / (far + 1);
+    far = (qa_vec)((qa_vec_mask)far | sign);
+    near = near * z - 0x1.b79fc6p-5f;
+    near = near * z + 0x1.110270p-3f;
+    near = near * z - 0x1.55551cp-2f;
+    near = near * z * x + x;
+    const qa_vec_mask is_close = size < close;
+    qa_vec_choose(y, &is_close, &near, &far);
+}
+#endif
+
 #endif

@@ -1,5 +1,5 @@
 /* Attention over spans against naive loops in double, forward and backward: every span layout, grouped
- * heads, tile boundaries, causality, exact zeros for hidden keys, threads, packing. */
+ * heads, tile boundaries, causality, windows, soft caps, exact zeros for hidden keys, threads, packing. */
 #include "nn/attention.h"
 #include "nn/blas.h"
 #include "support/arrays.h"
@@ -58,15 +58,27 @@ static const size_t heads[][3] = {{1, 1, 8},  {2, 1, 12}, {3, 1, 6},  {3, 3, 16}
 enum { NARROW = 5, WIDE = 6 }; /* places in heads */
 enum { N_HEADS = sizeof heads / sizeof *heads };
 
+/* scale 0: 1 / sqrt(h). Windows below, at and above the tiles' 64 rows; caps that bend scores of up to 5. */
+typedef struct variant {
+    double scale, cap;
+    size_t window;
+} variant;
+static const variant plain = {0};
+static const variant variants[] = {{0, 0, 1},   {0, 0, 2}, {0, 0, 6},  {0, 0, 63},    {0, 0, 64},       {0, 0, 65},
+                                   {0, 0, 100}, {0, 2, 0}, {.3, 0, 0}, {.7, 1.5, 20}, {.2, 50, 1000000}};
+enum { N_VARIANTS = sizeof variants / sizeof *variants };
+
 typedef struct problem {
     qa_bag bag;
     const span_layout *layout;
     size_t H, G, h, n_q, n_k; /* reals of q and of k */
+    qa_attention attention;
     qa_real *q, *k, *v, *out, *dout, *dq, *dk, *dv;
 } problem;
 
-static problem open_problem(const span_layout *layout, const size_t shape[3], uint64_t seed) {
+static problem open_variant(const span_layout *layout, const size_t shape[3], uint64_t seed, const variant *as) {
     problem p = {.bag = qa_bag_open(seed), .layout = layout, .H = shape[0], .G = shape[1], .h = shape[2]};
+    p.attention = (qa_attention){p.H, p.G, p.h, as->scale > 0 ? as->scale : 1 / sqrt((double)p.h), as->cap, as->window};
     p.n_q = layout->rows * p.H * p.h;
     p.n_k = layout->rows * p.G * p.h;
     p.q = qa_bag_random(&p.bag, p.n_q);
@@ -81,6 +93,10 @@ static problem open_problem(const span_layout *layout, const size_t shape[3], ui
         p.q[i] *= 3; /* probabilities far from uniform */
     }
     return p;
+}
+
+static problem open_problem(const span_layout *layout, const size_t shape[3], uint64_t seed) {
+    return open_variant(layout, shape, seed, &plain);
 }
 
 static size_t longest(const span_layout *layout) {
@@ -104,19 +120,18 @@ static qa_real *scratch_of(size_t reals) {
 }
 
 static void forward(problem *p, qa_pool *pool) {
-    size_t reals = qa_attention_forward_scratch(pool, longest(p->layout), p->h);
+    size_t reals = qa_attention_forward_scratch(pool, longest(p->layout), &p->attention);
     qa_real *scratch = scratch_of(reals);
-    qa_attention_forward(pool, p->out, p->q, p->k, p->v, p->layout->spans, p->layout->n_spans, p->H, p->G, p->h,
-                         scratch);
+    qa_attention_forward(pool, p->out, p->q, p->k, p->v, p->layout->spans, p->layout->n_spans, &p->attention, scratch);
     ck_assert(scratch[reals] == 12345);
     free(scratch);
 }
 
 static void backward_to(problem *p, qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv) {
-    size_t reals = qa_attention_backward_scratch(pool, longest(p->layout), p->layout->rows, p->H, p->h);
+    size_t reals = qa_attention_backward_scratch(pool, longest(p->layout), p->layout->rows, &p->attention);
     qa_real *scratch = scratch_of(reals);
     qa_attention_backward(pool, dq, dk, dv, p->dout, p->q, p->k, p->v, p->layout->spans, p->layout->n_spans,
-                          p->layout->rows, p->H, p->G, p->h, scratch);
+                          p->layout->rows, &p->attention, scratch);
     ck_assert(scratch[reals] == 12345);
     free(scratch);
 }
@@ -124,7 +139,7 @@ static void backward_to(problem *p, qa_pool *pool, qa_real *dq, qa_real *dk, qa_
 /* ---- naive loops ---- */
 
 typedef struct truth {
-    double *out, *dq, *dk, *dv, *p, *dp;
+    double *out, *dq, *dk, *dv, *p, *dp, *slope;
     double dq_terms, dk_terms,
         dv_terms; /* the largest sum of absolute values of what is added up for an element of a row */
 } truth;
@@ -141,34 +156,43 @@ static size_t key_row(const qa_span *span, size_t j) {
 
 /* Query row i of a span, one head: fills out, and adds to dq, dk, dv. */
 static void naive_row(const problem *p, truth *t, const qa_span *span, size_t i, size_t head) {
-    size_t h = p->h, keys = span->context_rows + i + 1, row = span->query_row + i;
-    size_t at = (row * p->H + head) * h, group = head / (p->H / p->G);
-    double max = -INFINITY, total = 0.0, d = 0.0;
+    size_t h = p->h, keys = span->context_rows + i + 1, row = span->query_row + i, window = p->attention.window;
+    size_t at = (row * p->H + head) * h, group = head / (p->H / p->G), first = 0;
+    double max = -INFINITY, total = 0.0, d = 0.0, cap = p->attention.cap;
     for (size_t j = 0; j < keys; j++) {
+        first = window > 0 && j + window < keys ? j + 1 : first; /* hidden: keys - 1 - j >= window */
+    }
+    for (size_t j = first; j < keys; j++) {
         size_t key = (key_row(span, j) * p->G + group) * h;
-        t->p[j] = qa_weighted_sum(p->q + at, p->k + key, h) / sqrt((double)h);
+        t->p[j] = qa_weighted_sum(p->q + at, p->k + key, h) * p->attention.scale;
+        t->slope[j] = 1;
+        if (cap > 0) {
+            const double bent = tanh(t->p[j] / cap);
+            t->p[j] = cap * bent;
+            t->slope[j] = 1 - bent * bent;
+        }
         max = fmax(max, t->p[j]);
     }
-    for (size_t j = 0; j < keys; j++) {
+    for (size_t j = first; j < keys; j++) {
         t->p[j] = exp(t->p[j] - max);
         total += t->p[j];
     }
-    for (size_t j = 0; j < keys; j++) {
+    for (size_t j = first; j < keys; j++) {
         size_t key = (key_row(span, j) * p->G + group) * h;
         t->p[j] /= total;
         for (size_t e = 0; e < h; e++) {
             t->out[at + e] += t->p[j] * (double)p->v[key + e];
         }
     }
-    for (size_t j = 0; j < keys; j++) {
+    for (size_t j = first; j < keys; j++) {
         t->dp[j] = qa_weighted_sum(p->dout + at, p->v + (key_row(span, j) * p->G + group) * h, h);
         d += t->p[j] * t->dp[j];
     }
     for (size_t e = 0; e < h; e++) {
         double dq_terms = 0.0;
-        for (size_t j = 0; j < keys; j++) {
+        for (size_t j = first; j < keys; j++) {
             const size_t key = (key_row(span, j) * p->G + group) * h + e;
-            const double ds = t->p[j] * (t->dp[j] - d) / sqrt((double)h);
+            const double ds = t->p[j] * (t->dp[j] - d) * t->slope[j] * p->attention.scale;
             t->dq[at + e] += ds * (double)p->k[key];
             t->dk[key] += ds * (double)p->q[at + e];
             t->dv[key] += t->p[j] * (double)p->dout[at + e];
@@ -186,7 +210,8 @@ static truth naive(const problem *p) {
                .dk = doubles(p->n_k),
                .dv = doubles(p->n_k),
                .p = doubles(longest(p->layout)),
-               .dp = doubles(longest(p->layout))};
+               .dp = doubles(longest(p->layout)),
+               .slope = doubles(longest(p->layout))};
     for (size_t s = 0; s < p->layout->n_spans; s++) {
         for (size_t i = 0; i < p->layout->spans[s].rows; i++) {
             for (size_t head = 0; head < p->H; head++) {
@@ -204,6 +229,7 @@ static void free_truth(truth *t) {
     free(t->dv);
     free(t->p);
     free(t->dp);
+    free(t->slope);
 }
 
 /* ---- tests ---- */
@@ -214,32 +240,48 @@ START_TEST(test_hand_values) {
     const qa_real q[] = {0, 1}, k[] = {5, (qa_real)(5 + 1.0986122886681098)}, v[] = {8, 4};
     const double expected[] = {8, 5};
     qa_real out[2];
-    qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, 2, 1));
-    qa_attention_forward(NULL, out, q, k, v, &span, 1, 1, 1, 1, scratch);
+    const qa_attention attention = {.H = 1, .G = 1, .h = 1, .scale = 1};
+    qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, 2, &attention));
+    qa_attention_forward(NULL, out, q, k, v, &span, 1, &attention, scratch);
     QA_ASSERT_REAL("out", out, expected, 2, TOLERANCE, 0.0);
     free(scratch);
 }
 END_TEST
+
+static void compare_with_naive(problem *p, qa_pool *pool) {
+    truth t = naive(p);
+    for (int pooled = 0; pooled < 2; pooled++) {
+        memset(p->dq, 0, p->n_q * sizeof *p->dq);
+        memset(p->dk, 0, p->n_k * sizeof *p->dk);
+        memset(p->dv, 0, p->n_k * sizeof *p->dv);
+        forward(p, pooled ? pool : NULL);
+        backward_to(p, pooled ? pool : NULL, p->dq, p->dk, p->dv);
+        QA_ASSERT_REAL(p->layout->name, p->out, t.out, p->n_q, TOLERANCE, 0.0);
+        QA_ASSERT_REAL(p->layout->name, p->dq, t.dq, p->n_q, TOLERANCE, TOLERANCE);
+        QA_ASSERT_REAL(p->layout->name, p->dk, t.dk, p->n_k, TOLERANCE, TOLERANCE);
+        QA_ASSERT_REAL(p->layout->name, p->dv, t.dv, p->n_k, TOLERANCE, 0.0);
+    }
+    free_truth(&t);
+    qa_bag_close(&p->bag);
+}
 
 /* Every layout with every head shape, without a pool and with three threads. */
 START_TEST(test_against_naive) {
     qa_pool *pool = qa_test_pool(3);
     for (size_t s = 0; s < N_HEADS; s++) {
         problem p = open_problem(&layouts[_i], heads[s], 40 + s);
-        truth t = naive(&p);
-        for (int pooled = 0; pooled < 2; pooled++) {
-            memset(p.dq, 0, p.n_q * sizeof *p.dq);
-            memset(p.dk, 0, p.n_k * sizeof *p.dk);
-            memset(p.dv, 0, p.n_k * sizeof *p.dv);
-            forward(&p, pooled ? pool : NULL);
-            backward_to(&p, pooled ? pool : NULL, p.dq, p.dk, p.dv);
-            QA_ASSERT_REAL(p.layout->name, p.out, t.out, p.n_q, TOLERANCE, 0.0);
-            QA_ASSERT_REAL(p.layout->name, p.dq, t.dq, p.n_q, TOLERANCE, TOLERANCE);
-            QA_ASSERT_REAL(p.layout->name, p.dk, t.dk, p.n_k, TOLERANCE, TOLERANCE);
-            QA_ASSERT_REAL(p.layout->name, p.dv, t.dv, p.n_k, TOLERANCE, 0.0);
-        }
-        free_truth(&t);
-        qa_bag_close(&p.bag);
+        compare_with_naive(&p, pool);
+    }
+    qa_pool_destroy(pool);
+}
+END_TEST
+
+START_TEST(test_windows_caps_and_scales_against_naive) {
+    static const size_t some_heads[] = {4, WIDE, 11};
+    qa_pool *pool = qa_test_pool(3);
+    for (size_t s = 0; s < N_VARIANTS; s++) {
+        problem p = open_variant(&layouts[_i], heads[some_heads[s % 3]], 140 + s, &variants[s]);
+        compare_with_naive(&p, pool);
     }
     qa_pool_destroy(pool);
 }
@@ -251,9 +293,12 @@ static double loss(void *context) {
     return qa_weighted_sum(p->out, p->dout, p->n_q);
 }
 
+/* Two rows, a trunk with two branches, two packed pairs; each plain, with a window that ends in the trunk of a branch,
+ * and with a cap that bends. */
 START_TEST(test_central_differences) {
     static const size_t which[] = {1, 6, 8};
-    problem p = open_problem(&layouts[which[_i % 3]], heads[_i < 3 ? NARROW : WIDE], 50);
+    static const variant as[] = {{0}, {.3, 0, 4}, {.7, 1.5, 0}, {.7, 1.5, 4}};
+    problem p = open_variant(&layouts[which[_i % 3]], heads[_i / 3 % 2 == 0 ? NARROW : WIDE], 50, &as[_i / 6]);
     qa_real *dq0 = qa_bag_random(&p.bag, p.n_q), *dk0 = qa_bag_random(&p.bag, p.n_k);
     qa_real *dv0 = qa_bag_random(&p.bag, p.n_k);
     qa_real *dq = qa_bag_copy(&p.bag, dq0, p.n_q), *dk = qa_bag_copy(&p.bag, dk0, p.n_k);
@@ -286,7 +331,9 @@ START_TEST(test_unwanted_gradients) {
 END_TEST
 
 START_TEST(test_threads_same_bits) {
-    problem p = open_problem(&layouts[_i % N_LAYOUTS], heads[_i < N_LAYOUTS ? NARROW : WIDE], 53);
+    const size_t head = _i / N_LAYOUTS % 2 == 0 ? NARROW : WIDE;
+    const variant *as = _i < 2 * N_LAYOUTS ? &plain : &(variant){.7, 1.5, 20};
+    problem p = open_variant(&layouts[_i % N_LAYOUTS], heads[head], 53, as);
     qa_real *out = NULL, *dq0 = NULL, *dk0 = NULL, *dv0 = NULL;
     for (size_t threads = 0; threads < 4; threads++) {
         qa_pool *pool = qa_test_pool(threads);
@@ -398,7 +445,8 @@ static void pack_sum(qa_real *to, const qa_real *from, size_t width) {
 }
 
 START_TEST(test_packed_equals_separate) {
-    problem p = open_problem(&packed, heads[5], 56), s = open_problem(&separate, heads[5], 57);
+    const variant *as = _i == 0 ? &plain : &(variant){0, 3, 40}; /* a window that ends in the trunk, and in a branch */
+    problem p = open_variant(&packed, heads[5], 56, as), s = open_variant(&separate, heads[5], 57, as);
     size_t q_row = p.H * p.h, k_row = p.G * p.h;
     unpack(s.q, p.q, q_row);
     unpack(s.k, p.k, k_row);
@@ -427,7 +475,7 @@ END_TEST
 
 START_TEST(test_cached_equals_whole) {
     /* The last rows of a sequence, computed from a cache of the others, are the whole's last rows. */
-    problem p = open_problem(&layouts[5], heads[5], 58);
+    problem p = open_variant(&layouts[5], heads[5], 58, _i == 0 ? &plain : &(variant){0, 3, 50});
     size_t q_row = p.H * p.h, rows = p.layout->rows;
     forward(&p, NULL);
     static const size_t counts[] = {1, 2, 40, 100};
@@ -435,8 +483,8 @@ START_TEST(test_cached_equals_whole) {
         size_t count = counts[s], cached = rows - count;
         const qa_span span = {0, cached, count, 0, cached};
         qa_real *out = qa_bag_zeros(&p.bag, count * q_row);
-        qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, rows, p.h));
-        qa_attention_forward(NULL, out, p.q + cached * q_row, p.k, p.v, &span, 1, p.H, p.G, p.h, scratch);
+        qa_real *scratch = scratch_of(qa_attention_forward_scratch(NULL, rows, &p.attention));
+        qa_attention_forward(NULL, out, p.q + cached * q_row, p.k, p.v, &span, 1, &p.attention, scratch);
         QA_ASSERT_REALS("out", out, p.out + cached * q_row, count * q_row, TOLERANCE, 0.0);
         free(scratch);
     }
@@ -566,15 +614,60 @@ START_TEST(test_narrow_extremes) {
 }
 END_TEST
 
+/* What lies before a window is not read: NaN there does not show, and the next tiles' keys change no bit. */
+START_TEST(test_keys_before_the_window_are_not_read) {
+    static const variant as[] = {{0, 0, 30}, {0, 3, 30}};
+    problem p = open_variant(&layouts[_i < 2 ? 5 : 10], heads[_i % 2 == 0 ? NARROW : WIDE], 63, &as[_i % 2]);
+    const qa_span *span = &p.layout->spans[0];
+    const size_t k_row = p.G * p.h, q_row = p.H * p.h, last = span->context_rows + span->rows - 1;
+    const size_t hidden = (span->rows > 1 ? 128 : last) + 1 - 30; /* keys that the last tile has before every window */
+    forward(&p, NULL);
+    qa_real *out = qa_bag_copy(&p.bag, p.out, p.n_q);
+    for (size_t i = 0; i < hidden * k_row; i++) {
+        p.k[i] = p.v[i] = (qa_real)NAN;
+    }
+    forward(&p, NULL);
+    const size_t row = span->rows > 1 ? 128 : 0;
+    ck_assert_mem_eq(p.out + row * q_row, out + row * q_row, (span->rows - row) * q_row * sizeof *out);
+    qa_bag_close(&p.bag);
+}
+END_TEST
+
+/* A window that no key lies outside of changes no bit, nor does a query see more than the window with rows before it.
+ */
+START_TEST(test_a_wide_window_changes_nothing) {
+    problem p = open_problem(&layouts[6], heads[_i == 0 ? NARROW : WIDE], 64);
+    forward(&p, NULL);
+    backward_to(&p, NULL, p.dq, p.dk, p.dv);
+    qa_real *out = qa_bag_copy(&p.bag, p.out, p.n_q), *dk = qa_bag_zeros(&p.bag, p.n_k);
+    p.attention.window = longest(p.layout);
+    forward(&p, NULL);
+    backward_to(&p, NULL, NULL, dk, NULL);
+    ck_assert_mem_eq(p.out, out, p.n_q * sizeof *out);
+    ck_assert_mem_eq(p.dk, dk, p.n_k * sizeof *dk);
+    qa_bag_close(&p.bag);
+}
+END_TEST
+
+static size_t backward_scratch(size_t keys, size_t n, size_t H, size_t h) {
+    const qa_attention attention = {.H = H, .G = 1, .h = h, .scale = 1};
+    return qa_attention_backward_scratch(NULL, keys, n, &attention);
+}
+
+static size_t forward_scratch(size_t keys, size_t h) {
+    const qa_attention attention = {.H = 1, .G = 1, .h = h, .scale = 1};
+    return qa_attention_forward_scratch(NULL, keys, &attention);
+}
+
 START_TEST(test_scratch_overflow) {
-    ck_assert(qa_attention_forward_scratch(NULL, SIZE_MAX / 2, 64) == SIZE_MAX);
-    ck_assert(qa_attention_forward_scratch(NULL, SIZE_MAX / 2, 8) == SIZE_MAX);
-    ck_assert(qa_attention_forward_scratch(NULL, SIZE_MAX, 8) == SIZE_MAX);
-    ck_assert(qa_attention_backward_scratch(NULL, SIZE_MAX / 2, 1, 1, 64) == SIZE_MAX);
-    ck_assert(qa_attention_backward_scratch(NULL, SIZE_MAX / 2, 1, 1, 1) == SIZE_MAX);
-    ck_assert(qa_attention_backward_scratch(NULL, 1, SIZE_MAX / 2, 2, 2) == SIZE_MAX);
-    ck_assert(qa_attention_backward_scratch(NULL, 1, 2, 2, SIZE_MAX / 4) == SIZE_MAX);
-    ck_assert(qa_attention_backward_scratch(NULL, 100, 100, 9, 64) < (size_t)1 << 20);
+    ck_assert(forward_scratch(SIZE_MAX / 2, 64) == SIZE_MAX);
+    ck_assert(forward_scratch(SIZE_MAX / 2, 8) == SIZE_MAX);
+    ck_assert(forward_scratch(SIZE_MAX, 8) == SIZE_MAX);
+    ck_assert(backward_scratch(SIZE_MAX / 2, 1, 1, 64) == SIZE_MAX);
+    ck_assert(backward_scratch(SIZE_MAX / 2, 1, 1, 1) == SIZE_MAX);
+    ck_assert(backward_scratch(1, SIZE_MAX / 2, 2, 2) == SIZE_MAX);
+    ck_assert(backward_scratch(1, 2, 2, SIZE_MAX / 4) == SIZE_MAX);
+    ck_assert(backward_scratch(100, 100, 9, 64) < (size_t)1 << 20);
 }
 END_TEST
 
@@ -586,19 +679,22 @@ Suite *nn_attention_suite(void) {
     tcase_add_checked_fixture(tcase, qa_blas_init, NULL);
     tcase_add_test(tcase, test_hand_values);
     tcase_add_loop_test(tcase, test_against_naive, 0, N_LAYOUTS);
-    tcase_add_loop_test(tcase, test_central_differences, 0, 6);
+    tcase_add_loop_test(tcase, test_windows_caps_and_scales_against_naive, 0, N_LAYOUTS);
+    tcase_add_loop_test(tcase, test_central_differences, 0, 24);
     tcase_add_test(tcase, test_unwanted_gradients);
-    tcase_add_loop_test(tcase, test_threads_same_bits, 0, 2 * N_LAYOUTS);
+    tcase_add_loop_test(tcase, test_threads_same_bits, 0, 4 * N_LAYOUTS);
     tcase_add_loop_test(tcase, test_causality, 0, 2);
     tcase_add_loop_test(tcase, test_hidden_keys_get_no_gradient, 0, 2);
-    tcase_add_test(tcase, test_packed_equals_separate);
-    tcase_add_test(tcase, test_cached_equals_whole);
+    tcase_add_loop_test(tcase, test_packed_equals_separate, 0, 2);
+    tcase_add_loop_test(tcase, test_cached_equals_whole, 0, 2);
     tcase_add_test(tcase, test_large_scores);
     tcase_add_loop_test(tcase, test_gradients_of_large_scores, 0, N_LAYOUTS);
     tcase_add_loop_test(tcase, test_gradients_of_large_scores_that_differ_little, 0, N_LAYOUTS);
     tcase_add_test(tcase, test_nan_is_not_lost);
     tcase_add_test(tcase, test_rows_depend_on_themselves);
     tcase_add_test(tcase, test_narrow_extremes);
+    tcase_add_loop_test(tcase, test_keys_before_the_window_are_not_read, 0, 4);
+    tcase_add_loop_test(tcase, test_a_wide_window_changes_nothing, 0, 2);
     tcase_add_test(tcase, test_scratch_overflow);
     suite_add_tcase(suite, tcase);
     return suite;

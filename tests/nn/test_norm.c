@@ -18,7 +18,8 @@ START_TEST(test_hand_values) {
     const qa_real x[] = {3, 4}, w[] = {2, -8};
     const double expected[] = {1.5, -8}, expected_c[] = {0.25};
     qa_real y[2], c[1];
-    qa_rmsnorm_forward(NULL, y, c, x, w, 3.5, 1, 2);
+    const qa_norm norm = {.w = w, .eps = 3.5};
+    qa_norm_forward(NULL, y, c, x, &norm, 1, 2);
     QA_ASSERT_REAL("y", y, expected, 2, 0.0, 0.0);
     QA_ASSERT_REAL("c", c, expected_c, 1, 0.0, 0.0);
 }
@@ -48,7 +49,7 @@ START_TEST(test_against_naive) {
         for (size_t threads = 0; threads < 4; threads++) {
             qa_pool *pool = qa_test_pool(threads);
             memset(y, 0, n * d * sizeof *y);
-            qa_rmsnorm_forward(pool, y, NULL, x, w, eps, n, d); /* inverse_rms not wanted */
+            qa_norm_forward(pool, y, NULL, x, &(qa_norm){.w = w, .eps = eps}, n, d); /* inverse_rms not wanted */
             QA_ASSERT_REAL_ELEMENTWISE("y", y, expected, n * d, TOLERANCE, 0.0);
             qa_pool_destroy(pool);
         }
@@ -65,7 +66,7 @@ typedef struct norm {
 
 static double loss(void *context) {
     norm *l = context;
-    qa_rmsnorm_forward(NULL, l->y, l->c, l->x, l->w, 1e-2, l->n, l->d);
+    qa_norm_forward(NULL, l->y, l->c, l->x, &(qa_norm){.w = l->w, .eps = 1e-2}, l->n, l->d);
     return qa_weighted_sum(l->y, l->dy, l->n * l->d);
 }
 
@@ -81,10 +82,10 @@ START_TEST(test_gradients) {
     loss(&l);
     qa_real *dx0 = qa_bag_random(&bag, count), *dw0 = qa_bag_random(&bag, l.d);
     qa_real *dx = qa_bag_copy(&bag, dx0, count), *dw = qa_bag_copy(&bag, dw0, l.d);
-    qa_rmsnorm_backward(NULL, dx, dw, l.dy, l.x, l.c, l.w, l.n, l.d);
+    qa_norm_backward(NULL, dx, dw, NULL, l.dy, l.x, l.c, &(qa_norm){.w = l.w}, l.n, l.d);
     qa_real *dx1 = qa_bag_copy(&bag, dx0, count), *dw1 = qa_bag_copy(&bag, dw0, l.d);
-    qa_rmsnorm_backward(NULL, dx1, NULL, l.dy, l.x, l.c, l.w, l.n, l.d);
-    qa_rmsnorm_backward(NULL, NULL, dw1, l.dy, l.x, l.c, l.w, l.n, l.d);
+    qa_norm_backward(NULL, dx1, NULL, NULL, l.dy, l.x, l.c, &(qa_norm){.w = l.w}, l.n, l.d);
+    qa_norm_backward(NULL, NULL, dw1, NULL, l.dy, l.x, l.c, &(qa_norm){.w = l.w}, l.n, l.d);
     ck_assert_mem_eq(dx1, dx, count * sizeof *dx);
     ck_assert_mem_eq(dw1, dw, l.d * sizeof *dw);
     qa_subtract(dx, dx0, count);
@@ -106,8 +107,9 @@ START_TEST(test_threads_same_bits) {
         c[threads] = qa_bag_zeros(&bag, N);
         dx[threads] = qa_bag_zeros(&bag, N * D);
         dw[threads] = qa_bag_zeros(&bag, D);
-        qa_rmsnorm_forward(pool, y[threads], c[threads], x, w, 1e-6, N, D);
-        qa_rmsnorm_backward(pool, dx[threads], dw[threads], dy, x, c[threads], w, N, D);
+        const qa_norm of = {.w = w, .eps = 1e-6};
+        qa_norm_forward(pool, y[threads], c[threads], x, &of, N, D);
+        qa_norm_backward(pool, dx[threads], dw[threads], NULL, dy, x, c[threads], &of, N, D);
         qa_pool_destroy(pool);
         ck_assert_mem_eq(y[threads], y[0], N * D * sizeof **y);
         ck_assert_mem_eq(c[threads], c[0], N * sizeof **c);

@@ -1,5 +1,5 @@
 /* Rotary position embedding: hand values, the pairing of elements, relative positions, gradients. */
-#include "nn/attention.h"
+#include "nn/rope.h"
 #include "support/arrays.h"
 #include "support/gradcheck.h"
 
@@ -20,8 +20,8 @@ START_TEST(test_hand_values) {
     const int32_t positions[] = {0, 1, 2};
     qa_real cosine[6], sine[6], x[] = {1, 2, 3, 4, 1, 2, 3, 4, 1, 2, 3, 4};
     const double expected[] = {1, 2, 3, 4, -3, -2, 1, -4, -1, 2, -3, 4};
-    qa_rope_table(cosine, sine, positions, frequency, 3, 4);
-    qa_rope_forward(NULL, x, cosine, sine, 3, 1, 4);
+    qa_rope_table(cosine, sine, positions, frequency, 3, 2, 1);
+    qa_rope_forward(NULL, x, cosine, sine, 3, 1, 4, 4, false);
     QA_ASSERT_REAL("x", x, expected, 12, 0.0, 10 * EPSILON); /* observed 1.3 EPSILON */
 }
 END_TEST
@@ -37,7 +37,7 @@ START_TEST(test_table_at_large_positions) {
     double frequency[32], expected_cosine[96], expected_sine[96];
     qa_real cosine[96], sine[96];
     frequencies(frequency, 64);
-    qa_rope_table(cosine, sine, positions, frequency, 3, 64);
+    qa_rope_table(cosine, sine, positions, frequency, 3, 32, 1);
     for (size_t i = 0; i < 96; i++) {
         expected_cosine[i] = cos((double)positions[i / 32] * frequency[i % 32]);
         expected_sine[i] = sin((double)positions[i / 32] * frequency[i % 32]);
@@ -56,7 +56,7 @@ static void table(qa_real *cosine, qa_real *sine, int32_t first) {
         positions[i] = first + 3 * i;
     }
     frequencies(frequency, WIDTH);
-    qa_rope_table(cosine, sine, positions, frequency, N, WIDTH);
+    qa_rope_table(cosine, sine, positions, frequency, N, WIDTH / 2, 1);
 }
 
 START_TEST(test_against_naive_and_back) {
@@ -76,12 +76,12 @@ START_TEST(test_against_naive_and_back) {
     for (size_t threads = 0; threads < 4; threads++) {
         qa_pool *pool = qa_test_pool(threads);
         qa_real *x = qa_bag_copy(&bag, x0, N * HEADS * WIDTH);
-        qa_rope_forward(pool, x, cosine, sine, N, HEADS, WIDTH);
+        qa_rope_forward(pool, x, cosine, sine, N, HEADS, WIDTH, WIDTH, false);
         QA_ASSERT_REAL("x", x, expected, N * HEADS * WIDTH, 5 * EPSILON, 0.0);
         qa_real *turned = qa_bag_copy(&bag, x, N * HEADS * WIDTH);
         first = first == NULL ? turned : first;
         ck_assert_mem_eq(turned, first, N * HEADS * WIDTH * sizeof *x);
-        qa_rope_backward(pool, x, cosine, sine, N, HEADS, WIDTH);
+        qa_rope_backward(pool, x, cosine, sine, N, HEADS, WIDTH, WIDTH, false);
         QA_ASSERT_REALS("turned back", x, x0, N * HEADS * WIDTH, 5 * EPSILON, 0.0);
         qa_pool_destroy(pool);
     }
@@ -99,8 +99,8 @@ START_TEST(test_only_relative_positions_matter) {
     for (int which = 0; which < 2; which++) {
         table(cosine[which], sine[which], which == 0 ? 5 : 905);
         qa_real *tq = qa_bag_copy(&bag, q, N * WIDTH), *tk = qa_bag_copy(&bag, k, N * WIDTH);
-        qa_rope_forward(NULL, tq, cosine[which], sine[which], N, 1, WIDTH);
-        qa_rope_forward(NULL, tk, cosine[which], sine[which], N, 1, WIDTH);
+        qa_rope_forward(NULL, tq, cosine[which], sine[which], N, 1, WIDTH, WIDTH, false);
+        qa_rope_forward(NULL, tk, cosine[which], sine[which], N, 1, WIDTH, WIDTH, false);
         for (size_t i = 0; i < N; i++) {
             products[which][i] = qa_weighted_sum(tq + i * WIDTH, tk + (N - 1 - i) * WIDTH, WIDTH);
         }
@@ -118,7 +118,7 @@ typedef struct rope {
 static double loss(void *context) {
     rope *l = context;
     memcpy(l->y, l->x, N * HEADS * WIDTH * sizeof *l->y);
-    qa_rope_forward(NULL, l->y, l->cosine, l->sine, N, HEADS, WIDTH);
+    qa_rope_forward(NULL, l->y, l->cosine, l->sine, N, HEADS, WIDTH, WIDTH, false);
     return qa_weighted_sum(l->y, l->dy, N * HEADS * WIDTH);
 }
 
@@ -131,7 +131,7 @@ START_TEST(test_gradient) {
     l.y = qa_bag_zeros(&bag, N * HEADS * WIDTH);
     l.dy = qa_bag_random(&bag, N * HEADS * WIDTH);
     qa_real *dx = qa_bag_copy(&bag, l.dy, N * HEADS * WIDTH);
-    qa_rope_backward(NULL, dx, cosine, sine, N, HEADS, WIDTH);
+    qa_rope_backward(NULL, dx, cosine, sine, N, HEADS, WIDTH, WIDTH, false);
     QA_ASSERT_GRADIENT("dx", l.x, N * HEADS * WIDTH, dx, loss, &l, 1e-3, 1e-9, 100, 1);
     qa_bag_close(&bag);
 }

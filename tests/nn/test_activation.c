@@ -1,5 +1,5 @@
 /* SwiGLU's elementwise half: hand values, extremes, aliasing, gradients, threads. */
-#include "nn/swiglu.h"
+#include "nn/activation.h"
 #include "support/arrays.h"
 #include "support/gradcheck.h"
 
@@ -18,7 +18,7 @@ START_TEST(test_hand_values) {
     const double expected[] = {0, 0.73105857863000487925, -0.53788284273999024150, -5.2847824678672947,
                                1.2449186624037091293};
     qa_real y[5];
-    qa_swiglu_forward(NULL, y, gate, up, 5);
+    qa_gate_forward(NULL, y, gate, up, QA_SILU, 5);
     QA_ASSERT_REAL_ELEMENTWISE("y", y, expected, 5, TOLERANCE, 0.0);
 }
 END_TEST
@@ -33,13 +33,13 @@ START_TEST(test_extremes) {
         expected[i] = gate[i] > 0 ? (double)gate[i] : 0.0;
         slope[i] = gate[i] > 0 ? 1.0 : 0.0;
     }
-    qa_swiglu_forward(NULL, y, gate, ones, 8);
-    qa_swiglu_backward(NULL, dgate, dup, ones, gate, ones, 8);
+    qa_gate_forward(NULL, y, gate, ones, QA_SILU, 8);
+    qa_gate_backward(NULL, dgate, dup, ones, gate, ones, QA_SILU, 8);
     QA_ASSERT_REAL_ELEMENTWISE("y", y, expected, 8, TOLERANCE, 1e-30);
     QA_ASSERT_REAL_ELEMENTWISE("dup", dup, expected, 8, TOLERANCE, 1e-30);
     QA_ASSERT_REAL_ELEMENTWISE("dgate", dgate, slope, 8, TOLERANCE, 1e-30);
     const qa_real nan_gate[] = {(qa_real)NAN};
-    qa_swiglu_forward(NULL, y, nan_gate, ones, 1);
+    qa_gate_forward(NULL, y, nan_gate, ones, QA_SILU, 1);
     ck_assert(isnan(y[0]));
 }
 END_TEST
@@ -57,7 +57,7 @@ START_TEST(test_against_libm_over_the_range) {
     for (size_t threads = 0; threads < 4; threads++) {
         qa_pool *pool = qa_test_pool(threads);
         memset(y, 0, COUNT * sizeof *y);
-        qa_swiglu_forward(pool, y, gate, up, COUNT);
+        qa_gate_forward(pool, y, gate, up, QA_SILU, COUNT);
         QA_ASSERT_REAL_ELEMENTWISE("y", y, expected, COUNT, TOLERANCE, 0.0);
         qa_pool_destroy(pool);
     }
@@ -71,9 +71,9 @@ START_TEST(test_in_place) {
     qa_bag bag = qa_bag_open(15);
     qa_real *gate = qa_bag_random(&bag, COUNT), *up = qa_bag_random(&bag, COUNT), *y = qa_bag_zeros(&bag, COUNT);
     qa_real *over_gate = qa_bag_copy(&bag, gate, COUNT), *over_up = qa_bag_copy(&bag, up, COUNT);
-    qa_swiglu_forward(NULL, y, gate, up, COUNT);
-    qa_swiglu_forward(NULL, over_gate, over_gate, up, COUNT);
-    qa_swiglu_forward(NULL, over_up, gate, over_up, COUNT);
+    qa_gate_forward(NULL, y, gate, up, QA_SILU, COUNT);
+    qa_gate_forward(NULL, over_gate, over_gate, up, QA_SILU, COUNT);
+    qa_gate_forward(NULL, over_up, gate, over_up, QA_SILU, COUNT);
     ck_assert_mem_eq(over_gate, y, COUNT * sizeof *y);
     ck_assert_mem_eq(over_up, y, COUNT * sizeof *y);
     qa_bag_close(&bag);
@@ -88,7 +88,7 @@ typedef struct swiglu {
 
 static double loss(void *context) {
     swiglu *l = context;
-    qa_swiglu_forward(NULL, l->y, l->gate, l->up, N);
+    qa_gate_forward(NULL, l->y, l->gate, l->up, QA_SILU, N);
     return qa_weighted_sum(l->y, l->dy, N);
 }
 
@@ -102,7 +102,7 @@ START_TEST(test_gradients) {
         l.gate[i] *= 4;
     }
     qa_real *dgate = qa_bag_random(&bag, N), *dup = qa_bag_random(&bag, N); /* what was there is overwritten */
-    qa_swiglu_backward(NULL, dgate, dup, l.dy, l.gate, l.up, N);
+    qa_gate_backward(NULL, dgate, dup, l.dy, l.gate, l.up, QA_SILU, N);
     QA_ASSERT_GRADIENT("dgate", l.gate, N, dgate, loss, &l, 1e-5, 1e-7, N, 1);
     QA_ASSERT_GRADIENT("dup", l.up, N, dup, loss, &l, 1e-5, 1e-7, N, 2);
     qa_bag_close(&bag);
@@ -119,8 +119,8 @@ START_TEST(test_threads_same_bits) {
         y[threads] = qa_bag_zeros(&bag, COUNT);
         dgate[threads] = qa_bag_zeros(&bag, COUNT);
         dup[threads] = qa_bag_zeros(&bag, COUNT);
-        qa_swiglu_forward(pool, y[threads], gate, up, COUNT);
-        qa_swiglu_backward(pool, dgate[threads], dup[threads], dy, gate, up, COUNT);
+        qa_gate_forward(pool, y[threads], gate, up, QA_SILU, COUNT);
+        qa_gate_backward(pool, dgate[threads], dup[threads], dy, gate, up, QA_SILU, COUNT);
         qa_pool_destroy(pool);
         ck_assert_mem_eq(y[threads], y[0], COUNT * sizeof **y);
         ck_assert_mem_eq(dgate[threads], dgate[0], COUNT * sizeof **y);
@@ -130,9 +130,9 @@ START_TEST(test_threads_same_bits) {
 }
 END_TEST
 
-Suite *nn_swiglu_suite(void);
-Suite *nn_swiglu_suite(void) {
-    Suite *suite = suite_create("nn_swiglu");
+Suite *nn_activation_suite(void);
+Suite *nn_activation_suite(void) {
+    Suite *suite = suite_create("nn_activation");
     TCase *tcase = tcase_create("all");
     tcase_add_test(tcase, test_hand_values);
     tcase_add_test(tcase, test_extremes);
