@@ -3,8 +3,10 @@
 #ifndef QA_TOOLS_REFERENCE_EXAMPLE_H
 #define QA_TOOLS_REFERENCE_EXAMPLE_H
 
+#include "arch/family.h"
 #include "reference/step.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,20 +57,28 @@ static void example_model(reference_example *e) {
                               .V = EXAMPLE_V,
                               .layers = 1,
                               .norm_epsilon = 1e-5,
-                              .rope = {.theta = 1e4, .factor = 1.0, .stride = 1, .distance = EXAMPLE_HEAD_DIM / 2},
+                              .operations = qa_llama_layer,
+                              .rope = {{.theta = 1e4, .factor = 1.0}},
+                              .rotary = EXAMPLE_HEAD_DIM,
+                              .stride = 1,
+                              .distance = EXAMPLE_HEAD_DIM / 2,
+                              .embedding_factor = 1.0,
+                              .residual_multiplier = 1.0,
+                              .logit_factor = 1.0,
+                              .attention_scale = 1.0 / sqrt((double)EXAMPLE_HEAD_DIM),
                               .layer = &e->layer,
                               .n_parameters = EXAMPLE_PARAMETERS};
     e->model.embedding = example_matrix(e, EXAMPLE_V, d);
-    e->layer.input_norm = example_norm(e);
+    e->layer.norm[QA_NORM_INPUT].w = example_norm(e);
     linear[QA_REF_Q] = example_linear(e, d, query);
     linear[QA_REF_K] = example_linear(e, d, key);
     linear[QA_REF_V] = example_linear(e, d, key);
     linear[QA_REF_O] = example_linear(e, query, d);
-    e->layer.post_norm = example_norm(e);
+    e->layer.norm[QA_NORM_POST].w = example_norm(e);
     linear[QA_REF_GATE] = example_linear(e, d, EXAMPLE_F);
     linear[QA_REF_UP] = example_linear(e, d, EXAMPLE_F);
     linear[QA_REF_DOWN] = example_linear(e, EXAMPLE_F, d);
-    e->model.final_norm = example_norm(e);
+    e->model.final_norm.w = example_norm(e);
     e->model.head = example_matrix(e, EXAMPLE_V, d);
     linear[QA_REF_Q].rank = linear[QA_REF_V].rank = 1;
     linear[QA_REF_Q].scale = linear[QA_REF_V].scale = 2.0;

@@ -35,8 +35,8 @@ static void all_terminal(const qa_golden_moment *at) {
 }
 
 static void interleave_rope(const qa_golden_moment *at) {
-    at->setup->model.rope.stride = 2;
-    at->setup->model.rope.distance = 1;
+    at->setup->model.stride = 2;
+    at->setup->model.distance = 1;
 }
 
 enum { SCALE_0, SCALE_ALPHA, SCALE_OTHER_ROOT };
@@ -252,13 +252,14 @@ static void exchange_classes(const qa_golden_moment *at) {
 
 static void single_precision_rope(const qa_golden_moment *at) {
     qa_ref_net *const nets[] = {at->step->base, at->step->adapted[QA_REF_CHOSEN], at->step->adapted[QA_REF_REJECTED]};
-    const size_t half = at->step->model->h / 2;
-    for (size_t n = 0; n < sizeof nets / sizeof nets[0]; n++) {
-        for (size_t i = 0; i < nets[n]->max_T * half; i++) {
-            const float angle = (float)(i / half) * (float)nets[n]->frequency[i % half];
-            qa_ref_sin_cos((double)angle, &nets[n]->sine[i], &nets[n]->cosine[i]);
-            nets[n]->sine[i] = (double)(float)nets[n]->sine[i];
-            nets[n]->cosine[i] = (double)(float)nets[n]->cosine[i];
+    const size_t half = at->step->model->rotary / 2;
+    for (size_t n = 0; n < sizeof nets / sizeof nets[0] * QA_REF_ROPES; n++) {
+        const qa_ref_rope_table *table = &nets[n / QA_REF_ROPES]->rope[n % QA_REF_ROPES];
+        for (size_t i = 0; i < nets[0]->max_T * half; i++) {
+            const float angle = (float)(i / half) * (float)table->frequency[i % half];
+            qa_ref_sin_cos((double)angle, &table->sine[i], &table->cosine[i]);
+            table->sine[i] = (double)(float)table->sine[i];
+            table->cosine[i] = (double)(float)table->cosine[i];
         }
     }
 }

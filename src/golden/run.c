@@ -2,6 +2,7 @@
  * all pairs) what was computed is written down. */
 #include "golden/run.h"
 
+#include "arch/family.h"
 #include "base/memory.h"
 #include "base/try.h"
 
@@ -28,12 +29,36 @@ static const double *in_double(qa_golden_setup *setup, const qa_real *values, si
     return copy;
 }
 
-static void set_up_layer(qa_golden_setup *setup, size_t l, const qa_layer *weights, const qa_adapter *adapter) {
-    const size_t d = setup->model.d;
+/* How many numbers the weights of a norm are. */
+static size_t norm_width(const qa_ref_model *m, qa_norm_name norm) {
+    for (size_t k = 0; k < m->operations.n; k++) {
+        const qa_operation *op = &m->operations.operations[k];
+        if (op->kind == QA_OP_NORM && op->which == (unsigned)norm) {
+            return op->per_head ? m->h : qa_ref_width(m, op->in);
+        }
+    }
+    return 0;
+}
+
+static qa_ref_norm norm_in_double(qa_golden_setup *setup, const qa_norm_weights *norm, size_t n) {
+    return (qa_ref_norm){in_double(setup, norm->w, n), in_double(setup, norm->b, n)};
+}
+
+_Static_assert((int)QA_REF_Q == QA_TARGET_Q && (int)QA_REF_GATE_UP == QA_TARGET_GATE_UP &&
+                   (int)QA_REF_LINEARS == QA_TARGETS,
+               "the linear maps of a layer have one order");
+_Static_assert((int)QA_REF_ROPES == QA_ROPES, "a model's rotary embeddings");
+
+static void set_up_layer(qa_golden_setup *setup, size_t l, const qa_model *model, const qa_adapter *adapter) {
+    const qa_layer *weights = &model->layers[l];
+    const qa_rope *rope = qa_config_rope(&model->config, l);
     qa_ref_layer *layer = &setup->layers[l];
-    layer->input_norm = in_double(setup, weights->norm[QA_NORM_INPUT].w, d);
-    layer->post_norm = in_double(setup, weights->norm[QA_NORM_POST].w, d);
-    for (qa_target t = QA_TARGET_Q; t <= QA_TARGET_DOWN; t++) { /* QA_REF_Q and so on have the same order */
+    layer->window = qa_config_window(&model->config, l);
+    layer->rope = rope == NULL ? QA_REF_ROPES : (size_t)(rope - model->config.rope);
+    for (qa_norm_name norm = QA_NORM_INPUT; norm < QA_NORMS; norm++) {
+        layer->norm[norm] = norm_in_double(setup, &weights->norm[norm], norm_width(&setup->model, norm));
+    }
+    for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
         const qa_linear *linear = &weights->linear[t];
         const qa_branch_place *branch = qa_adapter_place(adapter, l, t);
         layer->linear[t] = (qa_ref_linear){.in = linear->in,
@@ -47,10 +72,27 @@ static void set_up_layer(qa_golden_setup *setup, size_t l, const qa_layer *weigh
     }
 }
 
+static qa_ref_rope set_up_rope(const qa_rope *rope) {
+    static const qa_ref_rope_type types[] = {
+        [QA_ROPE_DEFAULT] = QA_REF_ROPE_PLAIN,   [QA_ROPE_LINEAR] = QA_REF_ROPE_PLAIN,
+        [QA_ROPE_LLAMA3] = QA_REF_ROPE_LLAMA3,   [QA_ROPE_YARN] = QA_REF_ROPE_YARN,
+        [QA_ROPE_DYNAMIC] = QA_REF_ROPE_DYNAMIC, [QA_ROPE_LONGROPE] = QA_REF_ROPE_LONGROPE};
+    return (qa_ref_rope){.type = types[rope->type],
+                         .theta = rope->theta,
+                         .factor = rope->type == QA_ROPE_DEFAULT ? 1.0 : rope->factor,
+                         .low_freq = rope->low_freq_factor,
+                         .high_freq = rope->high_freq_factor,
+                         .beta_slow = rope->beta_slow,
+                         .beta_fast = rope->beta_fast,
+                         .truncate = rope->truncate,
+                         .original_max_position = rope->original_max_position,
+                         .attention_factor = rope->attention_factor,
+                         .short_factor = rope->short_factor,
+                         .long_factor = rope->long_factor};
+}
+
 static void set_up_model(qa_golden_setup *setup, const qa_model *model, const qa_adapter *adapter) {
     const qa_config *c = &model->config;
-    const qa_rope *rope = &c->rope[QA_ROPE_FULL];
-    const bool llama3 = rope->type == QA_ROPE_LLAMA3;
     setup->model = (qa_ref_model){
         .d = c->hidden_size,
         .f = c->intermediate_size,
@@ -59,22 +101,31 @@ static void set_up_model(qa_golden_setup *setup, const qa_model *model, const qa
         .h = c->head_dim,
         .V = c->vocab_size,
         .layers = c->num_hidden_layers,
+        .operations = *c->family->layer,
+        .activation = c->activation,
+        .layer_norm = c->layer_norm,
         .norm_epsilon = c->norm_eps,
-        .rope = {.theta = rope->theta,
-                 .factor = rope->type == QA_ROPE_DEFAULT ? 1.0 : rope->factor,
-                 .low_freq = llama3 ? rope->low_freq_factor : 0.0,
-                 .high_freq = llama3 ? rope->high_freq_factor : 0.0,
-                 .original_max_position = rope->original_max_position,
-                 .stride = 1,
-                 .distance = c->head_dim / 2},
+        .norm_offset = c->norm_offset,
+        .rope = {set_up_rope(&c->rope[QA_ROPE_FULL]), set_up_rope(&c->rope[QA_ROPE_SLIDING])},
+        .rotary = c->rotary_dim,
+        .stride = c->rope_interleaved ? 2 : 1,
+        .distance = c->rope_interleaved ? 1 : c->rotary_dim / 2,
+        .embedding_factor = c->embedding_factor,
+        .residual_multiplier = c->residual_multiplier,
+        .logit_factor = c->logit_factor,
+        .attention_scale = c->attention_scale,
+        .attention_cap = c->attention_cap,
+        .logit_cap = c->logit_cap,
+        .clip = c->clip_qkv,
         .embedding = in_double(setup, model->embedding.real, c->vocab_size * c->hidden_size),
-        .final_norm = in_double(setup, model->final_norm.w, c->hidden_size),
+        .position_embedding = in_double(setup, model->position_embedding, c->max_position_embeddings * c->hidden_size),
         .head = in_double(setup, model->head.real, c->vocab_size * c->hidden_size),
+        .final_norm = norm_in_double(setup, &model->final_norm, c->hidden_size),
         .layer = setup->layers,
         .n_parameters = adapter->count,
     };
     for (size_t l = 0; l < c->num_hidden_layers; l++) {
-        set_up_layer(setup, l, &model->layers[l], adapter);
+        set_up_layer(setup, l, model, adapter);
     }
     setup->bos_id = qa_golden_bos(model);
     setup->parameters = qa_ref_numbers(&setup->memory, adapter->count);
@@ -186,40 +237,45 @@ static void put_numbers(golden_run *run, qa_golden_kind kind, int n_dims, size_t
     }
 }
 
+/* What docs/golden.md calls an operation's rows; NULL: it has no name. */
+static const char *name_of_rows(const qa_operation *op) {
+    static const char *const names[QA_ROWS] = {
+        [QA_ROWS_Q] = "q",       [QA_ROWS_K] = "k",   [QA_ROWS_V] = "v",           [QA_ROWS_ATTENTION] = "attn",
+        [QA_ROWS_GATE] = "gate", [QA_ROWS_UP] = "up", [QA_ROWS_ACTIVATED] = "act", [QA_ROWS_MID] = "mid",
+        [QA_ROWS_OUT] = "hidden"};
+    switch (op->kind) {
+    case QA_OP_NORM: return op->which == QA_NORM_INPUT ? "attn_norm" : "mlp_norm";
+    case QA_OP_ROPE: return op->out == QA_ROWS_Q ? "q_rope" : "k_rope";
+    case QA_OP_MAP: return op->out == QA_ROWS_MID || op->out == QA_ROWS_OUT ? NULL : names[op->out];
+    default: return names[op->out];
+    }
+}
+
+static void put_layer(golden_run *run, const qa_ref_net *net, size_t l, size_t T, const char *prefix,
+                      const char *stream) {
+    const qa_operation_list *list = &net->model->operations;
+    for (size_t k = 0; k < list->n; k++) {
+        const qa_operation *op = &list->operations[k];
+        const char *name = name_of_rows(op);
+        const bool is_hidden = net->layers[l].node[k].out.x == net->layers[l].hidden;
+        if (name != NULL && (is_hidden || run->options->all_activations)) {
+            put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, T, qa_ref_width(net->model, op->out),
+                        net->layers[l].node[k].out.x, "%s.%s.layer%zu.%s", prefix, stream, l, name);
+        }
+    }
+}
+
 static void put_activations(golden_run *run, const qa_ref_net *net, size_t T, const char *prefix, const char *stream) {
     const qa_ref_model *m = net->model;
-    const size_t query = m->H * m->h, key = m->G * m->h;
     const bool all = run->options->all_activations;
     if (all) {
         put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, T, m->d, net->embed, "%s.%s.embed", prefix, stream);
     }
     for (size_t l = 0; l < m->layers; l++) {
-        const qa_ref_activations *of = &net->layers[l];
-        const struct {
-            const char *name;
-            const double *values;
-            size_t width;
-        } parts[] = {{"attn_norm", of->attn_norm, m->d},
-                     {"q", of->q, query},
-                     {"k", of->k, key},
-                     {"v", of->v, key},
-                     {"q_rope", of->q_rope, query},
-                     {"k_rope", of->k_rope, key},
-                     {"attn", of->attn, query},
-                     {"mid", of->mid, m->d},
-                     {"mlp_norm", of->mlp_norm, m->d},
-                     {"gate", of->gate, m->f},
-                     {"up", of->up, m->f},
-                     {"act", of->act, m->f},
-                     {"hidden", of->hidden, m->d}};
-        const size_t n = sizeof parts / sizeof parts[0];
-        for (size_t i = all ? 0 : n - 1; i < n; i++) {
-            put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, T, parts[i].width, parts[i].values, "%s.%s.layer%zu.%s",
-                        prefix, stream, l, parts[i].name);
-        }
+        put_layer(run, net, l, T, prefix, stream);
     }
     if (all) {
-        put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, T, m->d, net->final_norm, "%s.%s.final_norm", prefix, stream);
+        put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, T, m->d, net->final.out.x, "%s.%s.final_norm", prefix, stream);
     }
 }
 

@@ -84,3 +84,23 @@ double qa_ref_sigmoid(double x) {
     const double e = qa_ref_exp(x < 0.0 ? x : -x);
     return x < 0.0 ? e / (1.0 + e) : 1.0 / (1.0 + e);
 }
+
+double qa_ref_tanh(double x) {
+    const double e = qa_ref_exp(x < 0.0 ? 2.0 * x : -2.0 * x);
+    const double t = (1.0 - e) / (1.0 + e);
+    return x < 0.0 ? -t : t;
+}
+
+/* 2 / sqrt(pi) exp(-x^2) (x + 2 x^3 / 3 + 4 x^5 / 15 + ...), whose terms have one sign; from 6 on it is 1 (1 - 2e-17).
+ */
+double qa_ref_erf(double x) {
+    if (!(fabs(x) < 6.0)) {
+        return isnan(x) ? x : x < 0.0 ? -1.0 : 1.0;
+    }
+    double term = x, sum = x;
+    for (int n = 1; fabs(term) > 1e-18 * fabs(sum); n++) {
+        term *= 2.0 * x * x / (double)(2 * n + 1);
+        sum += term;
+    }
+    return 0x1.20dd750429b6dp+0 * qa_ref_exp(-x * x) * sum;
+}

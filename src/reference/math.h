@@ -1,4 +1,4 @@
-/* exp, log, sine and cosine that give the same bits on every machine.
+/* exp, log, sine, cosine and what is made of them, with the same bits on every machine.
  *
  * A C library's versions differ in the last bit from one to the next, and even with the processor that they find
  * themselves on. Golden bundles must not: they are made with these, which use additions, multiplications, divisions
@@ -19,5 +19,8 @@ void qa_ref_sin_cos(double x, double *sine, double *cosine);
 /* log(1 + exp(x)), finite for every finite x: -log sigmoid(z) is this of -z. */
 double qa_ref_softplus(double x);
 double qa_ref_sigmoid(double x);
+/* Within 2e-16 of the value, not of its last place. */
+double qa_ref_tanh(double x);
+double qa_ref_erf(double x);
 
 #endif

@@ -1,25 +1,42 @@
 /* The transformer, as plainly as it can be written: one row of tokens, one stream, every intermediate kept.
  *
- * With T tokens, d wide, H query heads and G key/value heads of width h, an MLP f wide and V words:
+ *   x = factor E[ids] (+ P[position]);   x = layer(x), ...;   logits = factor norm(x) W_head^T, capped
  *
- *   x = E[ids];   per layer:   xn = rmsnorm(x);   q, k, v = linear(xn);   q, k = rope(q, k)
- *                              a = softmax(q k^T / sqrt h, causal) v;     mid = x + o(a)
- *                              mn = rmsnorm(mid);   x = mid + down( silu(gate mn) * up mn )
- *   logits = rmsnorm(x) W_head^T
+ * What a layer computes is the model's list of operations (operations.h); Llama's is, with T tokens, d wide, H query
+ * heads and G key/value heads of width h, an MLP f wide:
  *
- * linear(x) = x W^T + bias + s (x A^T) B^T, the last term with an adapter alone. Everything is double in every build,
- * sums go from left to right, exp, log, sine and cosine are those of math.h: the same inputs give the same bits on
- * every machine. It is slow (plain loops in one thread), which tiny models do not mind. */
+ *   xn = rmsnorm(x);   q, k, v = linear(xn);   q, k = rope(q, k);   a = softmax(q k^T / sqrt h, causal) v
+ *   mid = x + o(a);    mn = rmsnorm(mid);      x = mid + down( silu(gate mn) * up mn )
+ *
+ * linear(x) = x W^T + bias + s (x A^T) B^T, the last term with an adapter alone. Every operation writes an array of its
+ * own, and backward walks the list in reverse: each adds to dL/d(its inputs) what its output's gradient makes of it.
+ * Everything is double in every build, sums go from left to right, exp, log, sine and cosine are those of math.h: the
+ * same inputs give the same bits on every machine. It is slow (plain loops in one thread), which tiny models do not
+ * mind. */
 #ifndef QA_REFERENCE_TRANSFORMER_H
 #define QA_REFERENCE_TRANSFORMER_H
 
 #include "qadapter/status.h"
 #include "reference/memory.h"
+#include "reference/operations.h"
+#include "reference/rope.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-enum { QA_REF_Q, QA_REF_K, QA_REF_V, QA_REF_O, QA_REF_GATE, QA_REF_UP, QA_REF_DOWN, QA_REF_LINEARS };
+/* In the order of an adapter's tensors, and the two that are several in one. */
+enum {
+    QA_REF_Q,
+    QA_REF_K,
+    QA_REF_V,
+    QA_REF_O,
+    QA_REF_GATE,
+    QA_REF_UP,
+    QA_REF_DOWN,
+    QA_REF_QKV,
+    QA_REF_GATE_UP,
+    QA_REF_LINEARS
+};
 
 typedef struct qa_ref_linear {
     size_t in, out;
@@ -30,44 +47,58 @@ typedef struct qa_ref_linear {
     double scale;         /* s */
 } qa_ref_linear;
 
-typedef struct qa_ref_layer {
-    const double *input_norm, *post_norm; /* [d] */
-    qa_ref_linear linear[QA_REF_LINEARS];
-} qa_ref_layer;
+typedef struct qa_ref_norm {
+    const double *w, *b; /* of a row, or of each head alike; NULL: none */
+} qa_ref_norm;
 
-/* The pairs of components that RoPE turns are number i * stride and i * stride + distance of a head: 1 and h/2 in
- * Hugging Face weights. Frequencies are theta^(-2i/h), or those divided by a factor, or what Llama 3 makes of them. */
-typedef struct qa_ref_rope {
-    double theta;
-    double factor;                /* 1: as they are */
-    double low_freq, high_freq;   /* Llama 3's: turns over the original context below, above which ...; 0: not so */
-    double original_max_position; /* tokens */
-    size_t stride, distance;
-} qa_ref_rope;
+enum { QA_REF_ROPES = 2 }; /* also a layer's `rope` that has none */
+
+typedef struct qa_ref_layer {
+    qa_ref_norm norm[QA_NORMS];
+    qa_ref_linear linear[QA_REF_LINEARS];
+    size_t window; /* a query sees so many keys, its own the last; 0: all before it */
+    size_t rope;   /* which of the model's */
+} qa_ref_layer;
 
 /* The frozen weights, and the shape of the adapter. */
 typedef struct qa_ref_model {
     size_t d, f, H, G, h, V, layers;
-    double norm_epsilon;
-    qa_ref_rope rope;
-    const double *embedding, *final_norm, *head; /* [V x d], [d], [V x d] */
-    const qa_ref_layer *layer;                   /* [layers] */
-    size_t n_parameters;                         /* of the adapter */
+    qa_operation_list operations; /* of a layer */
+    qa_activation activation;
+    bool layer_norm;                  /* the mean is taken off first */
+    double norm_epsilon, norm_offset; /* weights are offset + w */
+    qa_ref_rope rope[QA_REF_ROPES];
+    size_t rotary;           /* the first so many components of a head turn, */
+    size_t stride, distance; /* in pairs i * stride and i * stride + distance: 1 and rotary/2, or 2 and 1 */
+    double embedding_factor, residual_multiplier, logit_factor;
+    double attention_scale;          /* 1 / sqrt h */
+    double attention_cap, logit_cap; /* y -> cap tanh(y / cap), of scores and of logits; 0: none */
+    double clip;
+    const double *embedding, *position_embedding, *head; /* [V x d], [positions x d] or NULL, [V x d] */
+    qa_ref_norm final_norm;
+    const qa_ref_layer *layer; /* [layers] */
+    size_t n_parameters;       /* of the adapter */
 } qa_ref_model;
 
-/* One layer's intermediates of a row of T tokens; the names are those of docs/golden.md. */
+typedef struct qa_ref_rows {
+    double *x; /* [T x width] numbers */
+    double *d; /* dL/d(them); every layer's stand in one place */
+} qa_ref_rows;
+
+/* One operation of a layer's list. */
+typedef struct qa_ref_node {
+    qa_ref_rows out, in[3];
+    double *kept; /* a norm's 1/rms of each row, a map's A x [T x rank], attention's weights [H x T x T] */
+} qa_ref_node;
+
 typedef struct qa_ref_activations {
-    double *attn_norm, *inverse_rms1;    /* [T x d], [T] */
-    double *q, *k, *v;                   /* [T x H h], [T x G h], [T x G h] */
-    double *q_rope, *k_rope;             /* the same after RoPE */
-    double *weights;                     /* [H x T x T] attention weights, 0 above the diagonal */
-    double *attn;                        /* [T x H h] */
-    double *mid;                         /* [T x d] */
-    double *mlp_norm, *inverse_rms2;     /* [T x d], [T] */
-    double *gate, *up, *act;             /* [T x f] */
-    double *hidden;                      /* [T x d] */
-    double *lora_hidden[QA_REF_LINEARS]; /* [T x r] A x */
+    qa_ref_node node[QA_MAX_OPERATIONS];
+    double *hidden; /* [T x d] what the layer gives */
 } qa_ref_activations;
+
+typedef struct qa_ref_rope_table {
+    double *frequency, *cosine, *sine; /* [rotary/2], [T x rotary/2] twice */
+} qa_ref_rope_table;
 
 typedef struct qa_ref_net {
     const qa_ref_model *model;
@@ -75,11 +106,14 @@ typedef struct qa_ref_net {
     const double *parameters; /* of the last forward */
     qa_ref_memory memory;     /* owns all that follows */
     qa_ref_activations *layers;
-    double *embed;                                                               /* [T x d] */
-    double *final_norm, *inverse_rms;                                            /* [T x d], [T] */
-    double *cosine, *sine, *frequency;                                           /* [T x h/2] twice, [h/2] */
-    double *dx, *dnormed, *dact, *dgate, *dup, *dattn, *dq, *dk, *dv, *dweights; /* backward */
+    double *embed;     /* [T x d] */
+    qa_ref_node final; /* the norm behind the last layer */
+    qa_ref_rope_table rope[QA_REF_ROPES];
+    double *dx, *dweights; /* dL/d(a layer's input), that of one row of attention's weights */
 } qa_ref_net;
+
+/* How many numbers such a row has. */
+size_t qa_ref_width(const qa_ref_model *model, qa_rows_name rows);
 
 /* Room for rows of up to max_T tokens. The model is borrowed. */
 QA_MUST_CHECK qa_status qa_ref_net_create(qa_ref_net **net, const qa_ref_model *model, size_t max_T, qa_error *err);

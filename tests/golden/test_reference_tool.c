@@ -35,9 +35,9 @@ static void write_example_model(const char *dir, const reference_example *e) {
         size_t n_dims, shape[2];
         const double *values;
     } others[] = {{"model.embed_tokens.weight", 2, {EXAMPLE_V, EXAMPLE_D}, e->model.embedding},
-                  {"model.layers.0.input_layernorm.weight", 1, {EXAMPLE_D, 0}, e->layer.input_norm},
-                  {"model.layers.0.post_attention_layernorm.weight", 1, {EXAMPLE_D, 0}, e->layer.post_norm},
-                  {"model.norm.weight", 1, {EXAMPLE_D, 0}, e->model.final_norm},
+                  {"model.layers.0.input_layernorm.weight", 1, {EXAMPLE_D, 0}, e->layer.norm[QA_NORM_INPUT].w},
+                  {"model.layers.0.post_attention_layernorm.weight", 1, {EXAMPLE_D, 0}, e->layer.norm[QA_NORM_POST].w},
+                  {"model.norm.weight", 1, {EXAMPLE_D, 0}, e->model.final_norm.w},
                   {"lm_head.weight", 2, {EXAMPLE_V, EXAMPLE_D}, e->model.head}};
     qa_error err = {0};
     qa_safetensors_writer *writer = NULL;
@@ -47,7 +47,7 @@ static void write_example_model(const char *dir, const reference_example *e) {
         MUST(qa_safetensors_writer_add_double(writer, others[i].name, QA_DTYPE_F32, others[i].n_dims, others[i].shape,
                                               others[i].values, &err));
     }
-    for (size_t i = 0; i < QA_REF_LINEARS; i++) {
+    for (size_t i = 0; i < sizeof maps / sizeof maps[0]; i++) {
         const qa_ref_linear *linear = &e->layer.linear[i];
         char name[64];
         (void)snprintf(name, sizeof name, "model.layers.0.%s.weight", maps[i]);
