@@ -90,14 +90,20 @@ typedef enum qa_target {
 
 const char *qa_target_name(qa_target target); /* "q_proj"... */
 
+enum { QA_TARGET_MODULES_BYTES = 256 };
+
 typedef struct qa_lora_options {
     size_t rank;    /* >= 1 */
     double alpha;   /* scale = alpha / rank, or alpha / sqrt(rank) with use_rslora */
     double dropout; /* [0, 1), on the branch's input, in training only */
     bool use_rslora;
-    /* Which linear maps get a branch, in every layer. One that the model lacks is passed over where a map that does its
-     * work is named too (all three of q, k and v beside QKV...), else an error. */
+    /* Which linear maps get a branch, in every layer: those that the model calls as qa_target_name does, or all of the
+     * model's where all are true. Another that it does not have is an error, unless one that does its work is a target,
+     * too (q for QKV...). */
     bool targets[QA_TARGETS];
+    /* Names of the model's own instead, separated by commas: "c_attn,mlp.c_proj" of GPT-2. Where there are any, targets
+     * is all false, or says the same. */
+    char target_modules[QA_TARGET_MODULES_BYTES];
 } qa_lora_options;
 
 /* The adapter of the recipe theory (qa_train_recipe knows the others). */
@@ -106,7 +112,8 @@ qa_lora_options qa_lora_defaults(void);
 /* Another rank at the same scale alpha / rank. */
 void qa_lora_set_rank(qa_lora_options *lora, size_t rank);
 
-/* "q_proj,v_proj", "all-linear" or "all" into targets; the message lists the names. */
+/* "q_proj,v_proj", "all-linear" or "all" into targets: names as qa_target_name's; the message lists them. In a model
+ * that calls its maps otherwise they are an error of qa_adapter_create, never another map. */
 QA_MUST_CHECK qa_status qa_targets_parse(bool targets[QA_TARGETS], const char *list, qa_error *err);
 
 typedef struct qa_adapter qa_adapter;

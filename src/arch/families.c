@@ -8,6 +8,8 @@ extern const qa_family qa_family_llama, qa_family_mistral, qa_family_qwen2;
 static const qa_family *const FAMILIES[] = {&qa_family_llama, &qa_family_mistral, &qa_family_qwen2};
 enum { N_FAMILIES = sizeof FAMILIES / sizeof *FAMILIES };
 
+const qa_family *qa_family_at(size_t i) { return i < N_FAMILIES ? FAMILIES[i] : NULL; }
+
 const qa_family *qa_family_by_architecture(const char *architecture) {
     for (size_t i = 0; i < N_FAMILIES; i++) {
         if (strcmp(FAMILIES[i]->architecture, architecture) == 0) {

@@ -4,6 +4,7 @@
 
 #include "arch/family.h"
 
+const qa_family *qa_family_at(size_t i); /* NULL: behind the last */
 /* NULL: none of the name. */
 const qa_family *qa_family_by_architecture(const char *architecture);
 const qa_family *qa_family_by_model_type(const char *model_type);

@@ -308,7 +308,7 @@ static bool is_good(const qa_option *row, const void *at) {
 
 /* Whether a value of a type of its own is one that can be written and read. */
 static qa_status check_other(const qa_option *row, const void *at, qa_error *err) {
-    max_align_t scratch[16];
+    max_align_t scratch[32];
     char key[QA_OPTION_KEY_BYTES], text[QA_OPTION_TEXT_BYTES];
     row->other->format(at, text, sizeof text);
     const qa_status status = row->other->parse(scratch, text, err);

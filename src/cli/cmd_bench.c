@@ -252,7 +252,7 @@ static void add_load(printing *p) {
 static void add_training_step(printing *p) {
     const qa_bench *bench = p->bench;
     char targets[CLI_LINE_BYTES];
-    qa_targets_text(bench->lora.targets, targets, sizeof targets);
+    qa_lora_targets_text(&bench->lora, targets, sizeof targets);
     cli_report_section(&p->report, "train", "Training step");
     cli_report_text(&p->report, "objective", "objective", qa_objective_kind_name(bench->objective.kind));
     cli_report_count(&p->report, "pairs", "pairs", bench->n_pairs, "");

@@ -125,7 +125,7 @@ static void report_adapter(cli_report *report, const cli_run *run, const qa_lora
         run->adapter != NULL ? qa_adapter_parameters(run->adapter) : qa_adapter_count(&run->model->config, options);
     cli_report_section(report, "adapter", run->adapter != NULL ? "Adapter" : "Adapter that these options would train");
     cli_report_text(report, "dir", "folder", run->args->adapter);
-    qa_targets_text(options->targets, targets, sizeof targets);
+    qa_lora_targets_text(options, targets, sizeof targets);
     cli_report_text(report, "target_modules", "targets", targets);
     cli_report_count(report, "r", "rank", options->rank, "");
     if (run->adapter != NULL && !run->adapter->uniform) {

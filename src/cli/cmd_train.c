@@ -185,7 +185,7 @@ static qa_status announce_training(cli_run *run, const qa_pairs *train, const qa
     size_t cache = 0;
     QA_TRY(cli_usage_if(run, qa_plan_make(&plan, qa_pairs_count(train), options, err)));
     QA_TRY(qa_train_memory_for(run->model, lora, train, evaluation, options->replay, options->recompute, &bytes, err));
-    qa_targets_text(lora->targets, targets, sizeof targets);
+    qa_lora_targets_text(lora, targets, sizeof targets);
     cli_format_count(parameters, sizeof parameters, qa_adapter_parameters(run->adapter));
     cli_format_count(total, sizeof total, qa_model_get_info(run->model)->parameters);
     cli_say(run, "adapter: rank %zu, alpha %g%s, dropout %g on %s: %s of %s parameters", lora->rank, lora->alpha,

@@ -169,5 +169,9 @@ qa_status cli_lora_options(cli_run *run, qa_lora_options *options, qa_error *err
         qa_lora_set_rank(options, run->args->lora.rank);
     }
     cli_put_given(&run->options, &qa_lora_table, options);
-    return run->model == NULL ? QA_OK : cli_usage_if(run, qa_lora_options_fit(options, run->model->config.family, err));
+    if (run->model == NULL) {
+        return QA_OK;
+    }
+    const qa_status status = qa_lora_options_fit(options, run->model->config.family, err);
+    return cli_usage_if(run, qa_prefixed(status, err, "--lora-target: "));
 }

@@ -1,6 +1,8 @@
 /* Adapters in PEFT's folder layout: adapter_config.json and adapter_model.safetensors. */
+#include "arch/family.h"
 #include "base/memory.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/json_memory.h"
@@ -9,6 +11,7 @@
 #include "model/adapter_internal.h"
 #include "model/adapter_names.h"
 #include "model/adapter_plan.h"
+#include "model/target_names.h"
 #include "model/weights.h"
 
 #include <math.h>
@@ -70,18 +73,22 @@ qa_status qa_adapter_load(qa_adapter **out, const qa_model *model, const char *d
     qa_adapter *adapter = NULL;
     qa_branch_plan *plan = NULL;
     qa_lora_options options;
+    qa_warnings warnings = {0};
     char *config_path = NULL, *tensor_path = NULL;
     QA_GOTO(done, qa_join_path(&config_path, dir, "adapter_config.json", err));
     QA_GOTO(done, qa_join_path(&tensor_path, dir, "adapter_model.safetensors", err));
     QA_GOTO(done, qa_adapter_folder_check(dir, err));
     QA_GOTO(done, qa_json_load(&root, config_path, err));
-    status = qa_adapter_plan_read(&plan, &options, root, &model->config, err);
+    status = qa_adapter_plan_read(&plan, &options, root, &model->config, &warnings, err);
     if (status == QA_OK) {
         status = qa_adapter_allocate(&adapter, model, &options, plan, err);
     }
     if (status != QA_OK) {
         qa_error_prefix(err, "%s: ", config_path);
         goto done;
+    }
+    for (size_t i = 0; i < warnings.n; i++) {
+        qa_log(&model->context->logger, QA_LOG_WARNING, "%s: %s", config_path, warnings.lines[i]);
     }
     QA_GOTO(done, qa_safetensors_open(&file, tensor_path, err));
     QA_GOTO(done, read_adapter_tensors(adapter, file, err));
@@ -92,6 +99,7 @@ done:
     qa_safetensors_close(file);
     json_decref(root);
     free(plan);
+    qa_warnings_free(&warnings);
     free(config_path);
     free(tensor_path);
     return status;
@@ -99,18 +107,23 @@ done:
 
 /* target_modules: short names where every layer has them, else every path. */
 static json_t *target_list(const qa_adapter *adapter) {
-    const qa_lora_options *options = &adapter->options;
     json_t *list = json_array();
     bool everywhere = true;
     for (size_t i = 0; i < adapter->layers * QA_TARGETS; i++) {
-        everywhere = everywhere && adapter->places[i].present == options->targets[i % QA_TARGETS];
+        everywhere = everywhere && adapter->places[i].present == adapter->options.targets[i % QA_TARGETS];
     }
-    for (size_t i = 0; i < (everywhere ? 1 : adapter->layers) * QA_TARGETS; i++) {
-        const qa_target t = (qa_target)(i % QA_TARGETS);
+    if (everywhere) {
+        char names[QA_TARGET_MODULES_BYTES];
+        qa_targets_names(adapter->options.targets, adapter->family, ",", names, sizeof names);
+        for (char *rest = names, *name; (name = strtok_r(rest, ",", &rest)) != NULL;) {
+            (void)json_array_append_new(list, json_string(name));
+        }
+    }
+    for (size_t i = 0; !everywhere && i < adapter->layers * QA_TARGETS; i++) {
         if (adapter->places[i].present) {
             char path[QA_TENSOR_NAME_BYTES];
-            qa_module_path(path, adapter->family, i / QA_TARGETS, t);
-            (void)json_array_append_new(list, json_string(everywhere ? qa_target_name(t) : path));
+            qa_module_path(path, adapter->family, i / QA_TARGETS, (qa_target)(i % QA_TARGETS));
+            (void)json_array_append_new(list, json_string(path));
         }
     }
     return list;
@@ -150,15 +163,15 @@ json_t *qa_adapter_alpha_pattern(const qa_adapter *adapter) {
 /* adapter_config.json with the keys that PEFT writes for plain LoRA. */
 static qa_status save_config(const qa_adapter *adapter, const char *path, const char *base_model, qa_error *err) {
     const qa_lora_options *options = &adapter->options;
-    json_t *root =
-        json_pack("{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:f, s:o, s:s, s:b, s:b, s:b, s:n, s:b, s:o, s:o, "
-                  "s:n, s:n}",
-                  "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base_model, "revision",
-                  "inference_mode", 1, "r", (json_int_t)options->rank, "lora_alpha", alpha_json(options->alpha),
-                  "lora_dropout", options->dropout, "target_modules", target_list(adapter), "bias", "none",
-                  "fan_in_fan_out", 0, "use_rslora", (int)options->use_rslora, "use_dora", 0, "modules_to_save",
-                  "init_lora_weights", 1, "rank_pattern", qa_adapter_rank_pattern(adapter), "alpha_pattern",
-                  qa_adapter_alpha_pattern(adapter), "layers_to_transform", "layers_pattern");
+    json_t *root = json_pack(
+        "{s:s, s:s, s:s, s:n, s:b, s:I, s:o, s:f, s:o, s:s, s:b, s:b, s:b, s:n, s:b, s:o, s:o, "
+        "s:n, s:n}",
+        "peft_type", "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path", base_model, "revision",
+        "inference_mode", 1, "r", (json_int_t)options->rank, "lora_alpha", alpha_json(options->alpha), "lora_dropout",
+        options->dropout, "target_modules", target_list(adapter), "bias", "none", "fan_in_fan_out",
+        (int)adapter->family->tensors->transposed, "use_rslora", (int)options->use_rslora, "use_dora", 0,
+        "modules_to_save", "init_lora_weights", 1, "rank_pattern", qa_adapter_rank_pattern(adapter), "alpha_pattern",
+        qa_adapter_alpha_pattern(adapter), "layers_to_transform", "layers_pattern");
     if (root == NULL && qa_json_memory_failed()) {
         return QA_NO_MEMORY(err, "%s", path);
     }

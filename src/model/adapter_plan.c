@@ -1,10 +1,13 @@
 /* See adapter_plan.h. Which keys there are, and what a list, an expression or a number in them means, is PEFT's. */
 #include "model/adapter_plan.h"
 
+#include "arch/family.h"
 #include "base/memory.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "model/lora_options.h"
 #include "model/module_pattern.h"
+#include "model/target_names.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,8 +30,8 @@ static const char *const read_keys[] = {"peft_type",         "task_type",       
                                         "layers_pattern",    "rank_pattern",    "alpha_pattern",
                                         "init_lora_weights", "auto_mapping",    "base_model_name_or_path",
                                         "revision",          "inference_mode",  "peft_version",
-                                        "eva_config",        /* how A was begun */
-                                        "qalora_group_size", /* means something beside use_qalora only */
+                                        "fan_in_fan_out",    "eva_config", /* how A was begun */
+                                        "qalora_group_size",               /* means something beside use_qalora only */
                                         "runtime_config"};
 
 /* Keys that may have one value beside an empty one. */
@@ -109,7 +112,7 @@ static qa_status read_numbers(qa_lora_options *options, const json_t *root, qa_e
 
 /* ---- choosing modules ---- */
 
-enum { MATCH_STEPS = 200000, LEAST_STEPS = 1000, ALL_STEPS = 20000000, MOST_EXPRESSIONS = 4096 };
+enum { MATCH_STEPS = 200000, LEAST_STEPS = 1000, ALL_STEPS = 20000000, MOST_EXPRESSIONS = 4096, SHORTENED_NAMES = 20 };
 
 /* target_modules or exclude_modules. */
 typedef struct chooser {
@@ -153,7 +156,7 @@ static qa_status chooser_open(chooser *it, const json_t *root, const char *key, 
     if (!json_is_string(value)) {
         return qa_fail(err, QA_ERR_FORMAT, "%s is neither a list of names nor a string", key);
     }
-    if (strcmp(json_string_value(value), "all-linear") == 0 && strcmp(key, "target_modules") == 0) {
+    if (strcasecmp(json_string_value(value), "all-linear") == 0 && strcmp(key, "target_modules") == 0) {
         it->all_linear = true;
         return QA_OK;
     }
@@ -164,7 +167,7 @@ static qa_status chooser_open(chooser *it, const json_t *root, const char *key, 
 
 /* *exact: by the whole path, a list's entry. */
 static qa_status chooser_matches(const chooser *it, const char *path, bool *matches, bool *exact, qa_error *err) {
-    *matches = it->all_linear && strncmp(path, "model.layers.", strlen("model.layers.")) == 0;
+    *matches = it->all_linear; /* nothing but maps is asked about then */
     *exact = *matches;
     if (it->pattern != NULL) {
         *exact = true;
@@ -184,7 +187,8 @@ typedef struct layer_choice {
     bool found;           /* the modules' list of layers is one that layers_pattern names */
 } layer_choice;
 
-static qa_status layer_choice_read(layer_choice *it, const json_t *root, qa_error *err) {
+/* of: the modules' list of layers, "model.layers". */
+static qa_status layer_choice_read(layer_choice *it, const json_t *root, const char *of, qa_error *err) {
     const json_t *layers = json_object_get(root, "layers_to_transform");
     const json_t *pattern = json_object_get(root, "layers_pattern");
     const bool by_expression = json_is_string(json_object_get(root, "target_modules"));
@@ -199,14 +203,15 @@ static qa_status layer_choice_read(layer_choice *it, const json_t *root, qa_erro
             return qa_fail(err, QA_ERR_FORMAT, "layers_to_transform[%zu] is not a whole number", i);
         }
     }
-    if ((it->layers != NULL || !is_empty(pattern)) && by_expression) {
+    const bool given = layers != NULL && !json_is_null(layers);
+    if ((given || !is_empty(pattern)) && by_expression) {
         return qa_fail(err, QA_ERR_FORMAT, "%s needs a list of target_modules, not a string",
-                       it->layers != NULL ? "layers_to_transform" : "layers_pattern");
+                       given ? "layers_to_transform" : "layers_pattern");
     }
     if (is_empty(pattern)) {
         return QA_OK;
     }
-    if (it->layers == NULL) {
+    if (!given) {
         return qa_fail(err, QA_ERR_FORMAT, "layers_pattern is set, but not layers_to_transform");
     }
     const bool list = json_is_array(pattern);
@@ -215,7 +220,7 @@ static qa_status layer_choice_read(layer_choice *it, const json_t *root, qa_erro
         if (name == NULL || name[strcspn(name, "\\[](){}*+?|^$")] != '\0') {
             return qa_fail(err, QA_ERR_UNSUPPORTED, "layers_pattern: expected a name such as \"layers\"");
         }
-        it->found = it->found || qa_module_name_matches(name, "model.layers");
+        it->found = it->found || qa_module_name_matches(name, of);
     }
     return QA_OK;
 }
@@ -237,6 +242,8 @@ static bool layer_chosen(const layer_choice *it, size_t layer) {
 typedef struct pattern_list {
     qa_module_pattern **patterns; /* [n], in the order of the file */
     const json_t **values;
+    const char **keys;
+    bool *used; /* it decided for a map */
     size_t n;
 } pattern_list;
 
@@ -246,6 +253,8 @@ static void pattern_list_close(pattern_list *it) {
     }
     free(it->patterns);
     free(it->values);
+    free(it->keys);
+    free(it->used);
 }
 
 static qa_status pattern_list_open(pattern_list *it, const json_t *root, const char *key, size_t modules,
@@ -261,11 +270,14 @@ static qa_status pattern_list_open(pattern_list *it, const json_t *root, const c
     }
     it->patterns = qa_alloc_array(n, sizeof *it->patterns);
     it->values = qa_alloc_array(n, sizeof *it->values);
-    if (it->patterns == NULL || it->values == NULL) {
+    it->keys = qa_alloc_array(n, sizeof *it->keys);
+    it->used = qa_alloc_array(n, sizeof *it->used);
+    if (it->patterns == NULL || it->values == NULL || it->keys == NULL || it->used == NULL) {
         return QA_NO_MEMORY(err, "%s", key);
     }
     json_object_foreach(object, name, value) {
         it->values[it->n] = value;
+        it->keys[it->n] = name;
         const qa_status status = qa_module_pattern_create(&it->patterns[it->n], name, strlen(name), QA_MODULE_END,
                                                           steps_for(modules * n), err);
         if (status != QA_OK) {
@@ -284,8 +296,24 @@ static qa_status pattern_list_find(const pattern_list *it, const char *path, con
         bool matches = false;
         QA_TRY(qa_module_pattern_matches(it->patterns[i], path, &matches, err));
         *value = matches ? it->values[i] : NULL;
+        it->used[i] = it->used[i] || matches;
     }
     return QA_OK;
+}
+
+/* A key that says nothing: another spelling than the model's is easily taken. */
+static void warn_of_unused(const pattern_list *it, const char *key, qa_warnings *warnings) {
+    size_t unused = 0, first = 0;
+    for (size_t i = it->n; i > 0; i--) {
+        unused += it->used[i - 1] ? 0 : 1;
+        first = it->used[i - 1] ? first : i - 1;
+    }
+    if (unused > 0) {
+        qa_warn(warnings,
+                "%s: %zu of its %zu keys, \"%.80s\" the first, decide for no adapted map (none of them matches, or "
+                "an earlier key does), as in PEFT",
+                key, unused, it->n, it->keys[first]);
+    }
 }
 
 /* ---- the plan ---- */
@@ -303,10 +331,14 @@ static void planner_close(planner *it) {
     pattern_list_close(&it->alphas);
 }
 
-static qa_status planner_open(planner *it, const json_t *root, size_t modules, qa_error *err) {
+static qa_status planner_open(planner *it, const json_t *root, const qa_config *config, qa_error *err) {
+    const qa_tensor_table *table = config->family->tensors;
+    const size_t modules = config->num_hidden_layers * table->n;
+    char layers[QA_TENSOR_NAME_BYTES];
+    (void)snprintf(layers, sizeof layers, "%.*s", (int)strlen(table->layers) - 1, table->layers);
     QA_TRY(chooser_open(&it->targets, root, "target_modules", modules, err));
     QA_TRY(chooser_open(&it->excluded, root, "exclude_modules", modules, err));
-    QA_TRY(layer_choice_read(&it->layers, root, err));
+    QA_TRY(layer_choice_read(&it->layers, root, layers, err));
     QA_TRY(pattern_list_open(&it->ranks, root, "rank_pattern", modules, err));
     return pattern_list_open(&it->alphas, root, "alpha_pattern", modules, err);
 }
@@ -316,22 +348,59 @@ static qa_status is_chosen(const planner *it, const char *path, size_t layer, bo
     bool exact = false, excluded = false;
     QA_TRY(chooser_matches(&it->excluded, path, &excluded, &exact, err));
     QA_TRY(chooser_matches(&it->targets, path, chosen, &exact, err));
-    *chosen = *chosen && !excluded && (exact || layer_chosen(&it->layers, layer));
+    const bool of_layer = layer_chosen(&it->layers, layer);
+    if (*chosen && !excluded && !of_layer && it->targets.pattern == NULL && exact &&
+        json_array_size(it->targets.names) >= SHORTENED_NAMES) {
+        return qa_fail(
+            err, QA_ERR_UNSUPPORTED,
+            "target_modules lists %zu names, %s in a layer that layers_to_transform leaves out: PEFT shortens "
+            "lists from %d names on before it asks for the layer; expected a list without layers_to_transform",
+            json_array_size(it->targets.names), path, (int)SHORTENED_NAMES);
+    }
+    *chosen = *chosen && !excluded && (exact || of_layer);
     return QA_OK;
 }
 
-/* Maps outside the layers that PEFT would adapt, too. */
-static qa_status refuse_other_maps(const planner *it, qa_error *err) {
-    static const char *const others[] = {"lm_head", "model.embed_tokens"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+/* Asks about the modules that the parts of a tensor's name are: "model", "model.layers", "model.layers.0"... but for
+ * those that `before` has too, and for a map, which may be chosen. in: bytes of what stands before the layer's own
+ * names. */
+static qa_status refuse_modules_of(const planner *it, const char *name, const char *before, size_t in, size_t layer,
+                                   bool map, const qa_config *config, qa_error *err) {
+    for (size_t n = 0; name[n] != '\0'; n++) {
         bool chosen = false;
-        QA_TRY(is_chosen(it, others[i], SIZE_MAX, &chosen, err));
-        if (chosen) {
-            return qa_fail(err, QA_ERR_UNSUPPORTED,
-                           "target_modules adapts %s, which is not supported; expected q_proj, k_proj, v_proj, o_proj, "
-                           "gate_proj, up_proj or down_proj",
-                           others[i]);
+        char path[QA_TENSOR_NAME_BYTES], names[256];
+        const bool whole = strchr(name + n + 1, '.') == NULL;
+        if (name[n] != '.' || strncmp(name, before, n + 1) == 0 || (whole && map)) {
+            continue;
         }
+        (void)snprintf(path, sizeof path, "%.*s", (int)n, name);
+        QA_TRY(is_chosen(it, path, n > in ? layer : SIZE_MAX, &chosen, err));
+        if (chosen) {
+            qa_targets_all_names(config->family, names, sizeof names);
+            return qa_fail(err, QA_ERR_UNSUPPORTED,
+                           "target_modules adapts %s, which is not supported; expected linear maps of the layers (%s)",
+                           path, names);
+        }
+    }
+    return QA_OK;
+}
+
+/* What is no linear map of a layer: the embedding and the head, which PEFT would adapt, too; norms and whole blocks,
+ * which it refuses. */
+static qa_status refuse_other_modules(const planner *it, const qa_config *config, qa_error *err) {
+    const qa_tensor_table *table = config->family->tensors;
+    char names[2][QA_TENSOR_NAME_BYTES] = {"", ""};
+    for (size_t i = 0, now = 0; i < table->n * (1 + config->num_hidden_layers); i++) {
+        const qa_tensor_row *row = &table->rows[i % table->n];
+        const bool in_layer = i >= table->n;
+        const size_t l = in_layer ? i / table->n - 1 : SIZE_MAX;
+        if (qa_tensor_in_layer(row) != in_layer) {
+            continue;
+        }
+        qa_tensor_name(names[now], table, row, l);
+        QA_TRY(refuse_modules_of(it, names[now], names[1 - now], in_layer ? strlen(names[now]) - strlen(row->name) : 0,
+                                 l, row->role == QA_ROLE_MAP || row->role == QA_ROLE_BIAS, config, err));
+        now = 1 - now;
     }
     return QA_OK;
 }
@@ -353,8 +422,10 @@ static qa_status plan_branch(const planner *it, const char *path, qa_branch_plan
 
 static qa_status make_plan(const planner *it, qa_branch_plan *plan, qa_lora_options *options, const qa_config *config,
                            qa_error *err) {
+    char names[256];
     bool any = false;
-    QA_TRY(refuse_other_maps(it, err));
+    qa_targets_all_names(config->family, names, sizeof names);
+    QA_TRY(it->targets.all_linear ? QA_OK : refuse_other_modules(it, config, err));
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
             qa_branch_plan *branch = &plan[l * QA_TARGETS + t];
@@ -375,12 +446,25 @@ static qa_status make_plan(const planner *it, qa_branch_plan *plan, qa_lora_opti
     return any ? QA_OK
                : qa_fail(err, QA_ERR_MISMATCH,
                          "target_modules, exclude_modules and layers_to_transform leave none of the model's %zu layers "
-                         "a linear map (q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj)",
-                         config->num_hidden_layers);
+                         "a linear map (%s)",
+                         config->num_hidden_layers, names);
+}
+
+/* fan_in_fan_out says how the base model keeps its matrices, which the model's family knows. */
+static qa_status check_orientation(const json_t *root, const qa_config *config, qa_warnings *warnings, qa_error *err) {
+    const bool transposed = config->family->tensors->transposed;
+    bool said = transposed;
+    QA_TRY(qa_json_get_bool(root, "fan_in_fan_out", false, "LoRA", &said, err));
+    if (said != transposed) {
+        qa_warn(warnings, "fan_in_fan_out is %s, but the linear maps of %s are %s: read as %s, as in PEFT",
+                said ? "true" : "false", config->family->architecture, transposed ? "Conv1D" : "no Conv1D",
+                transposed ? "true" : "false");
+    }
+    return QA_OK;
 }
 
 qa_status qa_adapter_plan_read(qa_branch_plan **plan, qa_lora_options *options, const json_t *root,
-                               const qa_config *config, qa_error *err) {
+                               const qa_config *config, qa_warnings *warnings, qa_error *err) {
     const size_t modules = config->num_hidden_layers * QA_TARGETS;
     planner it = {0};
     qa_status status = QA_OK;
@@ -395,8 +479,12 @@ qa_status qa_adapter_plan_read(qa_branch_plan **plan, qa_lora_options *options, 
         return qa_fail(err, QA_ERR_FORMAT, "target_modules must be a string or list at least one name");
     }
     QA_TRY(QA_NEW(*plan, modules, err, "an adapter"));
-    QA_GOTO(done, planner_open(&it, root, modules, err));
-    status = make_plan(&it, *plan, options, config, err);
+    QA_GOTO(done, planner_open(&it, root, config, err));
+    QA_GOTO(done, make_plan(&it, *plan, options, config, err));
+    status = check_orientation(root, config, warnings, err);
+    warn_of_unused(&it.ranks, "rank_pattern", warnings);
+    warn_of_unused(&it.alphas, "alpha_pattern", warnings);
+    qa_lora_name_targets(options, config->family);
 done:
     planner_close(&it);
     if (status != QA_OK) {

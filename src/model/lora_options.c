@@ -1,66 +1,42 @@
-/* The options of a LoRA adapter, one row each, the names of the linear maps, and the ranges. */
+/* The options of a LoRA adapter, one row each, their ranges, and what they mean in a family. */
 #include "model/lora_options.h"
 
-#include "base/try.h"
-
 #include "arch/family.h"
-#include "arch/tensors.h"
+#include "base/try.h"
+#include "model/target_names.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static const char *const target_names[QA_TARGETS] = {"q_proj",  "k_proj",    "v_proj",   "o_proj",      "gate_proj",
-                                                     "up_proj", "down_proj", "qkv_proj", "gate_up_proj"};
-
-const char *qa_target_name(qa_target target) { return target < QA_TARGETS ? target_names[target] : "?"; }
-
-qa_status qa_targets_parse(bool targets[QA_TARGETS], const char *list, qa_error *err) {
-    bool parsed[QA_TARGETS] = {false};
-    bool any = false;
-    const char *p = list;
-    while (*p != '\0') {
-        size_t length = strcspn(p, ", ");
-        bool all = (length == 3 && strncmp(p, "all", 3) == 0) || (length == 10 && strncmp(p, "all-linear", 10) == 0);
-        bool known = length == 0 || all;
-        for (qa_target t = QA_TARGET_Q; length > 0 && t < QA_TARGETS; t++) {
-            if (all || (strlen(target_names[t]) == length && strncmp(p, target_names[t], length) == 0)) {
-                parsed[t] = true;
-                known = true;
-                any = true;
-            }
-        }
-        if (!known) {
-            return qa_fail(err, QA_ERR_ARGUMENT,
-                           "\"%.*s\" is not a linear map; expected q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
-                           "down_proj, qkv_proj, gate_up_proj separated by commas, or all-linear",
-                           (int)(length > 40 ? 40 : length), p);
-        }
-        p += length;
-        p += *p != '\0' ? 1 : 0;
+/* The row's value is the whole struct: names that a family alone has stand in target_modules, until a model says what
+ * they mean. */
+static qa_status parse_targets(void *value, const char *text, qa_error *err) {
+    qa_lora_options *lora = value;
+    bool own = false;
+    QA_TRY(qa_targets_check_names(text, &own, err));
+    if (!own) {
+        lora->target_modules[0] = '\0';
+        return qa_targets_parse(lora->targets, text, err);
     }
-    if (!any) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "no linear map is named; expected for example q_proj,v_proj or all-linear");
+    if (strlen(text) >= sizeof lora->target_modules) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "a list of %zu bytes, expected less than %zu", strlen(text),
+                       sizeof lora->target_modules);
     }
-    memcpy(targets, parsed, sizeof parsed);
+    memset(lora->targets, 0, sizeof lora->targets);
+    strcpy(lora->target_modules, text);
     return QA_OK;
 }
 
-static qa_status parse_targets(void *value, const char *text, qa_error *err) {
-    return qa_targets_parse(value, text, err);
-}
+static void format_targets(const void *value, char *text, size_t bytes) { qa_lora_targets_text(value, text, bytes); }
 
-void qa_targets_text(const bool targets[QA_TARGETS], char *text, size_t bytes) {
-    size_t used = 0;
-    text[0] = '\0';
-    for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
-        if (targets[t] && used < bytes) {
+void qa_lora_targets_text(const qa_lora_options *lora, char *text, size_t bytes) {
+    size_t used = (size_t)snprintf(text, bytes, "%s", lora->target_modules);
+    for (qa_target t = QA_TARGET_Q; lora->target_modules[0] == '\0' && t < QA_TARGETS && used < bytes; t++) {
+        if (lora->targets[t]) {
             used += (size_t)snprintf(text + used, bytes - used, "%s%s", used == 0 ? "" : ",", qa_target_name(t));
         }
     }
 }
-
-static void format_targets(const void *value, char *text, size_t bytes) { qa_targets_text(value, text, bytes); }
 
 static const qa_option_other targets_type = {parse_targets, format_targets, NULL, true};
 
@@ -73,9 +49,12 @@ static const qa_option lora_rows[] = {
      .note = "twice the rank", .help = "the branch is scaled by alpha / rank"},
     {"lora-dropout", ROW(NUMBER, dropout), .placeholder = "P", .range = QA_RANGE_0_TO_BELOW_1, .standard = "0",
      .published = "0.05", .help = "dropout on the branch's input, in training"},
-    {"lora-target", ROW(OTHER, targets, targets_type), .key = "target_modules",
+    {"lora-target", .type = QA_OPTION_OTHER, .offset = 0, .other = &targets_type, .group = QA_GROUP_ADAPTER,
+     .record = QA_RECORD_COMPARED, .key = "target_modules",
      .aliases = "lora-targets target-modules lora-target-modules", .placeholder = "LIST", .standard = "all-linear",
-     .published = "q_proj,v_proj", .help = "linear maps that get a branch: q_proj,v_proj... or all-linear"},
+     .published = "q_proj,v_proj",
+     .help = "linear maps that get a branch, by the names that the model has for them: q_proj,v_proj... (c_attn,"
+             "mlp.c_proj... in GPT-2), or all-linear"},
     {"use-rslora", ROW(FLAG, use_rslora), .aliases = "rslora", .help = "scale by alpha / sqrt(rank) instead"},
 };
 const qa_option_table qa_lora_table = QA_TABLE(lora_rows);
@@ -93,34 +72,8 @@ void qa_lora_set_rank(qa_lora_options *lora, size_t rank) {
 
 /* ---- the targets of a family ---- */
 
-/* A row's module without its path: "q_proj" of "self_attn.q_proj.weight". */
-static int module_name(const qa_tensor_row *row, const char **name) {
-    size_t n = strlen(row->name) - strlen(".weight");
-    *name = row->name;
-    for (size_t i = 0; i < n; i++) {
-        *name = row->name[i] == '.' ? row->name + i + 1 : *name;
-    }
-    return (int)(row->name + n - *name);
-}
-
-/* "q_proj, k_proj, v_proj"; a name that two maps have stands once. */
-static void family_names(const qa_family *family, char *text, size_t bytes) {
-    const char *last = "";
-    size_t used = 0;
-    text[0] = '\0';
-    for (qa_target t = QA_TARGET_Q; t < QA_TARGETS && used < bytes; t++) {
-        const qa_tensor_row *row = qa_tensor_of_target(family, t);
-        const char *name = NULL;
-        const int n = row == NULL ? 0 : module_name(row, &name);
-        if (n > 0 && strncmp(last, name, (size_t)n) != 0) {
-            used += (size_t)snprintf(text + used, bytes - used, "%s%.*s", used == 0 ? "" : ", ", n, name);
-            last = name;
-        }
-    }
-}
-
 /* Whether a map of the family does the work of one that it lacks, and is a target. */
-static bool stands_in(const qa_lora_options *options, const qa_family *family, qa_target absent) {
+static bool stands_in(const qa_lora_options *lora, const qa_family *family, qa_target absent) {
     static const struct {
         qa_target absent, instead;
     } others[] = {
@@ -130,28 +83,60 @@ static bool stands_in(const qa_lora_options *options, const qa_family *family, q
         {QA_TARGET_GATE_UP, QA_TARGET_UP},   {QA_TARGET_GATE, QA_TARGET_UP},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        if (others[i].absent == absent && options->targets[others[i].instead] &&
-            qa_tensor_of_target(family, others[i].instead) != NULL) {
+        if (others[i].absent == absent && lora->targets[others[i].instead] &&
+            qa_target_has_usual_name(family, others[i].instead)) {
             return true;
         }
     }
     return false;
 }
 
-qa_status qa_lora_options_fit(qa_lora_options *options, const qa_family *family, qa_error *err) {
+/* Targets that were named by qa_target_name, so that the family must call them so. */
+static qa_status fit_targets(qa_lora_options *lora, const qa_family *family, qa_error *err) {
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
-        if (!options->targets[t] || qa_tensor_of_target(family, t) != NULL) {
-            continue;
-        }
-        if (!stands_in(options, family, t)) {
+        if (lora->targets[t] && !qa_target_has_usual_name(family, t)) {
             char names[256];
-            family_names(family, names, sizeof names);
-            return qa_fail(err, QA_ERR_ARGUMENT, "a %s has no linear map %s; its maps are %s", family->architecture,
-                           qa_target_name(t), names);
+            qa_targets_all_names(family, names, sizeof names);
+            if (!stands_in(lora, family, t)) {
+                return qa_fail(err, QA_ERR_ARGUMENT, "%s has no linear map %s; its maps are %s", family->architecture,
+                               qa_target_name(t), names);
+            }
+            lora->targets[t] = false;
         }
-        options->targets[t] = false;
     }
     return QA_OK;
+}
+
+qa_status qa_lora_options_fit(qa_lora_options *lora, const qa_family *family, qa_error *err) {
+    static const bool none[QA_TARGETS];
+    bool named[QA_TARGETS], all = true;
+    for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+        all = all && lora->targets[t];
+    }
+    if (lora->target_modules[0] == '\0' && !all) {
+        QA_TRY(fit_targets(lora, family, err));
+    } else {
+        QA_TRY(qa_targets_by_name(named, family, all ? "all-linear" : lora->target_modules, err));
+        if (!all && memcmp(lora->targets, none, sizeof none) != 0 && memcmp(lora->targets, named, sizeof named) != 0) {
+            return qa_fail(err, QA_ERR_ARGUMENT,
+                           "targets says other linear maps than target_modules \"%s\"; expected one of them empty",
+                           lora->target_modules);
+        }
+        memcpy(lora->targets, named, sizeof named);
+    }
+    qa_lora_name_targets(lora, family);
+    return QA_OK;
+}
+
+void qa_lora_name_targets(qa_lora_options *lora, const qa_family *family) {
+    bool usual = true;
+    for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+        usual = usual && (!lora->targets[t] || qa_target_has_usual_name(family, t));
+    }
+    lora->target_modules[0] = '\0';
+    if (!usual) {
+        qa_targets_names(lora->targets, family, ",", lora->target_modules, sizeof lora->target_modules);
+    }
 }
 
 /* ---- ranges ---- */
@@ -171,7 +156,7 @@ qa_status qa_lora_range_check(size_t rank, double alpha, qa_error *err) {
 }
 
 qa_status qa_lora_options_check(const qa_lora_options *options, qa_error *err) {
-    bool any = false;
+    bool any = options->target_modules[0] != '\0';
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
         any = any || options->targets[t];
     }

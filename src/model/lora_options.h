@@ -8,12 +8,15 @@
 
 extern const qa_option_table qa_lora_table;
 
-/* "q_proj,v_proj" */
-void qa_targets_text(const bool targets[QA_TARGETS], char *text, size_t bytes);
+/* "q_proj,v_proj": names that the options were given, or once they are fitted to a family, that family's. */
+void qa_lora_targets_text(const qa_lora_options *lora, char *text, size_t bytes);
 
-/* Takes away the targets that the family lacks and something else of it stands for; QA_ERR_ARGUMENT lists the family's
- * where nothing does. */
-QA_MUST_CHECK qa_status qa_lora_options_fit(qa_lora_options *options, const qa_family *family, qa_error *err);
+/* What the targets mean in a family: targets becomes the maps that it has, target_modules its own names of them, or ""
+ * where qa_target_name says them. QA_ERR_ARGUMENT lists the family's maps where it lacks one and no other stands for
+ * it. */
+QA_MUST_CHECK qa_status qa_lora_options_fit(qa_lora_options *lora, const qa_family *family, qa_error *err);
+/* Sets target_modules alone, to the names of targets that the family has. */
+void qa_lora_name_targets(qa_lora_options *lora, const qa_family *family);
 
 /* Ranges of the LoRA options. */
 QA_MUST_CHECK qa_status qa_lora_options_check(const qa_lora_options *options, qa_error *err);

@@ -46,7 +46,7 @@ void qa_fixture_adapt(qa_fixture *fixture, const char *config) {
     qa_lora_options options;
     qa_error err = {0};
     qa_expect_ok(qa_json_parse(&root, config, strlen(config), "adapter_config.json", 0, &err), &err);
-    qa_expect_ok(qa_adapter_plan_read(&plan, &options, root, &fixture->model->config, &err), &err);
+    qa_expect_ok(qa_adapter_plan_read(&plan, &options, root, &fixture->model->config, NULL, &err), &err);
     qa_adapter_free(fixture->adapter);
     qa_expect_ok(qa_adapter_allocate(&fixture->adapter, fixture->model, &options, plan, &err), &err);
     randomise(fixture->adapter);
