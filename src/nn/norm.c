@@ -25,11 +25,13 @@ enum { LANES = 8 };
 
 /* What element i of a row is multiplied with. */
 #define GAIN(i) (w == NULL ? 1 : offset + w[i])
+/* x - m, rounded once: elements may be close to their mean. */
+#define DEVIATION(i) (layer ? (qa_real)((double)x[i] - m) : x[i])
 
 QA_KERNEL_BODY double mean_of_row(const qa_real *x, size_t d) { SUM_OF((double)x[i] / (double)d); }
 
-QA_KERNEL_BODY double sum_of_squares(const qa_real *x, qa_real m, size_t d) {
-    SUM_OF((double)(x[i] - m) * (double)(x[i] - m));
+QA_KERNEL_BODY double sum_of_squares(const qa_real *x, const bool layer, double m, size_t d) {
+    SUM_OF((double)DEVIATION(i) * (double)DEVIATION(i));
 }
 
 /* sum of g = dy * gain */
@@ -38,9 +40,9 @@ QA_KERNEL_BODY double sum_of_gains(const qa_real *dy, const qa_real *w, qa_real 
 }
 
 /* sum of g (x - m) */
-QA_KERNEL_BODY double sum_of_products(const qa_real *dy, const qa_real *w, qa_real offset, const qa_real *x, qa_real m,
-                                      size_t d) {
-    SUM_OF((double)dy[i] * (double)GAIN(i) * (double)(x[i] - m));
+QA_KERNEL_BODY double sum_of_products(const qa_real *dy, const qa_real *w, qa_real offset, const qa_real *x,
+                                      const bool layer, double m, size_t d) {
+    SUM_OF((double)dy[i] * (double)GAIN(i) * (double)DEVIATION(i));
 }
 
 typedef struct norm_job {
@@ -56,11 +58,11 @@ typedef struct norm_job {
 QA_KERNEL_BODY void forward_row(const norm_job *job, size_t row, const qa_real *w, const qa_real *b, const bool layer) {
     const size_t d = job->d;
     const qa_real *x = job->x + row * d, offset = job->norm->offset;
-    const qa_real m = layer ? (qa_real)mean_of_row(x, d) : 0;
-    const qa_real c = (qa_real)(1.0 / sqrt(sum_of_squares(x, m, d) / (double)d + job->norm->eps));
+    const double m = layer ? mean_of_row(x, d) : 0;
+    const qa_real c = (qa_real)(1.0 / sqrt(sum_of_squares(x, layer, m, d) / (double)d + job->norm->eps));
     qa_real *y = job->y + row * d;
     for (size_t i = 0; i < d; i++) {
-        y[i] = GAIN(i) * ((x[i] - m) * c);
+        y[i] = GAIN(i) * (DEVIATION(i) * c);
     }
     for (size_t i = 0; b != NULL && i < d; i++) {
         y[i] += b[i];
@@ -73,13 +75,14 @@ QA_KERNEL_BODY void forward_row(const norm_job *job, size_t row, const qa_real *
 QA_KERNEL_BODY void backward_row(const norm_job *job, size_t row, const qa_real *w, const bool layer) {
     const size_t d = job->d;
     const qa_real *dy = job->dy + row * d, *x = job->x + row * d, inverse = job->inverse[row];
-    const qa_real offset = job->norm->offset, m = layer ? (qa_real)mean_of_row(x, d) : 0;
+    const qa_real offset = job->norm->offset;
+    const double m = layer ? mean_of_row(x, d) : 0;
     const double c = (double)inverse;
-    const qa_real from_x = (qa_real)(c * c * c / (double)d * sum_of_products(dy, w, offset, x, m, d));
+    const qa_real from_x = (qa_real)(c * c * c / (double)d * sum_of_products(dy, w, offset, x, layer, m, d));
     const qa_real from_mean = layer ? (qa_real)(c / (double)d * sum_of_gains(dy, w, offset, d)) : 0;
     qa_real *restrict dx = job->dx + row * d;
     for (size_t i = 0; i < d; i++) {
-        dx[i] += inverse * (dy[i] * GAIN(i)) - from_x * (x[i] - m) - from_mean;
+        dx[i] += inverse * (dy[i] * GAIN(i)) - from_x * DEVIATION(i) - from_mean;
     }
 }
 
@@ -134,10 +137,11 @@ QA_KERNEL static void weight_columns(void *context, size_t begin, size_t end) {
     const norm_job *job = context;
     for (size_t row = 0; row < job->n; row++) {
         const qa_real *dy = job->dy + row * job->d, *x = job->x + row * job->d, c = job->inverse[row];
-        const qa_real m = job->norm->layer && job->dw != NULL ? (qa_real)mean_of_row(x, job->d) : 0;
+        const bool layer = job->norm->layer;
+        const double m = layer && job->dw != NULL ? mean_of_row(x, job->d) : 0;
         const size_t set = row % job->sets * job->d;
         for (size_t i = begin; job->dw != NULL && i < end; i++) {
-            job->dw[set + i] += dy[i] * ((x[i] - m) * c);
+            job->dw[set + i] += dy[i] * (DEVIATION(i) * c);
         }
         for (size_t i = begin; job->db != NULL && i < end; i++) {
             job->db[set + i] += dy[i];

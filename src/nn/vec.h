@@ -121,7 +121,7 @@ QA_KERNEL_BODY void qa_vec_exp(qa_vec *y, const qa_vec *from) {
 
 /* ---- the hyperbolic tangent of every lane ---- */
 
-/* Single precision: an odd polynomial up to CLOSE, beyond it 1 - 2 / (exp(2 |x|) + 1) with the sign of x; within 2
+/* Single precision, of |x|: an odd polynomial near 0, further out 1 - 2 / (exp(2 |x|) + 1); within 2
  * units in the last place (tests/nn/test_exp.c). NaN stays NaN. In double precision it is libm's tanh. */
 #ifdef QA_F64
 QA_KERNEL_BODY void qa_vec_tanh(qa_vec *y, const qa_vec *x) {
@@ -132,19 +132,19 @@ QA_KERNEL_BODY void qa_vec_tanh(qa_vec *y, const qa_vec *x) {
 #else
 QA_KERNEL_BODY void qa_vec_tanh(qa_vec *y, const qa_vec *from) {
     const float close = 0.65f;
-    const qa_vec x = *from, z = x * x;
-    const qa_vec_mask sign = (qa_vec_mask)x & INT32_MIN;
-    const qa_vec size = (qa_vec)((qa_vec_mask)x ^ sign);
+    const qa_vec z = *from * *from;
+    const qa_vec_mask sign = (qa_vec_mask)*from & INT32_MIN;
+    const qa_vec size = (qa_vec)((qa_vec_mask)*from ^ sign);
     qa_vec far = size + size, near = 0x1.4e3354p-6f - 0x1.647ae4p-8f * z;
     qa_vec_exp(&far, &far);
     far = 1 - 2 / (far + 1);
-    far = (qa_vec)((qa_vec_mask)far | sign);
     near = near * z - 0x1.b79fc6p-5f;
     near = near * z + 0x1.110270p-3f;
     near = near * z - 0x1.55551cp-2f;
-    near = near * z * x + x;
+    near = near * z * size + size;
     const qa_vec_mask is_close = size < close;
     qa_vec_choose(y, &is_close, &near, &far);
+    *y = (qa_vec)((qa_vec_mask)*y | sign);
 }
 #endif
 
