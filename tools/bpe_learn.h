@@ -1,13 +1,13 @@
 /* Byte-pair merges from counted words: the learning half of train_bpe.
  *
  * A word is a string of bytes with how often it occurs; its symbols are its bytes, later what they have been merged
- * into. The count of a pair of symbols is the sum, over all words, of the word's frequency times the number of positions
- * where the two stand side by side. Each step merges the pair with the highest count, the lower left id and then the
- * lower right id first among equals, at all its positions from left to right, and the result gets the next free id (or
- * the id that these bytes already have, when another merge made them before).
+ * into. The count of a pair of symbols is the sum, over all words, of the word's frequency times the number of
+ * positions where the two stand side by side. Each step merges the pair with the highest count, the lower left id and
+ * then the lower right id first among equals, at all its positions from left to right, and the result gets the next
+ * free id (or the id that these bytes already have, when another merge made them before).
  *
- * All words lie in one array of positions, each linked to its neighbours within the word. A pair knows its positions, so a
- * merge touches those and nothing else: the work of a whole training is a small multiple of the bytes of the
+ * All words lie in one array of positions, each linked to its neighbours within the word. A pair knows its positions,
+ * so a merge touches those and nothing else: the work of a whole training is a small multiple of the bytes of the
  * different words. The heap holds for every pair at least its count, so what comes out on top is right once its count
  * is found to be still true. */
 #ifndef BPE_LEARN_H

@@ -6,7 +6,6 @@
  * of them. Everything follows from the table: weights are sums of uniform random numbers from fixed seeds (no library's
  * logarithm has a say in them), and the golden numbers are the same on every machine by themselves, so that `make
  * golden` leaves no byte changed. */
-#include "base/buffer.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
@@ -15,7 +14,6 @@
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "model/adapter.h"
-#include "qadapter.h"
 
 #include "byte_tokenizer.h"
 

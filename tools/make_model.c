@@ -2,7 +2,6 @@
  *
  * For measuring speed and memory at a real model's shape without that model's weights, and for tests. Linear maps and
  * embeddings are normal with mean 0, norms normal around 1, both with the same standard deviation. */
-#include "base/buffer.h"
 #include "base/checked.h"
 #include "base/pool.h"
 #include "base/rng.h"

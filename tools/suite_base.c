@@ -12,7 +12,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { WHERE_BYTES = 256 };
 #define TOLERANCE 0.02 /* as loading a suite has it */

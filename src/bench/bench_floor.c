@@ -5,7 +5,6 @@
 
 #include "base/checked.h"
 #include "base/clock.h"
-#include "base/context.h"
 #include "base/memory.h"
 #include "model/adapter.h"
 #include "model/pass.h"

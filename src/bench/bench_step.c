@@ -4,7 +4,6 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
-#include "base/context.h"
 #include "base/rng.h"
 #include "base/try.h"
 #include "data/pairs.h"

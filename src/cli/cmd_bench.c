@@ -180,6 +180,8 @@ static spread spread_of(double *values, size_t n) {
     return (spread){median, values[0], values[n - 1]};
 }
 
+static const qa_bench_measure NONE = QA_BENCH_TIME_MEASURES; /* no measure */
+
 typedef struct printing {
     cli_report report;
     const qa_bench *bench;
@@ -204,30 +206,23 @@ static void add_spread(printing *p, const char *key, const char *label, spread s
     cli_report_json(&p->report, key, label, json, shown);
 }
 
-static void add_seconds(printing *p, const char *key, const char *label, qa_bench_measure measure) {
-    for (size_t i = 0; i < p->bench->repeats; i++) {
-        p->scratch[i] = qa_bench_seconds(p->bench, measure)[i];
-    }
-    add_spread(p, key, label, spread_of(p->scratch, p->bench->repeats), "s");
-}
-
-/* amount / seconds */
-static void add_rate(printing *p, const char *key, const char *label, qa_bench_measure measure, double amount,
-                     const char *unit) {
-    for (size_t i = 0; i < p->bench->repeats; i++) {
-        p->scratch[i] = amount / qa_bench_seconds(p->bench, measure)[i];
-    }
-    add_spread(p, key, label, spread_of(p->scratch, p->bench->repeats), unit);
-}
-
-/* factor * above / below */
+/* factor * above / below, of the seconds of every repeat; NONE: 1. */
 static void add_ratio(printing *p, const char *key, const char *label, qa_bench_measure above, qa_bench_measure below,
                       double factor, const char *unit) {
     for (size_t i = 0; i < p->bench->repeats; i++) {
-        p->scratch[i] = factor * qa_bench_seconds(p->bench, above)[i] / qa_bench_seconds(p->bench, below)[i];
+        p->scratch[i] = factor * (above == NONE ? 1.0 : qa_bench_seconds(p->bench, above)[i]) /
+                        (below == NONE ? 1.0 : qa_bench_seconds(p->bench, below)[i]);
     }
     add_spread(p, key, label, spread_of(p->scratch, p->bench->repeats), unit);
 }
+
+#define ADD_SECONDS(key, label, measure) add_ratio(p, key, label, QA_BENCH_TIME_##measure, NONE, 1.0, "s")
+#define ADD_RATE(key, label, amount, measure, unit)                                                                    \
+    add_ratio(p, key, label, NONE, QA_BENCH_TIME_##measure, amount, unit)
+#define ADD_PERCENT(key, label, above, below)                                                                          \
+    add_ratio(p, key, label, QA_BENCH_TIME_##above, QA_BENCH_TIME_##below, 100.0, "%")
+#define ADD_TIMES(key, label, above, below)                                                                            \
+    add_ratio(p, key, label, QA_BENCH_TIME_##above, QA_BENCH_TIME_##below, 1.0, "times")
 
 static void add_machine(printing *p) {
     const qa_model_info *info = qa_model_get_info(p->bench->model);
@@ -245,8 +240,8 @@ static void add_machine(printing *p) {
 static void add_load(printing *p) {
     const double bytes = (double)qa_model_get_info(p->bench->model)->weight_bytes;
     cli_report_section(&p->report, "load", "Loading the model");
-    add_seconds(p, "seconds", "time", QA_BENCH_TIME_LOAD);
-    add_rate(p, "megabytes_per_second", "weights in memory", QA_BENCH_TIME_LOAD, 1e-6 * bytes, "MB/s");
+    ADD_SECONDS("seconds", "time", LOAD);
+    ADD_RATE("megabytes_per_second", "weights in memory", 1e-6 * bytes, LOAD, "MB/s");
 }
 
 static void add_training_step(printing *p) {
@@ -264,18 +259,17 @@ static void add_training_step(printing *p) {
     cli_report_flag(&p->report, "recompute", "layers run again for backward", bench->recompute);
     cli_report_real(&p->report, "loss", "loss of the first step", bench->loss, "");
     cli_report_real(&p->report, "last_loss", "and of the last", bench->last_loss, "");
-    add_seconds(p, "seconds", "step", QA_BENCH_TIME_STEP);
-    add_rate(p, "tokens_per_second", "rate", QA_BENCH_TIME_STEP, (double)bench->step_tokens, "tokens/s");
-    add_seconds(p, "floor_seconds", "its matrix products alone", QA_BENCH_TIME_STEP_FLOOR);
+    ADD_SECONDS("seconds", "step", STEP);
+    ADD_RATE("tokens_per_second", "rate", (double)bench->step_tokens, STEP, "tokens/s");
+    ADD_SECONDS("floor_seconds", "its matrix products alone", STEP_FLOOR);
     cli_report_real(&p->report, "floor_gflop", "their work", 1e-9 * bench->step_flops, "GFLOP");
-    add_rate(p, "floor_gflop_per_second", "their rate", QA_BENCH_TIME_STEP_FLOOR, 1e-9 * bench->step_flops, "GFLOP/s");
-    add_ratio(p, "efficiency_percent", "products / step", QA_BENCH_TIME_STEP_FLOOR, QA_BENCH_TIME_STEP, 100.0, "%");
-    add_seconds(p, "later_seconds", "step of later epochs, base stream kept", QA_BENCH_TIME_LATER);
-    add_seconds(p, "later_floor_seconds", "its matrix products alone", QA_BENCH_TIME_LATER_FLOOR);
+    ADD_RATE("floor_gflop_per_second", "their rate", 1e-9 * bench->step_flops, STEP_FLOOR, "GFLOP/s");
+    ADD_PERCENT("efficiency_percent", "products / step", STEP_FLOOR, STEP);
+    ADD_SECONDS("later_seconds", "step of later epochs, base stream kept", LATER);
+    ADD_SECONDS("later_floor_seconds", "its matrix products alone", LATER_FLOOR);
     cli_report_real(&p->report, "later_floor_gflop", "their work", 1e-9 * bench->later_flops, "GFLOP");
-    add_ratio(p, "later_efficiency_percent", "products / later step", QA_BENCH_TIME_LATER_FLOOR, QA_BENCH_TIME_LATER,
-              100.0, "%");
-    add_ratio(p, "later_over_step", "later step / step", QA_BENCH_TIME_LATER, QA_BENCH_TIME_STEP, 1.0, "times");
+    ADD_PERCENT("later_efficiency_percent", "products / later step", LATER_FLOOR, LATER);
+    ADD_TIMES("later_over_step", "later step / step", LATER, STEP);
 }
 
 /* Seconds of a step, and their share of it. */
@@ -314,36 +308,31 @@ static void add_prompt(printing *p) {
     const double tokens = (double)p->bench->pairs[0].prompt_len;
     cli_report_section(&p->report, "prefill", "Prompt");
     cli_report_count(&p->report, "tokens", "prompt", p->bench->pairs[0].prompt_len, "tokens");
-    add_seconds(p, "base_seconds", "base model", QA_BENCH_TIME_PROMPT_BASE);
-    add_rate(p, "base_tokens_per_second", "rate", QA_BENCH_TIME_PROMPT_BASE, tokens, "tokens/s");
-    add_seconds(p, "base_floor_seconds", "its matrix products alone", QA_BENCH_TIME_PROMPT_BASE_FLOOR);
-    add_ratio(p, "base_efficiency_percent", "products / prompt", QA_BENCH_TIME_PROMPT_BASE_FLOOR,
-              QA_BENCH_TIME_PROMPT_BASE, 100.0, "%");
-    add_seconds(p, "both_seconds", "composed policy", QA_BENCH_TIME_PROMPT_BOTH);
-    add_rate(p, "both_tokens_per_second", "rate", QA_BENCH_TIME_PROMPT_BOTH, tokens, "tokens/s");
-    add_seconds(p, "both_floor_seconds", "its matrix products alone", QA_BENCH_TIME_PROMPT_BOTH_FLOOR);
-    add_ratio(p, "both_efficiency_percent", "products / prompt", QA_BENCH_TIME_PROMPT_BOTH_FLOOR,
-              QA_BENCH_TIME_PROMPT_BOTH, 100.0, "%");
-    add_ratio(p, "both_over_base", "composed / base", QA_BENCH_TIME_PROMPT_BOTH, QA_BENCH_TIME_PROMPT_BASE, 1.0,
-              "times");
+    ADD_SECONDS("base_seconds", "base model", PROMPT_BASE);
+    ADD_RATE("base_tokens_per_second", "rate", tokens, PROMPT_BASE, "tokens/s");
+    ADD_SECONDS("base_floor_seconds", "its matrix products alone", PROMPT_BASE_FLOOR);
+    ADD_PERCENT("base_efficiency_percent", "products / prompt", PROMPT_BASE_FLOOR, PROMPT_BASE);
+    ADD_SECONDS("both_seconds", "composed policy", PROMPT_BOTH);
+    ADD_RATE("both_tokens_per_second", "rate", tokens, PROMPT_BOTH, "tokens/s");
+    ADD_SECONDS("both_floor_seconds", "its matrix products alone", PROMPT_BOTH_FLOOR);
+    ADD_PERCENT("both_efficiency_percent", "products / prompt", PROMPT_BOTH_FLOOR, PROMPT_BOTH);
+    ADD_TIMES("both_over_base", "composed / base", PROMPT_BOTH, PROMPT_BASE);
 }
 
 static void add_token(printing *p) {
     const double bytes = (double)p->bench->read_bytes;
     cli_report_section(&p->report, "decode", "Generation, one token behind that prompt");
     cli_report_count(&p->report, "tokens", "tokens a repeat", p->bench->tokens, "");
-    add_seconds(p, "base_seconds", "base model", QA_BENCH_TIME_TOKEN_BASE);
-    add_rate(p, "base_tokens_per_second", "rate", QA_BENCH_TIME_TOKEN_BASE, 1.0, "tokens/s");
-    add_seconds(p, "both_seconds", "composed policy", QA_BENCH_TIME_TOKEN_BOTH);
-    add_rate(p, "both_tokens_per_second", "rate", QA_BENCH_TIME_TOKEN_BOTH, 1.0, "tokens/s");
+    ADD_SECONDS("base_seconds", "base model", TOKEN_BASE);
+    ADD_RATE("base_tokens_per_second", "rate", 1.0, TOKEN_BASE, "tokens/s");
+    ADD_SECONDS("both_seconds", "composed policy", TOKEN_BOTH);
+    ADD_RATE("both_tokens_per_second", "rate", 1.0, TOKEN_BOTH, "tokens/s");
     cli_report_bytes(&p->report, "floor_bytes", "weights that a token reads", p->bench->read_bytes);
-    add_seconds(p, "floor_seconds", "one read of them", QA_BENCH_TIME_TOKEN_FLOOR);
-    add_rate(p, "floor_gigabytes_per_second", "its rate", QA_BENCH_TIME_TOKEN_FLOOR, 1e-9 * bytes, "GB/s");
-    add_ratio(p, "base_efficiency_percent", "read / token, base model", QA_BENCH_TIME_TOKEN_FLOOR,
-              QA_BENCH_TIME_TOKEN_BASE, 100.0, "%");
-    add_ratio(p, "both_efficiency_percent", "read / token, composed", QA_BENCH_TIME_TOKEN_FLOOR,
-              QA_BENCH_TIME_TOKEN_BOTH, 100.0, "%");
-    add_ratio(p, "both_over_base", "composed / base", QA_BENCH_TIME_TOKEN_BOTH, QA_BENCH_TIME_TOKEN_BASE, 1.0, "times");
+    ADD_SECONDS("floor_seconds", "one read of them", TOKEN_FLOOR);
+    ADD_RATE("floor_gigabytes_per_second", "its rate", 1e-9 * bytes, TOKEN_FLOOR, "GB/s");
+    ADD_PERCENT("base_efficiency_percent", "read / token, base model", TOKEN_FLOOR, TOKEN_BASE);
+    ADD_PERCENT("both_efficiency_percent", "read / token, composed", TOKEN_FLOOR, TOKEN_BOTH);
+    ADD_TIMES("both_over_base", "composed / base", TOKEN_BOTH, TOKEN_BASE);
 }
 
 /* Memory only ever grows, so what generation takes is seen where no training ran before it. */

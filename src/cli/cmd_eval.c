@@ -3,7 +3,6 @@
 
 #include "base/try.h"
 #include "methods/method.h"
-#include "rl/objective.h"
 
 #include <stdio.h>
 

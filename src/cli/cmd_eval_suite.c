@@ -5,7 +5,6 @@
 #include "base/try.h"
 #include "io/file.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,7 +2,6 @@
 #include "cli/common.h"
 
 #include "arch/config.h"
-#include "base/buffer.h"
 #include "base/try.h"
 #include "cli/format.h"
 #include "cli/training.h"

@@ -6,7 +6,6 @@
 #include "base/try.h"
 #include "io/json_writer.h"
 #include "methods/method.h"
-#include "rl/objective.h"
 
 /* ---- options ---- */
 

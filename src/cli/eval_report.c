@@ -78,7 +78,7 @@ static void put_right(qa_json_writer *out, size_t questions, size_t right) {
 }
 
 static void put_skills(qa_json_writer *out, const qa_suite_result *result) {
-    qa_json_open_object(out, NULL, QA_JSON_LINE);
+    qa_json_open_object(out, "skills", QA_JSON_LINE);
     for (size_t i = 0; i < result->n_skills; i++) {
         const qa_skill_result *skill = &result->skills[i];
         qa_json_open_object(out, skill->name, QA_JSON_LINE);
@@ -113,7 +113,7 @@ static void put_classes(qa_json_writer *out, const qa_shares_result *shares) {
 }
 
 static void put_shares(qa_json_writer *out, const qa_suite_result *result) {
-    qa_json_open_object(out, NULL, QA_JSON_LINE);
+    qa_json_open_object(out, "shares", QA_JSON_LINE);
     for (size_t i = 0; i < result->n_shares; i++) {
         const qa_shares_result *shares = &result->shares[i];
         qa_json_open_object(out, shares->name, QA_JSON_LINE);
@@ -130,20 +130,9 @@ static void put_shares(qa_json_writer *out, const qa_suite_result *result) {
     qa_json_close(out);
 }
 
-/* Adds what the writer holds as a member of the report. */
-static void add_json(cli_report *report, const char *key, qa_json_writer *out) {
-    report->failed = report->failed || out->status != QA_OK;
-    if (!report->failed) {
-        cli_report_json(report, key, "", out->text.data, "");
-    }
-    qa_text_free(&out->text);
-    *out = (qa_json_writer){0};
-}
-
 static qa_status print_json(const suite_report *measured, qa_error *err) {
     const qa_suite_result *result = measured->result;
     cli_report report = {0};
-    qa_json_writer out = {0};
     double error = 0.0;
     const double mean = mean_of(result, &error);
     cli_report_text(&report, "suite", "", measured->suite);
@@ -151,16 +140,14 @@ static qa_status print_json(const suite_report *measured, qa_error *err) {
     cli_report_text(&report, "adapter", "", measured->adapter);
     cli_report_text(&report, "preference", "", measured->preference);
     cli_report_real(&report, "alpha_tilde", "", measured->objective->alpha_tilde, "");
-    put_skills(&out, result);
-    add_json(&report, "skills", &out);
+    put_skills(&report.json, result);
     cli_report_real(&report, "skills_mean", "", mean, "");
     cli_report_real(&report, "skills_mean_error", "", error, "");
-    put_shares(&out, result);
-    add_json(&report, "shares", &out);
-    cli_report_real(&report, "ordinary_kl", "", result->ordinary_kl, "");
-    cli_report_real(&report, "perplexity", "", result->perplexity, "");
-    cli_report_count(&report, "perplexity_tokens", "", result->perplexity_tokens, "");
-    cli_report_real(&report, "seconds", "", result->seconds, "");
+    put_shares(&report.json, result);
+    qa_json_put_number(&report.json, "ordinary_kl", result->ordinary_kl);
+    qa_json_put_number(&report.json, "perplexity", result->perplexity);
+    qa_json_put_size(&report.json, "perplexity_tokens", result->perplexity_tokens);
+    qa_json_put_number(&report.json, "seconds", result->seconds);
     if (measured->held_out == NULL) {
         cli_report_json(&report, "held_out", "", "null", "");
     } else {

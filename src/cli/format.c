@@ -5,7 +5,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
 enum { CLI_PLAIN_BYTES = 1 << 14 }; /* the longest line of a table */
 

@@ -8,6 +8,7 @@
 
 #include "base/option.h"
 #include "qadapter.h"
+#include "rl/objective.h"
 
 /* Options that several commands take, and the beginning of every command's own struct. */
 typedef struct cli_args {

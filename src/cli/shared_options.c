@@ -1,7 +1,6 @@
 /* Options that several commands take (see options.h). What only one takes is in its file; what the library reads, in
  * the library. */
 #include "cli/options.h"
-#include "rl/objective.h"
 
 #include <stdio.h>
 

@@ -9,7 +9,6 @@
  *
  * Answers finish in any order and are handed out in the queue's: one that is early waits in `finished`. */
 #include "base/buffer.h"
-#include "base/context.h"
 #include "base/memory.h"
 #include "base/pool.h"
 #include "base/try.h"
@@ -20,7 +19,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define NO_PROMPT SIZE_MAX
 

@@ -9,7 +9,6 @@
 #include "nn/softmax.h"
 #include "rl/divergence.h"
 #include "rl/equations.h"
-#include "rl/objective.h"
 
 void qa_base_log_policy(double *log_policy, const qa_real *base, size_t V) {
     const double log_z = qa_log_sum_exp(base, V);

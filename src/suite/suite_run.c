@@ -1,6 +1,5 @@
 /* Running a suite: prompts through the chat template into ids, qa_generate_batch, answers into text, text into grades
  * and counts. Skills are answered greedily, one answer each; open prompts are sampled at temperature 1. */
-#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/try.h"
@@ -8,7 +7,6 @@
 #include "suite/regex.h"
 #include "suite/suite.h"
 #include "text/answer_end.h"
-#include "text/text_begin.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,6 @@
  *
  * Unclassified answers are one class more, at index n, of reward 0: p_n = 1 - sum of the known shares (0 when they sum
  * to 1 or more), so that optimum, total variation and KL are those of whole distributions. */
-#include "base/checked.h"
 #include "suite/suite.h"
 
 #include <math.h>

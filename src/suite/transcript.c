@@ -6,7 +6,6 @@
 #include "suite/suite.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 struct qa_transcript {
     qa_atomic_file *file;

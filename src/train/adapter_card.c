@@ -6,7 +6,7 @@
 #include "base/try.h"
 #include "io/copy.h"
 #include "io/file.h"
-#include "io/json.h"
+#include "io/json_writer.h"
 #include "qadapter/status.h"
 
 #include <stdlib.h>

@@ -6,7 +6,6 @@
 #include "methods/method.h"
 
 #include <stdint.h>
-#include <string.h>
 #include <unistd.h>
 
 enum { AUTO_SHARE = 4 /* auto: at most 1/4 of the machine's memory */ };

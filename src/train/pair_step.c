@@ -30,7 +30,6 @@
 #include "nn/softmax.h"
 #include "rl/divergence.h"
 #include "rl/equations.h"
-#include "rl/objective.h"
 
 #include <math.h>
 #include <string.h>

@@ -17,7 +17,6 @@
 #include "train/verdict.h"
 
 #include <math.h>
-#include <string.h>
 
 typedef struct pretrain_run {
     qa_context *context;

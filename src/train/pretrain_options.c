@@ -10,7 +10,6 @@
 #include "data/corpus.h"
 #include "nn/blas.h"
 #include "qadapter/status.h"
-#include "train/model_folder.h"
 #include "train/optimiser_rows.h"
 #include "train/record.h"
 

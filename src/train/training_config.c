@@ -12,7 +12,6 @@
 #include "qadapter/status.h"
 #include "rl/objective.h"
 #include "train/options.h"
-#include "train/schedule.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,7 +2,6 @@
 #include "village/item.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static void finish(vl_item *item, const char *result) {
     VL_FILL(&item->answer, "Answer: $1", result);
