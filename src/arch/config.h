@@ -101,6 +101,9 @@ const qa_rope *qa_config_rope(const qa_config *config, size_t l);
 /* Whether frequencies are others in a long sequence: dynamic, longrope. */
 bool qa_config_rope_depends_on_length(const qa_config *config);
 
+/* Whether sequences of a and of b tokens have the same ones. */
+bool qa_config_rope_is_same(const qa_config *config, size_t a, size_t b);
+
 /* frequency[rotary_dim / 2]: radians per position in a sequence of so many tokens, with the scaling that the type
  * names; *factor: what cosine and sine are multiplied by. */
 void qa_rope_frequencies(double *frequency, double *factor, const qa_config *config, const qa_rope *rope,

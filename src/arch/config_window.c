@@ -41,6 +41,22 @@ bool qa_config_rope_depends_on_length(const qa_config *config) {
     return depends;
 }
 
+bool qa_config_rope_is_same(const qa_config *config, size_t a, size_t b) {
+    bool same = true;
+    for (qa_rope_kind kind = QA_ROPE_FULL; kind < QA_ROPES; kind++) {
+        const qa_rope *rope = &config->rope[kind];
+        const bool a_is_long = (double)a > rope->original_max_position;
+        const bool b_is_long = (double)b > rope->original_max_position;
+        if (rope->type == QA_ROPE_LONGROPE || rope->type == QA_ROPE_DYNAMIC) {
+            same = same && a_is_long == b_is_long;
+        }
+        if (rope->type == QA_ROPE_DYNAMIC) { /* beyond its context, those of every length are its own */
+            same = same && (a == b || !a_is_long);
+        }
+    }
+    return same;
+}
+
 size_t qa_config_context(const qa_config *config) {
     const size_t context = config->max_position_embeddings, window = config->sliding_window;
     return window != 0 && window < context ? window : context;

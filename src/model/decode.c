@@ -11,10 +11,7 @@
 #include "base/memory.h"
 #include "base/try.h"
 #include "model/layer.h"
-#include "nn/attention.h"
 #include "nn/linear.h"
-#include "nn/norm.h"
-#include "nn/rope.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -40,6 +37,9 @@ struct qa_kv_decoder {
     qa_arena arena;
     size_t *position;       /* [slots] tokens in the caches */
     size_t *added;          /* [slots] tokens of the call under way */
+    size_t *start;          /* [slots] position of the first token that it runs */
+    size_t *length;         /* [slots] of the sequence whose angles the caches have */
+    int32_t *ids;           /* [slots x capacity] those in the caches, where angles depend on the length; else NULL */
     qa_real *keys, *values; /* [layers x streams x slots x capacity x G h] */
     qa_layer_plan plan;
     qa_layer_rows rows; /* one layer's, used by all */
@@ -47,9 +47,8 @@ struct qa_kv_decoder {
     piece *pieces;          /* [chunk] */
     qa_span *spans;         /* [streams x chunk] */
     int32_t *positions;     /* [chunk] */
-    qa_real *cosine, *sine; /* [chunk x h/2] */
+    qa_layer_angles angles; /* [chunk] */
     qa_real *last;          /* [streams x slots x d] states at the runs' last tokens; then, as many, the same normed */
-    qa_real *inverse_rms;   /* [streams x slots] */
     qa_real *logits;        /* [streams x slots x V] */
 };
 
@@ -85,18 +84,22 @@ static void take_all(qa_kv_decoder *decoder, qa_arena *arena) {
     size_t cache = times(times(config->num_hidden_layers, sequences), times(decoder->capacity, key_width(config)));
     decoder->position = QA_TAKE(arena, size_t, decoder->slots);
     decoder->added = QA_TAKE(arena, size_t, decoder->slots);
+    decoder->start = QA_TAKE(arena, size_t, decoder->slots);
+    decoder->length = QA_TAKE(arena, size_t, decoder->slots);
+    decoder->ids = qa_config_rope_depends_on_length(config)
+                       ? QA_TAKE(arena, int32_t, times(decoder->slots, decoder->capacity))
+                       : NULL;
     decoder->keys = QA_TAKE(arena, qa_real, cache);
     decoder->values = QA_TAKE(arena, qa_real, cache);
     take_rows(decoder, arena);
+    const qa_attention attention = qa_layer_plan_widest_attention(&decoder->plan, config);
     decoder->scratch.attention = QA_TAKE(
-        arena, qa_real, qa_layer_attention_scratch(config, decoder->model->context->pool, decoder->capacity, 0, false));
+        arena, qa_real, qa_attention_forward_scratch(decoder->model->context->pool, decoder->capacity, &attention));
     decoder->pieces = QA_TAKE(arena, piece, decoder->chunk);
     decoder->spans = QA_TAKE(arena, qa_span, decoder->streams * decoder->chunk);
     decoder->positions = QA_TAKE(arena, int32_t, decoder->chunk);
-    decoder->cosine = QA_TAKE(arena, qa_real, decoder->chunk * (config->head_dim / 2));
-    decoder->sine = QA_TAKE(arena, qa_real, decoder->chunk * (config->head_dim / 2));
+    qa_layer_angles_take(&decoder->angles, arena, &decoder->plan, config, decoder->chunk);
     decoder->last = QA_TAKE(arena, qa_real, times(times(2, sequences), config->hidden_size));
-    decoder->inverse_rms = QA_TAKE(arena, qa_real, sequences);
     decoder->logits = QA_TAKE(arena, qa_real, times(sequences, config->vocab_size));
 }
 
@@ -118,7 +121,7 @@ qa_status qa_kv_decoder_create_many(qa_kv_decoder **out, qa_model *model, const 
     decoder->streams = adapter == NULL ? 1 : 2;
     decoder->slots = slots;
     decoder->capacity = capacity;
-    qa_layer_plan_make(&decoder->plan, &model->config);
+    qa_layer_plan_make(&decoder->plan, model);
     decoder->chunk = times(slots, capacity) < CHUNK ? slots * capacity : CHUNK;
     size_t bytes = 0;
     qa_arena measure = qa_arena_measure();
@@ -182,6 +185,11 @@ void qa_kv_decoder_copy(qa_kv_decoder *decoder, size_t to, size_t from, size_t n
             memcpy(decoder->values + target, decoder->values + source, n * width * sizeof(qa_real));
         }
     }
+    if (decoder->ids != NULL && to != from) {
+        memcpy(decoder->ids + to * decoder->capacity, decoder->ids + from * decoder->capacity,
+               n * sizeof *decoder->ids);
+        decoder->length[to] = decoder->length[from];
+    }
     decoder->position[to] = n;
 }
 
@@ -204,30 +212,31 @@ static void append_to_caches(const qa_kv_decoder *decoder, size_t l, size_t n_pi
 
 /* ---- a pass ---- */
 
-/* Embeddings, angles and attention spans of the pass' n rows a stream. */
+/* Positions, angles and attention spans of the pass' n rows a stream, and what enters layer 0. */
 static void lay_out_decoder(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
-    size_t d = decoder->model->config.hidden_size;
-    for (size_t s = 0; s < decoder->streams; s++) {
-        size_t row = 0;
-        for (size_t i = 0; i < n_pieces; i++) {
-            const piece *p = &decoder->pieces[i];
-            qa_embedding_forward(decoder->rows.at[QA_ROWS_X] + (s * n + row) * d, p->ids, decoder->model->embedding,
-                                 p->n, d);
+    const qa_model *model = decoder->model;
+    const size_t d = model->config.hidden_size;
+    size_t row = 0;
+    for (size_t i = 0; i < n_pieces; i++) {
+        const piece *p = &decoder->pieces[i];
+        for (size_t j = 0; j < p->n; j++) {
+            decoder->positions[row + j] = (int32_t)(p->position + j);
+        }
+        for (size_t s = 0; s < decoder->streams; s++) {
+            qa_layer_embed(model, decoder->rows.at[QA_ROWS_X] + (s * n + row) * d, p->ids, decoder->positions + row,
+                           p->n);
             decoder->spans[s * n_pieces + i] = (qa_span){.query_row = s * n + row,
                                                          .key_row = cache_row(decoder, s, p->slot) + p->position,
                                                          .rows = p->n,
                                                          .context_row = cache_row(decoder, s, p->slot),
                                                          .context_rows = p->position};
-            for (size_t j = 0; j < p->n; j++) {
-                decoder->positions[row++] = (int32_t)(p->position + j);
-            }
         }
+        qa_layer_angles_fill(&decoder->angles, model, row, decoder->positions + row, p->n, decoder->length[p->slot]);
+        row += p->n;
     }
-    qa_rope_table(decoder->cosine, decoder->sine, decoder->positions, decoder->model->rope_frequency[QA_ROPE_FULL], n,
-                  decoder->model->config.rotary_dim / 2, decoder->model->rope_factor[QA_ROPE_FULL]);
 }
 
-/* The pieces, n <= chunk tokens, through all layers; leaves the residual stream in rows.x. */
+/* The pieces, n <= chunk tokens, through all layers; leaves the residual stream in X. */
 static void run_decode_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
     const qa_config *config = &decoder->model->config;
     lay_out_decoder(decoder, n_pieces, n);
@@ -237,20 +246,19 @@ static void run_decode_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
                         .pool = decoder->model->context->pool,
                         .n = n,
                         .streams = decoder->streams,
-                        .cosine = decoder->cosine,
-                        .sine = decoder->sine,
+                        .angles = &decoder->angles,
+                        .spans = decoder->spans,
+                        .n_spans = decoder->streams * n_pieces,
                         .scratch = &decoder->scratch};
-    const size_t attention = decoder->plan.attention;
-    const qa_operation *op = &decoder->plan.operations[attention];
+    const qa_operation *attention = &decoder->plan.operations[decoder->plan.attention];
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
-        const qa_attention shape = qa_layer_attention(config, l);
-        size_t first = layer_row(decoder, l) * key_width(config);
-        qa_layer_forward(&run, l, &decoder->rows, 0, attention);
+        const size_t first = layer_row(decoder, l) * key_width(config);
+        qa_layer_rows cached = decoder->rows;
+        cached.at[attention->in2] = decoder->keys + first;
+        cached.at[attention->in3] = decoder->values + first;
+        qa_layer_forward(&run, l, &decoder->rows, 0, decoder->plan.attention);
         append_to_caches(decoder, l, n_pieces, n);
-        qa_attention_forward(run.pool, decoder->rows.at[op->out], decoder->rows.at[op->in], decoder->keys + first,
-                             decoder->values + first, decoder->spans, decoder->streams * n_pieces, &shape,
-                             decoder->scratch.attention);
-        qa_layer_forward(&run, l, &decoder->rows, attention + 1, decoder->plan.n);
+        qa_layer_forward(&run, l, &cached, decoder->plan.attention, decoder->plan.n);
     }
 }
 
@@ -274,10 +282,10 @@ static void head(qa_kv_decoder *decoder, size_t n_runs) {
     qa_pool *pool = decoder->model->context->pool;
     size_t rows = decoder->streams * n_runs;
     qa_real *normed = decoder->last + rows * config->hidden_size;
-    const qa_norm norm = qa_layer_norm(config, decoder->model->final_norm);
-    qa_norm_forward(pool, normed, decoder->inverse_rms, decoder->last, &norm, rows, config->hidden_size);
+    qa_norm_forward(pool, normed, NULL, decoder->last, &decoder->plan.final_norm, rows, config->hidden_size);
     qa_linear_forward(pool, decoder->logits, normed, decoder->model->head, NULL, rows, config->hidden_size,
                       config->vocab_size);
+    qa_layer_bend_logits(decoder->model, decoder->logits, rows);
 }
 
 /* ---- runs ---- */
@@ -318,6 +326,31 @@ static qa_status check_runs(qa_kv_decoder *decoder, const qa_kv_run *runs, size_
     return QA_OK;
 }
 
+/* Where the angles of a sequence depend on its length and the run makes it one of other angles, what the caches have of
+ * it is of no use: it is run again. Decoding so gives what one run of the whole sequence gives. */
+static void note_starts(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs) {
+    for (size_t i = 0; i < n_runs; i++) {
+        const size_t slot = runs[i].slot, position = decoder->position[slot], length = position + runs[i].n;
+        decoder->start[slot] = position;
+        if (decoder->ids != NULL) {
+            memcpy(decoder->ids + slot * decoder->capacity + position, runs[i].ids, runs[i].n * sizeof *runs[i].ids);
+            if (!qa_config_rope_is_same(&decoder->model->config, decoder->length[slot], length)) {
+                decoder->start[slot] = 0;
+            }
+        }
+        decoder->length[slot] = length;
+    }
+}
+
+/* The run, or with it what stands before it. */
+static qa_kv_run from_start(const qa_kv_decoder *decoder, const qa_kv_run *run) {
+    const size_t slot = run->slot, start = decoder->start[slot], position = decoder->position[slot];
+    return start == position ? *run
+                             : (qa_kv_run){.slot = slot,
+                                           .ids = decoder->ids + slot * decoder->capacity + start,
+                                           .n = position - start + run->n};
+}
+
 /* All runs through all layers, in passes of at most `chunk` tokens. */
 static void run_all(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs) {
     size_t run = 0;
@@ -326,11 +359,11 @@ static void run_all(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs
         size_t n_pieces = 0;
         size_t n = 0;
         while (run < n_runs && n < decoder->chunk) {
-            const qa_kv_run *r = &runs[run];
+            const qa_kv_run from = from_start(decoder, &runs[run]), *r = &from;
             size_t take = r->n - done < decoder->chunk - n ? r->n - done : decoder->chunk - n;
             bool ends = done + take == r->n;
             decoder->pieces[n_pieces++] = (piece){.slot = r->slot,
-                                                  .position = decoder->position[r->slot] + done,
+                                                  .position = decoder->start[r->slot] + done,
                                                   .ids = r->ids + done,
                                                   .n = take,
                                                   .run = ends ? run : NO_RUN};
@@ -352,6 +385,7 @@ static void advance_decoder(qa_kv_decoder *decoder, const qa_kv_run *runs, size_
 qa_status qa_kv_decoder_forward_many(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs, qa_real **base,
                                      qa_real **adapted, qa_error *err) {
     QA_TRY(check_runs(decoder, runs, n_runs, err));
+    note_starts(decoder, runs, n_runs);
     run_all(decoder, runs, n_runs);
     if (base != NULL) {
         head(decoder, n_runs);

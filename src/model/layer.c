@@ -10,32 +10,8 @@
 #include "nn/lora.h"
 #include "nn/rope.h"
 
+#include <math.h>
 #include <string.h>
-
-qa_attention qa_layer_attention(const qa_config *config, size_t l) {
-    return (qa_attention){.H = config->num_attention_heads,
-                          .G = config->num_key_value_heads,
-                          .h = config->head_dim,
-                          .scale = config->attention_scale,
-                          .cap = config->attention_cap,
-                          .window = qa_config_window(config, l)};
-}
-
-size_t qa_layer_attention_scratch(const qa_config *config, const qa_pool *pool, size_t max_keys, size_t rows,
-                                  bool backward) {
-    qa_attention attention = qa_layer_attention(config, 0);
-    attention.window = config->sliding_window; /* whichever layers have it */
-    return backward ? qa_attention_backward_scratch(pool, max_keys, rows, &attention)
-                    : qa_attention_forward_scratch(pool, max_keys, &attention);
-}
-
-qa_norm qa_layer_norm(const qa_config *config, qa_norm_weights weights) {
-    return (qa_norm){.w = weights.w,
-                     .b = weights.b,
-                     .offset = (qa_real)config->norm_offset,
-                     .eps = config->norm_eps,
-                     .layer = config->layer_norm};
-}
 
 static size_t widest_input(const qa_config *config) {
     size_t widest = 0;
@@ -55,6 +31,57 @@ void qa_layer_scratch_take(qa_layer_scratch *scratch, qa_arena *arena, const qa_
     scratch->dropped = dropout ? QA_TAKE(arena, qa_real, max_n * widest) : NULL;
     scratch->dhidden = backward && lora != NULL ? QA_TAKE(arena, qa_real, max_n * lora->rank) : NULL;
     scratch->ddropped = backward && dropout ? QA_TAKE(arena, qa_real, max_n * widest) : NULL;
+}
+
+void qa_layer_angles_take(qa_layer_angles *angles, qa_arena *arena, const qa_layer_plan *plan, const qa_config *config,
+                          size_t rows) {
+    const size_t half = config->rotary_dim / 2;
+    for (size_t kind = 0; kind < QA_ROPES; kind++) {
+        angles->cosine[kind] = plan->rope_used[kind] ? QA_TAKE(arena, qa_real, rows * half) : NULL;
+        angles->sine[kind] = plan->rope_used[kind] ? QA_TAKE(arena, qa_real, rows * half) : NULL;
+    }
+    angles->frequency = qa_config_rope_depends_on_length(config) ? QA_TAKE(arena, double, half) : NULL;
+}
+
+/* ---- what stands before the layers and behind them ---- */
+
+void qa_layer_angles_fill(const qa_layer_angles *angles, const qa_model *model, size_t first, const int32_t *positions,
+                          size_t n, size_t length) {
+    const size_t half = model->config.rotary_dim / 2;
+    for (size_t kind = 0; kind < QA_ROPES; kind++) {
+        const double *frequency = model->rope_frequency[kind];
+        double factor = model->rope_factor[kind];
+        if (angles->cosine[kind] == NULL) {
+            continue;
+        }
+        if (angles->frequency != NULL) {
+            qa_rope_frequencies(angles->frequency, &factor, &model->config, &model->config.rope[kind], length);
+            frequency = angles->frequency;
+        }
+        qa_rope_table(angles->cosine[kind] + first * half, angles->sine[kind] + first * half, positions, frequency, n,
+                      half, factor);
+    }
+}
+
+void qa_layer_embed(const qa_model *model, qa_real *x, const int32_t *ids, const int32_t *positions, size_t n) {
+    const size_t d = model->config.hidden_size;
+    qa_embedding_forward(x, ids, model->embedding, n, d);
+    if (model->config.embedding_factor != 1) {
+        qa_scale_rows(model->context->pool, x, (qa_real)model->config.embedding_factor, x, n * d);
+    }
+    for (size_t i = 0; model->position_embedding != NULL && i < n; i++) {
+        qa_weight_add_row(x + i * d, 1, qa_weight_of(model->position_embedding), (size_t)positions[i], d);
+    }
+}
+
+void qa_layer_bend_logits(const qa_model *model, qa_real *y, size_t rows) {
+    const size_t count = rows * model->config.vocab_size;
+    if (model->config.logit_factor != 1) {
+        qa_scale_rows(model->context->pool, y, (qa_real)model->config.logit_factor, y, count);
+    }
+    if (model->config.logit_cap > 0) {
+        qa_softcap_forward(model->context->pool, y, (qa_real)model->config.logit_cap, count);
+    }
 }
 
 /* ---- a map and its branch ---- */
@@ -161,27 +188,70 @@ static void map_backward(const qa_layer_run *run, size_t l, qa_target target, qa
 
 /* ---- forward ---- */
 
+/* A norm of layer l with its weights. */
+static qa_norm norm_of(const qa_layer_run *run, size_t l, unsigned which) {
+    qa_norm norm = run->plan->norm[which];
+    norm.w = run->model->layers[l].norm[which].w;
+    norm.b = run->model->layers[l].norm[which].b;
+    return norm;
+}
+
+/* The arrays that a SPLIT cuts the columns of one into. */
+static qa_parts parts_of(const qa_layer_run *run, qa_real *const at[QA_ROWS], unsigned which) {
+    const size_t *width = run->plan->width, h = run->model->config.head_dim, H = run->model->config.num_attention_heads;
+    switch (which) {
+    case QA_SPLIT_GATE_UP:
+        return (qa_parts){.rows = {at[QA_ROWS_GATE], at[QA_ROWS_UP]},
+                          .width = {width[QA_ROWS_GATE], width[QA_ROWS_UP]},
+                          .count = 2,
+                          .repeats = 1};
+    case QA_SPLIT_QKV_BY_HEAD:
+        return (qa_parts){
+            .rows = {at[QA_ROWS_Q], at[QA_ROWS_K], at[QA_ROWS_V]}, .width = {h, h, h}, .count = 3, .repeats = H};
+    default:
+        return (qa_parts){.rows = {at[QA_ROWS_Q], at[QA_ROWS_K], at[QA_ROWS_V]},
+                          .width = {width[QA_ROWS_Q], width[QA_ROWS_K], width[QA_ROWS_V]},
+                          .count = 3,
+                          .repeats = 1};
+    }
+}
+
+/* No limit is one that no number reaches. */
+static qa_real clip_limit(const qa_layer_run *run) {
+    const double limit = run->model->config.clip_qkv;
+    return limit > 0 ? (qa_real)limit : (qa_real)HUGE_VAL;
+}
+
 void qa_layer_forward(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, size_t first, size_t end) {
+    const qa_layer_plan *plan = run->plan;
     const qa_config *config = &run->model->config;
-    const qa_attention attention = qa_layer_attention(config, l);
-    const size_t total = run->streams * run->n;
+    const size_t h = config->head_dim, n = run->n, total = run->streams * n;
+    qa_attention attention = plan->scores;
+    attention.window = plan->window[l];
     for (size_t k = first; k < end; k++) {
-        const qa_operation *op = &run->plan->operations[k];
-        const size_t width = run->plan->width[op->out];
+        const qa_operation *op = &plan->operations[k];
+        const size_t width = plan->width[op->out];
+        const qa_rope_kind rope = plan->rope[l];
         qa_real *out = rows->at[op->out];
         const qa_real *in = rows->at[op->in], *in2 = rows->at[op->in2], *in3 = rows->at[op->in3];
         switch (op->kind) {
         case QA_OP_NORM: {
-            const qa_norm norm = qa_layer_norm(config, run->model->layers[l].norm[op->which]);
-            qa_norm_forward(run->pool, out, rows->inverse[op->which], in, &norm, total, width);
+            const qa_norm norm = norm_of(run, l, op->which);
+            const size_t per_row = plan->statistics[op->which];
+            qa_norm_forward(run->pool, out, rows->inverse[op->which], in, &norm, total * per_row, width / per_row);
             break;
         }
         case QA_OP_MAP: k = maps_forward(run, l, rows, k, end) - 1; break;
+        case QA_OP_SPLIT: {
+            const qa_parts parts = parts_of(run, rows->at, op->which);
+            qa_split_forward(run->pool, &parts, in, total);
+            break;
+        }
+        case QA_OP_CLIP: qa_clip_forward(run->pool, out, in, clip_limit(run), total * width); break;
         case QA_OP_ROPE:
-            for (size_t s = 0; s < run->streams; s++) { /* the same positions in both */
-                qa_rope_forward(run->pool, out + s * run->n * width, run->cosine, run->sine, run->n,
-                                width / config->head_dim, config->head_dim, config->rotary_dim,
-                                config->rope_interleaved);
+            for (size_t s = 0; rope < QA_ROPES && s < run->streams; s++) { /* the same positions in both */
+                qa_rope_forward(run->pool, out + s * n * width, run->angles->cosine[rope], run->angles->sine[rope], n,
+                                width / h, h, config->rotary_dim, config->rope_interleaved);
             }
             break;
         case QA_OP_ATTENTION:
@@ -189,8 +259,11 @@ void qa_layer_forward(const qa_layer_run *run, size_t l, const qa_layer_rows *ro
                                  run->scratch->attention);
             break;
         case QA_OP_GATE: qa_gate_forward(run->pool, out, in, in2, config->activation, total * width); break;
-        case QA_OP_ADD: qa_add_rows(run->pool, out, out, 1, in, total * width); break;
-        default: break;
+        case QA_OP_ACTIVATE: qa_gate_forward(run->pool, out, in, NULL, config->activation, total * width); break;
+        case QA_OP_ADD: /* a map that wrote into the stream's own rows is added as it is */
+            qa_add_rows(run->pool, out, in, op->in2 == op->out ? 1 : (qa_real)config->residual_multiplier, in2,
+                        total * width);
+            break;
         }
     }
 }
@@ -231,11 +304,14 @@ static void maps_backward(const qa_layer_run *run, size_t l, qa_real *gradient, 
 
 static void norm_backward(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, qa_real *const g[QA_ROWS],
                           const qa_operation *op) {
-    const qa_layer_weight_gradients *weights = run->weights == NULL ? NULL : &run->weights->layers[l];
-    qa_real *dw = weights == NULL ? NULL : weights->norm[op->which].w;
-    const qa_norm norm = qa_layer_norm(&run->model->config, run->model->layers[l].norm[op->which]);
-    qa_norm_backward(run->pool, g[op->in], dw, NULL, g[op->out], rows->at[op->in], rows->inverse[op->which], &norm,
-                     run->n, run->plan->width[op->in]);
+    const qa_norm norm = norm_of(run, l, op->which);
+    const size_t per_row = run->plan->statistics[op->which];
+    qa_norm_gradients into = {NULL, NULL};
+    if (run->weights != NULL) {
+        into = run->weights->layers[l].norm[op->which];
+    }
+    qa_norm_backward(run->pool, g[op->in], into.w, into.b, g[op->out], rows->at[op->in], rows->inverse[op->which],
+                     &norm, run->n * per_row, run->plan->width[op->in] / per_row);
 }
 
 /* Zeros, where the kernel of operation k adds to a gradient that nothing else has given a part of yet. */
@@ -253,14 +329,17 @@ static void begin_gradients(const qa_layer_run *run, qa_real *const g[QA_ROWS], 
 
 void qa_layer_backward(const qa_layer_run *run, size_t l, qa_real *gradient, const qa_layer_rows *rows,
                        qa_real *const g[QA_ROWS]) {
-    const qa_config *config = &run->model->config;
     const qa_layer_plan *plan = run->plan;
-    const qa_attention attention = qa_layer_attention(config, l);
-    const size_t n = run->n;
+    const qa_config *config = &run->model->config;
+    const size_t h = config->head_dim, n = run->n;
+    qa_attention attention = plan->scores;
+    attention.window = plan->window[l];
     for (size_t k = plan->n; k-- > 0;) {
         const qa_operation *op = &plan->operations[k];
         const size_t width = plan->width[op->out];
+        const qa_rope_kind rope = plan->rope[l];
         const qa_real *in = rows->at[op->in], *in2 = rows->at[op->in2], *in3 = rows->at[op->in3];
+        qa_real *dout = g[op->out], *din = g[op->in], *din2 = g[op->in2];
         switch (op->kind) {
         case QA_OP_NORM:
             if (l > 0 || run->weights != NULL || !plan->leads_to_x_alone[k]) {
@@ -272,19 +351,32 @@ void qa_layer_backward(const qa_layer_run *run, size_t l, qa_real *gradient, con
             maps_backward(run, l, gradient, rows, g, plan->first_map[k], k);
             k = plan->first_map[k];
             break;
+        case QA_OP_SPLIT: {
+            const qa_parts parts = parts_of(run, g, op->which);
+            qa_split_backward(run->pool, din, &parts, n);
+            break;
+        }
+        case QA_OP_CLIP: qa_clip_backward(run->pool, din, dout, in, clip_limit(run), n * width); break;
         case QA_OP_ROPE:
-            qa_rope_backward(run->pool, g[op->out], run->cosine, run->sine, n, width / config->head_dim,
-                             config->head_dim, config->rotary_dim, config->rope_interleaved);
+            if (rope < QA_ROPES) {
+                qa_rope_backward(run->pool, dout, run->angles->cosine[rope], run->angles->sine[rope], n, width / h, h,
+                                 config->rotary_dim, config->rope_interleaved);
+            }
             break;
         case QA_OP_ATTENTION:
             begin_gradients(run, g, k);
-            qa_attention_backward(run->pool, g[op->in], g[op->in2], g[op->in3], g[op->out], in, in2, in3, run->spans,
-                                  run->n_spans, n, &attention, run->scratch->attention);
+            qa_attention_backward(run->pool, din, din2, g[op->in3], dout, in, in2, in3, run->spans, run->n_spans, n,
+                                  &attention, run->scratch->attention);
             break;
-        case QA_OP_GATE:
-            qa_gate_backward(run->pool, g[op->in], g[op->in2], g[op->out], in, in2, config->activation, n * width);
+        case QA_OP_GATE: qa_gate_backward(run->pool, din, din2, dout, in, in2, config->activation, n * width); break;
+        case QA_OP_ACTIVATE:
+            qa_gate_backward(run->pool, din, NULL, dout, in, NULL, config->activation, n * width);
             break;
-        default: break; /* ADD: the stream's gradient is one array */
+        case QA_OP_ADD: /* the stream's gradient is one array */
+            if (op->in2 != op->out) {
+                qa_scale_rows(run->pool, din2, (qa_real)config->residual_multiplier, dout, n * width);
+            }
+            break;
         }
     }
 }

@@ -17,14 +17,25 @@
 #include "model/trainable.h"
 #include "model/weights.h"
 #include "nn/attention.h"
-#include "nn/norm.h"
 
-/* What the kernels need to know of the model: layer l's attention, and a norm of these weights. */
-qa_attention qa_layer_attention(const qa_config *config, size_t l);
-/* Reals of scratch for any layer's attention: backward, if that is wanted, of `rows` rows (nn/attention.h). */
-size_t qa_layer_attention_scratch(const qa_config *config, const qa_pool *pool, size_t max_keys, size_t rows,
-                                  bool backward);
-qa_norm qa_layer_norm(const qa_config *config, qa_norm_weights weights);
+/* Cosines and sines of rotary embeddings, [rows x rotary_dim / 2] each; NULL where no layer has that embedding. */
+typedef struct qa_layer_angles {
+    qa_real *cosine[QA_ROPES], *sine[QA_ROPES];
+    double *frequency; /* [rotary_dim / 2], where frequencies depend on the length of the sequence; else NULL */
+} qa_layer_angles;
+
+void qa_layer_angles_take(qa_layer_angles *angles, qa_arena *arena, const qa_layer_plan *plan, const qa_config *config,
+                          size_t rows);
+
+/* Of rows [first, first + n), whose positions are in positions[n], in a sequence of `length` tokens. */
+void qa_layer_angles_fill(const qa_layer_angles *angles, const qa_model *model, size_t first, const int32_t *positions,
+                          size_t n, size_t length);
+
+/* x[n x d]: the rows that enter layer 0. */
+void qa_layer_embed(const qa_model *model, qa_real *x, const int32_t *ids, const int32_t *positions, size_t n);
+
+/* y[rows x V]: the products with W_head become logits: the model's factor, and its soft cap. */
+void qa_layer_bend_logits(const qa_model *model, qa_real *y, size_t rows);
 
 /* Scratch beside the rows, for up to max_n rows a stream. */
 typedef struct qa_layer_scratch {
@@ -44,12 +55,12 @@ typedef struct qa_layer_run {
     const qa_layer_plan *plan;
     const qa_adapter *adapter; /* NULL: no LoRA branch */
     qa_pool *pool;
-    size_t n;                     /* rows of one stream */
-    size_t streams;               /* 1 or 2 */
-    bool apart;                   /* products with the frozen weights: each stream's as if it ran alone, to the
-                                     bit, and not one over all rows (which reads every weight once: decoding) */
-    const qa_real *cosine, *sine; /* [n x h/2] */
-    const qa_span *spans;         /* [n_spans] of the attention; of all streams, backward: of the adapted one */
+    size_t n;                      /* rows of one stream */
+    size_t streams;                /* 1 or 2 */
+    bool apart;                    /* products with the frozen weights: each stream's as if it ran alone, to the
+                                      bit, and not one over all rows (which reads every weight once: decoding) */
+    const qa_layer_angles *angles; /* of the n rows */
+    const qa_span *spans;          /* [n_spans] of the attention; of all streams, backward: of the adapted one */
     size_t n_spans;
     uint64_t dropout_key;               /* 0: no dropout */
     const qa_weight_gradients *weights; /* backward: where the weights' own gradients go; NULL: they are frozen */

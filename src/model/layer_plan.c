@@ -160,10 +160,55 @@ static void plan_again(qa_layer_plan *plan) {
     }
 }
 
-void qa_layer_plan_make(qa_layer_plan *plan, const qa_config *config) {
+static void note_norms(qa_layer_plan *plan, const qa_config *config) {
+    const qa_tensor_table *tensors = config->family->tensors;
+    plan->final_norm = (qa_norm){
+        .sets = 1, .offset = (qa_real)config->norm_offset, .eps = config->norm_eps, .layer = config->layer_norm};
+    for (size_t which = 0; which < QA_NORMS; which++) {
+        plan->norm[which] = plan->final_norm;
+    }
+    for (size_t k = 0; k < plan->n; k++) {
+        const qa_operation *op = &plan->operations[k];
+        for (size_t i = 0; op->kind == QA_OP_NORM && op->per_head && i < tensors->n; i++) {
+            const qa_tensor_row *row = &tensors->rows[i];
+            if (row->role == QA_ROLE_NORM && row->norm == op->which) { /* each head's own, or one for all */
+                plan->norm[op->which].sets = qa_width_of(config, row->rows) / config->head_dim;
+            }
+        }
+    }
+}
+
+static void note_layers(qa_layer_plan *plan, const qa_config *config) {
+    plan->scores = (qa_attention){.H = config->num_attention_heads,
+                                  .G = config->num_key_value_heads,
+                                  .h = config->head_dim,
+                                  .scale = config->attention_scale,
+                                  .cap = config->attention_cap};
+    for (size_t l = 0; l < config->num_hidden_layers; l++) {
+        const qa_rope *rope = qa_config_rope(config, l);
+        plan->window[l] = qa_config_window(config, l);
+        plan->rope[l] = rope == NULL ? QA_ROPES : rope == &config->rope[QA_ROPE_FULL] ? QA_ROPE_FULL : QA_ROPE_SLIDING;
+        if (rope != NULL) {
+            plan->rope_used[plan->rope[l]] = true;
+        }
+    }
+}
+
+qa_attention qa_layer_plan_widest_attention(const qa_layer_plan *plan, const qa_config *config) {
+    qa_attention attention = plan->scores;
+    attention.window = config->sliding_window;
+    return attention;
+}
+
+void qa_layer_plan_make(qa_layer_plan *plan, const qa_model *model) {
+    const qa_config *config = &model->config;
     const qa_operation_list *list = config->family->layer;
     *plan = (qa_layer_plan){.operations = list->operations, .n = list->n};
     note_rows(plan, config);
+    note_norms(plan, config);
+    plan->final_norm.w = model->final_norm.w;
+    plan->final_norm.b = model->final_norm.b;
+    note_layers(plan, config);
     note_kept(plan);
     note_gradients(plan);
     plan_again(plan);

@@ -3,7 +3,9 @@
 #ifndef QA_MODEL_LAYER_PLAN_H
 #define QA_MODEL_LAYER_PLAN_H
 
-#include "arch/config.h"
+#include "model/weights.h"
+#include "nn/attention.h"
+#include "nn/norm.h"
 #include "reference/operations.h"
 
 /* What the second run of a layer (qa_layer_forward_again) does with an operation. */
@@ -16,8 +18,14 @@ typedef enum qa_again {
 typedef struct qa_layer_plan {
     const qa_operation *operations; /* [n] */
     size_t n;
-    size_t attention;                    /* which one is ATTENTION: decoding turns to its caches there */
-    size_t width[QA_ROWS];               /* 0: the layer has no row of that name */
+    size_t attention;                 /* which one is ATTENTION: decoding turns to its caches there */
+    size_t width[QA_ROWS];            /* 0: the layer has no row of that name */
+    qa_attention scores;              /* of a layer without a window */
+    size_t window[QA_MAX_LAYERS];     /* of each layer; 0: none */
+    qa_rope_kind rope[QA_MAX_LAYERS]; /* likewise; QA_ROPES: none */
+    bool rope_used[QA_ROPES];         /* by some layer */
+    qa_norm norm[QA_NORMS];           /* without weights, which every layer has its own */
+    qa_norm final_norm;
     size_t statistics[QA_NORMS];         /* of a norm, a row: 1, or the heads; 0: the layer has no such norm */
     bool kept[QA_ROWS];                  /* backward needs it as forward left it */
     size_t made_by[QA_MAX_OPERATIONS];   /* of a MAP whose input is not kept: the operation that makes it; else n */
@@ -29,6 +37,9 @@ typedef struct qa_layer_plan {
     qa_again again[QA_MAX_OPERATIONS];
 } qa_layer_plan;
 
-void qa_layer_plan_make(qa_layer_plan *plan, const qa_config *config);
+/* The attention of any layer, as far as scratch for it goes. */
+qa_attention qa_layer_plan_widest_attention(const qa_layer_plan *plan, const qa_config *config);
+
+void qa_layer_plan_make(qa_layer_plan *plan, const qa_model *model);
 
 #endif

@@ -5,10 +5,8 @@
 #include "base/memory.h"
 #include "base/try.h"
 #include "model/layer.h"
-#include "nn/attention.h"
+#include "nn/elementwise.h"
 #include "nn/linear.h"
-#include "nn/norm.h"
-#include "nn/rope.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -54,7 +52,7 @@ struct qa_pass {
     qa_real *lora_hidden[QA_TARGETS]; /* [layers kept x max_rows x rank] */
     /* rows */
     int32_t *ids, *positions; /* [max_rows] */
-    qa_real *cosine, *sine;   /* [max_rows x h/2] */
+    qa_layer_angles angles;
     /* states: base then adapted, [streams x max_states x .] */
     size_t *state_rows;
     qa_real *state_x;           /* residual stream, before the final norm */
@@ -64,6 +62,7 @@ struct qa_pass {
     qa_layer_scratch scratch;
     qa_real *head_in; /* [streams x QA_HEAD_CHUNK x d] */
     qa_real *logits;  /* [streams x QA_HEAD_CHUNK x V] */
+    qa_real *slopes;  /* [QA_HEAD_CHUNK x V] their derivative, of the last stream; NULL: it is 1, or not asked for */
     /* backward */
     qa_real *gradients[QA_ROWS]; /* of one layer, with one stream */
     qa_real *dx;                 /* [max_rows x d] */
@@ -113,6 +112,14 @@ static void take_saved(qa_pass *pass, qa_arena *arena, const qa_config *config, 
     }
 }
 
+/* Reals. */
+static size_t attention_scratch(const qa_pass *pass, const qa_config *config, const qa_pool *pool) {
+    const qa_attention attention = qa_layer_plan_widest_attention(&pass->plan, config);
+    const size_t rows = pass->limits.max_rows;
+    return pass->limits.backward ? qa_attention_backward_scratch(pool, rows, rows, &attention)
+                                 : qa_attention_forward_scratch(pool, rows, &attention);
+}
+
 /* Of one stream. */
 static size_t most_spans(const qa_pass_limits *limits) {
     return limits->max_documents > PAIR_SPANS ? limits->max_documents : PAIR_SPANS;
@@ -129,18 +136,18 @@ static void take_pass(qa_pass *pass, qa_arena *arena, const qa_model *model, con
     pass->spans = QA_TAKE(arena, qa_span, pass->streams * most_spans(&pass->limits));
     pass->ids = QA_TAKE(arena, int32_t, rows);
     pass->positions = QA_TAKE(arena, int32_t, rows);
-    pass->cosine = QA_TAKE(arena, qa_real, rows * (config->head_dim / 2));
-    pass->sine = QA_TAKE(arena, qa_real, rows * (config->head_dim / 2));
+    qa_layer_angles_take(&pass->angles, arena, &pass->plan, config, rows);
     pass->state_rows = QA_TAKE(arena, size_t, states);
     pass->state_x = QA_TAKE(arena, qa_real, pass->streams * states * d);
     pass->state_h = QA_TAKE(arena, qa_real, pass->streams * states * d);
     pass->state_inverse_rms = QA_TAKE(arena, qa_real, pass->streams * states);
     qa_layer_scratch_take(&pass->scratch, arena, config, lora, rows, pass->limits.backward);
-    pass->scratch.attention = QA_TAKE(
-        arena, qa_real,
-        qa_layer_attention_scratch(config, pool, pass->limits.max_rows, pass->limits.max_rows, pass->limits.backward));
+    pass->scratch.attention = QA_TAKE(arena, qa_real, attention_scratch(pass, config, pool));
     pass->head_in = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * d);
     pass->logits = QA_TAKE(arena, qa_real, pass->streams * QA_HEAD_CHUNK * config->vocab_size);
+    pass->slopes = pass->limits.backward && (config->logit_factor != 1 || config->logit_cap > 0)
+                       ? QA_TAKE(arena, qa_real, QA_HEAD_CHUNK * config->vocab_size)
+                       : NULL;
     if (pass->limits.backward) {
         for (size_t i = QA_ROWS_NORMED; pass->streams == 1 && i < QA_ROWS; i++) { /* else in the base stream's place */
             pass->gradients[i] = QA_TAKE(arena, qa_real, rows * pass->plan.width[i]);
@@ -189,7 +196,7 @@ qa_status qa_pass_bytes(const qa_model *model, const qa_lora_options *lora, qa_p
     limits = resolve(limits);
     qa_pass pass = {
         .limits = limits, .streams = lora == NULL ? 1 : 2, .keeps_layers = limits.backward && !limits.recompute};
-    qa_layer_plan_make(&pass.plan, &model->config);
+    qa_layer_plan_make(&pass.plan, model);
     return pass_bytes(&pass, model, lora, bytes, err);
 }
 
@@ -206,7 +213,7 @@ qa_status qa_pass_create(qa_pass **out, qa_model *model, const qa_adapter *adapt
     pass->limits = limits;
     pass->streams = adapter == NULL ? 1 : 2;
     pass->context = qa_config_context(&model->config);
-    qa_layer_plan_make(&pass->plan, &model->config);
+    qa_layer_plan_make(&pass->plan, model);
     pass->keeps_layers = limits.backward && !limits.recompute;
     size_t bytes = 0;
     qa_status status = pass_bytes(pass, model, lora, &bytes, err);
@@ -294,6 +301,33 @@ static qa_status lay_rows(qa_pass *pass, const qa_packed *in, qa_error *err) {
     return QA_OK;
 }
 
+/* Turns by position. Where frequencies depend on the length of a sequence, every document has its own; a prompt that
+ * two responses share can only be turned once. */
+static qa_status lay_angles(qa_pass *pass, const qa_packed *in, qa_error *err) {
+    const qa_config *config = &pass->model->config;
+    size_t longest = pass->n;
+    if (pass->angles.frequency != NULL && in->documents != NULL) {
+        for (size_t i = 0; i < pass->n_spans; i++) {
+            const qa_span *span = &pass->spans[i];
+            qa_layer_angles_fill(&pass->angles, pass->model, span->query_row, pass->positions + span->query_row,
+                                 span->rows, span->rows);
+        }
+        return QA_OK;
+    }
+    for (size_t b = 0; pass->angles.frequency != NULL && b < in->n_branches; b++) {
+        const size_t length = in->trunk.n + in->branches[b].n;
+        longest = b == 0 || length > longest ? length : longest;
+        if (!qa_config_rope_is_same(config, length, in->trunk.n + in->branches[0].n)) {
+            return qa_fail(err, QA_ERR_UNSUPPORTED,
+                           "the prompt with the first response has %zu tokens, with the second %zu: the model's rotary "
+                           "frequencies differ between them, so they have to be sequences of their own",
+                           in->trunk.n + in->branches[0].n, length);
+        }
+    }
+    qa_layer_angles_fill(&pass->angles, pass->model, 0, pass->positions, pass->n, longest);
+    return QA_OK;
+}
+
 static qa_layer_run layer_run(const qa_pass *pass, size_t streams, bool apart) {
     return (qa_layer_run){.model = pass->model,
                           .plan = &pass->plan,
@@ -302,8 +336,7 @@ static qa_layer_run layer_run(const qa_pass *pass, size_t streams, bool apart) {
                           .n = pass->n,
                           .streams = streams,
                           .apart = apart,
-                          .cosine = pass->cosine,
-                          .sine = pass->sine,
+                          .angles = &pass->angles,
                           .spans = pass->spans,
                           .n_spans = streams * pass->n_spans,
                           .dropout_key = pass->dropout_key,
@@ -394,9 +427,8 @@ static qa_status gather_states(qa_pass *pass, size_t streams, qa_error *err) {
         }
     }
     size_t skipped = first * n_states;
-    const qa_norm norm = qa_layer_norm(config, pass->model->final_norm);
     qa_norm_forward(pass->model->context->pool, pass->state_h + skipped * d, pass->state_inverse_rms + skipped,
-                    pass->state_x + skipped * d, &norm, streams * n_states, d);
+                    pass->state_x + skipped * d, &pass->plan.final_norm, streams * n_states, d);
     return check_rms(pass, streams, pass->state_inverse_rms + skipped, n_states, 1, "at a state after",
                      config->num_hidden_layers - 1, err);
 }
@@ -409,6 +441,7 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
         return qa_fail(err, QA_ERR_ARGUMENT, "a pass without an adapter has no adapted stream to run alone");
     }
     QA_TRY(lay_rows(pass, in, err));
+    QA_TRY(lay_angles(pass, in, err));
     QA_TRY(take_state_rows(pass, state_rows, n_states, first, err));
     for (size_t i = 0; in->base != NULL && i < n_states; i++) {
         memcpy(pass->state_h + i * d, in->base + (state_rows[i] - first) * d, d * sizeof *in->base);
@@ -416,11 +449,9 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
     const size_t streams = in->base == NULL ? pass->streams : 1;
     const bool adapted = streams < pass->streams;
     pass->dropout_key = dropout_key;
-    qa_rope_table(pass->cosine, pass->sine, pass->positions, pass->model->rope_frequency[QA_ROPE_FULL], pass->n,
-                  config->rotary_dim / 2, pass->model->rope_factor[QA_ROPE_FULL]);
     qa_real *x = pass_rows_of(&pass->residual, pass, 0, adapted);
     for (size_t s = 0; s < streams; s++) {
-        qa_embedding_forward(x + s * pass->n * d, pass->ids, pass->model->embedding, pass->n, d);
+        qa_layer_embed(pass->model, x + s * pass->n * d, pass->ids, pass->positions, pass->n);
     }
     const qa_layer_run run = layer_run(pass, streams, in->apart || in->base != NULL || pass->limits.recompute);
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
@@ -434,12 +465,23 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
 void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first) {
     const qa_config *config = &pass->model->config;
     const qa_real *x = pass_rows_of(&pass->residual, pass, config->num_hidden_layers, false);
-    const qa_norm norm = qa_layer_norm(config, pass->model->final_norm);
-    qa_norm_forward(pass->model->context->pool, out, NULL, x + first * config->hidden_size, &norm, pass->n - first,
-                    config->hidden_size);
+    qa_norm_forward(pass->model->context->pool, out, NULL, x + first * config->hidden_size, &pass->plan.final_norm,
+                    pass->n - first, config->hidden_size);
 }
 
 /* ---- the head ---- */
+
+/* The derivative of the last rows' logits y[count x V], where backward will run. */
+static void take_slopes(const qa_pass *pass, const qa_real *y, size_t count) {
+    const qa_config *config = &pass->model->config;
+    const size_t n = count * config->vocab_size;
+    for (size_t i = 0; i < n; i++) {
+        pass->slopes[i] = (qa_real)config->logit_factor;
+    }
+    if (config->logit_cap > 0) {
+        qa_softcap_backward(pass->model->context->pool, pass->slopes, y, (qa_real)config->logit_cap, n);
+    }
+}
 
 void qa_pass_head(qa_pass *pass, size_t first, size_t count, qa_real **base, qa_real **adapted_logits) {
     const qa_config *config = &pass->model->config;
@@ -450,13 +492,32 @@ void qa_pass_head(qa_pass *pass, size_t first, size_t count, qa_real **base, qa_
     }
     qa_linear_forward(pass->model->context->pool, pass->logits, pass->head_in, pass->model->head, NULL,
                       pass->streams * count, d, config->vocab_size);
+    if (config->logit_factor != 1 || config->logit_cap > 0) {
+        qa_layer_bend_logits(pass->model, pass->logits, pass->streams * count);
+    }
+    if (pass->slopes != NULL) {
+        take_slopes(pass, pass->logits + (pass->streams - 1) * count * config->vocab_size, count);
+    }
     *base = pass->logits;
     *adapted_logits = pass->streams == 1 ? NULL : pass->logits + count * config->vocab_size;
+}
+
+const qa_real *qa_pass_head_slopes(const qa_pass *pass) { return pass->slopes; }
+
+/* dL/dlogits, through what the model makes of the products. */
+static const qa_real *through_slopes(const qa_pass *pass, const qa_real *rows, size_t count) {
+    for (size_t i = 0; i < count * pass->model->config.vocab_size; i++) {
+        pass->slopes[i] *= rows[i];
+    }
+    return pass->slopes;
 }
 
 void qa_pass_head_transpose(qa_pass *pass, qa_real *out, const qa_real *rows, size_t count) {
     size_t d = pass->model->config.hidden_size;
     size_t V = pass->model->config.vocab_size;
+    if (pass->slopes != NULL) {
+        rows = through_slopes(pass, rows, count);
+    }
     qa_weight_transpose_product(pass->model->context->pool, out, rows, pass->model->head, 0, count, d, V);
 }
 
@@ -469,7 +530,8 @@ void qa_pass_add_head_row(const qa_pass *pass, qa_real *out, qa_real factor, int
 void qa_pass_head_backward(qa_pass *pass, const qa_weight_gradients *gradient, qa_real *dstates, const qa_real *dlogits,
                            size_t first, size_t count) {
     const size_t d = pass->model->config.hidden_size;
-    qa_linear_backward(pass->model->context->pool, 0, dstates, gradient->head, NULL, dlogits, pass->state_h + first * d,
+    qa_linear_backward(pass->model->context->pool, 0, dstates, gradient->head, NULL,
+                       pass->slopes == NULL ? dlogits : through_slopes(pass, dlogits, count), pass->state_h + first * d,
                        pass->model->head, count, d, pass->model->config.vocab_size);
 }
 
@@ -478,9 +540,9 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
     size_t d = pass->model->config.hidden_size;
     size_t first = (pass->streams - 1) * pass->n_states; /* the adapted states */
     memset(pass->dstates, 0, pass->n_states * d * sizeof *pass->dstates);
-    const qa_norm norm = qa_layer_norm(&pass->model->config, pass->model->final_norm);
-    qa_norm_backward(pass->model->context->pool, pass->dstates, weights == NULL ? NULL : weights->final_norm.w, NULL,
-                     dstates, pass->state_x + first * d, pass->state_inverse_rms + first, &norm, pass->n_states, d);
+    qa_norm_backward(pass->model->context->pool, pass->dstates, weights == NULL ? NULL : weights->final_norm.w,
+                     weights == NULL ? NULL : weights->final_norm.b, dstates, pass->state_x + first * d,
+                     pass->state_inverse_rms + first, &pass->plan.final_norm, pass->n_states, d);
     memset(pass->dx, 0, pass->n * d * sizeof *pass->dx);
     for (size_t i = 0; i < pass->n_states; i++) {
         qa_real *row = pass->dx + pass->state_rows[i] * d;
@@ -490,15 +552,8 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
     }
 }
 
-/* Where backward of layer l writes the gradients of its rows. With two streams that is the place of the layer's base
- * rows, which hold nothing by then but rows of the layer above, whose backward is done. */
-static void layer_gradients_of(const qa_pass *pass, size_t l, qa_real *gradients[QA_ROWS]) {
-    for (size_t i = 0; i < QA_ROWS; i++) {
-        gradients[i] = pass->streams == 1 ? pass->gradients[i] : pass_rows_of(&pass->rows[i], pass, l, false);
-    }
-    gradients[QA_ROWS_X] = gradients[QA_ROWS_MID] = gradients[QA_ROWS_OUT] = pass->dx;
-}
-
+/* The gradients of a layer's rows stand, with two streams, in the place of its base rows, which hold nothing by then
+ * but rows of the layer above, whose backward is done. */
 static void layers_backward(qa_pass *pass, qa_real *gradient, const qa_weight_gradients *weights) {
     const size_t layers = pass->model->config.num_hidden_layers;
     qa_layer_run run = layer_run(pass, 1, false);
@@ -506,7 +561,10 @@ static void layers_backward(qa_pass *pass, qa_real *gradient, const qa_weight_gr
     for (size_t l = layers; l-- > 0;) {
         const qa_layer_rows rows = layer_rows(pass, l, true);
         qa_real *gradients[QA_ROWS];
-        layer_gradients_of(pass, l, gradients);
+        for (size_t i = 0; i < QA_ROWS; i++) {
+            gradients[i] = pass->streams == 1 ? pass->gradients[i] : pass_rows_of(&pass->rows[i], pass, l, false);
+        }
+        gradients[QA_ROWS_X] = gradients[QA_ROWS_MID] = gradients[QA_ROWS_OUT] = pass->dx;
         if (pass->limits.recompute && l + 1 < layers) { /* forward left the last layer's rows */
             qa_layer_forward_again(&run, l, &rows);
         }
@@ -521,8 +579,16 @@ void qa_pass_backward(qa_pass *pass, qa_real *gradient, const qa_real *dstates) 
 
 void qa_pass_backward_weights(qa_pass *pass, const qa_weight_gradients *gradient, const qa_real *dstates) {
     states_backward(pass, gradient, dstates);
+    const size_t d = pass->model->config.hidden_size;
     layers_backward(pass, NULL, gradient);
-    qa_embedding_backward(gradient->embedding, pass->dx, pass->ids, pass->n, pass->model->config.hidden_size);
+    if (gradient->position_embedding != NULL) {
+        qa_embedding_backward(gradient->position_embedding, pass->dx, pass->positions, pass->n, d);
+    }
+    if (pass->model->config.embedding_factor != 1) {
+        const qa_real factor = (qa_real)pass->model->config.embedding_factor;
+        qa_scale_rows(pass->model->context->pool, pass->dx, factor, pass->dx, pass->n * d);
+    }
+    qa_embedding_backward(gradient->embedding, pass->dx, pass->ids, pass->n, d);
 }
 
 const qa_real *qa_pass_hidden(const qa_pass *pass, size_t layer) {

@@ -91,11 +91,17 @@ void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first);
  * may overwrite them, valid until the next call. Without an adapter *adapted is NULL. */
 void qa_pass_head(qa_pass *pass, size_t first, size_t count, qa_real **base, qa_real **adapted);
 
-/* rows[count x V] W_head into out[count x d] (assigned): the head's backward with respect to its input, linear in
- * rows, so it may run before the scalars that will weight it are known. */
+/* The derivative of the last qa_pass_head's logits (adapted, or of the only stream) by the products with W_head that a
+ * factor or a soft cap makes them of, [count x V], valid until the next call; NULL: 1 everywhere. Of a pass with
+ * backward. */
+const qa_real *qa_pass_head_slopes(const qa_pass *pass);
+
+/* dL/dlogits rows[count x V] of the last qa_pass_head, times the slopes, W_head into out[count x d] (assigned): the
+ * head's backward with respect to its input, linear in rows, so it may run before the scalars that will weight it are
+ * known. Once, where there are slopes, which it uses up. */
 void qa_pass_head_transpose(qa_pass *pass, qa_real *out, const qa_real *rows, size_t count);
 
-/* out[d] += factor * row `token` of W_head: the same map applied to factor [a = token]. */
+/* out[d] += factor * row `token` of W_head: the same map applied to [a = token], if factor holds the slope there. */
 void qa_pass_add_head_row(const qa_pass *pass, qa_real *out, qa_real factor, int32_t token);
 
 /* Backward, once after a forward: dstates[n_states x d] is dL/d(input of the head) at the states of the last forward
@@ -103,8 +109,8 @@ void qa_pass_add_head_row(const qa_pass *pass, qa_real *out, qa_real factor, int
 void qa_pass_backward(qa_pass *pass, qa_real *gradient, const qa_real *dstates);
 
 /* Backward of the head itself, for states [first, first + count) of the last forward, count <= QA_HEAD_CHUNK:
- * dlogits[count x V] W_head into dstates[count x d] (assigned), and the head's own gradient is added to
- * gradient->head. Needs `weights`. */
+ * dlogits[count x V], times the slopes, W_head into dstates[count x d] (assigned), and the head's own gradient is added
+ * to gradient->head. Needs `weights`. */
 void qa_pass_head_backward(qa_pass *pass, const qa_weight_gradients *gradient, qa_real *dstates, const qa_real *dlogits,
                            size_t first, size_t count);
 
