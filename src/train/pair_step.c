@@ -44,6 +44,7 @@ typedef struct pair_state {
     size_t state[QA_SIDES];                /* its number among the side's states, or NO_STATE */
     int32_t action[QA_SIDES];              /* a_t of the side's transition from here, or NO_ACTION */
     double q[QA_SIDES], log_pi1[QA_SIDES]; /* at that action */
+    qa_real slope[QA_SIDES];               /* of its logit by the product with W_head: 1, or what a cap leaves of it */
     double v, kl;
 } pair_state;
 
@@ -73,8 +74,10 @@ struct qa_pair_step {
     qa_real *scratch_q;  /* [threads x V] Qhat of the base alone; without adapter */
     qa_real *scratch_pi; /* [threads x V] */
     size_t n_sides;      /* of the last forward: both, or the chosen one */
-    size_t first;        /* its first state's position */
-    size_t n_states;     /* in the table */
+    bool rope_by_length; /* the model's rotary frequencies depend on a sequence's length */
+    bool shared;  /* of the last forward: the sides share the rows of the prompt; else each is a sequence of its own */
+    size_t first; /* its first state's position */
+    size_t n_states; /* in the table */
     double logit;
 };
 
@@ -90,13 +93,14 @@ void qa_pair_limits_include(qa_pair_limits *limits, const qa_pairs *pairs) {
     }
 }
 
-/* *rows: packed rows of the longest pair; *row: tokens of the longest side. */
-static bool sizes(const qa_pair_limits *limits, size_t *rows, size_t *row) {
+/* *rows: packed rows of the longest pair; *row: tokens of the longest side. Where the rotary frequencies of a sequence
+ * depend on its length, the prompt may be there once for each side. */
+static bool sizes(const qa_pair_limits *limits, const qa_config *config, size_t *rows, size_t *row) {
     const bool fits = qa_mul_size(limits->max_response, QA_SIDES, rows) &&
                       qa_add_size(*rows, limits->max_prompt, rows) &&
                       qa_add_size(limits->max_response, limits->max_prompt, row);
     *rows = fits && limits->max_rows > 0 && limits->max_rows < *rows ? limits->max_rows : *rows;
-    return fits;
+    return fits && (!qa_config_rope_depends_on_length(config) || qa_add_size(*rows, limits->max_prompt, rows));
 }
 
 static void take_side(side_arrays *side, qa_arena *arena, const qa_pair_limits *limits, size_t row, size_t V) {
@@ -131,7 +135,7 @@ static void take_pair_arrays(qa_pair_step *step, qa_arena *arena, const qa_model
     const size_t V = model->config.vocab_size, d = model->config.hidden_size;
     const size_t threads = qa_pool_threads(model->context->pool);
     size_t rows = 0, row = 0, scratch_elements = 0, state_elements = 0;
-    if (!sizes(limits, &rows, &row) || !qa_mul_size(threads, V, &scratch_elements) ||
+    if (!sizes(limits, &model->config, &rows, &row) || !qa_mul_size(threads, V, &scratch_elements) ||
         !qa_mul_size(rows, d, &state_elements)) {
         arena->overflow = true;
         return;
@@ -153,14 +157,18 @@ static qa_status workspace_bytes(const qa_model *model, bool adapted, qa_pair_li
     return qa_arena_bytes(&arena, bytes, err);
 }
 
-static qa_status pass_limits(const qa_pair_limits *limits, qa_pass_limits *out, qa_error *err) {
+static qa_status pass_limits(const qa_pair_limits *limits, const qa_config *config, qa_pass_limits *out,
+                             qa_error *err) {
     size_t rows = 0, row = 0;
-    if (limits->max_prompt == 0 || limits->max_response == 0 || !sizes(limits, &rows, &row)) {
+    if (limits->max_prompt == 0 || limits->max_response == 0 || !sizes(limits, config, &rows, &row)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "no workspace for prompts of %zu and responses of %zu tokens",
                        limits->max_prompt, limits->max_response);
     }
-    *out = (qa_pass_limits){
-        .max_rows = rows, .max_states = rows, .backward = limits->backward, .recompute = limits->recompute};
+    *out = (qa_pass_limits){.max_rows = rows,
+                            .max_states = rows,
+                            .max_documents = qa_config_rope_depends_on_length(config) ? QA_SIDES : 0,
+                            .backward = limits->backward,
+                            .recompute = limits->recompute};
     return QA_OK;
 }
 
@@ -168,7 +176,7 @@ qa_status qa_pair_step_bytes(const qa_model *model, const qa_lora_options *lora,
                              qa_error *err) {
     qa_pass_limits pass;
     size_t of_pass = 0, own = 0;
-    QA_TRY(pass_limits(&limits, &pass, err));
+    QA_TRY(pass_limits(&limits, &model->config, &pass, err));
     QA_TRY(qa_pass_bytes(model, lora, pass, &of_pass, err));
     QA_TRY(workspace_bytes(model, lora != NULL, limits, &own, err));
     if (!qa_add_size(of_pass, own, bytes)) {
@@ -198,7 +206,8 @@ qa_status qa_pair_step_create(qa_pair_step **out, qa_model *model, const qa_adap
     qa_status status = QA_OK;
     qa_pass_limits pass;
     size_t bytes = 0;
-    QA_GOTO(fail, pass_limits(&limits, &pass, err));
+    step->rope_by_length = qa_config_rope_depends_on_length(&model->config);
+    QA_GOTO(fail, pass_limits(&limits, &model->config, &pass, err));
     QA_GOTO(fail, qa_pass_create(&step->pass, model, adapter, pass, err));
     QA_GOTO(fail, workspace_bytes(model, adapter != NULL, limits, &bytes, err));
     QA_GOTO(fail, qa_arena_create(&step->arena, bytes, err));
@@ -278,14 +287,16 @@ static void lay_out_side(qa_pair_step *step, size_t s, const qa_pair *pair, size
     }
 }
 
-/* The table, in the order of the rows: the prompt's states, which both sides share, the chosen side's, the other's. */
+/* The table, in the order of the rows: the prompt's states, which both sides share if they share its rows, the chosen
+ * side's, the other's. */
 static void lay_out_pair(qa_pair_step *step, const qa_pair *pair, size_t padded_length) {
     side_arrays *sides = step->sides;
     sides[QA_REJECTED].found.n = sides[QA_REJECTED].found.states = step->n_states = 0;
     for (size_t side = 0; side < step->n_sides; side++) {
         lay_out_side(step, side, pair, padded_length);
     }
-    const size_t shared = pair->prompt_len - step->first;
+    const size_t shared = step->shared ? pair->prompt_len - step->first : 0;
+    const size_t second = pair->chosen_len + (step->shared ? 0 : pair->prompt_len); /* rows before those of its own */
     for (size_t side = 0; side < step->n_sides; side++) {
         for (size_t k = side == QA_CHOSEN ? 0 : shared; k < sides[side].found.states; k++) {
             const size_t end = k < shared ? step->n_sides : side + 1, number = step->n_states;
@@ -294,7 +305,7 @@ static void lay_out_pair(qa_pair_step *step, const qa_pair *pair, size_t padded_
             }
             step->table[number] =
                 (pair_state){.state = {NO_STATE, NO_STATE}, .action = {NO_ACTION, NO_ACTION}, .v = (double)NAN};
-            step->table_rows[number] = step->first + k + (side == QA_CHOSEN ? 0 : pair->chosen_len);
+            step->table_rows[number] = step->first + k + (side == QA_CHOSEN ? 0 : second);
             for (size_t of = side; of < end; of++) {
                 sides[of].at[k] = number;
                 step->table[number].state[of] = k;
@@ -315,8 +326,9 @@ static void lay_out_pair(qa_pair_step *step, const qa_pair *pair, size_t padded_
 typedef struct pair_chunk_task {
     qa_pair_step *step;
     size_t first;
-    qa_real *base;    /* [count x V] z1, becomes log pi1 */
-    qa_real *adapted; /* [count x V] z, becomes Qhat and then pitilde; NULL without adapter */
+    qa_real *base;         /* [count x V] z1, becomes log pi1 */
+    qa_real *adapted;      /* [count x V] z, becomes Qhat and then pitilde; NULL without adapter */
+    const qa_real *slopes; /* [count x V] of qa_pass_head_slopes; NULL: 1 */
 } pair_chunk_task;
 
 /* Turns a state's two rows into log pi1, Qhat and pitilde, and keeps what later steps ask for. */
@@ -337,6 +349,7 @@ static void row_task(void *context, size_t i, size_t worker) {
         if (action != NO_ACTION) {
             at->q[side] = (double)q[action];
             at->log_pi1[side] = (double)log_pi1[action];
+            at->slope[side] = task->slopes == NULL ? 1 : task->slopes[i * V + (size_t)action];
         }
         if (step->limits.full && at->state[side] != NO_STATE) {
             double *full_q = step->sides[side].found.full_q + at->state[side] * V;
@@ -355,7 +368,9 @@ static void row_task(void *context, size_t i, size_t worker) {
 }
 
 static void run_chunks(qa_pair_step *step) {
-    const size_t d = step->model->config.hidden_size;
+    const qa_config *config = &step->model->config;
+    const size_t d = config->hidden_size;
+    const bool bent = config->logit_factor != 1 || config->logit_cap > 0;
     qa_pool *pool = step->model->context->pool;
     qa_part_begin(pool, QA_PART_HEAD);
     for (size_t first = 0; first < step->n_states; first += QA_HEAD_CHUNK) {
@@ -363,6 +378,7 @@ static void run_chunks(qa_pair_step *step) {
         const size_t count = left < QA_HEAD_CHUNK ? left : QA_HEAD_CHUNK;
         pair_chunk_task task = {.step = step, .first = first};
         qa_pass_head(step->pass, first, count, &task.base, &task.adapted);
+        task.slopes = bent ? qa_pass_head_slopes(step->pass) : NULL;
         qa_pool_run(pool, count, row_task, &task);
         if (step->limits.backward) {
             qa_pass_head_transpose(step->pass, step->dh + first * d, task.adapted, count);
@@ -408,14 +424,19 @@ static qa_status gather_side(qa_pair_step *step, size_t side, qa_error *err) {
 }
 
 /* Through the layers: of both streams, or of the adapted one when the base stream's states are kept. A pair that is run
- * again runs its streams apart, also where nothing is kept of it, so that what is kept changes no bit. */
+ * again runs its streams apart, also where nothing is kept of it, so that what is kept changes no bit; nothing is kept
+ * of sides that are sequences of their own, whose rows are more than the cache was made for. */
 static qa_status run_pair_pass(qa_pair_step *step, const qa_pair *pair, size_t n_rows, qa_base_slot slot,
                                uint64_t dropout_key, qa_error *err) {
     const size_t first = step->first, rows = n_rows - first;
+    const qa_tokens alone[QA_SIDES] = {{step->sides[QA_CHOSEN].ids, pair->prompt_len + pair->chosen_len},
+                                       {step->sides[QA_REJECTED].ids, pair->prompt_len + pair->rejected_len}};
     qa_packed packed = {
         .trunk = {pair->prompt, pair->prompt_len},
         .branches = {{pair->chosen, pair->chosen_len}, {pair->rejected, pair->rejected_len}},
         .n_branches = step->n_sides,
+        .documents = step->shared ? NULL : alone,
+        .n_documents = QA_SIDES,
         .apart = slot.cache != NULL,
         .base = slot.cache == NULL ? NULL : qa_base_cache_find(slot, rows),
         .first = first,
@@ -435,10 +456,13 @@ qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, const qa
         return qa_fail(err, QA_ERR_ARGUMENT, "one response alone: not under the published objective");
     }
     step->n_sides = visit->chosen_alone ? 1 : QA_SIDES;
+    step->shared = visit->chosen_alone || !step->rope_by_length ||
+                   qa_config_rope_is_same(&step->model->config, pair->prompt_len + pair->chosen_len,
+                                          pair->prompt_len + pair->rejected_len);
     QA_TRY(check_pair(step, pair, rows, visit->padded_length, err));
     lay_out_pair(step, pair, visit->padded_length);
-    QA_TRY(run_pair_pass(step, pair, rows, step->adapter == NULL ? (qa_base_slot){0} : visit->slot, visit->dropout_key,
-                         err));
+    QA_TRY(run_pair_pass(step, pair, rows + (step->shared ? 0 : pair->prompt_len),
+                         step->adapter == NULL ? (qa_base_slot){0} : visit->slot, visit->dropout_key, err));
     run_chunks(step);
     for (size_t side = 0; side < step->n_sides; side++) {
         QA_TRY(gather_side(step, side, err));
@@ -493,7 +517,8 @@ void qa_pair_step_backward(qa_pair_step *step, qa_real *gradient, const qa_divis
         for (size_t t = 0; t < found->n; t++) {
             const qa_transition *transition = &found->transitions[t];
             const size_t i = step->sides[side].at[transition->state];
-            qa_pass_add_head_row(step->pass, step->dh + i * d, (qa_real)step->sides[side].g[t], transition->action);
+            const qa_real g = (qa_real)step->sides[side].g[t] * step->table[i].slope[side];
+            qa_pass_add_head_row(step->pass, step->dh + i * d, g, transition->action);
         }
     }
     qa_part_end(step->model->context->pool);
