@@ -1,0 +1,33 @@
+/* The values of a chat template's expressions. */
+#ifndef QA_TEXT_TEMPLATE_EVAL_H
+#define QA_TEXT_TEMPLATE_EVAL_H
+
+#include "text/template_ast.h"
+#include "text/template_bind.h"
+
+/* A call of a macro, or the template's own run: its variables, and those of the functions around it. */
+typedef struct qa_activation {
+    struct qa_activation *outer;
+    qa_tv *slots;
+} qa_activation;
+
+/* A macro, or the body of a call block: the value of kind QA_TV_MACRO. */
+typedef struct qa_tv_macro {
+    const qa_node *node;
+    qa_activation *outer;
+    qa_tv (*call)(qa_tv_run *run, const struct qa_tv_macro *macro, const qa_tv_call *call);
+} qa_tv_macro;
+
+/* block: the text that a filter without a value in front of it is given; NULL elsewhere. */
+qa_tv qa_template_eval(qa_tv_run *run, qa_activation *here, const qa_node *node, const qa_tv *block);
+/* The value of a call; `caller` is one more named argument, or NULL. */
+qa_tv qa_template_eval_call(qa_tv_run *run, qa_activation *here, const qa_node *node, const qa_tv *caller);
+
+static inline qa_tv *qa_template_slot(qa_activation *here, qa_slot slot) {
+    for (uint32_t i = 0; i < slot.outwards; i++) {
+        here = here->outer;
+    }
+    return &here->slots[slot.index];
+}
+
+#endif
