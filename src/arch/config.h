@@ -31,6 +31,7 @@ typedef struct qa_rope {
     double attention_factor;                  /* yarn, longrope: cosine and sine are multiplied by it; else 1 */
     double beta_fast, beta_slow;              /* yarn */
     bool truncate;                            /* yarn */
+    double alpha;                             /* dynamic: theta alpha^(d / (d - 2)) at every length; 0: none */
     double short_factor[QA_MAX_ROPE_FACTORS], long_factor[QA_MAX_ROPE_FACTORS]; /* [rotary_dim / 2], longrope */
 } qa_rope;
 
@@ -45,6 +46,7 @@ typedef struct qa_family qa_family; /* arch/family.h */
 /* All that the forward pass needs to know. Names are config.json's where it has one. */
 typedef struct qa_config {
     const qa_family *family;
+    const qa_operation_list *layer; /* what a layer computes: the family's, or a variant of it */
     size_t hidden_size, intermediate_size, num_hidden_layers;
     size_t num_attention_heads, num_key_value_heads, head_dim;
     size_t vocab_size, max_position_embeddings;
@@ -83,16 +85,24 @@ QA_MUST_CHECK qa_status qa_config_load(qa_config *config, const char *dir, const
 QA_MUST_CHECK qa_status qa_config_load_file(qa_config *config, const char *path, const qa_logger *logger,
                                             qa_error *err);
 
-/* The longest sequence that is computed right: the context, or the sliding window where that is shorter. */
+/* The longest sequence that is taken: the context, as far as the rotary embedding stretches it. */
 size_t qa_config_context(const qa_config *config);
 
-/* QA_ERR_LIMIT unless a sequence of so many tokens is within that; the message says which of the two it exceeds. */
+/* QA_ERR_LIMIT unless a sequence of so many tokens is within that. */
 QA_MUST_CHECK qa_status qa_config_check_length(const qa_config *config, size_t tokens, qa_error *err);
+
+/* The name of a key in the family's files. */
+const char *qa_config_key_name(const qa_family *family, const char *key);
+
+/* Rounds what the model computes with once the dtype is known that its weights are stored in: Gemma's factor on the
+ * embedding. */
+void qa_config_set_stored_dtype(qa_config *config, qa_dtype dtype);
 
 /* Writes dir/config.json and dir/generation_config.json; dtype: of the weights beside them. */
 QA_MUST_CHECK qa_status qa_config_save(const qa_config *config, const char *dir, qa_dtype dtype, qa_error *err);
 
 const char *qa_rope_type_name(qa_rope_type type);
+const char *qa_activation_name(qa_activation activation);
 
 /* Layer l's window (0: none) and rotary embedding (NULL: none). */
 size_t qa_config_window(const qa_config *config, size_t l);

@@ -45,7 +45,7 @@ static const char *const HARMLESS[] = {
     "experts_implementation", "use_cache", "pretraining_tp", "torchscript", "use_bfloat16", "tf_legacy_loss",
     "gradient_checkpointing", "chunk_size_feed_forward", "return_dict", "output_attentions", "output_hidden_states",
     "output_scores", "return_dict_in_generate", "keys_to_ignore_at_inference", "is_decoder", "max_window_layers",
-    "num_logits_to_keep",
+    "num_logits_to_keep", "cache_implementation",
     /* training */
     "initializer_range", "attention_dropout", "hidden_dropout", "residual_dropout", "resid_pdrop", "embd_pdrop",
     "attn_pdrop", "embedding_dropout", "embed_dropout", "classifier_dropout", "dropout", "router_aux_loss_coef",
@@ -133,47 +133,89 @@ static bool is_neutral(const char *key, const json_t *value) {
     return neutral;
 }
 
-/* Keys that one family reads and the others do not have. */
-static bool is_own_key(const qa_config *config, const char *key) {
-    for (const char *const *own = config->family->keys; *own != NULL; own++) {
-        if (strcmp(*own, key) == 0) {
+/* A key that the family reads under another name only. */
+static bool is_renamed(const qa_family *family, const char *key) {
+    for (const qa_key_name *name = family->names; name != NULL && name->key != NULL; name++) {
+        if (!name->either && strcmp(name->key, key) == 0) {
             return true;
         }
     }
     return false;
 }
 
-/* transformers passes over a key that the family's class does not have, and so does this forward pass; but a model that
- * was trained with it by another program is another one. */
+/* A key that another family reads, or this one under another name. */
+static bool is_foreign(const qa_family *family, const char *key) {
+    bool foreign = is_renamed(family, key);
+    for (size_t i = 0; qa_family_at(i) != NULL && !foreign; i++) {
+        foreign = qa_family_has_key(qa_family_at(i), key);
+    }
+    return foreign;
+}
+
+static bool is_read(const qa_family *family, const char *key) {
+    return qa_family_has_key(family, key) ||
+           (is_listed(READ, sizeof READ / sizeof *READ, key) && !is_renamed(family, key));
+}
+
+/* Names of keys for a message, the first few of them. */
+typedef struct key_names {
+    char text[320];
+    size_t n;
+} key_names;
+
+static void add_key(key_names *names, const char *key) {
+    if (names->n++ < SHOWN_KEYS) {
+        const size_t used = strlen(names->text);
+        (void)snprintf(names->text + used, sizeof names->text - used, "%s\"%.30s\"", used == 0 ? "" : ", ", key);
+    }
+}
+
+static void tell_names(const qa_config *config, const key_names *names, qa_log_level level, const qa_logger *logger) {
+    const bool one = names->n == 1;
+    if (names->n > 0) {
+        qa_log(logger, level,
+               "config.json: %s%s %s no key of %s and %s not used, as in transformers; a model that was trained with "
+               "%s computes something else",
+               names->text, names->n > SHOWN_KEYS ? "..." : "", one ? "is" : "are", config->family->architecture,
+               one ? "is" : "are", one ? "it" : "them");
+    }
+}
+
+/* transformers passes over a key that the family's class does not have, and so does this forward pass. What another
+ * family has is said to those who ask for details; of what nobody knows there is one warning, since a model that was
+ * trained with it by another program is another one. */
 static void tell_unused(const qa_config *config, const json_t *root, const qa_logger *logger) {
-    char names[320] = "";
-    size_t n = 0;
+    key_names foreign = {.n = 0}, unknown = {.n = 0};
     const char *key = NULL;
     const json_t *value = NULL;
     json_object_foreach((json_t *)(uintptr_t)root, key, value) { /* nothing is changed */
-        const bool known = is_listed(READ, sizeof READ / sizeof *READ, key) ||
-                           is_listed(HARMLESS, sizeof HARMLESS / sizeof *HARMLESS, key) || is_own_key(config, key);
-        if (known || is_neutral(key, value)) {
+        if (is_read(config->family, key) || is_listed(HARMLESS, sizeof HARMLESS / sizeof *HARMLESS, key) ||
+            is_neutral(key, value)) {
             continue;
         }
-        if (n++ < SHOWN_KEYS) {
-            const size_t used = strlen(names);
-            (void)snprintf(names + used, sizeof names - used, "%s\"%.30s\"", used == 0 ? "" : ", ", key);
-        }
+        add_key(is_foreign(config->family, key) ? &foreign : &unknown, key);
     }
-    if (n > 0) {
-        qa_log(logger, QA_LOG_WARNING,
-               "config.json: %s%s %s no key of %s and %s not used, as in transformers; a model that was trained with "
-               "%s computes something else",
-               names, n > SHOWN_KEYS ? "..." : "", n == 1 ? "is" : "are", config->family->architecture,
-               n == 1 ? "is" : "are", n == 1 ? "it" : "them");
-    }
+    tell_names(config, &foreign, QA_LOG_INFO, logger);
+    tell_names(config, &unknown, QA_LOG_WARNING, logger);
     double dropout = 0;
     qa_error ignored = {0};
     if (qa_json_get_double(root, "attention_dropout", false, "config.json", &dropout, &ignored) == QA_OK &&
         dropout != 0) {
         qa_log(logger, QA_LOG_INFO, "config.json: attention_dropout %g is not applied in training", dropout);
     }
+}
+
+/* A key that has two names in the family: both may be there if they agree. */
+static qa_status check_names(const qa_family *family, const json_t *root, qa_error *err) {
+    for (const qa_key_name *name = family->names; name != NULL && name->key != NULL; name++) {
+        const json_t *a = json_object_get(root, name->key), *b = json_object_get(root, name->own);
+        if (name->either && a != NULL && b != NULL && !json_equal(a, b)) {
+            return qa_fail(err, QA_ERR_FORMAT,
+                           "config.json: %s and %s are one setting and differ; remove the wrong one", name->key,
+                           name->own);
+        }
+    }
+    return QA_OK;
 }
 
 /* model_type decides in transformers, architectures here. */
@@ -204,18 +246,13 @@ static bool is_given(const json_t *root, const char *key) {
 }
 
 qa_status qa_config_check_keys(const qa_config *config, const json_t *root, const qa_logger *logger, qa_error *err) {
-    const char *activation = "silu";
     QA_TRY(check_model_type(config, root, logger, err));
-    QA_TRY(qa_json_get_string(root, "hidden_act", false, "config.json", &activation, err));
-    if (strcmp(activation, "silu") != 0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "config.json: hidden_act \"%.40s\" is not supported; expected silu",
-                       activation);
-    }
-    double rotary = 1.0;
-    QA_TRY(qa_json_get_double(root, "partial_rotary_factor", false, "config.json", &rotary, err));
-    if (rotary != 1.0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "config.json: partial_rotary_factor %g is not supported; expected 1",
-                       rotary);
+    QA_TRY(check_names(config->family, root, err));
+    bool both_ways = false;
+    QA_TRY(qa_json_get_bool(root, "use_bidirectional_attention", false, "config.json", &both_ways, err));
+    if (both_ways) {
+        return qa_fail(err, QA_ERR_UNSUPPORTED,
+                       "config.json: use_bidirectional_attention is true: attention to later tokens is not supported");
     }
     bool causal = true;
     QA_TRY(qa_json_get_bool(root, "is_causal", false, "config.json", &causal, err));

@@ -4,6 +4,7 @@
 
 #include "arch/families.h"
 #include "base/try.h"
+#include "io/dtype.h"
 #include "io/file.h"
 #include "io/input.h"
 #include "io/json.h"
@@ -37,36 +38,83 @@ static qa_status read_architecture(qa_config *config, const json_t *root, qa_err
         return qa_fail(err, QA_ERR_FORMAT, "config.json: architectures must hold one name");
     }
     config->family = qa_family_by_architecture(name);
-    if (config->family == NULL) {
-        char names[512];
-        qa_family_names(names, sizeof names);
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "config.json: architecture \"%.60s\" is not supported; expected %s",
-                       name, names);
+    return config->family != NULL
+               ? QA_OK
+               : qa_fail(
+                     err, QA_ERR_UNSUPPORTED,
+                     "config.json: architecture \"%.60s\" is not supported%s; `qadapter info --supported` lists those "
+                     "that are",
+                     name, strstr(name, "ConditionalGeneration") != NULL ? " (it takes more than text)" : "");
+}
+
+const char *qa_config_key_name(const qa_family *family, const char *key) {
+    for (const qa_key_name *name = family->names; name != NULL && name->key != NULL; name++) {
+        if (strcmp(name->key, key) == 0) {
+            return name->own;
+        }
+    }
+    return key;
+}
+
+const char *qa_config_key(const qa_family *family, const json_t *root, const char *key) {
+    for (const qa_key_name *name = family->names; name != NULL && name->key != NULL; name++) {
+        if (strcmp(name->key, key) == 0 && (!name->either || json_object_get(root, name->own) != NULL)) {
+            return name->own;
+        }
+    }
+    return key;
+}
+
+/* A dimension under the family's name of it. */
+static qa_status get_size_of(const qa_config *config, const json_t *root, const char *key, bool required, size_t *value,
+                             qa_error *err) {
+    return get_dimension(root, qa_config_key(config->family, root, key), required, value, err);
+}
+
+/* num_key_value_heads and head_dim, which may be left out. */
+static qa_status read_heads(qa_config *config, const json_t *root, qa_error *err) {
+    const qa_family *family = config->family;
+    const size_t heads = config->num_attention_heads, own = family->default_key_value_heads;
+    const bool absent = json_object_get(root, "num_key_value_heads") == NULL;
+    config->num_key_value_heads = absent && own > 0 && heads % own == 0 ? own : heads;
+    config->head_dim = config->hidden_size / heads;
+    if (!family->equal_heads) {
+        QA_TRY(get_dimension(root, "num_key_value_heads", false, &config->num_key_value_heads, err));
+    }
+    if (!family->fixed_head_dim && family->default_head_dim != 0) {
+        config->head_dim = family->default_head_dim;
+    }
+    const size_t before = config->head_dim;
+    QA_TRY(get_dimension(root, "head_dim", false, &config->head_dim, err));
+    if (family->fixed_head_dim && (config->head_dim != before || config->hidden_size % heads != 0)) {
+        return qa_fail(err, QA_ERR_UNSUPPORTED,
+                       "config.json: %zu heads %zu wide do not make the hidden size of %zu, which %s asks for", heads,
+                       config->head_dim, config->hidden_size, family->architecture);
     }
     return QA_OK;
 }
 
 static qa_status read_dimensions(qa_config *config, const json_t *root, qa_error *err) {
-    QA_TRY(get_dimension(root, "hidden_size", true, &config->hidden_size, err));
-    QA_TRY(get_dimension(root, "intermediate_size", true, &config->intermediate_size, err));
-    QA_TRY(get_dimension(root, "num_hidden_layers", true, &config->num_hidden_layers, err));
-    QA_TRY(get_dimension(root, "num_attention_heads", true, &config->num_attention_heads, err));
+    const qa_family *family = config->family;
+    QA_TRY(get_size_of(config, root, "hidden_size", true, &config->hidden_size, err));
+    config->intermediate_size = family->default_intermediate * config->hidden_size;
+    QA_TRY(get_size_of(config, root, "intermediate_size", family->default_intermediate == 0, &config->intermediate_size,
+                       err));
+    QA_TRY(get_size_of(config, root, "num_hidden_layers", true, &config->num_hidden_layers, err));
+    QA_TRY(get_size_of(config, root, "num_attention_heads", true, &config->num_attention_heads, err));
     QA_TRY(get_dimension(root, "vocab_size", true, &config->vocab_size, err));
-    const size_t own = config->family->default_key_value_heads;
-    const bool has_own =
-        json_object_get(root, "num_key_value_heads") == NULL && own > 0 && config->num_attention_heads % own == 0;
-    config->num_key_value_heads = has_own ? own : config->num_attention_heads;
-    QA_TRY(get_dimension(root, "num_key_value_heads", false, &config->num_key_value_heads, err));
-    config->head_dim = config->hidden_size / config->num_attention_heads;
-    QA_TRY(get_dimension(root, "head_dim", false, &config->head_dim, err));
-    config->max_position_embeddings = config->family->default_max_position_embeddings;
-    QA_TRY(get_dimension(root, "max_position_embeddings", false, &config->max_position_embeddings, err));
+    config->max_position_embeddings = family->default_max_position_embeddings;
+    QA_TRY(get_size_of(config, root, "max_position_embeddings", false, &config->max_position_embeddings, err));
+    return read_heads(config, root, err);
+}
+
+static qa_status check_dimensions(const qa_config *config, qa_error *err) {
     if (config->num_attention_heads % config->num_key_value_heads != 0) {
         return qa_fail(err, QA_ERR_FORMAT,
                        "config.json: num_attention_heads %zu is not a multiple of num_key_value_heads %zu",
                        config->num_attention_heads, config->num_key_value_heads);
     }
-    if (config->head_dim % 2 != 0) {
+    if (config->head_dim % 2 != 0 && !config->family->no_rope) {
         return qa_fail(err, QA_ERR_FORMAT, "config.json: head_dim is %zu, RoPE needs an even number", config->head_dim);
     }
     if (config->head_dim > MAX_HEAD_DIM) {
@@ -81,16 +129,62 @@ static qa_status read_dimensions(qa_config *config, const json_t *root, qa_error
 }
 
 void qa_config_set_plain(qa_config *config) {
+    const qa_family *family = config->family;
+    config->layer = family->layer;
     memset(config->layers, 0, sizeof config->layers);
     memset(config->rope, 0, sizeof config->rope);
     for (qa_rope_kind kind = QA_ROPE_FULL; kind < QA_ROPES; kind++) {
-        config->rope[kind].theta = 10000;
+        config->rope[kind].theta = family->default_rope_theta != 0 ? family->default_rope_theta : 10000;
         config->rope[kind].attention_factor = 1;
     }
-    config->rotary_dim = config->head_dim;
-    config->norm_eps = 1e-6;
+    config->rotary_dim = family->no_rope ? 0 : config->head_dim;
+    config->rope_interleaved = family->rope_interleaved;
+    config->layer_norm = family->layer_norm;
+    config->norm_offset = family->norm_offset;
+    config->norm_eps = family->default_norm_eps != 0 ? family->default_norm_eps : 1e-6;
     config->embedding_factor = config->residual_multiplier = config->logit_factor = 1;
     config->attention_scale = 1.0 / sqrt((double)config->head_dim);
+    config->tie_word_embeddings = family->tied;
+}
+
+void qa_config_set_stored_dtype(qa_config *config, qa_dtype dtype) {
+    unsigned char stored[sizeof(double)];
+    if (config->embedding_factor_rounds) {
+        qa_encode_double(dtype, &config->embedding_factor, 1, stored);
+        qa_decode_double(dtype, stored, 1, &config->embedding_factor);
+        config->embedding_factor_rounds = false;
+    }
+}
+
+static const struct activation_name {
+    const char *name;
+    qa_activation activation;
+} ACTIVATIONS[] = {{"silu", QA_SILU},          {"swish", QA_SILU}, {"gelu_pytorch_tanh", QA_GELU_TANH},
+                   {"gelu_new", QA_GELU_TANH}, {"gelu", QA_GELU},  {"gelu_python", QA_GELU},
+                   {"relu2", QA_RELU2}};
+
+const char *qa_activation_name(qa_activation activation) {
+    size_t i = 0;
+    while (ACTIVATIONS[i].activation != activation) {
+        i++;
+    }
+    return ACTIVATIONS[i].name;
+}
+
+static qa_status read_activation(qa_config *config, const json_t *root, qa_error *err) {
+    const char *key = qa_config_key(config->family, root, "hidden_act");
+    const char *name = config->family->default_activation != NULL ? config->family->default_activation : "silu";
+    QA_TRY(qa_json_get_string(root, key, false, "config.json", &name, err));
+    for (size_t i = 0; i < sizeof ACTIVATIONS / sizeof *ACTIVATIONS; i++) {
+        if (strcmp(ACTIVATIONS[i].name, name) == 0) {
+            config->activation = ACTIVATIONS[i].activation;
+            return QA_OK;
+        }
+    }
+    return qa_fail(
+        err, QA_ERR_UNSUPPORTED,
+        "config.json: %s \"%.40s\" is not supported; expected silu, gelu_pytorch_tanh, gelu_new, gelu or relu2", key,
+        name);
 }
 
 static qa_status read_token_id(const json_t *value, const char *where, const char *key, int32_t *id, qa_error *err) {
@@ -131,11 +225,19 @@ static qa_status read_config(qa_config *config, const json_t *root, const qa_log
     }
     QA_TRY(read_architecture(config, root, err));
     QA_TRY(read_dimensions(config, root, err));
+    QA_TRY(check_dimensions(config, err));
     qa_config_set_plain(config);
-    QA_TRY(qa_config_read_rope(config, root, logger, err));
-    QA_TRY(qa_config_get_within(root, "rms_norm_eps", false, LOWEST_EPSILON, HIGHEST_EPSILON, &config->norm_eps, err));
+    QA_TRY(read_activation(config, root, err));
+    QA_TRY(qa_config_get_within(root, qa_config_key(config->family, root, "rms_norm_eps"), false, LOWEST_EPSILON,
+                                HIGHEST_EPSILON, &config->norm_eps, err));
     QA_TRY(qa_json_get_bool(root, "tie_word_embeddings", false, "config.json", &config->tie_word_embeddings, err));
-    QA_TRY(config->family->read(config, root, err));
+    if (config->family->read != NULL) {
+        QA_TRY(config->family->read(config, root, logger, err));
+    }
+    qa_config_settle_windows(config);
+    if (!config->family->no_rope) {
+        QA_TRY(qa_config_read_rope(config, root, logger, err));
+    }
     QA_TRY(qa_config_check_keys(config, root, logger, err));
     return read_special_ids(config, root, "config.json", err);
 }

@@ -1,4 +1,5 @@
 /* Writing config.json and generation_config.json, with the keys that Hugging Face reads. */
+#include "arch/config_internal.h"
 #include "arch/family.h"
 #include "base/memory.h"
 #include "base/try.h"
@@ -18,25 +19,9 @@ static const char *torch_dtype(qa_dtype dtype) {
     }
 }
 
-/* A number that is usually whole, and then written so. */
-static json_t *whole_or_real(double x) {
+json_t *qa_config_whole_or_real(double x) {
     const bool whole = x == floor(x) && fabs(x) <= 9007199254740992.0; /* 2^53 */
     return whole ? json_integer((json_int_t)x) : json_real(x);
-}
-
-static json_t *rope_scaling(const qa_config *config) {
-    switch (config->rope[QA_ROPE_FULL].type) {
-    case QA_ROPE_DEFAULT: break;
-    case QA_ROPE_LINEAR:
-        return json_pack("{s:s,s:f}", "rope_type", "linear", "factor", config->rope[QA_ROPE_FULL].factor);
-    case QA_ROPE_LLAMA3:
-        return json_pack("{s:s,s:f,s:f,s:f,s:o}", "rope_type", "llama3", "factor", config->rope[QA_ROPE_FULL].factor,
-                         "low_freq_factor", config->rope[QA_ROPE_FULL].low_freq_factor, "high_freq_factor",
-                         config->rope[QA_ROPE_FULL].high_freq_factor, "original_max_position_embeddings",
-                         whole_or_real(config->rope[QA_ROPE_FULL].original_max_position));
-    default: break;
-    }
-    return json_null();
 }
 
 static json_t *eos(const qa_config *config) {
@@ -49,9 +34,9 @@ static json_t *eos(const qa_config *config) {
 
 /* config.json; NULL when out of memory. */
 static json_t *config_json(const qa_config *config, qa_dtype dtype) {
-    json_t *root = json_pack("{s:[s],s:s,s:s,s:b,s:b,s:b}", "architectures", config->family->architecture, "model_type",
-                             config->family->model_type, "hidden_act", "silu", "attention_bias", config->qkv_bias,
-                             "mlp_bias", config->mlp_bias, "tie_word_embeddings", config->tie_word_embeddings);
+    const qa_family *family = config->family;
+    json_t *root = json_pack("{s:[s],s:s,s:b}", "architectures", family->architecture, "model_type", family->model_type,
+                             "tie_word_embeddings", config->tie_word_embeddings);
     const struct {
         const char *key;
         size_t value;
@@ -59,21 +44,29 @@ static json_t *config_json(const qa_config *config, qa_dtype dtype) {
                  {"intermediate_size", config->intermediate_size},
                  {"num_hidden_layers", config->num_hidden_layers},
                  {"num_attention_heads", config->num_attention_heads},
-                 {"num_key_value_heads", config->num_key_value_heads},
-                 {"head_dim", config->head_dim},
                  {"vocab_size", config->vocab_size},
                  {"max_position_embeddings", config->max_position_embeddings}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        (void)json_object_set_new(root, sizes[i].key, json_integer((json_int_t)sizes[i].value));
+        (void)json_object_set_new(root, qa_config_key_name(family, sizes[i].key),
+                                  json_integer((json_int_t)sizes[i].value));
     }
-    (void)json_object_set_new(root, "rms_norm_eps", json_real(config->norm_eps));
-    (void)json_object_set_new(root, "rope_theta", json_real(config->rope[QA_ROPE_FULL].theta));
-    (void)json_object_set_new(root, "rope_scaling", rope_scaling(config));
+    if (!family->equal_heads) {
+        (void)json_object_set_new(root, "num_key_value_heads", json_integer((json_int_t)config->num_key_value_heads));
+    }
+    if (!family->fixed_head_dim) {
+        (void)json_object_set_new(root, "head_dim", json_integer((json_int_t)config->head_dim));
+    }
+    (void)json_object_set_new(root, qa_config_key_name(family, "hidden_act"),
+                              json_string(qa_activation_name(config->activation)));
+    (void)json_object_set_new(root, qa_config_key_name(family, "rms_norm_eps"), json_real(config->norm_eps));
+    if (!family->no_rope) {
+        qa_config_write_rope(root, config);
+    }
     (void)json_object_set_new(root, "bos_token_id", config->bos_id < 0 ? json_null() : json_integer(config->bos_id));
     (void)json_object_set_new(root, "eos_token_id",
                               config->n_eos == 0 ? json_null() : json_integer(config->eos_ids[0]));
-    if (root != NULL) {
-        config->family->write(root, config);
+    if (root != NULL && family->write != NULL) {
+        family->write(root, config);
     }
     (void)json_object_set_new(root, "torch_dtype", json_string(torch_dtype(dtype)));
     return root;

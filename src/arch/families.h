@@ -4,12 +4,13 @@
 
 #include "arch/family.h"
 
-const qa_family *qa_family_at(size_t i); /* NULL: behind the last */
+const qa_family *qa_family_at(size_t i); /* from 0; NULL: beyond the last one */
+
 /* NULL: none of the name. */
 const qa_family *qa_family_by_architecture(const char *architecture);
 const qa_family *qa_family_by_model_type(const char *model_type);
 
-/* "LlamaForCausalLM, MistralForCausalLM or Qwen2ForCausalLM", for messages. */
-void qa_family_names(char *names, size_t bytes);
+/* Whether it is a key that the family has beside those of every family, or its name of one. */
+bool qa_family_has_key(const qa_family *family, const char *key);
 
 #endif

@@ -1,26 +1,24 @@
-/* Mistral: Llama's layout without biases, and one sliding window in every layer. */
+/* Mistral: Llama's layer without biases, and one sliding window in every layer. */
 #include "arch/config_internal.h"
 #include "arch/family.h"
 #include "base/try.h"
 
-static qa_status read_mistral(qa_config *config, const json_t *root, qa_error *err) {
-    QA_TRY(qa_config_read_window(root, &config->sliding_window, err));
-    for (size_t l = 0; config->sliding_window != 0 && l < config->num_hidden_layers; l++) {
-        config->layers[l] |= QA_LAYER_WINDOW;
-    }
+enum { DEFAULT_WINDOW = 4096 };
+
+static qa_status read_mistral(qa_config *config, const json_t *root, const qa_logger *logger, qa_error *err) {
+    (void)logger;
+    QA_TRY(qa_config_read_window(config, root, DEFAULT_WINDOW, err));
+    qa_config_window_layers(config, 0, 0);
     return QA_OK;
 }
 
-/* Left out, it would be 4096. */
-static void write_mistral(json_t *root, const qa_config *config) {
-    const size_t window = config->sliding_window;
-    (void)json_object_set_new(root, "sliding_window", window == 0 ? json_null() : json_integer((json_int_t)window));
-}
+static void write_mistral(json_t *root, const qa_config *config) { qa_config_write_window(root, config, false); }
 
 extern const qa_family qa_family_mistral;
 const qa_family qa_family_mistral = {
     .architecture = "MistralForCausalLM",
     .model_type = "mistral",
+    .models = "Mistral 7B v0.1 to v0.3, Zephyr, Nemo, Small; h2o-danube",
     .tensors = &qa_llama_tensors,
     .layer = &qa_llama_layer,
     .keys = (const char *const[]){"sliding_window", NULL},

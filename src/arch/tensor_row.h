@@ -39,7 +39,8 @@ typedef enum qa_role {
 typedef enum qa_when { QA_ALWAYS, QA_WHEN_UNTIED, QA_WHEN_QKV_BIAS, QA_WHEN_O_BIAS, QA_WHEN_MLP_BIAS } qa_when;
 
 typedef struct qa_tensor_row {
-    const char *name; /* whole; of a layer what stands behind "model.layers.L." */
+    const char *name;      /* whole; of a layer what stands behind "model.layers.L." */
+    const char *published; /* what else files call it; NULL: the same, behind published_layers if it is of a layer */
     qa_role role;
     qa_target target;  /* of a map and its bias */
     qa_norm_name norm; /* of a norm and its bias */
@@ -50,10 +51,13 @@ typedef struct qa_tensor_row {
 
 /* The table: rows of the whole model first, then those of every layer. */
 typedef struct qa_tensor_table {
-    const char *layers;        /* "model.layers.", which the layer's number and a row's name follow */
-    const qa_tensor_row *rows; /* [n] */
+    const char *layers;           /* "model.layers.", which the layer's number and a row's name follow */
+    const char *published_layers; /* the same in files that name tensors otherwise; NULL: there are none such */
+    const qa_tensor_row *rows;    /* [n] */
     size_t n;
     bool transposed; /* files have the maps' matrices as columns x rows */
+    const char *const
+        *ignored; /* endings of tensors that carry no weights; NULL ends them (or is there in their place) */
 } qa_tensor_table;
 
 /* How rows are written in a family's file. */

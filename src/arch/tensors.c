@@ -43,25 +43,75 @@ void qa_tensor_name(char name[QA_TENSOR_NAME_BYTES], const qa_tensor_table *tabl
     }
 }
 
+bool qa_tensor_published_name(char name[QA_TENSOR_NAME_BYTES], const qa_tensor_table *table, const qa_tensor_row *row,
+                              size_t l) {
+    const char *own = row->published != NULL ? row->published : row->name;
+    if (table->published_layers == NULL) {
+        return false;
+    }
+    if (qa_tensor_in_layer(row)) {
+        (void)snprintf(name, QA_TENSOR_NAME_BYTES, "%s%zu.%s", table->published_layers, l, own);
+    } else {
+        (void)snprintf(name, QA_TENSOR_NAME_BYTES, "%s", own);
+    }
+    return true;
+}
+
+/* The layer's number behind the prefix; false: the name does not begin so. */
+static bool layer_of_name(const char *name, const char *prefix, size_t *l) {
+    unsigned long layer = 0;
+    const size_t n = prefix == NULL ? 0 : strlen(prefix);
+    const bool in_layer = n > 0 && strncmp(name, prefix, n) == 0 && sscanf(name + n, "%9lu.", &layer) == 1;
+    *l = in_layer ? layer : *l;
+    return in_layer;
+}
+
 const qa_tensor_row *qa_tensor_by_name(const qa_config *config, const char *name, size_t *l) {
     const qa_tensor_table *table = config->family->tensors;
-    const size_t prefix = strlen(table->layers);
-    unsigned long layer = 0;
+    char expected[QA_TENSOR_NAME_BYTES], published[QA_TENSOR_NAME_BYTES] = "";
     *l = 0;
-    if (strncmp(name, table->layers, prefix) == 0 && sscanf(name + prefix, "%9lu.", &layer) == 1) {
-        if (layer >= config->num_hidden_layers) {
-            return NULL;
-        }
-        *l = layer;
+    if (!layer_of_name(name, table->layers, l)) {
+        (void)layer_of_name(name, table->published_layers, l);
     }
-    for (size_t i = 0; i < table->n; i++) {
-        char expected[QA_TENSOR_NAME_BYTES];
+    for (size_t i = 0; i < table->n && *l < config->num_hidden_layers; i++) {
         qa_tensor_name(expected, table, &table->rows[i], *l);
-        if (strcmp(expected, name) == 0 && qa_tensor_is_there(config, &table->rows[i])) {
+        const bool both = qa_tensor_published_name(published, table, &table->rows[i], *l);
+        if ((strcmp(expected, name) == 0 || (both && strcmp(published, name) == 0)) &&
+            qa_tensor_is_there(config, &table->rows[i])) {
             return &table->rows[i];
         }
     }
     return NULL;
+}
+
+const qa_tensor_row *qa_tensor_of_role(const qa_family *family, qa_role role) {
+    for (size_t i = 0; i < family->tensors->n; i++) {
+        if (family->tensors->rows[i].role == role) {
+            return &family->tensors->rows[i];
+        }
+    }
+    return NULL;
+}
+
+bool qa_tensor_is_ignored(const qa_family *family, const char *name) {
+    static const char frequencies[] = ".rotary_emb.inv_freq";
+    const size_t length = strlen(name);
+    bool ignored = length >= strlen(frequencies) && strcmp(name + length - strlen(frequencies), frequencies) == 0;
+    for (const char *const *ending = family->tensors->ignored; ending != NULL && *ending != NULL; ending++) {
+        ignored = ignored || (length >= strlen(*ending) && strcmp(name + length - strlen(*ending), *ending) == 0);
+    }
+    return ignored;
+}
+
+size_t qa_config_parameters(const qa_config *config) {
+    size_t parameters = 0;
+    for (size_t i = 0; i < config->family->tensors->n; i++) {
+        const qa_tensor_row *row = &config->family->tensors->rows[i];
+        const size_t columns = row->columns == QA_VECTOR ? 1 : qa_width_of(config, row->columns);
+        const size_t times = qa_tensor_in_layer(row) ? config->num_hidden_layers : 1;
+        parameters += qa_tensor_is_there(config, row) ? times * qa_width_of(config, row->rows) * columns : 0;
+    }
+    return parameters;
 }
 
 const qa_tensor_row *qa_tensor_of_target(const qa_family *family, qa_target target) {

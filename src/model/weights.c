@@ -16,13 +16,12 @@
 #include "model/digest.h"
 #include "nn/blas.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_SHARDS = 1024 };
-
-static const char EMBEDDING_NAME[] = "model.embed_tokens.weight", HEAD_NAME[] = "lm_head.weight";
 
 /* The open files of a model, and what has been read from them. */
 typedef struct source {
@@ -33,7 +32,7 @@ typedef struct source {
     json_t *index;  /* the index file, when there is one */
     size_t largest; /* elements of the largest tensor, which gives the stored dtype its name */
     qa_dtype stored_dtype, memory_dtype;
-    bool embedding_is_head; /* tied, and stored as lm_head.weight only */
+    bool embedding_is_head; /* tied, and stored as the head only */
 } source;
 
 static void source_close(source *src) {
@@ -208,8 +207,8 @@ done:
     return status;
 }
 
-/* The tensor and the file that holds it; a name in two shards is an error. */
-static qa_status source_find(const source *src, const char *name, const qa_safetensors **file, const qa_tensor **tensor,
+/* The tensor, NULL if there is none, and the file that holds it; a name in two shards is an error. */
+static qa_status source_look(const source *src, const char *name, const qa_safetensors **file, const qa_tensor **tensor,
                              qa_error *err) {
     *tensor = NULL;
     for (size_t i = 0; i < src->n_files; i++) {
@@ -222,15 +221,36 @@ static qa_status source_find(const source *src, const char *name, const qa_safet
             *tensor = found;
         }
     }
-    if (*tensor == NULL) {
-        const bool empty = src->n_files == 0 || qa_safetensors_count(src->files[0]) == 0;
-        return qa_fail(
-            err, QA_ERR_MISMATCH,
-            "%s: tensor \"%s\" is missing, config.json asks for it; the first one that is there is %s%.120s%s",
-            src->dir, name, empty ? "" : "\"", empty ? "none" : qa_safetensors_at(src->files[0], 0)->name,
-            empty ? "" : "\"");
-    }
     return QA_OK;
+}
+
+/* A row's tensor under either of its names; NULL: there is none. */
+static qa_status source_find_row(const source *src, const qa_family *family, const qa_tensor_row *row, size_t l,
+                                 const qa_safetensors **file, const qa_tensor **tensor, qa_error *err) {
+    char name[QA_TENSOR_NAME_BYTES], published[QA_TENSOR_NAME_BYTES];
+    const qa_tensor *other = NULL;
+    qa_tensor_name(name, family->tensors, row, l);
+    QA_TRY(source_look(src, name, file, tensor, err));
+    if (!qa_tensor_published_name(published, family->tensors, row, l) || strcmp(name, published) == 0) {
+        return QA_OK;
+    }
+    const qa_safetensors *in_other = NULL;
+    QA_TRY(source_look(src, published, &in_other, &other, err));
+    if (*tensor != NULL && other != NULL) {
+        return qa_fail(err, QA_ERR_MISMATCH, "%s: tensors \"%s\" and \"%s\" are both there, and mean the same",
+                       src->dir, name, published);
+    }
+    *file = *tensor == NULL ? in_other : *file;
+    *tensor = *tensor == NULL ? other : *tensor;
+    return QA_OK;
+}
+
+static qa_status tensor_is_missing(const source *src, const char *name, qa_error *err) {
+    const bool empty = src->n_files == 0 || qa_safetensors_count(src->files[0]) == 0;
+    return qa_fail(err, QA_ERR_MISMATCH,
+                   "%s: tensor \"%s\" is missing, config.json asks for it; the first one that is there is %s%.120s%s",
+                   src->dir, name, empty ? "" : "\"", empty ? "none" : qa_safetensors_at(src->files[0], 0)->name,
+                   empty ? "" : "\"");
 }
 
 /* Nothing of what was read was written to meanwhile. */
@@ -241,26 +261,21 @@ static qa_status source_check_unchanged(const source *src, qa_error *err) {
     return QA_OK;
 }
 
-/* The tensor, or NULL, and the file that holds it. */
-static const qa_tensor *source_look(const source *src, const char *name, const qa_safetensors **file) {
-    for (size_t i = 0; i < src->n_files; i++) {
-        const qa_tensor *found = qa_safetensors_find(src->files[i], name);
-        if (found != NULL) {
-            *file = src->files[i];
-            return found;
-        }
-    }
-    return NULL;
-}
-
 /* Tied embeddings as their files have them. A head that differs from the embedding is a head of its own, whatever
  * config.json says (transformers 5 compares, too); one that is there alone is the embedding under its other name, which
  * is how safetensors' save_model writes a shared tensor. */
 static qa_status resolve_tie(qa_config *config, source *src, const qa_logger *logger, qa_error *err) {
+    const qa_family *family = config->family;
+    const qa_tensor_row *head_row = qa_tensor_of_role(family, QA_ROLE_HEAD);
+    const qa_tensor_row *embedding_row = qa_tensor_of_role(family, QA_ROLE_EMBEDDING);
     const qa_safetensors *in_embedding = NULL, *in_head = NULL;
-    const qa_tensor *embedding = source_look(src, EMBEDDING_NAME, &in_embedding);
-    const qa_tensor *head = source_look(src, HEAD_NAME, &in_head);
+    const qa_tensor *embedding = NULL, *head = NULL;
     bool same = true;
+    QA_TRY(source_find_row(src, family, embedding_row, 0, &in_embedding, &embedding, err));
+    QA_TRY(source_find_row(src, family, head_row, 0, &in_head, &head, err));
+    if (embedding != NULL || head != NULL) {
+        qa_config_set_stored_dtype(config, (embedding != NULL ? embedding : head)->dtype);
+    }
     if (!config->tie_word_embeddings || head == NULL) {
         return QA_OK;
     }
@@ -274,7 +289,7 @@ static qa_status resolve_tie(qa_config *config, source *src, const qa_logger *lo
         qa_log(logger, QA_LOG_WARNING,
                "%s: config.json says tie_word_embeddings, but %s is not equal to %s; both are used, untied, as "
                "transformers 5 does (set tie_word_embeddings to false, or remove the wrong tensor)",
-               src->dir, HEAD_NAME, EMBEDDING_NAME);
+               src->dir, head_row->name, embedding_row->name);
     }
     return QA_OK;
 }
@@ -284,6 +299,7 @@ static qa_status resolve_tie(qa_config *config, source *src, const qa_logger *lo
  * config.json promises. */
 typedef struct loading {
     qa_arena *arena;
+    const qa_family *family;
     source *src;
     qa_weights_dtype dtype;
     const qa_panels *panels;
@@ -318,6 +334,61 @@ static void stored_floats(const void *user, size_t first, size_t n, float *to) {
     }
 }
 
+/* to[columns x rows] from from[rows x columns]. */
+static void transpose_reals(qa_real *to, const qa_real *from, size_t rows, size_t columns) {
+    for (size_t i = 0; i < rows; i++) {
+        for (size_t j = 0; j < columns; j++) {
+            to[j * rows + i] = from[i * columns + j];
+        }
+    }
+}
+
+/* A matrix that its file has as in x out, as out x in. */
+static qa_status read_transposed(const qa_weight_entry *entry, const qa_safetensors *file, const qa_tensor *tensor,
+                                 qa_real *memory, qa_error *err) {
+    qa_real *stored = NULL;
+    QA_TRY(QA_NEW(stored, tensor->count, err, "a tensor of the files"));
+    const qa_status status = qa_tensor_read_real(file, tensor, true, stored, err);
+    if (status == QA_OK) {
+        transpose_reals(memory, stored, entry->columns, entry->rows);
+    }
+    free(stored);
+    return status;
+}
+
+static void real_floats(const void *user, size_t first, size_t n, float *to) {
+    const qa_real *values = user;
+    for (size_t i = 0; i < n; i++) {
+        to[i] = (float)values[first + i];
+    }
+}
+
+/* The same into BF16. */
+static qa_status read_transposed_bf16(const loading *to, const qa_weight_entry *entry, const qa_safetensors *file,
+                                      const qa_tensor *tensor, uint16_t *memory, qa_error *err) {
+    qa_real *values = NULL;
+    qa_status status = QA_OK;
+    QA_TRY(QA_NEW(values, tensor->count, err, "a tensor of the files"));
+    QA_GOTO(done, read_transposed(entry, file, tensor, values, err));
+    if (tensor->dtype != QA_DTYPE_BF16) {
+        QA_GOTO(done,
+                qa_fingerprint_keep(to->fingerprint, to->pool, entry->name, real_floats, values, tensor->count, err));
+    }
+    for (size_t i = 0; i < tensor->count; i++) {
+        unsigned char bytes[sizeof(double)];
+        double rounded = 0;
+        qa_encode_real(QA_DTYPE_BF16, &values[i], 1, bytes);
+        qa_decode_double(QA_DTYPE_BF16, bytes, 1, &rounded);
+        QA_GOTO(done, isfinite(rounded) ? QA_OK
+                                        : qa_fail(err, QA_ERR_NAN, "tensor \"%s\": %g is too large for BF16",
+                                                  tensor->name, (double)values[i]));
+        memory[i] = (uint16_t)(bytes[0] | bytes[1] << 8);
+    }
+done:
+    free(values);
+    return status;
+}
+
 static qa_status load_bf16(loading *to, const qa_weight_entry *entry, const qa_safetensors *file,
                            const qa_tensor *tensor, qa_error *err) {
     uint16_t *memory = QA_TAKE(to->arena, uint16_t, tensor->count);
@@ -325,6 +396,9 @@ static qa_status load_bf16(loading *to, const qa_weight_entry *entry, const qa_s
     to->widest_bf16 = entry->columns > to->widest_bf16 ? entry->columns : to->widest_bf16;
     if (memory == NULL) {
         return QA_OK;
+    }
+    if (entry->transposed) {
+        return read_transposed_bf16(to, entry, file, tensor, memory, err);
     }
     if (tensor->dtype != QA_DTYPE_BF16) { /* rounded below; the fingerprint is of what is stored */
         const stored_values values = {file, tensor};
@@ -337,7 +411,9 @@ static qa_status load_real(loading *to, const qa_weight_entry *entry, const qa_s
                            const qa_tensor *tensor, qa_error *err) {
     qa_real *memory = QA_TAKE(to->arena, qa_real, tensor->count);
     *entry->weight = memory;
-    return memory == NULL ? QA_OK : qa_tensor_read_real(file, tensor, true, memory, err);
+    return memory == NULL      ? QA_OK
+           : entry->transposed ? read_transposed(entry, file, tensor, memory, err)
+                               : qa_tensor_read_real(file, tensor, true, memory, err);
 }
 
 static qa_status load_tensor(void *user, const qa_weight_entry *entry, qa_error *err) {
@@ -345,9 +421,14 @@ static qa_status load_tensor(void *user, const qa_weight_entry *entry, qa_error 
     source *src = to->src;
     const qa_safetensors *file = NULL;
     const qa_tensor *tensor = NULL;
-    const size_t shape[2] = {entry->rows, entry->columns};
-    const bool alias = src->embedding_is_head && strcmp(entry->name, EMBEDDING_NAME) == 0;
-    QA_TRY(source_find(src, alias ? HEAD_NAME : entry->name, &file, &tensor, err));
+    const size_t shape[2] = {entry->transposed ? entry->columns : entry->rows,
+                             entry->transposed ? entry->rows : entry->columns};
+    const bool alias = src->embedding_is_head && entry->row->role == QA_ROLE_EMBEDDING;
+    const qa_tensor_row *row = alias ? qa_tensor_of_role(to->family, QA_ROLE_HEAD) : entry->row;
+    QA_TRY(source_find_row(src, to->family, row, entry->layer, &file, &tensor, err));
+    if (tensor == NULL) {
+        return tensor_is_missing(src, entry->name, err);
+    }
     QA_TRY(qa_tensor_check_shape(file, tensor, entry->columns == 0 ? 1 : 2, shape, err));
     const bool bf16 = keeps_bf16(to, entry, tensor);
     if (tensor->count > src->largest) {
@@ -362,6 +443,8 @@ static qa_status load_tensor(void *user, const qa_weight_entry *entry, qa_error 
 static qa_weight_entry weight_entry_of(qa_model *model, const qa_tensor_row *row, size_t l, const char *name) {
     const qa_config *config = &model->config;
     qa_weight_entry entry = {.name = name,
+                             .row = row,
+                             .layer = l,
                              .rows = qa_width_of(config, row->rows),
                              .columns = qa_width_of(config, row->columns),
                              .into_residual = row->into_residual,
@@ -405,25 +488,30 @@ qa_status qa_model_each_weight(qa_model *model, qa_weight_visit visit, void *use
     return QA_OK;
 }
 
-/* Tensors that some writers add and that carry no weight of their own. */
-static bool harmless_surplus(const qa_model *model, const char *name) {
-    const char *suffix = ".rotary_emb.inv_freq";
-    const size_t length = strlen(name), tail = strlen(suffix);
-    const bool frequencies = length > tail && strcmp(name + length - tail, suffix) == 0;
-    return frequencies || (model->config.tie_word_embeddings && strcmp(name, HEAD_NAME) == 0);
-}
-
-static qa_status refuse_surplus_weights(const qa_model *model, const source *src, qa_error *err) {
+static qa_status refuse_surplus_weights(const qa_model *model, const source *src, const qa_logger *logger,
+                                        qa_error *err) {
+    const qa_config *config = &model->config;
+    const char *head = qa_tensor_of_role(config->family, QA_ROLE_HEAD)->name, *first = NULL;
+    size_t ignored = 0, l = 0;
     for (size_t i = 0; i < src->n_files; i++) {
         for (size_t j = 0; j < qa_safetensors_count(src->files[i]); j++) {
             const char *name = qa_safetensors_at(src->files[i], j)->name;
-            size_t l = 0;
-            if (qa_tensor_by_name(&model->config, name, &l) == NULL && !harmless_surplus(model, name)) {
+            const bool tied = config->tie_word_embeddings && strcmp(name, head) == 0;
+            if (qa_tensor_by_name(config, name, &l) != NULL || tied) {
+                continue;
+            }
+            if (!qa_tensor_is_ignored(config->family, name)) {
                 return qa_fail(err, QA_ERR_MISMATCH,
                                "%s: tensor \"%.120s\" is surplus, config.json does not account for it",
                                qa_safetensors_path(src->files[i]), name);
             }
+            first = first == NULL ? name : first;
+            ignored++;
         }
+    }
+    if (ignored > 0) {
+        qa_log(logger, QA_LOG_INFO, "%s: %zu tensors that carry no weights are not read, \"%.120s\" the first",
+               src->dir, ignored, first);
     }
     return QA_OK;
 }
@@ -433,15 +521,6 @@ void qa_model_complete(qa_model *model, const char *stored_dtype, const char *me
         model->head = model->embedding;
     }
     const qa_config *config = &model->config;
-    size_t parameters = 0;
-    for (size_t i = 0; i < config->family->tensors->n; i++) {
-        const qa_tensor_row *row = &config->family->tensors->rows[i];
-        const size_t columns = row->columns == QA_VECTOR ? 1 : qa_width_of(config, row->columns);
-        const size_t times = !qa_tensor_is_there(config, row) ? 0
-                             : qa_tensor_in_layer(row)        ? config->num_hidden_layers
-                                                              : 1;
-        parameters += times * qa_width_of(config, row->rows) * columns;
-    }
     model->info = (qa_model_info){
         .dir = model->dir,
         .architecture = config->family->architecture,
@@ -462,7 +541,7 @@ void qa_model_complete(qa_model *model, const char *stored_dtype, const char *me
         .rope_theta = config->rope[QA_ROPE_FULL].theta,
         .tie_word_embeddings = config->tie_word_embeddings,
         .attention_bias = config->qkv_bias,
-        .parameters = parameters,
+        .parameters = qa_config_parameters(config),
         .weight_bytes = weight_bytes,
         .bos_id = config->bos_id,
         .eos_ids = config->eos_ids,
@@ -486,13 +565,14 @@ static qa_status load_weights(qa_model *model, source *src, qa_weights_dtype dty
     size_t bytes = 0;
     qa_arena measure = qa_arena_measure();
     loading to = {.arena = &measure,
+                  .family = model->config.family,
                   .src = src,
                   .dtype = dtype,
                   .panels = &model->panels,
                   .pool = model->context->pool,
                   .fingerprint = model->fingerprint};
     QA_TRY(qa_model_each_weight(model, load_tensor, &to, err));
-    QA_TRY(refuse_surplus_weights(model, src, err));
+    QA_TRY(refuse_surplus_weights(model, src, &model->context->logger, err));
     QA_TRY(qa_arena_bytes(&measure, &bytes, err));
     QA_TRY(qa_arena_create(&model->arena, bytes, err));
     if (to.widest_bf16 > 0) {

@@ -50,7 +50,9 @@ struct qa_model {
 
 /* One tensor of a model, as its files name it. */
 typedef struct qa_weight_entry {
-    const char *name;       /* valid during the visit */
+    const char *name; /* valid during the visit */
+    const qa_tensor_row *row;
+    size_t layer;
     size_t rows, columns;   /* columns 0: a vector */
     const qa_real **weight; /* the model's pointer to it, of a matrix that to its reals */
     qa_weight *matrix;      /* NULL: a vector */
