@@ -15,8 +15,8 @@ QA_BEGIN_DECLS
 typedef struct qa_model qa_model;
 
 /* Loads a Hugging Face folder: config.json, generation_config.json (end-of-sequence ids) and
- * model.safetensors or an index with shards. LlamaForCausalLM, MistralForCausalLM,
- * Qwen2ForCausalLM; with a sliding window sequences may be as long as the window. Weights are converted to the build's
+ * model.safetensors or an index with shards; of one of the families that `qadapter info --supported` lists. Weights are
+ * converted to the build's
  * precision and checked finite. */
 QA_MUST_CHECK qa_status qa_model_load(qa_model **model, qa_context *context, const char *dir, qa_error *err);
 
@@ -45,7 +45,7 @@ typedef struct qa_model_info {
     size_t num_attention_heads, num_key_value_heads, head_dim;
     size_t vocab_size, max_position_embeddings;
     size_t sliding_window; /* of any layer; 0: none */
-    size_t context;        /* the longest sequence that is taken: max_position_embeddings, or the window if shorter */
+    size_t context; /* the longest sequence that is taken: max_position_embeddings, or more if RoPE stretches it */
     double rms_norm_eps, rope_theta;
     bool tie_word_embeddings, attention_bias;
     size_t parameters;      /* counted once when tied */

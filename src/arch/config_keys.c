@@ -152,7 +152,7 @@ static bool is_foreign(const qa_family *family, const char *key) {
     return foreign;
 }
 
-static bool is_read(const qa_family *family, const char *key) {
+static bool is_key_read(const qa_family *family, const char *key) {
     return qa_family_has_key(family, key) ||
            (is_listed(READ, sizeof READ / sizeof *READ, key) && !is_renamed(family, key));
 }
@@ -189,7 +189,7 @@ static void tell_unused(const qa_config *config, const json_t *root, const qa_lo
     const char *key = NULL;
     const json_t *value = NULL;
     json_object_foreach((json_t *)(uintptr_t)root, key, value) { /* nothing is changed */
-        if (is_read(config->family, key) || is_listed(HARMLESS, sizeof HARMLESS / sizeof *HARMLESS, key) ||
+        if (is_key_read(config->family, key) || is_listed(HARMLESS, sizeof HARMLESS / sizeof *HARMLESS, key) ||
             is_neutral(key, value)) {
             continue;
         }
@@ -206,7 +206,7 @@ static void tell_unused(const qa_config *config, const json_t *root, const qa_lo
 }
 
 /* A key that has two names in the family: both may be there if they agree. */
-static qa_status check_names(const qa_family *family, const json_t *root, qa_error *err) {
+static qa_status check_both_names(const qa_family *family, const json_t *root, qa_error *err) {
     for (const qa_key_name *name = family->names; name != NULL && name->key != NULL; name++) {
         const json_t *a = json_object_get(root, name->key), *b = json_object_get(root, name->own);
         if (name->either && a != NULL && b != NULL && !json_equal(a, b)) {
@@ -247,7 +247,7 @@ static bool is_given(const json_t *root, const char *key) {
 
 qa_status qa_config_check_keys(const qa_config *config, const json_t *root, const qa_logger *logger, qa_error *err) {
     QA_TRY(check_model_type(config, root, logger, err));
-    QA_TRY(check_names(config->family, root, err));
+    QA_TRY(check_both_names(config->family, root, err));
     bool both_ways = false;
     QA_TRY(qa_json_get_bool(root, "use_bidirectional_attention", false, "config.json", &both_ways, err));
     if (both_ways) {

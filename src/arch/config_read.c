@@ -47,24 +47,6 @@ static qa_status read_architecture(qa_config *config, const json_t *root, qa_err
                      name, strstr(name, "ConditionalGeneration") != NULL ? " (it takes more than text)" : "");
 }
 
-const char *qa_config_key_name(const qa_family *family, const char *key) {
-    for (const qa_key_name *name = family->names; name != NULL && name->key != NULL; name++) {
-        if (strcmp(name->key, key) == 0) {
-            return name->own;
-        }
-    }
-    return key;
-}
-
-const char *qa_config_key(const qa_family *family, const json_t *root, const char *key) {
-    for (const qa_key_name *name = family->names; name != NULL && name->key != NULL; name++) {
-        if (strcmp(name->key, key) == 0 && (!name->either || json_object_get(root, name->own) != NULL)) {
-            return name->own;
-        }
-    }
-    return key;
-}
-
 /* A dimension under the family's name of it. */
 static qa_status get_size_of(const qa_config *config, const json_t *root, const char *key, bool required, size_t *value,
                              qa_error *err) {

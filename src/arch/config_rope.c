@@ -51,27 +51,6 @@ typedef struct rope_source {
     const qa_logger *logger;
 } rope_source;
 
-qa_status qa_config_get_within(const json_t *object, const char *key, bool required, double low, double high,
-                               double *value, qa_error *err) {
-    double found = *value;
-    QA_TRY(qa_json_get_double(object, key, required, "config.json", &found, err));
-    const json_t *member = json_object_get(object, key);
-    if (member != NULL && !json_is_null(member) && !(found >= low && found <= high)) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: %s is %g, expected a number from %g to %g", key, found, low,
-                       high);
-    }
-    *value = found;
-    return QA_OK;
-}
-
-qa_status qa_config_read_flag(const json_t *root, const char *key, bool *flag, qa_error *err) {
-    return qa_json_get_bool(root, key, false, "config.json", flag, err);
-}
-
-qa_status qa_config_read_multiplier(const json_t *root, const char *key, double *value, qa_error *err) {
-    return qa_config_get_within(root, key, false, 1e-6, 1e9, value, err);
-}
-
 static bool is_there(const json_t *object, const char *key) {
     const json_t *value = json_object_get(object, key);
     return value != NULL && !json_is_null(value);

@@ -6,7 +6,6 @@
 #include "io/file.h"
 #include "io/json.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,11 +16,6 @@ static const char *torch_dtype(qa_dtype dtype) {
     case QA_DTYPE_F64: return "float64";
     default: return "float32";
     }
-}
-
-json_t *qa_config_whole_or_real(double x) {
-    const bool whole = x == floor(x) && fabs(x) <= 9007199254740992.0; /* 2^53 */
-    return whole ? json_integer((json_int_t)x) : json_real(x);
 }
 
 static json_t *eos(const qa_config *config) {

@@ -80,7 +80,7 @@ static void report_config(cli_report *report, const qa_model_info *info) {
     cli_report_count(report, "vocab_size", "vocabulary", info->vocab_size, "tokens");
     cli_report_count(report, "max_position_embeddings", "context", info->max_position_embeddings, "tokens");
     if (info->sliding_window != 0) {
-        cli_report_count(report, "sliding_window", "sliding window, the longest sequence", info->sliding_window,
+        cli_report_count(report, "sliding_window", "sliding window", info->sliding_window,
                          "tokens");
     }
     cli_report_text(report, "rope_type", "RoPE scaling", info->rope_type);

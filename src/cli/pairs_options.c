@@ -128,7 +128,7 @@ qa_status cli_resolve_micro_batch(cli_run *run, size_t *micro_batch, qa_error *e
 }
 
 qa_status cli_resolve_max_length(cli_run *run, size_t *max_length, qa_error *err) {
-    const size_t context = qa_model_get_info(run->model)->max_position_embeddings;
+    const size_t context = qa_model_get_info(run->model)->context;
     const size_t length = run->args->max_length;
     const bool given = cli_given(&run->options, "max-length") != NULL;
     if (length == 1) {

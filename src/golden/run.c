@@ -101,7 +101,7 @@ static void set_up_model(qa_golden_setup *setup, const qa_model *model, const qa
         .h = c->head_dim,
         .V = c->vocab_size,
         .layers = c->num_hidden_layers,
-        .operations = *c->family->layer,
+        .operations = *c->layer,
         .activation = c->activation,
         .layer_norm = c->layer_norm,
         .norm_epsilon = c->norm_eps,

@@ -106,11 +106,11 @@ static void take_all(qa_kv_decoder *decoder, qa_arena *arena) {
 qa_status qa_kv_decoder_create_many(qa_kv_decoder **out, qa_model *model, const qa_adapter *adapter, size_t slots,
                                     size_t capacity, qa_error *err) {
     *out = NULL;
-    if (capacity < 1 || capacity > model->config.max_position_embeddings) {
+    const size_t context = qa_config_context(&model->config);
+    if (capacity < 1 || capacity > context) {
         return qa_fail(err, QA_ERR_LIMIT, "a context of %zu tokens is asked for; the model's is 1 to %zu", capacity,
-                       model->config.max_position_embeddings);
+                       context);
     }
-    QA_TRY(qa_config_check_length(&model->config, capacity, err));
     if (slots < 1) {
         return qa_fail(err, QA_ERR_ARGUMENT, "a decoder needs room for at least one sequence");
     }

@@ -202,7 +202,7 @@ qa_attention qa_layer_plan_widest_attention(const qa_layer_plan *plan, const qa_
 
 void qa_layer_plan_make(qa_layer_plan *plan, const qa_model *model) {
     const qa_config *config = &model->config;
-    const qa_operation_list *list = config->family->layer;
+    const qa_operation_list *list = config->layer;
     *plan = (qa_layer_plan){.operations = list->operations, .n = list->n};
     note_rows(plan, config);
     note_norms(plan, config);

@@ -243,16 +243,11 @@ static void fill_pretrain_trainer(pretrain_run *r) {
 static qa_status check_corpus(const qa_corpus *corpus, const char *name, const qa_config *config, qa_error *err) {
     for (size_t i = 0; i < qa_corpus_count(corpus); i++) {
         const qa_document *document = qa_corpus_at(corpus, i);
-        if (document->n > config->max_position_embeddings) {
+        if (document->n > qa_config_context(config)) {
             return qa_fail(err, QA_ERR_LIMIT,
                            "document at line %zu of %s: %zu tokens, but the model's context is %zu; load the corpus "
                            "with a smaller max_length",
-                           document->line, name, document->n, config->max_position_embeddings);
-        }
-        const qa_status status = qa_config_check_length(config, document->n, err);
-        if (status != QA_OK) {
-            qa_error_prefix(err, "document at line %zu of %s: ", document->line, name);
-            return status;
+                           document->line, name, document->n, qa_config_context(config));
         }
         for (size_t t = 0; t < document->n; t++) {
             if (document->ids[t] < 0 || (size_t)document->ids[t] >= config->vocab_size) {
@@ -274,9 +269,9 @@ static qa_status begin_pretraining(pretrain_run *r, qa_error *err) {
         QA_TRY(qa_model_folder_check_overwrite(o->out_dir, o->config_path, o->tokenizer_dir, err));
     }
     QA_TRY(qa_model_folder_config(&config, o->config_path, o->tokenizer_dir, &r->context->logger, err));
-    if (o->max_length > config.max_position_embeddings) {
+    if (o->max_length > qa_config_context(&config)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "max_length %zu is above the model's context of %zu", o->max_length,
-                       config.max_position_embeddings);
+                       qa_config_context(&config));
     }
     QA_TRY(check_corpus(r->train, corpus_name(r), &config, err));
     if (r->evaluation != NULL) {

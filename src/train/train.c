@@ -106,7 +106,7 @@ static const char *replay_name(const preference_run *r) {
 
 /* No pair may be longer than the model's context. */
 static qa_status check_lengths(const preference_run *r, const qa_pairs *pairs, const char *name, qa_error *err) {
-    const size_t limit = r->model->config.max_position_embeddings;
+    const size_t limit = qa_config_context(&r->model->config);
     for (size_t i = 0; i < qa_pairs_count(pairs); i++) {
         const qa_pair *pair = qa_pairs_at(pairs, i);
         if (qa_pair_longest_row(pair) > limit) {

@@ -23,7 +23,8 @@ static const qa_tensor_row rows[] = {
     QA_MAP_ROW("mlp.c_fc", QA_TARGET_UP, QA_WIDTH_F, QA_WIDTH_D, QA_ALWAYS, false),
     QA_MAP_ROW("mlp.c_proj", QA_TARGET_DOWN, QA_WIDTH_D, QA_WIDTH_F, QA_ALWAYS, true),
 };
-static const qa_tensor_table table = {"transformer.h.", rows, sizeof rows / sizeof *rows, true};
+static const qa_tensor_table table = {
+    .layers = "transformer.h.", .rows = rows, .n = sizeof rows / sizeof *rows, .transposed = true};
 static const qa_family other = {.architecture = "OtherForCausalLM", .model_type = "other", .tensors = &table};
 
 static const qa_family *llama(void) { return qa_family_by_architecture("LlamaForCausalLM"); }

@@ -207,6 +207,7 @@ static qa_config village_like(bool tied) {
                         .n_eos = 2};
     qa_config_set_plain(&config);
     config.norm_eps = 1e-5;
+    config.tie_word_embeddings = tied;
     return config;
 }
 

@@ -313,7 +313,7 @@ static void check_sequences(family_case *c) {
 /* ---- several in one pass ---- */
 
 /* No model that is accepted today. */
-static bool rope_depends_on_length(const family_case *c) { return c == NULL; }
+static bool rope_depends_on_length(const family_case *c) { return qa_config_rope_depends_on_length(&c->model->config); }
 
 /* Rows of both branches, and the gradient of the sum over them of upstream * logits, against each branch behind its
  * own copy of the prompt. False where the pass refuses. */
