@@ -4,6 +4,7 @@
 #define QA_TOOLS_REFERENCE_EXAMPLE_H
 
 #include "arch/family.h"
+#include "reference/math.h"
 #include "reference/step.h"
 
 #include <math.h>
@@ -46,6 +47,16 @@ static qa_ref_linear example_linear(reference_example *e, size_t in, size_t out)
     return (qa_ref_linear){.in = in, .out = out, .weight = example_matrix(e, out, in)};
 }
 
+static const double example_theta = 1e4;
+
+static void example_frequencies(double *frequency, double *factor, const void *theta, size_t rotary, size_t tokens) {
+    (void)tokens;
+    *factor = 1.0;
+    for (size_t i = 0; i < rotary / 2; i++) {
+        frequency[i] = qa_ref_exp(-2.0 * (double)i / (double)rotary * qa_ref_log(*(const double *)theta));
+    }
+}
+
 static void example_model(reference_example *e) {
     const size_t d = EXAMPLE_D, query = EXAMPLE_HEADS * EXAMPLE_HEAD_DIM, key = EXAMPLE_KV_HEADS * EXAMPLE_HEAD_DIM;
     qa_ref_linear *linear = e->layer.linear;
@@ -58,7 +69,8 @@ static void example_model(reference_example *e) {
                               .layers = 1,
                               .norm_epsilon = 1e-5,
                               .operations = qa_llama_layer,
-                              .rope = {{.theta = 1e4, .factor = 1.0}},
+                              .rope = {&example_theta},
+                              .frequencies = example_frequencies,
                               .rotary = EXAMPLE_HEAD_DIM,
                               .stride = 1,
                               .distance = EXAMPLE_HEAD_DIM / 2,

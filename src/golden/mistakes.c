@@ -254,12 +254,13 @@ static void single_precision_rope(const qa_golden_moment *at) {
     qa_ref_net *const nets[] = {at->step->base, at->step->adapted[QA_REF_CHOSEN], at->step->adapted[QA_REF_REJECTED]};
     const size_t half = at->step->model->rotary / 2;
     for (size_t n = 0; n < sizeof nets / sizeof nets[0] * QA_REF_ROPES; n++) {
-        const qa_ref_rope_table *table = &nets[n / QA_REF_ROPES]->rope[n % QA_REF_ROPES];
-        for (size_t i = 0; i < nets[0]->max_T * half; i++) {
-            const float angle = (float)(i / half) * (float)table->frequency[i % half];
-            qa_ref_sin_cos((double)angle, &table->sine[i], &table->cosine[i]);
-            table->sine[i] = (double)(float)table->sine[i];
-            table->cosine[i] = (double)(float)table->cosine[i];
+        const qa_ref_net *net = nets[n / QA_REF_ROPES];
+        double *cosine = net->cosine[n % QA_REF_ROPES], *sine = net->sine[n % QA_REF_ROPES];
+        for (size_t i = 0; i < net->max_T * half; i++) {
+            const float angle = (float)(i / half) * (float)net->frequency[n % QA_REF_ROPES][i % half];
+            qa_ref_sin_cos((double)angle, &sine[i], &cosine[i]);
+            sine[i] = (double)(float)sine[i];
+            cosine[i] = (double)(float)cosine[i];
         }
     }
 }

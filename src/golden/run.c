@@ -5,6 +5,7 @@
 #include "arch/family.h"
 #include "base/memory.h"
 #include "base/try.h"
+#include "golden/rope.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -72,25 +73,6 @@ static void set_up_layer(qa_golden_setup *setup, size_t l, const qa_model *model
     }
 }
 
-static qa_ref_rope set_up_rope(const qa_rope *rope) {
-    static const qa_ref_rope_type types[] = {
-        [QA_ROPE_DEFAULT] = QA_REF_ROPE_PLAIN,   [QA_ROPE_LINEAR] = QA_REF_ROPE_PLAIN,
-        [QA_ROPE_LLAMA3] = QA_REF_ROPE_LLAMA3,   [QA_ROPE_YARN] = QA_REF_ROPE_YARN,
-        [QA_ROPE_DYNAMIC] = QA_REF_ROPE_DYNAMIC, [QA_ROPE_LONGROPE] = QA_REF_ROPE_LONGROPE};
-    return (qa_ref_rope){.type = types[rope->type],
-                         .theta = rope->theta,
-                         .factor = rope->type == QA_ROPE_DEFAULT ? 1.0 : rope->factor,
-                         .low_freq = rope->low_freq_factor,
-                         .high_freq = rope->high_freq_factor,
-                         .beta_slow = rope->beta_slow,
-                         .beta_fast = rope->beta_fast,
-                         .truncate = rope->truncate,
-                         .original_max_position = rope->original_max_position,
-                         .attention_factor = rope->attention_factor,
-                         .short_factor = rope->short_factor,
-                         .long_factor = rope->long_factor};
-}
-
 static void set_up_model(qa_golden_setup *setup, const qa_model *model, const qa_adapter *adapter) {
     const qa_config *c = &model->config;
     setup->model = (qa_ref_model){
@@ -106,7 +88,9 @@ static void set_up_model(qa_golden_setup *setup, const qa_model *model, const qa
         .layer_norm = c->layer_norm,
         .norm_epsilon = c->norm_eps,
         .norm_offset = c->norm_offset,
-        .rope = {set_up_rope(&c->rope[QA_ROPE_FULL]), set_up_rope(&c->rope[QA_ROPE_SLIDING])},
+        .rope = {&c->rope[QA_ROPE_FULL], &c->rope[QA_ROPE_SLIDING]},
+        .frequencies = qa_golden_rope_frequencies,
+        .frequencies_by_length = qa_config_rope_depends_on_length(c),
         .rotary = c->rotary_dim,
         .stride = c->rope_interleaved ? 2 : 1,
         .distance = c->rope_interleaved ? 1 : c->rotary_dim / 2,

@@ -13,14 +13,8 @@ static const double HALF_PI_1 = 0x1.921fb544p+0, HALF_PI_2 = 0x1.0b4611a6p-34, H
 
 /* exp(x) = 2^k exp(r), |r| <= log(2) / 2: 14 terms leave less than 1e-17. */
 double qa_ref_exp(double x) {
-    if (isnan(x)) {
-        return x;
-    }
-    if (x < -745.0) {
-        return 0.0;
-    }
-    if (x > 710.0) {
-        return INFINITY;
+    if (!(x >= -745.0 && x <= 710.0)) {
+        return isnan(x) ? x : x < 0.0 ? 0.0 : INFINITY;
     }
     const double k = floor(x * LOG2_E + 0.5);
     const double r = (x - k * LN2_HI) - k * LN2_LO;

@@ -2,14 +2,15 @@
  * one file a family). The reference (transformer.c) and the fast pass (model/layer.c) walk it forward, and backward in
  * reverse: no other place knows what a layer looks like.
  *
- *   QA_OP_NORM       out = norm(in)                      weights number `which` (qa_norm_name); per_head: each head
- * alone QA_OP_MAP        out = in W^T + bias + s (in A^T) B^T   weights number `which`: q, k, v, o, ... (qa_target)
+ *   QA_OP_NORM       out = norm(in)                      weights number `which` (qa_norm_name); per_head: of each head
+ *   QA_OP_MAP        out = in W^T + bias + s (in A^T) B^T   weights number `which`: q, k, v, o, ... (qa_target)
  *   QA_OP_SPLIT      the parts of `in`, whose columns are laid out as `which` says (qa_split)
  *   QA_OP_CLIP       out = in, each number within +-clip
  *   QA_OP_ROPE       out = out turned by its position, in place
- *   QA_OP_ATTENTION  out = softmax(scale q k^T) v        of in, in2, in3: q, k, v; window and cap of scores are the
- * model's QA_OP_GATE       out = activation(in) * in2 QA_OP_ACTIVATE   out = activation(in) QA_OP_ADD        out = in +
- * m in2                    m: the model's residual multiplier; in2 may be out (then m is 1)
+ *   QA_OP_ATTENTION  out = softmax(scale q k^T) v        of in, in2, in3; window and cap of scores are the model's
+ *   QA_OP_GATE       out = activation(in) * in2
+ *   QA_OP_ACTIVATE   out = activation(in)
+ *   QA_OP_ADD        out = in + m in2                    m: the model's residual multiplier; 1 where in2 is out
  *
  * Rows are like registers: a name may be written again (NORMED by both norms of a layer), and then means the nearest
  * write before. X, MID and OUT are the residual stream before the layer, between its two branches, and behind it; their
@@ -23,17 +24,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* clang-format off */
 typedef enum qa_operation_kind {
-    QA_OP_NORM,
-    QA_OP_MAP,
-    QA_OP_SPLIT,
-    QA_OP_CLIP,
-    QA_OP_ROPE,
-    QA_OP_ATTENTION,
-    QA_OP_GATE,
-    QA_OP_ACTIVATE,
-    QA_OP_ADD
+    QA_OP_NORM, QA_OP_MAP, QA_OP_SPLIT, QA_OP_CLIP, QA_OP_ROPE, QA_OP_ATTENTION, QA_OP_GATE, QA_OP_ACTIVATE, QA_OP_ADD
 } qa_operation_kind;
+/* clang-format on */
 
 /* Rows, and how wide one is. */
 typedef enum qa_rows_name {
@@ -99,25 +94,17 @@ typedef struct qa_operation_list {
 enum { QA_MAX_OPERATIONS = 40 };
 
 /* How an operation is written in a family's file. */
-#define QA_NORM_ROWS(out_, in_, which_)                                                                                \
-    { .kind = QA_OP_NORM, .out = (out_), .in = (in_), .which = (which_) }
-#define QA_NORM_HEADS(out_, in_, which_)                                                                               \
-    { .kind = QA_OP_NORM, .out = (out_), .in = (in_), .which = (which_), .per_head = true }
-#define QA_MAP_ROWS(out_, in_, which_)                                                                                 \
-    { .kind = QA_OP_MAP, .out = (out_), .in = (in_), .which = (which_) }
-#define QA_SPLIT_ROWS(in_, which_)                                                                                     \
-    { .kind = QA_OP_SPLIT, .in = (in_), .out = (in_), .which = (which_) }
-#define QA_CLIP_ROWS(out_, in_)                                                                                        \
-    { .kind = QA_OP_CLIP, .out = (out_), .in = (in_) }
-#define QA_ROPE_ROWS(rows_)                                                                                            \
-    { .kind = QA_OP_ROPE, .out = (rows_), .in = (rows_) }
-#define QA_ATTEND(out_, q_, k_, v_)                                                                                    \
-    { .kind = QA_OP_ATTENTION, .out = (out_), .in = (q_), .in2 = (k_), .in3 = (v_) }
-#define QA_GATE_ROWS(out_, gate_, up_)                                                                                 \
-    { .kind = QA_OP_GATE, .out = (out_), .in = (gate_), .in2 = (up_) }
-#define QA_ACTIVATE_ROWS(out_, in_)                                                                                    \
-    { .kind = QA_OP_ACTIVATE, .out = (out_), .in = (in_) }
-#define QA_ADD_ROWS(out_, in_, branch_)                                                                                \
-    { .kind = QA_OP_ADD, .out = (out_), .in = (in_), .in2 = (branch_) }
+/* clang-format off */
+#define QA_NORM_ROWS(out_, in_, which_) {.kind = QA_OP_NORM, .out = (out_), .in = (in_), .which = (which_)}
+#define QA_NORM_HEADS(out_, in_, which_) {.kind = QA_OP_NORM, .out = (out_), .in = (in_), .which = (which_), .per_head = true}
+#define QA_MAP_ROWS(out_, in_, which_) {.kind = QA_OP_MAP, .out = (out_), .in = (in_), .which = (which_)}
+#define QA_SPLIT_ROWS(in_, which_) {.kind = QA_OP_SPLIT, .in = (in_), .out = (in_), .which = (which_)}
+#define QA_CLIP_ROWS(out_, in_) {.kind = QA_OP_CLIP, .out = (out_), .in = (in_)}
+#define QA_ROPE_ROWS(rows_) {.kind = QA_OP_ROPE, .out = (rows_), .in = (rows_)}
+#define QA_ATTEND(out_, q_, k_, v_) {.kind = QA_OP_ATTENTION, .out = (out_), .in = (q_), .in2 = (k_), .in3 = (v_)}
+#define QA_GATE_ROWS(out_, gate_, up_) {.kind = QA_OP_GATE, .out = (out_), .in = (gate_), .in2 = (up_)}
+#define QA_ACTIVATE_ROWS(out_, in_) {.kind = QA_OP_ACTIVATE, .out = (out_), .in = (in_)}
+#define QA_ADD_ROWS(out_, in_, branch_) {.kind = QA_OP_ADD, .out = (out_), .in = (in_), .in2 = (branch_)}
+/* clang-format on */
 
 #endif

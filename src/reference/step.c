@@ -143,11 +143,11 @@ static void allocate_step(qa_ref_step *step, size_t states) {
             *of_states[i] = qa_ref_numbers(&step->memory, states + 1);
         }
     }
-    step->parameters = qa_ref_numbers(&step->memory, n);
-    step->gradient = qa_ref_numbers(&step->memory, n);
-    step->moment1 = qa_ref_numbers(&step->memory, n);
-    step->moment2 = qa_ref_numbers(&step->memory, n);
-    step->update = qa_ref_numbers(&step->memory, n);
+    double **const of_parameters[] = {&step->parameters, &step->gradient, &step->moment1, &step->moment2,
+                                      &step->update};
+    for (size_t i = 0; i < sizeof of_parameters / sizeof of_parameters[0]; i++) {
+        *of_parameters[i] = qa_ref_numbers(&step->memory, n);
+    }
 }
 
 static qa_status create_nets(qa_ref_step *step, qa_error *err) {

@@ -10,63 +10,38 @@
 /* ---- workspace ---- */
 
 size_t qa_ref_width(const qa_ref_model *m, qa_rows_name rows) {
-    const size_t query = m->H * m->h, key = m->G * m->h;
-    const size_t widths[QA_ROWS] = {[QA_ROWS_QKV] = query + 2 * key,
-                                    [QA_ROWS_Q] = query,
-                                    [QA_ROWS_Q2] = query,
-                                    [QA_ROWS_ATTENTION] = query,
-                                    [QA_ROWS_K] = key,
-                                    [QA_ROWS_K2] = key,
-                                    [QA_ROWS_V] = key,
-                                    [QA_ROWS_V2] = key,
-                                    [QA_ROWS_GATE_UP] = 2 * m->f,
-                                    [QA_ROWS_GATE] = m->f,
-                                    [QA_ROWS_UP] = m->f,
-                                    [QA_ROWS_ACTIVATED] = m->f};
-    return widths[rows] > 0 ? widths[rows] : m->d;
+    const size_t d = m->d, f = m->f, q = m->H * m->h, k = m->G * m->h;
+    const size_t in_order[QA_ROWS] = {d, d, d, d, d, q + 2 * k, q, k, k, q, k, k, q, d, d, 2 * f, f, f, f};
+    return in_order[rows];
 }
 
-/* Numbers a row that an operation keeps for its backward. */
-static size_t kept_width(const qa_ref_net *net, const qa_ref_layer *layer, const qa_operation *op) {
-    switch (op->kind) {
-    case QA_OP_NORM: return op->per_head ? qa_ref_width(net->model, op->in) / net->model->h : 1;
-    case QA_OP_MAP: return layer->linear[op->which].rank;
-    case QA_OP_ATTENTION: return net->model->H * net->max_T;
-    default: return 0;
-    }
+size_t qa_ref_parts(qa_rows_name parts[3], const qa_operation *split) {
+    const bool two = split->which == QA_SPLIT_GATE_UP;
+    parts[0] = two ? QA_ROWS_GATE : QA_ROWS_Q;
+    parts[1] = two ? QA_ROWS_UP : QA_ROWS_K;
+    parts[2] = QA_ROWS_V;
+    return two ? 2 : 3;
 }
 
-/* The parts of a split stand one behind the other. */
-static void name_parts(const qa_ref_net *net, qa_ref_rows *rows, const qa_operation *op, qa_ref_rows whole) {
-    static const qa_rows_name qkv[] = {QA_ROWS_Q, QA_ROWS_K, QA_ROWS_V}, gate_up[] = {QA_ROWS_GATE, QA_ROWS_UP};
-    const bool two = op->which == QA_SPLIT_GATE_UP;
-    for (size_t i = 0; i < (two ? 2 : 3); i++) {
-        const qa_rows_name part = two ? gate_up[i] : qkv[i];
-        const size_t n = net->max_T * qa_ref_width(net->model, part);
-        rows[part] = whole;
-        whole = (qa_ref_rows){whole.x + n, whole.d + n};
-    }
-}
-
-/* d: where the gradients of each operation's output are. */
-static void allocate_layer(qa_ref_net *net, size_t l, double *const *d) {
+static void allocate_layer(qa_ref_net *net, size_t l) {
     const qa_ref_model *m = net->model;
     qa_ref_rows rows[QA_ROWS] = {[QA_ROWS_X] = {l == 0 ? net->embed : net->layers[l - 1].hidden, net->dx}};
-    for (size_t k = 0; k < m->operations.n; k++) {
+    for (size_t k = 0; k < m->operations.n && !net->memory.failed; k++) {
         const qa_operation *op = &m->operations.operations[k];
+        const size_t n = net->max_T * qa_ref_width(m, op->out);
+        const size_t kept = op->kind == QA_OP_MAP         ? m->layer[l].linear[op->which].rank
+                            : op->kind == QA_OP_ATTENTION ? m->H * net->max_T
+                                                          : m->H; /* of a norm of heads */
         qa_ref_node *node = &net->layers[l].node[k];
-        node->in[0] = rows[op->in];
-        node->in[1] = rows[op->in2];
-        node->in[2] = rows[op->in3];
-        node->kept = qa_ref_numbers(&net->memory, net->max_T * kept_width(net, &m->layer[l], op));
-        node->out = (qa_ref_rows){qa_ref_numbers(&net->memory, net->max_T * qa_ref_width(m, op->out)), d[k]};
-        if (net->memory.failed) {
-            return;
-        }
-        if (op->kind == QA_OP_SPLIT) {
-            name_parts(net, rows, op, node->out);
-        } else {
-            rows[op->out] = node->out;
+        qa_rows_name parts[3] = {op->out};
+        const size_t n_parts = op->kind == QA_OP_SPLIT ? qa_ref_parts(parts, op) : 1;
+        *node = (qa_ref_node){.in = {rows[op->in], rows[op->in2], rows[op->in3]}};
+        node->kept = qa_ref_numbers(&net->memory, net->max_T * kept);
+        node->out.x = qa_ref_numbers(&net->memory, n);
+        node->out.d = l == 0 ? qa_ref_numbers(&net->memory, n) : net->layers[0].node[k].out.d;
+        for (size_t i = 0, at = 0; i < n_parts && !net->memory.failed; i++) {
+            rows[parts[i]] = (qa_ref_rows){node->out.x + at, node->out.d + at};
+            at += net->max_T * qa_ref_width(m, parts[i]);
         }
     }
     net->layers[l].hidden = rows[QA_ROWS_OUT].x;
@@ -75,10 +50,6 @@ static void allocate_layer(qa_ref_net *net, size_t l, double *const *d) {
 static void allocate_net(qa_ref_net *net) {
     const qa_ref_model *m = net->model;
     const size_t T = net->max_T, half = m->rotary / 2;
-    double *d[QA_MAX_OPERATIONS];
-    for (size_t k = 0; k < m->operations.n; k++) {
-        d[k] = qa_ref_numbers(&net->memory, T * qa_ref_width(m, m->operations.operations[k].out));
-    }
     double **const of_width[] = {&net->embed, &net->final.out.x, &net->final.out.d, &net->dx};
     for (size_t i = 0; i < sizeof of_width / sizeof of_width[0]; i++) {
         *of_width[i] = qa_ref_numbers(&net->memory, T * m->d);
@@ -86,22 +57,29 @@ static void allocate_net(qa_ref_net *net) {
     net->final.kept = qa_ref_numbers(&net->memory, T);
     net->dweights = qa_ref_numbers(&net->memory, T);
     for (size_t i = 0; i < QA_REF_ROPES; i++) {
-        net->rope[i] = (qa_ref_rope_table){.frequency = qa_ref_numbers(&net->memory, half),
-                                           .cosine = qa_ref_numbers(&net->memory, T * half),
-                                           .sine = qa_ref_numbers(&net->memory, T * half)};
+        net->frequency[i] = qa_ref_numbers(&net->memory, half);
+        net->cosine[i] = qa_ref_numbers(&net->memory, T * half);
+        net->sine[i] = qa_ref_numbers(&net->memory, T * half);
     }
     for (size_t l = 0; l < m->layers && !net->memory.failed; l++) {
-        allocate_layer(net, l, d);
+        allocate_layer(net, l);
         net->final.in[0] = (qa_ref_rows){net->layers[l].hidden, net->dx};
     }
 }
 
-/* For a sequence of so many tokens. */
-static void rotary_tables(qa_ref_net *net, size_t number, size_t tokens) {
+/* Cosine and sine of every position's angles, in a sequence of so many tokens. */
+static void rotary_tables(const qa_ref_net *net, size_t tokens) {
     const qa_ref_model *m = net->model;
-    qa_ref_rope_table *to = &net->rope[number];
-    qa_ref_rope_frequencies(to->frequency, &m->rope[number], m->rotary, tokens);
-    qa_ref_rope_tables(to->cosine, to->sine, to->frequency, &m->rope[number], m->rotary / 2, net->max_T);
+    const size_t half = m->rotary / 2;
+    for (size_t r = 0; r < QA_REF_ROPES && m->rope[r] != NULL; r++) {
+        double factor = 1.0;
+        m->frequencies(net->frequency[r], &factor, m->rope[r], m->rotary, tokens);
+        for (size_t i = 0; i < net->max_T * half; i++) {
+            qa_ref_sin_cos((double)(i / half) * net->frequency[r][i % half], &net->sine[r][i], &net->cosine[r][i]);
+            net->sine[r][i] *= factor;
+            net->cosine[r][i] *= factor;
+        }
+    }
 }
 
 enum { MAX_TOKENS = 1 << 14 }; /* keeps every product of sizes inside a size_t */
@@ -112,21 +90,17 @@ qa_status qa_ref_net_create(qa_ref_net **out, const qa_ref_model *model, size_t 
         return qa_fail(err, QA_ERR_LIMIT, "reference: rows of %zu tokens; expected 1 to %d", max_T, MAX_TOKENS);
     }
     qa_ref_net *net = calloc(1, sizeof *net);
-    qa_ref_activations *layers = calloc(model->layers, sizeof *layers);
-    if (net == NULL || layers == NULL) {
-        free(net);
-        free(layers);
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for the reference model");
+    if (net != NULL) {
+        *net = (qa_ref_net){.model = model, .max_T = max_T, .layers = calloc(model->layers, sizeof *net->layers)};
     }
-    *net = (qa_ref_net){.model = model, .max_T = max_T, .layers = layers};
-    allocate_net(net);
-    if (net->memory.failed) {
+    if (net != NULL && net->layers != NULL) {
+        allocate_net(net);
+    }
+    if (net == NULL || net->layers == NULL || net->memory.failed) {
         qa_ref_net_free(net);
         return qa_fail(err, QA_ERR_MEMORY, "out of memory for the reference model's activations of %zu tokens", max_T);
     }
-    for (size_t i = 0; i < QA_REF_ROPES && model->rope[i].theta > 0.0; i++) {
-        rotary_tables(net, i, max_T);
-    }
+    rotary_tables(net, max_T);
     *out = net;
     return QA_OK;
 }
@@ -148,6 +122,14 @@ typedef struct plain_operation {
     const qa_ref_node *node;
     double *gradient; /* of the adapter; backward alone */
 } plain_operation;
+
+static double plain_dot(const double *a, const double *b, size_t n) {
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        sum += a[i] * b[i];
+    }
+    return sum;
+}
 
 static size_t numbers_of(const plain_operation *o) { return o->net->T * qa_ref_width(o->m, o->op->out); }
 
@@ -213,23 +195,13 @@ static void plain_linear_forward(const plain_operation *o) {
         const double *row = o->node->in[0].x + t * in;
         double *hidden = o->node->kept + t * rank;
         for (size_t r = 0; r < rank; r++) {
-            double sum = 0.0;
-            for (size_t i = 0; i < in; i++) {
-                sum += A[r * in + i] * row[i];
-            }
-            hidden[r] = sum;
+            hidden[r] = plain_dot(A + r * in, row, in);
         }
         for (size_t j = 0; j < out; j++) {
-            const double *w = linear->weight + j * in;
-            double sum = 0.0, delta = 0.0;
-            for (size_t i = 0; i < in; i++) {
-                sum += w[i] * row[i];
-            }
-            for (size_t r = 0; r < rank; r++) {
-                delta += B[j * rank + r] * hidden[r];
-            }
-            sum += linear->bias == NULL ? 0.0 : linear->bias[j];
-            o->node->out.x[t * out + j] = rank > 0 ? sum + linear->scale * delta : sum;
+            const double sum = plain_dot(linear->weight + j * in, row, in);
+            const double biased = sum + (linear->bias == NULL ? 0.0 : linear->bias[j]);
+            const double delta = rank == 0 ? 0.0 : linear->scale * plain_dot(B + j * rank, hidden, rank);
+            o->node->out.x[t * out + j] = biased + delta;
         }
     }
 }
@@ -269,26 +241,31 @@ static const double SQRT_2_OVER_PI = 0x1.9884533d43651p-1, SQRT_HALF = 0x1.6a09e
 
 /* Value and *slope at z. */
 static double plain_activation(qa_activation activation, double z, double *slope) {
-    const double sigmoid = qa_ref_sigmoid(z);
-    const double inner = qa_ref_tanh(SQRT_2_OVER_PI * (z + 0.044715 * z * z * z));
-    const double below = 0.5 * (1.0 + qa_ref_erf(z * SQRT_HALF)); /* share of the normal distribution below z */
-    const double bend = SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044715 * z * z);
-    switch (activation) {
-    case QA_GELU_TANH:
-        *slope = 0.5 * (1.0 + inner) + 0.5 * z * (1.0 - inner * inner) * bend;
-        return 0.5 * z * (1.0 + inner);
-    case QA_GELU: *slope = below + 0.5 * z * SQRT_2_OVER_PI * qa_ref_exp(-0.5 * z * z); return z * below;
-    case QA_RELU2: *slope = 2.0 * fmax(z, 0.0); return fmax(z, 0.0) * fmax(z, 0.0);
-    default: *slope = sigmoid * (1.0 + z * (1.0 - sigmoid)); return z * sigmoid;
+    if (activation == QA_RELU2) {
+        *slope = 2.0 * fmax(z, 0.0);
+        return fmax(z, 0.0) * fmax(z, 0.0);
     }
+    double share = 0.0, bend = 0.0; /* value is z share; bend: slope of share */
+    if (activation == QA_SILU) {
+        share = qa_ref_sigmoid(z);
+        *slope = share * (1.0 + z * (1.0 - share));
+        return z * share;
+    }
+    if (activation == QA_GELU) { /* the share of the normal distribution that is below z */
+        share = 0.5 * (1.0 + qa_ref_erf(z * SQRT_HALF));
+        bend = 0.5 * SQRT_2_OVER_PI * qa_ref_exp(-0.5 * z * z);
+    } else {
+        const double t = qa_ref_tanh(SQRT_2_OVER_PI * (z + 0.044715 * z * z * z));
+        share = 0.5 * (1.0 + t);
+        bend = 0.5 * (1.0 - t * t) * SQRT_2_OVER_PI * (1.0 + 3.0 * 0.044715 * z * z);
+    }
+    *slope = share + z * bend;
+    return z * share;
 }
 
-/* Number i of the output, and its derivative by that of both inputs: the first is the product of slope[0] and slope[1].
- */
+/* Number i of the output, and its derivative by that of both inputs: slope[0] slope[1], and slope[2]. */
 static double plain_number(const plain_operation *o, size_t i, double slope[3]) {
     const double a = o->node->in[0].x[i], clip = o->m->clip, m = o->m->residual_multiplier;
-    slope[0] = slope[1] = 1.0;
-    slope[2] = 0.0;
     switch (o->op->kind) {
     case QA_OP_ADD: slope[2] = m; return a + m * o->node->in[1].x[i];
     case QA_OP_CLIP: slope[1] = fabs(a) <= clip ? 1.0 : 0.0; return fmin(fmax(a, -clip), clip);
@@ -300,26 +277,24 @@ static double plain_number(const plain_operation *o, size_t i, double slope[3]) 
     }
 }
 
-static void plain_numbers_forward(const plain_operation *o) {
-    double slope[3];
-    for (size_t i = 0; i < numbers_of(o); i++) {
-        o->node->out.x[i] = plain_number(o, i, slope);
-    }
-}
-
-static void plain_numbers_backward(const plain_operation *o) {
+/* Forward and backward, as all operations below but attention. */
+static void plain_numbers(const plain_operation *o) {
     const bool two = o->op->kind == QA_OP_ADD || o->op->kind == QA_OP_GATE;
-    double slope[3];
     for (size_t i = 0; i < numbers_of(o); i++) {
-        (void)plain_number(o, i, slope);
-        o->node->in[0].d[i] += o->node->out.d[i] * slope[0] * slope[1];
+        double slope[3] = {1.0, 1.0, 0.0};
+        const double y = plain_number(o, i, slope), dy = o->node->out.d[i];
+        if (o->gradient == NULL) {
+            o->node->out.x[i] = y;
+            continue;
+        }
+        o->node->in[0].d[i] += dy * slope[0] * slope[1];
         if (two) {
-            o->node->in[1].d[i] += o->node->out.d[i] * slope[2];
+            o->node->in[1].d[i] += dy * slope[2];
         }
     }
 }
 
-/* ---- splits ---- */
+/* ---- rows of other shapes ---- */
 
 /* Where number i of a row in one map stands among its parts; a part is [max_T x width]. */
 static size_t part_index(const plain_operation *o, size_t t, size_t i) {
@@ -335,72 +310,56 @@ static size_t part_index(const plain_operation *o, size_t t, size_t i) {
                              : max_T * (query + key) + t * key + i - query - key;
 }
 
-static void plain_split_forward(const plain_operation *o) {
+static void plain_split(const plain_operation *o) {
     const size_t n = qa_ref_width(o->m, o->op->in);
     for (size_t i = 0; i < numbers_of(o); i++) {
-        o->node->out.x[part_index(o, i / n, i % n)] = o->node->in[0].x[i];
+        const size_t to = part_index(o, i / n, i % n);
+        if (o->gradient == NULL) {
+            o->node->out.x[to] = o->node->in[0].x[i];
+        } else {
+            o->node->in[0].d[i] += o->node->out.d[to];
+        }
     }
 }
 
-static void plain_split_backward(const plain_operation *o) {
-    const size_t n = qa_ref_width(o->m, o->op->in);
-    for (size_t i = 0; i < numbers_of(o); i++) {
-        o->node->in[0].d[i] += o->node->out.d[part_index(o, i / n, i % n)];
-    }
-}
-
-/* ---- RoPE ---- */
-
-/* y += the rows of x turned by +angle or (backward) -angle. */
-static void plain_rope(const plain_operation *o, double *y, const double *x, double direction) {
-    const size_t h = o->m->h, half = o->layer->rope < QA_REF_ROPES ? o->m->rotary / 2 : 0;
+/* The rows turned by +angle, or their gradients by -angle. */
+static void plain_rope(const plain_operation *o) {
+    const bool back = o->gradient != NULL;
+    const size_t h = o->m->h, number = o->layer->rope, half = number < QA_REF_ROPES ? o->m->rotary / 2 : 0;
+    const double *cosine = half > 0 ? o->net->cosine[number] : NULL, *sine = half > 0 ? o->net->sine[number] : NULL;
     const size_t heads = qa_ref_width(o->m, o->op->out) / h;
-    const qa_ref_rope_table *table = half > 0 ? &o->net->rope[o->layer->rope] : NULL;
+    const double *x = back ? o->node->out.d : o->node->in[0].x;
+    double *y = back ? o->node->in[0].d : o->node->out.x;
     for (size_t r = 0; r < o->net->T * heads; r++, x += h, y += h) {
+        for (size_t j = 0; j < h; j++) {
+            y[j] = (back ? y[j] : 0.0) + (j < 2 * half ? 0.0 : x[j]);
+        }
         for (size_t i = 0; i < half; i++) {
             const size_t first = i * o->m->stride, second = first + o->m->distance, at = r / heads * half + i;
-            const double c = table->cosine[at], s = direction * table->sine[at];
+            const double c = cosine[at], s = back ? -sine[at] : sine[at];
             y[first] += x[first] * c - x[second] * s;
             y[second] += x[second] * c + x[first] * s;
         }
-        for (size_t j = 2 * half; j < h; j++) {
-            y[j] += x[j];
-        }
     }
 }
-
-static void plain_rope_forward(const plain_operation *o) {
-    memset(o->node->out.x, 0, numbers_of(o) * sizeof(double));
-    plain_rope(o, o->node->out.x, o->node->in[0].x, 1.0);
-}
-
-static void plain_rope_backward(const plain_operation *o) { plain_rope(o, o->node->in[0].d, o->node->out.d, -1.0); }
 
 /* ---- attention ---- */
 
 static double plain_cap(double y, double cap) { return cap == 0.0 ? y : cap * qa_ref_tanh(y / cap); }
 
-/* Of that, given its value. */
-static double cap_slope(double value, double cap) { return cap == 0.0 ? 1.0 : 1.0 - value / cap * (value / cap); }
-
-static size_t first_visible(const plain_operation *o, size_t t) {
-    return o->layer->window > 0 && t >= o->layer->window ? t + 1 - o->layer->window : 0;
-}
+static size_t first_visible(size_t window, size_t t) { return window > 0 && t >= window ? t + 1 - window : 0; }
 
 /* cap(scale q k) */
 static double plain_score(const plain_operation *o, const double *q, const double *k) {
-    double dot = 0.0;
-    for (size_t j = 0; j < o->m->h; j++) {
-        dot += q[j] * k[j];
-    }
-    return plain_cap(dot * o->m->attention_scale, o->m->attention_cap);
+    return plain_cap(plain_dot(q, k, o->m->h) * o->m->attention_scale, o->m->attention_cap);
 }
 
 static void plain_attention_forward(const plain_operation *o) {
     const size_t H = o->m->H, G = o->m->G, h = o->m->h;
     const double *k = o->node->in[1].x, *v = o->node->in[2].x;
     for (size_t i = 0; i < H * o->net->T; i++) {
-        const size_t head = i / o->net->T, t = i % o->net->T, group = head / (H / G), first = first_visible(o, t);
+        const size_t head = i / o->net->T, t = i % o->net->T, group = head / (H / G),
+                     first = first_visible(o->layer->window, t);
         const double *q = o->node->in[0].x + (t * H + head) * h;
         double *w = o->node->kept + (head * o->net->max_T + t) * o->net->max_T;
         double *out = o->node->out.x + (t * H + head) * h;
@@ -428,25 +387,25 @@ static void plain_attention_backward(const plain_operation *o) {
     const qa_ref_rows *in = o->node->in;
     double *dweights = o->net->dweights;
     for (size_t i = 0; i < H * o->net->T; i++) {
-        const size_t head = i / o->net->T, t = i % o->net->T, group = head / (H / G), first = first_visible(o, t);
+        const size_t head = i / o->net->T, t = i % o->net->T, group = head / (H / G),
+                     first = first_visible(o->layer->window, t);
         const size_t at = (t * H + head) * h;
         const double *w = o->node->kept + (head * o->net->max_T + t) * o->net->max_T, *dout = o->node->out.d + at;
         double mean = 0.0;
         for (size_t s = first; s <= t; s++) {
             const size_t key = (s * G + group) * h;
-            double dw = 0.0;
+            dweights[s] = plain_dot(dout, in[2].x + key, h);
+            mean += w[s] * dweights[s];
             for (size_t j = 0; j < h; j++) {
-                dw += dout[j] * in[2].x[key + j];
                 in[2].d[key + j] += w[s] * dout[j];
             }
-            dweights[s] = dw;
-            mean += w[s] * dw;
         }
         for (size_t s = first; s <= t; s++) {
             const size_t key = (s * G + group) * h;
             double dscore = o->m->attention_scale * w[s] * (dweights[s] - mean);
             if (o->m->attention_cap != 0.0) {
-                dscore *= cap_slope(plain_score(o, in[0].x + at, in[1].x + key), o->m->attention_cap);
+                const double bent = plain_score(o, in[0].x + at, in[1].x + key) / o->m->attention_cap;
+                dscore *= 1.0 - bent * bent;
             }
             for (size_t j = 0; j < h; j++) {
                 in[0].d[at + j] += dscore * in[1].x[key + j];
@@ -463,13 +422,13 @@ typedef void plain_function(const plain_operation *o);
 static plain_function *const plain_functions[][2] = {
     [QA_OP_NORM] = {plain_norm_forward, plain_norm_backward},
     [QA_OP_MAP] = {plain_linear_forward, plain_linear_backward},
-    [QA_OP_SPLIT] = {plain_split_forward, plain_split_backward},
-    [QA_OP_CLIP] = {plain_numbers_forward, plain_numbers_backward},
-    [QA_OP_ROPE] = {plain_rope_forward, plain_rope_backward},
+    [QA_OP_SPLIT] = {plain_split, plain_split},
+    [QA_OP_CLIP] = {plain_numbers, plain_numbers},
+    [QA_OP_ROPE] = {plain_rope, plain_rope},
     [QA_OP_ATTENTION] = {plain_attention_forward, plain_attention_backward},
-    [QA_OP_GATE] = {plain_numbers_forward, plain_numbers_backward},
-    [QA_OP_ACTIVATE] = {plain_numbers_forward, plain_numbers_backward},
-    [QA_OP_ADD] = {plain_numbers_forward, plain_numbers_backward},
+    [QA_OP_GATE] = {plain_numbers, plain_numbers},
+    [QA_OP_ACTIVATE] = {plain_numbers, plain_numbers},
+    [QA_OP_ADD] = {plain_numbers, plain_numbers},
 };
 
 /* gradient NULL: forward */
@@ -485,15 +444,6 @@ static void run_final_norm(const qa_ref_net *net, double *gradient) {
     run_operation(net, &(qa_ref_layer){.norm = {net->model->final_norm}}, &norm, &net->final, gradient);
 }
 
-/* Maps of the same rows stand beside each other, and go back in their own order. */
-static size_t first_beside(const qa_operation *operations, size_t k) {
-    while (k > 0 && operations[k].kind == QA_OP_MAP && operations[k - 1].kind == QA_OP_MAP &&
-           operations[k - 1].in == operations[k].in && operations[k - 1].out != operations[k].in) {
-        k--;
-    }
-    return k;
-}
-
 static void plain_layer_forward(const qa_ref_net *net, size_t l) {
     const qa_ref_model *m = net->model;
     for (size_t k = 0; k < m->operations.n; k++) {
@@ -501,25 +451,27 @@ static void plain_layer_forward(const qa_ref_net *net, size_t l) {
     }
 }
 
-/* net->dx: dL/dhidden -> dL/dx. */
+/* net->dx: dL/dhidden -> dL/dx. Maps that read the same rows go back in their own order. */
 static void plain_layer_backward(qa_ref_net *net, size_t l, double *gradient) {
     const qa_ref_model *m = net->model;
     const qa_ref_activations *layer = &net->layers[l];
-    const size_t n = m->operations.n;
-    for (size_t k = 0; k < n; k++) {
-        const size_t width = qa_ref_width(m, m->operations.operations[k].out);
-        memset(layer->node[k].out.d, 0, net->max_T * width * sizeof(double));
+    const qa_operation *list = m->operations.operations;
+    for (size_t k = 0; k < m->operations.n; k++) {
+        memset(layer->node[k].out.d, 0, net->max_T * qa_ref_width(m, list[k].out) * sizeof(double));
         if (layer->node[k].out.x == layer->hidden) {
             memcpy(layer->node[k].out.d, net->dx, net->T * m->d * sizeof(double));
         }
     }
     memset(net->dx, 0, net->T * m->d * sizeof *net->dx);
-    for (size_t end = n; end > 0;) {
-        const size_t begin = first_beside(m->operations.operations, end - 1);
-        for (size_t k = begin; k < end; k++) {
-            run_operation(net, &m->layer[l], &m->operations.operations[k], &layer->node[k], gradient);
+    for (size_t begin = m->operations.n, end = begin; end > 0; end = begin) {
+        begin--;
+        while (begin > 0 && list[end - 1].kind == QA_OP_MAP && list[begin - 1].kind == QA_OP_MAP &&
+               list[begin - 1].in == list[end - 1].in) {
+            begin--;
         }
-        end = begin;
+        for (size_t k = begin; k < end; k++) {
+            run_operation(net, &m->layer[l], &list[k], &layer->node[k], gradient);
+        }
     }
 }
 
@@ -530,10 +482,8 @@ void qa_ref_net_forward(qa_ref_net *net, const int32_t *ids, size_t T, const dou
     const size_t d = m->d;
     net->T = T;
     net->parameters = parameters;
-    for (size_t i = 0; i < QA_REF_ROPES; i++) {
-        if (m->rope[i].type == QA_REF_ROPE_DYNAMIC || m->rope[i].type == QA_REF_ROPE_LONGROPE) {
-            rotary_tables(net, i, T);
-        }
+    if (m->frequencies_by_length) {
+        rotary_tables(net, T);
     }
     for (size_t i = 0; i < T * d; i++) {
         net->embed[i] = m->embedding_factor * m->embedding[(size_t)ids[i / d] * d + i % d] +
@@ -546,13 +496,8 @@ void qa_ref_net_forward(qa_ref_net *net, const int32_t *ids, size_t T, const dou
 }
 
 static double plain_logit(const qa_ref_net *net, size_t t, size_t a) {
-    const size_t d = net->model->d;
-    const double *x = net->final.out.x + t * d, *w = net->model->head + a * d;
-    double sum = 0.0;
-    for (size_t j = 0; j < d; j++) {
-        sum += w[j] * x[j];
-    }
-    return plain_cap(sum * net->model->logit_factor, net->model->logit_cap);
+    const qa_ref_model *m = net->model;
+    return plain_cap(plain_dot(m->head + a * m->d, net->final.out.x + t * m->d, m->d) * m->logit_factor, m->logit_cap);
 }
 
 void qa_ref_net_logits(const qa_ref_net *net, size_t first, size_t count, double *logits) {
@@ -570,7 +515,8 @@ void qa_ref_net_backward(qa_ref_net *net, double *gradient, size_t first, size_t
         const double *w = m->head + i % V * d;
         double g = dlogits[i] * m->logit_factor;
         if (m->logit_cap != 0.0) {
-            g *= cap_slope(plain_logit(net, first + i / V, i % V), m->logit_cap);
+            const double bent = plain_logit(net, first + i / V, i % V) / m->logit_cap;
+            g *= 1.0 - bent * bent;
         }
         for (size_t j = 0; g != 0.0 && j < d; j++) {
             net->final.out.d[(first + i / V) * d + j] += g * w[j];

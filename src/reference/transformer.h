@@ -9,34 +9,22 @@
  *   mid = x + o(a);    mn = rmsnorm(mid);      x = mid + down( silu(gate mn) * up mn )
  *
  * linear(x) = x W^T + bias + s (x A^T) B^T, the last term with an adapter alone. Every operation writes an array of its
- * own, and backward walks the list in reverse: each adds to dL/d(its inputs) what its output's gradient makes of it.
- * Everything is double in every build, sums go from left to right, exp, log, sine and cosine are those of math.h: the
- * same inputs give the same bits on every machine. It is slow (plain loops in one thread), which tiny models do not
- * mind. */
+ * own; backward walks the list in reverse and adds to dL/d(inputs). All is double in every build, sums go from left to
+ * right, exp, log, sine and cosine are those of math.h: the same inputs give the same bits on every machine. It is slow
+ * (plain loops in one thread), which tiny models do not mind. */
 #ifndef QA_REFERENCE_TRANSFORMER_H
 #define QA_REFERENCE_TRANSFORMER_H
 
 #include "qadapter/status.h"
 #include "reference/memory.h"
 #include "reference/operations.h"
-#include "reference/rope.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 /* In the order of an adapter's tensors, and the two that are several in one. */
-enum {
-    QA_REF_Q,
-    QA_REF_K,
-    QA_REF_V,
-    QA_REF_O,
-    QA_REF_GATE,
-    QA_REF_UP,
-    QA_REF_DOWN,
-    QA_REF_QKV,
-    QA_REF_GATE_UP,
-    QA_REF_LINEARS
-};
+enum { QA_REF_Q, QA_REF_K, QA_REF_V, QA_REF_O, QA_REF_GATE, QA_REF_UP, QA_REF_DOWN };
+enum { QA_REF_QKV = QA_REF_DOWN + 1, QA_REF_GATE_UP, QA_REF_LINEARS };
 
 typedef struct qa_ref_linear {
     size_t in, out;
@@ -60,6 +48,9 @@ typedef struct qa_ref_layer {
     size_t rope;   /* which of the model's */
 } qa_ref_layer;
 
+/* frequency[rotary / 2], radians per position, in a sequence of so many tokens; *factor of cosine and sine. */
+typedef void qa_ref_frequencies(double *frequency, double *factor, const void *rope, size_t rotary, size_t tokens);
+
 /* The frozen weights, and the shape of the adapter. */
 typedef struct qa_ref_model {
     size_t d, f, H, G, h, V, layers;
@@ -67,9 +58,11 @@ typedef struct qa_ref_model {
     qa_activation activation;
     bool layer_norm;                  /* the mean is taken off first */
     double norm_epsilon, norm_offset; /* weights are offset + w */
-    qa_ref_rope rope[QA_REF_ROPES];
-    size_t rotary;           /* the first so many components of a head turn, */
-    size_t stride, distance; /* in pairs i * stride and i * stride + distance: 1 and rotary/2, or 2 and 1 */
+    const void *rope[QA_REF_ROPES];   /* what `frequencies` is given; NULL: no layer has it */
+    qa_ref_frequencies *frequencies;
+    bool frequencies_by_length; /* they depend on the number of tokens */
+    size_t rotary;              /* the first so many components of a head turn, */
+    size_t stride, distance;    /* in pairs i * stride and i * stride + distance: 1 and rotary/2, or 2 and 1 */
     double embedding_factor, residual_multiplier, logit_factor;
     double attention_scale;          /* 1 / sqrt h */
     double attention_cap, logit_cap; /* y -> cap tanh(y / cap), of scores and of logits; 0: none */
@@ -81,8 +74,7 @@ typedef struct qa_ref_model {
 } qa_ref_model;
 
 typedef struct qa_ref_rows {
-    double *x; /* [T x width] numbers */
-    double *d; /* dL/d(them); every layer's stand in one place */
+    double *x, *d; /* [T x width] numbers, dL/d(them), which stand in one place for all layers */
 } qa_ref_rows;
 
 /* One operation of a layer's list. */
@@ -96,24 +88,23 @@ typedef struct qa_ref_activations {
     double *hidden; /* [T x d] what the layer gives */
 } qa_ref_activations;
 
-typedef struct qa_ref_rope_table {
-    double *frequency, *cosine, *sine; /* [rotary/2], [T x rotary/2] twice */
-} qa_ref_rope_table;
-
 typedef struct qa_ref_net {
     const qa_ref_model *model;
     size_t max_T, T;
     const double *parameters; /* of the last forward */
     qa_ref_memory memory;     /* owns all that follows */
     qa_ref_activations *layers;
-    double *embed;     /* [T x d] */
-    qa_ref_node final; /* the norm behind the last layer */
-    qa_ref_rope_table rope[QA_REF_ROPES];
+    double *embed;                                                               /* [T x d] */
+    qa_ref_node final;                                                           /* the norm behind the last layer */
+    double *frequency[QA_REF_ROPES], *cosine[QA_REF_ROPES], *sine[QA_REF_ROPES]; /* [rotary/2], [T x rotary/2] */
     double *dx, *dweights; /* dL/d(a layer's input), that of one row of attention's weights */
 } qa_ref_net;
 
 /* How many numbers such a row has. */
 size_t qa_ref_width(const qa_ref_model *model, qa_rows_name rows);
+
+/* The parts of a split, and how many: rows [max_T x width], one behind the other in its output. */
+size_t qa_ref_parts(qa_rows_name parts[3], const qa_operation *split);
 
 /* Room for rows of up to max_T tokens. The model is borrowed. */
 QA_MUST_CHECK qa_status qa_ref_net_create(qa_ref_net **net, const qa_ref_model *model, size_t max_T, qa_error *err);

@@ -41,8 +41,7 @@ typedef struct qa_ref_row {
 /* Lists the row's transitions and sets first and last; weights are not there yet. */
 void qa_ref_list_transitions(qa_ref_row *row, const qa_ref_objective *objective);
 
-/* (M9) the weights c_t: gamma^t (over their number, with length normalisation), or one over the padded length less 1.
- */
+/* (M9) the weights c_t: gamma^t (over their number, with length normalisation), or 1 / (padded length - 1). */
 void qa_ref_weigh_transitions(qa_ref_row *row, const qa_ref_objective *objective);
 
 /* (M10) what the means are taken over, of rows[pairs x QA_REF_SIDES]: theory: all pairs, all counted transitions;

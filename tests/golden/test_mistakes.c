@@ -756,10 +756,10 @@ static void single_tables(const qa_golden_moment *at) {
     const size_t half = at->step->model->h / 2;
     for (size_t i = 0; i < SIDES_AND_BASE * nets[0]->max_T * half; i++) {
         const size_t entry = i % (nets[0]->max_T * half), n = i / (nets[0]->max_T * half);
-        const float angle = (float)(entry / half) * (float)nets[n]->rope[0].frequency[entry % half];
+        const float angle = (float)(entry / half) * (float)nets[n]->frequency[0][entry % half];
         const float cosine = cosf(angle), sine = sinf(angle);
-        nets[n]->rope[0].cosine[entry] = (double)(entry % 16 == 9 ? nextafterf(cosine, 2.0F) : cosine);
-        nets[n]->rope[0].sine[entry] = (double)(entry % 16 == 3 ? nextafterf(sine, 2.0F) : sine);
+        nets[n]->cosine[0][entry] = (double)(entry % 16 == 9 ? nextafterf(cosine, 2.0F) : cosine);
+        nets[n]->sine[0][entry] = (double)(entry % 16 == 3 ? nextafterf(sine, 2.0F) : sine);
     }
 }
 
