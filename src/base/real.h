@@ -15,7 +15,6 @@ typedef double qa_real;
 #define QA_CBLAS(name) cblas_d##name /* QA_CBLAS(gemm) is cblas_dgemm */
 #define QA_REAL_DIGITS 17            /* decimal digits that read back exactly */
 static inline qa_real qa_exp(qa_real x) { return exp(x); }
-static inline qa_real qa_erfc(qa_real x) { return erfc(x); }
 #else
 typedef float qa_real;
 #define QA_REAL_NAME "f32"
@@ -23,7 +22,6 @@ typedef float qa_real;
 #define QA_CBLAS(name) cblas_s##name
 #define QA_REAL_DIGITS 9
 static inline qa_real qa_exp(qa_real x) { return expf(x); }
-static inline qa_real qa_erfc(qa_real x) { return erfcf(x); }
 #endif
 
 #endif
