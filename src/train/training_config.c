@@ -125,8 +125,8 @@ static const struct known_key *known_key_of(const char *key) {
 }
 
 /* One member that differs. */
-static qa_status tell_difference(const char *key, const struct known_key *known, const json_t *old, const json_t *value,
-                                 const char *where, const qa_logger *logger, qa_error *err) {
+static qa_status say_difference(const char *key, const struct known_key *known, const json_t *old, const json_t *value,
+                                const char *where, const qa_logger *logger, qa_error *err) {
     char was[160], is[160], what[160] = "";
     show(was, sizeof was, old);
     show(is, sizeof is, value);
@@ -193,7 +193,7 @@ qa_status qa_resume_options_check(const json_t *then, const json_t *now, const c
         const json_t *old = json_object_get(then, key);
         const struct known_key *known = known_key_of(key);
         if (status == QA_OK && !same(old, value) && !is_unsaid(key, known, old, value, unchecked, sizeof unchecked)) {
-            status = tell_difference(key, known, old, value, where, logger, err);
+            status = say_difference(key, known, old, value, where, logger, err);
         }
     }
     json_decref(members);
@@ -242,7 +242,7 @@ static qa_status check_complete(const json_t *root, const char *path, const qa_o
     return QA_OK;
 }
 
-static qa_status read_objective(const json_t *root, const char *path, qa_objective *objective, qa_error *err) {
+static qa_status read_objective(const json_t *root, const char *path, void *objective, qa_error *err) {
     qa_objective read = {.method = QA_METHOD_QADAPTER};
     if (!json_is_object(root)) {
         return qa_fail(err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
@@ -257,50 +257,47 @@ static qa_status read_objective(const json_t *root, const char *path, qa_objecti
         QA_TRY(qa_options_read(method->options, root, path, &read, err));
     }
     QA_TRY(qa_prefixed(qa_objective_check(&read, err), err, "%s: ", path));
-    *objective = read;
+    *(qa_objective *)objective = read;
     return QA_OK;
 }
 
-/* The file's path (caller frees) and content; *root NULL: there is no such file. */
-static qa_status load_record(const char *dir, char **path, json_t **root, qa_error *err) {
-    *root = NULL;
-    *path = NULL;
+/* Has `read` read what the adapter's folder holds into `out`, if there is such a file (*found). */
+static qa_status read_record(const char *dir,
+                             qa_status (*read)(const json_t *root, const char *path, void *out, qa_error *err),
+                             void *out, bool *found, qa_error *err) {
+    char *path = NULL;
+    json_t *root = NULL;
+    qa_status status = QA_OK;
+    *found = false;
     if (!qa_path_is_dir(dir)) {
         return qa_fail(err, QA_ERR_IO,
-                       "%s: no such folder; expected an adapter's (adapter_config.json, "
-                       "adapter_model.safetensors)",
+                       "%s: no such folder; expected an adapter's (adapter_config.json, adapter_model.safetensors)",
                        dir);
     }
-    QA_TRY(qa_join_path(path, dir, file_name, err));
-    bool there = false;
-    QA_TRY(qa_find_optional(&there, *path, err));
-    return there ? qa_json_load(root, *path, err) : QA_OK;
+    QA_TRY(qa_join_path(&path, dir, file_name, err));
+    QA_GOTO(done, qa_find_optional(found, path, err));
+    if (*found) {
+        QA_GOTO(done, qa_json_load(&root, path, err));
+        QA_GOTO(done, read(root, path, out, err));
+    }
+done:
+    *found = *found && status == QA_OK;
+    json_decref(root);
+    free(path);
+    return status;
 }
 
 qa_status qa_training_config_load(const char *dir, bool *found, qa_objective *objective, qa_error *err) {
-    char *path = NULL;
-    json_t *root = NULL;
-    qa_status status = load_record(dir, &path, &root, err);
-    *found = false;
-    if (status == QA_OK && root != NULL) {
-        status = read_objective(root, path, objective, err);
-        *found = status == QA_OK;
-    }
-    json_decref(root);
-    free(path);
-    return status;
+    return read_record(dir, read_objective, objective, found, err);
+}
+
+static qa_status read_micro_batch(const json_t *root, const char *path, void *micro_batch, qa_error *err) {
+    return qa_json_get_size(root, "micro_batch", false, path, micro_batch, err);
 }
 
 qa_status qa_training_config_micro_batch(const char *dir, size_t *micro_batch, qa_error *err) {
-    char *path = NULL;
-    json_t *root = NULL;
-    qa_status status = load_record(dir, &path, &root, err);
-    if (status == QA_OK && root != NULL) {
-        status = qa_json_get_size(root, "micro_batch", false, path, micro_batch, err);
-    }
-    json_decref(root);
-    free(path);
-    return status;
+    bool found = false;
+    return read_record(dir, read_micro_batch, micro_batch, &found, err);
 }
 
 /* A fingerprint of this many digits behind the prefix; one of another form is none that a run wrote. */
@@ -324,7 +321,8 @@ static qa_status read_fingerprint(const json_t *root, const char *path, const ch
     return QA_OK;
 }
 
-static qa_status read_base(const json_t *root, const char *path, qa_base_record *record, qa_error *err) {
+static qa_status read_base(const json_t *root, const char *path, void *out, qa_error *err) {
+    qa_base_record *record = out;
     const char *name = NULL;
     QA_TRY(read_fingerprint(root, path, base_fingerprint_key, "", QA_SHA256_HEX_BYTES - 1, record->fingerprint, err));
     QA_TRY(read_fingerprint(root, path, tokenizer_key, "0x", QA_HEX_BYTES - 3, record->tokenizer, err));
@@ -338,19 +336,13 @@ static qa_status read_base(const json_t *root, const char *path, qa_base_record 
 }
 
 qa_status qa_training_config_base(const char *dir, qa_base_record *record, qa_error *err) {
-    char *path = NULL;
-    json_t *root = NULL;
-    qa_status status = load_record(dir, &path, &root, err);
+    bool found = false;
     *record = (qa_base_record){0};
-    if (status == QA_OK && root != NULL) {
-        status = read_base(root, path, record, err);
-    }
-    json_decref(root);
-    free(path);
-    return status;
+    return read_record(dir, read_base, record, &found, err);
 }
 
-static qa_status read_data(const json_t *root, const char *path, qa_data_record *record, qa_error *err) {
+static qa_status read_data(const json_t *root, const char *path, void *out, qa_error *err) {
+    qa_data_record *record = out;
     const char *chat = NULL, *response_end = NULL;
     QA_TRY(qa_json_get_string(root, "chat_template", false, path, &chat, err));
     QA_TRY(qa_json_get_string(root, response_end_key, false, path, &response_end, err));
@@ -366,14 +358,7 @@ static qa_status read_data(const json_t *root, const char *path, qa_data_record 
 }
 
 qa_status qa_training_config_data(const char *dir, qa_data_record *record, qa_error *err) {
-    char *path = NULL;
-    json_t *root = NULL;
-    qa_status status = load_record(dir, &path, &root, err);
+    bool found = false;
     *record = (qa_data_record){.chat = QA_CHAT_NONE, .response_end = QA_RESPONSE_END_TOKEN};
-    if (status == QA_OK && root != NULL) {
-        status = read_data(root, path, record, err);
-    }
-    json_decref(root);
-    free(path);
-    return status;
+    return read_record(dir, read_data, record, &found, err);
 }
