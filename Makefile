@@ -198,12 +198,13 @@ run-checks: all tests
 	QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-tests
 	$(if $(SHARED_SRC),QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-shared)
 
-# The same in two halves beside each other, for the slow ones.
-run-halves: run-half-1 run-half-2
-run-half-%: all tests
-	@echo "== tests, half $* of 2, $(PRECISION)$(if $(SANITIZE), under AddressSanitizer and UBSan)"
-	QA_TEST_PART=$*/2 QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-tests
-	$(if $(SHARED_SRC),$(if $(filter 1,$*),QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-shared))
+# The same in parts, as many beside each other as there are jobs, for the slow ones.
+PARTS := 12
+run-parts: $(patsubst %,run-part-%,$(shell seq $(PARTS)))
+run-part-%: all tests
+	@echo "== tests, part $* of $(PARTS), $(PRECISION)$(if $(SANITIZE), under AddressSanitizer and UBSan)"
+	QA_TEST_PART=$*/$(PARTS) QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-tests
+	$(if $(SHARED_SRC),QA_TEST_PART=$*/$(PARTS) QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-shared)
 
 # The two precisions are independent builds and run beside each other when there are cores for both.
 check: deps ; $(VARIANT) check-all
@@ -212,8 +213,8 @@ check-asan: check-asan-f32
 check-all: check-rooms check-docs check-f32 check-f64 check-install
 check-f32: deps ; $(VARIANT) PRECISION=f32 SANITIZE= run-checks
 check-f64: deps ; $(VARIANT) PRECISION=f64 SANITIZE= run-checks
-check-asan-f32: deps ; $(VARIANT) PRECISION=f32 SANITIZE=1 OPT='-O1 -g' run-halves
-check-asan-f64: deps ; $(VARIANT) PRECISION=f64 SANITIZE=1 OPT='-O1 -g' run-halves
+check-asan-f32: deps ; $(VARIANT) PRECISION=f32 SANITIZE=1 OPT='-O1 -g' run-parts
+check-asan-f64: deps ; $(VARIANT) PRECISION=f64 SANITIZE=1 OPT='-O1 -g' run-parts
 
 # The functions and files that one training pair runs through.
 pair-way: deps

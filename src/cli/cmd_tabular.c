@@ -82,17 +82,21 @@ const cli_command cli_tabular = {
     .run = run_tabular,
 };
 
-/* The larger of the two; a NaN stays. */
-static double larger_error(double a, double b) { return a >= b || isnan(a) ? a : b; }
-
 /* ---- the problems, proved in parallel ---- */
+
+/* What a subcommand proves of every problem, and what it makes of the results[n]. */
+typedef struct proof_kind {
+    size_t bytes; /* of a result */
+    qa_status (*prove)(void *result, uint64_t seed, uint64_t problem, qa_error *err);
+    void (*summarise)(cli_run *run, const void *results, size_t n, cli_records *figure, cli_records *summary);
+} proof_kind;
 
 /* Results of problems first..first+n-1; a failure is kept with its message. */
 typedef struct proof_run {
+    const proof_kind *kind;
     uint64_t seed;
-    qa_recovery *recoveries;   /* [n] or NULL */
-    qa_identities *identities; /* [n] or NULL */
-    qa_error *errors;          /* [n] */
+    char *results;    /* [n x kind->bytes] */
+    qa_error *errors; /* [n] */
     size_t first;
 } proof_run;
 
@@ -101,10 +105,7 @@ static void proof_task(void *context, size_t task, size_t worker) {
     (void)worker;
     const uint64_t problem = proofs->first + task;
     qa_error *err = &proofs->errors[task];
-    const qa_status status = proofs->recoveries != NULL
-                                 ? qa_prove_recovery(&proofs->recoveries[problem], proofs->seed, problem, err)
-                                 : qa_prove_identities(&proofs->identities[problem], proofs->seed, problem, err);
-    err->code = status;
+    err->code = proofs->kind->prove(proofs->results + problem * proofs->kind->bytes, proofs->seed, problem, err);
 }
 
 enum { PROOFS_AT_ONCE = 64 };
@@ -131,6 +132,28 @@ static qa_status prove_all(cli_run *run, proof_run *proofs, size_t n, qa_error *
     return status;
 }
 
+static qa_status run_proofs(cli_run *run, const proof_kind *kind, qa_error *err) {
+    const size_t n = tabular_args_of(run)->problems;
+    cli_records figure = {0}, summary = {0};
+    proof_run proofs = {
+        .kind = kind, .seed = tabular_args_of(run)->problem.seed, .results = qa_alloc_array(n, kind->bytes)};
+    if (proofs.results == NULL) {
+        return QA_NO_MEMORY(err, "%zu problems", n);
+    }
+    qa_status status = QA_OK;
+    QA_GOTO(done, prove_all(run, &proofs, n, err));
+    cli_tabular_head(run, &figure);
+    cli_tabular_head(run, &summary);
+    cli_records_head_number(&summary, "n", (double)n);
+    kind->summarise(run, proofs.results, n, &figure, &summary);
+    status = cli_tabular_finish(run, &figure, &summary, err);
+done:
+    cli_records_free(&figure);
+    cli_records_free(&summary);
+    free(proofs.results);
+    return status;
+}
+
 /* ---- recover ---- */
 
 /* The worst of a kind of problems, or of all. */
@@ -142,15 +165,24 @@ static qa_recovery worst_of(const qa_recovery *all, size_t n, int kind, size_t *
         if (kind != QA_PROBLEM_KINDS && (int)recovery->kind != kind) {
             continue;
         }
-        worst.policy_error = larger_error(recovery->policy_error, worst.policy_error);
-        worst.log_policy_error = larger_error(recovery->log_policy_error, worst.log_policy_error);
-        worst.reward_error = larger_error(recovery->reward_error, worst.reward_error);
-        worst.q_error = larger_error(recovery->q_error, worst.q_error);
-        worst.bound = larger_error(recovery->bound, worst.bound);
+        worst.policy_error = qa_worse_error(recovery->policy_error, worst.policy_error);
+        worst.log_policy_error = qa_worse_error(recovery->log_policy_error, worst.log_policy_error);
+        worst.reward_error = qa_worse_error(recovery->reward_error, worst.reward_error);
+        worst.q_error = qa_worse_error(recovery->q_error, worst.q_error);
+        worst.bound = qa_worse_error(recovery->bound, worst.bound);
         worst.sweeps = recovery->sweeps > worst.sweeps ? recovery->sweeps : worst.sweeps;
         (*count)++;
     }
     return worst;
+}
+
+static void record_errors(cli_records *records, const qa_recovery *recovery) {
+    cli_records_number(records, "policy_error", recovery->policy_error);
+    cli_records_number(records, "log_policy_error", recovery->log_policy_error);
+    cli_records_number(records, "reward_error", recovery->reward_error);
+    cli_records_number(records, "q_error", recovery->q_error);
+    cli_records_number(records, "sweeps", (double)recovery->sweeps);
+    cli_records_number(records, "bound", recovery->bound);
 }
 
 static void record_problem(cli_records *records, const qa_recovery *recovery) {
@@ -162,39 +194,31 @@ static void record_problem(cli_records *records, const qa_recovery *recovery) {
     cli_records_number(records, "lambda", recovery->lambda);
     cli_records_number(records, "alpha_1", recovery->alpha1);
     cli_records_number(records, "alpha_tilde", recovery->alpha_tilde);
-    cli_records_number(records, "policy_error", recovery->policy_error);
-    cli_records_number(records, "log_policy_error", recovery->log_policy_error);
-    cli_records_number(records, "reward_error", recovery->reward_error);
-    cli_records_number(records, "q_error", recovery->q_error);
-    cli_records_number(records, "sweeps", (double)recovery->sweeps);
-    cli_records_number(records, "bound", recovery->bound);
+    record_errors(records, recovery);
 }
 
 static void summarise_kind(cli_records *records, const char *name, const qa_recovery *worst, size_t count, bool text) {
     cli_records_row(records);
     cli_records_text(records, "problems", name);
     cli_records_number(records, "n", (double)count);
-    cli_records_number(records, "policy_error", worst->policy_error);
-    cli_records_number(records, "log_policy_error", worst->log_policy_error);
-    cli_records_number(records, "reward_error", worst->reward_error);
-    cli_records_number(records, "q_error", worst->q_error);
-    cli_records_number(records, "sweeps", (double)worst->sweeps);
-    cli_records_number(records, "bound", worst->bound);
+    record_errors(records, worst);
     if (text) {
         printf("%-28s %6zu %11.1e %11.1e %11.1e %11.1e %8zu %9.1e\n", name, count, worst->policy_error,
                worst->log_policy_error, worst->reward_error, worst->q_error, worst->sweeps, worst->bound);
     }
 }
 
-static void summarise_recovery(cli_run *run, const qa_recovery *all, size_t n, cli_records *result) {
+static void summarise_recovery(cli_run *run, const void *results, size_t n, cli_records *figure, cli_records *summary) {
     const bool text = cli_tabular_wants_text(run);
+    const qa_recovery *all = results;
     size_t count = 0;
     const qa_recovery total = worst_of(all, n, QA_PROBLEM_KINDS, &count);
-    cli_tabular_head(run, result);
-    cli_records_head_number(result, "n", (double)n);
-    cli_records_head_number(result, "worst_policy_error", total.policy_error);
-    cli_records_head_number(result, "worst_reward_error", total.reward_error);
-    cli_records_head_number(result, "worst_q_error", total.q_error);
+    for (size_t i = 0; i < n && run->args->out != NULL; i++) {
+        record_problem(figure, &all[i]);
+    }
+    cli_records_head_number(summary, "worst_policy_error", total.policy_error);
+    cli_records_head_number(summary, "worst_reward_error", total.reward_error);
+    cli_records_head_number(summary, "worst_q_error", total.q_error);
     if (text) {
         printf("Policy recovery (I1) and the bijection (I2) on %zu random problems, seed %llu, %s; worst errors:\n\n",
                n, (unsigned long long)tabular_args_of(run)->problem.seed, qa_precision());
@@ -203,7 +227,7 @@ static void summarise_recovery(cli_run *run, const qa_recovery *all, size_t n, c
     }
     for (int kind = 0; kind < QA_PROBLEM_KINDS; kind++) {
         const qa_recovery worst = worst_of(all, n, kind, &count);
-        summarise_kind(result, qa_problem_kind_name((qa_problem_kind)kind), &worst, count, text);
+        summarise_kind(summary, qa_problem_kind_name((qa_problem_kind)kind), &worst, count, text);
     }
     if (text) {
         printf("\nworst policy error (I1)  %.2e\nworst reward error (I2)  %.2e\nworst Q error (I2)       %.2e\n",
@@ -211,142 +235,108 @@ static void summarise_recovery(cli_run *run, const qa_recovery *all, size_t n, c
     }
 }
 
+static qa_status prove_recovery(void *result, uint64_t seed, uint64_t problem, qa_error *err) {
+    return qa_prove_recovery(result, seed, problem, err);
+}
+
 qa_status cli_tabular_recover(cli_run *run, qa_error *err) {
-    const size_t n = tabular_args_of(run)->problems;
-    cli_records figure = {0}, result = {0};
-    proof_run proofs = {.seed = tabular_args_of(run)->problem.seed,
-                        .recoveries = qa_alloc_array(n, sizeof *proofs.recoveries)};
-    if (proofs.recoveries == NULL) {
-        return QA_NO_MEMORY(err, "%zu problems", n);
-    }
-    qa_status status = QA_OK;
-    QA_GOTO(done, prove_all(run, &proofs, n, err));
-    cli_tabular_head(run, &figure);
-    for (size_t i = 0; i < n && run->args->out != NULL; i++) {
-        record_problem(&figure, &proofs.recoveries[i]);
-    }
-    summarise_recovery(run, proofs.recoveries, n, &result);
-    status = cli_tabular_finish(run, &figure, &result, err);
-done:
-    cli_records_free(&figure);
-    cli_records_free(&result);
-    free(proofs.recoveries);
-    return status;
+    static const proof_kind recovery = {sizeof(qa_recovery), prove_recovery, summarise_recovery};
+    return run_proofs(run, &recovery, err);
 }
 
 /* ---- identities ---- */
 
-/* One line of the table: an identity and the worst error. */
-static void identity(cli_run *run, cli_records *records, const char *label, const char *name, const char *what,
-                     double error) {
-    cli_records_row(records);
-    cli_records_text(records, "identity", label);
-    cli_records_text(records, "name", name);
-    cli_records_number(records, "error", error);
-    if (cli_tabular_wants_text(run)) {
-        printf("%-3s  %-72s %9.1e\n", label, what, error);
-    }
+/* A row an identity: its errors, all of a qa_identities but what is none. */
+static const struct identity_row {
+    const char *label, *name, *what;
+    size_t offset;
+} identity_rows[] = {
+#define IDENTITY(label, name, what)                                                                                    \
+    { label, #name, what, offsetof(qa_identities, name) }
+    IDENTITY("I3", telescoping, "R(y) = V(s_0) + sum of Q(s,a) - V(s)"),
+    IDENTITY("I3", log_ratio, "that sum = alpha_tilde log pitilde(y) - alpha_0 log pi1(y)"),
+    IDENTITY("I3", placement_loss, "preference term, value of the next state or of the same: loss"),
+    IDENTITY("I3", placement_gradient, "... and gradient"),
+    IDENTITY("I4", dpo_logit, "DPO is gamma = 1, alpha_0 = alpha_tilde, beta = 0: preference logit"),
+    IDENTITY("I4", dpo_loss, "... loss"),
+    IDENTITY("I4", dpo_gradient, "... gradient"),
+    IDENTITY("I7", dial_zero, "Q = 0, alpha_0 = alpha_tilde: pitilde = pi1"),
+    IDENTITY("I7", dial_softmax, "alpha_0 = 0: pitilde = softmax(Q / alpha_tilde)"),
+#undef IDENTITY
+};
+enum { IDENTITIES = sizeof identity_rows / sizeof identity_rows[0] };
+
+static double error_of(const qa_identities *found, size_t i) {
+    return *(const double *)(const void *)((const char *)found + identity_rows[i].offset);
 }
 
+/* Number by number, of which a qa_identities is made. */
 static qa_identities worst_identities(const qa_identities *all, size_t n) {
-    qa_identities w = {0};
+    qa_identities worst = {0};
     for (size_t i = 0; i < n; i++) {
-        const qa_identities *identities = &all[i];
-        w.telescoping = larger_error(identities->telescoping, w.telescoping);
-        w.log_ratio = larger_error(identities->log_ratio, w.log_ratio);
-        w.placement_loss = larger_error(identities->placement_loss, w.placement_loss);
-        w.placement_gradient = larger_error(identities->placement_gradient, w.placement_gradient);
-        w.placement_at_09 = larger_error(identities->placement_at_09, w.placement_at_09);
-        w.dpo_logit = larger_error(identities->dpo_logit, w.dpo_logit);
-        w.dpo_loss = larger_error(identities->dpo_loss, w.dpo_loss);
-        w.dpo_gradient = larger_error(identities->dpo_gradient, w.dpo_gradient);
-        w.dial_zero = larger_error(identities->dial_zero, w.dial_zero);
-        w.dial_softmax = larger_error(identities->dial_softmax, w.dial_softmax);
-        for (int k = 0; k < QA_DIAL_STEPS; k++) {
-            w.dial_ratio[k] = larger_error(identities->dial_ratio[k], w.dial_ratio[k]);
-            w.dial_share[k] = larger_error(identities->dial_share[k], w.dial_share[k]);
+        for (size_t at = 0; at < sizeof worst; at += sizeof(double)) {
+            double *so_far = (double *)(void *)((char *)&worst + at);
+            *so_far = qa_worse_error(*(const double *)(const void *)((const char *)&all[i] + at), *so_far);
         }
-    }
-    return w;
-}
-
-static double worst_error(const qa_identities *w) {
-    const double errors[] = {w->telescoping, w->log_ratio,    w->placement_loss, w->placement_gradient, w->dpo_logit,
-                             w->dpo_loss,    w->dpo_gradient, w->dial_zero,      w->dial_softmax};
-    double worst = 0.0;
-    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
-        worst = larger_error(errors[i], worst);
     }
     return worst;
 }
 
-static void summarise_identities(cli_run *run, const qa_identities *w, size_t n, cli_records *result) {
+/* The dial's table is what --out writes, the only one here that makes a curve. */
+static void summarise_dial(const qa_identities *worst, bool text, cli_records *figure) {
+    double alpha = 1.0;
+    for (int k = 0; k < QA_DIAL_STEPS; k++, alpha *= 10.0) {
+        cli_records_row(figure);
+        cli_records_number(figure, "alpha", alpha);
+        cli_records_number(figure, "log_ratio", worst->dial_ratio[k]);
+        cli_records_number(figure, "share_of_bound", worst->dial_share[k]);
+        if (text) {
+            printf("%8g  %12.3g  %8.5f\n", alpha, worst->dial_ratio[k], worst->dial_share[k]);
+        }
+    }
+}
+
+static void summarise_identities(cli_run *run, const void *results, size_t n, cli_records *figure,
+                                 cli_records *summary) {
     const bool text = cli_tabular_wants_text(run);
-    cli_tabular_head(run, result);
-    cli_records_head_number(result, "n", (double)n);
-    cli_records_head_number(result, "worst_error", worst_error(w));
-    cli_records_head_number(result, "placement_at_gamma_09", w->placement_at_09);
+    const qa_identities w = worst_identities(results, n);
+    double worst = 0.0;
+    for (size_t i = 0; i < IDENTITIES; i++) {
+        worst = qa_worse_error(error_of(&w, i), worst);
+    }
+    cli_records_head_number(summary, "worst_error", worst);
+    cli_records_head_number(summary, "placement_at_gamma_09", w.placement_at_09);
     if (text) {
         printf("Telescoping (I3), DPO (I4), the dial (I7) on %zu random problems, seed %llu, %s; worst errors:\n\n", n,
                (unsigned long long)tabular_args_of(run)->problem.seed, qa_precision());
     }
-    identity(run, result, "I3", "telescoping", "R(y) = V(s_0) + sum of Q(s,a) - V(s)", w->telescoping);
-    identity(run, result, "I3", "log_ratio", "that sum = alpha_tilde log pitilde(y) - alpha_0 log pi1(y)",
-             w->log_ratio);
-    identity(run, result, "I3", "placement_loss", "preference term, value of the next state or of the same: loss",
-             w->placement_loss);
-    identity(run, result, "I3", "placement_gradient", "... and gradient", w->placement_gradient);
-    identity(run, result, "I4", "dpo_logit", "DPO is gamma = 1, alpha_0 = alpha_tilde, beta = 0: preference logit",
-             w->dpo_logit);
-    identity(run, result, "I4", "dpo_loss", "... loss", w->dpo_loss);
-    identity(run, result, "I4", "dpo_gradient", "... gradient", w->dpo_gradient);
-    identity(run, result, "I7", "dial_zero", "Q = 0, alpha_0 = alpha_tilde: pitilde = pi1", w->dial_zero);
-    identity(run, result, "I7", "dial_softmax", "alpha_0 = 0: pitilde = softmax(Q / alpha_tilde)", w->dial_softmax);
-    if (!text) {
-        return;
+    for (size_t i = 0; i < IDENTITIES; i++) {
+        const struct identity_row *row = &identity_rows[i];
+        cli_records_row(summary);
+        cli_records_text(summary, "identity", row->label);
+        cli_records_text(summary, "name", row->name);
+        cli_records_number(summary, "error", error_of(&w, i));
+        if (text) {
+            printf("%-3s  %-72s %9.1e\n", row->label, row->what, error_of(&w, i));
+        }
     }
-    printf("\nworst error  %.2e\n", worst_error(w));
-    printf("\nNot an identity: at gamma = 0.9 the two placements' preference terms differ by up to %.2g.\n",
-           w->placement_at_09);
-    printf(
-        "\nI7, alpha_0 = alpha_tilde = alpha growing: the largest |log pitilde / pi1|, and the largest share of its\n"
-        "bound (max Q - min Q) / alpha that any state reaches (at most 1):\n\n%8s  %12s  %8s\n",
-        "alpha", "|log ratio|", "share");
-    double alpha = 1.0;
-    for (int k = 0; k < QA_DIAL_STEPS; k++, alpha *= 10.0) {
-        printf("%8g  %12.3g  %8.5f\n", alpha, w->dial_ratio[k], w->dial_share[k]);
+    if (text) {
+        printf("\nworst error  %.2e\n", worst);
+        printf("\nNot an identity: at gamma = 0.9 the two placements' preference terms differ by up to %.2g.\n",
+               w.placement_at_09);
+        printf("\nI7, alpha_0 = alpha_tilde = alpha growing: the largest |log pitilde / pi1|, and the largest share of "
+               "its\n"
+               "bound (max Q - min Q) / alpha that any state reaches (at most 1):\n\n%8s  %12s  %8s\n",
+               "alpha", "|log ratio|", "share");
     }
+    summarise_dial(&w, text, figure);
 }
 
-/* --out: the dial's table, the only one here that makes a curve. */
-static void record_dial(cli_run *run, cli_records *figure, const qa_identities *w) {
-    double alpha = 1.0;
-    cli_tabular_head(run, figure);
-    for (int k = 0; k < QA_DIAL_STEPS; k++, alpha *= 10.0) {
-        cli_records_row(figure);
-        cli_records_number(figure, "alpha", alpha);
-        cli_records_number(figure, "log_ratio", w->dial_ratio[k]);
-        cli_records_number(figure, "share_of_bound", w->dial_share[k]);
-    }
+static qa_status prove_identities(void *result, uint64_t seed, uint64_t problem, qa_error *err) {
+    return qa_prove_identities(result, seed, problem, err);
 }
 
 qa_status cli_tabular_identities(cli_run *run, qa_error *err) {
-    const size_t n = tabular_args_of(run)->problems;
-    cli_records figure = {0}, result = {0};
-    proof_run proofs = {.seed = tabular_args_of(run)->problem.seed,
-                        .identities = qa_alloc_array(n, sizeof *proofs.identities)};
-    if (proofs.identities == NULL) {
-        return QA_NO_MEMORY(err, "%zu problems", n);
-    }
-    qa_status status = QA_OK;
-    QA_GOTO(done, prove_all(run, &proofs, n, err));
-    const qa_identities worst = worst_identities(proofs.identities, n);
-    record_dial(run, &figure, &worst);
-    summarise_identities(run, &worst, n, &result);
-    status = cli_tabular_finish(run, &figure, &result, err);
-done:
-    cli_records_free(&figure);
-    cli_records_free(&result);
-    free(proofs.identities);
-    return status;
+    static const proof_kind identities = {sizeof(qa_identities), prove_identities, summarise_identities};
+    return run_proofs(run, &identities, err);
 }
