@@ -266,7 +266,7 @@ static const struct identity_row {
 };
 enum { IDENTITIES = sizeof identity_rows / sizeof identity_rows[0] };
 
-static double error_of(const qa_identities *found, size_t i) {
+static double identity_error(const qa_identities *found, size_t i) {
     return *(const double *)(const void *)((const char *)found + identity_rows[i].offset);
 }
 
@@ -302,7 +302,7 @@ static void summarise_identities(cli_run *run, const void *results, size_t n, cl
     const qa_identities w = worst_identities(results, n);
     double worst = 0.0;
     for (size_t i = 0; i < IDENTITIES; i++) {
-        worst = qa_worse_error(error_of(&w, i), worst);
+        worst = qa_worse_error(identity_error(&w, i), worst);
     }
     cli_records_head_number(summary, "worst_error", worst);
     cli_records_head_number(summary, "placement_at_gamma_09", w.placement_at_09);
@@ -315,9 +315,9 @@ static void summarise_identities(cli_run *run, const void *results, size_t n, cl
         cli_records_row(summary);
         cli_records_text(summary, "identity", row->label);
         cli_records_text(summary, "name", row->name);
-        cli_records_number(summary, "error", error_of(&w, i));
+        cli_records_number(summary, "error", identity_error(&w, i));
         if (text) {
-            printf("%-3s  %-72s %9.1e\n", row->label, row->what, error_of(&w, i));
+            printf("%-3s  %-72s %9.1e\n", row->label, row->what, identity_error(&w, i));
         }
     }
     if (text) {
