@@ -19,7 +19,7 @@ void qa_ref_sin_cos(double x, double *sine, double *cosine);
 /* log(1 + exp(x)), finite for every finite x: -log sigmoid(z) is this of -z. */
 double qa_ref_softplus(double x);
 double qa_ref_sigmoid(double x);
-/* Within 1e-15 of the value, not of its last place. */
+/* Within 2e-15 of the value, not of its last place. */
 double qa_ref_tanh(double x);
 double qa_ref_erf(double x);
 
