@@ -45,7 +45,9 @@ void qa_golden_rope_frequencies(double *frequency, double *factor, const void *o
     const double n = (double)rotary, length = (double)tokens / rope->original_max_position;
     const bool beyond = (double)tokens > rope->original_max_position;
     double log_theta = qa_ref_log(rope->theta);
-    if (rope->type == QA_ROPE_DYNAMIC && beyond) {
+    if (rope->type == QA_ROPE_DYNAMIC && rope->alpha != 0.0) {
+        log_theta += n / (n - 2.0) * qa_ref_log(rope->alpha);
+    } else if (rope->type == QA_ROPE_DYNAMIC && beyond) {
         log_theta += n / (n - 2.0) * qa_ref_log(rope->factor * length - (rope->factor - 1.0));
     }
     for (size_t i = 0; i < rotary / 2; i++) {

@@ -118,6 +118,21 @@ static void set_up_model(qa_golden_setup *setup, const qa_model *model, const qa
     }
 }
 
+qa_status qa_golden_setup_model(qa_golden_setup *setup, const qa_model *model, const qa_adapter *adapter,
+                                qa_error *err) {
+    setup->adapter = adapter;
+    QA_TRY(QA_NEW(setup->layers, model->config.num_hidden_layers, err, "layers in double precision"));
+    set_up_model(setup, model, adapter);
+    return setup->memory.failed ? QA_NO_MEMORY(err, "the weights in double precision") : QA_OK;
+}
+
+void qa_golden_setup_free(qa_golden_setup *setup) {
+    qa_ref_memory_free(&setup->memory);
+    free(setup->layers);
+    free(setup->rows);
+    free(setup->ids);
+}
+
 /* ids: where the row's begin, with room for one more than prompt, response and padding. */
 static void set_up_row(qa_ref_row *row, int32_t *ids, const qa_pair *pair, size_t side, bool published,
                        int32_t pad_id) {
@@ -180,11 +195,8 @@ static qa_status set_up(qa_golden_setup *setup, const qa_model *model, const qa_
     }
     setup->options = reference_options(options, qa_pairs_count(pairs));
     setup->steps = options->steps;
-    setup->adapter = adapter;
     QA_TRY(set_up_rows(setup, model, pairs, err));
-    QA_TRY(QA_NEW(setup->layers, model->config.num_hidden_layers, err, "layers in double precision"));
-    set_up_model(setup, model, adapter);
-    return setup->memory.failed ? QA_NO_MEMORY(err, "the weights in double precision") : QA_OK;
+    return qa_golden_setup_model(setup, model, adapter, err);
 }
 
 /* ---- writing down ---- */
@@ -387,9 +399,6 @@ qa_status qa_golden_run(qa_golden_set *set, const qa_model *model, const qa_adap
     status = run_steps(&run, step, gradients, err);
 done:
     qa_ref_step_free(step);
-    qa_ref_memory_free(&setup->memory);
-    free(setup->layers);
-    free(setup->rows);
-    free(setup->ids);
+    qa_golden_setup_free(setup);
     return status;
 }

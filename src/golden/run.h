@@ -25,6 +25,12 @@ typedef struct qa_golden_setup {
     qa_ref_memory memory;
 } qa_golden_setup;
 
+/* Model and adapter in the reference's terms, which are then setup->model and setup->parameters; both are borrowed.
+ * setup is zero-initialised by the caller, and freed whatever is returned. */
+QA_MUST_CHECK qa_status qa_golden_setup_model(qa_golden_setup *setup, const qa_model *model, const qa_adapter *adapter,
+                                              qa_error *err);
+void qa_golden_setup_free(qa_golden_setup *setup);
+
 /* A stage of the reference, or the moment before it begins: stage QA_GOLDEN_INPUTS, where step is NULL. */
 enum { QA_GOLDEN_INPUTS = QA_REF_STEPPED + 1 };
 typedef struct qa_golden_moment {

@@ -4,6 +4,7 @@
  * packed behind one prompt, and all of them as documents of one pass, against each alone. A case that is accepted must
  * be right; those that must be accepted are listed. Prints the worst errors of every case. */
 #include "base/checked.h"
+#include "golden/run.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -21,9 +22,16 @@
 Suite *shared_families_suite(void);
 
 /* What must be computed; other cases may be refused. */
+/* clang-format off */
 static const char *const computed[] = {
-    "llama", "llama-bias", "llama-linear", "llama-llama3", "qwen2",
-};
+    "cohere", "ernie4_5", "exaone", "exaone4", "exaone4-hybrid", "gemma", "gemma-bf16-normaliser", "gemma2",
+    "gemma2-caps", "gemma3", "gemma3-linear", "glm", "glm4", "gpt2", "gpt2-hub-names", "gpt_neox",
+    "gpt_neox-sequential", "granite", "granitemoehybrid-nope", "granitemoehybrid-rope", "helium", "hunyuan",
+    "internlm3", "llama", "llama-bias", "llama-dynamic", "llama-linear", "llama-llama3", "llama-longrope",
+    "llama-yarn", "llama-yarn-mscale", "mistral-window", "nemotron", "olmo", "olmo2", "olmo3", "phi3",
+    "phi3-longrope", "phi3-partial", "qwen2", "qwen2-window", "qwen2-yarn", "qwen3", "qwen3-bias", "qwen3-tied",
+    "qwen3-window", "smollm3", "stablelm", "starcoder2"};
+/* clang-format on */
 enum { N_COMPUTED = sizeof computed / sizeof computed[0], MAX_CASES = 256, MAX_SEQUENCES = 16, MAX_IDS = 256 };
 
 typedef enum family_kind {
@@ -36,6 +44,8 @@ typedef enum family_kind {
     PACKED_LOGITS,
     PACKED_GRADIENT,
     DOCUMENTS,
+    REFERENCE_LOGITS,
+    REFERENCE_GRADIENT,
     FAMILY_KINDS
 } family_kind;
 
@@ -55,6 +65,8 @@ static const family_tolerance tolerances[FAMILY_KINDS] = {
     [PACKED_LOGITS] = {"packed logits", 1e-10, 1e-4},
     [PACKED_GRADIENT] = {"packed gradient", 1e-9, 1e-4},
     [DOCUMENTS] = {"documents", 1e-10, 1e-4},
+    [REFERENCE_LOGITS] = {"reference logits", 1e-10, 1e-10},
+    [REFERENCE_GRADIENT] = {"reference gradient", 1e-9, 1e-9},
 };
 
 typedef struct family_sequence {
@@ -255,7 +267,7 @@ static double *upstream_of(const family_case *c, size_t i) {
     return expected_numbers(c, name, c->sequences[i].n * c->V);
 }
 
-static void compare_gradient(family_case *c, const double *gradient) {
+static void compare_gradient(family_case *c, family_kind kind, const double *gradient) {
     size_t tensors = 0;
     for (size_t i = 0; i < qa_safetensors_count(c->expected); i++) {
         tensors += strncmp(qa_safetensors_at(c->expected, i)->name, "grad.", 5) == 0;
@@ -268,7 +280,7 @@ static void compare_gradient(family_case *c, const double *gradient) {
         char name[192];
         (void)snprintf(name, sizeof name, "grad.%s", tensor->name);
         double *expected = expected_numbers(c, name, n);
-        note(c, GRADIENT, gradient + tensor->offset, expected, n, largest_of(expected, n));
+        note(c, kind, gradient + tensor->offset, expected, n, largest_of(expected, n));
         free(expected);
     }
 }
@@ -305,15 +317,47 @@ static void check_sequences(family_case *c) {
     }
     double *expected = expected_numbers(c, "loss", 1);
     note(c, LOSS, &loss, expected, 1, fabs(*expected));
-    compare_gradient(c, gradient);
+    compare_gradient(c, GRADIENT, gradient);
     free(expected);
     free(gradient);
 }
 
-/* ---- several in one pass ---- */
+/* ---- the reference ---- */
 
-/* No model that is accepted today. */
-static bool rope_depends_on_length(const family_case *c) { return qa_config_rope_depends_on_length(&c->model->config); }
+static void reference_rows(family_case *c, qa_ref_net *net, size_t i, const double *parameters, double *logits) {
+    char name[64];
+    (void)snprintf(name, sizeof name, "seq%zu.%s_logits", i, parameters == NULL ? "base" : "adapted");
+    const size_t n = c->sequences[i].n;
+    double *expected = expected_numbers(c, name, n * c->V);
+    qa_ref_net_forward(net, c->sequences[i].ids, n, parameters);
+    qa_ref_net_logits(net, 0, n, logits);
+    note(c, REFERENCE_LOGITS, logits, expected, n * c->V, 1.0);
+    free(expected);
+}
+
+/* The plain loops of src/reference, which are in double in every build. */
+static void check_reference(family_case *c) {
+    qa_error err = {0};
+    qa_golden_setup setup = {0};
+    qa_ref_net *net = NULL;
+    double *gradient = doubles_of(c->adapter->count), *logits = doubles_of(MAX_IDS * c->V);
+    MUST(qa_golden_setup_model(&setup, c->model, c->adapter, &err));
+    MUST(qa_ref_net_create(&net, &setup.model, MAX_IDS, &err));
+    for (size_t i = 0; i < c->n; i++) {
+        double *upstream = upstream_of(c, i);
+        reference_rows(c, net, i, NULL, logits);
+        reference_rows(c, net, i, setup.parameters, logits);
+        qa_ref_net_backward(net, gradient, 0, c->sequences[i].n, upstream);
+        free(upstream);
+    }
+    compare_gradient(c, REFERENCE_GRADIENT, gradient);
+    qa_ref_net_free(net);
+    qa_golden_setup_free(&setup);
+    free(gradient);
+    free(logits);
+}
+
+/* ---- several in one pass ---- */
 
 /* Rows of both branches, and the gradient of the sum over them of upstream * logits, against each branch behind its
  * own copy of the prompt. False where the pass refuses. */
@@ -364,7 +408,7 @@ static void check_packed(family_case *c) {
         other[i] = s->ids[s->n - 1 - i];
     }
     if (!packed_is_separate(c, s, prompt, other, 3)) {
-        ck_assert_msg(rope_depends_on_length(c), "%s: a pair is refused", c->name);
+        ck_assert_msg(qa_config_rope_depends_on_length(&c->model->config), "%s: a pair is refused", c->name);
         ck_assert_msg(packed_is_separate(c, s, prompt, other, n), "%s: a pair of one length is refused", c->name);
     }
 }
@@ -380,7 +424,7 @@ static void check_documents(family_case *c) {
     const qa_packed packed = {.documents = documents, .n_documents = c->n};
     pass_result all = {0};
     if (!run_pass(c, &packed, rows, NULL, &all)) {
-        ck_assert_msg(rope_depends_on_length(c), "%s: documents are refused", c->name);
+        ck_assert_msg(qa_config_rope_depends_on_length(&c->model->config), "%s: documents are refused", c->name);
         return;
     }
     rows = 0;
@@ -514,6 +558,7 @@ START_TEST(transformers_and_peft_compute_the_same) {
         check_sequences(c);
         check_packed(c);
         check_documents(c);
+        check_reference(c);
         check_greedy(c, "greedy");
         if (qa_safetensors_find(c->expected, "greedy_cross.ids") != NULL) {
             check_greedy(c, "greedy_cross");
