@@ -164,45 +164,28 @@ static inline uint16_t bf16_of_float(float value) {
         }                                                                                                              \
     }
 
+/* By type; callers ask qa_dtype_is_real first. */
+#define DEFINE_CONVERSIONS(name, type)                                                                                 \
+    void qa_decode_##name(qa_dtype dtype, const unsigned char *data, size_t n, type *out) {                            \
+        switch (dtype) {                                                                                               \
+        case QA_DTYPE_F64: decode_f64_##type(data, n, out); break;                                                     \
+        case QA_DTYPE_F32: decode_f32_##type(data, n, out); break;                                                     \
+        case QA_DTYPE_F16: decode_f16_##type(data, n, out); break;                                                     \
+        case QA_DTYPE_BF16: decode_bf16_##type(data, n, out); break;                                                   \
+        default: break;                                                                                                \
+        }                                                                                                              \
+    }                                                                                                                  \
+    void qa_encode_##name(qa_dtype dtype, const type *in, size_t n, unsigned char *data) {                             \
+        switch (dtype) {                                                                                               \
+        case QA_DTYPE_F64: encode_f64_##type(in, n, data); break;                                                      \
+        case QA_DTYPE_F32: encode_f32_##type(in, n, data); break;                                                      \
+        case QA_DTYPE_F16: encode_f16_##type(in, n, data); break;                                                      \
+        case QA_DTYPE_BF16: encode_bf16_##type(in, n, data); break;                                                    \
+        default: break;                                                                                                \
+        }                                                                                                              \
+    }
+
 DEFINE_LOOPS(qa_real)
 DEFINE_LOOPS(double)
-
-void qa_decode_real(qa_dtype dtype, const unsigned char *data, size_t n, qa_real *out) {
-    switch (dtype) {
-    case QA_DTYPE_F64: decode_f64_qa_real(data, n, out); break;
-    case QA_DTYPE_F32: decode_f32_qa_real(data, n, out); break;
-    case QA_DTYPE_F16: decode_f16_qa_real(data, n, out); break;
-    case QA_DTYPE_BF16: decode_bf16_qa_real(data, n, out); break;
-    default: break; /* callers ask qa_dtype_is_real first */
-    }
-}
-
-void qa_decode_double(qa_dtype dtype, const unsigned char *data, size_t n, double *out) {
-    switch (dtype) {
-    case QA_DTYPE_F64: decode_f64_double(data, n, out); break;
-    case QA_DTYPE_F32: decode_f32_double(data, n, out); break;
-    case QA_DTYPE_F16: decode_f16_double(data, n, out); break;
-    case QA_DTYPE_BF16: decode_bf16_double(data, n, out); break;
-    default: break;
-    }
-}
-
-void qa_encode_real(qa_dtype dtype, const qa_real *in, size_t n, unsigned char *data) {
-    switch (dtype) {
-    case QA_DTYPE_F64: encode_f64_qa_real(in, n, data); break;
-    case QA_DTYPE_F32: encode_f32_qa_real(in, n, data); break;
-    case QA_DTYPE_F16: encode_f16_qa_real(in, n, data); break;
-    case QA_DTYPE_BF16: encode_bf16_qa_real(in, n, data); break;
-    default: break;
-    }
-}
-
-void qa_encode_double(qa_dtype dtype, const double *in, size_t n, unsigned char *data) {
-    switch (dtype) {
-    case QA_DTYPE_F64: encode_f64_double(in, n, data); break;
-    case QA_DTYPE_F32: encode_f32_double(in, n, data); break;
-    case QA_DTYPE_F16: encode_f16_double(in, n, data); break;
-    case QA_DTYPE_BF16: encode_bf16_double(in, n, data); break;
-    default: break;
-    }
-}
+DEFINE_CONVERSIONS(real, qa_real)
+DEFINE_CONVERSIONS(double, double)

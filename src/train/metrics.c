@@ -46,10 +46,8 @@ qa_status qa_metrics_members_line(qa_text *line, const qa_metrics_member *member
 }
 
 qa_status qa_metrics_line(qa_text *line, const qa_metrics *m, qa_error *err) {
-    const bool training = !m->is_evaluation;
     const qa_metrics_member members[] = {
-        {"step", (double)m->step, false, true},
-        {"epoch", m->epoch, false, true},
+        QA_METRICS_FIRST(m),
         {"loss", m->loss, true, true},
         {"pref_loss", m->pref_loss, true, true},
         {"chi2_loss", m->chi2_loss, true, true},
@@ -59,11 +57,7 @@ qa_status qa_metrics_line(qa_text *line, const qa_metrics *m, qa_error *err) {
         {"values_mean", m->values_mean, true, true},
         {"reward_mean", m->reward_mean, true, true},
         {"kl_per_token", m->kl_per_token, true, true},
-        {"grad_norm", m->grad_norm, true, training},
-        {"learning_rate", m->learning_rate, true, training},
-        {"tokens", (double)m->tokens, true, true},
-        {"tokens_per_second", m->tokens_per_second, true, true},
-        {"seconds", m->seconds, false, true},
+        QA_METRICS_LAST(m),
     };
     return qa_metrics_members_line(line, members, sizeof members / sizeof members[0], m->is_evaluation, err);
 }

@@ -30,6 +30,16 @@ typedef struct qa_metrics_member {
     bool wanted;
 } qa_metrics_member;
 
+/* What the lines of every kind of training begin and end with, from a qa_metrics or a qa_pretrain_metrics. */
+#define QA_METRICS_FIRST(m)                                                                                            \
+    {"step", (double)(m)->step, false, true}, { "epoch", (m)->epoch, false, true }
+#define QA_METRICS_LAST(m)                                                                                             \
+    {"grad_norm", (m)->grad_norm, true, !(m)->is_evaluation},                                                          \
+        {"learning_rate", (m)->learning_rate, true, !(m)->is_evaluation}, {"tokens", (double)(m)->tokens, true, true}, \
+        {"tokens_per_second", (m)->tokens_per_second, true, true}, {                                                   \
+        "seconds", (m)->seconds, false, true                                                                           \
+    }
+
 /* The line of members[n], newline included. */
 QA_MUST_CHECK qa_status qa_metrics_members_line(qa_text *line, const qa_metrics_member *members, size_t n,
                                                 bool is_evaluation, qa_error *err);

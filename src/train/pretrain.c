@@ -105,28 +105,13 @@ static qa_status document_gradient(void *user, size_t *tokens, qa_error *err) {
 static qa_status pretrain_line(void *user, const qa_step_metrics *step, qa_text *line, qa_error *err) {
     pretrain_run *r = user;
     qa_pretrain_metrics *m = &r->metrics;
-    m->is_evaluation = step->is_evaluation;
-    m->step = step->step;
-    m->total_steps = step->total_steps;
+    QA_METRICS_OF_STEP(m, step);
     m->epoch = (double)step->step / (double)r->plan.steps_per_epoch;
     m->perplexity = exp(m->loss);
-    m->grad_norm = step->grad_norm;
-    m->learning_rate = step->learning_rate;
-    m->tokens = step->tokens;
-    m->tokens_per_second = step->tokens_per_second;
-    m->seconds = step->seconds;
-    const bool training = !m->is_evaluation;
-    const qa_metrics_member members[] = {
-        {"step", (double)m->step, false, true},
-        {"epoch", m->epoch, false, true},
-        {"loss", m->loss, true, true},
-        {"perplexity", m->perplexity, true, true},
-        {"grad_norm", m->grad_norm, true, training},
-        {"learning_rate", m->learning_rate, true, training},
-        {"tokens", (double)m->tokens, true, true},
-        {"tokens_per_second", m->tokens_per_second, true, true},
-        {"seconds", m->seconds, false, true},
-    };
+    const qa_metrics_member members[] = {QA_METRICS_FIRST(m),
+                                         {"loss", m->loss, true, true},
+                                         {"perplexity", m->perplexity, true, true},
+                                         QA_METRICS_LAST(m)};
     return qa_metrics_members_line(line, members, sizeof members / sizeof members[0], m->is_evaluation, err);
 }
 

@@ -270,16 +270,9 @@ static size_t pairs_done(const void *user, size_t step) {
 static qa_status metrics_line(void *user, const qa_step_metrics *step, qa_text *line, qa_error *err) {
     preference_run *r = user;
     qa_metrics *m = &r->metrics;
-    m->is_evaluation = step->is_evaluation;
-    m->step = step->step;
-    m->total_steps = step->total_steps;
+    QA_METRICS_OF_STEP(m, step);
     m->epoch =
         (double)(step->step / r->plan.steps_per_epoch) + (double)pairs_done(r, step->step) / (double)r->plan.pairs;
-    m->grad_norm = step->grad_norm;
-    m->learning_rate = step->learning_rate;
-    m->tokens = step->tokens;
-    m->tokens_per_second = step->tokens_per_second;
-    m->seconds = step->seconds;
     return qa_metrics_line(line, m, err);
 }
 

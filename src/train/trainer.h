@@ -57,6 +57,12 @@ typedef struct qa_step_metrics {
     double seconds; /* since training began (this process) */
 } qa_step_metrics;
 
+/* Into a qa_metrics or a qa_pretrain_metrics, whose fields have the same names. */
+#define QA_METRICS_OF_STEP(m, s)                                                                                       \
+    ((m)->is_evaluation = (s)->is_evaluation, (m)->step = (s)->step, (m)->total_steps = (s)->total_steps,              \
+     (m)->grad_norm = (s)->grad_norm, (m)->learning_rate = (s)->learning_rate, (m)->tokens = (s)->tokens,              \
+     (m)->tokens_per_second = (s)->tokens_per_second, (m)->seconds = (s)->seconds)
+
 /* Where an element of the parameters stands. */
 typedef struct qa_parameter_location {
     const char *tensor;
