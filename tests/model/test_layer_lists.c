@@ -94,6 +94,7 @@ static const int32_t rejected[REJECTED] = {9, 5, 13, 14, 4, 21, 3, 3, 2};
 
 /* A random model of the case, and an adapter on all its maps. */
 typedef struct world {
+    char *dir;
     qa_context *context;
     qa_trainable *weights;
     qa_adapter *adapter;
@@ -104,29 +105,22 @@ typedef struct world {
 } world;
 
 static world open_world(int number) {
-    world w = {.bag = qa_bag_open(3 + (uint64_t)number)};
+    world w = {.dir = qa_tempdir_make(), .bag = qa_bag_open(3 + (uint64_t)number)};
     qa_error err = {0};
-    qa_config config;
-    char *dir = qa_tempdir_make(), *path = qa_tempdir_write_text(dir, "config.json", cases[number].config);
-    qa_expect_ok(qa_config_load_file(&config, path, NULL, &err), &err);
-    free(path);
-    qa_tempdir_remove(dir);
+    qa_fixture_write_model(w.dir, cases[number].config);
     qa_expect_ok(qa_context_create(&w.context, 2, (qa_logger){0}, &err), &err);
-    qa_expect_ok(qa_trainable_create(&w.weights, w.context, &config, "random", 0.25, 7, &err), &err);
-    qa_rng rng = qa_rng_seed(9, 0);
-    for (size_t i = w.weights->decayed; i < w.weights->count; i++) { /* norms and biases */
-        w.weights->parameters[i] += (qa_real)(0.2 * qa_rng_normal(&rng));
-    }
+    qa_expect_ok(qa_trainable_load(&w.weights, w.context, w.dir, &err), &err);
     qa_lora_options lora = {.rank = 3, .alpha = 5};
     for (size_t t = 0; t < QA_TARGETS; t++) {
         lora.targets[t] = true;
     }
     qa_expect_ok(qa_adapter_create(&w.adapter, w.weights->model, &lora, 5, &err), &err);
+    qa_rng rng = qa_rng_seed(10, 0);
     for (size_t i = 0; i < w.adapter->count; i++) {
         w.adapter->parameters[i] = (qa_real)(0.2 * qa_rng_normal(&rng));
     }
-    w.V = config.vocab_size;
-    w.d = config.hidden_size;
+    w.V = w.weights->model->config.vocab_size;
+    w.d = w.weights->model->config.hidden_size;
     for (size_t i = 0; i < ROWS; i++) {
         w.states[i] = i;
     }
@@ -139,6 +133,7 @@ static void close_world(world *w) {
     qa_adapter_free(w->adapter);
     qa_trainable_free(w->weights);
     qa_context_free(w->context);
+    qa_tempdir_remove(w->dir);
 }
 
 static qa_pass *open_world_pass(const world *w, qa_pass_limits limits) {
@@ -334,6 +329,36 @@ START_TEST(decoding_is_one_pass) {
 }
 END_TEST
 
+/* A model that is saved has the config and the weights that it had: its logits to the bit. */
+START_TEST(a_saved_model_is_the_same) {
+    world w = open_world(_i);
+    int32_t ids[ROWS];
+    const size_t n = sequence(ids, false);
+    const qa_packed in = {.trunk = {ids, n}};
+    qa_pass *pass = open_world_pass(&w, (qa_pass_limits){0});
+    const qa_real *logits = qa_bag_copy(&w.bag, logits_of(&w, pass, &in, n), n * w.V);
+    qa_pass_free(pass);
+    qa_config config;
+    qa_trainable *first = NULL;
+    qa_error err = {0};
+    char *dir = qa_tempdir_make(), *path = qa_tempdir_write_text(dir, "config.json", cases[_i].config);
+    qa_expect_ok(qa_config_load_file(&config, path, NULL, &err), &err);
+    qa_expect_ok(qa_trainable_create(&first, w.context, &config, dir, 0.25, 7, &err), &err);
+    ck_assert_uint_eq(first->count, w.weights->count);
+    memcpy(first->parameters, w.weights->parameters, first->count * sizeof(qa_real));
+    qa_trainable *loaded = w.weights;
+    w.weights = first; /* the config as it was read, the weights as they were saved */
+    pass = open_world_pass(&w, (qa_pass_limits){0});
+    ck_assert_mem_eq(logits_of(&w, pass, &in, n), logits, n * w.V * sizeof *logits);
+    qa_pass_free(pass);
+    w.weights = loaded;
+    qa_trainable_free(first);
+    free(path);
+    qa_tempdir_remove(dir);
+    close_world(&w);
+}
+END_TEST
+
 /* Made again or kept, and with the base stream's states given: the same bits. */
 START_TEST(recompute_and_apart_to_the_bit) {
     world w = open_world(_i);
@@ -368,6 +393,7 @@ Suite *model_layer_lists_suite(void) {
     tcase_add_test(tcase, a_prompt_of_two_lengths_is_refused);
     tcase_add_loop_test(tcase, decoding_is_one_pass, 0, N_CASES);
     tcase_add_loop_test(tcase, recompute_and_apart_to_the_bit, 0, N_CASES);
+    tcase_add_loop_test(tcase, a_saved_model_is_the_same, 0, N_CASES);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -4,6 +4,7 @@
 #include "base/rng.h"
 #include "io/json.h"
 #include "model/adapter_internal.h"
+#include "model/trainable.h"
 #include "support/tempdir.h"
 
 #include <check.h>
@@ -54,10 +55,29 @@ void qa_fixture_adapt(qa_fixture *fixture, const char *config) {
     json_decref(root);
 }
 
-qa_fixture qa_fixture_open(const tiny_model_options *options, const qa_lora_options *lora, size_t threads) {
-    qa_fixture fixture = {.dir = qa_tempdir_make()};
+void qa_fixture_write_model(const char *dir, const char *text) {
+    qa_context *context = NULL;
+    qa_trainable *weights = NULL;
+    qa_config config;
     qa_error err = {0};
-    tiny_model_write(fixture.dir, options);
+    char *path = qa_tempdir_write_text(dir, "config.json", text);
+    qa_expect_ok(qa_config_load_file(&config, path, NULL, &err), &err);
+    qa_expect_ok(qa_context_create(&context, 1, (qa_logger){0}, &err), &err);
+    qa_expect_ok(qa_trainable_create(&weights, context, &config, dir, 0.25, 7, &err), &err);
+    qa_rng rng = qa_rng_seed(9, 0);
+    for (size_t i = weights->decayed; i < weights->count; i++) {
+        weights->parameters[i] += (qa_real)(0.2 * qa_rng_normal(&rng));
+    }
+    qa_expect_ok(qa_trainable_save(weights, dir, QA_DTYPE_F32, &err), &err);
+    qa_trainable_free(weights);
+    qa_context_free(context);
+    free(path);
+}
+
+/* Loads what stands in the folder. */
+static qa_fixture load_fixture(char *dir, const qa_lora_options *lora, size_t threads) {
+    qa_fixture fixture = {.dir = dir};
+    qa_error err = {0};
     qa_expect_ok(qa_context_create(&fixture.context, threads, (qa_logger){0}, &err), &err);
     qa_expect_ok(qa_model_load(&fixture.model, fixture.context, fixture.dir, &err), &err);
     if (lora != NULL) {
@@ -65,6 +85,18 @@ qa_fixture qa_fixture_open(const tiny_model_options *options, const qa_lora_opti
         randomise(fixture.adapter);
     }
     return fixture;
+}
+
+qa_fixture qa_fixture_open(const tiny_model_options *options, const qa_lora_options *lora, size_t threads) {
+    char *dir = qa_tempdir_make();
+    tiny_model_write(dir, options);
+    return load_fixture(dir, lora, threads);
+}
+
+qa_fixture qa_fixture_of(const char *config, const qa_lora_options *lora, size_t threads) {
+    char *dir = qa_tempdir_make();
+    qa_fixture_write_model(dir, config);
+    return load_fixture(dir, lora, threads);
 }
 
 void qa_fixture_close(qa_fixture *fixture) {

@@ -16,10 +16,15 @@ typedef struct qa_fixture {
 
 /* Fails the running test when anything goes wrong. lora NULL: no adapter. threads >= 1. */
 qa_fixture qa_fixture_open(const tiny_model_options *options, const qa_lora_options *lora, size_t threads);
+/* The same on a random model of this config.json, of any family. */
+qa_fixture qa_fixture_of(const char *config, const qa_lora_options *lora, size_t threads);
 void qa_fixture_close(qa_fixture *fixture);
 
 /* In place of the adapter one that this adapter_config.json makes, A and B random. */
 void qa_fixture_adapt(qa_fixture *fixture, const char *config);
+
+/* Writes a folder of a random model of this config.json, norms and biases random, too; the numbers are floats. */
+void qa_fixture_write_model(const char *dir, const char *config);
 
 /* Rank 3, alpha 5, no dropout, on all seven linear maps. */
 qa_lora_options qa_fixture_lora(void);

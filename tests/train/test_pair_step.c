@@ -246,6 +246,40 @@ START_TEST(label_boundary_inside_the_prompt) {
 }
 END_TEST
 
+#define SHAPE                                                                                                          \
+    "\"bos_token_id\": 1, \"eos_token_id\": 2, \"hidden_size\": 16, \"intermediate_size\": 20, "                       \
+    "\"num_hidden_layers\": 2, \"vocab_size\": 31, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
+
+/* What the head or the rotary embedding of a family has beyond Llama's. The last two: the chosen row is above 12
+ * tokens, the rejected one not, so that they share no row of the prompt; and every length above 8 has angles of its
+ * own. */
+static const char *const families[] = {
+    "{\"architectures\": [\"Gemma2ForCausalLM\"], \"model_type\": \"gemma2\", " SHAPE
+    "\"head_dim\": 6, \"query_pre_attn_scalar\": 9, \"attn_logit_softcapping\": 2.0, \"final_logit_softcapping\": 3.0, "
+    "\"hidden_activation\": \"gelu_pytorch_tanh\", \"sliding_window\": 3, \"max_position_embeddings\": 64}",
+    "{\"architectures\": [\"GraniteForCausalLM\"], \"model_type\": \"granite\", " SHAPE
+    "\"embedding_multiplier\": 3.0, \"attention_multiplier\": 0.2, \"residual_multiplier\": 0.3, "
+    "\"logits_scaling\": 0.5, \"max_position_embeddings\": 64}",
+    "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", " SHAPE
+    "\"max_position_embeddings\": 64, \"rope_parameters\": {\"rope_type\": \"longrope\", \"rope_theta\": 100.0, "
+    "\"original_max_position_embeddings\": 12, \"short_factor\": [1, 1.1], \"long_factor\": [1.5, 2.5]}}",
+    "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", " SHAPE
+    "\"max_position_embeddings\": 8, \"rope_parameters\": {\"rope_type\": \"dynamic\", \"rope_theta\": 100.0, "
+    "\"factor\": 4.0}}",
+};
+enum { N_FAMILIES = sizeof families / sizeof *families };
+
+START_TEST(families_equal_whole_sequences) {
+    const qa_lora_options lora = qa_fixture_lora();
+    qa_fixture fixture = qa_fixture_of(families[_i], &lora, 2);
+    for (size_t label_start = 3; label_start <= 7; label_start += 4) {
+        const qa_pair pair = example(label_start);
+        check_all_objectives(&fixture, &pair);
+    }
+    qa_fixture_close(&fixture);
+}
+END_TEST
+
 /* Without an adapter Qhat is the base model's logits, or 0. */
 START_TEST(the_base_model_alone) {
     const tiny_model_options model = tiny_model_defaults();
@@ -392,30 +426,45 @@ END_TEST
 
 #ifdef QA_F64
 /* Every LoRA tensor, at most 10 elements each. Observed: 2e-8 of the tensor's largest derivative. */
+static void check_gradient_of(qa_fixture *fixture, const qa_objective *o, size_t label_start, uint64_t key) {
+    qa_bag bag = qa_bag_open(1);
+    qa_real *gradient = qa_bag_zeros(&bag, fixture->adapter->count);
+    batch b = new_batch(fixture, o, label_start, key);
+    batch_gradient(&b, gradient);
+    for (size_t t = 0; t < fixture->adapter->n_tensors; t++) {
+        const qa_adapter_tensor *tensor = &fixture->adapter->tensors[t];
+        QA_ASSERT_GRADIENT(tensor->name, fixture->adapter->parameters + tensor->offset, tensor->rows * tensor->columns,
+                           gradient + tensor->offset, batch_loss, &b, 1e-5, 1e-6, 10, t);
+    }
+    qa_pair_step_free(b.step);
+    qa_bag_close(&bag);
+}
+
 static void check_gradient(const qa_objective *o, size_t label_start, double dropout, const char *config) {
     tiny_model_options model = tiny_model_defaults();
     qa_lora_options lora = qa_fixture_lora();
     lora.dropout = dropout;
     model.qkv_bias = true;
     qa_fixture fixture = qa_fixture_open(&model, &lora, 1);
-    qa_bag bag = qa_bag_open(1);
     if (config != NULL) {
         qa_fixture_adapt(&fixture, config);
     }
-    qa_real *gradient = qa_bag_zeros(&bag, fixture.adapter->count);
-    batch b = new_batch(&fixture, o, label_start, dropout > 0.0 ? 77 : 0);
-    batch_gradient(&b, gradient);
     ck_assert_uint_eq(fixture.adapter->n_tensors,
                       config == NULL ? 2 * (QA_TARGET_DOWN + 1) * model.layers : UNEVEN_TENSORS);
-    for (size_t t = 0; t < fixture.adapter->n_tensors; t++) {
-        const qa_adapter_tensor *tensor = &fixture.adapter->tensors[t];
-        QA_ASSERT_GRADIENT(tensor->name, fixture.adapter->parameters + tensor->offset, tensor->rows * tensor->columns,
-                           gradient + tensor->offset, batch_loss, &b, 1e-5, 1e-6, 10, t);
-    }
-    qa_pair_step_free(b.step);
-    qa_bag_close(&bag);
+    check_gradient_of(&fixture, o, label_start, dropout > 0.0 ? 77 : 0);
     qa_fixture_close(&fixture);
 }
+
+START_TEST(gradients_of_families) {
+    const qa_lora_options lora = qa_fixture_lora();
+    const qa_objective theory = qa_training_objective(QA_THEORY, QA_Q_RESIDUAL);
+    const qa_objective published = qa_training_objective(QA_PUBLISHED, QA_Q_LOGITS);
+    qa_fixture fixture = qa_fixture_of(families[_i], &lora, 1);
+    check_gradient_of(&fixture, &theory, 7, 0);
+    check_gradient_of(&fixture, &published, 3, 0);
+    qa_fixture_close(&fixture);
+}
+END_TEST
 
 START_TEST(gradients_by_central_differences) {
     const qa_objective_kind kind = _i % 2 == 0 ? QA_THEORY : QA_PUBLISHED;
@@ -660,11 +709,13 @@ Suite *train_pair_step_suite(void) {
     TCase *tcase = tcase_create("pair_step");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, equals_whole_sequences);
+    tcase_add_loop_test(tcase, families_equal_whole_sequences, 0, N_FAMILIES);
     tcase_add_test(tcase, label_boundary_inside_the_prompt);
     tcase_add_test(tcase, the_base_model_alone);
     tcase_add_test(tcase, a_fresh_residual_adapter_changes_nothing);
 #ifdef QA_F64
     tcase_add_loop_test(tcase, gradients_by_central_differences, 0, 4);
+    tcase_add_loop_test(tcase, gradients_of_families, 0, N_FAMILIES);
     tcase_add_test(tcase, gradients_with_length_normalisation);
     tcase_add_test(tcase, gradients_with_the_label_boundary_inside_the_prompt);
     tcase_add_test(tcase, gradients_of_an_uneven_adapter);
