@@ -3,6 +3,7 @@
  * For measuring speed and memory at a real model's shape without that model's weights, and for tests. Linear maps and
  * embeddings are normal with mean 0, norms normal around 1, both with the same standard deviation. */
 #include "base/checked.h"
+#include "base/memory.h"
 #include "base/pool.h"
 #include "base/rng.h"
 #include "base/try.h"
@@ -19,22 +20,31 @@
 
 /* ---- shapes ---- */
 
-#define LLAMA .architecture = "LlamaForCausalLM", .model_type = "llama"
-#define QWEN2 .architecture = "Qwen2ForCausalLM", .model_type = "qwen2"
+enum { MAX_STOPS = 4 };
+
+typedef struct shape {
+    const char *name, *model_type;
+    size_t hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size, context;
+    double rope_theta, rms_norm_eps;
+    bool tied, llama3_rope;
+    bool of_family; /* asked for by --family */
+    size_t bos, n_eos, eos[MAX_STOPS];
+    const qa_family *family;
+} shape;
+
 #define ENDS(bos_, ...) .bos = (bos_), .eos = {__VA_ARGS__}, .n_eos = sizeof(size_t[]){__VA_ARGS__} / sizeof(size_t)
-#define PRESET(name_, family, d, f, layers_, heads_, kv_heads_, vocab, context_, theta, eps, ...)                      \
+#define PRESET(name_, family_, d, f, layers_, heads_, kv_heads_, vocab, context_, theta, eps, ...)                     \
     {                                                                                                                  \
-        .name = (name_), family, .hidden_size = (d), .intermediate_size = (f), .layers = (layers_), .heads = (heads_), \
-        .kv_heads = (kv_heads_), .head_dim = (d) / (heads_), .vocab_size = (vocab), .context = (context_),             \
-        .rope_theta = (theta), .rms_norm_eps = (eps), .tied = true, __VA_ARGS__                                        \
+        .name = (name_), .model_type = (family_), .hidden_size = (d), .intermediate_size = (f), .layers = (layers_),   \
+        .heads = (heads_), .kv_heads = (kv_heads_), .head_dim = (d) / (heads_), .vocab_size = (vocab),                 \
+        .context = (context_), .rope_theta = (theta), .rms_norm_eps = (eps), .tied = true, __VA_ARGS__                 \
     }
 
 static const shape PRESETS[] = {
-    PRESET("tiny", LLAMA, 64, 128, 3, 4, 2, 300, 512, 10000, 1e-5, ENDS(1, 2)),
-    PRESET("smollm2-135m", LLAMA, 576, 1536, 30, 9, 3, 49152, 8192, 100000, 1e-5, ENDS(1, 2)),
-    PRESET("qwen2.5-0.5b", QWEN2, 896, 4864, 24, 14, 2, 151936, 32768, 1000000, 1e-6, .qkv_bias = true,
-           ENDS(151643, 151645, 151643)),
-    PRESET("llama-3.2-1b", LLAMA, 2048, 8192, 16, 32, 8, 128256, 131072, 500000, 1e-5, .llama3_rope = true,
+    PRESET("tiny", "llama", 64, 128, 3, 4, 2, 300, 512, 10000, 1e-5, ENDS(1, 2)),
+    PRESET("smollm2-135m", "llama", 576, 1536, 30, 9, 3, 49152, 8192, 100000, 1e-5, ENDS(1, 2)),
+    PRESET("qwen2.5-0.5b", "qwen2", 896, 4864, 24, 14, 2, 151936, 32768, 1000000, 1e-6, ENDS(151643, 151645, 151643)),
+    PRESET("llama-3.2-1b", "llama", 2048, 8192, 16, 32, 8, 128256, 131072, 500000, 1e-5, .llama3_rope = true,
            ENDS(128000, 128001, 128008, 128009)),
 };
 enum { PRESET_COUNT = sizeof PRESETS / sizeof *PRESETS };
@@ -42,7 +52,7 @@ enum { PRESET_COUNT = sizeof PRESETS / sizeof *PRESETS };
 /* ---- the command line: one table that is parsed and printed ---- */
 
 typedef struct options {
-    const char *out, *preset, *dtype, *tokenizer, *pairs_out;
+    const char *out, *preset, *family, *dtype, *tokenizer, *pairs_out;
     size_t hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size, context; /* 0: the preset's */
     double rope_theta, std;
     bool untied, vary, help;
@@ -54,6 +64,8 @@ static const argument OPTIONS[] = {
     ARGUMENT("--out", ARGUMENT_TEXT, AT(out), "DIR", "the model folder; made if it is not there"),
     ARGUMENT("--preset", ARGUMENT_TEXT, AT(preset), "NAME",
              "tiny (default), smollm2-135m, qwen2.5-0.5b or llama-3.2-1b"),
+    ARGUMENT("--family", ARGUMENT_TEXT, AT(family), "NAME",
+             "a family of the program by its model_type, with its own values where no size is asked for"),
     ARGUMENT("--hidden-size", ARGUMENT_SIZE, AT(hidden_size), "N", "and the other sizes: in place of the preset's"),
     ARGUMENT("--intermediate-size", ARGUMENT_SIZE, AT(intermediate_size), "N", ""),
     ARGUMENT("--layers", ARGUMENT_SIZE, AT(layers), "N", ""),
@@ -90,6 +102,22 @@ static void print_help(void) {
 
 static void replace(size_t *value, size_t given) { *value = given != 0 ? given : *value; }
 
+/* What is no size is the family's own. */
+static qa_status choose_family(shape *s, const options *o, qa_error *err) {
+    s->family = qa_family_by_model_type(o->family != NULL ? o->family : s->model_type);
+    if (s->family == NULL) {
+        return qa_fail(err, QA_ERR_ARGUMENT, "--family: no family has the model_type \"%s\"", o->family);
+    }
+    if (o->family != NULL) {
+        s->model_type = o->family;
+        s->tied = s->family->tied;
+        s->kv_heads = s->family->equal_heads ? s->heads : s->kv_heads;
+        s->rope_theta = s->rms_norm_eps = 0.0;
+        s->of_family = true;
+    }
+    return QA_OK;
+}
+
 static qa_status choose_shape(shape *s, const options *o, qa_error *err) {
     *s = PRESETS[0];
     bool found = o->preset == NULL;
@@ -100,6 +128,7 @@ static qa_status choose_shape(shape *s, const options *o, qa_error *err) {
     if (!found) {
         return qa_fail(err, QA_ERR_ARGUMENT, "no preset is named \"%s\"; --help lists them", o->preset);
     }
+    QA_TRY(choose_family(s, o, err));
     replace(&s->hidden_size, o->hidden_size);
     replace(&s->intermediate_size, o->intermediate_size);
     replace(&s->layers, o->layers);
@@ -132,9 +161,36 @@ static json_t *rope_scaling(const shape *s) {
                            "high_freq_factor", 4.0, "original_max_position_embeddings", 8192);
 }
 
+/* Keys that the tiny model of a family has: windows are short, and what must be said is. */
+static void put_family_keys(json_t *root, const shape *s) {
+    const bool hybrid = strcmp(s->model_type, "granitemoehybrid") == 0;
+    if (qa_family_has_key(s->family, "attention_bias")) {
+        (void)json_object_set_new(root, "attention_bias", json_false());
+    }
+    if (qa_family_has_key(s->family, "mlp_bias")) {
+        (void)json_object_set_new(root, "mlp_bias", json_false());
+    }
+    if (s->of_family && qa_family_has_key(s->family, "sliding_window")) {
+        (void)json_object_set_new(root, "sliding_window", json_integer(8));
+    }
+    if (s->of_family && qa_family_has_key(s->family, "use_sliding_window")) {
+        (void)json_object_set_new(root, "use_sliding_window", json_true());
+        (void)json_object_set_new(root, "max_window_layers", json_integer(1));
+    }
+    json_t *types = json_array();
+    for (size_t l = 0; hybrid && l < s->layers; l++) {
+        (void)json_array_append_new(types, json_string("attention"));
+    }
+    if (hybrid) {
+        (void)json_object_set(root, "layer_types", types);
+        (void)json_object_set_new(root, "num_local_experts", json_integer(0));
+    }
+    json_decref(types);
+}
+
 static json_t *config_json(const shape *s, const char *torch_dtype) {
-    json_t *root = json_pack("{s:[s],s:s,s:s,s:b,s:b}", "architectures", s->architecture, "model_type", s->model_type,
-                             "hidden_act", "silu", "attention_bias", s->qkv_bias, "mlp_bias", 0);
+    const qa_family *family = s->family;
+    json_t *root = json_pack("{s:[s],s:s}", "architectures", family->architecture, "model_type", s->model_type);
     const struct {
         const char *key;
         size_t value;
@@ -148,12 +204,23 @@ static json_t *config_json(const shape *s, const char *torch_dtype) {
                  {"max_position_embeddings", s->context},
                  {"bos_token_id", s->bos},
                  {"eos_token_id", s->eos[0]}};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        (void)json_object_set_new(root, sizes[i].key, json_integer((json_int_t)sizes[i].value));
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const bool fixed = (family->equal_heads && strcmp(sizes[i].key, "num_key_value_heads") == 0) ||
+                           (family->fixed_head_dim && strcmp(sizes[i].key, "head_dim") == 0);
+        if (!fixed) {
+            set_family_key(root, family, sizes[i].key, json_integer((json_int_t)sizes[i].value));
+        }
     }
-    (void)json_object_set_new(root, "rms_norm_eps", json_real(s->rms_norm_eps));
-    (void)json_object_set_new(root, "rope_theta", json_real(s->rope_theta));
-    (void)json_object_set_new(root, "rope_scaling", rope_scaling(s));
+    set_family_key(root, family, "hidden_act",
+                   json_string(family->default_activation != NULL ? family->default_activation : "silu"));
+    if (!s->of_family) {
+        set_family_key(root, family, "rms_norm_eps", json_real(s->rms_norm_eps));
+        (void)json_object_set_new(root, "rope_scaling", rope_scaling(s));
+    }
+    if (s->rope_theta != 0.0) {
+        set_family_key(root, family, "rope_theta", json_real(s->rope_theta));
+    }
+    put_family_keys(root, s);
     (void)json_object_set_new(root, "tie_word_embeddings", json_boolean(s->tied));
     (void)json_object_set_new(root, "torch_dtype", json_string(torch_dtype));
     return root;
@@ -182,8 +249,8 @@ static qa_status write_json_files(const shape *s, const options *o, const char *
 }
 
 /* Cuts weights[n] into files of about the same size, in order, and writes them and their index. */
-static qa_status write_files(const char *dir, const weight *weights, size_t n, size_t shards, batch *b, qa_pool *pool,
-                             qa_error *err) {
+static qa_status write_files(const char *dir, const family_tensor *weights, size_t n, size_t shards, batch *b,
+                             qa_pool *pool, qa_error *err) {
     size_t total = 0;
     for (size_t i = 0; i < n; i++) {
         total += weights[i].count;
@@ -231,31 +298,41 @@ static qa_status remove_old(const char *dir, const char *name, qa_error *err) {
 }
 
 static qa_status write_weights(const shape *s, const options *o, qa_dtype dtype, qa_error *err) {
+    qa_config *config = NULL;
+    family_tensors list = {0};
     qa_status status = QA_OK;
     qa_pool *pool = NULL;
-    weight *weights = qa_alloc_array(s->layers * 12 + 3, sizeof *weights);
+    char *path = NULL;
     batch b = {.seed = o->seed, .std = o->std, .dtype = dtype};
+    QA_TRY(QA_NEW(config, 1, err, "the configuration"));
+    QA_GOTO(done, qa_join_path(&path, o->out, "config.json", err));
+    QA_GOTO(done, qa_config_load_file(config, path, NULL, err));
+    list.config = config;
+    QA_GOTO(done, QA_NEW(list.all, family_tensors_most(config), err, "the list of tensors"));
     QA_GOTO(done, qa_pool_create(&pool, o->threads, err));
     b.scratch = qa_alloc_array(qa_pool_threads(pool) * BLOCK_ELEMENTS, sizeof *b.scratch);
     b.bytes = qa_alloc_array((size_t)BLOCKS_AT_ONCE * BLOCK_ELEMENTS, qa_dtype_bytes(dtype));
-    if (weights == NULL || b.scratch == NULL || b.bytes == NULL) {
+    if (b.scratch == NULL || b.bytes == NULL) {
         QA_GOTO(done, qa_fail(err, QA_ERR_MEMORY, "out of memory"));
     }
-    const size_t n = list_weights(weights, s);
+    list_tensors(&list);
+    const size_t n = list.n;
     if (o->shards == 0 || o->shards > n) {
         QA_GOTO(done, qa_fail(err, QA_ERR_ARGUMENT, "--shards is %zu; 1 to %zu is possible", o->shards, n));
     }
     QA_GOTO(done, remove_old(o->out, "model.safetensors", err));
     QA_GOTO(done, remove_old(o->out, "model.safetensors.index.json", err));
-    QA_GOTO(done, write_files(o->out, weights, n, o->shards, &b, pool, err));
+    QA_GOTO(done, write_files(o->out, list.all, n, o->shards, &b, pool, err));
     size_t total = 0;
     for (size_t i = 0; i < n; i++) {
-        total += weights[i].count;
+        total += list.all[i].count;
     }
-    printf("%s: %s, %zu parameters, %s, %zu file%s, seed %zu\n", o->out, s->architecture, total, qa_dtype_name(dtype),
-           o->shards, o->shards == 1 ? "" : "s", o->seed);
+    printf("%s: %s, %zu parameters, %s, %zu file%s, seed %zu\n", o->out, s->family->architecture, total,
+           qa_dtype_name(dtype), o->shards, o->shards == 1 ? "" : "s", o->seed);
 done:
-    free(weights);
+    free(config);
+    free(path);
+    free(list.all);
     free(b.scratch);
     free(b.bytes);
     qa_pool_destroy(pool);

@@ -1,4 +1,4 @@
-/* The shape of a model, its list of tensors, and their random numbers as a safetensors file.
+/* Random numbers for the tensors of a model as a safetensors file.
  *
  * Every block of BLOCK_ELEMENTS numbers has a random stream of its own, named by (seed, tensor, block): the weights
  * depend on the shape and the seed alone, not on threads or shards, and the dtype only rounds them. Tensors are made
@@ -14,75 +14,15 @@
 #include "io/file.h"
 #include "io/json_writer.h"
 
+#include "family_tensors.h"
+
 #include <math.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <string.h>
 
-enum { BLOCK_ELEMENTS = 16384, BLOCKS_AT_ONCE = 64, NAME_BYTES = 96, MAX_STOPS = 4 };
-
-typedef struct shape {
-    const char *name, *architecture, *model_type;
-    size_t hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size, context;
-    double rope_theta, rms_norm_eps;
-    bool tied, qkv_bias, llama3_rope;
-    size_t bos, n_eos, eos[MAX_STOPS];
-} shape;
-
-typedef struct weight {
-    char name[NAME_BYTES];
-    size_t rows, columns; /* columns 0: a vector */
-    size_t count;         /* elements */
-    size_t number;        /* among all tensors: names its random streams */
-    double mean;
-} weight;
-
-static void add_weight(weight *weights, size_t *n, const char *prefix, const char *name, size_t rows, size_t columns) {
-    weight *w = &weights[*n];
-    (void)snprintf(w->name, sizeof w->name, "%s%s", prefix, name);
-    w->rows = rows;
-    w->columns = columns;
-    w->count = rows * (columns == 0 ? 1 : columns);
-    w->number = (*n)++;
-    w->mean = strstr(name, "norm") != NULL ? 1.0 : 0.0;
-}
-
-/* All tensors of the shape into weights[3 + 12 * layers] (or less); how many. */
-static size_t list_weights(weight *weights, const shape *s) {
-    const size_t d = s->hidden_size;
-    const size_t f = s->intermediate_size;
-    const size_t q = s->heads * s->head_dim;
-    const size_t kv = s->kv_heads * s->head_dim;
-    size_t n = 0;
-    add_weight(weights, &n, "model.", "embed_tokens.weight", s->vocab_size, d);
-    for (size_t layer = 0; layer < s->layers; layer++) {
-        char prefix[NAME_BYTES / 2];
-        (void)snprintf(prefix, sizeof prefix, "model.layers.%zu.", layer);
-        add_weight(weights, &n, prefix, "input_layernorm.weight", d, 0);
-        add_weight(weights, &n, prefix, "self_attn.q_proj.weight", q, d);
-        add_weight(weights, &n, prefix, "self_attn.k_proj.weight", kv, d);
-        add_weight(weights, &n, prefix, "self_attn.v_proj.weight", kv, d);
-        if (s->qkv_bias) {
-            add_weight(weights, &n, prefix, "self_attn.q_proj.bias", q, 0);
-            add_weight(weights, &n, prefix, "self_attn.k_proj.bias", kv, 0);
-            add_weight(weights, &n, prefix, "self_attn.v_proj.bias", kv, 0);
-        }
-        add_weight(weights, &n, prefix, "self_attn.o_proj.weight", d, q);
-        add_weight(weights, &n, prefix, "post_attention_layernorm.weight", d, 0);
-        add_weight(weights, &n, prefix, "mlp.gate_proj.weight", f, d);
-        add_weight(weights, &n, prefix, "mlp.up_proj.weight", f, d);
-        add_weight(weights, &n, prefix, "mlp.down_proj.weight", d, f);
-    }
-    add_weight(weights, &n, "model.", "norm.weight", d, 0);
-    if (!s->tied) {
-        add_weight(weights, &n, "", "lm_head.weight", s->vocab_size, d);
-    }
-    return n;
-}
+enum { BLOCK_ELEMENTS = 16384, BLOCKS_AT_ONCE = 64 };
 
 /* A run of blocks of one weight, made by the pool. */
 typedef struct batch {
-    const weight *of;
+    const family_tensor *of;
     uint64_t seed;
     double std;
     qa_dtype dtype;
@@ -91,7 +31,7 @@ typedef struct batch {
     unsigned char *bytes; /* [BLOCKS_AT_ONCE x BLOCK_ELEMENTS elements] */
 } batch;
 
-static size_t block_elements(const weight *w, size_t block) {
+static size_t block_elements(const family_tensor *w, size_t block) {
     const size_t left = w->count - block * BLOCK_ELEMENTS;
     return left < BLOCK_ELEMENTS ? left : BLOCK_ELEMENTS;
 }
@@ -111,7 +51,7 @@ static void make_block(void *context, size_t task, size_t worker) {
     qa_encode_double(b->dtype, x, n, b->bytes + task * BLOCK_ELEMENTS * qa_dtype_bytes(b->dtype));
 }
 
-static qa_status write_weight(qa_atomic_file *file, const weight *w, batch *b, qa_pool *pool, qa_error *err) {
+static qa_status write_weight(qa_atomic_file *file, const family_tensor *w, batch *b, qa_pool *pool, qa_error *err) {
     const size_t blocks = (w->count + BLOCK_ELEMENTS - 1) / BLOCK_ELEMENTS;
     b->of = w;
     for (b->first_block = 0; b->first_block < blocks; b->first_block += BLOCKS_AT_ONCE) {
@@ -124,7 +64,8 @@ static qa_status write_weight(qa_atomic_file *file, const weight *w, batch *b, q
     return QA_OK;
 }
 
-static qa_status append_header(qa_json_writer *header, const weight *weights, size_t n, qa_dtype dtype, qa_error *err) {
+static qa_status append_header(qa_json_writer *header, const family_tensor *weights, size_t n, qa_dtype dtype,
+                               qa_error *err) {
     size_t begin = 0;
     qa_json_open_object(header, NULL, QA_JSON_TIGHT);
     qa_json_put_raw(header, "__metadata__", "{\"format\":\"pt\"}");
@@ -154,7 +95,8 @@ static qa_status append_header(qa_json_writer *header, const weight *weights, si
 }
 
 /* One safetensors file with weights[n]. */
-static qa_status write_file(const char *path, const weight *weights, size_t n, batch *b, qa_pool *pool, qa_error *err) {
+static qa_status write_file(const char *path, const family_tensor *weights, size_t n, batch *b, qa_pool *pool,
+                            qa_error *err) {
     qa_json_writer header = {.err = err};
     qa_atomic_file *file = NULL;
     unsigned char length[8];
