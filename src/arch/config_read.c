@@ -322,6 +322,7 @@ static const char *other_folder(const char *dir) {
                  {"snapshots",
                   "this is a folder of the Hub's download cache: give the folder below snapshots/ that holds "
                   "config.json"},
+                 {"weights.npz", "this is an MLX folder: take the model that it was made from"},
                  {"params.json", "this is Meta's or Mistral's own layout: take the folder in Hugging Face's"},
                  {"model_index.json", "this is a diffusers pipeline and no language model"}};
     for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
@@ -347,7 +348,9 @@ static qa_status check_folder(const char *dir, const char *config, qa_error *err
         QA_TRY(qa_find_optional(&there, dir, err));
         if (there) {
             return qa_fail(err, QA_ERR_IO, "%s is a file; expected a Hugging Face model folder with config.json%s", dir,
-                           n > 5 && strcmp(dir + n - 5, ".gguf") == 0 ? " and model.safetensors, not GGUF" : "");
+                           n > 5 && strcmp(dir + n - 5, ".gguf") == 0
+                               ? " and model.safetensors; GGUF is not read: take the folder that the file was made from"
+                               : "");
         }
         return qa_fail(err, QA_ERR_IO, "%s: no such folder; expected a Hugging Face model folder%s", dir,
                        looks_like_hub_name(dir) ? " (a name on the Hub is not downloaded: fetch it first, for instance "

@@ -1,7 +1,8 @@
 /* qadapter info: what a model, its tokenizer and an adapter are, and what training and generation cost. */
 #include "cli/common.h"
 
-#include "arch/family.h"
+#include "arch/families.h"
+#include "arch/tensors.h"
 #include "base/memory.h"
 #include "base/try.h"
 #include "cli/format.h"
@@ -22,11 +23,13 @@
 typedef struct info_args {
     cli_args shared;
     size_t prompt_length, response_length;
+    bool supported;
 } info_args;
 
 #define ROW(kind, field) QA_##kind(info_args, field), .group = QA_GROUP_INPUT
 
 static const qa_option info_rows[] = {
+    {"supported", ROW(FLAG, supported), .help = "list the families of models and the types of RoPE that are computed"},
     {"prompt-length", ROW(SIZE, prompt_length), .range = QA_RANGE_FROM_1, .standard = "128",
      .help = "prompt tokens of the pair whose training memory is told"},
     {"response-length", ROW(SIZE, response_length), .range = QA_RANGE_FROM_1, .standard = "128",
@@ -66,8 +69,44 @@ static void report_eos(cli_report *report, const cli_run *run, const qa_model_in
     }
 }
 
+/* How many layers have a flag. */
+static size_t layers_with(const qa_config *config, uint8_t flag) {
+    size_t n = 0;
+    for (size_t l = 0; l < config->num_hidden_layers; l++) {
+        n += (config->layers[l] & flag) != 0;
+    }
+    return n;
+}
+
+static void report_positions(cli_report *report, const qa_config *config) {
+    const size_t layers = config->num_hidden_layers;
+    const qa_rope *rope = &config->rope[QA_ROPE_FULL], *local = &config->rope[QA_ROPE_SLIDING];
+    if (config->sliding_window != 0) {
+        cli_report_count(report, "sliding_window", "sliding window", config->sliding_window, "tokens");
+        cli_report_count(report, "sliding_window_layers", "layers with it", layers_with(config, QA_LAYER_WINDOW), "");
+    }
+    if (layers_with(config, QA_LAYER_NO_ROPE) == layers) {
+        cli_report_text(report, "rope_type", "RoPE", "none");
+        return;
+    }
+    cli_report_text(report, "rope_type", "RoPE scaling", qa_rope_type_name(rope->type));
+    cli_report_real(report, "rope_theta", "RoPE theta", rope->theta, "");
+    if (layers_with(config, QA_LAYER_LOCAL_ROPE) > 0) {
+        cli_report_text(report, "local_rope_type", "RoPE scaling in layers with a window",
+                        qa_rope_type_name(local->type));
+        cli_report_real(report, "local_rope_theta", "RoPE theta in layers with a window", local->theta, "");
+    }
+    if (config->rotary_dim != config->head_dim) {
+        cli_report_count(report, "rotary_dim", "dimensions of a head that RoPE turns", config->rotary_dim, "");
+    }
+    if (layers_with(config, QA_LAYER_NO_ROPE) > 0) {
+        cli_report_count(report, "layers_without_rope", "layers without RoPE", layers_with(config, QA_LAYER_NO_ROPE),
+                         "");
+    }
+}
+
 /* What config.json says. */
-static void report_config(cli_report *report, const qa_model_info *info) {
+static void report_config(cli_report *report, const qa_model_info *info, const qa_config *config) {
     cli_report_section(report, "model", "Model");
     cli_report_text(report, "dir", "folder", info->dir);
     cli_report_text(report, "architecture", "architecture", info->architecture);
@@ -79,19 +118,21 @@ static void report_config(cli_report *report, const qa_model_info *info) {
     cli_report_count(report, "head_dim", "head size", info->head_dim, "");
     cli_report_count(report, "vocab_size", "vocabulary", info->vocab_size, "tokens");
     cli_report_count(report, "max_position_embeddings", "context", info->max_position_embeddings, "tokens");
-    if (info->sliding_window != 0) {
-        cli_report_count(report, "sliding_window", "sliding window", info->sliding_window,
-                         "tokens");
+    if (info->context != info->max_position_embeddings) {
+        cli_report_count(report, "longest_sequence", "longest sequence, with RoPE's scaling", info->context, "tokens");
     }
-    cli_report_text(report, "rope_type", "RoPE scaling", info->rope_type);
-    cli_report_real(report, "rope_theta", "RoPE theta", info->rope_theta, "");
-    cli_report_real(report, "rms_norm_eps", "RMSNorm epsilon", info->rms_norm_eps, "");
+    report_positions(report, config);
+    cli_report_real(report, "rms_norm_eps", config->layer_norm ? "LayerNorm epsilon" : "RMSNorm epsilon",
+                    info->rms_norm_eps, "");
+    if (config->embedding_factor != 1) {
+        cli_report_real(report, "embedding_factor", "factor on the embedding", config->embedding_factor, "");
+    }
     cli_report_flag(report, "tie_word_embeddings", "tied embeddings", info->tie_word_embeddings);
     cli_report_flag(report, "attention_bias", "attention bias", info->attention_bias);
 }
 
 static void report_model(cli_report *report, const cli_run *run, const qa_model_info *info) {
-    report_config(report, info);
+    report_config(report, info, &run->model->config);
     cli_report_count(report, "parameters", "parameters", info->parameters, "");
     cli_report_text(report, "stored_dtype", "stored in", info->stored_dtype);
     cli_report_text(report, "memory_dtype", "in memory", info->memory_dtype);
@@ -244,45 +285,31 @@ static qa_status report_tokenizer_alone(cli_report *report, cli_run *run, qa_err
     return report_text_side(report, run, err);
 }
 
-/* Warnings about config.json. */
-static void on_config_line(void *user, qa_log_level level, const char *line) {
-    if (level == QA_LOG_WARNING) {
-        cli_warn(user, "%s", line);
-    }
-}
-
-/* A folder whose weights are missing, what a broken download leaves: what the other files say. `missing` says what is
- * missing and what to do. */
+/* A folder without weights, from which a run can be planned: what config.json says, and what it would cost. `missing`
+ * says what is missing and what to do. */
 static qa_status report_without_weights(cli_report *report, cli_run *run, const char *missing, qa_error *err) {
     qa_config config;
-    const qa_logger logger = {on_config_line, run};
+    qa_lora_options options;
+    size_t bytes = 0;
+    QA_TRY(cli_open_context(run, err));
+    const qa_logger logger = cli_logger(run);
     QA_TRY(qa_config_load(&config, run->args->model, &logger, err));
-    const qa_model_info info = {
-        .dir = run->args->model,
-        .architecture = config.family->architecture,
-        .rope_type = qa_rope_type_name(config.rope[QA_ROPE_FULL].type),
-        .hidden_size = config.hidden_size,
-        .intermediate_size = config.intermediate_size,
-        .num_hidden_layers = config.num_hidden_layers,
-        .num_attention_heads = config.num_attention_heads,
-        .num_key_value_heads = config.num_key_value_heads,
-        .head_dim = config.head_dim,
-        .vocab_size = config.vocab_size,
-        .max_position_embeddings = config.max_position_embeddings,
-        .sliding_window = config.sliding_window,
-        .rms_norm_eps = config.norm_eps,
-        .rope_theta = config.rope[QA_ROPE_FULL].theta,
-        .tie_word_embeddings = config.tie_word_embeddings,
-        .attention_bias = config.qkv_bias,
-        .eos_ids = config.eos_ids,
-        .n_eos = config.n_eos,
-    };
+    QA_TRY(qa_model_make(&run->model, run->context, &config, run->args->model, err));
+    if (!qa_mul_size(qa_config_parameters(&config), strcmp(qa_precision(), "f64") == 0 ? 8 : 4, &bytes)) {
+        return qa_fail(err, QA_ERR_LIMIT, "the model's weights do not fit the address space");
+    }
+    qa_model_complete(run->model, "none", qa_precision(), bytes);
+    const qa_model_info *info = qa_model_get_info(run->model);
     cli_warn(run, "%s", missing);
     QA_TRY(cli_load_tokenizer(run, false, err));
-    report_config(report, &info);
+    QA_TRY(cli_lora_options(run, &options, err));
+    report_config(report, info, &config);
+    cli_report_count(report, "parameters", "parameters", info->parameters, "");
     cli_report_text(report, "weights", "weights", "missing: nothing but info works with this folder");
-    report_eos(report, run, &info);
-    return report_text_side(report, run, err);
+    report_eos(report, run, info);
+    QA_TRY(report_text_side(report, run, err));
+    report_adapter(report, run, &options);
+    return report_memory(report, run, &options, err);
 }
 
 static qa_status report_all(cli_report *report, cli_run *run, qa_error *err) {
@@ -315,8 +342,50 @@ static qa_status report_all(cli_report *report, cli_run *run, qa_error *err) {
     return report_memory(report, run, run->adapter != NULL ? &run->adapter->widest : &options, err);
 }
 
+/* ---- what is supported ---- */
+
+static qa_status print_supported_json(qa_error *err) {
+    json_t *families = json_array(), *types = json_array();
+    for (size_t i = 0; qa_family_at(i) != NULL; i++) {
+        const qa_family *family = qa_family_at(i);
+        (void)json_array_append_new(families, json_pack("{s:s,s:s,s:s}", "architecture", family->architecture,
+                                                        "model_type", family->model_type, "models", family->models));
+    }
+    for (qa_rope_type type = QA_ROPE_DEFAULT; type <= QA_ROPE_LONGROPE; type++) {
+        (void)json_array_append_new(types, json_string(qa_rope_type_name(type)));
+    }
+    json_t *root = json_pack("{s:o,s:o}", "families", families, "rope_types", types);
+    char *text = root == NULL ? NULL : json_dumps(root, JSON_INDENT(2));
+    const qa_status status =
+        text == NULL ? QA_NO_MEMORY(err, "the list of families") : cli_put(text, strlen(text), err);
+    free(text);
+    json_decref(root);
+    return status == QA_OK ? cli_put("\n", 1, err) : status;
+}
+
+static void print_supported(void) {
+    for (size_t i = 0; qa_family_at(i) != NULL; i++) {
+        printf("%-28s %s\n", qa_family_at(i)->architecture, qa_family_at(i)->models);
+    }
+    printf("\nRoPE types:");
+    for (qa_rope_type type = QA_ROPE_DEFAULT; type <= QA_ROPE_LONGROPE; type++) {
+        printf("%s %s", type == QA_ROPE_DEFAULT ? "" : ",", qa_rope_type_name(type));
+    }
+    printf("\n");
+}
+
 static qa_status run_info(cli_run *run, qa_error *err) {
     cli_report report = {0};
+    if (((const info_args *)run->args)->supported) {
+        if (run->args->json) {
+            return print_supported_json(err);
+        }
+        print_supported();
+        return QA_OK;
+    }
+    if (run->args->model == NULL) {
+        return cli_bad_usage(run, err, "missing --model DIR (or --supported)");
+    }
     qa_status status = report_all(&report, run, err);
     if (status == QA_OK) {
         status = cli_report_print(&report, stdout, run->args->json, err);
@@ -334,7 +403,6 @@ const cli_command cli_info = {
              "tokenizer is described as well.",
     .examples = "qadapter info --model MODEL\n"
                 "qadapter info --model MODEL --adapter ADAPTER --json",
-    .required = "model",
     .on_the_way = true,
     CLI_TABLES(info_tables),
     .args_bytes = sizeof(info_args),

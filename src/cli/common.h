@@ -15,6 +15,7 @@ typedef struct cli_run {
     char **argv;
     bool bad_usage; /* the failure is the command line's: exit status 2 */
     bool said_data; /* what the adapter's record says of its data has been told */
+    char *snapshot; /* the folder that --model stands for in the Hub's download cache; NULL: the one that it names */
     cli_progress progress;
     qa_context *context;
     qa_model *model;
@@ -42,6 +43,9 @@ qa_logger cli_logger(cli_run *run);
 qa_status cli_bad_usage(cli_run *run, qa_error *err, const char *format, ...) QA_PRINTF(3, 4);
 /* Marks an error that a check of the given options returned as wrong usage. */
 qa_status cli_usage_if(cli_run *run, qa_status status);
+
+/* Where --model is a folder of the Hub's download cache (models--OWNER--NAME), makes it the snapshot that is meant. */
+QA_MUST_CHECK qa_status cli_resolve_hub_folder(cli_run *run, cli_args *args, qa_error *err);
 
 /* Makes run->context, once. cli_load_model does it by itself. */
 QA_MUST_CHECK qa_status cli_open_context(cli_run *run, qa_error *err);

@@ -19,6 +19,7 @@ void cli_run_free(cli_run *run) {
     qa_tokenizer_free(run->tokenizer);
     qa_model_free(run->model);
     qa_context_free(run->context);
+    free(run->snapshot);
 }
 
 /* ---- loading ---- */

@@ -100,6 +100,7 @@ static qa_status parse_and_run(cli_run *run, cli_args *args, qa_error *err) {
     if (args->quiet && args->verbose) {
         return cli_bad_usage(run, err, "--quiet and --verbose contradict each other");
     }
+    QA_TRY(cli_resolve_hub_folder(run, args, err));
     QA_TRY(cli_check_outputs(run, err));
     return run->command->run(run, err);
 }
