@@ -9,6 +9,7 @@
 #include "model/digest.h"
 #include "model/weights.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Values in memory. */
@@ -77,24 +78,81 @@ static qa_status add_fingerprint_tensor(void *user, const qa_weight_entry *entry
     return QA_OK;
 }
 
+static void add_rope(qa_sha256 *sha, const qa_config *config, const qa_rope *rope) {
+    add_number(sha, "rope_theta", rope->theta);
+    if (rope->type == QA_ROPE_DEFAULT) {
+        return;
+    }
+    add_word(sha, qa_rope_type_name(rope->type));
+    add_number(sha, "factor", rope->factor);
+    add_number(sha, "low_freq_factor", rope->low_freq_factor);
+    add_number(sha, "high_freq_factor", rope->high_freq_factor);
+    add_number(sha, "original_max_position_embeddings", rope->original_max_position);
+    if (rope->type == QA_ROPE_LINEAR || rope->type == QA_ROPE_LLAMA3) {
+        return;
+    }
+    add_number(sha, "attention_factor", rope->attention_factor);
+    add_number(sha, "beta_fast", rope->beta_fast);
+    add_number(sha, "beta_slow", rope->beta_slow);
+    add_number(sha, "alpha", rope->alpha);
+    add_count(sha, "truncate", rope->truncate);
+    if (rope->type == QA_ROPE_LONGROPE) {
+        qa_sha256_add(sha, rope->short_factor, config->rotary_dim / 2 * sizeof *rope->short_factor);
+        qa_sha256_add(sha, rope->long_factor, config->rotary_dim / 2 * sizeof *rope->long_factor);
+    }
+}
+
+/* Windows that a sequence can reach, layers without RoPE, and those that have another one. */
+static void add_layers(qa_sha256 *sha, const qa_config *config) {
+    const bool reached = config->sliding_window != 0 && config->sliding_window < qa_config_context(config);
+    uint8_t flags[QA_MAX_LAYERS], any = 0;
+    for (size_t l = 0; l < config->num_hidden_layers; l++) {
+        flags[l] = config->layers[l] & (reached ? UINT8_MAX : (uint8_t)~QA_LAYER_WINDOW);
+        any |= flags[l];
+    }
+    if (any != 0) {
+        add_count(sha, "sliding_window", reached ? config->sliding_window : 0);
+        qa_sha256_add(sha, flags, config->num_hidden_layers);
+    }
+    if ((any & QA_LAYER_LOCAL_ROPE) != 0) {
+        add_rope(sha, config, &config->rope[QA_ROPE_SLIDING]);
+    }
+}
+
 /* What the forward pass takes from the config besides the tensors' shapes. A setting that came later goes in only where
  * it is not what all models had before, so that fingerprints which stand in files keep their meaning. */
 static void add_config(qa_sha256 *sha, const qa_config *config) {
-    const qa_rope *rope = &config->rope[QA_ROPE_FULL];
+    const struct {
+        const char *name;
+        double value, before;
+    } later[] = {{"rotary_dim", (double)config->rotary_dim, (double)config->head_dim},
+                 {"rope_interleaved", config->rope_interleaved, 0},
+                 {"layer_norm", config->layer_norm, 0},
+                 {"norm_offset", config->norm_offset, 0},
+                 {"activation", config->activation, QA_SILU},
+                 {"embedding_factor", config->embedding_factor, 1},
+                 {"attention_scale", config->attention_scale, 1.0 / sqrt((double)config->head_dim)},
+                 {"attention_cap", config->attention_cap, 0},
+                 {"residual_multiplier", config->residual_multiplier, 1},
+                 {"logit_factor", config->logit_factor, 1},
+                 {"logit_cap", config->logit_cap, 0},
+                 {"clip_qkv", config->clip_qkv, 0}};
     add_word(sha, "qadapter fingerprint 1");
     add_word(sha, config->family->architecture);
     add_count(sha, "num_attention_heads", config->num_attention_heads);
     add_count(sha, "num_key_value_heads", config->num_key_value_heads);
     add_count(sha, "head_dim", config->head_dim);
     add_number(sha, "rms_norm_eps", config->norm_eps);
-    add_number(sha, "rope_theta", rope->theta);
-    if (rope->type != QA_ROPE_DEFAULT) {
-        add_word(sha, qa_rope_type_name(rope->type));
-        add_number(sha, "factor", rope->factor);
-        add_number(sha, "low_freq_factor", rope->low_freq_factor);
-        add_number(sha, "high_freq_factor", rope->high_freq_factor);
-        add_number(sha, "original_max_position_embeddings", rope->original_max_position);
+    add_rope(sha, config, &config->rope[QA_ROPE_FULL]);
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+        if (later[i].value != later[i].before) {
+            add_number(sha, later[i].name, later[i].value);
+        }
     }
+    if (config->layer != config->family->layer) { /* a variant: the number of its operations tells which */
+        add_count(sha, "operations", config->layer->n);
+    }
+    add_layers(sha, config);
 }
 
 static void compute(const qa_model *model, char hex[QA_SHA256_HEX_BYTES]) {
