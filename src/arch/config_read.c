@@ -63,7 +63,9 @@ static qa_status read_heads(qa_config *config, const json_t *root, qa_error *err
     if (!family->equal_heads) {
         QA_TRY(get_dimension(root, "num_key_value_heads", false, &config->num_key_value_heads, err));
     }
-    if (!family->fixed_head_dim && family->default_head_dim != 0) {
+    const bool null = json_is_null(json_object_get(root, "head_dim"));
+    /* null: hidden_size / heads, as in transformers */
+    if (!family->fixed_head_dim && family->default_head_dim != 0 && !null) {
         config->head_dim = family->default_head_dim;
     }
     const size_t before = config->head_dim;
@@ -349,7 +351,7 @@ static qa_status check_folder(const char *dir, const char *config, qa_error *err
         if (there) {
             return qa_fail(err, QA_ERR_IO, "%s is a file; expected a Hugging Face model folder with config.json%s", dir,
                            n > 5 && strcmp(dir + n - 5, ".gguf") == 0
-                               ? " and model.safetensors; GGUF is not read: take the folder that the file was made from"
+                               ? " and model.safetensors, not GGUF: take the folder that the file was made from"
                                : "");
         }
         return qa_fail(err, QA_ERR_IO, "%s: no such folder; expected a Hugging Face model folder%s", dir,

@@ -144,6 +144,7 @@ qa_status qa_trainable_create(qa_trainable **out, qa_context *context, const qa_
     }
     QA_TRY(make_trainable(out, context, config, dir, err));
     qa_trainable *trainable = *out;
+    qa_config_set_stored_dtype(&trainable->model->config, QA_DTYPE_F32);
     const double into_residual = 1.0 / sqrt(2.0 * (double)config->num_hidden_layers);
     for (size_t t = 0; t < trainable->n_tensors; t++) {
         const qa_parameter_tensor *tensor = &trainable->tensors[t];

@@ -254,6 +254,7 @@ static qa_status begin_pretraining(pretrain_run *r, qa_error *err) {
         QA_TRY(qa_model_folder_check_overwrite(o->out_dir, o->config_path, o->tokenizer_dir, err));
     }
     QA_TRY(qa_model_folder_config(&config, o->config_path, o->tokenizer_dir, &r->context->logger, err));
+    qa_config_set_stored_dtype(&config, r->dtype); /* what will be read back */
     if (o->max_length > qa_config_context(&config)) {
         return qa_fail(err, QA_ERR_ARGUMENT, "max_length %zu is above the model's context of %zu", o->max_length,
                        qa_config_context(&config));

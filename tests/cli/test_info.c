@@ -8,6 +8,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 Suite *cli_info_suite(void);
@@ -238,6 +239,67 @@ START_TEST(special_tokens_of_the_tokenizer_and_of_the_model) {
 }
 END_TEST
 
+START_TEST(what_is_supported) {
+    qa_cli_expect(QA_CLI("info", "--supported"), 0, "Gemma3ForCausalLM            Gemma 3, text: 270M, 1B", NULL);
+    qa_cli_expect(QA_CLI("info", "--supported"), 0, "RoPE types: default, linear, llama3, yarn, dynamic, longrope",
+                  NULL);
+    json_t *root = QA_CLI_JSON("info", "--supported", "--json");
+    ck_assert_uint_gt(json_array_size(json_object_get(root, "families")), 20);
+    ck_assert_uint_eq(json_array_size(json_object_get(root, "rope_types")), 6);
+    json_decref(root);
+    qa_cli_expect(QA_CLI("info"), 2, NULL, "missing --model DIR");
+}
+END_TEST
+
+/* config.json alone, without weights: what the model is and what a run would cost, with every kind of layer. */
+START_TEST(a_run_is_planned_from_config_json_alone) {
+    char *dir = qa_tempdir_make();
+    free(qa_tempdir_write_text(
+        dir, "config.json",
+        "{\"architectures\": [\"Gemma3ForCausalLM\"], \"model_type\": \"gemma3_text\", \"hidden_size\": 640, "
+        "\"intermediate_size\": 2048, \"num_hidden_layers\": 18, \"num_attention_heads\": 4, "
+        "\"num_key_value_heads\": 1, \"head_dim\": 256, \"vocab_size\": 262144, \"max_position_embeddings\": 32768, "
+        "\"sliding_window\": 512, \"rope_theta\": 1000000, \"rope_local_base_freq\": 10000}"));
+    json_t *root = INFO("--model", dir);
+    ck_assert_uint_eq(count(root, "model", "parameters"), 268098176); /* Gemma 3 270M */
+    ck_assert_uint_eq(count(root, "model", "sliding_window"), 512);
+    ck_assert_uint_eq(count(root, "model", "sliding_window_layers"), 15);
+    ck_assert(json_number_value(member(root, "model", "local_rope_theta")) == 10000);
+    ck_assert_uint_gt(count(root, "memory", "training_total"), 4 * (size_t)268098176);
+    ck_assert_uint_eq(count(root, "adapter", "trainable_parameters"), 3796992);
+    json_decref(root);
+    qa_cli_expect(QA_CLI("info", "--model", dir), 0, "missing: nothing but info works", "neither model.safetensors");
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+static void link_as_snapshot(const char *model, const char *cache, const char *name) {
+    char *snapshots = qa_tempdir_join(cache, "snapshots"), *link = qa_tempdir_join(snapshots, name);
+    (void)mkdir(snapshots, 0755);
+    ck_assert_int_eq(symlink(model, link), 0);
+    free(link);
+    free(snapshots);
+}
+
+/* models--OWNER--NAME stands for the snapshot that refs/main names, or for the only one. */
+START_TEST(a_folder_of_the_hubs_cache) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *cache = qa_tempdir_make(), *refs = qa_tempdir_join(cache, "refs");
+    link_as_snapshot(world.model, cache, "0123abcd");
+    qa_cli_expect(QA_CLI("info", "--model", cache), 0, "LlamaForCausalLM", NULL);
+    link_as_snapshot(cache, cache, "ffff0000");
+    qa_cli_expect(QA_CLI("info", "--model", cache), 1, NULL, "neither refs/main nor a single folder");
+    ck_assert_int_eq(mkdir(refs, 0755), 0);
+    free(qa_tempdir_write_text(refs, "main", "0123abcd\n"));
+    qa_cli_expect(QA_CLI("info", "--model", cache), 0, "LlamaForCausalLM", NULL);
+    free(qa_tempdir_write_text(refs, "main", "../snapshots/0123abcd"));
+    qa_cli_expect(QA_CLI("info", "--model", cache), 1, NULL, "neither refs/main nor a single folder");
+    free(refs);
+    qa_tempdir_remove(cache);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 Suite *cli_info_suite(void) {
     Suite *suite = suite_create("cli_info");
     TCase *tcase = tcase_create("info");
@@ -251,6 +313,9 @@ Suite *cli_info_suite(void) {
     tcase_add_test(tcase, a_folder_without_its_weights);
     tcase_add_test(tcase, an_end_token_is_no_command_to_the_terminal);
     tcase_add_test(tcase, special_tokens_of_the_tokenizer_and_of_the_model);
+    tcase_add_test(tcase, what_is_supported);
+    tcase_add_test(tcase, a_run_is_planned_from_config_json_alone);
+    tcase_add_test(tcase, a_folder_of_the_hubs_cache);
     suite_add_tcase(suite, tcase);
     return suite;
 }

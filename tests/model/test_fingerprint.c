@@ -223,6 +223,102 @@ START_TEST(of_the_config_what_the_forward_pass_uses) {
 }
 END_TEST
 
+/* Settings of the families: each changes the fingerprint, and no two alike; a window that no sequence reaches does not.
+ */
+typedef void (*config_change)(qa_config *config);
+
+#define CHANGE(name, statement)                                                                                        \
+    static void name(qa_config *c) { statement; }
+CHANGE(change_nothing, (void)c)
+CHANGE(set_rotary_dim, c->rotary_dim = 2)
+CHANGE(set_interleaved, c->rope_interleaved = true)
+CHANGE(set_layer_norm, c->layer_norm = true)
+CHANGE(set_norm_offset, c->norm_offset = 1)
+CHANGE(set_activation, c->activation = QA_GELU)
+CHANGE(set_other_activation, c->activation = QA_GELU_TANH)
+CHANGE(set_embedding_factor, c->embedding_factor = 4)
+CHANGE(set_attention_scale, c->attention_scale = 0.25)
+CHANGE(set_attention_cap, c->attention_cap = 50)
+CHANGE(set_logit_cap, c->logit_cap = 50)
+CHANGE(set_logit_factor, c->logit_factor = 0.5)
+CHANGE(set_residual_multiplier, c->residual_multiplier = 0.5)
+CHANGE(set_clip, c->clip_qkv = 8)
+CHANGE(set_window, (c->sliding_window = 8, c->layers[0] = QA_LAYER_WINDOW))
+CHANGE(set_other_window, (c->sliding_window = 9, c->layers[0] = QA_LAYER_WINDOW))
+CHANGE(set_window_of_another_layer, (c->sliding_window = 8, c->layers[1] = QA_LAYER_WINDOW))
+CHANGE(set_no_rope, c->layers[1] = QA_LAYER_NO_ROPE)
+CHANGE(set_local_rope, c->layers[1] = QA_LAYER_LOCAL_ROPE)
+CHANGE(set_other_local_rope, (c->layers[1] = QA_LAYER_LOCAL_ROPE, c->rope[QA_ROPE_SLIDING].theta = 5))
+CHANGE(set_dynamic, (c->rope[0].type = QA_ROPE_DYNAMIC, c->rope[0].factor = 2))
+CHANGE(set_alpha, (c->rope[0].type = QA_ROPE_DYNAMIC, c->rope[0].factor = 2, c->rope[0].alpha = 9))
+CHANGE(set_yarn, (c->rope[0].type = QA_ROPE_YARN, c->rope[0].factor = 2))
+CHANGE(set_yarn_factor, (c->rope[0].type = QA_ROPE_YARN, c->rope[0].factor = 2, c->rope[0].attention_factor = 2))
+CHANGE(set_yarn_beta, (c->rope[0].type = QA_ROPE_YARN, c->rope[0].factor = 2, c->rope[0].beta_slow = 2))
+CHANGE(set_yarn_truncate, (c->rope[0].type = QA_ROPE_YARN, c->rope[0].factor = 2, c->rope[0].truncate = true))
+CHANGE(set_longrope, (c->rope[0].type = QA_ROPE_LONGROPE, c->rope[0].short_factor[0] = 2))
+CHANGE(set_other_longrope, (c->rope[0].type = QA_ROPE_LONGROPE, c->rope[0].short_factor[1] = 2))
+CHANGE(set_long_factor, (c->rope[0].type = QA_ROPE_LONGROPE, c->rope[0].long_factor[1] = 2))
+
+static const config_change changes[] = {change_nothing,
+                                        set_rotary_dim,
+                                        set_interleaved,
+                                        set_layer_norm,
+                                        set_norm_offset,
+                                        set_activation,
+                                        set_other_activation,
+                                        set_embedding_factor,
+                                        set_attention_scale,
+                                        set_attention_cap,
+                                        set_logit_cap,
+                                        set_logit_factor,
+                                        set_residual_multiplier,
+                                        set_clip,
+                                        set_window,
+                                        set_other_window,
+                                        set_window_of_another_layer,
+                                        set_no_rope,
+                                        set_local_rope,
+                                        set_other_local_rope,
+                                        set_dynamic,
+                                        set_alpha,
+                                        set_yarn,
+                                        set_yarn_factor,
+                                        set_yarn_beta,
+                                        set_yarn_truncate,
+                                        set_longrope,
+                                        set_other_longrope,
+                                        set_long_factor};
+enum { N_CHANGES = sizeof changes / sizeof *changes };
+
+static digits changed(qa_model *model, config_change change) {
+    const qa_config before = model->config;
+    digits found;
+    change(&model->config);
+    (void)snprintf(found.hex, sizeof found.hex, "%s", qa_model_fingerprint(model));
+    model->config = before;
+    return found;
+}
+
+START_TEST(every_setting_counts) {
+    qa_context *context = NULL;
+    qa_trainable *trainable = NULL; /* whose fingerprint is computed anew each time */
+    digits found[N_CHANGES];
+    qa_expect_ok(qa_context_create(&context, 1, (qa_logger){0}, &err), &err);
+    qa_expect_ok(qa_trainable_load(&trainable, context, dir, &err), &err);
+    for (size_t i = 0; i < N_CHANGES; i++) {
+        found[i] = changed(trainable->model, changes[i]);
+        for (size_t j = 0; j < i; j++) {
+            ck_assert_msg(!same(found[i], found[j]), "changes %zu and %zu give the same", i, j);
+        }
+    }
+    trainable->model->config.sliding_window = trainable->model->config.max_position_embeddings;
+    trainable->model->config.layers[0] = QA_LAYER_WINDOW;
+    ck_assert_str_eq(qa_model_fingerprint(trainable->model), found[0].hex);
+    qa_trainable_free(trainable);
+    qa_context_free(context);
+}
+END_TEST
+
 /* Weights that are being trained are looked at anew. */
 START_TEST(training_changes_it) {
     qa_context *context = NULL;
@@ -251,6 +347,7 @@ Suite *model_fingerprint_suite(void) {
     tcase_add_test(tcase, shards_do_not_count);
     tcase_add_test(tcase, every_weight_counts);
     tcase_add_test(tcase, of_the_config_what_the_forward_pass_uses);
+    tcase_add_test(tcase, every_setting_counts);
     tcase_add_test(tcase, training_changes_it);
     suite_add_tcase(suite, tcase);
     return suite;
