@@ -47,8 +47,8 @@ static qa_objective objective_of(qa_objective_kind kind) {
     return (qa_objective){.kind = kind, .alpha_tilde = 1.0, .alpha_0 = 0.5, .gamma = 1.0, .beta = 0.1};
 }
 
-/* Four decimals, and no minus sign before zero. */
-static void number(double x) { printf("%9.4f", x > -0.00005 && x < 0.0 ? 0.0 : x); }
+/* As it is printed with four decimals: no minus sign before zero. */
+static double fixed(double x) { return x > -0.00005 && x < 0.0 ? 0.0 : x; }
 
 static void row_of(size_t prefix, qa_real q[V], qa_real log_pi1[V]) {
     for (size_t a = 0; a < V; a++) {
@@ -105,13 +105,9 @@ static void print_response(const char *what, const response *y, const scored *s)
     for (size_t t = 0; t < s->n; t++) {
         const qa_transition *transition = &s->transitions[t];
         const bool ends = transition->value_state == QA_TERMINAL_STATE;
-        printf("  %-8s-> %c   Q", prefix_names[y->prefixes[transition->state]], token_names[transition->action]);
-        number(s->q[t]);
-        printf("   V");
-        number(ends ? 0.0 : s->v[transition->value_state]);
-        printf(" of %-8s  r", ends ? "the end" : prefix_names[y->prefixes[transition->value_state]]);
-        number(s->reward[t]);
-        printf("\n");
+        printf("  %-8s-> %c   Q%9.4f   V%9.4f of %-8s  r%9.4f\n", prefix_names[y->prefixes[transition->state]],
+               token_names[transition->action], fixed(s->q[t]), fixed(ends ? 0.0 : s->v[transition->value_state]),
+               ends ? "the end" : prefix_names[y->prefixes[transition->value_state]], fixed(s->reward[t]));
     }
 }
 
@@ -167,13 +163,8 @@ static loss sum(loss a, loss b) {
 }
 
 static void print_loss(const char *what, loss found) {
-    printf("%-36s preference", what);
-    number(found.preference);
-    printf("   regulariser");
-    number(found.regulariser);
-    printf("   loss");
-    number(found.preference + found.regulariser);
-    printf("\n");
+    printf("%-36s preference%9.4f   regulariser%9.4f   loss%9.4f\n", what, fixed(found.preference),
+           fixed(found.regulariser), fixed(found.preference + found.regulariser));
 }
 
 /* ---- the examples ---- */
@@ -190,24 +181,17 @@ static void the_rows(void) {
         for (size_t a = 0; a < V; a++) {
             printf("%8.3f", pi1[prefix][a]);
         }
-        printf("    ");
-        number(value_of(prefix, &o));
-        printf("\n");
+        printf("    %9.4f\n", fixed(value_of(prefix, &o)));
     }
 }
 
 static void print_z(const char *what, const qa_objective *o, bool value_at_same_state) {
     const scored w = score(&AB, o, 0, value_at_same_state), l = score(&ONLY_B, o, 0, value_at_same_state);
-    printf("gamma %.1f, %-15s R(a b .)", o->gamma, what);
-    number(w.ret);
-    printf("   R(b .)");
-    number(l.ret);
-    printf("   z");
-    number(w.ret - l.ret);
-    printf("   mean r^2");
+    printf("gamma %.1f, %-15s R(a b .)%9.4f   R(b .)%9.4f   z%9.4f   mean r^2", o->gamma, what, fixed(w.ret),
+           fixed(l.ret), fixed(w.ret - l.ret));
     const double counted = (double)(w.n + l.n);
-    number(qa_m10_regulariser(w.reward, w.n, 1.0, counted) + qa_m10_regulariser(l.reward, l.n, 1.0, counted));
-    printf("\n");
+    printf("%9.4f\n",
+           fixed(qa_m10_regulariser(w.reward, w.n, 1.0, counted) + qa_m10_regulariser(l.reward, l.n, 1.0, counted)));
 }
 
 static void quirk_1(void) {
@@ -243,17 +227,9 @@ static void quirk_3(void) {
         for (int kind = 0; kind < 2; kind++) {
             const qa_objective o = objective_of(kind == 0 ? QA_PUBLISHED : QA_THEORY);
             const scored w = score(&AB, &o, length, false), l = score(&ONLY_B, &o, length, false);
-            printf("longest row %2zu, %-10s sums", length, kind == 0 ? "published:" : "theory:");
-            number(sum_of_rewards(&w));
-            number(sum_of_rewards(&l));
-            printf("   R");
-            number(w.ret);
-            number(l.ret);
-            printf("   z");
-            number(w.ret - l.ret);
-            printf("   -log sigmoid(z)");
-            number(qa_m10_preference_loss(w.ret - l.ret, 1.0));
-            printf("\n");
+            printf("longest row %2zu, %-10s sums%9.4f%9.4f   R%9.4f%9.4f   z%9.4f   -log sigmoid(z)%9.4f\n", length,
+                   kind == 0 ? "published:" : "theory:", fixed(sum_of_rewards(&w)), fixed(sum_of_rewards(&l)),
+                   fixed(w.ret), fixed(l.ret), fixed(w.ret - l.ret), fixed(qa_m10_preference_loss(w.ret - l.ret, 1.0)));
         }
     }
 }
@@ -310,11 +286,8 @@ static void quirk_6(void) {
         side.ids = ids + 1 - extra;
         qa_transition transitions[MAX_STATES];
         qa_transitions_layout(transitions, &side, &o, side.length, END);
-        printf("L = %zu: counted %zu and %zu, c_t", side.length, w.n, l.n);
-        number(transitions[0].weight);
-        printf("   z");
-        number(transitions[0].weight * (sum_of_rewards(&w) - sum_of_rewards(&l)));
-        printf("\n");
+        printf("L = %zu: counted %zu and %zu, c_t%9.4f   z%9.4f\n", side.length, w.n, l.n, fixed(transitions[0].weight),
+               fixed(transitions[0].weight * (sum_of_rewards(&w) - sum_of_rewards(&l))));
     }
 }
 
@@ -328,16 +301,10 @@ static void quirk_7(void) {
 static void exchanged_classes(void) {
     const qa_objective o = objective_of(QA_PUBLISHED);
     const loss found = loss_of(PAIRS, FIRST_PAIR, &o);
-    printf("\nEXCHANGED CLASSES\n");
-    printf("right:     -log sigmoid( z)");
-    number(qa_m10_preference_loss(found.z, 1.0));
-    printf("   slope in z");
-    number(-qa_m9_wrong_order(found.z));
-    printf("\nexchanged: -log sigmoid(-z)");
-    number(qa_m10_preference_loss(-found.z, 1.0));
-    printf("   slope in z");
-    number(qa_m9_wrong_order(-found.z));
-    printf("\n");
+    printf("\nEXCHANGED CLASSES\nright:     -log sigmoid( z)%9.4f   slope in z%9.4f\nexchanged: -log sigmoid(-z)%9.4f  "
+           " slope in z%9.4f\n",
+           fixed(qa_m10_preference_loss(found.z, 1.0)), fixed(-qa_m9_wrong_order(found.z)),
+           fixed(qa_m10_preference_loss(-found.z, 1.0)), fixed(qa_m9_wrong_order(-found.z)));
 }
 
 /* From the return of `theory` to that of `published` at gamma = 1, one response. */
@@ -347,19 +314,9 @@ static void bridge(const char *name, const response *y) {
     const scored p = score(y, &published, 4, false);
     const double first = same.reward[0];
     const double padding = p.n == same.n ? p.reward[p.n - 1] : 0.0;
-    printf("%-6s theory", name);
-    number(next.ret);
-    printf("  - V(prompt)");
-    number(next.v[0]);
-    printf("  - first");
-    number(first);
-    printf("  + padding");
-    number(padding);
-    printf("  = sum");
-    number(next.ret - next.v[0] - first + padding);
-    printf("  / 3 =");
-    number(p.ret);
-    printf("\n");
+    printf("%-6s theory%9.4f  - V(prompt)%9.4f  - first%9.4f  + padding%9.4f  = sum%9.4f  / 3 =%9.4f\n", name,
+           fixed(next.ret), fixed(next.v[0]), fixed(first), fixed(padding),
+           fixed(next.ret - next.v[0] - first + padding), fixed(p.ret));
 }
 
 static void the_bridge(void) {
@@ -395,12 +352,10 @@ static void gradient_of(qa_objective_kind kind) {
         printf("%-10s %-8s", qa_objective_kind_name(kind), prefix_names[prefix]);
         double sum = 0.0;
         for (size_t a = 0; a < V; a++) {
-            number((double)dq[prefix][a]);
+            printf("%9.4f", fixed((double)dq[prefix][a]));
             sum += (double)dq[prefix][a];
         }
-        printf("   sum");
-        number(sum);
-        printf("\n");
+        printf("   sum%9.4f\n", fixed(sum));
     }
 }
 
