@@ -16,25 +16,16 @@ import mmap
 import os
 import resource
 import statistics
-import sys
 import time
 
 import torch
 import torch.nn.functional as F
 
+from golden_torch import ARCHITECTURES, fail, read_json, rope_frequencies, weight_files
+
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 ALPHA_TILDE, ALPHA_0, GAMMA, BETA = 1.0, 0.01, 1.0, 0.1  # the published recipe
-
-
-def fail(message):
-    sys.exit("bench-torch.py: " + message)
-
-
-def read_json(*path):
-    with open(os.path.join(*path), encoding="utf-8") as f:
-        return json.load(f)
 
 
 # ---- the frozen model ----------------------------------------------------------------------------------------------
@@ -56,34 +47,6 @@ def read_safetensors(path):
         return tensors
 
 
-def read_weights(folder):
-    files = ["model.safetensors"]
-    if not os.path.exists(os.path.join(folder, files[0])):
-        files = sorted(set(read_json(folder, "model.safetensors.index.json")["weight_map"].values()))
-    weights = {}
-    for file in files:
-        weights.update(read_safetensors(os.path.join(folder, file)))
-    return weights
-
-
-def rope_frequencies(config, head_dim):
-    """The angle per position of every pair of dimensions: default, linear or llama3 scaling."""
-    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    theta = scaling.get("rope_theta") or config.get("rope_theta") or 10000.0
-    kind = scaling.get("rope_type") or scaling.get("type") or "default"
-    frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    if kind == "linear":
-        return frequency / scaling["factor"]
-    if kind == "llama3":
-        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-        turns = scaling["original_max_position_embeddings"] * frequency / (2 * math.pi)
-        keep = ((turns - low) / (high - low)).clamp(0.0, 1.0)
-        return keep * frequency + (1 - keep) * frequency / scaling["factor"]
-    if kind != "default":
-        fail(f"rope type {kind} is not supported")
-    return frequency
-
-
 class Llama:
     """Llama, Mistral (without sliding window) and Qwen2: token ids [rows x T] to logits [rows x T x V]."""
 
@@ -92,7 +55,7 @@ class Llama:
         architecture = (c.get("architectures") or ["(none)"])[0]
         if architecture not in ARCHITECTURES or (architecture[0] == "M" and c.get("sliding_window")):
             fail(f"{folder}: {architecture} is not one of {', '.join(ARCHITECTURES)} without sliding window")
-        self.weights = read_weights(folder)
+        self.weights = {name: value for file in weight_files(folder) for name, value in read_safetensors(file).items()}
         self.layers = c["num_hidden_layers"]
         self.heads = c["num_attention_heads"]
         self.group = self.heads // (c.get("num_key_value_heads") or self.heads)

@@ -27,7 +27,7 @@ ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
 
 
 def fail(message):
-    sys.exit("golden_torch.py: " + message)
+    sys.exit(os.path.basename(sys.argv[0]) + ": " + message)
 
 
 def read_json(*path):
@@ -74,6 +74,33 @@ def write_safetensors(path, tensors):
 
 # ---- the language model --------------------------------------------------------------------------------------------
 
+def weight_files(folder):
+    files = ["model.safetensors"]
+    if not os.path.exists(os.path.join(folder, files[0])):
+        files = sorted(set(read_json(folder, "model.safetensors.index.json")["weight_map"].values()))
+    return [os.path.join(folder, file) for file in files]
+
+
+def rope_frequencies(config, head_dim):
+    """The angle per position of every pair of dimensions: default, linear or llama3 scaling."""
+    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    theta = scaling.get("rope_theta") or config.get("rope_theta") or 10000.0
+    kind = scaling.get("rope_type") or scaling.get("type") or "default"
+    frequency = theta ** (-torch.arange(0, head_dim, 2, dtype=REAL) / head_dim)
+    if kind == "default":
+        return frequency
+    if kind == "linear":
+        return frequency / scaling["factor"]
+    if kind != "llama3":
+        fail(f"rope type {kind} is not supported")
+    # llama3: what turns often within the original context stays, what turns seldom is slowed down by the factor, and
+    # what lies between is a blend of the two.
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    turns = scaling["original_max_position_embeddings"] * frequency / (2 * math.pi)
+    keep = ((turns - low) / (high - low)).clamp(0.0, 1.0)
+    return keep * frequency + (1 - keep) * frequency / scaling["factor"]
+
+
 class Model:
     """Llama, Mistral (without sliding window) and Qwen2, as a function of token ids and of an adapter."""
 
@@ -84,37 +111,15 @@ class Model:
             fail(f"{folder}: architecture {architecture} is not one of {', '.join(ARCHITECTURES)}")
         if c.get("hidden_act", "silu") != "silu" or (architecture[0] == "M" and c.get("sliding_window")):
             fail(f"{folder}: only silu, and no sliding window")
-        files = ["model.safetensors"]
-        if not os.path.exists(os.path.join(folder, files[0])):
-            files = sorted(set(read_json(folder, "model.safetensors.index.json")["weight_map"].values()))
-        self.weights = {name: value.to(REAL) for file in files
-                        for name, value in read_safetensors(os.path.join(folder, file)).items()}
+        self.weights = {name: value.to(REAL) for file in weight_files(folder)
+                        for name, value in read_safetensors(file).items()}
         self.layers = c["num_hidden_layers"]
         self.heads = c["num_attention_heads"]
         self.kv_heads = c.get("num_key_value_heads") or self.heads
         self.head_dim = c.get("head_dim") or c["hidden_size"] // self.heads
         self.eps = c.get("rms_norm_eps", 1e-6)
         self.head = "model.embed_tokens.weight" if c.get("tie_word_embeddings") else "lm_head.weight"
-        self.frequency = self.rope_frequencies()
-
-    def rope_frequencies(self):
-        """The angle per position of every pair of dimensions: default, linear or llama3 scaling."""
-        scaling = self.config.get("rope_parameters") or self.config.get("rope_scaling") or {}
-        theta = scaling.get("rope_theta") or self.config.get("rope_theta") or 10000.0
-        kind = scaling.get("rope_type") or scaling.get("type") or "default"
-        frequency = theta ** (-torch.arange(0, self.head_dim, 2, dtype=REAL) / self.head_dim)
-        if kind == "default":
-            return frequency
-        if kind == "linear":
-            return frequency / scaling["factor"]
-        if kind != "llama3":
-            fail(f"rope type {kind} is not supported")
-        # llama3: what turns often within the original context stays, what turns seldom is slowed down by the
-        # factor, and what lies between is a blend of the two.
-        low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
-        turns = scaling["original_max_position_embeddings"] * frequency / (2 * math.pi)
-        keep = ((turns - low) / (high - low)).clamp(0.0, 1.0)
-        return keep * frequency + (1 - keep) * frequency / scaling["factor"]
+        self.frequency = rope_frequencies(c, self.head_dim)
 
     def rms_norm(self, x, name):
         return self.weights[name] * x / torch.sqrt(x.square().mean(-1, keepdim=True) + self.eps)
