@@ -188,14 +188,6 @@ static void map_backward(const qa_layer_run *run, size_t l, qa_target target, qa
 
 /* ---- forward ---- */
 
-/* A norm of layer l with its weights. */
-static qa_norm norm_of(const qa_layer_run *run, size_t l, unsigned which) {
-    qa_norm norm = run->plan->norm[which];
-    norm.w = run->model->layers[l].norm[which].w;
-    norm.b = run->model->layers[l].norm[which].b;
-    return norm;
-}
-
 /* The arrays that a SPLIT cuts the columns of one into. */
 static qa_parts parts_of(const qa_layer_run *run, qa_real *const at[QA_ROWS], unsigned which) {
     const size_t *width = run->plan->width, h = run->model->config.head_dim, H = run->model->config.num_attention_heads;
@@ -236,7 +228,10 @@ void qa_layer_forward(const qa_layer_run *run, size_t l, const qa_layer_rows *ro
         const qa_real *in = rows->at[op->in], *in2 = rows->at[op->in2], *in3 = rows->at[op->in3];
         switch (op->kind) {
         case QA_OP_NORM: {
-            const qa_norm norm = norm_of(run, l, op->which);
+            const qa_norm_weights *weights = &run->model->layers[l].norm[op->which];
+            qa_norm norm = plan->norm[op->which];
+            norm.w = weights->w;
+            norm.b = weights->b;
             const size_t per_row = plan->statistics[op->which];
             qa_norm_forward(run->pool, out, rows->inverse[op->which], in, &norm, total * per_row, width / per_row);
             break;
@@ -304,7 +299,10 @@ static void maps_backward(const qa_layer_run *run, size_t l, qa_real *gradient, 
 
 static void norm_backward(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, qa_real *const g[QA_ROWS],
                           const qa_operation *op) {
-    const qa_norm norm = norm_of(run, l, op->which);
+    const qa_norm_weights *weights = &run->model->layers[l].norm[op->which];
+    qa_norm norm = run->plan->norm[op->which];
+    norm.w = weights->w;
+    norm.b = weights->b;
     const size_t per_row = run->plan->statistics[op->which];
     qa_norm_gradients into = {NULL, NULL};
     if (run->weights != NULL) {

@@ -301,27 +301,27 @@ static qa_status lay_rows(qa_pass *pass, const qa_packed *in, qa_error *err) {
     return QA_OK;
 }
 
-/* Turns by position. Where frequencies depend on the length of a sequence, every document has its own; a prompt that
- * two responses share can only be turned once. */
-static qa_status lay_angles(qa_pass *pass, const qa_packed *in, qa_error *err) {
-    const qa_config *config = &pass->model->config;
-    size_t longest = pass->n;
-    if (pass->angles.frequency != NULL && in->documents != NULL) {
-        for (size_t i = 0; i < pass->n_spans; i++) {
-            const qa_span *span = &pass->spans[i];
-            qa_layer_angles_fill(&pass->angles, pass->model, span->query_row, pass->positions + span->query_row,
-                                 span->rows, span->rows);
-        }
+/* Where frequencies depend on the length of a sequence: every document has its own; a prompt that two responses share
+ * can only be turned once. */
+static qa_status lay_angles_by_length(qa_pass *pass, const qa_packed *in, qa_error *err) {
+    const size_t first = in->trunk.n + in->branches[0].n;
+    size_t longest = in->n_branches == 0 ? in->trunk.n : first;
+    for (size_t i = 0; in->documents != NULL && i < pass->n_spans; i++) {
+        const qa_span *span = &pass->spans[i];
+        qa_layer_angles_fill(&pass->angles, pass->model, span->query_row, pass->positions + span->query_row, span->rows,
+                             span->rows);
+    }
+    if (in->documents != NULL) {
         return QA_OK;
     }
-    for (size_t b = 0; pass->angles.frequency != NULL && b < in->n_branches; b++) {
+    for (size_t b = 1; b < in->n_branches; b++) {
         const size_t length = in->trunk.n + in->branches[b].n;
-        longest = b == 0 || length > longest ? length : longest;
-        if (!qa_config_rope_is_same(config, length, in->trunk.n + in->branches[0].n)) {
+        longest = length > longest ? length : longest;
+        if (!qa_config_rope_is_same(&pass->model->config, first, length)) {
             return qa_fail(err, QA_ERR_UNSUPPORTED,
                            "the prompt with the first response has %zu tokens, with the second %zu: the model's rotary "
                            "frequencies differ between them, so they have to be sequences of their own",
-                           in->trunk.n + in->branches[0].n, length);
+                           first, length);
         }
     }
     qa_layer_angles_fill(&pass->angles, pass->model, 0, pass->positions, pass->n, longest);
@@ -441,7 +441,11 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
         return qa_fail(err, QA_ERR_ARGUMENT, "a pass without an adapter has no adapted stream to run alone");
     }
     QA_TRY(lay_rows(pass, in, err));
-    QA_TRY(lay_angles(pass, in, err));
+    if (pass->angles.frequency == NULL) {
+        qa_layer_angles_fill(&pass->angles, pass->model, 0, pass->positions, pass->n, pass->n);
+    } else {
+        QA_TRY(lay_angles_by_length(pass, in, err));
+    }
     QA_TRY(take_state_rows(pass, state_rows, n_states, first, err));
     for (size_t i = 0; in->base != NULL && i < n_states; i++) {
         memcpy(pass->state_h + i * d, in->base + (state_rows[i] - first) * d, d * sizeof *in->base);

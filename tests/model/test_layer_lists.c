@@ -11,7 +11,7 @@
 #include "support/tempdir.h"
 
 #include <check.h>
-#include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,7 +84,7 @@ static const struct layer_case {
      "\"original_max_position_embeddings\": 10, \"short_factor\": " FACTORS(1, 1.1, 1.3) ", \"long_factor\": " FACTORS(
          1.5, 2.5, 4) "}}"},
 };
-enum { N_CASES = sizeof cases / sizeof *cases, LONGROPE = N_CASES - 1 };
+enum { N_CASES = sizeof cases / sizeof *cases, NORMS_BEHIND = 4, LONGROPE = N_CASES - 1 };
 
 enum { PROMPT = 5, CHOSEN = 6, REJECTED = 9, ROWS = PROMPT + CHOSEN + REJECTED };
 
@@ -383,6 +383,36 @@ START_TEST(recompute_and_apart_to_the_bit) {
 }
 END_TEST
 
+/* Every norm looks at what it reads. */
+START_TEST(what_is_no_number_is_named) {
+    static const struct {
+        const char *tensor, *where;
+    } spoilt[] = {
+        {"model.layers.1.self_attn.q_proj.weight", "in the queries of layer 1, row 0"},
+        {"model.layers.1.self_attn.k_proj.weight", "in the keys of layer 1, row 0"},
+        {"model.layers.2.self_attn.o_proj.weight", "behind the attention of layer 2, row 0"},
+        {"model.layers.0.mlp.down_proj.weight", "behind the MLP of layer 0, row 0"},
+    };
+    world w = open_world(NORMS_BEHIND);
+    qa_pass *pass = open_world_pass(&w, (qa_pass_limits){0});
+    for (size_t i = 0; i < sizeof spoilt / sizeof *spoilt; i++) {
+        size_t t = 0;
+        while (strcmp(w.weights->tensors[t].name, spoilt[i].tensor) != 0) {
+            t++;
+            ck_assert_uint_lt(t, w.weights->n_tensors);
+        }
+        qa_real *weight = w.weights->parameters + w.weights->tensors[t].offset, kept = *weight;
+        qa_error err = {0};
+        *weight = (qa_real)NAN;
+        qa_expect_error(qa_pass_forward(pass, &(qa_packed){.trunk = {prompt, PROMPT}}, w.states, 1, 0, &err),
+                        QA_ERR_NAN, &err, spoilt[i].where);
+        *weight = kept;
+    }
+    qa_pass_free(pass);
+    close_world(&w);
+}
+END_TEST
+
 Suite *model_layer_lists_suite(void) {
     Suite *suite = suite_create("model/layer_lists");
     TCase *tcase = tcase_create("layer_lists");
@@ -394,6 +424,7 @@ Suite *model_layer_lists_suite(void) {
     tcase_add_loop_test(tcase, decoding_is_one_pass, 0, N_CASES);
     tcase_add_loop_test(tcase, recompute_and_apart_to_the_bit, 0, N_CASES);
     tcase_add_loop_test(tcase, a_saved_model_is_the_same, 0, N_CASES);
+    tcase_add_test(tcase, what_is_no_number_is_named);
     suite_add_tcase(suite, tcase);
     return suite;
 }
