@@ -1,4 +1,5 @@
 /* Where a response ends in TRL and in the authors' code: their ids, losses and margins, computed by them. */
+#include "shared/shared.h"
 #include "support/cli.h"
 #include "support/cli_json.h"
 #include "support/tempdir.h"
@@ -14,17 +15,8 @@ Suite *shared_begin_end_suite(void);
 
 static const char model[] = "weights/village/model";
 
-static const char *shared(void) { return getenv("QA_SHARED") != NULL ? getenv("QA_SHARED") : "../shared"; }
-
 static void in_case(char *path, size_t bytes, const char *name) {
-    (void)snprintf(path, bytes, "%s/cases/peers/%s", shared(), name);
-}
-
-static bool can_run(void) {
-    char path[1024];
-    const char *program = getenv("QA_BIN");
-    in_case(path, sizeof path, "turn-end-in-trl/expected.jsonl");
-    return access(path, R_OK) == 0 && access(model, R_OK) == 0 && program != NULL && access(program, X_OK) == 0;
+    (void)snprintf(path, bytes, "%s/cases/peers/%s", shared_folder(), name);
 }
 
 /* The lines of a file, as many as `n`. */
@@ -37,6 +29,10 @@ static void read_lines(const char *path, json_t **lines, size_t n) {
         ck_assert_ptr_nonnull(lines[i]);
     }
     free(text);
+}
+
+static bool can_run(void) {
+    return shared_can_run("cases/peers/turn-end-in-trl/expected.jsonl") && access(model, R_OK) == 0;
 }
 
 START_TEST(turn_end_in_trl) {
@@ -106,7 +102,7 @@ Suite *shared_begin_end_suite(void) {
         tcase_add_test(tcase, turn_end_in_trl);
         tcase_add_test(tcase, turn_end_with_published_quirks);
     } else {
-        printf("skipped: shared_begin_end (no folder %s/cases/peers, or no program)\n", shared());
+        printf("skipped: shared_begin_end (no folder %s/cases/peers, or no program)\n", shared_folder());
         tcase_add_test(tcase, skipped);
     }
     suite_add_tcase(suite, tcase);

@@ -1,4 +1,5 @@
 /* Adapters in the forms that PEFT and other programs write, beside PEFT's own numbers. */
+#include "shared/shared.h"
 #include "support/cli.h"
 #include "support/cli_json.h"
 
@@ -11,17 +12,8 @@
 
 Suite *shared_cases_adapter_suite(void);
 
-static const char *shared(void) { return getenv("QA_SHARED") != NULL ? getenv("QA_SHARED") : "../shared"; }
-
 static void in_cases(char *path, size_t bytes, const char *name) {
-    (void)snprintf(path, bytes, "%s/cases/%s", shared(), name);
-}
-
-static bool can_run(void) {
-    char path[1024];
-    const char *program = getenv("QA_BIN");
-    in_cases(path, sizeof path, "peers/adapter-forms-of-peft/expected.json");
-    return access(path, R_OK) == 0 && program != NULL && access(program, X_OK) == 0;
+    (void)snprintf(path, bytes, "%s/cases/%s", shared_folder(), name);
 }
 
 static void same_log_pi(const json_t *side, const json_t *expected, const char *what) {
@@ -127,7 +119,7 @@ END_TEST
 Suite *shared_cases_adapter_suite(void) {
     Suite *suite = suite_create("shared_cases_adapter");
     TCase *tcase = tcase_create("adapter");
-    if (can_run()) {
+    if (shared_can_run("cases/peers/adapter-forms-of-peft/expected.json")) {
         tcase_add_loop_test(tcase, adapter_forms_of_peft, 0, (int)(sizeof forms / sizeof *forms));
         tcase_add_test(tcase, plain_adapter_without_a_record);
         tcase_add_test(tcase, adapter_names_of_other_writers);

@@ -1,4 +1,5 @@
 /* One command a case: what it must say and how it must end. */
+#include "shared/shared.h"
 #include "support/cli.h"
 #include "support/tempdir.h"
 
@@ -10,15 +11,6 @@
 #include <unistd.h>
 
 Suite *shared_cases_commands_suite(void);
-
-static const char *shared(void) { return getenv("QA_SHARED") != NULL ? getenv("QA_SHARED") : "../shared"; }
-
-static bool can_run(void) {
-    char path[1024];
-    const char *program = getenv("QA_BIN");
-    (void)snprintf(path, sizeof path, "%s/cases/reports", shared());
-    return access(path, R_OK) == 0 && program != NULL && access(program, X_OK) == 0;
-}
 
 /* An argument that begins with @ is a file of the case's folder; % is a new folder. */
 static const struct a_case {
@@ -228,7 +220,7 @@ START_TEST(cases_say_what_is_expected) {
     for (size_t i = 0; it->args[i] != NULL; i++) {
         const char *arg = it->args[i];
         if (arg[0] == '@') {
-            (void)snprintf(files[i], sizeof files[i], "%s/cases/%s/%s", shared(), it->name, arg + 1);
+            (void)snprintf(files[i], sizeof files[i], "%s/cases/%s/%s", shared_folder(), it->name, arg + 1);
         } else if (arg[0] == '%') {
             (void)snprintf(files[i], sizeof files[i], "%s/out", dir);
         }
@@ -245,7 +237,7 @@ END_TEST
 Suite *shared_cases_commands_suite(void) {
     Suite *suite = suite_create("shared_cases_commands");
     TCase *tcase = tcase_create("commands");
-    if (can_run()) {
+    if (shared_can_run("cases/reports")) {
         tcase_add_loop_test(tcase, cases_say_what_is_expected, 0, (int)(sizeof cases / sizeof *cases));
     } else {
         tcase_add_test(tcase, skipped);

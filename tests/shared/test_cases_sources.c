@@ -1,5 +1,6 @@
 /* The programs of a newcomer, newcomer/five.c and newcomer/v.cpp, built against the headers and the library as they are
  * and run: a public function whose arguments change shows here. */
+#include "shared/shared.h"
 #include "support/tempdir.h"
 
 #include <check.h>
@@ -11,8 +12,6 @@
 
 Suite *shared_cases_sources_suite(void);
 
-static const char *shared(void) { return getenv("QA_SHARED") != NULL ? getenv("QA_SHARED") : "../shared"; }
-
 /* The build's folder: that of $QA_BIN. */
 static void build_folder(char *folder, size_t bytes) {
     (void)snprintf(folder, bytes, "%s", getenv("QA_BIN"));
@@ -23,7 +22,7 @@ static void build_folder(char *folder, size_t bytes) {
 
 static bool can_build(void) {
     char path[1024];
-    (void)snprintf(path, sizeof path, "%s/cases/newcomer/five.c", shared());
+    (void)snprintf(path, sizeof path, "%s/cases/newcomer/five.c", shared_folder());
     return access(path, R_OK) == 0 && getenv("QA_BIN") != NULL;
 }
 
@@ -47,7 +46,7 @@ START_TEST(newcomer_five_c) {
                    "cc -std=c11 " SANITIZERS "-Iinclude %s/cases/newcomer/five.c -o %s/five %s/libqadapter.a "
                    "$(pkg-config --libs openblas jansson libpcre2-8 libutf8proc) -lpthread -lm && "
                    "%s/five weights/village/model weights/village/preferences/literature.train.jsonl %s/out > %s/said",
-                   shared(), dir, build, dir, dir, dir);
+                   shared_folder(), dir, build, dir, dir, dir);
     ck_assert_int_eq(system(command), 0);
     char *said = qa_tempdir_join(dir, "said"), *text = qa_tempdir_read(said, NULL);
     ck_assert_ptr_nonnull(strstr(text, "step 1 loss 0.6931"));
@@ -60,7 +59,7 @@ END_TEST
 
 START_TEST(newcomer_v_cpp) {
     char command[2048];
-    (void)snprintf(command, sizeof command, "c++ -Iinclude -fsyntax-only %s/cases/newcomer/v.cpp", shared());
+    (void)snprintf(command, sizeof command, "c++ -Iinclude -fsyntax-only %s/cases/newcomer/v.cpp", shared_folder());
     if (has_command("c++")) {
         ck_assert_int_eq(system(command), 0);
     } else {

@@ -4,6 +4,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "qadapter/text.h"
+#include "shared/shared.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -14,11 +15,6 @@ Suite *shared_chat_suite(void);
 
 #define MUST(call) ck_assert_msg((call) == QA_OK, "%s", err.message)
 enum { MAX_MESSAGES = 64 };
-
-static const char *shared_folder(void) {
-    const char *folder = getenv("QA_SHARED");
-    return folder != NULL ? folder : "../shared";
-}
 
 /* QA_SHARED/tokenizers/FOLDER/NAME (or the folder itself when name is NULL), freed by the caller. */
 static char *tokenizer_path(const char *folder, const char *name) {

@@ -4,6 +4,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "qadapter/data.h"
+#include "shared/shared.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -14,11 +15,6 @@ Suite *shared_data_suite(void);
 
 #define MUST(call) ck_assert_msg((call) == QA_OK, "%s", err.message)
 enum { NO_LIMIT = 1000000 };
-
-static const char *shared_folder(void) {
-    const char *folder = getenv("QA_SHARED");
-    return folder != NULL ? folder : "../shared";
-}
 
 static char *shared_path(const char *name) {
     char *path = qa_path_join(shared_folder(), name);

@@ -7,6 +7,7 @@
 #include "io/safetensors.h"
 #include "rl/equations.h"
 #include "rl/transitions.h"
+#include "shared/shared.h"
 #include "support/compare.h"
 
 #include <check.h>
@@ -23,11 +24,6 @@ static const double tolerance = 3e-6;
 
 static const char *const cases[] = {"theory-stories", "theory-llama3rope", "residual-untied", "published-qwen"};
 enum { N_CASES = sizeof cases / sizeof cases[0], MAX_PAIRS = 8, MAX_TOKENS = 256, PAD = 2, NAME_BYTES = 64 };
-
-static const char *shared_folder(void) {
-    const char *folder = getenv("QA_SHARED");
-    return folder != NULL ? folder : "../shared";
-}
 
 /* QA_SHARED/oracle/CASE/NAME, freed by the caller. */
 static char *case_path(const char *name_of_case, const char *name) {

@@ -10,6 +10,7 @@
 #include "io/safetensors.h"
 #include "model/decode.h"
 #include "model/pass.h"
+#include "shared/shared.h"
 #include "support/fixture.h"
 
 #include <check.h>
@@ -93,10 +94,9 @@ static size_t n_found;
 #define MUST(call) qa_expect_ok((call), &err)
 
 static char *family_path(const char *name, const char *file) {
-    const char *shared = getenv("QA_SHARED");
     char inside[256];
     (void)snprintf(inside, sizeof inside, "families/%s/%s", name, file);
-    char *path = qa_path_join(shared != NULL ? shared : "../shared", inside);
+    char *path = qa_path_join(shared_folder(), inside);
     ck_assert_ptr_nonnull(path);
     return path;
 }
@@ -587,8 +587,7 @@ static int compare_names(const void *a, const void *b) { return strcmp(a, b); }
 
 /* Outside of any test: nothing is asserted. */
 static void find_cases(void) {
-    const char *shared = getenv("QA_SHARED");
-    char *path = qa_path_join(shared != NULL ? shared : "../shared", "families");
+    char *path = qa_path_join(shared_folder(), "families");
     DIR *folder = path == NULL ? NULL : opendir(path);
     n_found = 0;
     for (const struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;) {

@@ -1,5 +1,6 @@
 /* The program continues the real little model exactly as its source says, and answers are the same whichever way the
  * prompt is given. */
+#include "shared/shared.h"
 #include "support/cli.h"
 
 #include <check.h>
@@ -15,16 +16,10 @@ static const char known[] = ", there was a little girl named Lily. She loved to 
                             "\"Lily, let's go to the park";
 
 static void model_folder(char *path, size_t bytes) {
-    const char *shared = getenv("QA_SHARED");
-    (void)snprintf(path, bytes, "%s/models/stories260K", shared != NULL ? shared : "../shared");
+    (void)snprintf(path, bytes, "%s/models/stories260K", shared_folder());
 }
 
-static bool can_run(void) {
-    char model[1024];
-    const char *program = getenv("QA_BIN");
-    model_folder(model, sizeof model);
-    return access(model, R_OK) == 0 && program != NULL && access(program, X_OK) == 0;
-}
+static bool can_run(void) { return shared_can_run("models/stories260K"); }
 
 START_TEST(greedy_continuation_is_the_known_one) {
     char model[1024];

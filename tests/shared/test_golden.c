@@ -8,6 +8,7 @@
 #include "base/checked.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "shared/shared.h"
 #include "support/cli.h"
 #include "support/fixture.h"
 #include "support/golden.h"
@@ -22,11 +23,6 @@ static const char *const cases[] = {"theory-stories", "theory-llama3rope", "resi
 enum { N_CASES = sizeof cases / sizeof cases[0], PATH_BYTES = 1024 };
 
 #define MUST(call) qa_expect_ok((call), &err)
-
-static const char *shared_folder(void) {
-    const char *folder = getenv("QA_SHARED");
-    return folder != NULL ? folder : "../shared";
-}
 
 typedef struct inputs {
     char model[PATH_BYTES], adapter[PATH_BYTES], pairs[PATH_BYTES], expected[PATH_BYTES];

@@ -7,6 +7,7 @@
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "rl/equations.h"
+#include "shared/shared.h"
 #include "support/fixture.h"
 #include "support/tempdir.h"
 #include "train/batch.h"
@@ -62,11 +63,6 @@ typedef struct oracle {
 } oracle;
 
 #define MUST(call) qa_expect_ok((call), &err)
-
-static const char *shared_folder(void) {
-    const char *folder = getenv("QA_SHARED");
-    return folder != NULL ? folder : "../shared";
-}
 
 static char *shared_path(const char *inside) {
     char *path = qa_path_join(shared_folder(), inside);

@@ -1,4 +1,5 @@
 /* --repetition-penalty beside transformers 5.24: its greedy answers with the penalty 1.3 to ten prompts. */
+#include "shared/shared.h"
 #include "support/cli.h"
 #include "support/cli_json.h"
 #include "support/tempdir.h"
@@ -15,15 +16,11 @@ enum { ANSWERS = 10 };
 static const char model[] = "weights/village/model";
 
 static void in_case(char *path, size_t bytes, const char *name) {
-    const char *shared = getenv("QA_SHARED");
-    (void)snprintf(path, bytes, "%s/cases/peers/repetition-penalty/%s", shared != NULL ? shared : "../shared", name);
+    (void)snprintf(path, bytes, "%s/cases/peers/repetition-penalty/%s", shared_folder(), name);
 }
 
 static bool can_run(void) {
-    char path[1024];
-    const char *program = getenv("QA_BIN");
-    in_case(path, sizeof path, "expected.jsonl");
-    return access(path, R_OK) == 0 && access(model, R_OK) == 0 && program != NULL && access(program, X_OK) == 0;
+    return shared_can_run("cases/peers/repetition-penalty/expected.jsonl") && access(model, R_OK) == 0;
 }
 
 START_TEST(repetition_penalty) {

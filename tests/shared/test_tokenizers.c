@@ -4,6 +4,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "qadapter/text.h"
+#include "shared/shared.h"
 #include "text/normaliser.h"
 #include "text/pattern.h"
 #include "text/utf8.h"
@@ -44,11 +45,6 @@ static const char *const folders[] = {
 };
 /* Real files without vectors: they must load and encode. */
 static const char *const loaded_only[] = {"mistral-v0.1", "phi-2", "qwen2"};
-
-static const char *shared_folder(void) {
-    const char *folder = getenv("QA_SHARED");
-    return folder != NULL ? folder : "../shared";
-}
 
 /* QA_SHARED/tokenizers/NAME, freed by the caller. */
 static char *tokenizers_path(const char *name) {
