@@ -45,11 +45,11 @@ static const char *const HARMLESS[] = {
     "experts_implementation", "use_cache", "pretraining_tp", "torchscript", "use_bfloat16", "tf_legacy_loss",
     "gradient_checkpointing", "chunk_size_feed_forward", "return_dict", "output_attentions", "output_hidden_states",
     "output_scores", "return_dict_in_generate", "keys_to_ignore_at_inference", "is_decoder", "max_window_layers",
-    "num_logits_to_keep", "cache_implementation",
+    "num_logits_to_keep", "attention_softmax_in_fp32", "scale_attention_softmax_in_fp32", "cache_implementation",
     /* training */
     "initializer_range", "attention_dropout", "hidden_dropout", "residual_dropout", "resid_pdrop", "embd_pdrop",
-    "attn_pdrop", "embedding_dropout", "embed_dropout", "classifier_dropout", "dropout", "router_aux_loss_coef",
-    "output_router_logits", "finetuning_task",
+    "attn_pdrop", "attention_probs_dropout_prob", "hidden_dropout_prob", "embedding_dropout", "embed_dropout",
+    "classifier_dropout", "dropout", "router_aux_loss_coef", "output_router_logits", "finetuning_task",
     /* tokens and texts */
     "pad_token_id", "unk_token_id", "sep_token_id", "cls_token_id", "mask_token_id", "decoder_start_token_id",
     "eos_token", "bos_token", "pad_token", "tokenizer_class", "tokenizer_model_max_length", "tokenizer_padding_side",
@@ -95,7 +95,10 @@ static const struct neutral_key {
                {"logits_scaling", 1},
                {"logit_scale", 1},
                {"scale_emb", 1},
-               {"rotary_pct", 1}};
+               {"rotary_pct", 1},
+               {"lm_head_bias", 0},
+               {"full_attn_mod", 1},
+               {"interpolate_factor", 1}};
 
 enum { SHOWN_KEYS = 8 };
 

@@ -281,7 +281,8 @@ static qa_status read_rotary_dim(qa_config *config, const json_t *root, const js
     static const char key[] = "partial_rotary_factor";
     const double otherwise = config->family->default_partial_rotary;
     const char *name = qa_config_key(config->family, root, key);
-    double factor = otherwise == 0 ? 1 : otherwise;
+    const bool whole = otherwise == 0 || json_is_null(json_object_get(root, name)); /* null, too, in transformers */
+    double factor = whole ? 1 : otherwise;
     QA_TRY(qa_json_get_double(root, name, false, "config.json", &factor, err));
     if (settings != NULL) {
         QA_TRY(qa_json_get_double(settings, key, false, "config.json", &factor, err));

@@ -7,7 +7,12 @@
 static const qa_tensor_row gpt_neox_rows[] = {
     QA_EMBEDDING_ROW("gpt_neox.embed_in.weight"),
     QA_FINAL_NORM_ROWS("gpt_neox.final_layer_norm"),
-    QA_HEAD_ROW("embed_out.weight"),
+    {.name = "embed_out.weight",
+     .published = "lm_head.weight", /* as transformers 5 has it in memory */
+     .role = QA_ROLE_HEAD,
+     .rows = QA_WIDTH_V,
+     .columns = QA_WIDTH_D,
+     .when = QA_WHEN_UNTIED},
     QA_NORM_ROWS_OF("input_layernorm", QA_NORM_INPUT),
     QA_NORM_ROWS_OF("post_attention_layernorm", QA_NORM_POST),
     QA_MAP_ROW("attention.query_key_value", QA_TARGET_QKV, QA_WIDTH_QKV, QA_WIDTH_D, QA_WHEN_QKV_BIAS, false),
@@ -18,6 +23,7 @@ static const qa_tensor_row gpt_neox_rows[] = {
 
 static const qa_tensor_table gpt_neox_tensors = {
     .layers = "gpt_neox.layers.",
+    .published_layers = "gpt_neox.layers.",
     .rows = gpt_neox_rows,
     .n = sizeof gpt_neox_rows / sizeof *gpt_neox_rows,
     .ignored = (const char *const[]){".attention.bias", ".attention.masked_bias", NULL}};

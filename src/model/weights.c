@@ -510,8 +510,8 @@ static qa_status refuse_surplus_weights(const qa_model *model, const source *src
         }
     }
     if (ignored > 0) {
-        qa_log(logger, QA_LOG_INFO, "%s: %zu tensors that carry no weights are not read, \"%.120s\" the first",
-               src->dir, ignored, first);
+        qa_log(logger, QA_LOG_INFO, "%s: not read, since no weights: %zu tensor%s, \"%.120s\" the first", src->dir,
+               ignored, ignored == 1 ? "" : "s", first);
     }
     return QA_OK;
 }

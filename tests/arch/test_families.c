@@ -369,6 +369,27 @@ START_TEST(the_documents_list_the_same_families) {
 }
 END_TEST
 
+/* The example of docs/adding.md is the file that it shows. */
+START_TEST(the_example_of_a_family_is_its_file) {
+    qa_text text = {0}, file = {0};
+    qa_error err = {0};
+    qa_expect_ok(qa_read_file(&text, "docs/adding.md", (size_t)1 << 24, &err), &err);
+    qa_expect_ok(qa_read_file(&file, "src/arch/qwen3.c", (size_t)1 << 20, &err), &err);
+    const char *at = strstr(text.data, "+++ b/src/arch/qwen3.c\n");
+    ck_assert_ptr_nonnull(at);
+    at = strchr(at, '\n') + 1;
+    for (const char *line = file.data; *line != '\0'; line += strcspn(line, "\n") + 1) {
+        const size_t n = strcspn(line, "\n");
+        ck_assert_msg(at[0] == '+' && strncmp(at + 1, line, n) == 0 && at[n + 1] == '\n', "expected +%.*s", (int)n,
+                      line);
+        at += n + 2;
+    }
+    ck_assert_int_eq(strncmp(at, "```\n", 4), 0);
+    qa_text_free(&file);
+    qa_text_free(&text);
+}
+END_TEST
+
 /* A key of another family is told to those who ask for details, one that nobody knows to everybody. */
 START_TEST(keys_of_other_families) {
     qa_config c;
@@ -423,6 +444,7 @@ Suite *arch_families_suite(void) {
     tcase_add_loop_test(tcase, what_is_not_computed_is_refused, 0, (int)(sizeof refused_rows / sizeof *refused_rows));
     tcase_add_test(tcase, a_list_and_its_table);
     tcase_add_test(tcase, the_documents_list_the_same_families);
+    tcase_add_test(tcase, the_example_of_a_family_is_its_file);
     tcase_add_test(tcase, keys_of_other_families);
     tcase_add_test(tcase, the_embedding_factor_is_rounded);
     suite_add_tcase(suite, tcase);
