@@ -69,7 +69,7 @@ static uint32_t simple(utf8proc_int32_t (*map)(utf8proc_int32_t), uint32_t code)
 static void put_upper(qa_tv_run *run, qa_tv_buffer *out, uint32_t code, bool title) {
     const uint32_t *codes = code < 0x80 ? NULL : several_uppers(code);
     const uint32_t one = simple(title ? utf8proc_totitle : utf8proc_toupper, code);
-    if (codes == NULL || (title && one != code)) {
+    if (codes == NULL || (title && one != code && code != 0xDF)) { /* utf8proc knows a capital sharp s */
         qa_tv_put_code(run, out, one);
         return;
     }
@@ -115,6 +115,16 @@ static bool is_final_sigma(const qa_tv_string *text, size_t from, size_t at) {
     return qa_tv_is_cased(code);
 }
 
+/* str.casefold of a character. */
+static void put_folded(qa_tv_run *run, qa_tv_buffer *out, uint32_t code) {
+    utf8proc_int32_t codes[8];
+    int boundary = 0;
+    const utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)code, codes, 8, UTF8PROC_CASEFOLD, &boundary);
+    for (utf8proc_ssize_t i = 0; i < n && i < 8; i++) {
+        qa_tv_put_code(run, out, (uint32_t)codes[i]);
+    }
+}
+
 static void put_lower(qa_tv_run *run, qa_tv_buffer *out, const qa_tv_string *text, size_t from, size_t at,
                       uint32_t code) {
     if (code == 0x3A3) {
@@ -135,7 +145,9 @@ qa_tv qa_tv_cased(qa_tv_run *run, const qa_tv_string *text, qa_tv_case how) {
         const bool is_upper = utf8proc_category((utf8proc_int32_t)code) == UTF8PROC_CATEGORY_LU;
         const bool raise = how == QA_TV_UPPER || (how == QA_TV_TITLE && !in_word) ||
                            (how == QA_TV_CAPITAL && from == 0) || (how == QA_TV_SWAPPED && !is_upper);
-        if (raise) {
+        if (how == QA_TV_FOLDED) {
+            put_folded(run, &out, code);
+        } else if (raise) {
             put_upper(run, &out, code, how == QA_TV_TITLE || how == QA_TV_CAPITAL);
         } else {
             put_lower(run, &out, text, from, at, code);

@@ -11,13 +11,6 @@ typedef struct qa_activation {
     qa_tv *slots;
 } qa_activation;
 
-/* A macro, or the body of a call block: the value of kind QA_TV_MACRO. */
-typedef struct qa_tv_macro {
-    const qa_node *node;
-    qa_activation *outer;
-    qa_tv (*call)(qa_tv_run *run, const struct qa_tv_macro *macro, const qa_tv_call *call);
-} qa_tv_macro;
-
 /* block: the text that a filter without a value in front of it is given; NULL elsewhere. */
 qa_tv qa_template_eval(qa_tv_run *run, qa_activation *here, const qa_node *node, const qa_tv *block);
 /* The value of a call; `caller` is one more named argument, or NULL. */

@@ -186,7 +186,12 @@ static qa_tv call_macro(qa_tv_run *run, const qa_tv_macro *macro, const qa_tv_ca
 
 static qa_tv make_macro(qa_tv_run *run, qa_activation *here, const qa_node *node) {
     qa_tv_macro *macro = QA_HEAP_NEW(&run->heap, qa_tv_macro, 1);
-    *macro = (qa_tv_macro){.node = node, .outer = here, .call = call_macro};
+    *macro = (qa_tv_macro){
+        .name = node->kind == QA_NODE_MACRO ? qa_tv_borrowed(run, node->text, node->bytes) : qa_tv_none(),
+        .node = node,
+        .outer = here,
+        .call = call_macro,
+    };
     return (qa_tv){.kind = QA_TV_MACRO, .as.macro = macro};
 }
 

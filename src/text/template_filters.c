@@ -166,7 +166,7 @@ QA_TV_BODY(filter_attr) {
     if (self.kind == QA_TV_DICT) {
         return qa_tv_attribute(run, (qa_tv){.kind = QA_TV_DICT, .as.dict = qa_tv_new_dict(run, 0)}, name); /* no keys */
     }
-    return self.kind == QA_TV_UNDEFINED ? qa_tv_undefined(run, name->data, name->n) : qa_tv_attribute(run, self, name);
+    return qa_tv_attribute(run, self, name);
 }
 
 static const qa_tv_string *separator_of(qa_tv_run *run, const qa_tv *given, size_t i, const char *missing) {

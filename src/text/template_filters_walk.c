@@ -58,9 +58,17 @@ typedef struct walk_step {
     bool rejects;
 } walk_step;
 
+/* The next value of what the generator walks, which it looks at only now. */
+static bool next_source(qa_tv_run *run, qa_tv_iterator *it, qa_tv *value) {
+    if (it->source == NULL) {
+        it->source = qa_tv_iterate(run, it->over);
+    }
+    return qa_tv_next(run, it->source, value);
+}
+
 static bool next_mapped(qa_tv_run *run, qa_tv_iterator *it, qa_tv *value) {
     const walk_step *step = it->state;
-    if (!qa_tv_next(run, it->source, value)) {
+    if (!next_source(run, it, value)) {
         return false;
     }
     qa_tv_enter(run);
@@ -74,7 +82,7 @@ static bool next_selected(qa_tv_run *run, qa_tv_iterator *it, qa_tv *value) {
     const walk_step *step = it->state;
     qa_tv_enter(run);
     bool found = false;
-    while (!found && qa_tv_next(run, it->source, value)) {
+    while (!found && next_source(run, it, value)) {
         qa_tv tested = step->path == NULL ? *value : follow_path(run, step->path, *value, NULL);
         tested = step->row == NULL ? tested : qa_tv_apply(run, step->row, tested, &step->call);
         found = qa_tv_true(&tested) != step->rejects;
@@ -83,20 +91,43 @@ static bool next_selected(qa_tv_run *run, qa_tv_iterator *it, qa_tv *value) {
     return found;
 }
 
-static qa_tv generator(qa_tv_run *run, qa_tv over, walk_step step,
+static qa_tv generator(qa_tv_run *run, qa_tv over, const void *state,
                        bool (*next)(qa_tv_run *, qa_tv_iterator *, qa_tv *)) {
     qa_tv_iterator *it = QA_HEAP_NEW(&run->heap, qa_tv_iterator, 1);
-    walk_step *kept = QA_HEAP_NEW(&run->heap, walk_step, 1);
-    *kept = step;
-    /* what is false, None too, is walked as if it were empty */
-    over = qa_tv_true(&over) ? over : qa_tv_of_list(qa_tv_new_list(run, 0));
-    *it = (qa_tv_iterator){.next = next, .state = kept, .source = qa_tv_iterate(run, over)};
+    *it = (qa_tv_iterator){.next = next, .state = state, .over = over};
     return qa_tv_of_iterator(it);
 }
 
-/* A generator over values that are there already. */
-static qa_tv walked_once(qa_tv_run *run, qa_tv_list *list) {
-    return qa_tv_of_iterator(qa_tv_iterate(run, qa_tv_of_list(list)));
+/* What is false, None too, is walked as if it were empty. */
+static qa_tv stepping(qa_tv_run *run, qa_tv over, walk_step step,
+                      bool (*next)(qa_tv_run *, qa_tv_iterator *, qa_tv *)) {
+    walk_step *kept = QA_HEAP_NEW(&run->heap, walk_step, 1);
+    *kept = step;
+    return generator(run, qa_tv_true(&over) ? over : qa_tv_of_list(qa_tv_new_list(run, 0)), kept, next);
+}
+
+/* What makes all the values of a generator at once. */
+typedef qa_tv_list *(*walk_maker)(qa_tv_run *run, qa_tv self, const qa_tv *args);
+
+typedef struct walk_later {
+    walk_maker make;
+    qa_tv args[QA_TV_MOST_ARGUMENTS];
+} walk_later;
+
+static bool next_made(qa_tv_run *run, qa_tv_iterator *it, qa_tv *value) {
+    const walk_later *later = it->state;
+    if (it->source == NULL) {
+        it->source = qa_tv_iterate(run, qa_tv_of_list(later->make(run, it->over, later->args)));
+    }
+    return qa_tv_next(run, it->source, value);
+}
+
+/* A generator whose values are made when the first one is asked for. */
+static qa_tv made_later(qa_tv_run *run, qa_tv self, const qa_tv *args, walk_maker make) {
+    walk_later *later = QA_HEAP_NEW(&run->heap, walk_later, 1);
+    later->make = make;
+    memcpy(later->args, args, sizeof later->args);
+    return generator(run, self, later, next_made);
 }
 
 /* The row that an argument names. */
@@ -138,10 +169,10 @@ QA_TV_BODY(filter_map) {
         }
         const walk_step step = {.path = path_of(run, *attribute),
                                 .otherwise = otherwise != NULL ? *otherwise : qa_tv_none()};
-        return generator(run, self, step, next_mapped);
+        return stepping(run, self, step, next_mapped);
     }
     const walk_step step = {.row = named_row(run, &call->given[0], true), .call = without_first(call, 1)};
-    return generator(run, self, step, next_mapped);
+    return stepping(run, self, step, next_mapped);
 }
 
 static qa_tv selecting(qa_tv_run *run, qa_tv self, const qa_tv_call *call, bool by_attribute, bool rejects) {
@@ -152,7 +183,7 @@ static qa_tv selecting(qa_tv_run *run, qa_tv self, const qa_tv_call *call, bool 
     }
     step.path = by_attribute ? path_of(run, call->given[0]) : NULL;
     step.row = call->n > test ? named_row(run, &call->given[test], false) : NULL;
-    return generator(run, self, step, next_selected);
+    return stepping(run, self, step, next_selected);
 }
 
 QA_TV_BODY(filter_select) { return selecting(run, self, call, false, false); }
@@ -160,16 +191,16 @@ QA_TV_BODY(filter_reject) { return selecting(run, self, call, false, true); }
 QA_TV_BODY(filter_selectattr) { return selecting(run, self, call, true, false); }
 QA_TV_BODY(filter_rejectattr) { return selecting(run, self, call, true, true); }
 
-QA_TV_BODY(filter_items) {
+static qa_tv_list *make_items(qa_tv_run *run, qa_tv self, const qa_tv *args) {
+    (void)args;
     if (self.kind != QA_TV_DICT && self.kind != QA_TV_UNDEFINED) {
         qa_tv_fail(run, "items of a %s: only a dict has some", qa_tv_type(&self));
     }
-    const qa_tv items = {.kind = QA_TV_ITEMS, .as.dict = self.as.dict};
-    return self.kind == QA_TV_UNDEFINED ? walked_once(run, qa_tv_new_list(run, 0))
-                                        : qa_tv_of_iterator(qa_tv_iterate(run, items));
+    self.kind = self.kind == QA_TV_DICT ? QA_TV_ITEMS : self.kind;
+    return qa_tv_listed(run, self);
 }
 
-QA_TV_BODY(filter_unique) {
+static qa_tv_list *make_unique(qa_tv_run *run, qa_tv self, const qa_tv *args) {
     qa_tv_list *found = qa_tv_new_list(run, 8);
     qa_tv_dict *seen = qa_tv_new_dict(run, 8);
     const qa_tv_list *path = path_of(run, args[1]);
@@ -182,10 +213,10 @@ QA_TV_BODY(filter_unique) {
             qa_tv_push(run, found, value);
         }
     }
-    return walked_once(run, found);
+    return found;
 }
 
-QA_TV_BODY(filter_batch) {
+static qa_tv_list *make_batches(qa_tv_run *run, qa_tv self, const qa_tv *args) {
     const int64_t width = qa_tv_need_int(run, &args[0], 0);
     qa_tv_list *batches = qa_tv_new_list(run, 8), *batch = NULL;
     qa_tv_iterator *it = qa_tv_iterate(run, self);
@@ -200,10 +231,10 @@ QA_TV_BODY(filter_batch) {
         qa_tv_spend(run, 0);
         qa_tv_push(run, batch, args[1]);
     }
-    return walked_once(run, batches);
+    return batches;
 }
 
-QA_TV_BODY(filter_slice) {
+static qa_tv_list *make_slices(qa_tv_run *run, qa_tv self, const qa_tv *args) {
     const qa_tv_list *all = qa_tv_listed(run, self);
     const int64_t n = qa_tv_need_int(run, &args[0], 0);
     qa_tv_list *slices = qa_tv_new_list(run, 4);
@@ -224,8 +255,13 @@ QA_TV_BODY(filter_slice) {
         qa_tv_push(run, slices, qa_tv_of_list(part));
         qa_tv_spend(run, 0);
     }
-    return walked_once(run, slices);
+    return slices;
 }
+
+QA_TV_BODY(filter_items) { return made_later(run, self, args, make_items); }
+QA_TV_BODY(filter_unique) { return made_later(run, self, args, make_unique); }
+QA_TV_BODY(filter_batch) { return made_later(run, self, args, make_batches); }
+QA_TV_BODY(filter_slice) { return made_later(run, self, args, make_slices); }
 
 /* ---- the ends, and the order ---- */
 
@@ -238,8 +274,8 @@ QA_TV_BODY(filter_first) {
 
 /* The values from the last on; fails for generators, which Python cannot reverse. */
 static qa_tv_list *backwards(qa_tv_run *run, qa_tv value, bool generators) {
-    if ((value.kind == QA_TV_ITERATOR && !generators) || value.kind == QA_TV_UNDEFINED) {
-        qa_tv_fail(run, "a %s cannot be reversed", qa_tv_type(&value));
+    if (value.kind == QA_TV_ITERATOR && !generators) {
+        qa_tv_fail(run, "a generator cannot be reversed (make a |list)");
     }
     const qa_tv_list *list = qa_tv_listed(run, value);
     qa_tv_list *reversed = qa_tv_new_list(run, list->n);
@@ -261,25 +297,21 @@ QA_TV_BODY(filter_reverse) {
     if (self.kind == QA_TV_ITERATOR) {
         return qa_tv_of_list(backwards(run, self, true));
     }
-    return self.kind == QA_TV_UNDEFINED ? qa_tv_of_list(qa_tv_new_list(run, 0))
-                                        : walked_once(run, backwards(run, self, false));
+    return qa_tv_of_iterator(qa_tv_iterate(run, qa_tv_of_list(backwards(run, self, false))));
 }
 
 QA_TV_BODY(filter_join) {
     const qa_tv separator = qa_tv_given(&args[0]) ? qa_tv_str(run, args[0]) : qa_tv_borrowed(run, "", 0);
     if (qa_tv_given(&args[1]) && args[1].kind != QA_TV_NONE) {
-        qa_tv_iterator *it = QA_HEAP_NEW(&run->heap, qa_tv_iterator, 1);
         walk_step *step = QA_HEAP_NEW(&run->heap, walk_step, 1);
         step->path = path_of(run, args[1]);
-        *it = (qa_tv_iterator){.next = next_mapped, .state = step, .source = qa_tv_iterate(run, self)};
-        self = qa_tv_of_iterator(it);
+        self = generator(run, self, step, next_mapped);
     }
     return qa_tv_join(run, separator.as.string, self, true);
 }
 
-/* What a value is sorted by: an attribute, or with commas between them several, as a list. */
-static qa_tv *sort_keys(qa_tv_run *run, const qa_tv_list *values, qa_tv attribute, const qa_tv *otherwise,
-                        bool case_sensitive) {
+/* What values are sorted by: lists of one attribute each, or of several with commas between them. */
+static qa_tv *sort_keys(qa_tv_run *run, const qa_tv_list *values, qa_tv attribute, bool case_sensitive) {
     qa_tv *keys = QA_HEAP_NEW(&run->heap, qa_tv, values->n);
     const bool text = attribute.kind == QA_TV_STRING;
     const qa_tv_list *names =
@@ -288,16 +320,20 @@ static qa_tv *sort_keys(qa_tv_run *run, const qa_tv_list *values, qa_tv attribut
     for (size_t part = 0; part < n; part++) {
         const qa_tv_list *path = path_of(run, text ? names->items[part] : attribute);
         for (size_t i = 0; i < values->n; i++) {
-            const qa_tv key = without_case(run, follow_path(run, path, values->items[i], otherwise), case_sensitive);
-            if (n > 1 && part == 0) {
-                keys[i] = qa_tv_of_list(qa_tv_new_list(run, n));
-            }
-            if (n > 1) {
-                qa_tv_push(run, keys[i].as.list, key);
-            } else {
-                keys[i] = key;
-            }
+            const qa_tv key = without_case(run, follow_path(run, path, values->items[i], NULL), case_sensitive);
+            keys[i] = part == 0 ? qa_tv_of_list(qa_tv_new_list(run, n)) : keys[i];
+            qa_tv_push(run, keys[i].as.list, key);
         }
+    }
+    return keys;
+}
+
+/* What they are grouped by, and dicts are sorted by: a value each. */
+static qa_tv *path_keys(qa_tv_run *run, const qa_tv_list *values, const qa_tv_list *path, const qa_tv *otherwise,
+                        bool case_sensitive) {
+    qa_tv *keys = QA_HEAP_NEW(&run->heap, qa_tv, values->n);
+    for (size_t i = 0; i < values->n; i++) {
+        keys[i] = without_case(run, follow_path(run, path, values->items[i], otherwise), case_sensitive);
     }
     return keys;
 }
@@ -312,7 +348,7 @@ static qa_tv in_order(qa_tv_run *run, const qa_tv_list *values, const size_t *or
 
 QA_TV_BODY(filter_sort) {
     const qa_tv_list *values = qa_tv_listed(run, self);
-    const qa_tv *keys = sort_keys(run, values, args[2], NULL, qa_tv_true(&args[1]));
+    const qa_tv *keys = sort_keys(run, values, args[2], qa_tv_true(&args[1]));
     return in_order(run, values, qa_tv_sorted(run, keys, values->n, qa_tv_true(&args[0])));
 }
 
@@ -322,7 +358,7 @@ QA_TV_BODY(filter_dictsort) {
         qa_tv_fail(run, "dictsort sorts a dict, by \"key\" or \"value\"");
     }
     const qa_tv_list *pairs = qa_tv_listed(run, (qa_tv){.kind = QA_TV_ITEMS, .as.dict = self.as.dict});
-    const qa_tv *keys = sort_keys(run, pairs, qa_tv_int(by_value), NULL, qa_tv_true(&args[0]));
+    const qa_tv *keys = path_keys(run, pairs, path_of(run, qa_tv_int(by_value)), NULL, qa_tv_true(&args[0]));
     return in_order(run, pairs, qa_tv_sorted(run, keys, pairs->n, qa_tv_true(&args[2])));
 }
 
@@ -361,12 +397,8 @@ QA_TV_BODY(filter_sum) {
 }
 
 QA_TV_BODY(filter_groupby) {
-    const bool case_sensitive = qa_tv_true(&args[2]);
     const qa_tv_list *values = qa_tv_listed(run, self), *path = path_of(run, args[0]);
-    qa_tv *keys = QA_HEAP_NEW(&run->heap, qa_tv, values->n);
-    for (size_t i = 0; i < values->n; i++) {
-        keys[i] = without_case(run, follow_path(run, path, values->items[i], &args[1]), case_sensitive);
-    }
+    const qa_tv *keys = path_keys(run, values, path, &args[1], qa_tv_true(&args[2]));
     const size_t *order = qa_tv_sorted(run, keys, values->n, false);
     qa_tv_list *groups = qa_tv_new_list(run, 4);
     for (size_t i = 0; i < values->n; i++) {

@@ -17,6 +17,9 @@ static qa_tv_dict *dict_of_call(qa_tv_run *run, const qa_tv_call *call) {
     if (call->n > 1) {
         qa_tv_fail(run, "dict() and namespace() take one value and names");
     }
+    if (call->n == 1 && call->given[0].kind == QA_TV_UNDEFINED) {
+        qa_tv_fail(run, "dict() and namespace() of an undefined value");
+    }
     const bool copies = call->n == 1 && call->given[0].kind == QA_TV_DICT;
     const qa_tv source = copies ? (qa_tv){.kind = QA_TV_ITEMS, .as.dict = call->given[0].as.dict} : qa_tv_none();
     if (call->n == 1) {
@@ -89,6 +92,7 @@ static const qa_tv_row FUNCTIONS[] = {
     {"cycler", NULL, ""},
     {"joiner", NULL, ""},
     {"lipsum", NULL, ""},
+    {"self", NULL, ""},
 };
 
 const qa_tv_row *qa_template_function(const char *name, size_t bytes) { return QA_TV_FIND_ROW(FUNCTIONS, name, bytes); }

@@ -141,6 +141,10 @@ static size_t tag_end(const template_lexer *lexer, size_t at, const char *end, b
 
 static void skip_comment(template_lexer *lexer) {
     const uint32_t line = lexer->line;
+    if (lexer->at + 2 + (mark_at(lexer, lexer->at + 2) != '\0') == lexer->n) {
+        lexer->at = lexer->n; /* Jinja2 takes one that begins where the template ends */
+        return;
+    }
     for (size_t at = lexer->at + 2 + (mark_at(lexer, lexer->at + 2) != '\0'); at < lexer->n; at++) {
         const size_t end = tag_end(lexer, at, "#}", false);
         if (end > 0) {
@@ -174,6 +178,9 @@ static bool lex_raw(template_lexer *lexer) {
             advance(lexer, end);
             return true;
         }
+    }
+    if (lexer->at == lexer->n) {
+        return true; /* as for comments */
     }
     qa_parse_fail(lexer->parse, QA_ERR_FORMAT, line, "a raw block has no {%% endraw %%}");
 }

@@ -14,6 +14,7 @@ QA_TV_BODY(str_lower) { return qa_tv_cased(run, self.as.string, QA_TV_LOWER); }
 QA_TV_BODY(str_upper) { return qa_tv_cased(run, self.as.string, QA_TV_UPPER); }
 QA_TV_BODY(str_title) { return qa_tv_cased(run, self.as.string, QA_TV_TITLE); }
 QA_TV_BODY(str_capitalize) { return qa_tv_cased(run, self.as.string, QA_TV_CAPITAL); }
+QA_TV_BODY(str_casefold) { return qa_tv_cased(run, self.as.string, QA_TV_FOLDED); }
 QA_TV_BODY(str_swapcase) { return qa_tv_cased(run, self.as.string, QA_TV_SWAPPED); }
 
 /* None, or nothing, is white space. */
@@ -284,7 +285,7 @@ QA_TV_BODY(dict_items) { return (qa_tv){.kind = QA_TV_ITEMS, .as.dict = self.as.
 
 static const qa_tv_row STR_METHODS[] = {
     {"capitalize", str_capitalize, ""},
-    {"casefold", NULL, ""},
+    {"casefold", str_casefold, ""},
     {"center", str_center, "/width fillchar?"},
     {"count", str_count, "/sub start? end?"},
     {"encode", NULL, ""},

@@ -210,7 +210,7 @@ qa_tv qa_tv_operate(qa_tv_run *run, int operator_, qa_tv a, qa_tv b) {
     if (operator_ == '*' && is_sequence(&b) && qa_tv_as_int(&a, &i)) {
         return repeated(run, b, i);
     }
-    if (operator_ == '%' && a.kind == QA_TV_STRING && b.kind != QA_TV_UNDEFINED) {
+    if (operator_ == '%' && a.kind == QA_TV_STRING) {
         return qa_tv_percent(run, a.as.string, b);
     }
     cannot_operate(run, name_of_operator(operator_), &a, &b);
@@ -262,6 +262,14 @@ static qa_tv own_attribute(qa_tv_run *run, qa_tv value, const qa_tv_string *name
     }
     if (value.kind == QA_TV_LOOP) {
         return qa_tv_loop_attribute(run, value.as.loop, name);
+    }
+    if (value.kind == QA_TV_MACRO) {
+        const qa_tv text = {.kind = QA_TV_STRING, .as.string = &(qa_tv_string){.data = name->data, .n = name->n}};
+        if (qa_tv_is_text(&text, "name")) {
+            return value.as.macro->name;
+        }
+        qa_tv_fail(run, "the attribute \"%.*s\" of a macro is not supported", (int)(name->n < 80 ? name->n : 80),
+                   name->data);
     }
     if (value.kind == QA_TV_TUPLE && value.as.list->group) {
         const qa_tv text = {.kind = QA_TV_STRING, .as.string = &(qa_tv_string){.data = name->data, .n = name->n}};
@@ -373,6 +381,17 @@ static qa_tv sliced(qa_tv_run *run, qa_tv value, int64_t start, int64_t step, si
     return value.kind == QA_TV_STRING ? qa_tv_of_buffer(run, &text) : (qa_tv){.kind = value.kind, .as.list = part};
 }
 
+/* A range of every stride-th value from place `from` up to place `to`. */
+static qa_tv sliced_range(qa_tv_run *run, const qa_tv_range *range, int64_t from, int64_t to, int64_t stride) {
+    int64_t step = 0;
+    if (__builtin_mul_overflow(from, range->step, &from) || __builtin_add_overflow(range->start, from, &from) ||
+        __builtin_mul_overflow(to, range->step, &to) || __builtin_add_overflow(range->start, to, &to) ||
+        __builtin_mul_overflow(range->step, stride, &step)) {
+        overflowed(run);
+    }
+    return qa_tv_make_range(run, from, to, step);
+}
+
 qa_tv qa_tv_slice(qa_tv_run *run, qa_tv value, qa_tv start, qa_tv stop, qa_tv step) {
     size_t n = 0;
     int64_t stride = 1;
@@ -385,13 +404,13 @@ qa_tv qa_tv_slice(qa_tv_run *run, qa_tv value, qa_tv start, qa_tv stop, qa_tv st
     if (step.kind != QA_TV_NONE && (!qa_tv_as_int(&step, &stride) || stride == 0)) {
         qa_tv_fail(run, "a slice with a step that is no integer, or zero");
     }
-    if (value.kind == QA_TV_RANGE) {
-        value = (qa_tv){.kind = QA_TV_LIST, .as.list = qa_tv_listed(run, value)};
-    }
     (void)qa_tv_length(&value, &n);
     const int64_t all = (int64_t)n;
     const int64_t from = slice_bound(run, &start, stride < 0 ? all - 1 : 0, all, stride < 0);
     const int64_t to = slice_bound(run, &stop, stride < 0 ? -1 : all, all, stride < 0);
+    if (value.kind == QA_TV_RANGE) {
+        return sliced_range(run, value.as.range, from, to, stride);
+    }
     const uint64_t width = stride < 0 ? (uint64_t)(from > to ? from - to : 0) : (uint64_t)(to > from ? to - from : 0);
     const uint64_t by = stride < 0 ? 0 - (uint64_t)stride : (uint64_t)stride;
     return sliced(run, value, from, width <= by ? 1 : stride, (size_t)(width / by + (width % by != 0)));

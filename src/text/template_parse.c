@@ -5,6 +5,8 @@
 #include "text/template_filters_walk.h"
 #include "text/template_tests.h"
 
+enum { MOST_ARGUMENTS = 255 };
+
 static qa_node *parse_or(qa_parser *parser);
 static qa_node *parse_unary(qa_parser *parser, bool with_filters);
 
@@ -95,6 +97,15 @@ static void add_argument(qa_parser *parser, qa_node *node, qa_arguments *call) {
     const qa_token *name = parser->token;
     if (call->double_star != NULL || (!is_named && (call->star != NULL || call->n_named > 0))) {
         qa_parser_unexpected(parser, "the end of the arguments");
+    }
+    if (call->n + call->n_named >= MOST_ARGUMENTS) {
+        qa_parse_fail(parser->parse, QA_ERR_LIMIT, name->line, "a call of more than %d arguments", MOST_ARGUMENTS);
+    }
+    for (size_t i = 0; is_named && i < call->n_named; i++) {
+        if (call->names[i].as.string->n == name->bytes &&
+            memcmp(call->names[i].as.string->data, name->text, name->bytes) == 0) {
+            qa_parser_unexpected(parser, "another name: it is given twice,");
+        }
     }
     parser->token += is_named ? 2 : 0;
     qa_node *value = qa_parse_expression(parser);

@@ -210,6 +210,15 @@ static void put_object(qa_tv_run *run, qa_tv_buffer *buffer, const qa_tv *value)
         put_entries(run, buffer, value->as.dict);
         qa_tv_put_z(run, buffer, ">");
         break;
+    case QA_TV_MACRO:
+        qa_tv_put_z(run, buffer, "<Macro ");
+        if (value->as.macro->name.kind == QA_TV_NONE) {
+            qa_tv_put_z(run, buffer, "anonymous");
+        } else {
+            qa_tv_put_repr(run, buffer, &value->as.macro->name);
+        }
+        qa_tv_put_z(run, buffer, ">");
+        break;
     case QA_TV_RANGE: put_range(run, buffer, value->as.range); break;
     default:
         qa_tv_fail(run, "a %s is printed: its text would be an address in memory (of a generator, make a |list)",

@@ -4,7 +4,14 @@
 
 #include "text/template_print.h"
 
-typedef enum qa_tv_case { QA_TV_LOWER, QA_TV_UPPER, QA_TV_TITLE, QA_TV_CAPITAL, QA_TV_SWAPPED } qa_tv_case;
+typedef enum qa_tv_case {
+    QA_TV_LOWER,
+    QA_TV_UPPER,
+    QA_TV_TITLE,
+    QA_TV_CAPITAL,
+    QA_TV_SWAPPED,
+    QA_TV_FOLDED
+} qa_tv_case;
 qa_tv qa_tv_cased(qa_tv_run *run, const qa_tv_string *text, qa_tv_case how);
 bool qa_tv_is_cased(uint32_t code); /* upper, lower or title case */
 

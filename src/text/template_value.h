@@ -55,7 +55,7 @@ typedef struct qa_tv {
         struct qa_tv_range *range;       /* range() */
         struct qa_tv_iterator *iterator; /* generators */
         struct qa_tv_loop *loop;         /* template_exec.c */
-        struct qa_tv_macro *macro;       /* template_exec.c */
+        const struct qa_tv_macro *macro;
         struct qa_tv_function *function; /* template_bind.h */
     } as;
 } qa_tv;
@@ -85,6 +85,7 @@ typedef struct qa_tv_range {
 } qa_tv_range;
 
 typedef struct qa_tv_run qa_tv_run;
+struct qa_tv_call; /* template_bind.h */
 
 /* Gives the next value, or false at the end. What it reads from is its own. */
 typedef struct qa_tv_iterator {
@@ -94,6 +95,14 @@ typedef struct qa_tv_iterator {
     struct qa_tv_iterator *source; /* of a generator over another one */
     const void *state;             /* whatever else `next` needs */
 } qa_tv_iterator;
+
+/* A macro, or the body of a call block, which has no name. */
+typedef struct qa_tv_macro {
+    qa_tv name; /* a string or None */
+    const struct qa_node *node;
+    struct qa_activation *outer; /* whose variables it sees (template_eval.h) */
+    qa_tv (*call)(qa_tv_run *run, const struct qa_tv_macro *macro, const struct qa_tv_call *arguments);
+} qa_tv_macro;
 
 /* A rendering. */
 struct qa_tv_run {
