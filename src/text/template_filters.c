@@ -117,6 +117,7 @@ QA_TV_BODY(filter_wordcount) {
     const qa_tv_string *text = as_text(run, self);
     size_t words = 0;
     bool inside = false;
+    qa_tv_spend(run, text->n);
     for (size_t at = 0; at < text->n;) {
         const uint32_t code = qa_utf8_next(text->data, &at);
         const bool word = qa_is_word(code) && code != 0x200C && code != 0x200D;

@@ -71,23 +71,19 @@ static bool next_mapped(qa_tv_run *run, qa_tv_iterator *it, qa_tv *value) {
     if (!next_source(run, it, value)) {
         return false;
     }
-    qa_tv_enter(run);
     *value = step->path != NULL ? follow_path(run, step->path, *value, &step->otherwise)
                                 : qa_tv_apply(run, step->row, *value, &step->call);
-    qa_tv_leave(run);
     return true;
 }
 
 static bool next_selected(qa_tv_run *run, qa_tv_iterator *it, qa_tv *value) {
     const walk_step *step = it->state;
-    qa_tv_enter(run);
     bool found = false;
     while (!found && next_source(run, it, value)) {
         qa_tv tested = step->path == NULL ? *value : follow_path(run, step->path, *value, NULL);
         tested = step->row == NULL ? tested : qa_tv_apply(run, step->row, tested, &step->call);
         found = qa_tv_true(&tested) != step->rejects;
     }
-    qa_tv_leave(run);
     return found;
 }
 

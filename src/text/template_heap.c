@@ -13,7 +13,7 @@ struct qa_heap_chunk {
     size_t padding; /* what follows is aligned to 16 bytes */
 };
 
-_Noreturn static void jump(qa_heap *heap, int state) {
+_Noreturn static void jump(qa_heap *heap, qa_heap_state state) {
     heap->state = state;
     longjmp(heap->escape, 1);
 }

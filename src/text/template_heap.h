@@ -15,13 +15,15 @@ typedef struct qa_heap_region {
     char *at, *end;
 } qa_heap_region;
 
+typedef enum qa_heap_state { QA_HEAP_FINE, QA_HEAP_FULL, QA_HEAP_NO_MEMORY } qa_heap_state;
+
 /* Zero-initialise, then set limit and escape. */
 typedef struct qa_heap {
     qa_heap_chunk *chunks;
     qa_heap_region objects; /* aligned */
     qa_heap_region bytes;   /* unaligned: what was cut last can grow */
     size_t used, limit;
-    enum { QA_HEAP_FINE, QA_HEAP_FULL, QA_HEAP_NO_MEMORY } state; /* why it jumped */
+    qa_heap_state state; /* why it jumped */
     jmp_buf escape;
 } qa_heap;
 

@@ -114,6 +114,7 @@ static bool has_end(qa_tv_run *run, qa_tv self, const qa_tv *args, bool front) {
     bool found = false;
     for (size_t i = 0; i < (many ? args[0].as.list->n : 1) && !found; i++) {
         const qa_tv_string *end = qa_tv_need_string(run, &ends[i]);
+        qa_tv_spend(run, end->n);
         found = inside && end->n <= to - from &&
                 memcmp(self.as.string->data + (front ? from : to - end->n), end->data, end->n) == 0;
     }
@@ -226,8 +227,9 @@ QA_TV_BODY(str_isspace) { return all_are(run, self, qa_template_is_space, false)
 QA_TV_BODY(str_isascii) { return all_are(run, self, is_below_128, true); }
 
 /* islower(), isupper(): there are letters of this case, and none of another. */
-static bool is_in_case(const qa_tv_string *text, bool upper) {
+static bool is_in_case(qa_tv_run *run, const qa_tv_string *text, bool upper) {
     bool some = false;
+    qa_tv_spend(run, text->n);
     for (size_t at = 0; at < text->n;) {
         const uint32_t code = qa_utf8_next(text->data, &at);
         const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)code);
@@ -240,8 +242,8 @@ static bool is_in_case(const qa_tv_string *text, bool upper) {
     return some;
 }
 
-QA_TV_BODY(str_islower) { return qa_tv_bool(is_in_case(self.as.string, false)); }
-QA_TV_BODY(str_isupper) { return qa_tv_bool(is_in_case(self.as.string, true)); }
+QA_TV_BODY(str_islower) { return qa_tv_bool(is_in_case(run, self.as.string, false)); }
+QA_TV_BODY(str_isupper) { return qa_tv_bool(is_in_case(run, self.as.string, true)); }
 
 /* ---- lists, tuples ---- */
 

@@ -220,6 +220,7 @@ void qa_tv_dict_set(qa_tv_run *run, qa_tv_dict *dict, qa_tv key, qa_tv value) {
     if (!qa_tv_hashable(&key)) {
         qa_tv_fail(run, "a %s cannot be the key of a dict", qa_tv_type(&key));
     }
+    qa_tv_spend(run, key.kind == QA_TV_STRING ? key.as.string->n : 0);
     const uint64_t hash = hash_of(&key);
     qa_tv_entry *there = entry_of(run, dict, &key, hash);
     if (there != NULL) {
@@ -240,6 +241,7 @@ void qa_tv_dict_set(qa_tv_run *run, qa_tv_dict *dict, qa_tv key, qa_tv value) {
 }
 
 const qa_tv *qa_tv_dict_get(qa_tv_run *run, const qa_tv_dict *dict, qa_tv key) {
+    qa_tv_spend(run, key.kind == QA_TV_STRING ? key.as.string->n : 0);
     const qa_tv_entry *entry = dict->n == 0 ? NULL : entry_of(run, dict, &key, hash_of(&key));
     return entry == NULL ? NULL : &entry->value;
 }
@@ -346,7 +348,10 @@ bool qa_tv_length(const qa_tv *value, size_t *n) {
     switch (value->kind) {
     case QA_TV_UNDEFINED: *n = 0; return true;
     case QA_TV_STRING:
-        *n = value->as.string->chars != SIZE_MAX ? value->as.string->chars : qa_tv_chars(value->as.string);
+        if (value->as.string->chars == SIZE_MAX) {
+            value->as.string->chars = qa_tv_chars(value->as.string);
+        }
+        *n = value->as.string->chars;
         return true;
     case QA_TV_LIST:
     case QA_TV_TUPLE: *n = value->as.list->n; return true;
@@ -420,6 +425,7 @@ bool qa_tv_equal(qa_tv_run *run, const qa_tv *a, const qa_tv *b) {
     case QA_TV_UNDEFINED:
     case QA_TV_NONE: equal = true; break;
     case QA_TV_STRING:
+        qa_tv_spend(run, a->as.string->n);
         equal =
             a->as.string->n == b->as.string->n && memcmp(a->as.string->data, b->as.string->data, a->as.string->n) == 0;
         break;

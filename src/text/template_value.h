@@ -136,7 +136,7 @@ static inline void qa_tv_spend(qa_tv_run *run, size_t touched) {
 }
 
 /* Around what calls itself for what is within: nesting is bounded, so that the stack is. */
-enum { QA_TV_DEEPEST = 300 };
+enum { QA_TV_DEEPEST = 400 };
 static inline void qa_tv_enter(qa_tv_run *run) {
     if (++run->depth > QA_TV_DEEPEST) {
         qa_tv_fail(run, "macros, expressions or values are nested more than %d deep", QA_TV_DEEPEST);
@@ -211,7 +211,10 @@ bool qa_tv_walkable(const qa_tv *value);
 qa_tv_iterator *qa_tv_iterate(qa_tv_run *run, qa_tv value);
 static inline bool qa_tv_next(qa_tv_run *run, qa_tv_iterator *it, qa_tv *value) {
     qa_tv_spend(run, 0);
-    return it->next(run, it, value);
+    qa_tv_enter(run); /* a generator may walk a generator */
+    const bool found = it->next(run, it, value);
+    qa_tv_leave(run);
+    return found;
 }
 qa_tv qa_tv_of_iterator(qa_tv_iterator *it);
 /* list() */

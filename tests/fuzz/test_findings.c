@@ -26,6 +26,7 @@ static const struct {
                {"prompts", qa_fuzz_prompts},
                {"safetensors", qa_fuzz_safetensors},
                {"suite", qa_fuzz_suite},
+               {"template", qa_fuzz_template},
                {"tokenizer", qa_fuzz_tokenizer},
                {"training_config", qa_fuzz_training_config}};
 
