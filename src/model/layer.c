@@ -4,11 +4,9 @@
 #include "model/layer.h"
 
 #include "base/rng.h"
-#include "nn/activation.h"
 #include "nn/elementwise.h"
 #include "nn/linear.h"
 #include "nn/lora.h"
-#include "nn/rope.h"
 
 #include <math.h>
 #include <string.h>

@@ -34,54 +34,53 @@ static const size_t MOST_KEYS = SIZE_MAX / (2 * TILE + 1);
 
 /* ---- tiles of a span's query rows, and the rows of k and v that a tile sees ---- */
 
-typedef struct tile {
-    const qa_span *span;
-    size_t first, rows; /* query rows of the span */
-    size_t begin;       /* keys of the span that lie before every row's window */
-    size_t keys;        /* columns of its scores: the keys from there to the own row first + rows - 1 */
-    size_t visible;     /* columns up to the last that its first row sees; every row sees one further */
-    size_t window;      /* columns that a row sees at most */
-} tile;
-
 typedef struct segment {
     size_t row, rows; /* in k and v */
     size_t column;    /* in the scores */
 } segment;
 
+typedef struct tile {
+    const qa_span *span;
+    size_t first, rows; /* query rows of the span */
+    size_t keys;        /* columns of its scores: all keys that any of the rows sees */
+    size_t visible;     /* columns up to the last that its first row sees; every row sees one further */
+    size_t window;      /* columns that a row sees at most */
+    segment segments[2];
+    size_t n_segments; /* the columns as runs of rows: one when the context lies right before the own rows (a cache) */
+} tile;
+
 /* window 0: none */
 static tile make_tile(const qa_span *span, size_t number, size_t most_rows, size_t window) {
-    size_t first = number * most_rows, seen = span->context_rows + first + 1;
-    size_t rows = span->rows - first < most_rows ? span->rows - first : most_rows;
-    size_t begin = window > 0 && seen > window ? seen - window : 0;
-    return (tile){.span = span,
-                  .first = first,
-                  .rows = rows,
-                  .begin = begin,
-                  .keys = seen - 1 + rows - begin,
-                  .visible = seen - begin,
-                  .window = window > 0 ? window : SIZE_MAX};
+    const size_t first = number * most_rows, seen = span->context_rows + first + 1;
+    const size_t rows = span->rows - first < most_rows ? span->rows - first : most_rows;
+    const size_t begin = window > 0 && seen > window ? seen - window : 0; /* keys before every row's window */
+    tile t = {.span = span,
+              .first = first,
+              .rows = rows,
+              .keys = seen - 1 + rows - begin,
+              .visible = seen - begin,
+              .window = window > 0 ? window : SIZE_MAX,
+              .n_segments = 1};
+    if (begin >= span->context_rows) {
+        t.segments[0] = (segment){span->key_row + (begin - span->context_rows), t.keys, 0};
+    } else if (span->context_row + span->context_rows == span->key_row) {
+        t.segments[0] = (segment){span->context_row + begin, t.keys, 0};
+    } else {
+        const size_t in_context = span->context_rows - begin;
+        t.segments[0] = (segment){span->context_row + begin, in_context, 0};
+        t.segments[1] = (segment){span->key_row, t.keys - in_context, in_context};
+        t.n_segments = 2;
+    }
+    return t;
 }
 
-/* Columns before row i's window. */
-static size_t hidden_columns(const tile *t, size_t i) {
-    return t->visible + i > t->window ? t->visible + i - t->window : 0;
-}
-
-/* The tile's keys as runs of rows: one when the context lies right before the span's own rows (a cache). */
-static size_t segments_of(segment out[2], const tile *t) {
-    const qa_span *span = t->span;
-    const size_t context_row = span->context_row, context_rows = span->context_rows;
-    if (t->begin >= context_rows) {
-        out[0] = (segment){.row = span->key_row + (t->begin - context_rows), .rows = t->keys, .column = 0};
-        return 1;
-    }
-    out[0] = (segment){.row = context_row + t->begin, .rows = t->keys, .column = 0};
-    if (context_row + context_rows == span->key_row) {
-        return 1;
-    }
-    out[0].rows = context_rows - t->begin;
-    out[1] = (segment){.row = span->key_row, .rows = t->keys - out[0].rows, .column = out[0].rows};
-    return 2;
+/* What row i of the tile sees of its scores: *n of them from the result on. The others become 0. */
+static qa_real *seen_columns(const tile *t, size_t i, qa_real *row, size_t *n) {
+    const size_t end = t->visible + i, hidden = end > t->window ? end - t->window : 0;
+    memset(row, 0, hidden * sizeof *row);
+    memset(row + end, 0, (t->keys - end) * sizeof *row);
+    *n = end - hidden;
+    return row + hidden;
 }
 
 /* ---- a single query row ----
@@ -173,41 +172,48 @@ QA_KERNEL static void row_values(qa_real *out, const qa_real *p, size_t p_stride
 
 /* ---- workers and their scratch ---- */
 
-static size_t longest_keys(const qa_span *spans, size_t n_spans) {
+/* What follows from the spans. Narrow heads have a way of their own, which knows no window and no cap. */
+typedef struct attention_plan {
+    qa_attention a; /* without a window that no key lies outside of */
+    bool narrow;
+    bool single_rows;         /* every span has one row, and there are enough of them for all workers */
+    size_t scratch_of_worker; /* reals, for at most MOST_KEYS keys; SIZE_MAX when they do not fit */
+    qa_pool *pool;            /* NULL: the multiply-adds of q k^T over all heads are not worth waking it */
+} attention_plan;
+
+static attention_plan plan_attention(qa_pool *pool, const qa_attention *attention, const qa_span *spans, size_t n_spans,
+                                     bool backward) {
+    attention_plan plan = {.a = *attention, .single_rows = n_spans * attention->G >= qa_pool_threads(pool)};
+    qa_attention *a = &plan.a;
     size_t longest = 0;
     for (size_t s = 0; s < n_spans; s++) {
-        size_t keys = spans[s].context_rows + spans[s].rows;
+        const size_t keys = spans[s].context_rows + spans[s].rows;
         longest = keys > longest ? keys : longest;
+        plan.single_rows = plan.single_rows && spans[s].rows == 1;
     }
-    return longest;
-}
-
-/* Do heads go the narrow way? It knows no window and no cap. */
-static bool is_narrow(const qa_attention *a) { return a->h <= QA_NARROW_WIDTH && a->window == 0 && a->cap == 0; }
-
-/* Reals of one worker, for at most MOST_KEYS keys; SIZE_MAX when they do not fit. With a cap one row's scores are kept
- * beside P and dS. */
-static size_t worker_scratch(size_t keys, const qa_attention *a, bool backward) {
-    const size_t wide = keys * (backward ? 2 * TILE + (a->cap > 0 ? 1u : 0u) : TILE);
-    const size_t narrow = a->h <= QA_NARROW_WIDTH && a->cap == 0 ? qa_narrow_scratch(keys, a->h, backward) : 0;
-    return is_narrow(a) || narrow > wide ? narrow : wide;
-}
-
-/* Without a window that no key lies outside of. */
-static qa_attention effective(const qa_attention *attention, const qa_span *spans, size_t n_spans) {
-    qa_attention a = *attention;
-    a.window = a.window < longest_keys(spans, n_spans) ? a.window : 0;
-    return a;
-}
-
-/* Multiply-adds of q k^T over all heads: is it worth waking the pool? */
-static qa_pool *pool_if_worth(qa_pool *pool, const qa_span *spans, size_t n_spans, const qa_attention *a) {
+    a->window = a->window < longest ? a->window : 0;
     double work = 0;
     for (size_t s = 0; s < n_spans; s++) {
         const double keys = (double)spans[s].context_rows + (double)spans[s].rows / 2;
         work += (double)spans[s].rows * (a->window > 0 ? fmin(keys, (double)a->window) : keys);
     }
-    return work * (double)a->H * (double)a->h < QA_OPERATIONS_PER_TASK ? NULL : pool;
+    plan.pool = work * (double)a->H * (double)a->h < QA_OPERATIONS_PER_TASK ? NULL : pool;
+    const bool narrow = a->h <= QA_NARROW_WIDTH && a->cap == 0;
+    plan.narrow = narrow && a->window == 0;
+    const size_t wide = longest * (backward ? 2 * TILE + (a->cap > 0 ? 1u : 0u) : TILE); /* a cap: one row is kept */
+    plan.scratch_of_worker = narrow ? qa_narrow_scratch(longest, a->h, backward) : wide;
+    if (!plan.narrow && wide > plan.scratch_of_worker) { /* shorter spans may still go the narrow way */
+        plan.scratch_of_worker = wide;
+    }
+    return plan;
+}
+
+/* Of spans of at most so many keys. */
+static size_t scratch_of_workers(const qa_pool *pool, size_t max_keys, const qa_attention *attention, bool backward) {
+    const qa_span span = {.rows = max_keys};
+    size_t reals =
+        max_keys > MOST_KEYS ? SIZE_MAX : plan_attention(NULL, attention, &span, 1, backward).scratch_of_worker;
+    return reals < SIZE_MAX && qa_mul_size(reals, qa_pool_threads(pool), &reals) ? reals : SIZE_MAX;
 }
 
 /* ---- forward ---- */
@@ -218,31 +224,25 @@ typedef struct forward_job {
     const qa_span *spans;
     size_t n_spans;
     qa_attention a;
+    bool narrow;
     size_t tile_rows, heads; /* of a task */
     qa_real *scratch;
     size_t scratch_of_worker;
 } forward_job;
 
-/* Zeroes all columns but n from `hidden` on. */
-static void hide_columns(qa_real *row, size_t hidden, size_t n, size_t keys) {
-    memset(row, 0, hidden * sizeof *row);
-    memset(row + hidden + n, 0, (keys - hidden - n) * sizeof *row);
-}
-
 /* Row i's scores to probabilities of what it sees, the rest to 0. */
-static void softmax_row(const tile *t, size_t i, qa_real *scores, double cap) {
-    const size_t hidden = hidden_columns(t, i), n = t->visible + i - hidden;
-    qa_real *seen = scores + hidden;
+static void softmax_row(const tile *t, size_t i, qa_real *row, double cap) {
+    size_t n;
+    qa_real *scores = seen_columns(t, i, row, &n);
     if (cap > 0) {
-        qa_softcap_forward(NULL, seen, (qa_real)cap, n);
+        qa_softcap_forward(NULL, scores, (qa_real)cap, n);
     }
-    qa_real max = qa_row_max(seen, n);
-    double sum = qa_row_exp(seen, seen, max, n);
+    qa_real max = qa_row_max(scores, n);
+    double sum = qa_row_exp(scores, scores, max, n);
     qa_real inverse = (qa_real)(1 / sum);
     for (size_t j = 0; j < n; j++) {
-        seen[j] *= inverse;
+        scores[j] *= inverse;
     }
-    hide_columns(scores, hidden, n, t->keys);
 }
 
 static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_real *scores) {
@@ -250,19 +250,17 @@ static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_
     size_t row = t->span->query_row + t->first, kv = head / (H / job->a.G) * h;
     const qa_real *q = job->q + row * q_stride + head * h, *k = job->k + kv, *v = job->v + kv;
     qa_real *out = job->out + row * q_stride + head * h;
-    segment segments[2];
-    size_t n_segments = segments_of(segments, t);
 
-    for (size_t s = 0; s < n_segments; s++) {
-        const segment *seg = &segments[s];
+    for (size_t s = 0; s < t->n_segments; s++) {
+        const segment *seg = &t->segments[s];
         qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, seg->rows, h, (qa_real)job->a.scale, q, q_stride,
                 k + seg->row * k_stride, k_stride, 0, scores + seg->column, t->keys);
     }
     for (size_t i = 0; i < t->rows; i++) {
         softmax_row(t, i, scores + i * t->keys, job->a.cap);
     }
-    for (size_t s = 0; s < n_segments; s++) {
-        const segment *seg = &segments[s];
+    for (size_t s = 0; s < t->n_segments; s++) {
+        const segment *seg = &t->segments[s];
         qa_gemm(NULL, QA_NO_TRANSPOSE, QA_NO_TRANSPOSE, t->rows, h, seg->rows, 1, scores + seg->column, t->keys,
                 v + seg->row * k_stride, k_stride, s == 0 ? 0 : 1, out, q_stride);
     }
@@ -272,12 +270,10 @@ static void forward_tile(const forward_job *job, const tile *t, size_t head, qa_
 static void forward_row(const forward_job *job, const tile *t, size_t head, size_t heads, qa_real *scores) {
     const size_t h = job->a.h, k_stride = job->a.G * h, kv = head / (job->a.H / job->a.G) * h;
     const size_t row = t->span->query_row + t->first, start = (row * job->a.H + head) * h;
-    segment segments[2];
-    const size_t n_segments = segments_of(segments, t);
-    for (size_t s = 0; s < n_segments; s++) {
-        const segment *seg = &segments[s];
+    for (size_t s = 0; s < t->n_segments; s++) {
+        const segment *seg = &t->segments[s];
         const qa_real *k = job->k + seg->row * k_stride + kv, *q = job->q + start;
-        if (n_segments == 1) { /* a cache: all heads at once */
+        if (t->n_segments == 1) { /* a cache: all heads at once */
             qa_matvec(NULL, scores, q, k, k_stride, (qa_real)job->a.scale, 0, heads, h, seg->rows);
             break;
         }
@@ -290,19 +286,17 @@ static void forward_row(const forward_job *job, const tile *t, size_t head, size
         softmax_row(t, 0, scores + i * t->keys, job->a.cap);
     }
     memset(job->out + start, 0, heads * h * sizeof *job->out);
-    for (size_t s = 0; s < n_segments; s++) {
-        const segment *seg = &segments[s];
+    for (size_t s = 0; s < t->n_segments; s++) {
+        const segment *seg = &t->segments[s];
         row_values(job->out + start, scores + seg->column, t->keys, job->v + seg->row * k_stride + kv, seg->rows,
                    k_stride, heads, h);
     }
 }
 
 static void put_keys(qa_narrow *narrow, const tile *t, const qa_real *k, const qa_real *v, size_t stride) {
-    segment segments[2];
-    size_t n_segments = segments_of(segments, t);
-    for (size_t s = 0; s < n_segments; s++) {
-        size_t start = segments[s].row * stride;
-        qa_narrow_put(narrow, segments[s].column, k + start, v + start, segments[s].rows, stride);
+    for (size_t s = 0; s < t->n_segments; s++) {
+        size_t start = t->segments[s].row * stride;
+        qa_narrow_put(narrow, t->segments[s].column, k + start, v + start, t->segments[s].rows, stride);
     }
 }
 
@@ -316,15 +310,6 @@ static void forward_narrow(const forward_job *job, const tile *t, size_t head, q
         qa_narrow_rows rows = {.q = job->q + start, .stride = H * h, .rows = t->rows, .visible = t->visible};
         qa_narrow_forward(&narrow, &rows, job->out + start);
     }
-}
-
-/* Query heads of a task: those of a key/value head where they share the reading of its keys and values, else one. */
-static size_t heads_of_task(const qa_pool *pool, const qa_span *spans, size_t n_spans, const qa_attention *a) {
-    bool single_rows = n_spans * a->G >= qa_pool_threads(pool);
-    for (size_t s = 0; s < n_spans; s++) {
-        single_rows = single_rows && spans[s].rows == 1;
-    }
-    return is_narrow(a) || single_rows ? a->H / a->G : 1;
 }
 
 /* Tasks are numbered by span, then tile, then head; a span's last tiles, the costly ones, come first. */
@@ -341,7 +326,7 @@ static void forward_task(void *context, size_t task, size_t worker) {
                 for (; head < end; head += ROW_HEADS) {
                     forward_row(job, &t, head, end - head < ROW_HEADS ? end - head : ROW_HEADS, scratch);
                 }
-            } else if (is_narrow(&job->a)) {
+            } else if (job->narrow) {
                 forward_narrow(job, &t, head, scratch);
             } else {
                 for (; head < end; head++) {
@@ -355,30 +340,31 @@ static void forward_task(void *context, size_t task, size_t worker) {
 }
 
 size_t qa_attention_forward_scratch(const qa_pool *pool, size_t max_keys, const qa_attention *attention) {
-    size_t reals = max_keys > MOST_KEYS ? SIZE_MAX : worker_scratch(max_keys, attention, false);
-    return reals < SIZE_MAX && qa_mul_size(reals, qa_pool_threads(pool), &reals) ? reals : SIZE_MAX;
+    return scratch_of_workers(pool, max_keys, attention, false);
 }
 
 void qa_attention_forward(qa_pool *pool, qa_real *out, const qa_real *q, const qa_real *k, const qa_real *v,
                           const qa_span *spans, size_t n_spans, const qa_attention *attention, qa_real *scratch) {
-    const qa_attention a = effective(attention, spans, n_spans);
+    const attention_plan plan = plan_attention(pool, attention, spans, n_spans, false);
+    const size_t H = attention->H, group = H / attention->G;
     forward_job job = {.out = out,
                        .q = q,
                        .k = k,
                        .v = v,
                        .spans = spans,
                        .n_spans = n_spans,
-                       .a = a,
-                       .tile_rows = is_narrow(&a) ? NARROW_TILE : TILE,
-                       .heads = heads_of_task(pool, spans, n_spans, &a),
+                       .a = plan.a,
+                       .narrow = plan.narrow,
+                       .tile_rows = plan.narrow ? NARROW_TILE : TILE,
+                       .heads = plan.narrow || plan.single_rows ? group : 1, /* they share the reading of k and v */
                        .scratch = scratch,
-                       .scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), &a, false)};
+                       .scratch_of_worker = plan.scratch_of_worker};
     size_t tiles = 0;
     for (size_t s = 0; s < n_spans; s++) {
         tiles += (spans[s].rows + job.tile_rows - 1) / job.tile_rows;
     }
     qa_part_begin(pool, QA_PART_ATTENTION);
-    qa_pool_run(pool_if_worth(pool, spans, n_spans, &a), tiles * (a.H / job.heads), forward_task, &job);
+    qa_pool_run(plan.pool, tiles * (H / job.heads), forward_task, &job);
     qa_part_end(pool);
 }
 
@@ -390,6 +376,7 @@ typedef struct backward_job {
     const qa_span *spans;
     size_t n_spans, n;
     qa_attention a;
+    bool narrow;
     qa_real *scratch; /* of the workers: P and dS [2 x TILE x longest keys], or what nn/attention_narrow.h takes */
     size_t scratch_of_worker;
     size_t heads;               /* of a task: 1, or a group, which then shares the copy of its keys */
@@ -399,8 +386,8 @@ typedef struct backward_job {
 /* Row i: scaled scores to P, and dP to dS; both 0 for hidden keys. With a cap, its scores are kept in kept[keys]. */
 static void gradient_row(const tile *t, size_t i, qa_real *p_row, qa_real *ds_row, const qa_attention *a,
                          qa_real *kept) {
-    const size_t hidden = hidden_columns(t, i), n = t->visible + i - hidden;
-    qa_real *p = p_row + hidden, *ds = ds_row + hidden;
+    size_t n;
+    qa_real *p = seen_columns(t, i, p_row, &n), *ds = seen_columns(t, i, ds_row, &n);
     if (a->cap > 0) {
         qa_softcap_forward(NULL, p, (qa_real)a->cap, n);
         memcpy(kept, p, n * sizeof *kept);
@@ -410,8 +397,6 @@ static void gradient_row(const tile *t, size_t i, qa_real *p_row, qa_real *ds_ro
     if (a->cap > 0) {
         qa_softcap_backward(NULL, ds, kept, (qa_real)a->cap, n);
     }
-    hide_columns(p_row, hidden, n, t->keys);
-    hide_columns(ds_row, hidden, n, t->keys);
 }
 
 static void backward_tile(const backward_job *job, const tile *t, size_t head, qa_real *p, qa_real *ds) {
@@ -420,11 +405,9 @@ static void backward_tile(const backward_job *job, const tile *t, size_t head, q
     size_t start = (t->span->query_row + t->first) * q_stride + head * h;
     const qa_real *q = job->q + start, *dout = job->dout + start, *k = job->k + kv, *v = job->v + kv;
     qa_real *dk = job->head_dk + head * job->n * h, *dv = job->head_dv + head * job->n * h;
-    segment segments[2];
-    size_t n_segments = segments_of(segments, t);
 
-    for (size_t s = 0; s < n_segments; s++) {
-        size_t row = segments[s].row, rows = segments[s].rows, column = segments[s].column;
+    for (size_t s = 0; s < t->n_segments; s++) {
+        size_t row = t->segments[s].row, rows = t->segments[s].rows, column = t->segments[s].column;
         qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, rows, h, (qa_real)job->a.scale, q, q_stride,
                 k + row * k_stride, k_stride, 0, p + column, t->keys);
         qa_gemm(NULL, QA_NO_TRANSPOSE, QA_TRANSPOSE, t->rows, rows, h, 1, dout, q_stride, v + row * k_stride, k_stride,
@@ -433,8 +416,8 @@ static void backward_tile(const backward_job *job, const tile *t, size_t head, q
     for (size_t i = 0; i < t->rows; i++) {
         gradient_row(t, i, p + i * t->keys, ds + i * t->keys, &job->a, ds + TILE * t->keys);
     }
-    for (size_t s = 0; s < n_segments; s++) {
-        size_t row = segments[s].row, rows = segments[s].rows, column = segments[s].column;
+    for (size_t s = 0; s < t->n_segments; s++) {
+        size_t row = t->segments[s].row, rows = t->segments[s].rows, column = t->segments[s].column;
         if (job->dv != NULL) {
             qa_gemm(NULL, QA_TRANSPOSE, QA_NO_TRANSPOSE, rows, h, t->rows, 1, p + column, t->keys, dout, q_stride, 1,
                     dv + row * h, h);
@@ -456,10 +439,8 @@ static void backward_narrow_head(const backward_job *job, const tile *whole, siz
     qa_real *dk = job->head_dk + head * job->n * h, *dv = job->head_dv + head * job->n * h;
     qa_narrow_rows rows = {.q = job->q + start, .stride = H * h, .rows = whole->rows, .visible = whole->visible};
     qa_narrow_backward(narrow, &rows, job->dq == NULL ? NULL : job->dq + start, job->dout + start);
-    segment segments[2];
-    size_t n_segments = segments_of(segments, whole);
-    for (size_t s = 0; s < n_segments; s++) {
-        const segment *seg = &segments[s];
+    for (size_t s = 0; s < whole->n_segments; s++) {
+        const segment *seg = &whole->segments[s];
         qa_narrow_take(narrow, dk + seg->row * h, dv + seg->row * h, seg->column, seg->rows);
     }
 }
@@ -486,7 +467,7 @@ static void backward_task(void *context, size_t task, size_t worker) {
     qa_real *scratch = job->scratch + worker * job->scratch_of_worker;
     for (size_t s = 0; s < job->n_spans; s++) {
         const qa_span *span = &job->spans[s];
-        if (is_narrow(&job->a) && span->rows > 0) {
+        if (job->narrow && span->rows > 0) {
             backward_narrow(job, span, head, scratch);
             continue;
         }
@@ -516,9 +497,8 @@ static void group_rows(void *context, size_t begin, size_t end) {
 }
 
 size_t qa_attention_backward_scratch(const qa_pool *pool, size_t max_keys, size_t n, const qa_attention *attention) {
-    size_t reals = max_keys > MOST_KEYS ? SIZE_MAX : worker_scratch(max_keys, attention, true), heads;
-    if (reals == SIZE_MAX || !qa_mul_size(reals, qa_pool_threads(pool), &reals) ||
-        !qa_mul_size(n, attention->H, &heads) || !qa_mul_size(heads, attention->h, &heads) ||
+    size_t reals = scratch_of_workers(pool, max_keys, attention, true), heads;
+    if (reals == SIZE_MAX || !qa_mul_size(n, attention->H, &heads) || !qa_mul_size(heads, attention->h, &heads) ||
         !qa_mul_size(heads, 2, &heads) || !qa_add_size(reals, heads, &reals)) {
         return SIZE_MAX;
     }
@@ -528,10 +508,9 @@ size_t qa_attention_backward_scratch(const qa_pool *pool, size_t max_keys, size_
 void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv, const qa_real *dout, const qa_real *q,
                            const qa_real *k, const qa_real *v, const qa_span *spans, size_t n_spans, size_t n,
                            const qa_attention *attention, qa_real *scratch) {
-    const qa_attention a = effective(attention, spans, n_spans);
-    size_t scratch_of_worker = worker_scratch(longest_keys(spans, n_spans), &a, true);
-    qa_real *heads = scratch + qa_pool_threads(pool) * scratch_of_worker;
-    qa_pool *workers = pool_if_worth(pool, spans, n_spans, &a);
+    const attention_plan plan = plan_attention(pool, attention, spans, n_spans, true);
+    const size_t H = attention->H, G = attention->G, h = attention->h;
+    qa_real *heads = scratch + qa_pool_threads(pool) * plan.scratch_of_worker;
     backward_job job = {.dq = dq,
                         .dk = dk,
                         .dv = dv,
@@ -542,14 +521,15 @@ void qa_attention_backward(qa_pool *pool, qa_real *dq, qa_real *dk, qa_real *dv,
                         .spans = spans,
                         .n_spans = n_spans,
                         .n = n,
-                        .a = a,
+                        .a = plan.a,
+                        .narrow = plan.narrow,
                         .scratch = scratch,
-                        .scratch_of_worker = scratch_of_worker,
-                        .heads = is_narrow(&a) && a.G % qa_pool_threads(workers) == 0 ? a.H / a.G : 1,
+                        .scratch_of_worker = plan.scratch_of_worker,
+                        .heads = plan.narrow && G % qa_pool_threads(plan.pool) == 0 ? H / G : 1,
                         .head_dk = heads,
-                        .head_dv = heads + a.H * n * a.h};
+                        .head_dv = heads + H * n * h};
     qa_part_begin(pool, QA_PART_ATTENTION);
-    qa_pool_run(workers, a.H / job.heads, backward_task, &job);
-    qa_pool_run_blocks(workers, n, 2 * a.H * a.h, 1, group_rows, &job);
+    qa_pool_run(plan.pool, H / job.heads, backward_task, &job);
+    qa_pool_run_blocks(plan.pool, n, 2 * H * h, 1, group_rows, &job);
     qa_part_end(pool);
 }

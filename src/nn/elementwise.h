@@ -1,9 +1,37 @@
-/* What is done to every number by itself: sums of rows, a limit and a soft cap, and the columns of one map that go to
- * several arrays. */
+/* What is done to numbers one by one, or two by two: activations, rotary embedding, sums of rows, limits and soft caps,
+ * and the columns of one map that go to several arrays. */
 #ifndef QA_NN_ELEMENTWISE_H
 #define QA_NN_ELEMENTWISE_H
 
 #include "nn/shapes.h"
+#include "reference/operations.h"
+
+#include <stdbool.h>
+
+/* ---- activations and gates: y = act(gate) * up, or without a gate y = act(x) ---- */
+
+/* y, gate, up: [count]. y may be gate or up. up NULL: y = act(gate). */
+void qa_gate_forward(qa_pool *pool, qa_real *y, const qa_real *gate, const qa_real *up, qa_activation activation,
+                     size_t count);
+/* dgate[count] and dup[count] are assigned: nothing else has a part in them. With up NULL, dup is not touched. */
+void qa_gate_backward(qa_pool *pool, qa_real *dgate, qa_real *dup, const qa_real *dy, const qa_real *gate,
+                      const qa_real *up, qa_activation activation, size_t count);
+
+/* ---- rotary position embedding ----
+ *
+ * Pairs of elements of a head are turned by position * frequency. The first `rotary` of its h elements are turned, and
+ * a pair is (i, i + rotary/2), Hugging Face's usual layout, or, interleaved, (2i, 2i + 1). */
+
+/* cosine[n x half], sine[n x half] of positions[n] * frequency[half], times factor (computed in double). */
+void qa_rope_table(qa_real *cosine, qa_real *sine, const int32_t *positions, const double *frequency, size_t n,
+                   size_t half, double factor);
+
+/* Turns x[n x heads x h] in place; tables [n x rotary/2]; rotary is even and at most h. */
+void qa_rope_forward(qa_pool *pool, qa_real *x, const qa_real *cosine, const qa_real *sine, size_t n, size_t heads,
+                     size_t h, size_t rotary, bool interleaved);
+/* Turns a gradient dx[n x heads x h] back, in place: a rotation's transpose turns the other way. */
+void qa_rope_backward(qa_pool *pool, qa_real *dx, const qa_real *cosine, const qa_real *sine, size_t n, size_t heads,
+                      size_t h, size_t rotary, bool interleaved);
 
 /* ---- residual sums ---- */
 

@@ -8,7 +8,7 @@
 
 enum { LANES = 8 };
 
-/* The sum of d terms of the index i. */
+/* The sum of d terms of the index i. Constant arguments of the functions below make loops without a choice. */
 #define SUM_OF(term)                                                                                                   \
     double part[LANES] = {0};                                                                                          \
     const size_t whole = d - d % LANES;                                                                                \
@@ -47,72 +47,43 @@ QA_KERNEL_BODY double sum_of_products(const qa_real *dy, const qa_real *w, qa_re
 
 typedef struct norm_job {
     const qa_norm *norm;
-    size_t sets;
     qa_real *y, *save_inverse; /* forward; the latter NULL: not wanted */
     qa_real *dx, *dw, *db;     /* backward */
     const qa_real *dy, *x, *inverse;
     size_t n, d;
 } norm_job;
 
-/* Constant arguments make a loop of its own of each of the norms. */
-QA_KERNEL_BODY void forward_row(const norm_job *job, size_t row, const qa_real *w, const qa_real *b, const bool layer) {
-    const size_t d = job->d;
-    const qa_real *x = job->x + row * d, offset = job->norm->offset;
-    const double m = layer ? mean_of_row(x, d) : 0;
-    const qa_real c = (qa_real)(1.0 / sqrt(sum_of_squares(x, layer, m, d) / (double)d + job->norm->eps));
-    qa_real *y = job->y + row * d;
-    for (size_t i = 0; i < d; i++) {
-        y[i] = GAIN(i) * (DEVIATION(i) * c);
-    }
-    for (size_t i = 0; b != NULL && i < d; i++) {
-        y[i] += b[i];
-    }
-    if (job->save_inverse != NULL) {
-        job->save_inverse[row] = c;
-    }
-}
-
-QA_KERNEL_BODY void backward_row(const norm_job *job, size_t row, const qa_real *w, const bool layer) {
-    const size_t d = job->d;
-    const qa_real *dy = job->dy + row * d, *x = job->x + row * d, inverse = job->inverse[row];
-    const qa_real offset = job->norm->offset;
-    const double m = layer ? mean_of_row(x, d) : 0;
-    const double c = (double)inverse;
-    const qa_real from_x = (qa_real)(c * c * c / (double)d * sum_of_products(dy, w, offset, x, layer, m, d));
-    const qa_real from_mean = layer ? (qa_real)(c / (double)d * sum_of_gains(dy, w, offset, d)) : 0;
-    qa_real *restrict dx = job->dx + row * d;
-    for (size_t i = 0; i < d; i++) {
-        dx[i] += inverse * (dy[i] * GAIN(i)) - from_x * DEVIATION(i) - from_mean;
-    }
-}
-
-static const qa_real *set_of(const norm_job *job, const qa_real *array, size_t row) {
-    return array == NULL ? NULL : array + row % job->sets * job->d;
-}
+/* Where row `row` has its weights: they repeat. */
+#define SET(row) ((row) % (job->norm->sets > 1 ? job->norm->sets : 1) * job->d)
 
 QA_KERNEL static void forward_rows(void *context, size_t begin, size_t end) {
     const norm_job *job = context;
+    const size_t d = job->d;
+    const qa_real offset = job->norm->offset;
+    const bool layer = job->norm->layer;
     for (size_t row = begin; row < end; row++) {
-        const qa_real *w = set_of(job, job->norm->w, row), *b = set_of(job, job->norm->b, row);
-        if (job->norm->layer) {
-            forward_row(job, row, w, b, true);
-        } else if (w != NULL) {
-            forward_row(job, row, w, b, false);
-        } else {
-            forward_row(job, row, NULL, b, false);
+        const qa_real *x = job->x + row * d;
+        const qa_real *w = job->norm->w == NULL ? NULL : job->norm->w + SET(row);
+        const qa_real *b = job->norm->b == NULL ? NULL : job->norm->b + SET(row);
+        const double m = layer ? mean_of_row(x, d) : 0;
+        const double squares = layer ? sum_of_squares(x, true, m, d) : sum_of_squares(x, false, m, d);
+        const qa_real c = (qa_real)(1.0 / sqrt(squares / (double)d + job->norm->eps));
+        qa_real *y = job->y + row * d;
+        for (size_t i = 0; i < d; i++) {
+            y[i] = GAIN(i) * (DEVIATION(i) * c);
+        }
+        for (size_t i = 0; b != NULL && i < d; i++) {
+            y[i] += b[i];
+        }
+        if (job->save_inverse != NULL) {
+            job->save_inverse[row] = c;
         }
     }
 }
 
-static norm_job job_of(const qa_norm *norm, const qa_real *x, size_t n, size_t d) {
-    return (norm_job){.norm = norm, .sets = norm->sets > 1 ? norm->sets : 1, .x = x, .n = n, .d = d};
-}
-
 void qa_norm_forward(qa_pool *pool, qa_real *y, qa_real *inverse, const qa_real *x, const qa_norm *norm, size_t n,
                      size_t d) {
-    norm_job job = job_of(norm, x, n, d);
-    job.y = y;
-    job.save_inverse = inverse;
+    norm_job job = {.norm = norm, .y = y, .save_inverse = inverse, .x = x, .n = n, .d = d};
     qa_part_begin(pool, QA_PART_NORMS);
     qa_pool_run_blocks(pool, n, d, 1, forward_rows, &job);
     qa_part_end(pool);
@@ -120,14 +91,21 @@ void qa_norm_forward(qa_pool *pool, qa_real *y, qa_real *inverse, const qa_real 
 
 QA_KERNEL static void backward_rows(void *context, size_t begin, size_t end) {
     const norm_job *job = context;
+    const size_t d = job->d;
+    const qa_real offset = job->norm->offset;
+    const bool layer = job->norm->layer;
     for (size_t row = begin; row < end; row++) {
-        const qa_real *w = set_of(job, job->norm->w, row);
-        if (job->norm->layer) {
-            backward_row(job, row, w, true);
-        } else if (w != NULL) {
-            backward_row(job, row, w, false);
-        } else {
-            backward_row(job, row, NULL, false);
+        const qa_real *dy = job->dy + row * d, *x = job->x + row * d, inverse = job->inverse[row];
+        const qa_real *w = job->norm->w == NULL ? NULL : job->norm->w + SET(row);
+        const double m = layer ? mean_of_row(x, d) : 0, c = (double)inverse;
+        const double products = layer       ? sum_of_products(dy, w, offset, x, true, m, d)
+                                : w == NULL ? sum_of_products(dy, NULL, offset, x, false, m, d)
+                                            : sum_of_products(dy, w, offset, x, false, m, d);
+        const qa_real from_x = (qa_real)(c * c * c / (double)d * products);
+        const qa_real from_mean = layer ? (qa_real)(c / (double)d * sum_of_gains(dy, w, offset, d)) : 0;
+        qa_real *restrict dx = job->dx + row * d;
+        for (size_t i = 0; i < d; i++) {
+            dx[i] += inverse * (dy[i] * GAIN(i)) - from_x * DEVIATION(i) - from_mean;
         }
     }
 }
@@ -135,28 +113,22 @@ QA_KERNEL static void backward_rows(void *context, size_t begin, size_t end) {
 /* Columns. */
 QA_KERNEL static void weight_columns(void *context, size_t begin, size_t end) {
     const norm_job *job = context;
+    const bool layer = job->norm->layer;
     for (size_t row = 0; row < job->n; row++) {
         const qa_real *dy = job->dy + row * job->d, *x = job->x + row * job->d, c = job->inverse[row];
-        const bool layer = job->norm->layer;
         const double m = layer && job->dw != NULL ? mean_of_row(x, job->d) : 0;
-        const size_t set = row % job->sets * job->d;
         for (size_t i = begin; job->dw != NULL && i < end; i++) {
-            job->dw[set + i] += dy[i] * (DEVIATION(i) * c);
+            job->dw[SET(row) + i] += dy[i] * (DEVIATION(i) * c);
         }
         for (size_t i = begin; job->db != NULL && i < end; i++) {
-            job->db[set + i] += dy[i];
+            job->db[SET(row) + i] += dy[i];
         }
     }
 }
 
 void qa_norm_backward(qa_pool *pool, qa_real *dx, qa_real *dw, qa_real *db, const qa_real *dy, const qa_real *x,
                       const qa_real *inverse, const qa_norm *norm, size_t n, size_t d) {
-    norm_job job = job_of(norm, x, n, d);
-    job.dx = dx;
-    job.dw = dw;
-    job.db = db;
-    job.dy = dy;
-    job.inverse = inverse;
+    norm_job job = {.norm = norm, .dx = dx, .dw = dw, .db = db, .dy = dy, .x = x, .inverse = inverse, .n = n, .d = d};
     qa_part_begin(pool, QA_PART_NORMS);
     if (dx != NULL) {
         qa_pool_run_blocks(pool, n, 2 * d, 1, backward_rows, &job);

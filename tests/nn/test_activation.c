@@ -1,5 +1,5 @@
 /* Activations and gates: hand values, extremes, aliasing, gradients, threads. */
-#include "nn/activation.h"
+#include "nn/elementwise.h"
 #include "support/arrays.h"
 #include "support/gradcheck.h"
 

@@ -1,5 +1,5 @@
 /* Rotary position embedding: hand values, the pairing of elements, relative positions, gradients. */
-#include "nn/rope.h"
+#include "nn/elementwise.h"
 #include "support/arrays.h"
 #include "support/gradcheck.h"
 
