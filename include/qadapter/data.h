@@ -38,8 +38,9 @@ typedef struct qa_pairs_options {
     bool published_data; /* the authors' quirks 5 and 6: label boundary capped at 256, doubled bos. Their rows also
                             have response_end QA_RESPONSE_END_TEMPLATE. */
     qa_response_end response_end;
-    size_t max_pairs; /* stop after so many; 0 = all */
-    bool responses;   /* the file holds single responses, not pairs: see qa_pairs_load */
+    size_t max_pairs;        /* stop after so many; 0 = all */
+    bool responses;          /* the file holds single responses, not pairs: see qa_pairs_load */
+    const qa_chat *renderer; /* what writes dialogues instead of `chat`, any template; NULL: the one that chat names */
 } qa_pairs_options;
 
 /* Whether a chat template is applied to a file's examples. */
@@ -136,6 +137,10 @@ typedef struct qa_corpus qa_corpus;
 QA_MUST_CHECK qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
                                        qa_chat_template chat, qa_learn learn, size_t max_length, size_t vocab_size,
                                        qa_error *err);
+/* qa_corpus_load with a template of any kind, and the model's end-of-sequence ids (n_eos 0: the tokenizer's). */
+QA_MUST_CHECK qa_status qa_corpus_load_chat(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
+                                            const qa_chat *renderer, qa_learn learn, size_t max_length,
+                                            size_t vocab_size, const int32_t *eos_ids, size_t n_eos, qa_error *err);
 void qa_corpus_free(qa_corpus *corpus); /* NULL is allowed */
 size_t qa_corpus_count(const qa_corpus *corpus);
 const qa_document *qa_corpus_at(const qa_corpus *corpus, size_t i);

@@ -118,6 +118,7 @@ typedef struct qa_suite_options {
     const char *transcript; /* every answer as JSON Lines goes to this file; NULL: none */
     bool (*progress)(void *user, const char *what, size_t done, size_t total);
     void *user;
+    const qa_chat *renderer; /* what writes dialogues instead of `chat`, any template; NULL: the one that chat names */
 } qa_suite_options;
 
 /* Skills are answered greedily, open prompts sampled at temperature 1 with nothing cut off. */

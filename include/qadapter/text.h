@@ -86,13 +86,13 @@ typedef struct qa_message {
 
 typedef enum qa_chat_template {
     QA_CHAT_NONE = 0, /* the folder has no template */
-    QA_CHAT_UNKNOWN,  /* the folder has one that is not among these */
+    QA_CHAT_UNKNOWN,  /* the folder has one that has no name here: qa_chat_open runs it */
     QA_CHAT_PLAIN,    /* "Human: ...\n\nAssistant: ..." for models without one */
     QA_CHAT_LLAMA2,
     QA_CHAT_LLAMA3,       /* Llama 3 */
     QA_CHAT_LLAMA3_FIRST, /* Llama 3 as first released: writes the generation prompt in any case */
     QA_CHAT_LLAMA31,      /* Llama 3.1 and 3.3, pinned date */
-    QA_CHAT_LLAMA32,      /* Llama 3.2, pinned date */
+    QA_CHAT_LLAMA32,      /* Llama 3.2; here with the pinned date, in qa_chat_open with the one that is given */
     QA_CHAT_CHATML,       /* ChatML without a default system prompt */
     QA_CHAT_SMOLLM2,
     QA_CHAT_QWEN2,
@@ -119,11 +119,44 @@ QA_MUST_CHECK qa_status qa_chat_template_compare(qa_chat_template *which, const 
 /* Appends the rendered dialogue. The bos/eos texts come from the tokenizer (which may be NULL only
  * for QA_CHAT_PLAIN). Encode the result without special tokens: the template wrote those it wants.
  * A dialogue that the template refuses is QA_ERR_FORMAT with the reason; QA_CHAT_NONE and
- * QA_CHAT_UNKNOWN are QA_ERR_UNSUPPORTED and the message says what to do (--chat-template NAME, or
- * pre-rendered text). */
+ * QA_CHAT_UNKNOWN are QA_ERR_UNSUPPORTED and the message says what to do (qa_chat_open runs any template). The template
+ * is parsed anew by every call. */
 QA_MUST_CHECK qa_status qa_chat_render(qa_chat_template which, const qa_tokenizer *tokenizer,
                                        const qa_message *messages, size_t n_messages, bool add_generation_prompt,
                                        qa_text *text, qa_error *err);
+
+/* ---- chat templates as programs: any template, with its variables ---- */
+
+typedef struct qa_chat qa_chat;
+
+/* Which template, and what it is told besides the dialogue. */
+typedef struct qa_chat_options {
+    const char *text; /* the template itself; NULL: not given */
+    const char *name; /* without text: a built-in template's name, that of one in dir which has several, or a file (a
+                         template, or JSON with "chat_template"); NULL: the one that dir has */
+    const char *dir;  /* a model's folder; NULL: none */
+    const char *const *args; /* [n_args] variables: "NAME=VALUE", VALUE as JSON or else as the text that it is */
+    size_t n_args;
+    const char *date; /* "YYYY-MM-DD", what strftime_now writes; NULL: today */
+} qa_chat_options;
+
+/* Reads and parses the template once, and tries how it writes an answer. The tokenizer is borrowed (NULL: its special
+ * tokens are not defined). A folder without a template, or with named ones only, is QA_ERR_UNSUPPORTED; a name that is
+ * none is QA_ERR_ARGUMENT; what is wrong with a template is named with its line. It does not change afterwards and may
+ * be shared by threads. */
+QA_MUST_CHECK qa_status qa_chat_open(qa_chat **chat, const qa_chat_options *options, const qa_tokenizer *tokenizer,
+                                     qa_error *err);
+void qa_chat_free(qa_chat *chat); /* NULL is allowed */
+/* "llama3"; of a template that has no name here its file or its name in the folder. */
+const char *qa_chat_name(const qa_chat *chat);
+qa_chat_template qa_chat_which(const qa_chat *chat); /* QA_CHAT_UNKNOWN: it has no name here */
+/* Files that disagree, variables that it does not ask for. Borrowed. */
+const qa_warnings *qa_chat_warnings(const qa_chat *chat);
+
+/* Appends the dialogue as the template writes it. One that it refuses or cannot write is QA_ERR_FORMAT with the reason;
+ * without a template (NULL) QA_ERR_UNSUPPORTED. Encode the result without special tokens, as of qa_chat_render. */
+QA_MUST_CHECK qa_status qa_chat_write(const qa_chat *chat, const qa_message *messages, size_t n,
+                                      bool add_generation_prompt, qa_text *text, qa_error *err);
 
 /* ---- prompts: the ids that training makes of them, for generation ---- */
 

@@ -6,7 +6,7 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "base/try.h"
-#include "text/text_begin.h"
+#include "text/chat.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -85,7 +85,7 @@ static qa_status reply(session *it, qa_error *err) {
                                     .max_tokens = cli_given(&with->run->options, "max-tokens") != NULL
                                                       ? generate_args_of(with->run)->max_tokens
                                                       : it->capacity};
-    QA_GOTO(done, qa_encode_dialogue(with->chat, with->run->tokenizer, it->messages, it->n, &text, &whole, err));
+    QA_GOTO(done, qa_chat_encode(with->chat, it->messages, it->n, &text, &whole, err));
     QA_GOTO(done, prepare_turn(it, &whole, &ids, err));
     QA_GOTO(done, generation_feed(with, it->generator, &ids, &seconds, err));
     QA_GOTO(done, qa_ids_append(&it->ids, ids.data, ids.n, err));

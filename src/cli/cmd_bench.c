@@ -52,7 +52,8 @@ static const qa_option bench_rows[] = {
 static const qa_option_table bench_table = QA_TABLE(bench_rows);
 static const cli_table bench_tables[] = {{&cli_model_table, 0, "model dtype", NULL},
                                          {&bench_table, 0, NULL, NULL},
-                                         {&cli_template_table, 0, NULL, NULL},
+                                         {&cli_chat_table, 0, NULL, NULL},
+                                         {&cli_pairs_table, 0, "response-end", &cli_response_end_words},
                                          {&cli_pairs_table, 0, "max-length dsp-domain strict", NULL},
                                          {&qa_lora_table, offsetof(cli_args, lora), NULL, NULL},
                                          {&qa_train_table, offsetof(bench_args, train), "recompute", NULL},

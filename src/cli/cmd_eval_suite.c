@@ -92,7 +92,7 @@ static qa_status run_suite(cli_run *run, const qa_suite *suite, const qa_objecti
                                 .transcript = args->transcript,
                                 .progress = on_suite_progress,
                                 .user = &watch};
-    QA_TRY(cli_resolve_template(run, &options.chat, &assumed, err));
+    QA_TRY(cli_resolve_chat(run, &options.renderer, &assumed, err));
     if (assumed) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", args->shared.model);
     }

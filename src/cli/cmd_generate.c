@@ -9,6 +9,7 @@
 #include "io/file.h"
 #include "methods/method.h"
 #include "rl/objective.h"
+#include "text/chat_turn.h"
 #include "text/text_begin.h"
 
 #include <errno.h>
@@ -47,10 +48,6 @@ static const qa_option generate_rows[] = {
     {"ctx-size", INPUT(SIZE, ctx_size), .letter = 'c', .aliases = "context-length context-size n-ctx",
      .range = QA_RANGE_FROM_1, .note = "what is needed; with --chat the model's context, at most 4096",
      .help = "tokens of prompt and answers that the caches hold"},
-    {"chat-template", INPUT(OTHER, shared.chat_template, cli_template_type), .aliases = "template",
-     .placeholder = "NAME",
-     .note = "what the adapter was trained with; else recognised in the model's folder; plain when it has none",
-     .help = "how dialogues are written:"},
     {"policy", SAMPLING(WORD, policy, "base", "custom", "both"), .note = "custom; base without an adapter",
      .help = "who answers: the model, the customised model, or one after the other"},
     {"max-tokens", SAMPLING(SIZE, max_tokens), .letter = 'n', .aliases = "n-predict predict max-new-tokens",
@@ -69,13 +66,19 @@ static const qa_option generate_rows[] = {
      .help = "with --in: where the JSON Lines go; a file appears when it is complete; - is standard output"},
 };
 static const qa_option_table generate_table = QA_TABLE(generate_rows);
+static const qa_option generate_chat_words = {
+    .group = QA_GROUP_INPUT,
+    .note = "what the adapter was trained with; else the model folder's own; plain when it has none"};
+static const qa_option generate_arg_words = {.group = QA_GROUP_INPUT, .note = "what the adapter was trained with"};
 static const cli_table generate_tables[] = {
     {&cli_model_table, 0, "model adapter any-base", NULL},
     {&cli_reading_table, 0, "recipe", NULL},
     {&qa_objective_table, offsetof(cli_args, objective), "q-parametrisation alpha-tilde alpha-0", NULL},
     CLI_METHOD_TABLES,
     {&qa_sampling_table, offsetof(generate_args, sampling), NULL, NULL},
-    {&generate_table, 0, NULL, NULL}};
+    {&generate_table, 0, NULL, NULL},
+    {&cli_chat_table, 0, "chat-template", &generate_chat_words},
+    {&cli_chat_table, 0, "template-arg date", &generate_arg_words}};
 
 enum { MAX_PROMPT_BYTES = 1 << 28, DEFAULT_CHAT_CONTEXT = 4096 };
 
@@ -99,7 +102,7 @@ static qa_status collect_stops(generation *it, bool dialogues, qa_error *err) {
 static qa_status prepare_ends(generation *it, qa_error *err) {
     cli_run *run = it->run;
     const qa_model_info *info = qa_model_get_info(run->model);
-    QA_TRY(cli_resolve_template(run, &it->chat, &it->chat_assumed, err));
+    QA_TRY(cli_resolve_chat(run, &it->chat, &it->chat_assumed, err));
     if (generate_args_of(run)->chat && it->chat_assumed) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", run->args->model);
     }
@@ -187,8 +190,10 @@ static qa_status encode_question(generation *it, qa_text *text, qa_ids *ids, qa_
                                     {"user", text->data == NULL ? "" : text->data, text->n}};
     const size_t first = system == NULL ? 1 : 0;
     qa_text rendered = {0};
-    const qa_status status =
-        qa_encode_dialogue(it->chat, it->run->tokenizer, messages + first, 2 - first, &rendered, ids, err);
+    const qa_status status = qa_chat_encode(it->chat, messages + first, 2 - first, &rendered, ids, err);
+    if (status == QA_OK && qa_chat_drops_system(messages + first, 2 - first, &rendered)) {
+        cli_warn(it->run, "the chat template leaves out what --system says");
+    }
     qa_text_free(text);
     *text = rendered;
     return status;

@@ -40,6 +40,7 @@ static const qa_option golden_own_rows[] = {
 static const qa_option_table golden_own_table = QA_TABLE(golden_own_rows);
 static const cli_table golden_tables[] = {{&cli_model_table, 0, "model adapter any-base", NULL},
                                           {&cli_pairs_table, 0, NULL, NULL},
+                                          CLI_READ_CHAT,
                                           {&cli_reading_table, 0, "recipe", NULL},
                                           {&qa_objective_table, offsetof(cli_args, objective), NULL, NULL},
                                           {&golden_own_table, 0, NULL, NULL},

@@ -27,16 +27,16 @@ static const pretrain_args *pretrain_args_of(const cli_run *run) { return (const
 #define ROW(kind, ...) QA_##kind(pretrain_args, __VA_ARGS__), .group = QA_GROUP_INPUT
 
 static const qa_option pretrain_own_rows[] = {
-    {"chat-template", ROW(OTHER, shared.chat_template, cli_template_type), .aliases = "template", .placeholder = "NAME",
-     .note = "recognised in the tokenizer's folder; plain when it has none", .help = "how dialogues are written:"},
     {"learn", ROW(CHOICE, learn, learn_names), .standard = "all",
      .help = "which tokens of a dialogue are learned: all, or what the assistant says; of plain text always all"},
     {"max-length", ROW(SIZE, shared.max_length), .aliases = "cutoff-len max-seq-length", .range = QA_RANGE_FROM_1,
      .note = "the model's context", .help = "tokens of a document; a longer one is cut"},
 };
 static const qa_option_table pretrain_own_table = QA_TABLE(pretrain_own_rows);
+static const qa_option pretrain_chat_words = {.group = QA_GROUP_INPUT};
 static const cli_table pretrain_tables[] = {{&qa_pretrain_table, offsetof(pretrain_args, pretrain), NULL, NULL},
                                             {&pretrain_own_table, 0, NULL, NULL},
+                                            {&cli_chat_table, 0, NULL, &pretrain_chat_words},
                                             {&cli_output_table, 0, "log-every", NULL}};
 
 typedef struct pretrain_progress {
@@ -99,8 +99,8 @@ static qa_status resolve_max_length(cli_run *run, const qa_config *config, size_
 
 /* How the corpora are read. */
 typedef struct corpus_reading {
-    qa_chat_template chat;
-    bool chat_assumed; /* the tokenizer's folder has no template */
+    const qa_chat *chat; /* NULL: none */
+    bool chat_assumed;   /* the tokenizer's folder has no template */
     size_t max_length, vocab_size;
 } corpus_reading;
 
@@ -108,13 +108,14 @@ static qa_status load_corpus(cli_run *run, const char *path, const corpus_readin
                              qa_error *err) {
     const qa_learn learn = pretrain_args_of(run)->learn;
     const double begun = cli_now();
-    QA_TRY(qa_corpus_load(corpus, path, run->tokenizer, how->chat, learn, how->max_length, how->vocab_size, err));
+    QA_TRY(qa_corpus_load_chat(corpus, path, run->tokenizer, how->chat, learn, how->max_length, how->vocab_size, NULL,
+                               0, err));
     cli_detail(run, "read and tokenised %s in %.2f s", path, cli_now() - begun);
     char tokens[CLI_NUMBER_BYTES], learned[CLI_NUMBER_BYTES];
     cli_format_count(tokens, sizeof tokens, qa_corpus_tokens(*corpus));
     cli_format_count(learned, sizeof learned, qa_corpus_learned(*corpus));
     if (qa_corpus_conversations(*corpus) > 0) { /* to text and ids none is applied */
-        cli_say(run, "chat template %s%s", qa_chat_template_name(how->chat),
+        cli_say(run, "chat template %s%s", qa_chat_name(how->chat),
                 how->chat_assumed ? " (the tokenizer's folder has none)" : "");
     }
     const size_t n = qa_corpus_count(*corpus), cut = qa_corpus_cut(*corpus), skipped = qa_corpus_skipped(*corpus);
@@ -188,10 +189,11 @@ static qa_status load_inputs(cli_run *run, corpus_reading *how, qa_error *err) {
     QA_TRY(qa_config_load_file(&config, args->config_path, NULL, err));
     QA_TRY(resolve_max_length(run, &config, &how->max_length, err));
     how->vocab_size = config.vocab_size;
-    how->chat = QA_CHAT_PLAIN;
+    how->chat = NULL;
+    how->chat_assumed = false;
     if (args->tokenizer_dir != NULL) {
         QA_TRY(cli_load_tokenizer_of(run, args->tokenizer_dir, err));
-        QA_TRY(cli_resolve_template_of(run, args->tokenizer_dir, &how->chat, &how->chat_assumed, err));
+        QA_TRY(cli_resolve_chat_of(run, args->tokenizer_dir, &how->chat, &how->chat_assumed, err));
     }
     return QA_OK;
 }

@@ -8,6 +8,7 @@
 #include "data/pairs.h"
 #include "io/file.h"
 #include "io/json_lines.h"
+#include "text/chat_turn.h"
 #include "text/text_begin.h"
 
 #include <stdio.h>
@@ -34,13 +35,14 @@ static const qa_option tokenize_rows[] = {
      .help = "the same with a whole file as the text; - is standard input"},
     {"no-special", ROW(FLAG, no_special), .aliases = "no-special-tokens",
      .help = "add no special tokens to the text of --text and --file"},
-    {"chat-template", ROW(OTHER, shared.chat_template, cli_template_type), .aliases = "template", .placeholder = "NAME",
-     .note = "recognised in the model's folder; plain when it has none", .help = "how dialogues are written:"},
     {"print-ids", QA_FLAG(tokenize_args, print_ids), .aliases = "ids", .group = QA_GROUP_OUTPUT,
      .help = "with --text and --file: print the bare ids, on one line"},
 };
 static const qa_option_table tokenize_table = QA_TABLE(tokenize_rows);
-static const cli_table tokenize_tables[] = {{&cli_model_table, 0, "model", NULL}, {&tokenize_table, 0, NULL, NULL}};
+static const qa_option tokenize_chat_words = {.group = QA_GROUP_INPUT};
+static const cli_table tokenize_tables[] = {{&cli_model_table, 0, "model", NULL},
+                                            {&tokenize_table, 0, NULL, NULL},
+                                            {&cli_chat_table, 0, NULL, &tokenize_chat_words}};
 
 static const tokenize_args *tokenize_args_of(const cli_run *run) { return (const tokenize_args *)run->args; }
 
@@ -55,8 +57,8 @@ typedef struct line_work {
     qa_dialogue dialogue;
     qa_columns columns; /* keys that hold something and are not used */
     size_t unknown_ids; /* to decode, outside the vocabulary */
-    qa_chat_template chat;
-    bool chat_known;
+    const qa_chat *chat;
+    bool chat_known, said_no_system;
 } line_work;
 
 /* {"text": ..., "add_special": true} -> {"ids": [...], "decoded": ...} */
@@ -106,7 +108,7 @@ static qa_status decode_line(line_work *work, const json_t *object, qa_error *er
 static qa_status resolve_template(line_work *work, qa_error *err) {
     bool assumed = false;
     if (!work->chat_known) {
-        QA_TRY(cli_resolve_template(work->run, &work->chat, &assumed, err));
+        QA_TRY(cli_resolve_chat(work->run, &work->chat, &assumed, err));
         work->chat_known = true;
     }
     if (assumed) {
@@ -130,8 +132,11 @@ static qa_status render_line(line_work *work, const json_t *object, qa_error *er
     dialogue->n = 0;
     QA_TRY(qa_dialogue_push_json(dialogue, messages, "messages", &work->columns, err));
     QA_TRY(resolve_template(work, err));
-    QA_TRY(qa_chat_render(work->chat, work->run->tokenizer, dialogue->messages, dialogue->n, add_generation_prompt,
-                          &work->text, err));
+    QA_TRY(qa_chat_write(work->chat, dialogue->messages, dialogue->n, add_generation_prompt, &work->text, err));
+    if (!work->said_no_system && qa_chat_drops_system(dialogue->messages, dialogue->n, &work->text)) {
+        work->said_no_system = true;
+        cli_warn(work->run, "the chat template leaves out what the system message says");
+    }
     QA_TRY(qa_encode_rendered(work->run->tokenizer, work->text.data, work->text.n, &work->ids, err));
     qa_json_put_text(&work->out, "text", work->text.data, work->text.n);
     qa_json_put_id_array(&work->out, "ids", work->ids.data, work->ids.n);
@@ -202,15 +207,9 @@ static qa_status run_lines(cli_run *run, qa_error *err) {
     return status;
 }
 
-/* A token a line: its id and its piece as it stands in the vocabulary. */
 static qa_status print_pieces(const cli_run *run, const qa_ids *ids, qa_error *err) {
     printf("%zu token%s\n", ids->n, ids->n == 1 ? "" : "s");
-    for (size_t i = 0; i < ids->n; i++) {
-        const char *piece = qa_tokenizer_token(run->tokenizer, ids->data[i]);
-        printf("%8d  ", (int)ids->data[i]);
-        cli_put_plain(stdout, piece == NULL ? "" : piece);
-        fputc('\n', stdout);
-    }
+    cli_print_tokens(run, ids->data, ids->n);
     return cli_flush(err);
 }
 

@@ -48,7 +48,8 @@ static const cli_table train_tables[] = {
     {&qa_replay_table, offsetof(train_args, train), NULL, NULL},
     {&qa_lora_table, offsetof(cli_args, lora), NULL, NULL},
     {&qa_train_table, offsetof(train_args, train), NULL, NULL},
-    {&cli_template_table, 0, NULL, NULL},
+    {&cli_chat_table, 0, NULL, NULL},
+    {&cli_pairs_table, 0, "response-end", &cli_response_end_words},
     {&cli_pairs_table, 0, "max-length max-pairs dsp-domain strict published-data-quirks", NULL},
     {&cli_output_table, 0, "log-every", NULL},
 };
@@ -221,12 +222,17 @@ static qa_status append_data_options(qa_text *text, const cli_run *run, qa_error
         const char *name, *value;
     } given[] = {{" --chat-template ", args->chat_template},
                  {" --dsp-domain ", args->dsp_domain},
-                 {" --response-end ", args->response_end}};
+                 {" --response-end ", args->response_end},
+                 {" --date ", args->date}};
     for (size_t i = 0; i < sizeof given / sizeof given[0]; i++) {
         if (given[i].value != NULL) {
             QA_TRY(qa_text_append_z(text, given[i].name, err));
             QA_TRY(cli_append_shell_word(text, given[i].value, err));
         }
+    }
+    for (size_t i = 0; i < args->template_args.n; i++) {
+        QA_TRY(qa_text_append_z(text, " --template-arg ", err));
+        QA_TRY(cli_append_shell_word(text, args->template_args.items[i], err));
     }
     if (cli_given(&run->options, "max-length") != NULL) {
         char option[CLI_NUMBER_BYTES];
@@ -238,15 +244,15 @@ static qa_status append_data_options(qa_text *text, const cli_run *run, qa_error
 
 /* Whether the adapter is for dialogues: it was trained on some, or the model's folder has a chat template. */
 static qa_status is_chat(cli_run *run, const qa_pairs *pairs, bool *chat, qa_error *err) {
-    qa_chat_template which = QA_CHAT_PLAIN;
+    const qa_chat *which = NULL;
     bool assumed = false;
     *chat = false;
     if (run->tokenizer == NULL) {
         return QA_OK;
     }
-    QA_TRY(cli_resolve_template(run, &which, &assumed, err));
-    const bool own = !assumed && which != QA_CHAT_PLAIN; /* plain is nobody's own: text was trained as text */
-    *chat = which != QA_CHAT_UNKNOWN && (own || qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES);
+    QA_TRY(cli_resolve_chat(run, &which, &assumed, err));
+    const bool own = !assumed && which != NULL && qa_chat_which(which) != QA_CHAT_PLAIN;
+    *chat = own || (which != NULL && qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES); /* plain is nobody's own */
     return QA_OK;
 }
 
@@ -323,6 +329,9 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     QA_TRY(cli_usage_if(run, qa_adapter_create(&run->adapter, run->model, &lora, args->seed, err)));
     QA_TRY(fill_options(run, &objective, recipe, max_length, &options, err));
     cli_warn_of_warmup(run, options.warmup_steps, options.warmup_ratio);
+    if (args->resume) {
+        cli_take_date(run, args->out_dir);
+    }
     QA_GOTO(done, cli_load_pairs(run, args->data_path, max_length, &pairs, err));
     if (args->eval_data_path != NULL) {
         QA_GOTO(done, cli_load_pairs(run, args->eval_data_path, max_length, &evaluation, err));

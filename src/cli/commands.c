@@ -4,6 +4,7 @@
 #define COMMANDS(X)                                                                                                    \
     X(info)                                                                                                            \
     X(tokenize)                                                                                                        \
+    X(render)                                                                                                          \
     X(train)                                                                                                           \
     X(pretrain)                                                                                                        \
     X(eval)                                                                                                            \

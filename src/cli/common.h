@@ -14,7 +14,6 @@ typedef struct cli_run {
     int argc;
     char **argv;
     bool bad_usage; /* the failure is the command line's: exit status 2 */
-    bool said_data; /* what the adapter's record says of its data has been told */
     char *snapshot; /* the folder that --model stands for in the Hub's download cache; NULL: the one that it names */
     cli_progress progress;
     qa_context *context;
@@ -22,7 +21,9 @@ typedef struct cli_run {
     qa_tokenizer *tokenizer;
     qa_adapter *adapter;
     bool said_template; /* what the model folder's templates disagree about has been told */
-    bool marks_checked; /* the template's marks have been looked for in the tokenizer */
+    qa_chat *chat;      /* NULL: none that can be used */
+    bool chat_resolved, chat_assumed;
+    char date[16]; /* of the run to resume; "": none */
 } cli_run;
 
 void cli_run_free(cli_run *run);
@@ -86,12 +87,14 @@ enum { CLI_LINE_BYTES = 512 };
 /* What the folder has (qa_chat_template_compare); its warnings are told once. */
 QA_MUST_CHECK qa_status cli_detect_template(cli_run *run, const char *dir, qa_chat_template *which, qa_error *err);
 
-/* --chat-template, else the folder's, else plain (*assumed is then true). May be QA_CHAT_UNKNOWN. */
-QA_MUST_CHECK qa_status cli_resolve_template(cli_run *run, qa_chat_template *which, bool *assumed, qa_error *err);
-
-/* The same, recognised in another folder. */
-QA_MUST_CHECK qa_status cli_resolve_template_of(cli_run *run, const char *dir, qa_chat_template *which, bool *assumed,
-                                                qa_error *err);
+/* The chat template, once: --chat-template, else what the adapter was trained with, else the folder's, else plain
+ * (*assumed is then true); with --template-arg and --date. *chat NULL: the folder's cannot be used, which was said. */
+QA_MUST_CHECK qa_status cli_resolve_chat(cli_run *run, const qa_chat **chat, bool *assumed, qa_error *err);
+/* The same in another folder. */
+QA_MUST_CHECK qa_status cli_resolve_chat_of(cli_run *run, const char *dir, const qa_chat **chat, bool *assumed,
+                                            qa_error *err);
+/* Without --date: the day of the run that is resumed in dir. */
+void cli_take_date(cli_run *run, const char *dir);
 
 /* --max-length, or its default. */
 QA_MUST_CHECK qa_status cli_resolve_max_length(cli_run *run, size_t *max_length, qa_error *err);
@@ -117,5 +120,7 @@ QA_MUST_CHECK qa_status cli_append_shell_word(qa_text *text, const char *word, q
 /* Writes to standard output now; a failure names standard output and the reason. */
 QA_MUST_CHECK qa_status cli_put(const char *data, size_t bytes, qa_error *err);
 QA_MUST_CHECK qa_status cli_flush(qa_error *err);
+/* A token a line: its id and its piece as it stands in the vocabulary. */
+void cli_print_tokens(const cli_run *run, const int32_t *ids, size_t n);
 
 #endif

@@ -22,10 +22,10 @@ typedef struct generation {
     cli_run *run;
     qa_objective objective;
     qa_sampling sampling;
-    qa_chat_template chat;
-    bool chat_assumed;  /* the folder has no template, and none was named */
-    qa_answer_end end;  /* nothing with --ignore-eos */
-    const char **stops; /* [n_stops], owned: --stop, then end.texts; the strings are borrowed */
+    const qa_chat *chat; /* NULL: none that can be used */
+    bool chat_assumed;   /* the folder has no template, and none was named */
+    qa_answer_end end;   /* nothing with --ignore-eos */
+    const char **stops;  /* [n_stops], owned: --stop, then end.texts; the strings are borrowed */
     size_t n_stops;
     size_t n_given_stops; /* of them; the rest are the template's */
     bool print_ids;

@@ -16,6 +16,7 @@
 void cli_run_free(cli_run *run) {
     cli_progress_clear(&run->progress);
     qa_adapter_free(run->adapter);
+    qa_chat_free(run->chat);
     qa_tokenizer_free(run->tokenizer);
     qa_model_free(run->model);
     qa_context_free(run->context);

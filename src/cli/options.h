@@ -21,7 +21,8 @@ typedef struct cli_args {
     qa_objective objective; /* what was given counts (cli_given), the rest is the recipe's or the adapter's record's */
     qa_lora_options lora;   /* the same */
     size_t micro_batch;     /* of an evaluation; 0: all pairs */
-    const char *data, *chat_template, *dsp_domain, *response_end;
+    const char *data, *chat_template, *date, *dsp_domain, *response_end;
+    qa_option_list template_args;
     size_t max_length, max_pairs; /* 0: not given, all */
     bool strict, published_quirks;
     const char *out;
@@ -58,12 +59,13 @@ extern const cli_command *const cli_commands[]; /* NULL at the end */
 
 /* Shared rows, all in a cli_args (shared_options.c). Every command takes those of cli_common_table. */
 extern const qa_option_table cli_common_table;
-extern const qa_option_table cli_model_table;    /* --model, --adapter, --dtype, --any-base */
-extern const qa_option_table cli_pairs_table;    /* pairs, as they are measured */
-extern const qa_option_table cli_template_table; /* how dialogues are written, where there is no adapter */
-extern const qa_option_table cli_reading_table;  /* how an adapter is read: --recipe, --micro-batch */
-extern const qa_option_table cli_output_table;   /* --json, --log-every */
-extern const qa_option_other cli_template_type;
+extern const qa_option_table cli_model_table;   /* --model, --adapter, --dtype, --any-base */
+extern const qa_option_table cli_pairs_table;   /* pairs, as they are measured */
+extern const qa_option_table cli_chat_table;    /* how dialogues are written */
+extern const qa_option_table cli_reading_table; /* how an adapter is read: --recipe, --micro-batch */
+extern const qa_option_table cli_output_table;  /* --json, --log-every */
+/* Of cli_chat_table's rows, and of --response-end: where there is an adapter, and where there is none. */
+extern const qa_option cli_chat_words, cli_chat_arg_words, cli_date_words, cli_response_end_words;
 extern const qa_option cli_reading_words; /* of the options of methods where an adapter is read */
 extern const qa_option cli_method_words;  /* of --method */
 
@@ -72,9 +74,15 @@ extern const qa_option cli_method_words;  /* of --method */
     {&qa_method_table, offsetof(cli_args, objective), NULL, &cli_method_words}, {                                      \
         NULL, offsetof(cli_args, objective), NULL, &cli_reading_words                                                  \
     }
+#define CLI_READ_CHAT                                                                                                  \
+    {&cli_chat_table, 0, "chat-template", &cli_chat_words}, {&cli_chat_table, 0, "template-arg", &cli_chat_arg_words}, \
+    {                                                                                                                  \
+        &cli_chat_table, 0, "date", &cli_date_words                                                                    \
+    }
 #define CLI_READ_PAIRS                                                                                                 \
-    {&cli_pairs_table, 0, NULL, NULL}, {&cli_reading_table, 0, "recipe", NULL},                                        \
-        {&qa_objective_table, offsetof(cli_args, objective), NULL, NULL},                                              \
+    {&cli_pairs_table, 0, "data", NULL}, CLI_READ_CHAT,                                                                \
+        {&cli_pairs_table, 0, "response-end max-length max-pairs dsp-domain strict published-data-quirks", NULL},      \
+        {&cli_reading_table, 0, "recipe", NULL}, {&qa_objective_table, offsetof(cli_args, objective), NULL, NULL},     \
         {&cli_reading_table, 0, "micro-batch", NULL}, CLI_METHOD_TABLES
 
 /* An option of a command. */

@@ -5,56 +5,45 @@
 #include "base/try.h"
 #include "base/warnings.h"
 #include "cli/format.h"
+#include "data/pairs.h"
+#include "io/file.h"
+#include "text/answer_end.h"
+#include "text/chat_open.h"
+#include "train/training_config.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* What differs from the data that the adapter was trained on, once. */
-static void say_data(cli_run *run, const qa_data_record *record, qa_chat_template now) {
-    const cli_args *args = run->args;
-    if (run->said_data) {
-        return;
-    }
-    run->said_data = true;
-    if (record->chat != QA_CHAT_NONE && record->chat != now) {
-        if (args->chat_template != NULL) {
-            cli_warn(run, "--chat-template %s: %s was trained with the chat template %s, so it meets other prompts now",
-                     args->chat_template, args->adapter, qa_chat_template_name(record->chat));
-        } else {
-            cli_say(run, "chat template %s, as %s was trained", qa_chat_template_name(record->chat), args->adapter);
-        }
-    }
-    if (record->published_data && !args->published_quirks) {
-        cli_warn(run,
-                 "%s was trained on data with the authors' quirks (--published-data-quirks): where the tokenizer puts "
-                 "a token in front of every text, its prompts had one more",
-                 args->adapter);
-    }
-}
+/* ---- the chat template ---- */
 
 /* A template's marks that the tokenizer cuts in pieces: a warning. A named template whose end of turn is among them is
- * an error before anything is trained, but for `tokenize`, which shows what becomes of it. */
-static qa_status check_marks(cli_run *run, qa_chat_template which, qa_error *err) {
-    if (run->marks_checked || run->tokenizer == NULL || which == QA_CHAT_NONE || which == QA_CHAT_UNKNOWN) {
+ * an error before anything is trained, but for the commands that show what becomes of it. */
+static qa_status check_marks(cli_run *run, qa_error *err) {
+    const qa_model_info *info = run->model == NULL ? NULL : qa_model_get_info(run->model);
+    const char *command = run->command->name;
+    const bool shows = strcmp(command, "tokenize") == 0 || strcmp(command, "render") == 0;
+    qa_text missing = {0};
+    qa_answer_end end;
+    qa_status status = QA_OK;
+    if (run->tokenizer == NULL || run->chat == NULL) {
         return QA_OK;
     }
-    qa_text missing = {0};
-    bool end_missing = false;
-    run->marks_checked = true;
-    qa_status status = qa_chat_missing_marks(which, run->tokenizer, &missing, &end_missing, err);
-    if (status == QA_OK && end_missing && run->args->chat_template != NULL &&
-        strcmp(run->command->name, "tokenize") != 0) {
+    QA_TRY(qa_answer_end_find(&end, run->chat, run->tokenizer, info == NULL ? NULL : info->eos_ids,
+                              info == NULL ? 0 : info->n_eos, err));
+    QA_GOTO(done, qa_answer_end_missing(&end, qa_chat_which(run->chat), run->tokenizer, &missing, err));
+    if (end.in_pieces && run->args->chat_template != NULL && !shows) {
         status =
             qa_fail(err, QA_ERR_MISMATCH,
                     "the chat template %s needs tokens that the tokenizer does not have: %s; it would cut the end of "
                     "a turn in pieces, and nothing could stop on it. Name the template that the model was trained "
                     "with, or give the data as rendered text",
-                    qa_chat_template_name(which), missing.data);
-    } else if (status == QA_OK && missing.n > 0) {
+                    qa_chat_name(run->chat), missing.data);
+    } else if (missing.n > 0) {
         cli_warn(run, "the tokenizer has no single token for %s of the chat template %s and cuts %s in pieces%s",
-                 missing.data, qa_chat_template_name(which), strchr(missing.data, ',') == NULL ? "it" : "them",
-                 end_missing ? ": nothing can stop on the end of a turn" : "");
+                 missing.data, qa_chat_name(run->chat), strchr(missing.data, ',') == NULL ? "it" : "them",
+                 end.in_pieces ? ": nothing can stop on the end of a turn" : "");
     }
+done:
     qa_text_free(&missing);
     return status;
 }
@@ -71,39 +60,111 @@ qa_status cli_detect_template(cli_run *run, const char *dir, qa_chat_template *w
     return status;
 }
 
-static qa_status template_in(cli_run *run, const char *dir, qa_chat_template *which, bool *assumed, qa_error *err) {
-    *assumed = false;
-    if (run->args->chat_template != NULL) {
-        return qa_chat_template_by_name(which, run->args->chat_template, err);
+/* --chat-template, else the folder's, else plain. One in the folder that cannot be used is a warning: only dialogues
+ * need it. */
+static qa_status open_here(cli_run *run, qa_chat_options options, qa_error *err) {
+    qa_chat_template which = QA_CHAT_UNKNOWN;
+    if (options.name == NULL) {
+        QA_TRY(cli_detect_template(run, options.dir, &which, err));
     }
-    QA_TRY(cli_detect_template(run, dir, which, err));
-    if (*which == QA_CHAT_NONE) {
-        *which = QA_CHAT_PLAIN;
-        *assumed = true;
+    run->chat_assumed = which == QA_CHAT_NONE;
+    options.name = run->chat_assumed ? qa_chat_template_name(QA_CHAT_PLAIN) : options.name;
+    qa_error why;
+    const qa_status status = qa_chat_open(&run->chat, &options, run->tokenizer, &why);
+    if (status == QA_ERR_ARGUMENT) {
+        return cli_bad_usage(run, err, "%s", why.message);
     }
+    if (status != QA_OK && options.name == NULL && status != QA_ERR_MEMORY) {
+        cli_warn(run, "the chat template of %s cannot be used, and dialogues need another: %s", options.dir,
+                 why.message);
+        return QA_OK;
+    }
+    return status == QA_OK ? QA_OK : qa_fail(err, status, "%s", why.message);
+}
+
+/* Whether both write the same, arguments and date aside. */
+static bool same_chat(const qa_chat *a, const qa_chat *b) {
+    const char *text = a == NULL ? NULL : qa_chat_recorded_text(qa_chat_record(a));
+    const char *other = b == NULL ? NULL : qa_chat_recorded_text(qa_chat_record(b));
+    return a != NULL && b != NULL &&
+           (text == NULL || other == NULL ? text == other && qa_chat_which(a) == qa_chat_which(b)
+                                          : strcmp(text, other) == 0);
+}
+
+/* What the adapter was trained with, which stands before the folder's; what differs is said once. */
+static qa_status prefer_recorded(cli_run *run, const qa_chat_options *options, qa_error *err) {
+    const cli_args *args = run->args;
+    json_t *record = NULL;
+    qa_chat *recorded = NULL;
+    qa_data_record data = {0};
+    QA_TRY(qa_training_config_data(args->adapter, &data, err));
+    QA_TRY(qa_training_config_chat(args->adapter, &record, err));
+    const qa_status status = qa_prefixed(qa_chat_reopen(&recorded, record, options, run->tokenizer, err), err,
+                                         "%s/training_config.json: ", args->adapter);
+    json_decref(record);
+    QA_TRY(status);
+    const bool same = same_chat(recorded, run->chat);
+    if (recorded != NULL && !same && args->chat_template != NULL) {
+        cli_warn(run, "--chat-template %s: %s was trained with the chat template %s, so it meets other prompts now",
+                 args->chat_template, args->adapter, qa_chat_name(recorded));
+    } else if (recorded != NULL && !same) {
+        cli_say(run, "chat template %s, as %s was trained", qa_chat_name(recorded), args->adapter);
+    }
+    if (data.published_data && !args->published_quirks) {
+        cli_warn(run,
+                 "%s was trained on data with the authors' quirks (--published-data-quirks): where the tokenizer puts "
+                 "a token in front of every text, its prompts had one more",
+                 args->adapter);
+    }
+    if (recorded != NULL && (same || args->chat_template == NULL)) {
+        qa_chat *other = run->chat;
+        run->chat_assumed = run->chat_assumed && same;
+        run->chat = recorded;
+        recorded = other;
+    }
+    qa_chat_free(recorded);
     return QA_OK;
 }
 
-qa_status cli_resolve_template(cli_run *run, qa_chat_template *which, bool *assumed, qa_error *err) {
+static qa_status open_chat_in(cli_run *run, const char *dir, qa_error *err) {
     const cli_args *args = run->args;
-    qa_data_record record = {0};
-    QA_TRY(template_in(run, args->model, which, assumed, err));
-    if (args->adapter == NULL) {
-        return check_marks(run, *which, err);
+    const qa_chat_options options = {.name = args->chat_template,
+                                     .dir = dir,
+                                     .args = args->template_args.items,
+                                     .n_args = args->template_args.n,
+                                     .date = args->date != NULL     ? args->date
+                                             : run->date[0] != '\0' ? run->date
+                                                                    : NULL};
+    QA_TRY(open_here(run, options, err));
+    QA_TRY(args->adapter == NULL ? QA_OK : prefer_recorded(run, &options, err));
+    if (run->chat != NULL) {
+        cli_warn_all(run, qa_chat_warnings(run->chat));
     }
-    QA_TRY(qa_training_config_data(args->adapter, &record, err));
-    say_data(run, &record, *which);
-    if (record.chat != QA_CHAT_NONE && args->chat_template == NULL) {
-        *assumed = *assumed && *which == record.chat;
-        *which = record.chat;
-    }
-    return check_marks(run, *which, err);
+    return check_marks(run, err);
 }
 
-qa_status cli_resolve_template_of(cli_run *run, const char *dir, qa_chat_template *which, bool *assumed,
-                                  qa_error *err) {
-    QA_TRY(template_in(run, dir, which, assumed, err));
-    return check_marks(run, *which, err);
+qa_status cli_resolve_chat_of(cli_run *run, const char *dir, const qa_chat **chat, bool *assumed, qa_error *err) {
+    if (!run->chat_resolved) {
+        QA_TRY(open_chat_in(run, dir, err));
+        run->chat_resolved = true;
+    }
+    *chat = run->chat;
+    *assumed = run->chat_assumed;
+    return QA_OK;
+}
+
+qa_status cli_resolve_chat(cli_run *run, const qa_chat **chat, bool *assumed, qa_error *err) {
+    return cli_resolve_chat_of(run, run->args->model, chat, assumed, err);
+}
+
+void cli_take_date(cli_run *run, const char *dir) {
+    json_t *record = NULL;
+    qa_error ignored;
+    if (run->args->date == NULL && qa_path_is_dir(dir) && qa_training_config_chat(dir, &record, &ignored) == QA_OK &&
+        record != NULL) {
+        (void)snprintf(run->date, sizeof run->date, "%s", qa_chat_recorded_date(record));
+    }
+    json_decref(record);
 }
 
 /* --response-end > the authors', with their other quirks > what the adapter was trained with > the end token. */
@@ -153,21 +214,26 @@ qa_status cli_load_reader(cli_run *run, qa_objective *objective, size_t *max_len
 }
 
 /* Which template was applied, if any, and where it lets responses end; "" for ids. */
-static void template_text(const qa_pairs *pairs, qa_chat_template which, bool assumed, char *text, size_t bytes) {
-    const char *name = qa_chat_template_name(which);
+static void template_text(const qa_pairs *pairs, const qa_chat *chat, bool assumed, char *text, size_t bytes) {
+    const char *name = chat == NULL ? "" : qa_chat_name(chat);
     text[0] = '\0';
     if (qa_pairs_kind_of(pairs) == QA_PAIRS_TEXT) {
-        const bool has_one = !assumed && which != QA_CHAT_PLAIN;
+        const bool has_one = !assumed && chat != NULL && qa_chat_which(chat) != QA_CHAT_PLAIN;
         (void)snprintf(text, bytes, "; no chat template is applied to text%s%s%s",
                        has_one ? " (messages get the model's, " : "", has_one ? name : "", has_one ? ")" : "");
     } else if (qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES) {
-        const bool more = qa_chat_after_turn(which)[0] != '\0';
+        const char *more = qa_pairs_writes_behind(pairs);
         const bool whole = qa_pairs_response_end(pairs) == QA_RESPONSE_END_TEMPLATE;
-        (void)snprintf(text, bytes, "; chat template %s%s%s", name, assumed ? " (the model's folder has none)" : "",
-                       !more   ? ""
-                       : whole ? "; responses end with the newline after the end token (--response-end template)"
-                               : "; responses end with the end token (in TRL with the newline after it: --response-end "
-                                 "template)");
+        const size_t used = (size_t)snprintf(text, bytes, "; chat template %s%s", name,
+                                             assumed ? " (the model's folder has none)" : "");
+        if (more != NULL && whole && used < bytes) {
+            (void)snprintf(text + used, bytes - used,
+                           "; responses end with %s after the end token (--response-end template)", more);
+        } else if (more != NULL && used < bytes) {
+            (void)snprintf(text + used, bytes - used,
+                           "; responses end with the end token (in TRL with %s after it: --response-end template)",
+                           more);
+        }
     }
 }
 
@@ -198,14 +264,15 @@ static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, b
                             qa_error *err) {
     const cli_args *args = run->args;
     const qa_model_info *info = qa_model_get_info(run->model);
-    qa_chat_template which = QA_CHAT_PLAIN;
+    const qa_chat *chat = NULL;
     bool assumed = false;
     qa_response_end response_end = QA_RESPONSE_END_TOKEN;
-    QA_TRY(cli_resolve_template(run, &which, &assumed, err));
+    QA_TRY(cli_resolve_chat(run, &chat, &assumed, err));
     QA_TRY(resolve_response_end(run, &response_end, err));
     const qa_pairs_options options = {
         .dsp_domain = args->dsp_domain,
-        .chat = which,
+        .chat = QA_CHAT_UNKNOWN,
+        .renderer = chat,
         .vocab_size = info->vocab_size,
         .max_length = max_length,
         .eos_ids = info->eos_ids,
@@ -220,7 +287,7 @@ static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, b
     QA_TRY(qa_pairs_load(pairs, path, run->tokenizer, &options, err));
     cli_detail(run, "read and tokenised %s in %.2f s", path, cli_now() - begun);
     char text[CLI_LINE_BYTES];
-    template_text(*pairs, which, assumed, text, sizeof text);
+    template_text(*pairs, chat, assumed, text, sizeof text);
     say_pairs(run, path, *pairs, responses ? "response" : "pair", text);
     return QA_OK;
 }

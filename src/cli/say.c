@@ -1,5 +1,6 @@
 /* How a run talks to people. See common.h. */
 #include "cli/common.h"
+#include "cli/format.h"
 
 #include "base/try.h"
 #include "base/warnings.h"
@@ -105,6 +106,15 @@ static qa_status stdout_failed(qa_error *err) {
 
 qa_status cli_put(const char *data, size_t bytes, qa_error *err) {
     return fwrite(data, 1, bytes, stdout) == bytes ? QA_OK : stdout_failed(err);
+}
+
+void cli_print_tokens(const cli_run *run, const int32_t *ids, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        const char *piece = qa_tokenizer_token(run->tokenizer, ids[i]);
+        printf("%8d  ", (int)ids[i]);
+        cli_put_plain(stdout, piece == NULL ? "" : piece);
+        fputc('\n', stdout);
+    }
 }
 
 qa_status cli_flush(qa_error *err) { return fflush(stdout) == 0 ? QA_OK : stdout_failed(err); }

@@ -35,13 +35,8 @@ const qa_option_table cli_model_table = QA_TABLE(model_rows);
 /* ---- dialogues and pairs ---- */
 
 static qa_status parse_template(void *value, const char *text, qa_error *err) {
-    qa_chat_template which = QA_CHAT_NONE;
-    qa_error inner;
-    if (qa_chat_template_by_name(&which, text, &inner) != QA_OK || which == QA_CHAT_NONE || which == QA_CHAT_UNKNOWN) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "expected one of %s, found \"%s\"", qa_chat_template_names(), text);
-    }
     *(const char **)value = text;
-    return QA_OK;
+    return text[0] != '\0' ? QA_OK : qa_fail(err, QA_ERR_ARGUMENT, "expected a name or a file, found \"\"");
 }
 
 static void format_template(const void *value, char *text, size_t bytes) {
@@ -54,36 +49,38 @@ static const char *list_templates(char *text, size_t bytes) {
     return text;
 }
 
-const qa_option_other cli_template_type = {parse_template, format_template, list_templates, false};
+static const qa_option_other template_type = {parse_template, format_template, list_templates, false};
 
-#define TEMPLATE_ROW(otherwise)                                                                                        \
-    {                                                                                                                  \
-        "chat-template", ROW(OTHER, chat_template, cli_template_type), .aliases = "template", .placeholder = "NAME",   \
-                                                                       .group = QA_GROUP_DATA, .note = (otherwise),    \
-                                                                       .help = "how dialogues are written:"            \
-    }
-#define RESPONSE_END_ROW(otherwise)                                                                                    \
-    {                                                                                                                  \
-        "response-end", ROW(WORD, response_end, "token", "template"),                                                  \
-            .group = QA_GROUP_DATA, .note = (otherwise),                                                               \
-            .help =                                                                                                    \
-                "a dialogue's response ends with the token that ends the turn, or with everything that the template "  \
-                "writes behind the answer, as in TRL: in ChatML and its kin and in Zephyr the newline after that "     \
-                "token"                                                                                                \
-    }
-
-static const qa_option template_rows[] = {
-    TEMPLATE_ROW("recognised in the model's folder; plain when it has none"),
-    RESPONSE_END_ROW("token; template with --published-data-quirks"),
+static const qa_option chat_rows[] = {
+    {"chat-template", ROW(OTHER, chat_template, template_type), .aliases = "template", .placeholder = "NAME|FILE",
+     .group = QA_GROUP_DATA, .path = QA_PATH_READ, .note = "the model folder's own; plain when it has none",
+     .help = "how dialogues are written: a file with a template, the name of one of several in the model's folder, or "
+             "one of"},
+    {"template-arg", ROW(LIST, template_args), .aliases = "chat-template-arg", .placeholder = "NAME=VALUE",
+     .group = QA_GROUP_DATA,
+     .help =
+         "a variable of the chat template, such as enable_thinking=false; VALUE is JSON, or else text; may be given "
+         "several times"},
+    {"date", ROW(STRING, date), .placeholder = "YYYY-MM-DD", .group = QA_GROUP_DATA, .note = "today",
+     .help = "the day that the chat template writes where it asks for it"},
 };
-const qa_option_table cli_template_table = QA_TABLE(template_rows);
+const qa_option_table cli_chat_table = QA_TABLE(chat_rows);
+
+#define TRAINED_WITH "what the adapter was trained with; else "
+const qa_option cli_chat_words = {.group = QA_GROUP_DATA,
+                                  .note = TRAINED_WITH "the model folder's own; plain when it has none"};
+const qa_option cli_chat_arg_words = {.group = QA_GROUP_DATA, .note = TRAINED_WITH "none"};
+const qa_option cli_date_words = {.group = QA_GROUP_DATA, .note = TRAINED_WITH "today"};
 
 static const qa_option pairs_rows[] = {
     {"data", ROW(STRING, data), .letter = 'd', .placeholder = "FILE", .group = QA_GROUP_DATA, .path = QA_PATH_READ,
      .aliases = "dataset dataset-name eval-file eval-data eval-dataset data-path data-dir",
      .help = "preference pairs, JSON or JSON Lines, in any known form"},
-    TEMPLATE_ROW("what the adapter was trained with; else recognised in the model's folder; plain when it has none"),
-    RESPONSE_END_ROW("what the adapter was trained with; else token, template with --published-data-quirks"),
+    {"response-end", ROW(WORD, response_end, "token", "template"), .group = QA_GROUP_DATA,
+     .note = TRAINED_WITH "token, template with --published-data-quirks",
+     .help =
+         "a dialogue's response ends with the token that ends the turn, or with everything that the template writes "
+         "up to the next turn, as in TRL: in ChatML and its kin and in Zephyr the newline after that token"},
     {"max-length", ROW(SIZE, max_length), .aliases = "cutoff-len cutoff-length max-seq-length", .group = QA_GROUP_DATA,
      .range = QA_RANGE_FROM_1, .standard = "512", .note = "%, or the model's context if that is shorter",
      .help = "tokens of prompt and response together; a longer response is cut, a pair whose prompt is longer is "
@@ -98,6 +95,8 @@ static const qa_option pairs_rows[] = {
              "token, responses up to the next turn (--response-end template)"},
 };
 const qa_option_table cli_pairs_table = QA_TABLE(pairs_rows);
+const qa_option cli_response_end_words = {.group = QA_GROUP_DATA,
+                                          .note = "token; template with --published-data-quirks"};
 
 /* ---- how an adapter is read ---- */
 

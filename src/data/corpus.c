@@ -17,7 +17,8 @@
 #include "data/pairs.h"
 #include "io/json_lines.h"
 #include "text/answer_end.h"
-#include "text/chat.h"
+#include "text/chat_open.h"
+#include "text/chat_turn.h"
 #include "text/text_begin.h"
 
 #include <stdlib.h>
@@ -37,7 +38,7 @@ struct qa_corpus {
 typedef struct corpus_loader {
     qa_corpus *corpus;
     const qa_tokenizer *tokenizer; /* NULL: documents of ids only */
-    qa_chat_template chat;
+    const qa_chat *chat;           /* NULL: none */
     qa_learn learn;
     size_t max_length, vocab_size;
     qa_json_lines *lines;
@@ -49,7 +50,8 @@ typedef struct corpus_loader {
     qa_dialogue dialogue;
     qa_columns columns;                 /* keys that hold something and are not used */
     size_t doubled_ends, first_doubled; /* answers that bring the end which the template writes; the first's line */
-    qa_text whole, prompt, response;
+    qa_text whole, response;
+    qa_chat_turn turn;
 } corpus_loader;
 
 /* ---- the finished corpus ---- */
@@ -231,24 +233,35 @@ static qa_status append_part(corpus_loader *l, size_t from, size_t to, bool lear
     return mark_learned(l, start, learned, err);
 }
 
-/* The assistant's turn number i: what stands before it, from *at, and the turn itself; *at moves behind it. */
-static qa_status append_turn(corpus_loader *l, size_t i, size_t *at, qa_error *err) {
-    const qa_message *turn = &l->dialogue.messages[i];
-    l->prompt.n = 0;
+/* Where the assistant's turn number i stands in the whole: what the template writes of it, up to and with its end. */
+static qa_status find_turn(corpus_loader *l, size_t i, size_t at, size_t *begin, size_t *end, qa_error *err) {
+    const qa_message *said = &l->dialogue.messages[i];
+    const qa_chat_turn *turn = &l->turn;
+    bool ended = false;
     l->response.n = 0;
-    QA_TRY(qa_chat_render(l->chat, l->tokenizer, l->dialogue.messages, i, true, &l->prompt, err));
-    QA_TRY(qa_chat_append_response(l->chat, l->tokenizer, turn->content, turn->content_bytes, &l->response, err));
-    if (l->prompt.n < *at || !has_at(&l->whole, 0, &l->prompt) || !has_at(&l->whole, l->prompt.n, &l->response)) {
+    QA_TRY(qa_chat_turn_write(&l->turn, l->chat, l->dialogue.messages, i, err));
+    QA_TRY(qa_chat_turn_content(turn, l->chat, said->content, said->content_bytes, true, &l->response, err));
+    QA_TRY(qa_chat_turn_end(turn, l->chat, l->end.turn, false, &l->response, &ended, err));
+    *begin = turn->prompt.n;
+    *end = *begin + l->response.n;
+    if (*begin < at || !has_at(&l->whole, 0, &turn->prompt) || !has_at(&l->whole, *begin, &l->response)) {
         return qa_fail(err, QA_ERR_UNSUPPORTED,
                        "the chat template %s writes message %zu of this conversation otherwise than as an answer to "
                        "those before it, so what the model would say cannot be told apart; split the conversation",
-                       qa_chat_template_name(l->chat), i + 1);
+                       qa_chat_name(l->chat), i + 1);
     }
-    QA_TRY(append_part(l, *at, l->prompt.n, l->learn == QA_LEARN_ALL, err));
-    *at = l->prompt.n + l->response.n;
+    return QA_OK;
+}
+
+/* The assistant's turn number i: what stands before it, from *at, and the turn itself; *at moves behind it. */
+static qa_status append_turn(corpus_loader *l, size_t i, size_t *at, qa_error *err) {
+    size_t begin = 0, end = 0;
+    QA_TRY(find_turn(l, i, *at, &begin, &end, err));
+    QA_TRY(append_part(l, *at, begin, l->learn == QA_LEARN_ALL, err));
+    *at = end;
     const size_t start = l->ids.n;
     bool doubled = false;
-    QA_TRY(append_part(l, l->prompt.n, *at, true, err));
+    QA_TRY(append_part(l, begin, end, true, err));
     QA_TRY(qa_answer_end_doubled(&l->end, l->tokenizer, l->ids.data + start, l->ids.n - start, &doubled, err));
     if (doubled && l->doubled_ends++ == 0) {
         l->first_doubled = l->line;
@@ -267,7 +280,7 @@ static qa_status add_conversation(corpus_loader *l, const json_t *messages, qa_e
     QA_TRY(qa_dialogue_push_json(&l->dialogue, messages, "messages", &l->columns, err));
     l->corpus->conversations++;
     const size_t n = l->dialogue.n;
-    QA_TRY(qa_chat_render(l->chat, l->tokenizer, l->dialogue.messages, n, false, &l->whole, err));
+    QA_TRY(qa_chat_write(l->chat, l->dialogue.messages, n, false, &l->whole, err));
     /* What is cut off needs no turns: every one of them is found by writing all before it anew. */
     for (size_t i = 0; i < n && l->ids.n <= l->max_length; i++) {
         if (strcmp(l->dialogue.messages[i].role, "assistant") == 0) {
@@ -277,9 +290,9 @@ static qa_status add_conversation(corpus_loader *l, const json_t *messages, qa_e
     if (l->ids.n > l->max_length) {
         return add_document(l, err);
     }
-    const bool ends_open = l->chat == QA_CHAT_PLAIN && strcmp(l->dialogue.messages[n - 1].role, "assistant") == 0;
+    const bool ends_open = l->end.turn[0] == '\0' && strcmp(l->dialogue.messages[n - 1].role, "assistant") == 0;
     QA_TRY(append_part(l, at, l->whole.n, l->learn == QA_LEARN_ALL, err));
-    if (ends_open) { /* the one template that does not end the last turn */
+    if (ends_open) { /* a template that does not end the last turn */
         const size_t start = l->ids.n;
         QA_TRY(close_document(l, start, err));
         QA_TRY(mark_learned(l, start, true, err));
@@ -346,13 +359,19 @@ static void free_document_scratch(corpus_loader *l) {
     free(l->learned);
     free(l->dialogue.messages);
     qa_text_free(&l->whole);
-    qa_text_free(&l->prompt);
+    qa_chat_turn_free(&l->turn);
     qa_text_free(&l->response);
 }
 
 qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer, qa_chat_template chat,
                          qa_learn learn, size_t max_length, size_t vocab_size, qa_error *err) {
-    return qa_corpus_load_ending(corpus, path, tokenizer, chat, learn, max_length, vocab_size, NULL, 0, err);
+    qa_chat *renderer = NULL;
+    *corpus = NULL;
+    QA_TRY(tokenizer == NULL ? QA_OK : qa_chat_open_builtin(&renderer, chat, tokenizer, err));
+    const qa_status status =
+        qa_corpus_load_chat(corpus, path, tokenizer, renderer, learn, max_length, vocab_size, NULL, 0, err);
+    qa_chat_free(renderer);
+    return status;
 }
 
 static void warn_of_documents(const corpus_loader *l, const char *name) {
@@ -366,15 +385,15 @@ static void warn_of_documents(const corpus_loader *l, const char *name) {
     }
 }
 
-qa_status qa_corpus_load_ending(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
-                                qa_chat_template chat, qa_learn learn, size_t max_length, size_t vocab_size,
-                                const int32_t *eos_ids, size_t n_eos, qa_error *err) {
+qa_status qa_corpus_load_chat(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
+                              const qa_chat *renderer, qa_learn learn, size_t max_length, size_t vocab_size,
+                              const int32_t *eos_ids, size_t n_eos, qa_error *err) {
     corpus_loader l = {
-        .tokenizer = tokenizer, .chat = chat, .learn = learn, .max_length = max_length, .vocab_size = vocab_size};
+        .tokenizer = tokenizer, .chat = renderer, .learn = learn, .max_length = max_length, .vocab_size = vocab_size};
     qa_status status = QA_OK;
     *corpus = NULL;
     QA_TRY(check_corpus_arguments(&l, err));
-    QA_TRY(qa_answer_end_find(&l.end, chat, tokenizer, eos_ids, n_eos, err));
+    QA_TRY(qa_answer_end_find(&l.end, renderer, tokenizer, eos_ids, n_eos, err));
     QA_TRY(qa_json_lines_open(&l.lines, path, err));
     l.corpus = qa_alloc_array(1, sizeof *l.corpus);
     status = l.corpus == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : read_documents(&l, err);

@@ -2,7 +2,7 @@
  * and single responses, as "messages" of which the last one is the response. */
 #include "base/try.h"
 #include "data/form.h"
-#include "text/chat.h"
+#include "text/utf8.h"
 
 #include <string.h>
 

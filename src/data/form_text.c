@@ -2,7 +2,7 @@
  * "completion". */
 #include "base/try.h"
 #include "data/form.h"
-#include "text/chat.h"
+#include "text/utf8.h"
 
 #include <string.h>
 

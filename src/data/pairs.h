@@ -15,6 +15,8 @@
 #include "qadapter/data.h"
 #include "qadapter/status.h"
 #include "text/answer_end.h"
+#include "text/chat_open.h"
+#include "text/chat_turn.h"
 
 typedef struct qa_form qa_form;
 
@@ -25,7 +27,9 @@ struct qa_pairs {
     qa_skip_report report;
     const qa_form *form; /* of its first example, and so of all */
     size_t longest_prompt, longest_response;
-    qa_chat_template chat; /* of the options, whether it was applied or not */
+    qa_chat_template chat;     /* of the options, whether it was applied or not */
+    const char *writes_behind; /* qa_chat_writes_behind */
+    json_t *chat_record;       /* qa_chat_record of what was applied; NULL: nothing was */
     qa_response_end response_end;
     bool published_data;
     qa_warnings warnings;
@@ -45,6 +49,10 @@ typedef enum qa_pairs_seen {
     QA_SEEN_LOOSE_MARK,      /* dialogues in one string with what looks like a turn's mark and is none */
     QA_SEEN_RATED_WORSE,     /* pairs whose chosen response has the lower rating */
     QA_SEEN_RATED_EQUAL,
+    QA_SEEN_OTHER_PROMPT, /* dialogues whose prompt is not how the dialogue with its answer begins */
+    QA_SEEN_INSERTED,     /* dialogues with text between prompt and answer that is left out */
+    QA_SEEN_REWRITTEN,    /* answers of which the template makes something else */
+    QA_SEEN_NO_SYSTEM,    /* dialogues whose system message the template leaves out */
     QA_SEEN_KINDS
 } qa_pairs_seen;
 
@@ -57,6 +65,8 @@ typedef struct qa_pairs_loader {
     size_t read; /* elements read so far */
     bool full;   /* max_pairs reached */
     qa_answer_end end;
+    const qa_chat *chat; /* NULL: none */
+    qa_chat *own_chat;
     struct {
         size_t count, first; /* first: its line */
     } seen[QA_SEEN_KINDS];
@@ -72,8 +82,14 @@ typedef struct qa_pairs_loader {
     } encoded;
     qa_ids prompt, chosen, rejected;
     qa_text text, turns;
-    qa_dialogue left, right; /* chosen's and rejected's dialogue, the prompt included */
+    qa_chat_turn turn, last_turn; /* the prompt of the answers at hand; of several messages, that of the last one */
+    qa_dialogue left, right;      /* chosen's and rejected's dialogue, the prompt included */
 } qa_pairs_loader;
+
+/* What the template writes behind the end of an answer, in words; NULL: nothing. */
+const char *qa_pairs_writes_behind(const qa_pairs *pairs);
+/* What a record says of the template that was applied (text/chat.h); NULL: none was. Borrowed. */
+const json_t *qa_pairs_chat_record(const qa_pairs *pairs);
 
 /* ---- pairs_notes.c ---- */
 

@@ -10,7 +10,6 @@
 #include "base/plain_line.h"
 #include "base/try.h"
 #include "text/chat.h"
-#include "text/chat_family.h"
 #include "text/text_begin.h"
 
 #include <stdlib.h>
@@ -192,22 +191,24 @@ static qa_status count_doubled_end(qa_pairs_loader *loader, const qa_ids *respon
     return QA_OK;
 }
 
-/* Appends what the template writes for an answer, and what stands between it and the next turn where that is trained.
- */
-static qa_status append_answer(const qa_pairs_loader *loader, const qa_message *answer, qa_text *text, qa_error *err) {
-    const qa_chat_template chat = loader->options->chat;
-    QA_TRY(qa_chat_append_response(chat, loader->tokenizer, answer->content, answer->content_bytes, text, err));
-    return loader->options->response_end == QA_RESPONSE_END_TEMPLATE
-               ? qa_text_append_z(text, qa_chat_after_turn(chat), err)
-               : QA_OK;
+static bool takes_whole_turn(const qa_pairs_loader *loader) {
+    return loader->options->response_end == QA_RESPONSE_END_TEMPLATE;
+}
+
+/* Appends what is trained of an answer behind the turn's prompt. *ended: the template ends it. */
+static qa_status append_answer(const qa_pairs_loader *loader, const qa_chat_turn *turn, const qa_message *answer,
+                               qa_text *text, bool *ended, qa_error *err) {
+    const bool whole = takes_whole_turn(loader);
+    QA_TRY(qa_chat_turn_content(turn, loader->chat, answer->content, answer->content_bytes, whole, text, err));
+    return qa_chat_turn_end(turn, loader->chat, loader->end.turn, whole, text, ended, err);
 }
 
 static qa_status encode_new_answer(qa_pairs_loader *loader, const qa_message *answer, qa_ids *response, qa_error *err) {
+    bool ended = false;
     loader->text.n = 0;
-    QA_TRY(append_answer(loader, answer, &loader->text, err));
+    QA_TRY(append_answer(loader, &loader->turn, answer, &loader->text, &ended, err));
     QA_TRY(encode_response(loader, loader->text.data, loader->text.n, response, err));
-    return loader->options->chat == QA_CHAT_PLAIN ? close_response(loader, response, err)
-                                                  : count_doubled_end(loader, response, err);
+    return ended ? count_doubled_end(loader, response, err) : close_response(loader, response, err);
 }
 
 void qa_pairs_encode_once(qa_pairs_loader *loader, bool on) {
@@ -240,28 +241,19 @@ static qa_status encode_answer(qa_pairs_loader *loader, const qa_message *answer
     return qa_ids_append(&loader->encoded.answers[n].ids, response->data, response->n, err);
 }
 
-/* An answer that was cut off: what the template writes for it, up to the end of its content. */
+/* An answer that was cut off. */
 static qa_status encode_cut_answer(qa_pairs_loader *loader, const qa_message *answer, qa_error *err) {
-    const char *content = answer->content;
-    size_t bytes = answer->content_bytes, begin = 0;
-    qa_text *text = &loader->text;
-    if (qa_chat_strips_responses(loader->options->chat)) {
-        qa_strip(&content, &bytes);
-    }
-    text->n = 0;
-    QA_TRY(qa_chat_append_response(loader->options->chat, loader->tokenizer, answer->content, answer->content_bytes,
-                                   text, err));
-    while (begin + bytes < text->n && memcmp(text->data + begin, content, bytes) != 0) {
-        begin++; /* past what the template puts in front: a space at most */
-    }
-    return encode_response(loader, text->data, begin + bytes, &loader->chosen, err);
+    loader->text.n = 0;
+    QA_TRY(qa_chat_turn_content(&loader->turn, loader->chat, answer->content, answer->content_bytes,
+                                takes_whole_turn(loader), &loader->text, err));
+    return encode_response(loader, loader->text.data, loader->text.n, &loader->chosen, err);
 }
 
-static bool is_blank_answer(qa_chat_template chat, const qa_message *answer) {
+static bool is_blank_answer(const qa_chat *chat, const qa_message *answer) {
     const char *content = answer->content;
     size_t bytes = answer->content_bytes;
-    if (qa_chat_strips_responses(chat)) {
-        qa_strip(&content, &bytes);
+    if (chat != NULL) {
+        qa_chat_strip(chat, &content, &bytes);
     }
     return bytes == 0;
 }
@@ -270,14 +262,19 @@ static bool ends_with_assistant(const qa_dialogue *dialogue) {
     return dialogue->n > 0 && strcmp(dialogue->messages[dialogue->n - 1].role, "assistant") == 0;
 }
 
-/* The first n messages through the template, with the beginning of an answer or (whole) without. *skipped: it refuses
- * them. */
-static qa_status write_messages(qa_pairs_loader *loader, const qa_dialogue *dialogue, size_t n, bool whole,
-                                qa_text *text, bool *skipped, qa_error *err) {
+/* What the template does with a dialogue that its reader may not expect. */
+static void note_turn(qa_pairs_loader *loader, const qa_dialogue *dialogue, size_t n_prompt) {
+    const qa_chat_turn *turn = &loader->turn;
+    qa_pairs_note(loader, QA_SEEN_OTHER_PROMPT, !turn->begins);
+    qa_pairs_note(loader, QA_SEEN_INSERTED, turn->begins && qa_chat_turn_inserts(turn) && !takes_whole_turn(loader));
+    qa_pairs_note(loader, QA_SEEN_NO_SYSTEM, qa_chat_drops_system(dialogue->messages, n_prompt, &turn->prompt));
+}
+
+/* The first n messages as the prompt of an answer. *skipped: the template refuses them, or an answer to them. */
+static qa_status write_turn(qa_pairs_loader *loader, const qa_dialogue *dialogue, size_t n, qa_chat_turn *turn,
+                            bool *skipped, qa_error *err) {
     qa_error reason = {.code = QA_OK};
-    text->n = 0;
-    qa_status status =
-        qa_chat_render(loader->options->chat, loader->tokenizer, dialogue->messages, n, !whole, text, &reason);
+    const qa_status status = qa_chat_turn_write(turn, loader->chat, dialogue->messages, n, &reason);
     *skipped = status == QA_ERR_FORMAT;
     if (*skipped) {
         return qa_pairs_skip(loader, QA_SKIP_TEMPLATE_REFUSES, reason.message, err);
@@ -285,30 +282,31 @@ static qa_status write_messages(qa_pairs_loader *loader, const qa_dialogue *dial
     return status == QA_OK ? QA_OK : qa_fail(err, status, "%s", reason.message);
 }
 
-/* The prompt's ids: the first n_prompt messages of loader->left. *skipped: the template refuses them, or what follows.
- * An answer to a user is in order wherever its prompt is; only another order needs the whole dialogue to be written. */
+/* The prompt's ids: the first n_prompt messages of loader->left. */
 static qa_status encode_dialogue_prompt(qa_pairs_loader *loader, size_t n_prompt, bool *skipped, qa_error *err) {
-    const qa_dialogue *left = &loader->left;
-    *skipped = false;
-    if (strcmp(left->messages[left->n - 2].role, "user") != 0) {
-        QA_TRY(write_messages(loader, left, left->n, true, &loader->text, skipped, err));
-    }
-    if (!*skipped) {
-        QA_TRY(write_messages(loader, left, n_prompt, false, &loader->text, skipped, err));
-    }
-    const qa_text *text = &loader->text;
+    const qa_text *text = &loader->turn.prompt;
     qa_text *last = &loader->encoded.prompt;
+    QA_TRY(write_turn(loader, &loader->left, n_prompt, &loader->turn, skipped, err));
     if (*skipped || (last->n > 0 && last->n == text->n && memcmp(last->data, text->data, text->n) == 0)) {
         return QA_OK;
     }
+    note_turn(loader, &loader->left, n_prompt);
     last->n = 0;
     QA_TRY(loader->encoded.on ? qa_text_append(last, text->data, text->n, err) : QA_OK);
     return encode_prompt(loader, text->data, text->n, true, err);
 }
 
+/* The dialogue's last message is trained as it stands, whatever the template makes of it. */
+static qa_status note_rewritten(qa_pairs_loader *loader, const qa_dialogue *dialogue, qa_error *err) {
+    bool keeps = true;
+    QA_TRY(qa_chat_keeps(&loader->turn, loader->chat, dialogue->messages, dialogue->n, &loader->turns, &keeps, err));
+    qa_pairs_note(loader, QA_SEEN_REWRITTEN, !keeps);
+    return QA_OK;
+}
+
 /* ---- responses of several messages ---- */
 
-static bool all_blank(qa_chat_template chat, const qa_dialogue *dialogue, size_t from) {
+static bool all_blank(const qa_chat *chat, const qa_dialogue *dialogue, size_t from) {
     bool blank = true;
     for (size_t i = from; i < dialogue->n && blank; i++) {
         blank = is_blank_answer(chat, &dialogue->messages[i]);
@@ -316,15 +314,15 @@ static bool all_blank(qa_chat_template chat, const qa_dialogue *dialogue, size_t
     return blank;
 }
 
-/* Everything that the template writes from the prompt's end, which loader->text holds, to the end of the last turn. */
+/* Everything that the template writes from the prompt's end, which loader->turn holds, to the end of the last turn. */
 static qa_status encode_turns(qa_pairs_loader *loader, const qa_dialogue *dialogue, qa_ids *response, bool *skipped,
                               qa_error *err) {
-    qa_text *turns = &loader->turns;
-    const qa_text *prompt = &loader->text;
-    QA_TRY(write_messages(loader, dialogue, dialogue->n, true, turns, skipped, err)); /* may refuse the last turn */
-    if (!*skipped) {
-        QA_TRY(write_messages(loader, dialogue, dialogue->n - 1, false, turns, skipped, err));
-    }
+    qa_chat_turn *last = &loader->last_turn;
+    qa_text *turns = &last->prompt;
+    const qa_text *prompt = &loader->turn.prompt;
+    const qa_message *answer = &dialogue->messages[dialogue->n - 1];
+    bool ended = false;
+    QA_TRY(write_turn(loader, dialogue, dialogue->n - 1, last, skipped, err));
     if (*skipped) {
         return QA_OK;
     }
@@ -332,24 +330,25 @@ static qa_status encode_turns(qa_pairs_loader *loader, const qa_dialogue *dialog
         *skipped = true;
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_TURNS, NULL, err);
     }
-    QA_TRY(append_answer(loader, &dialogue->messages[dialogue->n - 1], turns, err));
+    QA_TRY(append_answer(loader, last, answer, turns, &ended, err));
     QA_TRY(encode_response(loader, turns->data + prompt->n, turns->n - prompt->n, response, err));
-    return loader->options->chat == QA_CHAT_PLAIN ? close_response(loader, response, err) : QA_OK;
+    return ended ? QA_OK : close_response(loader, response, err);
 }
 
 static qa_status add_turns(qa_pairs_loader *loader, size_t n_prompt, qa_error *err) {
     const qa_dialogue *left = &loader->left;
     const qa_dialogue *right = &loader->right;
     bool skipped = false;
-    if (all_blank(loader->options->chat, left, n_prompt) || all_blank(loader->options->chat, right, n_prompt)) {
+    if (all_blank(loader->chat, left, n_prompt) || all_blank(loader->chat, right, n_prompt)) {
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
     }
     if (n_prompt == 0) {
         return qa_pairs_skip(loader, QA_SKIP_PROMPT_EMPTY, NULL, err);
     }
-    QA_TRY(write_messages(loader, left, n_prompt, false, &loader->text, &skipped, err));
+    QA_TRY(write_turn(loader, left, n_prompt, &loader->turn, &skipped, err));
     if (!skipped) {
-        QA_TRY(encode_prompt(loader, loader->text.data, loader->text.n, true, err));
+        note_turn(loader, left, n_prompt);
+        QA_TRY(encode_prompt(loader, loader->turn.prompt.data, loader->turn.prompt.n, true, err));
         QA_TRY(encode_turns(loader, left, &loader->chosen, &skipped, err));
     }
     if (!skipped) {
@@ -362,7 +361,7 @@ qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t explicit_prompt
     const bool single = loader->options->responses;
     const qa_dialogue *left = &loader->left;
     const qa_dialogue *right = single ? left : &loader->right;
-    qa_chat_template chat = loader->options->chat;
+    const qa_chat *chat = loader->chat;
     const bool given = explicit_prompt != QA_PROMPT_IMPLICIT;
     bool skipped = false;
     if (given && (left->n == explicit_prompt || right->n == explicit_prompt)) {
@@ -392,6 +391,8 @@ qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t explicit_prompt
     if (skipped) {
         return QA_OK;
     }
+    QA_TRY(note_rewritten(loader, left, err));
+    QA_TRY(single ? QA_OK : note_rewritten(loader, right, err));
     QA_TRY(terminal ? encode_answer(loader, chosen, &loader->chosen, err) : encode_cut_answer(loader, chosen, err));
     loader->rejected.n = 0;
     QA_TRY(single ? QA_OK : encode_answer(loader, rejected, &loader->rejected, err));

@@ -21,6 +21,7 @@ void qa_pairs_free(qa_pairs *pairs) {
         free(pairs->items);
         qa_ids_free(&pairs->ids);
         qa_warnings_free(&pairs->warnings);
+        json_decref(pairs->chat_record);
         free(pairs);
     }
 }
@@ -39,6 +40,12 @@ bool qa_pairs_published_data(const qa_pairs *pairs) { return pairs->published_da
 
 qa_chat_template qa_pairs_chat_template(const qa_pairs *pairs) {
     return qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES ? pairs->chat : QA_CHAT_NONE;
+}
+
+const char *qa_pairs_writes_behind(const qa_pairs *pairs) { return pairs->writes_behind; }
+
+const json_t *qa_pairs_chat_record(const qa_pairs *pairs) {
+    return qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES ? pairs->chat_record : NULL;
 }
 
 /* FNV-1a over the eight bytes of a number, least significant first, the same on every machine. */
@@ -255,8 +262,27 @@ static void free_pair_scratch(qa_pairs_loader *loader) {
     qa_ids_free(&loader->rejected);
     qa_text_free(&loader->text);
     qa_text_free(&loader->turns);
+    qa_chat_turn_free(&loader->turn);
+    qa_chat_turn_free(&loader->last_turn);
+    qa_chat_free(loader->own_chat);
     free(loader->left.messages);
     free(loader->right.messages);
+}
+
+/* The template, and where answers end. Without a tokenizer there is neither. */
+static qa_status prepare_chat(qa_pairs_loader *loader, qa_error *err) {
+    const qa_pairs_options *options = loader->options;
+    QA_TRY(loader->tokenizer == NULL ? QA_OK
+                                     : qa_chat_of_options(&loader->chat, &loader->own_chat, options->renderer,
+                                                          options->chat, loader->tokenizer, err));
+    if (loader->chat != NULL) {
+        loader->pairs->chat = loader->chat->which;
+        loader->pairs->chat_record = json_deep_copy(qa_chat_record(loader->chat));
+    }
+    QA_TRY(qa_answer_end_find(&loader->end, loader->chat, loader->tokenizer, options->eos_ids, options->n_eos, err));
+    loader->pairs->writes_behind =
+        loader->chat == NULL || !loader->chat->known ? NULL : qa_chat_writes_behind(loader->chat, loader->end.turn);
+    return QA_OK;
 }
 
 qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *tokenizer,
@@ -270,9 +296,7 @@ qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *
         QA_TRY(qa_open_stream(&file, path, err));
     }
     qa_pairs_loader loader = {.tokenizer = tokenizer, .options = options, .pairs = calloc(1, sizeof **pairs)};
-    qa_status status = loader.pairs == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory")
-                                            : qa_answer_end_find(&loader.end, options->chat, tokenizer,
-                                                                 options->eos_ids, options->n_eos, err);
+    qa_status status = loader.pairs == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : prepare_chat(&loader, err);
     status = status == QA_OK ? load_pairs_file(&loader, file, name, err) : status;
     if (status == QA_OK && loader.pairs->n == 0) {
         status = nothing_left(&loader, name, err);
@@ -286,7 +310,6 @@ qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *
         return status;
     }
     set_pointers(loader.pairs);
-    loader.pairs->chat = options->chat;
     loader.pairs->response_end = options->response_end;
     loader.pairs->published_data = options->published_data;
     qa_pairs_warn_of_seen(&loader, name);

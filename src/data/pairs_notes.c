@@ -34,6 +34,15 @@ static const char *const SEEN[QA_SEEN_KINDS][2] = {
                              "it counts as the better one all the same: exchange the two, or leave such pairs out"},
     [QA_SEEN_RATED_EQUAL] = {"pairs whose responses are rated alike",
                              "the chosen one counts as the better one all the same"},
+    [QA_SEEN_OTHER_PROMPT] = {"dialogues whose prompt the chat template writes otherwise once they are answered",
+                              "training and generation both begin answers behind what it writes without the answer"},
+    [QA_SEEN_INSERTED] = {"dialogues between whose prompt and answer the chat template writes more than white space",
+                          "it is left out: the answer is trained right behind its prompt, where generation begins "
+                          "(--response-end template takes it, as TRL does)"},
+    [QA_SEEN_REWRITTEN] = {"answers of which the chat template would cut or change a part, such as a thought",
+                           "they are trained as they stand"},
+    [QA_SEEN_NO_SYSTEM] = {"dialogues whose system message the chat template leaves out",
+                           "the model does not see it: put it into the first question, or leave it out"},
 };
 
 /* What strict says where it is no warning. */

@@ -7,6 +7,7 @@
 #include "base/warnings.h"
 #include "data/pairs.h"
 #include "io/json_lines.h"
+#include "text/chat_turn.h"
 #include "text/text_begin.h"
 
 #include <stdlib.h>
@@ -20,6 +21,7 @@ typedef struct prompts_loader {
     qa_dialogue dialogue; /* scratch */
     qa_text text;         /* scratch */
     size_t json_texts;    /* texts that are a conversation written as JSON */
+    size_t no_system;     /* dialogues whose system message the template leaves out */
 } prompts_loader;
 
 static void free_prompt(qa_prompt *prompt) {
@@ -50,8 +52,8 @@ static qa_status read_dialogue(prompts_loader *loader, qa_prompt *to, const json
     }
     to->dialogue = true;
     loader->prompts->dialogues++;
-    QA_TRY(qa_encode_dialogue(options->chat, options->tokenizer, dialogue->messages, dialogue->n, &loader->text,
-                              &to->ids, err));
+    QA_TRY(qa_chat_encode(options->chat, dialogue->messages, dialogue->n, &loader->text, &to->ids, err));
+    loader->no_system += qa_chat_drops_system(dialogue->messages, dialogue->n, &loader->text) ? 1 : 0;
     qa_json_writer head = {.err = err};
     qa_json_open_array(&head, NULL, QA_JSON_LINE);
     for (size_t i = 0; i < dialogue->n; i++) {
@@ -148,6 +150,10 @@ qa_status qa_prompts_load(qa_prompts *prompts, const char *path, const qa_prompt
                 "%s: texts that are a conversation written as JSON: %zu; they are continued as the text that they are: "
                 "write the messages as a list, not as a string",
                 qa_json_lines_name(lines), loader.json_texts);
+    }
+    if (loader.no_system > 0) {
+        qa_warn(&prompts->warnings, "%s: dialogues whose system message the chat template leaves out: %zu",
+                qa_json_lines_name(lines), loader.no_system);
     }
     qa_json_lines_close(lines);
     free(loader.dialogue.messages);

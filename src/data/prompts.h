@@ -25,10 +25,10 @@ typedef struct qa_prompts {
 
 typedef struct qa_prompts_options {
     const qa_tokenizer *tokenizer;
-    qa_chat_template chat;
-    bool bare;         /* nothing in front of texts that they do not bring */
-    size_t context;    /* a prompt must be shorter */
-    size_t vocab_size; /* ids must be below it */
+    const qa_chat *chat; /* NULL: none, and a dialogue is an error */
+    bool bare;           /* nothing in front of texts that they do not bring */
+    size_t context;      /* a prompt must be shorter */
+    size_t vocab_size;   /* ids must be below it */
 } qa_prompts_options;
 
 /* path "-": standard input. At least one prompt is in the file; errors name file and line. */

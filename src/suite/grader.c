@@ -4,7 +4,6 @@
 #include "base/try.h"
 #include "qadapter/suite.h"
 #include "suite/regex.h"
-#include "text/chat.h"
 #include "text/utf8.h"
 
 #include <stdlib.h>

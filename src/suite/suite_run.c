@@ -7,6 +7,7 @@
 #include "suite/regex.h"
 #include "suite/suite.h"
 #include "text/answer_end.h"
+#include "text/chat_open.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -29,8 +30,7 @@ typedef struct suite_runner {
 static qa_status encode(const suite_runner *runner, const qa_suite_item *item, qa_text *text, qa_ids *ids,
                         qa_error *err) {
     const size_t context = qa_model_get_info(runner->model)->context;
-    QA_TRY(qa_encode_dialogue(runner->options->chat, runner->tokenizer, item->dialogue.messages, item->dialogue.n, text,
-                              ids, err));
+    QA_TRY(qa_chat_encode(runner->options->renderer, item->dialogue.messages, item->dialogue.n, text, ids, err));
     if (ids->n == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "the prompt has no tokens");
     }
@@ -266,10 +266,13 @@ qa_status qa_suite_run(const qa_suite *suite, qa_model *model, const qa_adapter 
     qa_status status = QA_OK;
     *result = (qa_suite_result){.ordinary_kl = (double)NAN, .perplexity = (double)NAN};
     QA_TRY(check(suite, adapter, options, &preference, err));
+    qa_chat *owned = NULL;
+    qa_suite_options with = *options;
     suite_runner runner = {
-        .suite = suite, .model = model, .adapter = adapter, .tokenizer = tokenizer, .options = options};
+        .suite = suite, .model = model, .adapter = adapter, .tokenizer = tokenizer, .options = &with};
     const qa_model_info *info = qa_model_get_info(model);
-    QA_TRY(qa_answer_end_find(&runner.end, options->chat, tokenizer, info->eos_ids, info->n_eos, err));
+    QA_TRY(qa_chat_of_options(&with.renderer, &owned, options->renderer, options->chat, tokenizer, err));
+    QA_GOTO(failed, qa_answer_end_find(&runner.end, with.renderer, tokenizer, info->eos_ids, info->n_eos, err));
     result->n_skills = suite->n_skills;
     result->n_shares = suite->n_shares;
     result->skills = qa_alloc_array(suite->n_skills, sizeof *result->skills);
@@ -283,8 +286,10 @@ qa_status qa_suite_run(const qa_suite *suite, qa_model *model, const qa_adapter 
     runner.transcript = NULL;
     QA_GOTO(failed, qa_transcript_commit(transcript, err));
     result->seconds = qa_seconds() - begun;
+    qa_chat_free(owned);
     return QA_OK;
 failed:
+    qa_chat_free(owned);
     qa_transcript_abort(runner.transcript);
     qa_suite_result_free(result);
     return status;

@@ -3,7 +3,9 @@
 
 #include "base/buffer.h"
 #include "base/try.h"
-#include "text/chat.h"
+#include "text/chat_open.h"
+#include "text/chat_texts.h"
+#include "text/utf8.h"
 
 #include <string.h>
 
@@ -25,45 +27,129 @@ static void add_id(qa_answer_end *end, int32_t id) {
     }
 }
 
-/* The template's end of turn: as a token where encoding its text gives that one token, as a text too where it does
- * not, since a model that learned the text writes it in pieces. */
-static qa_status add_end_of_turn(qa_answer_end *end, qa_chat_template chat, const qa_tokenizer *tokenizer,
-                                 qa_error *err) {
-    const char *text = qa_chat_end_of_turn(chat, tokenizer);
-    qa_ids ids = {0};
-    if (text == NULL || text[0] == '\0') {
-        return QA_OK;
-    }
-    const int32_t id = qa_tokenizer_token_id(tokenizer, text);
+static qa_status encode_inside(const qa_tokenizer *tokenizer, const char *text, qa_ids *ids, qa_error *err) {
     const qa_encode_options inside = {.continuation = true};
-    const qa_status status = qa_tokenizer_encode(tokenizer, text, strlen(text), inside, &ids, err);
-    const bool one = status == QA_OK && ids.n == 1 && ids.data[0] == id;
-    qa_ids_free(&ids);
-    QA_TRY(status);
-    add_id(end, id);
-    if (!one) {
-        end->texts[end->n_texts++] = text;
-    }
-    return QA_OK;
+    ids->n = 0;
+    return qa_tokenizer_encode(tokenizer, text, strlen(text), inside, ids, err);
 }
 
-qa_status qa_answer_end_find(qa_answer_end *end, qa_chat_template chat, const qa_tokenizer *tokenizer,
+/* Of what the template writes behind an answer: the first token that ends a sequence; where there is none, the first
+ * one that is no text. -1: all is text. */
+static qa_status end_among(const qa_answer_end *end, const qa_tokenizer *tokenizer, const char *behind, int32_t *id,
+                           qa_error *err) {
+    qa_ids ids = {0};
+    const qa_status status = encode_inside(tokenizer, behind, &ids, err);
+    *id = -1;
+    for (size_t i = ids.n; i > 0; i--) {
+        *id = qa_tokenizer_is_added(tokenizer, ids.data[i - 1]) ? ids.data[i - 1] : *id;
+    }
+    for (size_t i = ids.n; i > 0; i--) {
+        *id = qa_answer_end_has(end, ids.data[i - 1]) ? ids.data[i - 1] : *id;
+    }
+    qa_ids_free(&ids);
+    return status;
+}
+
+/* The end of a turn: as a token where encoding it gives one, as a text too where it does not, since a model that
+ * learned the text writes it in pieces. */
+static qa_status add_end_of_turn(qa_answer_end *end, const qa_chat *chat, const qa_tokenizer *tokenizer,
+                                 qa_error *err) {
+    qa_ids ids = {0};
+    int32_t id = -1;
+    qa_status status = end_among(end, tokenizer, chat->always.data, &id, err);
+    QA_GOTO(done, status != QA_OK || id >= 0 ? status : end_among(end, tokenizer, chat->behind.data, &id, err));
+    end->turn = id >= 0 ? qa_tokenizer_token(tokenizer, id) : chat->end_text.data;
+    if (end->turn[0] == '\0') {
+        goto done;
+    }
+    QA_GOTO(done, encode_inside(tokenizer, end->turn, &ids, err));
+    const int32_t own = qa_tokenizer_token_id(tokenizer, end->turn);
+    end->in_pieces = ids.n != 1 || ids.data[0] != own;
+    add_id(end, own);
+    if (end->in_pieces) {
+        end->texts[end->n_texts++] = end->turn;
+    }
+done:
+    qa_ids_free(&ids);
+    return status;
+}
+
+/* A model whose template writes nothing behind an answer goes on with the next question by itself. */
+static qa_status add_next_turn(qa_answer_end *end, const qa_chat *chat, const qa_tokenizer *tokenizer, qa_error *err) {
+    qa_ids ids = {0};
+    add_id(end, qa_tokenizer_eos(tokenizer));
+    const qa_status status = encode_inside(tokenizer, chat->next.data, &ids, err);
+    if (status == QA_OK && ids.n > 0 && qa_tokenizer_is_added(tokenizer, ids.data[0])) {
+        add_id(end, ids.data[0]);
+    } else if (status == QA_OK && ids.n > 0) {
+        end->texts[end->n_texts++] = chat->next.data;
+    }
+    qa_ids_free(&ids);
+    return status;
+}
+
+qa_status qa_answer_end_find(qa_answer_end *end, const qa_chat *chat, const qa_tokenizer *tokenizer,
                              const int32_t *eos_ids, size_t n_eos, qa_error *err) {
     const int32_t own = tokenizer == NULL ? -1 : qa_tokenizer_eos(tokenizer);
-    *end = (qa_answer_end){.closing = n_eos > 0 ? eos_ids[0] : own};
+    *end = (qa_answer_end){.closing = n_eos > 0 ? eos_ids[0] : own, .turn = ""};
     for (size_t i = 0; i < n_eos; i++) {
         add_id(end, eos_ids[i]);
     }
     if (n_eos == 0) { /* what ends a sequence is the model's to say, where it says anything (qa_model_prefer_eos) */
         add_id(end, own);
     }
-    if (tokenizer != NULL && chat != QA_CHAT_UNKNOWN) {
-        QA_TRY(add_end_of_turn(end, chat, tokenizer, err));
+    if (tokenizer == NULL || chat == NULL || !chat->known) {
+        return QA_OK;
     }
-    if (chat == QA_CHAT_PLAIN) { /* a model without a template goes on with the next question by itself */
-        end->texts[end->n_texts++] = "\n\nHuman:";
+    return chat->end_text.n > 0 ? add_end_of_turn(end, chat, tokenizer, err) : add_next_turn(end, chat, tokenizer, err);
+}
+
+/* ---- marks that are no tokens ---- */
+
+/* Whether the mark, standing behind other text, is encoded to its own token. */
+static qa_status is_one_token(const qa_tokenizer *tokenizer, const char *mark, bool *one, qa_error *err) {
+    const int32_t id = qa_tokenizer_token_id(tokenizer, mark);
+    qa_text text = {0};
+    qa_ids ids = {0};
+    qa_status status = QA_OK;
+    QA_GOTO(out, qa_text_append_z(&text, "a", err));
+    QA_GOTO(out, qa_text_append_z(&text, mark, err));
+    QA_GOTO(out, qa_tokenizer_encode(tokenizer, text.data, text.n, (qa_encode_options){0}, &ids, err));
+    *one = id >= 0 && ids.n > 0 && ids.data[ids.n - 1] == id;
+out:
+    qa_text_free(&text);
+    qa_ids_free(&ids);
+    return status;
+}
+
+static qa_status add_mark(qa_text *missing, const char *mark, qa_error *err) {
+    QA_TRY(qa_text_append_z(missing, missing->n == 0 ? "\"" : ", \"", err));
+    QA_TRY(qa_text_append_z(missing, mark, err));
+    return qa_text_append_z(missing, "\"", err);
+}
+
+qa_status qa_answer_end_missing(const qa_answer_end *end, qa_chat_template which, const qa_tokenizer *tokenizer,
+                                qa_text *missing, qa_error *err) {
+    const char *const *marks = qa_chat_marks(which);
+    bool one = true;
+    QA_TRY(qa_text_append(missing, "", 0, err));
+    for (size_t i = 0; i < 2 && marks[i] != NULL; i++) {
+        QA_TRY(is_one_token(tokenizer, marks[i], &one, err));
+        QA_TRY(one ? QA_OK : add_mark(missing, marks[i], err));
     }
-    return QA_OK;
+    return end->in_pieces ? add_mark(missing, end->turn, err) : QA_OK;
+}
+
+qa_status qa_chat_missing_marks(qa_chat_template which, const qa_tokenizer *tokenizer, qa_text *missing,
+                                bool *end_missing, qa_error *err) {
+    qa_chat *chat = NULL;
+    qa_answer_end end;
+    QA_TRY(qa_chat_open_builtin(&chat, which, tokenizer, err));
+    qa_status status = qa_answer_end_find(&end, chat, tokenizer, NULL, 0, err);
+    *end_missing = status == QA_OK && end.in_pieces;
+    status = status == QA_OK ? qa_answer_end_missing(&end, which, tokenizer, missing, err) : status;
+    qa_chat_free(chat);
+    return status;
 }
 
 /* ---- ids that end ---- */

@@ -6,7 +6,7 @@
 
 enum { QA_MAX_END_IDS = 24, QA_MAX_END_TEXTS = 2 };
 
-/* What ends an answer. The texts are borrowed from the tokenizer or literals. */
+/* What ends an answer. The texts are borrowed from the tokenizer and the template. */
 typedef struct qa_answer_end {
     int32_t ids[QA_MAX_END_IDS]; /* [n_ids] the model's end-of-sequence ids, or else the tokenizer's; and the template's
                                     end of turn */
@@ -14,12 +14,19 @@ typedef struct qa_answer_end {
     int32_t closing;                     /* the one that is put behind text without an end; -1: none is known */
     const char *texts[QA_MAX_END_TEXTS]; /* [n_texts] which end an answer to a dialogue where no token does */
     size_t n_texts;
+    const char *turn; /* what the template ends a turn with, as text: "" if nothing that is known */
+    bool in_pieces;   /* which the tokenizer makes several tokens of, so that nothing can stop on it */
 } qa_answer_end;
 
-/* tokenizer may be NULL: the ids alone. eos_ids[n_eos]: the model's; the first of them closes text, without any the
- * tokenizer's eos_token does. */
-QA_MUST_CHECK qa_status qa_answer_end_find(qa_answer_end *end, qa_chat_template chat, const qa_tokenizer *tokenizer,
+/* chat and tokenizer may be NULL: the ids alone. eos_ids[n_eos]: the model's; the first of them closes text, without
+ * any the tokenizer's eos_token does. */
+QA_MUST_CHECK qa_status qa_answer_end_find(qa_answer_end *end, const qa_chat *chat, const qa_tokenizer *tokenizer,
                                            const int32_t *eos_ids, size_t n_eos, qa_error *err);
+
+/* Appends to *missing the marks of a template, those of its name and the end of a turn, for which the tokenizer has no
+ * single token: "\"<|im_start|>\", ...". */
+QA_MUST_CHECK qa_status qa_answer_end_missing(const qa_answer_end *end, qa_chat_template which,
+                                              const qa_tokenizer *tokenizer, qa_text *missing, qa_error *err);
 
 bool qa_answer_end_has(const qa_answer_end *end, int32_t id);
 /* Whether id is one of ids[n]. */

@@ -29,6 +29,7 @@ void qa_tokenizer_free(qa_tokenizer *tokenizer) {
     qa_ids_free(&tokenizer->prefix);
     qa_ids_free(&tokenizer->suffix);
     free(tokenizer->added);
+    json_decref(tokenizer->special_tokens);
     free(tokenizer->bos_text);
     free(tokenizer->eos_text);
     qa_warnings_free(&tokenizer->warnings);

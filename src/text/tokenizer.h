@@ -29,6 +29,7 @@ struct qa_tokenizer {
     bool byte_level;           /* the pre-tokenizer has a ByteLevel */
     char *bos_text, *eos_text; /* of tokenizer_config.json; NULL when not named */
     int32_t bos, eos;          /* -1: not named, or not a token */
+    json_t *special_tokens;    /* name -> content of all that have a name of their own, for chat templates */
     char description[96];
     qa_warnings warnings; /* what the folder's files disagree about */
     qa_warnings notes;    /* what other readers of the folder do otherwise */

@@ -395,6 +395,19 @@ static qa_status add_all_named(declarations *d, qa_error *err) {
     return QA_OK;
 }
 
+/* What transformers calls the special tokens map. */
+static qa_status keep_names(const declarations *d, qa_error *err) {
+    json_t *map = d->tokenizer->special_tokens = json_object();
+    for (size_t i = 0; i < d->n_names; i++) {
+        const special_name *name = &d->names[i];
+        if (!name->extra && json_object_get(map, name->key) == NULL &&
+            json_object_set_new(map, name->key, json_stringn_nocheck(name->content, name->bytes)) != 0) {
+            return QA_NO_MEMORY(err, "\"%s\"", name->key);
+        }
+    }
+    return map == NULL ? QA_NO_MEMORY(err, "the names of special tokens") : QA_OK;
+}
+
 /* bos_token, eos_token: text and id. */
 static qa_status keep_name(const declarations *d, const char *key, char **text, int32_t *id, qa_error *err) {
     for (size_t i = 0; i < d->n_names; i++) {
@@ -473,6 +486,7 @@ qa_status qa_tokenizer_read_declared(qa_tokenizer *tokenizer, const char *dir, j
     warn_of_plain_objects(d);
     QA_GOTO(out, tokens_with_ids(d, err));
     QA_GOTO(out, add_all_named(d, err));
+    QA_GOTO(out, keep_names(d, err));
     QA_GOTO(out, keep_name(d, "bos_token", &tokenizer->bos_text, &tokenizer->bos, err));
     QA_GOTO(out, keep_name(d, "eos_token", &tokenizer->eos_text, &tokenizer->eos, err));
     warn_of_differences(d);

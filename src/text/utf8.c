@@ -1,6 +1,8 @@
 /* See utf8.h. Categories come from utf8proc. */
 #include "text/utf8.h"
 
+#include "base/plain_line.h"
+
 #include <string.h>
 #include <utf8proc.h>
 
@@ -109,4 +111,31 @@ const char *qa_printable(char *out, size_t size, const char *text, size_t n) {
     }
     out[used] = '\0';
     return out;
+}
+
+/* ---- white space ---- */
+
+/* Length of the white-space character that starts at s[n], by Python's str.isspace; 0 if none does. */
+static size_t space_at(const char *s, size_t n) {
+    uint32_t code = 0;
+    const size_t width = n == 0 ? 0 : qa_character_at(s, n, &code);
+    return qa_is_white_space(code) || (code >= 0x1c && code <= 0x1f) ? width : 0;
+}
+
+size_t qa_space_run(const char *text, size_t bytes, bool back) {
+    size_t run = 0;
+    for (size_t step = 1; step > 0; run += step) {
+        step = back ? 0 : space_at(text + run, bytes - run);
+        for (size_t width = 1; back && width <= 3 && width <= bytes - run && step == 0; width++) {
+            step = space_at(text + bytes - run - width, width) == width ? width : 0;
+        }
+    }
+    return run;
+}
+
+void qa_strip(const char **start, size_t *bytes) {
+    const size_t front = qa_space_run(*start, *bytes, false);
+    *start += front;
+    *bytes -= front;
+    *bytes -= qa_space_run(*start, *bytes, true);
 }

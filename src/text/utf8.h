@@ -67,6 +67,10 @@ size_t qa_utf8_encode(uint32_t code, char out[QA_UTF8_MAX]);
 
 /* White_Space: 25 code points, among them NEL and NBSP, not U+200B, U+180E or U+FEFF. */
 bool qa_is_white_space(uint32_t code);
+/* Bytes of the white space, by Python's str.isspace, that text[bytes] begins or (back) ends with. text is UTF-8. */
+size_t qa_space_run(const char *text, size_t bytes, bool back);
+/* Python's str.strip: moves *start and *bytes past white space at both ends. */
+void qa_strip(const char **start, size_t *bytes);
 /* General category Nd, Nl or No. */
 bool qa_is_number(uint32_t code);
 /* What \w means in Unicode regular expressions (UTS 18): letters, marks, decimal digits, letter

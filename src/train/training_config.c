@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/sha256.h"
 #include "base/try.h"
+#include "data/pairs.h"
 #include "io/file.h"
 #include "io/input.h"
 #include "methods/method.h"
@@ -20,6 +21,7 @@
 static const char file_name[] = "training_config.json";
 static const char base_fingerprint_key[] = "base_fingerprint";
 static const char tokenizer_key[] = "tokenizer_fingerprint";
+static const char chat_key[] = "chat_template", date_key[] = "template_date";
 static const char quirks_key[] = "published_data_quirks";
 static const char response_end_key[] = "response_end"; /* which records written before there was a choice lack */
 
@@ -50,10 +52,19 @@ static void set_lora(qa_record *b, const qa_adapter *adapter) {
     }
 }
 
+/* The template that wrote the dialogues, and what it was told besides them. */
+static void set_chat(qa_record *b, const json_t *chat) {
+    json_t *from = json_incref((json_t *)(uintptr_t)chat); /* the iterator wants a non-const object */
+    qa_record_set_string(b, chat_key, NULL);
+    for (void *at = json_object_iter(from); at != NULL; at = json_object_iter_next(from, at)) {
+        qa_record_set(b, json_object_iter_key(at), json_incref(json_object_iter_value(at)));
+    }
+    json_decref(from);
+}
+
 qa_status qa_resume_options_build(json_t **resume_options, const qa_model *model, const qa_adapter *adapter,
                                   const qa_pairs *train, const qa_pairs *evaluation, const qa_train_options *options,
                                   qa_error *err) {
-    const qa_chat_template chat = qa_pairs_chat_template(train);
     char fingerprint[QA_HEX_BYTES], of_evaluation[QA_HEX_BYTES], tokenizer[QA_HEX_BYTES];
     *resume_options = NULL;
     QA_TRY(qa_tokenizer_files_hex(tokenizer, model->info.dir, err));
@@ -75,7 +86,7 @@ qa_status qa_resume_options_build(json_t **resume_options, const qa_model *model
     qa_record_set_string(&b, "eval_fingerprint", evaluation == NULL ? NULL : of_evaluation);
     qa_record_set_string(&b, base_fingerprint_key, qa_model_fingerprint(model));
     qa_record_set_string(&b, tokenizer_key, tokenizer[0] == '\0' ? NULL : tokenizer);
-    qa_record_set_string(&b, "chat_template", chat == QA_CHAT_NONE ? NULL : qa_chat_template_name(chat));
+    set_chat(&b, qa_pairs_chat_record(train));
     qa_record_set_bool(&b, quirks_key, qa_pairs_published_data(train));
     qa_record_set_string(&b, "blas", qa_blas_description());
     return qa_record_finish(&b, resume_options, file_name, err);
@@ -109,7 +120,8 @@ static const struct known_key {
     {tokenizer_key, "the tokenizer's files", true, false},
     {"bos_token_id", NULL, true, false},
     {"eos_token_ids", NULL, true, false},
-    {"chat_template", NULL, true, false},
+    {chat_key, NULL, true, false},
+    {"chat_template_text", "the chat template", false, false},
     {quirks_key, NULL, true, false},
     {response_end_key, NULL, true, false},
     {"blas", "the library of matrix products or its kernel", true, true},
@@ -151,6 +163,9 @@ static qa_status say_difference(const char *key, const struct known_key *known, 
 static bool is_unsaid(const char *key, const struct known_key *known, const json_t *old, const json_t *value,
                       char *unchecked, size_t bytes) {
     const char *text = json_string_value(value);
+    if (old == NULL && strcmp(key, date_key) == 0) {
+        return text != NULL && strcmp(text, qa_chat_pinned_date) == 0;
+    }
     if (old != NULL || known == NULL || !known->later) {
         return false;
     }
@@ -173,8 +188,9 @@ static qa_status check_nothing_else(const json_t *then, const json_t *now, const
             char was[160];
             show(was, sizeof was, value);
             status = qa_fail(err, QA_ERR_MISMATCH,
-                             "cannot resume: the run to continue (%s) has %s %s, which this run has not; continue it "
-                             "with the version of qadapter that began it, or start anew with --overwrite",
+                             "cannot resume: the run to continue (%s) has %s %s, which this run has not; give the "
+                             "same, continue it with the version of qadapter that began it, or start anew with "
+                             "--overwrite",
                              where, key, was);
         }
     }
@@ -344,10 +360,12 @@ qa_status qa_training_config_base(const char *dir, qa_base_record *record, qa_er
 static qa_status read_data(const json_t *root, const char *path, void *out, qa_error *err) {
     qa_data_record *record = out;
     const char *chat = NULL, *response_end = NULL;
-    QA_TRY(qa_json_get_string(root, "chat_template", false, path, &chat, err));
+    QA_TRY(qa_json_get_string(root, chat_key, false, path, &chat, err));
     QA_TRY(qa_json_get_string(root, response_end_key, false, path, &response_end, err));
     QA_TRY(qa_json_get_bool(root, quirks_key, false, path, &record->published_data, err));
-    qa_status status = chat == NULL ? QA_OK : qa_chat_template_by_name(&record->chat, chat, err);
+    const bool own = qa_chat_recorded_text(root) != NULL;
+    record->chat = own ? QA_CHAT_UNKNOWN : record->chat;
+    qa_status status = chat == NULL || own ? QA_OK : qa_chat_template_by_name(&record->chat, chat, err);
     if (status == QA_OK && response_end != NULL) {
         status = qa_response_end_by_name(&record->response_end, response_end, err);
     }
@@ -355,6 +373,19 @@ static qa_status read_data(const json_t *root, const char *path, void *out, qa_e
         qa_error_prefix(err, "%s: ", path);
     }
     return status;
+}
+
+static qa_status keep_record(const json_t *root, const char *path, void *out, qa_error *err) {
+    (void)path;
+    (void)err;
+    *(json_t **)out = json_incref((json_t *)(uintptr_t)root);
+    return QA_OK;
+}
+
+qa_status qa_training_config_chat(const char *dir, json_t **record, qa_error *err) {
+    bool found = false;
+    *record = NULL;
+    return read_record(dir, keep_record, record, &found, err);
 }
 
 qa_status qa_training_config_data(const char *dir, qa_data_record *record, qa_error *err) {

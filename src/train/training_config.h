@@ -26,4 +26,8 @@ QA_MUST_CHECK qa_status qa_resume_options_check(const json_t *then, const json_t
 QA_MUST_CHECK qa_status qa_training_config_build(json_t **config, const json_t *resume_options, const qa_model *model,
                                                  const qa_train_options *options, qa_error *err);
 
+/* The whole file, of which qa_chat_reopen makes the template that the adapter was trained with; NULL: there is none.
+ * The caller owns *record. */
+QA_MUST_CHECK qa_status qa_training_config_chat(const char *dir, json_t **record, qa_error *err);
+
 #endif

@@ -320,17 +320,19 @@ START_TEST(limits_beyond_the_model) {
 }
 END_TEST
 
-START_TEST(an_unknown_chat_template_with_dialogues) {
+START_TEST(a_chat_template_that_writes_no_answers) {
     char *path =
         qa_tempdir_write_text(world.dir, "chat.jsonl",
                               "{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}], \"chosen\": [{\"role\": "
                               "\"assistant\", \"content\": \"b\"}], \"rejected\": [{\"role\": \"assistant\", "
                               "\"content\": \"c\"}]}\n");
     free(qa_tempdir_write_text(world.model, "chat_template.jinja", "{{ messages[0].content }}, please"));
-    qa_cli_expect(QA_CLI("eval", "-m", world.model, "-d", path), 1, NULL, "--chat-template");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "-d", path), 1, NULL,
+                  "the chat template chat_template.jinja does not write what the assistant says");
     qa_cli_expect(QA_CLI("eval", "-m", world.model, "-d", path, "--chat-template", "plain"), 0, "accuracy", NULL);
     qa_cli_expect(QA_CLI("eval", "-m", world.model, "-d", world.pairs), 0, "accuracy", NULL);
-    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--chat", "-p", "x"), 1, NULL, "--chat-template");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--chat", "-p", "x", "-n", "1", "--echo"), 0, "x, please",
+                  NULL);
     free(path);
 }
 END_TEST
@@ -511,7 +513,7 @@ Suite *cli_badinput_suite(void) {
     tcase_add_loop_test(plain, data_that_cannot_be_used, 0, sizeof bad_data / sizeof bad_data[0]);
     tcase_add_test(plain, data_that_is_not_there);
     tcase_add_test(plain, limits_beyond_the_model);
-    tcase_add_test(plain, an_unknown_chat_template_with_dialogues);
+    tcase_add_test(plain, a_chat_template_that_writes_no_answers);
     tcase_add_test(plain, a_place_where_nothing_can_be_written);
     tcase_add_test(plain, a_run_that_meets_a_nan);
     tcase_add_test(plain, a_full_disk);

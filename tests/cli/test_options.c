@@ -18,7 +18,7 @@
 
 Suite *cli_options_suite(void);
 
-enum { N_COMMANDS = 10 };
+enum { N_COMMANDS = 11 };
 
 START_TEST(the_tests_know_all_commands) { ck_assert_ptr_null(cli_commands[N_COMMANDS]); }
 END_TEST
@@ -171,7 +171,7 @@ END_TEST
 /* What a function prints about `train` when its tables hold the copies. */
 static char *printed(void (*print)(FILE *to, const cli_command *command), const qa_option_table *train,
                      const qa_option_table *objective) {
-    const cli_command *command = cli_commands[2];
+    const cli_command *command = cli_commands[3];
     cli_table tables[32];
     ck_assert_str_eq(command->name, "train");
     ck_assert_uint_le(command->n_tables, 32);
@@ -405,7 +405,7 @@ static const struct {
     {{"train", "--schedule", "step"},
      "--schedule: expected one of linear|cosine|constant|constant_with_warmup, found \"step\""},
     {{"train", "--lora-target", "q_proj,x_proj"}, "--lora-target: "},
-    {{"train", "--chat-template", "llama9"}, "--chat-template: expected one of plain, llama2"},
+    {{"train", "--chat-template", ""}, "--chat-template: expected a name or a file, found \"\""},
     {{"train", "--shuffle=maybe"}, "--shuffle: expected true or false, found \"maybe\""},
     {{"train", "--no-shuffle=true"}, "--no-shuffle takes no argument"},
     {{"train", "--no-epochs"}, "unknown option --no-epochs"},

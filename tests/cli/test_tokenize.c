@@ -62,13 +62,26 @@ START_TEST(dialogues_are_written_by_the_template) {
 }
 END_TEST
 
-START_TEST(an_unknown_template_matters_only_for_dialogues) {
-    char *config = qa_tempdir_write_text(dir, "chat_template.jinja", "{{ messages }} and more");
+START_TEST(a_template_of_the_folders_own_writes_dialogues) {
+    char *config = qa_tempdir_write_text(dir, "chat_template.jinja", "{{ messages[0].content }} and {{ more }}");
     const qa_cli_how text = {.input = "{\"text\": \"A\"}\n"};
     const qa_cli_how dialogue = {.input = "{\"messages\": [{\"role\": \"user\", \"content\": \"A\"}]}\n"};
     qa_cli_expect(QA_CLI_HOW(&text, "tokenize", "--model", dir), 0, "{\"ids\": [0, 69]", NULL);
-    qa_cli_expect(QA_CLI_HOW(&dialogue, "tokenize", "--model", dir), 1, NULL, "--chat-template");
+    qa_cli_expect(QA_CLI_HOW(&dialogue, "tokenize", "--model", dir), 0, "{\"text\": \"A and \", \"ids\"", NULL);
+    qa_cli_expect(QA_CLI_HOW(&dialogue, "tokenize", "--model", dir, "--template-arg", "more=3"), 0, "\"A and 3\"",
+                  NULL);
+    qa_cli_expect(QA_CLI_HOW(&dialogue, "tokenize", "--model", dir, "--template-arg", "mode=3"), 0, "\"A and \"",
+                  "the chat template does not ask for mode");
     qa_cli_expect(QA_CLI_HOW(&dialogue, "tokenize", "--model", dir, "--chat-template", "plain"), 0, "Human: A", NULL);
+    qa_cli_expect(QA_CLI_HOW(&dialogue, "tokenize", "--model", dir, "--chat-template", "llama9"), 2, NULL,
+                  "there is no chat template and no file named \"llama9\"; the names are plain, llama2");
+    free(config);
+    /* one that cannot be parsed matters only for dialogues */
+    config = qa_tempdir_write_text(dir, "chat_template.jinja", "{% for %}");
+    qa_cli_expect(QA_CLI_HOW(&text, "tokenize", "--model", dir), 0, "{\"ids\": [0, 69]", NULL);
+    qa_cli_expect(QA_CLI_HOW(&dialogue, "tokenize", "--model", dir), 1, NULL, "chat_template.jinja");
+    qa_cli_expect(QA_CLI_HOW(&dialogue, "tokenize", "--model", dir, "--chat-template", config), 1, NULL,
+                  "chat_template.jinja");
     free(config);
 }
 END_TEST
@@ -181,7 +194,7 @@ Suite *cli_tokenize_suite(void) {
     tcase_add_test(tcase, text_becomes_ids);
     tcase_add_test(tcase, ids_become_text);
     tcase_add_test(tcase, dialogues_are_written_by_the_template);
-    tcase_add_test(tcase, an_unknown_template_matters_only_for_dialogues);
+    tcase_add_test(tcase, a_template_of_the_folders_own_writes_dialogues);
     tcase_add_test(tcase, wrong_lines_are_named_and_what_was_printed_stays);
     tcase_add_test(tcase, keys_that_nobody_reads_are_named_or_refused);
     tcase_add_test(tcase, other_kinds_of_files_are_named);

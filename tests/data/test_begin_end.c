@@ -7,6 +7,7 @@
 #include "support/expect.h"
 #include "support/tempdir.h"
 #include "support/tiny_tokenizer.h"
+#include "text/chat_open.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -54,10 +55,13 @@ static qa_pairs *read_pairs(const char *row, bool responses, qa_response_end end
 }
 
 static qa_prompts read_prompts(const char *row) {
-    const qa_prompts_options options = {.tokenizer = tokenizer, .chat = chat, .context = 500, .vocab_size = 260};
+    qa_chat *renderer = NULL;
+    expect_ok(qa_chat_open_builtin(&renderer, chat, tokenizer, &err), &err);
+    const qa_prompts_options options = {.tokenizer = tokenizer, .chat = renderer, .context = 500, .vocab_size = 260};
     qa_prompts prompts = {0};
     char *path = qa_tempdir_write_text(dir, "prompts.jsonl", row);
     expect_ok(qa_prompts_load(&prompts, path, &options, &err), &err);
+    qa_chat_free(renderer);
     free(path);
     return prompts;
 }

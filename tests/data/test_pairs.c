@@ -823,7 +823,7 @@ END_TEST
 
 START_TEST(dialogues_without_a_template_name_the_option) {
     options.chat = QA_CHAT_NONE;
-    assert_fails(FORM1("q", "a", "b"), QA_ERR_UNSUPPORTED, "data.jsonl:1: this model has no chat template");
+    assert_fails(FORM1("q", "a", "b"), QA_ERR_UNSUPPORTED, "data.jsonl:1: no chat template is known");
     ck_assert_ptr_nonnull(strstr(err.message, "--chat-template"));
     options.chat = QA_CHAT_UNKNOWN;
     assert_fails(FORM4("q", "a", "b"), QA_ERR_UNSUPPORTED, "--chat-template");

@@ -5,6 +5,7 @@
 #include "base/buffer.h"
 #include "support/tempdir.h"
 #include "support/tiny_tokenizer.h"
+#include "text/chat_open.h"
 #include "text/text_begin.h"
 
 #include <check.h>
@@ -17,6 +18,7 @@ enum { BOS = 0, EOS = 1, IM_START = 2, IM_END = 3, BYTE = 4 };
 static char *folder;
 static qa_tokenizer *tokenizer;
 static qa_error err;
+static qa_chat *chat; /* whose texts the ends borrow */
 
 static void open_tokenizer(tiny_tokenizer_options options) {
     folder = qa_tempdir_make();
@@ -25,6 +27,8 @@ static void open_tokenizer(tiny_tokenizer_options options) {
 }
 
 static void close_tokenizer(void) {
+    qa_chat_free(chat);
+    chat = NULL;
     qa_tokenizer_free(tokenizer);
     qa_tempdir_remove(folder);
 }
@@ -95,8 +99,10 @@ END_TEST
 
 /* ---- where an answer ends ---- */
 
-static qa_answer_end find(qa_chat_template chat, const int32_t *eos_ids, size_t n_eos) {
+static qa_answer_end find(qa_chat_template which, const int32_t *eos_ids, size_t n_eos) {
     qa_answer_end end;
+    qa_chat_free(chat);
+    ck_assert_int_eq(qa_chat_open_builtin(&chat, which, tokenizer, &err), QA_OK);
     ck_assert_msg(qa_answer_end_find(&end, chat, tokenizer, eos_ids, n_eos, &err) == QA_OK, "%s", err.message);
     return end;
 }
@@ -235,15 +241,15 @@ START_TEST(what_templates_write_behind_an_answer) {
     open_tokenizer((tiny_tokenizer_options){.kind = TINY_BYTES});
     const qa_message messages[] = {{"user", "a", 1}, {"assistant", "b", 1}};
     for (int which = QA_CHAT_PLAIN; which <= QA_CHAT_MISTRAL3; which++) {
-        const qa_chat_template chat = (qa_chat_template)which;
+        const qa_chat_template named = (qa_chat_template)which;
         qa_text whole = {0}, prompt = {0};
-        ck_assert_int_eq(qa_chat_render(chat, tokenizer, messages, 2, false, &whole, &err), QA_OK);
-        ck_assert_int_eq(qa_chat_render(chat, tokenizer, messages, 1, true, &prompt, &err), QA_OK);
-        if (chat != QA_CHAT_LLAMA3_FIRST) { /* which writes the next turn's beginning in any case */
-            const char *end = chat == QA_CHAT_PLAIN ? "b" : qa_chat_end_of_turn(chat, tokenizer);
+        ck_assert_int_eq(qa_chat_render(named, tokenizer, messages, 2, false, &whole, &err), QA_OK);
+        ck_assert_int_eq(qa_chat_render(named, tokenizer, messages, 1, true, &prompt, &err), QA_OK);
+        if (named != QA_CHAT_LLAMA3_FIRST) { /* which writes the next turn's beginning in any case */
+            const char *end = named == QA_CHAT_PLAIN ? "b" : qa_chat_end_of_turn(named, tokenizer);
             const char *after = strstr(whole.data + prompt.n, end);
             ck_assert_ptr_nonnull(after);
-            ck_assert_str_eq(after + strlen(end), qa_chat_after_turn(chat));
+            ck_assert_str_eq(after + strlen(end), qa_chat_after_turn(named));
         }
         qa_text_free(&whole);
         qa_text_free(&prompt);

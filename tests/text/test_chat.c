@@ -6,7 +6,10 @@
 #include "base/sha256.h"
 #include "support/tempdir.h"
 #include "support/tiny_tokenizer.h"
-#include "text/chat.h"
+#include "text/answer_end.h"
+#include "text/chat_open.h"
+#include "text/chat_texts.h"
+#include "text/chat_turn.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -395,13 +398,25 @@ enum { N_ALL = sizeof ALL / sizeof ALL[0] };
 START_TEST(prompt_and_response_are_the_dialogues_beginning) {
     for (size_t i = 0; i < N_ALL; i++) {
         qa_text whole = {0};
+        qa_chat *chat = NULL;
+        qa_chat_turn turn = {0};
+        qa_answer_end ends;
+        bool ended = false;
         text.n = 0;
-        ck_assert_int_eq(qa_chat_render(ALL[i], tokenizer, DIALOGUE + 1, 2, false, &whole, &err), QA_OK);
-        ck_assert_int_eq(qa_chat_render(ALL[i], tokenizer, DIALOGUE + 1, 1, true, &text, &err), QA_OK);
+        ck_assert_int_eq(qa_chat_open_builtin(&chat, ALL[i], tokenizer, &err), QA_OK);
+        ck_assert_int_eq(qa_answer_end_find(&ends, chat, tokenizer, NULL, 0, &err), QA_OK);
+        ck_assert_int_eq(qa_chat_write(chat, DIALOGUE + 1, 2, false, &whole, &err), QA_OK);
+        ck_assert_int_eq(qa_chat_write(chat, DIALOGUE + 1, 1, true, &text, &err), QA_OK);
         size_t prompt = text.n;
+        ck_assert_int_eq(qa_chat_turn_write(&turn, chat, DIALOGUE + 1, 1, &err), QA_OK);
+        ck_assert(turn.begins && turn.prompt.n == prompt);
         ck_assert_int_eq(
-            qa_chat_append_response(ALL[i], tokenizer, DIALOGUE[2].content, DIALOGUE[2].content_bytes, &text, &err),
+            qa_chat_turn_content(&turn, chat, DIALOGUE[2].content, DIALOGUE[2].content_bytes, false, &text, &err),
             QA_OK);
+        ck_assert_int_eq(qa_chat_turn_end(&turn, chat, ends.turn, false, &text, &ended, &err), QA_OK);
+        ck_assert_int_eq(ended, ALL[i] != QA_CHAT_PLAIN);
+        qa_chat_turn_free(&turn);
+        qa_chat_free(chat);
         ck_assert_uint_gt(text.n, prompt);
         ck_assert_uint_ge(whole.n, text.n);
         ck_assert_msg(memcmp(whole.data, text.data, text.n) == 0, "%s: [%s] is no beginning of [%s]",
@@ -445,10 +460,10 @@ START_TEST(templates_refuse_with_their_own_words) {
     qa_message twice[] = {MSG("user", "a"), MSG("user", "b")};
     qa_message late[] = {MSG("user", "a"), MSG("system", "b"), MSG("user", "c")};
     qa_message answer[] = {MSG("assistant", "a")};
-    assert_refused(QA_CHAT_LLAMA2, twice, 2, "message 2: " ALTERNATE);
+    assert_refused(QA_CHAT_LLAMA2, twice, 2, ALTERNATE);
     assert_refused(QA_CHAT_LLAMA2, answer, 1, ALTERNATE);
     assert_refused(QA_CHAT_MISTRAL, twice, 2, ALTERNATE);
-    assert_refused(QA_CHAT_MISTRAL, DIALOGUE, 4, "message 1: " ALTERNATE); /* it knows no system message */
+    assert_refused(QA_CHAT_MISTRAL, DIALOGUE, 4, ALTERNATE); /* it knows no system message */
     assert_refused(QA_CHAT_MISTRAL, late, 3, ONLY_TWO);
     assert_refused(QA_CHAT_MISTRAL_SYSTEM, twice, 2, AFTER_SYSTEM);
     assert_refused(QA_CHAT_MISTRAL_SYSTEM, late, 3, ONLY_FIRST);
