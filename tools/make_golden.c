@@ -16,6 +16,7 @@
 #include "model/adapter.h"
 
 #include "byte_tokenizer.h"
+#include "family_tensors.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -40,7 +41,9 @@ typedef struct golden_case {
     const char *name;
     /* model */
     size_t d, f, heads, kv_heads, head_dim, vocab;
-    bool tied, qwen2;
+    bool tied;
+    const char *family; /* model_type; NULL: llama */
+    const char *keys;   /* more of config.json, as an object; NULL: none */
     rope rope;
     bool bf16; /* weights in BF16, not F32 */
     /* adapter */
@@ -65,7 +68,7 @@ typedef struct golden_case {
 #define GQA SHAPE(16, 24, 4, 2, 4, 37)
 #define WIDE_HEADS SHAPE(16, 24, 4, 2, 6, 37)
 #define TIED .tied = true
-#define BIASED .qwen2 = true
+#define BIASED .family = "qwen2"
 #define BF16 .bf16 = true
 #define PLAIN_LORA .rank = 8, .lora_alpha = 16, .targets = "q_proj,v_proj"
 #define RANK_1 .rank = 1, .lora_alpha = 2, .targets = "all-linear"
@@ -116,6 +119,16 @@ static const golden_case cases[] = {
          OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 1.0, 1.0, 0.9, 0.1)),
     CASE("published-chat", SHAPE(12, 16, 3, 3, 4, TOKENS), PLAIN_LORA, .data = DATA_CHAT, .quirks = true,
          OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 1.0, 0.01, 1.0, 0.1)),
+    CASE("theory-qwen3", WIDE_HEADS, .family = "qwen3", ALL_LORA, RANDOM(3, 2, 8),
+         OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 1.0, 1.0, 0.9, 0.1)),
+    CASE("theory-gemma3", WIDE_HEADS, TIED, .family = "gemma3_text",
+         .keys = "{\"sliding_window\": 4, \"layer_types\": [\"sliding_attention\", \"full_attention\"], "
+                 "\"query_pre_attn_scalar\": 9, \"rope_local_base_freq\": 50.0}",
+         ALL_LORA, RANDOM(3, 4, 8), OBJECTIVE(QA_THEORY, QA_Q_RESIDUAL, 1.0, 1.0, 0.9, 0.1)),
+    CASE("theory-olmo2", GQA, .family = "olmo2", ALL_LORA, RANDOM(3, 2, 8),
+         OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 1.0, 1.0, 0.9, 0.1)),
+    CASE("published-phi3", GQA, .family = "phi3", .keys = "{\"sliding_window\": 4}", ALL_LORA, RANDOM(3, 4, 8),
+         OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 1.0, 1.0, 0.9, 0.1)),
 };
 enum { CASES = sizeof cases / sizeof cases[0], LAYERS = 2, CONTEXT = 128 };
 
@@ -144,14 +157,39 @@ static uint64_t seed_of(const char *name) {
 
 /* ---- the model ---- */
 
+static const qa_family *family_of(const golden_case *c) {
+    return qa_family_by_model_type(c->family != NULL ? c->family : "llama");
+}
+
+/* What the family does not take away is there for it. */
+static void put_family(json_t *config, const golden_case *c) {
+    static const char *const biases[] = {"attention_bias", "mlp_bias"};
+    const qa_family *family = family_of(c);
+    json_t *keys = c->keys == NULL ? json_object() : json_loads(c->keys, 0, NULL);
+    for (size_t i = 0; i < sizeof biases / sizeof biases[0]; i++) {
+        if (qa_family_has_key(family, biases[i])) {
+            (void)json_object_set_new(config, biases[i], json_false());
+        }
+    }
+    if (family->fixed_head_dim) {
+        (void)json_object_del(config, "head_dim");
+    }
+    if (family->default_activation != NULL) {
+        (void)json_object_del(config, "hidden_act");
+        set_family_key(config, family, "hidden_act", json_string(family->default_activation));
+    }
+    (void)json_object_update(config, keys);
+    json_decref(keys);
+}
+
 static json_t *config_json(const golden_case *c) {
     json_t *config = json_pack(
         "{s:[s],s:s,s:I,s:I,s:i,s:I,s:I,s:I,s:I,s:i,s:f,s:f,s:b,s:s,s:i,s:i,s:s}", "architectures",
-        c->qwen2 ? "Qwen2ForCausalLM" : "LlamaForCausalLM", "model_type", c->qwen2 ? "qwen2" : "llama", "hidden_size",
-        (json_int_t)c->d, "intermediate_size", (json_int_t)c->f, "num_hidden_layers", LAYERS, "num_attention_heads",
-        (json_int_t)c->heads, "num_key_value_heads", (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim,
-        "vocab_size", (json_int_t)c->vocab, "max_position_embeddings", CONTEXT, "rms_norm_eps", 1e-5, "rope_theta",
-        10000.0, "tie_word_embeddings", c->tied, "hidden_act", "silu", "bos_token_id", (int)bos_of(c), "eos_token_id",
+        family_of(c)->architecture, "model_type", family_of(c)->model_type, "hidden_size", (json_int_t)c->d,
+        "intermediate_size", (json_int_t)c->f, "num_hidden_layers", LAYERS, "num_attention_heads", (json_int_t)c->heads,
+        "num_key_value_heads", (json_int_t)c->kv_heads, "head_dim", (json_int_t)c->head_dim, "vocab_size",
+        (json_int_t)c->vocab, "max_position_embeddings", CONTEXT, "rms_norm_eps", 1e-5, "rope_theta", 10000.0,
+        "tie_word_embeddings", c->tied, "hidden_act", "silu", "bos_token_id", (int)bos_of(c), "eos_token_id",
         (int)eos_of(c), "torch_dtype", c->bf16 ? "bfloat16" : "float32");
     json_t *scaling = json_null();
     if (c->rope == ROPE_LINEAR) {
@@ -161,10 +199,7 @@ static json_t *config_json(const golden_case *c) {
                             "high_freq_factor", 2.0, "original_max_position_embeddings", 8);
     }
     (void)json_object_set_new(config, "rope_scaling", scaling);
-    if (!c->qwen2) {
-        (void)json_object_set_new(config, "attention_bias", json_false());
-        (void)json_object_set_new(config, "mlp_bias", json_false());
-    }
+    put_family(config, c);
     return config;
 }
 
@@ -178,56 +213,57 @@ typedef struct weights {
     size_t n;
 } weights;
 
-/* columns 0: a vector. */
-static qa_status add_weight(weights *w, const char *prefix, const char *name, size_t rows, size_t columns, double mean,
-                            double deviation, qa_error *err) {
-    char full[128], seed[256];
-    const size_t shape[2] = {rows, columns};
-    const size_t count = rows * (columns == 0 ? 1 : columns);
-    (void)snprintf(full, sizeof full, "%s%s", prefix, name);
-    (void)snprintf(seed, sizeof seed, "%s/%s", w->c->name, full);
+/* Of a map's matrix so that what it gives is about as large as what it reads, twice as much where softmax follows. */
+static double deviation_of(const golden_case *c, const family_tensor *tensor, size_t in) {
+    const double in_row = 1.0 / sqrt((double)in);
+    const qa_target target = tensor->row->target;
+    switch (tensor->row->role) {
+    case QA_ROLE_EMBEDDING: return c->tied ? 1.5 * in_row : 1.0;
+    case QA_ROLE_HEAD: return 1.5 * in_row;
+    case QA_ROLE_MAP:
+        return target == QA_TARGET_Q || target == QA_TARGET_K || target == QA_TARGET_QKV ? 1.5 * in_row : in_row;
+    case QA_ROLE_BIAS: return 0.5;
+    default: return 0.2;
+    }
+}
+
+static qa_status add_weight(weights *w, const family_tensor *tensor, const qa_config *config, qa_error *err) {
+    char seed[256];
+    const size_t shape[2] = {tensor->rows, tensor->columns};
+    const double deviation = deviation_of(w->c, tensor, qa_width_of(config, tensor->row->columns));
+    (void)snprintf(seed, sizeof seed, "%s/%s", w->c->name, tensor->name);
     qa_rng rng = qa_rng_seed(seed_of(seed), 0);
     double *values = NULL;
-    QA_TRY(w->n < MAX_WEIGHTS ? QA_NEW(values, count, err, "%s", full) : qa_fail(err, QA_ERR_LIMIT, "%s", full));
+    QA_TRY(w->n < MAX_WEIGHTS ? QA_NEW(values, tensor->count, err, "%s", tensor->name)
+                              : qa_fail(err, QA_ERR_LIMIT, "%s", tensor->name));
     w->values[w->n++] = values;
-    for (size_t i = 0; i < count; i++) {
-        values[i] = mean + draw(&rng, deviation);
+    for (size_t i = 0; i < tensor->count; i++) {
+        values[i] = tensor->mean + draw(&rng, deviation);
     }
-    return qa_safetensors_writer_add_double(w->file, full, w->c->bf16 ? QA_DTYPE_BF16 : QA_DTYPE_F32,
-                                            columns == 0 ? 1 : 2, shape, values, err);
+    return qa_safetensors_writer_add_double(w->file, tensor->name, w->c->bf16 ? QA_DTYPE_BF16 : QA_DTYPE_F32,
+                                            tensor->columns == 0 ? 1 : 2, shape, values, err);
 }
 
-static qa_status add_layer(weights *w, size_t l, qa_error *err) {
-    const golden_case *c = w->c;
-    const size_t query = c->heads * c->head_dim, key = c->kv_heads * c->head_dim;
-    const double in_d = 1.0 / sqrt((double)c->d), in_query = 1.0 / sqrt((double)query), in_f = 1.0 / sqrt((double)c->f);
-    char p[64];
-    (void)snprintf(p, sizeof p, "model.layers.%zu.", l);
-    QA_TRY(add_weight(w, p, "input_layernorm.weight", c->d, 0, 1.0, 0.2, err));
-    QA_TRY(add_weight(w, p, "self_attn.q_proj.weight", query, c->d, 0.0, 1.5 * in_d, err));
-    QA_TRY(add_weight(w, p, "self_attn.k_proj.weight", key, c->d, 0.0, 1.5 * in_d, err));
-    QA_TRY(add_weight(w, p, "self_attn.v_proj.weight", key, c->d, 0.0, in_d, err));
-    if (c->qwen2) {
-        QA_TRY(add_weight(w, p, "self_attn.q_proj.bias", query, 0, 0.0, 0.5, err));
-        QA_TRY(add_weight(w, p, "self_attn.k_proj.bias", key, 0, 0.0, 0.5, err));
-        QA_TRY(add_weight(w, p, "self_attn.v_proj.bias", key, 0, 0.0, 0.5, err));
+/* Those of the config.json in dir. */
+static qa_status add_weights(weights *w, const char *dir, qa_error *err) {
+    qa_config *config = NULL;
+    family_tensors list = {0};
+    char *path = NULL;
+    qa_status status = QA_OK;
+    QA_TRY(QA_NEW(config, 1, err, "the configuration"));
+    QA_GOTO(done, qa_join_path(&path, dir, "config.json", err));
+    QA_GOTO(done, qa_config_load_file(config, path, NULL, err));
+    list.config = config;
+    QA_GOTO(done, QA_NEW(list.all, family_tensors_most(config), err, "the list of tensors"));
+    list_tensors(&list);
+    for (size_t i = 0; i < list.n; i++) {
+        QA_GOTO(done, add_weight(w, &list.all[i], config, err));
     }
-    QA_TRY(add_weight(w, p, "self_attn.o_proj.weight", c->d, query, 0.0, in_query, err));
-    QA_TRY(add_weight(w, p, "post_attention_layernorm.weight", c->d, 0, 1.0, 0.2, err));
-    QA_TRY(add_weight(w, p, "mlp.gate_proj.weight", c->f, c->d, 0.0, in_d, err));
-    QA_TRY(add_weight(w, p, "mlp.up_proj.weight", c->f, c->d, 0.0, in_d, err));
-    return add_weight(w, p, "mlp.down_proj.weight", c->d, c->f, 0.0, in_f, err);
-}
-
-static qa_status add_weights(weights *w, qa_error *err) {
-    const golden_case *c = w->c;
-    const double in_d = 1.0 / sqrt((double)c->d);
-    QA_TRY(add_weight(w, "model.", "embed_tokens.weight", c->vocab, c->d, 0.0, c->tied ? 1.5 * in_d : 1.0, err));
-    for (size_t l = 0; l < LAYERS; l++) {
-        QA_TRY(add_layer(w, l, err));
-    }
-    QA_TRY(add_weight(w, "model.", "norm.weight", c->d, 0, 1.0, 0.2, err));
-    return c->tied ? QA_OK : add_weight(w, "", "lm_head.weight", c->vocab, c->d, 0.0, 1.5 * in_d, err);
+done:
+    free(config);
+    free(path);
+    free(list.all);
+    return status;
 }
 
 static qa_status write_weights(const golden_case *c, const char *dir, qa_error *err) {
@@ -237,7 +273,7 @@ static qa_status write_weights(const golden_case *c, const char *dir, qa_error *
     QA_TRY(qa_join_path(&path, dir, "model.safetensors", err));
     QA_GOTO(done, qa_safetensors_writer_create(&w.file, err));
     QA_GOTO(done, qa_safetensors_writer_metadata(w.file, "format", "pt", err));
-    QA_GOTO(done, add_weights(&w, err));
+    QA_GOTO(done, add_weights(&w, dir, err));
     status = qa_safetensors_writer_save(w.file, path, err);
 done:
     qa_safetensors_writer_free(w.file);

@@ -99,6 +99,99 @@ static void more_decay(const qa_golden_moment *at) { at->setup->options.weight_d
 static void scale_rate(const qa_golden_moment *at) { at->setup->options.learning_rate *= at->number; }
 static void no_clipping(const qa_golden_moment *at) { at->setup->options.max_grad_norm = at->number; }
 
+/* ---- in what a layer computes ---- */
+
+/* The model's list of operations, to be changed. */
+static qa_operation *own_operations(qa_golden_setup *setup) {
+    const qa_operation_list *list = &setup->model.operations;
+    memcpy(setup->operations, list->operations, list->n * sizeof *setup->operations);
+    setup->model.operations.operations = setup->operations;
+    return setup->operations;
+}
+
+static qa_rows_name renamed(qa_rows_name rows, qa_rows_name from, qa_rows_name to) { return rows == from ? to : rows; }
+
+static void exchange_rows(qa_operation *op, qa_rows_name a, qa_rows_name b) {
+    qa_rows_name *const names[] = {&op->out, &op->in, &op->in2, &op->in3};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        *names[i] = *names[i] == a ? b : renamed(*names[i], b, a);
+    }
+}
+
+static bool is_head_norm(const qa_operation *op) {
+    return op->kind == QA_OP_NORM && (op->which == QA_NORM_Q || op->which == QA_NORM_K);
+}
+
+static void no_head_norms(const qa_golden_moment *at) {
+    qa_operation *operations = own_operations(at->setup);
+    size_t n = 0;
+    for (size_t k = 0; k < at->setup->model.operations.n; k++) {
+        if (is_head_norm(&operations[k])) { /* what reads its output reads its input */
+            for (size_t i = k + 1; i < at->setup->model.operations.n; i++) {
+                exchange_rows(&operations[i], operations[k].out, operations[k].in);
+            }
+        } else {
+            operations[n++] = operations[k];
+        }
+    }
+    at->setup->model.operations.n = n;
+}
+
+/* norm q, norm k, turn q, turn k: the other way round. */
+static void head_norms_behind_rope(const qa_golden_moment *at) {
+    qa_operation *operations = own_operations(at->setup);
+    for (size_t k = 0; k + 3 < at->setup->model.operations.n; k++) {
+        if (is_head_norm(&operations[k]) && is_head_norm(&operations[k + 1]) && operations[k + 2].kind == QA_OP_ROPE) {
+            operations[k + 2] = operations[k];
+            operations[k + 3] = operations[k + 1];
+            operations[k] = (qa_operation)QA_ROPE_ROWS(operations[k + 2].in);
+            operations[k + 1] = (qa_operation)QA_ROPE_ROWS(operations[k + 3].in);
+            return;
+        }
+    }
+}
+
+/* stream + norm(branch) becomes norm(stream + branch). */
+static void norms_of_sums(const qa_golden_moment *at) {
+    qa_operation *operations = own_operations(at->setup);
+    for (size_t k = 0; k + 1 < at->setup->model.operations.n; k++) {
+        qa_operation *norm = &operations[k], *add = &operations[k + 1];
+        if (norm->kind == QA_OP_NORM && add->kind == QA_OP_ADD && add->in2 == norm->out) {
+            const qa_operation behind = *norm;
+            *norm = (qa_operation)QA_ADD_ROWS(behind.in, add->in, behind.in);
+            *add = behind;
+        }
+    }
+}
+
+static void plain_norm_weights(const qa_golden_moment *at) { at->setup->model.norm_offset = 0.0; }
+
+enum { ONE_MORE, ONE_LESS, NO_WINDOW, OTHER_THETA };
+
+static void other_windows(const qa_golden_moment *at) {
+    for (size_t l = 0; l < at->setup->model.layers; l++) {
+        qa_ref_layer *layer = &at->setup->layers[l];
+        const size_t window = layer->window;
+        const size_t windows[] = {window + 1, window - 1, 0, window};
+        if (window > 0) {
+            layer->window = windows[(int)at->number];
+            layer->rope = at->number == OTHER_THETA && layer->rope < QA_REF_ROPES ? 0 : layer->rope;
+        }
+    }
+}
+
+/* number: the rows that take the place of the next ones. */
+static void exchange_fused(const qa_golden_moment *at) {
+    qa_operation *operations = own_operations(at->setup);
+    bool split = false;
+    for (size_t k = 0; k < at->setup->model.operations.n; k++) {
+        if (split) {
+            exchange_rows(&operations[k], (qa_rows_name)at->number, (qa_rows_name)at->number + 1);
+        }
+        split = split || operations[k].kind == QA_OP_SPLIT;
+    }
+}
+
 /* ---- in the transitions, the return and the means ---- */
 
 enum { LATE, EARLY, BY_STATE_TOKEN, PADDING, PADDING_AND_VALUE, NO_PADDING, OTHER_VALUE };
@@ -292,7 +385,14 @@ enum {
     PUBLISHED = THEORY << 1,
     HAS_BOS = PUBLISHED << 1,
     HAS_EOS = HAS_BOS << 1,
-    ONE_SCALE = HAS_EOS << 1 /* of all LoRA branches */
+    ONE_SCALE = HAS_EOS << 1, /* of all LoRA branches */
+    HEAD_NORMS = ONE_SCALE << 1,
+    BRANCH_NORMS = HEAD_NORMS << 1, /* behind a branch */
+    NORM_OFFSET = BRANCH_NORMS << 1,
+    WINDOW = NORM_OFFSET << 1,
+    TWO_THETAS = WINDOW << 1,
+    FUSED_QKV = TWO_THETAS << 1,
+    FUSED_GATE_UP = FUSED_QKV << 1
 };
 
 #define AT(stage) (1u << (unsigned)(stage))
@@ -390,7 +490,30 @@ static const qa_golden_trial trials[] = {
      "gradients are not clipped to the largest norm"},
     {QA_MISTAKE_FLOAT32, "float32", 0, AT(QA_REF_READY), single_precision_rope, 0.0,
      "RoPE's tables are computed in single precision, as transformers does in every dtype"},
+    {QA_MISTAKE_NORMS, "norms", NORM_OFFSET, AT(QA_GOLDEN_INPUTS), plain_norm_weights, 0.0,
+     "norms multiply by w, where this family's weights are to be read as 1 + w"},
+    {QA_MISTAKE_NORMS, NULL, HEAD_NORMS, AT(QA_GOLDEN_INPUTS), no_head_norms, 0.0,
+     "the norms of q and k (q_norm, k_norm) are left out"},
+    {QA_MISTAKE_NORMS, NULL, HEAD_NORMS, AT(QA_GOLDEN_INPUTS), head_norms_behind_rope, 0.0,
+     "q and k are normed behind RoPE, where this family norms them before it"},
+    {QA_MISTAKE_NORMS, NULL, BRANCH_NORMS, AT(QA_GOLDEN_INPUTS), norms_of_sums, 0.0,
+     "the norms behind attention and MLP are taken of the residual stream after the sum, not of what is added to it"},
+    {QA_MISTAKE_WINDOW, "window", WINDOW, AT(QA_GOLDEN_INPUTS), other_windows, ONE_MORE,
+     "the sliding window is off by one: a query sees one key too many (key j is visible to query i iff 0 <= i - j < "
+     "window)"},
+    {QA_MISTAKE_WINDOW, NULL, WINDOW, AT(QA_GOLDEN_INPUTS), other_windows, ONE_LESS,
+     "the sliding window is off by one: a query sees one key too few (key j is visible to query i iff 0 <= i - j < "
+     "window)"},
+    {QA_MISTAKE_WINDOW, NULL, WINDOW, AT(QA_GOLDEN_INPUTS), other_windows, NO_WINDOW,
+     "the sliding window is not there: every query sees all keys before it"},
+    {QA_MISTAKE_WINDOW, NULL, TWO_THETAS, AT(QA_GOLDEN_INPUTS), other_windows, OTHER_THETA,
+     "the layers that have a window turn q and k by the theta of those that have none"},
+    {QA_MISTAKE_FUSED, "fused-rows", FUSED_GATE_UP, AT(QA_GOLDEN_INPUTS), exchange_fused, QA_ROWS_GATE,
+     "gate and up, which stand in one map, are taken for each other (gate comes first)"},
+    {QA_MISTAKE_FUSED, NULL, FUSED_QKV, AT(QA_GOLDEN_INPUTS), exchange_fused, QA_ROWS_K,
+     "k and v, which stand in one map, are taken for each other (the order is q, k, v)"},
 };
+
 const char *qa_golden_mistake_name(qa_golden_mistake mistake) {
     for (size_t i = 0; i < sizeof trials / sizeof trials[0]; i++) {
         if (trials[i].mistake == mistake && trials[i].name != NULL) {
@@ -398,6 +521,23 @@ const char *qa_golden_mistake_name(qa_golden_mistake mistake) {
         }
     }
     return "unknown";
+}
+
+/* What the family's layer has that can be got wrong. */
+static unsigned layer_has(const qa_config *config) {
+    unsigned has = config->norm_offset != 0.0 ? NORM_OFFSET : 0;
+    has |= config->sliding_window > 0 ? WINDOW : 0;
+    has |= config->sliding_window > 0 && config->rope[QA_ROPE_FULL].theta != config->rope[QA_ROPE_SLIDING].theta
+               ? TWO_THETAS
+               : 0;
+    for (size_t k = 0; k < config->layer->n; k++) {
+        const qa_operation *op = &config->layer->operations[k];
+        has |= is_head_norm(op) ? HEAD_NORMS : 0;
+        has |= op->kind == QA_OP_NORM && op->in == QA_ROWS_BRANCH ? BRANCH_NORMS : 0;
+        has |= op->kind == QA_OP_SPLIT && op->which == QA_SPLIT_GATE_UP ? FUSED_GATE_UP : 0;
+        has |= op->kind == QA_OP_SPLIT && op->which == QA_SPLIT_QKV ? FUSED_QKV : 0;
+    }
+    return has;
 }
 
 size_t qa_golden_trials(void) { return sizeof trials / sizeof trials[0]; }
@@ -408,6 +548,7 @@ bool qa_golden_trial_make(qa_golden_trial *trial, size_t number, const qa_golden
     has |= qa_golden_bos(bundle->model) >= 0 ? HAS_BOS : 0;
     has |= qa_model_get_info(bundle->model)->n_eos > 0 ? HAS_EOS : 0;
     has |= bundle->adapter->uniform ? ONE_SCALE : 0;
+    has |= layer_has(&bundle->model->config);
     *trial = trials[number];
     return (trial->needs & ~has) == 0;
 }

@@ -34,7 +34,10 @@ typedef enum qa_golden_mistake {
     QA_MISTAKE_EPSILON,
     QA_MISTAKE_CLIPPING,
     QA_MISTAKE_FLOAT32,
-    QA_MISTAKES
+    QA_MISTAKE_NORMS,
+    QA_MISTAKE_WINDOW,
+    QA_MISTAKE_FUSED,
+    QA_MISTAKES /* 32: sets of them are bits */
 } qa_golden_mistake;
 
 const char *qa_golden_mistake_name(qa_golden_mistake mistake); /* "double-bos", "value-state"... */

@@ -233,17 +233,32 @@ static void put_numbers(golden_run *run, qa_golden_kind kind, int n_dims, size_t
     }
 }
 
-/* What docs/golden.md calls an operation's rows; NULL: it has no name. */
-static const char *name_of_rows(const qa_operation *op) {
-    static const char *const names[QA_ROWS] = {
-        [QA_ROWS_Q] = "q",       [QA_ROWS_K] = "k",   [QA_ROWS_V] = "v",           [QA_ROWS_ATTENTION] = "attn",
-        [QA_ROWS_GATE] = "gate", [QA_ROWS_UP] = "up", [QA_ROWS_ACTIVATED] = "act", [QA_ROWS_MID] = "mid",
-        [QA_ROWS_OUT] = "hidden"};
+/* What docs/golden.md calls rows that an operation writes; NULL: they have no name. */
+static const char *name_of_rows(const qa_operation *op, qa_rows_name rows) {
+    static const char *const names[QA_ROWS] = {[QA_ROWS_QKV] = "qkv",
+                                               [QA_ROWS_Q] = "q",
+                                               [QA_ROWS_K] = "k",
+                                               [QA_ROWS_V] = "v",
+                                               [QA_ROWS_Q2] = "q_clip",
+                                               [QA_ROWS_K2] = "k_clip",
+                                               [QA_ROWS_V2] = "v_clip",
+                                               [QA_ROWS_ATTENTION] = "attn",
+                                               [QA_ROWS_BRANCH] = "attn_out",
+                                               [QA_ROWS_BRANCH2] = "mlp_out",
+                                               [QA_ROWS_GATE_UP] = "gate_up",
+                                               [QA_ROWS_GATE] = "gate",
+                                               [QA_ROWS_UP] = "up",
+                                               [QA_ROWS_ACTIVATED] = "act",
+                                               [QA_ROWS_MID] = "mid",
+                                               [QA_ROWS_OUT] = "hidden"};
+    static const char *const norms[QA_NORMS] = {
+        [QA_NORM_INPUT] = "attn_norm",          [QA_NORM_POST] = "mlp_norm", [QA_NORM_BEFORE_MLP] = "mlp_norm",
+        [QA_NORM_BEHIND_MLP] = "mlp_post_norm", [QA_NORM_Q] = "q_norm",      [QA_NORM_K] = "k_norm"};
     switch (op->kind) {
-    case QA_OP_NORM: return op->which == QA_NORM_INPUT ? "attn_norm" : "mlp_norm";
-    case QA_OP_ROPE: return op->out == QA_ROWS_Q ? "q_rope" : "k_rope";
-    case QA_OP_MAP: return op->out == QA_ROWS_MID || op->out == QA_ROWS_OUT ? NULL : names[op->out];
-    default: return names[op->out];
+    case QA_OP_NORM: return op->in == QA_ROWS_BRANCH ? "attn_post_norm" : norms[op->which];
+    case QA_OP_ROPE: return op->out == QA_ROWS_Q || op->out == QA_ROWS_Q2 ? "q_rope" : "k_rope";
+    case QA_OP_MAP: return rows == QA_ROWS_MID || rows == QA_ROWS_OUT ? NULL : names[rows];
+    default: return names[rows];
     }
 }
 
@@ -252,11 +267,18 @@ static void put_layer(golden_run *run, const qa_ref_net *net, size_t l, size_t T
     const qa_operation_list *list = &net->model->operations;
     for (size_t k = 0; k < list->n; k++) {
         const qa_operation *op = &list->operations[k];
-        const char *name = name_of_rows(op);
         const bool is_hidden = net->layers[l].node[k].out.x == net->layers[l].hidden;
-        if (name != NULL && (is_hidden || run->options->all_activations)) {
-            put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, T, qa_ref_width(net->model, op->out),
-                        net->layers[l].node[k].out.x, "%s.%s.layer%zu.%s", prefix, stream, l, name);
+        qa_rows_name parts[3] = {op->out};
+        const size_t n = op->kind == QA_OP_SPLIT ? qa_ref_parts(parts, op) : 1;
+        const double *rows = net->layers[l].node[k].out.x;
+        for (size_t i = 0; (is_hidden || run->options->all_activations) && i < n; i++) {
+            const char *name = is_hidden ? "hidden" : name_of_rows(op, parts[i]);
+            const size_t width = qa_ref_width(net->model, parts[i]);
+            if (name != NULL) {
+                put_numbers(run, QA_GOLDEN_ACTIVATION, MATRIX, T, width, rows, "%s.%s.layer%zu.%s", prefix, stream, l,
+                            name);
+            }
+            rows += net->max_T * width;
         }
     }
 }

@@ -13,8 +13,9 @@
 /* The inputs in the reference's own terms. */
 typedef struct qa_golden_setup {
     qa_ref_model model;
-    qa_ref_layer *layers; /* the model's */
-    qa_ref_row *rows;     /* [pairs x QA_REF_SIDES]; every row's ids have room for one token more */
+    qa_ref_layer *layers;                       /* the model's */
+    qa_operation operations[QA_MAX_OPERATIONS]; /* the model's, in the order of a mistake */
+    qa_ref_row *rows; /* [pairs x QA_REF_SIDES]; every row's ids have room for one token more */
     size_t pairs;
     qa_ref_options options;
     size_t steps;

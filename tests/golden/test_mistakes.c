@@ -4,6 +4,7 @@
  * the scorer, in the build's precision), of a model, adapter or pairs that were altered where the mistake is one of
  * those (rows of q_proj and k_proj put in another order make RoPE interleaved...); the equations, right or wrong, are
  * written out once more below, from the table of docs/golden.md. */
+#include "arch/families.h"
 #include "base/checked.h"
 #include "qadapter/train.h"
 #include "support/fixture.h"
@@ -17,7 +18,7 @@
 #include <string.h>
 
 #define MUST(call) qa_expect_ok((call), &err)
-enum { MAX_PAIRS = 3, SIDES = 2, SIDES_AND_BASE = 3, LEAST_BUNDLES = 3, ENOUGH_BUNDLES = 5, STRIDE = 5 };
+enum { MAX_PAIRS = 3, SIDES = 2, SIDES_AND_BASE = 3, LEAST_BUNDLES = 3, ENOUGH_BUNDLES = 5, STRIDE = 7 };
 
 /* ---- what the equations do otherwise ---- */
 
@@ -333,8 +334,12 @@ static void interleave(qa_real *rows, size_t heads, size_t h, size_t width) {
     free(before);
 }
 
-static void interleave_rope(qa_golden_bundle *b) {
+/* False where that would have to be done to more than q_proj and k_proj. */
+static bool interleave_rope(qa_golden_bundle *b) {
     const qa_config *config = &b->model->config;
+    if (b->model->layers[0].norm[QA_NORM_Q].w != NULL || b->model->layers[0].linear[QA_TARGET_Q].out == 0) {
+        return false;
+    }
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
         for (qa_target t = QA_TARGET_Q; t <= QA_TARGET_K; t++) {
             const size_t heads = t == QA_TARGET_Q ? config->num_attention_heads : config->num_key_value_heads;
@@ -349,6 +354,7 @@ static void interleave_rope(qa_golden_bundle *b) {
             }
         }
     }
+    return true;
 }
 
 /* The product A^T B^T in place of B A, where it fits; false when it fits nowhere. */
@@ -388,12 +394,97 @@ static void rescale(qa_adapter *adapter, double scale) {
     }
 }
 
+enum { WITHOUT_OFFSET, NO_HEAD_NORMS, HEAD_NORMS_BEHIND_ROPE, NORMS_OF_SUMS };
+
+/* OLMo 2's layer, whose norms are those of the sums. */
+static const qa_operation post_norm_operations[] = {
+    QA_MAP_ROWS(QA_ROWS_Q, QA_ROWS_X, QA_TARGET_Q),
+    QA_MAP_ROWS(QA_ROWS_K, QA_ROWS_X, QA_TARGET_K),
+    QA_MAP_ROWS(QA_ROWS_V, QA_ROWS_X, QA_TARGET_V),
+    QA_NORM_ROWS(QA_ROWS_Q2, QA_ROWS_Q, QA_NORM_Q),
+    QA_NORM_ROWS(QA_ROWS_K2, QA_ROWS_K, QA_NORM_K),
+    QA_ROPE_ROWS(QA_ROWS_Q2),
+    QA_ROPE_ROWS(QA_ROWS_K2),
+    QA_ATTEND(QA_ROWS_ATTENTION, QA_ROWS_Q2, QA_ROWS_K2, QA_ROWS_V),
+    QA_MAP_ROWS(QA_ROWS_BRANCH, QA_ROWS_ATTENTION, QA_TARGET_O),
+    QA_ADD_ROWS(QA_ROWS_BRANCH, QA_ROWS_X, QA_ROWS_BRANCH),
+    QA_NORM_ROWS(QA_ROWS_MID, QA_ROWS_BRANCH, QA_NORM_POST),
+    QA_MAP_ROWS(QA_ROWS_GATE, QA_ROWS_MID, QA_TARGET_GATE),
+    QA_MAP_ROWS(QA_ROWS_UP, QA_ROWS_MID, QA_TARGET_UP),
+    QA_GATE_ROWS(QA_ROWS_ACTIVATED, QA_ROWS_GATE, QA_ROWS_UP),
+    QA_MAP_ROWS(QA_ROWS_BRANCH2, QA_ROWS_ACTIVATED, QA_TARGET_DOWN),
+    QA_ADD_ROWS(QA_ROWS_BRANCH2, QA_ROWS_MID, QA_ROWS_BRANCH2),
+    QA_NORM_ROWS(QA_ROWS_OUT, QA_ROWS_BRANCH2, QA_NORM_BEHIND_MLP),
+};
+static const qa_operation_list post_norm_layer = {post_norm_operations,
+                                                  sizeof post_norm_operations / sizeof *post_norm_operations};
+
+/* Qwen3's layer without its norms is Llama's, with them behind RoPE Hunyuan's. */
+static bool other_norms(qa_golden_bundle *b, int variant) {
+    qa_config *config = &b->model->config;
+    const bool qwen3 = strcmp(config->family->model_type, "qwen3") == 0;
+    switch (variant) {
+    case WITHOUT_OFFSET: config->norm_offset = 0.0; return config->family->norm_offset != 0.0;
+    case NO_HEAD_NORMS: config->layer = &qa_llama_layer; return qwen3;
+    case HEAD_NORMS_BEHIND_ROPE: config->layer = qa_family_by_model_type("hunyuan_v1_dense")->layer; return qwen3;
+    default: config->layer = &post_norm_layer; return strcmp(config->family->model_type, "olmo2") == 0;
+    }
+}
+
+enum { ONE_KEY_MORE, ONE_KEY_LESS, ALL_KEYS, OTHER_THETA };
+
+static bool other_window(qa_model *model, int variant) {
+    qa_config *config = &model->config;
+    const size_t window = config->sliding_window;
+    config->sliding_window += variant == ONE_KEY_MORE ? 1 : 0;
+    config->sliding_window -= variant == ONE_KEY_LESS ? 1 : 0;
+    for (size_t l = 0; variant == ALL_KEYS && l < config->num_hidden_layers; l++) {
+        config->layers[l] &= (uint8_t)~QA_LAYER_WINDOW;
+    }
+    if (variant == OTHER_THETA) {
+        memcpy(model->rope_frequency[QA_ROPE_SLIDING], model->rope_frequency[QA_ROPE_FULL],
+               config->rotary_dim / 2 * sizeof(double));
+        return config->family->rope_by_kind;
+    }
+    return window > 0;
+}
+
+/* n rows of `width` numbers from `a` on, and as many from `b` on, change places. */
+static void exchange_blocks(qa_real *rows, size_t a, size_t b, size_t n, size_t width) {
+    for (size_t i = 0; i < n * width; i++) {
+        const qa_real kept = rows[a * width + i];
+        rows[a * width + i] = rows[b * width + i];
+        rows[b * width + i] = kept;
+    }
+}
+
+/* variant: gate and up, or k and v, in the weights and in B. */
+static bool exchange_fused(qa_golden_bundle *b, int variant) {
+    const qa_config *config = &b->model->config;
+    const qa_target target = variant == 0 ? QA_TARGET_GATE_UP : QA_TARGET_QKV;
+    const size_t n = variant == 0 ? config->intermediate_size : config->num_key_value_heads * config->head_dim;
+    const size_t first = variant == 0 ? 0 : config->num_attention_heads * config->head_dim;
+    if (b->model->layers[0].linear[target].out == 0) {
+        return false;
+    }
+    for (size_t l = 0; l < config->num_hidden_layers; l++) {
+        const qa_linear *linear = &b->model->layers[l].linear[target];
+        const qa_branch_place *place = qa_adapter_place(b->adapter, l, target);
+        exchange_blocks((qa_real *)(uintptr_t)linear->weight.real, first, first + n, n, linear->in);
+        exchange_blocks(b->adapter->parameters + place->b, first, first + n, n, place->rank);
+    }
+    return true;
+}
+
 /* Alters the bundle; false where the mistake cannot be made. */
-static bool alter(qa_golden_bundle *b, qa_golden_mistake mistake) {
+static bool alter(qa_golden_bundle *b, qa_golden_mistake mistake, int variant) {
     qa_adapter *adapter = b->adapter;
     const double alpha = adapter->options.alpha, r = (double)adapter->options.rank, before = adapter->scale;
     switch (mistake) {
-    case QA_MISTAKE_ROPE: interleave_rope(b); return true;
+    case QA_MISTAKE_ROPE: return interleave_rope(b);
+    case QA_MISTAKE_NORMS: return other_norms(b, variant);
+    case QA_MISTAKE_WINDOW: return other_window(b->model, variant);
+    case QA_MISTAKE_FUSED: return exchange_fused(b, variant);
     case QA_MISTAKE_LORA_EXCHANGED: return exchange_lora(b);
     case QA_MISTAKE_LORA_SCALE: rescale(adapter, alpha); return adapter->scale != before;
     case QA_MISTAKE_LORA_RSLORA:
@@ -410,44 +501,56 @@ typedef struct mistake_case {
     qa_golden_mistake mistake;
     const char *only; /* beginning of the names of the bundles on which it can be made; "": all */
     how how;
+    int variant;    /* of what is altered */
+    size_t bundles; /* that have what can be got wrong, where they are few */
 } mistake_case;
 
 static const mistake_case cases[] = {
-    {QA_MISTAKE_BOS, "", {0}},
-    {QA_MISTAKE_SIDES, "", {0}},
-    {QA_MISTAKE_ROPE, "", {0}},
-    {QA_MISTAKE_LOG_SOFTMAX, "", {.raw_log_pi1 = true}},
-    {QA_MISTAKE_LORA_EXCHANGED, "", {0}},
-    {QA_MISTAKE_LORA_SCALE, "", {0}},
-    {QA_MISTAKE_LORA_RSLORA, "", {0}},
-    {QA_MISTAKE_LORA_OFF, "", {0}},
-    {QA_MISTAKE_PARAMETRISATION, "", {0}},
-    {QA_MISTAKE_ALPHA_0, "", {.logits_in_v = true}},
-    {QA_MISTAKE_ALPHA_0, "", {.logits_in_v_only = true}},
-    {QA_MISTAKE_VALUE_STATE, "theory", {.value_elsewhere = true}},
-    {QA_MISTAKE_VALUE_STATE, "published", {.value_elsewhere = true}},
-    {QA_MISTAKE_MASK, "theory", {.late = true}},
-    {QA_MISTAKE_MASK, "published", {.early = true}},
-    {QA_MISTAKE_MASK, "published", {.late = true}},
-    {QA_MISTAKE_PAD, "theory", {.pad = true}},
-    {QA_MISTAKE_PAD, "published", {.no_pad = true}},
-    {QA_MISTAKE_DIVISOR, "theory", {.divide = BY_PADDED_1}},
-    {QA_MISTAKE_DIVISOR, "", {.divide = BY_PADDED}},
-    {QA_MISTAKE_DIVISOR, "", {.divide = BY_OWN_1}},
-    {QA_MISTAKE_DIVISOR, "published", {.divide = BY_COUNT}},
-    {QA_MISTAKE_DIVISOR, "published", {.divide = BY_NOTHING}},
-    {QA_MISTAKE_GAMMA_POWERS, "theory", {.gamma_from_1 = true}},
-    {QA_MISTAKE_CLASSES, "", {.classes = true}},
-    {QA_MISTAKE_CUT_OFF, "theory", {.all_end = true}},
-    {QA_MISTAKE_VALUE_SCALE, "theory", {.unscaled = true}},
-    {QA_MISTAKE_Q_LOG_SOFTMAX, "", {.log_softmax = true}},
-    {QA_MISTAKE_MEANS, "", {.of_pairs = true}},
-    {QA_MISTAKE_MEANS, "", {.of_responses = true}},
-    {QA_MISTAKE_MEANS, "published", {.whole = true}},
-    {QA_MISTAKE_SUM, "", {.sum = true}},
-    {QA_MISTAKE_SUM, "", {.sums = true}},
-    {QA_MISTAKE_GAMMA_PROMPT, "theory", {.gamma_from_prompt = true}},
-    {QA_MISTAKE_GAMMA_PROMPT, "theory", {.gamma_from_state = true}},
+    {QA_MISTAKE_BOS, "", {0}, 0, 0},
+    {QA_MISTAKE_SIDES, "", {0}, 0, 0},
+    {QA_MISTAKE_ROPE, "", {0}, 0, 0},
+    {QA_MISTAKE_LOG_SOFTMAX, "", {.raw_log_pi1 = true}, 0, 0},
+    {QA_MISTAKE_LORA_EXCHANGED, "", {0}, 0, 0},
+    {QA_MISTAKE_LORA_SCALE, "", {0}, 0, 0},
+    {QA_MISTAKE_LORA_RSLORA, "", {0}, 0, 0},
+    {QA_MISTAKE_LORA_OFF, "", {0}, 0, 0},
+    {QA_MISTAKE_PARAMETRISATION, "", {0}, 0, 0},
+    {QA_MISTAKE_ALPHA_0, "", {.logits_in_v = true}, 0, 0},
+    {QA_MISTAKE_ALPHA_0, "", {.logits_in_v_only = true}, 0, 0},
+    {QA_MISTAKE_VALUE_STATE, "theory", {.value_elsewhere = true}, 0, 0},
+    {QA_MISTAKE_VALUE_STATE, "published", {.value_elsewhere = true}, 0, 0},
+    {QA_MISTAKE_MASK, "theory", {.late = true}, 0, 0},
+    {QA_MISTAKE_MASK, "published", {.early = true}, 0, 0},
+    {QA_MISTAKE_MASK, "published", {.late = true}, 0, 0},
+    {QA_MISTAKE_PAD, "theory", {.pad = true}, 0, 0},
+    {QA_MISTAKE_PAD, "published", {.no_pad = true}, 0, 0},
+    {QA_MISTAKE_DIVISOR, "theory", {.divide = BY_PADDED_1}, 0, 0},
+    {QA_MISTAKE_DIVISOR, "", {.divide = BY_PADDED}, 0, 0},
+    {QA_MISTAKE_DIVISOR, "", {.divide = BY_OWN_1}, 0, 0},
+    {QA_MISTAKE_DIVISOR, "published", {.divide = BY_COUNT}, 0, 0},
+    {QA_MISTAKE_DIVISOR, "published", {.divide = BY_NOTHING}, 0, 0},
+    {QA_MISTAKE_GAMMA_POWERS, "theory", {.gamma_from_1 = true}, 0, 0},
+    {QA_MISTAKE_CLASSES, "", {.classes = true}, 0, 0},
+    {QA_MISTAKE_CUT_OFF, "theory", {.all_end = true}, 0, 0},
+    {QA_MISTAKE_VALUE_SCALE, "theory", {.unscaled = true}, 0, 0},
+    {QA_MISTAKE_Q_LOG_SOFTMAX, "", {.log_softmax = true}, 0, 0},
+    {QA_MISTAKE_MEANS, "", {.of_pairs = true}, 0, 0},
+    {QA_MISTAKE_MEANS, "", {.of_responses = true}, 0, 0},
+    {QA_MISTAKE_MEANS, "published", {.whole = true}, 0, 0},
+    {QA_MISTAKE_SUM, "", {.sum = true}, 0, 0},
+    {QA_MISTAKE_SUM, "", {.sums = true}, 0, 0},
+    {QA_MISTAKE_GAMMA_PROMPT, "theory", {.gamma_from_prompt = true}, 0, 0},
+    {QA_MISTAKE_GAMMA_PROMPT, "theory", {.gamma_from_state = true}, 0, 0},
+    {QA_MISTAKE_NORMS, "", {0}, WITHOUT_OFFSET, 1},
+    {QA_MISTAKE_NORMS, "", {0}, NO_HEAD_NORMS, 1},
+    {QA_MISTAKE_NORMS, "", {0}, HEAD_NORMS_BEHIND_ROPE, 1},
+    {QA_MISTAKE_NORMS, "", {0}, NORMS_OF_SUMS, 1},
+    {QA_MISTAKE_WINDOW, "", {0}, ONE_KEY_MORE, 2},
+    {QA_MISTAKE_WINDOW, "", {0}, ONE_KEY_LESS, 2},
+    {QA_MISTAKE_WINDOW, "", {0}, ALL_KEYS, 2},
+    {QA_MISTAKE_WINDOW, "", {0}, OTHER_THETA, 1},
+    {QA_MISTAKE_FUSED, "", {0}, 0, 1},
+    {QA_MISTAKE_FUSED, "", {0}, 1, 1},
 };
 
 /* Makes the mistake on a bundle and has it diagnosed. True when it was found, and nothing else. */
@@ -455,7 +558,7 @@ static bool diagnosed_alone(const mistake_case *expected, qa_context *context, c
     qa_golden_bundle *right = qa_golden_open(context, name), *wrong = qa_golden_open(context, name);
     const unsigned bit = 1u << (unsigned)expected->mistake;
     bool alone = false;
-    if (alter(wrong, expected->mistake)) {
+    if (alter(wrong, expected->mistake, expected->variant)) {
         method m;
         qa_golden_set set = {0};
         product_numbers(&m, wrong, expected->mistake == QA_MISTAKE_BOS, expected->mistake == QA_MISTAKE_SIDES,
@@ -496,8 +599,8 @@ START_TEST(a_mistake_is_diagnosed) {
             alone += diagnosed_alone(expected, context, name) ? 1 : 0;
         }
     }
-    ck_assert_msg(alone >= (expected->how.whole ? 1 : LEAST_BUNDLES),
-                  "case %d, %s: told apart from every other mistake on %zu bundles only", _i,
+    const size_t least = expected->how.whole ? 1 : expected->bundles > 0 ? expected->bundles : LEAST_BUNDLES;
+    ck_assert_msg(alone >= least, "case %d, %s: told apart from every other mistake on %zu bundles only", _i,
                   qa_golden_mistake_name(expected->mistake), alone);
     qa_context_free(context);
 }

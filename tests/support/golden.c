@@ -15,10 +15,10 @@
 #include <string.h>
 
 const char *const qa_golden_suite[] = {
-    "theory-logits",      "theory-residual", "theory-discounted",       "theory-llama3",
-    "theory-normalised",  "theory-qwen2",    "theory-one-token",        "theory-bf16",
-    "theory-long",        "theory-text",     "theory-activations",      "published-logits",
-    "published-residual", "published-qwen2", "published-micro-batches", "published-chat"};
+    "theory-logits",      "theory-residual",  "theory-discounted",  "theory-llama3",   "theory-normalised",
+    "theory-qwen2",       "theory-one-token", "theory-bf16",        "theory-long",     "theory-text",
+    "theory-activations", "published-logits", "published-residual", "published-qwen2", "published-micro-batches",
+    "published-chat",     "theory-qwen3",     "theory-gemma3",      "theory-olmo2",    "published-phi3"};
 const size_t qa_golden_suite_n = sizeof qa_golden_suite / sizeof qa_golden_suite[0];
 
 #define MUST(call) qa_expect_ok((call), &err)
