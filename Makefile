@@ -69,7 +69,7 @@ LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
 .PHONY: all help deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
-        check-docs check-install pair-way kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files reference man install \
+        check-docs check-install pair-way real-models kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files reference man install \
         uninstall format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -220,6 +220,11 @@ check-asan-f64: deps ; $(VARIANT) PRECISION=f64 SANITIZE=1 OPT='-O1 -g' run-part
 pair-way: deps
 	$(VARIANT) B=build/way OPT='-O0 -gdwarf-4' CFLAGS='-finstrument-functions -DQA_ONE_KERNEL' LDFLAGS=-no-pie build/way/tools/pair_way
 	sh tools/pair-way build/way weights/village/model
+
+# Two real models, made of what Python packages ship, against transformers; skipped where Python lacks what that needs.
+real-models: deps
+	$(VARIANT) PRECISION=f32 SANITIZE= B=build/f32 build/f32/qadapter
+	sh tools/peers/real_model_check build/f32/qadapter build/real
 
 # Kills runs at every call that changes a file and at random moments, goes on, and compares the results: some minutes.
 kill: deps
