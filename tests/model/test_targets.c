@@ -1,5 +1,4 @@
-/* LoRA's targets by a family's own names. The family here has GPT-2's: q, k and v in one map, no gate, two maps of one
- * name, matrices kept as columns x rows. */
+/* LoRA's targets by a family's own names. GPT-2 has q, k and v in one map, no gate, and two maps of one name. */
 #include "arch/families.h"
 #include "arch/tensors.h"
 #include "base/warnings.h"
@@ -14,24 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const qa_tensor_row rows[] = {
-    QA_EMBEDDING_ROW("transformer.wte.weight"),
-    QA_HEAD_ROW("lm_head.weight"),
-    QA_NORM_ROW("ln_1.weight", QA_NORM_INPUT, QA_WIDTH_D),
-    QA_MAP_ROW("attn.c_attn", QA_TARGET_QKV, QA_WIDTH_QKV, QA_WIDTH_D, QA_ALWAYS, false),
-    QA_MAP_ROW("attn.c_proj", QA_TARGET_O, QA_WIDTH_D, QA_WIDTH_Q, QA_ALWAYS, true),
-    QA_MAP_ROW("mlp.c_fc", QA_TARGET_UP, QA_WIDTH_F, QA_WIDTH_D, QA_ALWAYS, false),
-    QA_MAP_ROW("mlp.c_proj", QA_TARGET_DOWN, QA_WIDTH_D, QA_WIDTH_F, QA_ALWAYS, true),
-};
-static const qa_tensor_table table = {
-    .layers = "transformer.h.", .rows = rows, .n = sizeof rows / sizeof *rows, .transposed = true};
-static const qa_family other = {.architecture = "OtherForCausalLM", .model_type = "other", .tensors = &table};
+enum { GPT2 = 1 };
 
-static const qa_family *llama(void) { return qa_family_by_architecture("LlamaForCausalLM"); }
+static const qa_family *family_of(int which) {
+    return qa_family_by_architecture(which == GPT2 ? "GPT2LMHeadModel" : "LlamaForCausalLM");
+}
 
 /* ---- options ---- */
-
-enum { OTHER = 1 };
 
 static const struct naming {
     const char *list;
@@ -43,12 +31,17 @@ static const struct naming {
     {"self_attn.q_proj,mlp.up_proj", 0, "QU", "q_proj,up_proj", NULL},
     {"qkv_proj", 0, "", "", "LlamaForCausalLM has no linear map qkv_proj; its maps are q_proj, k_proj, v_proj"},
     {"attn.q_proj", 0, "", "", "\"attn.q_proj\" is no linear map; expected q_proj, k_proj, v_proj, o_proj"},
+    {"c_attn", 0, "", "", "\"c_attn\" is no linear map of LlamaForCausalLM; expected q_proj, k_proj, v_proj, o_proj"},
+    {"q_proj,dense", 0, "", "", "\"dense\" is no linear map of LlamaForCausalLM"},
     {"w_proj", 0, "", "", "\"w_proj\" is no linear map; expected q_proj"},
     {" ,", 0, "", "", "no linear map is named"},
-    {"all", OTHER, "OUDA", "c_attn,c_proj,c_fc", NULL},
-    {"q_proj,v_proj", OTHER, "", "", "OtherForCausalLM has no linear map q_proj; its maps are c_attn, c_proj, c_fc"},
-    {"o_proj", OTHER, "", "", "OtherForCausalLM has no linear map o_proj"},
-    {"all-linear", OTHER, "OUDA", "c_attn,c_proj,c_fc", NULL},
+    {"c_attn, mlp.c_proj", GPT2, "AD", "c_attn,mlp.c_proj", NULL},
+    {"c_proj", GPT2, "OD", "c_proj", NULL},
+    {"mlp.down_proj", GPT2, "", "", "\"mlp.down_proj\" is no linear map of GPT2LMHeadModel"},
+    {"all", GPT2, "OUDA", "c_attn,c_proj,c_fc", NULL},
+    {"q_proj,v_proj", GPT2, "", "", "GPT2LMHeadModel has no linear map q_proj; its maps are c_attn, c_proj, c_fc"},
+    {"o_proj", GPT2, "", "", "GPT2LMHeadModel has no linear map o_proj"},
+    {"all-linear", GPT2, "OUDA", "c_attn,c_proj,c_fc", NULL},
 };
 
 static bool has_letter(const bool targets[QA_TARGETS], const char *maps) {
@@ -69,7 +62,7 @@ START_TEST(options_by_name) {
     for (size_t i = 0; i < qa_lora_table.n; i++) {
         row = strcmp(qa_lora_table.rows[i].name, "lora-target") == 0 ? &qa_lora_table.rows[i] : row;
     }
-    const qa_family *family = it->family == OTHER ? &other : llama();
+    const qa_family *family = family_of(it->family);
     qa_status status = qa_option_set(row, &lora, it->list, &err);
     status = status == QA_OK ? qa_lora_options_fit(&lora, family, &err) : status;
     if (it->message != NULL) {
@@ -100,17 +93,17 @@ START_TEST(names_of_the_models_own) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         qa_lora_options lora = {.rank = 2, .alpha = 4};
         strcpy(lora.target_modules, cases[i].list);
-        qa_expect_ok(qa_lora_options_fit(&lora, &other, &err), &err);
+        qa_expect_ok(qa_lora_options_fit(&lora, family_of(GPT2), &err), &err);
         ck_assert_msg(has_letter(lora.targets, cases[i].maps), "%s", cases[i].list);
         ck_assert_str_eq(lora.target_modules, cases[i].names);
         lora.targets[QA_TARGET_O] = !lora.targets[QA_TARGET_O];
-        qa_expect_error(qa_lora_options_fit(&lora, &other, &err), QA_ERR_ARGUMENT, &err, "targets says other");
+        qa_expect_error(qa_lora_options_fit(&lora, family_of(GPT2), &err), QA_ERR_ARGUMENT, &err, "targets says other");
     }
     qa_lora_options lora = {.rank = 2, .alpha = 4, .target_modules = "c_attn,proj"};
-    qa_expect_error(qa_lora_options_fit(&lora, &other, &err), QA_ERR_ARGUMENT, &err,
-                    "\"proj\" is no linear map of OtherForCausalLM; expected c_attn, c_proj, c_fc");
+    qa_expect_error(qa_lora_options_fit(&lora, family_of(GPT2), &err), QA_ERR_ARGUMENT, &err,
+                    "\"proj\" is no linear map of GPT2LMHeadModel; expected c_attn, c_proj, c_fc");
     lora = (qa_lora_options){.rank = 2, .alpha = 4, .targets = {[QA_TARGET_O] = true}}; /* o_proj, which it lacks */
-    qa_expect_error(qa_lora_options_fit(&lora, &other, &err), QA_ERR_ARGUMENT, &err, "no linear map o_proj");
+    qa_expect_error(qa_lora_options_fit(&lora, family_of(GPT2), &err), QA_ERR_ARGUMENT, &err, "no linear map o_proj");
 }
 END_TEST
 
@@ -119,12 +112,12 @@ START_TEST(all_but_one) {
     qa_error err = {0};
     qa_lora_options lora = qa_lora_defaults();
     lora.targets[QA_TARGET_K] = false;
-    qa_expect_ok(qa_lora_options_fit(&lora, llama(), &err), &err);
+    qa_expect_ok(qa_lora_options_fit(&lora, family_of(0), &err), &err);
     ck_assert(has_letter(lora.targets, "QVOGUD"));
     lora = qa_lora_defaults();
     lora.targets[QA_TARGET_Q] = lora.targets[QA_TARGET_K] = lora.targets[QA_TARGET_V] =
         false; /* but QKV is asked for */
-    qa_expect_error(qa_lora_options_fit(&lora, llama(), &err), QA_ERR_ARGUMENT, &err, "no linear map qkv_proj");
+    qa_expect_error(qa_lora_options_fit(&lora, family_of(0), &err), QA_ERR_ARGUMENT, &err, "no linear map qkv_proj");
 }
 END_TEST
 
@@ -159,7 +152,7 @@ static const struct plan_case {
     {ADAPTER("\"target_modules\": [\"c_attn\"], \"fan_in_fan_out\": false"),
      {"A", "A"},
      "c_attn",
-     "fan_in_fan_out is false, but the linear maps of OtherForCausalLM are Conv1D: read as true"},
+     "fan_in_fan_out is false, but the linear maps of GPT2LMHeadModel are Conv1D: read as true"},
     {ADAPTER("\"target_modules\": [\"c_attn\"], \"rank_pattern\": {\"c_fc\": 3, \"c_attn\": 2, \"attn.c_attn\": 5}"),
      {"A", "A"},
      "c_attn",
@@ -191,7 +184,7 @@ static const struct plan_case {
 
 static const qa_config *two_layers(void) {
     static qa_config config;
-    config = (qa_config){.family = &other,
+    config = (qa_config){.family = family_of(GPT2),
                          .hidden_size = 8,
                          .intermediate_size = 12,
                          .num_hidden_layers = 2,
