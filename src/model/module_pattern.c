@@ -73,7 +73,7 @@ static qa_status read_class(reader *r, qa_error *err) {
     return QA_OK;
 }
 
-/* "(", "(?:", "(?=", "(?!" and "(?P<name>". */
+/* "(", "(?:", "(?=", "(?!", "(?<=", "(?<!" and "(?P<name>". Behind "<" PCRE2 takes whatever Python takes. */
 static qa_status read_group(reader *r, qa_error *err) {
     const char *rest = r->text + r->at;
     const size_t left = r->n - r->at;
@@ -83,10 +83,14 @@ static qa_status read_group(reader *r, qa_error *err) {
     }
     if (left > 1 && rest[1] == '?') {
         const bool named = left > 3 && rest[2] == 'P' && rest[3] == '<';
-        if (!named && (left < 3 || strchr(":=!", rest[2]) == NULL || rest[2] == '\0')) {
-            return differs(r, "a group of another kind than (...), (?:...), (?=...), (?!...) and (?P<name>...)", err);
+        const bool behind = left > 3 && rest[2] == '<' && (rest[3] == '=' || rest[3] == '!');
+        if (!named && !behind && (left < 3 || strchr(":=!", rest[2]) == NULL || rest[2] == '\0')) {
+            return differs(r,
+                           "a group of another kind than (...), (?:...), (?=...), (?!...), (?<=...), (?<!...) and "
+                           "(?P<name>...)",
+                           err);
         }
-        skip = named ? 4 : 3;
+        skip = named || behind ? 4 : 3;
         while (named && skip < left && rest[skip - 1] != '>') {
             skip++;
         }
@@ -132,10 +136,14 @@ static qa_status read_quantifier(reader *r, qa_error *err) {
     return at_quantifier(r) ? differs(r, "a repeat of a repeat", err) : QA_OK;
 }
 
-static qa_status check_syntax(const char *text, size_t n, bool *plain, qa_error *err) {
-    reader r = {.text = text, .n = n};
+/* "(?i)", which Python takes at the very beginning alone. */
+static const char any_case[] = "(?i)";
+
+static qa_status check_syntax(const char *text, size_t n, qa_module_rule rule, bool *plain, qa_error *err) {
+    const bool flag = rule == QA_MODULE_WHOLE && strncmp(text, any_case, strlen(any_case)) == 0;
+    reader r = {.text = text, .n = n, .at = flag ? strlen(any_case) : 0};
     size_t depth = 0;
-    *plain = true;
+    *plain = !flag;
     while (r.at < n) {
         const char c = text[r.at];
         if ((unsigned char)c < 0x20 || (unsigned char)c > 0x7e || c == '}') {
@@ -217,7 +225,7 @@ qa_status qa_module_pattern_create(qa_module_pattern **out, const char *expressi
     if (n > PATTERN_BYTES) {
         return qa_fail(err, QA_ERR_LIMIT, "an expression of %zu bytes, expected at most %d", n, (int)PATTERN_BYTES);
     }
-    QA_TRY(check_syntax(expression, n, &plain, err));
+    QA_TRY(check_syntax(expression, n, rule, &plain, err));
     qa_module_pattern *it = NULL;
     QA_TRY(QA_NEW(it, 1, err, "an expression"));
     it->rule = rule;

@@ -183,7 +183,7 @@ static const struct refusal {
     {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\", 3]"), "target_modules[1]", QA_ERR_FORMAT},
     {CONFIG("\"r\": 2, \"target_modules\": [\"lm_head\"]"), "lm_head", QA_ERR_UNSUPPORTED},
     {CONFIG("\"r\": 2, \"target_modules\": \".*proj\""), "k_proj.lora_A.weight\" is missing", QA_ERR_MISMATCH},
-    {CONFIG("\"r\": 2, \"target_modules\": \"(?i).*proj\""), "a group of another kind", QA_ERR_UNSUPPORTED},
+    {CONFIG("\"r\": 2, \"target_modules\": \"(?s).*proj\""), "a group of another kind", QA_ERR_UNSUPPORTED},
     {CONFIG("\"r\": 2, \"target_modules\": [\"W_pack\"]"), "leave none of the model's 2 layers", QA_ERR_MISMATCH},
     {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"use_dora\": true"), "use_dora", QA_ERR_UNSUPPORTED},
     {CONFIG("\"r\": 2, \"target_modules\": [\"q_proj\"], \"bias\": \"all\""), "bias", QA_ERR_UNSUPPORTED},
