@@ -77,6 +77,9 @@ def compare_log_probabilities(program, folder, model):
 def main():
     program, folder = sys.argv[1:]
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    embedding = model.get_input_embeddings()
+    if hasattr(embedding, "embed_scale"):  # Gemma's factor, as of a model that is loaded in the files' BF16
+        embedding.embed_scale = embedding.embed_scale.to(torch.bfloat16).float()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     same, lead = compare_text(program, folder, model, tokenizer)
     worst, count = compare_log_probabilities(program, folder, model)
