@@ -152,7 +152,9 @@ static qa_status report_text_side(cli_report *report, cli_run *run, qa_error *er
                     run->tokenizer == NULL ? NULL : qa_tokenizer_description(run->tokenizer));
     QA_TRY(cli_detect_template(run, run->args->model, &which, err));
     cli_report_text(report, "chat_template", "chat template",
-                    which == QA_CHAT_NONE ? NULL : qa_chat_template_name(which));
+                    which == QA_CHAT_NONE      ? NULL
+                    : which == QA_CHAT_UNKNOWN ? "its own"
+                                               : qa_chat_template_name(which));
     return QA_OK;
 }
 

@@ -58,6 +58,7 @@ typedef struct render_work {
     qa_columns columns;
     qa_chat_turn turn;
     qa_ids prompt, answer, rest;
+    qa_template_result unparsed; /* what is wrong with a template that cannot be run at all; else a text */
 } render_work;
 
 /* ---- one row ---- */
@@ -85,7 +86,7 @@ static qa_status row_variables(const render_work *work, const json_t *row, json_
     if (args != NULL && !json_is_null(args) && !json_is_object(args)) {
         return qa_fail(err, QA_ERR_FORMAT, "\"args\" must be an object of variables");
     }
-    json_t *all = *variables = json_copy(work->chat->variables);
+    json_t *all = *variables = work->chat == NULL ? json_object() : json_copy(work->chat->variables);
     json_t *own = json_copy((json_t *)(uintptr_t)row);
     (void)json_object_del(own, "args");
     const bool good = json_object_set_new(all, "add_generation_prompt", json_false()) == 0 &&
@@ -96,11 +97,12 @@ static qa_status row_variables(const render_work *work, const json_t *row, json_
 }
 
 static qa_status write_row(render_work *work, const json_t *variables, cli_line_sink *sink, qa_error *err) {
-    qa_template_result result = {0};
+    qa_template_result result = work->unparsed;
     qa_json_writer *out = &work->out;
     work->text.n = 0;
-    qa_status status =
-        qa_template_render(work->chat->program, variables, &work->chat->options, &work->text, &result, err);
+    qa_status status = work->chat == NULL ? QA_OK
+                                          : qa_template_render(work->chat->program, variables, &work->chat->options,
+                                                               &work->text, &result, err);
     if (status == QA_OK) {
         qa_json_restart(out, err);
         qa_json_open_object(out, NULL, QA_JSON_LINE);
@@ -197,7 +199,8 @@ static qa_status print_dialogue(render_work *work, const json_t *row, json_t *va
 /* Whether rows are printed for a person: asked for, or the only one of the file on a terminal. */
 static bool is_marked(const render_work *work, const cli_line_sink *sink, bool only) {
     const render_args *args = (const render_args *)work->run->args;
-    return args->marked || (only && cli_line_sink_is_terminal(sink) && work->run->tokenizer != NULL);
+    return work->chat != NULL &&
+           (args->marked || (only && cli_line_sink_is_terminal(sink) && work->run->tokenizer != NULL));
 }
 
 static qa_status render_all(render_work *work, qa_json_lines *lines, cli_line_sink *sink, qa_error *err) {
@@ -227,11 +230,33 @@ done:
     return status;
 }
 
+/* A named template that cannot be parsed is an error of every row. */
+static qa_status open_template(render_work *work, qa_error *err) {
+    cli_run *run = work->run;
+    const qa_chat *chat = NULL;
+    bool assumed = false;
+    const qa_status status = cli_resolve_chat(run, &chat, &assumed, err);
+    const char *line = strstr(err->message, ", line ");
+    qa_template_result *unparsed = &work->unparsed;
+    work->chat = run->chat;
+    if (status == QA_OK) {
+        return chat != NULL ? QA_OK
+                            : qa_fail(err, QA_ERR_UNSUPPORTED,
+                                      "there is no chat template to render: name another by --chat-template");
+    }
+    if (line == NULL || sscanf(line, ", line %zu: %1023[^\n]", &unparsed->line, unparsed->message) != 2) {
+        return status;
+    }
+    cli_warn(run, "%s", err->message);
+    unparsed->outcome = QA_TEMPLATE_ERROR;
+    return QA_OK;
+}
+
 /* The model's end-of-sequence ids, where it says any. */
 static qa_status find_end(render_work *work, qa_error *err) {
     const cli_run *run = work->run;
     qa_config config = {0};
-    if (run->tokenizer == NULL) {
+    if (run->tokenizer == NULL || work->chat == NULL) {
         return QA_OK;
     }
     qa_error unknown; /* a family that is not supported, or no model at all: the tokenizer's then */
@@ -243,8 +268,6 @@ static qa_status find_end(render_work *work, qa_error *err) {
 
 static qa_status run_render(cli_run *run, qa_error *err) {
     const render_args *args = (const render_args *)run->args;
-    const qa_chat *chat = NULL;
-    bool assumed = false;
     render_work work = {.run = run};
     qa_json_lines *lines = NULL;
     cli_line_sink sink = {0};
@@ -255,13 +278,9 @@ static qa_status run_render(cli_run *run, qa_error *err) {
         return cli_bad_usage(run, err, "--marked needs --model: its tokenizer");
     }
     QA_TRY(run->args->model == NULL ? QA_OK : cli_load_tokenizer(run, true, err));
-    QA_TRY(cli_resolve_chat(run, &chat, &assumed, err));
-    if (chat == NULL) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "there is no chat template to render: name another by --chat-template");
-    }
-    work.chat = run->chat;
+    QA_TRY(open_template(&work, err));
     work.whole_turn = run->args->response_end != NULL && strcmp(run->args->response_end, "template") == 0;
-    QA_TRY(run->tokenizer == NULL ? default_tokens(run->chat->variables, err) : QA_OK);
+    QA_TRY(run->tokenizer == NULL && work.chat != NULL ? default_tokens(work.chat->variables, err) : QA_OK);
     QA_TRY(find_end(&work, err));
     QA_TRY(qa_json_lines_open(&lines, args->in, err));
     qa_status status = cli_line_sink_open(&sink, run->args->out, err);

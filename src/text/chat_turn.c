@@ -162,6 +162,7 @@ qa_status qa_chat_turn_end(const qa_chat_turn *turn, const qa_chat *chat, const 
 
 /* ---- what short dialogues tell ---- */
 
+enum { LEARNING_STEPS = 1000000 };
 static const qa_message PROBE[] = {{"user", "a", 1}, {"assistant", MARK, 3}};
 
 /* Which of " \n\t" the template takes from the ends of an answer. */
@@ -229,7 +230,10 @@ static qa_status learn_turn(qa_chat *chat, qa_chat_turn *turn, qa_error *err) {
 qa_status qa_chat_learn(qa_chat *chat, qa_error *err) {
     qa_chat_turn turn = {0};
     qa_error why;
+    const size_t steps = chat->options.steps;
+    chat->options.steps = LEARNING_STEPS; /* a template that takes more for two words is none to wait for */
     const qa_status status = learn_turn(chat, &turn, &why);
+    chat->options.steps = steps;
     qa_chat_turn_free(&turn);
     return status == QA_ERR_MEMORY ? qa_fail(err, status, "%s", why.message) : QA_OK;
 }

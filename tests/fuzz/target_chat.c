@@ -3,7 +3,8 @@
 #include "fuzz/folder.h"
 #include "fuzz/fuzz.h"
 
-#include "qadapter/text.h"
+#include "text/answer_end.h"
+#include "text/chat_turn.h"
 
 #include <stdlib.h>
 
@@ -39,6 +40,21 @@ static void render(const qa_tokenizer *tokenizer, const char *text, size_t bytes
     }
 }
 
+/* An answer behind its prompt. */
+static void turn(const qa_chat *chat) {
+    static const qa_message asked[] = {{"system", "Be <b>.", 7}, {"user", "a", 1}};
+    qa_chat_turn it = {0};
+    qa_text text = {0};
+    qa_error err = {0};
+    bool ended = false;
+    if (qa_chat_turn_write(&it, chat, asked, 2, &err) == QA_OK) {
+        (void)!qa_chat_turn_content(&it, chat, " x\n", 3, (it.front & 1) != 0, &text, &err);
+        (void)!qa_chat_turn_end(&it, chat, "</s>", true, &text, &ended, &err);
+    }
+    qa_chat_turn_free(&it);
+    qa_text_free(&text);
+}
+
 void qa_fuzz_chat(const uint8_t *data, size_t bytes) {
     static const char *dir;
     static qa_tokenizer *tokenizer;
@@ -59,4 +75,12 @@ void qa_fuzz_chat(const uint8_t *data, size_t bytes) {
     qa_fuzz_remove(dir, data[0] == 'j' ? "tokenizer_config.json" : "chat_template.jinja");
     qa_fuzz_write(dir, data[0] == 'j' ? "chat_template.jinja" : "tokenizer_config.json", data + 1, bytes - 1);
     (void)!qa_chat_template_detect(&which, dir, &err);
+    qa_chat *chat = NULL;
+    if (qa_chat_open(&chat, &(qa_chat_options){.dir = dir}, tokenizer, &err) == QA_OK) {
+        chat->options.steps = 10000;
+        qa_answer_end end;
+        (void)!qa_answer_end_find(&end, chat, tokenizer, NULL, 0, &err);
+        turn(chat);
+    }
+    qa_chat_free(chat);
 }
