@@ -6,7 +6,7 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "base/try.h"
-#include "text/chat.h"
+#include "text/chat_turn.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -86,6 +86,9 @@ static qa_status reply(session *it, qa_error *err) {
                                                       ? generate_args_of(with->run)->max_tokens
                                                       : it->capacity};
     QA_GOTO(done, qa_chat_encode(with->chat, it->messages, it->n, &text, &whole, err));
+    if (it->n == 2 && qa_chat_drops_system(it->messages, it->n, &text)) {
+        cli_warn(with->run, "the chat template leaves out what --system says");
+    }
     QA_GOTO(done, prepare_turn(it, &whole, &ids, err));
     QA_GOTO(done, generation_feed(with, it->generator, &ids, &seconds, err));
     QA_GOTO(done, qa_ids_append(&it->ids, ids.data, ids.n, err));

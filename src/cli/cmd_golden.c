@@ -2,6 +2,7 @@
 #include "cli/common.h"
 
 #include "base/try.h"
+#include "data/pairs.h"
 #include "golden/check.h"
 #include "methods/method.h"
 #include "rl/objective.h"
@@ -87,13 +88,13 @@ static qa_status make_bundle(cli_run *run, qa_error *err) {
     QA_TRY(cli_load_tokenizer(run, false, err));
     QA_TRY(cli_load_pairs(run, args->data, max_length, &pairs, err));
     const bool ids = qa_pairs_kind_of(pairs) == QA_PAIRS_IDS;
-    const qa_chat_template applied = qa_pairs_chat_template(pairs);
+    const json_t *chat = qa_pairs_chat_record(pairs);
     const qa_golden_inputs inputs = {.model = run->model,
                                      .adapter = run->adapter,
                                      .adapter_dir = args->adapter,
                                      .pairs = pairs,
                                      .text_path = ids || strcmp(args->data, "-") == 0 ? NULL : args->data,
-                                     .chat_template = applied == QA_CHAT_NONE ? NULL : qa_chat_template_name(applied),
+                                     .chat_template = json_string_value(json_object_get(chat, "chat_template")),
                                      .published_data_quirks = args->published_quirks,
                                      .link = golden_args_of(run)->link_inputs,
                                      .overwrite = golden_args_of(run)->overwrite,

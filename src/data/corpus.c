@@ -49,6 +49,7 @@ typedef struct corpus_loader {
     qa_answer_end end;
     qa_dialogue dialogue;
     qa_columns columns;                 /* keys that hold something and are not used */
+    size_t no_system;                   /* conversations whose system message the template leaves out */
     size_t doubled_ends, first_doubled; /* answers that bring the end which the template writes; the first's line */
     qa_text whole, response;
     qa_chat_turn turn;
@@ -281,6 +282,7 @@ static qa_status add_conversation(corpus_loader *l, const json_t *messages, qa_e
     l->corpus->conversations++;
     const size_t n = l->dialogue.n;
     QA_TRY(qa_chat_write(l->chat, l->dialogue.messages, n, false, &l->whole, err));
+    l->no_system += qa_chat_drops_system(l->dialogue.messages, n, &l->whole) ? 1 : 0;
     /* What is cut off needs no turns: every one of them is found by writing all before it anew. */
     for (size_t i = 0; i < n && l->ids.n <= l->max_length; i++) {
         if (strcmp(l->dialogue.messages[i].role, "assistant") == 0) {
@@ -377,6 +379,10 @@ qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenize
 static void warn_of_documents(const corpus_loader *l, const char *name) {
     qa_warnings *warnings = &l->corpus->warnings;
     qa_columns_warn(&l->columns, name, warnings);
+    if (l->no_system > 0) {
+        qa_warn(warnings, "%s: conversations whose system message the chat template leaves out: %zu", name,
+                l->no_system);
+    }
     if (l->doubled_ends > 0) {
         qa_warn(warnings,
                 "%s: answers that bring an end token of their own: %zu (first: line %zu); the chat template's stands "

@@ -118,6 +118,32 @@ END_TEST
 #define USER(text) "{\"role\": \"user\", \"content\": \"" text "\"}"
 #define ASSISTANT(text) "{\"role\": \"assistant\", \"content\": \"" text "\"}"
 
+/* It leaves system messages out, and writes '-' in front of answers: what it writes is what is learned. */
+START_TEST(a_template_that_has_no_name) {
+    static const char text[] = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% elif m.role == "
+                               "'assistant' %}-{{ m.content }}<|im_end|>{% endif %}{% endfor %}";
+    setting s = open_setting(&(tiny_tokenizer_options){.kind = TINY_BYTES});
+    qa_error err = {0};
+    qa_chat *chat = NULL;
+    qa_corpus *corpus = NULL;
+    char *path = qa_tempdir_write_text(
+        s.dir, "corpus.jsonl",
+        "{\"messages\": [{\"role\": \"system\", \"content\": \"S\"}, {\"role\": \"user\", \"content\": \"q\"}, "
+        "{\"role\": \"assistant\", \"content\": \"a\"}, {\"role\": \"user\", \"content\": \"r\"}]}\n");
+    qa_expect_ok(qa_chat_open(&chat, &(qa_chat_options){.text = text}, s.tokenizer, &err), &err);
+    qa_expect_ok(qa_corpus_load_chat(&corpus, path, s.tokenizer, chat, QA_LEARN_RESPONSES, 512, VOCAB, NULL, 0, &err),
+                 &err);
+    expect_document(corpus, 0, (const int32_t[]){BYTE + 'q', BYTE + '-', BYTE + 'a', IM_END, BYTE + 'r'}, 5, 1, 4);
+    ck_assert_uint_eq(qa_corpus_warnings(corpus)->n, 1);
+    ck_assert_ptr_nonnull(
+        strstr(qa_corpus_warnings(corpus)->lines[0], "system message the chat template leaves out: 1"));
+    qa_corpus_free(corpus);
+    qa_chat_free(chat);
+    free(path);
+    close_setting(&s);
+}
+END_TEST
+
 /* The ids of the prompt and of the chosen response, as the preference loader makes them. */
 static qa_pairs *load_pair(const setting *s, const char *prompt, const char *chosen) {
     qa_error err = {0};
@@ -438,6 +464,7 @@ Suite *data_corpus_suite(void) {
     tcase_add_test(forms, a_conversation_of_very_many_turns_is_cut_in_time);
     tcase_add_test(refused, columns_that_nobody_reads_are_named_or_refused);
     tcase_add_test(refused, an_answer_with_an_end_of_its_own_is_told);
+    tcase_add_test(refused, a_template_that_has_no_name);
     tcase_add_test(refused, lines_that_cannot_be_used);
     tcase_add_test(refused, tokenizers_and_templates_that_do_not_fit);
     suite_add_tcase(suite, forms);
