@@ -115,12 +115,10 @@ static qa_status bpe_count_word(bpe_learner *l, const char *word, size_t n, qa_e
         l->frequency.data[known]++;
         return QA_OK;
     }
-    if (l->words.n >= QA_MAX_TOKEN_ID) {
-        return qa_fail(err, QA_ERR_LIMIT,
-                       "the corpora hold more than %d different words; --max-bytes limits what is "
-                       "read",
-                       QA_MAX_TOKEN_ID);
-    }
+    QA_FAIL_IF(l->words.n >= QA_MAX_TOKEN_ID, err, QA_ERR_LIMIT,
+               "the corpora hold more than %d different words; --max-bytes limits what is "
+               "read",
+               QA_MAX_TOKEN_ID);
     QA_TRY(BPE_GROW(&l->frequency, "words"));
     QA_TRY(qa_vocab_add(&l->words, word, n, (int32_t)l->words.n, QA_TOKEN_MODEL, err));
     l->frequency.data[l->frequency.n++] = 1;
@@ -198,9 +196,7 @@ static qa_status bpe_gain(bpe_learner *l, int32_t left, int32_t right, uint64_t 
                           qa_error *err) {
     uint64_t at = l->pairs.n;
     if (!qa_map64_get(&l->index, bpe_key(left, right), &at)) {
-        if (at >= UINT32_MAX) {
-            return qa_fail(err, QA_ERR_LIMIT, "more than %lu different pairs", (unsigned long)UINT32_MAX);
-        }
+        QA_FAIL_IF(at >= UINT32_MAX, err, QA_ERR_LIMIT, "more than %lu different pairs", (unsigned long)UINT32_MAX);
         QA_TRY(BPE_GROW(&l->pairs, "pairs"));
         QA_TRY(qa_map64_put(&l->index, bpe_key(left, right), at, err));
         l->pairs.data[l->pairs.n++] = (bpe_pair){.left = left, .right = right};
@@ -314,19 +310,16 @@ static qa_status bpe_lay_out(bpe_learner *l, qa_error *err) {
     for (size_t w = 0; w < l->words.n; w++) {
         l->n_positions += l->words.tokens[w].bytes;
     }
-    if (l->n_positions >= BPE_NOWHERE) {
-        return qa_fail(err, QA_ERR_LIMIT,
-                       "the different words of the corpora take %zu bytes; --max-bytes limits what "
-                       "is read",
-                       l->n_positions);
-    }
+    QA_FAIL_IF(l->n_positions >= BPE_NOWHERE, err, QA_ERR_LIMIT,
+               "the different words of the corpora take %zu bytes; --max-bytes limits what "
+               "is read",
+               l->n_positions);
     l->symbol = qa_alloc_array(l->n_positions, sizeof *l->symbol);
     l->previous = qa_alloc_array(l->n_positions, sizeof *l->previous);
     l->next = qa_alloc_array(l->n_positions, sizeof *l->next);
     l->word = qa_alloc_array(l->n_positions, sizeof *l->word);
-    if (l->symbol == NULL || l->previous == NULL || l->next == NULL || l->word == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for words of %zu bytes", l->n_positions);
-    }
+    QA_FAIL_IF(l->symbol == NULL || l->previous == NULL || l->next == NULL || l->word == NULL, err, QA_ERR_MEMORY,
+               "out of memory for words of %zu bytes", l->n_positions);
     uint32_t position = 0;
     for (uint32_t w = 0; w < l->words.n; w++) {
         const qa_token *word = &l->words.tokens[w];

@@ -144,9 +144,7 @@ static qa_status factor_of(const json_t *root, unit kind, const char *where, dou
         *factor = 100.0;
         break;
     }
-    if (!(of > 0.0)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: expected a number above 0 to divide by, found %g", where, of);
-    }
+    QA_FAIL_IF(!(of > 0.0), err, QA_ERR_FORMAT, "%s: expected a number above 0 to divide by, found %g", where, of);
     *factor /= of;
     return QA_OK;
 }
@@ -172,9 +170,7 @@ static qa_status read_file(row *r, const char *folder, from file, qa_error *err)
     qa_status status = QA_OK;
     const int n =
         snprintf(path, sizeof path, "%s/points/%s.%s.json", folder, r->point, file == TRAIN ? "train" : "generate");
-    if (n < 0 || (size_t)n >= sizeof path) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s: the path is too long", folder);
-    }
+    QA_FAIL_IF(n < 0 || (size_t)n >= sizeof path, err, QA_ERR_LIMIT, "%s: the path is too long", folder);
     QA_TRY(qa_json_load(&root, path, err));
     for (size_t c = 0; c < COLUMNS && status == QA_OK; c++) {
         status = columns[c].file == file ? read_column(&r->values[c], root, &columns[c], path, err) : QA_OK;
@@ -193,9 +189,7 @@ static qa_status read_rows(table *t, qa_error *err) {
     char path[4096];
     qa_text text = {0};
     const int n = snprintf(path, sizeof path, "%s/points.list", t->folder);
-    if (n < 0 || (size_t)n >= sizeof path) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s: the path is too long", t->folder);
-    }
+    QA_FAIL_IF(n < 0 || (size_t)n >= sizeof path, err, QA_ERR_LIMIT, "%s: the path is too long", t->folder);
     QA_TRY(qa_read_file(&text, path, MAX_FILE_BYTES, err));
     qa_status status = qa_text_append(&text, "", 1, err);
     for (char *line = text.data; status == QA_OK && *line != 0;) {

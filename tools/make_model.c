@@ -105,9 +105,7 @@ static void replace(size_t *value, size_t given) { *value = given != 0 ? given :
 /* What is no size is the family's own. */
 static qa_status choose_family(shape *s, const options *o, qa_error *err) {
     s->family = qa_family_by_model_type(o->family != NULL ? o->family : s->model_type);
-    if (s->family == NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "--family: no family has the model_type \"%s\"", o->family);
-    }
+    QA_FAIL_IF(s->family == NULL, err, QA_ERR_ARGUMENT, "--family: no family has the model_type \"%s\"", o->family);
     if (o->family != NULL) {
         s->model_type = o->family;
         s->tied = s->family->tied;
@@ -125,9 +123,7 @@ static qa_status choose_shape(shape *s, const options *o, qa_error *err) {
         *s = PRESETS[i];
         found = strcmp(s->name, o->preset) == 0;
     }
-    if (!found) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "no preset is named \"%s\"; --help lists them", o->preset);
-    }
+    QA_FAIL_IF(!found, err, QA_ERR_ARGUMENT, "no preset is named \"%s\"; --help lists them", o->preset);
     QA_TRY(choose_family(s, o, err));
     replace(&s->hidden_size, o->hidden_size);
     replace(&s->intermediate_size, o->intermediate_size);
@@ -140,15 +136,12 @@ static qa_status choose_shape(shape *s, const options *o, qa_error *err) {
     replace(&s->context, o->context);
     s->rope_theta = o->rope_theta > 0.0 ? o->rope_theta : s->rope_theta;
     s->tied = s->tied && !o->untied;
-    if (s->heads % s->kv_heads != 0 || s->head_dim == 0 || s->head_dim % 2 != 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%zu heads of width %zu over %zu key/value heads is not possible",
-                       s->heads, s->head_dim, s->kv_heads);
-    }
+    QA_FAIL_IF(s->heads % s->kv_heads != 0 || s->head_dim == 0 || s->head_dim % 2 != 0, err, QA_ERR_ARGUMENT,
+               "%zu heads of width %zu over %zu key/value heads is not possible", s->heads, s->head_dim, s->kv_heads);
     const size_t largest = (size_t)1 << 24;
-    if (s->hidden_size > largest || s->intermediate_size > largest || s->heads > largest / s->head_dim ||
-        s->vocab_size > largest || s->layers > 4096) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "a size is beyond any model (%zu, or 4096 layers)", largest);
-    }
+    QA_FAIL_IF(s->hidden_size > largest || s->intermediate_size > largest || s->heads > largest / s->head_dim ||
+                   s->vocab_size > largest || s->layers > 4096,
+               err, QA_ERR_ARGUMENT, "a size is beyond any model (%zu, or 4096 layers)", largest);
     return QA_OK;
 }
 
@@ -384,12 +377,9 @@ static void put_pair(qa_json_writer *line, const shape *s, const options *o, qa_
 }
 
 static qa_status write_pairs(const shape *s, const options *o, qa_error *err) {
-    if (o->prompt_length == 0 || o->response_length == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "--prompt-length and --response-length must be at least 1");
-    }
-    if (s->vocab_size < 16) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "random pairs need a vocabulary of at least 16 tokens");
-    }
+    QA_FAIL_IF(o->prompt_length == 0 || o->response_length == 0, err, QA_ERR_ARGUMENT,
+               "--prompt-length and --response-length must be at least 1");
+    QA_FAIL_IF(s->vocab_size < 16, err, QA_ERR_ARGUMENT, "random pairs need a vocabulary of at least 16 tokens");
     qa_atomic_file *file = NULL;
     qa_json_writer line = {0};
     qa_status status = QA_OK;
@@ -436,17 +426,11 @@ static qa_status run(const options *o, qa_error *err) {
     const char *torch_dtype = NULL;
     QA_TRY(choose_shape(&s, o, err));
     QA_TRY(choose_dtype(&dtype, &torch_dtype, o->dtype, err));
-    if (o->out == NULL && o->pairs_out == NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "--out DIR is missing (--help explains)");
-    }
-    if ((o->pairs > 0) != (o->pairs_out != NULL)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "--pairs and --pairs-out go together");
-    }
+    QA_FAIL_IF(o->out == NULL && o->pairs_out == NULL, err, QA_ERR_ARGUMENT, "--out DIR is missing (--help explains)");
+    QA_FAIL_IF((o->pairs > 0) != (o->pairs_out != NULL), err, QA_ERR_ARGUMENT, "--pairs and --pairs-out go together");
     if (o->tokenizer != NULL) {
-        if (strcmp(o->tokenizer, "byte") != 0 || s.vocab_size < TOKENS) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "--tokenizer takes \"byte\", and a --vocab-size of at least %d",
-                           TOKENS);
-        }
+        QA_FAIL_IF(strcmp(o->tokenizer, "byte") != 0 || s.vocab_size < TOKENS, err, QA_ERR_ARGUMENT,
+                   "--tokenizer takes \"byte\", and a --vocab-size of at least %d", TOKENS);
         s.bos = BOS;
         s.n_eos = 2;
         s.eos[0] = IM_END;
@@ -454,10 +438,8 @@ static qa_status run(const options *o, qa_error *err) {
     }
     for (size_t i = 0; i <= s.n_eos; i++) {
         const size_t id = i == 0 ? s.bos : s.eos[i - 1];
-        if (id >= s.vocab_size) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "the preset's special token %zu is beyond --vocab-size %zu", id,
-                           s.vocab_size);
-        }
+        QA_FAIL_IF(id >= s.vocab_size, err, QA_ERR_ARGUMENT,
+                   "the preset's special token %zu is beyond --vocab-size %zu", id, s.vocab_size);
     }
     if (o->out != NULL) {
         QA_TRY(qa_make_dirs(o->out, err));

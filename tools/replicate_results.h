@@ -92,10 +92,8 @@ static qa_status get_name(const json_t *object, const char *key, const char *whe
                           qa_error *err) {
     const char *value = NULL;
     QA_TRY(qa_json_get_string(object, key, true, where, &value, err));
-    if (!is_plain_name(value)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\": expected a name of letters, digits, '.', '_' and '-'", where,
-                       key);
-    }
+    QA_FAIL_IF(!is_plain_name(value), err, QA_ERR_FORMAT,
+               "%s: \"%s\": expected a name of letters, digits, '.', '_' and '-'", where, key);
     memcpy(name, value, strlen(value) + 1);
     return QA_OK;
 }
@@ -105,9 +103,8 @@ static qa_status get_number(const json_t *object, const char *key, const char *w
                             double *value, qa_error *err) {
     *value = (double)NAN;
     QA_TRY(qa_json_get_double(object, key, false, where, value, err));
-    if (*value < least || *value > most) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\": expected %g to %g, found %g", where, key, least, most, *value);
-    }
+    QA_FAIL_IF(*value < least || *value > most, err, QA_ERR_FORMAT, "%s: \"%s\": expected %g to %g, found %g", where,
+               key, least, most, *value);
     return QA_OK;
 }
 
@@ -117,17 +114,14 @@ static qa_status must_be_object(const json_t *value, const char *where, const ch
 
 /* The key of a member as a name. */
 static qa_status take_name(char name[NAME_BYTES], const char *key, const char *where, qa_error *err) {
-    if (!is_plain_name(key)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: expected names of letters, digits, '.', '_' and '-'", where);
-    }
+    QA_FAIL_IF(!is_plain_name(key), err, QA_ERR_FORMAT, "%s: expected names of letters, digits, '.', '_' and '-'",
+               where);
     memcpy(name, key, strlen(key) + 1);
     return QA_OK;
 }
 
 static qa_status check_count(size_t n, size_t most, const char *where, const char *what, qa_error *err) {
-    if (n == 0 || n > most) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: expected 1 to %zu %s, found %zu", where, most, what, n);
-    }
+    QA_FAIL_IF(n == 0 || n > most, err, QA_ERR_FORMAT, "%s: expected 1 to %zu %s, found %zu", where, most, what, n);
     return QA_OK;
 }
 
@@ -138,9 +132,8 @@ static qa_status read_skill(evaluation *e, size_t i, const char *name, const jso
     QA_TRY(must_be_object(skill, where, name, err));
     QA_TRY(qa_json_get_size(skill, "questions", true, where, &questions, err));
     QA_TRY(qa_json_get_size(skill, "right", true, where, &right, err));
-    if (questions == 0 || right > questions) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: skill \"%s\": %zu right answers of %zu", where, name, right, questions);
-    }
+    QA_FAIL_IF(questions == 0 || right > questions, err, QA_ERR_FORMAT, "%s: skill \"%s\": %zu right answers of %zu",
+               where, name, right, questions);
     e->value[FIRST_SKILL + i] = (double)right / (double)questions;
     return QA_OK;
 }
@@ -196,16 +189,13 @@ static qa_status read_shares(evaluation *e, const json_t *root, const char *wher
         const json_t *one = json_object_iter_value(at);
         shares = json_is_number(json_object_get(one, "mean_reward")) ? one : NULL;
     }
-    if (shares == NULL) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: no shares with a \"mean_reward\": was eval run with --preference?",
-                       where);
-    }
+    QA_FAIL_IF(shares == NULL, err, QA_ERR_FORMAT,
+               "%s: no shares with a \"mean_reward\": was eval run with --preference?", where);
     size_t answers = 0, unclassified = 0;
     QA_TRY(qa_json_get_size(shares, "answers", true, where, &answers, err));
     QA_TRY(qa_json_get_size(shares, "unclassified", true, where, &unclassified, err));
-    if (answers == 0 || unclassified > answers) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: %zu unclassified answers of %zu", where, unclassified, answers);
-    }
+    QA_FAIL_IF(answers == 0 || unclassified > answers, err, QA_ERR_FORMAT, "%s: %zu unclassified answers of %zu", where,
+               unclassified, answers);
     e->value[UNCLASSIFIED] = (double)unclassified / (double)answers;
     QA_TRY(read_classes(e, shares, where, err));
     QA_TRY(get_number(shares, "mean_reward", where, -INFINITY, INFINITY, &e->value[REWARD], err));
@@ -264,10 +254,9 @@ static qa_status read_checkpoints(result *r, const json_t *root, const char *dir
         QA_TRY(must_be_object(at, path, "checkpoint", err));
         QA_TRY(qa_json_get_size(at, "step", true, path, &r->at[i].step, err));
         QA_TRY(get_name(at, "file", path, name, err));
-        if ((i > 0 && r->at[i].step <= r->at[i - 1].step) || r->at[i].step > r->steps) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: step %zu of checkpoint %zu is out of order or beyond %zu steps",
-                           path, r->at[i].step, i + 1, r->steps);
-        }
+        QA_FAIL_IF((i > 0 && r->at[i].step <= r->at[i - 1].step) || r->at[i].step > r->steps, err, QA_ERR_FORMAT,
+                   "%s: step %zu of checkpoint %zu is out of order or beyond %zu steps", path, r->at[i].step, i + 1,
+                   r->steps);
         char *file = NULL;
         QA_TRY(qa_join_path(&file, dir, name, err));
         const qa_status status = read_evaluation(&r->at[i].found, file, err);

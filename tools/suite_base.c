@@ -24,9 +24,8 @@ static qa_status set_class(json_t *class, const json_t *measured, const char *wh
     QA_TRY(qa_json_get_string(class, "name", true, where, &name, err));
     QA_TRY(qa_json_get_object(measured, name, true, where, &result, err));
     QA_TRY(qa_json_get_double(result, "share", true, where, &share, err));
-    if (share < 0.0 || share > 1.0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"share\" of %s must be from 0 to 1, found %g", where, name, share);
-    }
+    QA_FAIL_IF(share < 0.0 || share > 1.0, err, QA_ERR_FORMAT, "%s: \"share\" of %s must be from 0 to 1, found %g",
+               where, name, share);
     *sum += share;
     return json_object_set_new(class, "base", json_real(share)) == 0 ? QA_OK
                                                                      : qa_fail(err, QA_ERR_MEMORY, "out of memory");
@@ -50,12 +49,10 @@ static qa_status set_shares(const json_t *shares, const json_t *measured, qa_err
     for (size_t i = 0; i < json_array_size(classes); i++) {
         QA_TRY(set_class(json_array_get(classes, i), by_name, where, &sum, err));
     }
-    if (fabs(sum - 1.0) > TOLERANCE) {
-        return qa_fail(err, QA_ERR_MISMATCH,
-                       "%s: %.1f%% of %zu answers are of one of the suite's classes; at least %.0f%% must be, or the "
-                       "optimum of a preference is not known (was the model trained long enough?)",
-                       where, 100.0 * sum, answers, 100.0 * (1.0 - TOLERANCE));
-    }
+    QA_FAIL_IF(fabs(sum - 1.0) > TOLERANCE, err, QA_ERR_MISMATCH,
+               "%s: %.1f%% of %zu answers are of one of the suite's classes; at least %.0f%% must be, or the "
+               "optimum of a preference is not known (was the model trained long enough?)",
+               where, 100.0 * sum, answers, 100.0 * (1.0 - TOLERANCE));
     printf("%s: %zu answers, %.2f%% of them of no class\n", name, answers, fabs(100.0 * (1.0 - sum)));
     return QA_OK;
 }

@@ -82,9 +82,8 @@ static qa_status read_message(reader *r, const json_t *message, size_t index, qa
     const char *part[2] = {NULL, NULL};
     size_t n[2] = {0, 0};
     (void)snprintf(where, sizeof where, "messages[%zu]", index);
-    if (!json_is_object(message)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s must be an object with \"role\" and \"content\"", where);
-    }
+    QA_FAIL_IF(!json_is_object(message), err, QA_ERR_FORMAT, "%s must be an object with \"role\" and \"content\"",
+               where);
     QA_TRY(qa_tokenizer_string(message, "role", where, &part[0], &n[0], err));
     QA_TRY(qa_tokenizer_string(message, "content", where, &part[1], &n[1], err));
     if (!r->options->roles) {
@@ -102,14 +101,10 @@ static qa_status read_document(reader *r, const json_t *document, qa_error *err)
     const char *text = NULL;
     size_t n = 0;
     json_t *messages = NULL;
-    if (!json_is_object(document)) {
-        return qa_fail(err, QA_ERR_FORMAT, "a line must be an object with \"text\" or \"messages\"");
-    }
+    QA_FAIL_IF(!json_is_object(document), err, QA_ERR_FORMAT, "a line must be an object with \"text\" or \"messages\"");
     const bool has_text = json_object_get(document, "text") != NULL;
-    if (has_text == (json_object_get(document, "messages") != NULL)) {
-        return qa_fail(err, QA_ERR_FORMAT, "the line has %s; it must have one of \"text\" and \"messages\"",
-                       has_text ? "both" : "neither");
-    }
+    QA_FAIL_IF(has_text == (json_object_get(document, "messages") != NULL), err, QA_ERR_FORMAT,
+               "the line has %s; it must have one of \"text\" and \"messages\"", has_text ? "both" : "neither");
     if (has_text) {
         QA_TRY(qa_tokenizer_string(document, "text", "the line", &text, &n, err));
         return read_text(r, text, n, err);
@@ -153,10 +148,9 @@ static size_t line_of(const char *data, size_t at) {
  * case: all words are those of the whole. */
 static qa_status read_plain(reader *r, const char *path, const char *data, size_t n, qa_error *err) {
     size_t bad = 0;
-    if (!qa_utf8_valid(data, n, &bad)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s:%zu: the byte 0x%02x is not part of a character in UTF-8", path,
-                       line_of(data, bad), (unsigned)(unsigned char)data[bad]);
-    }
+    QA_FAIL_IF(!qa_utf8_valid(data, n, &bad), err, QA_ERR_FORMAT,
+               "%s:%zu: the byte 0x%02x is not part of a character in UTF-8", path, line_of(data, bad),
+               (unsigned)(unsigned char)data[bad]);
     size_t start = 0;
     for (size_t at = 1; at <= n && !full(r); at++) {
         if (at == n || (data[at - 1] == '\n' && data[at] > ' ' && data[at] < 0x7f)) {
@@ -379,9 +373,8 @@ static qa_status take_special(options *o, const char *name, qa_error *err) {
             return QA_OK;
         }
     }
-    if (!qa_utf8_valid(name, strlen(name), &bad) || o->n_special == MAX_SPECIAL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "--special takes UTF-8, at most %d times", MAX_SPECIAL - OWN_SPECIAL);
-    }
+    QA_FAIL_IF(!qa_utf8_valid(name, strlen(name), &bad) || o->n_special == MAX_SPECIAL, err, QA_ERR_ARGUMENT,
+               "--special takes UTF-8, at most %d times", MAX_SPECIAL - OWN_SPECIAL);
     o->special[o->n_special++] = name;
     return QA_OK;
 }
@@ -390,14 +383,10 @@ static qa_status check(options *o, qa_error *err) {
     for (size_t i = 0; i < o->given.n; i++) {
         QA_TRY(take_special(o, o->given.items[i], err));
     }
-    if (o->corpora.n == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "--corpus FILE is missing; --help lists the options");
-    }
-    if (o->vocab_size < BPE_BYTES + o->n_special || o->vocab_size > QA_MAX_TOKEN_ID) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "--vocab-size must be from %zu (the bytes and the special tokens) to %d, found %zu",
-                       BPE_BYTES + o->n_special, QA_MAX_TOKEN_ID, o->vocab_size);
-    }
+    QA_FAIL_IF(o->corpora.n == 0, err, QA_ERR_ARGUMENT, "--corpus FILE is missing; --help lists the options");
+    QA_FAIL_IF(o->vocab_size < BPE_BYTES + o->n_special || o->vocab_size > QA_MAX_TOKEN_ID, err, QA_ERR_ARGUMENT,
+               "--vocab-size must be from %zu (the bytes and the special tokens) to %d, found %zu",
+               BPE_BYTES + o->n_special, QA_MAX_TOKEN_ID, o->vocab_size);
     return o->min_frequency > 0 ? QA_OK : qa_fail(err, QA_ERR_ARGUMENT, "--min-frequency must be 1 or more");
 }
 

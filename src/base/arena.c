@@ -21,9 +21,8 @@ qa_arena qa_arena_measure(void) {
 qa_status qa_arena_create(qa_arena *arena, size_t bytes, qa_error *err) {
     memset(arena, 0, sizeof *arena);
     size_t rounded = 0, allocated = 0;
-    if (!qa_add_size(bytes, ALIGNMENT - 1, &rounded)) {
-        return qa_fail(err, QA_ERR_MEMORY, "an arena of %zu bytes is not possible", bytes);
-    }
+    QA_FAIL_IF(!qa_add_size(bytes, ALIGNMENT - 1, &rounded), err, QA_ERR_MEMORY,
+               "an arena of %zu bytes is not possible", bytes);
     rounded -= rounded % ALIGNMENT;
     if (rounded == 0) {
         rounded = ALIGNMENT;
@@ -31,10 +30,8 @@ qa_status qa_arena_create(qa_arena *arena, size_t bytes, qa_error *err) {
     const bool large = rounded >= LARGE && qa_add_size(rounded, HUGE_PAGE - 1, &allocated);
     allocated = large ? allocated - allocated % HUGE_PAGE : rounded;
     arena->memory = aligned_alloc(large ? HUGE_PAGE : ALIGNMENT, allocated);
-    if (arena->memory == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory: %zu bytes (%.1f MiB) asked for", rounded,
-                       (double)rounded / 1048576.0);
-    }
+    QA_FAIL_IF(arena->memory == NULL, err, QA_ERR_MEMORY, "out of memory: %zu bytes (%.1f MiB) asked for", rounded,
+               (double)rounded / 1048576.0);
 #ifdef MADV_HUGEPAGE
     if (large) { /* a refusal costs time, nothing else */
         (void)madvise(arena->memory, allocated, MADV_HUGEPAGE);
@@ -69,9 +66,7 @@ void *qa_arena_take(qa_arena *arena, size_t count, size_t size) {
 }
 
 qa_status qa_arena_bytes(const qa_arena *arena, size_t *bytes, qa_error *err) {
-    if (arena->overflow) {
-        return qa_fail(err, QA_ERR_LIMIT, "the workspace does not fit the address space or its plan");
-    }
+    QA_FAIL_IF(arena->overflow, err, QA_ERR_LIMIT, "the workspace does not fit the address space or its plan");
     *bytes = arena->used;
     return QA_OK;
 }

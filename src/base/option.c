@@ -128,11 +128,10 @@ static qa_status parse_size(const qa_option *option, const char *text, size_t *v
         return QA_OK;
     }
     /* not above INT64_MAX: what training_config.json and a checkpoint say of it is a JSON integer */
-    if (!parse_unsigned(text, &number) || number > SIZE_MAX || number > INT64_MAX ||
-        !is_in_range(option->range, (double)number)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "expected a whole number%s%s, found \"%s\"", range_text(option->range),
-                       all ? ", or all" : "", text);
-    }
+    QA_FAIL_IF(!parse_unsigned(text, &number) || number > SIZE_MAX || number > INT64_MAX ||
+                   !is_in_range(option->range, (double)number),
+               err, QA_ERR_ARGUMENT, "expected a whole number%s%s, found \"%s\"", range_text(option->range),
+               all ? ", or all" : "", text);
     *value = (size_t)number;
     return QA_OK;
 }
@@ -145,10 +144,9 @@ static qa_status parse_double(const qa_option *option, const char *text, double 
     const int failure = errno;
     qa_c_locale_leave(before);
     const bool underflow = failure == ERANGE && fabs(number) < 1.0;
-    if (end == text || end == NULL || *end != '\0' || !isfinite(number) || (failure != 0 && !underflow) ||
-        !is_in_range(option->range, number)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "expected a number%s, found \"%s\"", range_text(option->range), text);
-    }
+    QA_FAIL_IF(end == text || end == NULL || *end != '\0' || !isfinite(number) || (failure != 0 && !underflow) ||
+                   !is_in_range(option->range, number),
+               err, QA_ERR_ARGUMENT, "expected a number%s, found \"%s\"", range_text(option->range), text);
     *value = number;
     return QA_OK;
 }
@@ -187,9 +185,8 @@ qa_status qa_option_set(const qa_option *option, void *options, const char *text
     case QA_OPTION_SIZE:
     case QA_OPTION_SIZE_OR_ALL: return parse_size(option, text, to, err);
     case QA_OPTION_SEED:
-        if (!parse_unsigned(text, &number)) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "expected a whole number of at least 0, found \"%s\"", text);
-        }
+        QA_FAIL_IF(!parse_unsigned(text, &number), err, QA_ERR_ARGUMENT,
+                   "expected a whole number of at least 0, found \"%s\"", text);
         *(uint64_t *)to = number;
         return QA_OK;
     case QA_OPTION_NUMBER: return parse_double(option, text, to, err);
@@ -327,10 +324,8 @@ qa_status qa_options_check(const qa_option_table *table, const void *options, qa
             continue;
         }
         (void)(qa_option_text(row, options, text, sizeof text) || snprintf(text, sizeof text, "nan") > 0);
-        if (row->type == QA_OPTION_CHOICE) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s: unknown; expected one of %s", qa_option_key(row, key),
-                           qa_option_argument(row, choices, sizeof choices));
-        }
+        QA_FAIL_IF(row->type == QA_OPTION_CHOICE, err, QA_ERR_ARGUMENT, "%s: unknown; expected one of %s",
+                   qa_option_key(row, key), qa_option_argument(row, choices, sizeof choices));
         return qa_fail(err, QA_ERR_ARGUMENT, "%s = %s: expected a %s number%s", qa_option_key(row, key), text,
                        row->type == QA_OPTION_SIZE ? "whole" : "finite", range_text(row->range));
     }

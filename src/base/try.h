@@ -1,4 +1,4 @@
-/* Passing a failed status on: the two shapes that functions of the library use. */
+/* Failing, and passing a failed status on: the shapes that functions of the library use. */
 #ifndef QA_BASE_TRY_H
 #define QA_BASE_TRY_H
 
@@ -13,6 +13,14 @@ QA_MUST_CHECK qa_status qa_prefixed(qa_status status, qa_error *err, const char 
         qa_status qa_try_status = (call);                                                                              \
         if (qa_try_status != QA_OK) {                                                                                  \
             return qa_try_status;                                                                                      \
+        }                                                                                                              \
+    } while (0)
+
+/* Returns qa_fail(err, code, format, ...) from the enclosing function where the condition holds. */
+#define QA_FAIL_IF(condition, err, ...)                                                                                \
+    do {                                                                                                               \
+        if (condition) {                                                                                               \
+            return qa_fail(err, __VA_ARGS__);                                                                          \
         }                                                                                                              \
     } while (0)
 

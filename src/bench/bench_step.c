@@ -87,9 +87,8 @@ static qa_status update(training *t, qa_error *err) {
     qa_pool *pool = t->bench->context->pool;
     const qa_train_options defaults = qa_train_defaults();
     const double norm = qa_gradient_norm(pool, t->gradient, adapter->count, t->partial);
-    if (qa_first_not_finite(t->gradient, adapter->count) < adapter->count || !isfinite(norm)) {
-        return qa_fail(err, QA_ERR_NAN, "step %zu: the gradient is not finite", t->done + 1);
-    }
+    QA_FAIL_IF(qa_first_not_finite(t->gradient, adapter->count) < adapter->count || !isfinite(norm), err, QA_ERR_NAN,
+               "step %zu: the gradient is not finite", t->done + 1);
     const qa_adamw options = {.beta1 = defaults.adam_beta1,
                               .beta2 = defaults.adam_beta2,
                               .epsilon = defaults.adam_epsilon,
@@ -98,9 +97,8 @@ static qa_status update(training *t, qa_error *err) {
                               .step = t->done + 1,
                               .clip = qa_clip_factor(norm, defaults.max_grad_norm)};
     qa_adamw_step(pool, adapter->parameters, t->m, t->v, t->gradient, adapter->count, &options);
-    if (qa_first_not_finite(adapter->parameters, adapter->count) < adapter->count) {
-        return qa_fail(err, QA_ERR_NAN, "step %zu: the adapter is not finite after the update", t->done + 1);
-    }
+    QA_FAIL_IF(qa_first_not_finite(adapter->parameters, adapter->count) < adapter->count, err, QA_ERR_NAN,
+               "step %zu: the adapter is not finite after the update", t->done + 1);
     return QA_OK;
 }
 

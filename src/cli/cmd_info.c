@@ -250,10 +250,9 @@ static qa_status report_memory(cli_report *report, cli_run *run, const qa_lora_o
     size_t cache = 0;
     QA_TRY(qa_train_memory(run->model, options, args->prompt_length, args->response_length, false, &train, err));
     QA_TRY(qa_train_memory(run->model, options, args->prompt_length, args->response_length, true, &less, err));
-    if (!qa_add_size(train, info->weight_bytes, &total) || !qa_add_size(less, info->weight_bytes, &less_total) ||
-        !cache_bytes(info, 2, &cache)) {
-        return qa_fail(err, QA_ERR_LIMIT, "the memory for such lengths does not fit a size");
-    }
+    QA_FAIL_IF(!qa_add_size(train, info->weight_bytes, &total) || !qa_add_size(less, info->weight_bytes, &less_total) ||
+                   !cache_bytes(info, 2, &cache),
+               err, QA_ERR_LIMIT, "the memory for such lengths does not fit a size");
     cli_report_section(report, "memory", "Memory");
     cli_report_count(report, "threads", "threads", qa_context_threads(run->context), "");
     cli_report_bytes(report, "weights", "weights", info->weight_bytes);
@@ -273,13 +272,10 @@ static qa_status report_tokenizer_alone(cli_report *report, cli_run *run, qa_err
     const cli_args *args = run->args;
     bool there = false;
     QA_TRY(has_file(&there, args->model, "tokenizer.json", err));
-    if (!there) {
-        return qa_fail(err, QA_ERR_IO, "%s holds neither config.json nor tokenizer.json: expected a model's folder",
-                       args->model);
-    }
-    if (args->adapter != NULL) {
-        return qa_fail(err, QA_ERR_IO, "%s holds no config.json: an adapter needs its model", args->model);
-    }
+    QA_FAIL_IF(!there, err, QA_ERR_IO, "%s holds neither config.json nor tokenizer.json: expected a model's folder",
+               args->model);
+    QA_FAIL_IF(args->adapter != NULL, err, QA_ERR_IO, "%s holds no config.json: an adapter needs its model",
+               args->model);
     cli_report_section(report, "model", "Model");
     cli_report_text(report, "dir", "folder", args->model);
     cli_report_text(report, "architecture", "architecture", NULL);
@@ -297,9 +293,8 @@ static qa_status report_without_weights(cli_report *report, cli_run *run, const 
     const qa_logger logger = cli_logger(run);
     QA_TRY(qa_config_load(&config, run->args->model, &logger, err));
     QA_TRY(qa_model_make(&run->model, run->context, &config, run->args->model, err));
-    if (!qa_mul_size(qa_config_parameters(&config), strcmp(qa_precision(), "f64") == 0 ? 8 : 4, &bytes)) {
-        return qa_fail(err, QA_ERR_LIMIT, "the model's weights do not fit the address space");
-    }
+    QA_FAIL_IF(!qa_mul_size(qa_config_parameters(&config), strcmp(qa_precision(), "f64") == 0 ? 8 : 4, &bytes), err,
+               QA_ERR_LIMIT, "the model's weights do not fit the address space");
     qa_model_complete(run->model, "none", qa_precision(), bytes);
     const qa_model_info *info = qa_model_get_info(run->model);
     cli_warn(run, "%s", missing);

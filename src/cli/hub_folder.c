@@ -47,21 +47,17 @@ qa_status cli_resolve_hub_folder(cli_run *run, cli_args *args, qa_error *err) {
         return QA_OK;
     }
     char *snapshots = qa_path_join(args->model, "snapshots");
-    if (snapshots == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory");
-    }
+    QA_FAIL_IF(snapshots == NULL, err, QA_ERR_MEMORY, "out of memory");
     read_revision(args->model, revision);
     if (revision[0] == '\0' || strchr(revision, '/') != NULL || !qa_holds(snapshots, revision)) {
         only_snapshot(snapshots, revision);
     }
     run->snapshot = revision[0] == '\0' ? NULL : qa_path_join(snapshots, revision);
     free(snapshots);
-    if (run->snapshot == NULL) {
-        return qa_fail(err, QA_ERR_IO,
-                       "%s is a folder of the Hub's download cache, and neither refs/main nor a single folder below "
-                       "snapshots/ tells which revision is meant; give the folder below snapshots/ itself",
-                       args->model);
-    }
+    QA_FAIL_IF(run->snapshot == NULL, err, QA_ERR_IO,
+               "%s is a folder of the Hub's download cache, and neither refs/main nor a single folder below "
+               "snapshots/ tells which revision is meant; give the folder below snapshots/ itself",
+               args->model);
     args->model = run->snapshot;
     return QA_OK;
 }

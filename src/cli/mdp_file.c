@@ -31,19 +31,15 @@ static qa_status walk(const json_t *value, const char *path, const char *key, co
     element_text(element, key, index, depth);
     if (depth == dims_n) {
         const double number = json_is_number(value) ? json_number_value(value) : (double)NAN;
-        if (!isfinite(number)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: %s: expected a number", path, element);
-        }
+        QA_FAIL_IF(!isfinite(number), err, QA_ERR_FORMAT, "%s: %s: expected a number", path, element);
         if (out != NULL) {
             *(*out)++ = number;
         }
         return QA_OK;
     }
-    if (!json_is_array(value) || json_array_size(value) != dims[depth]) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: %s: expected an array of %zu, found %s%.0zu", path, element,
-                       dims[depth], json_is_array(value) ? "one of " : "something else",
-                       json_is_array(value) ? json_array_size(value) : 0);
-    }
+    QA_FAIL_IF(!json_is_array(value) || json_array_size(value) != dims[depth], err, QA_ERR_FORMAT,
+               "%s: %s: expected an array of %zu, found %s%.0zu", path, element, dims[depth],
+               json_is_array(value) ? "one of " : "something else", json_is_array(value) ? json_array_size(value) : 0);
     for (size_t i = 0; i < dims[depth]; i++) {
         index[depth] = i;
         QA_TRY(walk(json_array_get(value, i), path, key, dims, dims_n, index, depth + 1, out, err));
@@ -62,9 +58,7 @@ static qa_status read_table(double **table, const json_t *root, const char *path
         entries *= dims[i];
     }
     *table = qa_alloc_array(entries, sizeof **table);
-    if (*table == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "%s: out of memory for %s", path, key);
-    }
+    QA_FAIL_IF(*table == NULL, err, QA_ERR_MEMORY, "%s: out of memory for %s", path, key);
     double *next = *table;
     return walk(member, path, key, dims, dims_n, index, 0, &next, err);
 }
@@ -72,19 +66,13 @@ static qa_status read_table(double **table, const json_t *root, const char *path
 static qa_status read_mdp_terminal(bool **terminal, const json_t *root, const char *path, size_t S, qa_error *err) {
     json_t *member = NULL;
     QA_TRY(qa_json_get_array(root, "terminal", false, path, &member, err));
-    if (member != NULL && json_array_size(member) != S) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: terminal: expected an array of %zu, found one of %zu", path, S,
-                       json_array_size(member));
-    }
+    QA_FAIL_IF(member != NULL && json_array_size(member) != S, err, QA_ERR_FORMAT,
+               "%s: terminal: expected an array of %zu, found one of %zu", path, S, json_array_size(member));
     *terminal = qa_alloc_array(S, sizeof **terminal);
-    if (*terminal == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "%s: out of memory for %zu states", path, S);
-    }
+    QA_FAIL_IF(*terminal == NULL, err, QA_ERR_MEMORY, "%s: out of memory for %zu states", path, S);
     for (size_t s = 0; member != NULL && s < S; s++) {
         const json_t *value = json_array_get(member, s);
-        if (!json_is_boolean(value)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: terminal[%zu]: expected true or false", path, s);
-        }
+        QA_FAIL_IF(!json_is_boolean(value), err, QA_ERR_FORMAT, "%s: terminal[%zu]: expected true or false", path, s);
         (*terminal)[s] = json_is_true(value);
     }
     return QA_OK;
@@ -101,12 +89,10 @@ static qa_status check_state_names(const json_t *root, const char *path, qa_erro
         for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
             found |= strcmp(key, known[i]) == 0;
         }
-        if (!found) {
-            return qa_fail(err, QA_ERR_FORMAT,
-                           "%s: unknown member \"%.40s\"; known are S, A, P, r1, r2, gamma, lambda, alpha1, "
-                           "alpha_tilde, terminal",
-                           path, key);
-        }
+        QA_FAIL_IF(!found, err, QA_ERR_FORMAT,
+                   "%s: unknown member \"%.40s\"; known are S, A, P, r1, r2, gamma, lambda, alpha1, "
+                   "alpha_tilde, terminal",
+                   path, key);
     }
     return QA_OK;
 }
@@ -118,23 +104,17 @@ static qa_status read_mdp_numbers(cli_mdp *out, const json_t *root, const char *
     QA_TRY(qa_json_get_double(root, "lambda", true, path, &out->lambda, err));
     QA_TRY(qa_json_get_double(root, "alpha1", true, path, &out->alpha1, err));
     QA_TRY(qa_json_get_double(root, "alpha_tilde", true, path, &out->alpha_tilde, err));
-    if (out->mdp.S == 0 || out->mdp.A == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: S = %zu and A = %zu: expected at least one state and one action", path,
-                       out->mdp.S, out->mdp.A);
-    }
-    if (!(out->alpha1 > 0.0) || !(out->alpha_tilde > 0.0) || !(out->lambda >= 0.0)) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "%s: alpha1 = %g, alpha_tilde = %g, lambda = %g: expected temperatures above 0 and a weight of "
-                       "at least 0",
-                       path, out->alpha1, out->alpha_tilde, out->lambda);
-    }
+    QA_FAIL_IF(out->mdp.S == 0 || out->mdp.A == 0, err, QA_ERR_FORMAT,
+               "%s: S = %zu and A = %zu: expected at least one state and one action", path, out->mdp.S, out->mdp.A);
+    QA_FAIL_IF(!(out->alpha1 > 0.0) || !(out->alpha_tilde > 0.0) || !(out->lambda >= 0.0), err, QA_ERR_FORMAT,
+               "%s: alpha1 = %g, alpha_tilde = %g, lambda = %g: expected temperatures above 0 and a weight of "
+               "at least 0",
+               path, out->alpha1, out->alpha_tilde, out->lambda);
     return QA_OK;
 }
 
 static qa_status read_mdp(cli_mdp *out, const json_t *root, const char *path, qa_error *err) {
-    if (!json_is_object(root)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
-    }
+    QA_FAIL_IF(!json_is_object(root), err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
     QA_TRY(check_state_names(root, path, err));
     QA_TRY(read_mdp_numbers(out, root, path, err));
     const size_t shape[MAX_DEPTH] = {out->mdp.S, out->mdp.A, out->mdp.S};

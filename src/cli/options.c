@@ -236,9 +236,7 @@ static qa_status unknown_option(const cli_options *options, const char *name, si
                                 qa_error *err) {
     const char *close = closest_option(options, name, bytes);
     char owners[128] = "";
-    if (close != NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %s; did you mean --%s?", shown, close);
-    }
+    QA_FAIL_IF(close != NULL, err, QA_ERR_ARGUMENT, "unknown option %s; did you mean --%s?", shown, close);
     for (size_t i = 0; cli_commands[i] != NULL; i++) {
         cli_options others;
         const size_t used = strlen(owners);
@@ -291,10 +289,8 @@ static qa_status recognise_long(given *argument, cli_options *options, const cha
         if (argument->option != NULL && !is_flag(argument->option)) {
             argument->option = NULL;
         }
-        if (argument->option != NULL && argument->attached != NULL) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s takes no argument, found \"%s\"", argument->shown,
-                           argument->attached);
-        }
+        QA_FAIL_IF(argument->option != NULL && argument->attached != NULL, err, QA_ERR_ARGUMENT,
+                   "%s takes no argument, found \"%s\"", argument->shown, argument->attached);
     }
     return argument->option != NULL ? QA_OK : unknown_option(options, name, bytes, argument->shown, err);
 }
@@ -302,10 +298,8 @@ static qa_status recognise_long(given *argument, cli_options *options, const cha
 /* -x, -x value, -xvalue, -x=value; and names that another program writes with one dash. */
 static qa_status recognise_letter(given *argument, cli_options *options, const char *word, qa_error *err) {
     const size_t bytes = strcspn(word + 1, "=");
-    if (bytes > 1 && find_name(options, word + 1, bytes) != NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "unknown option %.*s; did you mean -%.*s?", (int)bytes + 1, word,
-                       (int)bytes + 1, word);
-    }
+    QA_FAIL_IF(bytes > 1 && find_name(options, word + 1, bytes) != NULL, err, QA_ERR_ARGUMENT,
+               "unknown option %.*s; did you mean -%.*s?", (int)bytes + 1, word, (int)bytes + 1, word);
     argument->option = find_letter(options, word[1]);
     if (argument->option == NULL || (word[2] != '\0' && is_flag(argument->option))) {
         (void)snprintf(argument->shown, sizeof argument->shown, "%.*s", LONGEST_NAME, word);
@@ -340,15 +334,13 @@ static qa_status check_given(const argument_parser *parser, qa_error *err) {
     for (size_t i = 0; i < parser->options->n; i++) {
         const cli_option *option = &parser->options->items[i];
         char text[QA_OPTION_TEXT_BYTES];
-        if (option->given == NULL && cli_is_required(command, option->row.name)) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "missing --%s %s: %s", option->row.name,
-                           qa_option_argument(&option->row, text, sizeof text), option->row.help);
-        }
-        if (option->given != NULL &&
-            !cli_help_for(option->row.help, command, parser->args->subcommand, text, sizeof text)) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "--%s means nothing to %s %s", option->row.name, command->name,
-                           parser->args->subcommand);
-        }
+        QA_FAIL_IF(option->given == NULL && cli_is_required(command, option->row.name), err, QA_ERR_ARGUMENT,
+                   "missing --%s %s: %s", option->row.name, qa_option_argument(&option->row, text, sizeof text),
+                   option->row.help);
+        QA_FAIL_IF(option->given != NULL &&
+                       !cli_help_for(option->row.help, command, parser->args->subcommand, text, sizeof text),
+                   err, QA_ERR_ARGUMENT, "--%s means nothing to %s %s", option->row.name, command->name,
+                   parser->args->subcommand);
     }
     return QA_OK;
 }
@@ -357,17 +349,14 @@ static qa_status check_given(const argument_parser *parser, qa_error *err) {
 static qa_status take_word(argument_parser *parser, const char *word, const cli_option *before, qa_error *err) {
     const cli_command *command = parser->options->command;
     cli_option *operand = next_operand(parser->options);
-    if (command->subcommands != NULL && parser->args->subcommand == NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "unknown word \"%s\": expected one of %s", word, command->subcommands);
-    }
+    QA_FAIL_IF(command->subcommands != NULL && parser->args->subcommand == NULL, err, QA_ERR_ARGUMENT,
+               "unknown word \"%s\": expected one of %s", word, command->subcommands);
     if (operand != NULL) {
         return set_value(parser, operand, operand->row.placeholder, word, err);
     }
-    if (before != NULL && before->row.type == QA_OPTION_OTHER && before->row.other->list) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "unexpected argument \"%s\": the names of --%s are one word, separated by commas", word,
-                       before->row.name);
-    }
+    QA_FAIL_IF(before != NULL && before->row.type == QA_OPTION_OTHER && before->row.other->list, err, QA_ERR_ARGUMENT,
+               "unexpected argument \"%s\": the names of --%s are one word, separated by commas", word,
+               before->row.name);
     return qa_fail(err, QA_ERR_ARGUMENT, "unexpected argument \"%s\": everything is given by options", word);
 }
 
@@ -389,10 +378,8 @@ static qa_status take_option(argument_parser *parser, int argc, char **argv, int
         *i += says ? 1 : 0;
         return set_value(parser, found.option, found.shown, found.negated || !truth ? "false" : "true", err);
     }
-    if (next == NULL || is_option(parser->options, next)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s: missing its argument %s", found.shown,
-                       qa_option_argument(&found.option->row, argument, sizeof argument));
-    }
+    QA_FAIL_IF(next == NULL || is_option(parser->options, next), err, QA_ERR_ARGUMENT, "%s: missing its argument %s",
+               found.shown, qa_option_argument(&found.option->row, argument, sizeof argument));
     (*i)++;
     return set_value(parser, found.option, found.shown, next, err);
 }
@@ -422,9 +409,8 @@ qa_status cli_parse(cli_options *options, cli_args *args, int argc, char **argv,
             QA_TRY(take_option(&parser, argc, argv, &i, &before, err));
         }
     }
-    if (command->subcommands != NULL && args->subcommand == NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "the first word must be one of %s", command->subcommands);
-    }
+    QA_FAIL_IF(command->subcommands != NULL && args->subcommand == NULL, err, QA_ERR_ARGUMENT,
+               "the first word must be one of %s", command->subcommands);
     return check_given(&parser, err);
 }
 

@@ -29,18 +29,14 @@ static qa_status check_manifest(const qa_text *text, const char *path, qa_error 
         at = next + strlen(before);
     }
     const char *foreign = qa_foreign_content(text->data, text->n);
-    if (foreign != NULL) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s is %s", path, foreign);
-    }
-    if (strlen(text->data) != text->n || at == NULL || strlen(at) < strlen(QA_GOLDEN_NO_DIGEST)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: no digest; expected a golden bundle's manifest", path);
-    }
+    QA_FAIL_IF(foreign != NULL, err, QA_ERR_FORMAT, "%s is %s", path, foreign);
+    QA_FAIL_IF(strlen(text->data) != text->n || at == NULL || strlen(at) < strlen(QA_GOLDEN_NO_DIGEST), err,
+               QA_ERR_FORMAT, "%s: no digest; expected a golden bundle's manifest", path);
     memcpy(found, at, sizeof found - 1);
     memcpy(at, QA_GOLDEN_NO_DIGEST, sizeof found - 1);
     qa_sha256_hex(text->data, text->n, computed);
-    if (strcmp(found, computed) != 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: damaged: its digest is %s, recorded is %.64s", path, computed, found);
-    }
+    QA_FAIL_IF(strcmp(found, computed) != 0, err, QA_ERR_FORMAT, "%s: damaged: its digest is %s, recorded is %.64s",
+               path, computed, found);
     return QA_OK;
 }
 
@@ -86,16 +82,14 @@ static qa_status check_bundle_files(const char *dir, const json_t *root, qa_erro
     const char *name = NULL;
     QA_TRY(qa_json_get_object(root, "files", true, "manifest.json", &files, err));
     json_object_foreach(files, name, entry) {
-        if (!json_is_object(entry)) {
-            return qa_fail(err, QA_ERR_FORMAT, "manifest.json: files: \"%.100s\" is not an object", name);
-        }
+        QA_FAIL_IF(!json_is_object(entry), err, QA_ERR_FORMAT, "manifest.json: files: \"%.100s\" is not an object",
+                   name);
         QA_TRY(check_bundle_file(dir, name, entry, err));
     }
     static const char *const needed[] = {"golden.safetensors", "pairs.jsonl"};
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
-        if (json_object_get(files, needed[i]) == NULL) {
-            return qa_fail(err, QA_ERR_FORMAT, "manifest.json: files does not list %s", needed[i]);
-        }
+        QA_FAIL_IF(json_object_get(files, needed[i]) == NULL, err, QA_ERR_FORMAT,
+                   "manifest.json: files does not list %s", needed[i]);
     }
     return QA_OK;
 }
@@ -107,15 +101,12 @@ static const char *const where = "manifest.json";
 static qa_status check_bundle_format(const json_t *root, qa_error *err) {
     const char *format = NULL;
     size_t version = 0;
-    if (!json_is_object(root)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: expected an object", where);
-    }
+    QA_FAIL_IF(!json_is_object(root), err, QA_ERR_FORMAT, "%s: expected an object", where);
     QA_TRY(qa_json_get_string(root, "format", true, where, &format, err));
     QA_TRY(qa_json_get_size(root, "format_version", true, where, &version, err));
-    if (strcmp(format, QA_GOLDEN_FORMAT) != 0 || version != QA_GOLDEN_VERSION) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "%s: format \"%.40s\" version %zu; expected \"%s\" version %d", where,
-                       format, version, QA_GOLDEN_FORMAT, QA_GOLDEN_VERSION);
-    }
+    QA_FAIL_IF(strcmp(format, QA_GOLDEN_FORMAT) != 0 || version != QA_GOLDEN_VERSION, err, QA_ERR_UNSUPPORTED,
+               "%s: format \"%.40s\" version %zu; expected \"%s\" version %d", where, format, version, QA_GOLDEN_FORMAT,
+               QA_GOLDEN_VERSION);
     return QA_OK;
 }
 
@@ -160,9 +151,8 @@ static qa_status read_tolerances(qa_golden_tolerances *tolerances, const json_t 
             QA_TRY(qa_json_get_object(of_dtype, qa_golden_kind_name((qa_golden_kind)kind), true, where, &of_kind, err));
             QA_TRY(qa_json_get_double(of_kind, "relative", true, where, &tolerance->relative, err));
             QA_TRY(qa_json_get_double(of_kind, "absolute", true, where, &tolerance->absolute, err));
-            if (tolerance->relative < 0 || tolerance->absolute < 0) {
-                return qa_fail(err, QA_ERR_FORMAT, "%s: a tolerance is negative", where);
-            }
+            QA_FAIL_IF(tolerance->relative < 0 || tolerance->absolute < 0, err, QA_ERR_FORMAT,
+                       "%s: a tolerance is negative", where);
         }
     }
     return QA_OK;
@@ -175,12 +165,10 @@ qa_status qa_golden_tolerance_check(const qa_golden_tolerance *tolerance, const 
         largest =
             golden->tensors[i].kind == QA_GOLDEN_IDS ? largest : fmax(largest, qa_golden_largest(&golden->tensors[i]));
     }
-    if (!(tolerance->relative <= 1.0) || !(tolerance->absolute <= most * largest)) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "a tolerance of %g relative and %g absolute lets every number pass: expected at most 1 and %g "
-                       "(%g times the bundle's largest number)",
-                       tolerance->relative, tolerance->absolute, most * largest, most);
-    }
+    QA_FAIL_IF(!(tolerance->relative <= 1.0) || !(tolerance->absolute <= most * largest), err, QA_ERR_ARGUMENT,
+               "a tolerance of %g relative and %g absolute lets every number pass: expected at most 1 and %g "
+               "(%g times the bundle's largest number)",
+               tolerance->relative, tolerance->absolute, most * largest, most);
     return QA_OK;
 }
 
@@ -214,10 +202,9 @@ static qa_status read_bundle_pairs(qa_golden_bundle *bundle, const json_t *root,
     const qa_status status = qa_pairs_load(&bundle->pairs, path, NULL, &options, err);
     free(path);
     QA_TRY(status);
-    if (qa_pairs_count(bundle->pairs) != pairs) {
-        return qa_fail(err, QA_ERR_MISMATCH, "%s: %s holds %zu pairs, the manifest says %zu", bundle->dir, data,
-                       qa_pairs_count(bundle->pairs), pairs);
-    }
+    QA_FAIL_IF(qa_pairs_count(bundle->pairs) != pairs, err, QA_ERR_MISMATCH,
+               "%s: %s holds %zu pairs, the manifest says %zu", bundle->dir, data, qa_pairs_count(bundle->pairs),
+               pairs);
     return QA_OK;
 }
 
@@ -236,10 +223,8 @@ static qa_status read_golden_tensor(qa_golden_bundle *bundle, const qa_safetenso
                                     qa_error *err) {
     qa_golden_kind kind;
     double *values = NULL;
-    if (!qa_golden_kind_of(&kind, tensor->name) || tensor->n_dims > QA_GOLDEN_DIMS) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%.100s\" is not a golden tensor", qa_safetensors_path(file),
-                       tensor->name);
-    }
+    QA_FAIL_IF(!qa_golden_kind_of(&kind, tensor->name) || tensor->n_dims > QA_GOLDEN_DIMS, err, QA_ERR_FORMAT,
+               "%s: \"%.100s\" is not a golden tensor", qa_safetensors_path(file), tensor->name);
     QA_TRY(qa_golden_set_add(&bundle->golden, tensor->name, kind, tensor->n_dims, tensor->shape, &values, err));
     return kind == QA_GOLDEN_IDS ? qa_golden_read_ids(values, file, tensor, err)
                                  : qa_tensor_read_double(file, tensor, true, values, err);
@@ -310,9 +295,7 @@ static qa_status read_manifest(json_t **root, const char *dir, qa_error *err) {
 qa_status qa_golden_bundle_open(qa_golden_bundle **out, qa_context *context, const char *dir, qa_error *err) {
     json_t *root = NULL;
     *out = NULL;
-    if (!qa_path_is_dir(dir)) {
-        return qa_fail(err, QA_ERR_IO, "%s: no such folder; expected a golden bundle", dir);
-    }
+    QA_FAIL_IF(!qa_path_is_dir(dir), err, QA_ERR_IO, "%s: no such folder; expected a golden bundle", dir);
     QA_TRY(read_manifest(&root, dir, err));
     qa_status status = QA_OK;
     qa_golden_bundle *bundle = calloc(1, sizeof *bundle);

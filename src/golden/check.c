@@ -57,9 +57,7 @@ static qa_status read_candidate(golden_candidate *c, const char *path, qa_error 
     const qa_golden_set *golden = &c->bundle->golden;
     QA_TRY(qa_safetensors_open(&c->file, path, err));
     const size_t n = qa_safetensors_count(c->file);
-    if (n == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: no tensors; expected some of a golden bundle's names", path);
-    }
+    QA_FAIL_IF(n == 0, err, QA_ERR_FORMAT, "%s: no tensors; expected some of a golden bundle's names", path);
     QA_TRY(QA_NEW(c->tensors, n, err, "the candidate"));
     while (c->n < n) {
         given_tensor *given = &c->tensors[c->n];

@@ -91,9 +91,7 @@ typedef struct maker {
 } maker;
 
 static qa_status list_file(maker *m, const char *folder, const char *name, qa_error *err) {
-    if (m->n_files == MAX_FILES) {
-        return qa_fail(err, QA_ERR_LIMIT, "golden: more than %d input files", MAX_FILES);
-    }
+    QA_FAIL_IF(m->n_files == MAX_FILES, err, QA_ERR_LIMIT, "golden: more than %d input files", MAX_FILES);
     char *path = folder == NULL ? strdup(name) : qa_path_join(folder, name);
     if (path == NULL) {
         return QA_NO_MEMORY(err, "a path");
@@ -158,9 +156,8 @@ done:
 /* How the manifest names an input folder: its place in the bundle, or the absolute path of where it is. */
 static qa_status input_path(char **path, const maker *m, const char *source, const char *inside, qa_error *err) {
     char here[MAX_PATH_BYTES] = "";
-    if (m->inputs->link && source[0] != '/' && getcwd(here, sizeof here) == NULL) {
-        return qa_fail(err, QA_ERR_IO, "golden: cannot find out the current folder");
-    }
+    QA_FAIL_IF(m->inputs->link && source[0] != '/' && getcwd(here, sizeof here) == NULL, err, QA_ERR_IO,
+               "golden: cannot find out the current folder");
     if (!m->inputs->link) {
         *path = strdup(inside);
     } else {

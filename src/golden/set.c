@@ -36,9 +36,7 @@ qa_status qa_golden_set_add(qa_golden_set *set, const char *name, qa_golden_kind
         tensor.shape[i] = shape[i];
         fits = qa_mul_size(tensor.count, shape[i], &tensor.count);
     }
-    if (!fits) {
-        return qa_fail(err, QA_ERR_LIMIT, "golden tensor %.100s is too large", name);
-    }
+    QA_FAIL_IF(!fits, err, QA_ERR_LIMIT, "golden tensor %.100s is too large", name);
     QA_TRY(QA_GROW(set->tensors, set->capacity, set->n + 1, err, "%zu golden tensors", set->n + 1));
     QA_TRY(QA_NEW(tensor.values, tensor.count, err, "%zu numbers of %.100s", tensor.count, name));
     set->tensors[set->n++] = tensor;

@@ -75,19 +75,13 @@ static void name_prompt(const batch *it, size_t prompt) {
 
 static qa_status check_prompt(const batch *it, size_t i, qa_error *err) {
     const qa_ids *prompt = &it->prompts[i];
-    if (prompt->n == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "prompt %zu has no tokens; at least one is needed", i);
-    }
-    if (prompt->n >= it->context) {
-        return qa_fail(err, QA_ERR_LIMIT,
-                       "prompt %zu has %zu tokens, which leaves no room for an answer in the model's context of %zu", i,
-                       prompt->n, it->context);
-    }
+    QA_FAIL_IF(prompt->n == 0, err, QA_ERR_ARGUMENT, "prompt %zu has no tokens; at least one is needed", i);
+    QA_FAIL_IF(prompt->n >= it->context, err, QA_ERR_LIMIT,
+               "prompt %zu has %zu tokens, which leaves no room for an answer in the model's context of %zu", i,
+               prompt->n, it->context);
     for (size_t j = 0; j < prompt->n; j++) {
-        if (prompt->data[j] < 0 || (size_t)prompt->data[j] >= it->V) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "prompt %zu: token %zu has id %d, outside the vocabulary of %zu", i, j,
-                           prompt->data[j], it->V);
-        }
+        QA_FAIL_IF(prompt->data[j] < 0 || (size_t)prompt->data[j] >= it->V, err, QA_ERR_ARGUMENT,
+                   "prompt %zu: token %zu has id %d, outside the vocabulary of %zu", i, j, prompt->data[j], it->V);
     }
     return QA_OK;
 }
@@ -100,10 +94,9 @@ static size_t limit_of(const batch *it, size_t prompt) {
 
 static qa_status check_all(batch *it, size_t *capacity, qa_error *err) {
     const qa_batch_options *options = it->options;
-    if (options->samples < 1 || options->batch < 1 || options->max_tokens < 1) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "samples (%zu), batch (%zu) and max_tokens (%zu) must be at least 1",
-                       options->samples, options->batch, options->max_tokens);
-    }
+    QA_FAIL_IF(options->samples < 1 || options->batch < 1 || options->max_tokens < 1, err, QA_ERR_ARGUMENT,
+               "samples (%zu), batch (%zu) and max_tokens (%zu) must be at least 1", options->samples, options->batch,
+               options->max_tokens);
     if (it->custom) {
         QA_TRY(qa_objective_check(options->objective, err));
     }
@@ -117,9 +110,8 @@ static qa_status check_all(batch *it, size_t *capacity, qa_error *err) {
         const size_t tokens = it->prompts[i].n + limit_of(it, i);
         *capacity = tokens > *capacity ? tokens : *capacity;
     }
-    if (!qa_mul_size(it->n_prompts, options->samples, &it->total)) {
-        return qa_fail(err, QA_ERR_LIMIT, "%zu samples of %zu prompts are too many", options->samples, it->n_prompts);
-    }
+    QA_FAIL_IF(!qa_mul_size(it->n_prompts, options->samples, &it->total), err, QA_ERR_LIMIT,
+               "%zu samples of %zu prompts are too many", options->samples, it->n_prompts);
     it->n_slots = options->batch < it->total ? options->batch : it->total;
     return QA_OK;
 }
@@ -255,10 +247,8 @@ static qa_status policy_of(const batch *it, sequence *seq, double *log_policy, d
         qa_base_log_policy(log_policy, base, it->V);
     }
     for (size_t a = 0; a < it->V; a++) {
-        if (!isfinite(log_policy[a])) {
-            return qa_fail(err, QA_ERR_NAN, "the policy's log-probability of token %zu, at position %zu, is %g", a,
-                           position, log_policy[a]);
-        }
+        QA_FAIL_IF(!isfinite(log_policy[a]), err, QA_ERR_NAN,
+                   "the policy's log-probability of token %zu, at position %zu, is %g", a, position, log_policy[a]);
     }
     return QA_OK;
 }
@@ -336,9 +326,7 @@ static qa_status deliver(batch *it, qa_error *err) {
         const bool go_on = it->options->on_answer(it->options->user, &answer->said);
         qa_ids_free(&answer->ids);
         it->delivered++;
-        if (!go_on) {
-            return qa_fail(err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu answers", it->delivered, it->total);
-        }
+        QA_FAIL_IF(!go_on, err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu answers", it->delivered, it->total);
     }
     return QA_OK;
 }

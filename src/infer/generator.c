@@ -91,10 +91,9 @@ static qa_status advance_generator(qa_generator *generator, const int32_t *ids, 
         qa_base_log_policy(generator->log_policy, base, generator->V);
     }
     for (size_t a = 0; a < generator->V; a++) {
-        if (!isfinite(generator->log_policy[a])) {
-            return qa_fail(err, QA_ERR_NAN, "the policy's log-probability of token %zu after %zu tokens is %g", a,
-                           qa_kv_decoder_position(generator->decoder), generator->log_policy[a]);
-        }
+        QA_FAIL_IF(!isfinite(generator->log_policy[a]), err, QA_ERR_NAN,
+                   "the policy's log-probability of token %zu after %zu tokens is %g", a,
+                   qa_kv_decoder_position(generator->decoder), generator->log_policy[a]);
     }
     generator->has_policy = true;
     return QA_OK;
@@ -106,22 +105,17 @@ static qa_status generator_settle(qa_generator *generator, qa_error *err) {
         const int32_t pending = generator->pending;
         return advance_generator(generator, &pending, 1, err);
     }
-    if (!generator->has_policy) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "the generator has no state yet: feed it at least one token first");
-    }
+    QA_FAIL_IF(!generator->has_policy, err, QA_ERR_ARGUMENT,
+               "the generator has no state yet: feed it at least one token first");
     return QA_OK;
 }
 
 qa_status qa_generator_feed(qa_generator *generator, const int32_t *ids, size_t n, qa_error *err) {
     const size_t position = qa_generator_position(generator);
     const size_t capacity = qa_generator_capacity(generator);
-    if (n == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "nothing to feed: at least one token is needed");
-    }
-    if (n > capacity - position) {
-        return qa_fail(err, QA_ERR_LIMIT, "%zu tokens do not fit behind the %zu that the caches for %zu tokens hold", n,
-                       position, capacity);
-    }
+    QA_FAIL_IF(n == 0, err, QA_ERR_ARGUMENT, "nothing to feed: at least one token is needed");
+    QA_FAIL_IF(n > capacity - position, err, QA_ERR_LIMIT,
+               "%zu tokens do not fit behind the %zu that the caches for %zu tokens hold", n, position, capacity);
     if (generator->pending == NOTHING_PENDING) {
         QA_TRY(advance_generator(generator, ids, n, err));
     } else {
@@ -138,9 +132,8 @@ qa_status qa_generator_feed(qa_generator *generator, const int32_t *ids, size_t 
 }
 
 qa_status qa_generator_next(qa_generator *generator, int32_t *id, qa_error *err) {
-    if (qa_generator_position(generator) == qa_generator_capacity(generator)) {
-        return qa_fail(err, QA_ERR_LIMIT, "the caches are full: %zu tokens", qa_generator_capacity(generator));
-    }
+    QA_FAIL_IF(qa_generator_position(generator) == qa_generator_capacity(generator), err, QA_ERR_LIMIT,
+               "the caches are full: %zu tokens", qa_generator_capacity(generator));
     QA_TRY(generator_settle(generator, err));
     QA_TRY(qa_sampler_pick(generator->sampler, generator->log_policy, generator->log_normaliser, id, err));
     qa_sampler_see(generator->sampler, id, 1);

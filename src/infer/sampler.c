@@ -78,9 +78,7 @@ qa_status qa_sampling_check(const qa_sampling *sampling, qa_error *err) {
 qa_status qa_sampler_create(qa_sampler **out, const qa_sampling *sampling, size_t V, qa_error *err) {
     *out = NULL;
     QA_TRY(qa_sampling_check(sampling, err));
-    if (V == 0 || V > INT32_MAX) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "cannot sample from a vocabulary of %zu tokens", V);
-    }
+    QA_FAIL_IF(V == 0 || V > INT32_MAX, err, QA_ERR_ARGUMENT, "cannot sample from a vocabulary of %zu tokens", V);
     qa_sampler *sampler = NULL;
     QA_TRY(QA_NEW(sampler, 1, err, "a sampler"));
     sampler->sampling = *sampling;
@@ -129,9 +127,8 @@ static qa_status penalised_scores(qa_sampler *sampler, const double *log_policy,
     *best = 0;
     for (size_t a = 0; a < sampler->V; a++) {
         x[a] = log_policy[a];
-        if (isnan(x[a]) || x[a] == INFINITY) {
-            return qa_fail(err, QA_ERR_NAN, "the policy's log-probability of token %zu is %g", a, x[a]);
-        }
+        QA_FAIL_IF(isnan(x[a]) || x[a] == INFINITY, err, QA_ERR_NAN, "the policy's log-probability of token %zu is %g",
+                   a, x[a]);
         if (sampler->seen != NULL && sampler->seen[a]) {
             const double logit = x[a] + log_normaliser;
             x[a] = (logit < 0.0 ? logit * penalty : logit / penalty) - log_normaliser;
@@ -140,9 +137,8 @@ static qa_status penalised_scores(qa_sampler *sampler, const double *log_policy,
             *best = a;
         }
     }
-    if (x[*best] == -INFINITY) {
-        return qa_fail(err, QA_ERR_NAN, "the policy gives every one of its %zu tokens probability 0", sampler->V);
-    }
+    QA_FAIL_IF(x[*best] == -INFINITY, err, QA_ERR_NAN, "the policy gives every one of its %zu tokens probability 0",
+               sampler->V);
     return QA_OK;
 }
 

@@ -47,9 +47,7 @@ static void free_atomic(qa_atomic_file *file) {
 static qa_status open_temporary(qa_atomic_file *file, qa_error *err) {
     const char *slash = strrchr(file->target, '/');
     const char *name = slash == NULL ? file->target : slash + 1;
-    if (name[0] == '\0') {
-        return qa_fail(err, QA_ERR_ARGUMENT, "cannot write %s: this names a folder, not a file", file->path);
-    }
+    QA_FAIL_IF(name[0] == '\0', err, QA_ERR_ARGUMENT, "cannot write %s: this names a folder, not a file", file->path);
     qa_leftovers_clean(file->folder, name);
     for (int attempt = 0; attempt < NAME_ATTEMPTS; attempt++) {
         char hidden[QA_TEMPORARY_NAME_KEPT + 64];
@@ -81,9 +79,8 @@ static qa_status open_output(qa_atomic_file *file, qa_error *err) {
     struct stat info;
     const qa_dir_entry entry = qa_dir_entry_of(file->target);
     bool there = fstatat(entry.folder, entry.name, &info, 0) == 0;
-    if (there && S_ISDIR(info.st_mode)) {
-        return qa_fail(err, QA_ERR_IO, "cannot write %s: a folder of that name is in the way", file->path);
-    }
+    QA_FAIL_IF(there && S_ISDIR(info.st_mode), err, QA_ERR_IO, "cannot write %s: a folder of that name is in the way",
+               file->path);
     if (there && !S_ISREG(info.st_mode)) {
         file->fd = openat(entry.folder, entry.name, O_WRONLY | O_CLOEXEC);
         return file->fd >= 0 ? QA_OK : qa_fail(err, QA_ERR_IO, "cannot write %s: %s", file->path, strerror(errno));
@@ -110,9 +107,7 @@ static char *resolve_link(const char *path, const qa_dir_entry *entry) {
 qa_status qa_atomic_open(qa_atomic_file **out, const char *path, qa_error *err) {
     *out = NULL;
     qa_atomic_file *file = calloc(1, sizeof *file);
-    if (file == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory while opening %s", path);
-    }
+    QA_FAIL_IF(file == NULL, err, QA_ERR_MEMORY, "out of memory while opening %s", path);
     file->fd = -1;
     qa_status status = QA_OK;
     struct stat info;
@@ -173,18 +168,15 @@ qa_status qa_atomic_write(qa_atomic_file *file, const void *data, size_t bytes, 
 
 /* Brings everything to the disk and closes the descriptor: a full disk may show itself only here. */
 static qa_status finish_atomic(qa_atomic_file *file, qa_error *err) {
-    if (file->failed) {
-        return qa_fail(err, QA_ERR_IO, "cannot write %s: an earlier write to it failed", file->path);
-    }
+    QA_FAIL_IF(file->failed, err, QA_ERR_IO, "cannot write %s: an earlier write to it failed", file->path);
     QA_TRY(flush_atomic(file, err));
     if (file->temporary != NULL && fsync(file->fd) != 0) { /* devices and pipes know no fsync */
         return qa_fail(err, QA_ERR_IO, "cannot write %s: %s (fsync)", file->path, strerror(errno));
     }
     int closed = close(file->fd);
     file->fd = -1;
-    if (closed != 0 && errno != EINTR) {
-        return qa_fail(err, QA_ERR_IO, "cannot write %s: %s (close)", file->path, strerror(errno));
-    }
+    QA_FAIL_IF(closed != 0 && errno != EINTR, err, QA_ERR_IO, "cannot write %s: %s (close)", file->path,
+               strerror(errno));
     return QA_OK;
 }
 

@@ -56,9 +56,7 @@ void qa_unmap_file(qa_mapping *mapping) {
 
 static qa_status read_descriptor(qa_text *text, int fd, const char *name, size_t max_bytes, qa_error *err) {
     char *chunk = malloc(CHUNK_BYTES);
-    if (chunk == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory while reading %s", name);
-    }
+    QA_FAIL_IF(chunk == NULL, err, QA_ERR_MEMORY, "out of memory while reading %s", name);
     qa_status status = qa_text_append(text, "", 0, err); /* an empty file is terminated, too */
     while (status == QA_OK) {
         ssize_t got = read(fd, chunk, CHUNK_BYTES);
@@ -151,16 +149,12 @@ static qa_status make_dir(const char *path, qa_error *err) {
     if (qa_path_is_dir(path)) {
         return QA_OK;
     }
-    if (reason == EEXIST) {
-        return qa_fail(err, QA_ERR_IO, "cannot make the folder %s: a file of that name is in the way", path);
-    }
+    QA_FAIL_IF(reason == EEXIST, err, QA_ERR_IO, "cannot make the folder %s: a file of that name is in the way", path);
     return qa_fail(err, QA_ERR_IO, "cannot make the folder %s: %s", path, strerror(reason));
 }
 
 qa_status qa_make_dirs(const char *path, qa_error *err) {
-    if (path[0] == '\0') {
-        return qa_fail(err, QA_ERR_ARGUMENT, "cannot make a folder: its name is empty");
-    }
+    QA_FAIL_IF(path[0] == '\0', err, QA_ERR_ARGUMENT, "cannot make a folder: its name is empty");
     char *prefix = qa_path_join(path, "");
     if (prefix == NULL) {
         return QA_NO_MEMORY(err, "the path %s", path);
@@ -225,15 +219,12 @@ static qa_status remove_at(int folder, const char *name, const char *path, qa_er
     int flags = 0;
     if (S_ISDIR(info.st_mode)) {
         int fd = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0) {
-            return qa_fail(err, QA_ERR_IO, "cannot open the folder %s: %s", path, strerror(errno));
-        }
+        QA_FAIL_IF(fd < 0, err, QA_ERR_IO, "cannot open the folder %s: %s", path, strerror(errno));
         QA_TRY(empty_folder(fd, path, err));
         flags = AT_REMOVEDIR;
     }
-    if (unlinkat(folder, name, flags) != 0 && errno != ENOENT) {
-        return qa_fail(err, QA_ERR_IO, "cannot remove %s: %s", path, strerror(errno));
-    }
+    QA_FAIL_IF(unlinkat(folder, name, flags) != 0 && errno != ENOENT, err, QA_ERR_IO, "cannot remove %s: %s", path,
+               strerror(errno));
     return QA_OK;
 }
 

@@ -23,9 +23,7 @@ static qa_status check_input_kind(const struct stat *info, const char *path, boo
     if (S_ISREG(info->st_mode) || (pipes && !S_ISDIR(info->st_mode))) {
         return QA_OK;
     }
-    if (S_ISDIR(info->st_mode)) {
-        return qa_fail(err, QA_ERR_IO, "cannot read %s: it is a folder, a file was expected", path);
-    }
+    QA_FAIL_IF(S_ISDIR(info->st_mode), err, QA_ERR_IO, "cannot read %s: it is a folder, a file was expected", path);
     return qa_fail(err, QA_ERR_IO, "cannot read %s: it is not a regular file but a %s", path,
                    S_ISFIFO(info->st_mode)   ? "pipe"
                    : S_ISSOCK(info->st_mode) ? "socket"
@@ -132,16 +130,11 @@ qa_status qa_input_read(const qa_input *input, const char *path, size_t offset, 
         if (got < 0 && errno == EINTR) {
             continue;
         }
-        if (got < 0) {
-            return qa_fail(err, QA_ERR_IO, "cannot read %s: %s", path, strerror(errno));
-        }
-        if (got == 0) {
-            return qa_fail(
-                err, QA_ERR_IO,
-                "%s was cut short while it was read: it had %zu bytes, now it ends before byte %zu; wait until "
-                "whatever writes it is done",
-                path, input->bytes, offset);
-        }
+        QA_FAIL_IF(got < 0, err, QA_ERR_IO, "cannot read %s: %s", path, strerror(errno));
+        QA_FAIL_IF(got == 0, err, QA_ERR_IO,
+                   "%s was cut short while it was read: it had %zu bytes, now it ends before byte %zu; wait until "
+                   "whatever writes it is done",
+                   path, input->bytes, offset);
         at += got;
         offset += (size_t)got;
         n -= (size_t)got;
@@ -152,14 +145,10 @@ qa_status qa_input_read(const qa_input *input, const char *path, size_t offset, 
 qa_status qa_input_check_unchanged(const qa_input *input, const char *path, qa_error *err) {
     struct stat info;
     int64_t now[2];
-    if (fstat(input->descriptor, &info) != 0) {
-        return qa_fail(err, QA_ERR_IO, "cannot examine %s: %s", path, strerror(errno));
-    }
+    QA_FAIL_IF(fstat(input->descriptor, &info) != 0, err, QA_ERR_IO, "cannot examine %s: %s", path, strerror(errno));
     note_state(now, &info);
-    if ((uintmax_t)info.st_size != (uintmax_t)input->bytes || memcmp(now, input->changed, sizeof now) != 0) {
-        return qa_fail(err, QA_ERR_IO, "%s was written to while it was read; wait until whatever writes it is done",
-                       path);
-    }
+    QA_FAIL_IF((uintmax_t)info.st_size != (uintmax_t)input->bytes || memcmp(now, input->changed, sizeof now) != 0, err,
+               QA_ERR_IO, "%s was written to while it was read; wait until whatever writes it is done", path);
     return QA_OK;
 }
 

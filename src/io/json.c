@@ -89,10 +89,8 @@ static const char *type_name(const json_t *value) {
 static qa_status find_member(const json_t *object, const char *key, bool required, const char *where, json_t **member,
                              qa_error *err) {
     *member = NULL;
-    if (!json_is_object(object)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: an object with \"%s\" was expected, found %s", where, key,
-                       object == NULL ? "nothing" : type_name(object));
-    }
+    QA_FAIL_IF(!json_is_object(object), err, QA_ERR_FORMAT, "%s: an object with \"%s\" was expected, found %s", where,
+               key, object == NULL ? "nothing" : type_name(object));
     json_t *found = json_object_get(object, key);
     if (found != NULL && !json_is_null(found)) {
         *member = found;
@@ -119,10 +117,8 @@ qa_status qa_json_get_size(const json_t *object, const char *key, bool required,
     json_t *member = NULL;
     QA_TRY(typed_member(object, key, required, where, 1u << JSON_INTEGER, "an integer of 0 or more", &member, err));
     const json_int_t number = json_integer_value(member);
-    if (number < 0 || (unsigned long long)number > SIZE_MAX) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" must be an integer of 0 or more, found %" JSON_INTEGER_FORMAT,
-                       where, key, number);
-    }
+    QA_FAIL_IF(number < 0 || (unsigned long long)number > SIZE_MAX, err, QA_ERR_FORMAT,
+               "%s: \"%s\" must be an integer of 0 or more, found %" JSON_INTEGER_FORMAT, where, key, number);
     *value = member != NULL ? (size_t)number : *value;
     return QA_OK;
 }
@@ -150,9 +146,8 @@ qa_status qa_json_get_string(const json_t *object, const char *key, bool require
                              const char **value, qa_error *err) {
     json_t *member = NULL;
     QA_TRY(typed_member(object, key, required, where, 1u << JSON_STRING, "a string", &member, err));
-    if (member != NULL && strlen(json_string_value(member)) != json_string_length(member)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" holds a NUL character, which is not allowed here", where, key);
-    }
+    QA_FAIL_IF(member != NULL && strlen(json_string_value(member)) != json_string_length(member), err, QA_ERR_FORMAT,
+               "%s: \"%s\" holds a NUL character, which is not allowed here", where, key);
     *value = member != NULL ? json_string_value(member) : *value;
     return QA_OK;
 }

@@ -82,10 +82,9 @@ static qa_status read_line(qa_json_lines *lines, size_t *bytes, qa_error *err) {
     errno = 0;
     while (c != '\n' && (c = getc_unlocked(lines->file)) != EOF) {
         if (*bytes == lines->capacity) {
-            if (*bytes == MAX_LINE_BYTES) {
-                return qa_fail(err, QA_ERR_LIMIT, "%s:%zu: the line has more than %zu bytes; is this JSON Lines?",
-                               lines->name, lines->number + 1, MAX_LINE_BYTES);
-            }
+            QA_FAIL_IF(*bytes == MAX_LINE_BYTES, err, QA_ERR_LIMIT,
+                       "%s:%zu: the line has more than %zu bytes; is this JSON Lines?", lines->name, lines->number + 1,
+                       MAX_LINE_BYTES);
             QA_TRY(QA_GROW(lines->line, lines->capacity, *bytes + 1, err, "line %zu of %s", lines->number + 1,
                            lines->name));
         }
@@ -108,10 +107,9 @@ static size_t end_of_text(const char *line, size_t bytes) {
 /* The value of line[bytes]. A first one that is no JSON may be the beginning of another kind of file. */
 static qa_status parse_line(qa_json_lines *lines, const char *line, size_t bytes, json_t **value, qa_error *err) {
     qa_error failure = {0};
-    if (bytes > lines->limit) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s:%zu: the line has %zu bytes, more than the %zu that it may have",
-                       lines->name, lines->number, bytes, lines->limit);
-    }
+    QA_FAIL_IF(bytes > lines->limit, err, QA_ERR_LIMIT,
+               "%s:%zu: the line has %zu bytes, more than the %zu that it may have", lines->name, lines->number, bytes,
+               lines->limit);
     const bool first = !lines->begun;
     const qa_status status = qa_json_parse(value, line, bytes, lines->name, lines->number, &failure);
     lines->begun = true;
@@ -120,13 +118,9 @@ static qa_status parse_line(qa_json_lines *lines, const char *line, size_t bytes
     }
     const char *foreign = status == QA_ERR_FORMAT && first ? qa_foreign_lines(line, bytes) : NULL;
     const size_t text = end_of_text(line, bytes);
-    if (foreign != NULL) {
-        return qa_fail(err, status, "%s is %s", lines->name, foreign);
-    }
-    if (status == QA_ERR_FORMAT && text < bytes) {
-        return qa_fail(err, status, "%s:%zu:%zu: not valid JSON: %s", lines->name, lines->number, text + 1,
-                       line[text] == '\0' ? "a NUL byte in the line" : "the line is not UTF-8 there");
-    }
+    QA_FAIL_IF(foreign != NULL, err, status, "%s is %s", lines->name, foreign);
+    QA_FAIL_IF(status == QA_ERR_FORMAT && text < bytes, err, status, "%s:%zu:%zu: not valid JSON: %s", lines->name,
+               lines->number, text + 1, line[text] == '\0' ? "a NUL byte in the line" : "the line is not UTF-8 there");
     return qa_fail(err, status, "%s", failure.message);
 }
 

@@ -74,9 +74,7 @@ static qa_status append_string_body(qa_text *text, const char *data, size_t byte
     for (size_t at = 0; at < bytes;) {
         uint32_t character = 0;
         size_t length = qa_character_at(data + at, bytes - at, &character);
-        if (length == 0) {
-            return qa_fail(err, QA_ERR_FORMAT, "a string is not valid UTF-8 at byte %zu", at);
-        }
+        QA_FAIL_IF(length == 0, err, QA_ERR_FORMAT, "a string is not valid UTF-8 at byte %zu", at);
         QA_TRY(append_character(text, character, err));
         at += length;
     }

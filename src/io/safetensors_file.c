@@ -29,26 +29,17 @@ static qa_status locate_header(const qa_safetensors *file, size_t *header_bytes,
     if (n > LENGTH_BYTES && head[LENGTH_BYTES] == '{' && length <= MAX_HEADER_BYTES) {
         foreign = NULL; /* a length may look like anything */
     }
-    if (foreign != NULL) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s is %s", file->path, foreign);
-    }
-    if (bytes < LENGTH_BYTES) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "%s: %zu bytes are too few for a safetensors file: the header's length alone takes 8",
-                       file->path, bytes);
-    }
-    if (length > MAX_HEADER_BYTES) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: header length %llu is over the format's limit of %d bytes", file->path,
-                       (unsigned long long)length, MAX_HEADER_BYTES);
-    }
-    if (length > bytes - LENGTH_BYTES) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "%s: header length %llu goes beyond the end of the file, which has %zu bytes (cut short?)",
-                       file->path, (unsigned long long)length, bytes);
-    }
-    if (length == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: the header is empty; a JSON object was expected", file->path);
-    }
+    QA_FAIL_IF(foreign != NULL, err, QA_ERR_FORMAT, "%s is %s", file->path, foreign);
+    QA_FAIL_IF(bytes < LENGTH_BYTES, err, QA_ERR_FORMAT,
+               "%s: %zu bytes are too few for a safetensors file: the header's length alone takes 8", file->path,
+               bytes);
+    QA_FAIL_IF(length > MAX_HEADER_BYTES, err, QA_ERR_FORMAT,
+               "%s: header length %llu is over the format's limit of %d bytes", file->path, (unsigned long long)length,
+               MAX_HEADER_BYTES);
+    QA_FAIL_IF(length > bytes - LENGTH_BYTES, err, QA_ERR_FORMAT,
+               "%s: header length %llu goes beyond the end of the file, which has %zu bytes (cut short?)", file->path,
+               (unsigned long long)length, bytes);
+    QA_FAIL_IF(length == 0, err, QA_ERR_FORMAT, "%s: the header is empty; a JSON object was expected", file->path);
     if (head[LENGTH_BYTES] != '{') {
         return qa_fail(err, QA_ERR_FORMAT, "%s: the header must start with '{', found byte 0x%02x", file->path,
                        head[LENGTH_BYTES]);

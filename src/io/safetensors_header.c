@@ -77,10 +77,9 @@ static qa_status read_dtype(place at, const json_t *entry, qa_dtype *dtype, qa_e
         return bad_tensor(at, err, value == NULL ? "\"dtype\" is missing" : "\"dtype\" must be a string");
     }
     const char *name = json_string_value(value);
-    if (strlen(name) != json_string_length(value) || !qa_dtype_by_name(dtype, name)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: tensor \"%s\": unknown dtype \"%s\"", at.path,
-                       qa_show_name(at.tensor).text, qa_show_name(name).text);
-    }
+    QA_FAIL_IF(strlen(name) != json_string_length(value) || !qa_dtype_by_name(dtype, name), err, QA_ERR_FORMAT,
+               "%s: tensor \"%s\": unknown dtype \"%s\"", at.path, qa_show_name(at.tensor).text,
+               qa_show_name(name).text);
     return QA_OK;
 }
 
@@ -90,20 +89,17 @@ static qa_status read_shape(place at, const json_t *entry, qa_tensor *tensor, qa
         return bad_tensor(at, err, shape == NULL ? "\"shape\" is missing" : "\"shape\" must be an array");
     }
     size_t n = json_array_size(shape);
-    if (n > QA_MAX_DIMS) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "%s: tensor \"%s\": a shape of %zu dimensions, at most %d are supported", at.path,
-                       qa_show_name(at.tensor).text, n, QA_MAX_DIMS);
-    }
+    QA_FAIL_IF(n > QA_MAX_DIMS, err, QA_ERR_UNSUPPORTED,
+               "%s: tensor \"%s\": a shape of %zu dimensions, at most %d are supported", at.path,
+               qa_show_name(at.tensor).text, n, QA_MAX_DIMS);
     tensor->count = 1;
     for (size_t i = 0; i < n; i++) {
         if (!as_size(json_array_get(shape, i), &tensor->shape[i])) {
             return bad_tensor(at, err, "\"shape\" must hold integers of 0 or more");
         }
-        if (!qa_mul_size(tensor->count, tensor->shape[i], &tensor->count)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: tensor \"%s\": the product of shape %s overflows", at.path,
-                           qa_show_name(at.tensor).text, qa_show_shape(i + 1, tensor->shape).text);
-        }
+        QA_FAIL_IF(!qa_mul_size(tensor->count, tensor->shape[i], &tensor->count), err, QA_ERR_FORMAT,
+                   "%s: tensor \"%s\": the product of shape %s overflows", at.path, qa_show_name(at.tensor).text,
+                   qa_show_shape(i + 1, tensor->shape).text);
     }
     tensor->n_dims = n;
     return QA_OK;
@@ -121,26 +117,19 @@ static qa_status read_offsets(const qa_safetensors *file, place at, const json_t
                                           : "\"data_offsets\" must be two integers of 0 or more");
     }
     qa_shown_name name = qa_show_name(at.tensor);
-    if (begin > end) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: tensor \"%s\": data_offsets [%zu, %zu] run backwards", at.path,
-                       name.text, begin, end);
-    }
-    if (end > file->section_bytes) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "%s: tensor \"%s\": data_offsets [%zu, %zu] go beyond the %zu bytes of data (file cut short?)",
-                       at.path, name.text, begin, end, file->section_bytes);
-    }
+    QA_FAIL_IF(begin > end, err, QA_ERR_FORMAT, "%s: tensor \"%s\": data_offsets [%zu, %zu] run backwards", at.path,
+               name.text, begin, end);
+    QA_FAIL_IF(end > file->section_bytes, err, QA_ERR_FORMAT,
+               "%s: tensor \"%s\": data_offsets [%zu, %zu] go beyond the %zu bytes of data (file cut short?)", at.path,
+               name.text, begin, end, file->section_bytes);
     size_t bytes = 0;
-    if (!qa_mul_size(tensor->count, qa_dtype_bytes(tensor->dtype), &bytes)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: tensor \"%s\": the bytes of %s %s overflow", at.path, name.text,
-                       qa_dtype_name(tensor->dtype), qa_show_shape(tensor->n_dims, tensor->shape).text);
-    }
-    if (end - begin != bytes) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "%s: tensor \"%s\": %s %s takes %zu bytes, but data_offsets [%zu, %zu] hold %zu", at.path,
-                       name.text, qa_dtype_name(tensor->dtype), qa_show_shape(tensor->n_dims, tensor->shape).text,
-                       bytes, begin, end, end - begin);
-    }
+    QA_FAIL_IF(!qa_mul_size(tensor->count, qa_dtype_bytes(tensor->dtype), &bytes), err, QA_ERR_FORMAT,
+               "%s: tensor \"%s\": the bytes of %s %s overflow", at.path, name.text, qa_dtype_name(tensor->dtype),
+               qa_show_shape(tensor->n_dims, tensor->shape).text);
+    QA_FAIL_IF(end - begin != bytes, err, QA_ERR_FORMAT,
+               "%s: tensor \"%s\": %s %s takes %zu bytes, but data_offsets [%zu, %zu] hold %zu", at.path, name.text,
+               qa_dtype_name(tensor->dtype), qa_show_shape(tensor->n_dims, tensor->shape).text, bytes, begin, end,
+               end - begin);
     tensor->offset = file->section + begin;
     return QA_OK;
 }
@@ -159,20 +148,15 @@ static qa_status read_tensor(const qa_safetensors *file, const char *name, const
 /* ---- metadata ---- */
 
 static qa_status read_metadata(qa_safetensors *file, json_t *metadata, qa_error *err) {
-    if (!json_is_object(metadata)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" must be an object", file->path, METADATA_KEY);
-    }
+    QA_FAIL_IF(!json_is_object(metadata), err, QA_ERR_FORMAT, "%s: \"%s\" must be an object", file->path, METADATA_KEY);
     const char *key = NULL;
     json_t *value = NULL;
     json_object_foreach(metadata, key, value) {
-        if (!json_is_string(value)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\": the value of \"%s\" must be a string", file->path,
-                           METADATA_KEY, qa_show_name(key).text);
-        }
-        if (strlen(json_string_value(value)) != json_string_length(value)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\": the value of \"%s\" holds a NUL character", file->path,
-                           METADATA_KEY, qa_show_name(key).text);
-        }
+        QA_FAIL_IF(!json_is_string(value), err, QA_ERR_FORMAT, "%s: \"%s\": the value of \"%s\" must be a string",
+                   file->path, METADATA_KEY, qa_show_name(key).text);
+        QA_FAIL_IF(strlen(json_string_value(value)) != json_string_length(value), err, QA_ERR_FORMAT,
+                   "%s: \"%s\": the value of \"%s\" holds a NUL character", file->path, METADATA_KEY,
+                   qa_show_name(key).text);
     }
     file->metadata = json_incref(metadata);
     return QA_OK;
@@ -203,21 +187,17 @@ static qa_status check_tiling(const qa_safetensors *file, qa_error *err) {
     for (size_t i = 0; i < file->count; i++) {
         const qa_tensor *tensor = &file->tensors[i];
         size_t begin = tensor->offset - file->section;
-        if (begin < expected) {
-            return qa_fail(
-                err, QA_ERR_FORMAT, "%s: tensor \"%s\" begins at byte %zu and overlaps \"%s\", which ends at byte %zu",
-                file->path, qa_show_name(tensor->name).text, begin, qa_show_name(tensor[-1].name).text, expected);
-        }
-        if (begin > expected) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: bytes %zu to %zu, before tensor \"%s\", belong to no tensor",
-                           file->path, expected, begin, qa_show_name(tensor->name).text);
-        }
+        QA_FAIL_IF(begin < expected, err, QA_ERR_FORMAT,
+                   "%s: tensor \"%s\" begins at byte %zu and overlaps \"%s\", which ends at byte %zu", file->path,
+                   qa_show_name(tensor->name).text, begin, qa_show_name(tensor[-1].name).text, expected);
+        QA_FAIL_IF(begin > expected, err, QA_ERR_FORMAT,
+                   "%s: bytes %zu to %zu, before tensor \"%s\", belong to no tensor", file->path, expected, begin,
+                   qa_show_name(tensor->name).text);
         expected = begin + tensor_bytes(tensor);
     }
-    if (expected != file->section_bytes) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: the tensors end at byte %zu of the data, the file goes on to byte %zu",
-                       file->path, expected, file->section_bytes);
-    }
+    QA_FAIL_IF(expected != file->section_bytes, err, QA_ERR_FORMAT,
+               "%s: the tensors end at byte %zu of the data, the file goes on to byte %zu", file->path, expected,
+               file->section_bytes);
     return QA_OK;
 }
 

@@ -23,20 +23,16 @@ qa_status qa_tensor_check_shape(const qa_safetensors *file, const qa_tensor *ten
     for (size_t i = 0; same && i < n_dims; i++) {
         same = tensor->shape[i] == dims[i];
     }
-    if (!same) {
-        return qa_fail(err, QA_ERR_MISMATCH, "%s: tensor \"%s\" has shape %s, expected %s", file->path,
-                       qa_show_name(tensor->name).text, qa_show_shape(tensor->n_dims, tensor->shape).text,
-                       qa_show_shape(n_dims, dims).text);
-    }
+    QA_FAIL_IF(!same, err, QA_ERR_MISMATCH, "%s: tensor \"%s\" has shape %s, expected %s", file->path,
+               qa_show_name(tensor->name).text, qa_show_shape(tensor->n_dims, tensor->shape).text,
+               qa_show_shape(n_dims, dims).text);
     return QA_OK;
 }
 
 static qa_status check_real(const qa_safetensors *file, const qa_tensor *tensor, qa_error *err) {
-    if (!qa_dtype_is_real(tensor->dtype)) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "%s: tensor \"%s\" has dtype %s; weights are read from F64, F32, F16 and BF16", file->path,
-                       qa_show_name(tensor->name).text, qa_dtype_name(tensor->dtype));
-    }
+    QA_FAIL_IF(!qa_dtype_is_real(tensor->dtype), err, QA_ERR_UNSUPPORTED,
+               "%s: tensor \"%s\" has dtype %s; weights are read from F64, F32, F16 and BF16", file->path,
+               qa_show_name(tensor->name).text, qa_dtype_name(tensor->dtype));
     return QA_OK;
 }
 

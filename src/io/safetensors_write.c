@@ -60,9 +60,8 @@ void qa_safetensors_writer_free(qa_safetensors_writer *writer) {
 qa_status qa_safetensors_writer_metadata(qa_safetensors_writer *writer, const char *key, const char *value,
                                          qa_error *err) {
     for (size_t i = 0; i < writer->n_metadata; i++) {
-        if (strcmp(writer->metadata[i].key, key) == 0) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "metadata \"%s\" is set twice", qa_show_name(key).text);
-        }
+        QA_FAIL_IF(strcmp(writer->metadata[i].key, key) == 0, err, QA_ERR_ARGUMENT, "metadata \"%s\" is set twice",
+                   qa_show_name(key).text);
     }
     QA_TRY(QA_GROW(writer->metadata, writer->metadata_capacity, writer->n_metadata + 1, err, "metadata"));
     pair added = {strdup(key), strdup(value)};
@@ -76,13 +75,10 @@ qa_status qa_safetensors_writer_metadata(qa_safetensors_writer *writer, const ch
 }
 
 static qa_status check_name(const qa_safetensors_writer *writer, const char *name, qa_error *err) {
-    if (strcmp(name, "__metadata__") == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "a tensor cannot be named __metadata__");
-    }
+    QA_FAIL_IF(strcmp(name, "__metadata__") == 0, err, QA_ERR_ARGUMENT, "a tensor cannot be named __metadata__");
     for (size_t i = 0; i < writer->n; i++) {
-        if (strcmp(writer->entries[i].name, name) == 0) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "tensor \"%s\" is added twice", qa_show_name(name).text);
-        }
+        QA_FAIL_IF(strcmp(writer->entries[i].name, name) == 0, err, QA_ERR_ARGUMENT, "tensor \"%s\" is added twice",
+                   qa_show_name(name).text);
     }
     return QA_OK;
 }
@@ -90,23 +86,18 @@ static qa_status check_name(const qa_safetensors_writer *writer, const char *nam
 static qa_status add_written(qa_safetensors_writer *writer, const char *name, size_t n_dims, const size_t *shape,
                              entry added, qa_error *err) {
     QA_TRY(check_name(writer, name, err));
-    if (n_dims > QA_MAX_DIMS) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "tensor \"%s\" has %zu dimensions, at most %d are possible",
-                       qa_show_name(name).text, n_dims, QA_MAX_DIMS);
-    }
+    QA_FAIL_IF(n_dims > QA_MAX_DIMS, err, QA_ERR_ARGUMENT, "tensor \"%s\" has %zu dimensions, at most %d are possible",
+               qa_show_name(name).text, n_dims, QA_MAX_DIMS);
     added.n_dims = n_dims;
     added.count = 1;
     for (size_t i = 0; i < n_dims; i++) {
         added.shape[i] = shape[i];
-        if (!qa_mul_size(added.count, shape[i], &added.count)) {
-            return qa_fail(err, QA_ERR_LIMIT, "tensor \"%s\" of shape %s is too large", qa_show_name(name).text,
-                           qa_show_shape(n_dims, shape).text);
-        }
+        QA_FAIL_IF(!qa_mul_size(added.count, shape[i], &added.count), err, QA_ERR_LIMIT,
+                   "tensor \"%s\" of shape %s is too large", qa_show_name(name).text,
+                   qa_show_shape(n_dims, shape).text);
     }
-    if (!qa_mul_size(added.count, qa_dtype_bytes(added.dtype), &added.bytes)) {
-        return qa_fail(err, QA_ERR_LIMIT, "tensor \"%s\" of shape %s is too large", qa_show_name(name).text,
-                       qa_show_shape(n_dims, shape).text);
-    }
+    QA_FAIL_IF(!qa_mul_size(added.count, qa_dtype_bytes(added.dtype), &added.bytes), err, QA_ERR_LIMIT,
+               "tensor \"%s\" of shape %s is too large", qa_show_name(name).text, qa_show_shape(n_dims, shape).text);
     QA_TRY(QA_GROW(writer->entries, writer->capacity, writer->n + 1, err, "%zu tensors", writer->n + 1));
     QA_TRY(QA_COPY(added.name, name, err, "a tensor's name"));
     writer->entries[writer->n++] = added;
@@ -114,10 +105,9 @@ static qa_status add_written(qa_safetensors_writer *writer, const char *name, si
 }
 
 static qa_status check_dtype(const char *name, qa_dtype dtype, qa_error *err) {
-    if (!qa_dtype_is_real(dtype)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "tensor \"%s\": reals are written as F64, F32, F16 or BF16, not as %s",
-                       qa_show_name(name).text, qa_dtype_name(dtype));
-    }
+    QA_FAIL_IF(!qa_dtype_is_real(dtype), err, QA_ERR_ARGUMENT,
+               "tensor \"%s\": reals are written as F64, F32, F16 or BF16, not as %s", qa_show_name(name).text,
+               qa_dtype_name(dtype));
     return QA_OK;
 }
 

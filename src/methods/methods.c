@@ -74,16 +74,15 @@ qa_objective qa_objective_of_plain_adapter(void) { return qa_objective_for_metho
 
 /* A method that trains the policy itself: whatever would make (M7) something else than softmax(logits) is refused. */
 static qa_status check_plain_policy(const qa_method_row *row, const qa_objective *o, qa_error *err) {
-    if (!row->residual && (o->kind != QA_THEORY || o->q_parametrisation != QA_Q_LOGITS || o->alpha_tilde != 1.0 ||
-                           o->alpha_0 != 0.0 || o->gamma != 1.0 || o->beta != 0.0 || o->length_normalisation)) {
-        return qa_fail(
-            err, QA_ERR_ARGUMENT,
-            "method %s: its policy is softmax(adapted logits), that is objective theory, logits, alpha_tilde "
-            "1, alpha_0 0, gamma 1, beta 0, without length_normalisation; found objective %s, %s, %g, %g, %g, "
-            "%g, %s it",
-            row->name, qa_objective_kind_name(o->kind), qa_q_parametrisation_name(o->q_parametrisation), o->alpha_tilde,
-            o->alpha_0, o->gamma, o->beta, o->length_normalisation ? "with" : "without");
-    }
+    QA_FAIL_IF(!row->residual &&
+                   (o->kind != QA_THEORY || o->q_parametrisation != QA_Q_LOGITS || o->alpha_tilde != 1.0 ||
+                    o->alpha_0 != 0.0 || o->gamma != 1.0 || o->beta != 0.0 || o->length_normalisation),
+               err, QA_ERR_ARGUMENT,
+               "method %s: its policy is softmax(adapted logits), that is objective theory, logits, alpha_tilde "
+               "1, alpha_0 0, gamma 1, beta 0, without length_normalisation; found objective %s, %s, %g, %g, %g, "
+               "%g, %s it",
+               row->name, qa_objective_kind_name(o->kind), qa_q_parametrisation_name(o->q_parametrisation),
+               o->alpha_tilde, o->alpha_0, o->gamma, o->beta, o->length_normalisation ? "with" : "without");
     return QA_OK;
 }
 

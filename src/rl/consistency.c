@@ -173,10 +173,8 @@ qa_status qa_consistency_run(qa_consistency *grid, size_t size, qa_pool *pool, q
     grid->at = size;
     qa_pool_run(pool, tasks, sample_task, grid);
     for (size_t i = 0; i < tasks; i++) {
-        if (grid->errors[i].code != QA_OK) {
-            return qa_fail(err, grid->errors[i].code, "%zu pairs, sample %zu: %s", grid->sizes[size], i,
-                           grid->errors[i].message);
-        }
+        QA_FAIL_IF(grid->errors[i].code != QA_OK, err, grid->errors[i].code, "%zu pairs, sample %zu: %s",
+                   grid->sizes[size], i, grid->errors[i].message);
     }
     return QA_OK;
 }

@@ -158,10 +158,8 @@ static qa_status minimise(lbfgs_search *search, double tolerance, size_t max_ite
     *found = (qa_minimum){.evaluations = 1};
     found->loss = search->loss(search->context, search->x, search->g);
     found->gradient_norm = sqrt(dot(search->g, search->g, search->n));
-    if (!isfinite(found->loss) || !isfinite(found->gradient_norm)) {
-        return qa_fail(err, QA_ERR_NAN, "the loss starts at %g with a gradient of norm %g", found->loss,
-                       found->gradient_norm);
-    }
+    QA_FAIL_IF(!isfinite(found->loss) || !isfinite(found->gradient_norm), err, QA_ERR_NAN,
+               "the loss starts at %g with a gradient of norm %g", found->loss, found->gradient_norm);
     double least_loss = found->loss, least_norm = found->gradient_norm;
     size_t idle = 0; /* iterations since either was lowered */
     for (; found->gradient_norm > tolerance; found->iterations++) {
@@ -192,9 +190,7 @@ qa_status qa_lbfgs(double *x, size_t n, qa_smooth_fn loss, void *context, double
                    qa_minimum *found, qa_error *err) {
     lbfgs_search search = {.n = n, .x = x, .loss = loss, .context = context, .found = found};
     qa_arena arena = {0};
-    if (n > SIZE_MAX / HISTORY) {
-        return qa_fail(err, QA_ERR_LIMIT, "%zu variables do not fit the address space", n);
-    }
+    QA_FAIL_IF(n > SIZE_MAX / HISTORY, err, QA_ERR_LIMIT, "%zu variables do not fit the address space", n);
     QA_TRY(qa_arena_lay_out(&arena, lay_out_search, &search, err));
     const qa_status status = minimise(&search, tolerance, max_iterations, err);
     qa_arena_free(&arena);

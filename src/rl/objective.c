@@ -32,11 +32,9 @@ const qa_option_table qa_objective_table = QA_TABLE(objective_rows);
 
 qa_status qa_objective_check_numbers(const qa_objective *objective, qa_error *err) {
     QA_TRY(qa_options_check(&qa_objective_table, objective, err));
-    if (objective->kind == QA_PUBLISHED && objective->length_normalisation) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "length_normalisation contradicts the published objective, which always divides by the padded "
-                       "length: leave it off, or take the theory objective");
-    }
+    QA_FAIL_IF(objective->kind == QA_PUBLISHED && objective->length_normalisation, err, QA_ERR_ARGUMENT,
+               "length_normalisation contradicts the published objective, which always divides by the padded "
+               "length: leave it off, or take the theory objective");
     return QA_OK;
 }
 

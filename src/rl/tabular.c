@@ -34,17 +34,12 @@ static qa_status check_row(const qa_mdp *mdp, size_t s, size_t a, qa_error *err)
     const double *row = row_of(mdp, s, a);
     double sum = 0.0;
     for (size_t next = 0; next < mdp->S; next++) {
-        if (!(row[next] >= 0.0 && row[next] <= 1.0 + ROW_SUM_TOLERANCE)) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "P[%zu][%zu][%zu] = %g: a probability lies between 0 and 1", s, a,
-                           next, row[next]);
-        }
+        QA_FAIL_IF(!(row[next] >= 0.0 && row[next] <= 1.0 + ROW_SUM_TOLERANCE), err, QA_ERR_ARGUMENT,
+                   "P[%zu][%zu][%zu] = %g: a probability lies between 0 and 1", s, a, next, row[next]);
         sum += row[next];
     }
-    if (!(fabs(sum - 1.0) <= ROW_SUM_TOLERANCE)) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "P[%zu][%zu] sums to %.12g, expected 1 (an episode ends by entering a terminal state)", s, a,
-                       sum);
-    }
+    QA_FAIL_IF(!(fabs(sum - 1.0) <= ROW_SUM_TOLERANCE), err, QA_ERR_ARGUMENT,
+               "P[%zu][%zu] sums to %.12g, expected 1 (an episode ends by entering a terminal state)", s, a, sum);
     return QA_OK;
 }
 
@@ -99,13 +94,10 @@ static qa_status check_ends(const qa_mdp *mdp, qa_error *err) {
 }
 
 qa_status qa_mdp_check(const qa_mdp *mdp, qa_error *err) {
-    if (mdp->S == 0 || mdp->A == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%zu states and %zu actions: expected at least one of each", mdp->S,
-                       mdp->A);
-    }
-    if (!(mdp->gamma >= 0.0 && mdp->gamma <= 1.0)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "gamma = %g: a discount lies between 0 and 1", mdp->gamma);
-    }
+    QA_FAIL_IF(mdp->S == 0 || mdp->A == 0, err, QA_ERR_ARGUMENT,
+               "%zu states and %zu actions: expected at least one of each", mdp->S, mdp->A);
+    QA_FAIL_IF(!(mdp->gamma >= 0.0 && mdp->gamma <= 1.0), err, QA_ERR_ARGUMENT,
+               "gamma = %g: a discount lies between 0 and 1", mdp->gamma);
     for (size_t s = 0; s < mdp->S; s++) {
         for (size_t a = 0; a < mdp->A && !is_terminal(mdp, s); a++) {
             QA_TRY(check_row(mdp, s, a, err));
@@ -216,10 +208,9 @@ static qa_status tabular_compare(const qa_mdp *mdp, const double *q, const doubl
                                  double *largest, qa_error *err) {
     *change = *largest = 0.0;
     for (size_t i = 0; i < mdp->S * mdp->A; i++) {
-        if (!isfinite(q[i])) {
-            return qa_fail(err, QA_ERR_NAN, "Q of state %zu and action %zu became %g: is a reward or log pi1 infinite?",
-                           i / mdp->A, i % mdp->A, q[i]);
-        }
+        QA_FAIL_IF(!isfinite(q[i]), err, QA_ERR_NAN,
+                   "Q of state %zu and action %zu became %g: is a reward or log pi1 infinite?", i / mdp->A, i % mdp->A,
+                   q[i]);
         *change = fmax(*change, fabs(q[i] - before[i]));
         *largest = fmax(*largest, fabs(q[i]));
     }
@@ -380,9 +371,8 @@ static qa_status check_policy(const qa_mdp *mdp, const double *log_pi1, qa_error
         for (size_t a = 0; a < mdp->A; a++) {
             sum += exp(log_pi1[s * mdp->A + a]);
         }
-        if (!is_terminal(mdp, s) && !(sum > 0.0 && isfinite(sum))) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "the policy pi1 of state %zu sums to %g, expected 1", s, sum);
-        }
+        QA_FAIL_IF(!is_terminal(mdp, s) && !(sum > 0.0 && isfinite(sum)), err, QA_ERR_ARGUMENT,
+                   "the policy pi1 of state %zu sums to %g, expected 1", s, sum);
     }
     return QA_OK;
 }
@@ -399,11 +389,9 @@ static qa_status solve_tabular(double *q, double *v, const qa_mdp *mdp, const sw
                                qa_error *err) {
     qa_fixed_point own = {0};
     double longest = 0.0;
-    if (!(rule->alpha > 0.0 && isfinite(rule->alpha)) || !(rule->alpha_0 >= 0.0 && isfinite(rule->alpha_0))) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "temperature %g and alpha_0 %g: expected one above 0 and one of at least 0", rule->alpha,
-                       rule->alpha_0);
-    }
+    QA_FAIL_IF(!(rule->alpha > 0.0 && isfinite(rule->alpha)) || !(rule->alpha_0 >= 0.0 && isfinite(rule->alpha_0)), err,
+               QA_ERR_ARGUMENT, "temperature %g and alpha_0 %g: expected one above 0 and one of at least 0",
+               rule->alpha, rule->alpha_0);
     QA_TRY(check_policy(mdp, rule->log_pi1, err));
     double *before = NULL;
     QA_TRY(QA_NEW(before, mdp->S * mdp->A, err, "%zu Q-values", mdp->S * mdp->A));
@@ -478,9 +466,7 @@ qa_status qa_mdp_expected_return(double *value, const qa_mdp *mdp, const double 
                 const size_t i = s * mdp->A + a;
                 sum += exp(log_pi[i]) * (r[i] + mdp->gamma * qa_mdp_expected_value(mdp, s, a, value));
             }
-            if (!isfinite(sum)) {
-                return qa_fail(err, QA_ERR_NAN, "the expected return from state %zu became %g", s, sum);
-            }
+            QA_FAIL_IF(!isfinite(sum), err, QA_ERR_NAN, "the expected return from state %zu became %g", s, sum);
             change = fmax(change, fabs(sum - value[s]));
             largest = fmax(largest, fabs(sum));
             value[s] = sum; /* in place: later states of the sweep see it, the limit is the same */
@@ -511,15 +497,12 @@ static void random_row(double *row, size_t S, bool end, qa_rng *rng) {
 qa_status qa_random_mdp_create(qa_random_mdp *out, size_t S, size_t A, double gamma, qa_rng *rng, qa_error *err) {
     size_t rows = 0, entries = 0;
     *out = (qa_random_mdp){0};
-    if (S == 0 || A == 0 || (gamma == 1.0 && S < 2)) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "a random problem of %zu states and %zu actions: expected at least one of each, and a second "
-                       "state, the end, when gamma is 1",
-                       S, A);
-    }
-    if (!qa_mul_size(S, A, &rows) || !qa_mul_size(rows, S, &entries)) {
-        return qa_fail(err, QA_ERR_LIMIT, "%zu states and %zu actions do not fit the address space", S, A);
-    }
+    QA_FAIL_IF(S == 0 || A == 0 || (gamma == 1.0 && S < 2), err, QA_ERR_ARGUMENT,
+               "a random problem of %zu states and %zu actions: expected at least one of each, and a second "
+               "state, the end, when gamma is 1",
+               S, A);
+    QA_FAIL_IF(!qa_mul_size(S, A, &rows) || !qa_mul_size(rows, S, &entries), err, QA_ERR_LIMIT,
+               "%zu states and %zu actions do not fit the address space", S, A);
     out->p = qa_alloc_array(entries, sizeof *out->p);
     out->terminal = qa_alloc_array(S, sizeof *out->terminal);
     if (out->p == NULL || out->terminal == NULL) {

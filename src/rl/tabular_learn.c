@@ -59,11 +59,8 @@ static qa_status cumulate(double *cumulated, const double *log_prob, size_t resp
         largest = fmax(largest, p);
         cumulated[y] = sum;
     }
-    if (!(sum - largest > 1e-6 * sum)) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "no two different responses to compare: one of the %zu has probability %.9g", responses,
-                       largest / sum);
-    }
+    QA_FAIL_IF(!(sum - largest > 1e-6 * sum), err, QA_ERR_ARGUMENT,
+               "no two different responses to compare: one of the %zu has probability %.9g", responses, largest / sum);
     for (size_t y = 0; y < responses; y++) {
         cumulated[y] = y + 1 == responses ? 1.0 : cumulated[y] / sum;
     }
@@ -366,9 +363,7 @@ static double fit_loss(void *context, const double *theta, double *gradient) {
 qa_status qa_table_fit(qa_table *table, const qa_preferences *preferences, double *theta, double tolerance,
                        size_t max_iterations, qa_minimum *found, qa_error *err) {
     fit_context context = {table, preferences};
-    if (preferences->n == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "no preferences to learn from");
-    }
+    QA_FAIL_IF(preferences->n == 0, err, QA_ERR_ARGUMENT, "no preferences to learn from");
     return qa_lbfgs(theta, qa_table_size(table), fit_loss, &context, tolerance, max_iterations, found, err);
 }
 

@@ -86,17 +86,13 @@ static void lay_out_token_mdp(void *owner, qa_arena *arena) {
 qa_status qa_token_mdp_create(qa_token_mdp *mdp, size_t V, size_t H, qa_error *err) {
     size_t inner = 0, rows = 0, entries = 0, steps = 0;
     *mdp = (qa_token_mdp){0};
-    if (V == 0 || V > INT32_MAX || H == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "vocabulary %zu and horizon %zu: expected at least one token and one step",
-                       V, H);
-    }
+    QA_FAIL_IF(V == 0 || V > INT32_MAX || H == 0, err, QA_ERR_ARGUMENT,
+               "vocabulary %zu and horizon %zu: expected at least one token and one step", V, H);
     /* every (row, token) either leads to an inner row other than the prompt or ends a response */
     const bool fits = count_inner(V, H, &inner) && qa_mul_size(inner, V, &rows) && qa_add_size(rows, 1, &rows) &&
                       qa_mul_size(rows, V, &entries) && qa_mul_size(rows - inner, H, &steps);
-    if (!fits || entries > MAX_ENTRIES || steps > MAX_ENTRIES) {
-        return qa_fail(err, QA_ERR_LIMIT,
-                       "vocabulary %zu and horizon %zu have too many responses to list: take a smaller one", V, H);
-    }
+    QA_FAIL_IF(!fits || entries > MAX_ENTRIES || steps > MAX_ENTRIES, err, QA_ERR_LIMIT,
+               "vocabulary %zu and horizon %zu have too many responses to list: take a smaller one", V, H);
     *mdp = (qa_token_mdp){.V = V, .H = H, .inner = inner, .responses = rows - inner, .rows = rows, .steps = steps};
     QA_TRY(qa_arena_lay_out(&mdp->arena, lay_out_token_mdp, mdp, err));
     fill_problem(mdp);
@@ -115,12 +111,11 @@ size_t qa_token_mdp_length(const qa_token_mdp *mdp, size_t response) {
 /* ---- exact solutions ---- */
 
 static qa_status check_numbers(double alpha_0, double alpha, double gamma, qa_error *err) {
-    if (!(alpha > 0.0 && isfinite(alpha)) || !(alpha_0 >= 0.0 && isfinite(alpha_0)) ||
-        !(gamma >= 0.0 && gamma <= 1.0)) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "temperature %g, alpha_0 %g, gamma %g: expected one above 0, one of at least 0, one from 0 to 1",
-                       alpha, alpha_0, gamma);
-    }
+    QA_FAIL_IF(!(alpha > 0.0 && isfinite(alpha)) || !(alpha_0 >= 0.0 && isfinite(alpha_0)) ||
+                   !(gamma >= 0.0 && gamma <= 1.0),
+               err, QA_ERR_ARGUMENT,
+               "temperature %g, alpha_0 %g, gamma %g: expected one above 0, one of at least 0, one from 0 to 1", alpha,
+               alpha_0, gamma);
     return QA_OK;
 }
 

@@ -21,10 +21,8 @@ qa_status qa_regex_create(qa_regex **regex, const char *expression, size_t n, qa
     int failure = 0;
     PCRE2_SIZE offset = 0;
     *regex = NULL;
-    if (n > MAX_REGEX_BYTES) {
-        return qa_fail(err, QA_ERR_LIMIT, "a regular expression of %zu bytes is too long; at most %d are allowed", n,
-                       MAX_REGEX_BYTES);
-    }
+    QA_FAIL_IF(n > MAX_REGEX_BYTES, err, QA_ERR_LIMIT,
+               "a regular expression of %zu bytes is too long; at most %d are allowed", n, MAX_REGEX_BYTES);
     QA_TRY(QA_NEW(*regex, 1, err, "a regular expression"));
     (*regex)->code =
         pcre2_compile((PCRE2_SPTR)expression, n, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | QA_COUNTED, &failure,

@@ -36,20 +36,16 @@ static qa_status take_messages(qa_suite_item *item, qa_columns *columns, qa_erro
     const size_t n = item->dialogue.n;
     for (size_t i = 0; i < n; i++) {
         const qa_message *message = &item->dialogue.messages[i];
-        if (memchr(message->content, '\0', message->content_bytes) != NULL) {
-            return qa_fail(err, QA_ERR_FORMAT, "\"messages\"[%zu] holds a NUL character", i);
-        }
+        QA_FAIL_IF(memchr(message->content, '\0', message->content_bytes) != NULL, err, QA_ERR_FORMAT,
+                   "\"messages\"[%zu] holds a NUL character", i);
     }
-    if (n == 0 || strcmp(item->dialogue.messages[n - 1].role, "user") != 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"messages\" must end with a message of the role user, which is answered");
-    }
+    QA_FAIL_IF(n == 0 || strcmp(item->dialogue.messages[n - 1].role, "user") != 0, err, QA_ERR_FORMAT,
+               "\"messages\" must end with a message of the role user, which is answered");
     return QA_OK;
 }
 
 static qa_status take_line(qa_suite_item *item, bool graded, qa_columns *columns, qa_error *err) {
-    if (!json_is_object(item->json)) {
-        return qa_fail(err, QA_ERR_FORMAT, "every line must be an object: {\"messages\": ...}");
-    }
+    QA_FAIL_IF(!json_is_object(item->json), err, QA_ERR_FORMAT, "every line must be an object: {\"messages\": ...}");
     QA_TRY(take_messages(item, columns, err));
     if (!graded) {
         return QA_OK;
@@ -58,9 +54,8 @@ static qa_status take_line(qa_suite_item *item, bool graded, qa_columns *columns
     QA_TRY(qa_json_get_string(item->json, "answer", true, "the question", &item->answer, err));
     QA_TRY(qa_json_get_string(item->json, "grader", true, "the question", &grader, err));
     QA_TRY(qa_json_get_string(item->json, "kind", false, "the question", &item->kind, err));
-    if (item->kind != NULL && (item->kind[0] == '\0' || strlen(item->kind) >= QA_SUITE_NAME_BYTES)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"kind\" must be a word of 1 to %d bytes", QA_SUITE_NAME_BYTES - 1);
-    }
+    QA_FAIL_IF(item->kind != NULL && (item->kind[0] == '\0' || strlen(item->kind) >= QA_SUITE_NAME_BYTES), err,
+               QA_ERR_FORMAT, "\"kind\" must be a word of 1 to %d bytes", QA_SUITE_NAME_BYTES - 1);
     return qa_grader_create(&item->grader, grader, item->answer, err);
 }
 

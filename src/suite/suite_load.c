@@ -38,19 +38,15 @@ static qa_status take_name(char *name, const json_t *json, const char *where, co
     const char *given = NULL;
     QA_TRY(qa_json_get_string(json, "name", true, where, &given, err));
     const size_t bytes = strlen(given);
-    if (bytes == 0 || bytes >= QA_SUITE_NAME_BYTES) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"name\" must have 1 to %d bytes, found %zu", where,
-                       QA_SUITE_NAME_BYTES - 1, bytes);
-    }
+    QA_FAIL_IF(bytes == 0 || bytes >= QA_SUITE_NAME_BYTES, err, QA_ERR_FORMAT,
+               "%s: \"name\" must have 1 to %d bytes, found %zu", where, QA_SUITE_NAME_BYTES - 1, bytes);
     for (size_t i = 0; i < bytes; i++) {
-        if ((unsigned char)given[i] < 0x20 || given[i] == 0x7f) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: \"name\" holds a control character", where);
-        }
+        QA_FAIL_IF((unsigned char)given[i] < 0x20 || given[i] == 0x7f, err, QA_ERR_FORMAT,
+                   "%s: \"name\" holds a control character", where);
     }
     for (size_t i = 0; i < n; i++) {
-        if (strcmp((const char *)others + i * stride, given) == 0) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: the name \"%s\" is taken already", where, given);
-        }
+        QA_FAIL_IF(strcmp((const char *)others + i * stride, given) == 0, err, QA_ERR_FORMAT,
+                   "%s: the name \"%s\" is taken already", where, given);
     }
     memcpy(name, given, bytes + 1);
     return QA_OK;
@@ -69,9 +65,8 @@ static qa_status take_path(char **path, const suite_loader *loader, const json_t
     if (*path == NULL) {
         return QA_NO_MEMORY(err, "a path");
     }
-    if (file[0] == '\0' || (there && (!qa_path_exists(*path) || qa_path_is_dir(*path)))) {
-        return qa_fail(err, QA_ERR_IO, "%s: \"%s\" names the file %s, which is not there", where, key, *path);
-    }
+    QA_FAIL_IF(file[0] == '\0' || (there && (!qa_path_exists(*path) || qa_path_is_dir(*path))), err, QA_ERR_IO,
+               "%s: \"%s\" names the file %s, which is not there", where, key, *path);
     return QA_OK;
 }
 
@@ -81,10 +76,8 @@ static qa_status take_items(qa_suite_items *items, size_t *max_tokens, const sui
     char *path = NULL;
     *max_tokens = QA_SUITE_DEFAULT_MAX_TOKENS;
     QA_TRY(qa_json_get_size(json, "max_tokens", false, where, max_tokens, err));
-    if (*max_tokens == 0 || *max_tokens > MAX_MAX_TOKENS) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"max_tokens\" must be between 1 and %d, found %zu", where,
-                       MAX_MAX_TOKENS, *max_tokens);
-    }
+    QA_FAIL_IF(*max_tokens == 0 || *max_tokens > MAX_MAX_TOKENS, err, QA_ERR_FORMAT,
+               "%s: \"max_tokens\" must be between 1 and %d, found %zu", where, MAX_MAX_TOKENS, *max_tokens);
     qa_status status = QA_OK;
     QA_GOTO(done, take_path(&path, loader, json, "file", true, true, where, err));
     QA_GOTO(done,
@@ -99,13 +92,10 @@ static qa_status take_list(const json_t *json, const char *key, bool required, c
                            json_t **list, qa_error *err) {
     QA_TRY(qa_json_get_array(json, key, required, where, list, err));
     const size_t n = json_array_size(*list);
-    if (n > most) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s: \"%s\" has %zu elements, more than %zu", where, key, n, most);
-    }
+    QA_FAIL_IF(n > most, err, QA_ERR_LIMIT, "%s: \"%s\" has %zu elements, more than %zu", where, key, n, most);
     for (size_t i = 0; i < n; i++) {
-        if (!json_is_object(json_array_get(*list, i))) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\"[%zu] must be an object", where, key, i);
-        }
+        QA_FAIL_IF(!json_is_object(json_array_get(*list, i)), err, QA_ERR_FORMAT, "%s: \"%s\"[%zu] must be an object",
+                   where, key, i);
     }
     return QA_OK;
 }
@@ -123,9 +113,8 @@ static qa_status load_skill(suite_loader *loader, void *part, const json_t *json
 static qa_status take_share(double *share, const json_t *json, const char *key, const char *where, qa_error *err) {
     *share = (double)NAN;
     QA_TRY(qa_json_get_double(json, key, false, where, share, err));
-    if (*share < 0.0 || *share > 1.0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" must be a share between 0 and 1, found %g", where, key, *share);
-    }
+    QA_FAIL_IF(*share < 0.0 || *share > 1.0, err, QA_ERR_FORMAT, "%s: \"%s\" must be a share between 0 and 1, found %g",
+               where, key, *share);
     return QA_OK;
 }
 
@@ -148,14 +137,10 @@ static qa_status check_sum(const qa_suite_shares *shares, bool base, const char 
         sum += isnan(share) ? 0.0 : share;
         given += isnan(share) ? 0 : 1;
     }
-    if (given != 0 && given != shares->n_classes) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: %zu of %zu classes have \"%s\"; give it for all or for none", where,
-                       given, shares->n_classes, key);
-    }
-    if (given != 0 && fabs(sum - 1.0) > SUM_TOLERANCE) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: the classes' \"%s\" sum to %g; they must sum to 1 within %g", where,
-                       key, sum, SUM_TOLERANCE);
-    }
+    QA_FAIL_IF(given != 0 && given != shares->n_classes, err, QA_ERR_FORMAT,
+               "%s: %zu of %zu classes have \"%s\"; give it for all or for none", where, given, shares->n_classes, key);
+    QA_FAIL_IF(given != 0 && fabs(sum - 1.0) > SUM_TOLERANCE, err, QA_ERR_FORMAT,
+               "%s: the classes' \"%s\" sum to %g; they must sum to 1 within %g", where, key, sum, SUM_TOLERANCE);
     return QA_OK;
 }
 
@@ -174,9 +159,7 @@ static qa_status load_classes(suite_loader *loader, qa_suite_shares *shares, con
         shares->n_classes++;
         QA_TRY(take_class(class, element, inner, err));
     }
-    if (shares->n_classes == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"classes\" is empty", where);
-    }
+    QA_FAIL_IF(shares->n_classes == 0, err, QA_ERR_FORMAT, "%s: \"classes\" is empty", where);
     QA_TRY(check_sum(shares, false, where, err));
     return check_sum(shares, true, where, err);
 }
@@ -201,14 +184,11 @@ static qa_status load_reward(qa_suite_preference *preference, const qa_suite_sha
             k++;
         }
         const char *shown = QA_SHOWN(key, strlen(key));
-        if (k == shares->n_classes) {
-            return qa_fail(err, QA_ERR_FORMAT,
-                           "%s: \"reward\" names the class \"%s\", which the shares \"%s\" do not have", where, shown,
-                           shares->name);
-        }
-        if (!json_is_number(value)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: \"reward\" of \"%s\" must be a number, in nats", where, shown);
-        }
+        QA_FAIL_IF(k == shares->n_classes, err, QA_ERR_FORMAT,
+                   "%s: \"reward\" names the class \"%s\", which the shares \"%s\" do not have", where, shown,
+                   shares->name);
+        QA_FAIL_IF(!json_is_number(value), err, QA_ERR_FORMAT, "%s: \"reward\" of \"%s\" must be a number, in nats",
+                   where, shown);
         preference->reward[k] = json_number_value(value);
     }
     return QA_OK;
@@ -288,13 +268,10 @@ static qa_status load_parts(suite_loader *loader, const json_t *root, qa_error *
     static const char *const TEXT[] = {"file", NULL};
     qa_suite *suite = loader->suite;
     json_t *text = NULL;
-    if (!json_is_object(root)) {
-        return qa_fail(err, QA_ERR_FORMAT, "a suite must be an object with \"name\" and \"skills\" or \"shares\"");
-    }
-    if (json_object_get(root, "messages") != NULL) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "this is a question, not a suite: the name of a file of questions ends in .jsonl");
-    }
+    QA_FAIL_IF(!json_is_object(root), err, QA_ERR_FORMAT,
+               "a suite must be an object with \"name\" and \"skills\" or \"shares\"");
+    QA_FAIL_IF(json_object_get(root, "messages") != NULL, err, QA_ERR_FORMAT,
+               "this is a question, not a suite: the name of a file of questions ends in .jsonl");
     QA_TRY(suite_load_check_members(loader, root, SUITE, err));
     QA_TRY(take_name(suite->name, root, "the suite", NULL, 0, 1, err));
     for (size_t i = 0; i < sizeof LISTS / sizeof LISTS[0]; i++) {
@@ -305,9 +282,8 @@ static qa_status load_parts(suite_loader *loader, const json_t *root, qa_error *
         QA_TRY(suite_load_check_members(loader, text, TEXT, err));
         QA_TRY(take_path(&suite->text, loader, text, "file", true, true, "text", err));
     }
-    if (suite->n_skills == 0 && suite->n_shares == 0 && suite->text == NULL) {
-        return qa_fail(err, QA_ERR_FORMAT, "nothing to measure: neither \"skills\" nor \"shares\" nor \"text\"");
-    }
+    QA_FAIL_IF(suite->n_skills == 0 && suite->n_shares == 0 && suite->text == NULL, err, QA_ERR_FORMAT,
+               "nothing to measure: neither \"skills\" nor \"shares\" nor \"text\"");
     return QA_OK;
 }
 

@@ -92,9 +92,8 @@ qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *er
     const qa_dir_entry entry = qa_dir_entry_of(cache->path);
     (void)unlinkat(entry.folder, entry.name, 0); /* of a run that was killed between the next two calls */
     cache->file = openat(entry.folder, entry.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (cache->file < 0 || unlinkat(entry.folder, entry.name, 0) != 0) {
-        return qa_fail(err, QA_ERR_IO, "cannot make the base cache's file %s: %s", cache->path, strerror(errno));
-    }
+    QA_FAIL_IF(cache->file < 0 || unlinkat(entry.folder, entry.name, 0) != 0, err, QA_ERR_IO,
+               "cannot make the base cache's file %s: %s", cache->path, strerror(errno));
     return QA_OK;
 }
 

@@ -47,9 +47,8 @@ static qa_status count_rows(qa_base_plan *base, qa_error *err) {
         const qa_pairs *pairs = base->sets[set];
         for (size_t i = 0; pairs != NULL && i < qa_pairs_count(pairs); i++) {
             const size_t rows = qa_base_rows(qa_pairs_at(pairs, i), base->objective, base->one_sided[set]);
-            if (!qa_add_size(base->rows, rows, &base->rows)) {
-                return qa_fail(err, QA_ERR_LIMIT, "the base cache's rows do not fit the address space");
-            }
+            QA_FAIL_IF(!qa_add_size(base->rows, rows, &base->rows), err, QA_ERR_LIMIT,
+                       "the base cache's rows do not fit the address space");
             base->longest = rows > base->longest ? rows : base->longest;
             base->entries++;
         }

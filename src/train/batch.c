@@ -11,6 +11,7 @@
 
 #include "base/checked.h"
 #include "base/rng.h"
+#include "base/try.h"
 
 #include <math.h>
 
@@ -20,9 +21,7 @@ qa_status qa_total_steps(size_t *total, size_t steps_per_epoch, double epochs, s
     *total = max_steps;
     if (max_steps == 0) {
         const double steps = ceil(epochs * (double)steps_per_epoch);
-        if (!(steps >= 1.0 && steps < 1e15)) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "epochs = %g makes %g steps", epochs, steps);
-        }
+        QA_FAIL_IF(!(steps >= 1.0 && steps < 1e15), err, QA_ERR_ARGUMENT, "epochs = %g makes %g steps", epochs, steps);
         *total = (size_t)steps;
     }
     return QA_OK;
@@ -34,10 +33,8 @@ qa_status qa_plan_make(qa_plan *plan, size_t pairs, const qa_train_options *opti
     if (!qa_mul_size(plan->micro_batch, options->gradient_accumulation, &plan->batch) || plan->batch > pairs) {
         plan->batch = pairs;
     }
-    if (plan->batch == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "nothing to train on: %zu pairs, gradient_accumulation %zu", pairs,
-                       options->gradient_accumulation);
-    }
+    QA_FAIL_IF(plan->batch == 0, err, QA_ERR_ARGUMENT, "nothing to train on: %zu pairs, gradient_accumulation %zu",
+               pairs, options->gradient_accumulation);
     plan->steps_per_epoch = (pairs - 1) / plan->batch + 1;
     return qa_total_steps(&plan->total_steps, plan->steps_per_epoch, options->epochs, options->max_steps, err);
 }

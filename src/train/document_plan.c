@@ -2,6 +2,7 @@
  * floor(c S / T) of the S steps over T rows. No step is left empty, because no document is longer than T / S. */
 #include "train/document_plan.h"
 
+#include "base/try.h"
 #include "train/batch.h"
 
 static size_t longest_rows(const qa_corpus *corpus) {
@@ -16,10 +17,8 @@ static size_t longest_rows(const qa_corpus *corpus) {
 qa_status qa_document_plan_make(qa_document_plan *plan, const qa_corpus *corpus, const qa_pretrain_options *options,
                                 qa_error *err) {
     const size_t rows = qa_corpus_rows(corpus), longest = longest_rows(corpus);
-    if (options->batch_tokens == 0 || rows == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "nothing to train on: %zu tokens, batch_tokens %zu", rows,
-                       options->batch_tokens);
-    }
+    QA_FAIL_IF(options->batch_tokens == 0 || rows == 0, err, QA_ERR_ARGUMENT,
+               "nothing to train on: %zu tokens, batch_tokens %zu", rows, options->batch_tokens);
     const size_t wanted = (rows - 1) / options->batch_tokens + 1, most = rows / longest;
     plan->documents = qa_corpus_count(corpus);
     plan->rows = rows;

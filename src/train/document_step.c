@@ -206,10 +206,8 @@ static const qa_document *document_of_row(const qa_document_range *range, size_t
 
 static qa_status sum_losses(const qa_document_step *step, const qa_document_range *range, double *loss, qa_error *err) {
     for (size_t i = 0; i < step->n_states; i++) {
-        if (!isfinite(step->losses[i])) {
-            return qa_fail(err, QA_ERR_NAN, "document at line %zu of %s: the loss is %g",
-                           document_of_row(range, step->state_rows[i])->line, range->name, step->losses[i]);
-        }
+        QA_FAIL_IF(!isfinite(step->losses[i]), err, QA_ERR_NAN, "document at line %zu of %s: the loss is %g",
+                   document_of_row(range, step->state_rows[i])->line, range->name, step->losses[i]);
         *loss += step->losses[i];
     }
     return QA_OK;
@@ -244,10 +242,9 @@ qa_status qa_document_step_run(qa_document_step *step, const qa_document_range *
     qa_document_range pass = *range;
     *loss = 0.0;
     for (pass.begin = range->begin; pass.begin < range->end; pass.begin = pass.end) {
-        if (step->should_stop != NULL && step->should_stop(step->user)) {
-            return qa_fail(err, QA_ERR_INTERRUPTED, "stopped before the document at line %zu of %s",
-                           qa_document_range_at(range, pass.begin)->line, range->name);
-        }
+        QA_FAIL_IF(step->should_stop != NULL && step->should_stop(step->user), err, QA_ERR_INTERRUPTED,
+                   "stopped before the document at line %zu of %s", qa_document_range_at(range, pass.begin)->line,
+                   range->name);
         pass.end = qa_document_pass_end(range->corpus, range->order, pass.begin, range->end, step->rows);
         QA_TRY(run_document_pass(step, &pass, weight, gradients, loss, err));
     }

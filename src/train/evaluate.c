@@ -111,17 +111,14 @@ static qa_status evaluate_all(qa_pair_metrics *sums, pair_values *values, qa_pai
         }
         const qa_pair_loss loss = qa_pair_step_loss(step, &divisors);
         qa_pair_metrics_add(sums, pair, step, loss);
-        if (!isfinite(loss.pref + loss.reg)) {
-            return qa_fail(err, QA_ERR_NAN, "pair at line %zu of %s: the loss is %g", pair->line,
-                           data == NULL ? "the evaluation data" : data, loss.pref + loss.reg);
-        }
+        QA_FAIL_IF(!isfinite(loss.pref + loss.reg), err, QA_ERR_NAN, "pair at line %zu of %s: the loss is %g",
+                   pair->line, data == NULL ? "the evaluation data" : data, loss.pref + loss.reg);
         const qa_side_step *chosen = qa_pair_step_side(step, QA_CHOSEN);
         values->logit[i] = qa_pair_step_logit(step);
         values->hardest_pi1[i] = least_of(chosen->log_pi1, chosen->n);
         values->hardest_custom[i] = least_of(chosen->log_pi, chosen->n);
-        if (progress.function != NULL && !progress.function(progress.user, i + 1, n)) {
-            return qa_fail(err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu pairs", i + 1, n);
-        }
+        QA_FAIL_IF(progress.function != NULL && !progress.function(progress.user, i + 1, n), err, QA_ERR_INTERRUPTED,
+                   "stopped after %zu of %zu pairs", i + 1, n);
     }
     return QA_OK;
 }
@@ -133,9 +130,7 @@ qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_o
     const double start = qa_seconds();
     const size_t n = qa_pairs_count(pairs);
     const size_t together = micro_batch == 0 ? n : micro_batch;
-    if (n == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "no pairs to evaluate on");
-    }
+    QA_FAIL_IF(n == 0, err, QA_ERR_ARGUMENT, "no pairs to evaluate on");
     double *logits = qa_alloc_array(n, 3 * sizeof *logits);
     if (logits == NULL) {
         return QA_NO_MEMORY(err, "the margins of %zu pairs", n);

@@ -73,11 +73,9 @@ static qa_status take_special_ids(qa_config *config, const char *tokenizer_dir, 
     const int32_t bos = qa_tokenizer_bos(tokenizer), eos = qa_tokenizer_eos(tokenizer);
     const size_t vocab_size = qa_tokenizer_vocab_size(tokenizer);
     qa_tokenizer_free(tokenizer);
-    if (vocab_size > config->vocab_size) {
-        return qa_fail(err, QA_ERR_MISMATCH,
-                       "the tokenizer %s does not fit the model: it has %zu tokens, config.json's vocab_size is %zu",
-                       tokenizer_dir, vocab_size, config->vocab_size);
-    }
+    QA_FAIL_IF(vocab_size > config->vocab_size, err, QA_ERR_MISMATCH,
+               "the tokenizer %s does not fit the model: it has %zu tokens, config.json's vocab_size is %zu",
+               tokenizer_dir, vocab_size, config->vocab_size);
     if (config->bos_id < 0) {
         config->bos_id = bos;
     }
@@ -104,9 +102,8 @@ qa_status qa_model_folder_check_overwrite(const char *out_dir, const char *confi
     QA_TRY(qa_folder_of(&config_dir, config_path, err));
     const bool config_in_it = same_folder(config_dir, out_dir);
     free(config_dir);
-    if (config_in_it || (tokenizer_dir != NULL && same_folder(tokenizer_dir, out_dir))) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s holds the %s that training begins with, and --overwrite removes it",
-                       out_dir, config_in_it ? "config" : "tokenizer");
-    }
+    QA_FAIL_IF(config_in_it || (tokenizer_dir != NULL && same_folder(tokenizer_dir, out_dir)), err, QA_ERR_ARGUMENT,
+               "%s holds the %s that training begins with, and --overwrite removes it", out_dir,
+               config_in_it ? "config" : "tokenizer");
     return QA_OK;
 }

@@ -35,11 +35,9 @@ qa_status qa_base_cache_mode_by_name(qa_base_cache_mode *mode, const char *name,
 static qa_status parse_schedule(void *value, const char *text, qa_error *err) {
     qa_error inner;
     unsigned index = QA_SCHEDULE_CONSTANT; /* transformers' other name for it: its constant ignores a warm-up */
-    if (strcmp(text, "constant_with_warmup") != 0 &&
-        qa_choice_find(&index, schedule_names, "schedule", text, &inner) != QA_OK) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "expected one of linear|cosine|constant|constant_with_warmup, found \"%s\"", text);
-    }
+    QA_FAIL_IF(strcmp(text, "constant_with_warmup") != 0 &&
+                   qa_choice_find(&index, schedule_names, "schedule", text, &inner) != QA_OK,
+               err, QA_ERR_ARGUMENT, "expected one of linear|cosine|constant|constant_with_warmup, found \"%s\"", text);
     *(qa_schedule *)value = (qa_schedule)index;
     return QA_OK;
 }
@@ -142,10 +140,8 @@ static qa_status check_replay(const qa_train_options *o, qa_error *err) {
                    ? QA_OK
                    : qa_fail(err, QA_ERR_ARGUMENT, "replay data is for method replay, not for %s", method->name);
     }
-    if (o->replay == NULL || qa_pairs_count(o->replay) == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "method %s needs replay data: responses of the base model's own",
-                       method->name);
-    }
+    QA_FAIL_IF(o->replay == NULL || qa_pairs_count(o->replay) == 0, err, QA_ERR_ARGUMENT,
+               "method %s needs replay data: responses of the base model's own", method->name);
     QA_TRY(qa_options_check(&qa_replay_table, o, err));
     return o->replay_ratio <= MOST_REPLAY
                ? QA_OK
@@ -154,9 +150,8 @@ static qa_status check_replay(const qa_train_options *o, qa_error *err) {
 
 qa_status qa_train_options_check(const qa_train_options *options, qa_error *err) {
     qa_train_options read = *options;
-    if (options->out_dir == NULL || options->out_dir[0] == '\0') {
-        return qa_fail(err, QA_ERR_ARGUMENT, "out_dir: training needs an output folder");
-    }
+    QA_FAIL_IF(options->out_dir == NULL || options->out_dir[0] == '\0', err, QA_ERR_ARGUMENT,
+               "out_dir: training needs an output folder");
     if (options->max_steps != 0) {
         read.epochs = 1.0; /* not looked at */
     }

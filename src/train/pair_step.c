@@ -160,10 +160,9 @@ static qa_status workspace_bytes(const qa_model *model, bool adapted, qa_pair_li
 static qa_status pass_limits(const qa_pair_limits *limits, const qa_config *config, qa_pass_limits *out,
                              qa_error *err) {
     size_t rows = 0, row = 0;
-    if (limits->max_prompt == 0 || limits->max_response == 0 || !sizes(limits, config, &rows, &row)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "no workspace for prompts of %zu and responses of %zu tokens",
-                       limits->max_prompt, limits->max_response);
-    }
+    QA_FAIL_IF(limits->max_prompt == 0 || limits->max_response == 0 || !sizes(limits, config, &rows, &row), err,
+               QA_ERR_ARGUMENT, "no workspace for prompts of %zu and responses of %zu tokens", limits->max_prompt,
+               limits->max_response);
     *out = (qa_pass_limits){.max_rows = rows,
                             .max_states = rows,
                             .max_documents = qa_config_rope_depends_on_length(config) ? QA_SIDES : 0,
@@ -179,9 +178,8 @@ qa_status qa_pair_step_bytes(const qa_model *model, const qa_lora_options *lora,
     QA_TRY(pass_limits(&limits, &model->config, &pass, err));
     QA_TRY(qa_pass_bytes(model, lora, pass, &of_pass, err));
     QA_TRY(workspace_bytes(model, lora != NULL, limits, &own, err));
-    if (!qa_add_size(of_pass, own, bytes)) {
-        return qa_fail(err, QA_ERR_LIMIT, "the workspace of one pair does not fit the address space");
-    }
+    QA_FAIL_IF(!qa_add_size(of_pass, own, bytes), err, QA_ERR_LIMIT,
+               "the workspace of one pair does not fit the address space");
     return QA_OK;
 }
 
@@ -189,12 +187,10 @@ qa_status qa_pair_step_create(qa_pair_step **out, qa_model *model, const qa_adap
                               const qa_objective *objective, qa_pair_limits limits, qa_error *err) {
     *out = NULL;
     QA_TRY(qa_objective_check(objective, err));
-    if (qa_objective_rows[objective->kind].padded && model->info.n_eos == 0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "%s: the %s objective pads with the end-of-sequence token, and the model's config.json "
-                       "has no eos_token_id",
-                       model->info.dir, qa_objective_names[objective->kind]);
-    }
+    QA_FAIL_IF(qa_objective_rows[objective->kind].padded && model->info.n_eos == 0, err, QA_ERR_UNSUPPORTED,
+               "%s: the %s objective pads with the end-of-sequence token, and the model's config.json "
+               "has no eos_token_id",
+               model->info.dir, qa_objective_names[objective->kind]);
     qa_pair_step *step = NULL;
     QA_TRY(QA_NEW(step, 1, err, "a training step"));
     step->model = model;
@@ -234,28 +230,21 @@ static qa_status check_pair(const qa_pair_step *step, const qa_pair *pair, size_
                             qa_error *err) {
     const bool both = step->n_sides == QA_SIDES;
     const size_t longest = both && pair->rejected_len > pair->chosen_len ? pair->rejected_len : pair->chosen_len;
-    if (pair->prompt_len == 0 || pair->chosen_len == 0 || (both && pair->rejected_len == 0)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "prompt%s must have at least one token each",
-                       both ? ", chosen and rejected response" : " and response");
-    }
-    if (pair->prompt_len > step->limits.max_prompt || longest > step->limits.max_response) {
-        return qa_fail(err, QA_ERR_LIMIT,
-                       "prompt of %zu and response of %zu tokens, but the workspace was made for %zu and %zu",
-                       pair->prompt_len, longest, step->limits.max_prompt, step->limits.max_response);
-    }
-    if (step->limits.max_rows > 0 && rows > step->limits.max_rows) {
-        return qa_fail(err, QA_ERR_LIMIT, "prompt and %s %zu tokens, but the workspace was made for %zu",
-                       both ? "both responses have" : "response have", rows, step->limits.max_rows);
-    }
+    QA_FAIL_IF(pair->prompt_len == 0 || pair->chosen_len == 0 || (both && pair->rejected_len == 0), err,
+               QA_ERR_ARGUMENT, "prompt%s must have at least one token each",
+               both ? ", chosen and rejected response" : " and response");
+    QA_FAIL_IF(pair->prompt_len > step->limits.max_prompt || longest > step->limits.max_response, err, QA_ERR_LIMIT,
+               "prompt of %zu and response of %zu tokens, but the workspace was made for %zu and %zu", pair->prompt_len,
+               longest, step->limits.max_prompt, step->limits.max_response);
+    QA_FAIL_IF(step->limits.max_rows > 0 && rows > step->limits.max_rows, err, QA_ERR_LIMIT,
+               "prompt and %s %zu tokens, but the workspace was made for %zu",
+               both ? "both responses have" : "response have", rows, step->limits.max_rows);
     if (qa_objective_rows[step->objective.kind].padded) {
-        if (pair->label_start == 0 || pair->label_start > pair->prompt_len) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "label_start is %zu, outside the prompt's 1..%zu", pair->label_start,
-                           pair->prompt_len);
-        }
-        if (padded_length < pair->prompt_len + longest) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "padded length %zu is shorter than the pair's longest row, %zu tokens",
-                           padded_length, pair->prompt_len + longest);
-        }
+        QA_FAIL_IF(pair->label_start == 0 || pair->label_start > pair->prompt_len, err, QA_ERR_ARGUMENT,
+                   "label_start is %zu, outside the prompt's 1..%zu", pair->label_start, pair->prompt_len);
+        QA_FAIL_IF(padded_length < pair->prompt_len + longest, err, QA_ERR_ARGUMENT,
+                   "padded length %zu is shorter than the pair's longest row, %zu tokens", padded_length,
+                   pair->prompt_len + longest);
     }
     return QA_OK;
 }
@@ -417,9 +406,8 @@ static qa_status gather_side(qa_pair_step *step, size_t side, qa_error *err) {
                            position + 1);
         }
     }
-    if (!isfinite(found->ret)) {
-        return qa_fail(err, QA_ERR_NAN, "the return of the %s response is %g", side_names[side], found->ret);
-    }
+    QA_FAIL_IF(!isfinite(found->ret), err, QA_ERR_NAN, "the return of the %s response is %g", side_names[side],
+               found->ret);
     return QA_OK;
 }
 
@@ -452,9 +440,8 @@ static qa_status run_pair_pass(qa_pair_step *step, const qa_pair *pair, size_t n
 
 qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, const qa_pair_visit *visit, qa_error *err) {
     const size_t rows = pair->prompt_len + pair->chosen_len + (visit->chosen_alone ? 0 : pair->rejected_len);
-    if (visit->chosen_alone && step->objective.kind != QA_THEORY) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "one response alone: not under the published objective");
-    }
+    QA_FAIL_IF(visit->chosen_alone && step->objective.kind != QA_THEORY, err, QA_ERR_ARGUMENT,
+               "one response alone: not under the published objective");
     step->n_sides = visit->chosen_alone ? 1 : QA_SIDES;
     step->shared = visit->chosen_alone || !step->rope_by_length ||
                    qa_config_rope_is_same(&step->model->config, pair->prompt_len + pair->chosen_len,

@@ -228,18 +228,14 @@ static void fill_pretrain_trainer(pretrain_run *r) {
 static qa_status check_corpus(const qa_corpus *corpus, const char *name, const qa_config *config, qa_error *err) {
     for (size_t i = 0; i < qa_corpus_count(corpus); i++) {
         const qa_document *document = qa_corpus_at(corpus, i);
-        if (document->n > qa_config_context(config)) {
-            return qa_fail(err, QA_ERR_LIMIT,
-                           "document at line %zu of %s: %zu tokens, but the model's context is %zu; load the corpus "
-                           "with a smaller max_length",
-                           document->line, name, document->n, qa_config_context(config));
-        }
+        QA_FAIL_IF(document->n > qa_config_context(config), err, QA_ERR_LIMIT,
+                   "document at line %zu of %s: %zu tokens, but the model's context is %zu; load the corpus "
+                   "with a smaller max_length",
+                   document->line, name, document->n, qa_config_context(config));
         for (size_t t = 0; t < document->n; t++) {
-            if (document->ids[t] < 0 || (size_t)document->ids[t] >= config->vocab_size) {
-                return qa_fail(err, QA_ERR_ARGUMENT,
-                               "document at line %zu of %s: the id %ld is outside the vocabulary of %zu",
-                               document->line, name, (long)document->ids[t], config->vocab_size);
-            }
+            QA_FAIL_IF(document->ids[t] < 0 || (size_t)document->ids[t] >= config->vocab_size, err, QA_ERR_ARGUMENT,
+                       "document at line %zu of %s: the id %ld is outside the vocabulary of %zu", document->line, name,
+                       (long)document->ids[t], config->vocab_size);
         }
     }
     return QA_OK;
@@ -255,10 +251,8 @@ static qa_status begin_pretraining(pretrain_run *r, qa_error *err) {
     }
     QA_TRY(qa_model_folder_config(&config, o->config_path, o->tokenizer_dir, &r->context->logger, err));
     qa_config_set_stored_dtype(&config, r->dtype); /* what will be read back */
-    if (o->max_length > qa_config_context(&config)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "max_length %zu is above the model's context of %zu", o->max_length,
-                       qa_config_context(&config));
-    }
+    QA_FAIL_IF(o->max_length > qa_config_context(&config), err, QA_ERR_ARGUMENT,
+               "max_length %zu is above the model's context of %zu", o->max_length, qa_config_context(&config));
     QA_TRY(check_corpus(r->train, corpus_name(r), &config, err));
     if (r->evaluation != NULL) {
         const char *name = o->eval_data_path == NULL ? "the evaluation corpus" : o->eval_data_path;

@@ -96,12 +96,9 @@ qa_pretrain_options qa_pretrain_defaults(void) {
 
 qa_status qa_pretrain_options_check(const qa_pretrain_options *options, qa_dtype *dtype, qa_error *err) {
     qa_pretrain_options read = *options;
-    if (options->out_dir == NULL || options->out_dir[0] == '\0') {
-        return qa_fail(err, QA_ERR_ARGUMENT, "out_dir: training needs an output folder");
-    }
-    if (options->config_path == NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "config_path: training needs a config.json");
-    }
+    QA_FAIL_IF(options->out_dir == NULL || options->out_dir[0] == '\0', err, QA_ERR_ARGUMENT,
+               "out_dir: training needs an output folder");
+    QA_FAIL_IF(options->config_path == NULL, err, QA_ERR_ARGUMENT, "config_path: training needs a config.json");
     if (options->max_steps != 0) {
         read.epochs = 1.0; /* not looked at */
     }

@@ -105,9 +105,7 @@ bool qa_run_folder_replaces(const qa_run_files *files, const char *name) {
 static qa_status for_each_entry(const char *dir, qa_status (*visit)(void *user, const char *name, qa_error *err),
                                 void *user, qa_error *err) {
     DIR *stream = qa_list_folder(dir);
-    if (stream == NULL) {
-        return qa_fail(err, QA_ERR_IO, "cannot read the folder %s: %s", dir, strerror(errno));
-    }
+    QA_FAIL_IF(stream == NULL, err, QA_ERR_IO, "cannot read the folder %s: %s", dir, strerror(errno));
     qa_status status = QA_OK;
     for (struct dirent *entry = readdir(stream); status == QA_OK && entry != NULL; entry = readdir(stream)) {
         status = visit(user, entry->d_name, err);
@@ -199,13 +197,10 @@ static qa_status remove_if_ours(void *user, const char *name, qa_error *err) {
 }
 
 static qa_status check_resume(const survey *found, const char *dir, qa_error *err) {
-    if (!found->checkpoint && found->finished) {
-        return qa_fail(err, QA_ERR_EXISTS, "%s holds %s but no checkpoint to resume from; --overwrite trains anew", dir,
-                       found->files->what);
-    }
-    if (!found->checkpoint && !found->run_file) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s holds no run to resume: start it without --resume", dir);
-    }
+    QA_FAIL_IF(!found->checkpoint && found->finished, err, QA_ERR_EXISTS,
+               "%s holds %s but no checkpoint to resume from; --overwrite trains anew", dir, found->files->what);
+    QA_FAIL_IF(!found->checkpoint && !found->run_file, err, QA_ERR_ARGUMENT,
+               "%s holds no run to resume: start it without --resume", dir);
     return QA_OK;
 }
 
@@ -232,12 +227,10 @@ static qa_status check_run_kind(const survey *found, const char *dir, qa_error *
         kind = checkpoint == NULL ? -1 : kind_by_record(checkpoint);
         free(checkpoint);
     }
-    if (kind < 0 && found->run_file && found->others && !found->finished) {
-        return qa_fail(err, QA_ERR_EXISTS,
-                       "%s holds a run whose %s is missing or cannot be read, and %s, so it is not one that trains %s; "
-                       "choose another folder",
-                       dir, config_name, other_kind(found->files)->finished, found->files->what);
-    }
+    QA_FAIL_IF(kind < 0 && found->run_file && found->others && !found->finished, err, QA_ERR_EXISTS,
+               "%s holds a run whose %s is missing or cannot be read, and %s, so it is not one that trains %s; "
+               "choose another folder",
+               dir, config_name, other_kind(found->files)->finished, found->files->what);
     return kind < 0 || (kind == 1) == found->files->of_model
                ? QA_OK
                : qa_fail(err, QA_ERR_EXISTS, "%s holds a run that trains %s, not %s (%s); choose another folder", dir,
@@ -343,12 +336,8 @@ qa_status qa_run_folder_bring_back(const qa_run_files *files, const char *dir, q
 qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files, const char *dir, bool overwrite,
                                 bool resume, qa_error *err) {
     memset(folder, 0, sizeof *folder);
-    if (overwrite && resume) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "--overwrite and --resume contradict each other");
-    }
-    if (resume && !qa_path_is_dir(dir)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s is not there: no run to resume", dir);
-    }
+    QA_FAIL_IF(overwrite && resume, err, QA_ERR_ARGUMENT, "--overwrite and --resume contradict each other");
+    QA_FAIL_IF(resume && !qa_path_is_dir(dir), err, QA_ERR_ARGUMENT, "%s is not there: no run to resume", dir);
     survey found = {.files = files};
     QA_TRY(qa_make_dirs(dir, err));
     QA_TRY(qa_run_folder_bring_back(files, dir, err));
@@ -359,10 +348,8 @@ qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files
     } else if (!overwrite && (found.run_file || found.finished || found.checkpoint)) {
         return qa_fail(err, QA_ERR_EXISTS, "%s holds another run; --overwrite replaces it, --resume continues it", dir);
     }
-    if (overwrite && files->only_own && found.finished && !found.run_file && !found.checkpoint) {
-        return qa_fail(err, QA_ERR_EXISTS, "%s holds %s that no run here made; choose another folder", dir,
-                       files->what);
-    }
+    QA_FAIL_IF(overwrite && files->only_own && found.finished && !found.run_file && !found.checkpoint, err,
+               QA_ERR_EXISTS, "%s holds %s that no run here made; choose another folder", dir, files->what);
     if (overwrite) {
         QA_TRY(set_aside(files, dir, &folder->replaced, err));
     }

@@ -148,14 +148,10 @@ static qa_status read_state(stored_state *stored, const qa_run_state *s, const j
     size_t version = 0;
     json_t *options = NULL;
     char key[KEY_BYTES];
-    if (!json_is_object(root)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
-    }
+    QA_FAIL_IF(!json_is_object(root), err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
     QA_TRY(qa_json_get_size(root, "format_version", true, path, &version, err));
-    if (version != QA_CHECKPOINT_VERSION) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "%s: format version %zu, this qadapter reads %d", path, version,
-                       (int)QA_CHECKPOINT_VERSION);
-    }
+    QA_FAIL_IF(version != QA_CHECKPOINT_VERSION, err, QA_ERR_UNSUPPORTED,
+               "%s: format version %zu, this qadapter reads %d", path, version, (int)QA_CHECKPOINT_VERSION);
     done_key(key, s);
     QA_TRY(qa_json_get_object(root, "options", true, path, &options, err));
     QA_TRY(qa_resume_options_check(options, s->resume_options, path, s->logger, err));
@@ -169,23 +165,20 @@ static qa_status read_state(stored_state *stored, const qa_run_state *s, const j
 }
 
 static qa_status check_state(const stored_state *stored, const qa_run_state *s, const char *path, qa_error *err) {
-    if (stored->step != s->step || stored->total_steps != s->total_steps || s->step > s->total_steps ||
-        stored->epoch != s->epoch || stored->items_done != s->items_done) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "%s: step %zu of %zu, epoch %zu, %zu %s into it; the folder's name and the options make that "
-                       "step %zu of %zu, epoch %zu, %zu %s",
-                       path, stored->step, stored->total_steps, stored->epoch, stored->items_done, s->unit, s->step,
-                       s->total_steps, s->epoch, s->items_done, s->unit);
-    }
+    QA_FAIL_IF(stored->step != s->step || stored->total_steps != s->total_steps || s->step > s->total_steps ||
+                   stored->epoch != s->epoch || stored->items_done != s->items_done,
+               err, QA_ERR_FORMAT,
+               "%s: step %zu of %zu, epoch %zu, %zu %s into it; the folder's name and the options make that "
+               "step %zu of %zu, epoch %zu, %zu %s",
+               path, stored->step, stored->total_steps, stored->epoch, stored->items_done, s->unit, s->step,
+               s->total_steps, s->epoch, s->items_done, s->unit);
     return QA_OK;
 }
 
 static qa_status find_tensor(const qa_tensor **tensor, const qa_safetensors *file, const char *name, size_t count,
                              qa_error *err) {
     *tensor = qa_safetensors_find(file, name);
-    if (*tensor == NULL) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: no tensor \"%s\"", qa_safetensors_path(file), name);
-    }
+    QA_FAIL_IF(*tensor == NULL, err, QA_ERR_FORMAT, "%s: no tensor \"%s\"", qa_safetensors_path(file), name);
     return qa_tensor_check_shape(file, *tensor, 1, (const size_t[1]){count}, err);
 }
 
@@ -193,10 +186,8 @@ static qa_status read_state_reals(const qa_safetensors *file, const char *name, 
                                   qa_error *err) {
     const qa_tensor *tensor = NULL;
     QA_TRY(find_tensor(&tensor, file, name, count, err));
-    if (tensor->dtype != QA_DTYPE_REAL) {
-        return qa_fail(err, QA_ERR_MISMATCH, "%s: \"%s\" is %s, but this build computes in %s",
-                       qa_safetensors_path(file), name, qa_dtype_name(tensor->dtype), QA_REAL_DTYPE);
-    }
+    QA_FAIL_IF(tensor->dtype != QA_DTYPE_REAL, err, QA_ERR_MISMATCH, "%s: \"%s\" is %s, but this build computes in %s",
+               qa_safetensors_path(file), name, qa_dtype_name(tensor->dtype), QA_REAL_DTYPE);
     return qa_tensor_read_real(file, tensor, true, out, err);
 }
 
@@ -207,10 +198,9 @@ static qa_status check_order(const qa_safetensors *file, const size_t *order, in
     QA_TRY(find_tensor(&tensor, file, "data_order", items, err));
     QA_TRY(qa_tensor_read_int64(file, tensor, stored, err));
     for (size_t i = 0; i < items; i++) {
-        if (stored[i] != (int64_t)order[i]) {
-            return qa_fail(err, QA_ERR_MISMATCH, "%s: data_order[%zu] is %lld, but seed and epoch make it %zu",
-                           qa_safetensors_path(file), i, (long long)stored[i], order[i]);
-        }
+        QA_FAIL_IF(stored[i] != (int64_t)order[i], err, QA_ERR_MISMATCH,
+                   "%s: data_order[%zu] is %lld, but seed and epoch make it %zu", qa_safetensors_path(file), i,
+                   (long long)stored[i], order[i]);
     }
     return QA_OK;
 }

@@ -109,12 +109,10 @@ static qa_status check_lengths(const preference_run *r, const qa_pairs *pairs, c
     const size_t limit = qa_config_context(&r->model->config);
     for (size_t i = 0; i < qa_pairs_count(pairs); i++) {
         const qa_pair *pair = qa_pairs_at(pairs, i);
-        if (qa_pair_longest_row(pair) > limit) {
-            return qa_fail(err, QA_ERR_LIMIT,
-                           "pair at line %zu of %s: %zu tokens, but the model's context is %zu; load the data with a "
-                           "smaller max_length",
-                           pair->line, name, qa_pair_longest_row(pair), limit);
-        }
+        QA_FAIL_IF(qa_pair_longest_row(pair) > limit, err, QA_ERR_LIMIT,
+                   "pair at line %zu of %s: %zu tokens, but the model's context is %zu; load the data with a "
+                   "smaller max_length",
+                   pair->line, name, qa_pair_longest_row(pair), limit);
         const qa_status status = qa_config_check_length(&r->model->config, qa_pair_longest_row(pair), err);
         if (status != QA_OK) {
             qa_error_prefix(err, "pair at line %zu of %s: ", pair->line, name);
@@ -155,9 +153,7 @@ static bool should_stop(const preference_run *r) {
  * the step, from 0. */
 static qa_status one_pair(preference_run *r, qa_kept_set set, size_t index, size_t position,
                           const qa_divisors *divisors, qa_pair_metrics *sums, qa_error *err) {
-    if (should_stop(r)) {
-        return qa_fail(err, QA_ERR_INTERRUPTED, "stopped within step %zu", r->trainer.done + 1);
-    }
+    QA_FAIL_IF(should_stop(r), err, QA_ERR_INTERRUPTED, "stopped within step %zu", r->trainer.done + 1);
     const char *name = set == QA_KEPT_REPLAY ? replay_name(r) : data_name(r);
     const qa_pair *pair = qa_pairs_at(set == QA_KEPT_REPLAY ? r->options->replay : r->train, index);
     const qa_pair_visit visit = {.padded_length = divisors->padded_length,
@@ -171,10 +167,8 @@ static qa_status one_pair(preference_run *r, qa_kept_set set, size_t index, size
     if (set == QA_KEPT_TRAIN && r->trainer.done > 0) { /* before the first step nothing can have been learned */
         qa_verdict_add(&r->verdict, pair, r->step);
     }
-    if (!isfinite(loss.pref + loss.reg)) {
-        return qa_fail(err, QA_ERR_NAN, "step %zu, pair at line %zu of %s: the loss is %g", r->trainer.done + 1,
-                       pair->line, name, loss.pref + loss.reg);
-    }
+    QA_FAIL_IF(!isfinite(loss.pref + loss.reg), err, QA_ERR_NAN, "step %zu, pair at line %zu of %s: the loss is %g",
+               r->trainer.done + 1, pair->line, name, loss.pref + loss.reg);
     qa_pair_step_backward(r->step, r->trainer.gradient, divisors);
     return QA_OK;
 }

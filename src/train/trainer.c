@@ -124,11 +124,9 @@ static qa_status load_checkpoint(qa_trainer *t, const qa_run_folder *folder, siz
     if (status == QA_OK || status == QA_ERR_MISMATCH || status == QA_ERR_MEMORY) {
         return status == QA_OK ? QA_OK : qa_fail(err, status, "%s", failure.message);
     }
-    if (folder->has_previous) {
-        return qa_fail(err, status, "%s; to continue from %s%zu, remove %s/%s%zu", failure.message,
-                       QA_CHECKPOINT_PREFIX, folder->previous_step, t->options.out_dir, QA_CHECKPOINT_PREFIX,
-                       folder->newest_step);
-    }
+    QA_FAIL_IF(folder->has_previous, err, status, "%s; to continue from %s%zu, remove %s/%s%zu", failure.message,
+               QA_CHECKPOINT_PREFIX, folder->previous_step, t->options.out_dir, QA_CHECKPOINT_PREFIX,
+               folder->newest_step);
     return qa_fail(err, status, "%s; no older checkpoint is there: start anew with --overwrite", failure.message);
 }
 
@@ -233,9 +231,7 @@ static qa_status write_checkpoint(qa_trainer *t, qa_error *err) {
         status = save_state(t, sync_metrics(t), &failure);
     }
     t->saved_at = qa_seconds();
-    if (status != QA_OK) {
-        return qa_fail(err, status, "%s", failure.message);
-    }
+    QA_FAIL_IF(status != QA_OK, err, status, "%s", failure.message);
     t->saved = t->done;
     if (t->replaced) {
         warn_prune(t, qa_run_folder_forget_replaced(t->options.out_dir, &failure), &failure);

@@ -14,14 +14,11 @@ static qa_status read_size(size_t *value, const argument *which, const char *tex
     char *end = NULL;
     errno = 0;
     const unsigned long long number = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number > SIZE_MAX) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s takes a whole number, not \"%s\"", which->name, text);
-    }
+    QA_FAIL_IF(text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number > SIZE_MAX, err, QA_ERR_ARGUMENT,
+               "%s takes a whole number, not \"%s\"", which->name, text);
     *value = (size_t)number;
-    if ((double)number < which->least || (which->most > 0.0 && (double)number > which->most)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s takes %.0f to %.0f, not %s", which->name, which->least, which->most,
-                       text);
-    }
+    QA_FAIL_IF((double)number < which->least || (which->most > 0.0 && (double)number > which->most), err,
+               QA_ERR_ARGUMENT, "%s takes %.0f to %.0f, not %s", which->name, which->least, which->most, text);
     return QA_OK;
 }
 
@@ -29,10 +26,8 @@ static qa_status read_number(double *value, const argument *which, const char *t
     char *end = NULL;
     *value = strtod(text, &end);
     const bool number = end != text && *end == '\0' && isfinite(*value);
-    if (which->most > 0.0 && (!number || *value < which->least || *value > which->most)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s takes a number from %g to %g, not \"%s\"", which->name, which->least,
-                       which->most, text);
-    }
+    QA_FAIL_IF(which->most > 0.0 && (!number || *value < which->least || *value > which->most), err, QA_ERR_ARGUMENT,
+               "%s takes a number from %g to %g, not \"%s\"", which->name, which->least, which->most, text);
     return number && (which->most > 0.0 || *value > 0.0)
                ? QA_OK
                : qa_fail(err, QA_ERR_ARGUMENT, "%s takes a number above 0, not \"%s\"", which->name, text);
@@ -47,10 +42,9 @@ static qa_status read_value(void *field, const argument *which, const char *text
         *(const char **)field = text;
         return text[0] != '\0' ? QA_OK : qa_fail(err, QA_ERR_ARGUMENT, "%s needs a value, not empty", which->name);
     case ARGUMENT_LIST:
-        if (text[0] == '\0' || list->n == sizeof list->items / sizeof list->items[0]) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s needs a value, not empty, and may stand %zu times", which->name,
-                           sizeof list->items / sizeof list->items[0]);
-        }
+        QA_FAIL_IF(text[0] == '\0' || list->n == sizeof list->items / sizeof list->items[0], err, QA_ERR_ARGUMENT,
+                   "%s needs a value, not empty, and may stand %zu times", which->name,
+                   sizeof list->items / sizeof list->items[0]);
         list->items[list->n++] = text;
         break;
     case ARGUMENT_FLAG: break;
@@ -75,9 +69,8 @@ qa_status arguments_read(void *values, const argument *table, int from, int argc
     }
     for (int i = from; i < argc && !*help; i++) {
         const argument *which = find(table, argv[i]);
-        if (which == NULL || (which->name[0] == '\0' && given[which - table])) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "unknown option \"%s\"; --help lists them", argv[i]);
-        }
+        QA_FAIL_IF(which == NULL || (which->name[0] == '\0' && given[which - table]), err, QA_ERR_ARGUMENT,
+                   "unknown option \"%s\"; --help lists them", argv[i]);
         given[which - table] = true;
         void *field = (char *)values + which->offset;
         if (which->kind == ARGUMENT_FLAG) {
@@ -85,17 +78,14 @@ qa_status arguments_read(void *values, const argument *table, int from, int argc
             continue;
         }
         i += which->name[0] == '\0' ? 0 : 1;
-        if (i == argc) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s is unknown or needs a value; --help lists the options",
-                           which->name);
-        }
+        QA_FAIL_IF(i == argc, err, QA_ERR_ARGUMENT, "%s is unknown or needs a value; --help lists the options",
+                   which->name);
         QA_TRY(read_value(field, which, argv[i], err));
     }
     for (const argument *which = table; !*help && which->name != NULL; which++) {
-        if (which->required && !given[which - table]) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s%s%s is missing; --help lists the options", which->name,
-                           which->name[0] == '\0' ? "" : " ", which->value);
-        }
+        QA_FAIL_IF(which->required && !given[which - table], err, QA_ERR_ARGUMENT,
+                   "%s%s%s is missing; --help lists the options", which->name, which->name[0] == '\0' ? "" : " ",
+                   which->value);
     }
     return QA_OK;
 }

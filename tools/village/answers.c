@@ -30,12 +30,10 @@ static qa_status answer_line(void *user, const json_t *line, qa_error *err) {
     const char *prompt = NULL;
     QA_TRY(vl_read_messages(line, "user", &messages, &prompt, err));
     for (size_t i = 0; i < job->samples; i++) {
-        if (!answer_prompt(job->land, &rng, prompt, &item)) {
-            return qa_fail(err, QA_ERR_FORMAT,
-                           "the village does not know what \"%.80s\" asks for; it answers open requests and "
-                           "requests to turn down, as `village prompts` makes them",
-                           prompt);
-        }
+        QA_FAIL_IF(!answer_prompt(job->land, &rng, prompt, &item), err, QA_ERR_FORMAT,
+                   "the village does not know what \"%.80s\" asks for; it answers open requests and "
+                   "requests to turn down, as `village prompts` makes them",
+                   prompt);
         qa_json_open_object(out, NULL, QA_JSON_TIGHT);
         qa_json_open_array(out, "messages", QA_JSON_TIGHT);
         vl_put_read_messages(out, messages, json_array_size(messages));

@@ -59,9 +59,7 @@ static qa_status find_groups(maker *m, qa_error *err) {
             m->ends[m->n_groups++] = end;
         }
     }
-    if (m->n_groups == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "no prompt of the sample files has two different answers");
-    }
+    QA_FAIL_IF(m->n_groups == 0, err, QA_ERR_FORMAT, "no prompt of the sample files has two different answers");
     return QA_OK;
 }
 

@@ -86,9 +86,7 @@ static qa_status count_item(proof *p, vl_split split, const vl_item *item, qa_er
     bool added;
     vl_clear(&document);
     VL_FILL(&document, "$1 $2", item->prompt.s, item->answer.s);
-    if (document.full) {
-        return qa_fail(err, QA_ERR_LIMIT, "a document of more than %d bytes: %s", VL_LINE_BYTES, item->prompt.s);
-    }
+    QA_FAIL_IF(document.full, err, QA_ERR_LIMIT, "a document of more than %d bytes: %s", VL_LINE_BYTES, item->prompt.s);
     QA_TRY(vl_set_add(&p->seen[split][DOCUMENTS], document.s, &added, err));
     QA_TRY(vl_set_add(&p->seen[split][KEYS], item->key.s, &added, err));
     if (item->skill != VL_TEXT) {
@@ -211,9 +209,7 @@ qa_status vl_prove(const vl_land *land, size_t documents, uint64_t seed, bool *p
     qa_status status = QA_OK;
     proof *p = calloc(1, sizeof *p);
     *proven = false;
-    if (p == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory");
-    }
+    QA_FAIL_IF(p == NULL, err, QA_ERR_MEMORY, "out of memory");
     p->land = land;
     QA_GOTO(done, prepare(p, err));
     QA_GOTO(done, count_all(p, documents, seed, err));

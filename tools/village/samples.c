@@ -12,20 +12,15 @@ qa_status vl_read_messages(const json_t *line, const char *role, json_t **messag
                            qa_error *err) {
     static const char where[] = "the line";
     const char *found = NULL;
-    if (!json_is_object(line)) {
-        return qa_fail(err, QA_ERR_FORMAT, "expected an object with \"messages\"");
-    }
+    QA_FAIL_IF(!json_is_object(line), err, QA_ERR_FORMAT, "expected an object with \"messages\"");
     QA_TRY(qa_json_get_array(line, "messages", true, where, messages, err));
     const size_t n = json_array_size(*messages);
     const json_t *last = n == 0 ? NULL : json_array_get(*messages, n - 1);
-    if (!json_is_object(last)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"messages\" must end with a message of the %s", role);
-    }
+    QA_FAIL_IF(!json_is_object(last), err, QA_ERR_FORMAT, "\"messages\" must end with a message of the %s", role);
     QA_TRY(qa_json_get_string(last, "role", true, where, &found, err));
     QA_TRY(qa_json_get_string(last, "content", true, where, content, err));
-    if (strcmp(found, role) != 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "the last message is of \"%.40s\", expected \"%s\"", found, role);
-    }
+    QA_FAIL_IF(strcmp(found, role) != 0, err, QA_ERR_FORMAT, "the last message is of \"%.40s\", expected \"%s\"", found,
+               role);
     return QA_OK;
 }
 

@@ -94,9 +94,7 @@ static size_t place_of(char *const *slots, size_t capacity, const char *text) {
 static qa_status grow(vl_set *set, qa_error *err) {
     const size_t capacity = set->capacity == 0 ? 256 : set->capacity * 2;
     char **slots = calloc(capacity, sizeof *slots);
-    if (slots == NULL) {
-        return qa_fail(err, QA_ERR_MEMORY, "out of memory for a set of %zu strings", capacity);
-    }
+    QA_FAIL_IF(slots == NULL, err, QA_ERR_MEMORY, "out of memory for a set of %zu strings", capacity);
     for (size_t i = 0; i < set->capacity; i++) {
         if (set->slots[i] != NULL) {
             slots[place_of(slots, capacity, set->slots[i])] = set->slots[i];
@@ -117,9 +115,7 @@ qa_status vl_set_add(vl_set *set, const char *text, bool *added, qa_error *err) 
     if (*added) {
         const size_t bytes = strlen(text) + 1;
         set->slots[at] = malloc(bytes);
-        if (set->slots[at] == NULL) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory for a string");
-        }
+        QA_FAIL_IF(set->slots[at] == NULL, err, QA_ERR_MEMORY, "out of memory for a string");
         memcpy(set->slots[at], text, bytes);
         set->n++;
     }
