@@ -340,7 +340,7 @@ static qa_status diagnose_single(diagnosis *best, const golden_candidate *c, qa_
         if (!qa_golden_trial_make(&trial, number, c->bundle) || trial.mistake != QA_MISTAKE_FLOAT32) {
             continue;
         }
-        const qa_status status = qa_golden_trial_run(&set, c->bundle, &trial, false, false, err);
+        const qa_status status = qa_golden_trial_run(&set, c->bundle, &trial, false, 0, err);
         if (status == QA_OK && !brings_nearer(c, &set)) {
             trial.text =
                 "a part of the computation runs in single precision (in transformers the norms, the softmax and "
@@ -355,16 +355,19 @@ static qa_status diagnose_single(diagnosis *best, const golden_candidate *c, qa_
 
 /* first: the first departure. */
 static qa_status diagnose(diagnosis *best, const golden_candidate *c, size_t first, qa_error *err) {
-    bool gradients = false, steps = false;
+    bool gradients = false;
+    size_t steps = 0; /* the last one that is given: nothing behind it is asked for */
     for (size_t i = 0; i < c->known; i++) {
-        gradients = gradients || strncmp(c->tensors[i].name, "grad", 4) == 0;
-        steps = steps || is_step(&c->tensors[i]);
+        const char *name = c->tensors[i].name;
+        const size_t step = is_step(&c->tensors[i]) ? strtoul(name + strlen("step"), NULL, 10) : 0;
+        gradients = gradients || strncmp(name, "grad", 4) == 0;
+        steps = step > steps ? step : steps;
     }
     for (size_t number = 0; number < qa_golden_trials(); number++) {
         qa_golden_trial trial;
         qa_golden_set set = {0};
         if (!qa_golden_trial_make(&trial, number, c->bundle) ||
-            ((trial.needs & QA_TRIAL_IN_STEPS) != 0 && (!steps || !is_step(&c->tensors[first])))) {
+            ((trial.needs & QA_TRIAL_IN_STEPS) != 0 && !is_step(&c->tensors[first]))) {
             continue;
         }
         if ((trial.needs & QA_TRIAL_ANY_FACTOR) != 0) {

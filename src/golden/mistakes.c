@@ -554,11 +554,11 @@ bool qa_golden_trial_make(qa_golden_trial *trial, size_t number, const qa_golden
 }
 
 qa_status qa_golden_trial_run(qa_golden_set *set, const qa_golden_bundle *bundle, const qa_golden_trial *trial,
-                              bool gradients, bool steps, qa_error *err) {
+                              bool gradients, size_t steps, qa_error *err) {
     qa_golden_options options = bundle->options;
-    options.steps = steps ? options.steps : 0;
+    options.steps = steps < options.steps ? steps : options.steps;
     const qa_status status =
-        qa_golden_run(set, bundle->model, bundle->adapter, bundle->pairs, &options, gradients || steps, trial, err);
+        qa_golden_run(set, bundle->model, bundle->adapter, bundle->pairs, &options, gradients || steps > 0, trial, err);
     if (status == QA_OK && trial->mistake == QA_MISTAKE_LORA_EXCHANGED) {
         (trial->make == NULL ? exchange_names : exchange_lora_tensors)(set);
     }

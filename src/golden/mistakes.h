@@ -53,9 +53,9 @@ size_t qa_golden_trials(void);
 /* False when this one cannot be made on the bundle. */
 bool qa_golden_trial_make(qa_golden_trial *trial, size_t number, const qa_golden_bundle *bundle);
 
-/* What the trial gives on the bundle's inputs: all tensors, appended to set; gradients and steps where they are asked
- * for. */
+/* What the trial gives on the bundle's inputs: all tensors, appended to set; gradients where they are asked for, and
+ * so many of the bundle's steps (which need gradients). */
 QA_MUST_CHECK qa_status qa_golden_trial_run(qa_golden_set *set, const qa_golden_bundle *bundle,
-                                            const qa_golden_trial *trial, bool gradients, bool steps, qa_error *err);
+                                            const qa_golden_trial *trial, bool gradients, size_t steps, qa_error *err);
 
 #endif
