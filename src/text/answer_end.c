@@ -33,6 +33,12 @@ static qa_status encode_inside(const qa_tokenizer *tokenizer, const char *text, 
     return qa_tokenizer_encode(tokenizer, text, strlen(text), inside, ids, err);
 }
 
+/* A token that stands for more than its text. Gemma's tokenizers add runs of line ends and of spaces, too. */
+static bool is_mark(const qa_tokenizer *tokenizer, int32_t id) {
+    const char *text = qa_tokenizer_is_added(tokenizer, id) ? qa_tokenizer_token(tokenizer, id) : "";
+    return text[strspn(text, " \t\r\n\xe2\x96\x81")] != '\0'; /* and U+2581, a space of SentencePiece's */
+}
+
 /* Of what the template writes behind an answer: the first token that ends a sequence; where there is none, the first
  * one that is no text. -1: all is text. */
 static qa_status end_among(const qa_answer_end *end, const qa_tokenizer *tokenizer, const char *behind, int32_t *id,
@@ -41,7 +47,7 @@ static qa_status end_among(const qa_answer_end *end, const qa_tokenizer *tokeniz
     const qa_status status = encode_inside(tokenizer, behind, &ids, err);
     *id = -1;
     for (size_t i = ids.n; i > 0; i--) {
-        *id = qa_tokenizer_is_added(tokenizer, ids.data[i - 1]) ? ids.data[i - 1] : *id;
+        *id = is_mark(tokenizer, ids.data[i - 1]) ? ids.data[i - 1] : *id;
     }
     for (size_t i = ids.n; i > 0; i--) {
         *id = qa_answer_end_has(end, ids.data[i - 1]) ? ids.data[i - 1] : *id;
@@ -79,7 +85,7 @@ static qa_status add_next_turn(qa_answer_end *end, const qa_chat *chat, const qa
     qa_ids ids = {0};
     add_id(end, qa_tokenizer_eos(tokenizer));
     const qa_status status = encode_inside(tokenizer, chat->next.data, &ids, err);
-    if (status == QA_OK && ids.n > 0 && qa_tokenizer_is_added(tokenizer, ids.data[0])) {
+    if (status == QA_OK && ids.n > 0 && is_mark(tokenizer, ids.data[0])) {
         add_id(end, ids.data[0]);
     } else if (status == QA_OK && ids.n > 0) {
         end->texts[end->n_texts++] = chat->next.data;

@@ -9,6 +9,7 @@
 #include "text/text_begin.h"
 
 #include <check.h>
+#include <stdlib.h>
 #include <string.h>
 
 Suite *text_answer_end_suite(void);
@@ -137,6 +138,30 @@ START_TEST(the_ends_are_those_of_model_tokenizer_and_template) {
     ck_assert_uint_eq(end.n_ids, 1);
     end = find(QA_CHAT_CHATML, NULL, 0);
     ck_assert_int_eq(end.closing, -1);
+}
+END_TEST
+
+/* Gemma's tokenizers have "\n\n" as an added token. It is text, on which no answer ends. */
+START_TEST(line_ends_that_are_a_token_end_nothing) {
+    const tiny_tokenizer_options options = {.kind = TINY_BYTES};
+    static const char mark[] = "<|im_start|>";
+    folder = qa_tempdir_make();
+    tiny_tokenizer_write(folder, &options);
+    char *path = qa_tempdir_join(folder, "tokenizer.json"), *text = qa_tempdir_read(path, NULL);
+    for (char *at = text; (at = strstr(at, mark)) != NULL;) {
+        memcpy(at, "\\n\\n", 4);
+        memmove(at + 4, at + strlen(mark), strlen(at + strlen(mark)) + 1);
+    }
+    free(qa_tempdir_write_text(folder, "tokenizer.json", text));
+    ck_assert_msg(qa_tokenizer_load(&tokenizer, folder, &err) == QA_OK, "%s", err.message);
+    ck_assert_int_eq(qa_tokenizer_token_id(tokenizer, "\n\n"), IM_START);
+    const int32_t model = EOS;
+    const qa_answer_end end = find(QA_CHAT_PLAIN, &model, 1); /* whose next turn is "\n\nHuman:" */
+    ck_assert(qa_answer_end_has(&end, EOS) && !qa_answer_end_has(&end, IM_START));
+    ck_assert_uint_eq(end.n_texts, 1);
+    free(text);
+    free(path);
+    close_tokenizer();
 }
 END_TEST
 
@@ -270,6 +295,7 @@ Suite *text_answer_end_suite(void) {
     tcase_add_test(tcase, a_text_begins_once_and_nothing_stands_behind_it);
     tcase_add_test(tcase, a_template_writes_its_own_beginning);
     tcase_add_test(tcase, the_ends_are_those_of_model_tokenizer_and_template);
+    tcase_add_test(tcase, line_ends_that_are_a_token_end_nothing);
     tcase_add_test(tcase, white_space_behind_an_end_is_no_reason_for_a_second_one);
     tcase_add_test(tcase, a_stop_text_is_found_behind_a_zero_byte);
     tcase_add_test(tcase, an_answer_ends_at_the_first_end_token_or_stop_text);
