@@ -59,6 +59,9 @@ static json_t *config_json(const qa_config *config, qa_dtype dtype) {
     (void)json_object_set_new(root, "bos_token_id", config->bos_id < 0 ? json_null() : json_integer(config->bos_id));
     (void)json_object_set_new(root, "eos_token_id",
                               config->n_eos == 0 ? json_null() : json_integer(config->eos_ids[0]));
+    if (family->default_pad_is_large) {
+        (void)json_object_set_new(root, "pad_token_id", json_null()); /* which would be beyond a small vocabulary */
+    }
     if (root != NULL && family->write != NULL) {
         family->write(root, config);
     }

@@ -39,13 +39,14 @@ struct qa_family {
     const char *default_activation;       /* NULL: silu */
     bool tied;                            /* embeddings */
     /* What other families do not have. */
-    bool no_rope;          /* no layer turns anything */
-    bool rope_interleaved; /* pairs (2i, 2i + 1) */
-    bool rope_by_kind;     /* rope_parameters has one object for layers with a window and one for those without */
-    bool rope_su;          /* rope types "su" and "yarn" mean longrope, and there is no other */
-    bool rope_alpha;       /* type dynamic may have an alpha */
-    bool fixed_head_dim;   /* hidden_size / num_attention_heads */
-    bool equal_heads;      /* as many key/value heads as heads */
+    bool no_rope;              /* no layer turns anything */
+    bool rope_interleaved;     /* pairs (2i, 2i + 1) */
+    bool rope_by_kind;         /* rope_parameters has one object for layers with a window and one for those without */
+    bool rope_su;              /* rope types "su" and "yarn" mean longrope, and there is no other */
+    bool rope_alpha;           /* type dynamic may have an alpha */
+    bool fixed_head_dim;       /* hidden_size / num_attention_heads */
+    bool equal_heads;          /* as many key/value heads as heads */
+    bool default_pad_is_large; /* transformers' pad_token_id of a config.json without it is beyond a small vocabulary */
     bool layer_norm;
     double norm_offset;
     /* Reads the keys of its own: biases, windows, scales; NULL: it has none. All that every family has is there, but

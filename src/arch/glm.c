@@ -50,6 +50,7 @@ const qa_family qa_family_glm = {
     .default_norm_eps = 1.5625e-7,
     .default_partial_rotary = 0.5,
     .rope_interleaved = true,
+    .default_pad_is_large = true,
     .read = qa_glm_read,
     .write = qa_glm_write,
 };

@@ -57,6 +57,7 @@ const qa_family qa_family_phi3 = {
     .default_partial_rotary = 1.0,
     .default_original_max_position = 4096,
     .rope_su = true,
+    .default_pad_is_large = true,
     .read = read_phi3,
     .write = write_phi3,
 };

@@ -72,6 +72,7 @@ const qa_family qa_family_smollm3 = {
     .default_max_position_embeddings = 32768,
     .default_rope_theta = 2e6,
     .tied = true,
+    .default_pad_is_large = true,
     .read = read_smollm3,
     .write = write_smollm3,
 };
