@@ -102,8 +102,8 @@ static void add_rope(qa_sha256 *sha, const qa_config *config, const qa_rope *rop
     }
 }
 
-/* Windows that a sequence can reach, layers without RoPE, and those that have another one. */
-static void add_layers(qa_sha256 *sha, const qa_config *config) {
+/* Windows that a sequence can reach, layers without RoPE, and those that have another one. False: there are none. */
+static bool add_layers(qa_sha256 *sha, const qa_config *config) {
     const bool reached = config->sliding_window != 0 && config->sliding_window < qa_config_context(config);
     uint8_t flags[QA_MAX_LAYERS], any = 0;
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
@@ -117,11 +117,12 @@ static void add_layers(qa_sha256 *sha, const qa_config *config) {
     if ((any & QA_LAYER_LOCAL_ROPE) != 0) {
         add_rope(sha, config, &config->rope[QA_ROPE_SLIDING]);
     }
+    return any != 0;
 }
 
-/* What the forward pass takes from the config besides the tensors' shapes. A setting that came later goes in only where
- * it is not what all models had before, so that fingerprints which stand in files keep their meaning. */
-static void add_config(qa_sha256 *sha, const qa_config *config) {
+/* Settings that came later go in only where they are not what all models had before, so that fingerprints which stand
+ * in files keep their meaning. False: none is another. */
+static bool add_later_settings(qa_sha256 *sha, const qa_config *config) {
     const struct {
         const char *name;
         double value, before;
@@ -137,6 +138,21 @@ static void add_config(qa_sha256 *sha, const qa_config *config) {
                  {"logit_factor", config->logit_factor, 1},
                  {"logit_cap", config->logit_cap, 0},
                  {"clip_qkv", config->clip_qkv, 0}};
+    bool any = config->layer != config->family->layer;
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+        if (later[i].value != later[i].before) {
+            add_number(sha, later[i].name, later[i].value);
+            any = true;
+        }
+    }
+    if (config->layer != config->family->layer) { /* a variant: the number of its operations tells which */
+        add_count(sha, "operations", config->layer->n);
+    }
+    return add_layers(sha, config) || any;
+}
+
+/* What the forward pass takes from the config besides the tensors' shapes. */
+static void add_config(qa_sha256 *sha, const qa_config *config) {
     add_word(sha, "qadapter fingerprint 1");
     add_word(sha, config->family->architecture);
     add_count(sha, "num_attention_heads", config->num_attention_heads);
@@ -144,15 +160,22 @@ static void add_config(qa_sha256 *sha, const qa_config *config) {
     add_count(sha, "head_dim", config->head_dim);
     add_number(sha, "rms_norm_eps", config->norm_eps);
     add_rope(sha, config, &config->rope[QA_ROPE_FULL]);
-    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
-        if (later[i].value != later[i].before) {
-            add_number(sha, later[i].name, later[i].value);
-        }
+    (void)add_later_settings(sha, config);
+}
+
+bool qa_config_later_settings(const qa_config *config, char hex[QA_SHA256_HEX_BYTES]) {
+    unsigned char digest[QA_SHA256_BYTES];
+    const qa_rope *rope = &config->rope[QA_ROPE_FULL];
+    const bool stretched =
+        rope->type != QA_ROPE_DEFAULT && rope->type != QA_ROPE_LINEAR && rope->type != QA_ROPE_LLAMA3;
+    qa_sha256 sha = qa_sha256_begin();
+    if (stretched) {
+        add_rope(&sha, config, rope);
     }
-    if (config->layer != config->family->layer) { /* a variant: the number of its operations tells which */
-        add_count(sha, "operations", config->layer->n);
-    }
-    add_layers(sha, config);
+    const bool any = add_later_settings(&sha, config);
+    qa_sha256_end(&sha, digest);
+    qa_sha256_to_hex(digest, hex);
+    return any || stretched;
 }
 
 static void compute(const qa_model *model, char hex[QA_SHA256_HEX_BYTES]) {

@@ -6,6 +6,7 @@
 #include "base/arena.h"
 #include "base/context.h"
 #include "base/real.h"
+#include "base/sha256.h"
 #include "nn/linear.h"
 #include "qadapter/model.h"
 
@@ -73,6 +74,10 @@ QA_MUST_CHECK qa_status qa_model_make(qa_model **model, qa_context *context, con
 
 /* To be called when the weights are there: ties the head, fills in model->info. */
 void qa_model_complete(qa_model *model, const char *stored_dtype, const char *memory_dtype, size_t weight_bytes);
+
+/* A digest of the settings that a model may have beside its shape, theta, epsilon and biases: scales, caps, windows,
+ * the types of RoPE that came with them. False: it has none. */
+bool qa_config_later_settings(const qa_config *config, char hex[QA_SHA256_HEX_BYTES]);
 
 /* Whether dir has a weights file. Where it has none, `missing` says that, and what to do. */
 QA_MUST_CHECK qa_status qa_find_weights(bool *there, const char *dir, qa_error *missing, qa_error *err);

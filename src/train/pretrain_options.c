@@ -8,6 +8,7 @@
 #include "base/real.h"
 #include "base/try.h"
 #include "data/corpus.h"
+#include "model/weights.h"
 #include "nn/blas.h"
 #include "qadapter/status.h"
 #include "train/optimiser_rows.h"
@@ -112,6 +113,7 @@ qa_status qa_pretrain_options_check(const qa_pretrain_options *options, qa_dtype
 
 static void set_shape(qa_record *b, const qa_config *config) {
     const qa_rope *rope = &config->rope[QA_ROPE_FULL];
+    char settings[QA_SHA256_HEX_BYTES];
     qa_record_set_string(b, "model_architecture", config->family->architecture);
     qa_record_set_size(b, "hidden_size", config->hidden_size);
     qa_record_set_size(b, "intermediate_size", config->intermediate_size);
@@ -132,6 +134,9 @@ static void set_shape(qa_record *b, const qa_config *config) {
     qa_record_set_bool(b, "qkv_bias", config->qkv_bias);
     qa_record_set_bool(b, "o_bias", config->o_bias);
     qa_record_set_bool(b, "mlp_bias", config->mlp_bias);
+    if (qa_config_later_settings(config, settings)) {
+        qa_record_set_string(b, "model_settings", settings);
+    }
 }
 
 /* The ids that go into the folder's config. */

@@ -306,6 +306,10 @@ START_TEST(every_setting_counts) {
     qa_expect_ok(qa_context_create(&context, 1, (qa_logger){0}, &err), &err);
     qa_expect_ok(qa_trainable_load(&trainable, context, dir, &err), &err);
     for (size_t i = 0; i < N_CHANGES; i++) {
+        qa_config config = trainable->model->config;
+        char hex[QA_SHA256_HEX_BYTES];
+        changes[i](&config);
+        ck_assert_int_eq(qa_config_later_settings(&config, hex), i > 0); /* what a resumed pre-training compares */
         found[i] = changed(trainable->model, changes[i]);
         for (size_t j = 0; j < i; j++) {
             ck_assert_msg(!same(found[i], found[j]), "changes %zu and %zu give the same", i, j);
