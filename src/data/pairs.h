@@ -78,7 +78,9 @@ typedef struct qa_pairs_loader {
             qa_ids ids;
         } * answers; /* [n] */
         size_t n, capacity;
-        qa_text prompt; /* the last one, whose ids are in `prompt` below */
+        qa_text prompt;    /* the last one, whose ids are in `prompt` below */
+        const char *asked; /* the end of that prompt's dialogue, of n_asked messages; borrowed. NULL: none */
+        size_t n_asked;
     } encoded;
     qa_ids prompt, chosen, rejected;
     qa_text text, turns;

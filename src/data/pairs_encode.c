@@ -203,9 +203,20 @@ static qa_status append_answer(const qa_pairs_loader *loader, const qa_chat_turn
     return qa_chat_turn_end(turn, loader->chat, loader->end.turn, whole, text, ended, err);
 }
 
-static qa_status encode_new_answer(qa_pairs_loader *loader, const qa_message *answer, qa_ids *response, qa_error *err) {
+/* The dialogue's last message is trained as it stands, whatever the template makes of it. */
+static qa_status note_rewritten(qa_pairs_loader *loader, const qa_dialogue *dialogue, qa_error *err) {
+    bool keeps = true;
+    QA_TRY(qa_chat_keeps(&loader->turn, loader->chat, dialogue->messages, dialogue->n, &loader->turns, &keeps, err));
+    qa_pairs_note(loader, QA_SEEN_REWRITTEN, !keeps);
+    return QA_OK;
+}
+
+static qa_status encode_new_answer(qa_pairs_loader *loader, const qa_dialogue *dialogue, qa_ids *response,
+                                   qa_error *err) {
+    const qa_message *answer = &dialogue->messages[dialogue->n - 1];
     bool ended = false;
     loader->text.n = 0;
+    QA_TRY(note_rewritten(loader, dialogue, err));
     QA_TRY(append_answer(loader, &loader->turn, answer, &loader->text, &ended, err));
     QA_TRY(encode_response(loader, loader->text.data, loader->text.n, response, err));
     return ended ? count_doubled_end(loader, response, err) : close_response(loader, response, err);
@@ -221,8 +232,9 @@ void qa_pairs_encode_once(qa_pairs_loader *loader, bool on) {
     loader->encoded.on = on;
 }
 
-/* What the template writes for an answer, as ids; the same answer always stands behind the same prompt. */
-static qa_status encode_answer(qa_pairs_loader *loader, const qa_message *answer, qa_ids *response, qa_error *err) {
+/* What is trained of the dialogue's answer, as ids; the same answer always stands behind the same prompt. */
+static qa_status encode_answer(qa_pairs_loader *loader, const qa_dialogue *dialogue, qa_ids *response, qa_error *err) {
+    const qa_message *answer = &dialogue->messages[dialogue->n - 1];
     for (size_t i = 0; i < loader->encoded.n; i++) {
         const struct qa_encoded_answer *known = &loader->encoded.answers[i];
         if (known->content == answer->content) {
@@ -230,7 +242,7 @@ static qa_status encode_answer(qa_pairs_loader *loader, const qa_message *answer
             return qa_ids_append(response, known->ids.data, known->ids.n, err);
         }
     }
-    QA_TRY(encode_new_answer(loader, answer, response, err));
+    QA_TRY(encode_new_answer(loader, dialogue, response, err));
     if (!loader->encoded.on) {
         return QA_OK;
     }
@@ -242,8 +254,10 @@ static qa_status encode_answer(qa_pairs_loader *loader, const qa_message *answer
 }
 
 /* An answer that was cut off. */
-static qa_status encode_cut_answer(qa_pairs_loader *loader, const qa_message *answer, qa_error *err) {
+static qa_status encode_cut_answer(qa_pairs_loader *loader, const qa_dialogue *dialogue, qa_error *err) {
+    const qa_message *answer = &dialogue->messages[dialogue->n - 1];
     loader->text.n = 0;
+    QA_TRY(note_rewritten(loader, dialogue, err));
     QA_TRY(qa_chat_turn_content(&loader->turn, loader->chat, answer->content, answer->content_bytes,
                                 takes_whole_turn(loader), &loader->text, err));
     return encode_response(loader, loader->text.data, loader->text.n, &loader->chosen, err);
@@ -286,7 +300,15 @@ static qa_status write_turn(qa_pairs_loader *loader, const qa_dialogue *dialogue
 static qa_status encode_dialogue_prompt(qa_pairs_loader *loader, size_t n_prompt, bool *skipped, qa_error *err) {
     const qa_text *text = &loader->turn.prompt;
     qa_text *last = &loader->encoded.prompt;
+    const char *asked = loader->left.messages[n_prompt - 1].content;
+    *skipped = false;
+    if (loader->encoded.on && loader->encoded.asked == asked && loader->encoded.n_asked == n_prompt) {
+        return QA_OK;
+    }
+    loader->encoded.asked = NULL;
     QA_TRY(write_turn(loader, &loader->left, n_prompt, &loader->turn, skipped, err));
+    loader->encoded.asked = *skipped ? NULL : asked;
+    loader->encoded.n_asked = n_prompt;
     if (*skipped || (last->n > 0 && last->n == text->n && memcmp(last->data, text->data, text->n) == 0)) {
         return QA_OK;
     }
@@ -294,14 +316,6 @@ static qa_status encode_dialogue_prompt(qa_pairs_loader *loader, size_t n_prompt
     last->n = 0;
     QA_TRY(loader->encoded.on ? qa_text_append(last, text->data, text->n, err) : QA_OK);
     return encode_prompt(loader, text->data, text->n, true, err);
-}
-
-/* The dialogue's last message is trained as it stands, whatever the template makes of it. */
-static qa_status note_rewritten(qa_pairs_loader *loader, const qa_dialogue *dialogue, qa_error *err) {
-    bool keeps = true;
-    QA_TRY(qa_chat_keeps(&loader->turn, loader->chat, dialogue->messages, dialogue->n, &loader->turns, &keeps, err));
-    qa_pairs_note(loader, QA_SEEN_REWRITTEN, !keeps);
-    return QA_OK;
 }
 
 /* ---- responses of several messages ---- */
@@ -391,11 +405,9 @@ qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t explicit_prompt
     if (skipped) {
         return QA_OK;
     }
-    QA_TRY(note_rewritten(loader, left, err));
-    QA_TRY(single ? QA_OK : note_rewritten(loader, right, err));
-    QA_TRY(terminal ? encode_answer(loader, chosen, &loader->chosen, err) : encode_cut_answer(loader, chosen, err));
+    QA_TRY(terminal ? encode_answer(loader, left, &loader->chosen, err) : encode_cut_answer(loader, left, err));
     loader->rejected.n = 0;
-    QA_TRY(single ? QA_OK : encode_answer(loader, rejected, &loader->rejected, err));
+    QA_TRY(single ? QA_OK : encode_answer(loader, right, &loader->rejected, err));
     return qa_pairs_add_ids(loader, terminal, !single, err);
 }
 
