@@ -68,36 +68,66 @@ def rope_frequencies(c, head_dim):
 
 
 def run_model(c, w, lora, scale, ids, start):
-    """Llama, Mistral, Qwen2: logits at positions start to the end, and the residual stream after every layer."""
-    heads, T = c["num_attention_heads"], len(ids)
+    """Llama, Mistral, Qwen 2 and 3, Gemma 3, OLMo 2, Phi-3: logits at positions start to the end, and the residual
+    stream after every layer. Which norms a layer has, and which maps hold several, is seen from its tensors."""
+    heads, T, gemma = c["num_attention_heads"], len(ids), c["architectures"][0].startswith("Gemma3")
     kv_heads = c.get("num_key_value_heads") or heads
     width = c.get("head_dim") or c["hidden_size"] // heads
-    angle = np.arange(T)[:, None] * rope_frequencies(c, width)
+    windowed = c["architectures"][0][:4] in ("Mist", "Phi3") and c.get("sliding_window")
+    kinds = c.get("layer_types") or ["sliding_attention" if windowed else "full_attention"] * c["num_hidden_layers"]
+    angles = {kind: np.arange(T)[:, None] * rope_frequencies(c, width) for kind in kinds}
+    if gemma:  # a theta of its own in the layers that have a window
+        local = c.get("rope_local_base_freq", 10000.0) ** (-np.arange(0, width, 2) / width)
+        angles["sliding_attention"] = np.arange(T)[:, None] * local
 
-    def norm(x, name):
-        return w[name] * x / np.sqrt((x * x).mean(-1, keepdims=True) + c.get("rms_norm_eps", 1e-6))
+    def norm(x, name):  # of a row, or of each head where the weights are those of one; x where there are none
+        if name not in w:
+            return x
+        weights = w[name] + (1 if gemma else 0)
+        rows = x.reshape(T, -1, len(weights))
+        return (weights * rows / np.sqrt((rows * rows).mean(-1, keepdims=True) + c.get("rms_norm_eps", 1e-6))
+                ).reshape(x.shape)
 
     def linear(x, name):  # W x + bias + s B A x
         y = x @ w[name + ".weight"].T + w.get(name + ".bias", 0.0)
         a, b = (lora.get(f"base_model.model.{name}.lora_{m}.weight") for m in "AB")
         return y if a is None else y + scale * (x @ a.T @ b.T)
 
-    def rotate(x):  # (heads, T, width): dimension j turns with j + width/2
+    def maps(x, path, whole, names, widths):  # several maps, or the one that holds them all
+        if f"{path}{whole}_proj.weight" in w:
+            return np.split(linear(x, f"{path}{whole}_proj"), np.cumsum(widths)[:-1], -1)
+        return [linear(x, f"{path}{name}_proj") for name in names]
+
+    def rotate(x, angle):  # (heads, T, width): dimension j turns with j + width/2
         u, v = x[..., :width // 2], x[..., width // 2:]
         return np.concatenate((u * np.cos(angle) - v * np.sin(angle), v * np.cos(angle) + u * np.sin(angle)), -1)
 
-    x, hidden = w["model.embed_tokens.weight"][ids], []
-    for i in range(c["num_hidden_layers"]):
+    def activation(x):
+        if gemma:
+            return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
+        return x / (1 + np.exp(-x))
+
+    x, hidden = w["model.embed_tokens.weight"][ids] * (np.sqrt(c["hidden_size"]) if gemma else 1.0), []
+    scores = (c.get("query_pre_attn_scalar", 256) if gemma else width) ** -0.5
+    for i, kind in enumerate(kinds):
         layer = f"model.layers.{i}."
+        behind = layer + "post_feedforward_layernorm.weight" in w  # norms of what the branches add
         h = norm(x, layer + "input_layernorm.weight")
-        q, k, v = (linear(h, f"{layer}self_attn.{m}_proj").reshape(T, -1, width).swapaxes(0, 1) for m in "qkv")
-        q, k, v = rotate(q), rotate(k).repeat(heads // kv_heads, 0), v.repeat(heads // kv_heads, 0)
-        score = np.where(np.tri(T, dtype=bool), q @ k.swapaxes(1, 2) / np.sqrt(width), -np.inf)
+        q, k, v = maps(h, layer + "self_attn.", "qkv", "qkv", [heads * width, kv_heads * width, kv_heads * width])
+        q, k = (norm(rows, f"{layer}self_attn.{m}_norm.weight") for m, rows in zip("qk", (q, k)))
+        q, k, v = (rows.reshape(T, -1, width).swapaxes(0, 1) for rows in (q, k, v))
+        q, k = rotate(q, angles[kind]), rotate(k, angles[kind]).repeat(heads // kv_heads, 0)
+        v, seen = v.repeat(heads // kv_heads, 0), np.tri(T, dtype=bool)
+        if kind == "sliding_attention":  # each position sees itself and the window - 1 before it
+            seen &= ~np.tri(T, k=-c["sliding_window"], dtype=bool)
+        score = np.where(seen, q @ k.swapaxes(1, 2) * scores, -np.inf)
         h = np.exp(score - log_sum_exp(score)[..., None]) @ v
-        x = x + linear(h.swapaxes(0, 1).reshape(T, -1), layer + "self_attn.o_proj")
-        h = norm(x, layer + "post_attention_layernorm.weight")
-        gate = linear(h, layer + "mlp.gate_proj")
-        x = x + linear(gate / (1 + np.exp(-gate)) * linear(h, layer + "mlp.up_proj"), layer + "mlp.down_proj")
+        h = linear(h.swapaxes(0, 1).reshape(T, -1), layer + "self_attn.o_proj")
+        x = x + (norm(h, layer + "post_attention_layernorm.weight") if behind else h)
+        h = norm(x, layer + ("pre_feedforward_layernorm.weight" if behind else "post_attention_layernorm.weight"))
+        gate, up = maps(h, layer + "mlp.", "gate_up", ("gate", "up"), [c["intermediate_size"]] * 2)
+        h = linear(activation(gate) * up, layer + "mlp.down_proj")
+        x = x + (norm(h, layer + "post_feedforward_layernorm.weight") if behind else h)
         hidden.append(x)
     head = w["model.embed_tokens.weight" if c.get("tie_word_embeddings") else "lm_head.weight"]
     return norm(x, "model.norm.weight")[start:] @ head.T, hidden

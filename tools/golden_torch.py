@@ -23,7 +23,8 @@ REAL = torch.float64
 SIDES = ("chosen", "rejected")
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
           "I64": torch.int64, "I32": torch.int32}
-ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM")
+ARCHITECTURES = tuple(name + "ForCausalLM" for name in
+                      ("Llama", "Mistral", "Qwen2", "Qwen3", "Gemma3", "Olmo2", "Phi3"))
 
 
 def fail(message):
@@ -102,15 +103,21 @@ def rope_frequencies(config, head_dim):
 
 
 class Model:
-    """Llama, Mistral (without sliding window) and Qwen2, as a function of token ids and of an adapter."""
+    """Llama, Mistral, Qwen 2 and 3, Gemma 3, OLMo 2 and Phi-3, as a function of token ids and of an adapter.
+    Which norms a layer has, and which maps hold several, is seen from its tensors."""
 
     def __init__(self, folder):
         self.config = c = read_json(folder, "config.json")
         architecture = (c.get("architectures") or ["(none)"])[0]
         if architecture not in ARCHITECTURES:
             fail(f"{folder}: architecture {architecture} is not one of {', '.join(ARCHITECTURES)}")
-        if c.get("hidden_act", "silu") != "silu" or (architecture[0] == "M" and c.get("sliding_window")):
-            fail(f"{folder}: only silu, and no sliding window")
+        gemma = architecture.startswith("Gemma3")
+        activation = c.get("hidden_activation", "gelu_pytorch_tanh") if gemma else c.get("hidden_act", "silu")
+        if activation not in ("silu", "gelu_pytorch_tanh") or c.get("use_sliding_window"):
+            fail(f"{folder}: only silu and gelu_pytorch_tanh, and no use_sliding_window")
+        if c.get("partial_rotary_factor", 1.0) != 1.0 or c.get("attention_bias") and not architecture.startswith("Llama"):
+            fail(f"{folder}: partial rotary embedding or biases are not supported here")
+        self.gate = F.silu if activation == "silu" else lambda x: F.gelu(x, approximate="tanh")
         self.weights = {name: value.to(REAL) for file in weight_files(folder)
                         for name, value in read_safetensors(file).items()}
         self.layers = c["num_hidden_layers"]
@@ -119,10 +126,21 @@ class Model:
         self.head_dim = c.get("head_dim") or c["hidden_size"] // self.heads
         self.eps = c.get("rms_norm_eps", 1e-6)
         self.head = "model.embed_tokens.weight" if c.get("tie_word_embeddings") else "lm_head.weight"
-        self.frequency = rope_frequencies(c, self.head_dim)
+        self.norm_offset = 1.0 if gemma else 0.0
+        self.factor = math.sqrt(c["hidden_size"]) if gemma else 1.0  # to be rounded in a model in BF16
+        self.scale = (c.get("query_pre_attn_scalar", 256) if gemma else self.head_dim) ** -0.5
+        windowed = architecture[:4] in ("Mist", "Phi3") and c.get("sliding_window")
+        kinds = c.get("layer_types") or ["sliding_attention" if windowed else "full_attention"] * self.layers
+        self.windows = [c["sliding_window"] if kind == "sliding_attention" else None for kind in kinds]
+        local = dict(c, rope_theta=c.get("rope_local_base_freq", 10000.0), rope_scaling=None)
+        self.frequencies = [rope_frequencies(local if gemma and window else c, self.head_dim)
+                            for window in self.windows]
 
     def rms_norm(self, x, name):
-        return self.weights[name] * x / torch.sqrt(x.square().mean(-1, keepdim=True) + self.eps)
+        """Of the whole of x, or of each head where the weights are those of one."""
+        w = self.norm_offset + self.weights[name]
+        heads = x.unflatten(-1, (-1, len(w)))
+        return (w * heads / torch.sqrt(heads.square().mean(-1, keepdim=True) + self.eps)).flatten(-2)
 
     def linear(self, x, name, adapter):
         """y = W x + bias + s B A x, the last term where the adapter has this matrix."""
@@ -133,39 +151,73 @@ class Model:
             y = y + adapter.scale * F.linear(F.linear(x, adapter.tensors[a]), adapter.tensors[b])
         return y
 
-    def rotate(self, x):
+    def rotate(self, x, frequency):
         """The rotary embedding of (T, width): in each head dimension j turns together with j + head_dim / 2."""
         x = x.unflatten(-1, (-1, self.head_dim))
-        angle = (torch.arange(len(x), dtype=REAL)[:, None] * self.frequency)[:, None, :]
+        angle = (torch.arange(len(x), dtype=REAL)[:, None] * frequency)[:, None, :]
         first, second = x.chunk(2, dim=-1)
         return torch.cat((first * angle.cos() - second * angle.sin(),
                           second * angle.cos() + first * angle.sin()), dim=-1).flatten(1)
 
-    def attention(self, q, k, v):
-        """Causal attention with grouped queries: query head j looks at key/value head j / (heads / kv_heads)."""
+    def attention(self, q, k, v, window):
+        """Causal attention with grouped queries: query head j looks at key/value head j / (heads / kv_heads). With a
+        window position i sees itself and the window - 1 positions before it."""
         q, k, v = (t.unflatten(-1, (-1, self.head_dim)).transpose(0, 1) for t in (q, k, v))
         k, v = (t.repeat_interleave(self.heads // self.kv_heads, dim=0) for t in (k, v))
-        future = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool).triu(1)
-        score = (q @ k.transpose(1, 2) / math.sqrt(self.head_dim)).masked_fill(future, -math.inf)
+        every = torch.ones(q.shape[1], q.shape[1], dtype=torch.bool)
+        hidden = every.triu(1) | every.tril(-window) if window else every.triu(1)
+        score = (q @ k.transpose(1, 2) * self.scale).masked_fill(hidden, -math.inf)
         return (score.softmax(-1) @ v).transpose(0, 1).flatten(1)
+
+    def maps(self, layer, path, whole, parts, widths, h, adapter):
+        """Several maps of h, or the one that holds them all."""
+        if path + whole + "_proj.weight" in self.weights:
+            layer[whole.replace("_proj", "")] = y = self.linear(h, path + whole + "_proj", adapter)
+            layer.update(zip(parts, y.split(widths, dim=-1)))
+        else:
+            layer.update({name: self.linear(h, f"{path}{name}_proj", adapter) for name in parts})
+
+    def norm_if_there(self, layer, name, x, weights):
+        """x, or what the norm of that name makes of it, which then is a row of the layer."""
+        if weights + ".weight" not in self.weights:
+            return x
+        layer[name] = self.rms_norm(x, weights + ".weight")
+        return layer[name]
+
+    def attention_branch(self, layer, weights, x, i, adapter):
+        h, path = self.norm_if_there(layer, "attn_norm", x, weights + "input_layernorm"), weights + "self_attn."
+        query, key = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        self.maps(layer, path, "qkv", "qkv", [query, key, key], h, adapter)
+        q, k = (self.norm_if_there(layer, name + "_norm", layer[name], f"{path}{name}_norm") for name in "qk")
+        layer["q_rope"], layer["k_rope"] = (self.rotate(rows, self.frequencies[i]) for rows in (q, k))
+        layer["attn"] = self.attention(layer["q_rope"], layer["k_rope"], layer["v"], self.windows[i])
+        layer["attn_out"] = self.linear(layer["attn"], path + "o_proj", adapter)
+
+    def mlp_branch(self, layer, weights, x, adapter):
+        sandwich = weights + "post_feedforward_layernorm.weight" in self.weights
+        before = "pre_feedforward_layernorm" if sandwich else "post_attention_layernorm"
+        h, width = self.norm_if_there(layer, "mlp_norm", x, weights + before), self.config["intermediate_size"]
+        self.maps(layer, weights + "mlp.", "gate_up", ("gate", "up"), [width, width], h, adapter)
+        layer["act"] = self.gate(layer["gate"]) * layer["up"]
+        layer["mlp_out"] = self.linear(layer["act"], weights + "mlp.down_proj", adapter)
+
+    def behind(self, layer, branch, norm):
+        """What a branch adds to the stream: normed where there are norms behind branches, else as it is."""
+        if norm.replace("attention", "feedforward") + ".weight" not in self.weights:
+            return layer.pop(branch + "_out")
+        layer[branch + "_post_norm"] = self.rms_norm(layer[branch + "_out"], norm + ".weight")
+        return layer[branch + "_post_norm"]
 
     def forward(self, ids, start, adapter=None):
         """Every intermediate by its name in the bundle; the logits at positions start to the end."""
-        out = {"embed": self.weights["model.embed_tokens.weight"][ids]}
+        out = {"embed": self.weights["model.embed_tokens.weight"][ids] * self.factor}
         x = out["embed"]
         for i in range(self.layers):
             layer, weights = {}, f"model.layers.{i}."
-            layer["attn_norm"] = h = self.rms_norm(x, weights + "input_layernorm.weight")
-            for name in "qkv":
-                layer[name] = self.linear(h, f"{weights}self_attn.{name}_proj", adapter)
-            layer["q_rope"], layer["k_rope"] = self.rotate(layer["q"]), self.rotate(layer["k"])
-            layer["attn"] = self.attention(layer["q_rope"], layer["k_rope"], layer["v"])
-            layer["mid"] = x = x + self.linear(layer["attn"], weights + "self_attn.o_proj", adapter)
-            layer["mlp_norm"] = h = self.rms_norm(x, weights + "post_attention_layernorm.weight")
-            layer["gate"] = self.linear(h, weights + "mlp.gate_proj", adapter)
-            layer["up"] = self.linear(h, weights + "mlp.up_proj", adapter)
-            layer["act"] = F.silu(layer["gate"]) * layer["up"]
-            layer["hidden"] = x = x + self.linear(layer["act"], weights + "mlp.down_proj", adapter)
+            self.attention_branch(layer, weights, x, i, adapter)
+            layer["mid"] = x = x + self.behind(layer, "attn", weights + "post_attention_layernorm")
+            self.mlp_branch(layer, weights, x, adapter)
+            layer["hidden"] = x = x + self.behind(layer, "mlp", weights + "post_feedforward_layernorm")
             out.update({f"layer{i}.{name}": value for name, value in layer.items()})
         out["final_norm"] = self.rms_norm(x, "model.norm.weight")
         out["logits"] = F.linear(out["final_norm"][start:], self.weights[self.head])
