@@ -184,6 +184,9 @@ static void put_family_keys(json_t *root, const shape *s) {
 static json_t *config_json(const shape *s, const char *torch_dtype) {
     const qa_family *family = s->family;
     json_t *root = json_pack("{s:[s],s:s}", "architectures", family->architecture, "model_type", s->model_type);
+    set_family_key(root, family, "hidden_act",
+                   json_string(family->default_activation != NULL ? family->default_activation : "silu"));
+    put_family_keys(root, s);
     const struct {
         const char *key;
         size_t value;
@@ -204,16 +207,15 @@ static json_t *config_json(const shape *s, const char *torch_dtype) {
             set_family_key(root, family, sizes[i].key, json_integer((json_int_t)sizes[i].value));
         }
     }
-    set_family_key(root, family, "hidden_act",
-                   json_string(family->default_activation != NULL ? family->default_activation : "silu"));
     if (!s->of_family) {
         set_family_key(root, family, "rms_norm_eps", json_real(s->rms_norm_eps));
-        (void)json_object_set_new(root, "rope_scaling", rope_scaling(s));
     }
     if (s->rope_theta != 0.0) {
         set_family_key(root, family, "rope_theta", json_real(s->rope_theta));
     }
-    put_family_keys(root, s);
+    if (!s->of_family) {
+        (void)json_object_set_new(root, "rope_scaling", rope_scaling(s));
+    }
     (void)json_object_set_new(root, "tie_word_embeddings", json_boolean(s->tied));
     (void)json_object_set_new(root, "torch_dtype", json_string(torch_dtype));
     return root;

@@ -29,11 +29,9 @@ static qa_status read_cohere(qa_config *config, const json_t *root, const qa_log
     bool normed = false;
     config->logit_factor = 0.0625;
     QA_TRY(qa_config_read_flag(root, "use_qk_norm", &normed, err));
-    if (normed) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: use_qk_norm is true: norms with a weight for each head are "
-                       "not computed");
-    }
+    QA_FAIL_IF(normed, err, QA_ERR_UNSUPPORTED,
+               "config.json: use_qk_norm is true: norms with a weight for each head are "
+               "not computed");
     QA_TRY(qa_config_read_multiplier(root, "logit_scale", &config->logit_factor, err));
     QA_TRY(qa_config_read_flag(root, "attention_bias", &config->qkv_bias, err));
     config->o_bias = config->qkv_bias;

@@ -212,11 +212,8 @@ static void tell_unused(const qa_config *config, const json_t *root, const qa_lo
 static qa_status check_both_names(const qa_family *family, const json_t *root, qa_error *err) {
     for (const qa_key_name *name = family->names; name != NULL && name->key != NULL; name++) {
         const json_t *a = json_object_get(root, name->key), *b = json_object_get(root, name->own);
-        if (name->either && a != NULL && b != NULL && !json_equal(a, b)) {
-            return qa_fail(err, QA_ERR_FORMAT,
-                           "config.json: %s and %s are one setting and differ; remove the wrong one", name->key,
-                           name->own);
-        }
+        QA_FAIL_IF(name->either && a != NULL && b != NULL && !json_equal(a, b), err, QA_ERR_FORMAT,
+                   "config.json: %s and %s are one setting and differ; remove the wrong one", name->key, name->own);
     }
     return QA_OK;
 }
@@ -253,29 +250,20 @@ qa_status qa_config_check_keys(const qa_config *config, const json_t *root, cons
     QA_TRY(check_both_names(config->family, root, err));
     bool both_ways = false;
     QA_TRY(qa_json_get_bool(root, "use_bidirectional_attention", false, "config.json", &both_ways, err));
-    if (both_ways) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: use_bidirectional_attention is true: attention to later tokens is not supported");
-    }
+    QA_FAIL_IF(both_ways, err, QA_ERR_UNSUPPORTED,
+               "config.json: use_bidirectional_attention is true: attention to later tokens is not supported");
     bool causal = true;
     QA_TRY(qa_json_get_bool(root, "is_causal", false, "config.json", &causal, err));
-    if (!causal) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: is_causal is false: attention to later tokens is not supported");
-    }
-    if (is_given(root, "quantization")) {
-        return qa_fail(
-            err, QA_ERR_UNSUPPORTED,
-            "config.json: quantised weights (\"quantization\": a folder made for MLX) are not supported; take "
-            "the model that it was made from, in F32, F16 or BF16");
-    }
+    QA_FAIL_IF(!causal, err, QA_ERR_UNSUPPORTED,
+               "config.json: is_causal is false: attention to later tokens is not supported");
+    QA_FAIL_IF(is_given(root, "quantization"), err, QA_ERR_UNSUPPORTED,
+               "config.json: quantised weights (\"quantization\": a folder made for MLX) are not supported; take "
+               "the model that it was made from, in F32, F16 or BF16");
     const char *const quantised = is_given(root, "quantization_config") ? "quantization_config" : "compression_config";
-    if (is_given(root, quantised)) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: quantised weights (\"%s\") are not supported; take the model that they were made "
-                       "from, in F32, F16 or BF16",
-                       quantised);
-    }
+    QA_FAIL_IF(is_given(root, quantised), err, QA_ERR_UNSUPPORTED,
+               "config.json: quantised weights (\"%s\") are not supported; take the model that they were made "
+               "from, in F32, F16 or BF16",
+               quantised);
     tell_unused(config, root, logger);
     return QA_OK;
 }

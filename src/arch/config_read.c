@@ -24,9 +24,8 @@ static const double LOWEST_EPSILON = 1e-20, HIGHEST_EPSILON = 1;
 
 static qa_status get_dimension(const json_t *root, const char *key, bool required, size_t *value, qa_error *err) {
     QA_TRY(qa_json_get_size(root, key, required, "config.json", value, err));
-    if (*value < 1 || *value > MAX_DIMENSION) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: %s is %zu, expected 1 to %zu", key, *value, MAX_DIMENSION);
-    }
+    QA_FAIL_IF(*value < 1 || *value > MAX_DIMENSION, err, QA_ERR_FORMAT, "config.json: %s is %zu, expected 1 to %zu",
+               key, *value, MAX_DIMENSION);
     return QA_OK;
 }
 
@@ -34,9 +33,8 @@ static qa_status read_architecture(qa_config *config, const json_t *root, qa_err
     json_t *list = NULL;
     QA_TRY(qa_json_get_array(root, "architectures", true, "config.json", &list, err));
     const char *name = json_string_value(json_array_get(list, 0));
-    if (name == NULL || json_array_size(list) != 1) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: architectures must hold one name");
-    }
+    QA_FAIL_IF(name == NULL || json_array_size(list) != 1, err, QA_ERR_FORMAT,
+               "config.json: architectures must hold one name");
     config->family = qa_family_by_architecture(name);
     return config->family != NULL
                ? QA_OK
@@ -70,11 +68,10 @@ static qa_status read_heads(qa_config *config, const json_t *root, qa_error *err
     }
     const size_t before = config->head_dim;
     QA_TRY(get_dimension(root, "head_dim", false, &config->head_dim, err));
-    if (family->fixed_head_dim && (config->head_dim != before || config->hidden_size % heads != 0)) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: %zu heads %zu wide do not make the hidden size of %zu, which %s asks for", heads,
-                       config->head_dim, config->hidden_size, family->architecture);
-    }
+    QA_FAIL_IF(family->fixed_head_dim && (config->head_dim != before || config->hidden_size % heads != 0), err,
+               QA_ERR_UNSUPPORTED,
+               "config.json: %zu heads %zu wide do not make the hidden size of %zu, which %s asks for", heads,
+               config->head_dim, config->hidden_size, family->architecture);
     return QA_OK;
 }
 
@@ -93,22 +90,17 @@ static qa_status read_dimensions(qa_config *config, const json_t *root, qa_error
 }
 
 static qa_status check_dimensions(const qa_config *config, qa_error *err) {
-    if (config->num_attention_heads % config->num_key_value_heads != 0) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "config.json: num_attention_heads %zu is not a multiple of num_key_value_heads %zu",
-                       config->num_attention_heads, config->num_key_value_heads);
-    }
-    if (config->head_dim % 2 != 0 && !config->family->no_rope) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: head_dim is %zu, RoPE needs an even number", config->head_dim);
-    }
-    if (config->head_dim > MAX_HEAD_DIM) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: head_dim is %zu, expected at most %zu", config->head_dim,
-                       MAX_HEAD_DIM);
-    }
-    if (config->num_hidden_layers > QA_MAX_LAYERS || config->num_attention_heads > MAX_DIMENSION / config->head_dim) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: %zu layers of %zu heads of width %zu is beyond any model",
-                       config->num_hidden_layers, config->num_attention_heads, config->head_dim);
-    }
+    QA_FAIL_IF(config->num_attention_heads % config->num_key_value_heads != 0, err, QA_ERR_FORMAT,
+               "config.json: num_attention_heads %zu is not a multiple of num_key_value_heads %zu",
+               config->num_attention_heads, config->num_key_value_heads);
+    QA_FAIL_IF(config->head_dim % 2 != 0 && !config->family->no_rope, err, QA_ERR_FORMAT,
+               "config.json: head_dim is %zu, RoPE needs an even number", config->head_dim);
+    QA_FAIL_IF(config->head_dim > MAX_HEAD_DIM, err, QA_ERR_FORMAT,
+               "config.json: head_dim is %zu, expected at most %zu", config->head_dim, MAX_HEAD_DIM);
+    QA_FAIL_IF(config->num_hidden_layers > QA_MAX_LAYERS ||
+                   config->num_attention_heads > MAX_DIMENSION / config->head_dim,
+               err, QA_ERR_FORMAT, "config.json: %zu layers of %zu heads of width %zu is beyond any model",
+               config->num_hidden_layers, config->num_attention_heads, config->head_dim);
     return QA_OK;
 }
 
@@ -172,10 +164,8 @@ static qa_status read_activation(qa_config *config, const json_t *root, qa_error
 }
 
 static qa_status read_token_id(const json_t *value, const char *where, const char *key, int32_t *id, qa_error *err) {
-    if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > INT32_MAX) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: %s must be a token id (an integer from 0) or a list of them", where,
-                       key);
-    }
+    QA_FAIL_IF(!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > INT32_MAX, err,
+               QA_ERR_FORMAT, "%s: %s must be a token id (an integer from 0) or a list of them", where, key);
     *id = (int32_t)json_integer_value(value);
     return QA_OK;
 }
@@ -191,10 +181,8 @@ static qa_status read_special_ids(qa_config *config, const json_t *root, const c
         return QA_OK;
     }
     size_t n = json_is_array(eos) ? json_array_size(eos) : 1;
-    if (n > QA_MAX_EOS) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: eos_token_id lists %zu ids, at most %d are supported", where, n,
-                       QA_MAX_EOS);
-    }
+    QA_FAIL_IF(n > QA_MAX_EOS, err, QA_ERR_FORMAT, "%s: eos_token_id lists %zu ids, at most %d are supported", where, n,
+               QA_MAX_EOS);
     for (size_t i = 0; i < n; i++) {
         const json_t *value = json_is_array(eos) ? json_array_get(eos, i) : eos;
         QA_TRY(read_token_id(value, where, "eos_token_id", &config->eos_ids[i], err));
@@ -204,9 +192,7 @@ static qa_status read_special_ids(qa_config *config, const json_t *root, const c
 }
 
 static qa_status read_config(qa_config *config, const json_t *root, const qa_logger *logger, qa_error *err) {
-    if (!json_is_object(root)) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: expected an object");
-    }
+    QA_FAIL_IF(!json_is_object(root), err, QA_ERR_FORMAT, "config.json: expected an object");
     QA_TRY(read_architecture(config, root, err));
     QA_TRY(read_dimensions(config, root, err));
     QA_TRY(check_dimensions(config, err));
@@ -276,15 +262,11 @@ done:
 }
 
 static qa_status check_special_ids(const qa_config *config, qa_error *err) {
-    if (config->bos_id >= 0 && (size_t)config->bos_id >= config->vocab_size) {
-        return qa_fail(err, QA_ERR_FORMAT, "bos_token_id %d is outside the vocabulary of %zu", config->bos_id,
-                       config->vocab_size);
-    }
+    QA_FAIL_IF(config->bos_id >= 0 && (size_t)config->bos_id >= config->vocab_size, err, QA_ERR_FORMAT,
+               "bos_token_id %d is outside the vocabulary of %zu", config->bos_id, config->vocab_size);
     for (size_t i = 0; i < config->n_eos; i++) {
-        if ((size_t)config->eos_ids[i] >= config->vocab_size) {
-            return qa_fail(err, QA_ERR_FORMAT, "eos_token_id %d is outside the vocabulary of %zu", config->eos_ids[i],
-                           config->vocab_size);
-        }
+        QA_FAIL_IF((size_t)config->eos_ids[i] >= config->vocab_size, err, QA_ERR_FORMAT,
+                   "eos_token_id %d is outside the vocabulary of %zu", config->eos_ids[i], config->vocab_size);
     }
     return QA_OK;
 }
@@ -348,12 +330,10 @@ static qa_status check_folder(const char *dir, const char *config, qa_error *err
     if (!qa_path_is_dir(dir)) {
         const size_t n = strlen(dir);
         QA_TRY(qa_find_optional(&there, dir, err));
-        if (there) {
-            return qa_fail(err, QA_ERR_IO, "%s is a file; expected a Hugging Face model folder with config.json%s", dir,
-                           n > 5 && strcmp(dir + n - 5, ".gguf") == 0
-                               ? " and model.safetensors, not GGUF: take the folder that the file was made from"
-                               : "");
-        }
+        QA_FAIL_IF(there, err, QA_ERR_IO, "%s is a file; expected a Hugging Face model folder with config.json%s", dir,
+                   n > 5 && strcmp(dir + n - 5, ".gguf") == 0
+                       ? " and model.safetensors, not GGUF: take the folder that the file was made from"
+                       : "");
         return qa_fail(err, QA_ERR_IO, "%s: no such folder; expected a Hugging Face model folder%s", dir,
                        looks_like_hub_name(dir) ? " (a name on the Hub is not downloaded: fetch it first, for instance "
                                                   "with `hf download NAME --local-dir FOLDER`)"

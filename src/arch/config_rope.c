@@ -106,10 +106,8 @@ static qa_status read_type(qa_rope_type *type, bool *named, const rope_source *f
     *type = QA_ROPE_DEFAULT;
     QA_TRY(qa_json_get_string(from->settings, "type", false, from->where, &older, err));
     QA_TRY(qa_json_get_string(from->settings, "rope_type", false, from->where, &name, err));
-    if (name != NULL && older != NULL && strcmp(name, older) != 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: rope_type is \"%.40s\" and type \"%.40s\"; remove the wrong one",
-                       from->where, name, older);
-    }
+    QA_FAIL_IF(name != NULL && older != NULL && strcmp(name, older) != 0, err, QA_ERR_FORMAT,
+               "%s: rope_type is \"%.40s\" and type \"%.40s\"; remove the wrong one", from->where, name, older);
     name = name == NULL ? older : name;
     *named = name != NULL;
     return name == NULL ? QA_OK : rope_type_of(type, name, family, from->where, err);
@@ -128,24 +126,18 @@ static qa_status config_rope_check_members(const rope_source *from, const qa_fam
         if (plain || json_is_null(value) || used) {
             continue;
         }
-        if (json_is_object(value)) {
-            return qa_fail(err, QA_ERR_UNSUPPORTED,
-                           "%s: \"%.60s\" holds settings of its own (for one kind of layers?), which this architecture "
-                           "does not have; give rope_theta and rope_type directly",
-                           from->where, key);
-        }
-        if (!is_scaling_member(key)) {
-            return qa_fail(err, QA_ERR_UNSUPPORTED,
-                           "%s: \"%.60s\" is not understood and may change the positions; expected rope_theta, "
-                           "rope_type, factor and the other members of that type",
-                           from->where, key);
-        }
-        if (!named) {
-            return qa_fail(err, QA_ERR_FORMAT,
-                           "%s: there is \"%s\" but no rope_type, so nobody can tell what is meant; add "
-                           "\"rope_type\": \"linear\" or \"llama3\", or remove the scaling",
-                           from->where, key);
-        }
+        QA_FAIL_IF(json_is_object(value), err, QA_ERR_UNSUPPORTED,
+                   "%s: \"%.60s\" holds settings of its own (for one kind of layers?), which this architecture "
+                   "does not have; give rope_theta and rope_type directly",
+                   from->where, key);
+        QA_FAIL_IF(!is_scaling_member(key), err, QA_ERR_UNSUPPORTED,
+                   "%s: \"%.60s\" is not understood and may change the positions; expected rope_theta, "
+                   "rope_type, factor and the other members of that type",
+                   from->where, key);
+        QA_FAIL_IF(!named, err, QA_ERR_FORMAT,
+                   "%s: there is \"%s\" but no rope_type, so nobody can tell what is meant; add "
+                   "\"rope_type\": \"linear\" or \"llama3\", or remove the scaling",
+                   from->where, key);
         qa_log(from->logger, alpha ? QA_LOG_INFO : QA_LOG_WARNING,
                "%s: \"%s\" means nothing with this rope_type and is not used", from->where, key);
     }
@@ -174,10 +166,9 @@ static qa_status read_llama3(qa_rope *rope, const qa_config *config, const rope_
     const double low = LOWEST_FACTOR, high = HIGHEST_FACTOR;
     QA_TRY(qa_config_get_within(from->settings, "low_freq_factor", true, low, high, &rope->low_freq_factor, err));
     QA_TRY(qa_config_get_within(from->settings, "high_freq_factor", true, low, high, &rope->high_freq_factor, err));
-    if (rope->high_freq_factor <= rope->low_freq_factor) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: rope high_freq_factor %g is not above low_freq_factor %g",
-                       rope->high_freq_factor, rope->low_freq_factor);
-    }
+    QA_FAIL_IF(rope->high_freq_factor <= rope->low_freq_factor, err, QA_ERR_FORMAT,
+               "config.json: rope high_freq_factor %g is not above low_freq_factor %g", rope->high_freq_factor,
+               rope->low_freq_factor);
     return read_original_context(rope, config, from, err);
 }
 
@@ -218,18 +209,16 @@ static qa_status read_factors(double *factors, const qa_config *config, const ro
     json_t *list = NULL;
     const size_t n = config->rotary_dim / 2;
     QA_TRY(qa_json_get_array(from->settings, key, true, from->where, &list, err));
-    if (json_array_size(list) != n || n > QA_MAX_ROPE_FACTORS) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: %s has %zu numbers, expected %zu: half of the %zu dimensions turned%s",
-                       from->where, key, json_array_size(list), n, config->rotary_dim,
-                       n > QA_MAX_ROPE_FACTORS ? " (which is beyond any model)" : "");
-    }
+    QA_FAIL_IF(json_array_size(list) != n || n > QA_MAX_ROPE_FACTORS, err, QA_ERR_FORMAT,
+               "%s: %s has %zu numbers, expected %zu: half of the %zu dimensions turned%s", from->where, key,
+               json_array_size(list), n, config->rotary_dim,
+               n > QA_MAX_ROPE_FACTORS ? " (which is beyond any model)" : "");
     for (size_t i = 0; i < n; i++) {
         const json_t *value = json_array_get(list, i);
         factors[i] = json_number_value(value);
-        if (!json_is_number(value) || !(factors[i] >= LOWEST_FACTOR && factors[i] <= HIGHEST_FACTOR)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: entry %zu of %s is not a number from %g to %g", from->where, i, key,
-                           LOWEST_FACTOR, HIGHEST_FACTOR);
-        }
+        QA_FAIL_IF(!json_is_number(value) || !(factors[i] >= LOWEST_FACTOR && factors[i] <= HIGHEST_FACTOR), err,
+                   QA_ERR_FORMAT, "%s: entry %zu of %s is not a number from %g to %g", from->where, i, key,
+                   LOWEST_FACTOR, HIGHEST_FACTOR);
     }
     return QA_OK;
 }
@@ -287,15 +276,13 @@ static qa_status read_rotary_dim(qa_config *config, const json_t *root, const js
     if (settings != NULL) {
         QA_TRY(qa_json_get_double(settings, key, false, "config.json", &factor, err));
     }
-    if (otherwise == 0 && factor != 1) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "config.json: %s %g is not supported; expected 1", key, factor);
-    }
+    QA_FAIL_IF(otherwise == 0 && factor != 1, err, QA_ERR_UNSUPPORTED,
+               "config.json: %s %g is not supported; expected 1", key, factor);
     const double dimensions = (double)config->head_dim * factor;
-    if (!(dimensions >= 2 && dimensions <= (double)config->head_dim) || (size_t)dimensions % 2 != 0) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "config.json: %s %g turns %g of the %zu dimensions of a head, expected an even number of them",
-                       name, factor, floor(dimensions), config->head_dim);
-    }
+    QA_FAIL_IF(!(dimensions >= 2 && dimensions <= (double)config->head_dim) || (size_t)dimensions % 2 != 0, err,
+               QA_ERR_FORMAT,
+               "config.json: %s %g turns %g of the %zu dimensions of a head, expected an even number of them", name,
+               factor, floor(dimensions), config->head_dim);
     config->rotary_dim = (size_t)dimensions;
     return QA_OK;
 }
@@ -363,12 +350,10 @@ static qa_status check_kinds(const json_t *parameters, qa_error *err) {
     json_t *value = NULL;
     json_object_foreach((json_t *)(uintptr_t)parameters, key, value) { /* nothing is changed */
         const bool kind = strcmp(key, KINDS[QA_ROPE_FULL]) == 0 || strcmp(key, KINDS[QA_ROPE_SLIDING]) == 0;
-        if (!kind || !(json_is_object(value) || json_is_null(value))) {
-            return qa_fail(err, QA_ERR_UNSUPPORTED,
-                           "config.json: rope_parameters: \"%.60s\" is not understood; this architecture has an object "
-                           "\"full_attention\" and one \"sliding_attention\" there",
-                           key);
-        }
+        QA_FAIL_IF(!kind || !(json_is_object(value) || json_is_null(value)), err, QA_ERR_UNSUPPORTED,
+                   "config.json: rope_parameters: \"%.60s\" is not understood; this architecture has an object "
+                   "\"full_attention\" and one \"sliding_attention\" there",
+                   key);
     }
     return QA_OK;
 }

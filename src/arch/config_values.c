@@ -31,10 +31,8 @@ qa_status qa_config_get_within(const json_t *object, const char *key, bool requi
     double found = *value;
     QA_TRY(qa_json_get_double(object, key, required, "config.json", &found, err));
     const json_t *member = json_object_get(object, key);
-    if (member != NULL && !json_is_null(member) && !(found >= low && found <= high)) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: %s is %g, expected a number from %g to %g", key, found, low,
-                       high);
-    }
+    QA_FAIL_IF(member != NULL && !json_is_null(member) && !(found >= low && found <= high), err, QA_ERR_FORMAT,
+               "config.json: %s is %g, expected a number from %g to %g", key, found, low, high);
     *value = found;
     return QA_OK;
 }

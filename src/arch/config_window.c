@@ -37,19 +37,18 @@ qa_status qa_config_read_layer_types(qa_config *config, const json_t *root, size
         qa_config_window_layers(config, first, every);
         return QA_OK;
     }
-    if (json_array_size(types) != config->num_hidden_layers) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: layer_types names %zu layers, num_hidden_layers is %zu",
-                       json_array_size(types), config->num_hidden_layers);
-    }
+    QA_FAIL_IF(json_array_size(types) != config->num_hidden_layers, err, QA_ERR_FORMAT,
+               "config.json: layer_types names %zu layers, num_hidden_layers is %zu", json_array_size(types),
+               config->num_hidden_layers);
     for (size_t l = 0; l < json_array_size(types); l++) {
         const char *name = json_string_value(json_array_get(types, l));
         const bool sliding = name != NULL && strcmp(name, "sliding_attention") == 0;
-        if (!sliding && (name == NULL || (strcmp(name, "full_attention") != 0 && strcmp(name, "attention") != 0))) {
-            return qa_fail(err, QA_ERR_UNSUPPORTED,
-                           "config.json: layer_types: \"%.40s\" is not supported; expected full_attention or "
-                           "sliding_attention",
-                           name == NULL ? "(no string)" : name);
-        }
+        QA_FAIL_IF(!sliding &&
+                       (name == NULL || (strcmp(name, "full_attention") != 0 && strcmp(name, "attention") != 0)),
+                   err, QA_ERR_UNSUPPORTED,
+                   "config.json: layer_types: \"%.40s\" is not supported; expected full_attention or "
+                   "sliding_attention",
+                   name == NULL ? "(no string)" : name);
         if (sliding) {
             config->layers[l] |= QA_LAYER_WINDOW | (config->family->rope_by_kind ? QA_LAYER_LOCAL_ROPE : 0);
         }

@@ -38,9 +38,7 @@ static qa_status read_exaone4(qa_config *config, const json_t *root, const qa_lo
     if (!named) { /* a pattern may be "LLLG", too, beside layer_types */
         QA_TRY(qa_json_get_size(root, "sliding_window_pattern", false, "config.json", &every, err));
     }
-    if (every == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: sliding_window_pattern is 0, expected at least 1");
-    }
+    QA_FAIL_IF(every == 0, err, QA_ERR_FORMAT, "config.json: sliding_window_pattern is 0, expected at least 1");
     QA_TRY(qa_config_read_layer_types(config, root, 0, every, err));
     for (size_t l = 0; config->sliding_window != 0 && l < config->num_hidden_layers; l++) {
         config->layers[l] |= (config->layers[l] & QA_LAYER_WINDOW) == 0 ? QA_LAYER_NO_ROPE : 0;

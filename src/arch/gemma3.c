@@ -42,9 +42,7 @@ static qa_status read_gemma3(qa_config *config, const json_t *root, const qa_log
     QA_TRY(qa_gemma_read_caps(config, root, false, err));
     QA_TRY(qa_config_read_window(config, root, DEFAULT_WINDOW, err));
     QA_TRY(qa_json_get_size(root, "sliding_window_pattern", false, "config.json", &every, err));
-    if (every == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "config.json: sliding_window_pattern is 0, expected at least 1");
-    }
+    QA_FAIL_IF(every == 0, err, QA_ERR_FORMAT, "config.json: sliding_window_pattern is 0, expected at least 1");
     return qa_config_read_layer_types(config, root, 0, every, err);
 }
 

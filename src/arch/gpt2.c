@@ -56,11 +56,9 @@ static qa_status read_gpt2(qa_config *config, const json_t *root, const qa_logge
     bool scaled = true, by_layer = false;
     QA_TRY(qa_config_read_flag(root, "scale_attn_weights", &scaled, err));
     QA_TRY(qa_config_read_flag(root, "scale_attn_by_inverse_layer_idx", &by_layer, err));
-    if (by_layer) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: scale_attn_by_inverse_layer_idx is true, which is not "
-                       "computed");
-    }
+    QA_FAIL_IF(by_layer, err, QA_ERR_UNSUPPORTED,
+               "config.json: scale_attn_by_inverse_layer_idx is true, which is not "
+               "computed");
     config->attention_scale = scaled ? config->attention_scale : 1;
     config->qkv_bias = config->o_bias = config->mlp_bias = true;
     for (size_t l = 0; l < config->num_hidden_layers; l++) {

@@ -38,12 +38,10 @@ static qa_status check_attention_layers(const qa_config *config, const json_t *r
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
         const char *name = json_string_value(json_array_get(types, l));
         name = name == NULL ? "mamba" : name;
-        if (strcmp(name, "attention") != 0 && strcmp(name, "full_attention") != 0) {
-            return qa_fail(err, QA_ERR_UNSUPPORTED,
-                           "config.json: layer %zu is of type \"%.40s\"%s: only attention layers are computed, Mamba's "
-                           "are not; take a dense model of the family (granite-4.0-350m, -1b, -micro)",
-                           l, name, types == NULL ? " (there is no layer_types)" : "");
-        }
+        QA_FAIL_IF(strcmp(name, "attention") != 0 && strcmp(name, "full_attention") != 0, err, QA_ERR_UNSUPPORTED,
+                   "config.json: layer %zu is of type \"%.40s\"%s: only attention layers are computed, Mamba's "
+                   "are not; take a dense model of the family (granite-4.0-350m, -1b, -micro)",
+                   l, name, types == NULL ? " (there is no layer_types)" : "");
     }
     return QA_OK;
 }
@@ -54,18 +52,13 @@ static qa_status read_granite_hybrid(qa_config *config, const json_t *root, cons
     const char *positions = "nope";
     QA_TRY(check_attention_layers(config, root, err));
     QA_TRY(qa_json_get_size(root, "num_local_experts", false, "config.json", &experts, err));
-    if (experts != 0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: num_local_experts is %zu: mixtures of experts are not "
-                       "computed; expected 0",
-                       experts);
-    }
+    QA_FAIL_IF(experts != 0, err, QA_ERR_UNSUPPORTED,
+               "config.json: num_local_experts is %zu: mixtures of experts are not "
+               "computed; expected 0",
+               experts);
     QA_TRY(qa_json_get_string(root, "position_embedding_type", false, "config.json", &positions, err));
-    if (strcmp(positions, "rope") != 0 && strcmp(positions, "nope") != 0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: position_embedding_type \"%.40s\" is not supported; expected rope or nope",
-                       positions);
-    }
+    QA_FAIL_IF(strcmp(positions, "rope") != 0 && strcmp(positions, "nope") != 0, err, QA_ERR_UNSUPPORTED,
+               "config.json: position_embedding_type \"%.40s\" is not supported; expected rope or nope", positions);
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
         config->layers[l] |= strcmp(positions, "nope") == 0 ? QA_LAYER_NO_ROPE : 0;
     }

@@ -7,11 +7,9 @@ static qa_status read_internlm3(qa_config *config, const json_t *root, const qa_
     (void)logger;
     QA_TRY(qa_config_read_flag(root, qa_config_key(config->family, root, "attention_bias"), &config->qkv_bias, err));
     QA_TRY(qa_config_read_flag(root, qa_config_key(config->family, root, "mlp_bias"), &config->mlp_bias, err));
-    if (config->qkv_bias != config->mlp_bias) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: qkv_bias and bias differ, so that nobody can tell whether "
-                       "o_proj has one; transformers refuses that, too");
-    }
+    QA_FAIL_IF(config->qkv_bias != config->mlp_bias, err, QA_ERR_UNSUPPORTED,
+               "config.json: qkv_bias and bias differ, so that nobody can tell whether "
+               "o_proj has one; transformers refuses that, too");
     config->o_bias = config->qkv_bias;
     return QA_OK;
 }

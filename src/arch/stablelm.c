@@ -20,12 +20,10 @@ static qa_status read_stablelm(qa_config *config, const json_t *root, const qa_l
     bool parallel = false, normed = false;
     QA_TRY(qa_config_read_flag(root, "use_parallel_residual", &parallel, err));
     QA_TRY(qa_config_read_flag(root, "qk_layernorm", &normed, err));
-    if (parallel || normed) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "config.json: %s is true: such a layer (StableLM 2 12B has it) is not "
-                       "computed",
-                       parallel ? "use_parallel_residual" : "qk_layernorm");
-    }
+    QA_FAIL_IF(parallel || normed, err, QA_ERR_UNSUPPORTED,
+               "config.json: %s is true: such a layer (StableLM 2 12B has it) is not "
+               "computed",
+               parallel ? "use_parallel_residual" : "qk_layernorm");
     return qa_config_read_flag(root, "use_qkv_bias", &config->qkv_bias, err);
 }
 

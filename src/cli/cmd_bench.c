@@ -92,9 +92,8 @@ static qa_status draw_pairs(qa_bench *bench, cli_run *run, qa_error *err) {
                              prompt, response, context);
     }
     each = prompt + 2 * response;
-    if (!qa_mul_size(each, bench->n_pairs, &all)) {
-        return qa_fail(err, QA_ERR_LIMIT, "--pairs: that many tokens do not fit a size");
-    }
+    QA_FAIL_IF(!qa_mul_size(each, bench->n_pairs, &all), err, QA_ERR_LIMIT,
+               "--pairs: that many tokens do not fit a size");
     QA_TRY(QA_NEW(bench->ids, all, err, "%zu random tokens", all));
     qa_rng rng = qa_rng_seed(1, 0);
     for (size_t i = 0; i < all; i++) {
@@ -122,10 +121,9 @@ static qa_status read_pairs(qa_bench *bench, cli_run *run, qa_error *err) {
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
     QA_TRY(cli_load_pairs(run, run->args->data, max_length, &bench->set, err));
-    if (qa_pairs_count(bench->set) < bench->n_pairs) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s: --pairs asks for %zu, but only %zu can be used", run->args->data,
-                       bench->n_pairs, qa_pairs_count(bench->set));
-    }
+    QA_FAIL_IF(qa_pairs_count(bench->set) < bench->n_pairs, err, QA_ERR_ARGUMENT,
+               "%s: --pairs asks for %zu, but only %zu can be used", run->args->data, bench->n_pairs,
+               qa_pairs_count(bench->set));
     for (size_t i = 0; i < bench->n_pairs; i++) {
         bench->pairs[i] = *qa_pairs_at(bench->set, i);
     }

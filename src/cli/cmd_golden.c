@@ -61,10 +61,8 @@ static qa_status check_make(cli_run *run, qa_error *err) {
             return cli_bad_usage(run, err, "make: missing %s", needed[i].name);
         }
     }
-    if (strcmp(qa_precision(), "f64") != 0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "golden make needs double precision: build with PRECISION=f64 and use build/f64/qadapter");
-    }
+    QA_FAIL_IF(strcmp(qa_precision(), "f64") != 0, err, QA_ERR_UNSUPPORTED,
+               "golden make needs double precision: build with PRECISION=f64 and use build/f64/qadapter");
     return QA_OK;
 }
 

@@ -80,12 +80,10 @@ static qa_status default_tokens(json_t *variables, qa_error *err) {
 static qa_status row_variables(const render_work *work, const json_t *row, json_t **variables, qa_error *err) {
     json_t *args = json_object_get(row, "args");
     *variables = NULL;
-    if (!json_is_object(row) || json_object_get(row, "messages") == NULL) {
-        return qa_fail(err, QA_ERR_FORMAT, "expected an object with \"messages\"");
-    }
-    if (args != NULL && !json_is_null(args) && !json_is_object(args)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"args\" must be an object of variables");
-    }
+    QA_FAIL_IF(!json_is_object(row) || json_object_get(row, "messages") == NULL, err, QA_ERR_FORMAT,
+               "expected an object with \"messages\"");
+    QA_FAIL_IF(args != NULL && !json_is_null(args) && !json_is_object(args), err, QA_ERR_FORMAT,
+               "\"args\" must be an object of variables");
     json_t *all = *variables = work->chat == NULL ? json_object() : json_copy(work->chat->variables);
     json_t *own = json_copy((json_t *)(uintptr_t)row);
     (void)json_object_del(own, "args");

@@ -66,9 +66,7 @@ static qa_status encode_line(line_work *work, const json_t *object, qa_error *er
     static const char *const KEYS[] = {"text", "add_special", NULL};
     const json_t *text = json_object_get(object, "text");
     bool add_special = true;
-    if (!json_is_string(text)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"text\" must be a string");
-    }
+    QA_FAIL_IF(!json_is_string(text), err, QA_ERR_FORMAT, "\"text\" must be a string");
     QA_TRY(qa_columns_check_row(&work->columns, object, KEYS, QA_PAIRS_IDS, err));
     QA_TRY(qa_json_get_bool(object, "add_special", false, "a text", &add_special, err));
     const qa_encode_options options = {.add_special = add_special};
@@ -85,16 +83,12 @@ static qa_status decode_line(line_work *work, const json_t *object, qa_error *er
     static const char *const KEYS[] = {"ids", "skip_special_tokens", NULL};
     const json_t *ids = json_object_get(object, "ids");
     bool skip_special = false;
-    if (!json_is_array(ids)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"ids\" must be an array of whole numbers");
-    }
+    QA_FAIL_IF(!json_is_array(ids), err, QA_ERR_FORMAT, "\"ids\" must be an array of whole numbers");
     QA_TRY(qa_columns_check_row(&work->columns, object, KEYS, QA_PAIRS_IDS, err));
     QA_TRY(qa_json_get_bool(object, "skip_special_tokens", false, "ids", &skip_special, err));
     for (size_t i = 0; i < json_array_size(ids); i++) {
         const json_t *id = json_array_get(ids, i);
-        if (!json_is_integer(id)) {
-            return qa_fail(err, QA_ERR_FORMAT, "\"ids\": element %zu is not a whole number", i);
-        }
+        QA_FAIL_IF(!json_is_integer(id), err, QA_ERR_FORMAT, "\"ids\": element %zu is not a whole number", i);
         const json_int_t value = json_integer_value(id);
         const bool known = value >= 0 && (uint64_t)value < qa_tokenizer_vocab_size(work->run->tokenizer);
         work->unknown_ids += known ? 0 : 1;
@@ -124,9 +118,7 @@ static qa_status render_line(line_work *work, const json_t *object, qa_error *er
     const json_t *messages = json_object_get(object, "messages");
     qa_dialogue *dialogue = &work->dialogue;
     bool add_generation_prompt = false;
-    if (!json_is_array(messages)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"messages\" must be an array");
-    }
+    QA_FAIL_IF(!json_is_array(messages), err, QA_ERR_FORMAT, "\"messages\" must be an array");
     QA_TRY(qa_columns_check_row(&work->columns, object, KEYS, QA_PAIRS_DIALOGUES, err));
     QA_TRY(qa_json_get_bool(object, "add_generation_prompt", false, "a dialogue", &add_generation_prompt, err));
     dialogue->n = 0;
@@ -145,9 +137,7 @@ static qa_status render_line(line_work *work, const json_t *object, qa_error *er
 
 static qa_status one_object(line_work *work, const json_t *object, qa_error *err) {
     char found[QA_FOUND_BYTES];
-    if (!json_is_object(object)) {
-        return qa_fail(err, QA_ERR_FORMAT, "expected a JSON object on every line");
-    }
+    QA_FAIL_IF(!json_is_object(object), err, QA_ERR_FORMAT, "expected a JSON object on every line");
     work->ids.n = work->text.n = 0;
     qa_json_restart(&work->out, err);
     qa_json_open_object(&work->out, NULL, QA_JSON_LINE);

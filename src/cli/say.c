@@ -42,9 +42,8 @@ qa_status cli_read_text(cli_run *run, qa_text *text, const char *path, size_t ma
     QA_TRY(qa_read_file(text, path, max_bytes, err));
     const char *foreign = qa_foreign_content(text->data, text->n); /* what text may begin with, too, is text */
     const bool pointer = text->n >= strlen(POINTER) && memcmp(text->data, POINTER, strlen(POINTER)) == 0;
-    if (foreign != NULL && (pointer || !qa_utf8_valid(text->data, text->n, &bad))) {
-        return qa_fail(err, QA_ERR_FORMAT, "it is %s", foreign);
-    }
+    QA_FAIL_IF(foreign != NULL && (pointer || !qa_utf8_valid(text->data, text->n, &bad)), err, QA_ERR_FORMAT,
+               "it is %s", foreign);
     if (text->n >= strlen(MARK) && memcmp(text->data, MARK, strlen(MARK)) == 0) {
         cli_warn(run, "%s: the byte-order mark in front of the text is left out", name);
         text->n -= strlen(MARK);

@@ -1,6 +1,7 @@
 /* See columns.h. Allow-lists: a key that nobody thought of is named. */
 #include "data/columns.h"
 
+#include "base/try.h"
 #include "base/warnings.h"
 
 #include <stdio.h>
@@ -236,12 +237,11 @@ qa_status qa_columns_check_row(qa_columns *columns, const json_t *row, const cha
         }
         const bool context = is_among(key, CONTEXT, COUNT(CONTEXT));
         const bool written = is_among(key, TEMPLATE_CONTEXT, COUNT(TEMPLATE_CONTEXT));
-        if (kind != QA_PAIRS_IDS && (context || (written && kind == QA_PAIRS_DIALOGUES))) {
-            return qa_fail(err, QA_ERR_UNSUPPORTED, "\"%s\" belongs to the prompt and %s, or leave it out", key,
-                           context ? "is not read: put it into the prompt itself (in front of the messages, with its "
-                                     "roles)"
-                                   : "cannot be written: render such prompts elsewhere and give them as text");
-        }
+        QA_FAIL_IF(kind != QA_PAIRS_IDS && (context || (written && kind == QA_PAIRS_DIALOGUES)), err,
+                   QA_ERR_UNSUPPORTED, "\"%s\" belongs to the prompt and %s, or leave it out", key,
+                   context ? "is not read: put it into the prompt itself (in front of the messages, with its "
+                             "roles)"
+                           : "cannot be written: render such prompts elsewhere and give them as text");
         if (!qa_column_is_metadata(key) && !repeats_column(row, read, value)) {
             note_column(columns, key);
         }
@@ -257,12 +257,10 @@ qa_status qa_columns_check_message(qa_columns *columns, const json_t *message, c
         if (strcmp(key, "role") == 0 || strcmp(key, "content") == 0 || qa_column_is_empty(value)) {
             continue;
         }
-        if (is_among(key, MESSAGE_PARTS, COUNT(MESSAGE_PARTS))) {
-            return qa_fail(err, QA_ERR_UNSUPPORTED,
-                           "message %zu of \"%s\" has \"%s\", which cannot be written: render such dialogues elsewhere "
-                           "and give them as text, or leave it out",
-                           index + 1, name, key);
-        }
+        QA_FAIL_IF(is_among(key, MESSAGE_PARTS, COUNT(MESSAGE_PARTS)), err, QA_ERR_UNSUPPORTED,
+                   "message %zu of \"%s\" has \"%s\", which cannot be written: render such dialogues elsewhere "
+                   "and give them as text, or leave it out",
+                   index + 1, name, key);
         if (!is_among(key, MESSAGE_METADATA, COUNT(MESSAGE_METADATA))) {
             static const char OF_MESSAGES[] = " (of messages)";
             char noted[QA_COLUMN_BYTES];

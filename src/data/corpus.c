@@ -130,10 +130,8 @@ static qa_status push_document(qa_corpus *corpus, qa_document document, qa_error
 
 static qa_status check_document_ids(const corpus_loader *l, qa_error *err) {
     for (size_t i = 0; i < l->ids.n; i++) {
-        if (l->ids.data[i] < 0 || (size_t)l->ids.data[i] >= l->vocab_size) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "token %zu is the id %ld, outside the vocabulary of %zu", i,
-                           (long)l->ids.data[i], l->vocab_size);
-        }
+        QA_FAIL_IF(l->ids.data[i] < 0 || (size_t)l->ids.data[i] >= l->vocab_size, err, QA_ERR_ARGUMENT,
+                   "token %zu is the id %ld, outside the vocabulary of %zu", i, (long)l->ids.data[i], l->vocab_size);
     }
     return QA_OK;
 }
@@ -160,9 +158,7 @@ static qa_status add_document(corpus_loader *l, qa_error *err) {
         corpus->skipped++;
         return QA_OK;
     }
-    if (!qa_add_size(corpus->ids.n, n, &total)) {
-        return qa_fail(err, QA_ERR_LIMIT, "too many tokens");
-    }
+    QA_FAIL_IF(!qa_add_size(corpus->ids.n, n, &total), err, QA_ERR_LIMIT, "too many tokens");
     QA_TRY(QA_GROW(corpus->learned, corpus->room, total, err, "%zu tokens", total));
     QA_TRY(push_document(corpus, (qa_document){.n = n, .line = l->line}, err));
     memcpy(corpus->learned + corpus->ids.n, l->learned, n * sizeof *l->learned);
@@ -181,18 +177,14 @@ static qa_status need_tokenizer(const corpus_loader *l, qa_error *err) {
 
 /* Ends a document that no template ends; its own text begins at `start`. */
 static qa_status close_document(corpus_loader *l, size_t start, qa_error *err) {
-    if (l->end.closing < 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "the tokenizer names no end-of-sequence token, so a text has no end: set \"eos_token\" in its "
-                       "tokenizer_config.json");
-    }
+    QA_FAIL_IF(l->end.closing < 0, err, QA_ERR_ARGUMENT,
+               "the tokenizer names no end-of-sequence token, so a text has no end: set \"eos_token\" in its "
+               "tokenizer_config.json");
     return qa_answer_end_close(&l->end, l->tokenizer, QA_RESPONSE_END_TOKEN, start, &l->ids, err);
 }
 
 static qa_status add_text(corpus_loader *l, const json_t *text, qa_error *err) {
-    if (!json_is_string(text)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"text\" must be a string");
-    }
+    QA_FAIL_IF(!json_is_string(text), err, QA_ERR_FORMAT, "\"text\" must be a string");
     QA_TRY(need_tokenizer(l, err));
     QA_TRY(qa_encode_plain_text(l->tokenizer, json_string_value(text), json_string_length(text), &l->ids, err));
     QA_TRY(close_document(l, qa_text_begin(l->tokenizer)->n, err));
@@ -201,19 +193,13 @@ static qa_status add_text(corpus_loader *l, const json_t *text, qa_error *err) {
 }
 
 static qa_status add_ids(corpus_loader *l, const json_t *ids, qa_error *err) {
-    if (!json_is_array(ids)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"ids\" must be an array of token ids");
-    }
+    QA_FAIL_IF(!json_is_array(ids), err, QA_ERR_FORMAT, "\"ids\" must be an array of token ids");
     for (size_t i = 0; i < json_array_size(ids); i++) {
         const json_t *id = json_array_get(ids, i);
-        if (!json_is_integer(id)) {
-            return qa_fail(err, QA_ERR_FORMAT, "\"ids\"[%zu] must be an integer", i);
-        }
+        QA_FAIL_IF(!json_is_integer(id), err, QA_ERR_FORMAT, "\"ids\"[%zu] must be an integer", i);
         const json_int_t value = json_integer_value(id);
-        if (value < 0 || (uint64_t)value >= l->vocab_size) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "\"ids\"[%zu] is %lld, outside the vocabulary of %zu", i,
-                           (long long)value, l->vocab_size);
-        }
+        QA_FAIL_IF(value < 0 || (uint64_t)value >= l->vocab_size, err, QA_ERR_ARGUMENT,
+                   "\"ids\"[%zu] is %lld, outside the vocabulary of %zu", i, (long long)value, l->vocab_size);
         QA_TRY(qa_ids_push(&l->ids, (int32_t)value, err));
     }
     QA_TRY(mark_learned(l, 0, true, err));
@@ -245,12 +231,11 @@ static qa_status find_turn(corpus_loader *l, size_t i, size_t at, size_t *begin,
     QA_TRY(qa_chat_turn_end(turn, l->chat, l->end.turn, false, &l->response, &ended, err));
     *begin = turn->prompt.n;
     *end = *begin + l->response.n;
-    if (*begin < at || !has_at(&l->whole, 0, &turn->prompt) || !has_at(&l->whole, *begin, &l->response)) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "the chat template %s writes message %zu of this conversation otherwise than as an answer to "
-                       "those before it, so what the model would say cannot be told apart; split the conversation",
-                       qa_chat_name(l->chat), i + 1);
-    }
+    QA_FAIL_IF(*begin < at || !has_at(&l->whole, 0, &turn->prompt) || !has_at(&l->whole, *begin, &l->response), err,
+               QA_ERR_UNSUPPORTED,
+               "the chat template %s writes message %zu of this conversation otherwise than as an answer to "
+               "those before it, so what the model would say cannot be told apart; split the conversation",
+               qa_chat_name(l->chat), i + 1);
     return QA_OK;
 }
 
@@ -272,9 +257,8 @@ static qa_status append_turn(corpus_loader *l, size_t i, size_t *at, qa_error *e
 
 static qa_status add_conversation(corpus_loader *l, const json_t *messages, qa_error *err) {
     size_t at = 0;
-    if (!json_is_array(messages) || json_array_size(messages) == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"messages\" must be an array of at least one message");
-    }
+    QA_FAIL_IF(!json_is_array(messages) || json_array_size(messages) == 0, err, QA_ERR_FORMAT,
+               "\"messages\" must be an array of at least one message");
     QA_TRY(need_tokenizer(l, err));
     l->dialogue.n = 0;
     l->whole.n = 0;
@@ -312,13 +296,12 @@ static qa_status read_document(void *user, const json_t *line, qa_error *err) {
     l->ids.n = 0;
     l->read++;
     l->line = qa_json_lines_number(l->lines);
-    if ((ids != NULL) + (messages != NULL) + (text != NULL) != 1) {
-        return qa_fail(err, QA_ERR_FORMAT, "a document is an object with one of \"text\", \"messages\" and \"ids\"%s%s",
-                       qa_columns_found(line, found),
-                       json_object_get(line, "conversations") == NULL
-                           ? ""
-                           : "; this looks like ShareGPT's form: write \"messages\" with \"role\" and \"content\"");
-    }
+    QA_FAIL_IF((ids != NULL) + (messages != NULL) + (text != NULL) != 1, err, QA_ERR_FORMAT,
+               "a document is an object with one of \"text\", \"messages\" and \"ids\"%s%s",
+               qa_columns_found(line, found),
+               json_object_get(line, "conversations") == NULL
+                   ? ""
+                   : "; this looks like ShareGPT's form: write \"messages\" with \"role\" and \"content\"");
     QA_TRY(qa_columns_check_row(&l->columns, line, FORMS,
                                 ids != NULL    ? QA_PAIRS_IDS
                                 : text != NULL ? QA_PAIRS_TEXT
@@ -333,26 +316,19 @@ static qa_status read_document(void *user, const json_t *line, qa_error *err) {
 
 static qa_status read_documents(corpus_loader *l, qa_error *err) {
     QA_TRY(qa_json_lines_each(l->lines, read_document, l, err));
-    if (l->read == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: no documents in the file", qa_json_lines_name(l->lines));
-    }
-    if (l->corpus->n == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: none of %zu documents has a token to learn (one token after another%s)",
-                       qa_json_lines_name(l->lines), l->read,
-                       l->learn == QA_LEARN_RESPONSES ? ", in an assistant's turn" : "");
-    }
+    QA_FAIL_IF(l->read == 0, err, QA_ERR_FORMAT, "%s: no documents in the file", qa_json_lines_name(l->lines));
+    QA_FAIL_IF(l->corpus->n == 0, err, QA_ERR_FORMAT,
+               "%s: none of %zu documents has a token to learn (one token after another%s)",
+               qa_json_lines_name(l->lines), l->read, l->learn == QA_LEARN_RESPONSES ? ", in an assistant's turn" : "");
     return QA_OK;
 }
 
 static qa_status check_corpus_arguments(const corpus_loader *l, qa_error *err) {
-    if (l->max_length < 2) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "the length limit must be 2 tokens or more, found %zu", l->max_length);
-    }
-    if (l->tokenizer != NULL && qa_tokenizer_vocab_size(l->tokenizer) > l->vocab_size) {
-        return qa_fail(err, QA_ERR_MISMATCH,
-                       "the tokenizer does not fit the model: it has %zu tokens, config.json's vocab_size is %zu",
-                       qa_tokenizer_vocab_size(l->tokenizer), l->vocab_size);
-    }
+    QA_FAIL_IF(l->max_length < 2, err, QA_ERR_ARGUMENT, "the length limit must be 2 tokens or more, found %zu",
+               l->max_length);
+    QA_FAIL_IF(l->tokenizer != NULL && qa_tokenizer_vocab_size(l->tokenizer) > l->vocab_size, err, QA_ERR_MISMATCH,
+               "the tokenizer does not fit the model: it has %zu tokens, config.json's vocab_size is %zu",
+               qa_tokenizer_vocab_size(l->tokenizer), l->vocab_size);
     return QA_OK;
 }
 

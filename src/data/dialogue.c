@@ -69,19 +69,15 @@ qa_status qa_dialogue_push_json(qa_dialogue *dialogue, const json_t *messages, c
         if (json_is_object(message)) { /* first: where a message is a tool call, its content is often null */
             QA_TRY(qa_columns_check_message(columns, message, name, i, err));
         }
-        if (!json_is_object(message) || !json_is_string(role) || !json_is_string(content)) {
-            return qa_fail(err, QA_ERR_FORMAT,
-                           "\"%s\"[%zu] must be a message: {\"role\": string, \"content\": string}; %s", name, i,
-                           no_message(message));
-        }
+        QA_FAIL_IF(!json_is_object(message) || !json_is_string(role) || !json_is_string(content), err, QA_ERR_FORMAT,
+                   "\"%s\"[%zu] must be a message: {\"role\": string, \"content\": string}; %s", name, i,
+                   no_message(message));
         const char *role_name = json_string_value(role);
-        if (strlen(role_name) != json_string_length(role) ||
-            (strcmp(role_name, "system") != 0 && strcmp(role_name, "user") != 0 &&
-             strcmp(role_name, "assistant") != 0)) {
-            return qa_fail(err, QA_ERR_FORMAT,
-                           "\"%s\"[%zu] has the role \"%.40s\"; it must be system, user or assistant", name, i,
-                           role_name);
-        }
+        QA_FAIL_IF(strlen(role_name) != json_string_length(role) ||
+                       (strcmp(role_name, "system") != 0 && strcmp(role_name, "user") != 0 &&
+                        strcmp(role_name, "assistant") != 0),
+                   err, QA_ERR_FORMAT, "\"%s\"[%zu] has the role \"%.40s\"; it must be system, user or assistant", name,
+                   i, role_name);
         qa_message turn = {
             .role = role_name, .content = json_string_value(content), .content_bytes = json_string_length(content)};
         QA_TRY(qa_dialogue_push(dialogue, turn, err));
@@ -125,11 +121,9 @@ qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t by
                               qa_error *err) {
     size_t mark = 0;
     const char *role = turn_mark(text, bytes, &mark);
-    if (role == NULL) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "\"%s\" is not an HH-RLHF dialogue: it must begin with two newlines and \"Human: \"%s", name,
-                       qa_looks_like_hh_mark(text, bytes) ? ", with the space behind the colon" : "");
-    }
+    QA_FAIL_IF(role == NULL, err, QA_ERR_FORMAT,
+               "\"%s\" is not an HH-RLHF dialogue: it must begin with two newlines and \"Human: \"%s", name,
+               qa_looks_like_hh_mark(text, bytes) ? ", with the space behind the colon" : "");
     size_t at = 0;
     while (role != NULL) {
         qa_message turn = {.role = role, .content = text + at + mark, .content_bytes = 0};

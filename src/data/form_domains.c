@@ -3,30 +3,22 @@
 #include "data/form.h"
 
 static qa_status check_domains(const qa_pairs_loader *loader, const json_t *query, json_t *responses, qa_error *err) {
-    if (!json_is_string(query) || !json_is_object(responses)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"query\" must be a string and \"responses\" an object of strings");
-    }
+    QA_FAIL_IF(!json_is_string(query) || !json_is_object(responses), err, QA_ERR_FORMAT,
+               "\"query\" must be a string and \"responses\" an object of strings");
     char domains[QA_KEYS_BYTES];
     qa_columns_list(responses, false, domains);
     const char *wanted = loader->options->dsp_domain;
-    if (wanted == NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "this file has one response per domain: name the preferred one with --dsp-domain (%s)", domains);
-    }
+    QA_FAIL_IF(wanted == NULL, err, QA_ERR_ARGUMENT,
+               "this file has one response per domain: name the preferred one with --dsp-domain (%s)", domains);
     const char *key = NULL;
     json_t *value = NULL;
     json_object_foreach(responses, key, value) {
-        if (!json_is_string(value)) {
-            return qa_fail(err, QA_ERR_FORMAT, "\"responses\".\"%.60s\" must be a string", key);
-        }
+        QA_FAIL_IF(!json_is_string(value), err, QA_ERR_FORMAT, "\"responses\".\"%.60s\" must be a string", key);
     }
-    if (json_object_get(responses, wanted) == NULL) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"responses\" has no domain \"%.60s\"; it has: %s", wanted, domains);
-    }
-    if (json_object_size(responses) < 2) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"responses\" holds only \"%.60s\": there is nothing to prefer it to",
-                       wanted);
-    }
+    QA_FAIL_IF(json_object_get(responses, wanted) == NULL, err, QA_ERR_FORMAT,
+               "\"responses\" has no domain \"%.60s\"; it has: %s", wanted, domains);
+    QA_FAIL_IF(json_object_size(responses) < 2, err, QA_ERR_FORMAT,
+               "\"responses\" holds only \"%.60s\": there is nothing to prefer it to", wanted);
     return QA_OK;
 }
 

@@ -15,10 +15,8 @@ static qa_status check_hh(const json_t *row, qa_error *err) {
         qa_looks_like_hh_mark(json_string_value(rejected), json_string_length(rejected))) {
         return QA_OK;
     }
-    if (qa_column_holds_messages(chosen)) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "\"chosen\" is a conversation written as JSON into a string: write its messages as a list");
-    }
+    QA_FAIL_IF(qa_column_holds_messages(chosen), err, QA_ERR_FORMAT,
+               "\"chosen\" is a conversation written as JSON into a string: write its messages as a list");
     qa_columns_list(row, true, found);
     return qa_fail(err, QA_ERR_FORMAT,
                    "\"prompt\" is missing%s%s%s, or give whole dialogues in HH-RLHF's notation (\"chosen\" is not an "

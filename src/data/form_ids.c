@@ -9,16 +9,12 @@
 /* An integer that no int32 holds is no token's id; -1 stands for it and is skipped as out of range. */
 static qa_status read_ids(const json_t *row, const char *key, qa_ids *ids, qa_error *err) {
     const json_t *list = qa_pairs_member(row, key);
-    if (!json_is_array(list)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"%s\" must be a list of token ids%s", key,
-                       list == NULL ? "; it is missing" : "");
-    }
+    QA_FAIL_IF(!json_is_array(list), err, QA_ERR_FORMAT, "\"%s\" must be a list of token ids%s", key,
+               list == NULL ? "; it is missing" : "");
     ids->n = 0;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *id = json_array_get(list, i);
-        if (!json_is_integer(id)) {
-            return qa_fail(err, QA_ERR_FORMAT, "\"%s\"[%zu] must be an integer", key, i);
-        }
+        QA_FAIL_IF(!json_is_integer(id), err, QA_ERR_FORMAT, "\"%s\"[%zu] must be an integer", key, i);
         json_int_t value = json_integer_value(id);
         QA_TRY(qa_ids_push(ids, value < 0 || value > INT32_MAX ? -1 : (int32_t)value, err));
     }

@@ -30,11 +30,9 @@ static bool is_dialogues(const json_t *row) { return sides_are_messages(row) && 
 static qa_status check_sides(const json_t *row, qa_error *err) {
     const json_t *prompt = prompt_of(row);
     const json_t *chosen = qa_pairs_member(row, "chosen"), *rejected = qa_pairs_member(row, "rejected");
-    if (!are_messages(chosen) || !are_messages(rejected)) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "\"chosen\" and \"rejected\" must both be strings or both be lists of messages; found %s and %s",
-                       qa_column_kind(chosen), qa_column_kind(rejected));
-    }
+    QA_FAIL_IF(!are_messages(chosen) || !are_messages(rejected), err, QA_ERR_FORMAT,
+               "\"chosen\" and \"rejected\" must both be strings or both be lists of messages; found %s and %s",
+               qa_column_kind(chosen), qa_column_kind(rejected));
     return prompt == NULL || are_messages(prompt) || json_is_string(prompt)
                ? QA_OK
                : qa_columns_unlike(prompt, "lists of messages", err);
@@ -59,13 +57,10 @@ static qa_status push_messages(qa_pairs_loader *loader, qa_dialogue *dialogue, c
 static qa_status check_answer_first(const json_t *side, const char *name, qa_error *err) {
     const json_t *first = json_is_object(side) ? side : json_array_get(side, 0);
     const json_t *role = json_object_get(first, "role");
-    if (json_is_string(role) && strcmp(json_string_value(role), "assistant") != 0) {
-        return qa_fail(
-            err, QA_ERR_FORMAT,
-            "\"%s\"[0] has the role \"%.40s\": beside a \"prompt\", \"%s\" holds the assistant's answer alone; "
-            "leave \"prompt\" out where it holds the whole dialogue",
-            name, json_string_value(role), name);
-    }
+    QA_FAIL_IF(json_is_string(role) && strcmp(json_string_value(role), "assistant") != 0, err, QA_ERR_FORMAT,
+               "\"%s\"[0] has the role \"%.40s\": beside a \"prompt\", \"%s\" holds the assistant's answer alone; "
+               "leave \"prompt\" out where it holds the whole dialogue",
+               name, json_string_value(role), name);
     return QA_OK;
 }
 

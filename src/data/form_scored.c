@@ -13,22 +13,15 @@ enum { MOST_SCORED = 256 };
 
 static qa_status check_scored(const json_t *texts, const json_t *scores, qa_error *err) {
     size_t n = json_array_size(texts);
-    if (!json_is_array(texts) || !json_is_array(scores) || n < 2 || n != json_array_size(scores)) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "\"text\" and \"score\" must be lists of the same length, two or more; found %zu and %zu",
-                       json_array_size(texts), json_array_size(scores));
-    }
-    if (n > MOST_SCORED) {
-        return qa_fail(err, QA_ERR_LIMIT, "\"text\" holds %zu texts, at most %d make pairs (every two of them do)", n,
-                       MOST_SCORED);
-    }
+    QA_FAIL_IF(!json_is_array(texts) || !json_is_array(scores) || n < 2 || n != json_array_size(scores), err,
+               QA_ERR_FORMAT, "\"text\" and \"score\" must be lists of the same length, two or more; found %zu and %zu",
+               json_array_size(texts), json_array_size(scores));
+    QA_FAIL_IF(n > MOST_SCORED, err, QA_ERR_LIMIT,
+               "\"text\" holds %zu texts, at most %d make pairs (every two of them do)", n, MOST_SCORED);
     for (size_t i = 0; i < n; i++) {
-        if (!json_is_string(json_array_get(texts, i))) {
-            return qa_fail(err, QA_ERR_FORMAT, "\"text\"[%zu] must be a string", i);
-        }
-        if (!json_is_number(json_array_get(scores, i))) {
-            return qa_fail(err, QA_ERR_FORMAT, "\"score\"[%zu] must be a number", i);
-        }
+        QA_FAIL_IF(!json_is_string(json_array_get(texts, i)), err, QA_ERR_FORMAT, "\"text\"[%zu] must be a string", i);
+        QA_FAIL_IF(!json_is_number(json_array_get(scores, i)), err, QA_ERR_FORMAT, "\"score\"[%zu] must be a number",
+                   i);
     }
     return QA_OK;
 }
@@ -39,13 +32,10 @@ static qa_status push_exchange(qa_dialogue *dialogue, const char *text, size_t b
     static const char QUERY[] = "## Human:\n";
     static const char RESPONSE[] = "\n\n## Assistant:\n";
     if (!qa_begins_with(text, bytes, QUERY)) {
-        if (!qa_begins_hh_turn(text, bytes)) {
-            return qa_fail(
-                err, QA_ERR_FORMAT,
-                "%s begins neither with \"## Human:\" and a newline (DSP) nor with two newlines and \"Human: \" "
-                "(HH-RLHF), so prompt and response cannot be told apart",
-                name);
-        }
+        QA_FAIL_IF(!qa_begins_hh_turn(text, bytes), err, QA_ERR_FORMAT,
+                   "%s begins neither with \"## Human:\" and a newline (DSP) nor with two newlines and \"Human: \" "
+                   "(HH-RLHF), so prompt and response cannot be told apart",
+                   name);
         return qa_dialogue_push_hh(dialogue, text, bytes, name, loose, err);
     }
     size_t begin = strlen(QUERY);

@@ -42,10 +42,8 @@ static qa_status no_form(const json_t *row, bool responses, qa_error *err) {
                                      form_rows[i]->needs);
         }
     }
-    if (responses) {
-        return qa_fail(err, QA_ERR_FORMAT, "a response needs %s%s%s", needs,
-                       chosen ? "; this looks like preference pairs" : "", qa_columns_found(row, found));
-    }
+    QA_FAIL_IF(responses, err, QA_ERR_FORMAT, "a response needs %s%s%s", needs,
+               chosen ? "; this looks like preference pairs" : "", qa_columns_found(row, found));
     return qa_fail(err, QA_ERR_FORMAT, "%s; an example needs %s%s%s",
                    !chosen && !rejected ? "\"chosen\" and \"rejected\" are missing"
                    : null    ? (chosen ? "\"rejected\" is missing (it is null)" : "\"chosen\" is missing (it is null)")
@@ -75,9 +73,8 @@ static form_fit fit_of(const qa_form *form, const json_t *row, const qa_pairs_op
 
 static qa_status find_form(const qa_form **form, const json_t *row, const qa_pairs_options *options, qa_error *err) {
     form_fit best = FIT_NONE;
-    if (!json_is_object(row)) {
-        return qa_fail(err, QA_ERR_FORMAT, "an example must be a JSON object, found %s", qa_column_kind(row));
-    }
+    QA_FAIL_IF(!json_is_object(row), err, QA_ERR_FORMAT, "an example must be a JSON object, found %s",
+               qa_column_kind(row));
     for (size_t i = 0; i < N_FORMS; i++) {
         const bool asked = form_rows[i]->responses == options->responses;
         const form_fit fit = asked ? fit_of(form_rows[i], row, options) : FIT_NONE;
@@ -93,13 +90,10 @@ static qa_status find_form(const qa_form **form, const json_t *row, const qa_pai
 }
 
 static qa_status check_first(const qa_pairs_loader *loader, const qa_form *form, qa_error *err) {
-    if (form->kind != QA_PAIRS_IDS && loader->tokenizer == NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s need a tokenizer, and none is given", form->name);
-    }
-    if (!form->by_domain && !form->responses && loader->options->dsp_domain != NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT,
-                       "--dsp-domain is for files with \"query\" and \"responses\"; this one holds %s", form->name);
-    }
+    QA_FAIL_IF(form->kind != QA_PAIRS_IDS && loader->tokenizer == NULL, err, QA_ERR_ARGUMENT,
+               "%s need a tokenizer, and none is given", form->name);
+    QA_FAIL_IF(!form->by_domain && !form->responses && loader->options->dsp_domain != NULL, err, QA_ERR_ARGUMENT,
+               "--dsp-domain is for files with \"query\" and \"responses\"; this one holds %s", form->name);
     return QA_OK;
 }
 
@@ -109,9 +103,8 @@ qa_status qa_form_add(qa_pairs_loader *loader, const json_t *row, qa_error *err)
     QA_TRY(find_form(&form, row, loader->options, err));
     QA_TRY(*first == NULL ? check_first(loader, form, err) : QA_OK);
     *first = *first == NULL ? form : *first;
-    if (*first != form) {
-        return qa_fail(err, QA_ERR_FORMAT, "found %s in a file that begins with %s", form->name, (*first)->name);
-    }
+    QA_FAIL_IF(*first != form, err, QA_ERR_FORMAT, "found %s in a file that begins with %s", form->name,
+               (*first)->name);
     qa_error reason = {.code = QA_OK};
     if (qa_columns_check_row(&loader->columns, row, form->keys, form->kind, &reason) != QA_OK) {
         return qa_pairs_skip(loader, QA_SKIP_NOT_WRITTEN, reason.message, err);

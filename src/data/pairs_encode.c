@@ -38,10 +38,8 @@ const char *qa_skip_reason_text(qa_skip_reason reason) {
 }
 
 qa_status qa_pairs_skip(qa_pairs_loader *loader, qa_skip_reason reason, const char *detail, qa_error *err) {
-    if (loader->options->strict) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s%s%s (without --strict, the pair would be left out)",
-                       qa_skip_reason_text(reason), detail == NULL ? "" : ": ", detail == NULL ? "" : detail);
-    }
+    QA_FAIL_IF(loader->options->strict, err, QA_ERR_FORMAT, "%s%s%s (without --strict, the pair would be left out)",
+               qa_skip_reason_text(reason), detail == NULL ? "" : ": ", detail == NULL ? "" : detail);
     qa_skip_report *report = &loader->pairs->report;
     if (report->count[reason]++ == 0) {
         report->first_line[reason] = loader->line;

@@ -141,12 +141,10 @@ static qa_status read_rest(qa_text *text, FILE *file, const char *name, qa_error
     char chunk[1 << 14];
     size_t n = 0;
     while ((n = fread(chunk, 1, sizeof chunk, file)) > 0) {
-        if (n > MAX_ARRAY_BYTES - text->n) {
-            return qa_fail(err, QA_ERR_LIMIT,
-                           "%s: the array has more than %zu bytes; make it JSON Lines, one object per line, which are "
-                           "read one by one",
-                           name, MAX_ARRAY_BYTES);
-        }
+        QA_FAIL_IF(n > MAX_ARRAY_BYTES - text->n, err, QA_ERR_LIMIT,
+                   "%s: the array has more than %zu bytes; make it JSON Lines, one object per line, which are "
+                   "read one by one",
+                   name, MAX_ARRAY_BYTES);
         QA_TRY(qa_text_append(text, chunk, n, err));
     }
     return ferror(file) ? read_failure(name, err) : QA_OK;
@@ -219,18 +217,13 @@ static qa_status load_pairs_file(qa_pairs_loader *loader, FILE *file, const char
 }
 
 static qa_status check_options(const qa_pairs_options *options, qa_error *err) {
-    if (options->vocab_size == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "the vocabulary size must be 1 or more");
-    }
-    if (options->max_length < 2) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "the length limit must be 2 tokens or more, found %zu",
-                       options->max_length);
-    }
+    QA_FAIL_IF(options->vocab_size == 0, err, QA_ERR_ARGUMENT, "the vocabulary size must be 1 or more");
+    QA_FAIL_IF(options->max_length < 2, err, QA_ERR_ARGUMENT, "the length limit must be 2 tokens or more, found %zu",
+               options->max_length);
     for (size_t i = 0; i < options->n_eos; i++) {
-        if (options->eos_ids[i] < 0 || (size_t)options->eos_ids[i] >= options->vocab_size) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "end-of-sequence id %ld is outside the vocabulary of %zu",
-                           (long)options->eos_ids[i], options->vocab_size);
-        }
+        QA_FAIL_IF(options->eos_ids[i] < 0 || (size_t)options->eos_ids[i] >= options->vocab_size, err, QA_ERR_ARGUMENT,
+                   "end-of-sequence id %ld is outside the vocabulary of %zu", (long)options->eos_ids[i],
+                   options->vocab_size);
     }
     return QA_OK;
 }
@@ -242,14 +235,11 @@ static qa_status nothing_left(const qa_pairs_loader *loader, const char *name, q
     for (size_t i = 1; i < QA_SKIP_REASONS; i++) {
         most = report->count[i] > report->count[most] ? i : most;
     }
-    if (report->count[most] == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: no examples in the file", name);
-    }
+    QA_FAIL_IF(report->count[most] == 0, err, QA_ERR_FORMAT, "%s: no examples in the file", name);
     const char *detail = report->first_detail[most];
     const char *colon = detail[0] != '\0' ? ": " : "", *reason = qa_skip_reason_text((qa_skip_reason)most);
-    if (loader->read == 1) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: its only example is not usable: %s%s%s", name, reason, colon, detail);
-    }
+    QA_FAIL_IF(loader->read == 1, err, QA_ERR_FORMAT, "%s: its only example is not usable: %s%s%s", name, reason, colon,
+               detail);
     return qa_fail(err, QA_ERR_FORMAT,
                    "%s: none of %zu examples is usable; left out most often: %s (%zu time%s, first at %zu%s%s)", name,
                    loader->read, reason, report->count[most], report->count[most] == 1 ? "" : "s",

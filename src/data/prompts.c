@@ -47,9 +47,8 @@ static qa_status read_dialogue(prompts_loader *loader, qa_prompt *to, const json
     qa_dialogue *dialogue = &loader->dialogue;
     dialogue->n = 0;
     QA_TRY(qa_dialogue_push_json(dialogue, messages, name, &loader->columns, err));
-    if (dialogue->n == 0 || strcmp(dialogue->messages[dialogue->n - 1].role, "user") != 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "the last of \"%s\" must be the user's: it is what is answered", name);
-    }
+    QA_FAIL_IF(dialogue->n == 0 || strcmp(dialogue->messages[dialogue->n - 1].role, "user") != 0, err, QA_ERR_FORMAT,
+               "the last of \"%s\" must be the user's: it is what is answered", name);
     to->dialogue = true;
     loader->prompts->dialogues++;
     QA_TRY(qa_chat_encode(options->chat, dialogue->messages, dialogue->n, &loader->text, &to->ids, err));
@@ -84,20 +83,14 @@ static qa_status check_columns(prompts_loader *loader, const json_t *line, const
 }
 
 static qa_status check_prompt_ids(const qa_ids *ids, const qa_prompts_options *options, qa_error *err) {
-    if (ids->n == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "the prompt has no tokens: give some text");
-    }
-    if (ids->n >= options->context) {
-        return qa_fail(err, QA_ERR_LIMIT,
-                       "the prompt has %zu tokens; the model's context holds %zu, and an answer needs at least one",
-                       ids->n, options->context);
-    }
+    QA_FAIL_IF(ids->n == 0, err, QA_ERR_FORMAT, "the prompt has no tokens: give some text");
+    QA_FAIL_IF(ids->n >= options->context, err, QA_ERR_LIMIT,
+               "the prompt has %zu tokens; the model's context holds %zu, and an answer needs at least one", ids->n,
+               options->context);
     for (size_t i = 0; i < ids->n; i++) {
-        if (ids->data[i] < 0 || (size_t)ids->data[i] >= options->vocab_size) {
-            return qa_fail(err, QA_ERR_MISMATCH,
-                           "token %zu of the prompt has the id %ld, outside the model's vocabulary of %zu", i,
-                           (long)ids->data[i], options->vocab_size);
-        }
+        QA_FAIL_IF(ids->data[i] < 0 || (size_t)ids->data[i] >= options->vocab_size, err, QA_ERR_MISMATCH,
+                   "token %zu of the prompt has the id %ld, outside the model's vocabulary of %zu", i,
+                   (long)ids->data[i], options->vocab_size);
     }
     return QA_OK;
 }

@@ -158,10 +158,9 @@ static qa_status set_up_rows(qa_golden_setup *setup, const qa_model *model, cons
         set_up_row(row, setup->ids + r * room, qa_pairs_at(pairs, r / QA_REF_SIDES), r % QA_REF_SIDES,
                    setup->options.objective.published, pad_id);
         for (size_t t = 0; t <= row->length; t++) {
-            if (row->ids[t] < 0 || (size_t)row->ids[t] >= model->config.vocab_size) {
-                return qa_fail(err, QA_ERR_FORMAT, "%s: pair %zu holds token id %d, outside the vocabulary of %zu",
-                               model->info.dir, r / QA_REF_SIDES, (int)row->ids[t], model->config.vocab_size);
-            }
+            QA_FAIL_IF(row->ids[t] < 0 || (size_t)row->ids[t] >= model->config.vocab_size, err, QA_ERR_FORMAT,
+                       "%s: pair %zu holds token id %d, outside the vocabulary of %zu", model->info.dir,
+                       r / QA_REF_SIDES, (int)row->ids[t], model->config.vocab_size);
         }
     }
     return QA_OK;
@@ -187,12 +186,10 @@ static qa_ref_options reference_options(const qa_golden_options *o, size_t pairs
 static qa_status set_up(qa_golden_setup *setup, const qa_model *model, const qa_adapter *adapter, const qa_pairs *pairs,
                         const qa_golden_options *options, qa_error *err) {
     QA_TRY(qa_golden_options_check(options, err));
-    if (options->objective.kind == QA_PUBLISHED && model->info.n_eos == 0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED,
-                       "%s: the published objective pads with the end-of-sequence token, and "
-                       "the model's config.json has no eos_token_id",
-                       model->info.dir);
-    }
+    QA_FAIL_IF(options->objective.kind == QA_PUBLISHED && model->info.n_eos == 0, err, QA_ERR_UNSUPPORTED,
+               "%s: the published objective pads with the end-of-sequence token, and "
+               "the model's config.json has no eos_token_id",
+               model->info.dir);
     setup->options = reference_options(options, qa_pairs_count(pairs));
     setup->steps = options->steps;
     QA_TRY(set_up_rows(setup, model, pairs, err));
@@ -369,14 +366,11 @@ static void put_adapter(golden_run *run, qa_golden_kind kind, const char *prefix
 static qa_status all_pairs(golden_run *run, qa_ref_step *step, bool gradients, qa_error *err) {
     qa_ref_begin(step);
     for (size_t pair = 0; pair < step->pairs; pair++) {
-        if (run->options->should_stop != NULL && run->options->should_stop(run->options->user)) {
-            return qa_fail(err, QA_ERR_INTERRUPTED, "golden: stopped before pair %zu", pair);
-        }
+        QA_FAIL_IF(run->options->should_stop != NULL && run->options->should_stop(run->options->user), err,
+                   QA_ERR_INTERRUPTED, "golden: stopped before pair %zu", pair);
         qa_ref_pair(step, pair, gradients);
         QA_TRY(run->status);
-        if (!isfinite(step->z)) {
-            return qa_fail(err, QA_ERR_NAN, "golden: the returns of pair %zu differ by %g", pair, step->z);
-        }
+        QA_FAIL_IF(!isfinite(step->z), err, QA_ERR_NAN, "golden: the returns of pair %zu differ by %g", pair, step->z);
     }
     return QA_OK;
 }

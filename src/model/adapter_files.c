@@ -25,11 +25,9 @@ static qa_status refuse_surplus_branches(const qa_adapter *adapter, const qa_ada
         for (size_t j = 0; !known && j < adapter->n_tensors; j++) {
             known = strcmp(names->names[i].name, adapter->tensors[j].name) == 0;
         }
-        if (!known) {
-            return qa_fail(err, QA_ERR_MISMATCH,
-                           "%s: tensor \"%.120s\" is surplus: adapter_config.json and the model do not account for it",
-                           qa_safetensors_path(file), names->names[i].tensor->name);
-        }
+        QA_FAIL_IF(!known, err, QA_ERR_MISMATCH,
+                   "%s: tensor \"%.120s\" is surplus: adapter_config.json and the model do not account for it",
+                   qa_safetensors_path(file), names->names[i].tensor->name);
     }
     return QA_OK;
 }
@@ -175,9 +173,8 @@ static qa_status save_config(const qa_adapter *adapter, const char *path, const 
     if (root == NULL && qa_json_memory_failed()) {
         return QA_NO_MEMORY(err, "%s", path);
     }
-    if (root == NULL) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: the base model's name \"%.80s\" is not valid UTF-8", path, base_model);
-    }
+    QA_FAIL_IF(root == NULL, err, QA_ERR_FORMAT, "%s: the base model's name \"%.80s\" is not valid UTF-8", path,
+               base_model);
     qa_status status = qa_json_save(root, path, err);
     json_decref(root);
     return status;

@@ -68,20 +68,14 @@ static qa_status no_config(const char *dir, qa_error *err) {
 }
 
 static qa_status no_tensors(const char *dir, qa_error *err) {
-    if (qa_holds(dir, "adapter_model.bin")) {
-        return qa_fail(
-            err, QA_ERR_IO,
-            "%s holds adapter_model.bin, which is not read (it is a program that torch.load runs): convert it "
-            "to %s, with PEFT: PeftModel.from_pretrained(base, DIR).save_pretrained(NEW)",
-            dir, tensors_name);
-    }
-    if (qa_holds(dir, "adapters.safetensors") || qa_holds(dir, "adapters.npz")) {
-        return qa_fail(err, QA_ERR_IO, "%s is an adapter of MLX, which has another layout: expected PEFT's %s", dir,
-                       tensors_name);
-    }
-    if (qa_holds(dir, "adapter_model.safetensors.index.json")) {
-        return qa_fail(err, QA_ERR_IO, "%s holds its tensors in several files: expected one %s", dir, tensors_name);
-    }
+    QA_FAIL_IF(qa_holds(dir, "adapter_model.bin"), err, QA_ERR_IO,
+               "%s holds adapter_model.bin, which is not read (it is a program that torch.load runs): convert it "
+               "to %s, with PEFT: PeftModel.from_pretrained(base, DIR).save_pretrained(NEW)",
+               dir, tensors_name);
+    QA_FAIL_IF(qa_holds(dir, "adapters.safetensors") || qa_holds(dir, "adapters.npz"), err, QA_ERR_IO,
+               "%s is an adapter of MLX, which has another layout: expected PEFT's %s", dir, tensors_name);
+    QA_FAIL_IF(qa_holds(dir, "adapter_model.safetensors.index.json"), err, QA_ERR_IO,
+               "%s holds its tensors in several files: expected one %s", dir, tensors_name);
     return qa_fail(err, QA_ERR_IO, "%s holds %s, but no %s", dir, config_name, tensors_name);
 }
 

@@ -63,10 +63,9 @@ static int by_name(const void *a, const void *b) {
 
 static qa_status refuse_doubles(const qa_adapter_names *names, const qa_safetensors *file, qa_error *err) {
     for (size_t i = 1; i < names->n; i++) {
-        if (strcmp(names->names[i - 1].name, names->names[i].name) == 0) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: tensors \"%.120s\" and \"%.120s\" are two of the same meaning",
-                           qa_safetensors_path(file), names->names[i - 1].tensor->name, names->names[i].tensor->name);
-        }
+        QA_FAIL_IF(strcmp(names->names[i - 1].name, names->names[i].name) == 0, err, QA_ERR_FORMAT,
+                   "%s: tensors \"%.120s\" and \"%.120s\" are two of the same meaning", qa_safetensors_path(file),
+                   names->names[i - 1].tensor->name, names->names[i].tensor->name);
     }
     return QA_OK;
 }
@@ -86,11 +85,10 @@ qa_status qa_adapter_names_open(qa_adapter_names *names, const qa_safetensors *f
         }
         normalise(name, tensor->name, &adapter, &bytes);
         names->names[names->n++] = (qa_adapter_name){.name = name, .tensor = tensor};
-        if (adapter != NULL && first != NULL && (bytes != first_bytes || strncmp(adapter, first, bytes) != 0)) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s holds two adapters, \"%.*s\" and \"%.*s\"; expected one",
-                           qa_safetensors_path(file), (int)(first_bytes > 60 ? 60 : first_bytes), first,
-                           (int)(bytes > 60 ? 60 : bytes), adapter);
-        }
+        QA_FAIL_IF(adapter != NULL && first != NULL && (bytes != first_bytes || strncmp(adapter, first, bytes) != 0),
+                   err, QA_ERR_FORMAT, "%s holds two adapters, \"%.*s\" and \"%.*s\"; expected one",
+                   qa_safetensors_path(file), (int)(first_bytes > 60 ? 60 : first_bytes), first,
+                   (int)(bytes > 60 ? 60 : bytes), adapter);
         if (adapter != NULL) {
             first = adapter;
             first_bytes = bytes;

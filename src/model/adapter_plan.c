@@ -60,10 +60,8 @@ static qa_status check_keys(const json_t *root, qa_error *err) {
                 good = good || (json_is_string(value) && strcmp(json_string_value(value), expected) == 0);
             }
         }
-        if (!good) {
-            return qa_fail(err, QA_ERR_UNSUPPORTED, "%.80s is set, which plain LoRA does not have; expected %s", key,
-                           expected);
-        }
+        QA_FAIL_IF(!good, err, QA_ERR_UNSUPPORTED, "%.80s is set, which plain LoRA does not have; expected %s", key,
+                   expected);
     }
     return QA_OK;
 }
@@ -76,9 +74,7 @@ static qa_status check_initialisation(const json_t *root, qa_error *err) {
     if (value == NULL || json_is_null(value) || json_is_boolean(value)) {
         return QA_OK;
     }
-    if (name == NULL) {
-        return qa_fail(err, QA_ERR_FORMAT, "init_lora_weights is neither true, false nor a name");
-    }
+    QA_FAIL_IF(name == NULL, err, QA_ERR_FORMAT, "init_lora_weights is neither true, false nor a name");
     if (strcasecmp(name, "gaussian") == 0 || strcasecmp(name, "mica") == 0 || strcmp(name, "orthogonal") == 0 ||
         strcmp(name, "eva") == 0) {
         return QA_OK;
@@ -95,13 +91,11 @@ static qa_status read_numbers(qa_lora_options *options, const json_t *root, qa_e
     static const char where[] = "LoRA";
     const char *type = NULL, *task = NULL;
     QA_TRY(qa_json_get_string(root, "peft_type", true, where, &type, err));
-    if (strcmp(type, "LORA") != 0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "peft_type \"%.40s\" is not supported; expected LORA", type);
-    }
+    QA_FAIL_IF(strcmp(type, "LORA") != 0, err, QA_ERR_UNSUPPORTED,
+               "peft_type \"%.40s\" is not supported; expected LORA", type);
     QA_TRY(qa_json_get_string(root, "task_type", false, where, &task, err));
-    if (task != NULL && strcmp(task, "CAUSAL_LM") != 0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "task_type \"%.40s\" is not supported; expected CAUSAL_LM", task);
-    }
+    QA_FAIL_IF(task != NULL && strcmp(task, "CAUSAL_LM") != 0, err, QA_ERR_UNSUPPORTED,
+               "task_type \"%.40s\" is not supported; expected CAUSAL_LM", task);
     QA_TRY(check_initialisation(root, err));
     QA_TRY(check_keys(root, err));
     QA_TRY(qa_json_get_size(root, "r", true, where, &options->rank, err));
@@ -129,15 +123,12 @@ static uint32_t steps_for(size_t matches) {
 static qa_status check_names(const json_t *list, const char *key, qa_error *err) {
     size_t i = 0;
     const json_t *item = NULL;
-    if (json_array_size(list) > MOST_EXPRESSIONS) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s has %zu names, expected at most %d", key, json_array_size(list),
-                       (int)MOST_EXPRESSIONS);
-    }
+    QA_FAIL_IF(json_array_size(list) > MOST_EXPRESSIONS, err, QA_ERR_LIMIT, "%s has %zu names, expected at most %d",
+               key, json_array_size(list), (int)MOST_EXPRESSIONS);
     json_array_foreach(list, i, item) {
         const char *name = json_string_value(item);
-        if (name == NULL || strlen(name) != json_string_length(item) || name[0] == '\0') {
-            return qa_fail(err, QA_ERR_FORMAT, "%s[%zu] is not a name", key, i);
-        }
+        QA_FAIL_IF(name == NULL || strlen(name) != json_string_length(item) || name[0] == '\0', err, QA_ERR_FORMAT,
+                   "%s[%zu] is not a name", key, i);
     }
     return QA_OK;
 }
@@ -153,9 +144,7 @@ static qa_status chooser_open(chooser *it, const json_t *root, const char *key, 
         it->names = value;
         return check_names(value, key, err);
     }
-    if (!json_is_string(value)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s is neither a list of names nor a string", key);
-    }
+    QA_FAIL_IF(!json_is_string(value), err, QA_ERR_FORMAT, "%s is neither a list of names nor a string", key);
     if (strcasecmp(json_string_value(value), "all-linear") == 0 && strcmp(key, "target_modules") == 0) {
         it->all_linear = true;
         return QA_OK;
@@ -195,31 +184,23 @@ static qa_status layer_choice_read(layer_choice *it, const json_t *root, const c
     size_t i = 0;
     const json_t *item = NULL;
     *it = (layer_choice){.layers = is_empty(layers) ? NULL : layers, .found = is_empty(pattern)};
-    if (it->layers != NULL && !json_is_integer(layers) && !json_is_array(layers)) {
-        return qa_fail(err, QA_ERR_FORMAT, "layers_to_transform is neither a list of numbers nor a number");
-    }
+    QA_FAIL_IF(it->layers != NULL && !json_is_integer(layers) && !json_is_array(layers), err, QA_ERR_FORMAT,
+               "layers_to_transform is neither a list of numbers nor a number");
     json_array_foreach(layers, i, item) {
-        if (!json_is_integer(item)) {
-            return qa_fail(err, QA_ERR_FORMAT, "layers_to_transform[%zu] is not a whole number", i);
-        }
+        QA_FAIL_IF(!json_is_integer(item), err, QA_ERR_FORMAT, "layers_to_transform[%zu] is not a whole number", i);
     }
     const bool given = layers != NULL && !json_is_null(layers);
-    if ((given || !is_empty(pattern)) && by_expression) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s needs a list of target_modules, not a string",
-                       given ? "layers_to_transform" : "layers_pattern");
-    }
+    QA_FAIL_IF((given || !is_empty(pattern)) && by_expression, err, QA_ERR_FORMAT,
+               "%s needs a list of target_modules, not a string", given ? "layers_to_transform" : "layers_pattern");
     if (is_empty(pattern)) {
         return QA_OK;
     }
-    if (!given) {
-        return qa_fail(err, QA_ERR_FORMAT, "layers_pattern is set, but not layers_to_transform");
-    }
+    QA_FAIL_IF(!given, err, QA_ERR_FORMAT, "layers_pattern is set, but not layers_to_transform");
     const bool list = json_is_array(pattern);
     for (i = 0; i < (list ? json_array_size(pattern) : 1); i++) {
         const char *name = json_string_value(list ? json_array_get(pattern, i) : pattern);
-        if (name == NULL || name[strcspn(name, "\\[](){}*+?|^$")] != '\0') {
-            return qa_fail(err, QA_ERR_UNSUPPORTED, "layers_pattern: expected a name such as \"layers\"");
-        }
+        QA_FAIL_IF(name == NULL || name[strcspn(name, "\\[](){}*+?|^$")] != '\0', err, QA_ERR_UNSUPPORTED,
+                   "layers_pattern: expected a name such as \"layers\"");
         it->found = it->found || qa_module_name_matches(name, of);
     }
     return QA_OK;
@@ -265,9 +246,8 @@ static qa_status pattern_list_open(pattern_list *it, const json_t *root, const c
     *it = (pattern_list){0};
     QA_TRY(qa_json_get_object(root, key, false, "LoRA", &object, err));
     const size_t n = json_object_size(object);
-    if (n > MOST_EXPRESSIONS) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s has %zu keys, expected at most %d", key, n, (int)MOST_EXPRESSIONS);
-    }
+    QA_FAIL_IF(n > MOST_EXPRESSIONS, err, QA_ERR_LIMIT, "%s has %zu keys, expected at most %d", key, n,
+               (int)MOST_EXPRESSIONS);
     it->patterns = qa_alloc_array(n, sizeof *it->patterns);
     it->values = qa_alloc_array(n, sizeof *it->values);
     it->keys = qa_alloc_array(n, sizeof *it->keys);
@@ -349,14 +329,12 @@ static qa_status is_chosen(const planner *it, const char *path, size_t layer, bo
     QA_TRY(chooser_matches(&it->excluded, path, &excluded, &exact, err));
     QA_TRY(chooser_matches(&it->targets, path, chosen, &exact, err));
     const bool of_layer = layer_chosen(&it->layers, layer);
-    if (*chosen && !excluded && !of_layer && it->targets.pattern == NULL && exact &&
-        json_array_size(it->targets.names) >= SHORTENED_NAMES) {
-        return qa_fail(
-            err, QA_ERR_UNSUPPORTED,
-            "target_modules lists %zu names, %s in a layer that layers_to_transform leaves out: PEFT shortens "
-            "lists from %d names on before it asks for the layer; expected a list without layers_to_transform",
-            json_array_size(it->targets.names), path, (int)SHORTENED_NAMES);
-    }
+    QA_FAIL_IF(*chosen && !excluded && !of_layer && it->targets.pattern == NULL && exact &&
+                   json_array_size(it->targets.names) >= SHORTENED_NAMES,
+               err, QA_ERR_UNSUPPORTED,
+               "target_modules lists %zu names, %s in a layer that layers_to_transform leaves out: PEFT shortens "
+               "lists from %d names on before it asks for the layer; expected a list without layers_to_transform",
+               json_array_size(it->targets.names), path, (int)SHORTENED_NAMES);
     *chosen = *chosen && !excluded && (exact || of_layer);
     return QA_OK;
 }
@@ -409,12 +387,10 @@ static qa_status plan_branch(const planner *it, const char *path, qa_branch_plan
     const json_t *rank = NULL, *alpha = NULL;
     QA_TRY(pattern_list_find(&it->ranks, path, &rank, err));
     QA_TRY(pattern_list_find(&it->alphas, path, &alpha, err));
-    if (rank != NULL && (!json_is_integer(rank) || json_integer_value(rank) < 1)) {
-        return qa_fail(err, QA_ERR_FORMAT, "rank_pattern: the rank of %s is not a whole number above 0", path);
-    }
-    if (alpha != NULL && !json_is_number(alpha)) {
-        return qa_fail(err, QA_ERR_FORMAT, "alpha_pattern: the alpha of %s is not a number", path);
-    }
+    QA_FAIL_IF(rank != NULL && (!json_is_integer(rank) || json_integer_value(rank) < 1), err, QA_ERR_FORMAT,
+               "rank_pattern: the rank of %s is not a whole number above 0", path);
+    QA_FAIL_IF(alpha != NULL && !json_is_number(alpha), err, QA_ERR_FORMAT,
+               "alpha_pattern: the alpha of %s is not a number", path);
     branch->rank = rank == NULL ? branch->rank : (size_t)json_integer_value(rank);
     branch->alpha = alpha == NULL ? branch->alpha : json_number_value(alpha);
     return qa_prefixed(qa_lora_range_check(branch->rank, branch->alpha, err), err, "%s: ", path);
@@ -470,14 +446,11 @@ qa_status qa_adapter_plan_read(qa_branch_plan **plan, qa_lora_options *options, 
     qa_status status = QA_OK;
     *plan = NULL;
     *options = (qa_lora_options){0};
-    if (!json_is_object(root)) {
-        return qa_fail(err, QA_ERR_FORMAT, "expected an object");
-    }
+    QA_FAIL_IF(!json_is_object(root), err, QA_ERR_FORMAT, "expected an object");
     QA_TRY(read_numbers(options, root, err));
     const json_t *targets = json_object_get(root, "target_modules");
-    if (is_empty(targets) || (!json_is_array(targets) && !json_is_string(targets))) {
-        return qa_fail(err, QA_ERR_FORMAT, "target_modules must be a string or list at least one name");
-    }
+    QA_FAIL_IF(is_empty(targets) || (!json_is_array(targets) && !json_is_string(targets)), err, QA_ERR_FORMAT,
+               "target_modules must be a string or list at least one name");
     QA_TRY(QA_NEW(*plan, modules, err, "an adapter"));
     QA_GOTO(done, planner_open(&it, root, config, err));
     QA_GOTO(done, make_plan(&it, *plan, options, config, err));

@@ -107,13 +107,9 @@ qa_status qa_kv_decoder_create_many(qa_kv_decoder **out, qa_model *model, const 
                                     size_t capacity, qa_error *err) {
     *out = NULL;
     const size_t context = qa_config_context(&model->config);
-    if (capacity < 1 || capacity > context) {
-        return qa_fail(err, QA_ERR_LIMIT, "a context of %zu tokens is asked for; the model's is 1 to %zu", capacity,
-                       context);
-    }
-    if (slots < 1) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "a decoder needs room for at least one sequence");
-    }
+    QA_FAIL_IF(capacity < 1 || capacity > context, err, QA_ERR_LIMIT,
+               "a context of %zu tokens is asked for; the model's is 1 to %zu", capacity, context);
+    QA_FAIL_IF(slots < 1, err, QA_ERR_ARGUMENT, "a decoder needs room for at least one sequence");
     qa_kv_decoder *decoder = NULL;
     QA_TRY(QA_NEW(decoder, 1, err, "a decoder"));
     decoder->model = model;
@@ -291,19 +287,14 @@ static void head(qa_kv_decoder *decoder, size_t n_runs) {
 /* ---- runs ---- */
 
 static qa_status check_run(const qa_kv_decoder *decoder, const qa_kv_run *run, qa_error *err) {
-    if (run->n < 1) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "no tokens to run; a prompt needs at least one");
-    }
+    QA_FAIL_IF(run->n < 1, err, QA_ERR_ARGUMENT, "no tokens to run; a prompt needs at least one");
     size_t position = decoder->position[run->slot];
-    if (run->n > decoder->capacity - position) {
-        return qa_fail(err, QA_ERR_LIMIT, "%zu tokens behind %zu exceed the context of %zu", run->n, position,
-                       decoder->capacity);
-    }
+    QA_FAIL_IF(run->n > decoder->capacity - position, err, QA_ERR_LIMIT,
+               "%zu tokens behind %zu exceed the context of %zu", run->n, position, decoder->capacity);
     for (size_t i = 0; i < run->n; i++) {
-        if (run->ids[i] < 0 || (size_t)run->ids[i] >= decoder->model->config.vocab_size) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "token %zu has id %d, outside the vocabulary of %zu", i, run->ids[i],
-                           decoder->model->config.vocab_size);
-        }
+        QA_FAIL_IF(run->ids[i] < 0 || (size_t)run->ids[i] >= decoder->model->config.vocab_size, err, QA_ERR_ARGUMENT,
+                   "token %zu has id %d, outside the vocabulary of %zu", i, run->ids[i],
+                   decoder->model->config.vocab_size);
     }
     return QA_OK;
 }
@@ -312,10 +303,9 @@ static qa_status check_run(const qa_kv_decoder *decoder, const qa_kv_run *run, q
 static qa_status check_runs(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs, qa_error *err) {
     memset(decoder->added, 0, decoder->slots * sizeof *decoder->added);
     for (size_t i = 0; i < n_runs; i++) {
-        if (runs[i].slot >= decoder->slots || decoder->added[runs[i].slot] != 0) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "run %zu is of slot %zu, which is %s", i, runs[i].slot,
-                           runs[i].slot >= decoder->slots ? "not there" : "taken by another run");
-        }
+        QA_FAIL_IF(runs[i].slot >= decoder->slots || decoder->added[runs[i].slot] != 0, err, QA_ERR_ARGUMENT,
+                   "run %zu is of slot %zu, which is %s", i, runs[i].slot,
+                   runs[i].slot >= decoder->slots ? "not there" : "taken by another run");
         qa_status status = check_run(decoder, &runs[i], err);
         if (status != QA_OK && decoder->slots > 1) {
             qa_error_prefix(err, "slot %zu: ", runs[i].slot);
@@ -398,10 +388,8 @@ qa_status qa_kv_decoder_forward_many(qa_kv_decoder *decoder, const qa_kv_run *ru
 
 qa_status qa_logits_check(const qa_real *logits, size_t V, const char *stream, size_t position, qa_error *err) {
     for (size_t a = 0; a < V; a++) {
-        if (!isfinite(logits[a])) {
-            return qa_fail(err, QA_ERR_NAN, "NaN or infinity in the %s stream's logits, at position %zu", stream,
-                           position);
-        }
+        QA_FAIL_IF(!isfinite(logits[a]), err, QA_ERR_NAN, "NaN or infinity in the %s stream's logits, at position %zu",
+                   stream, position);
     }
     return QA_OK;
 }

@@ -18,10 +18,8 @@ static qa_status parse_targets(void *value, const char *text, qa_error *err) {
         lora->target_modules[0] = '\0';
         return qa_targets_parse(lora->targets, text, err);
     }
-    if (strlen(text) >= sizeof lora->target_modules) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "a list of %zu bytes, expected less than %zu", strlen(text),
-                       sizeof lora->target_modules);
-    }
+    QA_FAIL_IF(strlen(text) >= sizeof lora->target_modules, err, QA_ERR_ARGUMENT,
+               "a list of %zu bytes, expected less than %zu", strlen(text), sizeof lora->target_modules);
     memset(lora->targets, 0, sizeof lora->targets);
     strcpy(lora->target_modules, text);
     return QA_OK;
@@ -97,10 +95,8 @@ static qa_status fit_targets(qa_lora_options *lora, const qa_family *family, qa_
         if (lora->targets[t] && !qa_target_has_usual_name(family, t)) {
             char names[256];
             qa_targets_all_names(family, names, sizeof names);
-            if (!stands_in(lora, family, t)) {
-                return qa_fail(err, QA_ERR_ARGUMENT, "%s has no linear map %s; its maps are %s", family->architecture,
-                               qa_target_name(t), names);
-            }
+            QA_FAIL_IF(!stands_in(lora, family, t), err, QA_ERR_ARGUMENT, "%s has no linear map %s; its maps are %s",
+                       family->architecture, qa_target_name(t), names);
             lora->targets[t] = false;
         }
     }
@@ -117,11 +113,11 @@ qa_status qa_lora_options_fit(qa_lora_options *lora, const qa_family *family, qa
         QA_TRY(fit_targets(lora, family, err));
     } else {
         QA_TRY(qa_targets_by_name(named, family, all ? "all-linear" : lora->target_modules, err));
-        if (!all && memcmp(lora->targets, none, sizeof none) != 0 && memcmp(lora->targets, named, sizeof named) != 0) {
-            return qa_fail(err, QA_ERR_ARGUMENT,
-                           "targets says other linear maps than target_modules \"%s\"; expected one of them empty",
-                           lora->target_modules);
-        }
+        QA_FAIL_IF(!all && memcmp(lora->targets, none, sizeof none) != 0 &&
+                       memcmp(lora->targets, named, sizeof named) != 0,
+                   err, QA_ERR_ARGUMENT,
+                   "targets says other linear maps than target_modules \"%s\"; expected one of them empty",
+                   lora->target_modules);
         memcpy(lora->targets, named, sizeof named);
     }
     qa_lora_name_targets(lora, family);
@@ -146,12 +142,10 @@ static const double least_alpha = 1e-6, most_alpha = 1e6;
 enum { MOST_RANK = 65536 };
 
 qa_status qa_lora_range_check(size_t rank, double alpha, qa_error *err) {
-    if (rank < 1 || rank > MOST_RANK) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "LoRA rank is %zu, expected 1 to %d", rank, (int)MOST_RANK);
-    }
-    if (!(alpha >= least_alpha && alpha <= most_alpha)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "lora_alpha is %g, expected %g to %g", alpha, least_alpha, most_alpha);
-    }
+    QA_FAIL_IF(rank < 1 || rank > MOST_RANK, err, QA_ERR_ARGUMENT, "LoRA rank is %zu, expected 1 to %d", rank,
+               (int)MOST_RANK);
+    QA_FAIL_IF(!(alpha >= least_alpha && alpha <= most_alpha), err, QA_ERR_ARGUMENT,
+               "lora_alpha is %g, expected %g to %g", alpha, least_alpha, most_alpha);
     return QA_OK;
 }
 
@@ -161,8 +155,6 @@ qa_status qa_lora_options_check(const qa_lora_options *options, qa_error *err) {
         any = any || options->targets[t];
     }
     QA_TRY(qa_lora_range_check(options->rank, options->alpha, err));
-    if (!any) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "the adapter has no target; name at least one linear map");
-    }
+    QA_FAIL_IF(!any, err, QA_ERR_ARGUMENT, "the adapter has no target; name at least one linear map");
     return qa_options_check(&qa_lora_table, options, err);
 }

@@ -222,9 +222,8 @@ qa_status qa_module_pattern_create(qa_module_pattern **out, const char *expressi
                                    uint32_t steps, qa_error *err) {
     bool plain = false;
     *out = NULL;
-    if (n > PATTERN_BYTES) {
-        return qa_fail(err, QA_ERR_LIMIT, "an expression of %zu bytes, expected at most %d", n, (int)PATTERN_BYTES);
-    }
+    QA_FAIL_IF(n > PATTERN_BYTES, err, QA_ERR_LIMIT, "an expression of %zu bytes, expected at most %d", n,
+               (int)PATTERN_BYTES);
     QA_TRY(check_syntax(expression, n, rule, &plain, err));
     qa_module_pattern *it = NULL;
     QA_TRY(QA_NEW(it, 1, err, "an expression"));
@@ -273,9 +272,8 @@ qa_status qa_module_pattern_matches(const qa_module_pattern *pattern, const char
     }
     const int found =
         pcre2_match(pattern->code, (PCRE2_SPTR)path, strlen(path), 0, PCRE2_NO_JIT, pattern->data, pattern->context);
-    if (found < 0 && found != PCRE2_ERROR_NOMATCH) {
-        return qa_fail(err, QA_ERR_LIMIT, "the expression takes too many steps on \"%s\"", path);
-    }
+    QA_FAIL_IF(found < 0 && found != PCRE2_ERROR_NOMATCH, err, QA_ERR_LIMIT,
+               "the expression takes too many steps on \"%s\"", path);
     *matches = found >= 0;
     return QA_OK;
 }

@@ -161,17 +161,13 @@ static void take_pass(qa_pass *pass, qa_arena *arena, const qa_model *model, con
 static const size_t MAX_ROWS = (size_t)1 << 24;
 
 static qa_status check_limits(const qa_lora_options *lora, qa_pass_limits limits, qa_error *err) {
-    if (limits.max_rows < 1 || limits.max_rows > MAX_ROWS || limits.max_states > MAX_ROWS ||
-        limits.max_documents > MAX_ROWS) {
-        return qa_fail(err, QA_ERR_LIMIT, "a pass of %zu rows, %zu states and %zu documents is not possible (1 to %zu)",
-                       limits.max_rows, limits.max_states, limits.max_documents, MAX_ROWS);
-    }
-    if (limits.weights && lora != NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "a pass that trains the weights takes no adapter");
-    }
-    if (limits.backward && !limits.weights && lora == NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "a pass with backward needs an adapter");
-    }
+    QA_FAIL_IF(limits.max_rows < 1 || limits.max_rows > MAX_ROWS || limits.max_states > MAX_ROWS ||
+                   limits.max_documents > MAX_ROWS,
+               err, QA_ERR_LIMIT, "a pass of %zu rows, %zu states and %zu documents is not possible (1 to %zu)",
+               limits.max_rows, limits.max_states, limits.max_documents, MAX_ROWS);
+    QA_FAIL_IF(limits.weights && lora != NULL, err, QA_ERR_ARGUMENT, "a pass that trains the weights takes no adapter");
+    QA_FAIL_IF(limits.backward && !limits.weights && lora == NULL, err, QA_ERR_ARGUMENT,
+               "a pass with backward needs an adapter");
     return QA_OK;
 }
 
@@ -242,9 +238,8 @@ void qa_pass_free(qa_pass *pass) {
 /* Appends a segment's ids and positions to the rows, and its span: it continues the first context_rows rows. */
 static qa_status add_segment(qa_pass *pass, qa_tokens tokens, size_t context_rows, const char *name, qa_error *err) {
     const qa_config *config = &pass->model->config;
-    if (tokens.n > pass->limits.max_rows - pass->n) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s: more rows than the workspace's %zu", name, pass->limits.max_rows);
-    }
+    QA_FAIL_IF(tokens.n > pass->limits.max_rows - pass->n, err, QA_ERR_LIMIT, "%s: more rows than the workspace's %zu",
+               name, pass->limits.max_rows);
     if (context_rows + tokens.n > pass->context) {
         const qa_status status = qa_config_check_length(config, context_rows + tokens.n, err);
         qa_error_prefix(err, "%s: ", name);
@@ -252,10 +247,8 @@ static qa_status add_segment(qa_pass *pass, qa_tokens tokens, size_t context_row
     }
     for (size_t i = 0; i < tokens.n; i++) {
         int32_t id = tokens.ids[i];
-        if (id < 0 || (size_t)id >= config->vocab_size) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "%s: token %zu has id %d, outside the vocabulary of %zu", name, i, id,
-                           config->vocab_size);
-        }
+        QA_FAIL_IF(id < 0 || (size_t)id >= config->vocab_size, err, QA_ERR_ARGUMENT,
+                   "%s: token %zu has id %d, outside the vocabulary of %zu", name, i, id, config->vocab_size);
         pass->ids[pass->n + i] = id;
         pass->positions[pass->n + i] = (int32_t)(context_rows + i);
     }
@@ -272,11 +265,8 @@ static qa_status lay_rows(qa_pass *pass, const qa_packed *in, qa_error *err) {
     pass->n = 0;
     pass->n_spans = 0;
     if (in->documents == NULL) {
-        if (in->trunk.n < 1 || in->n_branches > QA_MAX_BRANCHES) {
-            return qa_fail(err, QA_ERR_ARGUMENT,
-                           "a packed pair needs a prompt of at least one token and at most %d branches",
-                           QA_MAX_BRANCHES);
-        }
+        QA_FAIL_IF(in->trunk.n < 1 || in->n_branches > QA_MAX_BRANCHES, err, QA_ERR_ARGUMENT,
+                   "a packed pair needs a prompt of at least one token and at most %d branches", QA_MAX_BRANCHES);
         QA_TRY(add_segment(pass, in->trunk, 0, "prompt", err));
         for (size_t b = 0; b < in->n_branches; b++) {
             QA_TRY(add_segment(pass, in->branches[b], in->trunk.n, b == 0 ? "first response" : "second response", err));
@@ -286,9 +276,7 @@ static qa_status lay_rows(qa_pass *pass, const qa_packed *in, qa_error *err) {
                        pass->limits.max_documents);
     }
     for (size_t i = 0; in->documents != NULL && i < in->n_documents; i++) {
-        if (in->documents[i].n < 1) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "document %zu of the pass has no tokens", i);
-        }
+        QA_FAIL_IF(in->documents[i].n < 1, err, QA_ERR_ARGUMENT, "document %zu of the pass has no tokens", i);
         QA_TRY(add_segment(pass, in->documents[i], 0, "document", err));
     }
     for (size_t i = 0; pass->streams == 2 && i < pass->n_spans; i++) {
@@ -317,12 +305,10 @@ static qa_status lay_angles_by_length(qa_pass *pass, const qa_packed *in, qa_err
     for (size_t b = 1; b < in->n_branches; b++) {
         const size_t length = in->trunk.n + in->branches[b].n;
         longest = length > longest ? length : longest;
-        if (!qa_config_rope_is_same(&pass->model->config, first, length)) {
-            return qa_fail(err, QA_ERR_UNSUPPORTED,
-                           "the prompt with the first response has %zu tokens, with the second %zu: the model's rotary "
-                           "frequencies differ between them, so they have to be sequences of their own",
-                           first, length);
-        }
+        QA_FAIL_IF(!qa_config_rope_is_same(&pass->model->config, first, length), err, QA_ERR_UNSUPPORTED,
+                   "the prompt with the first response has %zu tokens, with the second %zu: the model's rotary "
+                   "frequencies differ between them, so they have to be sequences of their own",
+                   first, length);
     }
     qa_layer_angles_fill(&pass->angles, pass->model, 0, pass->positions, pass->n, longest);
     return QA_OK;
@@ -402,13 +388,11 @@ static qa_status run_layer_part(const qa_pass *pass, const qa_layer_run *run, si
 
 static qa_status take_state_rows(qa_pass *pass, const size_t *state_rows, size_t n_states, size_t first,
                                  qa_error *err) {
-    if (n_states > pass->limits.max_states) {
-        return qa_fail(err, QA_ERR_LIMIT, "%zu states exceed the workspace's %zu", n_states, pass->limits.max_states);
-    }
+    QA_FAIL_IF(n_states > pass->limits.max_states, err, QA_ERR_LIMIT, "%zu states exceed the workspace's %zu", n_states,
+               pass->limits.max_states);
     for (size_t i = 0; i < n_states; i++) {
-        if (state_rows[i] < first || state_rows[i] >= pass->n) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "state %zu asks for row %zu of %zu", i, state_rows[i], pass->n);
-        }
+        QA_FAIL_IF(state_rows[i] < first || state_rows[i] >= pass->n, err, QA_ERR_ARGUMENT,
+                   "state %zu asks for row %zu of %zu", i, state_rows[i], pass->n);
         pass->state_rows[i] = state_rows[i];
     }
     pass->n_states = n_states;
@@ -437,9 +421,8 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
                           uint64_t dropout_key, qa_error *err) {
     const qa_config *config = &pass->model->config;
     const size_t d = config->hidden_size, first = in->base == NULL ? 0 : in->first;
-    if (in->base != NULL && pass->streams == 1) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "a pass without an adapter has no adapted stream to run alone");
-    }
+    QA_FAIL_IF(in->base != NULL && pass->streams == 1, err, QA_ERR_ARGUMENT,
+               "a pass without an adapter has no adapted stream to run alone");
     QA_TRY(lay_rows(pass, in, err));
     if (pass->angles.frequency == NULL) {
         qa_layer_angles_fill(&pass->angles, pass->model, 0, pass->positions, pass->n, pass->n);

@@ -139,9 +139,8 @@ void qa_trainable_free(qa_trainable *trainable) {
 qa_status qa_trainable_create(qa_trainable **out, qa_context *context, const qa_config *config, const char *dir,
                               double deviation, uint64_t seed, qa_error *err) {
     *out = NULL;
-    if (!(deviation > 0) || !isfinite(deviation)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "initial weights need a standard deviation above 0, not %g", deviation);
-    }
+    QA_FAIL_IF(!(deviation > 0) || !isfinite(deviation), err, QA_ERR_ARGUMENT,
+               "initial weights need a standard deviation above 0, not %g", deviation);
     QA_TRY(make_trainable(out, context, config, dir, err));
     qa_trainable *trainable = *out;
     qa_config_set_stored_dtype(&trainable->model->config, QA_DTYPE_F32);
@@ -205,13 +204,10 @@ static qa_status check_range(const qa_trainable *trainable, qa_dtype dtype, qa_e
         const qa_parameter_tensor *tensor = &trainable->tensors[t];
         for (size_t i = 0; i < tensor->count; i++) {
             const double weight = (double)trainable->parameters[tensor->offset + i];
-            if (!(fabs(weight) <= largest)) {
-                return qa_fail(
-                    err, QA_ERR_NAN,
-                    "tensor \"%s\": element %zu is %g, which %s cannot hold; save the model as F32, or train with a "
-                    "smaller learning rate",
-                    tensor->name, i, weight, qa_dtype_name(dtype));
-            }
+            QA_FAIL_IF(!(fabs(weight) <= largest), err, QA_ERR_NAN,
+                       "tensor \"%s\": element %zu is %g, which %s cannot hold; save the model as F32, or train with a "
+                       "smaller learning rate",
+                       tensor->name, i, weight, qa_dtype_name(dtype));
         }
     }
     return QA_OK;

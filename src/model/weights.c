@@ -44,13 +44,9 @@ static void source_close(source *src) {
 }
 
 static qa_status source_add(source *src, const char *name, qa_error *err) {
-    if (src->n_files == MAX_SHARDS) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s: more than %d shards", src->dir, MAX_SHARDS);
-    }
-    if (strchr(name, '/') != NULL || name[0] == '\0' || name[0] == '.') {
-        return qa_fail(err, QA_ERR_FORMAT, "%s/model.safetensors.index.json: \"%.80s\" is not a plain file name",
-                       src->dir, name);
-    }
+    QA_FAIL_IF(src->n_files == MAX_SHARDS, err, QA_ERR_LIMIT, "%s: more than %d shards", src->dir, MAX_SHARDS);
+    QA_FAIL_IF(strchr(name, '/') != NULL || name[0] == '\0' || name[0] == '.', err, QA_ERR_FORMAT,
+               "%s/model.safetensors.index.json: \"%.80s\" is not a plain file name", src->dir, name);
     char *path = qa_path_join(src->dir, name);
     char *copy = strdup(name);
     qa_status status = path == NULL || copy == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory")
@@ -106,18 +102,14 @@ static void compare_index(const source *src, const char *path, const json_t *map
 static qa_status source_open_index(source *src, const char *path, const qa_logger *logger, qa_error *err) {
     json_t *map = NULL;
     QA_TRY(qa_json_load(&src->index, path, err));
-    if (!json_is_object(src->index)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: expected an object", path);
-    }
+    QA_FAIL_IF(!json_is_object(src->index), err, QA_ERR_FORMAT, "%s: expected an object", path);
     QA_TRY(qa_json_get_object(src->index, "weight_map", true, path, &map, err));
     const char *tensor = NULL;
     json_t *value = NULL;
     json_object_foreach(map, tensor, value) {
         const char *name = json_string_value(value);
         qa_safetensors *file = NULL;
-        if (name == NULL) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: weight_map of \"%.80s\" is not a file name", path, tensor);
-        }
+        QA_FAIL_IF(name == NULL, err, QA_ERR_FORMAT, "%s: weight_map of \"%.80s\" is not a file name", path, tensor);
         const qa_status status = source_shard(src, name, &file, err);
         if (status == QA_ERR_IO) {
             qa_error_prefix(err,
@@ -125,9 +117,8 @@ static qa_status source_open_index(source *src, const char *path, const qa_logge
                             "finished?): ");
         }
         QA_TRY(status);
-        if (qa_safetensors_find(file, tensor) == NULL) {
-            return qa_fail(err, QA_ERR_MISMATCH, "%s: \"%.80s\" should be in %.80s, but is not", path, tensor, name);
-        }
+        QA_FAIL_IF(qa_safetensors_find(file, tensor) == NULL, err, QA_ERR_MISMATCH,
+                   "%s: \"%.80s\" should be in %.80s, but is not", path, tensor, name);
     }
     compare_index(src, path, map, logger);
     return QA_OK;
@@ -213,9 +204,8 @@ static qa_status source_look(const source *src, const char *name, const qa_safet
     *tensor = NULL;
     for (size_t i = 0; i < src->n_files; i++) {
         const qa_tensor *found = qa_safetensors_find(src->files[i], name);
-        if (found != NULL && *tensor != NULL) {
-            return qa_fail(err, QA_ERR_MISMATCH, "%s: tensor \"%s\" is in two shards", src->dir, name);
-        }
+        QA_FAIL_IF(found != NULL && *tensor != NULL, err, QA_ERR_MISMATCH, "%s: tensor \"%s\" is in two shards",
+                   src->dir, name);
         if (found != NULL) {
             *file = src->files[i];
             *tensor = found;
@@ -236,10 +226,8 @@ static qa_status source_find_row(const source *src, const qa_family *family, con
     }
     const qa_safetensors *in_other = NULL;
     QA_TRY(source_look(src, published, &in_other, &other, err));
-    if (*tensor != NULL && other != NULL) {
-        return qa_fail(err, QA_ERR_MISMATCH, "%s: tensors \"%s\" and \"%s\" are both there, and mean the same",
-                       src->dir, name, published);
-    }
+    QA_FAIL_IF(*tensor != NULL && other != NULL, err, QA_ERR_MISMATCH,
+               "%s: tensors \"%s\" and \"%s\" are both there, and mean the same", src->dir, name, published);
     *file = *tensor == NULL ? in_other : *file;
     *tensor = *tensor == NULL ? other : *tensor;
     return QA_OK;
@@ -500,11 +488,9 @@ static qa_status refuse_surplus_weights(const qa_model *model, const source *src
             if (qa_tensor_by_name(config, name, &l) != NULL || tied) {
                 continue;
             }
-            if (!qa_tensor_is_ignored(config->family, name)) {
-                return qa_fail(err, QA_ERR_MISMATCH,
-                               "%s: tensor \"%.120s\" is surplus, config.json does not account for it",
-                               qa_safetensors_path(src->files[i]), name);
-            }
+            QA_FAIL_IF(!qa_tensor_is_ignored(config->family, name), err, QA_ERR_MISMATCH,
+                       "%s: tensor \"%.120s\" is surplus, config.json does not account for it",
+                       qa_safetensors_path(src->files[i]), name);
             first = first == NULL ? name : first;
             ignored++;
         }
@@ -552,9 +538,8 @@ void qa_model_complete(qa_model *model, const char *stored_dtype, const char *me
 static qa_status take_panels(qa_model *model, size_t widest, qa_error *err) {
     const size_t threads = qa_pool_threads(model->context->pool);
     size_t reals = 0, all = 0;
-    if (!qa_mul_size(widest, QA_PANEL_ROWS, &reals)) {
-        return qa_fail(err, QA_ERR_LIMIT, "matrices %zu wide do not fit the address space", widest);
-    }
+    QA_FAIL_IF(!qa_mul_size(widest, QA_PANEL_ROWS, &reals), err, QA_ERR_LIMIT,
+               "matrices %zu wide do not fit the address space", widest);
     reals = reals < QA_PANEL_REALS ? QA_PANEL_REALS : reals;
     model->panels.memory = qa_mul_size(reals, threads, &all) ? qa_alloc_array(all, sizeof(qa_real)) : NULL;
     model->panels.reals = reals;

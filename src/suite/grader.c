@@ -36,21 +36,17 @@ static bool grader_is_letter(uint32_t code) { return code >= 'A' && code <= 'Z';
 /* Checks the answer against its kind and takes it over. */
 static qa_status take_graded_answer(qa_grader *grader, const char *answer, size_t n, qa_error *err) {
     size_t bad = 0;
-    if (!qa_utf8_valid(answer, n, &bad)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"answer\" is not UTF-8 at byte %zu", bad);
-    }
+    QA_FAIL_IF(!qa_utf8_valid(answer, n, &bad), err, QA_ERR_FORMAT, "\"answer\" is not UTF-8 at byte %zu", bad);
     if (grader->kind == QA_GRADER_EXACT || grader->kind == QA_GRADER_CHOICE) {
         qa_strip(&answer, &n);
     }
     QA_TRY(qa_text_append(&grader->answer, answer, n, err));
     if (grader->kind == QA_GRADER_CHOICE) {
         grader->letter = n == 1 ? (unsigned char)answer[0] : 0;
-        if (!grader_is_letter(grader->letter)) {
-            return qa_fail(err, QA_ERR_FORMAT,
-                           "\"answer\" must be one letter A to Z for the grader choice, found %zu "
-                           "bytes that are not",
-                           n);
-        }
+        QA_FAIL_IF(!grader_is_letter(grader->letter), err, QA_ERR_FORMAT,
+                   "\"answer\" must be one letter A to Z for the grader choice, found %zu "
+                   "bytes that are not",
+                   n);
     } else if (grader->kind != QA_GRADER_EXACT && n == 0) {
         return qa_fail(err, QA_ERR_FORMAT, "\"answer\" is empty: the grader %s would accept every response",
                        names[grader->kind]);

@@ -31,15 +31,11 @@ static qa_status encode(const suite_runner *runner, const qa_suite_item *item, q
                         qa_error *err) {
     const size_t context = qa_model_get_info(runner->model)->context;
     QA_TRY(qa_chat_encode(runner->options->renderer, item->dialogue.messages, item->dialogue.n, text, ids, err));
-    if (ids->n == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "the prompt has no tokens");
-    }
-    if (ids->n >= context) {
-        return qa_fail(err, QA_ERR_LIMIT,
-                       "the prompt has %zu tokens and leaves no room for an answer: the model's "
-                       "context is %zu",
-                       ids->n, context);
-    }
+    QA_FAIL_IF(ids->n == 0, err, QA_ERR_FORMAT, "the prompt has no tokens");
+    QA_FAIL_IF(ids->n >= context, err, QA_ERR_LIMIT,
+               "the prompt has %zu tokens and leaves no room for an answer: the model's "
+               "context is %zu",
+               ids->n, context);
     return QA_OK;
 }
 
@@ -239,13 +235,10 @@ static qa_status run_parts(suite_runner *runner, const qa_suite_preference *pref
 static qa_status check(const qa_suite *suite, const qa_adapter *adapter, const qa_suite_options *options,
                        const qa_suite_preference **preference, qa_error *err) {
     *preference = NULL;
-    if (options->samples == 0 || options->batch == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "samples and batch must be 1 or more");
-    }
+    QA_FAIL_IF(options->samples == 0 || options->batch == 0, err, QA_ERR_ARGUMENT,
+               "samples and batch must be 1 or more");
     if (adapter != NULL) {
-        if (options->objective == NULL) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "an adapter needs an objective");
-        }
+        QA_FAIL_IF(options->objective == NULL, err, QA_ERR_ARGUMENT, "an adapter needs an objective");
         QA_TRY(qa_objective_check(options->objective, err));
     }
     if (options->preference != NULL) {

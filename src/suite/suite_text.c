@@ -86,9 +86,7 @@ static qa_status pack_run(pack_suite_texts *pack, double *sum, qa_error *err) {
                                      pack->objective);
             }
             const double log_p = pack->log_policy[pack->targets[first + i]];
-            if (!isfinite(log_p)) {
-                return qa_fail(err, QA_ERR_NAN, "the policy's log-probability of a token is %g", log_p);
-            }
+            QA_FAIL_IF(!isfinite(log_p), err, QA_ERR_NAN, "the policy's log-probability of a token is %g", log_p);
             *sum += log_p;
         }
     }
@@ -106,9 +104,8 @@ static qa_status sum_all(pack_suite_texts *pack, const qa_corpus *corpus, size_t
         const size_t before = pack->n_states;
         pack_add(pack, document);
         *tokens += pack->n_states - before;
-        if (options->progress != NULL && !options->progress(options->user, "text", i + 1, n)) {
-            return qa_fail(err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu documents", i + 1, n);
-        }
+        QA_FAIL_IF(options->progress != NULL && !options->progress(options->user, "text", i + 1, n), err,
+                   QA_ERR_INTERRUPTED, "stopped after %zu of %zu documents", i + 1, n);
     }
     return pack->n > 0 ? pack_run(pack, sum, err) : QA_OK;
 }

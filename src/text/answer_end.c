@@ -216,12 +216,9 @@ qa_status qa_answer_end_close(const qa_answer_end *end, const qa_tokenizer *toke
     if (ids->n > 0 && qa_answer_end_has(end, ids->data[ids->n - 1])) { /* nothing but what stands in front of texts */
         return QA_OK;
     }
-    if (end->closing < 0) {
-        return qa_fail(
-            err, QA_ERR_ARGUMENT,
-            "no end-of-sequence token is known, so a response has no end: set \"eos_token_id\" in the model's "
-            "config.json or \"eos_token\" in its tokenizer_config.json");
-    }
+    QA_FAIL_IF(end->closing < 0, err, QA_ERR_ARGUMENT,
+               "no end-of-sequence token is known, so a response has no end: set \"eos_token_id\" in the model's "
+               "config.json or \"eos_token\" in its tokenizer_config.json");
     return qa_ids_push(ids, end->closing, err);
 }
 

@@ -24,9 +24,7 @@ void qa_bpe_free(qa_bpe *bpe) {
 static uint64_t pair_key(int32_t left, int32_t right) { return (uint64_t)(uint32_t)left << 32 | (uint32_t)right; }
 
 qa_status qa_bpe_reserve(qa_bpe *bpe, size_t n, qa_error *err) {
-    if (n > INT32_MAX) {
-        return qa_fail(err, QA_ERR_LIMIT, "%zu merges are too many", n);
-    }
+    QA_FAIL_IF(n > INT32_MAX, err, QA_ERR_LIMIT, "%zu merges are too many", n);
     uint32_t *merged = realloc(bpe->merged, (n + 1) * sizeof *merged);
     if (merged == NULL) {
         return QA_NO_MEMORY(err, "%zu merges", n);
@@ -65,9 +63,7 @@ void qa_bpe_scratch_free(qa_bpe_scratch *scratch) {
 /* Room for n symbols, and for the candidates that they can ever give: one per pair of neighbours, and
  * two more per merge. */
 static qa_status reserve_symbols(qa_bpe_scratch *scratch, size_t n, qa_error *err) {
-    if (n > INT32_MAX / 4) {
-        return qa_fail(err, QA_ERR_LIMIT, "a piece of text of %zu bytes is too long to encode at once", n);
-    }
+    QA_FAIL_IF(n > INT32_MAX / 4, err, QA_ERR_LIMIT, "a piece of text of %zu bytes is too long to encode at once", n);
     if (n > scratch->symbols_capacity) {
         size_t capacity = n < 64 ? 64 : n;
         free(scratch->symbols);
@@ -75,9 +71,8 @@ static qa_status reserve_symbols(qa_bpe_scratch *scratch, size_t n, qa_error *er
         scratch->symbols = qa_alloc_array(capacity, sizeof *scratch->symbols);
         scratch->queue = qa_alloc_array(3 * capacity, sizeof *scratch->queue);
         scratch->symbols_capacity = scratch->symbols == NULL || scratch->queue == NULL ? 0 : capacity;
-        if (scratch->symbols_capacity == 0) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory while encoding a piece of %zu bytes", n);
-        }
+        QA_FAIL_IF(scratch->symbols_capacity == 0, err, QA_ERR_MEMORY,
+                   "out of memory while encoding a piece of %zu bytes", n);
     }
     scratch->n_symbols = 0;
     scratch->n_queue = 0;
@@ -123,11 +118,8 @@ static qa_status add_characters(const qa_bpe *bpe, const qa_vocab *vocab, qa_bpe
         if ((bpe->byte_fallback && add_bytes(bpe, scratch, piece + from, at - from)) || !bpe->has_unknown) {
             continue;
         }
-        if (bpe->unknown < 0) {
-            return qa_fail(err, QA_ERR_FORMAT,
-                           "U+%04lX is not in the vocabulary, and neither is the model's \"unk_token\"",
-                           (unsigned long)code);
-        }
+        QA_FAIL_IF(bpe->unknown < 0, err, QA_ERR_FORMAT,
+                   "U+%04lX is not in the vocabulary, and neither is the model's \"unk_token\"", (unsigned long)code);
         if (held && !bpe->fuse_unknown) {
             add_symbol(scratch, bpe->unknown);
         }

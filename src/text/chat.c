@@ -45,15 +45,12 @@ static qa_status messages_value(json_t **value, const qa_message *messages, size
     json_t *list = *value = json_array();
     for (size_t i = 0; i < n; i++) {
         const qa_message *message = &messages[i];
-        if (strcmp(message->role, "system") != 0 && strcmp(message->role, "user") != 0 &&
-            strcmp(message->role, "assistant") != 0) {
-            return qa_fail(err, QA_ERR_ARGUMENT,
-                           "message %zu has the role \"%.40s\"; known are system, user, assistant", i + 1,
-                           message->role);
-        }
-        if (!qa_utf8_valid(message->content, message->content_bytes, &bad)) {
-            return qa_fail(err, QA_ERR_FORMAT, "message %zu is not valid UTF-8 at byte %zu", i + 1, bad);
-        }
+        QA_FAIL_IF(strcmp(message->role, "system") != 0 && strcmp(message->role, "user") != 0 &&
+                       strcmp(message->role, "assistant") != 0,
+                   err, QA_ERR_ARGUMENT, "message %zu has the role \"%.40s\"; known are system, user, assistant", i + 1,
+                   message->role);
+        QA_FAIL_IF(!qa_utf8_valid(message->content, message->content_bytes, &bad), err, QA_ERR_FORMAT,
+                   "message %zu is not valid UTF-8 at byte %zu", i + 1, bad);
         json_t *one = json_object();
         if (json_object_set_new(one, "role", json_string(message->role)) != 0 ||
             json_object_set_new(one, "content", json_stringn_nocheck(message->content, message->content_bytes)) != 0 ||
@@ -68,15 +65,11 @@ static qa_status messages_value(json_t **value, const qa_message *messages, size
 
 /* A template's own refusal, and what it stumbles over. */
 static qa_status refusal(const qa_chat *chat, const qa_template_result *result, qa_error *err) {
-    if (result->outcome == QA_TEMPLATE_RAISED) {
-        return qa_fail(err, QA_ERR_FORMAT, "the chat template refuses the dialogue: %s", result->message);
-    }
-    if (chat->lacks != NULL && strstr(result->message, "undefined") != NULL) {
-        return qa_fail(
-            err, QA_ERR_MISMATCH,
-            "the chat template writes the tokenizer's %s, but tokenizer_config.json names none (line %zu: %s)",
-            chat->lacks, result->line, result->message);
-    }
+    QA_FAIL_IF(result->outcome == QA_TEMPLATE_RAISED, err, QA_ERR_FORMAT, "the chat template refuses the dialogue: %s",
+               result->message);
+    QA_FAIL_IF(chat->lacks != NULL && strstr(result->message, "undefined") != NULL, err, QA_ERR_MISMATCH,
+               "the chat template writes the tokenizer's %s, but tokenizer_config.json names none (line %zu: %s)",
+               chat->lacks, result->line, result->message);
     return qa_fail(err, QA_ERR_FORMAT, "the chat template %s cannot write the dialogue: line %zu: %s", chat->name,
                    result->line, result->message);
 }
@@ -89,9 +82,7 @@ qa_status qa_chat_write(const qa_chat *chat, const qa_message *messages, size_t 
     if (chat == NULL) {
         return no_template(err);
     }
-    if (n == 0) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "a dialogue without messages cannot be rendered");
-    }
+    QA_FAIL_IF(n == 0, err, QA_ERR_ARGUMENT, "a dialogue without messages cannot be rendered");
     json_t *all = json_copy(chat->variables);
     QA_GOTO(done, messages_value(&list, messages, n, err));
     if (json_object_set(all, "messages", list) != 0 ||

@@ -50,17 +50,14 @@ static qa_status config_template(const json_t *config, const char *path, const c
         *template = strcmp(name, DEFAULT) == 0 ? found : NULL;
         return QA_OK;
     }
-    if (!json_is_array(found)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"chat_template\" must be a string or a list of named templates", path);
-    }
+    QA_FAIL_IF(!json_is_array(found), err, QA_ERR_FORMAT,
+               "%s: \"chat_template\" must be a string or a list of named templates", path);
     for (size_t i = 0; i < json_array_size(found); i++) {
         const json_t *entry = json_array_get(found, i);
         const char *own = json_string_value(json_object_get(entry, "name"));
         const json_t *text = json_object_get(entry, "template");
-        if (own == NULL || !json_is_string(text)) {
-            return qa_fail(err, QA_ERR_FORMAT,
-                           "%s: \"chat_template\"[%zu] must be {\"name\": string, \"template\": string}", path, i);
-        }
+        QA_FAIL_IF(own == NULL || !json_is_string(text), err, QA_ERR_FORMAT,
+                   "%s: \"chat_template\"[%zu] must be {\"name\": string, \"template\": string}", path, i);
         add_template_name(names, own, strlen(own));
         *template = strcmp(own, name) == 0 ? text : *template;
     }
@@ -154,13 +151,11 @@ done:
 static qa_status check_processor_file(const template_place **used, template_place *it, const char *dir,
                                       const char *name, template_names *names, qa_error *err) {
     QA_TRY(read_place(it, dir, name, names, err));
-    if (it->there && *used != NULL && !same_template(*used, it)) {
-        return qa_fail(err, QA_ERR_MISMATCH,
-                       "%s/chat_template.json holds another chat template (%s) than the folder's %s (%s): "
-                       "transformers' processors use the one, its tokenizers the other; keep the one that the model "
-                       "was trained with, or name it by --chat-template",
-                       dir, qa_chat_template_name(it->which), (*used)->file, qa_chat_template_name((*used)->which));
-    }
+    QA_FAIL_IF(it->there && *used != NULL && !same_template(*used, it), err, QA_ERR_MISMATCH,
+               "%s/chat_template.json holds another chat template (%s) than the folder's %s (%s): "
+               "transformers' processors use the one, its tokenizers the other; keep the one that the model "
+               "was trained with, or name it by --chat-template",
+               dir, qa_chat_template_name(it->which), (*used)->file, qa_chat_template_name((*used)->which));
     *used = it->there && *used == NULL ? it : *used;
     return QA_OK;
 }

@@ -38,28 +38,20 @@ static qa_status set_argument(json_t *variables, const char *argument, qa_error 
     static const char *const PYTHON[][2] = {{"True", "true"}, {"False", "false"}, {"None", "null"}};
     const char *equals = strchr(argument, '=');
     char name[64] = "";
-    if (equals == NULL || !is_variable_name(argument, (size_t)(equals - argument)) ||
-        (size_t)(equals - argument) >= sizeof name) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "expected NAME=VALUE, such as enable_thinking=false, found \"%s\"",
-                       argument);
-    }
+    QA_FAIL_IF(equals == NULL || !is_variable_name(argument, (size_t)(equals - argument)) ||
+                   (size_t)(equals - argument) >= sizeof name,
+               err, QA_ERR_ARGUMENT, "expected NAME=VALUE, such as enable_thinking=false, found \"%s\"", argument);
     (void)snprintf(name, sizeof name, "%.*s", (int)(equals - argument), argument);
     const char *text = equals + 1;
-    if (is_reserved(name)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "%s is the dialogue's own: it cannot be set", name);
-    }
+    QA_FAIL_IF(is_reserved(name), err, QA_ERR_ARGUMENT, "%s is the dialogue's own: it cannot be set", name);
     for (size_t i = 0; i < 3; i++) {
-        if (strcmp(text, PYTHON[i][0]) == 0) {
-            return qa_fail(err, QA_ERR_ARGUMENT,
-                           "%s=%s would be a text, which is true: write %s=%s (the text itself is %s='\"%s\"')", name,
-                           text, name, PYTHON[i][1], name, text);
-        }
+        QA_FAIL_IF(strcmp(text, PYTHON[i][0]) == 0, err, QA_ERR_ARGUMENT,
+                   "%s=%s would be a text, which is true: write %s=%s (the text itself is %s='\"%s\"')", name, text,
+                   name, PYTHON[i][1], name, text);
     }
     json_t *value = json_loads(text, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, NULL);
     value = value == NULL ? json_string(text) : value;
-    if (value == NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "the value of %s is not valid UTF-8", name);
-    }
+    QA_FAIL_IF(value == NULL, err, QA_ERR_ARGUMENT, "the value of %s is not valid UTF-8", name);
     return json_object_set_new(variables, name, value) == 0 ? QA_OK : QA_NO_MEMORY(err, "\"%s\"", name);
 }
 
@@ -78,10 +70,9 @@ static qa_status read_date(struct tm *date, const char *text, qa_error *err) {
         struct tm found = read;
         found.tm_isdst = -1;
         found.tm_hour = 12;
-        if (!shape || strlen(text) != 10 || mktime(&found) == (time_t)-1 || found.tm_mday != read.tm_mday ||
-            found.tm_mon != read.tm_mon || read.tm_year < 0) {
-            return qa_fail(err, QA_ERR_ARGUMENT, "expected a date as YYYY-MM-DD, found \"%s\"", text);
-        }
+        QA_FAIL_IF(!shape || strlen(text) != 10 || mktime(&found) == (time_t)-1 || found.tm_mday != read.tm_mday ||
+                       found.tm_mon != read.tm_mon || read.tm_year < 0,
+                   err, QA_ERR_ARGUMENT, "expected a date as YYYY-MM-DD, found \"%s\"", text);
         read = found;
     }
     read.tm_hour = read.tm_min = read.tm_sec = 0; /* a run says its day, and is the same at any hour of it */
@@ -153,10 +144,8 @@ static qa_status named_source(qa_chat_source *source, const qa_chat_options *opt
 
 static qa_status folder_source(qa_chat_source *source, const char *dir, qa_warnings *warnings, qa_error *err) {
     QA_TRY(qa_chat_source_in(source, dir, NULL, warnings, err));
-    if (source->which == QA_CHAT_NONE) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "%s has no chat template: name one by --chat-template (%s, or a file)",
-                       dir, qa_chat_template_names());
-    }
+    QA_FAIL_IF(source->which == QA_CHAT_NONE, err, QA_ERR_UNSUPPORTED,
+               "%s has no chat template: name one by --chat-template (%s, or a file)", dir, qa_chat_template_names());
     return source->text.data != NULL
                ? QA_OK
                : qa_fail(err, QA_ERR_UNSUPPORTED,
@@ -309,9 +298,8 @@ qa_status qa_chat_of_options(const qa_chat **chat, qa_chat **owned, const qa_cha
 
 static qa_status open_to_write(qa_chat **chat, qa_chat_template which, const qa_tokenizer *tokenizer, qa_error *err) {
     *chat = NULL;
-    if (tokenizer == NULL && which != QA_CHAT_PLAIN && qa_chat_builtin_text(which) != NULL) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "the %s chat template needs a tokenizer", qa_chat_template_name(which));
-    }
+    QA_FAIL_IF(tokenizer == NULL && which != QA_CHAT_PLAIN && qa_chat_builtin_text(which) != NULL, err, QA_ERR_ARGUMENT,
+               "the %s chat template needs a tokenizer", qa_chat_template_name(which));
     return open_builtin(chat, which, tokenizer, false, err);
 }
 

@@ -98,13 +98,10 @@ qa_status qa_chat_turn_write(qa_chat_turn *turn, const qa_chat *chat, const qa_m
     QA_TRY(write_with(chat, messages, n, mark, false, &turn->whole, err));
     const qa_text *prompt = &turn->prompt, *whole = &turn->whole;
     turn->answer = find_last(whole->data, whole->n, MARK);
-    if (turn->answer == SIZE_MAX) {
-        return qa_fail(
-            err, QA_ERR_UNSUPPORTED,
-            "the chat template %s does not write what the assistant says, so nothing can be trained with it: "
-            "name another by --chat-template",
-            chat->name);
-    }
+    QA_FAIL_IF(turn->answer == SIZE_MAX, err, QA_ERR_UNSUPPORTED,
+               "the chat template %s does not write what the assistant says, so nothing can be trained with it: "
+               "name another by --chat-template",
+               chat->name);
     turn->behind = turn->answer + strlen(MARK);
     turn->begins = prompt->n <= turn->answer && memcmp(whole->data, prompt->data, prompt->n) == 0;
     turn->front = turn->begins ? prompt->n : front_of_other(prompt, whole, turn->answer);

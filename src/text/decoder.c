@@ -275,9 +275,8 @@ static qa_status strip_chunk(qa_decoding *d, size_t i, const char *text, size_t 
 /* ---- the chain ---- */
 
 static qa_status feed(qa_decoding *d, size_t i, const char *text, size_t n, qa_error *err) {
-    if (n >= d->allowed) {
-        return qa_fail(err, QA_ERR_LIMIT, "the decoder makes the text more than %d times as long", MOST_GROWTH);
-    }
+    QA_FAIL_IF(n >= d->allowed, err, QA_ERR_LIMIT, "the decoder makes the text more than %d times as long",
+               MOST_GROWTH);
     d->allowed -= n + 1; /* an empty chunk takes time, too */
     if (i == d->n) {
         return qa_text_append(d->out, text, n, err);

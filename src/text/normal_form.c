@@ -115,9 +115,7 @@ static qa_status flush_normal_form(part *p, bool compose, qa_text *out, qa_error
     if (compose) {
         n = utf8proc_normalize_utf32(p->codes, n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     }
-    if (n < 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "the text cannot be normalised: %s", utf8proc_errmsg(n));
-    }
+    QA_FAIL_IF(n < 0, err, QA_ERR_FORMAT, "the text cannot be normalised: %s", utf8proc_errmsg(n));
     p->n = 0;
     for (utf8proc_ssize_t i = 0; i < n; i++) {
         char bytes[QA_UTF8_MAX];
@@ -135,10 +133,8 @@ static qa_status decompose(part *p, uint32_t code, bool compatibility, qa_error 
     }
     utf8proc_ssize_t n =
         utf8proc_decompose_char((utf8proc_int32_t)code, p->codes + p->n, LONGEST_DECOMPOSITION, options, &boundary);
-    if (n < 0 || n > LONGEST_DECOMPOSITION) {
-        return qa_fail(err, QA_ERR_FORMAT, "U+%04lX cannot be normalised: %s", (unsigned long)code,
-                       n < 0 ? utf8proc_errmsg(n) : "its decomposition is too long");
-    }
+    QA_FAIL_IF(n < 0 || n > LONGEST_DECOMPOSITION, err, QA_ERR_FORMAT, "U+%04lX cannot be normalised: %s",
+               (unsigned long)code, n < 0 ? utf8proc_errmsg(n) : "its decomposition is too long");
     p->n += (size_t)n;
     return QA_OK;
 }

@@ -56,9 +56,8 @@ static qa_status run_step(const qa_normal_step *step, qa_match_scratch *match, c
 qa_status qa_normalise(const qa_normaliser *normaliser, bool prefix, qa_normal_scratch *scratch, const char *text,
                        size_t n, const char **out, size_t *out_n, qa_error *err) {
     size_t limit = 0;
-    if (!qa_add_size(n, SMALL_TEXT, &limit) || !qa_mul_size(limit, MOST_GROWTH, &limit)) {
-        return qa_fail(err, QA_ERR_LIMIT, "a text of %zu bytes is too long", n);
-    }
+    QA_FAIL_IF(!qa_add_size(n, SMALL_TEXT, &limit) || !qa_mul_size(limit, MOST_GROWTH, &limit), err, QA_ERR_LIMIT,
+               "a text of %zu bytes is too long", n);
     qa_text_work own = qa_text_work_of(n);
     qa_text_work *work = scratch->match.work != NULL ? scratch->match.work : &own;
     for (size_t i = 0; i < normaliser->n; i++) {
@@ -73,13 +72,11 @@ qa_status qa_normalise(const qa_normaliser *normaliser, bool prefix, qa_normal_s
         result->n = 0;
         QA_TRY(qa_text_append(result, "", 0, err));
         QA_TRY(run_step(step, &scratch->match, text, n, limit, result, err));
-        if (result->n > limit) {
-            return qa_fail(err, QA_ERR_LIMIT, "the normaliser makes the text more than %d times as long", MOST_GROWTH);
-        }
-        if (!qa_text_work_spend(work, STEP_WORK + (n + result->n) * (step->kind == QA_NORMAL_FORM ? FORM_WORK : 1))) {
-            return qa_fail(err, QA_ERR_LIMIT, "normalizer: its %zu steps make too much work of the text",
-                           normaliser->n);
-        }
+        QA_FAIL_IF(result->n > limit, err, QA_ERR_LIMIT, "the normaliser makes the text more than %d times as long",
+                   MOST_GROWTH);
+        QA_FAIL_IF(
+            !qa_text_work_spend(work, STEP_WORK + (n + result->n) * (step->kind == QA_NORMAL_FORM ? FORM_WORK : 1)),
+            err, QA_ERR_LIMIT, "normalizer: its %zu steps make too much work of the text", normaliser->n);
         text = result->data;
         n = result->n;
     }

@@ -52,10 +52,8 @@ void qa_pattern_free(qa_pattern *pattern) {
 }
 
 static qa_status create(qa_pattern **pattern, const char *source, size_t n, qa_error *err) {
-    if (n > MAX_PATTERN_BYTES) {
-        return qa_fail(err, QA_ERR_LIMIT, "a pattern of %zu bytes is too long; at most %d are allowed", n,
-                       MAX_PATTERN_BYTES);
-    }
+    QA_FAIL_IF(n > MAX_PATTERN_BYTES, err, QA_ERR_LIMIT, "a pattern of %zu bytes is too long; at most %d are allowed",
+               n, MAX_PATTERN_BYTES);
     QA_TRY(QA_NEW(*pattern, 1, err, "a pattern"));
     qa_status status = qa_text_append(&(*pattern)->source, source, n, err);
     if (status != QA_OK) {
@@ -67,9 +65,7 @@ static qa_status create(qa_pattern **pattern, const char *source, size_t n, qa_e
 
 qa_status qa_pattern_literal(qa_pattern **pattern, const char *literal, size_t n, qa_error *err) {
     *pattern = NULL;
-    if (n == 0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "an empty string is not supported as a pattern");
-    }
+    QA_FAIL_IF(n == 0, err, QA_ERR_UNSUPPORTED, "an empty string is not supported as a pattern");
     return create(pattern, literal, n, err);
 }
 
@@ -166,9 +162,7 @@ static qa_status search_text(const qa_pattern *pattern, qa_match_scratch *scratc
     }
     if (result < 0) {
         const char *shown = QA_SHOWN_LONG(pattern->source.data, pattern->source.n);
-        if (result == PCRE2_ERROR_NOMEMORY) {
-            return qa_fail(err, QA_ERR_MEMORY, "out of memory while matching \"%s\"", shown);
-        }
+        QA_FAIL_IF(result == PCRE2_ERROR_NOMEMORY, err, QA_ERR_MEMORY, "out of memory while matching \"%s\"", shown);
         return qa_fail(
             err, QA_ERR_LIMIT,
             "the regular expression \"%s\" takes too much work at byte %zu of a text of %zu (PCRE2 error %d)", shown,
@@ -176,9 +170,8 @@ static qa_status search_text(const qa_pattern *pattern, qa_match_scratch *scratc
     }
     const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(scratch->data);
     *span = (qa_span){.start = ends[0], .end = ends[1], .match = true};
-    if (span->start < from || span->end < span->start || span->end > n) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "a regular expression matched backwards");
-    }
+    QA_FAIL_IF(span->start < from || span->end < span->start || span->end > n, err, QA_ERR_UNSUPPORTED,
+               "a regular expression matched backwards");
     return QA_OK;
 }
 
@@ -243,10 +236,8 @@ qa_status qa_pattern_replace(const qa_pattern *pattern, qa_match_scratch *scratc
     for (size_t i = 0; i < scratch->spans.n; i++) {
         const qa_span *span = &scratch->spans.data[i];
         const size_t bytes = span->match ? with_n : span->end - span->start;
-        if (bytes > most) {
-            return qa_fail(err, QA_ERR_LIMIT, "replacing a pattern by %zu bytes makes a text of %zu bytes too long",
-                           with_n, n);
-        }
+        QA_FAIL_IF(bytes > most, err, QA_ERR_LIMIT,
+                   "replacing a pattern by %zu bytes makes a text of %zu bytes too long", with_n, n);
         most -= bytes;
         QA_TRY(qa_text_append(out, span->match ? with : text + span->start, bytes, err));
     }

@@ -253,10 +253,8 @@ qa_status qa_pretokenise(const qa_pretokeniser *pretokeniser, qa_text_place plac
         pieces->pieces = pieces->next;
         pieces->next = done;
         const size_t end = pieces->pieces.n > 0 ? pieces->pieces.data[pieces->pieces.n - 1].end : 0;
-        if (!qa_text_work_spend(work, end + PIECE_WORK * pieces->pieces.n)) {
-            return qa_fail(err, QA_ERR_LIMIT, "pre_tokenizer: its %zu steps make too much work of the text",
-                           pretokeniser->n);
-        }
+        QA_FAIL_IF(!qa_text_work_spend(work, end + PIECE_WORK * pieces->pieces.n), err, QA_ERR_LIMIT,
+                   "pre_tokenizer: its %zu steps make too much work of the text", pretokeniser->n);
     }
     return QA_OK;
 }

@@ -17,10 +17,8 @@ enum { MOST_TEMPLATE_BYTES = 512 << 10, PARSE_MEMORY = 256 << 20 };
 /* Everything that may jump. */
 static qa_status parse_guarded(qa_template *t, qa_parse *parse, const char *text, size_t bytes) {
     if (setjmp(t->heap.escape) != 0) {
-        if (t->heap.state == QA_HEAP_FULL) {
-            return qa_fail(parse->err, QA_ERR_LIMIT, "%s: parsing it takes more than %d MiB", parse->name,
-                           PARSE_MEMORY >> 20);
-        }
+        QA_FAIL_IF(t->heap.state == QA_HEAP_FULL, parse->err, QA_ERR_LIMIT, "%s: parsing it takes more than %d MiB",
+                   parse->name, PARSE_MEMORY >> 20);
         return t->heap.state == QA_HEAP_NO_MEMORY ? QA_NO_MEMORY(parse->err, "%s", parse->name) : parse->status;
     }
     qa_parser parser = {.parse = parse, .token = qa_template_tokens(parse, text, bytes)};
@@ -34,13 +32,10 @@ static qa_status parse_into(qa_template *t, const char *text, size_t bytes, cons
     size_t bad = 0;
     QA_TRY(QA_COPY(t->name, name, err, "a chat template"));
     parse.name = t->name;
-    if (bytes > MOST_TEMPLATE_BYTES) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s: %zu bytes, but a chat template has at most %d", name, bytes,
-                       MOST_TEMPLATE_BYTES);
-    }
-    if (!qa_utf8_valid(text, bytes, &bad)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: it is not UTF-8 from byte %zu on", name, bad);
-    }
+    QA_FAIL_IF(bytes > MOST_TEMPLATE_BYTES, err, QA_ERR_LIMIT, "%s: %zu bytes, but a chat template has at most %d",
+               name, bytes, MOST_TEMPLATE_BYTES);
+    QA_FAIL_IF(!qa_utf8_valid(text, bytes, &bad), err, QA_ERR_FORMAT, "%s: it is not UTF-8 from byte %zu on", name,
+               bad);
     t->heap.limit = PARSE_MEMORY;
     return parse_guarded(t, &parse, text, bytes);
 }
@@ -97,9 +92,7 @@ static void render_guarded(qa_tv_run *run, const qa_template *t, json_t *variabl
 
 qa_status qa_template_render(const qa_template *t, const json_t *variables, const qa_template_options *options,
                              qa_text *out, qa_template_result *result, qa_error *err) {
-    if (!json_is_object(variables)) {
-        return qa_fail(err, QA_ERR_ARGUMENT, "the variables of a chat template are no JSON object");
-    }
+    QA_FAIL_IF(!json_is_object(variables), err, QA_ERR_ARGUMENT, "the variables of a chat template are no JSON object");
     qa_tv_run run = {
         .date = options->date,
         .steps_left = options->steps > 0 ? options->steps : QA_TEMPLATE_STEPS,

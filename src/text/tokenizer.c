@@ -101,10 +101,8 @@ static qa_status encode_text(encoding *e, const char *text, size_t n, qa_error *
 qa_status qa_tokenizer_encode(const qa_tokenizer *tokenizer, const char *text, size_t bytes, qa_encode_options options,
                               qa_ids *ids, qa_error *err) {
     size_t bad = 0;
-    if (!qa_utf8_valid(text, bytes, &bad)) {
-        return qa_fail(err, QA_ERR_FORMAT, "the text is not valid UTF-8 at byte %zu (0x%02X)", bad,
-                       (unsigned)(unsigned char)text[bad]);
-    }
+    QA_FAIL_IF(!qa_utf8_valid(text, bytes, &bad), err, QA_ERR_FORMAT,
+               "the text is not valid UTF-8 at byte %zu (0x%02X)", bad, (unsigned)(unsigned char)text[bad]);
     encoding e = {.tokenizer = tokenizer, .continuation = options.continuation, .ids = ids};
     e.work = qa_text_work_of(bytes);
     e.normal.match.work = e.pieces.match.work = &e.work;

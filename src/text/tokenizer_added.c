@@ -39,15 +39,11 @@ const qa_added_token *qa_tokenizer_added(const qa_tokenizer *tokenizer, int32_t 
 }
 
 static qa_status check_size(qa_tokenizer *tokenizer, const char *content, size_t n, const char *where, qa_error *err) {
-    if (n > MAX_ADDED_BYTES) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s: the token \"%s...\" has %zu bytes; at most %d are allowed", where,
-                       QA_SHOWN(content, n < 32 ? n : 32), n, MAX_ADDED_BYTES);
-    }
+    QA_FAIL_IF(n > MAX_ADDED_BYTES, err, QA_ERR_LIMIT, "%s: the token \"%s...\" has %zu bytes; at most %d are allowed",
+               where, QA_SHOWN(content, n < 32 ? n : 32), n, MAX_ADDED_BYTES);
     tokenizer->added_bytes += n;
-    if (tokenizer->added_bytes > MAX_ALL_ADDED_BYTES) {
-        return qa_fail(err, QA_ERR_LIMIT, "%s: the added tokens have more than %d bytes together", where,
-                       MAX_ALL_ADDED_BYTES);
-    }
+    QA_FAIL_IF(tokenizer->added_bytes > MAX_ALL_ADDED_BYTES, err, QA_ERR_LIMIT,
+               "%s: the added tokens have more than %d bytes together", where, MAX_ALL_ADDED_BYTES);
     return QA_OK;
 }
 
@@ -87,9 +83,8 @@ static qa_status read_added_token(qa_tokenizer *tokenizer, const json_t *entry, 
     size_t number = 0;
     int32_t id = -1;
     QA_TRY(qa_json_get_size(entry, "id", false, where, &number, err));
-    if (number >= QA_MAX_TOKEN_ID) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"id\" is %zu; ids must be below %d", where, number, QA_MAX_TOKEN_ID);
-    }
+    QA_FAIL_IF(number >= QA_MAX_TOKEN_ID, err, QA_ERR_FORMAT, "%s: \"id\" is %zu; ids must be below %d", where, number,
+               QA_MAX_TOKEN_ID);
     QA_TRY(qa_tokenizer_added_flags(entry, where, &token, &content, &n, err));
     return qa_tokenizer_add_token(tokenizer, token, content, n, where, &id, err);
 }
@@ -98,9 +93,7 @@ qa_status qa_tokenizer_read_added_tokens(qa_tokenizer *tokenizer, const json_t *
     if (section == NULL || json_is_null(section)) {
         return QA_OK;
     }
-    if (!json_is_array(section)) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"added_tokens\" must be an array");
-    }
+    QA_FAIL_IF(!json_is_array(section), err, QA_ERR_FORMAT, "\"added_tokens\" must be an array");
     for (size_t i = 0; i < json_array_size(section); i++) {
         char where[64];
         (void)snprintf(where, sizeof where, "added_tokens[%zu]", i);

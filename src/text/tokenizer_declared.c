@@ -90,12 +90,9 @@ static qa_status add_name(declarations *d, int file, const char *key, const json
     if (name.content == NULL || name.bytes == 0) {
         return QA_OK;
     }
-    if (strlen(name.content) != name.bytes) {
-        return qa_fail(err, QA_ERR_FORMAT, "\"%s\" holds a NUL character, which is not allowed here", key);
-    }
-    if (d->n_names == MAX_NAMES) {
-        return qa_fail(err, QA_ERR_LIMIT, "more than %d special tokens are named", MAX_NAMES);
-    }
+    QA_FAIL_IF(strlen(name.content) != name.bytes, err, QA_ERR_FORMAT,
+               "\"%s\" holds a NUL character, which is not allowed here", key);
+    QA_FAIL_IF(d->n_names == MAX_NAMES, err, QA_ERR_LIMIT, "more than %d special tokens are named", MAX_NAMES);
     d->names[d->n_names++] = name;
     return QA_OK;
 }
@@ -234,12 +231,10 @@ static qa_status declare(declarations *d, int file, int32_t id, qa_added_token t
     if (n == 0) {
         return QA_OK;
     }
-    if (known < 0 && qa_tokenizer_next_id(tokenizer) != id) {
-        return qa_fail(err, QA_ERR_MISMATCH,
-                       "token \"%s\" has the id %ld here and is not a token of tokenizer.json, where the next free id "
-                       "is %ld: the two files do not belong together",
-                       QA_SHOWN(content, n), (long)id, (long)qa_tokenizer_next_id(tokenizer));
-    }
+    QA_FAIL_IF(known < 0 && qa_tokenizer_next_id(tokenizer) != id, err, QA_ERR_MISMATCH,
+               "token \"%s\" has the id %ld here and is not a token of tokenizer.json, where the next free id "
+               "is %ld: the two files do not belong together",
+               QA_SHOWN(content, n), (long)id, (long)qa_tokenizer_next_id(tokenizer));
     if (known >= 0 && known != id) {
         list(&d->other_ids[file], content, n, known);
     }
@@ -303,9 +298,8 @@ static bool entry_id(int file, const char *key, const json_t *value, int32_t *id
 /* All members of an object, in the order of their ids. */
 static qa_status declared_tokens(declarations *d, int file, json_t *object, qa_error *err) {
     const size_t n = json_object_size(object);
-    if (n > MAX_DECLARED) {
-        return qa_fail(err, QA_ERR_LIMIT, "%zu added tokens are too many; at most %d are allowed", n, MAX_DECLARED);
-    }
+    QA_FAIL_IF(n > MAX_DECLARED, err, QA_ERR_LIMIT, "%zu added tokens are too many; at most %d are allowed", n,
+               MAX_DECLARED);
     declared_token *entries = NULL;
     QA_TRY(QA_NEW(entries, n, err, "%zu added tokens", n));
     qa_status status = QA_OK;
@@ -361,13 +355,11 @@ static qa_status add_named(declarations *d, const special_name *name, qa_error *
         const bool counts = d->legacy || qa_map64_get(&d->declared, (uint64_t)known, &ignored);
         return counts && !name->extra ? special_flag(tokenizer, known) : QA_OK;
     }
-    if (known < 0 && (strcmp(name->key, "eos_token") == 0 || strcmp(name->key, "bos_token") == 0)) {
-        return qa_fail(
-            err, QA_ERR_MISMATCH,
-            "%s \"%s\" is not a token of tokenizer.json, so that no text would be encoded to it: name a token "
-            "that is, or add it to the added_tokens there (transformers would make it the new id %ld)",
-            name->key, QA_SHOWN(name->content, name->bytes), (long)qa_tokenizer_next_id(tokenizer));
-    }
+    QA_FAIL_IF(known < 0 && (strcmp(name->key, "eos_token") == 0 || strcmp(name->key, "bos_token") == 0), err,
+               QA_ERR_MISMATCH,
+               "%s \"%s\" is not a token of tokenizer.json, so that no text would be encoded to it: name a token "
+               "that is, or add it to the added_tokens there (transformers would make it the new id %ld)",
+               name->key, QA_SHOWN(name->content, name->bytes), (long)qa_tokenizer_next_id(tokenizer));
     qa_added_token token = {.special = true};
     const char *content = NULL;
     size_t n = 0;

@@ -18,18 +18,15 @@
 static qa_status read_vocab(qa_tokenizer *tokenizer, const json_t *model, qa_error *err) {
     json_t *vocab = NULL;
     QA_TRY(qa_json_get_object(model, "vocab", true, "model", &vocab, err));
-    if (json_object_size(vocab) == 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "model: \"vocab\" is empty");
-    }
+    QA_FAIL_IF(json_object_size(vocab) == 0, err, QA_ERR_FORMAT, "model: \"vocab\" is empty");
     for (void *it = json_object_iter(vocab); it != NULL; it = json_object_iter_next(vocab, it)) {
         const char *content = json_object_iter_key(it);
         size_t n = json_object_iter_key_len(it);
         const json_t *value = json_object_iter_value(it);
         json_int_t id = json_integer_value(value);
-        if (!json_is_integer(value) || id < 0 || id >= QA_MAX_TOKEN_ID) {
-            return qa_fail(err, QA_ERR_FORMAT, "model.vocab: the id of \"%s\" must be an integer from 0 to %d",
-                           QA_SHOWN(content, n), QA_MAX_TOKEN_ID - 1);
-        }
+        QA_FAIL_IF(!json_is_integer(value) || id < 0 || id >= QA_MAX_TOKEN_ID, err, QA_ERR_FORMAT,
+                   "model.vocab: the id of \"%s\" must be an integer from 0 to %d", QA_SHOWN(content, n),
+                   QA_MAX_TOKEN_ID - 1);
         QA_TRY(qa_prefixed(qa_vocab_add(&tokenizer->vocab, content, n, (int32_t)id, QA_TOKEN_MODEL, err), err,
                            "model.vocab: "));
     }
@@ -81,17 +78,13 @@ static qa_status read_merge(qa_tokenizer *tokenizer, const json_t *merge, size_t
     joined->n = 0;
     for (size_t i = 0; i < 2; i++) {
         ids[i] = qa_vocab_find_model(&tokenizer->vocab, sides[i], n[i]);
-        if (ids[i] < 0) {
-            return qa_fail(err, QA_ERR_FORMAT, "model.merges[%zu]: token \"%s\" is not in the vocabulary", index,
-                           QA_SHOWN(sides[i], n[i]));
-        }
+        QA_FAIL_IF(ids[i] < 0, err, QA_ERR_FORMAT, "model.merges[%zu]: token \"%s\" is not in the vocabulary", index,
+                   QA_SHOWN(sides[i], n[i]));
         QA_TRY(qa_text_append(joined, sides[i], n[i], err));
     }
     int32_t made = qa_vocab_find_model(&tokenizer->vocab, joined->data, joined->n);
-    if (made < 0) {
-        return qa_fail(err, QA_ERR_FORMAT, "model.merges[%zu] makes the token \"%s\", which is not in the vocabulary",
-                       index, QA_SHOWN(joined->data, joined->n));
-    }
+    QA_FAIL_IF(made < 0, err, QA_ERR_FORMAT, "model.merges[%zu] makes the token \"%s\", which is not in the vocabulary",
+               index, QA_SHOWN(joined->data, joined->n));
     return qa_bpe_add_merge(&tokenizer->bpe, ids[0], ids[1], made, err);
 }
 
@@ -114,14 +107,12 @@ static qa_status refuse_options(const json_t *model, qa_error *err) {
     static const char *const AFFIXES[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     double dropout = 0.0;
     QA_TRY(qa_json_get_double(model, "dropout", false, "model", &dropout, err));
-    if (dropout != 0.0) {
-        return qa_fail(err, QA_ERR_UNSUPPORTED, "model: \"dropout\" is %g; random merges are not supported", dropout);
-    }
+    QA_FAIL_IF(dropout != 0.0, err, QA_ERR_UNSUPPORTED, "model: \"dropout\" is %g; random merges are not supported",
+               dropout);
     for (size_t i = 0; i < 2; i++) {
         const json_t *affix = json_object_get(model, AFFIXES[i]);
-        if (affix != NULL && !json_is_null(affix) && (!json_is_string(affix) || json_string_length(affix) > 0)) {
-            return qa_fail(err, QA_ERR_UNSUPPORTED, "model: a \"%s\" is not supported", AFFIXES[i]);
-        }
+        QA_FAIL_IF(affix != NULL && !json_is_null(affix) && (!json_is_string(affix) || json_string_length(affix) > 0),
+                   err, QA_ERR_UNSUPPORTED, "model: a \"%s\" is not supported", AFFIXES[i]);
     }
     return QA_OK;
 }
@@ -177,11 +168,10 @@ static qa_status template_token(const qa_tokenizer *tokenizer, const json_t *pie
     for (size_t i = 0; i < json_array_size(values); i++) {
         const json_t *value = json_array_get(values, i);
         json_int_t id = json_integer_value(value);
-        if (!json_is_integer(value) || id < 0 || id >= QA_MAX_TOKEN_ID ||
-            qa_vocab_token(&tokenizer->vocab, (int32_t)id) == NULL) {
-            return qa_fail(err, QA_ERR_FORMAT, "%s: ids[%zu] of \"%s\" is not the id of a token", where, i,
-                           QA_SHOWN(name, strlen(name)));
-        }
+        QA_FAIL_IF(!json_is_integer(value) || id < 0 || id >= QA_MAX_TOKEN_ID ||
+                       qa_vocab_token(&tokenizer->vocab, (int32_t)id) == NULL,
+                   err, QA_ERR_FORMAT, "%s: ids[%zu] of \"%s\" is not the id of a token", where, i,
+                   QA_SHOWN(name, strlen(name)));
         QA_TRY(qa_ids_push(ids, (int32_t)id, err));
     }
     return QA_OK;

@@ -72,13 +72,10 @@ static void compare_prefix_space(qa_tokenizer *t, const char *dir, const json_t 
 static qa_status refuse_keys(qa_tokenizer *t, const char *dir, const json_t *config, qa_error *err) {
     size_t i = 0;
     const json_t *file = NULL;
-    if (json_is_true(json_object_get(config, "split_special_tokens"))) {
-        return qa_fail(
-            err, QA_ERR_UNSUPPORTED,
-            "%s/tokenizer_config.json: \"split_special_tokens\" is true, which cuts special tokens in a text, "
-            "those of a chat template too, in pieces: not supported; set it to false",
-            dir);
-    }
+    QA_FAIL_IF(json_is_true(json_object_get(config, "split_special_tokens")), err, QA_ERR_UNSUPPORTED,
+               "%s/tokenizer_config.json: \"split_special_tokens\" is true, which cuts special tokens in a text, "
+               "those of a chat template too, in pieces: not supported; set it to false",
+               dir);
     json_array_foreach(json_object_get(config, "fast_tokenizer_files"), i, file) {
         if (json_is_string(file) && strcmp(json_string_value(file), "tokenizer.json") != 0) {
             qa_warn(

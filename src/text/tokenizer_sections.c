@@ -16,10 +16,8 @@ enum { WHERE_BYTES = 96 };
 qa_status qa_tokenizer_string(const json_t *object, const char *key, const char *where, const char **value, size_t *n,
                               qa_error *err) {
     const json_t *member = json_object_get(object, key);
-    if (!json_is_string(member)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" %s", where, key,
-                       member == NULL ? "is missing" : "must be a string");
-    }
+    QA_FAIL_IF(!json_is_string(member), err, QA_ERR_FORMAT, "%s: \"%s\" %s", where, key,
+               member == NULL ? "is missing" : "must be a string");
     *value = json_string_value(member);
     *n = json_string_length(member);
     return QA_OK;
@@ -32,9 +30,8 @@ qa_status qa_tokenizer_character(const json_t *object, const char *key, const ch
     if (*n > 0) {
         (void)qa_utf8_next(*value, &at);
     }
-    if (*n == 0 || at != *n) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" must be one character, found %zu bytes", where, key, *n);
-    }
+    QA_FAIL_IF(*n == 0 || at != *n, err, QA_ERR_FORMAT, "%s: \"%s\" must be one character, found %zu bytes", where, key,
+               *n);
     return QA_OK;
 }
 
@@ -180,12 +177,10 @@ static qa_status read_split(qa_pretokeniser *pretokeniser, const json_t *section
     while (which < sizeof BEHAVIOURS / sizeof BEHAVIOURS[0] && strcmp(behaviour, BEHAVIOURS[which]) != 0) {
         which++;
     }
-    if (which == sizeof BEHAVIOURS / sizeof BEHAVIOURS[0]) {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "%s: \"behavior\" must be Isolated, Removed, MergedWithPrevious, MergedWithNext or Contiguous, "
-                       "found \"%s\"",
-                       where, QA_SHOWN(behaviour, strlen(behaviour)));
-    }
+    QA_FAIL_IF(which == sizeof BEHAVIOURS / sizeof BEHAVIOURS[0], err, QA_ERR_FORMAT,
+               "%s: \"behavior\" must be Isolated, Removed, MergedWithPrevious, MergedWithNext or Contiguous, "
+               "found \"%s\"",
+               where, QA_SHOWN(behaviour, strlen(behaviour)));
     step.behaviour = (qa_split_behaviour)which;
     QA_TRY(qa_tokenizer_pattern(section, where, &step.pattern, err));
     return add_step(pretokeniser, &step, err);

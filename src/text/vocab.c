@@ -89,30 +89,24 @@ static qa_status grow(qa_vocab *vocab, int32_t id, qa_error *err) {
 }
 
 qa_status qa_vocab_add(qa_vocab *vocab, const char *content, size_t n, int32_t id, uint32_t flags, qa_error *err) {
-    if (id < 0 || id >= QA_MAX_TOKEN_ID) {
-        return qa_fail(err, QA_ERR_FORMAT, "token \"%s\" has the id %ld; ids must be from 0 to %d",
-                       QA_SHOWN(content, n), (long)id, QA_MAX_TOKEN_ID - 1);
-    }
+    QA_FAIL_IF(id < 0 || id >= QA_MAX_TOKEN_ID, err, QA_ERR_FORMAT,
+               "token \"%s\" has the id %ld; ids must be from 0 to %d", QA_SHOWN(content, n), (long)id,
+               QA_MAX_TOKEN_ID - 1);
     QA_TRY(grow(vocab, id, err));
     uint32_t hash = hash_bytes(content, n);
     qa_vocab_slot *slot = hash_slot_of(vocab, content, n, hash);
     if (slot->id_plus_1 != 0) {
-        if (slot->id_plus_1 != (uint32_t)id + 1) {
-            return qa_fail(err, QA_ERR_FORMAT, "token \"%s\" has two ids: %lu and %ld", QA_SHOWN(content, n),
-                           (unsigned long)slot->id_plus_1 - 1, (long)id);
-        }
+        QA_FAIL_IF(slot->id_plus_1 != (uint32_t)id + 1, err, QA_ERR_FORMAT, "token \"%s\" has two ids: %lu and %ld",
+                   QA_SHOWN(content, n), (unsigned long)slot->id_plus_1 - 1, (long)id);
         vocab->tokens[id].flags |= flags;
         return QA_OK;
     }
     const qa_token *taken = qa_vocab_token(vocab, id);
-    if (taken != NULL) {
-        return qa_fail(err, QA_ERR_FORMAT, "id %ld belongs to two tokens: \"%s\" and \"%s\"", (long)id,
-                       QA_SHOWN(qa_vocab_content(vocab, taken), taken->bytes), QA_SHOWN(content, n));
-    }
+    QA_FAIL_IF(taken != NULL, err, QA_ERR_FORMAT, "id %ld belongs to two tokens: \"%s\" and \"%s\"", (long)id,
+               QA_SHOWN(qa_vocab_content(vocab, taken), taken->bytes), QA_SHOWN(content, n));
     size_t start = vocab->contents.n;
-    if (n > UINT32_MAX / 2 || start > UINT32_MAX / 2) {
-        return qa_fail(err, QA_ERR_LIMIT, "the tokens' contents take more than 2 GiB");
-    }
+    QA_FAIL_IF(n > UINT32_MAX / 2 || start > UINT32_MAX / 2, err, QA_ERR_LIMIT,
+               "the tokens' contents take more than 2 GiB");
     QA_TRY(qa_text_append(&vocab->contents, content, n, err));
     QA_TRY(qa_text_append(&vocab->contents, "", 1, err));
     vocab->tokens[id] = (qa_token){.start = (uint32_t)start, .bytes = (uint32_t)n, .flags = flags};

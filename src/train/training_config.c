@@ -246,23 +246,20 @@ qa_status qa_training_config_build(json_t **config, const json_t *resume_options
 static qa_status check_complete(const json_t *root, const char *path, const qa_option_table *own, qa_error *err) {
     char key[QA_OPTION_KEY_BYTES];
     for (size_t i = 0; own != NULL && i < own->n; i++) {
-        if (own->rows[i].type == QA_OPTION_NUMBER && json_object_get(root, qa_option_key(&own->rows[i], key)) == NULL) {
-            return qa_fail(
-                err, QA_ERR_FORMAT,
-                "%s: \"%s\" is missing: the record of a Q-Adapter holds alpha_tilde, alpha_0, gamma and beta; "
-                "that of another adapter \"method\" (sft, replay, or dpo with \"dpo_beta\"); without the "
-                "file the adapter is a plain one",
-                path, key);
-        }
+        QA_FAIL_IF(own->rows[i].type == QA_OPTION_NUMBER &&
+                       json_object_get(root, qa_option_key(&own->rows[i], key)) == NULL,
+                   err, QA_ERR_FORMAT,
+                   "%s: \"%s\" is missing: the record of a Q-Adapter holds alpha_tilde, alpha_0, gamma and beta; "
+                   "that of another adapter \"method\" (sft, replay, or dpo with \"dpo_beta\"); without the "
+                   "file the adapter is a plain one",
+                   path, key);
     }
     return QA_OK;
 }
 
 static qa_status read_objective(const json_t *root, const char *path, void *objective, qa_error *err) {
     qa_objective read = {.method = QA_METHOD_QADAPTER};
-    if (!json_is_object(root)) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
-    }
+    QA_FAIL_IF(!json_is_object(root), err, QA_ERR_FORMAT, "%s: expected a JSON object", path);
     QA_TRY(qa_options_read(&qa_method_table, root, path, &read, err));
     const qa_method_row *method = qa_method_of(&read);
     read = method->residual ? (qa_objective){.kind = QA_PUBLISHED, .q_parametrisation = QA_Q_LOGITS}
@@ -285,11 +282,8 @@ static qa_status read_record(const char *dir,
     json_t *root = NULL;
     qa_status status = QA_OK;
     *found = false;
-    if (!qa_path_is_dir(dir)) {
-        return qa_fail(err, QA_ERR_IO,
-                       "%s: no such folder; expected an adapter's (adapter_config.json, adapter_model.safetensors)",
-                       dir);
-    }
+    QA_FAIL_IF(!qa_path_is_dir(dir), err, QA_ERR_IO,
+               "%s: no such folder; expected an adapter's (adapter_config.json, adapter_model.safetensors)", dir);
     QA_TRY(qa_join_path(&path, dir, file_name, err));
     QA_GOTO(done, qa_find_optional(found, path, err));
     if (*found) {
@@ -329,10 +323,9 @@ static qa_status read_fingerprint(const json_t *root, const char *path, const ch
     if (text == NULL && json_object_get(root, key) == NULL) {
         return QA_OK;
     }
-    if (text == NULL || strncmp(text, prefix, before) != 0 || strlen(text) != before + digits ||
-        strspn(text + before, "0123456789abcdef") != digits) {
-        return qa_fail(err, QA_ERR_FORMAT, "%s: \"%s\" is no fingerprint", path, key);
-    }
+    QA_FAIL_IF(text == NULL || strncmp(text, prefix, before) != 0 || strlen(text) != before + digits ||
+                   strspn(text + before, "0123456789abcdef") != digits,
+               err, QA_ERR_FORMAT, "%s: \"%s\" is no fingerprint", path, key);
     memcpy(out, text, before + digits + 1);
     return QA_OK;
 }

@@ -3,6 +3,8 @@
  * key, whatever their seeds; and because a prompt determines its key, they share no prompt either. */
 #include "village/item.h"
 
+#include "base/try.h"
+
 const char *const vl_split_names[VL_SPLITS] = {"train", "validation", "test"};
 const char *const vl_skill_names[VL_SKILLS] = {"text", "facts", "sums", "logic", "follow", "open", "turn_down"};
 const unsigned vl_mixture[VL_SKILLS] = {9, 20, 19, 19, 15, 13, 5};
@@ -55,10 +57,8 @@ qa_status vl_draw(const vl_land *land, qa_rng *rng, vl_skill skill, vl_split spl
         if (item->key.n == 0) {
             vl_put(&item->key, skill == VL_TEXT ? item->answer.s : item->prompt.s);
         }
-        if (item->prompt.full || item->answer.full || item->key.full || item->expected.full) {
-            return qa_fail(err, QA_ERR_LIMIT, "%s: longer than %d bytes: %s", kind->name, VL_LINE_BYTES,
-                           item->prompt.s);
-        }
+        QA_FAIL_IF(item->prompt.full || item->answer.full || item->key.full || item->expected.full, err, QA_ERR_LIMIT,
+                   "%s: longer than %d bytes: %s", kind->name, VL_LINE_BYTES, item->prompt.s);
         if (vl_split_of(item->key.s) == split) {
             return QA_OK;
         }
