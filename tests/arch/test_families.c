@@ -407,6 +407,25 @@ START_TEST(keys_of_other_families) {
 }
 END_TEST
 
+/* Two classes of transformers read a Mistral with layer_types in two ways. */
+START_TEST(a_mistral_with_layer_types) {
+    static const struct {
+        const char *members;
+        bool warned;
+    } rows[] = {{FORTY ", \"layer_types\": [\"sliding_attention\", \"full_attention\"]", true},
+                {FORTY ", \"layer_types\": [\"sliding_attention\", \"sliding_attention\"]", false},
+                {FORTY ", \"sliding_window\": null, \"layer_types\": [\"full_attention\"]", false},
+                {FORTY ", \"sliding_window\": null, \"layer_types\": [\"sliding_attention\"]", true}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        qa_config c;
+        qa_error err = {0};
+        qa_expect_ok(read_members(&c, "MistralForCausalLM", rows[i].members, &err), &err);
+        ck_assert_int_eq(strstr(told_of_config, "warning: config.json: layer_types is not used") != NULL,
+                         rows[i].warned);
+    }
+}
+END_TEST
+
 /* The factor on Gemma's embedding, by the dtype of the weights. */
 START_TEST(the_embedding_factor_is_rounded) {
     static const struct {
@@ -447,6 +466,7 @@ Suite *arch_families_suite(void) {
     tcase_add_test(tcase, the_example_of_a_family_is_its_file);
     tcase_add_test(tcase, keys_of_other_families);
     tcase_add_test(tcase, the_embedding_factor_is_rounded);
+    tcase_add_test(tcase, a_mistral_with_layer_types);
     suite_add_tcase(suite, tcase);
     return suite;
 }
