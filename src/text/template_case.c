@@ -136,9 +136,37 @@ static void put_lower(qa_tv_run *run, qa_tv_buffer *out, const qa_tv_string *tex
     }
 }
 
+static bool is_ascii_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+/* The same for characters below 128 alone. */
+static void change_ascii(char *data, size_t n, qa_tv_case how) {
+    for (size_t i = 0; i < n; i++) {
+        const bool first = i == 0 || !is_ascii_letter(data[i - 1]);
+        const bool raise = how == QA_TV_UPPER || (how == QA_TV_TITLE && first) || (how == QA_TV_CAPITAL && i == 0) ||
+                           (how == QA_TV_SWAPPED && data[i] >= 'a');
+        if (is_ascii_letter(data[i])) {
+            data[i] = (char)(raise ? data[i] & ~0x20 : data[i] | 0x20);
+        }
+    }
+}
+
+static bool is_all_ascii(const qa_tv_string *text) {
+    size_t i = 0;
+    while (i < text->n && (unsigned char)text->data[i] < 128) {
+        i++;
+    }
+    return i == text->n;
+}
+
 qa_tv qa_tv_cased(qa_tv_run *run, const qa_tv_string *text, qa_tv_case how) {
     qa_tv_buffer out = {0};
     bool in_word = false;
+    qa_tv_spend(run, QA_TV_SEARCH * text->n);
+    if (is_all_ascii(text)) {
+        qa_tv_put(run, &out, text->data, text->n);
+        change_ascii(out.data, out.n, how);
+        return qa_tv_of_buffer(run, &out);
+    }
     for (size_t at = 0; at < text->n;) {
         const size_t from = at;
         const uint32_t code = qa_utf8_next(text->data, &at);

@@ -140,8 +140,10 @@ static const qa_tv_row *named_row(qa_tv_run *run, const qa_tv *name, bool filter
 static qa_tv_call without_first(const qa_tv_call *call, size_t n) {
     qa_tv_call rest = *call;
     n = n < rest.n ? n : rest.n;
-    rest.given += n;
-    rest.n -= n;
+    if (n > 0) {
+        rest.given += n;
+        rest.n -= n;
+    }
     return rest;
 }
 

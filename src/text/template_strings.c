@@ -53,7 +53,7 @@ size_t qa_tv_find(qa_tv_run *run, const qa_tv_string *text, const qa_tv_string *
     if (from > to || part->n > to - from) {
         return SIZE_MAX;
     }
-    qa_tv_spend(run, to - from);
+    qa_tv_spend(run, QA_TV_SEARCH * (to - from));
     if (!last) {
         const char *found = memmem(text->data + from, to - from, part->data, part->n);
         return found == NULL ? SIZE_MAX : (size_t)(found - text->data);
@@ -89,6 +89,7 @@ qa_tv qa_tv_replaced(qa_tv_run *run, const qa_tv_string *text, const qa_tv_strin
     if (old->n == 0) {
         return replaced_nothing(run, text, new_, most);
     }
+    qa_tv_spend(run, QA_TV_SEARCH * text->n);
     qa_tv_buffer out = {0};
     size_t at = 0;
     for (int64_t done = 0; most < 0 || done < most; done++) {
@@ -101,7 +102,6 @@ qa_tv qa_tv_replaced(qa_tv_run *run, const qa_tv_string *text, const qa_tv_strin
         at = (size_t)(found - text->data) + old->n;
     }
     if (at == 0) {
-        qa_tv_spend(run, text->n);
         return qa_tv_part(run, text, 0, text->n);
     }
     qa_tv_put(run, &out, text->data + at, text->n - at);
@@ -187,7 +187,7 @@ static void split_at_text(qa_tv_run *run, const qa_tv_string *text, const qa_tv_
 qa_tv_list *qa_tv_split(qa_tv_run *run, const qa_tv_string *text, const qa_tv_string *separator, int64_t most,
                         bool from_end) {
     qa_tv_list *parts = qa_tv_new_list(run, 4);
-    qa_tv_spend(run, text->n);
+    qa_tv_spend(run, QA_TV_SEARCH * text->n);
     if (separator != NULL && separator->n == 0) {
         qa_tv_fail(run, "split() with an empty separator");
     }

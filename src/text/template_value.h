@@ -135,6 +135,9 @@ static inline void qa_tv_spend(qa_tv_run *run, size_t touched) {
     run->steps_left -= steps;
 }
 
+/* A byte that is searched through costs as much as so many that are copied. */
+enum { QA_TV_SEARCH = 8 };
+
 /* Around what calls itself for what is within: nesting is bounded, so that the stack is. */
 enum { QA_TV_DEEPEST = 400 };
 static inline void qa_tv_enter(qa_tv_run *run) {

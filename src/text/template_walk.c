@@ -23,7 +23,6 @@ static bool next_character(qa_tv_run *run, qa_tv_iterator *it, qa_tv *value) {
     (void)qa_utf8_next(string->data, &it->at);
     *value = qa_tv_borrowed(run, string->data + from, it->at - from);
     value->as.string->chars = 1;
-    *value = qa_tv_marked(run, *value, string->markup);
     return true;
 }
 
@@ -105,7 +104,7 @@ static bool contains_text(qa_tv_run *run, const qa_tv_string *text, const qa_tv 
     if (part->kind != QA_TV_STRING) {
         qa_tv_fail(run, "'in' needs a str in a str, not %s", qa_tv_type(part));
     }
-    qa_tv_spend(run, text->n);
+    qa_tv_spend(run, QA_TV_SEARCH * text->n);
     return part->as.string->n == 0 || memmem(text->data, text->n, part->as.string->data, part->as.string->n) != NULL;
 }
 

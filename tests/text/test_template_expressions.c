@@ -6,6 +6,9 @@
 Suite *text_template_expressions_suite(void);
 
 static const qa_template_row ROWS[] = {
+    {"[s.title(), s.swapcase(), s.capitalize(), 'ab-Cd eF1g'.title(), 'aB[z'.swapcase(), 'AbZ@'.casefold(), "
+     "''.upper()]",
+     "['Hello World', 'HELLO wORLD', 'Hello world', 'Ab-Cd Ef1G', 'Ab[Z', 'abz@', '']", QA_ROW_TEXT},
     {"1+1", "2", QA_ROW_TEXT},
     {"1/2", "0.5", QA_ROW_TEXT},
     {"7//2", "3", QA_ROW_TEXT},

@@ -6,6 +6,11 @@
 Suite *text_template_filters_suite(void);
 
 static const qa_template_row ROWS[] = {
+    {"n|safe|list", "['5']", QA_ROW_TEXT},
+    {"'%s' is odd", "False", QA_ROW_TEXT},
+    {"(0.1|map('upper')) is iterable", "True", QA_ROW_TEXT},
+    {"range(10)[8:1:-3]", "range(8, 1, -3)", QA_ROW_TEXT},
+    {"[none, none]|sort", "[None, None]", QA_ROW_TEXT},
     {"x is defined", "False", QA_ROW_TEXT},
     {"range(5)|list", "[0, 1, 2, 3, 4]", QA_ROW_TEXT},
     {"range(2,5)|list", "[2, 3, 4]", QA_ROW_TEXT},
