@@ -229,7 +229,8 @@ QA_MUST_CHECK qa_status qa_tokenizer_files_hex(char hex[19], const char *dir, qa
 
 /* How the data of an adapter's training was written, from the same file; what it does not say stays the default. */
 typedef struct qa_data_record {
-    qa_chat_template chat;        /* that was applied; QA_CHAT_NONE: none was, or it does not say */
+    qa_chat_template chat;        /* that was applied; QA_CHAT_NONE: none was, or it does not say; QA_CHAT_UNKNOWN: one
+                                     that has no name, whose text stands there */
     qa_response_end response_end; /* QA_RESPONSE_END_TOKEN where it does not say */
     bool published_data;          /* the data had the authors' quirks */
 } qa_data_record;
