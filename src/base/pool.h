@@ -47,7 +47,7 @@ typedef enum qa_part {
     QA_PART_ATTENTION, /* with its own products and exponentials */
     QA_PART_HEAD,      /* logits, the policy of every row, and the rows' product with the head again */
     QA_PART_NORMS,
-    QA_PART_ELEMENTWISE, /* rotary embedding, SwiGLU, dropout, sums, zeroing */
+    QA_PART_ELEMENTWISE, /* rotary embedding, activations, dropout, sums, zeroing */
     QA_PART_OPTIMISER,   /* the gradient's norm, AdamW */
     QA_PARTS
 } qa_part;
