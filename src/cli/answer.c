@@ -7,29 +7,30 @@
 
 #include <stdio.h>
 
-void answer_free(answer *it) {
-    qa_ids_free(&it->ids);
-    qa_answer_text_free(&it->read);
+void answer_free(printed_answer *answer) {
+    qa_ids_free(&answer->ids);
+    qa_answer_text_free(&answer->read);
 }
 
 /* Prints what has become certain since `printed` bytes were. */
-static qa_status print_text(const answer *it, size_t *printed, qa_error *err) {
-    if (it->read.certain > *printed) {
-        QA_TRY(cli_put(it->read.text.data + *printed, it->read.certain - *printed, err));
+static qa_status print_text(const printed_answer *answer, size_t *printed, qa_error *err) {
+    if (answer->read.certain > *printed) {
+        QA_TRY(cli_put(answer->read.text.data + *printed, answer->read.certain - *printed, err));
         QA_TRY(cli_flush(err));
-        *printed = it->read.certain;
+        *printed = answer->read.certain;
     }
     return QA_OK;
 }
 
-static qa_status print_id(const answer *it, int32_t id, qa_error *err) {
+static qa_status print_id(const printed_answer *answer, int32_t id, qa_error *err) {
     char number[16];
-    const int n = snprintf(number, sizeof number, "%s%d", it->ids.n == 1 ? "" : " ", (int)id);
+    const int n = snprintf(number, sizeof number, "%s%d", answer->ids.n == 1 ? "" : " ", (int)id);
     QA_TRY(cli_put(number, (size_t)n, err));
     return cli_flush(err);
 }
 
-static qa_status sample_all(answer *out, qa_generator *generator, const answer_options *options, qa_error *err) {
+static qa_status sample_all(printed_answer *out, qa_generator *generator, const answer_options *options,
+                            qa_error *err) {
     size_t printed = 0;
     out->end = ANSWER_MAX_TOKENS;
     while (!out->read.ended && !out->read.stopped && out->ids.n < options->max_tokens) {
@@ -55,7 +56,7 @@ static qa_status sample_all(answer *out, qa_generator *generator, const answer_o
     return print_text(out, &printed, err);
 }
 
-qa_status answer_run(answer *out, qa_generator *generator, const qa_tokenizer *tokenizer, const qa_ids *context,
+qa_status answer_run(printed_answer *out, qa_generator *generator, const qa_tokenizer *tokenizer, const qa_ids *context,
                      const answer_options *options, qa_error *err) {
     const double begun = cli_now();
     const qa_text *text = &out->read.text;

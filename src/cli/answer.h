@@ -27,17 +27,17 @@ typedef enum answer_end {
 } answer_end;
 
 /* What came out. Zero-initialise; free with answer_free; a new run replaces the old content. */
-typedef struct answer {
+typedef struct printed_answer {
     qa_ids ids;          /* every sampled token, the end token included */
     qa_answer_text read; /* its text is what was printed (without a final newline that was added) */
     answer_end end;
     double seconds;
-} answer;
+} printed_answer;
 
 /* Samples from the generator, which has been fed; prints to standard output. `context` are the ids before the answer
  * (they decide on its leading space). tokenizer may be NULL with print_ids. */
-QA_MUST_CHECK qa_status answer_run(answer *answer, qa_generator *generator, const qa_tokenizer *tokenizer,
+QA_MUST_CHECK qa_status answer_run(printed_answer *answer, qa_generator *generator, const qa_tokenizer *tokenizer,
                                    const qa_ids *context, const answer_options *options, qa_error *err);
-void answer_free(answer *answer);
+void answer_free(printed_answer *answer);
 
 #endif

@@ -85,31 +85,31 @@ enum { MAX_PROMPT_BYTES = 1 << 28, DEFAULT_CHAT_CONTEXT = 4096 };
 /* ---- what ends an answer ---- */
 
 /* --stop, and what the template of a dialogue ends with where it is no token. */
-static qa_status collect_stops(generation *it, bool dialogues, qa_error *err) {
-    const qa_option_list *given = &generate_args_of(it->run)->stop;
-    const size_t n_own = dialogues ? it->end.n_texts : 0;
-    QA_TRY(QA_NEW(it->stops, given->n + n_own + 1, err, "stop texts"));
+static qa_status collect_stops(generation_run *generation, bool dialogues, qa_error *err) {
+    const qa_option_list *given = &generate_args_of(generation->run)->stop;
+    const size_t n_own = dialogues ? generation->end.n_texts : 0;
+    QA_TRY(QA_NEW(generation->stops, given->n + n_own + 1, err, "stop texts"));
     for (size_t i = 0; i < given->n; i++) {
-        it->stops[it->n_stops++] = given->items[i];
+        generation->stops[generation->n_stops++] = given->items[i];
     }
-    it->n_given_stops = it->n_stops;
+    generation->n_given_stops = generation->n_stops;
     for (size_t i = 0; i < n_own; i++) {
-        it->stops[it->n_stops++] = it->end.texts[i];
+        generation->stops[generation->n_stops++] = generation->end.texts[i];
     }
     return QA_OK;
 }
 
-static qa_status prepare_ends(generation *it, qa_error *err) {
-    cli_run *run = it->run;
+static qa_status prepare_ends(generation_run *generation, qa_error *err) {
+    cli_run *run = generation->run;
     const qa_model_info *info = qa_model_get_info(run->model);
-    QA_TRY(cli_resolve_chat(run, &it->chat, &it->chat_assumed, err));
-    if (generate_args_of(run)->chat && it->chat_assumed) {
+    QA_TRY(cli_resolve_chat(run, &generation->chat, &generation->chat_assumed, err));
+    if (generate_args_of(run)->chat && generation->chat_assumed) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", run->args->model);
     }
     if (!generate_args_of(run)->ignore_eos) {
-        QA_TRY(qa_answer_end_find(&it->end, it->chat, run->tokenizer, info->eos_ids, info->n_eos, err));
+        QA_TRY(qa_answer_end_find(&generation->end, generation->chat, run->tokenizer, info->eos_ids, info->n_eos, err));
     }
-    return collect_stops(it, generate_args_of(run)->chat || generate_args_of(run)->in != NULL, err);
+    return collect_stops(generation, generate_args_of(run)->chat || generate_args_of(run)->in != NULL, err);
 }
 
 /* ---- the prompt ---- */
@@ -171,11 +171,12 @@ static void warn_of_rendered(cli_run *run, const qa_ids *ids) {
 }
 
 /* Appends the ids of a text to continue: by the rule of training, or bare with --no-special. */
-static qa_status encode_continued(const generation *it, const char *text, size_t bytes, qa_ids *ids, qa_error *err) {
-    const qa_tokenizer *tokenizer = it->run->tokenizer;
-    const bool bare = generate_args_of(it->run)->no_special;
+static qa_status encode_continued(const generation_run *generation, const char *text, size_t bytes, qa_ids *ids,
+                                  qa_error *err) {
+    const qa_tokenizer *tokenizer = generation->run->tokenizer;
+    const bool bare = generate_args_of(generation->run)->no_special;
     if (!bare && qa_text_doubles_begin(tokenizer, text, bytes)) {
-        cli_warn(it->run,
+        cli_warn(generation->run,
                  "the prompt brings the beginning-of-sequence token behind white space, or twice: it stands in "
                  "front of it once more");
     }
@@ -184,15 +185,15 @@ static qa_status encode_continued(const generation *it, const char *text, size_t
 }
 
 /* The prompt of --chat: text is what the user says, and becomes what the template writes. */
-static qa_status encode_question(generation *it, qa_text *text, qa_ids *ids, qa_error *err) {
-    const char *system = generate_args_of(it->run)->system;
+static qa_status encode_question(generation_run *generation, qa_text *text, qa_ids *ids, qa_error *err) {
+    const char *system = generate_args_of(generation->run)->system;
     const qa_message messages[2] = {{"system", system, system == NULL ? 0 : strlen(system)},
                                     {"user", text->data == NULL ? "" : text->data, text->n}};
     const size_t first = system == NULL ? 1 : 0;
     qa_text rendered = {0};
-    const qa_status status = qa_chat_encode(it->chat, messages + first, 2 - first, &rendered, ids, err);
+    const qa_status status = qa_chat_encode(generation->chat, messages + first, 2 - first, &rendered, ids, err);
     if (status == QA_OK && qa_chat_drops_system(messages + first, 2 - first, &rendered)) {
-        cli_warn(it->run, "the chat template leaves out what --system says");
+        cli_warn(generation->run, "the chat template leaves out what --system says");
     }
     qa_text_free(text);
     *text = rendered;
@@ -200,8 +201,8 @@ static qa_status encode_question(generation *it, qa_text *text, qa_ids *ids, qa_
 }
 
 /* The prompt as text (empty for --ids without a tokenizer) and ids. */
-static qa_status make_prompt(generation *it, qa_text *text, qa_ids *ids, qa_error *err) {
-    cli_run *run = it->run;
+static qa_status make_prompt(generation_run *generation, qa_text *text, qa_ids *ids, qa_error *err) {
+    cli_run *run = generation->run;
     if (generate_args_of(run)->ids != NULL) {
         QA_TRY(parse_ids(run, ids, err));
         return run->tokenizer == NULL ? QA_OK
@@ -209,8 +210,8 @@ static qa_status make_prompt(generation *it, qa_text *text, qa_ids *ids, qa_erro
     }
     bool shortened = false;
     QA_TRY(read_prompt(run, text, &shortened, err));
-    QA_TRY(generate_args_of(run)->chat ? encode_question(it, text, ids, err)
-                                       : encode_continued(it, text->data, text->n, ids, err));
+    QA_TRY(generate_args_of(run)->chat ? encode_question(generation, text, ids, err)
+                                       : encode_continued(generation, text->data, text->n, ids, err));
     if (shortened && !generate_args_of(run)->chat && text->n > 0 && text->data[text->n - 1] != '\n') {
         warn_of_rendered(run, ids);
     }
@@ -219,8 +220,8 @@ static qa_status make_prompt(generation *it, qa_text *text, qa_ids *ids, qa_erro
 
 /* ---- generating ---- */
 
-static qa_status print_echo(const generation *it, const qa_text *text, const qa_ids *ids, qa_error *err) {
-    if (!it->print_ids) {
+static qa_status print_echo(const generation_run *generation, const qa_text *text, const qa_ids *ids, qa_error *err) {
+    if (!generation->print_ids) {
         return cli_put(text->data, text->n, err);
     }
     for (size_t i = 0; i < ids->n; i++) {
@@ -229,26 +230,26 @@ static qa_status print_echo(const generation *it, const qa_text *text, const qa_
     return QA_OK;
 }
 
-static qa_status answer_prompt(generation *it, qa_policy policy, const char *label, size_t capacity,
+static qa_status answer_prompt(generation_run *generation, qa_policy policy, const char *label, size_t capacity,
                                const qa_text *text, const qa_ids *ids, qa_error *err) {
-    const generate_args *args = generate_args_of(it->run);
+    const generate_args *args = generate_args_of(generation->run);
     qa_generator *generator = NULL;
-    answer said = {0};
+    printed_answer said = {0};
     double seconds = 0.0;
     qa_status status = QA_OK;
-    const answer_options options = {.end = &it->end,
-                                    .stops = it->stops,
-                                    .n_stops = it->n_stops,
+    const answer_options options = {.end = &generation->end,
+                                    .stops = generation->stops,
+                                    .n_stops = generation->n_stops,
                                     .max_tokens = args->max_tokens,
-                                    .print_ids = it->print_ids};
-    QA_GOTO(done, qa_generator_create(&generator, it->run->model, it->run->adapter, policy, &it->objective,
-                                      &it->sampling, capacity, err));
-    QA_GOTO(done, generation_feed(it, generator, ids, &seconds, err));
+                                    .print_ids = generation->print_ids};
+    QA_GOTO(done, qa_generator_create(&generator, generation->run->model, generation->run->adapter, policy,
+                                      &generation->objective, &generation->sampling, capacity, err));
+    QA_GOTO(done, generation_feed(generation, generator, ids, &seconds, err));
     if (args->echo) {
-        QA_GOTO(done, print_echo(it, text, ids, err));
+        QA_GOTO(done, print_echo(generation, text, ids, err));
     }
-    QA_GOTO(done, answer_run(&said, generator, it->run->tokenizer, ids, &options, err));
-    generation_say_speed(it, label, ids->n, seconds, &said, capacity);
+    QA_GOTO(done, answer_run(&said, generator, generation->run->tokenizer, ids, &options, err));
+    generation_say_speed(generation, label, ids->n, seconds, &said, capacity);
     if (said.end == ANSWER_INTERRUPTED) {
         status = qa_fail(err, QA_ERR_INTERRUPTED, "interrupted");
     }
@@ -279,25 +280,25 @@ static bool policy_is(const generate_args *args, const char *name) {
     return strcmp(args->policy != NULL ? args->policy : args->shared.adapter != NULL ? "custom" : "base", name) == 0;
 }
 
-static qa_status answer_one_prompt(generation *it, qa_error *err) {
-    const generate_args *args = generate_args_of(it->run);
+static qa_status answer_one_prompt(generation_run *generation, qa_error *err) {
+    const generate_args *args = generate_args_of(generation->run);
     const size_t max_tokens = args->max_tokens;
     qa_text text = {0};
     qa_ids ids = {0};
     size_t capacity = 0;
     qa_status status = QA_OK;
-    QA_GOTO(done, make_prompt(it, &text, &ids, err));
-    QA_GOTO(done,
-            choose_capacity(it->run, ids.n > SIZE_MAX - max_tokens ? SIZE_MAX : ids.n + max_tokens, &capacity, err));
-    cli_catch_interrupts(it->run->command->name, "stopping");
+    QA_GOTO(done, make_prompt(generation, &text, &ids, err));
+    QA_GOTO(done, choose_capacity(generation->run, ids.n > SIZE_MAX - max_tokens ? SIZE_MAX : ids.n + max_tokens,
+                                  &capacity, err));
+    cli_catch_interrupts(generation->run->command->name, "stopping");
     if (policy_is(args, "both")) {
         QA_GOTO(done, cli_put("[base]\n", 7, err));
-        QA_GOTO(done, answer_prompt(it, QA_POLICY_BASE, "base: ", capacity, &text, &ids, err));
+        QA_GOTO(done, answer_prompt(generation, QA_POLICY_BASE, "base: ", capacity, &text, &ids, err));
         QA_GOTO(done, cli_put("\n[custom]\n", 10, err));
-        QA_GOTO(done, answer_prompt(it, QA_POLICY_CUSTOM, "custom: ", capacity, &text, &ids, err));
+        QA_GOTO(done, answer_prompt(generation, QA_POLICY_CUSTOM, "custom: ", capacity, &text, &ids, err));
     } else {
         const qa_policy policy = policy_is(args, "base") ? QA_POLICY_BASE : QA_POLICY_CUSTOM;
-        QA_GOTO(done, answer_prompt(it, policy, "", capacity, &text, &ids, err));
+        QA_GOTO(done, answer_prompt(generation, policy, "", capacity, &text, &ids, err));
     }
 done:
     qa_text_free(&text);
@@ -357,46 +358,46 @@ static qa_status check_prompt_arguments(cli_run *run, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status load_generation(generation *it, qa_error *err) {
-    cli_run *run = it->run;
+static qa_status load_generation(generation_run *generation, qa_error *err) {
+    cli_run *run = generation->run;
     const generate_args *args = generate_args_of(run);
-    it->sampling = args->sampling;
-    QA_TRY(cli_usage_if(run, qa_sampling_check(&it->sampling, err)));
+    generation->sampling = args->sampling;
+    QA_TRY(cli_usage_if(run, qa_sampling_check(&generation->sampling, err)));
     if (!policy_is(args, "base")) {
-        QA_TRY(cli_resolve_objective(run, &it->objective, NULL, err));
+        QA_TRY(cli_resolve_objective(run, &generation->objective, NULL, err));
     }
     QA_TRY(cli_load_model_as(run, QA_WEIGHTS_STORED, err));
     if (!policy_is(args, "base")) {
         QA_TRY(cli_load_adapter(run, err));
     }
     QA_TRY(cli_load_tokenizer(run, args->ids == NULL, err));
-    it->print_ids = args->print_ids || run->tokenizer == NULL;
+    generation->print_ids = args->print_ids || run->tokenizer == NULL;
     if (args->in != NULL && args->no_special && qa_text_begin(run->tokenizer)->n > 0) {
         cli_warn(run, "--no-special: these prompts go without what the tokenizer puts in front of every text, but in "
                       "training it stands there");
     }
-    return prepare_ends(it, err);
+    return prepare_ends(generation, err);
 }
 
 static qa_status run_generate(cli_run *run, qa_error *err) {
-    generation it = {.run = run};
+    generation_run generation = {.run = run};
     qa_status status = QA_OK;
     size_t capacity = 0;
     QA_TRY(check_prompt_arguments(run, err));
     const qa_policy policy = policy_is(generate_args_of(run), "base") ? QA_POLICY_BASE : QA_POLICY_CUSTOM;
-    QA_GOTO(done, load_generation(&it, err));
+    QA_GOTO(done, load_generation(&generation, err));
     if (generate_args_of(run)->in != NULL) {
-        QA_GOTO(done, cli_generate_file(&it, policy, err));
+        QA_GOTO(done, cli_generate_file(&generation, policy, err));
         goto done;
     }
     if (has_prompt(generate_args_of(run))) {
-        QA_GOTO(done, answer_one_prompt(&it, err));
+        QA_GOTO(done, answer_one_prompt(&generation, err));
         goto done;
     }
     QA_GOTO(done, choose_capacity(run, DEFAULT_CHAT_CONTEXT, &capacity, err));
-    QA_GOTO(done, cli_converse(&it, policy, capacity, err));
+    QA_GOTO(done, cli_converse(&generation, policy, capacity, err));
 done:
-    free(it.stops);
+    free(generation.stops);
     return status;
 }
 

@@ -77,37 +77,38 @@ static void preference_text(char *buffer, size_t bytes, const qa_metrics *metric
     }
 }
 
-static void show_train_step(train_progress *it, const qa_metrics *metrics) {
+static void show_train_step(train_progress *progress, const qa_metrics *metrics) {
     char eta[CLI_NUMBER_BYTES];
     char preference[2 * CLI_NUMBER_BYTES];
     preference_text(preference, sizeof preference, metrics, cli_terminal_width() <= WIDE);
-    cli_steps_eta(&it->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
+    cli_steps_eta(&progress->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
     if (cli_terminal_width() > WIDE) {
-        cli_progress_draw(&it->steps.run->progress, "step %zu/%zu  loss %.4f%s  %.0f tokens/s  ETA %s", metrics->step,
-                          metrics->total_steps, metrics->loss, preference, metrics->tokens_per_second, eta);
+        cli_progress_draw(&progress->steps.run->progress, "step %zu/%zu  loss %.4f%s  %.0f tokens/s  ETA %s",
+                          metrics->step, metrics->total_steps, metrics->loss, preference, metrics->tokens_per_second,
+                          eta);
     } else {
-        cli_progress_draw(&it->steps.run->progress, "%zu/%zu  loss %.3f%s  ETA %s", metrics->step, metrics->total_steps,
-                          metrics->loss, preference, eta);
+        cli_progress_draw(&progress->steps.run->progress, "%zu/%zu  loss %.3f%s  ETA %s", metrics->step,
+                          metrics->total_steps, metrics->loss, preference, eta);
     }
-    if (cli_steps_line_due(&it->steps, metrics->step, metrics->total_steps)) {
+    if (cli_steps_line_due(&progress->steps, metrics->step, metrics->total_steps)) {
         preference_text(preference, sizeof preference, metrics, false);
-        cli_say(it->steps.run, "step %zu/%zu  epoch %.2f  loss %.4f%s  lr %.3g  grad %.3g  %.0f tokens/s  ETA %s",
+        cli_say(progress->steps.run, "step %zu/%zu  epoch %.2f  loss %.4f%s  lr %.3g  grad %.3g  %.0f tokens/s  ETA %s",
                 metrics->step, metrics->total_steps, metrics->epoch, metrics->loss, preference, metrics->learning_rate,
                 metrics->grad_norm, metrics->tokens_per_second, eta);
     }
 }
 
 static bool on_train_metrics(void *user, const qa_metrics *metrics) {
-    train_progress *it = user;
+    train_progress *progress = user;
     if (metrics->is_evaluation) {
-        cli_say(it->steps.run,
+        cli_say(progress->steps.run,
                 "evaluation at step %zu: loss %.4f  margin %+.3f  acc %.3f  reward %.4f  KL %.4f nats/token",
                 metrics->step, metrics->loss, metrics->margin, metrics->accuracy, metrics->reward_mean,
                 metrics->kl_per_token);
     } else {
-        cli_steps_step(&it->steps, metrics->step);
-        it->last = *metrics;
-        show_train_step(it, metrics);
+        cli_steps_step(&progress->steps, metrics->step);
+        progress->last = *metrics;
+        show_train_step(progress, metrics);
     }
     return !cli_interrupted();
 }
@@ -273,7 +274,7 @@ static qa_status append_prompt(qa_text *text, const cli_run *run, bool chat, qa_
 }
 
 /* The result: where the adapter is, and what to do with it. */
-static qa_status print_adapter(cli_run *run, const train_progress *it, const qa_pairs *pairs, qa_error *err) {
+static qa_status print_adapter(cli_run *run, const train_progress *progress, const qa_pairs *pairs, qa_error *err) {
     const qa_train_options *args = &train_args_of(run)->train;
     char parameters[CLI_NUMBER_BYTES];
     char time[CLI_NUMBER_BYTES];
@@ -291,8 +292,8 @@ static qa_status print_adapter(cli_run *run, const train_progress *it, const qa_
     QA_GOTO(done, qa_text_append_z(&text, "\n", err));
     QA_GOTO(done, append_command(&text, run, "generate", err));
     QA_GOTO(done, append_prompt(&text, run, chat, err));
-    printf("adapter: %s (%s parameters, %zu step%s, %s)\nnext:\n%s", args->out_dir, parameters, it->last.step,
-           cli_plural(it->last.step), time, text.data);
+    printf("adapter: %s (%s parameters, %zu step%s, %s)\nnext:\n%s", args->out_dir, parameters, progress->last.step,
+           cli_plural(progress->last.step), time, text.data);
     status = cli_flush(err);
 done:
     qa_text_free(&text);
@@ -301,11 +302,11 @@ done:
 
 static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *evaluation, qa_train_options *options,
                        qa_error *err) {
-    train_progress it = {.steps = {.run = run}};
-    options->user = &it;
+    train_progress progress = {.steps = {.run = run}};
+    options->user = &progress;
     cli_begin_training(run);
     QA_TRY(cli_end_training(run, qa_train(run->model, run->adapter, pairs, evaluation, options, err)));
-    return print_adapter(run, &it, pairs, err);
+    return print_adapter(run, &progress, pairs, err);
 }
 
 static qa_status run_train(cli_run *run, qa_error *err) {

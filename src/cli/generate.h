@@ -18,7 +18,7 @@ typedef struct generate_args {
 static inline const generate_args *generate_args_of(const cli_run *run) { return (const generate_args *)run->args; }
 
 /* A generate command with everything resolved. */
-typedef struct generation {
+typedef struct generation_run {
     cli_run *run;
     qa_objective objective;
     qa_sampling sampling;
@@ -29,20 +29,20 @@ typedef struct generation {
     size_t n_stops;
     size_t n_given_stops; /* of them; the rest are the template's */
     bool print_ids;
-} generation;
+} generation_run;
 
 /* Feeds ids and times it; a prompt that leaves no room is an error that says by how much. */
-QA_MUST_CHECK qa_status generation_feed(const generation *it, qa_generator *generator, const qa_ids *ids,
+QA_MUST_CHECK qa_status generation_feed(const generation_run *generation, qa_generator *generator, const qa_ids *ids,
                                         double *seconds, qa_error *err);
 
 /* "prompt: 5 tokens, 812.3 tokens/s; generation: ..." on standard error; label may be "". */
-void generation_say_speed(const generation *it, const char *label, size_t prompt, double prompt_seconds,
-                          const answer *said, size_t capacity);
+void generation_say_speed(const generation_run *generation, const char *label, size_t prompt, double prompt_seconds,
+                          const printed_answer *said, size_t capacity);
 
 /* A conversation over the lines of standard input. */
-QA_MUST_CHECK qa_status cli_converse(generation *it, qa_policy policy, size_t capacity, qa_error *err);
+QA_MUST_CHECK qa_status cli_converse(generation_run *generation, qa_policy policy, size_t capacity, qa_error *err);
 
 /* Answers the prompts of --in into --out. */
-QA_MUST_CHECK qa_status cli_generate_file(generation *it, qa_policy policy, qa_error *err);
+QA_MUST_CHECK qa_status cli_generate_file(generation_run *generation, qa_policy policy, qa_error *err);
 
 #endif

@@ -109,11 +109,11 @@ static qa_status read_numbers(qa_lora_options *options, const json_t *root, qa_e
 enum { MATCH_STEPS = 200000, LEAST_STEPS = 1000, ALL_STEPS = 20000000, MOST_EXPRESSIONS = 4096, SHORTENED_NAMES = 20 };
 
 /* target_modules or exclude_modules. */
-typedef struct chooser {
+typedef struct module_chooser {
     const json_t *names;        /* a list, checked to be of strings; else NULL */
     qa_module_pattern *pattern; /* a string; else NULL */
     bool all_linear;
-} chooser;
+} module_chooser;
 
 static uint32_t steps_for(size_t matches) {
     const size_t each = ALL_STEPS / (matches == 0 ? 1 : matches);
@@ -134,36 +134,38 @@ static qa_status check_names(const json_t *list, const char *key, qa_error *err)
 }
 
 /* An empty value chooses nothing. */
-static qa_status chooser_open(chooser *it, const json_t *root, const char *key, size_t modules, qa_error *err) {
+static qa_status chooser_open(module_chooser *chooser, const json_t *root, const char *key, size_t modules,
+                              qa_error *err) {
     const json_t *value = json_object_get(root, key);
-    *it = (chooser){0};
+    *chooser = (module_chooser){0};
     if (is_empty(value)) {
         return QA_OK;
     }
     if (json_is_array(value)) {
-        it->names = value;
+        chooser->names = value;
         return check_names(value, key, err);
     }
     QA_FAIL_IF(!json_is_string(value), err, QA_ERR_FORMAT, "%s is neither a list of names nor a string", key);
     if (strcasecmp(json_string_value(value), "all-linear") == 0 && strcmp(key, "target_modules") == 0) {
-        it->all_linear = true;
+        chooser->all_linear = true;
         return QA_OK;
     }
-    return qa_prefixed(qa_module_pattern_create(&it->pattern, json_string_value(value), json_string_length(value),
+    return qa_prefixed(qa_module_pattern_create(&chooser->pattern, json_string_value(value), json_string_length(value),
                                                 QA_MODULE_WHOLE, steps_for(modules), err),
                        err, "%s: ", key);
 }
 
 /* *exact: by the whole path, a list's entry. */
-static qa_status chooser_matches(const chooser *it, const char *path, bool *matches, bool *exact, qa_error *err) {
-    *matches = it->all_linear; /* nothing but maps is asked about then */
+static qa_status chooser_matches(const module_chooser *chooser, const char *path, bool *matches, bool *exact,
+                                 qa_error *err) {
+    *matches = chooser->all_linear; /* nothing but maps is asked about then */
     *exact = *matches;
-    if (it->pattern != NULL) {
+    if (chooser->pattern != NULL) {
         *exact = true;
-        return qa_module_pattern_matches(it->pattern, path, matches, err);
+        return qa_module_pattern_matches(chooser->pattern, path, matches, err);
     }
-    for (size_t i = 0; i < json_array_size(it->names); i++) {
-        const char *name = json_string_value(json_array_get(it->names, i));
+    for (size_t i = 0; i < json_array_size(chooser->names); i++) {
+        const char *name = json_string_value(json_array_get(chooser->names, i));
         *matches = *matches || qa_module_name_matches(name, path);
         *exact = *exact || strcmp(name, path) == 0;
     }
@@ -177,14 +179,14 @@ typedef struct layer_choice {
 } layer_choice;
 
 /* of: the modules' list of layers, "model.layers". */
-static qa_status layer_choice_read(layer_choice *it, const json_t *root, const char *of, qa_error *err) {
+static qa_status layer_choice_read(layer_choice *choice, const json_t *root, const char *of, qa_error *err) {
     const json_t *layers = json_object_get(root, "layers_to_transform");
     const json_t *pattern = json_object_get(root, "layers_pattern");
     const bool by_expression = json_is_string(json_object_get(root, "target_modules"));
     size_t i = 0;
     const json_t *item = NULL;
-    *it = (layer_choice){.layers = is_empty(layers) ? NULL : layers, .found = is_empty(pattern)};
-    QA_FAIL_IF(it->layers != NULL && !json_is_integer(layers) && !json_is_array(layers), err, QA_ERR_FORMAT,
+    *choice = (layer_choice){.layers = is_empty(layers) ? NULL : layers, .found = is_empty(pattern)};
+    QA_FAIL_IF(choice->layers != NULL && !json_is_integer(layers) && !json_is_array(layers), err, QA_ERR_FORMAT,
                "layers_to_transform is neither a list of numbers nor a number");
     json_array_foreach(layers, i, item) {
         QA_FAIL_IF(!json_is_integer(item), err, QA_ERR_FORMAT, "layers_to_transform[%zu] is not a whole number", i);
@@ -201,17 +203,17 @@ static qa_status layer_choice_read(layer_choice *it, const json_t *root, const c
         const char *name = json_string_value(list ? json_array_get(pattern, i) : pattern);
         QA_FAIL_IF(name == NULL || name[strcspn(name, "\\[](){}*+?|^$")] != '\0', err, QA_ERR_UNSUPPORTED,
                    "layers_pattern: expected a name such as \"layers\"");
-        it->found = it->found || qa_module_name_matches(name, of);
+        choice->found = choice->found || qa_module_name_matches(name, of);
     }
     return QA_OK;
 }
 
-static bool layer_chosen(const layer_choice *it, size_t layer) {
-    if (it->layers == NULL || json_is_integer(it->layers)) {
-        return it->layers == NULL || (it->found && json_integer_value(it->layers) == (json_int_t)layer);
+static bool layer_chosen(const layer_choice *choice, size_t layer) {
+    if (choice->layers == NULL || json_is_integer(choice->layers)) {
+        return choice->layers == NULL || (choice->found && json_integer_value(choice->layers) == (json_int_t)layer);
     }
-    for (size_t i = 0; it->found && i < json_array_size(it->layers); i++) {
-        if (json_integer_value(json_array_get(it->layers, i)) == (json_int_t)layer) {
+    for (size_t i = 0; choice->found && i < json_array_size(choice->layers); i++) {
+        if (json_integer_value(json_array_get(choice->layers, i)) == (json_int_t)layer) {
             return true;
         }
     }
@@ -228,113 +230,114 @@ typedef struct pattern_list {
     size_t n;
 } pattern_list;
 
-static void pattern_list_close(pattern_list *it) {
-    for (size_t i = 0; i < it->n; i++) {
-        qa_module_pattern_free(it->patterns[i]);
+static void pattern_list_close(pattern_list *list) {
+    for (size_t i = 0; i < list->n; i++) {
+        qa_module_pattern_free(list->patterns[i]);
     }
-    free(it->patterns);
-    free(it->values);
-    free(it->keys);
-    free(it->used);
+    free(list->patterns);
+    free(list->values);
+    free(list->keys);
+    free(list->used);
 }
 
-static qa_status pattern_list_open(pattern_list *it, const json_t *root, const char *key, size_t modules,
+static qa_status pattern_list_open(pattern_list *list, const json_t *root, const char *key, size_t modules,
                                    qa_error *err) {
     json_t *object = NULL;
     const char *name = NULL;
     json_t *value = NULL;
-    *it = (pattern_list){0};
+    *list = (pattern_list){0};
     QA_TRY(qa_json_get_object(root, key, false, "LoRA", &object, err));
     const size_t n = json_object_size(object);
     QA_FAIL_IF(n > MOST_EXPRESSIONS, err, QA_ERR_LIMIT, "%s has %zu keys, expected at most %d", key, n,
                (int)MOST_EXPRESSIONS);
-    it->patterns = qa_alloc_array(n, sizeof *it->patterns);
-    it->values = qa_alloc_array(n, sizeof *it->values);
-    it->keys = qa_alloc_array(n, sizeof *it->keys);
-    it->used = qa_alloc_array(n, sizeof *it->used);
-    if (it->patterns == NULL || it->values == NULL || it->keys == NULL || it->used == NULL) {
+    list->patterns = qa_alloc_array(n, sizeof *list->patterns);
+    list->values = qa_alloc_array(n, sizeof *list->values);
+    list->keys = qa_alloc_array(n, sizeof *list->keys);
+    list->used = qa_alloc_array(n, sizeof *list->used);
+    if (list->patterns == NULL || list->values == NULL || list->keys == NULL || list->used == NULL) {
         return QA_NO_MEMORY(err, "%s", key);
     }
     json_object_foreach(object, name, value) {
-        it->values[it->n] = value;
-        it->keys[it->n] = name;
-        const qa_status status = qa_module_pattern_create(&it->patterns[it->n], name, strlen(name), QA_MODULE_END,
+        list->values[list->n] = value;
+        list->keys[list->n] = name;
+        const qa_status status = qa_module_pattern_create(&list->patterns[list->n], name, strlen(name), QA_MODULE_END,
                                                           steps_for(modules * n), err);
         if (status != QA_OK) {
             qa_error_prefix(err, "%s: ", key);
             return status;
         }
-        it->n++;
+        list->n++;
     }
     return QA_OK;
 }
 
 /* The value of the first key that matches; NULL: none does. */
-static qa_status pattern_list_find(const pattern_list *it, const char *path, const json_t **value, qa_error *err) {
+static qa_status pattern_list_find(const pattern_list *list, const char *path, const json_t **value, qa_error *err) {
     *value = NULL;
-    for (size_t i = 0; i < it->n && *value == NULL; i++) {
+    for (size_t i = 0; i < list->n && *value == NULL; i++) {
         bool matches = false;
-        QA_TRY(qa_module_pattern_matches(it->patterns[i], path, &matches, err));
-        *value = matches ? it->values[i] : NULL;
-        it->used[i] = it->used[i] || matches;
+        QA_TRY(qa_module_pattern_matches(list->patterns[i], path, &matches, err));
+        *value = matches ? list->values[i] : NULL;
+        list->used[i] = list->used[i] || matches;
     }
     return QA_OK;
 }
 
 /* A key that says nothing: another spelling than the model's is easily taken. */
-static void warn_of_unused(const pattern_list *it, const char *key, qa_warnings *warnings) {
+static void warn_of_unused(const pattern_list *list, const char *key, qa_warnings *warnings) {
     size_t unused = 0, first = 0;
-    for (size_t i = it->n; i > 0; i--) {
-        unused += it->used[i - 1] ? 0 : 1;
-        first = it->used[i - 1] ? first : i - 1;
+    for (size_t i = list->n; i > 0; i--) {
+        unused += list->used[i - 1] ? 0 : 1;
+        first = list->used[i - 1] ? first : i - 1;
     }
     if (unused > 0) {
         qa_warn(warnings,
                 "%s: %zu of its %zu keys, \"%.80s\" the first, decide for no adapted map (none of them matches, or "
                 "an earlier key does), as in PEFT",
-                key, unused, it->n, it->keys[first]);
+                key, unused, list->n, list->keys[first]);
     }
 }
 
 /* ---- the plan ---- */
 
-typedef struct planner {
-    chooser targets, excluded;
+typedef struct adapter_planner {
+    module_chooser targets, excluded;
     layer_choice layers;
     pattern_list ranks, alphas;
-} planner;
+} adapter_planner;
 
-static void planner_close(planner *it) {
-    qa_module_pattern_free(it->targets.pattern);
-    qa_module_pattern_free(it->excluded.pattern);
-    pattern_list_close(&it->ranks);
-    pattern_list_close(&it->alphas);
+static void planner_close(adapter_planner *planner) {
+    qa_module_pattern_free(planner->targets.pattern);
+    qa_module_pattern_free(planner->excluded.pattern);
+    pattern_list_close(&planner->ranks);
+    pattern_list_close(&planner->alphas);
 }
 
-static qa_status planner_open(planner *it, const json_t *root, const qa_config *config, qa_error *err) {
+static qa_status planner_open(adapter_planner *planner, const json_t *root, const qa_config *config, qa_error *err) {
     const qa_tensor_table *table = config->family->tensors;
     const size_t modules = config->num_hidden_layers * table->n;
     char layers[QA_TENSOR_NAME_BYTES];
     (void)snprintf(layers, sizeof layers, "%.*s", (int)strlen(table->layers) - 1, table->layers);
-    QA_TRY(chooser_open(&it->targets, root, "target_modules", modules, err));
-    QA_TRY(chooser_open(&it->excluded, root, "exclude_modules", modules, err));
-    QA_TRY(layer_choice_read(&it->layers, root, layers, err));
-    QA_TRY(pattern_list_open(&it->ranks, root, "rank_pattern", modules, err));
-    return pattern_list_open(&it->alphas, root, "alpha_pattern", modules, err);
+    QA_TRY(chooser_open(&planner->targets, root, "target_modules", modules, err));
+    QA_TRY(chooser_open(&planner->excluded, root, "exclude_modules", modules, err));
+    QA_TRY(layer_choice_read(&planner->layers, root, layers, err));
+    QA_TRY(pattern_list_open(&planner->ranks, root, "rank_pattern", modules, err));
+    return pattern_list_open(&planner->alphas, root, "alpha_pattern", modules, err);
 }
 
 /* layer SIZE_MAX: a module outside the layers. */
-static qa_status is_chosen(const planner *it, const char *path, size_t layer, bool *chosen, qa_error *err) {
+static qa_status is_chosen(const adapter_planner *planner, const char *path, size_t layer, bool *chosen,
+                           qa_error *err) {
     bool exact = false, excluded = false;
-    QA_TRY(chooser_matches(&it->excluded, path, &excluded, &exact, err));
-    QA_TRY(chooser_matches(&it->targets, path, chosen, &exact, err));
-    const bool of_layer = layer_chosen(&it->layers, layer);
-    QA_FAIL_IF(*chosen && !excluded && !of_layer && it->targets.pattern == NULL && exact &&
-                   json_array_size(it->targets.names) >= SHORTENED_NAMES,
+    QA_TRY(chooser_matches(&planner->excluded, path, &excluded, &exact, err));
+    QA_TRY(chooser_matches(&planner->targets, path, chosen, &exact, err));
+    const bool of_layer = layer_chosen(&planner->layers, layer);
+    QA_FAIL_IF(*chosen && !excluded && !of_layer && planner->targets.pattern == NULL && exact &&
+                   json_array_size(planner->targets.names) >= SHORTENED_NAMES,
                err, QA_ERR_UNSUPPORTED,
                "target_modules lists %zu names, %s in a layer that layers_to_transform leaves out: PEFT shortens "
                "lists from %d names on before it asks for the layer; expected a list without layers_to_transform",
-               json_array_size(it->targets.names), path, (int)SHORTENED_NAMES);
+               json_array_size(planner->targets.names), path, (int)SHORTENED_NAMES);
     *chosen = *chosen && !excluded && (exact || of_layer);
     return QA_OK;
 }
@@ -342,8 +345,8 @@ static qa_status is_chosen(const planner *it, const char *path, size_t layer, bo
 /* Asks about the modules that the parts of a tensor's name are: "model", "model.layers", "model.layers.0"... but for
  * those that `before` has too, and for a map, which may be chosen. in: bytes of what stands before the layer's own
  * names. */
-static qa_status refuse_modules_of(const planner *it, const char *name, const char *before, size_t in, size_t layer,
-                                   bool map, const qa_config *config, qa_error *err) {
+static qa_status refuse_modules_of(const adapter_planner *planner, const char *name, const char *before, size_t in,
+                                   size_t layer, bool map, const qa_config *config, qa_error *err) {
     for (size_t n = 0; name[n] != '\0'; n++) {
         bool chosen = false;
         char path[QA_TENSOR_NAME_BYTES], names[256];
@@ -352,7 +355,7 @@ static qa_status refuse_modules_of(const planner *it, const char *name, const ch
             continue;
         }
         (void)snprintf(path, sizeof path, "%.*s", (int)n, name);
-        QA_TRY(is_chosen(it, path, n > in ? layer : SIZE_MAX, &chosen, err));
+        QA_TRY(is_chosen(planner, path, n > in ? layer : SIZE_MAX, &chosen, err));
         if (chosen) {
             qa_targets_all_names(config->family, names, sizeof names);
             return qa_fail(err, QA_ERR_UNSUPPORTED,
@@ -365,7 +368,7 @@ static qa_status refuse_modules_of(const planner *it, const char *name, const ch
 
 /* What is no linear map of a layer: the embedding and the head, which PEFT would adapt, too; norms and whole blocks,
  * which it refuses. */
-static qa_status refuse_other_modules(const planner *it, const qa_config *config, qa_error *err) {
+static qa_status refuse_other_modules(const adapter_planner *planner, const qa_config *config, qa_error *err) {
     const qa_tensor_table *table = config->family->tensors;
     char names[2][QA_TENSOR_NAME_BYTES] = {"", ""};
     for (size_t i = 0, now = 0; i < table->n * (1 + config->num_hidden_layers); i++) {
@@ -376,17 +379,18 @@ static qa_status refuse_other_modules(const planner *it, const qa_config *config
             continue;
         }
         qa_tensor_name(names[now], table, row, l);
-        QA_TRY(refuse_modules_of(it, names[now], names[1 - now], in_layer ? strlen(names[now]) - strlen(row->name) : 0,
-                                 l, row->role == QA_ROLE_MAP || row->role == QA_ROLE_BIAS, config, err));
+        QA_TRY(refuse_modules_of(planner, names[now], names[1 - now],
+                                 in_layer ? strlen(names[now]) - strlen(row->name) : 0, l,
+                                 row->role == QA_ROLE_MAP || row->role == QA_ROLE_BIAS, config, err));
         now = 1 - now;
     }
     return QA_OK;
 }
 
-static qa_status plan_branch(const planner *it, const char *path, qa_branch_plan *branch, qa_error *err) {
+static qa_status plan_branch(const adapter_planner *planner, const char *path, qa_branch_plan *branch, qa_error *err) {
     const json_t *rank = NULL, *alpha = NULL;
-    QA_TRY(pattern_list_find(&it->ranks, path, &rank, err));
-    QA_TRY(pattern_list_find(&it->alphas, path, &alpha, err));
+    QA_TRY(pattern_list_find(&planner->ranks, path, &rank, err));
+    QA_TRY(pattern_list_find(&planner->alphas, path, &alpha, err));
     QA_FAIL_IF(rank != NULL && (!json_is_integer(rank) || json_integer_value(rank) < 1), err, QA_ERR_FORMAT,
                "rank_pattern: the rank of %s is not a whole number above 0", path);
     QA_FAIL_IF(alpha != NULL && !json_is_number(alpha), err, QA_ERR_FORMAT,
@@ -396,12 +400,12 @@ static qa_status plan_branch(const planner *it, const char *path, qa_branch_plan
     return qa_prefixed(qa_lora_range_check(branch->rank, branch->alpha, err), err, "%s: ", path);
 }
 
-static qa_status make_plan(const planner *it, qa_branch_plan *plan, qa_lora_options *options, const qa_config *config,
-                           qa_error *err) {
+static qa_status make_plan(const adapter_planner *planner, qa_branch_plan *plan, qa_lora_options *options,
+                           const qa_config *config, qa_error *err) {
     char names[256];
     bool any = false;
     qa_targets_all_names(config->family, names, sizeof names);
-    QA_TRY(it->targets.all_linear ? QA_OK : refuse_other_modules(it, config, err));
+    QA_TRY(planner->targets.all_linear ? QA_OK : refuse_other_modules(planner, config, err));
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
         for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
             qa_branch_plan *branch = &plan[l * QA_TARGETS + t];
@@ -411,9 +415,9 @@ static qa_status make_plan(const planner *it, qa_branch_plan *plan, qa_lora_opti
             }
             qa_module_path(path, config->family, l, t);
             *branch = (qa_branch_plan){.rank = options->rank, .alpha = options->alpha};
-            QA_TRY(is_chosen(it, path, l, &branch->present, err));
+            QA_TRY(is_chosen(planner, path, l, &branch->present, err));
             if (branch->present) {
-                QA_TRY(plan_branch(it, path, branch, err));
+                QA_TRY(plan_branch(planner, path, branch, err));
                 options->targets[t] = true;
                 any = true;
             }
@@ -442,7 +446,7 @@ static qa_status check_orientation(const json_t *root, const qa_config *config, 
 qa_status qa_adapter_plan_read(qa_branch_plan **plan, qa_lora_options *options, const json_t *root,
                                const qa_config *config, qa_warnings *warnings, qa_error *err) {
     const size_t modules = config->num_hidden_layers * QA_TARGETS;
-    planner it = {0};
+    adapter_planner planner = {0};
     qa_status status = QA_OK;
     *plan = NULL;
     *options = (qa_lora_options){0};
@@ -452,14 +456,14 @@ qa_status qa_adapter_plan_read(qa_branch_plan **plan, qa_lora_options *options, 
     QA_FAIL_IF(is_empty(targets) || (!json_is_array(targets) && !json_is_string(targets)), err, QA_ERR_FORMAT,
                "target_modules must be a string or list at least one name");
     QA_TRY(QA_NEW(*plan, modules, err, "an adapter"));
-    QA_GOTO(done, planner_open(&it, root, config, err));
-    QA_GOTO(done, make_plan(&it, *plan, options, config, err));
+    QA_GOTO(done, planner_open(&planner, root, config, err));
+    QA_GOTO(done, make_plan(&planner, *plan, options, config, err));
     status = check_orientation(root, config, warnings, err);
-    warn_of_unused(&it.ranks, "rank_pattern", warnings);
-    warn_of_unused(&it.alphas, "alpha_pattern", warnings);
+    warn_of_unused(&planner.ranks, "rank_pattern", warnings);
+    warn_of_unused(&planner.alphas, "alpha_pattern", warnings);
     qa_lora_name_targets(options, config->family);
 done:
-    planner_close(&it);
+    planner_close(&planner);
     if (status != QA_OK) {
         free(*plan);
         *plan = NULL;

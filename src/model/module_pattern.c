@@ -178,7 +178,7 @@ static qa_status check_syntax(const char *text, size_t n, qa_module_rule rule, b
 
 /* ---- matching ---- */
 
-static qa_status compile_module_pattern(qa_module_pattern *it, const char *expression, size_t n, qa_error *err) {
+static qa_status compile_module_pattern(qa_module_pattern *pattern, const char *expression, size_t n, qa_error *err) {
     static const char before[] = "(?:.*\\.)?(?:", after[] = ")";
     int failure = 0;
     PCRE2_SIZE place = 0;
@@ -186,15 +186,15 @@ static qa_status compile_module_pattern(qa_module_pattern *it, const char *expre
     if (text == NULL) {
         return QA_NO_MEMORY(err, "an expression");
     }
-    const size_t lead = it->rule == QA_MODULE_END ? sizeof before - 1 : 0;
+    const size_t lead = pattern->rule == QA_MODULE_END ? sizeof before - 1 : 0;
     memcpy(text, before, lead);
     memcpy(text + lead, expression, n);
     memcpy(text + lead + n, after, lead == 0 ? 0 : 1);
     /* the whole path, as re.fullmatch and "$" have it: no path holds an end of line */
-    it->code = pcre2_compile((PCRE2_SPTR)text, lead + n + (lead == 0 ? 0 : 1),
-                             PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NEVER_BACKSLASH_C, &failure, &place, NULL);
+    pattern->code = pcre2_compile((PCRE2_SPTR)text, lead + n + (lead == 0 ? 0 : 1),
+                                  PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_NEVER_BACKSLASH_C, &failure, &place, NULL);
     free(text);
-    if (it->code == NULL) {
+    if (pattern->code == NULL) {
         char reason[160] = "";
         if (pcre2_get_error_message(failure, (PCRE2_UCHAR *)reason, sizeof reason) < 0) {
             reason[0] = '\0';
@@ -202,19 +202,19 @@ static qa_status compile_module_pattern(qa_module_pattern *it, const char *expre
         return qa_fail(err, QA_ERR_FORMAT, "the expression \"%.120s\" does not compile: %s, at byte %zu", expression,
                        reason, place < lead ? 0 : (size_t)place - lead);
     }
-    it->data = pcre2_match_data_create(1, NULL);
-    it->context = pcre2_match_context_create(NULL);
-    return it->data != NULL && it->context != NULL ? QA_OK : QA_NO_MEMORY(err, "an expression");
+    pattern->data = pcre2_match_data_create(1, NULL);
+    pattern->context = pcre2_match_context_create(NULL);
+    return pattern->data != NULL && pattern->context != NULL ? QA_OK : QA_NO_MEMORY(err, "an expression");
 }
 
-static qa_status keep_plain(qa_module_pattern *it, const char *expression, size_t n, qa_error *err) {
-    it->plain = malloc(n + 1);
-    if (it->plain == NULL) {
+static qa_status keep_plain(qa_module_pattern *pattern, const char *expression, size_t n, qa_error *err) {
+    pattern->plain = malloc(n + 1);
+    if (pattern->plain == NULL) {
         return QA_NO_MEMORY(err, "a module's name");
     }
-    memcpy(it->plain, expression, n);
-    it->plain[n] = '\0';
-    it->n = n;
+    memcpy(pattern->plain, expression, n);
+    pattern->plain[n] = '\0';
+    pattern->n = n;
     return QA_OK;
 }
 
@@ -225,20 +225,20 @@ qa_status qa_module_pattern_create(qa_module_pattern **out, const char *expressi
     QA_FAIL_IF(n > PATTERN_BYTES, err, QA_ERR_LIMIT, "an expression of %zu bytes, expected at most %d", n,
                (int)PATTERN_BYTES);
     QA_TRY(check_syntax(expression, n, rule, &plain, err));
-    qa_module_pattern *it = NULL;
-    QA_TRY(QA_NEW(it, 1, err, "an expression"));
-    it->rule = rule;
+    qa_module_pattern *pattern = NULL;
+    QA_TRY(QA_NEW(pattern, 1, err, "an expression"));
+    pattern->rule = rule;
     const qa_status status =
-        plain ? keep_plain(it, expression, n, err) : compile_module_pattern(it, expression, n, err);
+        plain ? keep_plain(pattern, expression, n, err) : compile_module_pattern(pattern, expression, n, err);
     if (status != QA_OK) {
-        qa_module_pattern_free(it);
+        qa_module_pattern_free(pattern);
         return status;
     }
     if (!plain) {
-        (void)pcre2_set_match_limit(it->context, steps);
-        (void)pcre2_set_heap_limit(it->context, HEAP_LIMIT_KIBIBYTES);
+        (void)pcre2_set_match_limit(pattern->context, steps);
+        (void)pcre2_set_heap_limit(pattern->context, HEAP_LIMIT_KIBIBYTES);
     }
-    *out = it;
+    *out = pattern;
     return QA_OK;
 }
 
@@ -252,13 +252,13 @@ void qa_module_pattern_free(qa_module_pattern *pattern) {
     }
 }
 
-static bool plain_matches(const qa_module_pattern *it, const char *path) {
+static bool plain_matches(const qa_module_pattern *pattern, const char *path) {
     const size_t m = strlen(path);
-    if (it->n > m || (it->n < m && (it->rule == QA_MODULE_WHOLE || path[m - it->n - 1] != '.'))) {
+    if (pattern->n > m || (pattern->n < m && (pattern->rule == QA_MODULE_WHOLE || path[m - pattern->n - 1] != '.'))) {
         return false;
     }
-    for (size_t i = 0; i < it->n; i++) {
-        if (it->plain[i] != '.' && it->plain[i] != path[m - it->n + i]) {
+    for (size_t i = 0; i < pattern->n; i++) {
+        if (pattern->plain[i] != '.' && pattern->plain[i] != path[m - pattern->n + i]) {
             return false;
         }
     }

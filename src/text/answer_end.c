@@ -261,53 +261,54 @@ size_t qa_stop_certain(const char *text, size_t bytes, const char *const *stops,
 
 /* ---- an answer's text ---- */
 
-qa_status qa_answer_text_begin(qa_answer_text *it, const qa_tokenizer *tokenizer, const qa_answer_end *end,
+qa_status qa_answer_text_begin(qa_answer_text *answer, const qa_tokenizer *tokenizer, const qa_answer_end *end,
                                const char *const *stops, size_t n_stops, const int32_t *context, size_t n,
                                qa_error *err) {
-    qa_decode_stream_free(it->stream);
-    *it = (qa_answer_text){.text = it->text, .end = end, .stops = stops, .n_stops = n_stops};
-    it->text.n = 0;
-    QA_TRY(qa_text_append(&it->text, "", 0, err));
-    return tokenizer == NULL ? QA_OK : qa_decode_stream_create(&it->stream, tokenizer, true, context, n, err);
+    qa_decode_stream_free(answer->stream);
+    *answer = (qa_answer_text){.text = answer->text, .end = end, .stops = stops, .n_stops = n_stops};
+    answer->text.n = 0;
+    QA_TRY(qa_text_append(&answer->text, "", 0, err));
+    return tokenizer == NULL ? QA_OK : qa_decode_stream_create(&answer->stream, tokenizer, true, context, n, err);
 }
 
 /* What is certain of the text; all of it when nothing can follow. A stop text goes. */
-static void answer_end_settle(qa_answer_text *it, bool last) {
-    const size_t pending = it->text.n - it->certain;
-    const size_t certain = qa_stop_certain(it->text.data + it->certain, pending, it->stops, it->n_stops, &it->stopped);
-    it->certain += last && !it->stopped ? pending : certain;
-    if (it->stopped) {
-        it->text.n = it->certain;
-        it->text.data[it->text.n] = '\0';
+static void answer_end_settle(qa_answer_text *answer, bool last) {
+    const size_t pending = answer->text.n - answer->certain;
+    const size_t certain =
+        qa_stop_certain(answer->text.data + answer->certain, pending, answer->stops, answer->n_stops, &answer->stopped);
+    answer->certain += last && !answer->stopped ? pending : certain;
+    if (answer->stopped) {
+        answer->text.n = answer->certain;
+        answer->text.data[answer->text.n] = '\0';
     }
 }
 
-qa_status qa_answer_text_take(qa_answer_text *it, int32_t id, qa_error *err) {
-    it->ended = qa_answer_end_has(it->end, id);
-    if (!it->ended && it->stream != NULL) {
-        QA_TRY(qa_decode_stream_push(it->stream, id, &it->text, err));
-        answer_end_settle(it, false);
-    }
-    return QA_OK;
-}
-
-qa_status qa_answer_text_finish(qa_answer_text *it, qa_error *err) {
-    if (it->stream != NULL && !it->stopped) {
-        QA_TRY(qa_decode_stream_finish(it->stream, &it->text, err));
-        answer_end_settle(it, true);
+qa_status qa_answer_text_take(qa_answer_text *answer, int32_t id, qa_error *err) {
+    answer->ended = qa_answer_end_has(answer->end, id);
+    if (!answer->ended && answer->stream != NULL) {
+        QA_TRY(qa_decode_stream_push(answer->stream, id, &answer->text, err));
+        answer_end_settle(answer, false);
     }
     return QA_OK;
 }
 
-qa_status qa_answer_text_take_all(qa_answer_text *it, const int32_t *ids, size_t n, qa_error *err) {
-    for (size_t i = 0; i < n && !it->ended && !it->stopped; i++) {
-        QA_TRY(qa_answer_text_take(it, ids[i], err));
+qa_status qa_answer_text_finish(qa_answer_text *answer, qa_error *err) {
+    if (answer->stream != NULL && !answer->stopped) {
+        QA_TRY(qa_decode_stream_finish(answer->stream, &answer->text, err));
+        answer_end_settle(answer, true);
     }
-    return qa_answer_text_finish(it, err);
+    return QA_OK;
 }
 
-void qa_answer_text_free(qa_answer_text *it) {
-    qa_decode_stream_free(it->stream);
-    qa_text_free(&it->text);
-    *it = (qa_answer_text){0};
+qa_status qa_answer_text_take_all(qa_answer_text *answer, const int32_t *ids, size_t n, qa_error *err) {
+    for (size_t i = 0; i < n && !answer->ended && !answer->stopped; i++) {
+        QA_TRY(qa_answer_text_take(answer, ids[i], err));
+    }
+    return qa_answer_text_finish(answer, err);
+}
+
+void qa_answer_text_free(qa_answer_text *answer) {
+    qa_decode_stream_free(answer->stream);
+    qa_text_free(&answer->text);
+    *answer = (qa_answer_text){0};
 }

@@ -63,14 +63,14 @@ typedef struct qa_answer_text {
 } qa_answer_text;
 
 /* Begins another answer behind context[n] (they decide on its leading space). All pointers are borrowed. */
-QA_MUST_CHECK qa_status qa_answer_text_begin(qa_answer_text *it, const qa_tokenizer *tokenizer,
+QA_MUST_CHECK qa_status qa_answer_text_begin(qa_answer_text *answer, const qa_tokenizer *tokenizer,
                                              const qa_answer_end *end, const char *const *stops, size_t n_stops,
                                              const int32_t *context, size_t n, qa_error *err);
-QA_MUST_CHECK qa_status qa_answer_text_take(qa_answer_text *it, int32_t id, qa_error *err);
+QA_MUST_CHECK qa_status qa_answer_text_take(qa_answer_text *answer, int32_t id, qa_error *err);
 /* After the last token: all of the text is certain. */
-QA_MUST_CHECK qa_status qa_answer_text_finish(qa_answer_text *it, qa_error *err);
+QA_MUST_CHECK qa_status qa_answer_text_finish(qa_answer_text *answer, qa_error *err);
 /* All of ids[n], as far as they go, and the finish. */
-QA_MUST_CHECK qa_status qa_answer_text_take_all(qa_answer_text *it, const int32_t *ids, size_t n, qa_error *err);
-void qa_answer_text_free(qa_answer_text *it);
+QA_MUST_CHECK qa_status qa_answer_text_take_all(qa_answer_text *answer, const int32_t *ids, size_t n, qa_error *err);
+void qa_answer_text_free(qa_answer_text *answer);
 
 #endif

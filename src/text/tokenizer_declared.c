@@ -118,10 +118,10 @@ static const json_t *in_map(const declarations *d, const char *key) {
 /* The other keys that end with _token: image_token... */
 static qa_status model_specific(declarations *d, int file, qa_error *err) {
     json_t *from = d->files[file];
-    for (void *it = json_object_iter(from); it != NULL; it = json_object_iter_next(from, it)) {
-        const char *key = json_object_iter_key(it);
+    for (void *member = json_object_iter(from); member != NULL; member = json_object_iter_next(from, member)) {
+        const char *key = json_object_iter_key(member);
         const size_t n = strlen(key);
-        const json_t *value = json_object_iter_value(it);
+        const json_t *value = json_object_iter_value(member);
         const bool token =
             json_is_string(value) || (json_is_object(value) && json_object_get(value, "content") != NULL);
         if (n < 6 || strcmp(key + n - 6, "_token") != 0 || is_standard(key) || !token ||
@@ -140,8 +140,8 @@ static qa_status extra_tokens(declarations *d, int file, const char *key, qa_err
         QA_TRY(add_name(d, file, key, json_array_get(from, i), true, err));
     }
     if (json_is_object(from)) {
-        for (void *it = json_object_iter(from); it != NULL; it = json_object_iter_next(from, it)) {
-            QA_TRY(add_name(d, file, json_object_iter_key(it), json_object_iter_value(it), false, err));
+        for (void *member = json_object_iter(from); member != NULL; member = json_object_iter_next(from, member)) {
+            QA_TRY(add_name(d, file, json_object_iter_key(member), json_object_iter_value(member), false, err));
         }
     } else if (from != NULL && !json_is_null(from) && !json_is_array(from)) {
         return qa_fail(err, QA_ERR_FORMAT, "\"%s\" must be a list of tokens", key);
@@ -304,10 +304,10 @@ static qa_status declared_tokens(declarations *d, int file, json_t *object, qa_e
     QA_TRY(QA_NEW(entries, n, err, "%zu added tokens", n));
     qa_status status = QA_OK;
     size_t count = 0;
-    for (void *it = json_object_iter(object); it != NULL; it = json_object_iter_next(object, it)) {
+    for (void *member = json_object_iter(object); member != NULL; member = json_object_iter_next(object, member)) {
         declared_token *entry = &entries[count++];
-        entry->key = json_object_iter_key(it);
-        entry->value = json_object_iter_value(it);
+        entry->key = json_object_iter_key(member);
+        entry->value = json_object_iter_value(member);
         if (!entry_id(file, entry->key, entry->value, &entry->id)) {
             status = qa_fail(err, QA_ERR_FORMAT, "%s \"%s\": the id must be an integer from 0 to %d",
                              file == ADDED ? "token" : "added_tokens_decoder", QA_SHOWN(entry->key, strlen(entry->key)),

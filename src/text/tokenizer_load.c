@@ -19,10 +19,10 @@ static qa_status read_vocab(qa_tokenizer *tokenizer, const json_t *model, qa_err
     json_t *vocab = NULL;
     QA_TRY(qa_json_get_object(model, "vocab", true, "model", &vocab, err));
     QA_FAIL_IF(json_object_size(vocab) == 0, err, QA_ERR_FORMAT, "model: \"vocab\" is empty");
-    for (void *it = json_object_iter(vocab); it != NULL; it = json_object_iter_next(vocab, it)) {
-        const char *content = json_object_iter_key(it);
-        size_t n = json_object_iter_key_len(it);
-        const json_t *value = json_object_iter_value(it);
+    for (void *member = json_object_iter(vocab); member != NULL; member = json_object_iter_next(vocab, member)) {
+        const char *content = json_object_iter_key(member);
+        size_t n = json_object_iter_key_len(member);
+        const json_t *value = json_object_iter_value(member);
         json_int_t id = json_integer_value(value);
         QA_FAIL_IF(!json_is_integer(value) || id < 0 || id >= QA_MAX_TOKEN_ID, err, QA_ERR_FORMAT,
                    "model.vocab: the id of \"%s\" must be an integer from 0 to %d", QA_SHOWN(content, n),
