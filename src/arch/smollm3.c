@@ -38,9 +38,10 @@ static qa_status read_smollm3(qa_config *config, const json_t *root, const qa_lo
     QA_TRY(qa_config_read_flag(root, "use_sliding_window", &used, err));
     QA_TRY(read_no_rope(config, root, err));
     QA_TRY(qa_config_read_window(config, root, 0, err));
-    config->sliding_window = used ? config->sliding_window : 0;
-    QA_TRY(qa_config_read_layer_types(config, root, config->num_hidden_layers, 0, err));
+    /* use_sliding_window decides where layer_types does not: transformers makes its masks by layer_types */
     const bool named = json_is_array(json_object_get(root, "layer_types"));
+    config->sliding_window = used || named ? config->sliding_window : 0;
+    QA_TRY(qa_config_read_layer_types(config, root, config->num_hidden_layers, 0, err));
     for (size_t l = 0; !named && config->sliding_window != 0 && l < config->num_hidden_layers; l++) {
         config->layers[l] |= (config->layers[l] & QA_LAYER_NO_ROPE) != 0 ? QA_LAYER_WINDOW : 0;
     }

@@ -201,6 +201,11 @@ static const struct setting_row {
      intermediate_size, 7},
     {"SmolLM3ForCausalLM", FORTY ", \"no_rope_layers\": [1, 0, 1, 1, 1, 1, 1, 1]", layer_flags, 40},
     {"SmolLM3ForCausalLM", FORTY ", \"use_sliding_window\": true, \"sliding_window\": 8", layer_flags, 50005000},
+    {"SmolLM3ForCausalLM",
+     FORTY ", \"use_sliding_window\": false, \"sliding_window\": 8, \"layer_types\": [\"sliding_attention\", "
+           "\"full_attention\", \"full_attention\", \"full_attention\", \"full_attention\", \"full_attention\", "
+           "\"full_attention\", \"full_attention\"]",
+     layer_flags, 40004001},
     {"Exaone4ForCausalLM", THIRTY_TWO ", \"sliding_window\": null", layer_flags, 0},
     {"Ernie4_5ForCausalLM", FORTY ", \"head_dim\": null", head_dim, 8},
 };
