@@ -235,8 +235,10 @@ typedef struct elementwise_job {
 
 static void add_block(void *context, size_t begin, size_t end) {
     const elementwise_job *job = context;
+    const qa_real *a = job->a, *b = job->b, m = job->number; /* what the loop writes could be the job itself */
+    qa_real *y = job->y;
     for (size_t i = begin; i < end; i++) {
-        job->y[i] = job->a[i] + job->number * job->b[i];
+        y[i] = a[i] + m * b[i];
     }
 }
 
@@ -249,8 +251,10 @@ void qa_add_rows(qa_pool *pool, qa_real *y, const qa_real *a, qa_real m, const q
 
 static void scale_block(void *context, size_t begin, size_t end) {
     const elementwise_job *job = context;
+    const qa_real *a = job->a, m = job->number;
+    qa_real *y = job->y;
     for (size_t i = begin; i < end; i++) {
-        job->y[i] = job->number * job->a[i];
+        y[i] = m * a[i];
     }
 }
 
@@ -319,9 +323,11 @@ void qa_softcap_forward(qa_pool *pool, qa_real *y, qa_real cap, size_t count) {
 
 static void softcap_block_backward(void *context, size_t begin, size_t end) {
     const elementwise_job *job = context;
+    const qa_real *capped = job->a, cap = job->number;
+    qa_real *dy = job->y;
     for (size_t i = begin; i < end; i++) {
-        const qa_real t = job->a[i] / job->number;
-        job->y[i] *= 1 - t * t;
+        const qa_real t = capped[i] / cap;
+        dy[i] *= 1 - t * t;
     }
 }
 
