@@ -135,8 +135,16 @@ void qa_config_set_stored_dtype(qa_config *config, qa_dtype dtype) {
 static const struct activation_name {
     const char *name;
     qa_activation activation;
-} ACTIVATIONS[] = {{"silu", QA_SILU},          {"swish", QA_SILU}, {"gelu_pytorch_tanh", QA_GELU_TANH},
-                   {"gelu_new", QA_GELU_TANH}, {"gelu", QA_GELU},  {"gelu_python", QA_GELU},
+} ACTIVATIONS[] = {{"silu", QA_SILU},
+                   {"swish", QA_SILU},
+                   {"gelu_pytorch_tanh", QA_GELU_TANH},
+                   {"gelu_new", QA_GELU_TANH},
+                   {"gelu_fast", QA_GELU_TANH}, /* its sqrt(2 / pi) has ten digits, which logits do not show */
+                   {"gelu_accurate", QA_GELU_TANH},
+                   {"gelu_python_tanh", QA_GELU_TANH},
+                   {"gelu", QA_GELU},
+                   {"gelu_python", QA_GELU},
+                   {"relu", QA_RELU},
                    {"relu2", QA_RELU2}};
 
 const char *qa_activation_name(qa_activation activation) {
@@ -159,8 +167,8 @@ static qa_status read_activation(qa_config *config, const json_t *root, qa_error
     }
     return qa_fail(
         err, QA_ERR_UNSUPPORTED,
-        "config.json: %s \"%.40s\" is not supported; expected silu, gelu_pytorch_tanh, gelu_new, gelu or relu2", key,
-        name);
+        "config.json: %s \"%.40s\" is not supported; expected silu, gelu_pytorch_tanh, gelu_new, gelu, relu or relu2",
+        key, name);
 }
 
 static qa_status read_token_id(const json_t *value, const char *where, const char *key, int32_t *id, qa_error *err) {

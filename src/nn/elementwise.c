@@ -87,11 +87,18 @@ QA_KERNEL_BODY void gelu(qa_vec *y, qa_vec *slope, const qa_vec *x) {
 }
 
 /* A NaN stays one. */
+QA_KERNEL_BODY void relu(qa_vec *y, qa_vec *slope, const qa_vec *x) {
+    const qa_vec zero = {0}, one = *x - *x + 1;
+    const qa_vec_mask below = *x <= zero;
+    qa_vec_choose(y, &below, &zero, x);
+    if (slope != NULL) {
+        qa_vec_choose(slope, &below, &zero, &one);
+    }
+}
+
 QA_KERNEL_BODY void relu_squared(qa_vec *y, qa_vec *slope, const qa_vec *x) {
-    const qa_vec zero = {0};
-    const qa_vec_mask below = *x < zero;
     qa_vec positive;
-    qa_vec_choose(&positive, &below, &zero, x);
+    relu(&positive, NULL, x);
     *y = positive * positive;
     if (slope != NULL) {
         *slope = 2 * positive;
@@ -142,13 +149,15 @@ GATE_BLOCKS(silu)
 GATE_BLOCKS(gelu_tanh)
 GATE_BLOCKS(gelu)
 GATE_BLOCKS(relu_squared)
+GATE_BLOCKS(relu)
 
 static const struct {
     qa_block forward, backward;
 } gate_blocks[] = {[QA_SILU] = {silu_block, silu_block_backward},
                    [QA_GELU_TANH] = {gelu_tanh_block, gelu_tanh_block_backward},
                    [QA_GELU] = {gelu_block, gelu_block_backward},
-                   [QA_RELU2] = {relu_squared_block, relu_squared_block_backward}};
+                   [QA_RELU2] = {relu_squared_block, relu_squared_block_backward},
+                   [QA_RELU] = {relu_block, relu_block_backward}};
 
 void qa_gate_forward(qa_pool *pool, qa_real *y, const qa_real *gate, const qa_real *up, qa_activation activation,
                      size_t count) {

@@ -76,7 +76,8 @@ typedef enum qa_activation {
     QA_SILU,      /* x / (1 + e^-x) */
     QA_GELU_TANH, /* x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 */
     QA_GELU,      /* x (1 + erf(x / sqrt(2))) / 2 */
-    QA_RELU2      /* max(x, 0)^2 */
+    QA_RELU2,     /* max(x, 0)^2 */
+    QA_RELU       /* max(x, 0) */
 } qa_activation;
 
 typedef struct qa_operation {

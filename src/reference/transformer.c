@@ -241,6 +241,10 @@ static const double SQRT_2_OVER_PI = 0x1.9884533d43651p-1, SQRT_HALF = 0x1.6a09e
 
 /* Value and *slope at z. */
 static double plain_activation(qa_activation activation, double z, double *slope) {
+    if (activation == QA_RELU) {
+        *slope = z > 0.0 ? 1.0 : 0.0;
+        return fmax(z, 0.0);
+    }
     if (activation == QA_RELU2) {
         *slope = 2.0 * fmax(z, 0.0);
         return fmax(z, 0.0) * fmax(z, 0.0);

@@ -154,6 +154,10 @@ static const struct setting_row {
 } setting_rows[] = {
     {"GemmaForCausalLM", THIRTY_TWO ", \"hidden_act\": \"gelu\"", activation, QA_GELU_TANH},
     {"GemmaForCausalLM", THIRTY_TWO ", \"hidden_activation\": \"silu\"", activation, QA_GELU_TANH},
+    {"GPTNeoXForCausalLM", FORTY ", \"hidden_act\": \"gelu_fast\"", activation, QA_GELU_TANH}, /* 20B */
+    {"GPT2LMHeadModel",
+     "\"n_embd\": 320, \"n_layer\": 8, \"n_head\": 40, \"vocab_size\": 50, \"activation_function\": \"relu\"",
+     activation, QA_RELU},
     {"Gemma2ForCausalLM", FORTY ", \"hidden_act\": \"silu\"", activation, QA_GELU_TANH},
     {"Gemma2ForCausalLM", FORTY ", \"hidden_activation\": \"silu\"", activation, QA_SILU},
     {"Gemma2ForCausalLM", FORTY, attention_cap, 50},

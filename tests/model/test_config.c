@@ -103,7 +103,7 @@ static const struct refusal {
     {LLAMA ", \"head_dim\": -8", "head_dim", QA_ERR_FORMAT},
     {LLAMA ", \"head_dim\": 4294967296", "head_dim", QA_ERR_FORMAT},
     {LLAMA ", \"head_dim\": \"8\"", "head_dim", QA_ERR_FORMAT},
-    {LLAMA ", \"hidden_act\": \"gelu_fast\"", "gelu_fast", QA_ERR_UNSUPPORTED},
+    {LLAMA ", \"hidden_act\": \"quick_gelu\"", "quick_gelu", QA_ERR_UNSUPPORTED},
     {LLAMA ", \"rms_norm_eps\": 0", "rms_norm_eps", QA_ERR_FORMAT},
     {LLAMA ", \"rope_theta\": -1", "rope_theta", QA_ERR_FORMAT},
     {LLAMA ", \"rope_scaling\": {\"rope_type\": \"su\", \"factor\": 2}", "\"su\" is not supported", QA_ERR_UNSUPPORTED},
