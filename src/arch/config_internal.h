@@ -39,6 +39,10 @@ void qa_config_settle_windows(qa_config *config);
 /* Sets sliding_window (null: none) and, with layer_types, which layers have it. */
 void qa_config_write_window(json_t *root, const qa_config *config, bool layer_types);
 
+/* Both keys of a family for which transformers makes a mask of a window even where no layer has one: `width` stands in
+ * for a width that nothing uses. */
+void qa_config_write_window_or(json_t *root, const qa_config *config, size_t width);
+
 /* Sets the keys of the rotary embedding. */
 void qa_config_write_rope(json_t *root, const qa_config *config);
 

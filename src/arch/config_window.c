@@ -78,6 +78,17 @@ void qa_config_write_window(json_t *root, const qa_config *config, bool layer_ty
     }
 }
 
+void qa_config_write_window_or(json_t *root, const qa_config *config, size_t width) {
+    bool sliding = config->sliding_window != 0;
+    for (size_t l = 0; l < config->num_hidden_layers; l++) {
+        sliding = sliding || (config->layers[l] & QA_LAYER_LOCAL_ROPE) != 0;
+    }
+    qa_config_write_window(root, config, true);
+    if (!sliding) {
+        (void)json_object_set_new(root, "sliding_window", json_integer((json_int_t)width));
+    }
+}
+
 size_t qa_config_window(const qa_config *config, size_t l) {
     return (config->layers[l] & QA_LAYER_WINDOW) != 0 ? config->sliding_window : 0;
 }

@@ -48,7 +48,7 @@ static qa_status read_gemma3(qa_config *config, const json_t *root, const qa_log
 
 static void write_gemma3(json_t *root, const qa_config *config) {
     qa_gemma_write_caps(root, config);
-    qa_config_write_window(root, config, true);
+    qa_config_write_window_or(root, config, DEFAULT_WINDOW);
 }
 
 extern const qa_family qa_family_gemma3;

@@ -15,7 +15,7 @@ static qa_status read_olmo3(qa_config *config, const json_t *root, const qa_logg
 
 static void write_olmo3(json_t *root, const qa_config *config) {
     (void)json_object_set_new(root, "attention_bias", json_boolean(config->qkv_bias));
-    qa_config_write_window(root, config, true);
+    qa_config_write_window_or(root, config, DEFAULT_WINDOW);
 }
 
 extern const qa_family qa_family_olmo3;

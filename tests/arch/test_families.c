@@ -435,6 +435,32 @@ START_TEST(a_mistral_with_layer_types) {
 }
 END_TEST
 
+/* transformers refuses a config.json without a width in these families, whatever the layers are. */
+START_TEST(a_width_is_written_that_no_layer_has) {
+    static const char *const families[] = {"Gemma2ForCausalLM", "Gemma3ForCausalLM", "Olmo3ForCausalLM"};
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        char *dir = qa_tempdir_make(), *path = qa_path_join(dir, "config.json");
+        qa_config c;
+        qa_text text = {0};
+        qa_error err = {0};
+        qa_expect_ok(read_members(&c, families[i],
+                                  "\"hidden_size\": 320, \"intermediate_size\": 96, \"num_hidden_layers\": 2, "
+                                  "\"num_attention_heads\": 40, \"vocab_size\": 50, \"sliding_window\": 8, "
+                                  "\"layer_types\": [\"full_attention\", \"full_attention\"]",
+                                  &err),
+                     &err);
+        qa_expect_ok(qa_config_save(&c, dir, QA_DTYPE_F32, &err), &err);
+        qa_expect_ok(qa_read_file(&text, path, (size_t)1 << 20, &err), &err);
+        ck_assert_msg(strstr(text.data, "\"sliding_window\": 4096") != NULL, "%s", text.data);
+        qa_expect_ok(qa_config_load_file(&c, path, NULL, &err), &err);
+        ck_assert_uint_eq(c.sliding_window, 0);
+        qa_text_free(&text);
+        free(path);
+        qa_tempdir_remove(dir);
+    }
+}
+END_TEST
+
 /* The factor on Gemma's embedding, by the dtype of the weights. */
 START_TEST(the_embedding_factor_is_rounded) {
     static const struct {
@@ -474,6 +500,7 @@ Suite *arch_families_suite(void) {
     tcase_add_test(tcase, the_documents_list_the_same_families);
     tcase_add_test(tcase, the_example_of_a_family_is_its_file);
     tcase_add_test(tcase, keys_of_other_families);
+    tcase_add_test(tcase, a_width_is_written_that_no_layer_has);
     tcase_add_test(tcase, the_embedding_factor_is_rounded);
     tcase_add_test(tcase, a_mistral_with_layer_types);
     suite_add_tcase(suite, tcase);
