@@ -193,6 +193,9 @@ static qa_status load_inputs(cli_run *run, corpus_reading *how, qa_error *err) {
     how->chat_assumed = false;
     if (args->tokenizer_dir != NULL) {
         QA_TRY(cli_load_tokenizer_of(run, args->tokenizer_dir, err));
+        if (args->resume) {
+            cli_take_date(run, args->out_dir);
+        }
         QA_TRY(cli_resolve_chat_of(run, args->tokenizer_dir, &how->chat, &how->chat_assumed, err));
     }
     return QA_OK;

@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "data/dialogue.h"
 #include "io/json_lines.h"
 #include "text/answer_end.h"
@@ -58,6 +59,7 @@ typedef struct render_work {
     qa_columns columns;
     qa_chat_turn turn;
     qa_ids prompt, answer, rest;
+    qa_warnings warnings;        /* of dialogues that are printed */
     qa_template_result unparsed; /* what is wrong with a template that cannot be run at all; else a text */
 } render_work;
 
@@ -168,6 +170,24 @@ static qa_status print_answer(render_work *work, const qa_message *answer, qa_er
     return QA_OK;
 }
 
+/* What a reader of the tokens may not expect, as in training. messages[n] is the answer. */
+static qa_status note_answered(render_work *work, const qa_message *messages, size_t n, qa_error *err) {
+    const qa_chat_turn *turn = &work->turn;
+    bool keeps = true;
+    if (!turn->begins) {
+        qa_warn(&work->warnings, "the template writes the prompt otherwise once it is answered");
+    } else if (qa_chat_turn_inserts(turn) && !work->whole_turn) {
+        qa_warn(&work->warnings, "the template writes more than white space between prompt and answer: it is left out "
+                                 "(--response-end template takes it, as TRL does)");
+    }
+    QA_TRY(qa_chat_keeps(turn, work->chat, messages, n + 1, &work->text, &keeps, err));
+    if (!keeps) {
+        qa_warn(&work->warnings, "the template would cut or change a part of the answer, such as a thought: it is "
+                                 "trained as it stands");
+    }
+    return QA_OK;
+}
+
 static qa_status print_dialogue(render_work *work, const json_t *row, json_t *variables, qa_error *err) {
     qa_dialogue *dialogue = &work->dialogue;
     json_t *before = work->chat->variables;
@@ -181,13 +201,16 @@ static qa_status print_dialogue(render_work *work, const json_t *row, json_t *va
         work->turn.prompt.n = 0;
         status = qa_chat_write(work->chat, dialogue->messages, n, true, &work->turn.prompt, err);
     }
+    if (status == QA_OK && answered) {
+        status = note_answered(work, dialogue->messages, n, err);
+    }
     work->chat->variables = before;
     QA_TRY(status);
     const qa_text *prompt = &work->turn.prompt;
     QA_TRY(qa_encode_rendered(work->run->tokenizer, prompt->data, prompt->n, &work->prompt, err));
     QA_TRY(print_part(work, "prompt", &work->prompt, 0, work->prompt.n, err));
-    if (answered && !work->turn.begins) {
-        cli_warn(work->run, "the template writes the prompt otherwise once it is answered");
+    if (qa_chat_drops_system(dialogue->messages, n, prompt)) {
+        qa_warn(&work->warnings, "the chat template leaves out what the system message says");
     }
     return answered ? print_answer(work, &dialogue->messages[n], err) : QA_OK;
 }
@@ -286,6 +309,8 @@ static qa_status run_render(cli_run *run, qa_error *err) {
         status = render_all(&work, lines, &sink, err);
         status = cli_line_sink_close(&sink, status, err);
     }
+    cli_warn_all(run, &work.warnings);
+    qa_warnings_free(&work.warnings);
     qa_json_lines_close(lines);
     qa_text_free(&work.text);
     qa_text_free(&work.out.text);

@@ -65,9 +65,10 @@ qa_status cli_detect_template(cli_run *run, const char *dir, qa_chat_template *w
 static qa_status open_here(cli_run *run, qa_chat_options options, qa_error *err) {
     qa_chat_template which = QA_CHAT_UNKNOWN;
     if (options.name == NULL) {
-        QA_TRY(cli_detect_template(run, options.dir, &which, err));
+        QA_TRY(qa_chat_template_detect(&which, options.dir, err)); /* what the files disagree about says the chat */
     }
     run->chat_assumed = which == QA_CHAT_NONE;
+    QA_TRY(run->chat_assumed ? cli_detect_template(run, options.dir, &which, err) : QA_OK);
     options.name = run->chat_assumed ? qa_chat_template_name(QA_CHAT_PLAIN) : options.name;
     qa_error why;
     const qa_status status = qa_chat_open(&run->chat, &options, run->tokenizer, &why);
@@ -75,6 +76,7 @@ static qa_status open_here(cli_run *run, qa_chat_options options, qa_error *err)
         return cli_bad_usage(run, err, "%s", why.message);
     }
     if (status != QA_OK && options.name == NULL && status != QA_ERR_MEMORY) {
+        QA_TRY(cli_detect_template(run, options.dir, &which, err));
         cli_warn(run, "the chat template of %s cannot be used, and dialogues need another: %s", options.dir,
                  why.message);
         return QA_OK;

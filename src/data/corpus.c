@@ -32,6 +32,7 @@ struct qa_corpus {
     size_t room;
     size_t cut, skipped, conversations;
     size_t learned_tokens, rows, longest;
+    json_t *chat_record; /* qa_chat_record of what wrote its conversations; NULL: nothing did */
     qa_warnings warnings;
 };
 
@@ -62,6 +63,7 @@ void qa_corpus_free(qa_corpus *corpus) {
         free(corpus->documents);
         qa_ids_free(&corpus->ids);
         free(corpus->learned);
+        json_decref(corpus->chat_record);
         qa_warnings_free(&corpus->warnings);
         free(corpus);
     }
@@ -76,6 +78,7 @@ size_t qa_corpus_longest(const qa_corpus *corpus) { return corpus->longest; }
 size_t qa_corpus_cut(const qa_corpus *corpus) { return corpus->cut; }
 size_t qa_corpus_conversations(const qa_corpus *corpus) { return corpus->conversations; }
 size_t qa_corpus_skipped(const qa_corpus *corpus) { return corpus->skipped; }
+const json_t *qa_corpus_chat_record(const qa_corpus *corpus) { return corpus->chat_record; }
 const qa_warnings *qa_corpus_warnings(const qa_corpus *corpus) { return &corpus->warnings; }
 
 size_t qa_document_rows(const qa_document *document) {
@@ -379,6 +382,10 @@ qa_status qa_corpus_load_chat(qa_corpus **corpus, const char *path, const qa_tok
     QA_TRY(qa_json_lines_open(&l.lines, path, err));
     l.corpus = qa_alloc_array(1, sizeof *l.corpus);
     status = l.corpus == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : read_documents(&l, err);
+    if (status == QA_OK && l.corpus->conversations > 0) {
+        l.corpus->chat_record = json_deep_copy(qa_chat_record(renderer));
+        status = l.corpus->chat_record == NULL ? QA_NO_MEMORY(err, "the record of a chat template") : QA_OK;
+    }
     if (status == QA_OK) {
         warn_of_documents(&l, qa_json_lines_name(l.lines));
     }

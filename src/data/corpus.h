@@ -2,6 +2,7 @@
 #ifndef QA_DATA_CORPUS_H
 #define QA_DATA_CORPUS_H
 
+#include "io/json.h"
 #include "qadapter/data.h"
 
 /* Rows that a document costs: its tokens up to the one before the last that is learned. */
@@ -10,5 +11,8 @@ size_t qa_corpus_rows(const qa_corpus *corpus); /* of all documents */
 
 /* Changes with any token of any document, and with what is learned. */
 uint64_t qa_corpus_fingerprint(const qa_corpus *corpus);
+
+/* qa_chat_record of the template that wrote its conversations; NULL: there are none. Borrowed. */
+const json_t *qa_corpus_chat_record(const qa_corpus *corpus);
 
 #endif

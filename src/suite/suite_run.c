@@ -8,6 +8,7 @@
 #include "suite/suite.h"
 #include "text/answer_end.h"
 #include "text/chat_open.h"
+#include "text/chat_turn.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@ typedef struct suite_runner {
     const qa_tokenizer *tokenizer;
     const qa_suite_options *options;
     qa_answer_end end;
+    qa_warnings *warnings; /* of the result */
     qa_transcript *transcript;
     double kl; /* over the skills' answers: sum of the KL at every state, and the states */
     size_t kl_tokens;
@@ -27,10 +29,14 @@ typedef struct suite_runner {
 
 /* ---- prompts ---- */
 
-static qa_status encode(const suite_runner *runner, const qa_suite_item *item, qa_text *text, qa_ids *ids,
+static qa_status encode(const suite_runner *runner, const qa_suite_items *items, size_t i, qa_text *text, qa_ids *ids,
                         qa_error *err) {
+    const qa_suite_item *item = &items->items[i];
     const size_t context = qa_model_get_info(runner->model)->context;
     QA_TRY(qa_chat_encode(runner->options->renderer, item->dialogue.messages, item->dialogue.n, text, ids, err));
+    if (qa_chat_drops_system(item->dialogue.messages, item->dialogue.n, text)) {
+        qa_warn(runner->warnings, "%s: the chat template leaves out what the system messages say", items->path);
+    }
     QA_FAIL_IF(ids->n == 0, err, QA_ERR_FORMAT, "the prompt has no tokens");
     QA_FAIL_IF(ids->n >= context, err, QA_ERR_LIMIT,
                "the prompt has %zu tokens and leaves no room for an answer: the model's "
@@ -53,7 +59,7 @@ static qa_status encode_all(const suite_runner *runner, const qa_suite_items *it
     qa_status status = QA_OK;
     QA_TRY(QA_NEW(*prompts, n, err, "%zu prompts", n));
     for (size_t i = 0; i < n && status == QA_OK; i++) {
-        status = qa_prefixed(encode(runner, &items->items[i], &text, &(*prompts)[i], err), err, "%s:%zu: ", items->path,
+        status = qa_prefixed(encode(runner, items, i, &text, &(*prompts)[i], err), err, "%s:%zu: ", items->path,
                              items->items[i].line);
     }
     qa_text_free(&text);
@@ -261,8 +267,12 @@ qa_status qa_suite_run(const qa_suite *suite, qa_model *model, const qa_adapter 
     QA_TRY(check(suite, adapter, options, &preference, err));
     qa_chat *owned = NULL;
     qa_suite_options with = *options;
-    suite_runner runner = {
-        .suite = suite, .model = model, .adapter = adapter, .tokenizer = tokenizer, .options = &with};
+    suite_runner runner = {.suite = suite,
+                           .model = model,
+                           .adapter = adapter,
+                           .tokenizer = tokenizer,
+                           .options = &with,
+                           .warnings = &result->warnings};
     const qa_model_info *info = qa_model_get_info(model);
     QA_TRY(qa_chat_of_options(&with.renderer, &owned, options->renderer, options->chat, tokenizer, err));
     QA_GOTO(failed, qa_answer_end_find(&runner.end, with.renderer, tokenizer, info->eos_ids, info->n_eos, err));

@@ -25,10 +25,12 @@ static bool is_reserved(const char *name) {
     return strcmp(name, RESERVED[0]) == 0 || strcmp(name, RESERVED[1]) == 0;
 }
 
+static bool is_word(char c) { return c == '_' || isalnum((unsigned char)c) != 0; }
+
 static bool is_variable_name(const char *name, size_t n) {
     bool good = n > 0 && isdigit((unsigned char)name[0]) == 0;
     for (size_t i = 0; i < n && good; i++) {
-        good = name[i] == '_' || isalnum((unsigned char)name[i]) != 0;
+        good = is_word(name[i]);
     }
     return good;
 }
@@ -200,6 +202,16 @@ static qa_status make_record(qa_chat *chat, const qa_text *text, json_t *args, q
 
 /* ---- opening ---- */
 
+/* Whether the text has the name as a word of its own. */
+static bool asks_for(const char *text, const char *name) {
+    const size_t n = strlen(name);
+    bool found = false;
+    for (const char *at = strstr(text, name); at != NULL && !found; at = strstr(at + n, name)) {
+        found = (at == text || !is_word(at[-1])) && !is_word(at[n]);
+    }
+    return found;
+}
+
 static qa_status read_arguments(json_t **args, const qa_chat_options *options, const qa_text *text,
                                 qa_warnings *warnings, qa_error *err) {
     *args = *args == NULL ? json_object() : *args;
@@ -207,7 +219,7 @@ static qa_status read_arguments(json_t **args, const qa_chat_options *options, c
         QA_TRY(set_argument(*args, options->args[i], err));
     }
     for (void *at = json_object_iter(*args); at != NULL; at = json_object_iter_next(*args, at)) {
-        if (strstr(text->data, json_object_iter_key(at)) == NULL) {
+        if (!asks_for(text->data, json_object_iter_key(at))) {
             qa_warn(warnings, "the chat template does not ask for %s, which changes nothing", json_object_iter_key(at));
         }
     }

@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "base/try.h"
+#include "base/warnings.h"
 #include "text/utf8.h"
 
 #include <stdlib.h>
@@ -224,12 +225,28 @@ static qa_status learn_turn(qa_chat *chat, qa_chat_turn *turn, qa_error *err) {
     return learn_next(chat, err);
 }
 
+/* Templates of models that see images may write a content only where it is a list of parts. */
+static void warn_of_silence(qa_chat *chat) {
+    const qa_message asked = {"user", MARK, strlen(MARK)};
+    qa_text text = {0};
+    qa_error ignored;
+    if (qa_chat_write(chat, &asked, 1, true, &text, &ignored) == QA_OK &&
+        find_last(text.data, text.n, MARK) == SIZE_MAX) {
+        qa_warn(&chat->warnings,
+                "the chat template %s leaves out what the user says (it may want a content in parts, as for images, "
+                "where there is text): name another by --chat-template",
+                chat->name);
+    }
+    qa_text_free(&text);
+}
+
 qa_status qa_chat_learn(qa_chat *chat, qa_error *err) {
     qa_chat_turn turn = {0};
     qa_error why;
     const size_t steps = chat->options.steps;
     chat->options.steps = LEARNING_STEPS; /* a template that takes more for two words is none to wait for */
     const qa_status status = learn_turn(chat, &turn, &why);
+    warn_of_silence(chat);
     chat->options.steps = steps;
     qa_chat_turn_free(&turn);
     return status == QA_ERR_MEMORY ? qa_fail(err, status, "%s", why.message) : QA_OK;

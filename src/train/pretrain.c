@@ -271,7 +271,7 @@ static qa_status prepare_pretraining(pretrain_run *r, qa_error *err) {
     }
     QA_TRY(qa_pretrain_resume_options(&r->resume_options, &r->trainable->model->config, r->train, r->evaluation,
                                       r->options, err));
-    QA_TRY(qa_pretrain_record(&r->config, r->resume_options, r->context, r->options, err));
+    QA_TRY(qa_pretrain_record(&r->config, r->resume_options, r->context, r->train, r->options, err));
     fill_pretrain_trainer(r);
     QA_TRY(make_pretrain_workspace(r, err));
     return qa_trainer_begin(&r->trainer, err);

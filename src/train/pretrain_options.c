@@ -186,10 +186,11 @@ qa_status qa_pretrain_resume_options(json_t **resume_options, const qa_config *c
 }
 
 qa_status qa_pretrain_record(json_t **record, const json_t *resume_options, const qa_context *context,
-                             const qa_pretrain_options *o, qa_error *err) {
+                             const qa_corpus *train, const qa_pretrain_options *o, qa_error *err) {
     qa_record b = {.object = json_copy((json_t *)(uintptr_t)resume_options)};
     *record = NULL;
     qa_record_options(&b, &qa_pretrain_table, o, QA_RECORD_KEPT);
+    qa_record_set_members(&b, qa_corpus_chat_record(train)); /* what it wrote is part of the data's fingerprint */
     qa_record_set_size(&b, "threads", qa_context_threads(context));
     qa_record_set_string(&b, "qadapter_version", QA_VERSION);
     return qa_record_finish(&b, record, "training_config.json", err);

@@ -19,6 +19,6 @@ QA_MUST_CHECK qa_status qa_pretrain_resume_options(json_t **resume_options, cons
                                                    const qa_corpus *train, const qa_corpus *evaluation,
                                                    const qa_pretrain_options *options, qa_error *err);
 QA_MUST_CHECK qa_status qa_pretrain_record(json_t **record, const json_t *resume_options, const qa_context *context,
-                                           const qa_pretrain_options *options, qa_error *err);
+                                           const qa_corpus *train, const qa_pretrain_options *options, qa_error *err);
 
 #endif

@@ -25,6 +25,14 @@ void qa_record_set_string(qa_record *record, const char *key, const char *value)
     qa_record_set(record, key, value == NULL ? json_null() : json_string(value));
 }
 
+void qa_record_set_members(qa_record *record, const json_t *object) {
+    json_t *from = json_incref((json_t *)(uintptr_t)object); /* the iterator wants a non-const object */
+    for (void *at = json_object_iter(from); at != NULL; at = json_object_iter_next(from, at)) {
+        qa_record_set(record, json_object_iter_key(at), json_incref(json_object_iter_value(at)));
+    }
+    json_decref(from);
+}
+
 void qa_record_set_seed(qa_record *record, const char *key, uint64_t seed) {
     char digits[QA_HEX_BYTES];
     qa_hex64(digits, seed);

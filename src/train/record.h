@@ -16,6 +16,8 @@ void qa_record_set_real(qa_record *record, const char *key, double value);
 void qa_record_set_size(qa_record *record, const char *key, size_t value);
 void qa_record_set_bool(qa_record *record, const char *key, bool value);
 void qa_record_set_string(qa_record *record, const char *key, const char *value); /* NULL: null */
+/* Every member of the object; NULL: none. */
+void qa_record_set_members(qa_record *record, const json_t *object);
 /* A number, or what qa_hex64 writes where that is too large for JSON. */
 void qa_record_set_seed(qa_record *record, const char *key, uint64_t seed);
 

@@ -54,12 +54,8 @@ static void set_lora(qa_record *b, const qa_adapter *adapter) {
 
 /* The template that wrote the dialogues, and what it was told besides them. */
 static void set_chat(qa_record *b, const json_t *chat) {
-    json_t *from = json_incref((json_t *)(uintptr_t)chat); /* the iterator wants a non-const object */
     qa_record_set_string(b, chat_key, NULL);
-    for (void *at = json_object_iter(from); at != NULL; at = json_object_iter_next(from, at)) {
-        qa_record_set(b, json_object_iter_key(at), json_incref(json_object_iter_value(at)));
-    }
-    json_decref(from);
+    qa_record_set_members(b, chat);
 }
 
 qa_status qa_resume_options_build(json_t **resume_options, const qa_model *model, const qa_adapter *adapter,

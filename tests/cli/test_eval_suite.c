@@ -231,6 +231,27 @@ START_TEST(questions_that_cannot_be_asked_are_named_with_their_line) {
 }
 END_TEST
 
+START_TEST(a_system_message_that_the_template_leaves_out) {
+    qa_cli_world world = qa_cli_world_make(false);
+    static const char questions[] =
+        "{\"messages\": [{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", "
+        "\"content\": \"Hi\"}], \"answer\": \"x\", \"grader\": \"exact\"}\n";
+    char *path = qa_tempdir_write_text(world.dir, "system.jsonl", questions);
+    char *file = qa_tempdir_write_text(world.dir, "own.jinja",
+                                       "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.content }}"
+                                       "<|im_end|>{% endfor %}");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", path, "--chat-template", file), 0, NULL,
+                  "system.jsonl: the chat template leaves out what the system messages say");
+    qa_cli_result result = QA_CLI("eval", "-m", world.model, "--suite", path, "--chat-template", "chatml");
+    qa_cli_check(&result, 0, NULL, NULL);
+    ck_assert_msg(strstr(result.err, "leaves out") == NULL, "%s", result.err);
+    qa_cli_free(&result);
+    free(file);
+    free(path);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 Suite *cli_eval_suite_suite(void) {
     Suite *suite = suite_create("cli_eval_suite");
     TCase *tcase = tcase_create("suite");
@@ -238,6 +259,7 @@ Suite *cli_eval_suite_suite(void) {
     tcase_add_test(tcase, json_has_every_number);
     tcase_add_test(tcase, the_table_for_people);
     tcase_add_test(tcase, where_a_suite_is_looked_for);
+    tcase_add_test(tcase, a_system_message_that_the_template_leaves_out);
     tcase_add_test(tcase, mistakes);
     tcase_add_test(tcase, questions_that_cannot_be_asked_are_named_with_their_line);
     suite_add_tcase(suite, tcase);

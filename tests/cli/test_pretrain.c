@@ -104,6 +104,46 @@ START_TEST(it_says_what_it_does_and_leaves_a_model) {
 }
 END_TEST
 
+static char *record_of(const world *w) {
+    size_t bytes = 0;
+    char *path = qa_tempdir_join(w->out, "training_config.json");
+    char *text = qa_tempdir_read(path, &bytes);
+    free(path);
+    return text;
+}
+
+/* The template of the corpus's conversations, what it was told, and its day, with which a resumed run goes on. */
+START_TEST(the_template_of_conversations_is_recorded) {
+    world w = make_world();
+    char *own = qa_tempdir_write_text(w.base.dir, "own.jinja",
+                                      "{{ strftime_now('%d') }}{% for m in messages %}{{ mode }}{{ m.content }}"
+                                      "<|im_end|>{% endfor %}{% if add_generation_prompt %}{{ mode }}{% endif %}");
+    qa_cli_expect(
+        PRETRAIN(w, "--max-steps", "1", "--chat-template", own, "--template-arg", "mode=x", "--date", "2024-02-03"), 0,
+        "model: ", NULL);
+    char *record = record_of(&w);
+    static const char *const parts[] = {"\"chat_template\": \"own\"",
+                                        "\"chat_template_text\": \"{{ strftime_now('%d') }}", "\"mode\": \"x\"",
+                                        "\"template_date\": \"2024-02-03\""};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        ck_assert_msg(strstr(record, parts[i]) != NULL, "no %s in %s", parts[i], record);
+    }
+    free(record);
+    qa_cli_expect(PRETRAIN(w, "--max-steps", "1", "--chat-template", own, "--template-arg", "mode=x", "--resume"), 0,
+                  "no step was left", NULL);
+    char *text = qa_tempdir_write_text(w.base.dir, "text.jsonl", "{\"text\": \"It rains.\"}\n");
+    qa_cli_expect(QA_CLI("pretrain", "--config", w.config, "--tokenizer", w.base.model, "--corpus", text, "--out",
+                         w.out, "--overwrite", "--max-steps", "1"),
+                  0, NULL, NULL);
+    record = record_of(&w);
+    ck_assert_msg(strstr(record, "chat_template") == NULL, "%s", record); /* to text none is applied */
+    free(record);
+    free(text);
+    free(own);
+    free_world(&w);
+}
+END_TEST
+
 START_TEST(ids_need_no_tokenizer) {
     world w = make_world();
     char *ids = qa_tempdir_write_text(w.base.dir, "ids.jsonl", "{\"ids\": [5, 6, 7, 8]}\n{\"ids\": [9, 10, 11]}\n");
@@ -236,6 +276,7 @@ Suite *cli_pretrain_suite(void) {
     TCase *tcase = tcase_create("pretrain");
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, it_says_what_it_does_and_leaves_a_model);
+    tcase_add_test(tcase, the_template_of_conversations_is_recorded);
     tcase_add_test(tcase, ids_need_no_tokenizer);
     tcase_add_loop_test(tcase, an_interrupted_run_resumes_where_it_stopped, 0, 2);
     tcase_add_test(tcase, a_full_disk);

@@ -78,6 +78,88 @@ START_TEST(a_dialogue_is_marked) {
 }
 END_TEST
 
+static size_t times(const char *text, const char *part) {
+    size_t n = 0;
+    for (const char *at = strstr(text, part); at != NULL; at = strstr(at + strlen(part), part)) {
+        n++;
+    }
+    return n;
+}
+
+/* Marked dialogues come with what training would warn of, once for all of them. */
+START_TEST(marked_dialogues_tell_what_the_template_does) {
+    static const char asked_of[] =
+        "{\"messages\": [{\"role\": \"system\", \"content\": \"S\"}, " ASKED ", " SAID("<t>x</t>yes") "]}\n";
+    char both[2 * sizeof asked_of];
+    (void)snprintf(both, sizeof both, "%s%s", asked_of, asked_of);
+    char *in = rows(both);
+    char *file = template_file("{% for m in messages %}{% if m.role == 'assistant' %}<|im_start|>-"
+                               "{{ m.content.split('</t>')[-1] }}<|im_end|>{% elif m.role == 'user' %}<|im_start|>"
+                               "{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+                               "{% if add_generation_prompt %}<|im_start|>{% endif %}");
+    static const char *const parts[] = {"leaves out what the system message says",
+                                        "writes more than white space between prompt and answer",
+                                        "would cut or change a part of the answer"};
+    qa_cli_result result = QA_CLI("render", "-m", world.model, "--chat-template", file, "--in", in, "--marked");
+    qa_cli_check(&result, 0, "trained, ends the turn", NULL);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        ck_assert_msg(times(result.err, parts[i]) == 1, "%s in:\n%s", parts[i], result.err);
+    }
+    qa_cli_free(&result);
+    result = QA_CLI("render", "-m", world.model, "--chat-template", file, "--in", in, "--marked", "--response-end",
+                    "template");
+    ck_assert_uint_eq(times(result.err, parts[1]), 0);
+    qa_cli_free(&result);
+    free(file);
+    free(in);
+}
+END_TEST
+
+START_TEST(two_templates_of_a_folder_are_told_once) {
+    char *in = rows("{\"messages\": [" ASKED "]}\n");
+    free(qa_tempdir_write_text(world.model, "chat_template.jinja", "first {{ messages[0].content }}"));
+    free(qa_tempdir_write_text(world.model, "chat_template.json",
+                               "{\"chat_template\": \"first {{ messages[0].content }}\"}"));
+    free(qa_tempdir_write_text(world.model, "tokenizer_config.json", "{\"chat_template\": \"second\"}"));
+    qa_cli_result result = QA_CLI("render", "-m", world.model, "--in", in);
+    qa_cli_check(&result, 0, "{\"text\": \"first q\"}\n", NULL);
+    ck_assert_msg(times(result.err, "hold different chat templates") == 1, "%s", result.err);
+    qa_cli_free(&result);
+    free(in);
+}
+END_TEST
+
+/* As those of models that see images, which want a content in parts. */
+START_TEST(a_template_that_leaves_out_the_user_is_told) {
+    char *in = rows("{\"messages\": [" ASKED "]}\n");
+    char *file = template_file("{% for m in messages %}{% for part in m.content %}{% if part.type == 'text' %}"
+                               "{{ part.text }}{% endif %}{% endfor %}.{% endfor %}");
+    qa_cli_expect(QA_CLI("render", "--chat-template", file, "--in", in), 0, "{\"text\": \".\"}\n",
+                  "leaves out what the user says");
+    qa_cli_result result = QA_CLI("render", "--chat-template", "chatml", "--in", in);
+    qa_cli_check(&result, 0, "user", NULL);
+    ck_assert_uint_eq(times(result.err, "leaves out"), 0);
+    qa_cli_free(&result);
+    free(file);
+    free(in);
+}
+END_TEST
+
+/* A part of a name is no name. */
+START_TEST(a_variable_that_nothing_asks_for) {
+    char *in = rows("{\"messages\": [" ASKED "]}\n");
+    char *file = template_file("{{ modes }}{{ mode_a }}{{ messages[0].content if not quiet else mode }}");
+    qa_cli_result result = QA_CLI("render", "--chat-template", file, "--in", in, "--template-arg", "mode=1",
+                                  "--template-arg", "mod=1", "--template-arg", "iet=1", "--template-arg", "quiet=true");
+    qa_cli_check(&result, 0, "{\"text\": \"1\"}\n", "does not ask for mod,");
+    ck_assert_ptr_nonnull(strstr(result.err, "does not ask for iet,"));
+    ck_assert_uint_eq(times(result.err, "does not ask for"), 2);
+    qa_cli_free(&result);
+    free(file);
+    free(in);
+}
+END_TEST
+
 /* ---- training with a template of one's own ---- */
 
 #define PAIR "{\"prompt\": [" ASKED "], \"chosen\": [" SAID("yes") "], \"rejected\": [" SAID("no") "]}\n"
@@ -151,6 +233,10 @@ Suite *cli_render_suite(void) {
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_row_is_text_a_refusal_or_an_error);
     tcase_add_test(tcase, a_dialogue_is_marked);
+    tcase_add_test(tcase, marked_dialogues_tell_what_the_template_does);
+    tcase_add_test(tcase, two_templates_of_a_folder_are_told_once);
+    tcase_add_test(tcase, a_template_that_leaves_out_the_user_is_told);
+    tcase_add_test(tcase, a_variable_that_nothing_asks_for);
     tcase_add_test(tcase, a_run_remembers_what_its_template_was_told);
     tcase_add_test(tcase, a_resumed_run_keeps_its_day);
     tcase_add_test(tcase, what_a_template_does_is_said_once);

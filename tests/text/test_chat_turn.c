@@ -187,7 +187,7 @@ START_TEST(variables_are_json_or_text) {
         ck_assert_int_eq(qa_chat_open(&none, &options, tokenizer, &err), QA_ERR_ARGUMENT);
         ck_assert_ptr_null(none);
     }
-    open_with((qa_chat_options){.text = "x", .args = args, .n_args = 1});
+    open_with((qa_chat_options){.text = "{{ messages[0].content }}", .args = args, .n_args = 1});
     ck_assert_uint_eq(qa_chat_warnings(chat)->n, 1); /* it does not ask for it */
 }
 END_TEST
