@@ -97,10 +97,10 @@ static const struct {
     const char *after_turn; /* what separates it from the next one; NULL: nothing */
     const char *marks[2];   /* that the models of the template have as tokens, beside `end` */
 } TEMPLATES[] = {
-    [QA_CHAT_NONE] = {"none", NULL},
-    [QA_CHAT_UNKNOWN] = {"unknown", NULL},
-    [QA_CHAT_PLAIN] = {"plain", PLAIN},
-    [QA_CHAT_LLAMA2] = {"llama2", LLAMA2},
+    [QA_CHAT_NONE] = {.name = "none"},
+    [QA_CHAT_UNKNOWN] = {.name = "unknown"},
+    [QA_CHAT_PLAIN] = {.name = "plain", .text = PLAIN},
+    [QA_CHAT_LLAMA2] = {.name = "llama2", .text = LLAMA2},
     [QA_CHAT_LLAMA3] = {"llama3", "{{ bos_token + '' }}" LLAMA3_TURNS("messages") LLAMA3_IF_ASKED, LLAMA3_MARKS},
     [QA_CHAT_LLAMA3_FIRST] = {"llama3-first", "{{ bos_token + '' }}" LLAMA3_TURNS("messages") LLAMA3_PROMPT,
                               LLAMA3_MARKS},
@@ -117,8 +117,8 @@ static const struct {
                         CHATML(CHATML_SYSTEM("You are Qwen, created by Alibaba Cloud. You are a helpful assistant.")),
                         CHATML_MARKS},
     [QA_CHAT_ZEPHYR] = {"zephyr", ZEPHYR, .after_turn = "\n"},
-    [QA_CHAT_MISTRAL] = {"mistral", MISTRAL},
-    [QA_CHAT_MISTRAL_SYSTEM] = {"mistral-system", MISTRAL_SYSTEM},
+    [QA_CHAT_MISTRAL] = {.name = "mistral", .text = MISTRAL},
+    [QA_CHAT_MISTRAL_SYSTEM] = {.name = "mistral-system", .text = MISTRAL_SYSTEM},
     [QA_CHAT_MISTRAL3] = {"mistral3", MISTRAL3, .marks = {"[INST]", "[/INST]"}},
 };
 enum { N_TEMPLATES = sizeof TEMPLATES / sizeof TEMPLATES[0] };
