@@ -7,8 +7,7 @@
 
 /* log 2 and pi / 2 in pieces whose first ones have 32 bits, so that products with small whole numbers are exact. */
 static const double LN2_HI = 0x1.62e42feep-1, LN2_LO = 0x1.a39ef35793c76p-33;
-static const double LOG2_E = 0x1.71547652b82fep+0;
-static const double TWO_OVER_PI = 0x1.45f306dc9c883p-1;
+static const double LOG2_E = 0x1.71547652b82fep+0, TWO_OVER_PI = 0x1.45f306dc9c883p-1;
 static const double HALF_PI_1 = 0x1.921fb544p+0, HALF_PI_2 = 0x1.0b4611a6p-34, HALF_PI_3 = 0x1.3198a2e037073p-69;
 
 /* exp(x) = 2^k exp(r), |r| <= log(2) / 2: 14 terms leave less than 1e-17. */
@@ -36,8 +35,7 @@ double qa_ref_log(double x) {
         m *= 2.0;
         k--;
     }
-    const double s = (m - 1.0) / (m + 1.0);
-    const double s2 = s * s;
+    const double s = (m - 1.0) / (m + 1.0), s2 = s * s;
     double series = 0.0;
     for (int n = 23; n >= 3; n -= 2) {
         series = s2 * (1.0 / (double)n + series);

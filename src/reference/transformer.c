@@ -241,13 +241,10 @@ static const double SQRT_2_OVER_PI = 0x1.9884533d43651p-1, SQRT_HALF = 0x1.6a09e
 
 /* Value and *slope at z. */
 static double plain_activation(qa_activation activation, double z, double *slope) {
-    if (activation == QA_RELU) {
-        *slope = z > 0.0 ? 1.0 : 0.0;
-        return fmax(z, 0.0);
-    }
-    if (activation == QA_RELU2) {
-        *slope = 2.0 * fmax(z, 0.0);
-        return fmax(z, 0.0) * fmax(z, 0.0);
+    if (activation == QA_RELU || activation == QA_RELU2) {
+        const double above = fmax(z, 0.0);
+        *slope = activation == QA_RELU2 ? 2.0 * above : (z > 0.0 ? 1.0 : 0.0);
+        return activation == QA_RELU2 ? above * above : above;
     }
     double share = 0.0, bend = 0.0; /* value is z share; bend: slope of share */
     if (activation == QA_SILU) {
