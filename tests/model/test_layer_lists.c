@@ -2,6 +2,7 @@
  * pair against its sequences, decoding against one pass, rows kept against rows made again, and the base stream's
  * states kept. Models are tiny and random, made of a config.json alone. */
 #include "base/rng.h"
+#include "golden/run.h"
 #include "model/decode.h"
 #include "model/pass.h"
 #include "support/arrays.h"
@@ -53,6 +54,8 @@ static const struct layer_case {
     {"GPT-NeoX: side by side, two norms, q, k and v by head", OF("GPTNeoXForCausalLM", "gpt_neox") SHAPE
      "\"num_attention_heads\": 2, " LENGTH
      "\"rotary_pct\": 0.25, \"use_parallel_residual\": true, \"hidden_act\": \"gelu\"}"},
+    {"GPT-NeoX with ReLU", OF("GPTNeoXForCausalLM", "gpt_neox") SHAPE "\"num_attention_heads\": 2, " LENGTH
+                                                                      "\"rotary_pct\": 1.0, \"hidden_act\": \"relu\"}"},
     {"GPT-NeoX, one after the other", OF("GPTNeoXForCausalLM", "gpt_neox") SHAPE
      "\"num_attention_heads\": 2, " LENGTH
      "\"rotary_pct\": 0.5, \"use_parallel_residual\": false, \"hidden_act\": \"gelu\"}"},
@@ -162,6 +165,17 @@ static qa_real *adapter_gradient(world *w, qa_pass *pass, const qa_packed *in, s
     qa_pass_head_transpose(pass, dstates, upstream, rows);
     qa_pass_backward(pass, gradient, dstates);
     return gradient;
+}
+
+/* Within EXACT of the largest. */
+static void assert_doubles(const char *what, const qa_real *found, const double *expected, size_t count) {
+    double largest = 1, worst = 0;
+    for (size_t i = 0; i < count; i++) {
+        largest = fmax(largest, fabs(expected[i]));
+        const double off = fabs((double)found[i] - expected[i]);
+        worst = off > worst || isnan(off) ? off : worst;
+    }
+    ck_assert_msg(worst <= EXACT * largest, "%s: off by %g of %g", what, worst, largest);
 }
 
 /* One sequence of the pair. */
@@ -317,14 +331,49 @@ START_TEST(decoding_is_one_pass) {
     }
     qa_real *base = NULL, *adapted = NULL;
     const qa_kv_run turn = {0, ids[0] + 6, 2};
-    qa_kv_decoder_copy(decoder, 0, 1, 6); /* the other answer's beginning */
-    qa_expect_ok(qa_kv_decoder_forward_many(decoder, &turn, 1, &base, &adapted, &err), &err);
-    qa_real *got = qa_bag_copy(&w.bag, adapted, w.V);
     memcpy(ids[1] + 6, ids[0] + 6, 2 * sizeof(int32_t));
-    const qa_real *expected = logits_of(&w, pass, &(qa_packed){.trunk = {ids[1], 8}}, 8);
-    QA_ASSERT_REALS("after a copy", got, expected + 7 * w.V, w.V, EXACT, 0.0);
+    for (int round = 0; round < 2; round++) { /* into a slot that was longer, then into one that was shorter */
+        qa_kv_decoder_copy(decoder, 0, 1, 6); /* the other answer's beginning */
+        qa_expect_ok(qa_kv_decoder_forward_many(decoder, &turn, 1, &base, &adapted, &err), &err);
+        qa_real *got = qa_bag_copy(&w.bag, adapted, w.V);
+        const qa_real *expected = logits_of(&w, pass, &(qa_packed){.trunk = {ids[1], 8}}, 8);
+        QA_ASSERT_REALS("after a copy", got, expected + 7 * w.V, w.V, EXACT, 0.0);
+    }
     qa_kv_decoder_free(decoder);
     qa_pass_free(pass);
+    close_world(&w);
+}
+END_TEST
+
+/* The plain loops, which are in double in every build, walk the same list. */
+START_TEST(the_reference_agrees) {
+    world w = open_world(_i);
+    qa_error err = {0};
+    qa_golden_setup setup = {0};
+    qa_ref_net *net = NULL;
+    int32_t ids[ROWS];
+    const size_t n = sequence(ids, false), V = w.V;
+    qa_expect_ok(qa_golden_setup_model(&setup, w.weights->model, w.adapter, &err), &err);
+    qa_expect_ok(qa_ref_net_create(&net, &setup.model, ROWS, &err), &err);
+    double *logits = calloc(n * V, sizeof *logits), *upstream = calloc(n * V, sizeof *upstream);
+    double *gradient = calloc(w.adapter->count, sizeof *gradient);
+    ck_assert(logits != NULL && upstream != NULL && gradient != NULL);
+    for (size_t i = 0; i < n * V; i++) {
+        upstream[i] = (double)w.upstream[i];
+    }
+    qa_ref_net_forward(net, ids, n, setup.parameters);
+    qa_ref_net_logits(net, 0, n, logits);
+    qa_ref_net_backward(net, gradient, 0, n, upstream);
+    qa_pass *pass = open_world_pass(&w, (qa_pass_limits){.backward = true});
+    const qa_packed in = {.trunk = {ids, n}};
+    assert_doubles("logits", logits_of(&w, pass, &in, n), logits, n * V);
+    assert_doubles("gradient", adapter_gradient(&w, pass, &in, n, w.upstream), gradient, w.adapter->count);
+    qa_pass_free(pass);
+    free(gradient);
+    free(upstream);
+    free(logits);
+    qa_ref_net_free(net);
+    qa_golden_setup_free(&setup);
     close_world(&w);
 }
 END_TEST
@@ -424,6 +473,7 @@ Suite *model_layer_lists_suite(void) {
     tcase_add_loop_test(tcase, decoding_is_one_pass, 0, N_CASES);
     tcase_add_loop_test(tcase, recompute_and_apart_to_the_bit, 0, N_CASES);
     tcase_add_loop_test(tcase, a_saved_model_is_the_same, 0, N_CASES);
+    tcase_add_loop_test(tcase, the_reference_agrees, 0, N_CASES);
     tcase_add_test(tcase, what_is_no_number_is_named);
     suite_add_tcase(suite, tcase);
     return suite;
