@@ -69,7 +69,7 @@ static qa_status read_text(reader *r, const char *text, size_t n, qa_error *err)
         const qa_text_place place = {.at_start = match.start == 0};
         QA_TRY(qa_pretokenise(&r->split, place, text + match.start, match.end - match.start, &r->pieces, err));
         for (size_t i = 0; i < r->pieces.pieces.n; i++) {
-            const qa_span *piece = &r->pieces.pieces.data[i];
+            const qa_stretch *piece = &r->pieces.pieces.data[i];
             QA_TRY(bpe_count_word(r->learner, r->pieces.text + piece->start, piece->end - piece->start, err));
         }
     }

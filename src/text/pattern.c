@@ -123,7 +123,7 @@ long qa_pattern_single(const qa_pattern *pattern) {
 
 qa_status qa_spans_push(qa_spans *spans, size_t start, size_t end, bool match, qa_error *err) {
     QA_TRY(QA_GROW(spans->data, spans->capacity, spans->n + 1, err, "%zu pieces of text", spans->n + 1));
-    spans->data[spans->n++] = (qa_span){.start = start, .end = end, .match = match};
+    spans->data[spans->n++] = (qa_stretch){.start = start, .end = end, .match = match};
     return QA_OK;
 }
 
@@ -153,7 +153,7 @@ static qa_status prepare(qa_match_scratch *scratch, qa_error *err) {
 
 /* The first match at or after text[from]; *found tells whether there is one. */
 static qa_status search_text(const qa_pattern *pattern, qa_match_scratch *scratch, qa_text_work *work, const char *text,
-                             size_t n, size_t from, bool *found, qa_span *span, qa_error *err) {
+                             size_t n, size_t from, bool *found, qa_stretch *span, qa_error *err) {
     const int result =
         qa_counted_match(pattern->code, text, n, from, PCRE2_NO_UTF_CHECK, scratch->data, scratch->context, work);
     *found = result >= 0;
@@ -169,13 +169,13 @@ static qa_status search_text(const qa_pattern *pattern, qa_match_scratch *scratc
             from, n, result);
     }
     const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(scratch->data);
-    *span = (qa_span){.start = ends[0], .end = ends[1], .match = true};
+    *span = (qa_stretch){.start = ends[0], .end = ends[1], .match = true};
     QA_FAIL_IF(span->start < from || span->end < span->start || span->end > n, err, QA_ERR_UNSUPPORTED,
                "a regular expression matched backwards");
     return QA_OK;
 }
 
-static bool search_literal(const qa_text *literal, const char *text, size_t n, size_t from, qa_span *span) {
+static bool search_literal(const qa_text *literal, const char *text, size_t n, size_t from, qa_stretch *span) {
     while (from < n && n - from >= literal->n) {
         const char *first = memchr(text + from, literal->data[0], n - from - literal->n + 1);
         if (first == NULL) {
@@ -183,7 +183,7 @@ static bool search_literal(const qa_text *literal, const char *text, size_t n, s
         }
         size_t start = (size_t)(first - text);
         if (memcmp(first, literal->data, literal->n) == 0) {
-            *span = (qa_span){.start = start, .end = start + literal->n, .match = true};
+            *span = (qa_stretch){.start = start, .end = start + literal->n, .match = true};
             return true;
         }
         from = start + 1;
@@ -202,7 +202,7 @@ qa_status qa_pattern_split(const qa_pattern *pattern, qa_match_scratch *scratch,
     size_t from = 0;
     bool after_match = false;
     while (n > 0 && from <= n) {
-        qa_span span = {0};
+        qa_stretch span = {0};
         bool found = false;
         if (pattern->code == NULL) {
             found = search_literal(&pattern->source, text, n, from, &span);
@@ -234,7 +234,7 @@ qa_status qa_pattern_replace(const qa_pattern *pattern, qa_match_scratch *scratc
                              const char *with, size_t with_n, size_t most, qa_text *out, qa_error *err) {
     QA_TRY(qa_pattern_split(pattern, scratch, text, n, err));
     for (size_t i = 0; i < scratch->spans.n; i++) {
-        const qa_span *span = &scratch->spans.data[i];
+        const qa_stretch *span = &scratch->spans.data[i];
         const size_t bytes = span->match ? with_n : span->end - span->start;
         QA_FAIL_IF(bytes > most, err, QA_ERR_LIMIT,
                    "replacing a pattern by %zu bytes makes a text of %zu bytes too long", with_n, n);

@@ -27,14 +27,14 @@ void qa_pattern_free(qa_pattern *pattern); /* NULL is allowed */
 long qa_pattern_single(const qa_pattern *pattern);
 
 /* A stretch of a text: one match, or what lies between two. */
-typedef struct qa_span {
+typedef struct qa_stretch {
     size_t start, end; /* bytes */
     bool match;
-} qa_span;
+} qa_stretch;
 
 /* Growing array of spans. Zero-initialise; free data. */
 typedef struct qa_spans {
-    qa_span *data; /* [n] */
+    qa_stretch *data; /* [n] */
     size_t n, capacity;
 } qa_spans;
 

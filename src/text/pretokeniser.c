@@ -73,8 +73,8 @@ void qa_pieces_free(qa_pieces *pieces) {
 
 /* Cuts one piece, whose matches and stretches between them are spans[n] relative to base, by the
  * behaviour; appends the resulting pieces to next. */
-static qa_status apply_behaviour(qa_split_behaviour behaviour, bool invert, const qa_span *spans, size_t n, size_t base,
-                                 qa_spans *next, qa_error *err) {
+static qa_status apply_behaviour(qa_split_behaviour behaviour, bool invert, const qa_stretch *spans, size_t n,
+                                 size_t base, qa_spans *next, qa_error *err) {
     size_t first = next->n;
     bool previous_match = false;
     bool joins_next = false; /* the last piece is a match that belongs to what follows */
@@ -138,7 +138,7 @@ static qa_status find_digits(const char *text, size_t n, qa_spans *spans, qa_err
 
 static qa_status cut(const qa_pretokeniser_step *step, qa_pieces *pieces, qa_error *err) {
     for (size_t i = 0; i < pieces->pieces.n; i++) {
-        const qa_span *piece = &pieces->pieces.data[i];
+        const qa_stretch *piece = &pieces->pieces.data[i];
         const char *text = pieces->text + piece->start;
         size_t n = piece->end - piece->start;
         if (step->kind == QA_PRETOKENISE_DIGITS) {
@@ -207,7 +207,7 @@ static qa_status rewrite(const qa_pretokeniser_step *step, qa_text_place place, 
     out->n = 0;
     QA_TRY(qa_text_append(out, "", 0, err));
     for (size_t i = 0; i < pieces->pieces.n; i++) {
-        const qa_span *piece = &pieces->pieces.data[i];
+        const qa_stretch *piece = &pieces->pieces.data[i];
         const char *text = pieces->text + piece->start;
         size_t n = piece->end - piece->start;
         bool at_start = place.at_start && i == 0;

@@ -7,13 +7,13 @@
 #include "text/template_strings.h"
 
 /* The expression's value; the block's text goes no further than a chain of filters. */
-static qa_tv eval(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv eval(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     return qa_template_eval(run, here, node, NULL);
 }
 
 /* ---- literals ---- */
 
-static qa_tv eval_items(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv eval_items(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     qa_tv_list *list = qa_tv_new_list(run, node->n);
     for (size_t i = 0; i < node->n; i++) {
         qa_tv_push(run, list, eval(run, here, node->items[i]));
@@ -21,7 +21,7 @@ static qa_tv eval_items(qa_tv_run *run, qa_activation *here, const qa_node *node
     return (qa_tv){.kind = node->kind == QA_NODE_LIST ? QA_TV_LIST : QA_TV_TUPLE, .as.list = list};
 }
 
-static qa_tv eval_dict(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv eval_dict(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     qa_tv_dict *dict = qa_tv_new_dict(run, node->n / 2);
     for (size_t i = 0; i < node->n; i += 2) {
         const qa_tv key = eval(run, here, node->items[i]);
@@ -30,14 +30,14 @@ static qa_tv eval_dict(qa_tv_run *run, qa_activation *here, const qa_node *node)
     return (qa_tv){.kind = QA_TV_DICT, .as.dict = dict};
 }
 
-static qa_tv eval_name(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv eval_name(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     const qa_tv *value = qa_template_slot(here, node->slot);
     return value->kind == QA_TV_MISSING ? qa_tv_undefined(run, node->text, node->bytes) : *value;
 }
 
 /* ---- operators ---- */
 
-static qa_tv eval_comparison(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv eval_comparison(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     qa_tv left = eval(run, here, node->a);
     bool holds = true;
     for (size_t i = 0; i < node->n && holds; i++) {
@@ -48,7 +48,7 @@ static qa_tv eval_comparison(qa_tv_run *run, qa_activation *here, const qa_node 
     return qa_tv_bool(holds);
 }
 
-static qa_tv eval_concat(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv eval_concat(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     qa_tv_buffer out = {0};
     for (size_t i = 0; i < node->n; i++) {
         const qa_tv part = eval(run, here, node->items[i]);
@@ -57,7 +57,7 @@ static qa_tv eval_concat(qa_tv_run *run, qa_activation *here, const qa_node *nod
     return qa_tv_of_buffer(run, &out);
 }
 
-static qa_tv eval_condition(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv eval_condition(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     const qa_tv condition = eval(run, here, node->a);
     if (qa_tv_true(&condition)) {
         return eval(run, here, node->b);
@@ -66,16 +66,16 @@ static qa_tv eval_condition(qa_tv_run *run, qa_activation *here, const qa_node *
 }
 
 /* "and" and "or" give one of their operands. */
-static qa_tv eval_choice(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv eval_choice(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     const qa_tv left = eval(run, here, node->a);
     return qa_tv_true(&left) == (node->kind == QA_NODE_OR) ? left : eval(run, here, node->b);
 }
 
-static qa_tv eval_part(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv eval_part(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     return node == NULL ? qa_tv_none() : eval(run, here, node);
 }
 
-static qa_tv eval_item(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv eval_item(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     const qa_tv value = eval(run, here, node->a);
     if (node->b->kind != QA_NODE_SLICE) {
         return qa_tv_item(run, value, eval(run, here, node->b));
@@ -114,7 +114,7 @@ static void add_double_starred(qa_tv_run *run, qa_tv values, qa_tv_list *names, 
 }
 
 /* All arguments, in memory that outlives the call: generators keep them. */
-static qa_tv_call eval_arguments(qa_tv_run *run, qa_activation *here, const qa_arguments *call, const qa_tv *caller) {
+static qa_tv_call eval_arguments(qa_tv_run *run, qa_tv_frame *here, const qa_arguments *call, const qa_tv *caller) {
     if (call == NULL ||
         (call->n == 0 && call->n_named == 0 && call->star == NULL && call->double_star == NULL && caller == NULL)) {
         return (qa_tv_call){0};
@@ -184,7 +184,7 @@ static qa_tv call_value(qa_tv_run *run, qa_tv callee, const qa_tv_call *call) {
     qa_tv_fail(run, "a %s cannot be called", qa_tv_type(&callee));
 }
 
-qa_tv qa_template_eval_call(qa_tv_run *run, qa_activation *here, const qa_node *node, const qa_tv *caller) {
+qa_tv qa_template_eval_call(qa_tv_run *run, qa_tv_frame *here, const qa_node *node, const qa_tv *caller) {
     const qa_tv callee = eval(run, here, node->a);
     const qa_tv_call call = eval_arguments(run, here, node->call, caller);
     const size_t line = run->line;
@@ -194,7 +194,7 @@ qa_tv qa_template_eval_call(qa_tv_run *run, qa_activation *here, const qa_node *
 }
 
 /* A filter or a test. */
-static qa_tv eval_row(qa_tv_run *run, qa_activation *here, const qa_node *node, const qa_tv *block) {
+static qa_tv eval_row(qa_tv_run *run, qa_tv_frame *here, const qa_node *node, const qa_tv *block) {
     const qa_tv self = node->a != NULL ? qa_template_eval(run, here, node->a, block) : *block;
     if (node->row == NULL) {
         qa_tv_fail(run, "there is no %s \"%.*s\"", node->kind == QA_NODE_FILTER ? "filter" : "test",
@@ -206,7 +206,7 @@ static qa_tv eval_row(qa_tv_run *run, qa_activation *here, const qa_node *node, 
 
 /* ---- all of them ---- */
 
-static qa_tv eval_inner(qa_tv_run *run, qa_activation *here, const qa_node *node, const qa_tv *block) {
+static qa_tv eval_inner(qa_tv_run *run, qa_tv_frame *here, const qa_node *node, const qa_tv *block) {
     qa_tv value;
     switch (node->kind) {
     case QA_NODE_TUPLE:
@@ -230,7 +230,7 @@ static qa_tv eval_inner(qa_tv_run *run, qa_activation *here, const qa_node *node
     }
 }
 
-qa_tv qa_template_eval(qa_tv_run *run, qa_activation *here, const qa_node *node, const qa_tv *block) {
+qa_tv qa_template_eval(qa_tv_run *run, qa_tv_frame *here, const qa_node *node, const qa_tv *block) {
     qa_tv_spend(run, 0);
     if (node->kind == QA_NODE_CONSTANT) {
         return node->value;

@@ -6,17 +6,17 @@
 #include "text/template_bind.h"
 
 /* A call of a macro, or the template's own run: its variables, and those of the functions around it. */
-typedef struct qa_activation {
-    struct qa_activation *outer;
+typedef struct qa_tv_frame {
+    struct qa_tv_frame *outer;
     qa_tv *slots;
-} qa_activation;
+} qa_tv_frame;
 
 /* block: the text that a filter without a value in front of it is given; NULL elsewhere. */
-qa_tv qa_template_eval(qa_tv_run *run, qa_activation *here, const qa_node *node, const qa_tv *block);
+qa_tv qa_template_eval(qa_tv_run *run, qa_tv_frame *here, const qa_node *node, const qa_tv *block);
 /* The value of a call; `caller` is one more named argument, or NULL. */
-qa_tv qa_template_eval_call(qa_tv_run *run, qa_activation *here, const qa_node *node, const qa_tv *caller);
+qa_tv qa_template_eval_call(qa_tv_run *run, qa_tv_frame *here, const qa_node *node, const qa_tv *caller);
 
-static inline qa_tv *qa_template_slot(qa_activation *here, qa_slot slot) {
+static inline qa_tv *qa_template_slot(qa_tv_frame *here, qa_slot slot) {
     for (uint32_t i = 0; i < slot.outwards; i++) {
         here = here->outer;
     }

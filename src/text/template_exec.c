@@ -10,7 +10,7 @@
 
 typedef enum exec_flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE } exec_flow;
 
-static exec_flow exec_statements(qa_tv_run *run, qa_activation *here, const qa_node *block);
+static exec_flow exec_statements(qa_tv_run *run, qa_tv_frame *here, const qa_node *block);
 
 /* ---- output ---- */
 
@@ -26,7 +26,7 @@ static void write_out(qa_tv_run *run, const char *data, size_t n) {
 }
 
 /* Runs a body whose output becomes a value: it is written behind the output, and taken off again. */
-static qa_tv captured(qa_tv_run *run, qa_activation *here, const qa_node *body, exec_flow *flow) {
+static qa_tv captured(qa_tv_run *run, qa_tv_frame *here, const qa_node *body, exec_flow *flow) {
     const size_t start = run->out->n;
     run->captures++;
     *flow = exec_statements(run, here, body);
@@ -53,7 +53,7 @@ static qa_tv resolve_variable(qa_tv_run *run, const qa_load *load) {
     return (qa_tv){.kind = QA_TV_FUNCTION, .as.function = function};
 }
 
-static void enter_frame(qa_tv_run *run, qa_activation *here, const qa_frame *frame) {
+static void enter_frame(qa_tv_run *run, qa_tv_frame *here, const qa_frame *frame) {
     for (size_t i = 0; i < frame->n; i++) {
         const qa_load *load = &frame->loads[i];
         qa_tv *slot = &here->slots[load->index];
@@ -66,8 +66,8 @@ static void enter_frame(qa_tv_run *run, qa_activation *here, const qa_frame *fra
     qa_tv_spend(run, frame->n);
 }
 
-static qa_activation *activate(qa_tv_run *run, qa_activation *outer, size_t n_slots) {
-    qa_activation *here = QA_HEAP_NEW(&run->heap, qa_activation, 1);
+static qa_tv_frame *activate(qa_tv_run *run, qa_tv_frame *outer, size_t n_slots) {
+    qa_tv_frame *here = QA_HEAP_NEW(&run->heap, qa_tv_frame, 1);
     here->outer = outer;
     here->slots = QA_HEAP_NEW(&run->heap, qa_tv, n_slots);
     qa_tv_spend(run, n_slots);
@@ -75,7 +75,7 @@ static qa_activation *activate(qa_tv_run *run, qa_activation *outer, size_t n_sl
 }
 
 /* Fails unless every name.attribute that is set belongs to a namespace. */
-static void check_members(qa_tv_run *run, qa_activation *here, const qa_node *target) {
+static void check_members(qa_tv_run *run, qa_tv_frame *here, const qa_node *target) {
     for (size_t i = 0; i < target->n; i++) {
         check_members(run, here, target->items[i]);
     }
@@ -85,7 +85,7 @@ static void check_members(qa_tv_run *run, qa_activation *here, const qa_node *ta
     }
 }
 
-static void assign(qa_tv_run *run, qa_activation *here, const qa_node *target, qa_tv value) {
+static void assign(qa_tv_run *run, qa_tv_frame *here, const qa_node *target, qa_tv value) {
     qa_tv *slot = target->kind == QA_NODE_TUPLE ? NULL : qa_template_slot(here, target->slot);
     if (target->kind == QA_NODE_NAME) {
         *slot = value;
@@ -150,7 +150,7 @@ static void bind_rest(qa_tv_run *run, const qa_scope *scope, const qa_tv_call *c
     }
 }
 
-static void bind_parameters(qa_tv_run *run, qa_activation *here, const qa_scope *scope, const qa_tv_call *call) {
+static void bind_parameters(qa_tv_run *run, qa_tv_frame *here, const qa_scope *scope, const qa_tv_call *call) {
     bool *taken = call->n_named > 0 ? QA_HEAP_NEW(&run->heap, bool, call->n_named) : NULL;
     for (size_t i = 0; i < scope->n_parameters; i++) {
         const qa_node *name = scope->parameters[i].name;
@@ -175,7 +175,7 @@ static void bind_parameters(qa_tv_run *run, qa_activation *here, const qa_scope 
 
 static qa_tv call_macro(qa_tv_run *run, const qa_tv_macro *macro, const qa_tv_call *call) {
     const qa_scope *scope = macro->node->scope;
-    qa_activation *here = activate(run, macro->outer, scope->n_slots);
+    qa_tv_frame *here = activate(run, macro->outer, scope->n_slots);
     exec_flow flow = FLOW_NEXT;
     qa_tv_enter(run);
     bind_parameters(run, here, scope, call);
@@ -184,7 +184,7 @@ static qa_tv call_macro(qa_tv_run *run, const qa_tv_macro *macro, const qa_tv_ca
     return text;
 }
 
-static qa_tv make_macro(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv make_macro(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     qa_tv_macro *macro = QA_HEAP_NEW(&run->heap, qa_tv_macro, 1);
     *macro = (qa_tv_macro){
         .name = node->kind == QA_NODE_MACRO ? qa_tv_borrowed(run, node->text, node->bytes) : qa_tv_none(),
@@ -200,7 +200,7 @@ static qa_tv make_macro(qa_tv_run *run, qa_activation *here, const qa_node *node
 /* "for x in xs if test": the test has variables of its own. */
 typedef struct loop_test {
     const qa_node *node;
-    qa_activation *here;
+    qa_tv_frame *here;
     bool entered;
 } loop_test;
 
@@ -221,7 +221,7 @@ static bool next_tested(qa_tv_run *run, qa_tv_iterator *it, qa_tv *value) {
     return false;
 }
 
-static qa_tv_loop *start_loop(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static qa_tv_loop *start_loop(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     const qa_tv over = qa_template_eval(run, here, node->b, NULL);
     qa_tv_iterator *source = qa_tv_iterate(run, over);
     if (node->c != NULL) {
@@ -234,7 +234,7 @@ static qa_tv_loop *start_loop(qa_tv_run *run, qa_activation *here, const qa_node
     return qa_tv_new_loop(run, over, source, node->c != NULL);
 }
 
-static exec_flow exec_for(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static exec_flow exec_for(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     const qa_scope *scope = node->scope;
     qa_tv_loop *loop = start_loop(run, here, node);
     bool completed = false; /* a round ran to its end: Jinja2's reason not to run the else */
@@ -257,7 +257,7 @@ static exec_flow exec_for(qa_tv_run *run, qa_activation *here, const qa_node *no
 
 /* ---- blocks ---- */
 
-static exec_flow exec_if(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static exec_flow exec_if(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     qa_tv condition = qa_template_eval(run, here, node->a, NULL);
     if (qa_tv_true(&condition)) {
         return exec_statements(run, here, node->scope->body);
@@ -273,7 +273,7 @@ static exec_flow exec_if(qa_tv_run *run, qa_activation *here, const qa_node *nod
 }
 
 /* The text of a set or filter block, through its filters. */
-static qa_tv block_text(qa_tv_run *run, qa_activation *here, const qa_node *node, exec_flow *flow) {
+static qa_tv block_text(qa_tv_run *run, qa_tv_frame *here, const qa_node *node, exec_flow *flow) {
     enter_frame(run, here, &node->scope->frame);
     const qa_tv text = captured(run, here, node->scope->body, flow);
     return *flow != FLOW_NEXT || node->b == NULL ? text : qa_template_eval(run, here, node->b, &text);
@@ -284,7 +284,7 @@ static void write_value(qa_tv_run *run, qa_tv value) {
     write_out(run, text.as.string->data, text.as.string->n);
 }
 
-static exec_flow exec_block(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static exec_flow exec_block(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     exec_flow flow = FLOW_NEXT;
     const qa_tv text = block_text(run, here, node, &flow);
     if (flow == FLOW_NEXT && node->kind == QA_NODE_SET_BLOCK) {
@@ -296,19 +296,19 @@ static exec_flow exec_block(qa_tv_run *run, qa_activation *here, const qa_node *
     return flow;
 }
 
-static void exec_set(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static void exec_set(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     check_members(run, here, node->a);
     assign(run, here, node->a, qa_template_eval(run, here, node->b, NULL));
 }
 
-static void exec_call_block(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static void exec_call_block(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     const qa_tv caller = make_macro(run, here, node);
     write_value(run, qa_template_eval_call(run, here, node->a, &caller));
 }
 
-static void exec_generation(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static void exec_generation(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     const qa_scope *scope = node->scope;
-    qa_activation *inner = activate(run, here, scope->n_slots);
+    qa_tv_frame *inner = activate(run, here, scope->n_slots);
     qa_template_result *result = run->result;
     const size_t begin = run->out->n;
     enter_frame(run, inner, &scope->frame);
@@ -324,7 +324,7 @@ static void exec_generation(qa_tv_run *run, qa_activation *here, const qa_node *
     result->generations[result->n_generations++] = (qa_template_span){.begin = begin, .end = run->out->n};
 }
 
-static exec_flow exec_with(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static exec_flow exec_with(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     const qa_scope *scope = node->scope;
     enter_frame(run, here, &scope->frame);
     for (size_t i = 0; i < scope->n_parameters; i++) {
@@ -335,7 +335,7 @@ static exec_flow exec_with(qa_tv_run *run, qa_activation *here, const qa_node *n
 
 /* ---- statements ---- */
 
-static exec_flow exec_one(qa_tv_run *run, qa_activation *here, const qa_node *node) {
+static exec_flow exec_one(qa_tv_run *run, qa_tv_frame *here, const qa_node *node) {
     run->line = node->line;
     switch (node->kind) {
     case QA_NODE_DATA: write_out(run, node->text, node->bytes); break;
@@ -357,7 +357,7 @@ static exec_flow exec_one(qa_tv_run *run, qa_activation *here, const qa_node *no
     return FLOW_NEXT;
 }
 
-static exec_flow exec_statements(qa_tv_run *run, qa_activation *here, const qa_node *block) {
+static exec_flow exec_statements(qa_tv_run *run, qa_tv_frame *here, const qa_node *block) {
     exec_flow flow = FLOW_NEXT;
     qa_tv_enter(run);
     for (size_t i = 0; i < block->n && flow == FLOW_NEXT; i++) {
@@ -369,7 +369,7 @@ static exec_flow exec_statements(qa_tv_run *run, qa_activation *here, const qa_n
 }
 
 void qa_template_exec(qa_tv_run *run, const qa_template *t) {
-    qa_activation *here = activate(run, NULL, t->n_slots);
+    qa_tv_frame *here = activate(run, NULL, t->n_slots);
     enter_frame(run, here, &t->frame);
     (void)exec_statements(run, here, t->body);
 }

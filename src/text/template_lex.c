@@ -19,7 +19,7 @@ typedef struct template_lexer {
     bool line_starting; /* the last tag ended with a newline */
     char open[MOST_BRACKETS];
     size_t n_open;
-    qa_token *tokens;
+    qa_template_token *tokens;
     size_t n_tokens, capacity;
 } template_lexer;
 
@@ -79,11 +79,11 @@ static size_t behind_space(const template_lexer *lexer, size_t at) {
     return at;
 }
 
-static qa_token *emit_token(template_lexer *lexer, int type, size_t from, size_t to) {
+static qa_template_token *emit_token(template_lexer *lexer, int type, size_t from, size_t to) {
     lexer->tokens = qa_heap_grow(lexer->parse->heap, lexer->tokens, lexer->n_tokens, &lexer->capacity,
-                                 lexer->n_tokens + 1, sizeof(qa_token));
-    qa_token *token = &lexer->tokens[lexer->n_tokens++];
-    *token = (qa_token){.type = type, .line = lexer->line, .text = lexer->text + from, .bytes = to - from};
+                                 lexer->n_tokens + 1, sizeof(qa_template_token));
+    qa_template_token *token = &lexer->tokens[lexer->n_tokens++];
+    *token = (qa_template_token){.type = type, .line = lexer->line, .text = lexer->text + from, .bytes = to - from};
     return token;
 }
 
@@ -436,7 +436,7 @@ static void lex_tag(template_lexer *lexer, bool variable) {
     }
 }
 
-const qa_token *qa_template_tokens(qa_parse *parse, const char *text, size_t bytes) {
+const qa_template_token *qa_template_tokens(qa_parse *parse, const char *text, size_t bytes) {
     template_lexer lexer = {.parse = parse, .line = 1, .line_starting = true};
     normalise_newlines(&lexer, text, bytes);
     while (lexer.at < lexer.n) {

@@ -25,16 +25,16 @@ typedef enum qa_token_type {
     QA_TOKEN_NOT_IN,
 } qa_token_type;
 
-typedef struct qa_token {
+typedef struct qa_template_token {
     int type;
     uint32_t line;
     const char *text; /* [bytes], within the template's heap */
     size_t bytes;
     qa_tv value;
-} qa_token;
+} qa_template_token;
 
 /* All tokens, the last one being QA_TOKEN_END. The text is valid UTF-8. */
-const qa_token *qa_template_tokens(qa_parse *parse, const char *text, size_t bytes);
+const qa_template_token *qa_template_tokens(qa_parse *parse, const char *text, size_t bytes);
 
 /* A string of the template itself, in its heap. */
 qa_tv qa_template_string(qa_parse *parse, const char *data, size_t n);

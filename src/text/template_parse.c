@@ -13,7 +13,7 @@ static qa_node *parse_unary(qa_parser *parser, bool with_filters);
 /* ---- tokens ---- */
 
 _Noreturn void qa_parser_unexpected(const qa_parser *parser, const char *expected) {
-    const qa_token *token = parser->token;
+    const qa_template_token *token = parser->token;
     if (token->type == QA_TOKEN_END) {
         qa_parse_fail(parser->parse, QA_ERR_FORMAT, token->line, "the template ends where %s should stand", expected);
     }
@@ -33,7 +33,7 @@ bool qa_parser_skip_word(qa_parser *parser, const char *word) {
     return there;
 }
 
-const qa_token *qa_parser_expect(qa_parser *parser, int type, const char *what) {
+const qa_template_token *qa_parser_expect(qa_parser *parser, int type, const char *what) {
     if (!qa_parser_at(parser, type)) {
         qa_parser_unexpected(parser, what);
     }
@@ -82,7 +82,7 @@ static qa_node *constant(qa_parser *parser, uint32_t line, qa_tv value) {
     return node;
 }
 
-static qa_node *named(qa_parser *parser, qa_node_kind kind, const qa_token *token, qa_node *a) {
+static qa_node *named(qa_parser *parser, qa_node_kind kind, const qa_template_token *token, qa_node *a) {
     qa_node *node = qa_parser_node(parser, kind, token->line, a, NULL, NULL);
     node->text = token->text;
     node->bytes = token->bytes;
@@ -94,7 +94,7 @@ static qa_node *named(qa_parser *parser, qa_node_kind kind, const qa_token *toke
 static void add_argument(qa_parser *parser, qa_node *node, qa_arguments *call) {
     qa_heap *heap = parser->parse->heap;
     const bool is_named = qa_parser_at(parser, QA_TOKEN_NAME) && parser->token[1].type == '=';
-    const qa_token *name = parser->token;
+    const qa_template_token *name = parser->token;
     if (call->double_star != NULL || (!is_named && (call->star != NULL || call->n_named > 0))) {
         qa_parser_unexpected(parser, "the end of the arguments");
     }
@@ -186,8 +186,8 @@ static qa_node *parse_item(qa_parser *parser, qa_node *node) {
 }
 
 static qa_node *parse_attribute(qa_parser *parser, qa_node *node) {
-    const qa_token *dot = parser->token++;
-    const qa_token *name = parser->token++;
+    const qa_template_token *dot = parser->token++;
+    const qa_template_token *name = parser->token++;
     if (name->type == QA_TOKEN_NUMBER && name->value.kind == QA_TV_INT) {
         return qa_parser_node(parser, QA_NODE_ITEM, dot->line, node, constant(parser, name->line, name->value), NULL);
     }
@@ -215,8 +215,8 @@ static qa_node *parse_postfix(qa_parser *parser, qa_node *node) {
 }
 
 /* The name of a filter or test; no name that Jinja2 knows has a dot. */
-static const qa_token *parse_row_name(qa_parser *parser, const char *what) {
-    const qa_token *name = qa_parser_expect(parser, QA_TOKEN_NAME, what);
+static const qa_template_token *parse_row_name(qa_parser *parser, const char *what) {
+    const qa_template_token *name = qa_parser_expect(parser, QA_TOKEN_NAME, what);
     if (qa_parser_at(parser, '.')) {
         qa_parse_fail(parser->parse, QA_ERR_FORMAT, name->line, "there is no %s whose name has a dot", what);
     }
@@ -225,7 +225,7 @@ static const qa_token *parse_row_name(qa_parser *parser, const char *what) {
 
 qa_node *qa_parse_filters(qa_parser *parser, qa_node *node, bool first_without_bar) {
     while (first_without_bar || qa_parser_skip(parser, '|')) {
-        const qa_token *name = parse_row_name(parser, "filter");
+        const qa_template_token *name = parse_row_name(parser, "filter");
         first_without_bar = false;
         node = named(parser, QA_NODE_FILTER, name, node);
         node->row = qa_template_filter(name->text, name->bytes);
@@ -249,7 +249,7 @@ static qa_node *parse_primary(qa_parser *parser);
 static qa_node *parse_test(qa_parser *parser, qa_node *node) {
     const uint32_t line = (parser->token++)->line;
     const bool negated = qa_parser_skip_word(parser, "not");
-    const qa_token *name = parse_row_name(parser, "test");
+    const qa_template_token *name = parse_row_name(parser, "test");
     qa_node *test = named(parser, QA_NODE_TEST, name, node);
     test->row = qa_template_test(name->text, name->bytes);
     if (qa_parser_at(parser, '(')) {
@@ -309,17 +309,17 @@ static qa_node *parse_dict(qa_parser *parser) {
 
 /* Strings that follow each other are one. */
 static qa_node *parse_string(qa_parser *parser) {
-    const qa_token *first = parser->token++;
+    const qa_template_token *first = parser->token++;
     if (!qa_parser_at(parser, QA_TOKEN_STRING)) {
         return constant(parser, first->line, first->value);
     }
     size_t bytes = first->value.as.string->n;
-    for (const qa_token *next = parser->token; next->type == QA_TOKEN_STRING; next++) {
+    for (const qa_template_token *next = parser->token; next->type == QA_TOKEN_STRING; next++) {
         bytes += next->value.as.string->n;
     }
     char *data = qa_heap_bytes(parser->parse->heap, bytes);
     size_t n = 0;
-    for (const qa_token *part = first; part->type == QA_TOKEN_STRING; part++, parser->token = part) {
+    for (const qa_template_token *part = first; part->type == QA_TOKEN_STRING; part++, parser->token = part) {
         memcpy(data + n, part->value.as.string->data, part->value.as.string->n);
         n += part->value.as.string->n;
     }
@@ -327,7 +327,7 @@ static qa_node *parse_string(qa_parser *parser) {
 }
 
 static qa_node *parse_word(qa_parser *parser) {
-    const qa_token *token = parser->token++;
+    const qa_template_token *token = parser->token++;
     if (qa_token_is(token, "true") || qa_token_is(token, "True")) {
         return constant(parser, token->line, qa_tv_bool(true));
     }
@@ -350,7 +350,7 @@ static qa_node *parse_parentheses(qa_parser *parser) {
 }
 
 static qa_node *parse_primary(qa_parser *parser) {
-    const qa_token *token = parser->token;
+    const qa_template_token *token = parser->token;
     qa_node *node = NULL;
     qa_parser_enter(parser);
     switch (token->type) {
@@ -372,7 +372,7 @@ static qa_node *parse_primary(qa_parser *parser) {
 /* ---- operators ---- */
 
 static qa_node *parse_unary(qa_parser *parser, bool with_filters) {
-    const qa_token *token = parser->token;
+    const qa_template_token *token = parser->token;
     qa_node *node = NULL;
     qa_parser_enter(parser);
     if (token->type == '-' || token->type == '+') {
@@ -430,7 +430,7 @@ static qa_node *parse_comparison(qa_parser *parser) {
     qa_node *left = parse_binary(parser, 0);
     qa_node *compare = NULL;
     for (;;) {
-        const qa_token *token = parser->token;
+        const qa_template_token *token = parser->token;
         int operator_ = token->type;
         if (qa_parser_at_word(parser, "in")) {
             operator_ = QA_TOKEN_IN;
@@ -512,7 +512,7 @@ qa_node *qa_parse_tuple(qa_parser *parser, bool with_condition) {
 }
 
 qa_node *qa_parse_name(qa_parser *parser) {
-    const qa_token *token = qa_parser_expect(parser, QA_TOKEN_NAME, "a name");
+    const qa_template_token *token = qa_parser_expect(parser, QA_TOKEN_NAME, "a name");
     static const char *const KEPT[] = {"true", "True", "false", "False", "none", "None"};
     for (size_t i = 0; i < sizeof KEPT / sizeof KEPT[0]; i++) {
         if (qa_token_is(token, KEPT[i])) {
@@ -539,7 +539,7 @@ static qa_node *parse_single_target(qa_parser *parser, bool members) {
     }
     qa_node *member = named(parser, QA_NODE_MEMBER, parser->token, NULL);
     parser->token += 2;
-    const qa_token *attribute = qa_parser_expect(parser, QA_TOKEN_NAME, "a name");
+    const qa_template_token *attribute = qa_parser_expect(parser, QA_TOKEN_NAME, "a name");
     member->value = qa_template_string(parser->parse, attribute->text, attribute->bytes);
     return member;
 }

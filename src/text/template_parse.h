@@ -8,12 +8,12 @@ enum { QA_TEMPLATE_NESTING = 100 }; /* brackets, blocks and operators within eac
 
 typedef struct qa_parser {
     qa_parse *parse;
-    const qa_token *token;   /* the next one */
-    unsigned nesting, loops; /* loops: around this place, within one function */
+    const qa_template_token *token; /* the next one */
+    unsigned nesting, loops;        /* loops: around this place, within one function */
 } qa_parser;
 
 static inline bool qa_parser_at(const qa_parser *parser, int type) { return parser->token->type == type; }
-static inline bool qa_token_is(const qa_token *token, const char *word) {
+static inline bool qa_token_is(const qa_template_token *token, const char *word) {
     return token->type == QA_TOKEN_NAME && token->bytes == strlen(word) && memcmp(token->text, word, token->bytes) == 0;
 }
 static inline bool qa_parser_at_word(const qa_parser *parser, const char *word) {
@@ -22,7 +22,7 @@ static inline bool qa_parser_at_word(const qa_parser *parser, const char *word) 
 /* Takes the token if it is this one. */
 bool qa_parser_skip(qa_parser *parser, int type);
 bool qa_parser_skip_word(qa_parser *parser, const char *word);
-const qa_token *qa_parser_expect(qa_parser *parser, int type, const char *what);
+const qa_template_token *qa_parser_expect(qa_parser *parser, int type, const char *what);
 /* Says what stands here instead of `expected`. */
 _Noreturn void qa_parser_unexpected(const qa_parser *parser, const char *expected);
 /* Around what nests. */

@@ -63,7 +63,7 @@ static qa_node *parse_if(qa_parser *parser, uint32_t line) {
 static qa_node *parse_for(qa_parser *parser, uint32_t line) {
     qa_node *node = scoped(parser, QA_NODE_FOR, line);
     parser->loops++;
-    const qa_token *target = parser->token;
+    const qa_template_token *target = parser->token;
     node->a = qa_parse_target(parser, false);
     if (!qa_parser_skip_word(parser, "in")) {
         qa_parser_unexpected(parser, "\"in\"");
@@ -71,7 +71,7 @@ static qa_node *parse_for(qa_parser *parser, uint32_t line) {
     node->b = qa_parse_tuple(parser, false);
     if (qa_parser_skip_word(parser, "if")) {
         node->c = qa_parse_expression(parser);
-        const qa_token *behind = parser->token;
+        const qa_template_token *behind = parser->token;
         parser->token = target; /* once more, for variables of its own */
         node->scope->test_target = qa_parse_target(parser, false);
         parser->token = behind;
@@ -227,7 +227,7 @@ static const struct {
 };
 
 static qa_node *parse_statement(qa_parser *parser) {
-    const qa_token *word = qa_parser_expect(parser, QA_TOKEN_NAME, "the name of a statement");
+    const qa_template_token *word = qa_parser_expect(parser, QA_TOKEN_NAME, "the name of a statement");
     for (size_t i = 0; i < sizeof STATEMENTS / sizeof STATEMENTS[0]; i++) {
         if (qa_token_is(word, STATEMENTS[i].word)) {
             if (STATEMENTS[i].parse == NULL) {
@@ -253,7 +253,7 @@ static bool at_end_word(const qa_parser *parser, const char *const ends[]) {
 static qa_node *parse_body(qa_parser *parser, const char *const ends[]) {
     qa_node *body = qa_parser_node(parser, QA_NODE_BLOCK, parser->token->line, NULL, NULL, NULL);
     while (!qa_parser_at(parser, QA_TOKEN_END)) {
-        const qa_token *token = parser->token++;
+        const qa_template_token *token = parser->token++;
         if (token->type == QA_TOKEN_DATA) {
             qa_node *data = qa_parser_node(parser, QA_NODE_DATA, token->line, NULL, NULL, NULL);
             data->text = token->text;

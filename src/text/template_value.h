@@ -100,7 +100,7 @@ typedef struct qa_tv_iterator {
 typedef struct qa_tv_macro {
     qa_tv name; /* a string or None */
     const struct qa_node *node;
-    struct qa_activation *outer; /* whose variables it sees (template_eval.h) */
+    struct qa_tv_frame *outer; /* whose variables it sees (template_eval.h) */
     qa_tv (*call)(qa_tv_run *run, const struct qa_tv_macro *macro, const struct qa_tv_call *arguments);
 } qa_tv_macro;
 

@@ -60,7 +60,7 @@ static qa_status encode_plain(encoding *e, qa_text_place place, const char *text
     const qa_tokenizer *tokenizer = e->tokenizer;
     QA_TRY(qa_pretokenise(&tokenizer->pretokeniser, place, text, n, &e->pieces, err));
     for (size_t i = 0; i < e->pieces.pieces.n; i++) {
-        const qa_span *piece = &e->pieces.pieces.data[i];
+        const qa_stretch *piece = &e->pieces.pieces.data[i];
         QA_TRY(qa_bpe_encode(&tokenizer->bpe, &tokenizer->vocab, &e->bpe, e->pieces.text + piece->start,
                              piece->end - piece->start, e->ids, err));
     }

@@ -47,7 +47,7 @@ static const char *pieces_at(const char *json, const char *text, qa_text_place p
     MUST(qa_pretokenise(&pretokeniser, place, text, strlen(text), &pieces, &err));
     shown[0] = '\0';
     for (size_t i = 0; i < pieces.pieces.n; i++) {
-        const qa_span *piece = &pieces.pieces.data[i];
+        const qa_stretch *piece = &pieces.pieces.data[i];
         used += (size_t)snprintf(shown + used, sizeof shown - used, "%.*s|", (int)(piece->end - piece->start),
                                  pieces.text + piece->start);
     }
