@@ -3,6 +3,7 @@
 #   PRECISION=f32|f64   what the library computes in          (default f32)
 #   SANITIZE=1          AddressSanitizer and UBSan            (its own build folder)
 #   ROOMS="..."         build only these rooms of src/ and their tests
+#   WITHOUT="..."       of the libraries that are optional (libmicrohttpd zlib libedit), do without these
 #   PREFIX=/usr/local   where `make install` puts things (DESTDIR is honoured)
 #
 # Every variant builds in a folder of its own under build/, so variants never disturb each other and
@@ -18,15 +19,21 @@ PKG_CONFIG ?= pkg-config
 WERROR    ?= -Werror
 OPT       ?= -O3 -g
 
-ROOMS     ?= base io text data nn arch model rl methods infer train suite reference golden bench cli
+ROOMS     ?= base io text data nn arch model rl methods infer train suite reference golden bench inspect serve cli
 VERSION   := $(shell sed -n 's/^\#define QA_VERSION "\(.*\)"/\1/p' include/qadapter/status.h)
 
 B ?= build/$(PRECISION)$(if $(SANITIZE),-asan)
 
 PACKAGES := openblas jansson libpcre2-8 libutf8proc
+# Taken where they are found: `serve` needs libmicrohttpd, .gz files zlib, line editing libedit. The source asks for
+# QA_HAVE_LIBMICROHTTPD, QA_HAVE_ZLIB, QA_HAVE_LIBEDIT.
+OPTIONAL := libmicrohttpd zlib libedit
+WITHOUT  ?=
+EXTRAS    = $(call once,EXTRAS,for p in $(filter-out $(WITHOUT),$(OPTIONAL)); do $(PKG_CONFIG) --exists $$p 2>/dev/null && echo $$p; done)
+HAVE      = $(call once,HAVE,for p in $(EXTRAS); do echo -DQA_HAVE_$$p; done | tr a-z A-Z)
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
             -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla $(WERROR)
-CPPFLAGS_ALL := -Iinclude -Isrc -D_POSIX_C_SOURCE=200809L $(if $(filter f64,$(PRECISION)),-DQA_F64) $(CPPFLAGS)
+CPPFLAGS_ALL = -Iinclude -Isrc -D_POSIX_C_SOURCE=200809L $(if $(filter f64,$(PRECISION)),-DQA_F64) $(HAVE) $(CPPFLAGS)
 CFLAGS_ALL := -std=c11 $(OPT) $(WARNINGS) -fno-strict-aliasing -pthread $(CFLAGS)
 LDFLAGS_ALL := -pthread $(LDFLAGS)
 ifneq ($(SANITIZE),)
@@ -36,8 +43,8 @@ LDFLAGS_ALL += $(SAN)
 endif
 # Asked for once, when first needed, so that `make deps` and `make help` work before the packages are there.
 once = $(eval $(1) := $(shell $(2)))$($(1))
-LIBS         = $(call once,LIBS,echo $$($(PKG_CONFIG) --libs $(PACKAGES)) -lm)
-LIB_CFLAGS   = $(call once,LIB_CFLAGS,$(PKG_CONFIG) --cflags $(PACKAGES))
+LIBS         = $(call once,LIBS,echo $$($(PKG_CONFIG) --libs $(PACKAGES) $(EXTRAS)) -lm)
+LIB_CFLAGS   = $(call once,LIB_CFLAGS,$(PKG_CONFIG) --cflags $(PACKAGES) $(EXTRAS))
 CHECK_LIBS   = $(call once,CHECK_LIBS,$(PKG_CONFIG) --libs check)
 CHECK_CFLAGS = $(call once,CHECK_CFLAGS,$(PKG_CONFIG) --cflags check)
 
@@ -149,7 +156,7 @@ $(B)/qadapter.1: $(B)/qadapter
 $(B)/qadapter.pc: Makefile include/qadapter.h $(B)/prefix
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: qadapter' \
 	  'Description: customised language models by residual Q-learning ($(PRECISION))' 'Version: $(VERSION)' \
-	  'Requires: $(PACKAGES)' 'Libs: -L$${libdir} -lqadapter -lm -pthread' \
+	  'Requires: $(PACKAGES) $(filter-out libedit,$(EXTRAS))' 'Libs: -L$${libdir} -lqadapter -lm -pthread' \
 	  'Cflags: -I$${includedir}' > $@
 
 # ---- tests ----
