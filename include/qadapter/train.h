@@ -72,6 +72,8 @@ typedef struct qa_evaluation {
                                                 log-likelihood of the chosen responses' tokens */
     double q_mean, value_mean, reward_mean;  /* over counted transitions */
     double kl_per_token;                     /* KL(pitilde || pi1), mean over counted states of both sides, nats */
+    double reward_chosen, reward_rejected;   /* means of R (M9) of the two responses, whose difference is the margin */
+    double logps_chosen, logps_rejected;     /* means over the pairs of the sum of log pitilde over counted tokens */
     double nll_pi1_chosen, nll_pi1_rejected; /* nats per counted token */
     double nll_custom_chosen, nll_custom_rejected;    /* the same under pitilde */
     double hardest_pi1_chosen, hardest_custom_chosen; /* the least log-probability of a counted token of a chosen
@@ -106,6 +108,8 @@ typedef struct qa_metrics {
                                 replay, which do not run the rejected responses */
     double q_values_mean, values_mean, reward_mean;
     double kl_per_token;
+    double reward_chosen, reward_rejected; /* as in qa_evaluation; rejected: NaN where the margin is */
+    double logps_chosen, logps_rejected;
     double grad_norm; /* before clipping */
     double learning_rate;
     size_t tokens; /* of this step */

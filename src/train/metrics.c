@@ -57,6 +57,10 @@ qa_status qa_metrics_line(qa_text *line, const qa_metrics *m, qa_error *err) {
         {"values_mean", m->values_mean, true, true},
         {"reward_mean", m->reward_mean, true, true},
         {"kl_per_token", m->kl_per_token, true, true},
+        {"reward_chosen", m->reward_chosen, true, true},
+        {"reward_rejected", m->reward_rejected, true, true},
+        {"logps_chosen", m->logps_chosen, true, true},
+        {"logps_rejected", m->logps_rejected, true, true},
         QA_METRICS_LAST(m),
     };
     return qa_metrics_members_line(line, members, sizeof members / sizeof members[0], m->is_evaluation, err);

@@ -14,6 +14,7 @@ static const double TIE = 1e-4; /* observed: 2e-5 over responses of 400 tokens *
 
 static void add_side(qa_pair_metrics *sums, size_t side, const qa_side_step *found) {
     sums->counted[side] += found->n;
+    sums->ret[side] += found->ret;
     for (size_t t = 0; t < found->n; t++) {
         sums->q += found->q[t];
         sums->v += found->v[t];
@@ -40,6 +41,7 @@ void qa_pair_metrics_add(qa_pair_metrics *sums, const qa_pair *pair, const qa_pa
     for (size_t side = 0; side < QA_SIDES; side++) {
         add_side(sums, side, qa_pair_step_side(step, side));
     }
+    sums->ret[QA_REJECTED] = isnan(z) ? z : sums->ret[QA_REJECTED]; /* a return of before, of a side not run */
 }
 
 void qa_pair_metrics_means(const qa_pair_metrics *sums, qa_metrics *metrics) {
@@ -55,5 +57,9 @@ void qa_pair_metrics_means(const qa_pair_metrics *sums, qa_metrics *metrics) {
     metrics->values_mean = sums->v / transitions;
     metrics->reward_mean = sums->reward / transitions;
     metrics->kl_per_token = sums->kl / transitions;
+    metrics->reward_chosen = sums->ret[QA_CHOSEN] / pairs;
+    metrics->reward_rejected = sums->ret[QA_REJECTED] / pairs;
+    metrics->logps_chosen = sums->log_pi[QA_CHOSEN] / pairs;
+    metrics->logps_rejected = isnan(metrics->reward_rejected) ? (double)NAN : sums->log_pi[QA_REJECTED] / pairs;
     metrics->tokens = sums->tokens;
 }

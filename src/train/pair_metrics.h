@@ -13,7 +13,8 @@ typedef struct qa_pair_metrics {
     double pref, reg;         /* shares of the loss's two terms, already divided */
     size_t counted[QA_SIDES]; /* transitions */
     double q, v, reward, kl;  /* sums over the counted transitions of both sides */
-    double log_pi1[QA_SIDES]; /* the same, per side */
+    double ret[QA_SIDES];     /* R (M9) of the pairs; NaN of the rejected side with a response run alone */
+    double log_pi1[QA_SIDES]; /* sums over the counted transitions, per side */
     double log_pi[QA_SIDES];
 } qa_pair_metrics;
 
@@ -24,7 +25,8 @@ double qa_ranked_right(const qa_pair_step *step);
 void qa_pair_metrics_add(qa_pair_metrics *sums, const qa_pair *pair, const qa_pair_step *step, qa_pair_loss loss);
 
 /* The means of a sums in the fields that training and evaluation share: loss, pref_loss, chi2_loss, margin, accuracy,
- * q_values_mean, values_mean, reward_mean, kl_per_token, tokens. Means over no transition are 0. */
+ * q_values_mean, values_mean, reward_mean, kl_per_token, tokens, and reward_ and logps_ of both sides. Means over no
+ * transition are 0. */
 void qa_pair_metrics_means(const qa_pair_metrics *sums, qa_metrics *metrics);
 
 #endif

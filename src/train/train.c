@@ -250,7 +250,11 @@ static qa_status evaluate_pairs(void *user, size_t *tokens, qa_error *err) {
                               .q_values_mean = e.q_mean,
                               .values_mean = e.value_mean,
                               .reward_mean = e.reward_mean,
-                              .kl_per_token = e.kl_per_token};
+                              .kl_per_token = e.kl_per_token,
+                              .reward_chosen = e.reward_chosen,
+                              .reward_rejected = e.reward_rejected,
+                              .logps_chosen = e.logps_chosen,
+                              .logps_rejected = e.logps_rejected};
     *tokens = e.tokens;
     qa_verdict_evaluated(&r->verdict, e.pairs, e.accuracy);
     return QA_OK;

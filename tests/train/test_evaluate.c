@@ -16,13 +16,14 @@ enum { PAIRS = 7 };
 
 typedef struct sums {
     double pref, rewards2, q, v, reward, kl, logit, correct;
-    double log_pi1[2], log_pi[2];
+    double ret[2], log_pi1[2], log_pi[2];
     size_t counted[2], tokens;
     double logits[PAIRS];
 } sums;
 
 static void add_side(sums *s, size_t side, const qa_side_score *score) {
     s->counted[side] += score->n;
+    s->ret[side] += score->ret;
     for (size_t t = 0; t < score->n; t++) {
         s->rewards2 += score->reward[t] * score->reward[t];
         s->q += score->q[t];
@@ -91,6 +92,11 @@ static void check_means(qa_objective_kind kind, size_t micro_batch) {
     expect_close(e.reward_mean, s.reward / counted);
     expect_close(e.kl_per_token, s.kl / counted);
     ck_assert_double_gt(e.kl_per_token, 0.0);
+    expect_close(e.reward_chosen, s.ret[0] / PAIRS);
+    expect_close(e.reward_rejected, s.ret[1] / PAIRS);
+    expect_close(e.reward_chosen - e.reward_rejected, e.margin_mean);
+    expect_close(e.logps_chosen, s.log_pi[0] / PAIRS);
+    expect_close(e.logps_rejected, s.log_pi[1] / PAIRS);
     expect_close(e.nll_pi1_chosen, -s.log_pi1[0] / (double)s.counted[0]);
     expect_close(e.nll_pi1_rejected, -s.log_pi1[1] / (double)s.counted[1]);
     expect_close(e.nll_custom_chosen, -s.log_pi[0] / (double)s.counted[0]);

@@ -134,6 +134,9 @@ START_TEST(a_step_of_sft_and_replay) {
     ck_assert(isfinite(c.last_evaluation.margin) && isfinite(c.last_evaluation.accuracy));
     char *path = qa_tempdir_join(s.out, "metrics.jsonl"), *text = qa_tempdir_read(path, NULL);
     ck_assert_ptr_nonnull(strstr(text, "\"reward_margin\": null, \"reward_accuracy\": null"));
+    ck_assert_ptr_nonnull(strstr(text, "\"reward_rejected\": null, \"logps_chosen\": -"));
+    ck_assert_ptr_nonnull(strstr(text, "\"logps_rejected\": null"));
+    ck_assert_ptr_nonnull(strstr(text, "\"eval_logps_rejected\": -"));
     ck_assert_ptr_nonnull(strstr(text, "\"eval_reward_accuracy\": "));
     free(text);
     free(path);

@@ -30,6 +30,10 @@ static qa_metrics example(size_t step) {
                         .values_mean = 3.0,
                         .reward_mean = -0.1,
                         .kl_per_token = 0.01,
+                        .reward_chosen = -0.5,
+                        .reward_rejected = 1.0,
+                        .logps_chosen = -40.25,
+                        .logps_rejected = -30.5,
                         .grad_norm = 4.0,
                         .learning_rate = 3e-4,
                         .tokens = 123,
@@ -45,7 +49,8 @@ START_TEST(a_training_line) {
     ck_assert_str_eq(line.data,
                      "{\"step\": 3, \"epoch\": 0.25, \"loss\": 0.3333333333333333, \"pref_loss\": 0.3, "
                      "\"chi2_loss\": 0.033, \"reward_margin\": -1.5, \"reward_accuracy\": 0.5, \"q_values_mean\": 2, "
-                     "\"values_mean\": 3, \"reward_mean\": -0.1, \"kl_per_token\": 0.01, \"grad_norm\": 4, "
+                     "\"values_mean\": 3, \"reward_mean\": -0.1, \"kl_per_token\": 0.01, \"reward_chosen\": -0.5, "
+                     "\"reward_rejected\": 1, \"logps_chosen\": -40.25, \"logps_rejected\": -30.5, \"grad_norm\": 4, "
                      "\"learning_rate\": 0.0003, \"tokens\": 123, \"tokens_per_second\": 1000.5, \"seconds\": 0.1}\n");
     qa_text_free(&line);
 }
@@ -59,11 +64,12 @@ START_TEST(an_evaluation_line) {
     metrics.is_evaluation = true;
     qa_expect_ok(qa_metrics_line(&line, &metrics, &err), &err);
     qa_expect_ok(qa_json_parse(&root, line.data, line.n, "line", 0, &err), &err);
-    ck_assert_uint_eq(json_object_size(root), 14);
+    ck_assert_uint_eq(json_object_size(root), 18);
     ck_assert_int_eq(json_integer_value(json_object_get(root, "step")), 3);
     ck_assert_double_eq(json_number_value(json_object_get(root, "eval_loss")), 1.0 / 3.0);
     ck_assert_double_eq(json_number_value(json_object_get(root, "eval_reward_accuracy")), 0.5);
     ck_assert_ptr_nonnull(json_object_get(root, "eval_reward_margin"));
+    ck_assert_double_eq(json_number_value(json_object_get(root, "eval_reward_rejected")), 1.0);
     ck_assert_ptr_null(json_object_get(root, "eval_grad_norm"));
     ck_assert_ptr_null(json_object_get(root, "loss"));
     json_decref(root);

@@ -160,12 +160,15 @@ START_TEST(metrics_are_those_of_the_batch) {
     qa_training_fresh_adapter(&s.fixture, &s.lora, 21);
     qa_expect_ok(
         qa_evaluate(s.fixture.model, s.fixture.adapter, s.pairs, &s.options.objective, 0, NULL, NULL, &e, &err), &err);
-    const double got[] = {c.first.loss,        c.first.pref_loss,   c.first.chi2_loss,
-                          c.first.margin,      c.first.accuracy,    c.first.q_values_mean,
-                          c.first.values_mean, c.first.reward_mean, c.first.kl_per_token};
-    const double expected[] = {e.loss,   e.pref_loss,  e.chi2_loss,   e.margin_mean, e.accuracy,
-                               e.q_mean, e.value_mean, e.reward_mean, e.kl_per_token};
-    QA_ASSERT_DOUBLE_ELEMENTWISE("metrics", got, expected, 9, 1e-5, 0.0); /* the passes' rows differ: 2e-6 in f32 */
+    const double got[] = {c.first.loss,          c.first.pref_loss,     c.first.chi2_loss,       c.first.margin,
+                          c.first.accuracy,      c.first.q_values_mean, c.first.values_mean,     c.first.reward_mean,
+                          c.first.kl_per_token,  c.first.reward_chosen, c.first.reward_rejected, c.first.logps_chosen,
+                          c.first.logps_rejected};
+    const double expected[] = {e.loss,          e.pref_loss,     e.chi2_loss,       e.margin_mean,
+                               e.accuracy,      e.q_mean,        e.value_mean,      e.reward_mean,
+                               e.kl_per_token,  e.reward_chosen, e.reward_rejected, e.logps_chosen,
+                               e.logps_rejected};
+    QA_ASSERT_DOUBLE_ELEMENTWISE("metrics", got, expected, 13, 1e-5, 0.0); /* the passes' rows differ: 2e-6 in f32 */
     ck_assert_uint_eq(c.first.tokens, e.tokens);
     close_setting(&s);
 }
