@@ -24,6 +24,7 @@ typedef struct qa_pair {
     size_t label_start; /* position of the first token counted as response by the `published`
                            objective: prompt_len, or less under published_data (quirk 5) */
     size_t line;        /* 1-based line (JSON Lines) or element (array) of the file */
+    size_t answer;      /* of a list of responses to one prompt: its place in that, from 0; else 0 */
 } qa_pair;
 
 typedef struct qa_pairs_options {
@@ -86,10 +87,10 @@ typedef struct qa_pairs qa_pairs;
  * or the element of an array; an empty result is an error.
  *
  * With options->responses the objects are dialogues whose last message is the assistant's, {"messages": [...]}, or
- * texts,
- * {"prompt", "completion"}, or {"prompt_ids", "response_ids"}, all perhaps with "terminal": false where the response
- * was cut off. They become pairs whose chosen response it is, without a rejected one (rejected_len 0): what replay
- * learns from. */
+ * {"prompt", "completion"}, text or messages, or {"prompt_ids", "response_ids"}, all perhaps with "terminal": false
+ * where the response was cut off; or a prompt with a list of answers, {"prompt", "responses": [...]}, also called
+ * "completions" or "candidates". They become pairs whose chosen response it is, without a rejected one (rejected_len
+ * 0): what replay learns from, and what `score` tells of single answers. */
 QA_MUST_CHECK qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *tokenizer,
                                       const qa_pairs_options *options, qa_error *err);
 void qa_pairs_free(qa_pairs *pairs); /* NULL is allowed */

@@ -22,6 +22,11 @@ struct qa_form {
     qa_status (*add)(qa_pairs_loader *loader, const json_t *row, qa_error *err);
 };
 
+/* Of a row with answers to one prompt: their list, NULL: none; and whether there is one list, with something in it. */
+const json_t *qa_answer_list(const json_t *row);
+QA_MUST_CHECK qa_status qa_answer_list_check(const json_t *row, qa_error *err);
+extern const char *const qa_answer_list_keys[]; /* "prompt", and what the answers may be under */
+
 /* The forms, upper ones first where a row fits two alike; messages name what they need in this order. */
 #define QA_FORMS(X)                                                                                                    \
     X(prompted_messages)                                                                                               \
@@ -33,6 +38,8 @@ struct qa_form {
     X(ids)                                                                                                             \
     X(response_messages)                                                                                               \
     X(response_text)                                                                                                   \
+    X(answer_messages)                                                                                                 \
+    X(answer_texts)                                                                                                    \
     X(response_ids)
 
 #define QA_DECLARE_FORM(form) extern const qa_form qa_form_##form;

@@ -1,5 +1,6 @@
 /* Forms 1 and 2: "chosen" and "rejected" are messages: the answers behind a "prompt" of messages, or whole dialogues;
- * and single responses, as "messages" of which the last one is the response. */
+ * and single responses, as "messages" of which the last one is the response, or as a "prompt" of messages and its
+ * "completion", or its list of answers. */
 #include "base/try.h"
 #include "data/form.h"
 #include "text/utf8.h"
@@ -159,6 +160,91 @@ static qa_status add_response(qa_pairs_loader *loader, const json_t *row, qa_err
     QA_TRY(left_out ? QA_OK : qa_pairs_check_strict(loader, err));
     return left_out ? QA_OK : qa_pairs_add_dialogues(loader, QA_PROMPT_IMPLICIT, terminal, err);
 }
+
+/* ---- a prompt of messages and answers to it, each one message or the string that it says ---- */
+
+static bool is_answer_messages(const json_t *row) {
+    return are_messages(qa_pairs_member(row, "prompt")) &&
+           (qa_answer_list(row) != NULL || qa_pairs_member(row, "completion") != NULL);
+}
+
+static qa_status push_answer(qa_pairs_loader *loader, const json_t *answer, const char *name, bool *left_out,
+                             qa_error *err) {
+    const qa_message said = {
+        .role = "assistant", .content = json_string_value(answer), .content_bytes = json_string_length(answer)};
+    if (json_is_string(answer)) {
+        return qa_dialogue_push(&loader->left, said, err);
+    }
+    QA_FAIL_IF(!json_is_object(answer) && json_array_size(answer) != 1, err, QA_ERR_FORMAT,
+               "\"%s\" must be one message of the assistant, or a string; found %s%s", name, qa_column_kind(answer),
+               json_array_size(answer) > 1 ? " of several" : "");
+    QA_TRY(check_answer_first(answer, name, err));
+    return push_messages(loader, &loader->left, answer, name, left_out, err);
+}
+
+static qa_status add_answers_in(qa_pairs_loader *loader, const json_t *row, const json_t *answers, qa_error *err) {
+    bool terminal = true;
+    QA_TRY(qa_pairs_flag(row, "terminal", &terminal, err));
+    for (size_t i = 0; i < (answers == NULL ? 1 : json_array_size(answers)); i++) {
+        const json_t *answer = answers == NULL ? qa_pairs_member(row, "completion") : json_array_get(answers, i);
+        bool left_out = false;
+        loader->left.n = 0;
+        loader->answer = i;
+        QA_TRY(push_messages(loader, &loader->left, qa_pairs_member(row, "prompt"), "prompt", &left_out, err));
+        const size_t n_prompt = loader->left.n;
+        QA_TRY(left_out ? QA_OK
+                        : push_answer(loader, answer, answers == NULL ? "completion" : "answers", &left_out, err));
+        QA_TRY(left_out ? QA_OK : qa_pairs_check_strict(loader, err));
+        QA_TRY(left_out ? QA_OK : qa_pairs_add_dialogues(loader, n_prompt, terminal, err));
+    }
+    return QA_OK;
+}
+
+static qa_status add_answer_messages(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
+    const json_t *answers = qa_answer_list(row);
+    QA_TRY(answers == NULL ? QA_OK : qa_answer_list_check(row, err));
+    qa_pairs_encode_once(loader, answers != NULL);
+    const qa_status status = add_answers_in(loader, row, answers, err);
+    qa_pairs_encode_once(loader, false);
+    loader->answer = 0;
+    return status;
+}
+
+/* Whoever has the list of answers says so under one of these. */
+static const char *const answer_lists[] = {"responses", "completions", "candidates"};
+enum { N_ANSWER_LISTS = sizeof answer_lists / sizeof *answer_lists };
+const char *const qa_answer_list_keys[] = {"prompt",     "responses", "completions", "candidates",
+                                           "completion", "terminal",  NULL};
+
+const json_t *qa_answer_list(const json_t *row) {
+    const json_t *found = NULL;
+    for (size_t i = 0; i < N_ANSWER_LISTS && found == NULL; i++) {
+        const json_t *list = qa_pairs_member(row, answer_lists[i]);
+        found = json_is_array(list) ? list : NULL;
+    }
+    return found;
+}
+
+qa_status qa_answer_list_check(const json_t *row, qa_error *err) {
+    size_t there = qa_pairs_member(row, "completion") != NULL ? 1 : 0;
+    for (size_t i = 0; i < N_ANSWER_LISTS; i++) {
+        there += qa_pairs_member(row, answer_lists[i]) != NULL ? 1 : 0;
+    }
+    QA_FAIL_IF(there > 1, err, QA_ERR_FORMAT,
+               "of \"responses\", \"completions\", \"candidates\" and \"completion\" a line has one; found %zu", there);
+    QA_FAIL_IF(json_array_size(qa_answer_list(row)) == 0, err, QA_ERR_FORMAT, "the list of answers is empty");
+    return QA_OK;
+}
+
+const qa_form qa_form_answer_messages = {.name = "lists of answers",
+                                         .needs = "\"prompt\" and a list \"responses\", \"completions\" or "
+                                                  "\"candidates\"",
+                                         .keys = qa_answer_list_keys,
+                                         .needed = 1,
+                                         .kind = QA_PAIRS_DIALOGUES,
+                                         .responses = true,
+                                         .is = is_answer_messages,
+                                         .add = add_answer_messages};
 
 const qa_form qa_form_prompted_messages = {.name = "conversations with a prompt",
                                            .needs = "\"chosen\" and \"rejected\"",

@@ -1,5 +1,5 @@
 /* Form 3: "prompt", "chosen" and "rejected" are strings, taken as they are; and single responses as a "prompt" and its
- * "completion". */
+ * "completion", or its list of them. */
 #include "base/try.h"
 #include "data/form.h"
 #include "text/utf8.h"
@@ -32,19 +32,43 @@ static bool repeats_prompt(const json_t *prompt, const json_t *response) {
     return asked_bytes > 0 && bytes >= asked_bytes && memcmp(said, asked, asked_bytes) == 0;
 }
 
-static qa_status add_text_row(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
-    const bool single = loader->options->responses;
-    const json_t *prompt = qa_pairs_member(row, "prompt");
-    const json_t *chosen = qa_pairs_member(row, single ? "completion" : "chosen");
-    const json_t *rejected = single ? NULL : qa_pairs_member(row, "rejected");
-    bool terminal = true;
-    QA_TRY(single ? qa_pairs_flag(row, "terminal", &terminal, err) : QA_OK);
+/* A single response has no rejected one. */
+static qa_status add_strings(qa_pairs_loader *loader, const json_t *prompt, const json_t *chosen,
+                             const json_t *rejected, bool terminal, qa_error *err) {
+    const bool single = rejected == NULL;
     const bool repeated = repeats_prompt(prompt, chosen) && (single || repeats_prompt(prompt, rejected));
     /* Tables keep lists as strings: messages that were never read back are text here. */
     const bool json = qa_column_holds_messages(prompt) || qa_column_holds_messages(chosen);
     QA_TRY(qa_pairs_note_or_refuse(loader, QA_SEEN_REPEATED_PROMPT, repeated, err));
     QA_TRY(qa_pairs_note_or_refuse(loader, QA_SEEN_JSON_TEXT, json, err));
     return qa_pairs_add_text(loader, prompt, chosen, rejected, terminal, err);
+}
+
+static qa_status add_text_row(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
+    const bool single = loader->options->responses;
+    bool terminal = true;
+    QA_TRY(single ? qa_pairs_flag(row, "terminal", &terminal, err) : QA_OK);
+    return add_strings(loader, qa_pairs_member(row, "prompt"), qa_pairs_member(row, single ? "completion" : "chosen"),
+                       single ? NULL : qa_pairs_member(row, "rejected"), terminal, err);
+}
+
+static bool is_answer_texts(const json_t *row) {
+    return json_is_string(qa_pairs_member(row, "prompt")) && qa_answer_list(row) != NULL;
+}
+
+static qa_status add_answer_texts(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
+    const json_t *answers = qa_answer_list(row);
+    QA_TRY(qa_answer_list_check(row, err));
+    for (size_t i = 0; i < json_array_size(answers); i++) {
+        const json_t *answer = json_array_get(answers, i);
+        QA_FAIL_IF(!json_is_string(answer), err, QA_ERR_FORMAT,
+                   "answer %zu is %s; beside a \"prompt\" that is text the answers are strings", i,
+                   qa_column_kind(answer));
+        loader->answer = i;
+        QA_TRY(add_strings(loader, qa_pairs_member(row, "prompt"), answer, NULL, true, err));
+    }
+    loader->answer = 0;
+    return QA_OK;
 }
 
 const qa_form qa_form_text = {.name = "text with a prompt",
@@ -63,3 +87,11 @@ const qa_form qa_form_response_text = {.name = "single responses as text",
                                        .responses = true,
                                        .is = is_response_text,
                                        .add = add_text_row};
+
+const qa_form qa_form_answer_texts = {.name = "lists of answers as text",
+                                      .keys = qa_answer_list_keys,
+                                      .needed = 1,
+                                      .kind = QA_PAIRS_TEXT,
+                                      .responses = true,
+                                      .is = is_answer_texts,
+                                      .add = add_answer_texts};

@@ -61,9 +61,10 @@ typedef struct qa_pairs_loader {
     const qa_tokenizer *tokenizer; /* NULL: pre-tokenised data only */
     const qa_pairs_options *options;
     qa_pairs *pairs;
-    size_t line; /* 1-based line or element being read */
-    size_t read; /* elements read so far */
-    bool full;   /* max_pairs reached */
+    size_t line;   /* 1-based line or element being read */
+    size_t answer; /* of a list of answers: the one being read */
+    size_t read;   /* elements read so far */
+    bool full;     /* max_pairs reached */
     qa_answer_end end;
     const qa_chat *chat; /* NULL: none */
     qa_chat *own_chat;

@@ -77,8 +77,9 @@ static qa_status read_text(prompts_loader *loader, qa_prompt *to, const json_t *
 /* Answers that a line brings are not looked at: files of pairs, of responses and of questions hold prompts, too. */
 static qa_status check_columns(prompts_loader *loader, const json_t *line, const char *used, bool dialogue,
                                qa_error *err) {
-    const char *const known[] = {used,       "chosen", "rejected", "completion", "response",
-                                 "terminal", "answer", "grader",   "reference",  NULL};
+    const char *const known[] = {used,        "chosen",      "rejected",   "completion", "response",
+                                 "responses", "completions", "candidates", "terminal",   "answer",
+                                 "grader",    "reference",   NULL};
     return qa_columns_check_row(&loader->columns, line, known, dialogue ? QA_PAIRS_DIALOGUES : QA_PAIRS_TEXT, err);
 }
 

@@ -204,6 +204,57 @@ START_TEST(what_is_an_error) {
 }
 END_TEST
 
+/* An n-best list: an answer each, with its place in the list. */
+START_TEST(lists_of_answers) {
+    load("{\"prompt\": \"q: \", \"responses\": [\"a\", \"b\"], \"id\": 7}\n{\"candidates\": [\"c\"], \"prompt\": "
+         "\"r\"}\n");
+    ck_assert_str_eq(qa_pairs_format(pairs), "lists of answers as text");
+    ck_assert_uint_eq(qa_pairs_count(pairs), 3);
+    static const struct {
+        const char *prompt, *response;
+        size_t line, answer;
+    } rows[] = {{"q: ", "a</s>", 1, 0}, {"q: ", "b</s>", 1, 1}, {"r", "c</s>", 2, 0}};
+    for (size_t i = 0; i < 3; i++) {
+        const qa_pair *pair = qa_pairs_at(pairs, i);
+        expect_ids(pair->prompt, pair->prompt_len, rows[i].prompt);
+        expect_ids(pair->chosen, pair->chosen_len, rows[i].response);
+        ck_assert(pair->line == rows[i].line && pair->answer == rows[i].answer && pair->rejected_len == 0);
+    }
+    load("[{\"prompt\": [" USER("q") "], \"completions\": [\"a\", " ASSISTANT("b") ", [" ASSISTANT("c") "]]}]");
+    ck_assert_str_eq(qa_pairs_format(pairs), "lists of answers");
+    ck_assert_uint_eq(qa_pairs_count(pairs), 3);
+    for (size_t i = 0; i < 3; i++) {
+        const qa_pair *pair = qa_pairs_at(pairs, i);
+        const char response[] = {(char)('a' + i), '<', '|', 'i', 'm', '_', 'e', 'n', 'd', '|', '>', '\0'};
+        expect_ids(pair->prompt, pair->prompt_len, Q_PROMPT);
+        expect_ids(pair->chosen, pair->chosen_len, response);
+        ck_assert(pair->line == 1 && pair->answer == i);
+    }
+    /* one that cannot be used does not move the places of the others */
+    load("{\"prompt\": [" USER("q") "], \"responses\": [\"a\", \"\", \"c\"]}");
+    ck_assert_uint_eq(qa_pairs_count(pairs), 2);
+    ck_assert_uint_eq(qa_pairs_at(pairs, 1)->answer, 2);
+    ck_assert_uint_eq(qa_pairs_report(pairs)->count[QA_SKIP_RESPONSE_EMPTY], 1);
+    /* TRL's conversational prompt and completion */
+    load("{\"prompt\": [" USER("q") "], \"completion\": [" ASSISTANT("yes") "]}\n{\"prompt\": [" USER(
+        "q") "], \"completion\": \"cut\", \"terminal\": false}");
+    expect_response(0, Q_PROMPT, "yes<|im_end|>", true);
+    expect_response(1, Q_PROMPT, "cut", false);
+}
+END_TEST
+
+START_TEST(lists_of_answers_that_are_none) {
+    fails("{\"prompt\": \"q\", \"responses\": []}", "the list of answers is empty");
+    fails("{\"prompt\": \"q\", \"responses\": \"a\"}", "a list \"responses\", \"completions\" or \"candidates\"");
+    fails("{\"prompt\": \"q\", \"responses\": [\"a\"], \"candidates\": [\"b\"]}", "a line has one; found 2");
+    fails("{\"prompt\": \"q\", \"responses\": [\"a\", 3]}", "answer 1 is a number");
+    fails("{\"prompt\": \"q\", \"responses\": [" ASSISTANT("a") "]}", "the answers are strings");
+    fails("{\"prompt\": [" USER("q") "], \"responses\": [" USER("a") "]}", "holds the assistant's answer alone");
+    fails("{\"prompt\": [" USER("q") "], \"responses\": [[" ASSISTANT("a") ", " ASSISTANT("b") "]]}",
+          "must be one message of the assistant");
+}
+END_TEST
+
 START_TEST(fingerprints) {
     load("{\"prompt_ids\": [5, 6], \"response_ids\": [7, 8]}");
     const uint64_t first = qa_pairs_fingerprint(pairs);
@@ -228,6 +279,8 @@ Suite *data_responses_suite(void) {
     tcase_add_test(tcase, a_long_response_is_cut_and_a_long_prompt_skipped);
     tcase_add_test(tcase, what_is_skipped);
     tcase_add_test(tcase, what_is_an_error);
+    tcase_add_test(tcase, lists_of_answers);
+    tcase_add_test(tcase, lists_of_answers_that_are_none);
     tcase_add_test(tcase, fingerprints);
     suite_add_tcase(suite, tcase);
     return suite;
