@@ -77,7 +77,8 @@ struct qa_pair_step {
     bool rope_by_length; /* the model's rotary frequencies depend on a sequence's length */
     bool shared;  /* of the last forward: the sides share the rows of the prompt; else each is a sequence of its own */
     size_t first; /* its first state's position */
-    size_t n_states; /* in the table */
+    size_t n_states;     /* in the table */
+    qa_pair_visit visit; /* the last forward's */
     double logit;
 };
 
@@ -250,7 +251,7 @@ static qa_status check_pair(const qa_pair_step *step, const qa_pair *pair, size_
 }
 
 /* The side's transitions and their weights; marks the states that they start from or subtract the value of, and with
- * full all states. */
+ * full or on_state all states. */
 static void lay_out_side(qa_pair_step *step, size_t s, const qa_pair *pair, size_t padded_length) {
     side_arrays *side = &step->sides[s];
     qa_side_step *found = &side->found;
@@ -264,7 +265,7 @@ static void lay_out_side(qa_pair_step *step, size_t s, const qa_pair *pair, size
     found->states = qa_side_states(&layout);
     step->method->layout(side->transitions, &layout, &step->objective, padded_length, step->pad_id);
     for (size_t k = 0; k < found->states; k++) {
-        side->at[k] = step->limits.full ? 0 : NO_STATE;
+        side->at[k] = step->limits.full || step->visit.on_state != NULL ? 0 : NO_STATE;
     }
     for (size_t t = 0; t < found->n; t++) {
         const qa_transition *transition = &side->transitions[t];
@@ -351,6 +352,12 @@ static void row_task(void *context, size_t i, size_t worker) {
     }
     at->v = qa_m7_policy(pi, q, log_pi1, V, objective->alpha_0, objective->alpha_tilde);
     at->kl = qa_kl_to_base(pi, q, log_pi1, at->v, V, objective->alpha_0, objective->alpha_tilde);
+    for (size_t side = 0; side < step->n_sides && step->visit.on_state != NULL; side++) {
+        if (at->state[side] != NO_STATE) {
+            step->visit.on_state(step->visit.user,
+                                 &(qa_state_rows){side, at->state[side], q, log_pi1, pi, at->v, at->kl});
+        }
+    }
     if (step->limits.backward) {
         memcpy(q, pi, V * sizeof *q); /* the adapted row, for u = pitilde W_head */
     }
@@ -440,8 +447,7 @@ static qa_status run_pair_pass(qa_pair_step *step, const qa_pair *pair, size_t n
 
 qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, const qa_pair_visit *visit, qa_error *err) {
     const size_t rows = pair->prompt_len + pair->chosen_len + (visit->chosen_alone ? 0 : pair->rejected_len);
-    QA_FAIL_IF(visit->chosen_alone && step->objective.kind != QA_THEORY, err, QA_ERR_ARGUMENT,
-               "one response alone: not under the published objective");
+    step->visit = *visit;
     step->n_sides = visit->chosen_alone ? 1 : QA_SIDES;
     step->shared = visit->chosen_alone || !step->rope_by_length ||
                    qa_config_rope_is_same(&step->model->config, pair->prompt_len + pair->chosen_len,
@@ -462,6 +468,8 @@ qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, const qa
 const qa_side_step *qa_pair_step_side(const qa_pair_step *step, size_t side) { return &step->sides[side].found; }
 
 double qa_pair_step_logit(const qa_pair_step *step) { return step->logit; }
+
+int32_t qa_pair_step_pad_id(const qa_pair_step *step) { return step->pad_id; }
 
 double qa_pair_step_scale(const qa_pair_step *step) {
     double largest = 0.0;

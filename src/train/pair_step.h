@@ -36,15 +36,25 @@ QA_MUST_CHECK qa_status qa_pair_step_create(qa_pair_step **step, qa_model *model
                                             const qa_objective *objective, qa_pair_limits limits, qa_error *err);
 void qa_pair_step_free(qa_pair_step *step); /* NULL is allowed */
 
+/* One state of one side, whole; the rows are gone when the call is over. */
+typedef struct qa_state_rows {
+    size_t side, state;              /* its number among the side's states */
+    const qa_real *q, *log_pi1, *pi; /* [V] Qhat(s,.), log pi1(.|s), pitilde(.|s) */
+    double v, kl;                    /* Vhat(s) (M5); KL(pitilde || pi1) */
+} qa_state_rows;
+
 /* How a pair is run. */
 typedef struct qa_pair_visit {
     size_t padded_length; /* published only: the longest row of the pair's micro-batch */
     uint64_t dropout_key; /* see model/pass.h */
-    bool chosen_alone; /* theory only: the rejected side has no transition, z is NaN. What sft and replay train on; the
-                          pair may have no rejected response */
+    bool chosen_alone; /* the rejected side has no transition, z is NaN. What sft and replay train on; the pair may have
+                          no rejected response */
     qa_base_slot slot; /* where the base stream's states are kept from one visit of the pair to the next of the same
                            kind: if they are there, the adapted stream runs alone; else both run, and they are put
                            there, if they can be. Without an adapter nothing is kept */
+    void (*on_state)(void *user, const qa_state_rows *rows); /* NULL, or called for every state of every side, in any
+                                                                order, by several threads at once */
+    void *user;
 } qa_pair_visit;
 
 /* Runs the pair: everything in qa_side_step (methods/method.h), and z. A NaN or infinity is QA_ERR_NAN naming the
@@ -54,7 +64,8 @@ QA_MUST_CHECK qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *
 
 const qa_side_step *qa_pair_step_side(const qa_pair_step *step, size_t side); /* QA_CHOSEN or QA_REJECTED */
 double qa_pair_step_logit(const qa_pair_step *step);                          /* z = R(chosen) - R(rejected) */
-double qa_pair_step_scale(const qa_pair_step *step); /* the largest weight of a log-probability in z */
+int32_t qa_pair_step_pad_id(const qa_pair_step *step); /* the action of published's transition into the padding */
+double qa_pair_step_scale(const qa_pair_step *step);   /* the largest weight of a log-probability in z */
 
 /* The shares of the loss of the pair of the last forward, to be added over the pairs. */
 qa_pair_loss qa_pair_step_loss(const qa_pair_step *step, const qa_divisors *divisors);

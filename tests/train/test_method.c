@@ -196,11 +196,16 @@ START_TEST(one_branch_gives_the_numbers_of_two) {
     qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.chosen_alone = true}, &err), QA_ERR_ARGUMENT,
                     &err, "at least one token");
     qa_pair_step_free(step);
-    const qa_objective published = qa_training_objective(QA_PUBLISHED, QA_Q_LOGITS);
+    const qa_objective published = qa_training_objective(QA_PUBLISHED, QA_Q_LOGITS); /* a row of its own, padded */
     pair = example(true);
+    pair.label_start = pair.prompt_len;
     step = new_step(&fixture, &published, false);
-    qa_expect_error(qa_pair_step_forward(step, &pair, &(qa_pair_visit){.chosen_alone = true}, &err), QA_ERR_ARGUMENT,
-                    &err, "published");
+    qa_pair_visit visit = {.padded_length = pair.prompt_len + 9};
+    qa_expect_ok(qa_pair_step_forward(step, &pair, &visit, &err), &err);
+    const double padded = qa_pair_step_side(step, QA_CHOSEN)->ret;
+    visit.chosen_alone = true;
+    qa_expect_ok(qa_pair_step_forward(step, &pair, &visit, &err), &err);
+    ck_assert_double_eq_tol(qa_pair_step_side(step, QA_CHOSEN)->ret, padded, 10.0 * tolerance);
     qa_pair_step_free(step);
     qa_bag_close(&bag);
     qa_fixture_close(&fixture);
