@@ -83,32 +83,25 @@ void qa_inspector_free(qa_inspector *inspector) {
 
 /* ---- one state ---- */
 
-/* The n_best best of scores over [0, V), best first, ties by id: into best[].id, and the scores into best[].log_pi.
- * score: log_pi1, or with q the numerator of (M7), which grows with log pitilde. */
-static void find_best(qa_candidate *best, size_t n_best, const qa_real *q, const qa_real *log_pi1, size_t V,
-                      double alpha_0) {
-    size_t n = 0;
-    for (size_t a = 0; a < V && n_best > 0; a++) {
-        const double score =
-            q == NULL ? (double)log_pi1[a] : qa_m5_numerator((double)q[a], (double)log_pi1[a], alpha_0);
-        if (n == n_best && !(score > best[n - 1].log_pi)) {
+/* By log pi1, or by the numerator of (M7), which grows with log pitilde; while they are sought, log_pi holds that. */
+void qa_best_candidates(qa_candidate *best, size_t n, const qa_state_rows *state, size_t V,
+                        const qa_objective *objective, bool custom) {
+    size_t found = 0;
+    for (size_t a = 0; a < V && n > 0; a++) {
+        const double log_pi1 = (double)state->log_pi1[a], q = (double)state->q[a];
+        const double score = custom ? qa_m5_numerator(q, log_pi1, objective->alpha_0) : log_pi1;
+        if (found == n && !(score > best[n - 1].log_pi)) {
             continue;
         }
-        size_t place = n < n_best ? n++ : n - 1;
+        size_t place = found < n ? found++ : n - 1;
         for (; place > 0 && score > best[place - 1].log_pi; place--) {
             best[place] = best[place - 1];
         }
-        best[place] = (qa_candidate){.id = (int32_t)a, .log_pi = score};
+        best[place] = (qa_candidate){.id = (int32_t)a, .log_pi1 = log_pi1, .q = q, .log_pi = score};
     }
-}
-
-static void fill_candidates(const qa_inspector *inspector, qa_candidate *best, const qa_state_rows *state) {
-    for (size_t i = 0; i < inspector->limits.n_best; i++) {
-        qa_candidate *one = &best[i];
-        one->q = (double)state->q[one->id];
-        one->log_pi1 = (double)state->log_pi1[one->id];
-        one->log_pi = qa_m7_log_policy(one->q, one->log_pi1, state->v, inspector->objective.alpha_0,
-                                       inspector->objective.alpha_tilde);
+    for (size_t i = 0; i < n; i++) {
+        best[i].log_pi =
+            qa_m7_log_policy(best[i].q, best[i].log_pi1, state->v, objective->alpha_0, objective->alpha_tilde);
     }
 }
 
@@ -126,10 +119,8 @@ static void take_state(void *user, const qa_state_rows *state) {
         row->log_pi = qa_m7_log_policy(row->q, row->log_pi1, row->v, objective->alpha_0, objective->alpha_tilde);
     }
     qa_candidate *best = inspector->best + state->state * 2 * n_best;
-    find_best(best, n_best, NULL, state->log_pi1, V, 0.0);
-    find_best(best + n_best, n_best, state->q, state->log_pi1, V, objective->alpha_0);
-    fill_candidates(inspector, best, state);
-    fill_candidates(inspector, best + n_best, state);
+    qa_best_candidates(best, n_best, state, V, objective, false);
+    qa_best_candidates(best + n_best, n_best, state, V, objective, true);
     row->base = n_best == 0 ? NULL : best;
     row->custom = n_best == 0 ? NULL : best + n_best;
     if (inspector->limits.full) {

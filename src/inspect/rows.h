@@ -9,6 +9,7 @@
 #include "qadapter/model.h"
 #include "qadapter/objective.h"
 #include "qadapter/text.h"
+#include "train/pair_step.h"
 
 /* A token that could have stood there. */
 typedef struct qa_candidate {
@@ -72,6 +73,11 @@ QA_MUST_CHECK qa_status qa_inspect(qa_inspector *inspector, const int32_t *promp
  * label_start under `published`, and padded_length is the longest row of its micro-batch (else not read). */
 QA_MUST_CHECK qa_status qa_inspect_side(qa_inspector *inspector, const qa_pair *pair, bool chosen, size_t padded_length,
                                         const qa_inspection **inspection, qa_error *err);
+
+/* The n likeliest tokens of a state (n <= V), best first, ties by id: under pitilde (custom), or under pi1. For callers
+ * that watch the states themselves (qa_pair_visit.on_state). */
+void qa_best_candidates(qa_candidate *best, size_t n, const qa_state_rows *state, size_t V,
+                        const qa_objective *objective, bool custom);
 
 /* Appends a token's text as it stands within a text: a space that it begins with is kept, a special token is its
  * content, what is no whole character is U+FFFD. Nothing for an id that is no token. */
