@@ -1,5 +1,6 @@
 /* The program: finds the command, parses its options, runs it, prints its error. */
 #include "cli/common.h"
+#include "cli/config_file.h"
 #include "cli/format.h"
 #include "cli/help.h"
 #include "cli/outputs.h"
@@ -88,15 +89,26 @@ static int run_help(int argc, char **argv) {
     return EXIT_GOOD;
 }
 
-static qa_status parse_and_run(cli_run *run, cli_args *args, qa_error *err) {
-    const qa_status parsed = cli_parse(&run->options, args, run->argc, run->argv, 2, err);
-    if (parsed != QA_OK) {
-        return cli_usage_if(run, parsed);
+static void say_config(cli_run *run) {
+    const cli_options *options = &run->options;
+    if (options->not_taken.n > 0) {
+        cli_say(run, "%s is the record of a run; not taken from it, since they are no options: %s", run->args->config,
+                options->not_taken.data);
     }
+    if (options->taken.n > 0) {
+        cli_detail(run, "options of %s: %s", run->args->config, options->taken.data);
+    }
+}
+
+static qa_status parse_and_run(cli_run *run, cli_args *args, qa_error *err) {
+    QA_TRY(cli_usage_if(run, cli_parse(&run->options, args, run->argc, run->argv, 2, err)));
     if (args->help) {
         cli_print_help(stdout, run->command, args->subcommand);
         return QA_OK;
     }
+    QA_TRY(cli_usage_if(run, cli_read_config(&run->options, args, err)));
+    QA_TRY(cli_usage_if(run, cli_check_given(&run->options, args, err)));
+    say_config(run);
     if (args->quiet && args->verbose) {
         return cli_bad_usage(run, err, "--quiet and --verbose contradict each other");
     }

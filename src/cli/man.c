@@ -160,7 +160,8 @@ void cli_print_man(FILE *to) {
                    "text with them, and writes every quantity of the method out for comparison.\n"
                    "Options take their argument as --name value or --name=value; - and _ in names are the same; flags "
                    "can be turned off as --no-name. Of an option given twice the last one counts, except where it may "
-                   "be given several times. Results go to standard output; progress, warnings and errors to standard "
+                   "be given several times. A JSON file of options, --config FILE, lies under those of the command "
+                   "line. Results go to standard output; progress, warnings and errors to standard "
                    "error.");
     fprintf(to, ".SH COMMANDS\n");
     for (size_t i = 0; cli_commands[i] != NULL; i++) {

@@ -51,6 +51,8 @@ static void add_table(cli_options *options, const qa_option_table *table, const 
 void cli_options_of(cli_options *options, const cli_command *command) {
     options->command = command;
     options->n = 0;
+    options->config_texts = (qa_option_list){0};
+    options->taken = options->not_taken = (qa_text){0};
     for (size_t i = 0; i < command->n_tables; i++) {
         const cli_table *how = &command->tables[i];
         add_table(options, how->table, how);
@@ -58,6 +60,8 @@ void cli_options_of(cli_options *options, const cli_command *command) {
             add_table(options, qa_method_at(m)->residual ? NULL : qa_method_at(m)->options, how);
         }
     }
+    const bool other_config = cli_option_named(options, "config") != NULL;
+    add_table(options, &cli_config_table, &(cli_table){.only = other_config ? "options-file" : "config"});
     add_table(options, &cli_common_table, &(cli_table){0});
 }
 
@@ -102,7 +106,7 @@ void cli_put_given(const cli_options *options, const qa_option_table *table, voi
     }
 }
 
-void cli_args_free(const cli_options *options, cli_args *args) {
+void cli_args_free(cli_options *options, cli_args *args) {
     for (size_t i = 0; i < options->n && args != NULL; i++) {
         const cli_option *option = &options->items[i];
         if (option->row.type == QA_OPTION_LIST) {
@@ -110,6 +114,12 @@ void cli_args_free(const cli_options *options, cli_args *args) {
         }
     }
     free(args);
+    for (size_t i = 0; i < options->config_texts.n; i++) {
+        free((char *)(uintptr_t)options->config_texts.items[i]);
+    }
+    free(options->config_texts.items);
+    qa_text_free(&options->taken);
+    qa_text_free(&options->not_taken);
 }
 
 /* ---- names ---- */
@@ -136,7 +146,7 @@ static const char *next_name(const qa_option *row, const char **at, size_t *byte
     return *bytes == 0 ? NULL : name;
 }
 
-static cli_option *find_name(cli_options *options, const char *name, size_t bytes) {
+cli_option *cli_find_option(cli_options *options, const char *name, size_t bytes) {
     for (size_t i = 0; i < options->n; i++) {
         const char *at = NULL;
         size_t length = 0;
@@ -232,8 +242,8 @@ static const char *closest_option(const cli_options *options, const char *name, 
 }
 
 /* name[bytes] without dashes; `shown` as it was typed. */
-static qa_status unknown_option(const cli_options *options, const char *name, size_t bytes, const char *shown,
-                                qa_error *err) {
+qa_status cli_unknown_option(const cli_options *options, const char *name, size_t bytes, const char *shown,
+                             qa_error *err) {
     const char *close = closest_option(options, name, bytes);
     char owners[128] = "";
     QA_FAIL_IF(close != NULL, err, QA_ERR_ARGUMENT, "unknown option %s; did you mean --%s?", shown, close);
@@ -241,7 +251,7 @@ static qa_status unknown_option(const cli_options *options, const char *name, si
         cli_options others;
         const size_t used = strlen(owners);
         cli_options_of(&others, cli_commands[i]);
-        if (find_name(&others, name, bytes) != NULL) {
+        if (cli_find_option(&others, name, bytes) != NULL) {
             (void)snprintf(owners + used, sizeof owners - used, "%s%s", used == 0 ? ": it belongs to qadapter " : ", ",
                            cli_commands[i]->name);
         }
@@ -282,9 +292,9 @@ static qa_status recognise_long(given *argument, cli_options *options, const cha
     (void)snprintf(argument->shown, sizeof argument->shown, "--%.*s",
                    (int)(bytes > LONGEST_NAME ? LONGEST_NAME : bytes), name);
     argument->attached = name[bytes] == '=' ? name + bytes + 1 : NULL;
-    argument->option = find_name(options, name, bytes);
+    argument->option = cli_find_option(options, name, bytes);
     if (argument->option == NULL && bytes > 3 && same_name(name, 3, "no-", 3)) {
-        argument->option = find_name(options, name + 3, bytes - 3);
+        argument->option = cli_find_option(options, name + 3, bytes - 3);
         argument->negated = true;
         if (argument->option != NULL && !is_flag(argument->option)) {
             argument->option = NULL;
@@ -292,18 +302,18 @@ static qa_status recognise_long(given *argument, cli_options *options, const cha
         QA_FAIL_IF(argument->option != NULL && argument->attached != NULL, err, QA_ERR_ARGUMENT,
                    "%s takes no argument, found \"%s\"", argument->shown, argument->attached);
     }
-    return argument->option != NULL ? QA_OK : unknown_option(options, name, bytes, argument->shown, err);
+    return argument->option != NULL ? QA_OK : cli_unknown_option(options, name, bytes, argument->shown, err);
 }
 
 /* -x, -x value, -xvalue, -x=value; and names that another program writes with one dash. */
 static qa_status recognise_letter(given *argument, cli_options *options, const char *word, qa_error *err) {
     const size_t bytes = strcspn(word + 1, "=");
-    QA_FAIL_IF(bytes > 1 && find_name(options, word + 1, bytes) != NULL, err, QA_ERR_ARGUMENT,
+    QA_FAIL_IF(bytes > 1 && cli_find_option(options, word + 1, bytes) != NULL, err, QA_ERR_ARGUMENT,
                "unknown option %.*s; did you mean -%.*s?", (int)bytes + 1, word, (int)bytes + 1, word);
     argument->option = find_letter(options, word[1]);
     if (argument->option == NULL || (word[2] != '\0' && is_flag(argument->option))) {
         (void)snprintf(argument->shown, sizeof argument->shown, "%.*s", LONGEST_NAME, word);
-        return unknown_option(options, word + 1, bytes, argument->shown, err);
+        return cli_unknown_option(options, word + 1, bytes, argument->shown, err);
     }
     (void)snprintf(argument->shown, sizeof argument->shown, "-%c", word[1]);
     argument->attached = word[2] == '\0' ? NULL : word + (word[2] == '=' ? 3 : 2);
@@ -313,7 +323,7 @@ static qa_status recognise_letter(given *argument, cli_options *options, const c
 /* Whether a word is one of the command's own options, and so not the argument that another one is missing. */
 static bool is_option(cli_options *options, const char *word) {
     if (word[0] == '-' && word[1] == '-') {
-        return find_name(options, word + 2, strcspn(word + 2, "=")) != NULL;
+        return cli_find_option(options, word + 2, strcspn(word + 2, "=")) != NULL;
     }
     return word[0] == '-' && word[1] != '\0' && word[2] == '\0' && find_letter(options, word[1]) != NULL;
 }
@@ -328,19 +338,17 @@ static cli_option *next_operand(cli_options *options) {
     return NULL;
 }
 
-/* Whether everything is there that must be, and nothing that means nothing to the subcommand. */
-static qa_status check_given(const argument_parser *parser, qa_error *err) {
-    const cli_command *command = parser->options->command;
-    for (size_t i = 0; i < parser->options->n; i++) {
-        const cli_option *option = &parser->options->items[i];
+qa_status cli_check_given(const cli_options *options, const cli_args *args, qa_error *err) {
+    const cli_command *command = options->command;
+    for (size_t i = 0; i < options->n; i++) {
+        const cli_option *option = &options->items[i];
         char text[QA_OPTION_TEXT_BYTES];
         QA_FAIL_IF(option->given == NULL && cli_is_required(command, option->row.name), err, QA_ERR_ARGUMENT,
                    "missing --%s %s: %s", option->row.name, qa_option_argument(&option->row, text, sizeof text),
                    option->row.help);
-        QA_FAIL_IF(option->given != NULL &&
-                       !cli_help_for(option->row.help, command, parser->args->subcommand, text, sizeof text),
-                   err, QA_ERR_ARGUMENT, "--%s means nothing to %s %s", option->row.name, command->name,
-                   parser->args->subcommand);
+        QA_FAIL_IF(
+            option->given != NULL && !cli_help_for(option->row.help, command, args->subcommand, text, sizeof text), err,
+            QA_ERR_ARGUMENT, "--%s means nothing to %s %s", option->row.name, command->name, args->subcommand);
     }
     return QA_OK;
 }
@@ -411,7 +419,7 @@ qa_status cli_parse(cli_options *options, cli_args *args, int argc, char **argv,
     }
     QA_FAIL_IF(command->subcommands != NULL && args->subcommand == NULL, err, QA_ERR_ARGUMENT,
                "the first word must be one of %s", command->subcommands);
-    return check_given(&parser, err);
+    return QA_OK;
 }
 
 /* ---- help of a subcommand ---- */

@@ -8,11 +8,13 @@
 
 #include "base/option.h"
 #include "qadapter.h"
+#include "qadapter/buffer.h"
 #include "rl/objective.h"
 
 /* Options that several commands take, and the beginning of every command's own struct. */
 typedef struct cli_args {
     bool help;
+    const char *config;                          /* NULL: not given */
     const char *subcommand;                      /* of a command that has some; NULL: not given */
     const char *model, *adapter, *weights_dtype; /* NULL: not given */
     size_t threads;                              /* 0: all cores */
@@ -59,6 +61,8 @@ extern const cli_command *const cli_commands[]; /* NULL at the end */
 
 /* Shared rows, all in a cli_args (shared_options.c). Every command takes those of cli_common_table. */
 extern const qa_option_table cli_common_table;
+extern const qa_option_table
+    cli_config_table; /* --config, which every command takes; --options-file where it has another */
 extern const qa_option_table cli_model_table;   /* --model, --adapter, --dtype, --any-base */
 extern const qa_option_table cli_pairs_table;   /* pairs, as they are measured */
 extern const qa_option_table cli_chat_table;    /* how dialogues are written */
@@ -99,18 +103,27 @@ typedef struct cli_options {
     const cli_command *command;
     cli_option items[CLI_MOST_OPTIONS]; /* [n], in the order of the help */
     size_t n;
+    qa_option_list config_texts; /* what --config gave; owned */
+    qa_text taken, not_taken;    /* names of options, and keys of a record that are none (cli/config_file.h) */
 } cli_options;
 
 /* Everything that the command takes; nothing is given. */
 void cli_options_of(cli_options *options, const cli_command *command);
 const cli_option *cli_option_named(const cli_options *options, const char *name); /* NULL: none */
+/* By name[bytes] or an alias of it, '-' and '_' being the same; NULL: none. */
+cli_option *cli_find_option(cli_options *options, const char *name, size_t bytes);
+/* That there is none of the name, which was probably meant or which commands have it; shown: it as it was written. */
+qa_status cli_unknown_option(const cli_options *options, const char *name, size_t bytes, const char *shown,
+                             qa_error *err);
 
 /* Parses argv[first..argc) into args (of command->args_bytes, zeroed), where defaults stand for what is not given.
  * QA_ERR_ARGUMENT, with a message that names the option, what was expected and what was found, is a usage error. With
  * --help the rest is not checked. */
 QA_MUST_CHECK qa_status cli_parse(cli_options *options, cli_args *args, int argc, char **argv, int first,
                                   qa_error *err);
-void cli_args_free(const cli_options *options, cli_args *args); /* and what its lists own */
+/* Whether everything is there that must be, and nothing that means nothing to the subcommand. */
+QA_MUST_CHECK qa_status cli_check_given(const cli_options *options, const cli_args *args, qa_error *err);
+void cli_args_free(cli_options *options, cli_args *args); /* and what its lists and the options own */
 
 /* The text that was given for an option, NULL: none. */
 const char *cli_given(const cli_options *options, const char *name);

@@ -167,7 +167,9 @@ static qa_status check_run_folder(cli_run *run, qa_error *err) {
         return QA_OK;
     }
     for (size_t i = 0; next_path(&run->options, QA_PATH_READ, &i, &input);) {
-        QA_TRY(check_run_input(run, &out, &input, err));
+        const bool read_already = run->args->config != NULL && strcmp(input.path, run->args->config) == 0 &&
+                                  (strcmp(input.name, "config") == 0 || strcmp(input.name, "options-file") == 0);
+        QA_TRY(read_already ? QA_OK : check_run_input(run, &out, &input, err));
     }
     return QA_OK;
 }

@@ -18,6 +18,17 @@ static const qa_option common_rows[] = {
 };
 const qa_option_table cli_common_table = QA_TABLE(common_rows);
 
+#define CONFIG(its_name, also)                                                                                         \
+    {                                                                                                                  \
+        (its_name), ROW(STRING, config),                                                                               \
+            .aliases = (also), .placeholder = "FILE", .path = QA_PATH_READ, .note = "none",                            \
+            .help = "options by their names, as a JSON object, {\"learning-rate\": "                                   \
+                    "0.0003, ...}, lists as arrays; what the "                                                         \
+                    "command line says counts. For train also the training_config.json of a run"                       \
+    }
+static const qa_option config_rows[] = {CONFIG("config", "config-file options-file"), CONFIG("options-file", NULL)};
+const qa_option_table cli_config_table = QA_TABLE(config_rows);
+
 /* ---- model and adapter ---- */
 
 static const qa_option model_rows[] = {
@@ -56,13 +67,13 @@ static const qa_option chat_rows[] = {
      .group = QA_GROUP_DATA, .path = QA_PATH_READ, .note = "the model folder's own; plain when it has none",
      .help = "how dialogues are written: a file with a template, the name of one of several in the model's folder, or "
              "one of"},
-    {"template-arg", ROW(LIST, template_args), .aliases = "chat-template-arg", .placeholder = "NAME=VALUE",
-     .group = QA_GROUP_DATA,
+    {"template-arg", ROW(LIST, template_args), .key = "template_args", .aliases = "chat-template-arg",
+     .placeholder = "NAME=VALUE", .group = QA_GROUP_DATA,
      .help =
          "a variable of the chat template, such as enable_thinking=false; VALUE is JSON, or else text; may be given "
          "several times"},
-    {"date", ROW(STRING, date), .placeholder = "YYYY-MM-DD", .group = QA_GROUP_DATA, .note = "today",
-     .help = "the day that the chat template writes where it asks for it"},
+    {"date", ROW(STRING, date), .key = "template_date", .placeholder = "YYYY-MM-DD", .group = QA_GROUP_DATA,
+     .note = "today", .help = "the day that the chat template writes where it asks for it"},
 };
 const qa_option_table cli_chat_table = QA_TABLE(chat_rows);
 
