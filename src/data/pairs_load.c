@@ -9,8 +9,6 @@
 #include "io/input.h"
 #include "io/json_lines.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,10 +89,6 @@ static void set_pointers(qa_pairs *pairs) {
 
 /* ---- JSON Lines ---- */
 
-static qa_status read_failure(const char *name, qa_error *err) {
-    return qa_fail(err, QA_ERR_IO, "%s: cannot read: %s", name, strerror(errno));
-}
-
 /* The example on the next line; *more: there was one. */
 static qa_status add_pairs_line(qa_pairs_loader *loader, qa_json_lines *lines, const char *name, bool *more,
                                 qa_error *err) {
@@ -120,10 +114,10 @@ static qa_status add_pairs_line(qa_pairs_loader *loader, qa_json_lines *lines, c
     return status;
 }
 
-/* loader->line is the line that `file` stands in. */
-static qa_status load_lines(qa_pairs_loader *loader, FILE *file, const char *name, qa_error *err) {
+/* loader->line is the line that the source stands in. */
+static qa_status load_lines(qa_pairs_loader *loader, qa_source *source, const char *name, qa_error *err) {
     qa_json_lines *lines = NULL;
-    QA_TRY(qa_json_lines_from(&lines, file, name, loader->line - 1, err));
+    QA_TRY(qa_json_lines_from(&lines, source, loader->line - 1, err));
     qa_status status = QA_OK;
     for (bool more = true; status == QA_OK && more && !loader->full;) {
         status = add_pairs_line(loader, lines, name, &more, err);
@@ -137,24 +131,14 @@ static qa_status load_lines(qa_pairs_loader *loader, FILE *file, const char *nam
 /* An array is parsed as a whole, which takes several times its bytes of memory. */
 static const size_t MAX_ARRAY_BYTES = (size_t)1 << 30;
 
-static qa_status read_rest(qa_text *text, FILE *file, const char *name, qa_error *err) {
-    char chunk[1 << 14];
-    size_t n = 0;
-    while ((n = fread(chunk, 1, sizeof chunk, file)) > 0) {
-        QA_FAIL_IF(n > MAX_ARRAY_BYTES - text->n, err, QA_ERR_LIMIT,
-                   "%s: the array has more than %zu bytes; make it JSON Lines, one object per line, which are "
-                   "read one by one",
-                   name, MAX_ARRAY_BYTES);
-        QA_TRY(qa_text_append(text, chunk, n, err));
-    }
-    return ferror(file) ? read_failure(name, err) : QA_OK;
-}
-
-static qa_status load_array(qa_pairs_loader *loader, FILE *file, const char *name, qa_error *err) {
+static qa_status load_array(qa_pairs_loader *loader, qa_source *source, const char *name, qa_error *err) {
     qa_text text = {0};
     json_t *root = NULL;
     loader->pairs->report.elements = true;
-    qa_status status = read_rest(&text, file, name, err);
+    qa_status status = qa_source_rest(source, &text, MAX_ARRAY_BYTES, err);
+    if (status == QA_ERR_LIMIT && text.n > 0) {
+        qa_error_prefix(err, "an array is read as a whole, JSON Lines are read one by one: ");
+    }
     const char *foreign = status == QA_OK ? qa_foreign_content(text.data, text.n) : NULL;
     if (foreign != NULL) {
         status = qa_fail(err, QA_ERR_FORMAT, "%s is %s", name, foreign);
@@ -176,44 +160,46 @@ static qa_status load_array(qa_pairs_loader *loader, FILE *file, const char *nam
 
 /* ---- the file ---- */
 
-/* Moves to the first character that counts, past a byte-order mark, and tells what it is; counts lines. */
-static int first_character(FILE *file, size_t *line) {
-    int c = getc(file);
-    if (c == 0xef) {
-        if (getc(file) != 0xbb || getc(file) != 0xbf) {
-            return c;
+/* Moves to the first character that counts, past a byte-order mark, and tells what it is, -1: nothing; counts lines. */
+static qa_status first_character(qa_source *source, size_t *line, int *first, qa_error *err) {
+    static const char mark[] = "\xef\xbb\xbf";
+    const char *data = NULL;
+    size_t n = 0, at = 0;
+    QA_TRY(qa_source_look(source, 3, &data, &n, err));
+    qa_source_take(source, n >= 3 && memcmp(data, mark, 3) == 0 ? 3 : 0);
+    do {
+        qa_source_take(source, at);
+        QA_TRY(qa_source_look(source, 1, &data, &n, err));
+        for (at = 0; at < n && strchr(" \t\r\n", data[at]) != NULL && data[at] != '\0'; at++) {
+            *line += data[at] == '\n' ? 1 : 0;
         }
-        c = getc(file);
-    }
-    while (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
-        *line += c == '\n' ? 1 : 0;
-        c = getc(file);
-    }
-    return c == EOF ? EOF : ungetc(c, file);
+    } while (at == n && n > 0);
+    qa_source_take(source, at);
+    *first = n == 0 ? -1 : (unsigned char)data[at];
+    return QA_OK;
 }
 
 /* The file begins neither as JSON Lines nor as an array: what it is, where that can be told. */
-static qa_status neither(const qa_pairs_loader *loader, FILE *file, const char *name, qa_error *err) {
-    char head[1024];
-    const char *foreign = qa_foreign_lines(head, fread(head, 1, sizeof head, file));
+static qa_status neither(const qa_pairs_loader *loader, qa_source *source, const char *name, qa_error *err) {
+    const char *head = NULL;
+    char text[QA_FOREIGN_BYTES];
+    size_t n = 0;
+    QA_TRY(qa_source_look(source, 1024, &head, &n, err));
+    const char *foreign = qa_foreign_lines(name, head, n, text);
     return qa_fail(err, QA_ERR_FORMAT, "%s:%zu: %s begins with '{' (JSON Lines) or '[' (a JSON array)%s%s", name,
                    loader->line, loader->options->responses ? "a file of responses" : "preference data",
                    foreign == NULL ? "" : "; this file is ", foreign == NULL ? "" : foreign);
 }
 
-static qa_status load_pairs_file(qa_pairs_loader *loader, FILE *file, const char *name, qa_error *err) {
+static qa_status load_pairs_file(qa_pairs_loader *loader, qa_source *source, qa_error *err) {
+    const char *name = qa_source_name(source);
+    int first = -1;
     loader->line = 1;
-    int first = first_character(file, &loader->line);
-    if (first == '{') {
-        return load_lines(loader, file, name, err);
-    }
-    if (first == '[') {
-        return load_array(loader, file, name, err);
-    }
-    if (first != EOF) {
-        return neither(loader, file, name, err);
-    }
-    return ferror(file) ? read_failure(name, err) : qa_fail(err, QA_ERR_FORMAT, "%s: the file is empty", name);
+    QA_TRY(first_character(source, &loader->line, &first, err));
+    return first == '{'   ? load_lines(loader, source, name, err)
+           : first == '[' ? load_array(loader, source, name, err)
+           : first >= 0   ? neither(loader, source, name, err)
+                          : qa_fail(err, QA_ERR_FORMAT, "%s: the file is empty", name);
 }
 
 static qa_status check_options(const qa_pairs_options *options, qa_error *err) {
@@ -279,30 +265,25 @@ qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *
                         const qa_pairs_options *options, qa_error *err) {
     *pairs = NULL;
     QA_TRY(check_options(options, err));
-    bool standard_input = strcmp(path, "-") == 0;
-    const char *name = standard_input ? "standard input" : path;
-    FILE *file = stdin;
-    if (!standard_input) {
-        QA_TRY(qa_open_stream(&file, path, err));
-    }
+    qa_source *source = NULL;
+    QA_TRY(qa_source_open(&source, path, err));
     qa_pairs_loader loader = {.tokenizer = tokenizer, .options = options, .pairs = calloc(1, sizeof **pairs)};
     qa_status status = loader.pairs == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : prepare_chat(&loader, err);
-    status = status == QA_OK ? load_pairs_file(&loader, file, name, err) : status;
+    status = status == QA_OK ? load_pairs_file(&loader, source, err) : status;
     if (status == QA_OK && loader.pairs->n == 0) {
-        status = nothing_left(&loader, name, err);
-    }
-    if (!standard_input) {
-        (void)fclose(file);
+        status = nothing_left(&loader, qa_source_name(source), err);
     }
     free_pair_scratch(&loader);
     if (status != QA_OK) {
+        qa_source_close(source);
         qa_pairs_free(loader.pairs);
         return status;
     }
     set_pointers(loader.pairs);
     loader.pairs->response_end = options->response_end;
     loader.pairs->published_data = options->published_data;
-    qa_pairs_warn_of_seen(&loader, name);
+    qa_pairs_warn_of_seen(&loader, qa_source_name(source));
+    qa_source_close(source);
     *pairs = loader.pairs;
     return QA_OK;
 }

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -59,19 +60,17 @@ static qa_status read_descriptor(qa_text *text, int fd, const char *name, size_t
     QA_FAIL_IF(chunk == NULL, err, QA_ERR_MEMORY, "out of memory while reading %s", name);
     qa_status status = qa_text_append(text, "", 0, err); /* an empty file is terminated, too */
     while (status == QA_OK) {
-        ssize_t got = read(fd, chunk, CHUNK_BYTES);
-        if (got < 0 && errno == EINTR) {
-            continue;
+        size_t got = 0;
+        status = qa_read_some(fd, name, chunk, CHUNK_BYTES, &got, err);
+        if (status != QA_OK) {
+            break;
         }
-        if (got < 0) {
-            status = qa_fail(err, QA_ERR_IO, "cannot read %s: %s", name,
-                             errno == EISDIR ? "it is a folder, a file was expected" : strerror(errno));
-        } else if ((size_t)got > max_bytes - text->n) {
+        if (got > max_bytes - text->n) {
             status = qa_fail(err, QA_ERR_LIMIT, "%s is larger than %zu bytes, the most that is read", name, max_bytes);
         } else if (got == 0) {
             break;
         } else {
-            status = qa_text_append(text, chunk, (size_t)got, err);
+            status = qa_text_append(text, chunk, got, err);
         }
     }
     free(chunk);

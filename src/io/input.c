@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -76,22 +77,26 @@ static const char *other_than_file(const char *path) {
     return "";
 }
 
-qa_status qa_open_stream(FILE **stream, const char *path, qa_error *err) {
-    int descriptor = -1;
-    *stream = NULL;
-    const qa_status status = qa_open_sequential(&descriptor, path, err);
-    if (status != QA_OK) {
-        const char *other = status == QA_ERR_IO ? other_than_file(path) : "";
-        char message[QA_MESSAGE_BYTES];
-        memcpy(message, err == NULL ? "" : err->message, err == NULL ? 1 : sizeof message);
-        return qa_fail(err, status, "%.800s%s", message, other);
+qa_status qa_open_data(int *descriptor, const char *path, qa_error *err) {
+    const qa_status status = qa_open_sequential(descriptor, path, err);
+    if (status == QA_OK) {
+        return QA_OK;
     }
-    *stream = fdopen(descriptor, "rb");
-    if (*stream == NULL) {
-        const int reason = errno;
-        (void)close(descriptor);
-        return qa_fail(err, QA_ERR_IO, "%s: cannot open: %s", path, strerror(reason));
-    }
+    const char *other = status == QA_ERR_IO ? other_than_file(path) : "";
+    char message[QA_MESSAGE_BYTES];
+    memcpy(message, err == NULL ? "" : err->message, err == NULL ? 1 : sizeof message);
+    return qa_fail(err, status, "%.800s%s", message, other);
+}
+
+qa_status qa_read_some(int descriptor, const char *name, void *to, size_t n, size_t *got, qa_error *err) {
+    ssize_t result = -1;
+    *got = 0;
+    do {
+        result = read(descriptor, to, n);
+    } while (result < 0 && errno == EINTR);
+    QA_FAIL_IF(result < 0, err, QA_ERR_IO, "cannot read %s: %s", name,
+               errno == EISDIR ? "it is a folder, a file was expected" : strerror(errno));
+    *got = (size_t)result;
     return QA_OK;
 }
 
@@ -178,9 +183,11 @@ static const struct signature {
     const char *bytes;
     size_t n;
     const char *meaning;
+    const char *rows; /* Python that reads a table's rows, with the file's name for '%'; NULL: no table */
 } SIGNATURES[] = {
-#define SIGNATURE(bytes, meaning)                                                                                      \
-    { bytes, sizeof(bytes) - 1, meaning }
+#define SIGNATURE(bytes, meaning) TABLE(bytes, meaning, NULL)
+#define TABLE(bytes, meaning, rows)                                                                                    \
+    { bytes, sizeof(bytes) - 1, meaning, rows }
     SIGNATURE("version https://git-lfs", "a git-lfs pointer and not the file itself; run `git lfs pull` in its folder, "
                                          "or download the file"),
     SIGNATURE("GGUF",
@@ -191,6 +198,7 @@ static const struct signature {
               "7zXZ",
               "xz data; unpack it first (xz -d)"),
     SIGNATURE("\x28\xb5\x2f\xfd", "Zstandard data; unpack it first (zstd -d)"),
+    SIGNATURE("PK\x05\x06", "an empty zip archive"),
     SIGNATURE("PK\x03\x04", "a zip archive (PyTorch's .bin and .pt files are such ones); unpack it, or save PyTorch "
                             "weights as safetensors"),
     SIGNATURE("\x80\x02", "a Python pickle (an old .bin or .pt file of PyTorch?); save the weights as safetensors"),
@@ -198,9 +206,11 @@ static const struct signature {
     SIGNATURE("\x5d\x00\x00", "LZMA data; unpack it first (xz -d --format=lzma)"),
     SIGNATURE("%PDF-", "a PDF document; its text is needed"),
     SIGNATURE("\x89HDF\r\n", "an HDF5 file; safetensors or JSON is read here"),
-    SIGNATURE("FEA1", "a Feather table; write its rows as JSON Lines"),
-    SIGNATURE("PAR1", "a Parquet table; write its rows as JSON Lines (datasets: to_json)"),
-    SIGNATURE("ARROW1", "an Arrow table; write its rows as JSON Lines (datasets: to_json)"),
+    TABLE("FEA1", "a Feather table; write its rows as JSON Lines", "pandas.read_feather('%')"),
+    TABLE("PAR1", "a Parquet table; write its rows as JSON Lines", "pandas.read_parquet('%')"),
+    TABLE("ARROW1", "an Arrow table; write its rows as JSON Lines", "pandas.read_feather('%')"),
+    TABLE("\xff\xff\xff\xff", "an Arrow stream (a folder of datasets' save_to_disk?); write its rows as JSON Lines",
+          "pyarrow.ipc.open_stream('%').read_pandas()"),
     SIGNATURE("\x93NUMPY", "a NumPy array; safetensors or JSON is read here"),
     SIGNATURE("SQLite format 3", "an SQLite database; write its rows as JSON Lines"),
     SIGNATURE("\xff\xfe\0\0", "text in UTF-32; save it as UTF-8 without a byte-order mark"),
@@ -208,6 +218,7 @@ static const struct signature {
     SIGNATURE("\xfe\xff", "text in UTF-16; save it as UTF-8 without a byte-order mark"),
     SIGNATURE("\xef\xbb\xbf", "text with a byte-order mark in front; save it as UTF-8 without one"),
 #undef SIGNATURE
+#undef TABLE
 };
 
 /* Whether data begins with the letters, in either case, behind white space. */
@@ -224,23 +235,26 @@ static bool begins_with(const unsigned char *data, size_t n, const char *letters
     return true;
 }
 
+static const struct signature *signature_of(const unsigned char *data, size_t n) {
+    for (size_t i = 0; i < sizeof SIGNATURES / sizeof *SIGNATURES; i++) {
+        if (n >= SIGNATURES[i].n && memcmp(data, SIGNATURES[i].bytes, SIGNATURES[i].n) == 0) {
+            return &SIGNATURES[i];
+        }
+    }
+    return NULL;
+}
+
 const char *qa_foreign_content(const void *data, size_t n) {
     const unsigned char *bytes = data;
-    for (size_t i = 0; i < sizeof SIGNATURES / sizeof *SIGNATURES; i++) {
-        if (n >= SIGNATURES[i].n && memcmp(bytes, SIGNATURES[i].bytes, SIGNATURES[i].n) == 0) {
-            return SIGNATURES[i].meaning;
-        }
+    const struct signature *known = signature_of(bytes, n);
+    if (known != NULL) {
+        return known->meaning;
     }
     if (begins_with(bytes, n, "<!doctype") || begins_with(bytes, n, "<html") || begins_with(bytes, n, "<head") ||
         begins_with(bytes, n, "<?xml")) {
         return "a web page and not the file itself (an error page, or the page that shows the file?); download the "
                "file "
                "again, on the Hub from resolve/main instead of blob/main";
-    }
-    if (n >= 8 && memcmp(bytes, "\xff\xff\xff\xff", 4) == 0 && bytes[6] == 0 &&
-        bytes[7] == 0) { /* a message's length */
-        return "an Arrow stream (a folder of datasets' save_to_disk?); write its rows as JSON Lines (datasets: "
-               "to_json)";
     }
     if (n >= 4 && bytes[1] == 0 && bytes[3] == 0 && bytes[0] != 0 && bytes[2] != 0 && bytes[0] < 0x80) {
         return "text in UTF-16; save it as UTF-8";
@@ -251,27 +265,45 @@ const char *qa_foreign_content(const void *data, size_t n) {
     return NULL;
 }
 
-const char *qa_foreign_lines(const void *data, size_t n) {
-    const char *text = data;
-    if (n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
-        text += 3; /* is passed over there */
-        n -= 3;
-    }
-    const char *foreign = qa_foreign_content(text, n);
-    if (foreign != NULL) {
-        return foreign;
-    }
+/* Whether the first line, behind white space, looks like a table's header: separators, and nothing of JSON. */
+static bool looks_like_csv(const char *text, size_t n) {
     size_t begin = 0, separators = 0;
     while (begin < n && isspace((unsigned char)text[begin])) {
         begin++;
     }
     for (size_t i = begin; i < n && text[i] != '\n'; i++) {
         if (text[i] == '{' || text[i] == '[') {
-            return NULL;
+            return false;
         }
         separators += text[i] == ',' || text[i] == '\t' || text[i] == ';';
     }
-    return separators == 0 ? NULL
-                           : "not JSON Lines, its first line looks like the header of a CSV table; write its rows as "
-                             "JSON Lines, one object a line (pandas: to_json(orient=\"records\", lines=True))";
+    return separators > 0;
+}
+
+/* A name that a shell and Python take as it stands, or FILE. */
+static const char *plain_name(const char *name) {
+    static const char PLAIN[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/+=@,";
+    return name[strspn(name, PLAIN)] == '\0' && strlen(name) <= 100 ? name : "FILE";
+}
+
+const char *qa_foreign_lines(const char *name, const void *data, size_t n, char text[QA_FOREIGN_BYTES]) {
+    const char *bytes = data, *meaning = NULL, *rows = NULL, *file = plain_name(name);
+    const size_t mark = n >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0 ? 3 : 0; /* is passed over there */
+    meaning = qa_foreign_content(bytes + mark, n - mark);
+    if (meaning != NULL) {
+        const struct signature *known = signature_of((const unsigned char *)bytes + mark, n - mark);
+        rows = known == NULL ? NULL : known->rows;
+    } else if (looks_like_csv(bytes + mark, n - mark)) {
+        meaning = "not JSON Lines, its first line looks like the header of a CSV table; write its rows as JSON Lines";
+        rows = "pandas.read_csv('%', sep=None, engine='python')";
+    }
+    if (rows == NULL) {
+        return meaning;
+    }
+    const char *place = strchr(rows, '%');
+    (void)snprintf(text, QA_FOREIGN_BYTES,
+                   "%s: python3 -c \"import pandas%s; %.*s%s%s.to_json('%s.jsonl', orient='records', lines=True)\"",
+                   meaning, strncmp(rows, "pyarrow", 7) == 0 ? ", pyarrow" : "", (int)(place - rows), rows, file,
+                   place + 1, file);
+    return text;
 }

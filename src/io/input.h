@@ -7,7 +7,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 /* An open regular file that is read piece by piece. */
 typedef struct qa_input {
@@ -29,8 +28,10 @@ QA_MUST_CHECK qa_status qa_input_check_unchanged(const qa_input *input, const ch
 /* The descriptor of a file to be read from begin to end: a regular file, or what the shell hands over as /dev/stdin or
  * /dev/fd/N, pipes included. A folder and a named pipe or device are errors. */
 QA_MUST_CHECK qa_status qa_open_sequential(int *descriptor, const char *path, qa_error *err);
-/* The same as a stream. */
-QA_MUST_CHECK qa_status qa_open_stream(FILE **stream, const char *path, qa_error *err);
+/* The same for data: where there is no such file, the message says what the name may mean instead. */
+QA_MUST_CHECK qa_status qa_open_data(int *descriptor, const char *path, qa_error *err);
+/* Up to n bytes of what is next; *got is 0 at the end alone. */
+QA_MUST_CHECK qa_status qa_read_some(int descriptor, const char *name, void *to, size_t n, size_t *got, qa_error *err);
 
 /* Whether an optional file is there. Only a name that does not exist counts as absent: a link to nothing, a loop of
  * links, a folder that may not be searched are errors. */
@@ -41,7 +42,8 @@ QA_MUST_CHECK qa_status qa_find_optional(bool *there, const char *path, qa_error
 const char *qa_foreign_content(const void *data, size_t n);
 
 /* The same for the beginning of what should be JSON Lines but is no JSON: a table's header as well, and a byte-order
- * mark is fine. */
-const char *qa_foreign_lines(const void *data, size_t n);
+ * mark is fine. Tables come with the command that makes JSON Lines of the file of this name. Returns text, or NULL. */
+enum { QA_FOREIGN_BYTES = 640 };
+const char *qa_foreign_lines(const char *name, const void *data, size_t n, char text[QA_FOREIGN_BYTES]);
 
 #endif

@@ -6,16 +6,14 @@
 #include "base/try.h"
 #include "io/input.h"
 
-#include <errno.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A document is a few kilobytes, a book a few million; what goes on for longer has no lines (/dev/zero). */
 static const size_t MAX_LINE_BYTES = (size_t)1 << 26;
 
 struct qa_json_lines {
-    char *name;
-    FILE *file;
+    qa_source *source;
     bool borrowed;
     bool begun; /* a line with something in it was read */
     char *line; /* [capacity] */
@@ -23,32 +21,21 @@ struct qa_json_lines {
     size_t number, limit;
 };
 
-qa_status qa_json_lines_from(qa_json_lines **out, FILE *file, const char *name, size_t before, qa_error *err) {
-    qa_json_lines *lines = NULL;
-    *out = NULL;
-    QA_TRY(QA_NEW(lines, 1, err, "reading %s", name));
-    *lines = (qa_json_lines){.file = file, .borrowed = true, .number = before, .limit = MAX_LINE_BYTES};
-    const qa_status status = QA_COPY(lines->name, name, err, "reading %s", name);
-    if (status != QA_OK) {
-        qa_json_lines_close(lines);
-        return status;
-    }
-    *out = lines;
+qa_status qa_json_lines_from(qa_json_lines **lines, qa_source *source, size_t before, qa_error *err) {
+    QA_TRY(QA_NEW(*lines, 1, err, "reading %s", qa_source_name(source)));
+    **lines = (qa_json_lines){.source = source, .borrowed = true, .number = before, .limit = MAX_LINE_BYTES};
     return QA_OK;
 }
 
-qa_status qa_json_lines_open(qa_json_lines **out, const char *path, qa_error *err) {
-    const bool standard_input = strcmp(path, "-") == 0;
-    FILE *file = stdin;
-    *out = NULL;
-    if (!standard_input) {
-        QA_TRY(qa_open_stream(&file, path, err));
-    }
-    const qa_status status = qa_json_lines_from(out, file, standard_input ? "standard input" : path, 0, err);
+qa_status qa_json_lines_open(qa_json_lines **lines, const char *path, qa_error *err) {
+    qa_source *source = NULL;
+    *lines = NULL;
+    QA_TRY(qa_source_open(&source, path, err));
+    const qa_status status = qa_json_lines_from(lines, source, 0, err);
     if (status == QA_OK) {
-        (*out)->borrowed = standard_input;
-    } else if (!standard_input) {
-        (void)fclose(file);
+        (*lines)->borrowed = false;
+    } else {
+        qa_source_close(source);
     }
     return status;
 }
@@ -58,10 +45,9 @@ void qa_json_lines_limit(qa_json_lines *lines, size_t bytes) { lines->limit = by
 void qa_json_lines_close(qa_json_lines *lines) {
     if (lines != NULL) {
         if (!lines->borrowed) {
-            (void)fclose(lines->file);
+            qa_source_close(lines->source);
         }
         free(lines->line);
-        free(lines->name);
         free(lines);
     }
 }
@@ -77,20 +63,25 @@ static bool is_blank(const char *line, size_t bytes) {
 
 /* The next line with its end; *bytes is 0 at the file's end. */
 static qa_status read_line(qa_json_lines *lines, size_t *bytes, qa_error *err) {
-    int c = 0;
+    const char *name = qa_json_lines_name(lines), *data = NULL, *newline = NULL;
+    size_t n = 0;
     *bytes = 0;
-    errno = 0;
-    while (c != '\n' && (c = getc_unlocked(lines->file)) != EOF) {
-        if (*bytes == lines->capacity) {
-            QA_FAIL_IF(*bytes == MAX_LINE_BYTES, err, QA_ERR_LIMIT,
-                       "%s:%zu: the line has more than %zu bytes; is this JSON Lines?", lines->name, lines->number + 1,
-                       MAX_LINE_BYTES);
-            QA_TRY(QA_GROW(lines->line, lines->capacity, *bytes + 1, err, "line %zu of %s", lines->number + 1,
-                           lines->name));
+    while (newline == NULL) {
+        QA_TRY(qa_source_look(lines->source, 1, &data, &n, err));
+        if (n == 0) {
+            return QA_OK;
         }
-        lines->line[(*bytes)++] = (char)c;
+        newline = memchr(data, '\n', n);
+        n = newline != NULL ? (size_t)(newline - data) + 1 : n;
+        QA_FAIL_IF(n > MAX_LINE_BYTES - *bytes, err, QA_ERR_LIMIT,
+                   "%s:%zu: the line has more than %zu bytes; is this JSON Lines?", name, lines->number + 1,
+                   MAX_LINE_BYTES);
+        QA_TRY(QA_GROW(lines->line, lines->capacity, *bytes + n, err, "line %zu of %s", lines->number + 1, name));
+        memcpy(lines->line + *bytes, data, n);
+        *bytes += n;
+        qa_source_take(lines->source, n);
     }
-    return ferror(lines->file) ? qa_fail(err, QA_ERR_IO, "%s: cannot read: %s", lines->name, strerror(errno)) : QA_OK;
+    return QA_OK;
 }
 
 /* Where line[bytes] stops being text: at a byte that is no UTF-8, or at a NUL byte; `bytes` when it does not. */
@@ -108,19 +99,22 @@ static size_t end_of_text(const char *line, size_t bytes) {
 static qa_status parse_line(qa_json_lines *lines, const char *line, size_t bytes, json_t **value, qa_error *err) {
     qa_error failure = {0};
     QA_FAIL_IF(bytes > lines->limit, err, QA_ERR_LIMIT,
-               "%s:%zu: the line has %zu bytes, more than the %zu that it may have", lines->name, lines->number, bytes,
-               lines->limit);
+               "%s:%zu: the line has %zu bytes, more than the %zu that it may have", qa_json_lines_name(lines),
+               lines->number, bytes, lines->limit);
     const bool first = !lines->begun;
-    const qa_status status = qa_json_parse(value, line, bytes, lines->name, lines->number, &failure);
+    const qa_status status = qa_json_parse(value, line, bytes, qa_json_lines_name(lines), lines->number, &failure);
     lines->begun = true;
     if (status == QA_OK) {
         return QA_OK;
     }
-    const char *foreign = status == QA_ERR_FORMAT && first ? qa_foreign_lines(line, bytes) : NULL;
+    char text_of[QA_FOREIGN_BYTES];
+    const char *foreign =
+        status == QA_ERR_FORMAT && first ? qa_foreign_lines(qa_json_lines_name(lines), line, bytes, text_of) : NULL;
     const size_t text = end_of_text(line, bytes);
-    QA_FAIL_IF(foreign != NULL, err, status, "%s is %s", lines->name, foreign);
-    QA_FAIL_IF(status == QA_ERR_FORMAT && text < bytes, err, status, "%s:%zu:%zu: not valid JSON: %s", lines->name,
-               lines->number, text + 1, line[text] == '\0' ? "a NUL byte in the line" : "the line is not UTF-8 there");
+    QA_FAIL_IF(foreign != NULL, err, status, "%s is %s", qa_json_lines_name(lines), foreign);
+    QA_FAIL_IF(status == QA_ERR_FORMAT && text < bytes, err, status, "%s:%zu:%zu: not valid JSON: %s",
+               qa_json_lines_name(lines), lines->number, text + 1,
+               line[text] == '\0' ? "a NUL byte in the line" : "the line is not UTF-8 there");
     return qa_fail(err, status, "%s", failure.message);
 }
 
@@ -158,11 +152,11 @@ qa_status qa_json_lines_each(qa_json_lines *lines, qa_json_line_reader read, voi
         const qa_status status = read(user, value, err);
         json_decref(value);
         if (status != QA_OK) {
-            qa_error_prefix(err, "%s:%zu: ", lines->name, lines->number);
+            qa_error_prefix(err, "%s:%zu: ", qa_json_lines_name(lines), lines->number);
             return status;
         }
     }
 }
 
 size_t qa_json_lines_number(const qa_json_lines *lines) { return lines->number; }
-const char *qa_json_lines_name(const qa_json_lines *lines) { return lines->name; }
+const char *qa_json_lines_name(const qa_json_lines *lines) { return qa_source_name(lines->source); }

@@ -1,18 +1,17 @@
-/* JSON Lines, read one value at a time: a line is one JSON value; empty lines and a byte-order mark are passed over. */
+/* JSON Lines, read one value at a time: a line is one JSON value; empty lines and a byte-order mark are passed over.
+ * gzip data are unpacked. */
 #ifndef QA_IO_JSON_LINES_H
 #define QA_IO_JSON_LINES_H
 
 #include "io/json.h"
-
-#include <stdio.h>
+#include "io/source.h"
 
 typedef struct qa_json_lines qa_json_lines;
 
 /* "-" reads standard input. */
 QA_MUST_CHECK qa_status qa_json_lines_open(qa_json_lines **lines, const char *path, qa_error *err);
 /* The rest of an open file, which stays the caller's and has `before` lines in front of that. */
-QA_MUST_CHECK qa_status qa_json_lines_from(qa_json_lines **lines, FILE *file, const char *name, size_t before,
-                                           qa_error *err);
+QA_MUST_CHECK qa_status qa_json_lines_from(qa_json_lines **lines, qa_source *source, size_t before, qa_error *err);
 /* Lines of more bytes are QA_ERR_LIMIT; 64 MiB unless it is called. */
 void qa_json_lines_limit(qa_json_lines *lines, size_t bytes);
 void qa_json_lines_close(qa_json_lines *lines); /* NULL is allowed */

@@ -360,7 +360,7 @@ START_TEST(nothing_usable_is_an_error_that_says_why) {
     assert_fails(FORM3("q", "a", "a") "\n" FORM3("q", "b", "b") "\n" FORM3("q", "", "b"), QA_ERR_FORMAT,
                  "none of 3 examples is usable; left out most often: responses are equal (2 times, first at 1)");
     assert_fails("prompt,chosen,rejected\nq,a,b\n", QA_ERR_FORMAT, "this file is not JSON Lines, its first line looks");
-    assert_fails("\x1f\x8b\x08\x01", QA_ERR_FORMAT, "gzip -d");
+    assert_fails("BZh91AY", QA_ERR_FORMAT, "bzip2 -d");
     assert_fails("PAR1\x15\x04\x15\x10", QA_ERR_FORMAT, "a Parquet table");
     assert_fails("version https://git-lfs.github.com/spec/v1\noid sha256:00\n", QA_ERR_FORMAT, "git lfs pull");
     assert_fails("\n<!DOCTYPE html>\n<html>", QA_ERR_FORMAT, "a web page");

@@ -166,13 +166,13 @@ START_TEST(a_name_that_is_no_file_says_what_it_may_be) {
     } names[] = {{"Anthropic/hh-rlhf-not-here", "a data set on the Hub is not fetched"},
                  {"https://example.org/pairs.jsonl", "an address is not fetched"},
                  {"nowhere/*.jsonl", "patterns are the shell's to expand"}};
-    FILE *stream = NULL;
+    int descriptor = -1;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        expect_error(qa_open_stream(&stream, names[i].path, &err), QA_ERR_IO, &err, names[i].part);
+        expect_error(qa_open_data(&descriptor, names[i].path, &err), QA_ERR_IO, &err, names[i].part);
         ck_assert_ptr_nonnull(strstr(err.message, names[i].path));
     }
-    expect_error(qa_open_stream(&stream, dir, &err), QA_ERR_IO, &err, "of a folder, name one of its files");
-    expect_error(qa_open_stream(&stream, "/nowhere/pairs.jsonl", &err), QA_ERR_IO, &err, "No such file or directory");
+    expect_error(qa_open_data(&descriptor, dir, &err), QA_ERR_IO, &err, "of a folder, name one of its files");
+    expect_error(qa_open_data(&descriptor, "/nowhere/pairs.jsonl", &err), QA_ERR_IO, &err, "No such file or directory");
     ck_assert_ptr_null(strstr(err.message, "Hub"));
 }
 END_TEST
@@ -180,13 +180,14 @@ END_TEST
 START_TEST(what_is_expected_is_nothing_else) {
     char *path = write_weights();
     qa_safetensors *file = NULL;
+    char text[QA_FOREIGN_BYTES];
     ck_assert_ptr_null(qa_foreign_content("{\"a\": 1}", 8));
     ck_assert_ptr_null(qa_foreign_content("[1, 2]", 6));
     ck_assert_ptr_null(qa_foreign_content("", 0));
-    ck_assert_ptr_null(qa_foreign_lines("", 0));
-    ck_assert_ptr_null(qa_foreign_lines("\t\n{\"a\": 1, \"b\": 2}\n", 20));
-    ck_assert_ptr_null(qa_foreign_lines("words alone\na, b\n", 17));
-    ck_assert_ptr_nonnull(qa_foreign_lines("\n\"a\";\"b\"\n", 9));
+    ck_assert_ptr_null(qa_foreign_lines("a.csv", "", 0, text));
+    ck_assert_ptr_null(qa_foreign_lines("a.csv", "\t\n{\"a\": 1, \"b\": 2}\n", 20, text));
+    ck_assert_ptr_null(qa_foreign_lines("a.csv", "words alone\na, b\n", 17, text));
+    ck_assert_ptr_nonnull(qa_foreign_lines("a.csv", "\n\"a\";\"b\"\n", 9, text));
     expect_ok(qa_safetensors_open(&file, path, &err), &err);
     qa_safetensors_close(file);
     free(path);

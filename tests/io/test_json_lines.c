@@ -86,7 +86,7 @@ START_TEST(other_kinds_of_files_are_named) {
     static const struct {
         const char *text, *message;
     } cases[] = {
-        {"\x1f\x8b\x08\x01\n\x01", "gzip -d"},
+        {"BZh91AY\n\x01", "bzip2 -d"},
         {"\x28\xb5\x2f\xfd\x04\n", "zstd -d"},
         {"PAR1\x15\x04\x15\x10", "a Parquet table"},
         {"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"},
