@@ -25,6 +25,7 @@ void qa_fuzz_mdp(const uint8_t *data, size_t bytes);
 void qa_fuzz_pairs(const uint8_t *data, size_t bytes);
 void qa_fuzz_prompts(const uint8_t *data, size_t bytes);
 void qa_fuzz_safetensors(const uint8_t *data, size_t bytes);
+void qa_fuzz_serve(const uint8_t *data, size_t bytes);
 void qa_fuzz_suite(const uint8_t *data, size_t bytes);
 void qa_fuzz_template(const uint8_t *data, size_t bytes);
 void qa_fuzz_tokenizer(const uint8_t *data, size_t bytes);

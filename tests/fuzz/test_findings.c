@@ -25,6 +25,7 @@ static const struct {
                {"pairs", qa_fuzz_pairs},
                {"prompts", qa_fuzz_prompts},
                {"safetensors", qa_fuzz_safetensors},
+               {"serve", qa_fuzz_serve},
                {"suite", qa_fuzz_suite},
                {"template", qa_fuzz_template},
                {"tokenizer", qa_fuzz_tokenizer},
