@@ -41,6 +41,7 @@ typedef struct qa_pairs_options {
     qa_response_end response_end;
     size_t max_pairs;        /* stop after so many; 0 = all */
     bool responses;          /* the file holds single responses, not pairs: see qa_pairs_load */
+    bool either;             /* pairs or single responses, as its first example is: see qa_pairs_single */
     const qa_chat *renderer; /* what writes dialogues instead of `chat`, any template; NULL: the one that chat names */
 } qa_pairs_options;
 
@@ -102,6 +103,7 @@ const char *qa_pairs_format(const qa_pairs *pairs);      /* "HH-RLHF dialogues".
 size_t qa_pairs_longest_prompt(const qa_pairs *pairs);   /* tokens */
 size_t qa_pairs_longest_response(const qa_pairs *pairs); /* tokens, over both sides */
 qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs);
+bool qa_pairs_single(const qa_pairs *pairs); /* they are single responses, without a rejected one */
 qa_chat_template qa_pairs_chat_template(const qa_pairs *pairs); /* that was applied; QA_CHAT_NONE: none was */
 qa_response_end qa_pairs_response_end(const qa_pairs *pairs);   /* as the options had it */
 bool qa_pairs_published_data(const qa_pairs *pairs);            /* likewise */

@@ -1,7 +1,9 @@
-/* qadapter score: every quantity of the method for every pair, one JSON line each. */
+/* qadapter score: every quantity of the method for every pair, or for every single answer (score_answers.c), one JSON
+ * line each. */
 #include "cli/common.h"
 #include "cli/format.h"
 #include "cli/line_sink.h"
+#include "cli/score_answers.h"
 
 #include "base/try.h"
 #include "io/json_writer.h"
@@ -117,17 +119,30 @@ done:
     return status;
 }
 
-static qa_status score_to(cli_run *run, qa_scorer *scorer, const qa_pairs *pairs, size_t micro_batch, qa_error *err) {
+static qa_status score_pairs(cli_run *run, const qa_objective *objective, const qa_pairs *pairs, size_t micro_batch,
+                             cli_line_sink *to, qa_error *err) {
+    qa_scorer *scorer = NULL;
+    QA_TRY(qa_scorer_create(&scorer, run->model, run->adapter, objective, qa_pairs_longest_prompt(pairs),
+                            qa_pairs_longest_response(pairs), wants_full(run), err));
+    const qa_status status = score_all(run, scorer, pairs, micro_batch, to, err);
+    qa_scorer_free(scorer);
+    return status;
+}
+
+static qa_status score_to(cli_run *run, const qa_objective *objective, const qa_pairs *pairs, size_t micro_batch,
+                          qa_error *err) {
+    const bool single = qa_pairs_single(pairs);
     cli_line_sink to = {0};
     QA_TRY(cli_line_sink_open(&to, run->args->out, err));
     const bool to_file = to.file != NULL;
     cli_progress_begin(&run->progress, !run->args->quiet && !cli_line_sink_is_terminal(&to));
-    const qa_status status = score_all(run, scorer, pairs, micro_batch, &to, err);
+    const qa_status status = single ? cli_score_answers(run, objective, pairs, micro_batch, wants_full(run), &to, err)
+                                    : score_pairs(run, objective, pairs, micro_batch, &to, err);
     cli_progress_clear(&run->progress);
     QA_TRY(cli_line_sink_close(&to, status, err));
     if (to_file) {
-        cli_say(run, "%zu pair%s scored into %s", qa_pairs_count(pairs), cli_plural(qa_pairs_count(pairs)),
-                run->args->out);
+        cli_say(run, "%zu %s%s scored into %s", qa_pairs_count(pairs), single ? "answer" : "pair",
+                cli_plural(qa_pairs_count(pairs)), run->args->out);
     }
     return QA_OK;
 }
@@ -135,30 +150,32 @@ static qa_status score_to(cli_run *run, qa_scorer *scorer, const qa_pairs *pairs
 static qa_status run_score(cli_run *run, qa_error *err) {
     qa_objective objective;
     qa_pairs *pairs = NULL;
-    qa_scorer *scorer = NULL;
     size_t max_length = 0, micro_batch = 0;
     qa_status status = QA_OK;
     QA_TRY(cli_load_reader(run, &objective, &max_length, &micro_batch, err));
-    QA_GOTO(done, cli_load_pairs(run, run->args->data, max_length, &pairs, err));
+    QA_GOTO(done, cli_load_examples(run, run->args->data, max_length, &pairs, err));
     cli_catch_interrupts(run->command->name, "stopping");
-    QA_GOTO(done, qa_scorer_create(&scorer, run->model, run->adapter, &objective, qa_pairs_longest_prompt(pairs),
-                                   qa_pairs_longest_response(pairs), wants_full(run), err));
-    QA_GOTO(done, score_to(run, scorer, pairs, micro_batch, err));
+    QA_GOTO(done, score_to(run, &objective, pairs, micro_batch, err));
 done:
-    qa_scorer_free(scorer);
     qa_pairs_free(pairs);
     return status;
 }
 
 const cli_command cli_score = {
     .name = "score",
-    .summary = "write every quantity of the method for every pair",
-    .about = "Writes one JSON line per pair: for both sides the token ids, and at every counted transition log "
-             "pi1, Q, V, the implied reward and log pi of the customised policy; the return; and the pair's logit "
-             "and loss. Numbers have as many digits as it takes to read them back exactly. Meant for comparing "
-             "implementations.",
+    .summary = "write every quantity of the method for every pair or answer",
+    .about =
+        "Writes one JSON line per pair: for both sides the token ids, and at every counted transition log "
+        "pi1, Q, V, the implied reward and log pi of the customised policy; the return; and the pair's logit "
+        "and loss. Numbers have as many digits as it takes to read them back exactly. Meant for comparing "
+        "implementations.\n"
+        "A file of single answers, {\"prompt\", \"completion\"} or {\"messages\": [...]} that end with the "
+        "assistant's, or of lists of answers to one prompt, {\"prompt\", \"responses\": [...]}, gets a line for "
+        "every answer, with its return, its rank by return among the answers to its prompt, its mean reward, its log "
+        "ratio to the base model and its KL.",
     .examples = "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --out scores.jsonl\n"
-                "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --full | head -n 1",
+                "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --full | head -n 1\n"
+                "qadapter score --model MODEL --adapter ADAPTER --data answers.jsonl | jq 'select(.rank == 1)'",
     .required = "model data",
     .on_the_way = true,
     CLI_TABLES(score_tables),

@@ -111,6 +111,10 @@ QA_MUST_CHECK qa_status cli_load_pairs(cli_run *run, const char *path, size_t ma
 QA_MUST_CHECK qa_status cli_load_responses(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,
                                            qa_error *err);
 
+/* The same for a file of pairs or of single responses, as its first example is (qa_pairs_single). */
+QA_MUST_CHECK qa_status cli_load_examples(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,
+                                          qa_error *err);
+
 /* Weights, workspace, base cache (0: none) and how that compares with this machine's memory, on standard error. */
 void cli_say_memory(cli_run *run, size_t weights, size_t workspace, size_t cache, bool recompute);
 

@@ -262,7 +262,10 @@ static void say_pairs(cli_run *run, const char *path, const qa_pairs *pairs, con
     }
 }
 
-static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, bool responses, qa_pairs **pairs,
+/* What a file may hold. */
+typedef enum data_kind { DATA_PAIRS, DATA_RESPONSES, DATA_EITHER } data_kind;
+
+static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, data_kind kind, qa_pairs **pairs,
                             qa_error *err) {
     const cli_args *args = run->args;
     const qa_model_info *info = qa_model_get_info(run->model);
@@ -282,22 +285,27 @@ static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, b
         .strict = args->strict,
         .published_data = args->published_quirks,
         .response_end = response_end,
-        .max_pairs = responses ? 0 : args->max_pairs,
-        .responses = responses,
+        .max_pairs = kind == DATA_RESPONSES ? 0 : args->max_pairs,
+        .responses = kind == DATA_RESPONSES,
+        .either = kind == DATA_EITHER,
     };
     const double begun = cli_now();
     QA_TRY(qa_pairs_load(pairs, path, run->tokenizer, &options, err));
     cli_detail(run, "read and tokenised %s in %.2f s", path, cli_now() - begun);
     char text[CLI_LINE_BYTES];
     template_text(*pairs, chat, assumed, text, sizeof text);
-    say_pairs(run, path, *pairs, responses ? "response" : "pair", text);
+    say_pairs(run, path, *pairs, qa_pairs_single(*pairs) ? "response" : "pair", text);
     return QA_OK;
 }
 
 qa_status cli_load_pairs(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
-    return load_pairs(run, path, max_length, false, pairs, err);
+    return load_pairs(run, path, max_length, DATA_PAIRS, pairs, err);
 }
 
 qa_status cli_load_responses(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
-    return load_pairs(run, path, max_length, true, pairs, err);
+    return load_pairs(run, path, max_length, DATA_RESPONSES, pairs, err);
+}
+
+qa_status cli_load_examples(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
+    return load_pairs(run, path, max_length, DATA_EITHER, pairs, err);
 }

@@ -31,17 +31,25 @@ static const char *looks_like(const json_t *row) {
     return "";
 }
 
-static qa_status no_form(const json_t *row, bool responses, qa_error *err) {
-    const bool chosen = has(row, "chosen"), rejected = has(row, "rejected");
-    const bool null = json_object_get(row, chosen ? "rejected" : "chosen") != NULL;
-    char needs[QA_MESSAGE_BYTES] = "", found[QA_FOUND_BYTES];
+/* "\"chosen\" and \"rejected\", or ..." */
+static const char *list_needs(bool responses, char *needs, size_t bytes) {
     size_t used = 0;
-    for (size_t i = 0; i < N_FORMS && used < sizeof needs; i++) {
+    for (size_t i = 0; i < N_FORMS && used < bytes; i++) {
         if (form_rows[i]->responses == responses && form_rows[i]->needs != NULL) {
-            used += (size_t)snprintf(needs + used, sizeof needs - used, "%s%s", used == 0 ? "" : ", or ",
-                                     form_rows[i]->needs);
+            used += (size_t)snprintf(needs + used, bytes - used, "%s%s", used == 0 ? "" : ", or ", form_rows[i]->needs);
         }
     }
+    return needs;
+}
+
+static qa_status no_form(const json_t *row, const qa_pairs_options *options, qa_error *err) {
+    const bool chosen = has(row, "chosen"), rejected = has(row, "rejected"), responses = options->responses;
+    const bool null = json_object_get(row, chosen ? "rejected" : "chosen") != NULL;
+    char needs[QA_MESSAGE_BYTES] = "", single[QA_MESSAGE_BYTES] = "", found[QA_FOUND_BYTES];
+    (void)list_needs(responses, needs, sizeof needs);
+    QA_FAIL_IF(options->either && !chosen && !rejected, err, QA_ERR_FORMAT,
+               "a pair needs %.300s; a single response needs %.300s%s", needs, list_needs(true, single, sizeof single),
+               qa_columns_found(row, found));
     QA_FAIL_IF(responses, err, QA_ERR_FORMAT, "a response needs %s%s%s", needs,
                chosen ? "; this looks like preference pairs" : "", qa_columns_found(row, found));
     return qa_fail(err, QA_ERR_FORMAT, "%s; an example needs %s%s%s",
@@ -76,7 +84,7 @@ static qa_status find_form(const qa_form **form, const json_t *row, const qa_pai
     QA_FAIL_IF(!json_is_object(row), err, QA_ERR_FORMAT, "an example must be a JSON object, found %s",
                qa_column_kind(row));
     for (size_t i = 0; i < N_FORMS; i++) {
-        const bool asked = form_rows[i]->responses == options->responses;
+        const bool asked = options->either || form_rows[i]->responses == options->responses;
         const form_fit fit = asked ? fit_of(form_rows[i], row, options) : FIT_NONE;
         if (fit > best) {
             best = fit;
@@ -84,7 +92,7 @@ static qa_status find_form(const qa_form **form, const json_t *row, const qa_pai
         }
     }
     if (best == FIT_NONE) {
-        return no_form(row, options->responses, err);
+        return no_form(row, options, err);
     }
     return (*form)->check == NULL ? QA_OK : (*form)->check(row, err);
 }

@@ -90,10 +90,10 @@ qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool r
     const qa_ids *prompt = &loader->prompt;
     const qa_ids *chosen = &loader->chosen;
     const qa_ids *rejected = &loader->rejected;
-    if (loader->full) {
+    const bool single = qa_pairs_single(pairs);
+    if (loader->full && !single) { /* a list of answers stays whole */
         return QA_OK;
     }
-    const bool single = options->responses;
     if (chosen->n == 0 || (rejected->n == 0 && !single)) {
         return qa_pairs_skip(loader, QA_SKIP_RESPONSE_EMPTY, NULL, err);
     }
@@ -371,7 +371,7 @@ static qa_status add_turns(qa_pairs_loader *loader, size_t n_prompt, qa_error *e
 }
 
 qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t explicit_prompt, bool terminal, qa_error *err) {
-    const bool single = loader->options->responses;
+    const bool single = qa_pairs_single(loader->pairs);
     const qa_dialogue *left = &loader->left;
     const qa_dialogue *right = single ? left : &loader->right;
     const qa_chat *chat = loader->chat;

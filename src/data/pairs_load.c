@@ -33,6 +33,7 @@ size_t qa_pairs_longest_response(const qa_pairs *pairs) { return pairs->longest_
 
 const qa_warnings *qa_pairs_warnings(const qa_pairs *pairs) { return &pairs->warnings; }
 qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs) { return pairs->form->kind; }
+bool qa_pairs_single(const qa_pairs *pairs) { return pairs->form->responses; }
 qa_response_end qa_pairs_response_end(const qa_pairs *pairs) { return pairs->response_end; }
 bool qa_pairs_published_data(const qa_pairs *pairs) { return pairs->published_data; }
 

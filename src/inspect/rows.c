@@ -285,7 +285,7 @@ static void put_reals(qa_json_writer *out, const qa_real *values, size_t n) {
     qa_json_close(out);
 }
 
-static void put_full(qa_json_writer *out, const qa_inspection *inspection) {
+void qa_inspection_put_full(qa_json_writer *out, const qa_inspection *inspection) {
     qa_json_open_object(out, "full", QA_JSON_LINE);
     for (int which = 0; which < 2; which++) {
         qa_json_open_array(out, which == 0 ? "q" : "log_pi1", QA_JSON_LINE);
@@ -295,6 +295,11 @@ static void put_full(qa_json_writer *out, const qa_inspection *inspection) {
         }
         qa_json_close(out);
     }
+    qa_json_open_array(out, "v", QA_JSON_LINE);
+    for (size_t t = 0; t <= inspection->n; t++) {
+        qa_json_put_number(out, NULL, inspection->rows[t].v);
+    }
+    qa_json_close(out);
     qa_json_close(out);
 }
 
@@ -313,6 +318,6 @@ void qa_inspection_put(qa_json_writer *out, const qa_inspection *inspection, con
     qa_json_put_number(out, "kl", inspection->kl);
     qa_json_put_bool(out, "terminal", inspection->terminal);
     if (end->full_q != NULL) {
-        put_full(out, inspection);
+        qa_inspection_put_full(out, inspection);
     }
 }

@@ -86,9 +86,11 @@ QA_MUST_CHECK qa_status qa_token_text(const qa_tokenizer *tokenizer, int32_t id,
 /* The members of one answer into an object that is open: "tokens": [{"id", "text", "log_pi1", "q", "v", "v_next",
  * "reward", "weight", "log_pi", "kl", "base": [{"id", "text", "log_pi1", "q", "log_pi"}...], "custom": [...]}...],
  * "end": {"v", "kl", "base", "custom"} (where the answer is not terminal: what could have followed) or the counted
- * transition into the padding with all members of a token, "return", "log_ratio", "kl", "terminal"; with `full` "full":
- * {"q": [[V]...], "log_pi1": [[V]...]} of all n + 1 states. NaN is null. Texts are qa_token_text's; tokenizer NULL: no
+ * transition into the padding with all members of a token, "return", "log_ratio", "kl", "terminal"; with `full` what
+ * qa_inspection_put_full writes. NaN is null. Texts are qa_token_text's; tokenizer NULL: no
  * texts; without candidates no "base" and "custom". */
 void qa_inspection_put(qa_json_writer *out, const qa_inspection *inspection, const qa_tokenizer *tokenizer);
+/* "full": {"q": [[V]...], "log_pi1": [[V]...], "v": [...]} of all n + 1 states. */
+void qa_inspection_put_full(qa_json_writer *out, const qa_inspection *inspection);
 
 #endif

@@ -1,0 +1,160 @@
+/* See score_answers.h. The answers to one prompt (those of one line of the file) stay together: their lines are written
+ * when all of them have their returns, since the rank of one is among those of all. */
+#include "cli/score_answers.h"
+
+#include "base/memory.h"
+#include "base/try.h"
+#include "inspect/rows.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+
+/* One answer that waits for the others of its prompt. */
+typedef struct scored_answer {
+    double ret;
+    qa_json_writer line; /* all but the rank, its object open */
+} scored_answer;
+
+typedef struct answer_scoring {
+    cli_run *run;
+    const qa_pairs *answers;
+    qa_inspector *inspector;
+    size_t micro_batch;
+    bool full;
+    size_t padded;          /* of the micro-batch at hand */
+    scored_answer *waiting; /* [capacity] */
+    size_t capacity;
+} answer_scoring;
+
+/* The index behind the last answer to the same prompt as answers[first]. */
+static size_t end_of_prompt(const qa_pairs *answers, size_t first) {
+    size_t end = first + 1;
+    while (end < qa_pairs_count(answers) && qa_pairs_at(answers, end)->line == qa_pairs_at(answers, first)->line) {
+        end++;
+    }
+    return end;
+}
+
+/* A member of every counted row, the one into the padding included. */
+static void put_counted(qa_json_writer *out, const char *key, const qa_inspection *found, size_t offset) {
+    qa_json_open_array(out, key, QA_JSON_LINE);
+    for (size_t t = 0; t <= found->n; t++) {
+        if (found->rows[t].counted) {
+            qa_json_put_number(out, NULL, *(const double *)(const void *)((const char *)&found->rows[t] + offset));
+        }
+    }
+    qa_json_close(out);
+}
+
+static void put_answer(qa_json_writer *out, const qa_pair *pair, const qa_inspection *found, bool full) {
+    static const struct {
+        const char *key;
+        size_t offset;
+    } members[] = {{"log_pi1", offsetof(qa_answer_row, log_pi1)},
+                   {"q", offsetof(qa_answer_row, q)},
+                   {"v", offsetof(qa_answer_row, v)},
+                   {"reward", offsetof(qa_answer_row, reward)},
+                   {"log_pi", offsetof(qa_answer_row, log_pi)},
+                   {"kl", offsetof(qa_answer_row, kl)}};
+    double rewards = 0.0;
+    size_t counted = 0;
+    qa_json_open_object(out, NULL, QA_JSON_LINE);
+    qa_json_open_array(out, "input_ids", QA_JSON_LINE);
+    qa_json_put_ids(out, pair->prompt, pair->prompt_len);
+    qa_json_put_ids(out, pair->chosen, pair->chosen_len);
+    qa_json_close(out);
+    qa_json_put_size(out, "prompt_len", pair->prompt_len);
+    qa_json_put_bool(out, "terminal", pair->chosen_terminal);
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
+        put_counted(out, members[i].key, found, members[i].offset);
+    }
+    for (size_t t = 0; t <= found->n; t++) {
+        rewards += found->rows[t].counted ? found->rows[t].reward : 0.0;
+        counted += found->rows[t].counted ? 1 : 0;
+    }
+    qa_json_put_number(out, "return", found->ret);
+    qa_json_put_number(out, "mean_reward", rewards / (double)counted); /* none: null */
+    qa_json_put_number(out, "log_ratio", found->log_ratio);
+    qa_json_put_number(out, "kl_sum", found->kl);
+    if (full) {
+        qa_inspection_put_full(out, found);
+    }
+    qa_json_put_size(out, "line", pair->line);
+    qa_json_put_size(out, "answer", pair->answer);
+}
+
+/* One more than the number of those with a higher return. */
+static size_t rank_of(const scored_answer *answers, size_t n, size_t i) {
+    size_t rank = 1;
+    for (size_t j = 0; j < n; j++) {
+        rank += answers[j].ret > answers[i].ret ? 1 : 0;
+    }
+    return rank;
+}
+
+static qa_status score_prompt(answer_scoring *scoring, size_t first, size_t end, cli_line_sink *to, qa_error *err) {
+    const size_t n = end - first, before = scoring->capacity;
+    QA_TRY(QA_GROW(scoring->waiting, scoring->capacity, n, err, "%zu answers", n));
+    for (size_t i = before; i < scoring->capacity; i++) {
+        scoring->waiting[i] = (scored_answer){0};
+    }
+    for (size_t i = 0; i < n; i++) {
+        const qa_inspection *found = NULL;
+        const qa_pair *pair = qa_pairs_at(scoring->answers, first + i);
+        QA_FAIL_IF(cli_interrupted(), err, QA_ERR_INTERRUPTED, "interrupted after %zu of %zu answers", first + i,
+                   qa_pairs_count(scoring->answers));
+        QA_TRY(qa_prefixed(qa_inspect_side(scoring->inspector, pair, true, scoring->padded, &found, err), err,
+                           "answer %zu of line or element %zu: ", pair->answer, pair->line));
+        scoring->waiting[i].ret = found->ret;
+        qa_json_restart(&scoring->waiting[i].line, err);
+        put_answer(&scoring->waiting[i].line, pair, found, scoring->full);
+        cli_progress_count(&scoring->run->progress, "answers", first + i + 1, qa_pairs_count(scoring->answers));
+    }
+    for (size_t i = 0; i < n; i++) {
+        qa_json_writer *line = &scoring->waiting[i].line;
+        qa_json_put_size(line, "rank", rank_of(scoring->waiting, n, i));
+        qa_json_close(line);
+        qa_json_end_line(line);
+        QA_TRY(line->status);
+        QA_TRY(cli_line_sink_write(to, &line->text, err));
+    }
+    return QA_OK;
+}
+
+/* The longest row among the answers to micro_batch prompts. */
+static size_t padded_from(const answer_scoring *scoring, size_t first) {
+    const size_t n = qa_pairs_count(scoring->answers);
+    size_t end = scoring->micro_batch == 0 ? n : first;
+    for (size_t i = 0; i < scoring->micro_batch && end < n; i++) {
+        end = end_of_prompt(scoring->answers, end);
+    }
+    return qa_padded_length(scoring->answers, first, end - first);
+}
+
+static qa_status score_prompts(answer_scoring *scoring, cli_line_sink *to, qa_error *err) {
+    size_t prompts = 0;
+    for (size_t first = 0, end = 0; first < qa_pairs_count(scoring->answers); first = end, prompts++) {
+        end = end_of_prompt(scoring->answers, first);
+        if (scoring->micro_batch == 0 ? prompts == 0 : prompts % scoring->micro_batch == 0) {
+            scoring->padded = padded_from(scoring, first);
+        }
+        QA_TRY(score_prompt(scoring, first, end, to, err));
+    }
+    return QA_OK;
+}
+
+qa_status cli_score_answers(cli_run *run, const qa_objective *objective, const qa_pairs *answers, size_t micro_batch,
+                            bool full, cli_line_sink *to, qa_error *err) {
+    answer_scoring scoring = {.run = run, .answers = answers, .micro_batch = micro_batch, .full = full};
+    const qa_inspection_limits limits = {.max_prompt = qa_pairs_longest_prompt(answers),
+                                         .max_response = qa_pairs_longest_response(answers),
+                                         .full = full};
+    QA_TRY(qa_inspector_create(&scoring.inspector, run->model, run->adapter, objective, limits, err));
+    const qa_status status = score_prompts(&scoring, to, err);
+    for (size_t i = 0; i < scoring.capacity; i++) {
+        qa_text_free(&scoring.waiting[i].line.text);
+    }
+    free(scoring.waiting);
+    qa_inspector_free(scoring.inspector);
+    return status;
+}
