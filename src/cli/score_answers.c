@@ -84,7 +84,7 @@ static void put_answer(qa_json_writer *out, const qa_pair *pair, const qa_inspec
 }
 
 /* One more than the number of those with a higher return. */
-static size_t rank_of(const scored_answer *answers, size_t n, size_t i) {
+static size_t rank_in_list(const scored_answer *answers, size_t n, size_t i) {
     size_t rank = 1;
     for (size_t j = 0; j < n; j++) {
         rank += answers[j].ret > answers[i].ret ? 1 : 0;
@@ -112,7 +112,7 @@ static qa_status score_prompt(answer_scoring *scoring, size_t first, size_t end,
     }
     for (size_t i = 0; i < n; i++) {
         qa_json_writer *line = &scoring->waiting[i].line;
-        qa_json_put_size(line, "rank", rank_of(scoring->waiting, n, i));
+        qa_json_put_size(line, "rank", rank_in_list(scoring->waiting, n, i));
         qa_json_close(line);
         qa_json_end_line(line);
         QA_TRY(line->status);

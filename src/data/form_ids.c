@@ -42,7 +42,7 @@ static bool repeats_ids(const qa_ids *prompt, const qa_ids *response) {
 }
 
 static qa_status add_id_row(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
-    const bool single = qa_pairs_single(loader->pairs);
+    const bool single = loader->pairs->form->responses;
     const qa_ids *prompt = &loader->prompt;
     bool chosen_terminal = false, rejected_terminal = false;
     loader->rejected.n = 0;

@@ -45,7 +45,7 @@ static qa_status add_strings(qa_pairs_loader *loader, const json_t *prompt, cons
 }
 
 static qa_status add_text_row(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
-    const bool single = qa_pairs_single(loader->pairs);
+    const bool single = loader->pairs->form->responses;
     bool terminal = true;
     QA_TRY(single ? qa_pairs_flag(row, "terminal", &terminal, err) : QA_OK);
     return add_strings(loader, qa_pairs_member(row, "prompt"), qa_pairs_member(row, single ? "completion" : "chosen"),

@@ -3,7 +3,7 @@
  * The boundary between prompt and response is a boundary between tokens: the two are encoded apart, so
  * the prompt's ids are the same on both sides and the same as at inference. The response is encoded as
  * the continuation of the prompt (text/text_begin.h). */
-#include "data/pairs.h"
+#include "data/form.h"
 
 #include "base/buffer.h"
 #include "base/memory.h"
@@ -90,7 +90,7 @@ qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool r
     const qa_ids *prompt = &loader->prompt;
     const qa_ids *chosen = &loader->chosen;
     const qa_ids *rejected = &loader->rejected;
-    const bool single = qa_pairs_single(pairs);
+    const bool single = pairs->form->responses;
     if (loader->full && !single) { /* a list of answers stays whole */
         return QA_OK;
     }
@@ -371,7 +371,7 @@ static qa_status add_turns(qa_pairs_loader *loader, size_t n_prompt, qa_error *e
 }
 
 qa_status qa_pairs_add_dialogues(qa_pairs_loader *loader, size_t explicit_prompt, bool terminal, qa_error *err) {
-    const bool single = qa_pairs_single(loader->pairs);
+    const bool single = loader->pairs->form->responses;
     const qa_dialogue *left = &loader->left;
     const qa_dialogue *right = single ? left : &loader->right;
     const qa_chat *chat = loader->chat;
