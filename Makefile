@@ -76,8 +76,8 @@ LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
 .PHONY: all help deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
-        check-docs check-install pair-way real-models kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files reference man install \
-        uninstall format clean
+        check-docs check-install check-python check-python-after pair-way real-models kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files reference man python \
+        install-python install uninstall format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -97,6 +97,7 @@ help:
 	@echo "make pair-way    the functions and files that one training pair runs through"
 	@echo "make fuzz        attack every parser for TIME seconds in all (default 600); needs clang"
 	@echo "make install     binary, library, headers, pkg-config file and man page under PREFIX=$(PREFIX)"
+	@echo "make python      build/python: libqadapter.so and qadapter.py; make install-python puts them into PYTHON_DIR"
 	@echo "make format      clang-format over src, include, tests and tools"
 	@echo "make clean       remove build/"
 	@echo "PRECISION=f64 builds the same source in double; see the head of the Makefile."
@@ -217,7 +218,7 @@ run-part-%: all tests
 check: deps ; $(VARIANT) check-all
 # Under the sanitizers, single precision alone: they look at memory, and the other precision is the same source.
 check-asan: check-asan-f32
-check-all: check-rooms check-docs check-f32 check-f64 check-install
+check-all: check-rooms check-docs check-f32 check-f64 check-install check-python-after
 check-f32: deps ; $(VARIANT) PRECISION=f32 SANITIZE= run-checks
 check-f64: deps ; $(VARIANT) PRECISION=f64 SANITIZE= run-checks
 check-asan-f32: deps ; $(VARIANT) PRECISION=f32 SANITIZE=1 OPT='-O1 -g' run-parts
@@ -270,6 +271,15 @@ check-docs:
 check-install: check-f32
 	sh tools/check-install
 
+# qadapter.py beside the program: with PYTHON, and where it is another one with the system's own Python 3.
+check-python: deps
+	@command -v $(PYTHON) >/dev/null || { echo "python: skipped, there is no Python 3"; exit 0; }; \
+	$(MAKE) --no-print-directory -s python && $(MAKE) --no-print-directory -s PRECISION=f32 SANITIZE= build/f32/qadapter && \
+	for python in $$(readlink -f $$(command -v $(PYTHON)) /usr/bin/python3 2>/dev/null | sort -u); do \
+	  $$python tests/python/test_qadapter.py build/python build/f32/qadapter || exit 1; done
+check-python-after: check-f32
+	+@$(MAKE) --no-print-directory check-python
+
 # ---- for people ----
 
 deps:
@@ -299,6 +309,28 @@ golden-files: $(B)/tools/make_golden
 reference: deps
 	$(VARIANT) $(B)/tools/reference
 	@$(B)/tools/reference $(OBJECTIVE)
+
+# For Python: libqadapter.so and qadapter.py in build/python (build/python-f64 in double). What the headers declare is
+# a table in the library, and only what the module names is visible in it.
+PYTHON     ?= python3
+PYTHON_OUT := build/python$(if $(filter f64,$(PRECISION)),-f64)
+PYTHON_DIR ?= $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+python: deps
+	@command -v $(PYTHON) >/dev/null || { echo "make python needs Python 3 (PYTHON names an interpreter)" >&2; exit 1; }
+	$(VARIANT) B=$(PYTHON_OUT) SANITIZE= CFLAGS='-fPIC -ffunction-sections -fdata-sections' $(PYTHON_OUT)/libqadapter.so
+$(B)/interface.c: tools/python/interface include/qadapter/*.h
+	@mkdir -p $(@D)
+	$(PYTHON) tools/python/interface table include > $@
+$(B)/exports.map: tools/python/interface tools/python/qadapter.py include/qadapter/*.h
+	$(PYTHON) tools/python/interface exports include tools/python/qadapter.py > $@
+$(B)/libqadapter.so: $(LIB_OBJ) $(B)/interface.c $(B)/exports.map $(B)/sources tools/python/qadapter.py
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -shared -Wl,--version-script=$(B)/exports.map -Wl,--gc-sections \
+	  -Wl,--as-needed -Wl,-z,defs -o $@ $(B)/interface.c $(LIB_OBJ) $(LIBS)
+	cp tools/python/qadapter.py $(@D)/qadapter.py
+install-python: python
+	install -d $(DESTDIR)$(PYTHON_DIR)
+	install -m 755 $(PYTHON_OUT)/libqadapter.so $(DESTDIR)$(PYTHON_DIR)/libqadapter.so
+	install -m 644 $(PYTHON_OUT)/qadapter.py $(DESTDIR)$(PYTHON_DIR)/qadapter.py
 
 man: $(B)/qadapter.1
 

@@ -171,6 +171,16 @@ QA_MUST_CHECK qa_status qa_encode_dialogue(qa_chat_template chat, const qa_token
                                            const qa_message *messages, size_t n, qa_text *text, qa_ids *ids,
                                            qa_error *err);
 
+/* The same with a template of any kind. */
+QA_MUST_CHECK qa_status qa_chat_encode(const qa_chat *chat, const qa_message *messages, size_t n, qa_text *text,
+                                       qa_ids *ids, qa_error *err);
+
+/* What ends an answer: appends to *ids the tokens (the model's end-of-sequence ids eos_ids[n_eos], or else the
+ * tokenizer's, and what the template ends a turn with), and to *texts the texts, each with its zero byte, that end an
+ * answer to a dialogue where no token does. chat and tokenizer may be NULL. */
+QA_MUST_CHECK qa_status qa_answer_ends(const qa_chat *chat, const qa_tokenizer *tokenizer, const int32_t *eos_ids,
+                                       size_t n_eos, qa_ids *ids, qa_text *texts, qa_error *err);
+
 /* The text that ends an assistant turn ("<|im_end|>"...), borrowed; after it the response's state is
  * terminal. For plain, the tokenizer's eos text. */
 const char *qa_chat_end_of_turn(qa_chat_template which, const qa_tokenizer *tokenizer);

@@ -117,6 +117,13 @@ typedef struct qa_metrics {
     double seconds; /* since training began (this process) */
 } qa_metrics;
 
+/* The line of metrics.jsonl in place of what *line held, newline included. Keys: step, epoch, loss, pref_loss,
+ * chi2_loss, reward_margin, reward_accuracy, q_values_mean, values_mean, reward_mean, kl_per_token, reward_chosen,
+ * reward_rejected, logps_chosen, logps_rejected, grad_norm, learning_rate, tokens, tokens_per_second, seconds; an
+ * evaluation has "eval_" before all but step, epoch and seconds, and neither grad_norm nor learning_rate. Only
+ * tokens_per_second and seconds depend on anything but data, options and seed. */
+QA_MUST_CHECK qa_status qa_metrics_line(qa_text *line, const qa_metrics *metrics, qa_error *err);
+
 /* Where the frozen model's part of a pair is kept from one visit of the pair to the next, so that its layers are run
  * for a pair only once. The run's numbers are the same to the last bit in every mode. */
 typedef enum qa_base_cache_mode {
@@ -181,6 +188,15 @@ qa_train_options qa_train_defaults(void);
  * came nearest to the known optimum (docs/replication.md). "published" is for comparing with the authors' runs. */
 QA_MUST_CHECK qa_status qa_train_recipe(const char *recipe, qa_train_options *options, qa_lora_options *lora,
                                         qa_error *err);
+
+/* Sets one option by a name that it has on the command line of `train` ("learning-rate", "lr", '-' and '_' are the
+ * same) from its text there: one of qa_train_options, of its objective and method ("alpha-0", "dpo-beta"), of *lora
+ * ("lora-r", whose alpha goes with it), or "recipe", which sets what qa_train_recipe does. In an order that matters:
+ * "recipe" first, "method", "lora-r", then all others. A name that is none, a value out of its range and an option of
+ * another method are QA_ERR_ARGUMENT with the name in front. Texts and paths are borrowed. lora may be NULL: then its
+ * options are none. */
+QA_MUST_CHECK qa_status qa_train_set(qa_train_options *options, qa_lora_options *lora, const char *name,
+                                     const char *value, qa_error *err);
 
 /* Bytes of workspace that training on any pairs up to these lengths takes (one pair at a time), the adapter's
  * gradients and moments included, the model's weights not. recompute: as in qa_train_options. */

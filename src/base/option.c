@@ -55,6 +55,43 @@ const char *qa_option_key(const qa_option *option, char key[QA_OPTION_KEY_BYTES]
     return key;
 }
 
+const char *qa_option_next_name(const qa_option *option, const char **at, size_t *bytes) {
+    const char *name = *at == NULL ? option->name : *at == option->name ? option->aliases : *at + *bytes;
+    name = name == NULL ? NULL : name + strspn(name, " ");
+    *at = name;
+    *bytes = name == NULL ? 0 : strcspn(name, " ");
+    return *bytes == 0 ? NULL : name;
+}
+
+static bool same_option_name(const char *name, const char *other, size_t bytes) {
+    for (size_t i = 0; i < bytes; i++) {
+        if ((name[i] == '_' ? '-' : name[i]) != other[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool qa_option_is_named(const qa_option *option, const char *name, size_t bytes) {
+    const char *at = NULL;
+    size_t length = 0;
+    while (qa_option_next_name(option, &at, &length) != NULL) {
+        if (length == bytes && same_option_name(name, at, bytes)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const qa_option *qa_options_named(const qa_option_table *table, const char *name) {
+    for (size_t i = 0; table != NULL && i < table->n; i++) {
+        if (qa_option_is_named(&table->rows[i], name, strlen(name))) {
+            return &table->rows[i];
+        }
+    }
+    return NULL;
+}
+
 const char *qa_option_argument(const qa_option *option, char *text, size_t bytes) {
     const char *letter = option->type == QA_OPTION_FLAG ? "" : option->type == QA_OPTION_NUMBER ? "X" : "N";
     if (option->placeholder == NULL && option->choices != NULL) {

@@ -149,7 +149,16 @@ enum { QA_OPTION_KEY_BYTES = 64, QA_OPTION_TEXT_BYTES = 768 };
 /* Its name in a record and in messages: "learning_rate". */
 const char *qa_option_key(const qa_option *option, char key[QA_OPTION_KEY_BYTES]);
 
+/* The next name of an option on the command line, from *at (NULL at first) on: its own first, then the aliases; NULL:
+ * there is none left. */
+const char *qa_option_next_name(const qa_option *option, const char **at, size_t *bytes);
+/* Whether name[bytes] is one of them, '-' and '_' being the same. */
+bool qa_option_is_named(const qa_option *option, const char *name, size_t bytes);
+
 /* ---- tables ---- */
+
+/* The option of that name; NULL: there is none. */
+const qa_option *qa_options_named(const qa_option_table *table, const char *name);
 
 /* Sets every option of the table to its default. */
 void qa_options_default(const qa_option_table *table, void *options);

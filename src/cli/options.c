@@ -124,36 +124,10 @@ void cli_args_free(cli_options *options, cli_args *args) {
 
 /* ---- names ---- */
 
-/* Whether name[bytes] is `other`, '-' and '_' being the same. */
-static bool same_name(const char *name, size_t bytes, const char *other, size_t other_bytes) {
-    if (bytes != other_bytes) {
-        return false;
-    }
-    for (size_t i = 0; i < bytes; i++) {
-        if ((name[i] == '_' ? '-' : name[i]) != other[i]) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The next name of an option, from *at on: its own first, then the aliases; NULL: there is none left. */
-static const char *next_name(const qa_option *row, const char **at, size_t *bytes) {
-    const char *name = *at == NULL ? row->name : *at == row->name ? row->aliases : *at + *bytes;
-    name = name == NULL ? NULL : name + strspn(name, " ");
-    *at = name;
-    *bytes = name == NULL ? 0 : strcspn(name, " ");
-    return *bytes == 0 ? NULL : name;
-}
-
 cli_option *cli_find_option(cli_options *options, const char *name, size_t bytes) {
     for (size_t i = 0; i < options->n; i++) {
-        const char *at = NULL;
-        size_t length = 0;
-        while (next_name(&options->items[i].row, &at, &length) != NULL) {
-            if (same_name(name, bytes, at, length)) {
-                return &options->items[i];
-            }
+        if (qa_option_is_named(&options->items[i].row, name, bytes)) {
+            return &options->items[i];
         }
     }
     return NULL;
@@ -230,7 +204,7 @@ static const char *closest_option(const cli_options *options, const char *name, 
     for (size_t i = 0; i < options->n && bytes <= LONGEST_NAME; i++) {
         const char *at = NULL;
         size_t length = 0;
-        while (next_name(&options->items[i].row, &at, &length) != NULL) {
+        while (qa_option_next_name(&options->items[i].row, &at, &length) != NULL) {
             const size_t distance = distance_of(plain, bytes, at, length);
             if (distance < best) {
                 best = distance;
@@ -293,7 +267,7 @@ static qa_status recognise_long(given *argument, cli_options *options, const cha
                    (int)(bytes > LONGEST_NAME ? LONGEST_NAME : bytes), name);
     argument->attached = name[bytes] == '=' ? name + bytes + 1 : NULL;
     argument->option = cli_find_option(options, name, bytes);
-    if (argument->option == NULL && bytes > 3 && same_name(name, 3, "no-", 3)) {
+    if (argument->option == NULL && bytes > 3 && strncmp(name, "no", 2) == 0 && strchr("-_", name[2]) != NULL) {
         argument->option = cli_find_option(options, name + 3, bytes - 3);
         argument->negated = true;
         if (argument->option != NULL && !is_flag(argument->option)) {

@@ -19,6 +19,19 @@ bool qa_is_one_of(int32_t id, const int32_t *ids, size_t n) {
     return found;
 }
 
+qa_status qa_answer_ends(const qa_chat *chat, const qa_tokenizer *tokenizer, const int32_t *eos_ids, size_t n_eos,
+                         qa_ids *ids, qa_text *texts, qa_error *err) {
+    qa_answer_end end;
+    QA_TRY(qa_answer_end_find(&end, chat, tokenizer, eos_ids, n_eos, err));
+    for (size_t i = 0; i < end.n_ids; i++) {
+        QA_TRY(qa_ids_push(ids, end.ids[i], err));
+    }
+    for (size_t i = 0; i < end.n_texts; i++) {
+        QA_TRY(qa_text_append(texts, end.texts[i], strlen(end.texts[i]) + 1, err));
+    }
+    return QA_OK;
+}
+
 bool qa_answer_end_has(const qa_answer_end *end, int32_t id) { return qa_is_one_of(id, end->ids, end->n_ids); }
 
 static void add_id(qa_answer_end *end, int32_t id) {

@@ -43,8 +43,5 @@ const char *qa_chat_recorded_text(const json_t *record); /* NULL: it has a name 
 const char *qa_chat_recorded_date(const json_t *record);
 /* The date that templates wrote before there was a choice. */
 extern const char qa_chat_pinned_date[];
-/* As qa_chat_write, behind ids that there are; text (whose old content goes) becomes what was written. */
-QA_MUST_CHECK qa_status qa_chat_encode(const qa_chat *chat, const qa_message *messages, size_t n, qa_text *text,
-                                       qa_ids *ids, qa_error *err);
 
 #endif

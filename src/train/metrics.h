@@ -50,11 +50,4 @@ QA_MUST_CHECK qa_status qa_metrics_sync(qa_metrics_file *file, size_t *bytes, qa
 
 void qa_metrics_close(qa_metrics_file *file); /* NULL is allowed */
 
-/* The line itself, newline included. Keys: step, epoch, loss, pref_loss, chi2_loss, reward_margin, reward_accuracy,
- * q_values_mean, values_mean, reward_mean, kl_per_token, reward_chosen, reward_rejected, logps_chosen, logps_rejected,
- * grad_norm, learning_rate, tokens, tokens_per_second, seconds; an evaluation has "eval_" before all but step, epoch
- * and seconds, and neither grad_norm nor learning_rate. Only tokens_per_second and seconds depend on anything but data,
- * options and seed. */
-QA_MUST_CHECK qa_status qa_metrics_line(qa_text *line, const qa_metrics *metrics, qa_error *err);
-
 #endif

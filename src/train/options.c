@@ -129,6 +129,70 @@ qa_status qa_train_recipe(const char *recipe, qa_train_options *options, qa_lora
     return QA_OK;
 }
 
+/* ---- by name ---- */
+
+/* Where the option of that name is and what it is in; an option of a method, and of no other, is that of the
+ * objective's method alone. *owner: the other method that has it. */
+static const qa_option *find_option(qa_train_options *o, qa_lora_options *lora, const char *name, void **in,
+                                    const qa_method_row **owner) {
+    const qa_method_row *method = qa_method_of(&o->objective);
+    const struct {
+        const qa_option_table *table;
+        void *in;
+    } places[] = {{&qa_train_table, o}, {lora == NULL ? NULL : &qa_lora_table, lora}, {method->options, &o->objective}};
+    const qa_option *option = NULL;
+    *owner = NULL;
+    for (size_t i = 0; option == NULL && i < sizeof places / sizeof places[0]; i++) {
+        option = qa_options_named(places[i].table, name);
+        *in = places[i].in;
+    }
+    if (option == NULL && method->replays) {
+        option = qa_options_named(&qa_replay_table, name);
+        *in = o;
+    }
+    for (size_t i = 0; option == NULL && *owner == NULL && qa_method_at(i) != NULL; i++) {
+        const qa_method_row *other = qa_method_at(i);
+        const bool has = qa_options_named(other->options, name) != NULL ||
+                         (other->replays && qa_options_named(&qa_replay_table, name) != NULL);
+        *owner = has ? other : NULL;
+    }
+    return option;
+}
+
+static qa_status choose_method(qa_train_options *options, const char *value, qa_error *err) {
+    qa_method method = QA_METHOD_QADAPTER;
+    QA_TRY(qa_method_by_name(&method, value, err));
+    if (method != options->objective.method) {
+        options->objective = qa_objective_for_method(method);
+        options->recipe = qa_method_of(&options->objective)->residual ? qa_recipe_names[0] : NULL;
+    }
+    return QA_OK;
+}
+
+qa_status qa_train_set(qa_train_options *options, qa_lora_options *lora, const char *name, const char *value,
+                       qa_error *err) {
+    const qa_method_row *owner = NULL;
+    void *in = NULL;
+    if (strcmp(name, "recipe") == 0) {
+        return qa_prefixed(qa_train_recipe(value, options, lora, err), err, "recipe: ");
+    }
+    if (qa_options_named(&qa_method_table, name) != NULL) {
+        return choose_method(options, value, err);
+    }
+    const qa_option *option = find_option(options, lora, name, &in, &owner);
+    QA_FAIL_IF(owner != NULL, err, QA_ERR_ARGUMENT, "%s belongs to method %s, not to %s", name, owner->name,
+               qa_method_name(options->objective.method));
+    QA_FAIL_IF(option == NULL, err, QA_ERR_ARGUMENT, "%s: no option of training has this name", name);
+    const size_t rank = lora == NULL ? 0 : lora->rank;
+    QA_TRY(qa_prefixed(qa_option_set(option, in, value, err), err, "%s: ", name));
+    if (lora != NULL && lora->rank != rank) {
+        const size_t wanted = lora->rank;
+        lora->rank = rank;
+        qa_lora_set_rank(lora, wanted);
+    }
+    return QA_OK;
+}
+
 /* ---- checks ---- */
 
 static const double MOST_REPLAY = 1000.0; /* examples per pair: numbers of examples stay far below 2^53 */

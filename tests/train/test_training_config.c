@@ -442,6 +442,33 @@ START_TEST(a_recipe_sets_objective_adapter_and_rate) {
 }
 END_TEST
 
+START_TEST(an_option_is_set_by_its_name) {
+    qa_train_options o = qa_train_defaults();
+    qa_lora_options lora = qa_lora_defaults();
+    qa_error err = {0};
+    qa_expect_ok(qa_train_set(&o, &lora, "recipe", "published", &err), &err);
+    qa_expect_ok(qa_train_set(&o, &lora, "lora_r", "4", &err), &err);
+    qa_expect_ok(qa_train_set(&o, &lora, "learning-rate", "0.5", &err), &err);
+    qa_expect_ok(qa_train_set(&o, &lora, "micro_batch_size", "all", &err), &err); /* an alias */
+    qa_expect_ok(qa_train_set(&o, NULL, "alpha_0", "0.25", &err), &err);
+    ck_assert_uint_eq(lora.rank, 4);
+    ck_assert_double_eq(lora.alpha, 8.0); /* of 16 at rank 8 */
+    ck_assert_double_eq(o.learning_rate, 0.5);
+    ck_assert_uint_eq(o.micro_batch, 0);
+    ck_assert_double_eq(o.objective.alpha_0, 0.25);
+    ck_assert_int_eq(o.objective.kind, QA_PUBLISHED);
+    qa_expect_error(qa_train_set(&o, &lora, "dpo-beta", "0.1", &err), QA_ERR_ARGUMENT, &err, "belongs to method dpo");
+    qa_expect_error(qa_train_set(&o, NULL, "lora-r", "4", &err), QA_ERR_ARGUMENT, &err, "no option");
+    qa_expect_error(qa_train_set(&o, &lora, "learning-rate", "-1", &err), QA_ERR_ARGUMENT, &err, "learning-rate");
+    qa_expect_ok(qa_train_set(&o, &lora, "method", "dpo", &err), &err);
+    qa_expect_ok(qa_train_set(&o, &lora, "dpo-beta", "0.3", &err), &err);
+    ck_assert_double_eq(o.objective.dpo_beta, 0.3);
+    ck_assert_ptr_null(o.recipe);
+    qa_expect_error(qa_train_set(&o, &lora, "alpha-0", "1", &err), QA_ERR_ARGUMENT, &err, "belongs to method qadapter");
+    qa_expect_error(qa_train_set(&o, &lora, "replay-ratio", "1", &err), QA_ERR_ARGUMENT, &err, "method replay");
+}
+END_TEST
+
 START_TEST(the_other_defaults_are_the_published_values) {
     const qa_train_options o = qa_train_defaults();
     ck_assert_int_eq((int)o.schedule, QA_SCHEDULE_LINEAR);
@@ -483,6 +510,7 @@ Suite *train_training_config_suite(void) {
     tcase_add_test(tcase, bad_files);
     tcase_add_test(tcase, ranges_of_the_options);
     tcase_add_test(tcase, a_recipe_sets_objective_adapter_and_rate);
+    tcase_add_test(tcase, an_option_is_set_by_its_name);
     tcase_add_test(tcase, the_other_defaults_are_the_published_values);
     suite_add_tcase(suite, tcase);
     return suite;
