@@ -6,14 +6,18 @@
 #include "cli/score_answers.h"
 
 #include "base/try.h"
+#include "inspect/page.h"
 #include "io/json_writer.h"
 #include "methods/method.h"
+
+#include <string.h>
 
 /* ---- options ---- */
 
 typedef struct score_args {
     cli_args shared;
     bool full;
+    const char *html;
 } score_args;
 
 static const qa_option score_rows[] = {
@@ -22,12 +26,17 @@ static const qa_option score_rows[] = {
      .help = "where the JSON Lines go; a file appears when it is complete; - is standard output"},
     {"full", QA_FLAG(score_args, full), .group = QA_GROUP_OUTPUT,
      .help = "also Q and log pi1 of the whole vocabulary and V, at every state"},
+    {"html", QA_STRING(score_args, html), .placeholder = "FILE", .group = QA_GROUP_OUTPUT, .path = QA_PATH_WRITTEN,
+     .help = "a page to look at in a browser, with everything inside: the pairs token by token, coloured, with dials; "
+             "the JSON Lines are then written with --out alone"},
 };
 static const qa_option_table score_table = QA_TABLE(score_rows);
 static const cli_table score_tables[] = {
     {&cli_model_table, 0, NULL, NULL}, CLI_READ_PAIRS, {&score_table, 0, NULL, NULL}};
 
 static bool wants_full(const cli_run *run) { return ((const score_args *)run->args)->full; }
+static const char *page_path(const cli_run *run) { return ((const score_args *)run->args)->html; }
+static bool wants_lines(const cli_run *run) { return run->args->out != NULL || page_path(run) == NULL; }
 
 static void put_matrix(qa_json_writer *out, const char *key, const double *values, size_t rows, size_t columns) {
     qa_json_open_array(out, key, QA_JSON_LINE);
@@ -88,9 +97,9 @@ static void put_pair(qa_json_writer *out, const qa_pair *pair, const qa_pair_sco
     qa_json_end_line(out);
 }
 
-/* Scores every pair; pairs of a micro-batch share a padded length. */
+/* Scores every pair, for the lines and for the page (NULL: none); pairs of a micro-batch share a padded length. */
 static qa_status score_all(cli_run *run, qa_scorer *scorer, const qa_pairs *pairs, size_t micro_batch,
-                           cli_line_sink *to, qa_error *err) {
+                           cli_line_sink *to, qa_page *page, qa_error *err) {
     const size_t n = qa_pairs_count(pairs);
     const size_t batch = micro_batch == 0 ? n : micro_batch;
     const size_t vocab_size = qa_model_get_info(run->model)->vocab_size;
@@ -108,34 +117,75 @@ static qa_status score_all(cli_run *run, qa_scorer *scorer, const qa_pairs *pair
         }
         const qa_pair *pair = qa_pairs_at(pairs, i);
         QA_GOTO(done, qa_scorer_score(scorer, pair, padded, &score, err));
-        qa_json_restart(&line, err);
-        put_pair(&line, pair, &score, vocab_size, wants_full(run));
-        QA_GOTO(done, line.status);
+        if (page != NULL) {
+            QA_GOTO(done, qa_page_add(page, pair, padded, &score, err));
+        }
         cli_progress_count(&run->progress, "pairs", i + 1, n);
-        status = cli_line_sink_write(to, &line.text, err);
+        if (wants_lines(run)) {
+            qa_json_restart(&line, err);
+            put_pair(&line, pair, &score, vocab_size, wants_full(run));
+            QA_GOTO(done, line.status);
+            status = cli_line_sink_write(to, &line.text, err);
+        }
     }
 done:
     qa_text_free(&line.text);
     return status;
 }
 
+/* What a path ends with. */
+static const char *end_of_path(const char *path) {
+    const char *slash = path == NULL ? NULL : strrchr(path, '/');
+    return slash == NULL || slash[1] == '\0' ? path : slash + 1;
+}
+
+static qa_status open_page(cli_run *run, const qa_objective *objective, const qa_pairs *pairs, qa_page **page,
+                           qa_error *err) {
+    const qa_page_about about = {.model = run->model,
+                                 .adapter = run->adapter,
+                                 .objective = objective,
+                                 .tokenizer = run->tokenizer,
+                                 .model_name = end_of_path(run->args->model),
+                                 .adapter_name = end_of_path(run->args->adapter),
+                                 .max_prompt = qa_pairs_longest_prompt(pairs),
+                                 .max_response = qa_pairs_longest_response(pairs)};
+    return qa_page_open(page, page_path(run), &about, err);
+}
+
 static qa_status score_pairs(cli_run *run, const qa_objective *objective, const qa_pairs *pairs, size_t micro_batch,
                              cli_line_sink *to, qa_error *err) {
     qa_scorer *scorer = NULL;
-    QA_TRY(qa_scorer_create(&scorer, run->model, run->adapter, objective, qa_pairs_longest_prompt(pairs),
-                            qa_pairs_longest_response(pairs), wants_full(run), err));
-    const qa_status status = score_all(run, scorer, pairs, micro_batch, to, err);
+    qa_page *page = NULL;
+    size_t whole = 0;
+    qa_status status = QA_OK;
+    QA_GOTO(done, qa_scorer_create(&scorer, run->model, run->adapter, objective, qa_pairs_longest_prompt(pairs),
+                                   qa_pairs_longest_response(pairs), wants_full(run), err));
+    if (page_path(run) != NULL) {
+        QA_GOTO(done, open_page(run, objective, pairs, &page, err));
+    }
+    status = score_all(run, scorer, pairs, micro_batch, to, page, err);
+    whole = page == NULL ? 0 : qa_page_whole(page);
+done:
     qa_scorer_free(scorer);
+    status = qa_page_close(page, status, err);
+    if (status == QA_OK && page_path(run) != NULL) {
+        cli_progress_clear(&run->progress);
+        cli_say(run, "page with %zu pair%s, %zu of them with whole rows for its dials: %s", qa_pairs_count(pairs),
+                cli_plural(qa_pairs_count(pairs)), whole, page_path(run));
+    }
     return status;
 }
 
 static qa_status score_to(cli_run *run, const qa_objective *objective, const qa_pairs *pairs, size_t micro_batch,
                           qa_error *err) {
     const bool single = qa_pairs_single(pairs);
+    QA_FAIL_IF(single && page_path(run) != NULL, err, QA_ERR_UNSUPPORTED,
+               "--html shows pairs, and %s holds single answers: leave it out (qadapter inspect shows one answer)",
+               run->args->data);
     cli_line_sink to = {0};
     QA_TRY(cli_line_sink_open(&to, run->args->out, err));
     const bool to_file = to.file != NULL;
-    cli_progress_begin(&run->progress, !run->args->quiet && !cli_line_sink_is_terminal(&to));
+    cli_progress_begin(&run->progress, !run->args->quiet && !(wants_lines(run) && cli_line_sink_is_terminal(&to)));
     const qa_status status = single ? cli_score_answers(run, objective, pairs, micro_batch, wants_full(run), &to, err)
                                     : score_pairs(run, objective, pairs, micro_batch, &to, err);
     cli_progress_clear(&run->progress);
@@ -175,7 +225,8 @@ const cli_command cli_score = {
         "ratio to the base model and its KL.",
     .examples = "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --out scores.jsonl\n"
                 "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --full | head -n 1\n"
-                "qadapter score --model MODEL --adapter ADAPTER --data answers.jsonl | jq 'select(.rank == 1)'",
+                "qadapter score --model MODEL --adapter ADAPTER --data answers.jsonl | jq 'select(.rank == 1)'\n"
+                "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --max-pairs 20 --html page.html",
     .required = "model data",
     .on_the_way = true,
     CLI_TABLES(score_tables),

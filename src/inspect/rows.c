@@ -317,7 +317,4 @@ void qa_inspection_put(qa_json_writer *out, const qa_inspection *inspection, con
     qa_json_put_number(out, "log_ratio", inspection->log_ratio);
     qa_json_put_number(out, "kl", inspection->kl);
     qa_json_put_bool(out, "terminal", inspection->terminal);
-    if (end->full_q != NULL) {
-        qa_inspection_put_full(out, inspection);
-    }
 }

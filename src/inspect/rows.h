@@ -32,7 +32,7 @@ typedef struct qa_answer_row {
     double weight; /* c_t of (M9); 0 unless counted */
     const qa_candidate *base;             /* [n_best] likeliest under pi1, best first, ties by id */
     const qa_candidate *custom;           /* [n_best] likeliest under pitilde */
-    const qa_real *full_q, *full_log_pi1; /* [V], with `full`; else NULL */
+    const qa_real *full_q, *full_log_pi1; /* [V], with `full`, those of the next row behind them; else NULL */
 } qa_answer_row;
 
 typedef struct qa_inspection {
@@ -86,11 +86,10 @@ QA_MUST_CHECK qa_status qa_token_text(const qa_tokenizer *tokenizer, int32_t id,
 /* The members of one answer into an object that is open: "tokens": [{"id", "text", "log_pi1", "q", "v", "v_next",
  * "reward", "weight", "log_pi", "kl", "base": [{"id", "text", "log_pi1", "q", "log_pi"}...], "custom": [...]}...],
  * "end": {"v", "kl", "base", "custom"} (where the answer is not terminal: what could have followed) or the counted
- * transition into the padding with all members of a token, "return", "log_ratio", "kl", "terminal"; with `full` what
- * qa_inspection_put_full writes. NaN is null. Texts are qa_token_text's; tokenizer NULL: no
- * texts; without candidates no "base" and "custom". */
+ * transition into the padding with all members of a token, "return", "log_ratio", "kl", "terminal". NaN is null. Texts
+ * are qa_token_text's; tokenizer NULL: no texts; without candidates no "base" and "custom". */
 void qa_inspection_put(qa_json_writer *out, const qa_inspection *inspection, const qa_tokenizer *tokenizer);
-/* "full": {"q": [[V]...], "log_pi1": [[V]...], "v": [...]} of all n + 1 states. */
+/* With `full`, "full": {"q": [[V]...], "log_pi1": [[V]...], "v": [...]} of all n + 1 states. */
 void qa_inspection_put_full(qa_json_writer *out, const qa_inspection *inspection);
 
 #endif

@@ -382,6 +382,7 @@ START_TEST(json_reads_back) {
     qa_expect_ok(qa_inspect_side(inspector, &pair, true, N_PROMPT + N_ANSWER + (_i == 3 ? 2 : 0), &found, &err), &err);
     qa_json_open_object(&out, NULL, QA_JSON_LINE);
     qa_inspection_put(&out, found, NULL);
+    qa_inspection_put_full(&out, found);
     qa_json_close(&out);
     ck_assert_int_eq(out.status, QA_OK);
     json_t *root = json_loadb(out.text.data, out.text.n, 0, NULL);
