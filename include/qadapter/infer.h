@@ -40,8 +40,9 @@ typedef struct qa_generator qa_generator;
 
 /* One KV cache per stream for `capacity` tokens (<= max_position_embeddings, else QA_ERR_LIMIT). With
  * QA_POLICY_BASE only the base stream runs, and objective may be NULL. So with adapter NULL: without an adapter there
- * is no Qhat, and the policy is pi1 whatever `policy` and the objective say. Of the objective the parametrisation,
- * alpha_0 and alpha_tilde are used: the dials of inference. Model and adapter are borrowed. */
+ * is no Qhat, and the policy is pi1 whatever `policy` and the objective say. Where qa_objective_is_plain, only the
+ * adapted stream runs. Of the objective the parametrisation, alpha_0 and alpha_tilde are used: the dials of inference.
+ * Model and adapter are borrowed. */
 QA_MUST_CHECK qa_status qa_generator_create(qa_generator **generator, qa_model *model, const qa_adapter *adapter,
                                             qa_policy policy, const qa_objective *objective,
                                             const qa_sampling *sampling, size_t capacity, qa_error *err);
@@ -72,8 +73,9 @@ typedef struct qa_answer {
     const int32_t *ids; /* [n] sampled tokens */
     size_t n;
     bool ended;       /* an end token was sampled; else max_tokens or the context was reached */
-    double log_ratio; /* sum over the sampled tokens of log pitilde - log pi1 (both at temperature 1), nats; 0 of pi1 */
-    double kl;        /* sum over the states of KL(pitilde || pi1), nats; 0 of pi1 */
+    double log_ratio; /* sum over the sampled tokens of log pitilde - log pi1 (both at temperature 1), nats; 0 of pi1,
+                         and of a plain adapter that is not `measured` */
+    double kl;        /* sum over the states of KL(pitilde || pi1), nats; likewise */
 } qa_answer;
 
 typedef struct qa_batch_options {
@@ -85,6 +87,8 @@ typedef struct qa_batch_options {
     size_t max_tokens; /* of one answer */
     size_t samples;    /* answers per prompt, >= 1 */
     size_t batch;      /* sequences that run at once, >= 1 */
+    bool measured; /* log_ratio and kl are wanted of a plain adapter, too (qa_objective_is_plain): the base model then
+                      runs beside it. Of any other adapter they are always there */
     /* Called once per answer, in the order of prompts and samples. False stops (QA_ERR_INTERRUPTED). */
     bool (*on_answer)(void *user, const qa_answer *answer);
     bool (*should_stop)(void *user); /* asked before every token; true stops as well. NULL is allowed */

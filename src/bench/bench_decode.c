@@ -23,7 +23,7 @@ static qa_status time_decoding(qa_kv_decoder *decoder, const int32_t *ids, size_
 
 static qa_status run_prompt(const decoding *d, qa_kv_decoder *decoder, double *seconds, qa_error *err) {
     const qa_pair *pair = &d->bench->pairs[0];
-    qa_kv_decoder_rewind(decoder, 0, 0);
+    qa_kv_decoder_rewind_all(decoder, 0);
     return time_decoding(decoder, pair->prompt, pair->prompt_len, seconds, err);
 }
 
@@ -40,8 +40,8 @@ static qa_status tokens(decoding *d, double found[QA_BENCH_TIME_MEASURES], qa_er
     qa_bench *bench = d->bench;
     const qa_pair *pair = &bench->pairs[0];
     const size_t n = bench->tokens;
-    qa_kv_decoder_rewind(d->base, 0, pair->prompt_len);
-    qa_kv_decoder_rewind(d->both, 0, pair->prompt_len);
+    qa_kv_decoder_rewind_all(d->base, pair->prompt_len);
+    qa_kv_decoder_rewind_all(d->both, pair->prompt_len);
     found[QA_BENCH_TIME_TOKEN_FLOOR] = found[QA_BENCH_TIME_TOKEN_BASE] = found[QA_BENCH_TIME_TOKEN_BOTH] = 0.0;
     for (size_t i = 0; i < n; i++) {
         const int32_t *id = &pair->chosen[i % pair->chosen_len];
@@ -82,7 +82,7 @@ static qa_status begin(decoding *d, size_t capacity, qa_error *err) {
     qa_bench *bench = d->bench;
     const qa_pair *pair = &bench->pairs[0];
     double seconds = 0.0;
-    QA_TRY(qa_kv_decoder_create(&d->both, bench->model, bench->adapter, capacity, err));
+    QA_TRY(qa_kv_decoder_create(&d->both, bench->model, bench->adapter, QA_KV_BOTH, capacity, err));
     QA_TRY(run_prompt(d, d->both, &seconds, err));
     if (d->token) {
         QA_TRY(time_decoding(d->both, pair->chosen, 1, &seconds, err));
@@ -100,7 +100,7 @@ qa_status qa_bench_decode(qa_bench *bench, qa_error *err) {
     double seconds = 0.0;
     qa_status status = QA_OK;
     QA_GOTO(done, begin(&d, capacity, err));
-    QA_GOTO(done, qa_kv_decoder_create(&d.base, bench->model, NULL, capacity, err));
+    QA_GOTO(done, qa_kv_decoder_create(&d.base, bench->model, NULL, QA_KV_BOTH, capacity, err));
     QA_GOTO(done, run_prompt(&d, d.base, &seconds, err));
     if (d.prompt) {
         QA_GOTO(done, qa_bench_floor_create_prompt(&d.floor, bench, err));

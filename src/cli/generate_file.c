@@ -97,6 +97,7 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
                                 .max_tokens = args->max_tokens,
                                 .samples = samples,
                                 .batch = args->batch,
+                                .measured = true,
                                 .on_answer = on_file_answer,
                                 .should_stop = cli_should_stop,
                                 .user = &writer};

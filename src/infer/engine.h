@@ -17,8 +17,12 @@
 typedef struct qa_engine qa_engine;
 
 typedef struct qa_engine_limits {
-    size_t slots;    /* requests that live at once, >= 1 */
-    size_t capacity; /* tokens of prompt and answer of one request, 1 to the model's context */
+    size_t slots;         /* requests that live at once, >= 1 */
+    size_t capacity;      /* tokens of prompt and answer of one request, 1 to the model's context */
+    size_t streams;       /* caches: a request needs one, of a composed policy or `measured` two. 0: enough for all */
+    size_t prompt_tokens; /* tokens of prompts that run, and that are given, in a round at most, so that the live
+                             answers go on beside long prompts. 0: 256 */
+    bool answers_only;    /* no request will ask for echo: saves a number in every 5 to 20 of the caches */
 } qa_engine_limits;
 
 /* Whom a request asks. Borrowed until the request has ended. */

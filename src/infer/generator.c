@@ -51,7 +51,8 @@ qa_status qa_generator_create(qa_generator **out, qa_model *model, const qa_adap
         goto failed;
     }
     QA_GOTO(failed, qa_sampler_create(&generator->sampler, sampling, generator->V, err));
-    QA_GOTO(failed, qa_kv_decoder_create(&generator->decoder, model, custom ? adapter : NULL, capacity, err));
+    const qa_kv_streams streams = custom && qa_objective_is_plain(objective) ? QA_KV_ADAPTED : QA_KV_BOTH;
+    QA_GOTO(failed, qa_kv_decoder_create(&generator->decoder, model, custom ? adapter : NULL, streams, capacity, err));
     *out = generator;
     return QA_OK;
 failed:
@@ -81,15 +82,11 @@ static qa_status advance_generator(qa_generator *generator, const int32_t *ids, 
     QA_TRY(qa_kv_decoder_forward(generator->decoder, ids, n, &base, &adapted, err));
     generator->pending = NOTHING_PENDING;
     generator->has_policy = false;
+    const qa_objective *objective = generator->custom ? &generator->objective : NULL;
     if (qa_sampler_penalises(generator->sampler)) {
-        generator->log_normaliser =
-            qa_policy_log_normaliser(base, adapted, generator->V, generator->custom ? &generator->objective : NULL);
+        generator->log_normaliser = qa_policy_log_normaliser(base, adapted, generator->V, objective);
     }
-    if (generator->custom) {
-        qa_custom_log_policy(generator->log_policy, base, adapted, generator->V, &generator->objective);
-    } else {
-        qa_base_log_policy(generator->log_policy, base, generator->V);
-    }
+    qa_streams_log_policy(generator->log_policy, base, adapted, generator->V, objective);
     for (size_t a = 0; a < generator->V; a++) {
         QA_FAIL_IF(!isfinite(generator->log_policy[a]), err, QA_ERR_NAN,
                    "the policy's log-probability of token %zu after %zu tokens is %g", a,

@@ -38,6 +38,15 @@ void qa_custom_log_policy(double *log_policy, qa_real *base, qa_real *adapted, s
     log_policy_row(log_policy, base, adapted, v, V, objective);
 }
 
+void qa_streams_log_policy(double *log_policy, qa_real *base, qa_real *adapted, size_t V,
+                           const qa_objective *objective) {
+    if (base != NULL && adapted != NULL) {
+        qa_custom_log_policy(log_policy, base, adapted, V, objective);
+    } else {
+        qa_base_log_policy(log_policy, base != NULL ? base : adapted, V);
+    }
+}
+
 double qa_custom_log_policy_kl(double *log_policy, qa_real *pi, qa_real *base, qa_real *adapted, size_t V,
                                const qa_objective *objective) {
     make_q_and_log_pi1(base, adapted, V, objective);

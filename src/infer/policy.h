@@ -18,6 +18,11 @@ void qa_custom_log_policy(double *log_policy, qa_real *base, qa_real *adapted, s
 double qa_custom_log_policy_kl(double *log_policy, qa_real *pi, qa_real *base, qa_real *adapted, size_t V,
                                const qa_objective *objective);
 
+/* log pi(.|s) into log_policy[V] from the streams that ran: of both as above; of one alone (the other NULL), which is
+ * all of pi1 and of a policy that qa_objective_is_plain, the softmax of its logits. */
+void qa_streams_log_policy(double *log_policy, qa_real *base, qa_real *adapted, size_t V,
+                           const qa_objective *objective);
+
 /* What the repetition penalty adds to a policy's log-probabilities before it acts: log sum exp of the logits whose
  * softmax the policy is, so that the sum is those logits. They are base[V] for pi1 (objective NULL; adapted is not
  * read) and adapted[V] where qa_objective_is_plain; any other pitilde is no softmax of one model's logits, and has 0.

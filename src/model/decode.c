@@ -1,10 +1,12 @@
-/* Decoding (decode.h): new tokens of many sequences through all layers against their caches, both streams at once.
+/* Decoding (decode.h): new tokens of many streams through all layers against their caches.
  *
- * A layer's cache is one array of keys and one of values, [streams x slots x capacity x G h]: the base stream's rows
- * of every sequence, then the adapted stream's. A pass takes up to `chunk` new tokens, cut into pieces of one sequence
- * each: their rows are computed stacked (all base rows, then all adapted rows), copied behind the cached ones, and
- * every piece attends to a context of `position` rows of its sequence and to itself. A pass costs one read of every
- * weight. A single sequence is the case of one slot. */
+ * A layer's cache is one array of keys and one of values, [slots x capacity x G h]. A pass takes up to CHUNK new tokens
+ * of the base model's streams and of every adapter's, cut into pieces of one stream each: their rows are computed
+ * stacked (the base model's, then adapter by adapter, whose branches act on their group of rows), copied behind the
+ * cached ones, and every piece attends to a context of `position` rows of its stream and to itself. A pass costs one
+ * read of every weight, and the two streams of one composed sequence run in the same passes.
+ *
+ * What leaves the last layer stays with the cache, so that the head runs only where somebody wants logits. */
 #include "model/decode.h"
 
 #include "base/arena.h"
@@ -17,39 +19,48 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 128 }; /* new tokens a pass */
+enum { CHUNK = 128 }; /* new tokens of a group in a pass; a pass has room for those of two groups */
 
-/* New tokens of one sequence in one pass. */
+/* New tokens of one stream in one pass. */
 typedef struct piece {
     size_t slot, position; /* of its first token */
     const int32_t *ids;
     size_t n;
-    size_t run; /* the run whose last token it ends with, or NO_RUN */
 } piece;
 
-#define NO_RUN SIZE_MAX
+/* How far a group's runs are. */
+typedef struct run_cursor {
+    size_t run;
+    size_t done; /* tokens of that run */
+} run_cursor;
 
 struct qa_kv_decoder {
     qa_model *model;
-    const qa_adapter *adapter;
-    size_t streams, slots, capacity;
-    size_t chunk; /* rows of a pass, in one stream */
+    size_t groups;        /* the base model and the adapters */
+    qa_lora_options lora; /* targets and rank that cover all adapters */
+    qa_kv_room room;
+    size_t chunk, rows_of_pass; /* rows of a group in a pass, of a pass */
     qa_arena arena;
-    size_t *position;       /* [slots] tokens in the caches */
-    size_t *added;          /* [slots] tokens of the call under way */
-    size_t *start;          /* [slots] position of the first token that it runs */
-    size_t *length;         /* [slots] of the sequence whose angles the caches have */
-    int32_t *ids;           /* [slots x capacity] those in the caches, where angles depend on the length; else NULL */
-    qa_real *keys, *values; /* [layers x streams x slots x capacity x G h] */
+    const qa_adapter **taken; /* [groups - 1] the adapters */
+    size_t *group;            /* [slots] of the stream: 0 base, 1 + i of adapter i */
+    size_t *position;         /* [slots] tokens in the caches */
+    size_t *added;            /* [slots] tokens of the call under way */
+    size_t *start;            /* [slots] position of the first token that it runs */
+    size_t *length;           /* [slots] of the sequence whose angles the caches have */
+    int32_t *ids;             /* [slots x capacity] those in the caches */
+    qa_real *keys, *values;   /* [layers x slots x capacity x G h] */
+    qa_real *states;          /* [slots x capacity x d], or [slots x d], what leaves the last layer */
     qa_layer_plan plan;
     qa_layer_rows rows; /* one layer's, used by all */
     qa_layer_scratch scratch;
-    piece *pieces;          /* [chunk] */
-    qa_span *spans;         /* [streams x chunk] */
-    int32_t *positions;     /* [chunk] */
-    qa_layer_angles angles; /* [chunk] */
-    qa_real *last;          /* [streams x slots x d] states at the runs' last tokens; then, as many, the same normed */
-    qa_real *logits;        /* [streams x slots x V] */
+    run_cursor *cursors;        /* [groups] */
+    piece *pieces;              /* [rows_of_pass] */
+    qa_span *spans;             /* [rows_of_pass] */
+    qa_layer_group *row_groups; /* [groups - 1] of the pass */
+    int32_t *positions;         /* [rows_of_pass] */
+    qa_layer_angles angles;     /* [rows_of_pass] */
+    qa_real *wanted;            /* [room.logits x d] states; then, as many, the same normed */
+    qa_real *logits;            /* [room.logits x V] */
 };
 
 static size_t key_width(const qa_config *config) { return config->num_key_value_heads * config->head_dim; }
@@ -61,8 +72,7 @@ static size_t times(size_t a, size_t b) {
 }
 
 static void take_rows(qa_kv_decoder *decoder, qa_arena *arena) {
-    const qa_lora_options *lora = decoder->adapter == NULL ? NULL : &decoder->adapter->widest;
-    const size_t rows = decoder->streams * decoder->chunk;
+    const size_t rows = decoder->rows_of_pass;
     qa_layer_rows *r = &decoder->rows;
     for (size_t i = 0; i < QA_ROWS; i++) {
         if (decoder->plan.width[i] > 0 && i != QA_ROWS_OUT) {
@@ -73,76 +83,108 @@ static void take_rows(qa_kv_decoder *decoder, qa_arena *arena) {
     for (size_t i = 0; i < QA_NORMS; i++) {
         r->inverse[i] = QA_TAKE(arena, qa_real, rows * decoder->plan.statistics[i]);
     }
-    for (qa_target t = QA_TARGET_Q; lora != NULL && t < QA_TARGETS; t++) {
-        r->lora_hidden[t] = lora->targets[t] ? QA_TAKE(arena, qa_real, decoder->chunk * lora->rank) : NULL;
+    for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+        r->lora_hidden[t] =
+            decoder->lora.targets[t] ? QA_TAKE(arena, qa_real, decoder->chunk * decoder->lora.rank) : NULL;
     }
+}
+
+static void take_caches(qa_kv_decoder *decoder, qa_arena *arena) {
+    const qa_config *config = &decoder->model->config;
+    const size_t slots = decoder->room.slots, tokens = times(slots, decoder->room.capacity);
+    const size_t cache = times(times(config->num_hidden_layers, tokens), key_width(config));
+    decoder->group = QA_TAKE(arena, size_t, slots);
+    decoder->position = QA_TAKE(arena, size_t, slots);
+    decoder->added = QA_TAKE(arena, size_t, slots);
+    decoder->start = QA_TAKE(arena, size_t, slots);
+    decoder->length = QA_TAKE(arena, size_t, slots);
+    decoder->ids = QA_TAKE(arena, int32_t, tokens);
+    decoder->keys = QA_TAKE(arena, qa_real, cache);
+    decoder->values = QA_TAKE(arena, qa_real, cache);
+    decoder->states = QA_TAKE(arena, qa_real, times(decoder->room.keep_states ? tokens : slots, config->hidden_size));
 }
 
 static void take_all(qa_kv_decoder *decoder, qa_arena *arena) {
     const qa_config *config = &decoder->model->config;
-    size_t sequences = times(decoder->streams, decoder->slots);
-    size_t cache = times(times(config->num_hidden_layers, sequences), times(decoder->capacity, key_width(config)));
-    decoder->position = QA_TAKE(arena, size_t, decoder->slots);
-    decoder->added = QA_TAKE(arena, size_t, decoder->slots);
-    decoder->start = QA_TAKE(arena, size_t, decoder->slots);
-    decoder->length = QA_TAKE(arena, size_t, decoder->slots);
-    decoder->ids = qa_config_rope_depends_on_length(config)
-                       ? QA_TAKE(arena, int32_t, times(decoder->slots, decoder->capacity))
-                       : NULL;
-    decoder->keys = QA_TAKE(arena, qa_real, cache);
-    decoder->values = QA_TAKE(arena, qa_real, cache);
+    decoder->taken = QA_TAKE(arena, const qa_adapter *, decoder->groups - 1);
+    take_caches(decoder, arena);
     take_rows(decoder, arena);
     const qa_attention attention = qa_layer_plan_widest_attention(&decoder->plan, config);
-    decoder->scratch.attention = QA_TAKE(
-        arena, qa_real, qa_attention_forward_scratch(decoder->model->context->pool, decoder->capacity, &attention));
-    decoder->pieces = QA_TAKE(arena, piece, decoder->chunk);
-    decoder->spans = QA_TAKE(arena, qa_span, decoder->streams * decoder->chunk);
-    decoder->positions = QA_TAKE(arena, int32_t, decoder->chunk);
-    qa_layer_angles_take(&decoder->angles, arena, &decoder->plan, config, decoder->chunk);
-    decoder->last = QA_TAKE(arena, qa_real, times(times(2, sequences), config->hidden_size));
-    decoder->logits = QA_TAKE(arena, qa_real, times(sequences, config->vocab_size));
+    decoder->scratch.attention =
+        QA_TAKE(arena, qa_real,
+                qa_attention_forward_scratch(decoder->model->context->pool, decoder->room.capacity, &attention));
+    decoder->cursors = QA_TAKE(arena, run_cursor, decoder->groups);
+    decoder->pieces = QA_TAKE(arena, piece, decoder->rows_of_pass);
+    decoder->spans = QA_TAKE(arena, qa_span, decoder->rows_of_pass);
+    decoder->row_groups = QA_TAKE(arena, qa_layer_group, decoder->groups - 1);
+    decoder->positions = QA_TAKE(arena, int32_t, decoder->rows_of_pass);
+    qa_layer_angles_take(&decoder->angles, arena, &decoder->plan, config, decoder->rows_of_pass);
+    decoder->wanted = QA_TAKE(arena, qa_real, times(times(2, decoder->room.logits), config->hidden_size));
+    decoder->logits = QA_TAKE(arena, qa_real, times(decoder->room.logits, config->vocab_size));
 }
 
-qa_status qa_kv_decoder_create_many(qa_kv_decoder **out, qa_model *model, const qa_adapter *adapter, size_t slots,
-                                    size_t capacity, qa_error *err) {
-    *out = NULL;
-    const size_t context = qa_config_context(&model->config);
-    QA_FAIL_IF(capacity < 1 || capacity > context, err, QA_ERR_LIMIT,
-               "a context of %zu tokens is asked for; the model's is 1 to %zu", capacity, context);
-    QA_FAIL_IF(slots < 1, err, QA_ERR_ARGUMENT, "a decoder needs room for at least one sequence");
-    qa_kv_decoder *decoder = NULL;
-    QA_TRY(QA_NEW(decoder, 1, err, "a decoder"));
-    decoder->model = model;
-    decoder->adapter = adapter;
-    decoder->streams = adapter == NULL ? 1 : 2;
-    decoder->slots = slots;
-    decoder->capacity = capacity;
-    qa_layer_plan_make(&decoder->plan, model);
-    decoder->chunk = times(slots, capacity) < CHUNK ? slots * capacity : CHUNK;
+/* Every target of any of the adapters, and the largest rank. */
+static qa_lora_options widest_of(const qa_adapter *const *adapters, size_t n) {
+    qa_lora_options lora = {0};
+    for (size_t i = 0; i < n; i++) {
+        lora.rank = adapters[i]->widest.rank > lora.rank ? adapters[i]->widest.rank : lora.rank;
+        for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
+            lora.targets[t] = lora.targets[t] || adapters[i]->widest.targets[t];
+        }
+    }
+    return lora;
+}
+
+static qa_status allocate_decoder(qa_kv_decoder *decoder, qa_error *err) {
     size_t bytes = 0;
     qa_arena measure = qa_arena_measure();
     take_all(decoder, &measure);
-    qa_status status = qa_arena_bytes(&measure, &bytes, err);
-    if (status == QA_OK) {
-        status = qa_arena_create(&decoder->arena, bytes, err);
-    }
+    QA_TRY(qa_arena_bytes(&measure, &bytes, err));
+    QA_TRY(qa_arena_create(&decoder->arena, bytes, err));
+    take_all(decoder, &decoder->arena);
+    return QA_OK;
+}
+
+qa_status qa_kv_decoder_create_many(qa_kv_decoder **out, qa_model *model, const qa_adapter *const *adapters,
+                                    size_t n_adapters, qa_kv_room room, qa_error *err) {
+    *out = NULL;
+    const size_t context = qa_config_context(&model->config);
+    QA_FAIL_IF(room.capacity < 1 || room.capacity > context, err, QA_ERR_LIMIT,
+               "a context of %zu tokens is asked for; the model's is 1 to %zu", room.capacity, context);
+    QA_FAIL_IF(room.slots < 1 || room.logits < 1, err, QA_ERR_ARGUMENT, "a decoder needs room for at least one stream");
+    qa_kv_decoder *decoder = NULL;
+    QA_TRY(QA_NEW(decoder, 1, err, "a decoder"));
+    decoder->model = model;
+    decoder->groups = 1 + n_adapters;
+    decoder->lora = widest_of(adapters, n_adapters);
+    decoder->room = room;
+    decoder->chunk = times(room.slots, room.capacity) < CHUNK ? room.slots * room.capacity : CHUNK;
+    decoder->rows_of_pass = n_adapters == 0 || room.slots == 1 ? decoder->chunk : 2 * decoder->chunk;
+    qa_layer_plan_make(&decoder->plan, model);
+    const qa_status status = allocate_decoder(decoder, err);
     if (status != QA_OK) {
-        if (slots > 1) {
-            qa_error_prefix(err, "key/value caches for %zu sequences of %zu tokens: ", slots, capacity);
-        } else {
-            qa_error_prefix(err, "key/value caches for %zu tokens: ", capacity);
-        }
+        qa_error_prefix(err, "key/value caches for %zu stream%s of %zu tokens: ", room.slots,
+                        room.slots == 1 ? "" : "s", room.capacity);
         qa_kv_decoder_free(decoder);
         return status;
     }
-    take_all(decoder, &decoder->arena);
+    for (size_t i = 0; i < n_adapters; i++) {
+        decoder->taken[i] = adapters[i];
+    }
     *out = decoder;
     return QA_OK;
 }
 
-qa_status qa_kv_decoder_create(qa_kv_decoder **out, qa_model *model, const qa_adapter *adapter, size_t capacity,
-                               qa_error *err) {
-    return qa_kv_decoder_create_many(out, model, adapter, 1, capacity, err);
+qa_status qa_kv_decoder_create(qa_kv_decoder **out, qa_model *model, const qa_adapter *adapter, qa_kv_streams streams,
+                               size_t capacity, qa_error *err) {
+    const size_t first = adapter == NULL || streams == QA_KV_BOTH ? 0 : 1;
+    const size_t slots = (adapter == NULL ? 1 : 2) - first;
+    const qa_kv_room room = {.slots = slots, .capacity = capacity, .logits = slots};
+    QA_TRY(qa_kv_decoder_create_many(out, model, &adapter, adapter == NULL ? 0 : 1, room, err));
+    if (adapter != NULL) {
+        qa_kv_decoder_assign(*out, slots - 1, adapter);
+    }
+    return QA_OK;
 }
 
 void qa_kv_decoder_free(qa_kv_decoder *decoder) {
@@ -152,99 +194,130 @@ void qa_kv_decoder_free(qa_kv_decoder *decoder) {
     }
 }
 
-size_t qa_kv_decoder_position_of(const qa_kv_decoder *decoder, size_t slot) { return decoder->position[slot]; }
-size_t qa_kv_decoder_position(const qa_kv_decoder *decoder) { return decoder->position[0]; }
-size_t qa_kv_decoder_capacity(const qa_kv_decoder *decoder) { return decoder->capacity; }
+size_t qa_kv_decoder_capacity(const qa_kv_decoder *decoder) { return decoder->room.capacity; }
 size_t qa_kv_decoder_bytes(const qa_kv_decoder *decoder) { return decoder->arena.capacity; }
+size_t qa_kv_decoder_position_of(const qa_kv_decoder *decoder, size_t slot) { return decoder->position[slot]; }
+size_t qa_kv_decoder_length_of(const qa_kv_decoder *decoder, size_t slot) { return decoder->length[slot]; }
+
+const int32_t *qa_kv_decoder_ids(const qa_kv_decoder *decoder, size_t slot) {
+    return decoder->ids + slot * decoder->room.capacity;
+}
+
+const qa_adapter *qa_kv_decoder_adapter_of(const qa_kv_decoder *decoder, size_t slot) {
+    return decoder->group[slot] == 0 ? NULL : decoder->taken[decoder->group[slot] - 1];
+}
+
+void qa_kv_decoder_assign(qa_kv_decoder *decoder, size_t slot, const qa_adapter *adapter) {
+    size_t group = 0;
+    for (size_t i = 1; i < decoder->groups && adapter != NULL; i++) {
+        group = decoder->taken[i - 1] == adapter ? i : group;
+    }
+    decoder->group[slot] = group;
+    decoder->position[slot] = 0;
+}
 
 /* ---- caches ---- */
 
-/* First row of a sequence in one layer's keys and values. */
-static size_t cache_row(const qa_kv_decoder *decoder, size_t stream, size_t slot) {
-    return (stream * decoder->slots + slot) * decoder->capacity;
-}
+/* First row of a stream in one layer's keys and values. */
+static size_t cache_row(const qa_kv_decoder *decoder, size_t slot) { return slot * decoder->room.capacity; }
 
 /* Rows of keys and values of all layers before layer l. */
 static size_t layer_row(const qa_kv_decoder *decoder, size_t l) {
-    return l * decoder->streams * decoder->slots * decoder->capacity;
+    return l * decoder->room.slots * decoder->room.capacity;
+}
+
+/* What left the last layer at a position; only the last one's is there without keep_states. */
+static qa_real *state_at(const qa_kv_decoder *decoder, size_t slot, size_t position) {
+    const size_t row = decoder->room.keep_states ? cache_row(decoder, slot) + position : slot;
+    return decoder->states + row * decoder->model->config.hidden_size;
 }
 
 void qa_kv_decoder_rewind(qa_kv_decoder *decoder, size_t slot, size_t n) { decoder->position[slot] = n; }
 
 void qa_kv_decoder_copy(qa_kv_decoder *decoder, size_t to, size_t from, size_t n) {
-    size_t width = key_width(&decoder->model->config);
-    for (size_t l = 0; to != from && l < decoder->model->config.num_hidden_layers; l++) {
-        for (size_t s = 0; s < decoder->streams; s++) {
-            size_t target = (layer_row(decoder, l) + cache_row(decoder, s, to)) * width;
-            size_t source = (layer_row(decoder, l) + cache_row(decoder, s, from)) * width;
-            memcpy(decoder->keys + target, decoder->keys + source, n * width * sizeof(qa_real));
-            memcpy(decoder->values + target, decoder->values + source, n * width * sizeof(qa_real));
-        }
-    }
-    if (decoder->ids != NULL && to != from) {
-        memcpy(decoder->ids + to * decoder->capacity, decoder->ids + from * decoder->capacity,
-               n * sizeof *decoder->ids);
-        decoder->length[to] = decoder->length[from];
-    }
+    const size_t width = key_width(&decoder->model->config), d = decoder->model->config.hidden_size;
     decoder->position[to] = n;
+    if (to == from) {
+        return;
+    }
+    for (size_t l = 0; l < decoder->model->config.num_hidden_layers; l++) {
+        const size_t target = (layer_row(decoder, l) + cache_row(decoder, to)) * width;
+        const size_t source = (layer_row(decoder, l) + cache_row(decoder, from)) * width;
+        memcpy(decoder->keys + target, decoder->keys + source, n * width * sizeof(qa_real));
+        memcpy(decoder->values + target, decoder->values + source, n * width * sizeof(qa_real));
+    }
+    memcpy(decoder->ids + cache_row(decoder, to), decoder->ids + cache_row(decoder, from), n * sizeof *decoder->ids);
+    memcpy(state_at(decoder, to, 0), state_at(decoder, from, 0),
+           (decoder->room.keep_states ? n : 1) * d * sizeof(qa_real));
+    decoder->group[to] = decoder->group[from];
+    decoder->length[to] = decoder->length[from];
 }
 
-/* Puts the pass' new keys and values, n rows a stream, behind the cached ones of their sequences. */
-static void append_to_caches(const qa_kv_decoder *decoder, size_t l, size_t n_pieces, size_t n) {
+/* Puts the pass' new keys and values behind the cached ones of their streams. */
+static void append_to_caches(const qa_kv_decoder *decoder, size_t l, size_t n_pieces) {
     const qa_operation *attention = &decoder->plan.operations[decoder->plan.attention];
     const qa_real *k = decoder->rows.at[attention->in2], *v = decoder->rows.at[attention->in3];
-    size_t width = key_width(&decoder->model->config);
-    for (size_t s = 0; s < decoder->streams; s++) {
-        size_t from = s * n * width;
-        for (size_t i = 0; i < n_pieces; i++) {
-            const piece *p = &decoder->pieces[i];
-            size_t to = (layer_row(decoder, l) + cache_row(decoder, s, p->slot) + p->position) * width;
-            memcpy(decoder->keys + to, k + from, p->n * width * sizeof(qa_real));
-            memcpy(decoder->values + to, v + from, p->n * width * sizeof(qa_real));
-            from += p->n * width;
-        }
+    const size_t width = key_width(&decoder->model->config);
+    size_t from = 0;
+    for (size_t i = 0; i < n_pieces; i++) {
+        const piece *p = &decoder->pieces[i];
+        const size_t to = (layer_row(decoder, l) + cache_row(decoder, p->slot) + p->position) * width;
+        memcpy(decoder->keys + to, k + from, p->n * width * sizeof(qa_real));
+        memcpy(decoder->values + to, v + from, p->n * width * sizeof(qa_real));
+        from += p->n * width;
+    }
+}
+
+/* Keeps what the pass left in X. */
+static void append_states(const qa_kv_decoder *decoder, size_t n_pieces) {
+    const size_t d = decoder->model->config.hidden_size;
+    size_t row = 0;
+    for (size_t i = 0; i < n_pieces; i++) {
+        const piece *p = &decoder->pieces[i];
+        const size_t kept = decoder->room.keep_states ? p->n : 1;
+        row += p->n;
+        memcpy(state_at(decoder, p->slot, p->position + p->n - kept), decoder->rows.at[QA_ROWS_X] + (row - kept) * d,
+               kept * d * sizeof(qa_real));
     }
 }
 
 /* ---- a pass ---- */
 
-/* Positions, angles and attention spans of the pass' n rows a stream, and what enters layer 0. */
-static void lay_out_decoder(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
+/* Positions, angles and attention spans of the pass, and what enters layer 0. */
+static void lay_out_decoder(qa_kv_decoder *decoder, size_t n_pieces) {
     const qa_model *model = decoder->model;
-    const size_t d = model->config.hidden_size;
     size_t row = 0;
     for (size_t i = 0; i < n_pieces; i++) {
         const piece *p = &decoder->pieces[i];
         for (size_t j = 0; j < p->n; j++) {
             decoder->positions[row + j] = (int32_t)(p->position + j);
         }
-        for (size_t s = 0; s < decoder->streams; s++) {
-            qa_layer_embed(model, decoder->rows.at[QA_ROWS_X] + (s * n + row) * d, p->ids, decoder->positions + row,
-                           p->n);
-            decoder->spans[s * n_pieces + i] = (qa_span){.query_row = s * n + row,
-                                                         .key_row = cache_row(decoder, s, p->slot) + p->position,
-                                                         .rows = p->n,
-                                                         .context_row = cache_row(decoder, s, p->slot),
-                                                         .context_rows = p->position};
-        }
+        qa_layer_embed(model, decoder->rows.at[QA_ROWS_X] + row * model->config.hidden_size, p->ids,
+                       decoder->positions + row, p->n);
+        decoder->spans[i] = (qa_span){.query_row = row,
+                                      .key_row = cache_row(decoder, p->slot) + p->position,
+                                      .rows = p->n,
+                                      .context_row = cache_row(decoder, p->slot),
+                                      .context_rows = p->position};
         qa_layer_angles_fill(&decoder->angles, model, row, decoder->positions + row, p->n, decoder->length[p->slot]);
         row += p->n;
     }
 }
 
-/* The pieces, n <= chunk tokens, through all layers; leaves the residual stream in X. */
-static void run_decode_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
+/* The pieces, n tokens with n_groups groups of rows among them, through all layers. */
+static void run_decode_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n, size_t n_groups) {
     const qa_config *config = &decoder->model->config;
-    lay_out_decoder(decoder, n_pieces, n);
+    lay_out_decoder(decoder, n_pieces);
     qa_layer_run run = {.model = decoder->model,
                         .plan = &decoder->plan,
-                        .adapter = decoder->adapter,
+                        .groups = decoder->row_groups,
+                        .n_groups = n_groups,
                         .pool = decoder->model->context->pool,
                         .n = n,
-                        .streams = decoder->streams,
+                        .streams = 1,
                         .angles = &decoder->angles,
                         .spans = decoder->spans,
-                        .n_spans = decoder->streams * n_pieces,
+                        .n_spans = n_pieces,
                         .scratch = &decoder->scratch};
     const qa_operation *attention = &decoder->plan.operations[decoder->plan.attention];
     for (size_t l = 0; l < config->num_hidden_layers; l++) {
@@ -253,35 +326,10 @@ static void run_decode_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n) {
         cached.at[attention->in2] = decoder->keys + first;
         cached.at[attention->in3] = decoder->values + first;
         qa_layer_forward(&run, l, &decoder->rows, 0, decoder->plan.attention);
-        append_to_caches(decoder, l, n_pieces, n);
+        append_to_caches(decoder, l, n_pieces);
         qa_layer_forward(&run, l, &cached, decoder->plan.attention, decoder->plan.n);
     }
-}
-
-/* Keeps the states of the runs, n_runs in all, that end in this pass. */
-static void keep_last(qa_kv_decoder *decoder, size_t n_pieces, size_t n, size_t n_runs) {
-    size_t d = decoder->model->config.hidden_size;
-    size_t row = 0;
-    for (size_t i = 0; i < n_pieces; i++) {
-        const piece *p = &decoder->pieces[i];
-        row += p->n;
-        for (size_t s = 0; p->run != NO_RUN && s < decoder->streams; s++) {
-            memcpy(decoder->last + (s * n_runs + p->run) * d, decoder->rows.at[QA_ROWS_X] + (s * n + row - 1) * d,
-                   d * sizeof *decoder->last);
-        }
-    }
-}
-
-/* Final norm and head at the n_runs kept states of every stream. */
-static void head(qa_kv_decoder *decoder, size_t n_runs) {
-    const qa_config *config = &decoder->model->config;
-    qa_pool *pool = decoder->model->context->pool;
-    size_t rows = decoder->streams * n_runs;
-    qa_real *normed = decoder->last + rows * config->hidden_size;
-    qa_norm_forward(pool, normed, NULL, decoder->last, &decoder->plan.final_norm, rows, config->hidden_size);
-    qa_linear_forward(pool, decoder->logits, normed, decoder->model->head, NULL, rows, config->hidden_size,
-                      config->vocab_size);
-    qa_layer_bend_logits(decoder->model, decoder->logits, rows);
+    append_states(decoder, n_pieces);
 }
 
 /* ---- runs ---- */
@@ -289,8 +337,8 @@ static void head(qa_kv_decoder *decoder, size_t n_runs) {
 static qa_status check_run(const qa_kv_decoder *decoder, const qa_kv_run *run, qa_error *err) {
     QA_FAIL_IF(run->n < 1, err, QA_ERR_ARGUMENT, "no tokens to run; a prompt needs at least one");
     size_t position = decoder->position[run->slot];
-    QA_FAIL_IF(run->n > decoder->capacity - position, err, QA_ERR_LIMIT,
-               "%zu tokens behind %zu exceed the context of %zu", run->n, position, decoder->capacity);
+    QA_FAIL_IF(run->n > decoder->room.capacity - position, err, QA_ERR_LIMIT,
+               "%zu tokens behind %zu exceed the context of %zu", run->n, position, decoder->room.capacity);
     for (size_t i = 0; i < run->n; i++) {
         QA_FAIL_IF(run->ids[i] < 0 || (size_t)run->ids[i] >= decoder->model->config.vocab_size, err, QA_ERR_ARGUMENT,
                    "token %zu has id %d, outside the vocabulary of %zu", i, run->ids[i],
@@ -301,13 +349,14 @@ static qa_status check_run(const qa_kv_decoder *decoder, const qa_kv_run *run, q
 
 /* Notes in `added` what every slot gets. */
 static qa_status check_runs(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs, qa_error *err) {
-    memset(decoder->added, 0, decoder->slots * sizeof *decoder->added);
+    const size_t slots = decoder->room.slots;
+    memset(decoder->added, 0, slots * sizeof *decoder->added);
     for (size_t i = 0; i < n_runs; i++) {
-        QA_FAIL_IF(runs[i].slot >= decoder->slots || decoder->added[runs[i].slot] != 0, err, QA_ERR_ARGUMENT,
+        QA_FAIL_IF(runs[i].slot >= slots || decoder->added[runs[i].slot] != 0, err, QA_ERR_ARGUMENT,
                    "run %zu is of slot %zu, which is %s", i, runs[i].slot,
-                   runs[i].slot >= decoder->slots ? "not there" : "taken by another run");
+                   runs[i].slot >= slots ? "not there" : "taken by another run");
         qa_status status = check_run(decoder, &runs[i], err);
-        if (status != QA_OK && decoder->slots > 1) {
+        if (status != QA_OK && slots > 1) {
             qa_error_prefix(err, "slot %zu: ", runs[i].slot);
         }
         QA_TRY(status);
@@ -320,70 +369,78 @@ static qa_status check_runs(qa_kv_decoder *decoder, const qa_kv_run *runs, size_
  * it is of no use: it is run again. Decoding so gives what one run of the whole sequence gives. */
 static void note_starts(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs) {
     for (size_t i = 0; i < n_runs; i++) {
-        const size_t slot = runs[i].slot, position = decoder->position[slot], length = position + runs[i].n;
-        decoder->start[slot] = position;
-        if (decoder->ids != NULL) {
-            memcpy(decoder->ids + slot * decoder->capacity + position, runs[i].ids, runs[i].n * sizeof *runs[i].ids);
-            if (!qa_config_rope_is_same(&decoder->model->config, decoder->length[slot], length)) {
-                decoder->start[slot] = 0;
-            }
-        }
+        const size_t slot = runs[i].slot, position = decoder->position[slot], end = position + runs[i].n;
+        const size_t length = runs[i].length > end ? runs[i].length : end;
+        memcpy(decoder->ids + cache_row(decoder, slot) + position, runs[i].ids, runs[i].n * sizeof *runs[i].ids);
+        const bool same = qa_config_rope_is_same(&decoder->model->config, decoder->length[slot], length);
+        decoder->start[slot] = same ? position : 0;
         decoder->length[slot] = length;
     }
 }
 
-/* The run, or with it what stands before it. */
-static qa_kv_run from_start(const qa_kv_decoder *decoder, const qa_kv_run *run) {
-    const size_t slot = run->slot, start = decoder->start[slot], position = decoder->position[slot];
-    return start == position ? *run
-                             : (qa_kv_run){.slot = slot,
-                                           .ids = decoder->ids + slot * decoder->capacity + start,
-                                           .n = position - start + run->n};
-}
-
-/* All runs through all layers, in passes of at most `chunk` tokens. */
-static void run_all(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs) {
-    size_t run = 0;
-    size_t done = 0; /* tokens of that run */
-    while (run < n_runs) {
-        size_t n_pieces = 0;
-        size_t n = 0;
-        while (run < n_runs && n < decoder->chunk) {
-            const qa_kv_run from = from_start(decoder, &runs[run]), *r = &from;
-            size_t take = r->n - done < decoder->chunk - n ? r->n - done : decoder->chunk - n;
-            bool ends = done + take == r->n;
-            decoder->pieces[n_pieces++] = (piece){.slot = r->slot,
-                                                  .position = decoder->start[r->slot] + done,
-                                                  .ids = r->ids + done,
-                                                  .n = take,
-                                                  .run = ends ? run : NO_RUN};
-            n += take;
-            done = ends ? 0 : done + take;
-            run += ends ? 1 : 0;
+/* The next tokens of the group's runs, as many as there is room for behind the pass' n rows; adds the pieces. Returns
+ * their number of tokens. */
+static size_t take_of_group(qa_kv_decoder *decoder, size_t group, const qa_kv_run *runs, size_t n_runs, size_t n,
+                            size_t *n_pieces) {
+    run_cursor *at = &decoder->cursors[group];
+    const size_t room = decoder->rows_of_pass - n < decoder->chunk ? decoder->rows_of_pass - n : decoder->chunk;
+    size_t taken = 0;
+    for (; at->run < n_runs && taken < room;) {
+        const size_t slot = runs[at->run].slot, start = decoder->start[slot] + at->done;
+        const size_t left = decoder->group[slot] == group ? decoder->position[slot] + runs[at->run].n - start : 0;
+        const size_t take = left < room - taken ? left : room - taken;
+        if (take > 0) {
+            decoder->pieces[(*n_pieces)++] = (piece){
+                .slot = slot, .position = start, .ids = decoder->ids + cache_row(decoder, slot) + start, .n = take};
         }
-        run_decode_pass(decoder, n_pieces, n);
-        keep_last(decoder, n_pieces, n, n_runs);
+        taken += take;
+        *at = take == left ? (run_cursor){.run = at->run + 1} : (run_cursor){.run = at->run, .done = at->done + take};
+    }
+    return taken;
+}
+
+/* All runs through all layers, pass by pass. */
+static void run_all(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs) {
+    memset(decoder->cursors, 0, decoder->groups * sizeof *decoder->cursors);
+    for (;;) {
+        size_t n = 0, n_pieces = 0, n_groups = 0;
+        for (size_t group = 0; group < decoder->groups; group++) {
+            const size_t taken = take_of_group(decoder, group, runs, n_runs, n, &n_pieces);
+            if (group > 0 && taken > 0) {
+                decoder->row_groups[n_groups++] =
+                    (qa_layer_group){.adapter = decoder->taken[group - 1], .first = n, .rows = taken};
+            }
+            n += taken;
+        }
+        if (n == 0) {
+            return;
+        }
+        run_decode_pass(decoder, n_pieces, n, n_groups);
     }
 }
 
-static void advance_decoder(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs) {
-    for (size_t i = 0; i < n_runs; i++) {
-        decoder->position[runs[i].slot] += runs[i].n;
-    }
-}
-
-qa_status qa_kv_decoder_forward_many(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs, qa_real **base,
-                                     qa_real **adapted, qa_error *err) {
+qa_status qa_kv_decoder_run(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs, qa_error *err) {
     QA_TRY(check_runs(decoder, runs, n_runs, err));
     note_starts(decoder, runs, n_runs);
     run_all(decoder, runs, n_runs);
-    if (base != NULL) {
-        head(decoder, n_runs);
-        *base = decoder->logits;
-        *adapted = decoder->streams == 1 ? NULL : decoder->logits + n_runs * decoder->model->config.vocab_size;
+    for (size_t i = 0; i < n_runs; i++) {
+        decoder->position[runs[i].slot] += runs[i].n;
     }
-    advance_decoder(decoder, runs, n_runs);
     return QA_OK;
+}
+
+void qa_kv_decoder_logits(qa_kv_decoder *decoder, const qa_kv_state *states, size_t n, qa_real **logits) {
+    const qa_config *config = &decoder->model->config;
+    qa_pool *pool = decoder->model->context->pool;
+    const size_t d = config->hidden_size;
+    qa_real *normed = decoder->wanted + n * d;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(decoder->wanted + i * d, state_at(decoder, states[i].slot, states[i].position), d * sizeof *normed);
+    }
+    qa_norm_forward(pool, normed, NULL, decoder->wanted, &decoder->plan.final_norm, n, d);
+    qa_linear_forward(pool, decoder->logits, normed, decoder->model->head, NULL, n, d, config->vocab_size);
+    qa_layer_bend_logits(decoder->model, decoder->logits, n);
+    *logits = decoder->logits;
 }
 
 qa_status qa_logits_check(const qa_real *logits, size_t V, const char *stream, size_t position, qa_error *err) {
@@ -394,21 +451,35 @@ qa_status qa_logits_check(const qa_real *logits, size_t V, const char *stream, s
     return QA_OK;
 }
 
+/* ---- one sequence ---- */
+
+size_t qa_kv_decoder_position(const qa_kv_decoder *decoder) { return decoder->position[0]; }
+
+void qa_kv_decoder_rewind_all(qa_kv_decoder *decoder, size_t n) {
+    for (size_t slot = 0; slot < decoder->room.slots; slot++) {
+        decoder->position[slot] = n;
+    }
+}
+
 qa_status qa_kv_decoder_forward(qa_kv_decoder *decoder, const int32_t *ids, size_t n, qa_real **base, qa_real **adapted,
                                 qa_error *err) {
-    const size_t V = decoder->model->config.vocab_size;
-    const size_t before = decoder->position[0];
-    const qa_kv_run run = {.slot = 0, .ids = ids, .n = n};
-    qa_real *rows[2] = {NULL, NULL};
+    const size_t V = decoder->model->config.vocab_size, before = decoder->position[0], slots = decoder->room.slots;
+    qa_kv_run runs[2] = {{.slot = 0, .ids = ids, .n = n}, {.slot = 1, .ids = ids, .n = n}};
+    const qa_kv_state states[2] = {{.slot = 0, .position = before + n - 1}, {.slot = 1, .position = before + n - 1}};
+    qa_real *rows[2] = {NULL, NULL}, *logits = NULL;
     *base = NULL;
     *adapted = NULL;
-    QA_TRY(qa_kv_decoder_forward_many(decoder, &run, 1, &rows[0], &rows[1], err));
-    qa_status status = qa_logits_check(rows[0], V, "base", before, err);
-    if (status == QA_OK && rows[1] != NULL) {
-        status = qa_logits_check(rows[1], V, "adapted", before, err);
+    QA_TRY(check_run(decoder, &runs[0], err)); /* of a sequence, so that no message speaks of slots */
+    QA_TRY(qa_kv_decoder_run(decoder, runs, slots, err));
+    qa_kv_decoder_logits(decoder, states, slots, &logits);
+    qa_status status = QA_OK;
+    for (size_t slot = 0; slot < slots && status == QA_OK; slot++) {
+        const bool of_adapter = decoder->group[slot] > 0;
+        rows[of_adapter] = logits + slot * V;
+        status = qa_logits_check(rows[of_adapter], V, of_adapter ? "adapted" : "base", before, err);
     }
     if (status != QA_OK) {
-        decoder->position[0] = before;
+        qa_kv_decoder_rewind_all(decoder, before);
         return status;
     }
     *base = rows[0];

@@ -84,9 +84,15 @@ void qa_layer_bend_logits(const qa_model *model, qa_real *y, size_t rows) {
 
 /* ---- a map and its branch ---- */
 
-static const qa_branch_place *branch_of(const qa_layer_run *run, size_t l, qa_target target) {
-    const qa_branch_place *place = run->adapter == NULL ? NULL : &run->adapter->places[l * QA_TARGETS + (size_t)target];
+/* The branch of a map in the adapter; NULL: none. */
+static const qa_branch_place *branch_of(const qa_adapter *adapter, size_t l, qa_target target) {
+    const qa_branch_place *place = adapter == NULL ? NULL : &adapter->places[l * QA_TARGETS + (size_t)target];
     return place != NULL && place->present ? place : NULL;
+}
+
+/* Of a run over one group's rows alone. */
+static const qa_adapter *only_adapter(const qa_layer_run *run) {
+    return run->n_groups == 0 ? NULL : run->groups[0].adapter;
 }
 
 /* Every branch has masks of its own, as every LoRA layer of PEFT has a dropout of its own. */
@@ -94,33 +100,35 @@ static uint64_t branch_key(const qa_layer_run *run, size_t l, qa_target target) 
     return qa_hash(run->dropout_key, qa_target_number(l, target));
 }
 
-/* The input of a branch: the adapted rows x[n x in], dropped out while training. */
-static const qa_real *branch_input(const qa_layer_run *run, size_t l, qa_target target, const qa_real *x,
-                                   const qa_branch_place *place, qa_real *dropped) {
-    double rate = run->adapter->options.dropout;
+/* The input of an adapter's branch: its rows x[rows x in], dropped out while training. */
+static const qa_real *branch_input(const qa_layer_run *run, const qa_adapter *adapter, size_t l, qa_target target,
+                                   const qa_real *x, size_t rows, size_t in) {
+    const double rate = adapter->options.dropout;
     if (run->dropout_key == 0 || rate == 0) {
         return x;
     }
-    qa_dropout_forward(run->pool, dropped, x, rate, branch_key(run, l, target), run->n * place->in);
-    return dropped;
+    qa_dropout_forward(run->pool, run->scratch->dropped, x, rate, branch_key(run, l, target), rows * in);
+    return run->scratch->dropped;
 }
 
-/* y += s B (A dropout(x)) for the adapted rows. */
-static void branch_forward(const qa_layer_run *run, size_t l, qa_target target, qa_real *y, const qa_real *x,
-                           const qa_layer_rows *rows) {
-    const qa_linear *linear = &run->model->layers[l].linear[target];
-    const qa_branch_place *place = branch_of(run, l, target);
-    if (place == NULL) {
-        return;
+/* y += s B (A dropout(x)) for the rows of every group. */
+static void branches_forward(const qa_layer_run *run, size_t l, qa_target target, qa_real *y, const qa_real *x,
+                             const qa_layer_rows *rows) {
+    for (size_t i = 0; i < run->n_groups; i++) {
+        const qa_layer_group *group = &run->groups[i];
+        const qa_branch_place *place = branch_of(group->adapter, l, target);
+        if (place != NULL) {
+            const qa_real *parameters = group->adapter->parameters;
+            const qa_real *input =
+                branch_input(run, group->adapter, l, target, x + group->first * place->in, group->rows, place->in);
+            qa_lora_forward(run->pool, y + group->first * place->out, rows->lora_hidden[target], input,
+                            parameters + place->a, parameters + place->b, (qa_real)place->scale, group->rows, place->in,
+                            place->out, place->rank);
+        }
     }
-    size_t first = (run->streams - 1) * run->n;
-    const qa_real *input = branch_input(run, l, target, x + first * linear->in, place, run->scratch->dropped);
-    const qa_real *parameters = run->adapter->parameters;
-    qa_lora_forward(run->pool, y + first * linear->out, rows->lora_hidden[target], input, parameters + place->a,
-                    parameters + place->b, (qa_real)place->scale, run->n, linear->in, linear->out, place->rank);
 }
 
-/* y = x W^T + bias for all rows, + s B (A dropout(x)) for the adapted ones: the maps of one input from operation
+/* y = x W^T + bias for all rows, + s B (A dropout(x)) for those of the groups: the maps of one input from operation
  * `first` on, as many as run together, all before `end`. Returns the operation behind them. */
 static size_t maps_forward(const qa_layer_run *run, size_t l, const qa_layer_rows *rows, size_t first, size_t end) {
     const qa_layer_plan *plan = run->plan;
@@ -139,7 +147,7 @@ static size_t maps_forward(const qa_layer_run *run, size_t l, const qa_layer_row
     qa_linear_forward_maps(run->pool, maps, k - first, x, parts, run->streams * run->n / parts,
                            run->model->layers[l].linear[ops[first].which].in);
     for (size_t i = first; i < k; i++) {
-        branch_forward(run, l, (qa_target)ops[i].which, rows->at[ops[i].out], x, rows);
+        branches_forward(run, l, (qa_target)ops[i].which, rows->at[ops[i].out], x, rows);
     }
     return k;
 }
@@ -149,13 +157,14 @@ static void hidden_again(const qa_layer_run *run, size_t l, const qa_layer_rows 
     const qa_layer_plan *plan = run->plan;
     const qa_operation *op = &plan->operations[k];
     const qa_target target = (qa_target)op->which;
-    const qa_branch_place *place = branch_of(run, l, target);
+    const qa_adapter *adapter = only_adapter(run);
+    const qa_branch_place *place = branch_of(adapter, l, target);
     if (place == NULL) {
         return;
     }
     qa_layer_forward(run, l, rows, plan->made_by[k], plan->made_by[k] < plan->n ? plan->made_by[k] + 1 : plan->n);
-    const qa_real *input = branch_input(run, l, target, rows->at[op->in], place, run->scratch->dropped);
-    qa_lora_hidden(run->pool, rows->lora_hidden[target], input, run->adapter->parameters + place->a, run->n, place->in,
+    const qa_real *input = branch_input(run, adapter, l, target, rows->at[op->in], run->n, place->in);
+    qa_lora_hidden(run->pool, rows->lora_hidden[target], input, adapter->parameters + place->a, run->n, place->in,
                    place->rank);
 }
 
@@ -168,18 +177,19 @@ static void map_backward(const qa_layer_run *run, size_t l, qa_target target, qa
     qa_real *dw = weights == NULL ? NULL : weights->weight[target];
     qa_real *dbias = weights == NULL ? NULL : weights->bias[target];
     qa_linear_backward(run->pool, beta, dx, dw, dbias, dy, x, linear->weight, run->n, linear->in, linear->out);
-    const qa_branch_place *place = branch_of(run, l, target);
+    const qa_adapter *adapter = only_adapter(run);
+    const qa_branch_place *place = branch_of(adapter, l, target);
     if (place == NULL) {
         return;
     }
-    const qa_real *parameters = run->adapter->parameters;
-    const qa_real *input = branch_input(run, l, target, x, place, run->scratch->dropped);
+    const qa_real *parameters = adapter->parameters;
+    const qa_real *input = branch_input(run, adapter, l, target, x, run->n, place->in);
     qa_real *dinput = dx != NULL && input != x ? run->scratch->ddropped : dx;
     qa_lora_backward(run->pool, dinput == dx ? 1 : 0, dinput, gradient + place->a, gradient + place->b,
                      run->scratch->dhidden, dy, input, rows->lora_hidden[target], parameters + place->a,
                      parameters + place->b, (qa_real)place->scale, run->n, linear->in, linear->out, place->rank);
     if (dinput != dx) {
-        qa_dropout_backward(run->pool, dx, dinput, run->adapter->options.dropout, branch_key(run, l, target),
+        qa_dropout_backward(run->pool, dx, dinput, adapter->options.dropout, branch_key(run, l, target),
                             run->n * linear->in);
     }
 }

@@ -1,8 +1,9 @@
 /* One transformer layer over stacked rows, forward and backward: what packed passes and decoding share. What a layer
  * computes is its family's list of operations (reference/operations.h); here it is walked.
  *
- * Rows. `streams` streams of n rows each are stacked, base first; the LoRA branches act on the last n rows
- * (the adapted stream). Backward runs over those n rows alone.
+ * Rows. `streams` streams of n rows each are stacked; the LoRA branches of an adapter act on the rows of its group: the
+ * last n rows in a pass (base stream first, then the adapted one), any rows side by side in decoding. Backward runs
+ * over the n rows of one group alone.
  *
  * Saved for backward, per layer: the rows that its plan keeps (of Llama: x, q, k, v after RoPE, the output of the
  * attention, mid, gate, up), the statistics of its norms, and A dropout(x) of every LoRA branch. What a norm or an
@@ -49,11 +50,18 @@ typedef struct qa_layer_scratch {
 void qa_layer_scratch_take(qa_layer_scratch *scratch, qa_arena *arena, const qa_config *config,
                            const qa_lora_options *lora, size_t max_n, bool backward);
 
+/* Rows on which an adapter's branches act. */
+typedef struct qa_layer_group {
+    const qa_adapter *adapter;
+    size_t first, rows;
+} qa_layer_group;
+
 /* What stays the same for all layers of a pass. */
 typedef struct qa_layer_run {
     const qa_model *model;
     const qa_layer_plan *plan;
-    const qa_adapter *adapter; /* NULL: no LoRA branch */
+    const qa_layer_group *groups; /* [n_groups], no row in two; backward: none, or one of the n rows */
+    size_t n_groups;
     qa_pool *pool;
     size_t n;                      /* rows of one stream */
     size_t streams;                /* 1 or 2 */
@@ -71,7 +79,7 @@ typedef struct qa_layer_run {
 typedef struct qa_layer_rows {
     qa_real *at[QA_ROWS];             /* the layer's output may stand where its input does */
     qa_real *inverse[QA_NORMS];       /* [statistics] 1/rms */
-    qa_real *lora_hidden[QA_TARGETS]; /* [n x rank] of the adapted rows */
+    qa_real *lora_hidden[QA_TARGETS]; /* [rows x rank] of a group's rows; several groups use it one after the other */
 } qa_layer_rows;
 
 /* The operations [first, end) of the list. */

@@ -39,6 +39,7 @@ typedef struct pass_slots {
 struct qa_pass {
     qa_model *model;
     const qa_adapter *adapter;
+    qa_layer_group group; /* the adapted rows of the run under way */
     qa_pass_limits limits;
     size_t streams;
     size_t context;    /* of the model, tokens */
@@ -314,10 +315,12 @@ static qa_status lay_angles_by_length(qa_pass *pass, const qa_packed *in, qa_err
     return QA_OK;
 }
 
-static qa_layer_run layer_run(const qa_pass *pass, size_t streams, bool apart) {
+static qa_layer_run layer_run(qa_pass *pass, size_t streams, bool apart) {
+    pass->group = (qa_layer_group){.adapter = pass->adapter, .first = (streams - 1) * pass->n, .rows = pass->n};
     return (qa_layer_run){.model = pass->model,
                           .plan = &pass->plan,
-                          .adapter = pass->adapter,
+                          .groups = &pass->group,
+                          .n_groups = pass->adapter == NULL ? 0 : 1,
                           .pool = pass->model->context->pool,
                           .n = pass->n,
                           .streams = streams,

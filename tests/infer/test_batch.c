@@ -375,6 +375,7 @@ static void check_sums(const qa_objective *objective) {
     qa_batch_options options = options_of(to, 3, 5);
     options.objective = objective;
     options.sampling.temperature = 0.6; /* the sums are those of temperature 1 all the same */
+    options.measured = true;
     run(&fixture, prompts, PROMPTS, &options);
     for (size_t i = 0; i < to->n; i++) {
         double log_ratio = 0.0;

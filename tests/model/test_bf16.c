@@ -183,7 +183,7 @@ static void decode(const qa_fixture *f, qa_real *logits) {
     qa_error err = {0};
     qa_kv_decoder *decoder = NULL;
     qa_real *base = NULL, *adapted = NULL;
-    qa_expect_ok(qa_kv_decoder_create(&decoder, f->model, f->adapter, 32, &err), &err);
+    qa_expect_ok(qa_kv_decoder_create(&decoder, f->model, f->adapter, QA_KV_BOTH, 32, &err), &err);
     qa_expect_ok(qa_kv_decoder_forward(decoder, ids, n - 1, &base, &adapted, &err), &err);
     qa_expect_ok(qa_kv_decoder_forward(decoder, ids + n - 1, 1, &base, &adapted, &err), &err);
     memcpy(logits, base, V * sizeof *base);

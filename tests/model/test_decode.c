@@ -53,7 +53,7 @@ static void check_against_pass(const tiny_model_options *options, const qa_lora_
     int32_t ids[TOKENS];
     size_t done = 0;
     fill(ids, V);
-    qa_expect_ok(qa_kv_decoder_create(&decoder, f.model, f.adapter, CAPACITY, &err), &err);
+    qa_expect_ok(qa_kv_decoder_create(&decoder, f.model, f.adapter, QA_KV_BOTH, CAPACITY, &err), &err);
     for (size_t i = 0; i < n_pieces; i++) {
         qa_real *base = NULL;
         qa_real *adapted = NULL;
@@ -100,9 +100,9 @@ START_TEST(errors_change_nothing) {
     qa_real *adapted = NULL;
     const int32_t ids[4] = {1, 5, 6, 7};
     const int32_t bad[2] = {3, 29};
-    qa_expect_error(qa_kv_decoder_create(&decoder, f.model, f.adapter, options.max_positions + 1, &err), QA_ERR_LIMIT,
-                    &err, "a context of 65 tokens");
-    qa_expect_ok(qa_kv_decoder_create(&decoder, f.model, f.adapter, 6, &err), &err);
+    qa_expect_error(qa_kv_decoder_create(&decoder, f.model, f.adapter, QA_KV_BOTH, options.max_positions + 1, &err),
+                    QA_ERR_LIMIT, &err, "a context of 65 tokens");
+    qa_expect_ok(qa_kv_decoder_create(&decoder, f.model, f.adapter, QA_KV_BOTH, 6, &err), &err);
     qa_expect_ok(qa_kv_decoder_forward(decoder, ids, 3, &base, &adapted, &err), &err);
     qa_expect_error(qa_kv_decoder_forward(decoder, ids, 4, &base, &adapted, &err), QA_ERR_LIMIT, &err,
                     "4 tokens behind 3 exceed the context of 6");

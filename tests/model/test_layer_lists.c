@@ -312,16 +312,23 @@ START_TEST(decoding_is_one_pass) {
     qa_pass *pass = open_world_pass(&w, (qa_pass_limits){0});
     int32_t ids[2][ROWS];
     const size_t n[2] = {sequence(ids[0], true), sequence(ids[1], false)};
-    qa_expect_ok(qa_kv_decoder_create_many(&decoder, w.weights->model, w.adapter, 2, ROWS, &err), &err);
+    const qa_adapter *adapter = w.adapter;
+    const qa_kv_room room = {.slots = 2, .capacity = ROWS, .logits = 2};
+    qa_expect_ok(qa_kv_decoder_create_many(&decoder, w.weights->model, &adapter, 1, room, &err), &err);
+    qa_kv_decoder_assign(decoder, 0, adapter);
+    qa_kv_decoder_assign(decoder, 1, adapter);
     const size_t cuts[] = {0, 3, 4, 8, 9, 10, 11};
     for (size_t c = 0; c + 1 < sizeof cuts / sizeof *cuts; c++) {
         qa_kv_run runs[2];
-        qa_real *base = NULL, *adapted = NULL;
+        qa_kv_state ends[2];
+        qa_real *adapted = NULL;
         for (size_t s = 0; s < 2; s++) {
             const size_t end = c + 2 == sizeof cuts / sizeof *cuts ? n[s] : cuts[c + 1];
-            runs[s] = (qa_kv_run){s, ids[s] + cuts[c], end - cuts[c]};
+            runs[s] = (qa_kv_run){.slot = s, .ids = ids[s] + cuts[c], .n = end - cuts[c]};
+            ends[s] = (qa_kv_state){.slot = s, .position = end - 1};
         }
-        qa_expect_ok(qa_kv_decoder_forward_many(decoder, runs, 2, &base, &adapted, &err), &err);
+        qa_expect_ok(qa_kv_decoder_run(decoder, runs, 2, &err), &err);
+        qa_kv_decoder_logits(decoder, ends, 2, &adapted);
         qa_real *got = qa_bag_copy(&w.bag, adapted, 2 * w.V);
         for (size_t s = 0; s < 2; s++) {
             const size_t length = cuts[c] + runs[s].n;
@@ -329,12 +336,13 @@ START_TEST(decoding_is_one_pass) {
             QA_ASSERT_REALS("last logits", got + s * w.V, expected + (length - 1) * w.V, w.V, EXACT, 0.0);
         }
     }
-    qa_real *base = NULL, *adapted = NULL;
-    const qa_kv_run turn = {0, ids[0] + 6, 2};
+    qa_real *adapted = NULL;
+    const qa_kv_run turn = {.slot = 0, .ids = ids[0] + 6, .n = 2};
     memcpy(ids[1] + 6, ids[0] + 6, 2 * sizeof(int32_t));
     for (int round = 0; round < 2; round++) { /* into a slot that was longer, then into one that was shorter */
         qa_kv_decoder_copy(decoder, 0, 1, 6); /* the other answer's beginning */
-        qa_expect_ok(qa_kv_decoder_forward_many(decoder, &turn, 1, &base, &adapted, &err), &err);
+        qa_expect_ok(qa_kv_decoder_run(decoder, &turn, 1, &err), &err);
+        qa_kv_decoder_logits(decoder, &(qa_kv_state){.slot = 0, .position = 7}, 1, &adapted);
         qa_real *got = qa_bag_copy(&w.bag, adapted, w.V);
         const qa_real *expected = logits_of(&w, pass, &(qa_packed){.trunk = {ids[1], 8}}, 8);
         QA_ASSERT_REALS("after a copy", got, expected + 7 * w.V, w.V, EXACT, 0.0);

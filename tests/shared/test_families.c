@@ -466,7 +466,7 @@ static void check_greedy(family_case *c, const char *prefix) {
     for (size_t i = 0; i < n_prompt; i++) {
         prompt[i] = (int32_t)before[i];
     }
-    MUST(qa_kv_decoder_create(&decoder, c->model, c->adapter, n_prompt + n_ids, &err));
+    MUST(qa_kv_decoder_create(&decoder, c->model, c->adapter, QA_KV_BOTH, n_prompt + n_ids, &err));
     for (size_t i = 0; i < n_ids; i++) {
         qa_real *base = NULL, *adapted = NULL;
         MUST(qa_kv_decoder_forward(decoder, i == 0 ? prompt : &next, i == 0 ? n_prompt : 1, &base, &adapted, &err));
