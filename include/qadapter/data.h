@@ -43,6 +43,10 @@ typedef struct qa_pairs_options {
     bool responses;          /* the file holds single responses, not pairs: see qa_pairs_load */
     bool either;             /* pairs or single responses, as its first example is: see qa_pairs_single */
     const qa_chat *renderer; /* what writes dialogues instead of `chat`, any template; NULL: the one that chat names */
+    /* Which column of the file is which of ours, "prompt=question,chosen=good"; NULL: they have our names. Names of
+     * ours beyond those of the forms, `system`, `instruction`, `input`, `history` and (single responses) `output`, are
+     * strings that become messages (docs/formats.md). */
+    const char *columns;
 } qa_pairs_options;
 
 /* Whether a chat template is applied to a file's examples. */
@@ -103,10 +107,11 @@ const char *qa_pairs_format(const qa_pairs *pairs);      /* "HH-RLHF dialogues".
 size_t qa_pairs_longest_prompt(const qa_pairs *pairs);   /* tokens */
 size_t qa_pairs_longest_response(const qa_pairs *pairs); /* tokens, over both sides */
 qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs);
-bool qa_pairs_single(const qa_pairs *pairs); /* they are single responses, without a rejected one */
+bool qa_pairs_single(const qa_pairs *pairs);                    /* they are single responses, without a rejected one */
 qa_chat_template qa_pairs_chat_template(const qa_pairs *pairs); /* that was applied; QA_CHAT_NONE: none was */
 qa_response_end qa_pairs_response_end(const qa_pairs *pairs);   /* as the options had it */
 bool qa_pairs_published_data(const qa_pairs *pairs);            /* likewise */
+const char *qa_pairs_columns(const qa_pairs *pairs);            /* likewise, in one order; NULL: none were named */
 /* What was read but may not be meant, one line each; borrowed. */
 const qa_warnings *qa_pairs_warnings(const qa_pairs *pairs);
 uint64_t qa_pairs_fingerprint(const qa_pairs *pairs); /* changes with any token of any pair */
@@ -140,10 +145,12 @@ typedef struct qa_corpus qa_corpus;
 QA_MUST_CHECK qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
                                        qa_chat_template chat, qa_learn learn, size_t max_length, size_t vocab_size,
                                        qa_error *err);
-/* qa_corpus_load with a template of any kind, and the model's end-of-sequence ids (n_eos 0: the tokenizer's). */
+/* qa_corpus_load with a template of any kind, the model's end-of-sequence ids (n_eos 0: the tokenizer's), and the names
+ * of the file's columns (as in qa_pairs_options; NULL: ours). */
 QA_MUST_CHECK qa_status qa_corpus_load_chat(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
                                             const qa_chat *renderer, qa_learn learn, size_t max_length,
-                                            size_t vocab_size, const int32_t *eos_ids, size_t n_eos, qa_error *err);
+                                            size_t vocab_size, const int32_t *eos_ids, size_t n_eos,
+                                            const char *columns, qa_error *err);
 void qa_corpus_free(qa_corpus *corpus); /* NULL is allowed */
 size_t qa_corpus_count(const qa_corpus *corpus);
 const qa_document *qa_corpus_at(const qa_corpus *corpus, size_t i);

@@ -169,6 +169,7 @@ typedef struct qa_train_options {
     bool resume;                                          /* continue from out_dir's newest complete checkpoint */
     size_t max_length;                                    /* for the record */
     const char *data_path, *eval_data_path, *replay_path; /* for the record */
+    const char *replay_columns;                           /* how replay was read; NULL: under our names */
     /* Called after every step and evaluation; NULL is allowed. Returns false to stop: a checkpoint is
      * written and qa_train returns QA_ERR_INTERRUPTED. */
     bool (*on_metrics)(void *user, const qa_metrics *metrics);

@@ -54,7 +54,7 @@ static const cli_table bench_tables[] = {{&cli_model_table, 0, "model dtype", NU
                                          {&bench_table, 0, NULL, NULL},
                                          {&cli_chat_table, 0, NULL, NULL},
                                          {&cli_pairs_table, 0, "response-end", &cli_response_end_words},
-                                         {&cli_pairs_table, 0, "max-length dsp-domain strict", NULL},
+                                         {&cli_pairs_table, 0, "columns max-length dsp-domain strict", NULL},
                                          {&qa_lora_table, offsetof(cli_args, lora), NULL, NULL},
                                          {&qa_train_table, offsetof(bench_args, train), "recompute", NULL},
                                          {&cli_output_table, 0, "json", NULL}};

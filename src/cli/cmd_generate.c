@@ -70,6 +70,10 @@ static const qa_option generate_chat_words = {
     .group = QA_GROUP_INPUT,
     .note = "what the adapter was trained with; else the model folder's own; plain when it has none"};
 static const qa_option generate_arg_words = {.group = QA_GROUP_INPUT, .note = "what the adapter was trained with"};
+static const qa_option generate_columns_words = {.group = QA_GROUP_INPUT,
+                                                 .note = "the file has our names",
+                                                 .help = "with --in: which column of the file is which, such as "
+                                                         "prompt=text or instruction=question,system=system_prompt"};
 static const cli_table generate_tables[] = {
     {&cli_model_table, 0, "model adapter any-base", NULL},
     {&cli_reading_table, 0, "recipe", NULL},
@@ -77,6 +81,7 @@ static const cli_table generate_tables[] = {
     CLI_METHOD_TABLES,
     {&qa_sampling_table, offsetof(generate_args, sampling), NULL, NULL},
     {&generate_table, 0, NULL, NULL},
+    {&cli_pairs_table, 0, "columns", &generate_columns_words},
     {&cli_chat_table, 0, "chat-template", &generate_chat_words},
     {&cli_chat_table, 0, "template-arg date", &generate_arg_words}};
 
@@ -312,7 +317,7 @@ done:
  * meaning with it; nor has what belongs to it without it. */
 static qa_status check_file_arguments(cli_run *run, qa_error *err) {
     static const char *const single[] = {"prompt", "file", "ids", "chat", "system", "ctx-size", "echo", "print-ids"};
-    static const char *const many[] = {"out", "samples", "batch", "unique"};
+    static const char *const many[] = {"out", "samples", "batch", "unique", "columns"};
     const generate_args *args = generate_args_of(run);
     for (size_t i = 0; args->in != NULL && i < sizeof single / sizeof *single; i++) {
         if (cli_given(&run->options, single[i]) != NULL) {

@@ -34,9 +34,14 @@ static const qa_option pretrain_own_rows[] = {
 };
 static const qa_option_table pretrain_own_table = QA_TABLE(pretrain_own_rows);
 static const qa_option pretrain_chat_words = {.group = QA_GROUP_INPUT};
+static const qa_option pretrain_columns_words = {
+    .group = QA_GROUP_INPUT,
+    .note = "the files have our names",
+    .help = "which column of the corpora is which, such as text=content or instruction=question,output=answer"};
 static const cli_table pretrain_tables[] = {{&qa_pretrain_table, offsetof(pretrain_args, pretrain), NULL, NULL},
                                             {&pretrain_own_table, 0, NULL, NULL},
                                             {&cli_chat_table, 0, NULL, &pretrain_chat_words},
+                                            {&cli_pairs_table, 0, "columns", &pretrain_columns_words},
                                             {&cli_output_table, 0, "log-every", NULL}};
 
 typedef struct pretrain_progress {
@@ -109,7 +114,7 @@ static qa_status load_corpus(cli_run *run, const char *path, const corpus_readin
     const qa_learn learn = pretrain_args_of(run)->learn;
     const double begun = cli_now();
     QA_TRY(qa_corpus_load_chat(corpus, path, run->tokenizer, how->chat, learn, how->max_length, how->vocab_size, NULL,
-                               0, err));
+                               0, run->args->columns, err));
     cli_detail(run, "read and tokenised %s in %.2f s", path, cli_now() - begun);
     char tokens[CLI_NUMBER_BYTES], learned[CLI_NUMBER_BYTES];
     cli_format_count(tokens, sizeof tokens, qa_corpus_tokens(*corpus));

@@ -50,7 +50,7 @@ static const cli_table train_tables[] = {
     {&qa_train_table, offsetof(train_args, train), NULL, NULL},
     {&cli_chat_table, 0, NULL, NULL},
     {&cli_pairs_table, 0, "response-end", &cli_response_end_words},
-    {&cli_pairs_table, 0, "max-length max-pairs dsp-domain strict published-data-quirks", NULL},
+    {&cli_pairs_table, 0, "columns max-length max-pairs dsp-domain strict published-data-quirks", NULL},
     {&cli_output_table, 0, "log-every", NULL},
 };
 
@@ -222,6 +222,7 @@ static qa_status append_data_options(qa_text *text, const cli_run *run, qa_error
     const struct {
         const char *name, *value;
     } given[] = {{" --chat-template ", args->chat_template},
+                 {" --columns ", args->columns},
                  {" --dsp-domain ", args->dsp_domain},
                  {" --response-end ", args->response_end},
                  {" --date ", args->date}};
@@ -338,7 +339,7 @@ static qa_status run_train(cli_run *run, qa_error *err) {
         QA_GOTO(done, cli_load_pairs(run, args->eval_data_path, max_length, &evaluation, err));
     }
     if (args->replay_path != NULL) {
-        QA_GOTO(done, cli_load_responses(run, args->replay_path, max_length, &replay, err));
+        QA_GOTO(done, cli_load_responses(run, args->replay_path, args->replay_columns, max_length, &replay, err));
         options.replay = replay;
     }
     QA_GOTO(done, announce_training(run, pairs, evaluation, &lora, &options, err));

@@ -108,8 +108,8 @@ QA_MUST_CHECK qa_status cli_load_pairs(cli_run *run, const char *path, size_t ma
                                        qa_error *err);
 
 /* The same for a file of single responses (text.h: qa_pairs_options.responses). */
-QA_MUST_CHECK qa_status cli_load_responses(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,
-                                           qa_error *err);
+QA_MUST_CHECK qa_status cli_load_responses(cli_run *run, const char *path, const char *columns, size_t max_length,
+                                           qa_pairs **pairs, qa_error *err);
 
 /* The same for a file of pairs or of single responses, as its first example is (qa_pairs_single). */
 QA_MUST_CHECK qa_status cli_load_examples(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,

@@ -141,7 +141,8 @@ qa_status cli_generate_file(generation_run *generation, qa_policy policy, qa_err
                                         .chat = generation->chat,
                                         .bare = generate_args_of(run)->no_special,
                                         .context = info->context,
-                                        .vocab_size = info->vocab_size};
+                                        .vocab_size = info->vocab_size,
+                                        .columns = run->args->columns};
     qa_prompts prompts = {0};
     cli_line_sink sink = {0};
     qa_status status = QA_OK;

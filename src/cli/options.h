@@ -23,7 +23,7 @@ typedef struct cli_args {
     qa_objective objective; /* what was given counts (cli_given), the rest is the recipe's or the adapter's record's */
     qa_lora_options lora;   /* the same */
     size_t micro_batch;     /* of an evaluation; 0: all pairs */
-    const char *data, *chat_template, *date, *dsp_domain, *response_end;
+    const char *data, *chat_template, *date, *dsp_domain, *response_end, *columns;
     qa_option_list template_args;
     size_t max_length, max_pairs; /* 0: not given, all */
     bool strict, published_quirks;
@@ -85,7 +85,8 @@ extern const qa_option cli_method_words;  /* of --method */
     }
 #define CLI_READ_PAIRS                                                                                                 \
     {&cli_pairs_table, 0, "data", NULL}, CLI_READ_CHAT,                                                                \
-        {&cli_pairs_table, 0, "response-end max-length max-pairs dsp-domain strict published-data-quirks", NULL},      \
+        {&cli_pairs_table, 0, "columns response-end max-length max-pairs dsp-domain strict published-data-quirks",     \
+         NULL},                                                                                                        \
         {&cli_reading_table, 0, "recipe", NULL}, {&qa_objective_table, offsetof(cli_args, objective), NULL, NULL},     \
         {&cli_reading_table, 0, "micro-batch", NULL}, CLI_METHOD_TABLES
 

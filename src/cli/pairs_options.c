@@ -265,8 +265,8 @@ static void say_pairs(cli_run *run, const char *path, const qa_pairs *pairs, con
 /* What a file may hold. */
 typedef enum data_kind { DATA_PAIRS, DATA_RESPONSES, DATA_EITHER } data_kind;
 
-static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, data_kind kind, qa_pairs **pairs,
-                            qa_error *err) {
+static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, data_kind kind, const char *columns,
+                            qa_pairs **pairs, qa_error *err) {
     const cli_args *args = run->args;
     const qa_model_info *info = qa_model_get_info(run->model);
     const qa_chat *chat = NULL;
@@ -288,6 +288,7 @@ static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, d
         .max_pairs = kind == DATA_RESPONSES ? 0 : args->max_pairs,
         .responses = kind == DATA_RESPONSES,
         .either = kind == DATA_EITHER,
+        .columns = columns,
     };
     const double begun = cli_now();
     QA_TRY(qa_pairs_load(pairs, path, run->tokenizer, &options, err));
@@ -299,13 +300,14 @@ static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, d
 }
 
 qa_status cli_load_pairs(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
-    return load_pairs(run, path, max_length, DATA_PAIRS, pairs, err);
+    return load_pairs(run, path, max_length, DATA_PAIRS, run->args->columns, pairs, err);
 }
 
-qa_status cli_load_responses(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
-    return load_pairs(run, path, max_length, DATA_RESPONSES, pairs, err);
+qa_status cli_load_responses(cli_run *run, const char *path, const char *columns, size_t max_length, qa_pairs **pairs,
+                             qa_error *err) {
+    return load_pairs(run, path, max_length, DATA_RESPONSES, columns, pairs, err);
 }
 
 qa_status cli_load_examples(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
-    return load_pairs(run, path, max_length, DATA_EITHER, pairs, err);
+    return load_pairs(run, path, max_length, DATA_EITHER, run->args->columns, pairs, err);
 }

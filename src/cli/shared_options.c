@@ -2,6 +2,9 @@
  * the library. */
 #include "cli/options.h"
 
+#include "base/try.h"
+#include "data/column_map.h"
+
 #include <stdio.h>
 
 #define ROW(kind, ...) QA_##kind(cli_args, __VA_ARGS__)
@@ -83,10 +86,24 @@ const qa_option cli_chat_words = {.group = QA_GROUP_DATA,
 const qa_option cli_chat_arg_words = {.group = QA_GROUP_DATA, .note = TRAINED_WITH "none"};
 const qa_option cli_date_words = {.group = QA_GROUP_DATA, .note = TRAINED_WITH "today"};
 
+static qa_status parse_columns(void *value, const char *text, qa_error *err) {
+    qa_column_map map;
+    *(const char **)value = text;
+    QA_TRY(qa_column_map_parse(&map, text, QA_COLUMNS_OF_ANY, err));
+    qa_column_map_free(&map);
+    return QA_OK;
+}
+
+static const qa_option_other columns_type = {parse_columns, format_template, NULL, false};
+
 static const qa_option pairs_rows[] = {
     {"data", ROW(STRING, data), .letter = 'd', .placeholder = "FILE", .group = QA_GROUP_DATA, .path = QA_PATH_READ,
      .aliases = "dataset dataset-name eval-file eval-data eval-dataset data-path data-dir",
      .help = "preference pairs, JSON or JSON Lines, in any known form"},
+    {"columns", ROW(OTHER, columns, columns_type), .aliases = "column-mapping", .placeholder = "NAME=COLUMN,...",
+     .group = QA_GROUP_DATA, .note = "the file has our names",
+     .help = "which column of the file is which: prompt=question,chosen=good,rejected=bad; with system, instruction, "
+             "input or history, which are strings, the row becomes a dialogue (docs/formats.md)"},
     {"response-end", ROW(WORD, response_end, "token", "template"), .group = QA_GROUP_DATA,
      .note = TRAINED_WITH "token, template with --published-data-quirks",
      .help =

@@ -213,6 +213,12 @@ static void note_column(qa_columns *columns, const char *key) {
     memcpy(columns->names[columns->n++], name, sizeof name);
 }
 
+void qa_columns_note_unused(qa_columns *columns, const char *key, const json_t *value) {
+    if (!qa_column_is_empty(value) && !qa_column_is_metadata(key)) {
+        note_column(columns, key);
+    }
+}
+
 static bool repeats_column(const json_t *row, const char *const *read, const json_t *value) {
     for (; *read != NULL; read++) {
         const json_t *known = json_object_get(row, *read);
@@ -240,7 +246,7 @@ qa_status qa_columns_check_row(qa_columns *columns, const json_t *row, const cha
         QA_FAIL_IF(kind != QA_PAIRS_IDS && (context || (written && kind == QA_PAIRS_DIALOGUES)), err,
                    QA_ERR_UNSUPPORTED, "\"%s\" belongs to the prompt and %s, or leave it out", key,
                    context ? "is not read: put it into the prompt itself (in front of the messages, with its "
-                             "roles)"
+                             "roles), name its column (--columns system=... or history=...)"
                            : "cannot be written: render such prompts elsewhere and give them as text");
         if (!qa_column_is_metadata(key) && !repeats_column(row, read, value)) {
             note_column(columns, key);

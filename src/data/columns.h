@@ -59,6 +59,9 @@ qa_rating qa_columns_rating(const json_t *row);
 QA_MUST_CHECK qa_status qa_columns_check_row(qa_columns *columns, const json_t *row, const char *const *read,
                                              qa_pairs_kind kind, qa_error *err);
 
+/* Notes a key that is not used, if it holds something and is no metadata. */
+void qa_columns_note_unused(qa_columns *columns, const char *key, const json_t *value);
+
 /* The same for the message number `index` of the list under the key `name`. */
 QA_MUST_CHECK qa_status qa_columns_check_message(qa_columns *columns, const json_t *message, const char *name,
                                                  size_t index, qa_error *err);

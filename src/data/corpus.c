@@ -32,7 +32,8 @@ struct qa_corpus {
     size_t room;
     size_t cut, skipped, conversations;
     size_t learned_tokens, rows, longest;
-    json_t *chat_record; /* qa_chat_record of what wrote its conversations; NULL: nothing did */
+    json_t *chat_record;               /* qa_chat_record of what wrote its conversations; NULL: nothing did */
+    char columns[QA_COLUMN_MAP_BYTES]; /* "": none */
     qa_warnings warnings;
 };
 
@@ -50,6 +51,7 @@ typedef struct corpus_loader {
     qa_answer_end end;
     qa_dialogue dialogue;
     qa_columns columns;                 /* keys that hold something and are not used */
+    qa_column_map map;                  /* names of the file's columns */
     size_t no_system;                   /* conversations whose system message the template leaves out */
     size_t doubled_ends, first_doubled; /* answers that bring the end which the template writes; the first's line */
     qa_text whole, response;
@@ -79,6 +81,7 @@ size_t qa_corpus_cut(const qa_corpus *corpus) { return corpus->cut; }
 size_t qa_corpus_conversations(const qa_corpus *corpus) { return corpus->conversations; }
 size_t qa_corpus_skipped(const qa_corpus *corpus) { return corpus->skipped; }
 const json_t *qa_corpus_chat_record(const qa_corpus *corpus) { return corpus->chat_record; }
+const char *qa_corpus_columns(const qa_corpus *corpus) { return corpus->columns[0] == '\0' ? NULL : corpus->columns; }
 const qa_warnings *qa_corpus_warnings(const qa_corpus *corpus) { return &corpus->warnings; }
 
 size_t qa_document_rows(const qa_document *document) {
@@ -289,19 +292,15 @@ static qa_status add_conversation(corpus_loader *l, const json_t *messages, qa_e
     return add_document(l, err);
 }
 
-static qa_status read_document(void *user, const json_t *line, qa_error *err) {
-    corpus_loader *l = user;
-    char found[QA_FOUND_BYTES];
+static qa_status read_named_document(corpus_loader *l, const json_t *line, qa_error *err) {
+    char found[QA_FOUND_BYTES], hint[QA_COLUMN_HINT_BYTES];
     static const char *const FORMS[] = {"text", "messages", "ids", NULL};
     const json_t *ids = qa_pairs_member(line, "ids");
     const json_t *messages = qa_pairs_member(line, "messages");
     const json_t *text = qa_pairs_member(line, "text");
-    l->ids.n = 0;
-    l->read++;
-    l->line = qa_json_lines_number(l->lines);
     QA_FAIL_IF((ids != NULL) + (messages != NULL) + (text != NULL) != 1, err, QA_ERR_FORMAT,
-               "a document is an object with one of \"text\", \"messages\" and \"ids\"%s%s",
-               qa_columns_found(line, found),
+               "a document is an object with one of \"text\", \"messages\" and \"ids\"%s%s%s",
+               qa_columns_found(line, found), qa_column_map_hint(line, QA_COLUMNS_OF_DOCUMENTS, hint),
                json_object_get(line, "conversations") == NULL
                    ? ""
                    : "; this looks like ShareGPT's form: write \"messages\" with \"role\" and \"content\"");
@@ -315,10 +314,23 @@ static qa_status read_document(void *user, const json_t *line, qa_error *err) {
                               : add_text(l, text, err);
 }
 
+static qa_status read_document(void *user, const json_t *line, qa_error *err) {
+    corpus_loader *l = user;
+    json_t *named = NULL;
+    l->ids.n = 0;
+    l->read++;
+    l->line = qa_json_lines_number(l->lines);
+    QA_TRY(qa_column_map_apply(&l->map, line, &l->columns, &named, err));
+    const qa_status status = read_named_document(l, named, err);
+    json_decref(named);
+    return status;
+}
+
 /* ---- the file ---- */
 
 static qa_status read_documents(corpus_loader *l, qa_error *err) {
     QA_TRY(qa_json_lines_each(l->lines, read_document, l, err));
+    QA_TRY(qa_prefixed(qa_column_map_check_seen(&l->map, err), err, "%s: ", qa_json_lines_name(l->lines)));
     QA_FAIL_IF(l->read == 0, err, QA_ERR_FORMAT, "%s: no documents in the file", qa_json_lines_name(l->lines));
     QA_FAIL_IF(l->corpus->n == 0, err, QA_ERR_FORMAT,
                "%s: none of %zu documents has a token to learn (one token after another%s)",
@@ -339,6 +351,7 @@ static void free_document_scratch(corpus_loader *l) {
     qa_ids_free(&l->ids);
     free(l->learned);
     free(l->dialogue.messages);
+    qa_column_map_free(&l->map);
     qa_text_free(&l->whole);
     qa_chat_turn_free(&l->turn);
     qa_text_free(&l->response);
@@ -350,7 +363,7 @@ qa_status qa_corpus_load(qa_corpus **corpus, const char *path, const qa_tokenize
     *corpus = NULL;
     QA_TRY(tokenizer == NULL ? QA_OK : qa_chat_open_builtin(&renderer, chat, tokenizer, err));
     const qa_status status =
-        qa_corpus_load_chat(corpus, path, tokenizer, renderer, learn, max_length, vocab_size, NULL, 0, err);
+        qa_corpus_load_chat(corpus, path, tokenizer, renderer, learn, max_length, vocab_size, NULL, 0, NULL, err);
     qa_chat_free(renderer);
     return status;
 }
@@ -372,16 +385,17 @@ static void warn_of_documents(const corpus_loader *l, const char *name) {
 
 qa_status qa_corpus_load_chat(qa_corpus **corpus, const char *path, const qa_tokenizer *tokenizer,
                               const qa_chat *renderer, qa_learn learn, size_t max_length, size_t vocab_size,
-                              const int32_t *eos_ids, size_t n_eos, qa_error *err) {
+                              const int32_t *eos_ids, size_t n_eos, const char *columns, qa_error *err) {
     corpus_loader l = {
         .tokenizer = tokenizer, .chat = renderer, .learn = learn, .max_length = max_length, .vocab_size = vocab_size};
     qa_status status = QA_OK;
     *corpus = NULL;
     QA_TRY(check_corpus_arguments(&l, err));
     QA_TRY(qa_answer_end_find(&l.end, renderer, tokenizer, eos_ids, n_eos, err));
-    QA_TRY(qa_json_lines_open(&l.lines, path, err));
+    QA_TRY(qa_column_map_parse(&l.map, columns, QA_COLUMNS_OF_DOCUMENTS, err));
     l.corpus = qa_alloc_array(1, sizeof *l.corpus);
-    status = l.corpus == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : read_documents(&l, err);
+    status = l.corpus == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : qa_json_lines_open(&l.lines, path, err);
+    status = status == QA_OK ? read_documents(&l, err) : status;
     if (status == QA_OK && l.corpus->conversations > 0) {
         l.corpus->chat_record = json_deep_copy(qa_chat_record(renderer));
         status = l.corpus->chat_record == NULL ? QA_NO_MEMORY(err, "the record of a chat template") : QA_OK;
@@ -390,6 +404,9 @@ qa_status qa_corpus_load_chat(qa_corpus **corpus, const char *path, const qa_tok
         warn_of_documents(&l, qa_json_lines_name(l.lines));
     }
     qa_json_lines_close(l.lines);
+    if (status == QA_OK) {
+        (void)qa_column_map_text(&l.map, l.corpus->columns);
+    }
     free_document_scratch(&l);
     if (status != QA_OK) {
         qa_corpus_free(l.corpus);

@@ -14,5 +14,7 @@ uint64_t qa_corpus_fingerprint(const qa_corpus *corpus);
 
 /* qa_chat_record of the template that wrote its conversations; NULL: there are none. Borrowed. */
 const json_t *qa_corpus_chat_record(const qa_corpus *corpus);
+/* The names of its file's columns (qa_column_map_text); NULL: none were given. Borrowed. */
+const char *qa_corpus_columns(const qa_corpus *corpus);
 
 #endif

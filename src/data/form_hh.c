@@ -10,7 +10,7 @@ static bool is_hh(const json_t *row) {
 /* Two strings without a prompt that are no dialogues: the prompt is under another name. */
 static qa_status check_hh(const json_t *row, qa_error *err) {
     const json_t *chosen = qa_pairs_member(row, "chosen"), *rejected = qa_pairs_member(row, "rejected");
-    char found[QA_KEYS_BYTES];
+    char found[QA_KEYS_BYTES], hint[QA_COLUMN_HINT_BYTES];
     if (qa_looks_like_hh_mark(json_string_value(chosen), json_string_length(chosen)) ||
         qa_looks_like_hh_mark(json_string_value(rejected), json_string_length(rejected))) {
         return QA_OK;
@@ -20,8 +20,9 @@ static qa_status check_hh(const json_t *row, qa_error *err) {
     qa_columns_list(row, true, found);
     return qa_fail(err, QA_ERR_FORMAT,
                    "\"prompt\" is missing%s%s%s, or give whole dialogues in HH-RLHF's notation (\"chosen\" is not an "
-                   "HH-RLHF dialogue: it must begin with two newlines and \"Human: \")",
-                   found[0] != '\0' ? " (found " : "", found, found[0] != '\0' ? "): rename it" : ": add it");
+                   "HH-RLHF dialogue: it must begin with two newlines and \"Human: \")%s",
+                   found[0] != '\0' ? " (found " : "", found, found[0] != '\0' ? "): rename it" : ": add it",
+                   qa_column_map_hint(row, QA_COLUMNS_OF_PAIRS, hint));
 }
 
 static qa_status add_hh(qa_pairs_loader *loader, const json_t *row, qa_error *err) {

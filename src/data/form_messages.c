@@ -236,7 +236,7 @@ qa_status qa_answer_list_check(const json_t *row, qa_error *err) {
     return QA_OK;
 }
 
-const qa_form qa_form_answer_messages = {.name = "lists of answers",
+const qa_form qa_form_answer_messages = {.name = "answers to prompts",
                                          .needs = "\"prompt\" and a list \"responses\", \"completions\" or "
                                                   "\"candidates\"",
                                          .keys = qa_answer_list_keys,

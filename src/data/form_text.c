@@ -88,7 +88,7 @@ const qa_form qa_form_response_text = {.name = "single responses as text",
                                        .is = is_response_text,
                                        .add = add_text_row};
 
-const qa_form qa_form_answer_texts = {.name = "lists of answers as text",
+const qa_form qa_form_answer_texts = {.name = "answers to prompts as text",
                                       .keys = qa_answer_list_keys,
                                       .needed = 1,
                                       .kind = QA_PAIRS_TEXT,

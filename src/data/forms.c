@@ -46,18 +46,20 @@ static qa_status no_form(const json_t *row, const qa_pairs_options *options, qa_
     const bool chosen = has(row, "chosen"), rejected = has(row, "rejected"), responses = options->responses;
     const bool null = json_object_get(row, chosen ? "rejected" : "chosen") != NULL;
     char needs[QA_MESSAGE_BYTES] = "", single[QA_MESSAGE_BYTES] = "", found[QA_FOUND_BYTES];
+    char hint[QA_COLUMN_HINT_BYTES];
     (void)list_needs(responses, needs, sizeof needs);
+    (void)qa_column_map_hint(row, qa_pairs_column_use(options), hint);
     QA_FAIL_IF(options->either && !chosen && !rejected, err, QA_ERR_FORMAT,
-               "a pair needs %.300s; a single response needs %.300s%s", needs, list_needs(true, single, sizeof single),
-               qa_columns_found(row, found));
-    QA_FAIL_IF(responses, err, QA_ERR_FORMAT, "a response needs %s%s%s", needs,
-               chosen ? "; this looks like preference pairs" : "", qa_columns_found(row, found));
-    return qa_fail(err, QA_ERR_FORMAT, "%s; an example needs %s%s%s",
+               "a pair needs %.300s; a single response needs %.300s%s%s", needs,
+               list_needs(true, single, sizeof single), qa_columns_found(row, found), hint);
+    QA_FAIL_IF(responses, err, QA_ERR_FORMAT, "a response needs %s%s%s%s", needs,
+               chosen ? "; this looks like preference pairs" : "", qa_columns_found(row, found), hint);
+    return qa_fail(err, QA_ERR_FORMAT, "%s; an example needs %s%s%s%s",
                    !chosen && !rejected ? "\"chosen\" and \"rejected\" are missing"
                    : null    ? (chosen ? "\"rejected\" is missing (it is null)" : "\"chosen\" is missing (it is null)")
                    : !chosen ? "\"chosen\" is missing"
                              : "\"rejected\" is missing",
-                   needs, qa_columns_found(row, found), looks_like(row));
+                   needs, qa_columns_found(row, found), hint, looks_like(row));
 }
 
 /* How well a row fits a form: the form that it fits best is its own. */
@@ -105,7 +107,8 @@ static qa_status check_first(const qa_pairs_loader *loader, const qa_form *form,
     return QA_OK;
 }
 
-qa_status qa_form_add(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
+/* Under our names. */
+static qa_status add_named_row(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
     const qa_form *form = NULL;
     const qa_form **first = &loader->pairs->form;
     QA_TRY(find_form(&form, row, loader->options, err));
@@ -122,4 +125,12 @@ qa_status qa_form_add(qa_pairs_loader *loader, const json_t *row, qa_error *err)
     QA_TRY(qa_pairs_note_or_refuse(loader, QA_SEEN_RATED_WORSE, rating == QA_RATING_CONTRADICTS, err));
     QA_TRY(qa_pairs_note_or_refuse(loader, QA_SEEN_RATED_EQUAL, rating == QA_RATING_EQUAL, err));
     return form->add(loader, row, err);
+}
+
+qa_status qa_form_add(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
+    json_t *named = NULL;
+    QA_TRY(qa_column_map_apply(&loader->map, row, &loader->columns, &named, err));
+    const qa_status status = add_named_row(loader, named, err);
+    json_decref(named);
+    return status;
 }

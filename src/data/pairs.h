@@ -1,6 +1,7 @@
 /* Preference pairs, inside the library: how a file becomes tokens.
  *
  *     pairs_load.c      the file: JSON Lines or array, the loop, the finished set
+ *     column_map.c      a file's columns under our names
  *     forms.c, form.h   one JSON value: which of the forms it has; its other keys (columns.c)
  *     form_*.c          a form: what becomes prompt, chosen and rejected
  *     dialogue.c        dialogues: messages, and HH-RLHF's way of writing them into one string
@@ -11,6 +12,7 @@
 #ifndef QA_DATA_PAIRS_H
 #define QA_DATA_PAIRS_H
 
+#include "data/column_map.h"
 #include "data/dialogue.h"
 #include "qadapter/data.h"
 #include "qadapter/status.h"
@@ -32,6 +34,7 @@ struct qa_pairs {
     json_t *chat_record;       /* qa_chat_record of what was applied; NULL: nothing was */
     qa_response_end response_end;
     bool published_data;
+    char columns[QA_COLUMN_MAP_BYTES]; /* "": none */
     qa_warnings warnings;
 };
 
@@ -72,6 +75,7 @@ typedef struct qa_pairs_loader {
         size_t count, first; /* first: its line */
     } seen[QA_SEEN_KINDS];
     qa_columns columns; /* keys that hold something and are not used */
+    qa_column_map map;  /* names of the file's columns */
     struct {            /* of an example whose texts stand in many pairs: what was encoded of it; forgotten with it */
         bool on;
         struct qa_encoded_answer {
@@ -89,6 +93,11 @@ typedef struct qa_pairs_loader {
     qa_dialogue left, right;      /* chosen's and rejected's dialogue, the prompt included */
 } qa_pairs_loader;
 
+/* Whose names of columns the options' file may have. */
+static inline qa_column_use qa_pairs_column_use(const qa_pairs_options *options) {
+    return (qa_column_use)((options->responses ? 0 : QA_COLUMNS_OF_PAIRS) |
+                           (options->responses || options->either ? QA_COLUMNS_OF_RESPONSES : 0));
+}
 /* What the template writes behind the end of an answer, in words; NULL: nothing. */
 const char *qa_pairs_writes_behind(const qa_pairs *pairs);
 /* What a record says of the template that was applied (text/chat.h); NULL: none was. Borrowed. */

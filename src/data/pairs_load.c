@@ -36,6 +36,7 @@ qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs) { return pairs->form->kind
 bool qa_pairs_single(const qa_pairs *pairs) { return pairs->form->responses; }
 qa_response_end qa_pairs_response_end(const qa_pairs *pairs) { return pairs->response_end; }
 bool qa_pairs_published_data(const qa_pairs *pairs) { return pairs->published_data; }
+const char *qa_pairs_columns(const qa_pairs *pairs) { return pairs->columns[0] == '\0' ? NULL : pairs->columns; }
 
 qa_chat_template qa_pairs_chat_template(const qa_pairs *pairs) {
     return qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES ? pairs->chat : QA_CHAT_NONE;
@@ -242,6 +243,7 @@ static void free_pair_scratch(qa_pairs_loader *loader) {
     qa_chat_turn_free(&loader->turn);
     qa_chat_turn_free(&loader->last_turn);
     qa_chat_free(loader->own_chat);
+    qa_column_map_free(&loader->map);
     free(loader->left.messages);
     free(loader->right.messages);
 }
@@ -262,6 +264,18 @@ static qa_status prepare_chat(qa_pairs_loader *loader, qa_error *err) {
     return QA_OK;
 }
 
+static qa_status prepare_columns(qa_pairs_loader *loader, qa_error *err) {
+    QA_TRY(qa_column_map_parse(&loader->map, loader->options->columns, qa_pairs_column_use(loader->options), err));
+    (void)qa_column_map_text(&loader->map, loader->pairs->columns);
+    return QA_OK;
+}
+
+/* What is wrong with a file of which every row was read. */
+static qa_status check_whole(const qa_pairs_loader *loader, const char *name, qa_error *err) {
+    QA_TRY(loader->full ? QA_OK : qa_prefixed(qa_column_map_check_seen(&loader->map, err), err, "%s: ", name));
+    return loader->pairs->n > 0 ? QA_OK : nothing_left(loader, name, err);
+}
+
 qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *tokenizer,
                         const qa_pairs_options *options, qa_error *err) {
     *pairs = NULL;
@@ -270,10 +284,9 @@ qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *
     QA_TRY(qa_source_open(&source, path, err));
     qa_pairs_loader loader = {.tokenizer = tokenizer, .options = options, .pairs = calloc(1, sizeof **pairs)};
     qa_status status = loader.pairs == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : prepare_chat(&loader, err);
+    status = status == QA_OK ? prepare_columns(&loader, err) : status;
     status = status == QA_OK ? load_pairs_file(&loader, source, err) : status;
-    if (status == QA_OK && loader.pairs->n == 0) {
-        status = nothing_left(&loader, qa_source_name(source), err);
-    }
+    status = status == QA_OK ? check_whole(&loader, qa_source_name(source), err) : status;
     free_pair_scratch(&loader);
     if (status != QA_OK) {
         qa_source_close(source);

@@ -18,6 +18,7 @@ typedef struct prompts_loader {
     const qa_prompts_options *options;
     const qa_json_lines *lines;
     qa_columns columns;   /* keys that hold something and are not used */
+    qa_column_map map;    /* names of the file's columns */
     qa_dialogue dialogue; /* scratch */
     qa_text text;         /* scratch */
     size_t json_texts;    /* texts that are a conversation written as JSON */
@@ -99,7 +100,7 @@ static qa_status check_prompt_ids(const qa_ids *ids, const qa_prompts_options *o
 static qa_status read_prompt_line(prompts_loader *loader, qa_prompt *to, const json_t *line, qa_error *err) {
     const json_t *messages = qa_pairs_member(line, "messages");
     const json_t *prompt = qa_pairs_member(line, "prompt");
-    char found[QA_FOUND_BYTES];
+    char found[QA_FOUND_BYTES], hint[QA_COLUMN_HINT_BYTES];
     loader->text.n = 0;
     QA_TRY(check_columns(loader, line, messages != NULL ? "messages" : "prompt",
                          json_is_array(messages != NULL ? messages : prompt), err));
@@ -111,8 +112,8 @@ static qa_status read_prompt_line(prompts_loader *loader, qa_prompt *to, const j
         QA_TRY(read_text(loader, to, prompt, err));
     } else {
         return qa_fail(err, QA_ERR_FORMAT,
-                       "expected {\"messages\": [...]}, {\"prompt\": [...]} or {\"prompt\": \"...\"}%s",
-                       qa_columns_found(line, found));
+                       "expected {\"messages\": [...]}, {\"prompt\": [...]} or {\"prompt\": \"...\"}%s%s",
+                       qa_columns_found(line, found), qa_column_map_hint(line, QA_COLUMNS_OF_PROMPTS, hint));
     }
     return check_prompt_ids(&to->ids, loader->options, err);
 }
@@ -124,18 +125,31 @@ static qa_status push_prompt(void *user, const json_t *line, qa_error *err) {
     qa_prompts *prompts = loader->prompts;
     QA_TRY(QA_GROW(prompts->items, prompts->capacity, prompts->n + 1, err, "%zu prompts", prompts->n + 1));
     prompts->items[prompts->n++] = (qa_prompt){.line = qa_json_lines_number(loader->lines)};
-    return read_prompt_line(loader, &prompts->items[prompts->n - 1], line, err);
+    json_t *named = NULL;
+    QA_TRY(qa_column_map_apply(&loader->map, line, &loader->columns, &named, err));
+    const qa_status status = read_prompt_line(loader, &prompts->items[prompts->n - 1], named, err);
+    json_decref(named);
+    return status;
+}
+
+static qa_status check_prompts(const prompts_loader *loader, qa_error *err) {
+    const char *name = qa_json_lines_name(loader->lines);
+    QA_FAIL_IF(loader->prompts->n == 0, err, QA_ERR_FORMAT, "%s: there is no prompt in it", name);
+    return qa_prefixed(qa_column_map_check_seen(&loader->map, err), err, "%s: ", name);
 }
 
 qa_status qa_prompts_load(qa_prompts *prompts, const char *path, const qa_prompts_options *options, qa_error *err) {
     prompts_loader loader = {.prompts = prompts, .options = options};
     qa_json_lines *lines = NULL;
-    QA_TRY(qa_json_lines_open(&lines, path, err));
-    loader.lines = lines;
-    qa_status status = qa_json_lines_each(lines, push_prompt, &loader, err);
-    if (status == QA_OK && prompts->n == 0) {
-        status = qa_fail(err, QA_ERR_FORMAT, "%s: there is no prompt in it", qa_json_lines_name(lines));
+    QA_TRY(qa_column_map_parse(&loader.map, options->columns, QA_COLUMNS_OF_PROMPTS, err));
+    qa_status status = qa_json_lines_open(&lines, path, err);
+    if (status != QA_OK) {
+        qa_column_map_free(&loader.map);
+        return status;
     }
+    loader.lines = lines;
+    status = qa_json_lines_each(lines, push_prompt, &loader, err);
+    status = status == QA_OK ? check_prompts(&loader, err) : status;
     if (status == QA_OK) {
         qa_columns_warn(&loader.columns, qa_json_lines_name(lines), &prompts->warnings);
     }
@@ -150,6 +164,7 @@ qa_status qa_prompts_load(qa_prompts *prompts, const char *path, const qa_prompt
                 qa_json_lines_name(lines), loader.no_system);
     }
     qa_json_lines_close(lines);
+    qa_column_map_free(&loader.map);
     free(loader.dialogue.messages);
     qa_text_free(&loader.text);
     return status;

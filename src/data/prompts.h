@@ -29,6 +29,7 @@ typedef struct qa_prompts_options {
     bool bare;           /* nothing in front of texts that they do not bring */
     size_t context;      /* a prompt must be shorter */
     size_t vocab_size;   /* ids must be below it */
+    const char *columns; /* as in qa_pairs_options */
 } qa_prompts_options;
 
 /* path "-": standard input. At least one prompt is in the file; errors name file and line. */

@@ -142,7 +142,7 @@ qa_status qa_suite_perplexity(const char *path, qa_model *model, const qa_adapte
         ends[n_ends++] = info->eos_ids[i];
     }
     QA_GOTO(done, qa_corpus_load_chat(&corpus, path, tokenizer, options->renderer, QA_LEARN_RESPONSES,
-                                      info->max_position_embeddings, info->vocab_size, ends, n_ends, err));
+                                      info->max_position_embeddings, info->vocab_size, ends, n_ends, NULL, err));
     warn_of_text(corpus, path, info->max_position_embeddings, warnings);
     const size_t n =
         options->limit != 0 && options->limit < qa_corpus_count(corpus) ? options->limit : qa_corpus_count(corpus);

@@ -100,6 +100,8 @@ static const qa_option replay_rows[] = {
      .group = QA_GROUP_ADAPTER, .record = QA_RECORD_KEPT, .path = QA_PATH_READ,
      .help = "replay: responses of the base model's own, {\"messages\": [...]} a line, as generate --in --temperature "
              "0 --out writes them"},
+    {"replay-columns", ROW(STRING, replay_columns), .placeholder = "NAME=COLUMN,...", .group = QA_GROUP_ADAPTER,
+     .record = QA_RECORD_LATER, .help = "replay: --columns of that file, such as instruction=question,output=answer"},
     {"replay-ratio", ROW(NUMBER, replay_ratio), .group = QA_GROUP_ADAPTER, .record = QA_RECORD_COMPARED,
      .range = QA_RANGE_ABOVE_0, .standard = "1", .help = "replay: such responses per pair of a step"},
 };

@@ -169,6 +169,9 @@ qa_status qa_pretrain_resume_options(json_t **resume_options, const qa_config *c
     set_shape(&b, config);
     qa_record_options(&b, &qa_pretrain_table, options, QA_RECORD_COMPARED);
     qa_record_set_string(&b, "precision", QA_REAL_NAME);
+    if (qa_corpus_columns(train) != NULL) {
+        qa_record_set_string(&b, "columns", qa_corpus_columns(train));
+    }
     qa_record_set_size(&b, "data_documents", qa_corpus_count(train));
     qa_record_set_string(&b, "data_fingerprint", fingerprint);
     if (evaluation != NULL) {

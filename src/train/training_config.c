@@ -74,6 +74,9 @@ qa_status qa_resume_options_build(json_t **resume_options, const qa_model *model
     qa_record_set_size(&b, "model_parameters", model->info.parameters);
     qa_record_set_size(&b, "adapter_parameters", adapter->count);
     qa_record_set_string(&b, response_end_key, qa_response_end_name(qa_pairs_response_end(train)));
+    if (qa_pairs_columns(train) != NULL) {
+        qa_record_set_string(&b, "columns", qa_pairs_columns(train));
+    }
     qa_record_set_size(&b, "data_pairs", qa_pairs_count(train));
     qa_record_set_string(&b, "data_fingerprint", fingerprint);
     if (evaluation != NULL) {

@@ -131,8 +131,9 @@ START_TEST(a_template_that_has_no_name) {
         "{\"messages\": [{\"role\": \"system\", \"content\": \"S\"}, {\"role\": \"user\", \"content\": \"q\"}, "
         "{\"role\": \"assistant\", \"content\": \"a\"}, {\"role\": \"user\", \"content\": \"r\"}]}\n");
     qa_expect_ok(qa_chat_open(&chat, &(qa_chat_options){.text = text}, s.tokenizer, &err), &err);
-    qa_expect_ok(qa_corpus_load_chat(&corpus, path, s.tokenizer, chat, QA_LEARN_RESPONSES, 512, VOCAB, NULL, 0, &err),
-                 &err);
+    qa_expect_ok(
+        qa_corpus_load_chat(&corpus, path, s.tokenizer, chat, QA_LEARN_RESPONSES, 512, VOCAB, NULL, 0, NULL, &err),
+        &err);
     expect_document(corpus, 0, (const int32_t[]){BYTE + 'q', BYTE + '-', BYTE + 'a', IM_END, BYTE + 'r'}, 5, 1, 4);
     ck_assert_uint_eq(qa_corpus_warnings(corpus)->n, 1);
     ck_assert_ptr_nonnull(

@@ -208,7 +208,7 @@ END_TEST
 START_TEST(lists_of_answers) {
     load("{\"prompt\": \"q: \", \"responses\": [\"a\", \"b\"], \"id\": 7}\n{\"candidates\": [\"c\"], \"prompt\": "
          "\"r\"}\n");
-    ck_assert_str_eq(qa_pairs_format(pairs), "lists of answers as text");
+    ck_assert_str_eq(qa_pairs_format(pairs), "answers to prompts as text");
     ck_assert_uint_eq(qa_pairs_count(pairs), 3);
     static const struct {
         const char *prompt, *response;
@@ -221,7 +221,7 @@ START_TEST(lists_of_answers) {
         ck_assert(pair->line == rows[i].line && pair->answer == rows[i].answer && pair->rejected_len == 0);
     }
     load("[{\"prompt\": [" USER("q") "], \"completions\": [\"a\", " ASSISTANT("b") ", [" ASSISTANT("c") "]]}]");
-    ck_assert_str_eq(qa_pairs_format(pairs), "lists of answers");
+    ck_assert_str_eq(qa_pairs_format(pairs), "answers to prompts");
     ck_assert_uint_eq(qa_pairs_count(pairs), 3);
     for (size_t i = 0; i < 3; i++) {
         const qa_pair *pair = qa_pairs_at(pairs, i);

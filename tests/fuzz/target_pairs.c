@@ -1,5 +1,5 @@
 /* Preference data in every form. The first byte: "p" pairs, "r" responses, "d" raw DSP with its domain; a capital: with
- * the authors' data quirks; "i" without a tokenizer. */
+ * the authors' data quirks; "i" without a tokenizer; "c" and "s" under other names of columns. */
 #include "fuzz/folder.h"
 #include "fuzz/fuzz.h"
 
@@ -29,7 +29,10 @@ void qa_fuzz_pairs(const uint8_t *data, size_t bytes) {
                                       .eos_ids = eos,
                                       .n_eos = 2,
                                       .published_data = bytes > 0 && (data[0] & 0x20) == 0,
-                                      .responses = letter == 'r'};
+                                      .responses = letter == 'r' || letter == 's',
+                                      .columns = letter == 'c'   ? "instruction=q,input=i,system=s,history=h,chosen=a"
+                                                 : letter == 's' ? "system=s,prompt=q,output=a,responses=r"
+                                                                 : NULL};
     qa_fuzz_write(dir, "pairs", bytes > 0 ? data + 1 : data, bytes - (bytes > 0));
     (void)!qa_pairs_load(&pairs, qa_fuzz_path(dir, "pairs"), letter == 'i' ? NULL : tokenizer, &options, &err);
     qa_pairs_free(pairs);
