@@ -10,6 +10,7 @@
     X(eval)                                                                                                            \
     X(score)                                                                                                           \
     X(generate)                                                                                                        \
+    X(serve)                                                                                                           \
     X(tabular)                                                                                                         \
     X(golden)                                                                                                          \
     X(bench)

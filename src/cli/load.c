@@ -100,6 +100,12 @@ qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error *err) {
     return QA_OK;
 }
 
+void cli_use_adapter(cli_run *run, const char *dir) {
+    qa_adapter_free(run->adapter);
+    run->adapter = NULL;
+    ((cli_args *)(uintptr_t)run->args)->adapter = dir;
+}
+
 qa_status cli_load_adapter(cli_run *run, qa_error *err) {
     if (run->args->adapter == NULL) {
         return QA_OK;

@@ -24,6 +24,7 @@ typedef struct cli_args {
     qa_lora_options lora;   /* the same */
     size_t micro_batch;     /* of an evaluation; 0: all pairs */
     const char *data, *chat_template, *date, *dsp_domain, *response_end, *columns;
+    qa_option_list adapters; /* of a command that takes several */
     qa_option_list template_args;
     size_t max_length, max_pairs; /* 0: not given, all */
     bool strict, published_quirks;
@@ -63,11 +64,12 @@ extern const cli_command *const cli_commands[]; /* NULL at the end */
 extern const qa_option_table cli_common_table;
 extern const qa_option_table
     cli_config_table; /* --config, which every command takes; --options-file where it has another */
-extern const qa_option_table cli_model_table;   /* --model, --adapter, --dtype, --any-base */
-extern const qa_option_table cli_pairs_table;   /* pairs, as they are measured */
-extern const qa_option_table cli_chat_table;    /* how dialogues are written */
-extern const qa_option_table cli_reading_table; /* how an adapter is read: --recipe, --micro-batch */
-extern const qa_option_table cli_output_table;  /* --json, --log-every */
+extern const qa_option_table cli_model_table;    /* --model, --adapter, --dtype, --any-base */
+extern const qa_option_table cli_adapters_table; /* --adapter, several times */
+extern const qa_option_table cli_pairs_table;    /* pairs, as they are measured */
+extern const qa_option_table cli_chat_table;     /* how dialogues are written */
+extern const qa_option_table cli_reading_table;  /* how an adapter is read: --recipe, --micro-batch */
+extern const qa_option_table cli_output_table;   /* --json, --log-every */
 /* Of cli_chat_table's rows, and of --response-end: where there is an adapter, and where there is none. */
 extern const qa_option cli_chat_words, cli_chat_arg_words, cli_date_words, cli_response_end_words;
 extern const qa_option cli_reading_words; /* of the options of methods where an adapter is read */

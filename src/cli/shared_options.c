@@ -46,6 +46,12 @@ static const qa_option model_rows[] = {
 };
 const qa_option_table cli_model_table = QA_TABLE(model_rows);
 
+static const qa_option adapters_rows[] = {
+    {"adapter", ROW(LIST, adapters), .aliases = "lora adapter-name-or-path adapter-path peft", .placeholder = "DIR",
+     .path = QA_PATH_READ, .help = "folder of an adapter, as PEFT lays it out; may be given several times"},
+};
+const qa_option_table cli_adapters_table = QA_TABLE(adapters_rows);
+
 /* ---- dialogues and pairs ---- */
 
 static qa_status parse_template(void *value, const char *text, qa_error *err) {

@@ -39,13 +39,11 @@ static void put_top(const qa_reply *reply, qa_json_writer *out, const qa_reply_t
         if (out->status == QA_OK) {
             out->status = qa_served_token_text(reply->served, one->id, text, out->err);
         }
-        for (size_t k = 0; k < n; k++) {
-            there =
-                there || (texts[k].n == text->n && (text->n == 0 || memcmp(texts[k].data, text->data, text->n) == 0));
+        for (size_t k = 0; k < n && out->status == QA_OK; k++) {
+            there = there || strcmp(texts[k].data, text->data) == 0; /* as a key ends at a NUL */
         }
         if (out->status == QA_OK && !there) {
-            char *key = text->data; /* a key is zero-terminated: a NUL in a token's text ends it there */
-            qa_json_put_number(out, key, finite_log(one->log_pi));
+            qa_json_put_number(out, text->data, finite_log(one->log_pi));
             n++;
         }
     }

@@ -5,7 +5,6 @@
 #include "base/try.h"
 #include "data/dialogue.h"
 #include "rl/objective.h"
-#include "text/chat_texts.h"
 #include "text/chat_turn.h"
 
 #include <stdio.h>
@@ -175,14 +174,6 @@ qa_status qa_served_put_models(const qa_served *served, const char *name, qa_jso
 }
 
 /* ---- from JSON to ids, from ids to text ---- */
-
-const char *qa_served_template(const qa_served *served) {
-    if (served->chat == NULL) {
-        return NULL;
-    }
-    const char *own = qa_chat_recorded_text(qa_chat_record(served->chat));
-    return own != NULL ? own : qa_chat_builtin_text(qa_chat_which(served->chat));
-}
 
 /* A content that is a list of {"type": "text", "text": ...} becomes their text, joined. */
 static qa_status join_parts(json_t *message, const char *param, size_t index, qa_refusal *refusal) {

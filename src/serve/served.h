@@ -16,9 +16,11 @@ typedef struct qa_served_adapter {
 
 /* Everything is borrowed and does not change while it is served. */
 typedef struct qa_served {
+    qa_model *model; /* NULL in tests of the protocol */
     const qa_tokenizer *tokenizer;
     const qa_chat *chat;               /* NULL: none that can be used */
     const qa_answer_end *end;          /* what ends an answer */
+    const char *template_text;         /* of the chat template; NULL: none */
     const char *pad_token;             /* NULL: none */
     const qa_served_adapter *adapters; /* [n_adapters] */
     size_t n_adapters;
@@ -42,9 +44,6 @@ QA_MUST_CHECK qa_status qa_served_find(const qa_served *served, const char *name
 /* The answer to GET /v1/models (name NULL), or to GET /v1/models/NAME. */
 QA_MUST_CHECK qa_status qa_served_put_models(const qa_served *served, const char *name, qa_json_writer *out,
                                              qa_refusal *refusal);
-
-/* The text of the chat template; NULL: none. Borrowed. */
-const char *qa_served_template(const qa_served *served);
 
 /* Appends the ids of a dialogue as the chat template writes it, with the beginning of an answer. `messages`: a JSON
  * array of messages, whose contents may be lists of text parts. param: the field, for messages. */

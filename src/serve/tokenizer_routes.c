@@ -10,7 +10,7 @@ void qa_put_tokenizer_info(const qa_served *served, qa_json_writer *out) {
     qa_json_put_string(out, "eos_token", qa_tokenizer_eos_text(served->tokenizer));
     qa_json_put_string(out, "bos_token", qa_tokenizer_bos_text(served->tokenizer));
     qa_json_put_string(out, "pad_token", served->pad_token);
-    qa_json_put_string(out, "chat_template", qa_served_template(served));
+    qa_json_put_string(out, "chat_template", served->template_text);
     qa_json_close(out);
 }
 

@@ -292,7 +292,7 @@ START_TEST(tokenizer_routes) {
     expect_ok(out.status, &err);
     ck_assert_ptr_nonnull(strstr(out.text.data, "\"eos_token\": \"</s>\""));
     ck_assert_ptr_nonnull(strstr(out.text.data, "\"bos_token\": \"<s>\""));
-    ck_assert_ptr_nonnull(strstr(out.text.data, "<|im_start|>"));
+    ck_assert_ptr_nonnull(strstr(out.text.data, "{{ messages }}"));
     qa_text_free(&out.text);
     expect_route(qa_put_tokenized, "{\"prompt\": \"a\", \"add_special_tokens\": false}", 200, "\"tokens\": [101]");
     expect_route(qa_put_tokenized, "{\"prompt\": \"a\"}", 200, "\"tokens\": [0, 101]");

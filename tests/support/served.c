@@ -33,6 +33,7 @@ const qa_served *qa_test_served(void) {
     served = (qa_served){.tokenizer = tokenizer,
                          .chat = chat,
                          .end = &end,
+                         .template_text = "{{ messages }}",
                          .pad_token = "</s>",
                          .adapters = adapters,
                          .n_adapters = 2,
