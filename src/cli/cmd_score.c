@@ -133,10 +133,15 @@ done:
     return status;
 }
 
-/* What a path ends with. */
+/* The last two names of a path, or all of it. */
 static const char *end_of_path(const char *path) {
-    const char *slash = path == NULL ? NULL : strrchr(path, '/');
-    return slash == NULL || slash[1] == '\0' ? path : slash + 1;
+    size_t names = 0;
+    for (size_t i = path == NULL ? 0 : strlen(path); i > 1; i--) {
+        if (path[i - 1] == '/' && path[i] != '\0' && ++names == 2) {
+            return path + i;
+        }
+    }
+    return path;
 }
 
 static qa_status open_page(cli_run *run, const qa_objective *objective, const qa_pairs *pairs, qa_page **page,
