@@ -266,6 +266,19 @@ qa_status qa_page_add(qa_page *page, const qa_pair *pair, size_t padded_length, 
 
 size_t qa_page_whole(const qa_page *page) { return page->whole; }
 
+/* The ids that are special tokens. */
+static void put_special(qa_json_writer *out, const qa_tokenizer *tokenizer) {
+    const size_t n = tokenizer == NULL ? 0 : qa_tokenizer_vocab_size(tokenizer);
+    qa_json_open_array(out, "special", QA_JSON_LINE);
+    for (size_t a = 0; a < n; a++) {
+        const int32_t id = (int32_t)a;
+        if (qa_tokenizer_is_special(tokenizer, id)) {
+            qa_json_put_ids(out, &id, 1);
+        }
+    }
+    qa_json_close(out);
+}
+
 /* The texts of the tokens, of all of them where the page can show any. */
 static void put_texts(qa_page *page) {
     const qa_tokenizer *tokenizer = page->about.tokenizer;
@@ -279,14 +292,7 @@ static void put_texts(qa_page *page) {
         }
     }
     qa_json_close(out);
-    qa_json_open_array(out, "special", QA_JSON_TIGHT);
-    for (size_t a = 0; a < page->V && tokenizer != NULL; a++) {
-        const int32_t special = (int32_t)a;
-        if (qa_tokenizer_is_special(tokenizer, special)) {
-            qa_json_put_ids(out, &special, 1);
-        }
-    }
-    qa_json_close(out);
+    put_special(out, tokenizer);
 }
 
 /* What comes behind the pairs, and the rest of the page. */
@@ -375,6 +381,7 @@ qa_status qa_page_inspect(qa_text *json, qa_model *model, const qa_adapter *adap
     qa_json_open_object(&out, NULL, QA_JSON_LINE);
     put_page_objective(&out, "objective", objective == NULL ? &base : objective);
     put_prompt(&out, tokenizer, prompt, n_prompt);
+    put_special(&out, tokenizer);
     qa_inspection_put(&out, found, tokenizer);
     qa_json_close(&out);
     QA_GOTO(done, out.status);
