@@ -13,8 +13,8 @@ void answer_free(printed_answer *answer) {
 }
 
 /* Prints what has become certain since `printed` bytes were. */
-static qa_status print_text(const printed_answer *answer, size_t *printed, qa_error *err) {
-    if (answer->read.certain > *printed) {
+static qa_status print_text(const printed_answer *answer, bool silent, size_t *printed, qa_error *err) {
+    if (answer->read.certain > *printed && !silent) {
         QA_TRY(cli_put(answer->read.text.data + *printed, answer->read.certain - *printed, err));
         QA_TRY(cli_flush(err));
         *printed = answer->read.certain;
@@ -46,14 +46,14 @@ static qa_status sample_all(printed_answer *out, qa_generator *generator, const 
         QA_TRY(qa_generator_next(generator, &id, err));
         QA_TRY(qa_ids_push(&out->ids, id, err));
         QA_TRY(qa_answer_text_take(&out->read, id, err));
-        QA_TRY(print_text(out, &printed, err));
-        if (options->print_ids && !out->read.ended) {
+        QA_TRY(print_text(out, options->silent, &printed, err));
+        if (options->print_ids && !options->silent && !out->read.ended) {
             QA_TRY(print_id(out, id, err));
         }
     }
     QA_TRY(qa_answer_text_finish(&out->read, err));
     out->end = out->read.stopped ? ANSWER_STOP : out->read.ended ? ANSWER_END_TOKEN : out->end;
-    return print_text(out, &printed, err);
+    return print_text(out, options->silent, &printed, err);
 }
 
 qa_status answer_run(printed_answer *out, qa_generator *generator, const qa_tokenizer *tokenizer, const qa_ids *context,
@@ -66,7 +66,7 @@ qa_status answer_run(printed_answer *out, qa_generator *generator, const qa_toke
     const qa_status status = sample_all(out, generator, options, err);
     out->seconds = cli_now() - begun;
     QA_TRY(status);
-    if (options->print_ids || text->n == 0 || text->data[text->n - 1] != '\n') {
+    if (!options->silent && (options->print_ids || text->n == 0 || text->data[text->n - 1] != '\n')) {
         QA_TRY(cli_put("\n", 1, err));
         QA_TRY(cli_flush(err));
     }

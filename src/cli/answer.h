@@ -16,6 +16,7 @@ typedef struct answer_options {
     size_t n_stops;
     size_t max_tokens;
     bool print_ids; /* ids instead of text */
+    bool silent;    /* nothing is printed */
 } answer_options;
 
 typedef enum answer_end {

@@ -1,18 +1,15 @@
 /* qadapter generate: one prompt, a conversation (chat_session.c) or a file of prompts (generate_file.c), with the
  * customised policy or the base model's. */
 #include "cli/generate.h"
+#include "cli/prompt.h"
 
-#include "base/buffer.h"
 #include "base/memory.h"
 #include "base/try.h"
 #include "infer/sampler.h"
-#include "io/file.h"
 #include "methods/method.h"
 #include "rl/objective.h"
-#include "text/chat_turn.h"
 #include "text/text_begin.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,7 +82,7 @@ static const cli_table generate_tables[] = {
     {&cli_chat_table, 0, "chat-template", &generate_chat_words},
     {&cli_chat_table, 0, "template-arg date", &generate_arg_words}};
 
-enum { MAX_PROMPT_BYTES = 1 << 28, DEFAULT_CHAT_CONTEXT = 4096 };
+enum { DEFAULT_CHAT_CONTEXT = 4096 };
 
 /* ---- what ends an answer ---- */
 
@@ -115,112 +112,6 @@ static qa_status prepare_ends(generation_run *generation, qa_error *err) {
         QA_TRY(qa_answer_end_find(&generation->end, generation->chat, run->tokenizer, info->eos_ids, info->n_eos, err));
     }
     return collect_stops(generation, generate_args_of(run)->chat || generate_args_of(run)->in != NULL, err);
-}
-
-/* ---- the prompt ---- */
-
-/* "1 403, 407" or "[1, 403]" */
-static qa_status parse_ids(cli_run *run, qa_ids *ids, qa_error *err) {
-    const size_t vocab_size = qa_model_get_info(run->model)->vocab_size;
-    const char *text = generate_args_of(run)->ids;
-    for (text += strspn(text, " ,[]\t\n"); *text != '\0'; text += strspn(text, " ,[]\t\n")) {
-        const size_t length = strcspn(text, " ,[]\t\n");
-        const bool digits = strspn(text, "0123456789") == length;
-        errno = 0;
-        const unsigned long long id = digits ? strtoull(text, NULL, 10) : 0;
-        if (!digits || errno != 0 || id >= vocab_size) {
-            return cli_bad_usage(run, err, "--ids: expected token ids from 0 to %zu, found \"%.*s\"", vocab_size - 1,
-                                 (int)(length > 64 ? 64 : length), text);
-        }
-        QA_TRY(qa_ids_push(ids, (int32_t)id, err));
-        text += length;
-    }
-    return ids->n > 0 ? QA_OK : cli_bad_usage(run, err, "--ids: expected at least one token id, found none");
-}
-
-/* The text of --prompt, --prompt - or --file. One newline at the end of a file or of standard input is not part of
- * it (*shortened). */
-static qa_status read_prompt(cli_run *run, qa_text *text, bool *shortened, qa_error *err) {
-    const generate_args *args = generate_args_of(run);
-    const bool standard = args->prompt != NULL && strcmp(args->prompt, "-") == 0;
-    *shortened = false;
-    if (args->prompt != NULL && !standard) {
-        return qa_text_append_z(text, args->prompt, err);
-    }
-    const char *path = standard ? "-" : args->file;
-    const qa_status status = cli_read_text(run, text, path, MAX_PROMPT_BYTES, err);
-    if (status == QA_ERR_FORMAT) {
-        qa_error_prefix(err, "%s: ", path);
-    }
-    QA_TRY(status);
-    if (text->n > 0 && text->data[text->n - 1] == '\n') {
-        text->n--;
-        *shortened = true;
-    }
-    return QA_OK;
-}
-
-/* Text with special tokens inside was rendered by a template, whose last newline may have been part of the prompt. */
-static void warn_of_rendered(cli_run *run, const qa_ids *ids) {
-    for (size_t i = qa_text_begin(run->tokenizer)->n; i < ids->n; i++) {
-        if (qa_tokenizer_is_special(run->tokenizer, ids->data[i])) {
-            cli_warn(run,
-                     "the newline at the end of %s is no part of the prompt: where a chat template ended the text "
-                     "with one (as ChatML does), end it with two",
-                     generate_args_of(run)->file != NULL && strcmp(generate_args_of(run)->file, "-") != 0
-                         ? generate_args_of(run)->file
-                         : "standard input");
-            return;
-        }
-    }
-}
-
-/* Appends the ids of a text to continue: by the rule of training, or bare with --no-special. */
-static qa_status encode_continued(const generation_run *generation, const char *text, size_t bytes, qa_ids *ids,
-                                  qa_error *err) {
-    const qa_tokenizer *tokenizer = generation->run->tokenizer;
-    const bool bare = generate_args_of(generation->run)->no_special;
-    if (!bare && qa_text_doubles_begin(tokenizer, text, bytes)) {
-        cli_warn(generation->run,
-                 "the prompt brings the beginning-of-sequence token behind white space, or twice: it stands in "
-                 "front of it once more");
-    }
-    return bare ? qa_encode_rendered(tokenizer, text, bytes, ids, err)
-                : qa_encode_plain_text(tokenizer, text, bytes, ids, err);
-}
-
-/* The prompt of --chat: text is what the user says, and becomes what the template writes. */
-static qa_status encode_question(generation_run *generation, qa_text *text, qa_ids *ids, qa_error *err) {
-    const char *system = generate_args_of(generation->run)->system;
-    const qa_message messages[2] = {{"system", system, system == NULL ? 0 : strlen(system)},
-                                    {"user", text->data == NULL ? "" : text->data, text->n}};
-    const size_t first = system == NULL ? 1 : 0;
-    qa_text rendered = {0};
-    const qa_status status = qa_chat_encode(generation->chat, messages + first, 2 - first, &rendered, ids, err);
-    if (status == QA_OK && qa_chat_drops_system(messages + first, 2 - first, &rendered)) {
-        cli_warn(generation->run, "the chat template leaves out what --system says");
-    }
-    qa_text_free(text);
-    *text = rendered;
-    return status;
-}
-
-/* The prompt as text (empty for --ids without a tokenizer) and ids. */
-static qa_status make_prompt(generation_run *generation, qa_text *text, qa_ids *ids, qa_error *err) {
-    cli_run *run = generation->run;
-    if (generate_args_of(run)->ids != NULL) {
-        QA_TRY(parse_ids(run, ids, err));
-        return run->tokenizer == NULL ? QA_OK
-                                      : qa_tokenizer_decode(run->tokenizer, ids->data, ids->n, false, text, err);
-    }
-    bool shortened = false;
-    QA_TRY(read_prompt(run, text, &shortened, err));
-    QA_TRY(generate_args_of(run)->chat ? encode_question(generation, text, ids, err)
-                                       : encode_continued(generation, text->data, text->n, ids, err));
-    if (shortened && !generate_args_of(run)->chat && text->n > 0 && text->data[text->n - 1] != '\n') {
-        warn_of_rendered(run, ids);
-    }
-    return ids->n > 0 ? QA_OK : qa_fail(err, QA_ERR_ARGUMENT, "the prompt has no tokens: give some text");
 }
 
 /* ---- generating ---- */
@@ -292,7 +183,8 @@ static qa_status answer_one_prompt(generation_run *generation, qa_error *err) {
     qa_ids ids = {0};
     size_t capacity = 0;
     qa_status status = QA_OK;
-    QA_GOTO(done, make_prompt(generation, &text, &ids, err));
+    const cli_prompt_words words = {args->prompt, args->file, args->ids, args->system, args->chat, args->no_special};
+    QA_GOTO(done, cli_make_prompt(generation->run, &words, generation->chat, &text, &ids, err));
     QA_GOTO(done, choose_capacity(generation->run, ids.n > SIZE_MAX - max_tokens ? SIZE_MAX : ids.n + max_tokens,
                                   &capacity, err));
     cli_catch_interrupts(generation->run->command->name, "stopping");

@@ -32,7 +32,7 @@ static const qa_option score_rows[] = {
 };
 static const qa_option_table score_table = QA_TABLE(score_rows);
 static const cli_table score_tables[] = {
-    {&cli_model_table, 0, NULL, NULL}, CLI_READ_PAIRS, {&score_table, 0, NULL, NULL}};
+    {&cli_model_table, 0, NULL, NULL}, CLI_READ_EXAMPLES, {&score_table, 0, NULL, NULL}};
 
 static bool wants_full(const cli_run *run) { return ((const score_args *)run->args)->full; }
 static const char *page_path(const cli_run *run) { return ((const score_args *)run->args)->html; }

@@ -9,6 +9,7 @@
     X(pretrain)                                                                                                        \
     X(eval)                                                                                                            \
     X(score)                                                                                                           \
+    X(inspect)                                                                                                         \
     X(generate)                                                                                                        \
     X(serve)                                                                                                           \
     X(tabular)                                                                                                         \

@@ -7,6 +7,8 @@
 #include "cli/options.h"
 #include "cli/progress.h"
 
+#include <jansson.h>
+
 typedef struct cli_run {
     const cli_command *command;
     const cli_args *args; /* the beginning of the command's own struct */
@@ -115,6 +117,10 @@ QA_MUST_CHECK qa_status cli_load_responses(cli_run *run, const char *path, const
 
 /* The same for a file of pairs or of single responses, as its first example is (qa_pairs_single). */
 QA_MUST_CHECK qa_status cli_load_examples(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,
+                                          qa_error *err);
+
+/* The same for one single response, an object as a line of such a file. */
+QA_MUST_CHECK qa_status cli_load_response(cli_run *run, const json_t *row, size_t max_length, qa_pairs **pairs,
                                           qa_error *err);
 
 /* Weights, workspace, base cache (0: none) and how that compares with this machine's memory, on standard error. */

@@ -72,8 +72,9 @@ extern const qa_option_table cli_reading_table;  /* how an adapter is read: --re
 extern const qa_option_table cli_output_table;   /* --json, --log-every */
 /* Of cli_chat_table's rows, and of --response-end: where there is an adapter, and where there is none. */
 extern const qa_option cli_chat_words, cli_chat_arg_words, cli_date_words, cli_response_end_words;
-extern const qa_option cli_reading_words; /* of the options of methods where an adapter is read */
-extern const qa_option cli_method_words;  /* of --method */
+extern const qa_option cli_reading_words;  /* of the options of methods where an adapter is read */
+extern const qa_option cli_method_words;   /* of --method */
+extern const qa_option cli_examples_words; /* of --data, where it may hold single answers */
 
 /* What a command takes that reads an adapter: its method; that, and the pairs that it is measured on. */
 #define CLI_METHOD_TABLES                                                                                              \
@@ -85,12 +86,16 @@ extern const qa_option cli_method_words;  /* of --method */
     {                                                                                                                  \
         &cli_chat_table, 0, "date", &cli_date_words                                                                    \
     }
-#define CLI_READ_PAIRS                                                                                                 \
-    {&cli_pairs_table, 0, "data", NULL}, CLI_READ_CHAT,                                                                \
+/* How data is read, and the adapter on it; and pairs. Where single answers are read, too, their file has other words.
+ */
+#define CLI_READ_DATA                                                                                                  \
+    CLI_READ_CHAT,                                                                                                     \
         {&cli_pairs_table, 0, "columns response-end max-length max-pairs dsp-domain strict published-data-quirks",     \
          NULL},                                                                                                        \
         {&cli_reading_table, 0, "recipe", NULL}, {&qa_objective_table, offsetof(cli_args, objective), NULL, NULL},     \
         {&cli_reading_table, 0, "micro-batch", NULL}, CLI_METHOD_TABLES
+#define CLI_READ_PAIRS {&cli_pairs_table, 0, "data", NULL}, CLI_READ_DATA
+#define CLI_READ_EXAMPLES {&cli_pairs_table, 0, "data", &cli_examples_words}, CLI_READ_DATA
 
 /* An option of a command. */
 typedef struct cli_option {

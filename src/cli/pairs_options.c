@@ -265,8 +265,9 @@ static void say_pairs(cli_run *run, const char *path, const qa_pairs *pairs, con
 /* What a file may hold. */
 typedef enum data_kind { DATA_PAIRS, DATA_RESPONSES, DATA_EITHER } data_kind;
 
-static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, data_kind kind, const char *columns,
-                            qa_pairs **pairs, qa_error *err) {
+/* row NULL: a file; else one example, of which only warnings are said. */
+static qa_status load_pairs(cli_run *run, const char *path, const json_t *row, size_t max_length, data_kind kind,
+                            const char *columns, qa_pairs **pairs, qa_error *err) {
     const cli_args *args = run->args;
     const qa_model_info *info = qa_model_get_info(run->model);
     const qa_chat *chat = NULL;
@@ -291,6 +292,11 @@ static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, d
         .columns = columns,
     };
     const double begun = cli_now();
+    if (row != NULL) {
+        QA_TRY(qa_pairs_of_row(pairs, row, path, run->tokenizer, &options, err));
+        cli_warn_all(run, qa_pairs_warnings(*pairs));
+        return QA_OK;
+    }
     QA_TRY(qa_pairs_load(pairs, path, run->tokenizer, &options, err));
     cli_detail(run, "read and tokenised %s in %.2f s", path, cli_now() - begun);
     char text[CLI_LINE_BYTES];
@@ -300,14 +306,18 @@ static qa_status load_pairs(cli_run *run, const char *path, size_t max_length, d
 }
 
 qa_status cli_load_pairs(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
-    return load_pairs(run, path, max_length, DATA_PAIRS, run->args->columns, pairs, err);
+    return load_pairs(run, path, NULL, max_length, DATA_PAIRS, run->args->columns, pairs, err);
 }
 
 qa_status cli_load_responses(cli_run *run, const char *path, const char *columns, size_t max_length, qa_pairs **pairs,
                              qa_error *err) {
-    return load_pairs(run, path, max_length, DATA_RESPONSES, columns, pairs, err);
+    return load_pairs(run, path, NULL, max_length, DATA_RESPONSES, columns, pairs, err);
 }
 
 qa_status cli_load_examples(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
-    return load_pairs(run, path, max_length, DATA_EITHER, run->args->columns, pairs, err);
+    return load_pairs(run, path, NULL, max_length, DATA_EITHER, run->args->columns, pairs, err);
+}
+
+qa_status cli_load_response(cli_run *run, const json_t *row, size_t max_length, qa_pairs **pairs, qa_error *err) {
+    return load_pairs(run, "the answer given", row, max_length, DATA_RESPONSES, NULL, pairs, err);
 }

@@ -35,6 +35,29 @@ static size_t end_of_prompt(const qa_pairs *answers, size_t first) {
     return end;
 }
 
+/* The longest row among the answers to micro_batch prompts from this one on. */
+static size_t padded_from(const qa_pairs *answers, size_t micro_batch, size_t first) {
+    const size_t n = qa_pairs_count(answers);
+    size_t end = micro_batch == 0 ? n : first;
+    for (size_t i = 0; i < micro_batch && end < n; i++) {
+        end = end_of_prompt(answers, end);
+    }
+    return qa_padded_length(answers, first, end - first);
+}
+
+size_t cli_padded_length(const qa_pairs *pairs, size_t micro_batch, size_t index) {
+    const size_t n = qa_pairs_count(pairs);
+    if (!qa_pairs_single(pairs)) {
+        const size_t batch = micro_batch == 0 ? n : micro_batch, first = index - index % batch;
+        return qa_padded_length(pairs, first, n - first < batch ? n - first : batch);
+    }
+    size_t first = 0;
+    for (size_t at = 0, prompts = 0; at <= index; at = end_of_prompt(pairs, at), prompts++) {
+        first = micro_batch == 0 ? 0 : prompts % micro_batch == 0 ? at : first;
+    }
+    return padded_from(pairs, micro_batch, first);
+}
+
 /* A member of every counted row, the one into the padding included. */
 static void put_counted(qa_json_writer *out, const char *key, const qa_inspection *found, size_t offset) {
     qa_json_open_array(out, key, QA_JSON_LINE);
@@ -121,22 +144,12 @@ static qa_status score_prompt(answer_scoring *scoring, size_t first, size_t end,
     return QA_OK;
 }
 
-/* The longest row among the answers to micro_batch prompts. */
-static size_t padded_from(const answer_scoring *scoring, size_t first) {
-    const size_t n = qa_pairs_count(scoring->answers);
-    size_t end = scoring->micro_batch == 0 ? n : first;
-    for (size_t i = 0; i < scoring->micro_batch && end < n; i++) {
-        end = end_of_prompt(scoring->answers, end);
-    }
-    return qa_padded_length(scoring->answers, first, end - first);
-}
-
 static qa_status score_prompts(answer_scoring *scoring, cli_line_sink *to, qa_error *err) {
     size_t prompts = 0;
     for (size_t first = 0, end = 0; first < qa_pairs_count(scoring->answers); first = end, prompts++) {
         end = end_of_prompt(scoring->answers, first);
         if (scoring->micro_batch == 0 ? prompts == 0 : prompts % scoring->micro_batch == 0) {
-            scoring->padded = padded_from(scoring, first);
+            scoring->padded = padded_from(scoring->answers, scoring->micro_batch, first);
         }
         QA_TRY(score_prompt(scoring, first, end, to, err));
     }

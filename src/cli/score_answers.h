@@ -10,4 +10,7 @@
 QA_MUST_CHECK qa_status cli_score_answers(cli_run *run, const qa_objective *objective, const qa_pairs *answers,
                                           size_t micro_batch, bool full, cli_line_sink *to, qa_error *err);
 
+/* The padded length that `score` gives the pair or answer. */
+size_t cli_padded_length(const qa_pairs *pairs, size_t micro_batch, size_t index);
+
 #endif

@@ -129,6 +129,10 @@ static const qa_option pairs_rows[] = {
              "token, responses up to the next turn (--response-end template)"},
 };
 const qa_option_table cli_pairs_table = QA_TABLE(pairs_rows);
+const qa_option cli_examples_words = {.group = QA_GROUP_DATA,
+                                      .help =
+                                          "preference pairs, single answers or lists of answers to one prompt, JSON "
+                                          "or JSON Lines, in any known form"};
 const qa_option cli_response_end_words = {.group = QA_GROUP_DATA,
                                           .note = "token; template with --published-data-quirks"};
 

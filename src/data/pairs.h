@@ -98,6 +98,11 @@ static inline qa_column_use qa_pairs_column_use(const qa_pairs_options *options)
     return (qa_column_use)((options->responses ? 0 : QA_COLUMNS_OF_PAIRS) |
                            (options->responses || options->either ? QA_COLUMNS_OF_RESPONSES : 0));
 }
+
+/* As qa_pairs_load, of one example that is here already; name: what messages call it. */
+QA_MUST_CHECK qa_status qa_pairs_of_row(qa_pairs **pairs, const json_t *row, const char *name,
+                                        const qa_tokenizer *tokenizer, const qa_pairs_options *options, qa_error *err);
+
 /* What the template writes behind the end of an answer, in words; NULL: nothing. */
 const char *qa_pairs_writes_behind(const qa_pairs *pairs);
 /* What a record says of the template that was applied (text/chat.h); NULL: none was. Borrowed. */

@@ -276,28 +276,50 @@ static qa_status check_whole(const qa_pairs_loader *loader, const char *name, qa
     return loader->pairs->n > 0 ? QA_OK : nothing_left(loader, name, err);
 }
 
-qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *tokenizer,
-                        const qa_pairs_options *options, qa_error *err) {
-    *pairs = NULL;
-    QA_TRY(check_options(options, err));
-    qa_source *source = NULL;
-    QA_TRY(qa_source_open(&source, path, err));
+/* What is read: a file, or one example. */
+static qa_status load_examples(qa_pairs_loader *loader, qa_source *source, const json_t *row, qa_error *err) {
+    QA_FAIL_IF(loader->pairs == NULL, err, QA_ERR_MEMORY, "out of memory");
+    QA_TRY(prepare_chat(loader, err));
+    QA_TRY(prepare_columns(loader, err));
+    if (source != NULL) {
+        return load_pairs_file(loader, source, err);
+    }
+    loader->line = loader->read = 1;
+    return qa_form_add(loader, row, err);
+}
+
+static qa_status load_from(qa_pairs **pairs, qa_source *source, const json_t *row, const char *name,
+                           const qa_tokenizer *tokenizer, const qa_pairs_options *options, qa_error *err) {
     qa_pairs_loader loader = {.tokenizer = tokenizer, .options = options, .pairs = calloc(1, sizeof **pairs)};
-    qa_status status = loader.pairs == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : prepare_chat(&loader, err);
-    status = status == QA_OK ? prepare_columns(&loader, err) : status;
-    status = status == QA_OK ? load_pairs_file(&loader, source, err) : status;
-    status = status == QA_OK ? check_whole(&loader, qa_source_name(source), err) : status;
+    qa_status status = load_examples(&loader, source, row, err);
+    status = status == QA_OK ? check_whole(&loader, name, err) : status;
     free_pair_scratch(&loader);
     if (status != QA_OK) {
-        qa_source_close(source);
         qa_pairs_free(loader.pairs);
         return status;
     }
     set_pointers(loader.pairs);
     loader.pairs->response_end = options->response_end;
     loader.pairs->published_data = options->published_data;
-    qa_pairs_warn_of_seen(&loader, qa_source_name(source));
-    qa_source_close(source);
+    qa_pairs_warn_of_seen(&loader, name);
     *pairs = loader.pairs;
     return QA_OK;
+}
+
+qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const qa_tokenizer *tokenizer,
+                        const qa_pairs_options *options, qa_error *err) {
+    qa_source *source = NULL;
+    *pairs = NULL;
+    QA_TRY(check_options(options, err));
+    QA_TRY(qa_source_open(&source, path, err));
+    const qa_status status = load_from(pairs, source, NULL, qa_source_name(source), tokenizer, options, err);
+    qa_source_close(source);
+    return status;
+}
+
+qa_status qa_pairs_of_row(qa_pairs **pairs, const json_t *row, const char *name, const qa_tokenizer *tokenizer,
+                          const qa_pairs_options *options, qa_error *err) {
+    *pairs = NULL;
+    QA_TRY(check_options(options, err));
+    return load_from(pairs, NULL, row, name, tokenizer, options, err);
 }

@@ -11,7 +11,7 @@
 json_t *qa_cli_json(const char *const *args) {
     char *out = qa_cli_output(args);
     json_error_t error;
-    json_t *root = json_loads(out, JSON_REJECT_DUPLICATES, &error);
+    json_t *root = json_loads(out, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
     ck_assert_msg(root != NULL, "%s in %s", error.text, out);
     free(out);
     return root;
@@ -24,7 +24,7 @@ qa_cli_lines qa_cli_lines_of(const char *const *args) {
         const size_t length = strcspn(text, "\n");
         json_error_t error;
         ck_assert_uint_lt(all.n, QA_CLI_MAX_LINES);
-        all.line[all.n] = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+        all.line[all.n] = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
         ck_assert_msg(all.line[all.n] != NULL, "%s in %.200s", error.text, text);
         all.n++;
         ck_assert_int_eq(text[length], '\n');
