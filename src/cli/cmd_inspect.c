@@ -449,7 +449,7 @@ done:
     return status;
 }
 
-static qa_status make_inspector(inspect_run *look, qa_inspector **inspector, qa_error *err) {
+static qa_status open_inspector(inspect_run *look, qa_inspector **inspector, qa_error *err) {
     qa_inspection_limits limits = {.n_best = inspect_args_of(look->run)->best};
     for (size_t i = 0; i < look->n_answers; i++) {
         const qa_pair *pair = look->answers[i].pair;
@@ -486,7 +486,7 @@ static qa_status run_inspect(cli_run *run, qa_error *err) {
     QA_TRY(QA_NEW(look, 1, err, "the answers"));
     look->run = run;
     QA_GOTO(done, load_inspect(look, err));
-    QA_GOTO(done, make_inspector(look, &inspector, err));
+    QA_GOTO(done, open_inspector(look, &inspector, err));
     status = inspect_all(look, inspector, err);
 done:
     qa_inspector_free(inspector);
