@@ -100,6 +100,12 @@ QA_MUST_CHECK qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const 
                                       const qa_pairs_options *options, qa_error *err);
 void qa_pairs_free(qa_pairs *pairs); /* NULL is allowed */
 
+/* Takes `wanted` pairs out of a set into one of their own, by the seed, whatever order the file has. Pairs of one
+ * prompt stay together, so there may be fewer of them, or more where every prompt has more. QA_ERR_ARGUMENT when either
+ * set would be empty; *pairs is unchanged after a failure. The caller frees *held_out. */
+QA_MUST_CHECK qa_status qa_pairs_split(qa_pairs *pairs, size_t wanted, uint64_t seed, qa_pairs **held_out,
+                                       qa_error *err);
+
 size_t qa_pairs_count(const qa_pairs *pairs);
 const qa_pair *qa_pairs_at(const qa_pairs *pairs, size_t index);
 const qa_skip_report *qa_pairs_report(const qa_pairs *pairs);

@@ -136,6 +136,28 @@ typedef enum qa_base_cache_mode {
 const char *qa_base_cache_mode_name(qa_base_cache_mode mode);
 QA_MUST_CHECK qa_status qa_base_cache_mode_by_name(qa_base_cache_mode *mode, const char *name, qa_error *err);
 
+/* What evaluations are compared by, to keep the best one or to end a run. */
+typedef enum qa_watched {
+    QA_WATCHED_LOSS,
+    QA_WATCHED_PREF_LOSS,
+    QA_WATCHED_ACCURACY,
+    QA_WATCHED_MARGIN,
+    QA_WATCHED_REWARD_CHOSEN,
+    QA_WATCHED_LOGPS_CHOSEN,
+    QA_WATCHED_KL
+} qa_watched;
+
+const char *qa_watched_name(qa_watched which);
+
+/* How a run ended. */
+typedef struct qa_train_outcome {
+    size_t steps, total_steps; /* done, and planned */
+    bool ended_early;          /* the evaluations got no better */
+    bool compared;             /* evaluations were; else the rest is 0 */
+    size_t best_step;
+    double best_value; /* of early_stopping_metric */
+} qa_train_outcome;
+
 typedef struct qa_train_options {
     const char *out_dir;
     const char *base_model; /* written into adapter_config.json */
@@ -154,13 +176,25 @@ typedef struct qa_train_options {
     size_t gradient_accumulation; /* micro-batches per optimiser step, >= 1 */
     double max_grad_norm;         /* 0: no clipping */
     double weight_decay, adam_beta1, adam_beta2, adam_epsilon;
-    bool shuffle;                                         /* a new order every epoch, from the seed */
-    size_t eval_every;                                    /* steps; 0: at the end only, if there is evaluation data */
-    size_t save_every;                                    /* steps; 0: at the end only */
-    double save_minutes;                                  /* a checkpoint also when so many minutes have passed since
-                                                             the last one, which the next checkpoint replaces; 0: none.
-                                                             May be another when a run is resumed */
-    size_t save_total_limit;                              /* newest checkpoints kept; 0 = all */
+    bool shuffle;                   /* a new order every epoch, from the seed */
+    size_t eval_every;              /* steps; 0: at the end only, if there is evaluation data */
+    size_t save_every;              /* steps; 0: at the end only */
+    double save_minutes;            /* a checkpoint also when so many minutes have passed since
+                                       the last one, which the next checkpoint replaces; 0: none.
+                                       May be another when a run is resumed */
+    size_t save_total_limit;        /* newest checkpoints kept; 0 = all */
+    double val_size;                /* for the record: what of the data is held out for evaluation
+                                       (qa_train_val_pairs); 0: nothing */
+    size_t early_stopping_patience; /* the run ends after so many evaluations in a row that were
+                                       no improvement of more than min_delta on the last that was
+                                       one; 0: after its last step. With it and with keep_best
+                                       there must be evaluations: eval_every */
+    double early_stopping_min_delta;
+    qa_watched early_stopping_metric;
+    bool keep_best;                                       /* the adapter is that of the best evaluation, of equal ones
+                                                             the first; it has a checkpoint, which no limit removes,
+                                                             and those of former best ones go */
+    qa_train_outcome *outcome;                            /* filled in when the run is over; NULL: nobody asks */
     qa_base_cache_mode base_cache;                        /* may be another when a run is resumed */
     bool recompute;                                       /* less memory, more time: backward runs the layers again
                                                              instead of having kept what it needs of them; may be another
@@ -198,6 +232,10 @@ QA_MUST_CHECK qa_status qa_train_recipe(const char *recipe, qa_train_options *op
  * options are none. */
 QA_MUST_CHECK qa_status qa_train_set(qa_train_options *options, qa_lora_options *lora, const char *name,
                                      const char *value, qa_error *err);
+
+/* How many of so many pairs val_size holds out, for qa_pairs_split: a number of them, or, below 1, a share, at least
+ * one. QA_ERR_ARGUMENT where it is neither, or none would be left. */
+QA_MUST_CHECK qa_status qa_train_val_pairs(double val_size, size_t pairs, size_t *held_out, qa_error *err);
 
 /* Bytes of workspace that training on any pairs up to these lengths takes (one pair at a time), the adapter's
  * gradients and moments included, the model's weights not. recompute: as in qa_train_options. */

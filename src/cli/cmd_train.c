@@ -62,6 +62,7 @@ enum { WIDE = 78 }; /* columns */
 typedef struct train_progress {
     cli_steps steps;
     qa_metrics last;
+    qa_train_outcome outcome;
 } train_progress;
 
 /* "  margin +0.123  acc 0.75" of a step, nothing where only the chosen responses are run; short: the accuracy alone. */
@@ -139,9 +140,43 @@ static qa_status resolve_batch(cli_run *run, size_t *micro_batch, size_t *accumu
     return QA_OK;
 }
 
+/* What belongs to evaluations and has none. */
+static qa_status check_evaluations(cli_run *run, qa_error *err) {
+    const qa_train_options *o = &train_args_of(run)->train;
+    const bool compares = o->keep_best || o->early_stopping_patience > 0;
+    const char *what = o->keep_best ? "keep-best" : "early-stopping-patience";
+    if (o->val_size > 0.0 && o->eval_data_path != NULL) {
+        return cli_bad_usage(run, err, "--val-size and --eval-data exclude each other: evaluations are on one set");
+    }
+    if (compares && o->eval_every == 0) {
+        return cli_bad_usage(run, err, "--%s compares evaluations: it needs --eval-every", what);
+    }
+    if (!compares && (o->early_stopping_metric != QA_WATCHED_LOSS || o->early_stopping_min_delta != 0.0)) {
+        return cli_bad_usage(run, err, "--%s needs --early-stopping-patience or --keep-best",
+                             o->early_stopping_min_delta != 0.0 ? "early-stopping-min-delta" : "early-stopping-metric");
+    }
+    return QA_OK;
+}
+
+/* --val-size: a part of the pairs, in *evaluation. */
+static qa_status hold_out(cli_run *run, qa_pairs *pairs, qa_pairs **evaluation, qa_error *err) {
+    const qa_train_options *o = &train_args_of(run)->train;
+    const size_t all = qa_pairs_count(pairs);
+    size_t wanted = 0;
+    QA_TRY(cli_usage_if(run, qa_prefixed(qa_train_val_pairs(o->val_size, all, &wanted, err), err, "--val-size: ")));
+    if (wanted == 0) {
+        return QA_OK;
+    }
+    QA_TRY(qa_prefixed(qa_pairs_split(pairs, wanted, o->seed, evaluation, err), err, "%s: ", o->data_path));
+    const size_t held = qa_pairs_count(*evaluation);
+    cli_say(run, "%s: %zu of %zu pairs held out for evaluation by seed %llu%s", o->data_path, held, all,
+            (unsigned long long)o->seed, held == wanted ? "" : ": pairs of one prompt stay together");
+    return QA_OK;
+}
+
 /* What a recipe says lies under what was given. */
 static qa_status fill_options(cli_run *run, const qa_objective *objective, const char *recipe, size_t max_length,
-                              qa_train_options *options, qa_error *err) {
+                              train_progress *progress, qa_train_options *options, qa_error *err) {
     *options = train_args_of(run)->train;
     if (recipe != NULL) {
         QA_TRY(qa_train_recipe(recipe, options, NULL, err));
@@ -153,6 +188,8 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
     options->max_length = max_length;
     options->on_metrics = on_train_metrics;
     options->should_stop = cli_should_stop;
+    options->outcome = &progress->outcome;
+    options->user = progress;
     return resolve_batch(run, &options->micro_batch, &options->gradient_accumulation, err);
 }
 
@@ -301,13 +338,27 @@ done:
     return status;
 }
 
-static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *evaluation, qa_train_options *options,
-                       qa_error *err) {
-    train_progress progress = {.steps = {.run = run}};
-    options->user = &progress;
+/* How the evaluations ended the run, and which of them the adapter is of. */
+static void say_outcome(cli_run *run, const qa_train_outcome *outcome) {
+    const qa_train_options *o = &train_args_of(run)->train;
+    const char *metric = qa_watched_name(o->early_stopping_metric);
+    if (outcome->ended_early) {
+        cli_say(run, "ended after step %zu of %zu: %zu evaluation%s without a better %s", outcome->steps,
+                outcome->total_steps, o->early_stopping_patience, cli_plural(o->early_stopping_patience), metric);
+    }
+    if (outcome->compared) {
+        cli_say(run, "best evaluation: after step %zu, %s %.4f%s", outcome->best_step, metric, outcome->best_value,
+                o->keep_best ? ", whose adapter is left"
+                             : "; the adapter is that of the last step (--keep-best leaves the best one)");
+    }
+}
+
+static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *evaluation, train_progress *progress,
+                       const qa_train_options *options, qa_error *err) {
     cli_begin_training(run);
     QA_TRY(cli_end_training(run, qa_train(run->model, run->adapter, pairs, evaluation, options, err)));
-    return print_adapter(run, &progress, pairs, err);
+    say_outcome(run, &progress->outcome);
+    return print_adapter(run, progress, pairs, err);
 }
 
 static qa_status run_train(cli_run *run, qa_error *err) {
@@ -315,6 +366,7 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     qa_objective objective;
     qa_lora_options lora;
     qa_train_options options;
+    train_progress progress = {.steps = {.run = run}};
     qa_pairs *pairs = NULL;
     qa_pairs *evaluation = NULL;
     qa_pairs *replay = NULL;
@@ -322,6 +374,7 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     size_t max_length = 0;
     qa_status status = QA_OK;
     QA_TRY(cli_check_run(run, "eval-data", err));
+    QA_TRY(check_evaluations(run, err));
     QA_TRY(resolve_batch(run, &options.micro_batch, &options.gradient_accumulation, err));
     QA_TRY(cli_resolve_method(run, &objective, &recipe, err));
     QA_TRY(cli_load_model(run, err));
@@ -329,7 +382,7 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     QA_TRY(cli_load_tokenizer(run, false, err));
     QA_TRY(cli_lora_options(run, &lora, err));
     QA_TRY(cli_usage_if(run, qa_adapter_create(&run->adapter, run->model, &lora, args->seed, err)));
-    QA_TRY(fill_options(run, &objective, recipe, max_length, &options, err));
+    QA_TRY(fill_options(run, &objective, recipe, max_length, &progress, &options, err));
     cli_warn_of_warmup(run, options.warmup_steps, options.warmup_ratio);
     if (args->resume) {
         cli_take_date(run, args->out_dir);
@@ -338,12 +391,13 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     if (args->eval_data_path != NULL) {
         QA_GOTO(done, cli_load_pairs(run, args->eval_data_path, max_length, &evaluation, err));
     }
+    QA_GOTO(done, hold_out(run, pairs, &evaluation, err));
     if (args->replay_path != NULL) {
         QA_GOTO(done, cli_load_responses(run, args->replay_path, args->replay_columns, max_length, &replay, err));
         options.replay = replay;
     }
     QA_GOTO(done, announce_training(run, pairs, evaluation, &lora, &options, err));
-    QA_GOTO(done, train(run, pairs, evaluation, &options, err));
+    QA_GOTO(done, train(run, pairs, evaluation, &progress, &options, err));
 done:
     qa_pairs_free(replay);
     qa_pairs_free(evaluation);

@@ -20,9 +20,12 @@ qa_status cli_check_run(cli_run *run, const char *evaluation, qa_error *err) {
     if (cli_given(&run->options, "out")[0] == '\0') {
         return cli_bad_usage(run, err, "--out: expected a folder, found \"\"");
     }
-    return every == NULL || strcmp(every, "0") == 0 || cli_given(&run->options, evaluation) != NULL
+    const bool data = cli_given(&run->options, evaluation) != NULL;
+    const bool held_out = cli_given(&run->options, "val-size") != NULL;
+    return every == NULL || strcmp(every, "0") == 0 || data || held_out
                ? QA_OK
-               : cli_bad_usage(run, err, "--eval-every needs --%s", evaluation);
+               : cli_bad_usage(run, err, "--eval-every needs --%s%s", evaluation,
+                               cli_option_named(&run->options, "val-size") == NULL ? "" : " or --val-size");
 }
 
 void cli_warn_of_warmup(cli_run *run, size_t warmup_steps, double warmup_ratio) {

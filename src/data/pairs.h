@@ -6,6 +6,7 @@
  *     form_*.c          a form: what becomes prompt, chosen and rejected
  *     dialogue.c        dialogues: messages, and HH-RLHF's way of writing them into one string
  *     pairs_encode.c    prompt and responses to ids; what is skipped and why
+ *     pairs_split.c     a part of a set, held out
  *     pairs_notes.c     what is noted on the way, and said at the end
  *
  * Functions below the loop name no place: the loop puts file and line in front of their messages. */
@@ -107,6 +108,9 @@ QA_MUST_CHECK qa_status qa_pairs_of_row(qa_pairs **pairs, const json_t *row, con
 const char *qa_pairs_writes_behind(const qa_pairs *pairs);
 /* What a record says of the template that was applied (text/chat.h); NULL: none was. Borrowed. */
 const json_t *qa_pairs_chat_record(const qa_pairs *pairs);
+
+/* The ids no longer move: every pair gets its pointers. */
+void qa_pairs_set_pointers(qa_pairs *pairs);
 
 /* ---- pairs_notes.c ---- */
 

@@ -77,8 +77,7 @@ uint64_t qa_pairs_fingerprint(const qa_pairs *pairs) {
     return hash;
 }
 
-/* The ids no longer move: every pair gets its pointers. */
-static void set_pointers(qa_pairs *pairs) {
+void qa_pairs_set_pointers(qa_pairs *pairs) {
     const int32_t *next = pairs->ids.data;
     for (size_t i = 0; i < pairs->n; i++) {
         qa_pair *pair = &pairs->items[i];
@@ -298,7 +297,7 @@ static qa_status load_from(qa_pairs **pairs, qa_source *source, const json_t *ro
         qa_pairs_free(loader.pairs);
         return status;
     }
-    set_pointers(loader.pairs);
+    qa_pairs_set_pointers(loader.pairs);
     loader.pairs->response_end = options->response_end;
     loader.pairs->published_data = options->published_data;
     qa_pairs_warn_of_seen(&loader, name);

@@ -9,6 +9,7 @@
 #include "rl/objective.h"
 #include "train/optimiser_rows.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +22,65 @@ static const char *const base_cache_names[] = {[QA_BASE_CACHE_AUTO] = "auto",
                                                [QA_BASE_CACHE_MEMORY] = "memory",
                                                [QA_BASE_CACHE_DISK] = "disk",
                                                NULL};
+
+/* What evaluations may be compared by. */
+static const struct {
+    const char *name;
+    size_t offset; /* in a qa_metrics */
+    bool smaller;  /* is better */
+} watched_rows[] = {
+    [QA_WATCHED_LOSS] = {"loss", offsetof(qa_metrics, loss), true},
+    [QA_WATCHED_PREF_LOSS] = {"pref-loss", offsetof(qa_metrics, pref_loss), true},
+    [QA_WATCHED_ACCURACY] = {"accuracy", offsetof(qa_metrics, accuracy), false},
+    [QA_WATCHED_MARGIN] = {"margin", offsetof(qa_metrics, margin), false},
+    [QA_WATCHED_REWARD_CHOSEN] = {"reward-chosen", offsetof(qa_metrics, reward_chosen), false},
+    [QA_WATCHED_LOGPS_CHOSEN] = {"logps-chosen", offsetof(qa_metrics, logps_chosen), false},
+    [QA_WATCHED_KL] = {"kl", offsetof(qa_metrics, kl_per_token), true},
+};
+enum { N_WATCHED = sizeof watched_rows / sizeof watched_rows[0] };
+
+double qa_watched_value(qa_watched which, const qa_metrics *evaluation) {
+    return *(const double *)(const void *)((const char *)evaluation + watched_rows[which].offset);
+}
+
+bool qa_watched_is_smaller(qa_watched which) { return watched_rows[which].smaller; }
+
+const char *qa_watched_name(qa_watched which) {
+    return (unsigned)which < N_WATCHED ? watched_rows[which].name : "unknown";
+}
+
+static const char *list_watched(char *text, size_t bytes) {
+    size_t used = 0;
+    for (size_t i = 0; i < N_WATCHED && used < bytes; i++) {
+        used += (size_t)snprintf(text + used, bytes - used, "%s%s", i == 0 ? "" : "|", watched_rows[i].name);
+    }
+    return text;
+}
+
+/* "eval_loss" and "reward_margin", as metrics.jsonl and other programs write them, too. */
+static qa_status parse_watched(void *value, const char *text, qa_error *err) {
+    char plain[64], names[128];
+    const char *name = strncmp(text, "eval_", 5) == 0 || strncmp(text, "eval-", 5) == 0 ? text + 5 : text;
+    (void)snprintf(plain, sizeof plain, "%s", name);
+    for (char *c = plain; *c != '\0'; c++) {
+        *c = *c == '_' || *c == '/' ? '-' : *c;
+    }
+    for (unsigned i = 0; i < N_WATCHED; i++) {
+        const char *short_name =
+            strncmp(plain, "reward-", 7) == 0 && strcmp(plain + 7, watched_rows[i].name) == 0 ? plain + 7 : plain;
+        if (strcmp(short_name, watched_rows[i].name) == 0) {
+            *(qa_watched *)value = (qa_watched)i;
+            return QA_OK;
+        }
+    }
+    return qa_fail(err, QA_ERR_ARGUMENT, "expected one of %s, found \"%s\"", list_watched(names, sizeof names), text);
+}
+
+static void format_watched(const void *value, char *text, size_t bytes) {
+    (void)snprintf(text, bytes, "%s", qa_watched_name(*(const qa_watched *)value));
+}
+
+static const qa_option_other watched_type = {parse_watched, format_watched, list_watched, false};
 
 const char *qa_schedule_name(qa_schedule schedule) { return qa_choice_name(schedule_names, (unsigned)schedule); }
 
@@ -65,6 +125,11 @@ static const qa_option train_rows[] = {
     {"eval-data", ROW(STRING, eval_data_path), .placeholder = "FILE", .group = QA_GROUP_DATA,
      .aliases = "eval-dataset eval-file validation-file", .path = QA_PATH_READ, .record = QA_RECORD_KEPT,
      .note = "none", .help = "preference pairs to measure the adapter on"},
+    {"val-size", ROW(NUMBER, val_size), .placeholder = "N|SHARE", .group = QA_GROUP_DATA, .range = QA_RANGE_FROM_0,
+     .aliases = "validation-split validation-size test-size", .record = QA_RECORD_LATER, .standard = "0",
+     .note = "none",
+     .help = "hold out so many pairs of --data, or below 1 such a share of them, to measure the adapter "
+             "on: by the seed, pairs of one prompt together"},
     {"micro-batch", ROW(SIZE_OR_ALL, micro_batch), QA_OPTIMISED, .letter = 'b', .placeholder = "N|all",
      .aliases = "micro-batch-size per-device-train-batch-size", .range = QA_RANGE_FROM_1, .standard = "8",
      .note = "%, or what --batch-size says",
@@ -84,6 +149,18 @@ static const qa_option train_rows[] = {
     {"out", ROW(STRING, out_dir), .letter = 'o', .aliases = "output-dir output", .placeholder = "DIR",
      .group = QA_GROUP_RUN, .help = "folder for the adapter, its checkpoints and metrics.jsonl"},
     QA_RUN_ROWS(qa_train_options, "0"),
+    {"early-stopping-patience", ROW(SIZE, early_stopping_patience), .group = QA_GROUP_RUN, .record = QA_RECORD_KEPT,
+     .aliases = "patience", .range = QA_RANGE_FROM_0, .note = "none: all steps",
+     .help = "end the run when so many evaluations, one after the other, were no improvement"},
+    {"early-stopping-metric", ROW(OTHER, early_stopping_metric, watched_type), .group = QA_GROUP_RUN,
+     .aliases = "metric-for-best-model", .record = QA_RECORD_LATER, .standard = "loss",
+     .help = "what evaluations are compared by"},
+    {"early-stopping-min-delta", ROW(NUMBER, early_stopping_min_delta), .group = QA_GROUP_RUN,
+     .aliases = "early-stopping-threshold", .record = QA_RECORD_KEPT, .range = QA_RANGE_FROM_0, .standard = "0",
+     .help = "what is more than this is an improvement"},
+    {"keep-best", ROW(FLAG, keep_best), .group = QA_GROUP_RUN, .aliases = "load-best-model-at-end",
+     .record = QA_RECORD_KEPT,
+     .help = "leave the adapter of the best evaluation, not that of the last step, and keep its checkpoint"},
     {"base-cache", ROW(CHOICE, base_cache, base_cache_names), .group = QA_GROUP_RUN, .standard = "auto",
      .help = "keep what the frozen model makes of a pair that is run again (a second epoch, repeated evaluations), and "
              "run only the adapted one then: memory, disk (a file in --out that goes with the run), off; auto: memory "
@@ -196,6 +273,18 @@ qa_status qa_train_set(qa_train_options *options, qa_lora_options *lora, const c
 }
 
 /* ---- checks ---- */
+
+qa_status qa_train_val_pairs(double val_size, size_t pairs, size_t *held_out, qa_error *err) {
+    const double wanted = val_size < 1.0 ? fmax(1.0, round(val_size * (double)pairs)) : val_size;
+    *held_out = 0;
+    QA_FAIL_IF(!(val_size >= 0.0) || (val_size >= 1.0 && val_size != floor(val_size)), err, QA_ERR_ARGUMENT,
+               "val_size = %g: expected a whole number of pairs, or a share of them below 1", val_size);
+    QA_FAIL_IF(val_size > 0.0 && wanted >= (double)pairs, err, QA_ERR_ARGUMENT,
+               "val_size = %g: %.0f of %zu pairs cannot be held out, none would be left to learn from", val_size,
+               wanted, pairs);
+    *held_out = val_size > 0.0 ? (size_t)wanted : 0;
+    return QA_OK;
+}
 
 static const double MOST_REPLAY = 1000.0; /* examples per pair: numbers of examples stay far below 2^53 */
 

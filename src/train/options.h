@@ -10,6 +10,10 @@
 extern const qa_option_table qa_train_table;
 extern const qa_option_table qa_replay_table; /* of a method that replays */
 
+/* What evaluations are compared by, of one of them; and whether the smaller one is better. */
+double qa_watched_value(qa_watched which, const qa_metrics *evaluation);
+bool qa_watched_is_smaller(qa_watched which);
+
 /* The message names the option, its value and its range. */
 QA_MUST_CHECK qa_status qa_train_options_check(const qa_train_options *options, qa_error *err);
 

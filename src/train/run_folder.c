@@ -366,6 +366,8 @@ qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files
 
 typedef struct prune_folder {
     const char *dir;
+    const qa_kept_checkpoints *kept;
+    size_t last;   /* the newest of all */
     size_t below;  /* looking at checkpoints of smaller steps only */
     size_t newest; /* of those */
     bool found;
@@ -406,21 +408,24 @@ static qa_status find_next(void *user, const char *name, qa_error *err) {
 static qa_status remove_older(void *user, const char *name, qa_error *err) {
     const prune_folder *p = user;
     size_t step = 0;
-    const bool old = is_checkpoint(name, &step) && step < p->below;
-    return old ? qa_run_folder_remove_checkpoint(p->dir, step, err) : QA_OK;
+    const bool there = is_checkpoint(name, &step) && step != p->kept->best && step < p->last;
+    const bool due = p->kept->every > 0 && step % p->kept->every == 0;
+    return there && (step < p->below || !due) ? qa_run_folder_remove_checkpoint(p->dir, step, err) : QA_OK;
 }
 
-qa_status qa_run_folder_prune(const char *dir, size_t keep, qa_error *err) {
-    prune_folder p = {.dir = dir, .below = SIZE_MAX};
-    for (size_t kept = 0; kept < keep; kept++) {
+qa_status qa_run_folder_prune(const char *dir, const qa_kept_checkpoints *kept, qa_error *err) {
+    prune_folder p = {.dir = dir, .kept = kept, .below = SIZE_MAX};
+    for (size_t i = 0; i < kept->newest || i == 0; i++) {
         p.found = false;
         QA_TRY(for_each_entry(dir, find_next, &p, err));
+        p.last = i == 0 ? p.newest : p.last;
         if (!p.found) {
-            return QA_OK;
+            break;
         }
         p.below = p.newest;
     }
-    return keep == 0 ? QA_OK : for_each_entry(dir, remove_older, &p, err);
+    p.below = kept->newest == 0 || !p.found ? 0 : p.below; /* fewer than that are there */
+    return for_each_entry(dir, remove_older, &p, err);
 }
 
 char *qa_checkpoint_path(const char *dir, const char *prefix, size_t step) {

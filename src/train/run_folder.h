@@ -65,8 +65,15 @@ QA_MUST_CHECK qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_ru
 QA_MUST_CHECK qa_status qa_run_folder_forget_replaced(const char *dir, qa_error *err);
 QA_MUST_CHECK qa_status qa_run_folder_bring_back(const qa_run_files *files, const char *dir, qa_error *err);
 
-/* Removes all but the newest `keep` checkpoints; keep 0 keeps all. */
-QA_MUST_CHECK qa_status qa_run_folder_prune(const char *dir, size_t keep, qa_error *err);
+/* Which checkpoints stay, beside the newest one. */
+typedef struct qa_kept_checkpoints {
+    size_t newest; /* so many of the newest; 0: all */
+    size_t best;   /* the step of one that stays in any case; (size_t)-1: none */
+    size_t every;  /* those of other steps than its multiples go: what another best one had; 0: all. 1: none of them */
+} qa_kept_checkpoints;
+
+/* Removes the others. */
+QA_MUST_CHECK qa_status qa_run_folder_prune(const char *dir, const qa_kept_checkpoints *kept, qa_error *err);
 
 /* Removes one checkpoint; fine when it is not there. */
 QA_MUST_CHECK qa_status qa_run_folder_remove_checkpoint(const char *dir, size_t step, qa_error *err);

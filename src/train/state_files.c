@@ -74,18 +74,43 @@ static void done_key(char key[KEY_BYTES], const qa_run_state *s) {
     (void)snprintf(key, KEY_BYTES, "%s_done_in_epoch", s->unit);
 }
 
+static const char best_key[] = "best_evaluation";
+
+/* NULL, which no member comes of: evaluations are not compared, or there was none. */
+static json_t *best_json(const qa_run_state *s) {
+    return !s->watches || !s->best.found
+               ? NULL
+               : json_pack("{s:I, s:f, s:f, s:I}", "step", (json_int_t)s->best.step, "value", s->best.value, "to_beat",
+                           s->best.to_beat, "evaluations_since", (json_int_t)s->best.since);
+}
+
+static qa_status read_best(qa_best *best, const json_t *root, const char *path, qa_error *err) {
+    json_t *object = NULL;
+    *best = (qa_best){0};
+    QA_TRY(qa_json_get_object(root, best_key, false, path, &object, err));
+    if (object == NULL) {
+        return QA_OK;
+    }
+    QA_TRY(qa_json_get_size(object, "step", true, path, &best->step, err));
+    QA_TRY(qa_json_get_double(object, "value", true, path, &best->value, err));
+    QA_TRY(qa_json_get_double(object, "to_beat", true, path, &best->to_beat, err));
+    QA_TRY(qa_json_get_size(object, "evaluations_since", true, path, &best->since, err));
+    best->found = true;
+    return QA_OK;
+}
+
 static json_t *state_json(const qa_run_state *s) {
     char sum[QA_HEX_BYTES];
     char key[KEY_BYTES];
     done_key(key, s);
     qa_hex64(sum, state_checksum(s->parameters, s->m, s->v, s->count));
-    return json_pack("{s:i, s:I, s:I, s:I, s:I, s:b, s:I, s:s, s:s, s:O}", "format_version", QA_CHECKPOINT_VERSION,
-                     "step", (json_int_t)s->step, "total_steps", (json_int_t)s->total_steps, "epoch",
-                     (json_int_t)s->epoch, key, (json_int_t)s->items_done, "evaluated", (int)s->evaluated,
+    return json_pack("{s:i, s:I, s:I, s:I, s:I, s:b, s:I, s:s, s:s, s:o*, s:O}", "format_version",
+                     QA_CHECKPOINT_VERSION, "step", (json_int_t)s->step, "total_steps", (json_int_t)s->total_steps,
+                     "epoch", (json_int_t)s->epoch, key, (json_int_t)s->items_done, "evaluated", (int)s->evaluated,
                      "metrics_bytes", (json_int_t)s->metrics_bytes, "random",
                      "no stream is open between steps: data order from (seed, epoch), dropout from (seed, step, place "
                      "in the step)",
-                     "checksum", sum, "options", s->resume_options);
+                     "checksum", sum, best_key, best_json(s), "options", s->resume_options);
 }
 
 static qa_status save_json(const json_t *root, const char *dir, const char *name, qa_error *err) {
@@ -140,6 +165,7 @@ end:
 typedef struct stored_state {
     size_t step, total_steps, epoch, items_done, metrics_bytes;
     bool evaluated;
+    qa_best best;
     const char *checksum;
 } stored_state;
 
@@ -161,6 +187,7 @@ static qa_status read_state(stored_state *stored, const qa_run_state *s, const j
     QA_TRY(qa_json_get_size(root, key, true, path, &stored->items_done, err));
     QA_TRY(qa_json_get_bool(root, "evaluated", true, path, &stored->evaluated, err));
     QA_TRY(qa_json_get_size(root, "metrics_bytes", true, path, &stored->metrics_bytes, err));
+    QA_TRY(read_best(&stored->best, root, path, err));
     return qa_json_get_string(root, "checksum", true, path, &stored->checksum, err);
 }
 
@@ -172,6 +199,8 @@ static qa_status check_state(const stored_state *stored, const qa_run_state *s, 
                "step %zu of %zu, epoch %zu, %zu %s",
                path, stored->step, stored->total_steps, stored->epoch, stored->items_done, s->unit, s->step,
                s->total_steps, s->epoch, s->items_done, s->unit);
+    QA_FAIL_IF(stored->best.step > s->step, err, QA_ERR_FORMAT, "%s: the best evaluation, after step %zu, is to come",
+               path, stored->best.step);
     return QA_OK;
 }
 
@@ -245,6 +274,7 @@ static qa_status load_state_folder(qa_run_state *s, const char *state_path, cons
     QA_GOTO(end, read_state_tensors(s, &stored, tensors_path, err));
     s->evaluated = stored.evaluated;
     s->metrics_bytes = stored.metrics_bytes;
+    s->best = stored.best;
 end:
     json_decref(root);
     return status;

@@ -260,6 +260,11 @@ static qa_status evaluate_pairs(void *user, size_t *tokens, qa_error *err) {
     return QA_OK;
 }
 
+static double watched_measure(const void *user) {
+    const preference_run *r = user;
+    return qa_watched_value(r->options->early_stopping_metric, &r->metrics);
+}
+
 /* The epoch (from 0) that the step after `step` steps belongs to is step / steps_per_epoch. */
 static size_t pairs_done(const void *user, size_t step) {
     return qa_plan_batch(&((const preference_run *)user)->plan, step).first;
@@ -303,6 +308,7 @@ static const qa_training_task preference_task = {.files = &qa_adapter_run_files,
                                                  .unit = "pairs",
                                                  .gradient = step_gradient,
                                                  .evaluate = evaluate_pairs,
+                                                 .measure = watched_measure,
                                                  .line = metrics_line,
                                                  .goes_on = caller_goes_on,
                                                  .write_model = write_adapter,
@@ -322,6 +328,10 @@ static void fill_preference_trainer(preference_run *r) {
                               .items = r->plan.pairs,
                               .shuffle = r->options->shuffle,
                               .evaluates = r->evaluation != NULL,
+                              .watch = {.keep_best = r->options->keep_best,
+                                        .patience = r->options->early_stopping_patience,
+                                        .min_delta = r->options->early_stopping_min_delta,
+                                        .smaller = qa_watched_is_smaller(r->options->early_stopping_metric)},
                               .steps_per_epoch = r->plan.steps_per_epoch,
                               .total_steps = r->plan.total_steps};
 }
@@ -339,6 +349,15 @@ static qa_status log_plan(const preference_run *r, qa_error *err) {
            qa_base_cache_mode_name(r->base.mode), (double)r->base.memory_bytes / 1048576.0,
            (double)r->base.disk_bytes / 1048576.0);
     return QA_OK;
+}
+
+/* What the evaluations decide needs some, before the last step. */
+static qa_status check_watch(const preference_run *r, qa_error *err) {
+    const qa_train_options *o = r->options;
+    return (!o->keep_best && o->early_stopping_patience == 0) || (r->evaluation != NULL && o->eval_every > 0)
+               ? QA_OK
+               : qa_fail(err, QA_ERR_ARGUMENT, "%s needs evaluation data and eval_every",
+                         o->keep_best ? "keep_best" : "early_stopping_patience");
 }
 
 /* A ratio so small that the whole run would replay nothing is a mistake. */
@@ -359,6 +378,7 @@ static qa_status prepare_training(preference_run *r, qa_error *err) {
     fill_preference_trainer(r);
     QA_TRY(check_inputs(r, err));
     QA_TRY(check_replay_ratio(r, err));
+    QA_TRY(check_watch(r, err));
     QA_TRY(qa_resume_options_build(&r->resume_options, r->model, r->adapter, r->train, r->evaluation, r->options, err));
     QA_TRY(qa_training_config_build(&r->config, r->resume_options, r->model, r->options, err));
     QA_TRY(make_workspace(r, err));
@@ -366,6 +386,18 @@ static qa_status prepare_training(preference_run *r, qa_error *err) {
     r->trainer.config = r->config;
     QA_TRY(qa_trainer_begin(&r->trainer, err));
     return qa_base_cache_open(r->cache, r->options->out_dir, err);
+}
+
+static void tell_outcome(const preference_run *r) {
+    const qa_trainer *t = &r->trainer;
+    if (r->options->outcome != NULL) {
+        *r->options->outcome = (qa_train_outcome){.steps = t->done,
+                                                  .total_steps = t->total_steps,
+                                                  .ended_early = qa_trainer_ended_early(t),
+                                                  .compared = t->best.found,
+                                                  .best_step = t->best.step,
+                                                  .best_value = t->best.value};
+    }
 }
 
 /* The adapter is there without it: a failure is a warning. */
@@ -390,6 +422,10 @@ qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, 
     QA_GOTO(end, prepare_training(&r, err));
     QA_GOTO(end, log_plan(&r, err));
     QA_GOTO(end, qa_trainer_run(&r.trainer, err));
+    if (options->keep_best) {
+        QA_GOTO(end, qa_trainer_use_best(&r.trainer, err));
+    }
+    tell_outcome(&r);
     (void)qa_base_cache_give_back(r.cache); /* nothing is looked up any more */
     QA_GOTO(end, qa_adapter_save(adapter, options->out_dir, base_model(&r), err));
     write_card_or_warn(&r);

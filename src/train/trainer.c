@@ -8,7 +8,6 @@
 #include "train/adamw.h"
 #include "train/batch.h"
 #include "train/schedule.h"
-#include "train/state_files.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -63,6 +62,9 @@ static void use_order(qa_trainer *t, size_t step) {
     }
 }
 
+/* Whether evaluations are compared. */
+static bool watches(const qa_trainer *t) { return t->watch.keep_best || t->watch.patience > 0; }
+
 /* The state after `step` steps. */
 static qa_run_state state_after(qa_trainer *t, size_t step) {
     use_order(t, step);
@@ -78,6 +80,8 @@ static qa_run_state state_after(qa_trainer *t, size_t step) {
                           .epoch = t->epoch,
                           .items_done = t->task->items_done(t->user, step),
                           .evaluated = t->evaluated,
+                          .watches = watches(t),
+                          .best = t->best,
                           .resume_options = t->resume_options,
                           .logger = t->logger,
                           .config = t->config,
@@ -97,6 +101,7 @@ static qa_status load_state(qa_trainer *t, size_t step, size_t *metrics_bytes, q
     QA_TRY(qa_run_state_load(&state, t->options.out_dir, err));
     t->done = step;
     t->evaluated = state.evaluated;
+    t->best = watches(t) ? state.best : (qa_best){0};
     *metrics_bytes = state.metrics_bytes;
     return QA_OK;
 }
@@ -177,8 +182,37 @@ qa_status qa_trainer_begin(qa_trainer *t, qa_error *err) {
 
 /* ---- metrics and checkpoints ---- */
 
+bool qa_trainer_ended_early(const qa_trainer *t) {
+    return t->watch.patience > 0 && t->best.since >= t->watch.patience && t->done < t->total_steps;
+}
+
+static bool is_over(const qa_trainer *t) { return t->done == t->total_steps || qa_trainer_ended_early(t); }
+
 static bool is_due(const qa_trainer *t, size_t every) {
-    return t->done == t->total_steps || (every > 0 && t->done > 0 && t->done % every == 0);
+    return is_over(t) || (every > 0 && t->done > 0 && t->done % every == 0);
+}
+
+/* Compares the evaluation after `done` steps with those before it. */
+static void compare_evaluation(qa_trainer *t) {
+    const double value = t->task->measure(t->user), sign = t->watch.smaller ? -1.0 : 1.0;
+    qa_best *best = &t->best;
+    const bool first = !best->found;
+    if (first || sign * (value - best->value) > 0.0) {
+        best->value = value;
+        best->step = t->done;
+    }
+    if (first || sign * (value - best->to_beat) > t->watch.min_delta) {
+        best->to_beat = value;
+        best->since = 0;
+    } else {
+        best->since++;
+    }
+    best->found = true;
+}
+
+/* The evaluation after `done` steps is the best one, and the run is to end with what it measured. */
+static bool is_kept_best(const qa_trainer *t) {
+    return t->watch.keep_best && t->evaluated && t->best.found && t->best.step == t->done;
 }
 
 /* After a write that failed: whether it is worth while to try once more. */
@@ -243,11 +277,14 @@ static qa_status write_checkpoint(qa_trainer *t, qa_error *err) {
 /* Removes the checkpoints that are not wanted any more; where that fails they stay. */
 static void prune_checkpoints(qa_trainer *t) {
     qa_error failure = {0};
-    if (t->saved_by_time != NONE && t->saved_by_time != t->saved) {
+    const qa_kept_checkpoints kept = {.newest = t->options.save_total_limit,
+                                      .best = watches(t) && t->best.found ? t->best.step : NONE,
+                                      .every = t->watch.keep_best ? t->options.save_every : 1};
+    if (t->saved_by_time != NONE && t->saved_by_time != t->saved && t->saved_by_time != kept.best) {
         warn_prune(t, qa_run_folder_remove_checkpoint(t->options.out_dir, t->saved_by_time, &failure), &failure);
         t->saved_by_time = NONE;
     }
-    warn_prune(t, qa_run_folder_prune(t->options.out_dir, t->options.save_total_limit, &failure), &failure);
+    warn_prune(t, qa_run_folder_prune(t->options.out_dir, &kept, &failure), &failure);
 }
 
 static qa_status save_and_prune(qa_trainer *t, qa_error *err) {
@@ -400,6 +437,9 @@ static qa_status evaluate_now(qa_trainer *t, bool *stop, qa_error *err) {
     qa_step_metrics metrics = {.is_evaluation = true};
     QA_TRY(qa_prefixed(t->task->evaluate(t->user, &metrics.tokens, err), err, "evaluation after step %zu: ", t->done));
     t->evaluated = true;
+    if (watches(t)) {
+        compare_evaluation(t);
+    }
     return report(t, &metrics, began, stop, err);
 }
 
@@ -412,24 +452,24 @@ static qa_status do_what_is_due(qa_trainer *t, bool *stop, qa_error *err) {
     if (*stop) {
         return QA_OK;
     }
-    if (is_due(t, t->options.save_every)) {
+    if (is_due(t, t->options.save_every) || is_kept_best(t)) {
         QA_TRY(save_and_prune(t, err));
     } else {
         save_by_time(t);
     }
-    return t->done == t->total_steps ? QA_OK : do_step(t, stop, err);
+    return is_over(t) ? QA_OK : do_step(t, stop, err);
 }
 
 static qa_status all_steps(qa_trainer *t, qa_error *err) {
     for (;;) {
         bool stop = false;
-        const bool last = t->done == t->total_steps;
+        const size_t before = t->done;
         const qa_status status = do_what_is_due(t, &stop, err);
         if (stop || status == QA_ERR_INTERRUPTED) {
             return stopped(t, err);
         }
         QA_TRY(status);
-        if (last) {
+        if (t->done == before) {
             end_metrics(t);
             return QA_OK;
         }
@@ -440,6 +480,13 @@ qa_status qa_trainer_run(qa_trainer *t, qa_error *err) {
     const qa_status status = all_steps(t, err);
     warn_moved(t);
     return status;
+}
+
+qa_status qa_trainer_use_best(qa_trainer *t, qa_error *err) {
+    qa_run_state state = state_after(t, t->best.step);
+    return t->best.step == t->done ? QA_OK
+                                   : qa_prefixed(qa_run_state_load(&state, t->options.out_dir, err), err,
+                                                 "the best evaluation's adapter: ");
 }
 
 /* The run ended before it had anything to keep: the one that it was to replace is put back. */

@@ -1,7 +1,8 @@
 /* The trainer, whatever is trained and on what: preference pairs, rollouts, documents.
  *
  *     until all steps are done
- *         when due: evaluation, then checkpoint (which so knows of it)
+ *         when due: evaluation, then checkpoint (which so knows of it); the best evaluation has one, if it is kept, and
+ *         when there was no better one for some time the run ends
  *         the gradient of a step, clipped; AdamW; a line of metrics.jsonl
  *
  * It owns the output folder, the order of the data, the optimiser, the checkpoints and where a run continues. What a
@@ -20,6 +21,7 @@
 #include "qadapter/train.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
+#include "train/state_files.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,6 +48,14 @@ typedef struct qa_run_options {
         .weight_decay = (o)->weight_decay, .adam_beta1 = (o)->adam_beta1, .adam_beta2 = (o)->adam_beta2,               \
         .adam_epsilon = (o)->adam_epsilon                                                                              \
     }
+
+/* What a run makes of its evaluations. */
+typedef struct qa_watch {
+    bool keep_best;   /* the adapter is that of the best one, whose checkpoint stays */
+    size_t patience;  /* evaluations without an improvement that end the run; 0: none do */
+    double min_delta; /* the least that counts as one */
+    bool smaller;     /* is better */
+} qa_watch;
 
 /* What every line of metrics.jsonl has, of a step or (is_evaluation) of an evaluation after `step` steps. */
 typedef struct qa_step_metrics {
@@ -78,6 +88,7 @@ typedef struct qa_training_task {
      * caller wants to end. */
     qa_status (*gradient)(void *user, size_t *tokens, qa_error *err);
     qa_status (*evaluate)(void *user, size_t *tokens, qa_error *err);
+    double (*measure)(const void *user); /* what the last one is compared by; NULL: they are not */
     /* The line of metrics.jsonl of what the last of the two found; and then the caller's own look at it, false: it
      * wants to end. */
     qa_status (*line)(void *user, const qa_step_metrics *metrics, qa_text *line, qa_error *err);
@@ -107,6 +118,7 @@ typedef struct qa_trainer {
     size_t steps_per_epoch, total_steps;
     bool has_least_rate; /* the learning rate falls to least_rate, else to 0 */
     double least_rate;
+    qa_watch watch; /* of zeros: evaluations are not compared */
 
     /* ---- its state ---- */
     size_t warmup;                     /* steps */
@@ -117,6 +129,7 @@ typedef struct qa_trainer {
     double *partial;                   /* of the gradient's norm */
     qa_arena arena;                    /* of gradient, m, v, partial */
     bool evaluated;                    /* the evaluation due after `done` steps is done */
+    qa_best best;                      /* of the evaluations, where they are compared */
     double start;                      /* seconds, base/clock.h */
     bool replaced;                     /* another run is kept aside until this one has a checkpoint */
     size_t saved;                      /* step of the last checkpoint, or (size_t)-1 */
@@ -140,10 +153,15 @@ QA_MUST_CHECK qa_status qa_trainer_create(qa_trainer *trainer, qa_error *err);
  * qa_trainer_free, which it calls, too: whatever becomes of the path, the run writes into the folder that it locked. */
 QA_MUST_CHECK qa_status qa_trainer_begin(qa_trainer *trainer, qa_error *err);
 
-/* All steps that are left. QA_ERR_INTERRUPTED, after a checkpoint, when the caller wanted to end. A folder that was
- * moved is a warning at the end, one that was removed ends the run. A NaN in a gradient or after an update is
- * QA_ERR_NAN and names step and tensor; nothing is changed by such a gradient. */
+/* All steps that are left, or fewer when the evaluations get no better. QA_ERR_INTERRUPTED, after a checkpoint, when
+ * the caller wanted to end. A folder that was moved is a warning at the end, one that was removed ends the run. A NaN
+ * in a gradient or after an update is QA_ERR_NAN and names step and tensor; nothing is changed by such a gradient. */
 QA_MUST_CHECK qa_status qa_trainer_run(qa_trainer *trainer, qa_error *err);
+
+/* Whether the evaluations ended the run before its last step. */
+bool qa_trainer_ended_early(const qa_trainer *trainer);
+/* After the run, with keep_best: the parameters of the best evaluation, from its checkpoint. */
+QA_MUST_CHECK qa_status qa_trainer_use_best(qa_trainer *trainer, qa_error *err);
 
 /* QA_ERR_NAN naming tensor and element when one of values[count] is not finite; what: before it, in the message. */
 QA_MUST_CHECK qa_status qa_trainer_check_finite(const qa_trainer *trainer, const char *what, const qa_real *values,

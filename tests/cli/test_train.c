@@ -370,9 +370,63 @@ END_TEST
 
 START_TEST(evaluating_every_so_often_needs_data) {
     qa_cli_expect(QA_CLI("train", "-m", "x", "-d", "y", "-o", "z", "--eval-steps", "5"), 2, NULL,
-                  "--eval-every needs --eval-data");
+                  "--eval-every needs --eval-data or --val-size");
+    qa_cli_expect(QA_CLI("train", "-m", "x", "-d", "y", "-o", "z", "--val-size", "0.1", "--eval-data", "y"), 2, NULL,
+                  "--val-size and --eval-data exclude each other");
+    qa_cli_expect(QA_CLI("train", "-m", "x", "-d", "y", "-o", "z", "--val-size", "0.1", "--keep-best"), 2, NULL,
+                  "--keep-best compares evaluations: it needs --eval-every");
+    qa_cli_expect(QA_CLI("train", "-m", "x", "-d", "y", "-o", "z", "--early-stopping-patience", "3"), 2, NULL,
+                  "--early-stopping-patience compares evaluations: it needs --eval-every");
+    qa_cli_expect(QA_CLI("train", "-m", "x", "-d", "y", "-o", "z", "--keep-best", "--eval-every", "3"), 2, NULL,
+                  "--eval-every needs --eval-data or --val-size");
+    qa_cli_expect(QA_CLI("train", "-m", "x", "-d", "y", "-o", "z", "--early-stopping-metric", "accuracy"), 2, NULL,
+                  "--early-stopping-metric needs --early-stopping-patience or --keep-best");
+    qa_cli_expect(QA_CLI("train", "-m", "x", "-d", "y", "-o", "z", "--early-stopping-metric", "los"), 2, NULL,
+                  "expected one of loss|pref-loss|accuracy|margin|reward-chosen|logps-chosen|kl, found \"los\"");
     qa_cli_expect(QA_CLI("train", "-m", "x", "-d", "y", "-o", "z", "--resume", "--overwrite"), 2, NULL,
                   "--overwrite and --resume contradict each other");
+}
+END_TEST
+
+/* Part of the pairs is held out by the seed, said, recorded, and the same when the run is resumed. */
+START_TEST(a_part_is_held_out) {
+    qa_cli_world w = qa_cli_world_make(false);
+    char *config = qa_tempdir_join(w.adapter, "training_config.json");
+#define HOLD_OUT(...) QA_CLI("train", "-m", w.model, "-d", w.pairs, "-o", w.adapter, "--steps", "2", __VA_ARGS__)
+    qa_cli_expect(HOLD_OUT("--val-size", "7"), 2, NULL, "--val-size: val_size = 7: 7 of 6 pairs cannot be held out");
+    qa_cli_expect(HOLD_OUT("--val-size", "1.5"), 2, NULL, "expected a whole number of pairs, or a share of them");
+    qa_cli_expect(HOLD_OUT("--val-size", "0.3", "--eval-every", "1", "--seed", "7"), 0, NULL,
+                  "2 of 6 pairs held out for evaluation by seed 7");
+    json_t *record = json_load_file(config, 0, NULL);
+    ck_assert_double_eq(qa_json_number(record, "val_size"), 0.3);
+    ck_assert_double_eq(qa_json_number(record, "data_pairs"), 4);
+    ck_assert(json_is_string(json_object_get(record, "eval_fingerprint")));
+    json_decref(record);
+    qa_cli_expect(HOLD_OUT("--val-size", "0.3", "--eval-every", "1", "--seed", "7", "--resume"), 0, NULL, NULL);
+    qa_cli_expect(HOLD_OUT("--val-size", "3", "--eval-every", "1", "--seed", "7", "--resume"), 1, NULL,
+                  "val_size is 3.0 now but was 0.3");
+    qa_cli_expect(HOLD_OUT("--seed", "7", "--resume"), 1, NULL, "data_pairs is 6 now but was 4");
+#undef HOLD_OUT
+    free(config);
+    qa_cli_world_free(&w);
+}
+END_TEST
+
+START_TEST(the_best_evaluation_and_an_early_end) {
+    qa_cli_world w = qa_cli_world_make(false);
+#define WATCH(...)                                                                                                     \
+    QA_CLI("train", "-m", w.model, "-d", w.pairs, "-o", w.adapter, "--steps", "20", "--val-size", "2", "--eval-every", \
+           "2", "--early-stopping-metric", "kl", "--lr", "0.01", __VA_ARGS__)
+    qa_cli_expect(WATCH("--early-stopping-patience", "2"), 0,
+                  "adapter: ", "ended after step 6 of 20: 2 evaluations without a better kl");
+    qa_cli_expect(WATCH("--overwrite", "--early-stopping-patience", "2"), 0,
+                  "adapter: ", "the adapter is that of the last step (--keep-best leaves the best one)");
+    qa_cli_expect(WATCH("--overwrite", "--early-stopping-patience", "2", "--keep-best"), 0,
+                  "adapter: ", "best evaluation: after step 2, kl 0.0");
+    qa_cli_expect(WATCH("--resume", "--early-stopping-patience", "2", "--keep-best"), 0,
+                  "adapter: ", "whose adapter is left");
+#undef WATCH
+    qa_cli_world_free(&w);
 }
 END_TEST
 
@@ -474,6 +528,8 @@ Suite *cli_train_suite(void) {
     tcase_add_test(tcase, a_closed_standard_error_does_not_end_up_in_a_file);
     tcase_add_test(tcase, options_that_only_the_model_shows_to_be_wrong_end_with_2);
     tcase_add_test(tcase, evaluating_every_so_often_needs_data);
+    tcase_add_test(tcase, a_part_is_held_out);
+    tcase_add_test(tcase, the_best_evaluation_and_an_early_end);
     tcase_add_test(tcase, a_run_that_did_not_learn_says_so);
     tcase_add_test(tcase, a_run_that_changed_nothing_says_so);
     tcase_add_test(tcase, eval_says_what_is_out_of_reach);

@@ -240,6 +240,38 @@ START_TEST(a_file_in_the_way) {
 }
 END_TEST
 
+static const size_t NONE = (size_t)-1;
+
+static qa_status prune(const char *dir, size_t newest, size_t best, size_t every, qa_error *err) {
+    const qa_kept_checkpoints kept = {.newest = newest, .best = best, .every = every};
+    return qa_run_folder_prune(dir, &kept, err);
+}
+
+/* The best one stays, whatever the limit; what another best one had goes, once there is a newer checkpoint. */
+START_TEST(pruning_spares_the_best) {
+    char *dir = qa_tempdir_make();
+    qa_error err = {0};
+    static const char *const names[] = {"checkpoint-2", "checkpoint-5", "checkpoint-6", "checkpoint-9",
+                                        "checkpoint-11"};
+    for (size_t i = 0; i < 5; i++) {
+        put_folder(dir, names[i]);
+    }
+    qa_expect_ok(prune(dir, 0, 5, 3, &err), &err); /* 6 and 9 were due, 11 is the newest */
+    ck_assert(!there(dir, "checkpoint-2"));
+    ck_assert_uint_eq(qa_tempdir_entries(dir), 4);
+    qa_expect_ok(prune(dir, 2, 5, 3, &err), &err);
+    ck_assert(!there(dir, "checkpoint-6"));
+    ck_assert_uint_eq(qa_tempdir_entries(dir), 3);
+    qa_expect_ok(prune(dir, 1, 5, 1, &err), &err);
+    ck_assert(there(dir, "checkpoint-5") && there(dir, "checkpoint-11"));
+    ck_assert_uint_eq(qa_tempdir_entries(dir), 2);
+    qa_expect_ok(prune(dir, 0, 11, 0, &err), &err); /* none is due */
+    ck_assert(there(dir, "checkpoint-11"));
+    ck_assert_uint_eq(qa_tempdir_entries(dir), 1);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 START_TEST(pruning) {
     char *dir = qa_tempdir_make();
     qa_error err = {0};
@@ -247,14 +279,14 @@ START_TEST(pruning) {
     put_folder(dir, "checkpoint-9");
     put_folder(dir, "checkpoint-10");
     put_folder(dir, "checkpoint-old");
-    qa_expect_ok(qa_run_folder_prune(dir, 0, &err), &err);
-    qa_expect_ok(qa_run_folder_prune(dir, 3, &err), &err);
-    qa_expect_ok(qa_run_folder_prune(dir, 7, &err), &err);
+    qa_expect_ok(prune(dir, 0, NONE, 1, &err), &err);
+    qa_expect_ok(prune(dir, 3, NONE, 1, &err), &err);
+    qa_expect_ok(prune(dir, 7, NONE, 1, &err), &err);
     ck_assert_uint_eq(qa_tempdir_entries(dir), 4);
-    qa_expect_ok(qa_run_folder_prune(dir, 2, &err), &err);
+    qa_expect_ok(prune(dir, 2, NONE, 1, &err), &err);
     ck_assert(!there(dir, "checkpoint-2"));
     ck_assert_uint_eq(qa_tempdir_entries(dir), 3);
-    qa_expect_ok(qa_run_folder_prune(dir, 1, &err), &err);
+    qa_expect_ok(prune(dir, 1, NONE, 1, &err), &err);
     ck_assert(there(dir, "checkpoint-10"));
     ck_assert(there(dir, "checkpoint-old"));
     ck_assert_uint_eq(qa_tempdir_entries(dir), 2);
@@ -277,6 +309,7 @@ Suite *train_run_folder_suite(void) {
     tcase_add_test(tcase, one_run_at_a_time);
     tcase_add_test(tcase, a_file_in_the_way);
     tcase_add_test(tcase, pruning);
+    tcase_add_test(tcase, pruning_spares_the_best);
     suite_add_tcase(suite, tcase);
     return suite;
 }
