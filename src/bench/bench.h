@@ -20,7 +20,8 @@
 /* What can be measured, as bits of --measure; named as the sections of the report. */
 enum { QA_BENCH_LOAD = 1, QA_BENCH_TRAIN = 2, QA_BENCH_PREFILL = 4, QA_BENCH_DECODE = 8, QA_BENCH_ALL = 15 };
 
-/* Everything that is timed; "both" are base and adapted stream together, the composed policy. */
+/* Everything that is timed; "both" are base and adapted stream together, the composed policy; "plain" is the adapted
+ * stream alone, which is all of a plain adapter's policy (qa_objective_is_plain). */
 typedef enum qa_bench_measure {
     QA_BENCH_TIME_LOAD,
     QA_BENCH_TIME_STEP,
@@ -29,9 +30,11 @@ typedef enum qa_bench_measure {
     QA_BENCH_TIME_LATER_FLOOR,
     QA_BENCH_TIME_PROMPT_BASE,
     QA_BENCH_TIME_PROMPT_BASE_FLOOR,
+    QA_BENCH_TIME_PROMPT_PLAIN,
     QA_BENCH_TIME_PROMPT_BOTH,
     QA_BENCH_TIME_PROMPT_BOTH_FLOOR,
     QA_BENCH_TIME_TOKEN_BASE,
+    QA_BENCH_TIME_TOKEN_PLAIN,
     QA_BENCH_TIME_TOKEN_BOTH,
     QA_BENCH_TIME_TOKEN_FLOOR,
     QA_BENCH_TIME_MEASURES

@@ -1,4 +1,5 @@
-/* Prompt and generation of bench.h: the base model alone and both streams, each with its floor, in turns. */
+/* Prompt and generation of bench.h: the base model alone, the adapted stream alone and both, with their floors, in
+ * turns. */
 #include "bench/bench.h"
 
 #include "base/clock.h"
@@ -9,7 +10,7 @@ typedef struct decoding {
     qa_bench *bench;
     bool prompt, token;   /* what is wanted */
     qa_bench_floor floor; /* of the prompt */
-    qa_kv_decoder *base, *both;
+    qa_kv_decoder *base, *plain, *both;
 } decoding;
 
 /* Seconds of ids[n] behind what the decoder holds. */
@@ -32,6 +33,7 @@ static qa_status prompts(decoding *d, double found[QA_BENCH_TIME_MEASURES], qa_e
     found[QA_BENCH_TIME_PROMPT_BASE_FLOOR] = qa_bench_floor_prompt(&d->floor, bench, 1);
     found[QA_BENCH_TIME_PROMPT_BOTH_FLOOR] = qa_bench_floor_prompt(&d->floor, bench, 2);
     QA_TRY(run_prompt(d, d->base, &found[QA_BENCH_TIME_PROMPT_BASE], err));
+    QA_TRY(run_prompt(d, d->plain, &found[QA_BENCH_TIME_PROMPT_PLAIN], err));
     return run_prompt(d, d->both, &found[QA_BENCH_TIME_PROMPT_BOTH], err);
 }
 
@@ -40,17 +42,22 @@ static qa_status tokens(decoding *d, double found[QA_BENCH_TIME_MEASURES], qa_er
     qa_bench *bench = d->bench;
     const qa_pair *pair = &bench->pairs[0];
     const size_t n = bench->tokens;
-    qa_kv_decoder_rewind_all(d->base, pair->prompt_len);
-    qa_kv_decoder_rewind_all(d->both, pair->prompt_len);
-    found[QA_BENCH_TIME_TOKEN_FLOOR] = found[QA_BENCH_TIME_TOKEN_BASE] = found[QA_BENCH_TIME_TOKEN_BOTH] = 0.0;
+    qa_kv_decoder *const decoders[] = {d->base, d->plain, d->both};
+    static const qa_bench_measure measures[] = {QA_BENCH_TIME_TOKEN_BASE, QA_BENCH_TIME_TOKEN_PLAIN,
+                                                QA_BENCH_TIME_TOKEN_BOTH};
+    found[QA_BENCH_TIME_TOKEN_FLOOR] = 0.0;
+    for (size_t k = 0; k < 3; k++) {
+        qa_kv_decoder_rewind_all(decoders[k], pair->prompt_len);
+        found[measures[k]] = 0.0;
+    }
     for (size_t i = 0; i < n; i++) {
         const int32_t *id = &pair->chosen[i % pair->chosen_len];
-        double base = 0.0, both = 0.0;
         found[QA_BENCH_TIME_TOKEN_FLOOR] += qa_bench_floor_read(bench, &bench->read_bytes) / (double)n;
-        QA_TRY(time_decoding(d->base, id, 1, &base, err));
-        QA_TRY(time_decoding(d->both, id, 1, &both, err));
-        found[QA_BENCH_TIME_TOKEN_BASE] += base / (double)n;
-        found[QA_BENCH_TIME_TOKEN_BOTH] += both / (double)n;
+        for (size_t k = 0; k < 3; k++) {
+            double seconds = 0.0;
+            QA_TRY(time_decoding(decoders[k], id, 1, &seconds, err));
+            found[measures[k]] += seconds / (double)n;
+        }
     }
     return QA_OK;
 }
@@ -102,12 +109,15 @@ qa_status qa_bench_decode(qa_bench *bench, qa_error *err) {
     QA_GOTO(done, begin(&d, capacity, err));
     QA_GOTO(done, qa_kv_decoder_create(&d.base, bench->model, NULL, QA_KV_BOTH, capacity, err));
     QA_GOTO(done, run_prompt(&d, d.base, &seconds, err));
+    QA_GOTO(done, qa_kv_decoder_create(&d.plain, bench->model, bench->adapter, QA_KV_ADAPTED, capacity, err));
+    QA_GOTO(done, run_prompt(&d, d.plain, &seconds, err));
     if (d.prompt) {
         QA_GOTO(done, qa_bench_floor_create_prompt(&d.floor, bench, err));
     }
     QA_GOTO(done, all_rounds(&d, err));
 done:
     qa_kv_decoder_free(d.both);
+    qa_kv_decoder_free(d.plain);
     qa_kv_decoder_free(d.base);
     qa_bench_floor_free(&d.floor);
     return status;

@@ -99,6 +99,8 @@ static const struct {
     {"prefill", "base_tokens_per_second", SPREAD},
     {"prefill", "base_floor_seconds", SPREAD},
     {"prefill", "base_efficiency_percent", SPREAD},
+    {"prefill", "plain_seconds", SPREAD},
+    {"prefill", "plain_over_base", SPREAD},
     {"prefill", "both_seconds", SPREAD},
     {"prefill", "both_tokens_per_second", SPREAD},
     {"prefill", "both_floor_seconds", SPREAD},
@@ -107,6 +109,9 @@ static const struct {
     {"decode", "tokens", COUNT},
     {"decode", "base_seconds", SPREAD},
     {"decode", "base_tokens_per_second", SPREAD},
+    {"decode", "plain_seconds", SPREAD},
+    {"decode", "plain_tokens_per_second", SPREAD},
+    {"decode", "plain_over_base", SPREAD},
     {"decode", "both_seconds", SPREAD},
     {"decode", "both_tokens_per_second", SPREAD},
     {"decode", "floor_bytes", COUNT},
@@ -203,6 +208,11 @@ START_TEST(ratios_follow_from_the_times) {
                 100.0 * median(root, "prefill", "both_floor_seconds") / both, "efficiency of both");
     expect_near(median(root, "prefill", "base_tokens_per_second"), 12.0 / base, "prompt tokens/s");
     expect_near(median(root, "prefill", "both_tokens_per_second"), 12.0 / both, "prompt tokens/s of both");
+    expect_near(median(root, "prefill", "plain_over_base"), median(root, "prefill", "plain_seconds") / base,
+                "prompt, plain / base");
+    expect_near(median(root, "decode", "plain_over_base"),
+                median(root, "decode", "plain_seconds") / median(root, "decode", "base_seconds"),
+                "token, plain / base");
     const double token = median(root, "decode", "base_seconds"), composed = median(root, "decode", "both_seconds");
     const double read = median(root, "decode", "floor_seconds");
     expect_near(median(root, "decode", "both_over_base"), composed / token, "token, composed / base");
