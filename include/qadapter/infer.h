@@ -61,6 +61,18 @@ QA_MUST_CHECK qa_status qa_generator_next(qa_generator *generator, int32_t *id, 
 /* log-probabilities of the policy at the current state, [V] doubles, before temperature and filters. */
 QA_MUST_CHECK qa_status qa_generator_log_policy(qa_generator *generator, double *log_policy, qa_error *err);
 
+/* What the policies gave a token, nats, at temperature 1 and before any filter. */
+typedef struct qa_token_value {
+    double log_pi;
+    double log_pi1, kl; /* of pi1, and KL(pitilde || pi1) at the state before it; NaN where they are not measured */
+} qa_token_value;
+
+/* Before the first feed: log_pi1 and kl are wanted of every token, so that both streams run whatever the policy. */
+QA_MUST_CHECK qa_status qa_generator_measure(qa_generator *generator, qa_error *err);
+
+/* Of the token that qa_generator_next gave last. */
+qa_token_value qa_generator_value(const qa_generator *generator);
+
 size_t qa_generator_position(const qa_generator *generator); /* tokens in the caches, the sampled ones included */
 size_t qa_generator_capacity(const qa_generator *generator);
 
@@ -74,8 +86,9 @@ typedef struct qa_answer {
     size_t n;
     bool ended;       /* an end token was sampled; else max_tokens or the context was reached */
     double log_ratio; /* sum over the sampled tokens of log pitilde - log pi1 (both at temperature 1), nats; 0 of pi1,
-                         and of a plain adapter that is not `measured` */
+                         NaN of a plain adapter that is not `measured` */
     double kl;        /* sum over the states of KL(pitilde || pi1), nats; likewise */
+    const qa_token_value *values; /* [n] */
 } qa_answer;
 
 typedef struct qa_batch_options {

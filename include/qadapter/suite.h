@@ -92,7 +92,7 @@ typedef struct qa_shares_result {
                              so that it is finite, and 0 where the two agree */
     double sequence_kl; /* mean over answers of log pitilde - log pi1: an estimate of the KL per answer, nats; over all
                            sampled tokens, with those behind the text that ends an answer where no token does; NaN
-                           without an adapter */
+                           without an adapter, and of a plain one that is not `measured` */
 } qa_shares_result;
 
 typedef struct qa_suite_result {
@@ -100,7 +100,8 @@ typedef struct qa_suite_result {
     qa_skill_result *skills; /* owned; qa_suite_result_free */
     size_t n_shares;
     qa_shares_result *shares;
-    double ordinary_kl; /* KL(pitilde || pi1) per token on the skills' answers, nats; NaN: no adapter or none asked */
+    double ordinary_kl; /* KL(pitilde || pi1) per token on the skills' answers, nats; NaN: no adapter, no question, or a
+                           plain adapter that is not `measured` */
     double perplexity;  /* of the policy on the suite's ordinary text; NaN: the suite has none */
     size_t perplexity_tokens;
     qa_warnings warnings; /* what there is to say of the ordinary text */
@@ -113,6 +114,7 @@ typedef struct qa_suite_options {
     size_t limit;                  /* questions per skill, prompts per share file, documents of the text; 0: all */
     size_t samples;                /* sampled answers per open prompt, >= 1 */
     size_t batch;
+    bool measured; /* the divergences from pi1 are wanted of a plain adapter, too: then the base model runs beside it */
     uint64_t seed;
     qa_chat_template chat;
     const char *transcript; /* every answer as JSON Lines goes to this file; NULL: none */

@@ -22,6 +22,9 @@ static const qa_option eval_rows[] = {
      .help = "with --suite: answers that are generated at once"},
     {"seed", ROW(SEED, seed), .letter = 's', .standard = "0",
      .help = "with --suite: of the sampling; the same seed gives the same answers"},
+    {"kl", ROW(FLAG, kl),
+     .help = "with --suite: measure how far the answers are from the base model for a plain adapter, too (theory with "
+             "both alphas 1, sft, replay, dpo), which else runs alone; of any other adapter it is always measured"},
     {"transcript", QA_STRING(eval_args, transcript), .placeholder = "FILE", .group = QA_GROUP_OUTPUT, .note = "none",
      .path = QA_PATH_WRITTEN,
      .help = "with --suite: every answer and its grade as JSON Lines; the file appears when it is complete"},

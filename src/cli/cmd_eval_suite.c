@@ -88,6 +88,7 @@ static qa_status run_suite(cli_run *run, const qa_suite *suite, const qa_objecti
                                 .limit = args->limit,
                                 .samples = args->samples,
                                 .batch = args->batch,
+                                .measured = args->kl,
                                 .seed = args->seed,
                                 .transcript = args->transcript,
                                 .progress = on_suite_progress,
@@ -96,8 +97,13 @@ static qa_status run_suite(cli_run *run, const qa_suite *suite, const qa_objecti
     if (assumed) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", args->shared.model);
     }
+    const qa_adapter *adapter = run->adapter;
+    if (!args->kl &&
+        args->transcript == NULL) { /* whose lines have both policies' numbers, or say that they have not */
+        QA_TRY(cli_merge_plain(run, objective, &adapter, err));
+    }
     cli_progress_begin(&run->progress, !args->shared.quiet);
-    QA_TRY(qa_suite_run(suite, run->model, run->adapter, run->tokenizer, &options, result, err));
+    QA_TRY(qa_suite_run(suite, run->model, adapter, run->tokenizer, &options, result, err));
     cli_progress_clear(&run->progress);
     cli_warn_all(run, &result->warnings);
     return QA_OK;

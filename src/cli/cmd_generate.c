@@ -58,6 +58,9 @@ static const qa_option generate_rows[] = {
     {"ignore-eos", SAMPLING(FLAG, ignore_eos), .help = "go on after an end-of-sequence token"},
     {"echo", OUTPUT(FLAG, echo), .help = "print the prompt in front of the answer"},
     {"print-ids", OUTPUT(FLAG, print_ids), .help = "print the answer's token ids instead of its text"},
+    {"kl", OUTPUT(FLAG, kl),
+     .help = "with --in: say log pi - log pi1 and KL(pi || pi1) of a plain adapter, too (theory with both alphas 1, "
+             "sft, replay, dpo), which else runs without the base model beside it; of any other they are always said"},
     {"out", OUTPUT(STRING, shared.out), .letter = 'o', .aliases = "output output-file", .placeholder = "FILE",
      .path = QA_PATH_WRITTEN, .note = "standard output",
      .help = "with --in: where the JSON Lines go; a file appears when it is complete; - is standard output"},
@@ -209,7 +212,7 @@ done:
  * meaning with it; nor has what belongs to it without it. */
 static qa_status check_file_arguments(cli_run *run, qa_error *err) {
     static const char *const single[] = {"prompt", "file", "ids", "chat", "system", "ctx-size", "echo", "print-ids"};
-    static const char *const many[] = {"out", "samples", "batch", "unique", "columns"};
+    static const char *const many[] = {"out", "samples", "batch", "unique", "columns", "kl"};
     const generate_args *args = generate_args_of(run);
     for (size_t i = 0; args->in != NULL && i < sizeof single / sizeof *single; i++) {
         if (cli_given(&run->options, single[i]) != NULL) {

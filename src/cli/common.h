@@ -69,6 +69,10 @@ QA_MUST_CHECK qa_status cli_check_base(cli_run *run, qa_error *err);
 void cli_use_adapter(cli_run *run, const char *dir);
 /* Nothing without --adapter. After the model; another model than the adapter's is an error unless --any-base. */
 QA_MUST_CHECK qa_status cli_load_adapter(cli_run *run, qa_error *err);
+/* For a command that asks nothing more of the base model's policy: a plain adapter (qa_objective_is_plain) goes into
+ * the loaded weights, unless they are in BF16, and *adapter becomes NULL: what runs from now on is one model. */
+QA_MUST_CHECK qa_status cli_merge_plain(cli_run *run, const qa_objective *objective, const qa_adapter **adapter,
+                                        qa_error *err);
 
 /* What a command needs that measures an adapter on pairs: objective, model, adapter and, where there is one, tokenizer;
  * how long pairs may be and how many share a padded length. */

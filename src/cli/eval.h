@@ -10,6 +10,7 @@ typedef struct eval_args {
     const char *suite, *preference, *transcript; /* NULL: not given */
     size_t limit, samples, batch;                /* limit 0: all */
     uint64_t seed;
+    bool kl;
 } eval_args;
 
 static inline const eval_args *eval_args_of(const cli_run *run) { return (const eval_args *)run->args; }

@@ -8,6 +8,7 @@
 #include "data/prompts.h"
 #include "io/json.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,7 +19,7 @@ typedef struct line_writer {
     const qa_prompts *prompts;
     cli_line_sink *sink;
     size_t answers, total, tokens;
-    double log_ratio, kl; /* sums over answers */
+    double log_ratio, kl; /* sums over answers; NaN where they are not measured */
     qa_answer_text text;  /* scratch */
     qa_json_writer line;  /* scratch */
     qa_status status;     /* of the answer that stopped it */
@@ -77,7 +78,7 @@ static void say_result(const line_writer *writer, qa_policy policy, double secon
     cli_say(run, "%zu answer%s to %zu prompt%s, %zu token%s, %.1f tokens/s", writer->answers,
             cli_plural(writer->answers), writer->prompts->n, cli_plural(writer->prompts->n), writer->tokens,
             cli_plural(writer->tokens), seconds > 0.0 ? (double)writer->tokens / seconds : 0.0);
-    if (policy == QA_POLICY_CUSTOM && run->adapter != NULL) {
+    if (policy == QA_POLICY_CUSTOM && run->adapter != NULL && isfinite(writer->kl)) {
         cli_say(run, "per answer: log pi - log pi1 %.4g nats, KL(pi || pi1) summed over its states %.4g nats",
                 writer->log_ratio / n, writer->kl / n);
     }
@@ -97,7 +98,7 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
                                 .max_tokens = args->max_tokens,
                                 .samples = samples,
                                 .batch = args->batch,
-                                .measured = true,
+                                .measured = args->kl,
                                 .on_answer = on_file_answer,
                                 .should_stop = cli_should_stop,
                                 .user = &writer};
@@ -110,7 +111,17 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
     }
     size_t failed = SIZE_MAX;
     options.failed_prompt = &failed;
-    qa_status status = qa_generate_batch(with->run->model, with->run->adapter, prompts, file->n, &options, err);
+    const qa_adapter *adapter = with->run->adapter;
+    qa_status status = QA_OK;
+    if (policy == QA_POLICY_CUSTOM && !args->kl) {
+        status = cli_merge_plain(with->run, &with->objective, &adapter, err);
+    }
+    if (adapter == NULL) { /* its policy is the model's own now, or there never was one: nothing is beside it */
+        writer.kl = (double)NAN;
+    }
+    if (status == QA_OK) {
+        status = qa_generate_batch(with->run->model, adapter, prompts, file->n, &options, err);
+    }
     cli_progress_clear(&with->run->progress);
     if (status == QA_ERR_INTERRUPTED && writer.status == QA_OK) {
         status = qa_fail(err, QA_ERR_INTERRUPTED, "interrupted after %zu of %zu answers", writer.answers, writer.total);

@@ -7,6 +7,7 @@
 #include "cli/format.h"
 #include "io/file.h"
 #include "io/input.h"
+#include "model/merge.h"
 #include "text/answer_end.h"
 
 #include <stdlib.h>
@@ -112,6 +113,18 @@ qa_status cli_load_adapter(cli_run *run, qa_error *err) {
     }
     QA_TRY(qa_adapter_load(&run->adapter, run->model, run->args->adapter, err));
     return cli_check_base(run, err);
+}
+
+qa_status cli_merge_plain(cli_run *run, const qa_objective *objective, const qa_adapter **adapter, qa_error *err) {
+    if (run->adapter == NULL || !qa_objective_is_plain(objective)) {
+        return QA_OK;
+    }
+    const qa_status status = qa_model_merge(run->model, run->adapter, err);
+    if (status == QA_OK) {
+        *adapter = NULL;
+        cli_detail(run, "the adapter is in the weights for this run: its policy is that of one model");
+    }
+    return status == QA_ERR_UNSUPPORTED ? QA_OK : status; /* BF16 would round it away: its branches run beside */
 }
 
 void cli_say_memory(cli_run *run, size_t weights, size_t workspace, size_t cache, bool recompute) {

@@ -6,6 +6,7 @@
 #include "base/try.h"
 #include "infer/engine.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* An answer under way, or one that waits for those before it. */
@@ -13,6 +14,8 @@ typedef struct batch_answer {
     struct answer_batch *batch;
     qa_answer said; /* but for ids and n */
     qa_ids ids;
+    qa_token_value *values; /* [ids.n] */
+    size_t values_capacity;
     bool finished;
 } batch_answer;
 
@@ -97,15 +100,34 @@ static qa_status make_engine(answer_batch *batch, qa_engine **engine, qa_model *
 
 /* ---- answers ---- */
 
+static qa_status keep_answer_token(batch_answer *answer, const qa_engine_token *token, qa_error *err) {
+    const bool measured = answer->batch->policy.measured;
+    const bool base = answer->batch->policy.adapter == NULL; /* pi1 is the policy */
+    const qa_token_value value = {.log_pi = token->log_pi,
+                                  .log_pi1 = measured ? token->log_pi1
+                                             : base   ? token->log_pi
+                                                      : (double)NAN,
+                                  .kl = measured ? token->kl
+                                        : base   ? 0.0
+                                                 : (double)NAN};
+    QA_TRY(QA_GROW(answer->values, answer->values_capacity, answer->ids.n + 1, err, "an answer"));
+    answer->values[answer->ids.n] = value;
+    answer->said.log_ratio += value.log_pi - value.log_pi1;
+    answer->said.kl += value.kl;
+    return qa_ids_push(&answer->ids, token->id, err);
+}
+
 static bool take_token(void *user, const qa_engine_token *token) {
     batch_answer *answer = user;
-    if (answer->batch->policy.measured) {
-        answer->said.log_ratio += token->log_pi - token->log_pi1;
-        answer->said.kl += token->kl;
-    }
-    const qa_status status = qa_ids_push(&answer->ids, token->id, &answer->batch->err);
+    const qa_status status = keep_answer_token(answer, token, &answer->batch->err);
     answer->batch->status = answer->batch->status == QA_OK ? status : answer->batch->status;
     return status == QA_OK;
+}
+
+static void free_answer(batch_answer *answer) {
+    qa_ids_free(&answer->ids);
+    free(answer->values);
+    answer->values = NULL;
 }
 
 static void take_end(void *user, qa_request_end end, const qa_error *err) {
@@ -151,8 +173,9 @@ static qa_status deliver(answer_batch *batch, qa_error *err) {
         batch_answer *answer = &batch->answers[batch->delivered];
         answer->said.ids = answer->ids.data;
         answer->said.n = answer->ids.n;
+        answer->said.values = answer->values;
         const bool go_on = batch->options->on_answer(batch->options->user, &answer->said);
-        qa_ids_free(&answer->ids);
+        free_answer(answer);
         batch->delivered++;
         QA_FAIL_IF(!go_on, err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu answers", batch->delivered, batch->total);
     }
@@ -203,7 +226,7 @@ qa_status qa_generate_batch(qa_model *model, const qa_adapter *adapter, const qa
 done:
     qa_engine_free(engine);
     for (size_t i = 0; batch.answers != NULL && i < batch.started; i++) {
-        qa_ids_free(&batch.answers[i].ids);
+        free_answer(&batch.answers[i]);
     }
     free(batch.answers);
     return status;

@@ -17,6 +17,8 @@
 enum { NOTHING_PENDING = -1 };
 
 struct qa_generator {
+    qa_model *model;
+    const qa_adapter *adapter;
     qa_kv_decoder *decoder;
     qa_sampler *sampler;
     qa_objective objective;
@@ -25,6 +27,9 @@ struct qa_generator {
     int32_t pending;       /* sampled, not yet in the caches */
     bool has_policy;       /* log_policy is that of the state before `pending` */
     double *log_policy;    /* [V] */
+    qa_real *pi, *log_pi1; /* [V] each, of a measured generator; else NULL */
+    double kl;             /* at that state */
+    qa_token_value value;  /* of the token sampled last */
     double log_normaliser; /* of log_policy, for the repetition penalty; 0 without one */
 };
 
@@ -39,6 +44,8 @@ qa_status qa_generator_create(qa_generator **out, qa_model *model, const qa_adap
     qa_generator *generator = NULL;
     QA_TRY(QA_NEW(generator, 1, err, "a generator"));
     qa_status status = QA_OK;
+    generator->model = model;
+    generator->adapter = adapter;
     generator->V = model->config.vocab_size;
     generator->custom = custom;
     generator->pending = NOTHING_PENDING;
@@ -65,9 +72,38 @@ void qa_generator_free(qa_generator *generator) {
         qa_kv_decoder_free(generator->decoder);
         qa_sampler_free(generator->sampler);
         free(generator->log_policy);
+        free(generator->pi);
+        free(generator->log_pi1);
         free(generator);
     }
 }
+
+qa_status qa_generator_measure(qa_generator *generator, qa_error *err) {
+    const size_t capacity = qa_generator_capacity(generator);
+    QA_FAIL_IF(qa_generator_position(generator) > 0, err, QA_ERR_ARGUMENT,
+               "the generator is to measure from its first token on");
+    if (!generator->custom || generator->log_pi1 != NULL) { /* of pi1 all is known */
+        return QA_OK;
+    }
+    qa_kv_decoder_free(generator->decoder);
+    generator->decoder = NULL;
+    QA_TRY(qa_kv_decoder_create(&generator->decoder, generator->model, generator->adapter, QA_KV_BOTH, capacity, err));
+    QA_TRY(QA_NEW(generator->pi, generator->V, err, "%zu probabilities", generator->V));
+    return QA_NEW(generator->log_pi1, generator->V, err, "%zu log-probabilities", generator->V);
+}
+
+static qa_token_value value_of(const qa_generator *generator, int32_t id) {
+    const double log_pi = generator->log_policy[id];
+    if (!generator->custom) {
+        return (qa_token_value){.log_pi = log_pi, .log_pi1 = log_pi};
+    }
+    const bool measured = generator->log_pi1 != NULL;
+    return (qa_token_value){.log_pi = log_pi,
+                            .log_pi1 = measured ? (double)generator->log_pi1[id] : (double)NAN,
+                            .kl = measured ? generator->kl : (double)NAN};
+}
+
+qa_token_value qa_generator_value(const qa_generator *generator) { return generator->value; }
 
 size_t qa_generator_position(const qa_generator *generator) {
     return qa_kv_decoder_position(generator->decoder) + (generator->pending == NOTHING_PENDING ? 0 : 1);
@@ -86,7 +122,13 @@ static qa_status advance_generator(qa_generator *generator, const int32_t *ids, 
     if (qa_sampler_penalises(generator->sampler)) {
         generator->log_normaliser = qa_policy_log_normaliser(base, adapted, generator->V, objective);
     }
-    qa_streams_log_policy(generator->log_policy, base, adapted, generator->V, objective);
+    if (generator->log_pi1 != NULL && adapted != NULL) {
+        generator->kl =
+            qa_custom_log_policy_kl(generator->log_policy, generator->pi, base, adapted, generator->V, objective);
+        memcpy(generator->log_pi1, base, generator->V * sizeof *base);
+    } else {
+        qa_streams_log_policy(generator->log_policy, base, adapted, generator->V, objective);
+    }
     for (size_t a = 0; a < generator->V; a++) {
         QA_FAIL_IF(!isfinite(generator->log_policy[a]), err, QA_ERR_NAN,
                    "the policy's log-probability of token %zu after %zu tokens is %g", a,
@@ -134,6 +176,7 @@ qa_status qa_generator_next(qa_generator *generator, int32_t *id, qa_error *err)
     QA_TRY(generator_settle(generator, err));
     QA_TRY(qa_sampler_pick(generator->sampler, generator->log_policy, generator->log_normaliser, id, err));
     qa_sampler_see(generator->sampler, id, 1);
+    generator->value = value_of(generator, *id);
     generator->pending = *id;
     return QA_OK;
 }

@@ -172,7 +172,7 @@ static qa_status answer_all(round_of_answers *round, size_t max_tokens, size_t s
                               .max_tokens = max_tokens,
                               .samples = samples,
                               .batch = options->batch,
-                              .measured = true,
+                              .measured = options->measured,
                               .on_answer = on_answer,
                               .user = round};
     batch.sampling.temperature = temperature;

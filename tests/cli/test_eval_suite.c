@@ -77,7 +77,7 @@ START_TEST(json_has_every_number) {
     char *transcript = qa_tempdir_join(world.dir, "answers.jsonl");
     json_t *found =
         QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "--suite", suite, "--preference",
-                    "smaller", "--samples", "5", "--batch", "3", "--transcript", transcript);
+                    "smaller", "--samples", "5", "--batch", "3", "--transcript", transcript, "--kl");
     ck_assert_str_eq(qa_json_text(found, "suite"), "tiny \"suite\"");
     ck_assert_str_eq(qa_json_text(found, "preference"), "smaller");
     ck_assert_double_eq(qa_json_number(found, "alpha_tilde"), 1.0);
@@ -119,7 +119,7 @@ START_TEST(the_table_for_people) {
     qa_cli_world world = qa_cli_world_make(true);
     char *suite = write_suite(&world);
     char *out = QA_CLI_OUTPUT("eval", "-m", world.model, "--adapter", world.adapter, "--suite", suite, "--preference",
-                              "smaller", "--data", world.texts, "--verbose");
+                              "smaller", "--data", world.texts, "--verbose", "--kl");
     static const char *const parts[] = {"Suite tiny \"suite\"",
                                         "Preference: smaller",
                                         "2 / 4         50.0%  +- 25.0%",
@@ -144,6 +144,52 @@ START_TEST(the_table_for_people) {
     ck_assert_msg(strstr(out, "optimum ") == NULL || strstr(out, "total variation") == NULL, "%s", out);
     ck_assert_msg(strstr(out, "nan") == NULL && strstr(out, "KL to") == NULL, "%s", out);
     free(out);
+    free(suite);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+static char *suite_of_plain(const qa_cli_world *world, const char *suite, const char *more, const char *value) {
+    char *out = more == NULL ? QA_CLI_OUTPUT("eval", "-q", "--json", "-m", world->model, "--adapter", world->adapter,
+                                             "--suite", suite, "--samples", "40")
+                             : QA_CLI_OUTPUT("eval", "-q", "--json", "-m", world->model, "--adapter", world->adapter,
+                                             "--suite", suite, "--samples", "40", more, value);
+    return out;
+}
+
+/* The recipe theory makes a plain adapter: without --kl its policy is that of one model, the same answers are counted,
+ * and what only the base model could tell is not told. Another alpha_0 makes it none. */
+START_TEST(a_plain_adapter_is_measured_with_kl_alone) {
+    static const char *const known[] = {"skills", "shares", "perplexity"};
+    qa_cli_world world = qa_cli_world_make(true);
+    char *suite = write_suite(&world);
+    char *transcript = qa_tempdir_join(world.dir, "plain.jsonl");
+    char *text[] = {suite_of_plain(&world, suite, "--kl", "--any-base"), suite_of_plain(&world, suite, NULL, NULL),
+                    suite_of_plain(&world, suite, "--transcript", transcript),
+                    suite_of_plain(&world, suite, "--alpha-0", "0.5")};
+    json_t *out[4];
+    for (size_t i = 0; i < 4; i++) {
+        out[i] = json_loads(text[i], 0, NULL);
+        ck_assert_ptr_nonnull(out[i]);
+        const bool measured = i == 0 || i == 3;
+        json_t *shares = json_object_get(json_object_get(out[i], "shares"), "letters");
+        ck_assert_int_eq(json_is_real(json_object_get(out[i], "ordinary_kl")), measured);
+        ck_assert_int_eq(json_is_real(json_object_get(shares, "sequence_kl")), measured);
+        json_object_del(shares, "sequence_kl");
+        for (size_t k = 0; i < 3 && k < 2; k++) { /* the very same answers */
+            ck_assert(json_equal(json_object_get(out[i], known[k]), json_object_get(out[0], known[k])));
+        }
+        const double perplexity = qa_json_number(out[0], "perplexity");
+        ck_assert(i == 3 || fabs(qa_json_number(out[i], "perplexity") / perplexity - 1.0) < 1e-5);
+        free(text[i]);
+    }
+    char *lines = qa_tempdir_read(transcript, NULL);
+    ck_assert_ptr_nonnull(strstr(lines, "\"log_ratio\": null, \"kl\": null}"));
+    for (size_t i = 0; i < 4; i++) {
+        json_decref(out[i]);
+    }
+    free(lines);
+    free(transcript);
     free(suite);
     qa_cli_world_free(&world);
 }
@@ -258,6 +304,7 @@ Suite *cli_eval_suite_suite(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, json_has_every_number);
     tcase_add_test(tcase, the_table_for_people);
+    tcase_add_test(tcase, a_plain_adapter_is_measured_with_kl_alone);
     tcase_add_test(tcase, where_a_suite_is_looked_for);
     tcase_add_test(tcase, a_system_message_that_the_template_leaves_out);
     tcase_add_test(tcase, mistakes);

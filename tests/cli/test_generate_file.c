@@ -83,8 +83,8 @@ START_TEST(the_customised_policy_answers_with_an_adapter) {
     const char *const answer[] = {"generate", "-m",    world.model, "--adapter", world.adapter,
                                   "--in",     prompts, GREEDY,      NULL};
     qa_cli_result result = qa_cli_run(NULL, answer);
-    qa_cli_check(&result, 0, NULL, "per answer: log pi - log pi1 ");
-    ck_assert_ptr_nonnull(strstr(result.err, "5 answers to 5 prompts, 60 tokens, "));
+    qa_cli_check(&result, 0, NULL, "5 answers to 5 prompts, 60 tokens, ");
+    ck_assert_ptr_null(strstr(result.err, "log pi1")); /* a plain adapter: no base model beside it */
     qa_cli_free(&result);
     qa_cli_lines lines = qa_cli_lines_of(answer);
     same_text(ONE("--adapter", world.adapter, "--prompt", "Ab"), qa_json_text(lines.line[1], "completion"));
@@ -93,6 +93,33 @@ START_TEST(the_customised_policy_answers_with_an_adapter) {
     ck_assert(json_equal(lines.line[1], base.line[1]) == 0);
     qa_cli_lines_free(&lines);
     qa_cli_lines_free(&base);
+}
+END_TEST
+
+/* Both policies side by side, one stream in BF16's place, and the adapter in the weights: the same answers. */
+START_TEST(kl_is_measured_on_request_or_where_both_policies_run) {
+    static const char *const samplings[][2] = {{"--temperature", "0"}, {"--seed", "7"}};
+    for (size_t i = 0; i < 2; i++) {
+#define ANSWERS(...)                                                                                                   \
+    QA_CLI("generate", "-m", world.model, "--adapter", world.adapter, "--in", prompts, "--samples", "2", "-n", "12",   \
+           "--ignore-eos", samplings[i][0], samplings[i][1], __VA_ARGS__)
+        qa_cli_result merged = ANSWERS("--verbose"), measured = ANSWERS("--kl"), other = ANSWERS("--alpha-0", "0.5");
+        ck_assert_ptr_nonnull(strstr(merged.err, "the adapter is in the weights for this run"));
+        ck_assert_ptr_null(strstr(merged.err, "log pi1"));
+        ck_assert_ptr_nonnull(strstr(measured.err, "per answer: log pi - log pi1 "));
+        ck_assert_ptr_nonnull(strstr(other.err, "per answer: log pi - log pi1 "));
+        ck_assert_str_eq(merged.out, measured.out);
+        qa_cli_free(&merged);
+        qa_cli_free(&measured);
+        qa_cli_free(&other);
+        qa_cli_result wide = ANSWERS("--dtype", "bf16", "--kl"), narrow = ANSWERS("--dtype", "bf16", "--verbose");
+        ck_assert_ptr_null(strstr(narrow.err, "in the weights"));
+        ck_assert_str_eq(narrow.out, wide.out);
+        qa_cli_free(&wide);
+        qa_cli_free(&narrow);
+#undef ANSWERS
+    }
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--prompt", "Ab", "--kl"), 2, NULL, "--kl needs --in FILE");
 }
 END_TEST
 
@@ -312,6 +339,7 @@ Suite *cli_generate_file_suite(void) {
     tcase_add_unchecked_fixture(tcase, set_up, tear_down);
     tcase_add_test(tcase, a_file_is_answered_as_its_prompts_alone);
     tcase_add_test(tcase, the_customised_policy_answers_with_an_adapter);
+    tcase_add_test(tcase, kl_is_measured_on_request_or_where_both_policies_run);
     tcase_add_test(tcase, samples_stand_together_and_differ);
     tcase_add_test(tcase, repeated_prompts_are_left_out_on_request);
     tcase_add_test(tcase, stop_texts_cut_answers);

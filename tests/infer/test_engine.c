@@ -6,6 +6,7 @@
 #include "infer/policy.h"
 #include "infer/sampler.h"
 #include "model/decode.h"
+#include "model/merge.h"
 #include "qadapter/train.h"
 #include "support/expect.h"
 #include "support/fixture.h"
@@ -366,6 +367,110 @@ START_TEST(each_gets_what_it_gets_alone) {
 }
 END_TEST
 
+/* ---- plain adapters ---- */
+
+typedef struct said_tokens {
+    int32_t ids[400];
+    double log_pi[400], log_pi1[400], kl[400];
+    size_t n;
+} said_tokens;
+
+static bool keep_answer(void *user, const qa_answer *answer) {
+    said_tokens *said = user;
+    double log_ratio = 0.0, kl = 0.0;
+    for (size_t i = 0; i < answer->n; i++, said->n++) {
+        said->ids[said->n] = answer->ids[i];
+        said->log_pi[said->n] = answer->values[i].log_pi;
+        said->log_pi1[said->n] = answer->values[i].log_pi1;
+        said->kl[said->n] = answer->values[i].kl;
+        log_ratio += answer->values[i].log_pi - answer->values[i].log_pi1;
+        kl += answer->values[i].kl;
+    }
+    ck_assert(answer->log_ratio == log_ratio || (isnan(log_ratio) && isnan(answer->log_ratio)));
+    ck_assert(answer->kl == kl || (isnan(kl) && isnan(answer->kl)));
+    return true;
+}
+
+static said_tokens say_tokens(const engine_world *w, const qa_adapter *adapter, const qa_objective *objective,
+                              double temperature, bool measured) {
+    static int32_t ids[2][5] = {{1, 7, 3, 20, 11}, {1, 7, 4, 9, 2}};
+    const qa_ids prompts[2] = {{.data = ids[0], .n = 5}, {.data = ids[1], .n = 3}};
+    said_tokens said = {.n = 0};
+    qa_error err = {0};
+    qa_batch_options options = {.policy = QA_POLICY_CUSTOM,
+                                .objective = objective,
+                                .sampling = qa_sampling_defaults(),
+                                .max_tokens = 30,
+                                .samples = 4,
+                                .batch = 3,
+                                .measured = measured,
+                                .on_answer = keep_answer,
+                                .user = &said};
+    options.sampling.temperature = temperature;
+    options.sampling.repetition_penalty = 1.1;
+    expect_ok(qa_generate_batch(w->fixture.model, adapter, prompts, 2, &options, &err), &err);
+    ck_assert_uint_eq(said.n, 2 * 4 * 30);
+    return said;
+}
+
+/* The same answer by one sequence, which draws from a stream of its own: greedy. */
+static void check_generator(const engine_world *w, const qa_objective *objective, const said_tokens *said,
+                            bool measured) {
+    static const int32_t ids[5] = {1, 7, 3, 20, 11};
+    qa_sampling sampling = qa_sampling_defaults();
+    qa_generator *generator = NULL;
+    qa_error err = {0};
+    sampling.temperature = 0.0;
+    sampling.repetition_penalty = 1.1;
+    expect_ok(qa_generator_create(&generator, w->fixture.model, w->adapters[0], QA_POLICY_CUSTOM, objective, &sampling,
+                                  CONTEXT, &err),
+              &err);
+    if (measured) {
+        expect_ok(qa_generator_measure(generator, &err), &err);
+    }
+    expect_ok(qa_generator_feed(generator, ids, 5, &err), &err);
+    for (size_t i = 0; i < 30; i++) {
+        int32_t id = 0;
+        expect_ok(qa_generator_next(generator, &id, &err), &err);
+        const qa_token_value value = qa_generator_value(generator);
+        ck_assert_int_eq(id, said->ids[i]);
+        expect_near(value.log_pi, said->log_pi[i], TOLERANCE, "log pi");
+        ck_assert(!measured || (fabs(value.log_pi1 - said->log_pi1[i]) < 10 * TOLERANCE &&
+                                fabs(value.kl - said->kl[i]) < 10 * TOLERANCE));
+        ck_assert(measured || (isnan(value.log_pi1) && isnan(value.kl)));
+    }
+    qa_generator_free(generator);
+}
+
+/* A plain adapter says the same, greedy and sampled, by both streams with (M7), by its own stream alone, and merged
+ * into the model's weights. */
+START_TEST(a_plain_adapter_says_the_same_in_one_stream) {
+    engine_world w = open_engine_world(families[_i]);
+    static const qa_objective *const objectives[] = {&plain, &plain_logits};
+    said_tokens two[4], one;
+    qa_error err = {0};
+    for (size_t k = 0; k < 4; k++) {
+        two[k] = say_tokens(&w, w.adapters[0], objectives[k / 2], k % 2 == 0 ? 0.0 : 0.9, true);
+        one = say_tokens(&w, w.adapters[0], objectives[k / 2], k % 2 == 0 ? 0.0 : 0.9, false);
+        ck_assert_mem_eq(one.ids, two[k].ids, sizeof one.ids);
+        for (size_t i = 0; i < one.n; i++) {
+            expect_near(one.log_pi[i], two[k].log_pi[i], TOLERANCE, "one stream");
+            ck_assert(isnan(one.log_pi1[i]) && isnan(one.kl[i]) && two[k].kl[i] >= 0.0);
+        }
+        if (k % 2 == 0) {
+            check_generator(&w, objectives[k / 2], &two[k], true);
+            check_generator(&w, objectives[k / 2], &two[k], false);
+        }
+    }
+    expect_ok(qa_model_merge(w.fixture.model, w.adapters[0], &err), &err);
+    for (size_t k = 0; k < 4; k++) {
+        one = say_tokens(&w, NULL, NULL, k % 2 == 0 ? 0.0 : 0.9, false);
+        ck_assert_mem_eq(one.ids, two[k].ids, sizeof one.ids);
+    }
+    close_engine_world(&w);
+}
+END_TEST
+
 /* ---- shared prompts ---- */
 
 static heard_request request_of(const engine_world *w, const qa_objective *objective, size_t n_prompt,
@@ -629,6 +734,7 @@ Suite *infer_engine_suite(void) {
     TCase *tcase = tcase_create("engine");
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, each_gets_what_it_gets_alone, 0, FAMILIES);
+    tcase_add_loop_test(tcase, a_plain_adapter_says_the_same_in_one_stream, 0, FAMILIES);
     tcase_add_test(tcase, four_choices_share_their_context);
     tcase_add_test(tcase, a_next_turn_copies_the_answer_too);
     tcase_add_test(tcase, a_cancelled_leader_holds_nobody_up);
