@@ -110,6 +110,10 @@ QA_MUST_CHECK qa_status qa_safetensors_writer_metadata(qa_safetensors_writer *wr
 QA_MUST_CHECK qa_status qa_safetensors_writer_add_real(qa_safetensors_writer *writer, const char *name, qa_dtype dtype,
                                                        size_t n_dims, const size_t *shape, const qa_real *source,
                                                        qa_error *err);
+/* The same of a matrix that lies in memory as columns x rows, and stands in the file as rows x columns. */
+QA_MUST_CHECK qa_status qa_safetensors_writer_add_transposed(qa_safetensors_writer *writer, const char *name,
+                                                             qa_dtype dtype, size_t rows, size_t columns,
+                                                             const qa_real *source, qa_error *err);
 QA_MUST_CHECK qa_status qa_safetensors_writer_add_double(qa_safetensors_writer *writer, const char *name,
                                                          qa_dtype dtype, size_t n_dims, const size_t *shape,
                                                          const double *source, qa_error *err);

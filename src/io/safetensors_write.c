@@ -17,8 +17,9 @@ typedef struct entry {
     qa_dtype dtype;
     size_t n_dims;
     size_t shape[QA_MAX_DIMS];
-    size_t count; /* elements */
-    size_t bytes; /* in the file */
+    size_t count;    /* elements */
+    size_t bytes;    /* in the file */
+    bool transposed; /* real is [shape[1] x shape[0]] */
     /* Borrowed; one of the three is set, none when count is 0 and the caller has none. */
     const qa_real *real;
     const double *wide;
@@ -117,6 +118,13 @@ qa_status qa_safetensors_writer_add_real(qa_safetensors_writer *writer, const ch
     return add_written(writer, name, n_dims, shape, (entry){.dtype = dtype, .real = source}, err);
 }
 
+qa_status qa_safetensors_writer_add_transposed(qa_safetensors_writer *writer, const char *name, qa_dtype dtype,
+                                               size_t rows, size_t columns, const qa_real *source, qa_error *err) {
+    QA_TRY(check_dtype(name, dtype, err));
+    return add_written(writer, name, 2, (const size_t[2]){rows, columns},
+                       (entry){.dtype = dtype, .real = source, .transposed = true}, err);
+}
+
 qa_status qa_safetensors_writer_add_double(qa_safetensors_writer *writer, const char *name, qa_dtype dtype,
                                            size_t n_dims, const size_t *shape, const double *source, qa_error *err) {
     QA_TRY(check_dtype(name, dtype, err));
@@ -181,11 +189,22 @@ static qa_status build_header(qa_text *text, const qa_safetensors_writer *writer
 
 /* ---- writing ---- */
 
+/* Elements start to start + n of a matrix that lies transposed in memory. */
+static void encode_transposed(const entry *tensor, size_t start, size_t n, unsigned char *block) {
+    const size_t rows = tensor->shape[0], columns = tensor->shape[1], element = qa_dtype_bytes(tensor->dtype);
+    for (size_t i = start; i < start + n; i++) {
+        qa_encode_real(tensor->dtype, &tensor->real[i % columns * rows + i / columns], 1,
+                       block + (i - start) * element);
+    }
+}
+
 static qa_status write_tensor(qa_atomic_file *file, const entry *tensor, unsigned char *block, qa_error *err) {
     size_t element = qa_dtype_bytes(tensor->dtype);
     for (size_t start = 0; start < tensor->count; start += BLOCK_ELEMENTS) {
         size_t n = tensor->count - start < BLOCK_ELEMENTS ? tensor->count - start : BLOCK_ELEMENTS;
-        if (tensor->real != NULL) {
+        if (tensor->transposed) {
+            encode_transposed(tensor, start, n, block);
+        } else if (tensor->real != NULL) {
             qa_encode_real(tensor->dtype, tensor->real + start, n, block);
         } else if (tensor->wide != NULL) {
             qa_encode_double(tensor->dtype, tensor->wide + start, n, block);

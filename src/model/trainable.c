@@ -213,43 +213,24 @@ static qa_status check_range(const qa_trainable *trainable, qa_dtype dtype, qa_e
     return QA_OK;
 }
 
-/* The matrices that files have as in x out, at the places where they stand in the array; NULL: there are none. */
-static qa_status transpose_for_files(const qa_trainable *trainable, qa_real **transposed, qa_error *err) {
-    *transposed = NULL;
-    for (size_t t = 0; t < trainable->n_tensors; t++) {
-        const qa_parameter_tensor *tensor = &trainable->tensors[t];
-        if (tensor->transposed && *transposed == NULL) {
-            QA_TRY(QA_NEW(*transposed, trainable->decayed, err, "the weights as files have them"));
-        }
-        for (size_t i = 0; tensor->transposed && i < tensor->rows; i++) {
-            for (size_t j = 0; j < tensor->columns; j++) {
-                (*transposed)[tensor->offset + j * tensor->rows + i] =
-                    trainable->parameters[tensor->offset + i * tensor->columns + j];
-            }
-        }
-    }
-    return QA_OK;
-}
-
 static qa_status save_weights(const qa_trainable *trainable, const char *path, qa_dtype dtype, qa_error *err) {
     qa_safetensors_writer *writer = NULL;
-    qa_real *transposed = NULL;
     qa_status status = QA_OK;
     QA_TRY(check_range(trainable, dtype, err));
     QA_TRY(qa_safetensors_writer_create(&writer, err));
     QA_GOTO(done, qa_safetensors_writer_metadata(writer, "format", "pt", err)); /* Hugging Face asks for it */
-    QA_GOTO(done, transpose_for_files(trainable, &transposed, err));
     for (size_t t = 0; t < trainable->n_tensors; t++) {
         const qa_parameter_tensor *tensor = &trainable->tensors[t];
-        const size_t shape[2] = {tensor->transposed ? tensor->columns : tensor->rows,
-                                 tensor->transposed ? tensor->rows : tensor->columns};
-        const qa_real *source = (tensor->transposed ? transposed : trainable->parameters) + tensor->offset;
-        QA_GOTO(done, qa_safetensors_writer_add_real(writer, tensor->name, dtype, tensor->columns == 0 ? 1 : 2, shape,
-                                                     source, err));
+        const size_t shape[2] = {tensor->rows, tensor->columns};
+        const qa_real *from = trainable->parameters + tensor->offset;
+        status = tensor->transposed ? qa_safetensors_writer_add_transposed(writer, tensor->name, dtype, tensor->columns,
+                                                                           tensor->rows, from, err)
+                                    : qa_safetensors_writer_add_real(writer, tensor->name, dtype,
+                                                                     tensor->columns == 0 ? 1 : 2, shape, from, err);
+        QA_GOTO(done, status);
     }
     QA_GOTO(done, qa_safetensors_writer_save(writer, path, err));
 done:
-    free(transposed);
     qa_safetensors_writer_free(writer);
     return status;
 }

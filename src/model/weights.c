@@ -9,11 +9,9 @@
 #include "base/memory.h"
 #include "base/try.h"
 #include "io/dtype.h"
-#include "io/file.h"
-#include "io/input.h"
-#include "io/json.h"
 #include "io/safetensors.h"
 #include "model/digest.h"
+#include "model/weight_files.h"
 #include "nn/blas.h"
 
 #include <math.h>
@@ -21,232 +19,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SHARDS = 1024 };
-
 /* The open files of a model, and what has been read from them. */
 typedef struct source {
-    const char *dir;
-    qa_safetensors *files[MAX_SHARDS];
-    char *names[MAX_SHARDS]; /* shard file names of the index */
-    size_t n_files;
-    json_t *index;  /* the index file, when there is one */
+    qa_weight_files files;
     size_t largest; /* elements of the largest tensor, which gives the stored dtype its name */
     qa_dtype stored_dtype, memory_dtype;
     bool embedding_is_head; /* tied, and stored as the head only */
 } source;
 
-static void source_close(source *src) {
-    for (size_t i = 0; i < src->n_files; i++) {
-        qa_safetensors_close(src->files[i]);
-        free(src->names[i]);
-    }
-    json_decref(src->index);
-}
-
-static qa_status source_add(source *src, const char *name, qa_error *err) {
-    QA_FAIL_IF(src->n_files == MAX_SHARDS, err, QA_ERR_LIMIT, "%s: more than %d shards", src->dir, MAX_SHARDS);
-    QA_FAIL_IF(strchr(name, '/') != NULL || name[0] == '\0' || name[0] == '.', err, QA_ERR_FORMAT,
-               "%s/model.safetensors.index.json: \"%.80s\" is not a plain file name", src->dir, name);
-    char *path = qa_path_join(src->dir, name);
-    char *copy = strdup(name);
-    qa_status status = path == NULL || copy == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory")
-                                                    : qa_safetensors_open(&src->files[src->n_files], path, err);
-    free(path);
-    if (status != QA_OK) {
-        free(copy);
-        return status;
-    }
-    src->names[src->n_files++] = copy;
-    return QA_OK;
-}
-
-/* The shard of a name, opened when first met. */
-static qa_status source_shard(source *src, const char *name, qa_safetensors **file, qa_error *err) {
-    for (size_t i = 0; i < src->n_files; i++) {
-        if (strcmp(src->names[i], name) == 0) {
-            *file = src->files[i];
-            return QA_OK;
-        }
-    }
-    QA_TRY(source_add(src, name, err));
-    *file = src->files[src->n_files - 1];
-    return QA_OK;
-}
-
-/* What the shards hold and the index does not list, and other bytes than it counts. */
-static void compare_index(const source *src, const char *path, const json_t *map, const qa_logger *logger) {
-    const json_t *total = json_object_get(json_object_get(src->index, "metadata"), "total_size");
-    const char *first = NULL;
-    size_t unlisted = 0, bytes = 0;
-    for (size_t i = 0; i < src->n_files; i++) {
-        for (size_t j = 0; j < qa_safetensors_count(src->files[i]); j++) {
-            const qa_tensor *tensor = qa_safetensors_at(src->files[i], j);
-            bytes += tensor->count * qa_dtype_bytes(tensor->dtype);
-            if (json_object_get(map, tensor->name) == NULL) {
-                first = first == NULL ? tensor->name : first;
-                unlisted++;
-            }
-        }
-    }
-    if (unlisted > 0) {
-        qa_log(logger, QA_LOG_WARNING,
-               "%s: %zu of the tensors in its shards are not in weight_map, \"%.80s\" the first; they are read all the "
-               "same",
-               path, unlisted, first);
-    } else if (json_is_integer(total) && json_integer_value(total) != (json_int_t)bytes) {
-        qa_log(logger, QA_LOG_WARNING, "%s: total_size is %lld, but the shards hold %zu bytes of tensors", path,
-               (long long)json_integer_value(total), bytes);
-    }
-}
-
-static qa_status source_open_index(source *src, const char *path, const qa_logger *logger, qa_error *err) {
-    json_t *map = NULL;
-    QA_TRY(qa_json_load(&src->index, path, err));
-    QA_FAIL_IF(!json_is_object(src->index), err, QA_ERR_FORMAT, "%s: expected an object", path);
-    QA_TRY(qa_json_get_object(src->index, "weight_map", true, path, &map, err));
-    const char *tensor = NULL;
-    json_t *value = NULL;
-    json_object_foreach(map, tensor, value) {
-        const char *name = json_string_value(value);
-        qa_safetensors *file = NULL;
-        QA_FAIL_IF(name == NULL, err, QA_ERR_FORMAT, "%s: weight_map of \"%.80s\" is not a file name", path, tensor);
-        const qa_status status = source_shard(src, name, &file, err);
-        if (status == QA_ERR_IO) {
-            qa_error_prefix(err,
-                            "model.safetensors.index.json names a shard that cannot be read (a download that was not "
-                            "finished?): ");
-        }
-        QA_TRY(status);
-        QA_FAIL_IF(qa_safetensors_find(file, tensor) == NULL, err, QA_ERR_MISMATCH,
-                   "%s: \"%.80s\" should be in %.80s, but is not", path, tensor, name);
-    }
-    compare_index(src, path, map, logger);
-    return QA_OK;
-}
-
-/* A single file beside an index that names others: transformers reads the single file, too. */
-static qa_status weights_warn_of_both(const char *index, const qa_logger *logger, qa_error *err) {
-    json_t *root = NULL;
-    const char *tensor = NULL;
-    const json_t *value = NULL;
-    bool others = false;
-    QA_TRY(qa_json_load(&root, index, err));
-    json_object_foreach(json_object_get(root, "weight_map"), tensor, value) {
-        others = others || !json_is_string(value) || strcmp(json_string_value(value), "model.safetensors") != 0;
-    }
-    if (others) {
-        qa_log(logger, QA_LOG_WARNING,
-               "%s names other files, but model.safetensors is there, too: that one is read, as in transformers",
-               index);
-    }
-    json_decref(root);
-    return QA_OK;
-}
-
-/* Says which weights are there instead. */
-static qa_status no_weights(const char *dir, qa_error *err) {
-    const bool torch = qa_holds(dir, "pytorch_model.bin") || qa_holds(dir, "pytorch_model.bin.index.json");
-    const bool consolidated = qa_holds(dir, "consolidated.safetensors") || qa_holds(dir, "consolidated.00.pth");
-    return qa_fail(err, QA_ERR_IO, "%s: neither model.safetensors nor model.safetensors.index.json is there; %s", dir,
-                   torch ? "pytorch_model.bin is: load the folder with transformers and save it again "
-                           "(model.save_pretrained), which writes safetensors"
-                   : consolidated
-                       ? "consolidated weights of another layout are: take the folder in Hugging Face's layout"
-                       : "weights in other formats (GGUF, .bin, .pth, .npz) have to be converted to safetensors "
-                         "first, and a download that left them out has to be finished");
-}
-
-qa_status qa_find_weights(bool *there, const char *dir, qa_error *missing, qa_error *err) {
-    char *index = qa_path_join(dir, "model.safetensors.index.json"), *single = qa_path_join(dir, "model.safetensors");
-    qa_status status = QA_OK;
-    bool one = false, many = false;
-    *there = false;
-    QA_GOTO(done, index == NULL || single == NULL ? QA_NO_MEMORY(err, "a path") : QA_OK);
-    QA_GOTO(done, qa_find_optional(&one, single, err));
-    QA_GOTO(done, qa_find_optional(&many, index, err));
-    *there = one || many;
-    if (!*there) {
-        (void)no_weights(dir, missing);
-    }
-done:
-    free(index);
-    free(single);
-    return status;
-}
-
-static qa_status source_open(source *src, const char *dir, const qa_logger *logger, qa_error *err) {
-    memset(src, 0, sizeof *src);
-    src->dir = dir;
-    char *index = qa_path_join(dir, "model.safetensors.index.json");
-    char *single = qa_path_join(dir, "model.safetensors");
-    qa_status status = QA_OK;
-    bool one = false, many = false;
-    QA_GOTO(done, index == NULL || single == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : QA_OK);
-    QA_GOTO(done, qa_find_optional(&one, single, err));
-    QA_GOTO(done, qa_find_optional(&many, index, err));
-    QA_GOTO(done, one && many ? weights_warn_of_both(index, logger, err) : QA_OK);
-    status = one    ? source_add(src, "model.safetensors", err)
-             : many ? source_open_index(src, index, logger, err)
-                    : no_weights(dir, err);
-done:
-    free(index);
-    free(single);
-    if (status != QA_OK) {
-        source_close(src);
-        memset(src, 0, sizeof *src);
-    }
-    return status;
-}
-
-/* The tensor, NULL if there is none, and the file that holds it; a name in two shards is an error. */
-static qa_status source_look(const source *src, const char *name, const qa_safetensors **file, const qa_tensor **tensor,
-                             qa_error *err) {
-    *tensor = NULL;
-    for (size_t i = 0; i < src->n_files; i++) {
-        const qa_tensor *found = qa_safetensors_find(src->files[i], name);
-        QA_FAIL_IF(found != NULL && *tensor != NULL, err, QA_ERR_MISMATCH, "%s: tensor \"%s\" is in two shards",
-                   src->dir, name);
-        if (found != NULL) {
-            *file = src->files[i];
-            *tensor = found;
-        }
-    }
-    return QA_OK;
-}
-
-/* A row's tensor under either of its names; NULL: there is none. */
-static qa_status source_find_row(const source *src, const qa_family *family, const qa_tensor_row *row, size_t l,
-                                 const qa_safetensors **file, const qa_tensor **tensor, qa_error *err) {
-    char name[QA_TENSOR_NAME_BYTES], published[QA_TENSOR_NAME_BYTES];
-    const qa_tensor *other = NULL;
-    qa_tensor_name(name, family->tensors, row, l);
-    QA_TRY(source_look(src, name, file, tensor, err));
-    if (!qa_tensor_published_name(published, family->tensors, row, l) || strcmp(name, published) == 0) {
-        return QA_OK;
-    }
-    const qa_safetensors *in_other = NULL;
-    QA_TRY(source_look(src, published, &in_other, &other, err));
-    QA_FAIL_IF(*tensor != NULL && other != NULL, err, QA_ERR_MISMATCH,
-               "%s: tensors \"%s\" and \"%s\" are both there, and mean the same", src->dir, name, published);
-    *file = *tensor == NULL ? in_other : *file;
-    *tensor = *tensor == NULL ? other : *tensor;
-    return QA_OK;
-}
-
 static qa_status tensor_is_missing(const source *src, const char *name, qa_error *err) {
-    const bool empty = src->n_files == 0 || qa_safetensors_count(src->files[0]) == 0;
+    const bool empty = src->files.n_files == 0 || qa_safetensors_count(src->files.files[0]) == 0;
     return qa_fail(err, QA_ERR_MISMATCH,
                    "%s: tensor \"%s\" is missing, config.json asks for it; the first one that is there is %s%.120s%s",
-                   src->dir, name, empty ? "" : "\"", empty ? "none" : qa_safetensors_at(src->files[0], 0)->name,
-                   empty ? "" : "\"");
-}
-
-/* Nothing of what was read was written to meanwhile. */
-static qa_status source_check_unchanged(const source *src, qa_error *err) {
-    for (size_t i = 0; i < src->n_files; i++) {
-        QA_TRY(qa_safetensors_check_unchanged(src->files[i], err));
-    }
-    return QA_OK;
+                   src->files.dir, name, empty ? "" : "\"",
+                   empty ? "none" : qa_safetensors_at(src->files.files[0], 0)->name, empty ? "" : "\"");
 }
 
 /* Tied embeddings as their files have them. A head that differs from the embedding is a head of its own, whatever
@@ -259,8 +45,8 @@ static qa_status resolve_tie(qa_config *config, source *src, const qa_logger *lo
     const qa_safetensors *in_embedding = NULL, *in_head = NULL;
     const qa_tensor *embedding = NULL, *head = NULL;
     bool same = true;
-    QA_TRY(source_find_row(src, family, embedding_row, 0, &in_embedding, &embedding, err));
-    QA_TRY(source_find_row(src, family, head_row, 0, &in_head, &head, err));
+    QA_TRY(qa_weight_files_find(&src->files, family, embedding_row, 0, &in_embedding, &embedding, err));
+    QA_TRY(qa_weight_files_find(&src->files, family, head_row, 0, &in_head, &head, err));
     if (embedding != NULL || head != NULL) {
         qa_config_set_stored_dtype(config, (embedding != NULL ? embedding : head)->dtype);
     }
@@ -277,7 +63,7 @@ static qa_status resolve_tie(qa_config *config, source *src, const qa_logger *lo
         qa_log(logger, QA_LOG_WARNING,
                "%s: config.json says tie_word_embeddings, but %s is not equal to %s; both are used, untied, as "
                "transformers 5 does (set tie_word_embeddings to false, or remove the wrong tensor)",
-               src->dir, head_row->name, embedding_row->name);
+               src->files.dir, head_row->name, embedding_row->name);
     }
     return QA_OK;
 }
@@ -413,7 +199,7 @@ static qa_status load_tensor(void *user, const qa_weight_entry *entry, qa_error 
                              entry->transposed ? entry->rows : entry->columns};
     const bool alias = src->embedding_is_head && entry->row->role == QA_ROLE_EMBEDDING;
     const qa_tensor_row *row = alias ? qa_tensor_of_role(to->family, QA_ROLE_HEAD) : entry->row;
-    QA_TRY(source_find_row(src, to->family, row, entry->layer, &file, &tensor, err));
+    QA_TRY(qa_weight_files_find(&src->files, to->family, row, entry->layer, &file, &tensor, err));
     if (tensor == NULL) {
         return tensor_is_missing(src, entry->name, err);
     }
@@ -481,23 +267,23 @@ static qa_status refuse_surplus_weights(const qa_model *model, const source *src
     const qa_config *config = &model->config;
     const char *head = qa_tensor_of_role(config->family, QA_ROLE_HEAD)->name, *first = NULL;
     size_t ignored = 0, l = 0;
-    for (size_t i = 0; i < src->n_files; i++) {
-        for (size_t j = 0; j < qa_safetensors_count(src->files[i]); j++) {
-            const char *name = qa_safetensors_at(src->files[i], j)->name;
+    for (size_t i = 0; i < src->files.n_files; i++) {
+        for (size_t j = 0; j < qa_safetensors_count(src->files.files[i]); j++) {
+            const char *name = qa_safetensors_at(src->files.files[i], j)->name;
             const bool tied = config->tie_word_embeddings && strcmp(name, head) == 0;
             if (qa_tensor_by_name(config, name, &l) != NULL || tied) {
                 continue;
             }
             QA_FAIL_IF(!qa_tensor_is_ignored(config->family, name), err, QA_ERR_MISMATCH,
                        "%s: tensor \"%.120s\" is surplus, config.json does not account for it",
-                       qa_safetensors_path(src->files[i]), name);
+                       qa_safetensors_path(src->files.files[i]), name);
             first = first == NULL ? name : first;
             ignored++;
         }
     }
     if (ignored > 0) {
-        qa_log(logger, QA_LOG_INFO, "%s: not read, since no weights: %zu tensor%s, \"%.120s\" the first", src->dir,
-               ignored, ignored == 1 ? "" : "s", first);
+        qa_log(logger, QA_LOG_INFO, "%s: not read, since no weights: %zu tensor%s, \"%.120s\" the first",
+               src->files.dir, ignored, ignored == 1 ? "" : "s", first);
     }
     return QA_OK;
 }
@@ -613,15 +399,15 @@ qa_status qa_model_load_as(qa_model **out, qa_context *context, const char *dir,
     source src = {0};
     qa_status status = QA_OK;
     QA_GOTO(done, qa_config_load(&config, dir, &context->logger, err));
-    QA_GOTO(done, source_open(&src, dir, &context->logger, err));
+    QA_GOTO(done, qa_weight_files_open(&src.files, dir, &context->logger, err));
     QA_GOTO(done, resolve_tie(&config, &src, &context->logger, err));
     QA_GOTO(done, qa_model_make(&model, context, &config, dir, err));
     QA_GOTO(done, load_weights(model, &src, dtype, err));
-    QA_GOTO(done, source_check_unchanged(&src, err));
+    QA_GOTO(done, qa_weight_files_check_unchanged(&src.files, err));
     qa_model_complete(model, qa_dtype_name(src.stored_dtype), qa_dtype_name(src.memory_dtype), model->arena.capacity);
     *out = model;
 done:
-    source_close(&src);
+    qa_weight_files_close(&src.files);
     if (status != QA_OK) {
         qa_model_free(model);
     }
