@@ -8,6 +8,7 @@
 #include "io/file.h"
 #include "io/json_writer.h"
 #include "qadapter/status.h"
+#include "train/model_folder.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,16 +16,6 @@
 static const size_t most_bytes = (size_t)1 << 30;
 static const char card_name[] = "README.md";
 static const char card_mark[] = "<!-- written by qadapter train -->";
-static const char *const tokenizer_names[] = {"tokenizer.json",
-                                              "tokenizer_config.json",
-                                              "chat_template.jinja",
-                                              "chat_template.json",
-                                              "special_tokens_map.json",
-                                              "added_tokens.json",
-                                              "tokenizer.model",
-                                              "vocab.json",
-                                              "merges.txt"};
-
 /* No README.md, or one of this file's making. */
 static bool may_write_card(const char *path) {
     qa_text content = {0};
@@ -111,8 +102,8 @@ qa_status qa_adapter_card_write(const char *dir, const char *model_dir, const ch
     if (qa_holds(dir, "config.json")) { /* a model's folder, perhaps with a tokenizer of its own */
         return QA_OK;
     }
-    for (size_t i = 0; i < sizeof tokenizer_names / sizeof *tokenizer_names; i++) {
-        QA_TRY(qa_copy_optional(model_dir, dir, tokenizer_names[i], err));
+    for (size_t i = 0; qa_tokenizer_file_names[i] != NULL; i++) {
+        QA_TRY(qa_copy_optional(model_dir, dir, qa_tokenizer_file_names[i], err));
     }
     char *path = qa_path_join(dir, card_name);
     qa_status status = path == NULL ? QA_NO_MEMORY(err, "a path") : QA_OK;

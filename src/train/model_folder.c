@@ -10,6 +10,7 @@
 #include "io/input.h"
 #include "qadapter/text.h"
 #include "qadapter/train.h"
+#include "text/chat_folder.h"
 #include "train/record.h"
 
 #include <stdlib.h>
@@ -17,16 +18,27 @@
 #include <sys/stat.h>
 
 static const size_t MOST_BYTES = (size_t)1 << 30;
-/* All that say how a text is encoded. The first ones count in the hash even where they are not there. */
+/* Of those the first ones are hashed, and the very first ones count in the hash even where they are not there. */
 enum { TOKENIZER_FILES = 6, USUAL_FILES = 3 };
-static const char *const tokenizer_files[TOKENIZER_FILES] = {"tokenizer.json",          "tokenizer_config.json",
-                                                             "chat_template.jinja",     "chat_template.json",
-                                                             "special_tokens_map.json", "added_tokens.json"};
+const char *const qa_tokenizer_file_names[] = {"tokenizer.json",
+                                               "tokenizer_config.json",
+                                               "chat_template.jinja",
+                                               "chat_template.json",
+                                               "special_tokens_map.json",
+                                               "added_tokens.json",
+                                               "tokenizer.model",
+                                               "vocab.json",
+                                               "merges.txt",
+                                               NULL};
 
-qa_status qa_model_folder_save(const qa_trainable *trainable, const char *tokenizer_dir, const char *dir,
-                               qa_dtype dtype, qa_error *err) {
+qa_status qa_model_folder_save(const qa_trainable *trainable, const char *tokenizer_dir, const json_t *chat,
+                               const char *dir, qa_dtype dtype, qa_error *err) {
+    bool written = false;
     for (size_t i = 0; tokenizer_dir != NULL && i < TOKENIZER_FILES; i++) {
-        QA_TRY(qa_copy_optional(tokenizer_dir, dir, tokenizer_files[i], err));
+        QA_TRY(qa_copy_optional(tokenizer_dir, dir, qa_tokenizer_file_names[i], err));
+    }
+    if (tokenizer_dir != NULL) {
+        QA_TRY(qa_chat_record_save(chat, dir, &written, err));
     }
     return qa_trainable_save(trainable, dir, dtype, err);
 }
@@ -49,7 +61,7 @@ qa_status qa_tokenizer_files_hex(char hex[QA_HEX_BYTES], const char *dir, qa_err
     uint64_t hash = 0;
     size_t found = 0;
     for (size_t i = 0; i < TOKENIZER_FILES; i++) {
-        char *path = qa_path_join(dir, tokenizer_files[i]);
+        char *path = qa_path_join(dir, qa_tokenizer_file_names[i]);
         bool there = false;
         qa_status status = path == NULL ? QA_NO_MEMORY(err, "a path") : qa_find_optional(&there, path, err);
         hash = i < USUAL_FILES || there ? qa_hash(hash, i) : hash;

@@ -7,6 +7,7 @@
 #include "base/context.h"
 #include "base/memory.h"
 #include "base/try.h"
+#include "data/corpus.h"
 #include "model/trainable.h"
 #include "train/document_plan.h"
 #include "train/document_step.h"
@@ -153,7 +154,8 @@ qa_status qa_corpus_loss(qa_model *model, const qa_corpus *corpus, double *loss,
 
 static qa_status write_model(const void *user, const char *dir, qa_error *err) {
     const pretrain_run *r = user;
-    return qa_model_folder_save(r->trainable, r->options->tokenizer_dir, dir, r->dtype, err);
+    return qa_model_folder_save(r->trainable, r->options->tokenizer_dir, qa_corpus_chat_record(r->train), dir, r->dtype,
+                                err);
 }
 
 /* The model of a checkpoint. Weights that the dtype cannot hold must not cost the run: they are kept in F32, beside the
@@ -167,7 +169,8 @@ static qa_status write_checkpoint_model(const void *user, const char *dir, qa_er
     }
     qa_log(&r->context->logger, QA_LOG_WARNING, "the checkpoint of step %zu has its model in F32, %s cannot hold it",
            r->trainer.done, qa_dtype_name(r->dtype));
-    return qa_model_folder_save(r->trainable, r->options->tokenizer_dir, dir, QA_DTYPE_F32, err);
+    return qa_model_folder_save(r->trainable, r->options->tokenizer_dir, qa_corpus_chat_record(r->train), dir,
+                                QA_DTYPE_F32, err);
 }
 
 /* The model at the run's end. */
