@@ -132,6 +132,11 @@ void qa_adapter_free(qa_adapter *adapter); /* NULL is allowed */
 const qa_lora_options *qa_adapter_options(const qa_adapter *adapter);
 size_t qa_adapter_parameters(const qa_adapter *adapter);
 
+/* Which adapter it is: 64 hexadecimal digits over every branch's name, shape, scale and values, taken as floats; the
+ * same in both builds and for whatever file holds them. */
+enum { QA_FINGERPRINT_BYTES = 65 };
+void qa_adapter_fingerprint(const qa_adapter *adapter, char hex[QA_FINGERPRINT_BYTES]);
+
 QA_END_DECLS
 
 #endif

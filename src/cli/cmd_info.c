@@ -12,6 +12,7 @@
 #include "methods/method.h"
 #include "model/adapter.h"
 #include "model/lora_options.h"
+#include "model/weight_files.h"
 #include "model/weights.h"
 
 #include <stdio.h>

@@ -12,6 +12,7 @@
     X(inspect)                                                                                                         \
     X(generate)                                                                                                        \
     X(serve)                                                                                                           \
+    X(merge)                                                                                                           \
     X(tabular)                                                                                                         \
     X(golden)                                                                                                          \
     X(bench)

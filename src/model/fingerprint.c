@@ -6,6 +6,7 @@
  * (Of F64 weights it is what is left when they are rounded to float.)
  * Values are condensed to digests first: digest.c. */
 #include "arch/family.h"
+#include "model/adapter.h"
 #include "model/digest.h"
 #include "model/weights.h"
 
@@ -199,4 +200,31 @@ const char *qa_model_fingerprint(const qa_model *model) {
         fingerprint->known = !model->weights_change;
     }
     return fingerprint->hex;
+}
+
+void qa_adapter_fingerprint(const qa_adapter *adapter, char hex[QA_FINGERPRINT_BYTES]) {
+    unsigned char digest[QA_SHA256_BYTES];
+    float block[512];
+    qa_sha256 sha = qa_sha256_begin();
+    add_word(&sha, "qadapter adapter fingerprint 1");
+    for (size_t i = 0; i < adapter->layers * QA_TARGETS; i++) {
+        if (adapter->places[i].present) {
+            add_number(&sha, "scale", adapter->places[i].scale);
+        }
+    }
+    for (size_t i = 0; i < adapter->n_tensors; i++) {
+        const qa_adapter_tensor *tensor = &adapter->tensors[i];
+        const memory_values values = {.real = adapter->parameters + tensor->offset};
+        const size_t count = tensor->rows * tensor->columns;
+        add_word(&sha, tensor->name);
+        add_count(&sha, "rows", tensor->rows);
+        add_count(&sha, "columns", tensor->columns);
+        for (size_t at = 0; at < count; at += 512) {
+            const size_t n = count - at < 512 ? count - at : 512;
+            memory_floats(&values, at, n, block);
+            qa_sha256_add(&sha, block, n * sizeof *block);
+        }
+    }
+    qa_sha256_end(&sha, digest);
+    qa_sha256_to_hex(digest, hex);
 }

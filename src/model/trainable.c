@@ -7,6 +7,7 @@
 #include "base/try.h"
 #include "io/file.h"
 #include "io/safetensors.h"
+#include "model/weight_files.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -197,32 +198,16 @@ const qa_parameter_tensor *qa_trainable_tensor_at(const qa_trainable *trainable,
 
 /* ---- saving ---- */
 
-/* Writing would round a finite weight beyond the dtype's largest number to infinity: a file that no model loads. */
-static qa_status check_range(const qa_trainable *trainable, qa_dtype dtype, qa_error *err) {
-    const double largest = dtype == QA_DTYPE_F16 ? 65519.99 : dtype == QA_DTYPE_BF16 ? 3.3961775e38 : HUGE_VAL;
-    for (size_t t = 0; dtype != QA_DTYPE_F32 && t < trainable->n_tensors; t++) {
-        const qa_parameter_tensor *tensor = &trainable->tensors[t];
-        for (size_t i = 0; i < tensor->count; i++) {
-            const double weight = (double)trainable->parameters[tensor->offset + i];
-            QA_FAIL_IF(!(fabs(weight) <= largest), err, QA_ERR_NAN,
-                       "tensor \"%s\": element %zu is %g, which %s cannot hold; save the model as F32, or train with a "
-                       "smaller learning rate",
-                       tensor->name, i, weight, qa_dtype_name(dtype));
-        }
-    }
-    return QA_OK;
-}
-
 static qa_status save_weights(const qa_trainable *trainable, const char *path, qa_dtype dtype, qa_error *err) {
     qa_safetensors_writer *writer = NULL;
     qa_status status = QA_OK;
-    QA_TRY(check_range(trainable, dtype, err));
     QA_TRY(qa_safetensors_writer_create(&writer, err));
     QA_GOTO(done, qa_safetensors_writer_metadata(writer, "format", "pt", err)); /* Hugging Face asks for it */
     for (size_t t = 0; t < trainable->n_tensors; t++) {
         const qa_parameter_tensor *tensor = &trainable->tensors[t];
         const size_t shape[2] = {tensor->rows, tensor->columns};
         const qa_real *from = trainable->parameters + tensor->offset;
+        QA_GOTO(done, qa_weights_check_range(tensor->name, from, tensor->count, dtype, err));
         status = tensor->transposed ? qa_safetensors_writer_add_transposed(writer, tensor->name, dtype, tensor->columns,
                                                                            tensor->rows, from, err)
                                     : qa_safetensors_writer_add_real(writer, tensor->name, dtype,

@@ -6,7 +6,6 @@
 #include "base/try.h"
 #include "io/file.h"
 #include "io/input.h"
-#include "model/weights.h"
 
 #include <stdlib.h>
 #include <string.h>

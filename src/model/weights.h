@@ -79,7 +79,4 @@ void qa_model_complete(qa_model *model, const char *stored_dtype, const char *me
  * the types of RoPE that came with them. False: it has none. */
 bool qa_config_later_settings(const qa_config *config, char hex[QA_SHA256_HEX_BYTES]);
 
-/* Whether dir has a weights file. Where it has none, `missing` says that, and what to do. */
-QA_MUST_CHECK qa_status qa_find_weights(bool *there, const char *dir, qa_error *missing, qa_error *err);
-
 #endif

@@ -7,7 +7,6 @@
 #include "base/warnings.h"
 #include "io/file.h"
 #include "io/input.h"
-#include "io/json_edit.h"
 #include "text/chat_texts.h"
 #include "text/tokenizer_config.h"
 
@@ -250,72 +249,4 @@ qa_status qa_chat_template_compare(qa_chat_template *which, const char *dir, qa_
 
 qa_status qa_chat_template_detect(qa_chat_template *which, const char *dir, qa_error *err) {
     return qa_chat_template_compare(which, dir, NULL, err);
-}
-
-/* ---- making a template the folder's ---- */
-
-/* Takes "chat_template" out of a JSON file of the folder, which has to have one of that name. */
-static qa_status drop_template_of(const char *dir, const char *name, qa_error *err) {
-    char *path = NULL;
-    qa_text text = {0};
-    bool there = false, found = false;
-    qa_status status = QA_OK;
-    QA_TRY(qa_join_path(&path, dir, name, err));
-    QA_GOTO(done, qa_find_optional(&there, path, err));
-    if (there) {
-        QA_GOTO(done, qa_read_file(&text, path, MAX_TEMPLATE_BYTES, err));
-        QA_GOTO(done, qa_prefixed(qa_json_edit_member(&text, "chat_template", NULL, &found, err), err, "%s: ", path));
-        status = found ? qa_write_file(path, text.data, text.n, err) : QA_OK;
-    }
-done:
-    qa_text_free(&text);
-    free(path);
-    return status;
-}
-
-static qa_status remove_in(const char *dir, const char *name, qa_error *err) {
-    char *path = NULL;
-    QA_TRY(qa_join_path(&path, dir, name, err));
-    const qa_status status = qa_remove_tree(path, err);
-    free(path);
-    return status;
-}
-
-static qa_status write_template(const char *text, const char *dir, qa_error *err) {
-    char *path = NULL;
-    QA_TRY(remove_in(dir, NAMED_TEMPLATES, err));
-    QA_TRY(remove_in(dir, "chat_template.json", err));
-    QA_TRY(drop_template_of(dir, "tokenizer_config.json", err));
-    QA_TRY(qa_join_path(&path, dir, "chat_template.jinja", err));
-    const qa_status status = qa_write_file(path, text, strlen(text), err);
-    free(path);
-    return status;
-}
-
-qa_status qa_chat_record_save(const json_t *record, const char *dir, bool *written, qa_error *err) {
-    const char *name = json_string_value(json_object_get(record, "chat_template"));
-    const char *own = qa_chat_recorded_text(record);
-    template_place wanted = {.which = QA_CHAT_UNKNOWN}, there = {0};
-    qa_chat_source source = {0};
-    qa_status status = QA_OK;
-    *written = false;
-    if (name == NULL) {
-        return QA_OK;
-    }
-    if (own == NULL) {
-        QA_TRY(qa_chat_template_by_name(&wanted.which, name, err));
-        own = qa_chat_builtin_text(wanted.which);
-    }
-    QA_TRY(qa_chat_source_in(&source, dir, NULL, NULL, err));
-    there = (template_place){.text = source.text, .which = source.which};
-    QA_GOTO(done, own == NULL ? QA_OK : qa_text_append_z(&wanted.text, own, err));
-    if (own != NULL && !(source.which == QA_CHAT_NONE && wanted.which == QA_CHAT_PLAIN) &&
-        !same_template(&wanted, &there)) {
-        QA_GOTO(done, write_template(own, dir, err));
-        *written = true;
-    }
-done:
-    qa_text_free(&wanted.text);
-    qa_text_free(&source.text);
-    return status;
 }

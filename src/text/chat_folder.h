@@ -17,9 +17,4 @@ QA_MUST_CHECK qa_status qa_chat_source_in(qa_chat_source *source, const char *di
 /* A file of its own: a template, or .json that holds one under "chat_template". */
 QA_MUST_CHECK qa_status qa_chat_source_read(qa_chat_source *source, const char *path, qa_error *err);
 
-/* Makes the template of a record (qa_chat_record, or a whole training_config.json; NULL: none) the folder's own:
- * chat_template.jinja, unless the folder has the same already, and no other one beside it. Of a folder without any that
- * stays so, the template plain is no template. */
-QA_MUST_CHECK qa_status qa_chat_record_save(const json_t *record, const char *dir, bool *written, qa_error *err);
-
 #endif

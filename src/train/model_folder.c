@@ -10,7 +10,7 @@
 #include "io/input.h"
 #include "qadapter/text.h"
 #include "qadapter/train.h"
-#include "text/chat_folder.h"
+#include "text/chat_save.h"
 #include "train/record.h"
 
 #include <stdlib.h>
