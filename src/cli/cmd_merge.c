@@ -9,10 +9,12 @@
 #include "io/dtype.h"
 #include "methods/method.h"
 #include "model/merge.h"
+#include "model/weights.h"
 #include "text/chat.h"
 #include "train/merged_folder.h"
 #include "train/training_config.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,7 +186,8 @@ typedef struct merging {
     qa_merged_folder folder;
     double *exact, *merged; /* log-probabilities of the texts */
     char base_fingerprint[QA_FINGERPRINT_BYTES], adapter_fingerprint[QA_FINGERPRINT_BYTES];
-    json_t *chat; /* the record of the adapter's training; NULL: none */
+    json_t *chat;            /* the record of the adapter's training; NULL: none */
+    double embedding_factor; /* of the base */
 } merging;
 
 static qa_status merge_weights(cli_run *run, merging *m, const qa_objective *objective, qa_error *err) {
@@ -192,6 +195,7 @@ static qa_status merge_weights(cli_run *run, merging *m, const qa_objective *obj
     bool template_written = false;
     (void)snprintf(m->base_fingerprint, sizeof m->base_fingerprint, "%s", qa_model_fingerprint(run->model));
     qa_adapter_fingerprint(run->adapter, m->adapter_fingerprint);
+    m->embedding_factor = run->model->config.embedding_factor;
     QA_TRY(qa_merge_log_policy(&m->exact, run->model, run->adapter, objective, m->texts.items, m->texts.n,
                                cli_should_stop, NULL, err));
     QA_TRY(qa_model_merge(run->model, run->adapter, err));
@@ -206,6 +210,19 @@ static qa_status merge_weights(cli_run *run, merging *m, const qa_objective *obj
     return cli_interrupted() ? qa_fail(err, QA_ERR_INTERRUPTED, "interrupted") : QA_OK;
 }
 
+/* Gemma's factor on the embedding is rounded to what the weights are stored in: another dtype is another factor. */
+static void warn_of_factor(cli_run *run, double base) {
+    const double merged = run->model->config.embedding_factor;
+    if (fabs(merged - base) > 1e-9 * fabs(base)) {
+        cli_warn(
+            run,
+            "the family rounds its factor on the embedding to the dtype of the weights: %.10g in the base's files, "
+            "%.10g in %s, so that the merged model is another one by more than its weights' rounding; --dtype as "
+            "the base's keeps the factor",
+            base, merged, merge_args_of(run)->dtype);
+    }
+}
+
 /* What was written, loaded as any program loads it. */
 static qa_status load_merged(cli_run *run, merging *m, qa_error *err) {
     qa_adapter_free(run->adapter);
@@ -214,6 +231,7 @@ static qa_status load_merged(cli_run *run, merging *m, qa_error *err) {
     run->model = NULL;
     QA_TRY(qa_prefixed(qa_model_load(&run->model, run->context, m->folder.temporary, err), err,
                        "the merged model does not load: "));
+    warn_of_factor(run, m->embedding_factor);
     return qa_merge_log_policy(&m->merged, run->model, NULL, NULL, m->texts.items, m->texts.n, cli_should_stop, NULL,
                                err);
 }

@@ -198,6 +198,37 @@ START_TEST(the_template_that_it_was_trained_with) {
 }
 END_TEST
 
+/* Gemma multiplies its embedding by the root of 48, rounded to the dtype of the weights. */
+START_TEST(a_factor_that_is_rounded) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *model = qa_tempdir_join(world.dir, "gemma"), *out = qa_tempdir_join(world.dir, "merged");
+    char *config = qa_tempdir_write_text(
+        world.dir, "config.json",
+        "{\"architectures\": [\"GemmaForCausalLM\"], \"model_type\": \"gemma\", \"hidden_size\": 48, "
+        "\"intermediate_size\": 20, \"num_hidden_layers\": 1, \"num_attention_heads\": 4, "
+        "\"num_key_value_heads\": 2, \"head_dim\": 6, \"vocab_size\": 260, \"max_position_embeddings\": 64, "
+        "\"bos_token_id\": 1, \"eos_token_id\": 2}");
+    char *documents = qa_tempdir_write_text(world.dir, "documents.jsonl", "{\"ids\": [1, 70, 71, 72, 2]}\n");
+    qa_cli_expect(
+        QA_CLI("pretrain", "--config", config, "-d", documents, "-o", model, "--steps", "1", "--dtype", "bf16"), 0,
+        NULL, NULL);
+    qa_cli_expect(QA_CLI("train", "-m", model, "-d", world.pairs, "-o", world.adapter, "--steps", "1"), 0,
+                  "adapter: ", NULL);
+    qa_cli_expect(QA_CLI("merge", "-m", model, "--adapter", world.adapter, "-o", out), 0, "F32",
+                  "6.9375 in the base's files, 6.928203");
+    qa_cli_result same =
+        QA_CLI("merge", "-m", model, "--adapter", world.adapter, "-o", out, "--overwrite", "--dtype", "bf16");
+    qa_cli_check(&same, 0, "BF16", NULL);
+    ck_assert_ptr_null(strstr(same.err, "6.9375"));
+    qa_cli_free(&same);
+    free(documents);
+    free(config);
+    free(out);
+    free(model);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 Suite *cli_merge_suite(void) {
     Suite *suite = suite_create("cli/merge");
     TCase *tests = tcase_create("merge");
@@ -206,6 +237,7 @@ Suite *cli_merge_suite(void) {
     tcase_add_test(tests, the_policy_is_the_composed_one);
     tcase_add_test(tests, preferences_in_sequence);
     tcase_add_test(tests, what_is_refused);
+    tcase_add_test(tests, a_factor_that_is_rounded);
     tcase_add_test(tests, the_template_that_it_was_trained_with);
     suite_add_tcase(suite, tests);
     return suite;
