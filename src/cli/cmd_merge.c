@@ -55,7 +55,7 @@ static const cli_table merge_tables[] = {
     {&merge_table, 0, NULL, NULL},
     {&cli_pairs_table, 0, "data", &merge_data_words},
     CLI_READ_CHAT,
-    {&cli_pairs_table, 0, "response-end max-length max-pairs dsp-domain", NULL},
+    {&cli_pairs_table, 0, "columns response-end max-length max-pairs dsp-domain", NULL},
     {&cli_reading_table, 0, "recipe", NULL},
     {&qa_objective_table, offsetof(cli_args, objective), NULL, NULL},
     CLI_METHOD_TABLES,
@@ -111,7 +111,7 @@ static qa_status load_documents(cli_run *run, size_t max_length, qa_corpus **cor
     bool assumed = false;
     QA_TRY(cli_resolve_chat(run, &chat, &assumed, err));
     return qa_corpus_load_chat(corpus, run->args->data, run->tokenizer, chat, QA_LEARN_ALL, max_length,
-                               info->vocab_size, info->eos_ids, info->n_eos, err);
+                               info->vocab_size, info->eos_ids, info->n_eos, run->args->columns, err);
 }
 
 /* Pairs, or else single responses, or else documents; what is none of them is told as no pairs. */
@@ -121,7 +121,8 @@ static qa_status load_texts(cli_run *run, merge_texts *texts, qa_error *err) {
     size_t max_length = 0;
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     qa_status status = cli_load_pairs(run, path, max_length, &texts->pairs, err);
-    if (status == QA_ERR_FORMAT && cli_load_responses(run, path, max_length, &texts->pairs, &other) == QA_OK) {
+    if (status == QA_ERR_FORMAT &&
+        cli_load_responses(run, path, run->args->columns, max_length, &texts->pairs, &other) == QA_OK) {
         status = QA_OK;
     } else if (status == QA_ERR_FORMAT && load_documents(run, max_length, &texts->corpus, &other) == QA_OK) {
         status = QA_OK;
