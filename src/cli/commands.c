@@ -8,6 +8,7 @@
     X(train)                                                                                                           \
     X(pretrain)                                                                                                        \
     X(eval)                                                                                                            \
+    X(plot)                                                                                                            \
     X(score)                                                                                                           \
     X(inspect)                                                                                                         \
     X(generate)                                                                                                        \

@@ -302,10 +302,11 @@ static bool is_option(cli_options *options, const char *word) {
     return word[0] == '-' && word[1] != '\0' && word[2] == '\0' && find_letter(options, word[1]) != NULL;
 }
 
-/* The next of the command's operands that has no value yet; NULL: none. */
+/* The next of the command's operands that has no value yet, or may have several; NULL: none. */
 static cli_option *next_operand(cli_options *options) {
     for (size_t i = 0; i < options->n; i++) {
-        if (options->items[i].row.operand && options->items[i].given == NULL) {
+        if (options->items[i].row.operand &&
+            (options->items[i].given == NULL || options->items[i].row.type == QA_OPTION_LIST)) {
             return &options->items[i];
         }
     }
