@@ -199,7 +199,7 @@ static qa_status print_figure(cli_run *run, const plot_figure *figure, qa_error 
 /* ---- the command ---- */
 
 /* --out must not be what is read. */
-static qa_status check_out(cli_run *run, const plot_run *of, qa_error *err) {
+static qa_status check_picture(cli_run *run, const plot_run *of, qa_error *err) {
     const char *out = run->args->out;
     struct stat written, read;
     if (out == NULL || strcmp(out, "-") == 0 || stat(out, &written) != 0 || stat(of->path, &read) != 0 ||
@@ -245,7 +245,7 @@ static qa_status run_plot(cli_run *run, qa_error *err) {
         status = plot_run_read(run, &figure.runs[figure.n], args->runs.items[figure.n], args->axis, err);
     }
     for (size_t i = 0; status == QA_OK && i < figure.n; i++) {
-        status = check_out(run, &figure.runs[i], err);
+        status = check_picture(run, &figure.runs[i], err);
     }
     QA_GOTO(done, status);
     QA_GOTO(done, check_panels(args, &figure, err));

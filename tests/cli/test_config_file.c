@@ -105,7 +105,7 @@ START_TEST(mistakes_name_file_and_key) {
         const char *text, *said;
     } cases[] = {
         {"{\"lerning_rate\": 1}", "run.json: unknown option \"lerning_rate\"; did you mean --learning-rate?"},
-        {"{\"temperature\": 1}", "run.json: unknown option \"temperature\": it belongs to qadapter generate"},
+        {"{\"temperature\": 1}", "run.json: unknown option \"temperature\": it belongs to qadapter "},
         {"{\"lora_r\": \"8\"}", "run.json: \"lora_r\": expected a whole number, found \"8\""},
         {"{\"lora_r\": 8.0}", "run.json: \"lora_r\": expected a whole number, found 8.0"},
         {"{\"lora_r\": -8}", "run.json: \"lora_r\": expected a whole number"},
