@@ -2,13 +2,16 @@
 #include "cli/answer.h"
 
 #include "base/buffer.h"
+#include "base/memory.h"
 #include "base/try.h"
 #include "cli/common.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 void answer_free(printed_answer *answer) {
     qa_ids_free(&answer->ids);
+    free(answer->values);
     qa_answer_text_free(&answer->read);
 }
 
@@ -44,6 +47,8 @@ static qa_status sample_all(printed_answer *out, qa_generator *generator, const 
             break;
         }
         QA_TRY(qa_generator_next(generator, &id, err));
+        QA_TRY(QA_GROW(out->values, out->values_capacity, out->ids.n + 1, err, "an answer"));
+        out->values[out->ids.n] = qa_generator_value(generator);
         QA_TRY(qa_ids_push(&out->ids, id, err));
         QA_TRY(qa_answer_text_take(&out->read, id, err));
         QA_TRY(print_text(out, options->silent, &printed, err));

@@ -29,7 +29,9 @@ typedef enum answer_end {
 
 /* What came out. Zero-initialise; free with answer_free; a new run replaces the old content. */
 typedef struct printed_answer {
-    qa_ids ids;          /* every sampled token, the end token included */
+    qa_ids ids;             /* every sampled token, the end token included */
+    qa_token_value *values; /* [ids.n] */
+    size_t values_capacity;
     qa_answer_text read; /* its text is what was printed (without a final newline that was added) */
     answer_end end;
     double seconds;

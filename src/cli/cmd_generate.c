@@ -1,5 +1,6 @@
 /* qadapter generate: one prompt, a conversation (chat_session.c) or a file of prompts (generate_file.c), with the
  * customised policy or the base model's. */
+#include "cli/answer_json.h"
 #include "cli/generate.h"
 #include "cli/prompt.h"
 
@@ -59,8 +60,12 @@ static const qa_option generate_rows[] = {
     {"echo", OUTPUT(FLAG, echo), .help = "print the prompt in front of the answer"},
     {"print-ids", OUTPUT(FLAG, print_ids), .help = "print the answer's token ids instead of its text"},
     {"kl", OUTPUT(FLAG, kl),
-     .help = "with --in: say log pi - log pi1 and KL(pi || pi1) of a plain adapter, too (theory with both alphas 1, "
-             "sft, replay, dpo), which else runs without the base model beside it; of any other they are always said"},
+     .help = "with --in and --json: say log pi - log pi1 and KL(pi || pi1) of a plain adapter, too (theory with both "
+             "alphas 1, sft, replay, dpo), which else runs without the base model beside it; of any other they are "
+             "always said"},
+    {"json", OUTPUT(FLAG, shared.json),
+     .help = "a JSON object for a prompt, with the answer's tokens and their log-probabilities, why it ended, and how "
+             "many tokens there were; with --in the same members in every line"},
     {"out", OUTPUT(STRING, shared.out), .letter = 'o', .aliases = "output output-file", .placeholder = "FILE",
      .path = QA_PATH_WRITTEN, .note = "standard output",
      .help = "with --in: where the JSON Lines go; a file appears when it is complete; - is standard output"},
@@ -129,9 +134,17 @@ static qa_status print_echo(const generation_run *generation, const qa_text *tex
     return QA_OK;
 }
 
+/* A prompt as it was given, as the model gets it, and its ids. */
+typedef struct prompt_at_hand {
+    qa_text given, text;
+    qa_ids ids;
+} prompt_at_hand;
+
 static qa_status answer_prompt(generation_run *generation, qa_policy policy, const char *label, size_t capacity,
-                               const qa_text *text, const qa_ids *ids, qa_error *err) {
+                               const prompt_at_hand *prompt, qa_error *err) {
     const generate_args *args = generate_args_of(generation->run);
+    const qa_ids *ids = &prompt->ids;
+    const bool json = args->shared.json, measured = json && generation_measures(generation, policy);
     qa_generator *generator = NULL;
     printed_answer said = {0};
     double seconds = 0.0;
@@ -140,17 +153,21 @@ static qa_status answer_prompt(generation_run *generation, qa_policy policy, con
                                     .stops = generation->stops,
                                     .n_stops = generation->n_stops,
                                     .max_tokens = args->max_tokens,
-                                    .print_ids = generation->print_ids};
+                                    .print_ids = generation->print_ids,
+                                    .silent = json};
     QA_GOTO(done, qa_generator_create(&generator, generation->run->model, generation->run->adapter, policy,
                                       &generation->objective, &generation->sampling, capacity, err));
+    QA_GOTO(done, measured ? qa_generator_measure(generator, err) : QA_OK);
     QA_GOTO(done, generation_feed(generation, generator, ids, &seconds, err));
     if (args->echo) {
-        QA_GOTO(done, print_echo(generation, text, ids, err));
+        QA_GOTO(done, print_echo(generation, &prompt->text, ids, err));
     }
     QA_GOTO(done, answer_run(&said, generator, generation->run->tokenizer, ids, &options, err));
     generation_say_speed(generation, label, ids->n, seconds, &said, capacity);
     if (said.end == ANSWER_INTERRUPTED) {
         status = qa_fail(err, QA_ERR_INTERRUPTED, "interrupted");
+    } else if (json) {
+        status = generation_print_json(generation, policy, &prompt->given, ids, &said, err);
     }
 done:
     answer_free(&said);
@@ -182,27 +199,30 @@ static bool policy_is(const generate_args *args, const char *name) {
 static qa_status answer_one_prompt(generation_run *generation, qa_error *err) {
     const generate_args *args = generate_args_of(generation->run);
     const size_t max_tokens = args->max_tokens;
-    qa_text text = {0};
-    qa_ids ids = {0};
+    prompt_at_hand prompt = {{0}, {0}, {0}};
     size_t capacity = 0;
     qa_status status = QA_OK;
+    const bool titles = policy_is(args, "both") && !args->shared.json;
     const cli_prompt_words words = {args->prompt, args->file, args->ids, args->system, args->chat, args->no_special};
-    QA_GOTO(done, cli_make_prompt(generation->run, &words, generation->chat, &text, &ids, err));
-    QA_GOTO(done, choose_capacity(generation->run, ids.n > SIZE_MAX - max_tokens ? SIZE_MAX : ids.n + max_tokens,
-                                  &capacity, err));
+    QA_GOTO(done,
+            cli_make_prompt(generation->run, &words, generation->chat, &prompt.given, &prompt.text, &prompt.ids, err));
+    const size_t n = prompt.ids.n;
+    QA_GOTO(done,
+            choose_capacity(generation->run, n > SIZE_MAX - max_tokens ? SIZE_MAX : n + max_tokens, &capacity, err));
     cli_catch_interrupts(generation->run->command->name, "stopping");
     if (policy_is(args, "both")) {
-        QA_GOTO(done, cli_put("[base]\n", 7, err));
-        QA_GOTO(done, answer_prompt(generation, QA_POLICY_BASE, "base: ", capacity, &text, &ids, err));
-        QA_GOTO(done, cli_put("\n[custom]\n", 10, err));
-        QA_GOTO(done, answer_prompt(generation, QA_POLICY_CUSTOM, "custom: ", capacity, &text, &ids, err));
+        QA_GOTO(done, titles ? cli_put("[base]\n", 7, err) : QA_OK);
+        QA_GOTO(done, answer_prompt(generation, QA_POLICY_BASE, "base: ", capacity, &prompt, err));
+        QA_GOTO(done, titles ? cli_put("\n[custom]\n", 10, err) : QA_OK);
+        QA_GOTO(done, answer_prompt(generation, QA_POLICY_CUSTOM, "custom: ", capacity, &prompt, err));
     } else {
         const qa_policy policy = policy_is(args, "base") ? QA_POLICY_BASE : QA_POLICY_CUSTOM;
-        QA_GOTO(done, answer_prompt(generation, policy, "", capacity, &text, &ids, err));
+        QA_GOTO(done, answer_prompt(generation, policy, "", capacity, &prompt, err));
     }
 done:
-    qa_text_free(&text);
-    qa_ids_free(&ids);
+    qa_text_free(&prompt.given);
+    qa_text_free(&prompt.text);
+    qa_ids_free(&prompt.ids);
     return status;
 }
 
@@ -212,7 +232,7 @@ done:
  * meaning with it; nor has what belongs to it without it. */
 static qa_status check_file_arguments(cli_run *run, qa_error *err) {
     static const char *const single[] = {"prompt", "file", "ids", "chat", "system", "ctx-size", "echo", "print-ids"};
-    static const char *const many[] = {"out", "samples", "batch", "unique", "columns", "kl"};
+    static const char *const many[] = {"out", "samples", "batch", "unique", "columns"};
     const generate_args *args = generate_args_of(run);
     for (size_t i = 0; args->in != NULL && i < sizeof single / sizeof *single; i++) {
         if (cli_given(&run->options, single[i]) != NULL) {
@@ -242,6 +262,14 @@ static qa_status check_prompt_arguments(cli_run *run, qa_error *err) {
     }
     if (args->chat && args->ids != NULL) {
         return cli_bad_usage(run, err, "--ids are the model's own input: not with --chat");
+    }
+    if (args->kl && args->in == NULL && !args->shared.json) {
+        return cli_bad_usage(run, err, "--kl needs --in FILE or --json");
+    }
+    if (args->shared.json && args->in == NULL && (prompts == 0 || args->echo || args->print_ids)) {
+        return cli_bad_usage(run, err,
+                             prompts == 0 ? "--json is for a prompt or --in: not for a conversation"
+                                          : "--json has prompt and ids: not with --echo and --print-ids");
     }
     if (args->system != NULL && !args->chat) {
         return cli_bad_usage(run, err, "--system needs --chat");
@@ -312,7 +340,9 @@ const cli_command cli_generate = {
              "[...]} with the answer appended; or a text, {\"prompt\": \"...\"}, and comes out as {\"prompt\": "
              "\"...\", \"completion\": \"...\"}. The answers are in the order of the prompts, --samples of each "
              "in a row; \"terminal\": false marks those that --max-tokens cut off. With --temperature 0 --unique "
-             "that is what `train --method replay` rehearses.",
+             "that is what `train --method replay` rehearses.\n"
+             "--json adds every token's log-probability under the policy and, where the base model runs beside it (or "
+             "with --kl), under pi1, and KL(pi || pi1).",
     .examples = "qadapter generate --model MODEL --adapter ADAPTER --prompt 'Once upon a time'\n"
                 "qadapter generate --model MODEL --adapter ADAPTER --policy both --temperature 0 --prompt 'Once upon "
                 "a time'\n"

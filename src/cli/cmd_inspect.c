@@ -312,7 +312,7 @@ static qa_status look_at_generated(inspect_run *look, qa_error *err) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", run->args->model);
     }
     QA_TRY(qa_answer_end_find(&end, chat, run->tokenizer, info->eos_ids, info->n_eos, err));
-    const qa_status status = cli_make_prompt(run, &words, chat, &text, &look->prompt, err);
+    const qa_status status = cli_make_prompt(run, &words, chat, NULL, &text, &look->prompt, err);
     qa_text_free(&text);
     QA_TRY(status);
     cli_catch_interrupts(run->command->name, "stopping");

@@ -39,6 +39,14 @@ QA_MUST_CHECK qa_status generation_feed(const generation_run *generation, qa_gen
 void generation_say_speed(const generation_run *generation, const char *label, size_t prompt, double prompt_seconds,
                           const printed_answer *said, size_t capacity);
 
+/* Whether log pi1 and KL(pi || pi1) of the tokens are to be told: of the customised policy, where both streams run
+ * anyway, or with --kl. */
+bool generation_measures(const generation_run *generation, qa_policy policy);
+
+/* The answer to one prompt as a line of JSON; given: the prompt's text as it was given. */
+QA_MUST_CHECK qa_status generation_print_json(const generation_run *generation, qa_policy policy, const qa_text *given,
+                                              const qa_ids *prompt, const printed_answer *said, qa_error *err);
+
 /* A conversation over the lines of standard input. */
 QA_MUST_CHECK qa_status cli_converse(generation_run *generation, qa_policy policy, size_t capacity, qa_error *err);
 

@@ -1,4 +1,5 @@
 /* generate --in: a file of prompts, answered many at a time (qa_generate_batch), in order, into another file. */
+#include "cli/answer_json.h"
 #include "cli/generate.h"
 
 #include "base/memory.h"
@@ -18,6 +19,7 @@ typedef struct line_writer {
     generation_run *with;
     const qa_prompts *prompts;
     cli_line_sink *sink;
+    bool measured; /* generation_measures */
     size_t answers, total, tokens;
     double log_ratio, kl; /* sums over answers; NaN where they are not measured */
     qa_answer_text text;  /* scratch */
@@ -45,8 +47,13 @@ static qa_status write_answer(line_writer *writer, const qa_answer *said, qa_err
         qa_json_put_raw(line, "prompt", prompt->head.data);
         qa_json_put_text(line, "completion", writer->text.text.data, writer->text.text.n);
     }
-    if (!writer->text.stopped && !said->ended) {
+    const bool stopped = writer->text.stopped || said->ended;
+    if (!stopped) {
         qa_json_put_bool(line, "terminal", false);
+    }
+    if (with->run->args->json) {
+        const cli_answer_values values = {said->ids, said->values, said->n, prompt->ids.n, stopped, writer->measured};
+        cli_put_answer_values(line, with->run->tokenizer, &values);
     }
     qa_json_close(line);
     qa_json_end_line(line);
@@ -89,7 +96,11 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
     const generate_args *args = generate_args_of(with->run);
     const size_t samples = args->samples;
     const double begun = cli_now();
-    line_writer writer = {.with = with, .prompts = file, .sink = sink, .total = file->n * samples};
+    line_writer writer = {.with = with,
+                          .prompts = file,
+                          .sink = sink,
+                          .measured = generation_measures(with, policy),
+                          .total = file->n * samples};
     qa_batch_options options = {.policy = policy,
                                 .objective = &with->objective,
                                 .sampling = with->sampling,

@@ -1,6 +1,9 @@
 /* What a prompt's answer and a conversation share: feeding a prompt, and how fast it went. */
 #include "base/try.h"
+#include "cli/answer_json.h"
 #include "cli/generate.h"
+
+#include <string.h>
 
 qa_status generation_feed(const generation_run *generation, qa_generator *generator, const qa_ids *ids, double *seconds,
                           qa_error *err) {
@@ -30,4 +33,56 @@ void generation_say_speed(const generation_run *generation, const char *label, s
     cli_say(generation->run, "%sprompt: %zu token%s, %.1f tokens/s; generation: %zu token%s, %.1f tokens/s", label,
             prompt, prompt == 1 ? "" : "s", rate(prompt, prompt_seconds), said->ids.n, said->ids.n == 1 ? "" : "s",
             rate(said->ids.n, said->seconds));
+}
+
+bool generation_measures(const generation_run *generation, qa_policy policy) {
+    return policy == QA_POLICY_CUSTOM && generation->run->adapter != NULL &&
+           (generate_args_of(generation->run)->kl || !qa_objective_is_plain(&generation->objective));
+}
+
+/* The prompt and the answer, as the forms of single responses have them. */
+static void put_exchange(qa_json_writer *out, const generation_run *generation, const qa_text *given,
+                         const qa_ids *prompt, const printed_answer *said) {
+    const generate_args *args = generate_args_of(generation->run);
+    const qa_text *text = &said->read.text;
+    if (args->ids != NULL) {
+        qa_json_put_id_array(out, "prompt_ids", prompt->data, prompt->n);
+        qa_json_put_id_array(out, "response_ids", said->ids.data, said->ids.n);
+    } else if (args->chat) {
+        qa_json_open_array(out, "messages", QA_JSON_LINE);
+        if (args->system != NULL) {
+            qa_json_put_message(out, "system", args->system, strlen(args->system));
+        }
+        qa_json_put_message(out, "user", given->data, given->n);
+        qa_json_put_message(out, "assistant", text->data, text->n);
+        qa_json_close(out);
+    } else {
+        qa_json_put_text(out, "prompt", given->data, given->n);
+        qa_json_put_text(out, "completion", text->data, text->n);
+    }
+}
+
+qa_status generation_print_json(const generation_run *generation, qa_policy policy, const qa_text *given,
+                                const qa_ids *prompt, const printed_answer *said, qa_error *err) {
+    const bool stopped = said->end == ANSWER_END_TOKEN || said->end == ANSWER_STOP;
+    const cli_answer_values values = {.ids = said->ids.data,
+                                      .values = said->values,
+                                      .n = said->ids.n,
+                                      .prompt_tokens = prompt->n,
+                                      .stopped = stopped,
+                                      .measured = generation_measures(generation, policy)};
+    qa_json_writer out = {.err = err};
+    qa_json_open_object(&out, NULL, QA_JSON_LINE);
+    put_exchange(&out, generation, given, prompt, said);
+    if (!stopped) {
+        qa_json_put_bool(&out, "terminal", false);
+    }
+    qa_json_put_string(&out, "policy", policy == QA_POLICY_BASE ? "base" : "custom");
+    cli_put_answer_values(&out, generation->run->tokenizer, &values);
+    qa_json_close(&out);
+    qa_json_end_line(&out);
+    const qa_status status = out.status == QA_OK ? cli_put(out.text.data, out.text.n, err) : out.status;
+    qa_text_free(&out.text);
+    QA_TRY(status);
+    return cli_flush(err);
 }

@@ -89,8 +89,8 @@ static qa_status encode_question(cli_run *run, const char *system, const qa_chat
     return status;
 }
 
-qa_status cli_make_prompt(cli_run *run, const cli_prompt_words *words, const qa_chat *chat, qa_text *text, qa_ids *ids,
-                          qa_error *err) {
+qa_status cli_make_prompt(cli_run *run, const cli_prompt_words *words, const qa_chat *chat, qa_text *given,
+                          qa_text *text, qa_ids *ids, qa_error *err) {
     if (words->ids != NULL) {
         QA_TRY(cli_parse_ids(run, "ids", words->ids, ids, err));
         return run->tokenizer == NULL ? QA_OK
@@ -98,6 +98,7 @@ qa_status cli_make_prompt(cli_run *run, const cli_prompt_words *words, const qa_
     }
     bool shortened = false;
     QA_TRY(cli_read_prompt(run, words, text, &shortened, err));
+    QA_TRY(given == NULL || text->n == 0 ? QA_OK : qa_text_append(given, text->data, text->n, err));
     QA_TRY(words->chat ? encode_question(run, words->system, chat, text, ids, err)
                        : encode_continued(run, words->no_special, text->data, text->n, ids, err));
     if (shortened && !words->chat && text->n > 0 && text->data[text->n - 1] != '\n') {

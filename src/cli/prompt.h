@@ -18,8 +18,9 @@ QA_MUST_CHECK qa_status cli_parse_ids(cli_run *run, const char *option, const ch
 QA_MUST_CHECK qa_status cli_read_prompt(cli_run *run, const cli_prompt_words *words, qa_text *text, bool *shortened,
                                         qa_error *err);
 
-/* The prompt as text (with words->chat as the template writes it; empty for --ids without a tokenizer) and ids. */
-QA_MUST_CHECK qa_status cli_make_prompt(cli_run *run, const cli_prompt_words *words, const qa_chat *chat, qa_text *text,
-                                        qa_ids *ids, qa_error *err);
+/* The prompt as text (with words->chat as the template writes it; empty for --ids without a tokenizer) and ids; given:
+ * NULL, or the text as it was given. */
+QA_MUST_CHECK qa_status cli_make_prompt(cli_run *run, const cli_prompt_words *words, const qa_chat *chat,
+                                        qa_text *given, qa_text *text, qa_ids *ids, qa_error *err);
 
 #endif

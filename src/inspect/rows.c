@@ -228,7 +228,7 @@ done:
     return status;
 }
 
-static void put_token(qa_json_writer *out, int32_t id, const qa_tokenizer *tokenizer) {
+void qa_token_put(qa_json_writer *out, int32_t id, const qa_tokenizer *tokenizer) {
     char number[16];
     (void)snprintf(number, sizeof number, "%d", (int)id);
     qa_json_put_raw(out, "id", number);
@@ -245,7 +245,7 @@ static void put_candidates(qa_json_writer *out, const char *key, const qa_candid
     qa_json_open_array(out, key, QA_JSON_LINE);
     for (size_t i = 0; i < n; i++) {
         qa_json_open_object(out, NULL, QA_JSON_LINE);
-        put_token(out, best[i].id, tokenizer);
+        qa_token_put(out, best[i].id, tokenizer);
         qa_json_put_number(out, "log_pi1", best[i].log_pi1);
         qa_json_put_number(out, "q", best[i].q);
         qa_json_put_number(out, "log_pi", best[i].log_pi);
@@ -258,7 +258,7 @@ static void put_answer_row(qa_json_writer *out, const char *key, const qa_answer
                            const qa_tokenizer *tokenizer) {
     qa_json_open_object(out, key, QA_JSON_LINE);
     if (row->id >= 0) {
-        put_token(out, row->id, tokenizer);
+        qa_token_put(out, row->id, tokenizer);
         qa_json_put_number(out, "log_pi1", row->log_pi1);
         qa_json_put_number(out, "q", row->q);
     }

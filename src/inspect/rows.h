@@ -83,6 +83,9 @@ void qa_best_candidates(qa_candidate *best, size_t n, const qa_state_rows *state
  * content, what is no whole character is U+FFFD. Nothing for an id that is no token. */
 QA_MUST_CHECK qa_status qa_token_text(const qa_tokenizer *tokenizer, int32_t id, qa_text *text, qa_error *err);
 
+/* "id", and with a tokenizer (else NULL) "text", into the object that is open. */
+void qa_token_put(qa_json_writer *out, int32_t id, const qa_tokenizer *tokenizer);
+
 /* The members of one answer into an object that is open: "tokens": [{"id", "text", "log_pi1", "q", "v", "v_next",
  * "reward", "weight", "log_pi", "kl", "base": [{"id", "text", "log_pi1", "q", "log_pi"}...], "custom": [...]}...],
  * "end": {"v", "kl", "base", "custom"} (where the answer is not terminal: what could have followed) or the counted

@@ -1,0 +1,39 @@
+/* See answer_json.h. */
+#include "cli/answer_json.h"
+
+#include "inspect/rows.h"
+
+static void put_token_value(qa_json_writer *out, const qa_tokenizer *tokenizer, int32_t id, const qa_token_value *value,
+                            bool measured) {
+    qa_json_open_object(out, NULL, QA_JSON_LINE);
+    qa_token_put(out, id, tokenizer);
+    qa_json_put_number(out, "log_pi", value->log_pi);
+    if (measured) {
+        qa_json_put_number(out, "log_pi1", value->log_pi1);
+        qa_json_put_number(out, "kl", value->kl);
+    }
+    qa_json_close(out);
+}
+
+void cli_put_answer_values(qa_json_writer *out, const qa_tokenizer *tokenizer, const cli_answer_values *answer) {
+    double log_ratio = 0.0, kl = 0.0;
+    qa_json_put_string(out, "finish_reason", answer->stopped ? "stop" : "length");
+    qa_json_open_object(out, "usage", QA_JSON_LINE);
+    qa_json_put_size(out, "prompt_tokens", answer->prompt_tokens);
+    qa_json_put_size(out, "completion_tokens", answer->n);
+    qa_json_put_size(out, "total_tokens", answer->prompt_tokens + answer->n);
+    qa_json_close(out);
+    for (size_t t = 0; t < answer->n; t++) {
+        log_ratio += answer->values[t].log_pi - answer->values[t].log_pi1;
+        kl += answer->values[t].kl;
+    }
+    if (answer->measured) {
+        qa_json_put_number(out, "log_ratio", log_ratio);
+        qa_json_put_number(out, "kl", kl);
+    }
+    qa_json_open_array(out, "tokens", QA_JSON_LINE);
+    for (size_t t = 0; t < answer->n; t++) {
+        put_token_value(out, tokenizer, answer->ids[t], &answer->values[t], answer->measured);
+    }
+    qa_json_close(out);
+}
