@@ -27,8 +27,9 @@ static const qa_option score_rows[] = {
     {"full", QA_FLAG(score_args, full), .group = QA_GROUP_OUTPUT,
      .help = "also Q and log pi1 of the whole vocabulary and V, at every state"},
     {"html", QA_STRING(score_args, html), .placeholder = "FILE", .group = QA_GROUP_OUTPUT, .path = QA_PATH_WRITTEN,
-     .help = "a page to look at in a browser, with everything inside: the pairs token by token, coloured, with dials; "
-             "the JSON Lines are then written with --out alone"},
+     .help =
+         "a page to look at in a browser, with everything inside: the answers token by token, coloured, with dials; "
+         "the JSON Lines are then written with --out alone"},
 };
 static const qa_option_table score_table = QA_TABLE(score_rows);
 static const cli_table score_tables[] = {
@@ -146,59 +147,73 @@ static const char *end_of_path(const char *path) {
 
 static qa_status open_page(cli_run *run, const qa_objective *objective, const qa_pairs *pairs, qa_page **page,
                            qa_error *err) {
+    size_t tokens = 0;
+    for (size_t i = 0; i < qa_pairs_count(pairs); i++) {
+        tokens += qa_pairs_at(pairs, i)->chosen_len + qa_pairs_at(pairs, i)->rejected_len;
+    }
     const qa_page_about about = {.model = run->model,
                                  .adapter = run->adapter,
                                  .objective = objective,
                                  .tokenizer = run->tokenizer,
                                  .model_name = end_of_path(run->args->model),
                                  .adapter_name = end_of_path(run->args->adapter),
+                                 .tokens = tokens,
                                  .max_prompt = qa_pairs_longest_prompt(pairs),
                                  .max_response = qa_pairs_longest_response(pairs)};
     return qa_page_open(page, page_path(run), &about, err);
 }
 
 static qa_status score_pairs(cli_run *run, const qa_objective *objective, const qa_pairs *pairs, size_t micro_batch,
-                             cli_line_sink *to, qa_error *err) {
+                             cli_line_sink *to, qa_page *page, qa_error *err) {
     qa_scorer *scorer = NULL;
-    qa_page *page = NULL;
-    size_t whole = 0;
-    qa_status status = QA_OK;
-    QA_GOTO(done, qa_scorer_create(&scorer, run->model, run->adapter, objective, qa_pairs_longest_prompt(pairs),
-                                   qa_pairs_longest_response(pairs), wants_full(run), err));
-    if (page_path(run) != NULL) {
-        QA_GOTO(done, open_page(run, objective, pairs, &page, err));
-    }
-    status = score_all(run, scorer, pairs, micro_batch, to, page, err);
-    whole = page == NULL ? 0 : qa_page_whole(page);
-done:
+    QA_TRY(qa_scorer_create(&scorer, run->model, run->adapter, objective, qa_pairs_longest_prompt(pairs),
+                            qa_pairs_longest_response(pairs), wants_full(run), err));
+    const qa_status status = score_all(run, scorer, pairs, micro_batch, to, page, err);
     qa_scorer_free(scorer);
-    status = qa_page_close(page, status, err);
-    if (status == QA_OK && page_path(run) != NULL) {
-        cli_progress_clear(&run->progress);
-        cli_say(run, "page with %zu pair%s, %zu of them with whole rows for its dials: %s", qa_pairs_count(pairs),
-                cli_plural(qa_pairs_count(pairs)), whole, page_path(run));
-    }
     return status;
+}
+
+static qa_status score_singles(cli_run *run, const qa_objective *objective, const qa_pairs *answers, size_t micro_batch,
+                               cli_line_sink *to, qa_page *page, qa_error *err) {
+    const size_t n = qa_pairs_count(answers);
+    for (size_t i = 0; i < n && page != NULL; i++) {
+        QA_FAIL_IF(cli_interrupted(), err, QA_ERR_INTERRUPTED, "interrupted after %zu of %zu answers", i, n);
+        QA_TRY(qa_page_add(page, qa_pairs_at(answers, i), cli_padded_length(answers, micro_batch, i), NULL, err));
+        cli_progress_count(&run->progress, "answers", i + 1, n);
+    }
+    return wants_lines(run) ? cli_score_answers(run, objective, answers, micro_batch, wants_full(run), to, err) : QA_OK;
+}
+
+static void say_scored(cli_run *run, const qa_pairs *pairs, bool lines, size_t whole) {
+    const size_t n = qa_pairs_count(pairs);
+    const char *what = qa_pairs_single(pairs) ? "answer" : "pair";
+    if (page_path(run) != NULL) {
+        cli_say(run, "page with %zu %s%s, %zu of them with whole rows for its dials: %s", n, what, cli_plural(n), whole,
+                page_path(run));
+    }
+    if (lines) {
+        cli_say(run, "%zu %s%s scored into %s", n, what, cli_plural(n), run->args->out);
+    }
 }
 
 static qa_status score_to(cli_run *run, const qa_objective *objective, const qa_pairs *pairs, size_t micro_batch,
                           qa_error *err) {
-    const bool single = qa_pairs_single(pairs);
-    QA_FAIL_IF(single && page_path(run) != NULL, err, QA_ERR_UNSUPPORTED,
-               "--html shows pairs, and %s holds single answers: leave it out (qadapter inspect shows one answer)",
-               run->args->data);
     cli_line_sink to = {0};
+    qa_page *page = NULL;
+    size_t whole = 0;
     QA_TRY(cli_line_sink_open(&to, run->args->out, err));
     const bool to_file = to.file != NULL;
     cli_progress_begin(&run->progress, !run->args->quiet && !(wants_lines(run) && cli_line_sink_is_terminal(&to)));
-    const qa_status status = single ? cli_score_answers(run, objective, pairs, micro_batch, wants_full(run), &to, err)
-                                    : score_pairs(run, objective, pairs, micro_batch, &to, err);
-    cli_progress_clear(&run->progress);
-    QA_TRY(cli_line_sink_close(&to, status, err));
-    if (to_file) {
-        cli_say(run, "%zu %s%s scored into %s", qa_pairs_count(pairs), single ? "answer" : "pair",
-                cli_plural(qa_pairs_count(pairs)), run->args->out);
+    qa_status status = page_path(run) == NULL ? QA_OK : open_page(run, objective, pairs, &page, err);
+    if (status == QA_OK) {
+        status =
+            (qa_pairs_single(pairs) ? score_singles : score_pairs)(run, objective, pairs, micro_batch, &to, page, err);
+        whole = page == NULL ? 0 : qa_page_whole(page);
     }
+    cli_progress_clear(&run->progress);
+    status = qa_page_close(page, status, err);
+    QA_TRY(cli_line_sink_close(&to, status, err));
+    say_scored(run, pairs, to_file, whole);
     return QA_OK;
 }
 
@@ -207,6 +222,9 @@ static qa_status run_score(cli_run *run, qa_error *err) {
     qa_pairs *pairs = NULL;
     size_t max_length = 0, micro_batch = 0;
     qa_status status = QA_OK;
+    if (page_path(run) != NULL && strcmp(page_path(run), "-") == 0) {
+        return cli_bad_usage(run, err, "--html -: a page is written to a file; name it");
+    }
     QA_TRY(cli_load_reader(run, &objective, &max_length, &micro_batch, err));
     QA_GOTO(done, cli_load_examples(run, run->args->data, max_length, &pairs, err));
     cli_catch_interrupts(run->command->name, "stopping");

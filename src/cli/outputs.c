@@ -88,9 +88,46 @@ static qa_status check_suite(cli_run *run, const named_path *output, const named
     return status;
 }
 
+/* The folder that the path lies in (free it), and its last name. */
+static char *folder_of(const char *path, const char **name) {
+    const char *slash = strrchr(path, '/');
+    *name = slash == NULL ? path : slash + 1;
+    return slash == NULL ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+}
+
+/* Whether two outputs would be one file, which need not be there yet. */
+static bool same_output(const char *a, const char *b) {
+    struct stat of_a, of_b;
+    if (strcmp(a, "-") == 0 || strcmp(b, "-") == 0) {
+        return false;
+    }
+    if (stat(a, &of_a) == 0 && stat(b, &of_b) == 0) {
+        return S_ISREG(of_a.st_mode) && same_inode(&of_a, &of_b);
+    }
+    const char *name_a, *name_b;
+    char *folder_a = folder_of(a, &name_a), *folder_b = folder_of(b, &name_b);
+    const bool same = folder_a != NULL && folder_b != NULL && strcmp(name_a, name_b) == 0 &&
+                      stat(folder_a, &of_a) == 0 && stat(folder_b, &of_b) == 0 && same_inode(&of_a, &of_b);
+    free(folder_a);
+    free(folder_b);
+    return same;
+}
+
+static qa_status check_other_outputs(cli_run *run, const named_path *output, size_t from, qa_error *err) {
+    named_path other;
+    while (next_path(&run->options, QA_PATH_WRITTEN, &from, &other)) {
+        if (same_output(output->path, other.path)) {
+            return cli_bad_usage(run, err, "--%s %s and --%s %s are one file; name two", output->name, output->path,
+                                 other.name, other.path);
+        }
+    }
+    return QA_OK;
+}
+
 static qa_status check_output_files(cli_run *run, qa_error *err) {
     named_path output, input;
     for (size_t o = 0; next_path(&run->options, QA_PATH_WRITTEN, &o, &output);) {
+        QA_TRY(check_other_outputs(run, &output, o, err));
         for (size_t i = 0; next_path(&run->options, QA_PATH_READ, &i, &input);) {
             const char *path = strcmp(input.path, "-") == 0 ? "/dev/stdin" : input.path;
             QA_TRY(check_file(run, &output, &input, path, err));

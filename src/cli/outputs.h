@@ -1,11 +1,11 @@
-/* No output takes the place of an input: checked for every command before it starts. */
+/* No output takes the place of an input or of another output: checked for every command before it starts. */
 #ifndef QA_CLI_OUTPUTS_H
 #define QA_CLI_OUTPUTS_H
 
 #include "cli/common.h"
 
 /* Bad usage, naming both, when what an option names as output is one of the files that the other options name as input
- * or lies in a folder of these, or when the input is among the files that a run replaces in its folder. Compared are
+ * or lies in a folder of these, when two outputs are one file, or when the input is among the files that a run replaces in its folder. Compared are
  * devices and inodes, so that links and other spellings of a path are the same file. */
 QA_MUST_CHECK qa_status cli_check_outputs(cli_run *run, qa_error *err);
 

@@ -157,6 +157,10 @@ qa_status qa_page_open(qa_page **out, const char *path, const qa_page_about *abo
     qa_page *page = NULL;
     qa_status status = QA_OK;
     *out = NULL;
+    QA_FAIL_IF(
+        about->tokens > QA_PAGE_TOKENS, err, QA_ERR_LIMIT,
+        "%s: a page of answers of %zu tokens is more than browsers open, %d are the most; --max-pairs takes fewer",
+        path, about->tokens, QA_PAGE_TOKENS);
     QA_TRY(QA_NEW(page, 1, err, "a page"));
     page->about = *about;
     page->objective = *about->objective;
@@ -242,24 +246,31 @@ static qa_status decide_whole(qa_page *page, size_t states, bool *whole, qa_erro
 qa_status qa_page_add(qa_page *page, const qa_pair *pair, size_t padded_length, const qa_pair_score *score,
                       qa_error *err) {
     const size_t prompt = page->objective.kind == QA_PUBLISHED ? pair->label_start : pair->prompt_len;
+    const size_t sides = score == NULL ? 1 : 2;
     qa_json_writer *out = &page->json;
     bool whole = false;
-    QA_TRY(
-        decide_whole(page, 2 * (pair->prompt_len - prompt) + pair->chosen_len + pair->rejected_len + 2, &whole, err));
+    QA_TRY(decide_whole(page, sides * (pair->prompt_len - prompt + 1) + pair->chosen_len + pair->rejected_len, &whole,
+                        err));
     out->err = err;
     qa_json_open_object(out, NULL, QA_JSON_LINE);
     qa_json_put_size(out, "line", pair->line);
     qa_json_put_size(out, "padded", padded_length);
-    qa_json_put_number(out, "logit", score->logit);
-    qa_json_put_number(out, "pref", score->pref);
-    qa_json_put_number(out, "reg", score->reg);
-    qa_json_put_number(out, "loss", score->loss);
+    if (score == NULL) {
+        qa_json_put_size(out, "answer", pair->answer);
+    } else {
+        qa_json_put_number(out, "logit", score->logit);
+        qa_json_put_number(out, "pref", score->pref);
+        qa_json_put_number(out, "reg", score->reg);
+        qa_json_put_number(out, "loss", score->loss);
+    }
     qa_json_put_id_array(out, "prompt", pair->prompt, prompt);
     for (size_t i = 0; i < prompt; i++) {
         page->used[pair->prompt[i]] = true;
     }
     QA_TRY(put_page_side(page, "chosen", pair, true, padded_length, whole, err));
-    QA_TRY(put_page_side(page, "rejected", pair, false, padded_length, whole, err));
+    if (score != NULL) {
+        QA_TRY(put_page_side(page, "rejected", pair, false, padded_length, whole, err));
+    }
     qa_json_close(out);
     return write_piece(page, err);
 }

@@ -18,7 +18,8 @@
 
 enum {
     QA_PAGE_WHOLE_BYTES = 24 << 20, /* of whole rows of Q and log pi1 that a file holds at most, for its first pairs */
-    QA_PAGE_BEST = 8                /* likeliest tokens under each policy at every state */
+    QA_PAGE_TOKENS = 100000, /* of answers that a file holds at most: some 200 MiB, which a browser still opens */
+    QA_PAGE_BEST = 8         /* likeliest tokens under each policy at every state */
 };
 
 /* ---- pairs in a file ---- */
@@ -32,12 +33,14 @@ typedef struct qa_page_about {
     const qa_objective *objective;
     const qa_tokenizer *tokenizer;         /* NULL: ids stand for texts */
     const char *model_name, *adapter_name; /* for people; NULL: none */
+    size_t tokens;                         /* of all answers */
     size_t max_prompt, max_response;       /* of all pairs, tokens */
 } qa_page_about;
 
-/* Begins the file, which appears at path when the page is closed. */
+/* Begins the file, which appears at path when the page is closed. More than QA_PAGE_TOKENS is QA_ERR_LIMIT. */
 QA_MUST_CHECK qa_status qa_page_open(qa_page **page, const char *path, const qa_page_about *about, qa_error *err);
-/* Adds a pair: score is qa_scorer_score's of it, padded_length the longest row of its micro-batch. Every state's row is
+/* Adds a pair: score is qa_scorer_score's of it (NULL: it is a single answer), padded_length the longest row of its
+ * micro-batch. Every state's row is
  * worked out; as long as there is room (QA_PAGE_WHOLE_BYTES) the whole rows go into the file, too, so that the page can
  * recompute the pair at other dials. */
 QA_MUST_CHECK qa_status qa_page_add(qa_page *page, const qa_pair *pair, size_t padded_length,

@@ -166,8 +166,45 @@ START_TEST(a_file_that_cannot_be_finished_leaves_the_old_one) {
     ck_assert_str_eq(html, "the old one");
     qa_cli_expect(QA_CLI("score", "--model", world.model, "--data", world.pairs, "--html", world.pairs), 2, "",
                   "--html");
+    qa_cli_expect(QA_CLI("score", "--model", world.model, "--data", world.pairs, "--html", "-"), 2, "", "name it");
+    qa_cli_expect(QA_CLI("score", "--model", world.model, "--data", world.pairs, "--html", page, "--out", page), 2, "",
+                  "are one file");
+    qa_cli_expect(
+        QA_CLI("score", "--model", world.model, "--data", world.pairs, "--html", "new.html", "--out", "./new.html"), 2,
+        "", "are one file");
     free(html);
     free(page);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* Lists of answers to one prompt: a side each, with the whole rows, and their places. */
+START_TEST(single_answers_have_a_page_too) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *page = qa_tempdir_join(world.dir, "page.html"), *lines = qa_tempdir_join(world.dir, "lines.jsonl");
+    char *answers =
+        qa_tempdir_write_text(world.dir, "answers.jsonl",
+                              "{\"prompt\": \"Is it late?\", \"responses\": [\" No.\", \" Ten to five.\"]}\n"
+                              "{\"prompt\": \"What is blue?\", \"responses\": [\" The sky.\"]}\n");
+    qa_cli_expect(QA_CLI("score", "--model", world.model, "--adapter", world.adapter, "--data", answers, "--html", page,
+                         "--out", lines),
+                  0, "", "page with 3 answers, 3 of them");
+    char *html = read_page(page), *text = read_page(lines);
+    json_t *data = page_data(html);
+    const json_t *second = json_array_get(json_object_get(data, "pairs"), 1);
+    json_t *line = json_loads(strchr(text, '\n') + 1, JSON_DISABLE_EOF_CHECK, NULL);
+    ck_assert_int_eq((int)json_integer_value(json_object_get(second, "answer")), 1);
+    ck_assert_ptr_null(json_object_get(second, "rejected"));
+    ck_assert_ptr_nonnull(json_object_get(json_object_get(second, "chosen"), "full"));
+    qa_json_near(json_number_value(json_object_get(json_object_get(second, "chosen"), "return")),
+                 json_number_value(json_object_get(line, "return")), "return");
+    json_decref(line);
+    json_decref(data);
+    free(html);
+    free(text);
+    free(page);
+    free(lines);
+    free(answers);
     qa_cli_world_free(&world);
 }
 END_TEST
@@ -211,6 +248,7 @@ Suite *cli_score_page_suite(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, a_text_cannot_become_part_of_the_page);
     tcase_add_test(tcase, a_file_that_cannot_be_finished_leaves_the_old_one);
+    tcase_add_test(tcase, single_answers_have_a_page_too);
     tcase_add_test(tcase, whole_rows_stop_where_there_is_no_more_room);
     suite_add_tcase(suite, tcase);
     tcase = tcase_create("script");
