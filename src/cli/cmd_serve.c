@@ -67,7 +67,7 @@ static const cli_table serve_tables[] = {
     {&cli_chat_table, 0, "chat-template", &serve_chat_words},
     {&cli_chat_table, 0, "template-arg date", &serve_arg_words}};
 
-enum { DEFAULT_SERVE_CONTEXT = 4096, MAX_PORT = 65535, MAX_KEYS_BYTES = 1 << 16 };
+enum { DEFAULT_SERVE_CONTEXT = 4096, MAX_PORT = 65535, MAX_TIMEOUT = 1000000, MAX_KEYS_BYTES = 1 << 16 };
 
 static const serve_args *serve_args_of(const cli_run *run) { return (const serve_args *)run->args; }
 
@@ -263,7 +263,7 @@ static void wait_for_the_end(serving *it) {
         (void)nanosleep(&moment, NULL);
     }
     qa_server_drain(it->server);
-    while (qa_server_requests(it->server) > 0) {
+    while (!qa_server_is_idle(it->server)) {
         (void)nanosleep(&moment, NULL);
     }
 }
@@ -293,6 +293,10 @@ static qa_status run_serve(cli_run *run, qa_error *err) {
     if (serve_args_of(run)->port > MAX_PORT) {
         return cli_bad_usage(run, err, "--port: expected at most %d, found \"%zu\"", MAX_PORT,
                              serve_args_of(run)->port);
+    }
+    if (serve_args_of(run)->timeout > MAX_TIMEOUT) {
+        return cli_bad_usage(run, err, "--timeout: expected at most %d seconds, found \"%g\"", MAX_TIMEOUT,
+                             serve_args_of(run)->timeout);
     }
     QA_TRY(qa_server_available(err));
     QA_GOTO(done, read_keys(&it, err));

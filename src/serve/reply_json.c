@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/checked.h"
 #include "base/try.h"
+#include "inspect/rows.h"
 #include "text/utf8.h"
 
 #include <math.h>
@@ -14,12 +15,21 @@
 
 static double finite_log(double log_pi) { return isfinite(log_pi) ? log_pi : QA_LOG_OF_NOTHING; }
 
+/* The token's text, never NULL, into *text, whose old content goes. */
+static void read_token(const qa_reply *reply, qa_json_writer *out, int32_t id, qa_text *text) {
+    text->n = 0;
+    if (out->status == QA_OK) {
+        out->status = qa_text_append(text, "", 0, out->err);
+    }
+    if (out->status == QA_OK) {
+        out->status = qa_token_text(reply->served->tokenizer, id, text, out->err);
+    }
+}
+
 static void put_token_text(const qa_reply *reply, qa_json_writer *out, const char *key, int32_t id) {
     qa_text text = {0};
-    if (out->status == QA_OK) {
-        out->status = qa_served_token_text(reply->served, id, &text, out->err);
-    }
-    qa_json_put_text(out, key, text.data == NULL ? "" : text.data, text.n);
+    read_token(reply, out, id, &text);
+    qa_json_put_text(out, key, text.data, text.n);
     qa_text_free(&text);
 }
 
@@ -35,10 +45,7 @@ static void put_top(const qa_reply *reply, qa_json_writer *out, const qa_reply_t
         const qa_likely_token *one = i < token->n_best ? &best[i] : &own;
         qa_text *text = &texts[n];
         bool there = false;
-        text->n = 0;
-        if (out->status == QA_OK) {
-            out->status = qa_served_token_text(reply->served, one->id, text, out->err);
-        }
+        read_token(reply, out, one->id, text);
         for (size_t k = 0; k < n && out->status == QA_OK; k++) {
             there = there || strcmp(texts[k].data, text->data) == 0; /* as a key ends at a NUL */
         }
@@ -92,10 +99,8 @@ static void put_text_logprobs(const qa_reply *reply, qa_json_writer *out, const 
 /* "token", "logprob", "bytes" into the object that is open. */
 static void put_chat_token(const qa_reply *reply, qa_json_writer *out, int32_t id, double log_pi) {
     qa_text text = {0};
-    if (out->status == QA_OK) {
-        out->status = qa_served_token_text(reply->served, id, &text, out->err);
-    }
-    qa_json_put_text(out, "token", text.data == NULL ? "" : text.data, text.n);
+    read_token(reply, out, id, &text);
+    qa_json_put_text(out, "token", text.data, text.n);
     qa_json_put_number(out, "logprob", finite_log(log_pi));
     if (text.n > 0 && strstr(text.data, QA_REPLACEMENT) != NULL) {
         qa_json_put_string(out, "bytes", NULL); /* a part of a character */

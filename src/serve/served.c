@@ -260,16 +260,3 @@ qa_status qa_served_read_ids(const qa_served *served, const json_t *array, const
     }
     return QA_OK;
 }
-
-/* Behind itself, so that it is no text's first token. */
-qa_status qa_served_token_text(const qa_served *served, int32_t id, qa_text *text, qa_error *err) {
-    qa_decode_stream *stream = NULL;
-    qa_status status = QA_OK;
-    QA_GOTO(done, qa_text_append(text, "", 0, err));
-    QA_GOTO(done, qa_decode_stream_create(&stream, served->tokenizer, false, &id, 1, err));
-    QA_GOTO(done, qa_decode_stream_push(stream, id, text, err));
-    QA_GOTO(done, qa_decode_stream_finish(stream, text, err));
-done:
-    qa_decode_stream_free(stream);
-    return status;
-}

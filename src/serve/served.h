@@ -54,7 +54,4 @@ QA_MUST_CHECK qa_status qa_served_encode_dialogue(const qa_served *served, json_
 QA_MUST_CHECK qa_status qa_served_read_ids(const qa_served *served, const json_t *array, const char *param, qa_ids *ids,
                                            qa_refusal *refusal);
 
-/* Appends the text of one token as it stands within a text: with its leading space; a part of a character is U+FFFD. */
-QA_MUST_CHECK qa_status qa_served_token_text(const qa_served *served, int32_t id, qa_text *text, qa_error *err);
-
 #endif

@@ -25,9 +25,9 @@ const char *qa_server_url(const qa_server *server) {
 
 void qa_server_drain(qa_server *server) { (void)server; }
 
-size_t qa_server_requests(qa_server *server) {
+bool qa_server_is_idle(qa_server *server) {
     (void)server;
-    return 0;
+    return true;
 }
 
 void qa_server_stop(qa_server *server) { (void)server; }
@@ -44,6 +44,7 @@ void qa_server_stop(qa_server *server) { (void)server; }
 #include "serve/page_routes.h"
 #include "serve/tokenizer_routes.h"
 
+#include <errno.h>
 #include <microhttpd.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -51,6 +52,8 @@ void qa_server_stop(qa_server *server) { (void)server; }
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+enum { IDLE_SECONDS = 60, DRAIN_SECONDS = 5 };
 
 struct qa_server {
     qa_server_options options;
@@ -60,6 +63,7 @@ struct qa_server {
     qa_text page; /* for "/" */
     atomic_size_t requests;
     bool listening;
+    double drained; /* when no more connections were taken, seconds */
 };
 
 typedef struct exchange exchange;
@@ -143,7 +147,8 @@ static enum MHD_Result queue_json(exchange *it, qa_status status, qa_json_writer
 static bool is_client_gone(const exchange *it) {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(it->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     char byte = 0;
-    return info != NULL && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    const ssize_t n = info == NULL ? 1 : recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
 /* Waits for news of the job, at most until its time is over. False: the client is gone. */
@@ -197,6 +202,8 @@ static enum MHD_Result queue_events(exchange *it) {
 
 static enum MHD_Result answer_job(exchange *it, bool chat) {
     qa_json_writer out = {0};
+    /* Nothing comes or goes while it is computed: that is no idle connection. */
+    (void)MHD_set_connection_option(it->connection, MHD_CONNECTION_OPTION_TIMEOUT, 0U);
     it->until = qa_seconds() + it->server->options.timeout;
     const qa_status status = qa_jobs_add(it->server->jobs, chat, it->body.data, it->body.n, &it->job, &it->refusal);
     qa_text_free(&it->body);
@@ -204,9 +211,15 @@ static enum MHD_Result answer_job(exchange *it, bool chat) {
         return queue_json(it, status, &out);
     }
     if (qa_job_ask(it->job)->stream) {
+        (void)MHD_set_connection_option(it->connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                                        (unsigned)it->server->options.timeout + IDLE_SECONDS);
         return queue_events(it);
     }
-    return wait_for_job(it) ? queue_json(it, qa_job_answer(it->job, &out, &it->refusal), &out) : MHD_NO;
+    if (!wait_for_job(it)) {
+        return MHD_NO;
+    }
+    (void)MHD_set_connection_option(it->connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)IDLE_SECONDS);
+    return queue_json(it, qa_job_answer(it->job, &out, &it->refusal), &out);
 }
 
 /* ---- routes ---- */
@@ -379,9 +392,9 @@ static void end_exchange(void *user, struct MHD_Connection *connection, void **s
                          enum MHD_RequestTerminationCode code) {
     qa_server *server = user;
     exchange *it = *state;
-    (void)connection;
     (void)code;
     if (it != NULL) {
+        (void)MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)IDLE_SECONDS);
         qa_job_release(it->job);
         qa_text_free(&it->body);
         qa_text_free(&it->events);
@@ -405,7 +418,7 @@ static void say_nothing(void *user, const char *format, va_list args) {
 }
 
 static qa_status start_daemon(qa_server *server, qa_error *err) {
-    enum { STACK_BYTES = 1 << 20, IDLE_SECONDS = 60, SPARE = 64 };
+    enum { STACK_BYTES = 1 << 20, SPARE = 64 };
     const unsigned connections = (unsigned)(server->options.max_queue + SPARE);
     const unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
                            MHD_USE_ITC | MHD_USE_ERROR_LOG | (server->listener.ipv6 ? MHD_USE_IPv6 : 0U);
@@ -441,6 +454,7 @@ const char *qa_server_url(const qa_server *server) { return server->listener.url
 
 void qa_server_drain(qa_server *server) {
     qa_jobs_drain(server->jobs);
+    server->drained = qa_seconds();
     if (server->listening) {
         const MHD_socket socket = MHD_quiesce_daemon(server->daemon);
         server->listening = false;
@@ -451,7 +465,10 @@ void qa_server_drain(qa_server *server) {
     }
 }
 
-size_t qa_server_requests(qa_server *server) { return atomic_load(&server->requests); }
+bool qa_server_is_idle(qa_server *server) {
+    return atomic_load(&server->requests) == 0 ||
+           (qa_jobs_look(server->jobs).jobs == 0 && qa_seconds() - server->drained > DRAIN_SECONDS);
+}
 
 void qa_server_stop(qa_server *server) {
     if (server == NULL) {

@@ -27,7 +27,9 @@ QA_MUST_CHECK qa_status qa_server_start(qa_server **server, const qa_server_opti
 const char *qa_server_url(const qa_server *server); /* "http://127.0.0.1:8080"; borrowed */
 /* No new connections, and new requests are refused with 503; what runs goes on. */
 void qa_server_drain(qa_server *server);
-size_t qa_server_requests(qa_server *server); /* that are being answered */
+/* After qa_server_drain: whether every answer has been sent. A client that does not come to the end of its question, or
+ * does not take its answer, is waited for a few seconds only. */
+bool qa_server_is_idle(qa_server *server);
 /* Gives up what still runs. NULL is allowed. */
 void qa_server_stop(qa_server *server);
 

@@ -322,6 +322,29 @@ START_TEST(what_runs_is_finished_at_the_end) {
 }
 END_TEST
 
+START_TEST(a_second_signal_ends_it_at_once) {
+    qa_serving serving = start_server("--parallel", "1", NULL, NULL);
+    const struct timespec half = {.tv_nsec = 500000000};
+    const char *body = "{\"model\": \"custom\", " LONG "}";
+    const int connection = qa_http_begin(&serving, "POST", "/v1/completions", NULL, body, strlen(body));
+    wait_until_requests(&serving, 1);
+    ck_assert_int_eq(kill(serving.pid, SIGTERM), 0);
+    (void)nanosleep(&half, NULL);
+    ck_assert_int_eq(qa_serving_stop(&serving, SIGTERM), 128 + SIGTERM);
+    (void)close(connection);
+}
+END_TEST
+
+/* A client that never comes to the end of its question. */
+START_TEST(nobody_holds_up_the_end) {
+    qa_serving serving = start_server(NULL, NULL, NULL, NULL);
+    const int connection = qa_http_begin(&serving, "POST", "/v1/completions", "Content-Length: 100\r\n", NULL, 0);
+    json_decref(qa_http_json(&serving, "/health", NULL, 200));
+    ck_assert_int_eq(qa_serving_stop(&serving, SIGTERM), 0);
+    (void)close(connection);
+}
+END_TEST
+
 /* ---- what is refused ---- */
 
 static void expect_refused(const qa_serving *serving, const char *method, const char *path, const char *headers,
@@ -468,6 +491,7 @@ END_TEST
 
 START_TEST(command_line) {
     qa_cli_expect(QA_CLI("serve", "--model", world.model, "--port", "65536"), 2, NULL, "--port");
+    qa_cli_expect(QA_CLI("serve", "--model", world.model, "--timeout", "1e300"), 2, NULL, "--timeout");
     qa_cli_expect(QA_CLI("serve", "--model", world.model, "--ctx-size", "1000"), 2, NULL, "--ctx-size");
     qa_cli_expect(QA_CLI("serve", "--model", world.model, "--adapter", world.adapter, "--adapter", world.adapter), 2,
                   NULL, "both be the model \"adapter\"");
@@ -501,6 +525,8 @@ Suite *serve_server_suite(void) {
     tcase_add_loop_test(tcase, a_client_that_goes_away_frees_its_place, 0, 2);
     tcase_add_test(tcase, an_answer_that_takes_too_long_is_given_up);
     tcase_add_test(tcase, what_runs_is_finished_at_the_end);
+    tcase_add_test(tcase, a_second_signal_ends_it_at_once);
+    tcase_add_test(tcase, nobody_holds_up_the_end);
     tcase_add_test(tcase, refusals);
     tcase_add_test(tcase, what_is_let_in);
     tcase_add_test(tcase, nonsense_leaves_it_up_and_its_memory_flat);
