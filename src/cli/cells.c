@@ -4,11 +4,13 @@
 
 #include "base/plain_line.h"
 #include "base/try.h"
+#include "cli/progress.h"
 
 #include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -136,6 +138,11 @@ qa_status cli_append_wrapped(qa_text *to, const char *text, size_t columns, qa_e
         word += bytes + (word[bytes] == ' ' ? 1 : 0);
     }
     return qa_text_append(to, "\n", 1, err);
+}
+
+size_t cli_output_width(void) {
+    struct winsize size;
+    return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : cli_terminal_width();
 }
 
 bool cli_wants_colour(void) {

@@ -22,6 +22,9 @@ QA_MUST_CHECK qa_status cli_append_cell(qa_text *to, const char *text, size_t n,
 /* Appends words separated by single spaces, in lines of at most `columns` (one word may be longer). */
 QA_MUST_CHECK qa_status cli_append_wrapped(qa_text *to, const char *text, size_t columns, qa_error *err);
 
+/* Columns of the terminal that standard output is, or else as cli_terminal_width says. */
+size_t cli_output_width(void);
+
 /* Whether standard output is a terminal that wants colours (NO_COLOR, TERM=dumb: it does not). */
 bool cli_wants_colour(void);
 

@@ -423,7 +423,7 @@ static qa_status inspect_all(inspect_run *look, qa_inspector *inspector, qa_erro
     const bool json = run->args->json;
     const cli_inspect_view view = {
         .tokenizer = run->tokenizer,
-        .width = cli_terminal_width(),
+        .width = cli_output_width(),
         .colour = colour == NULL || strcmp(colour, "auto") == 0 ? cli_wants_colour() : strcmp(colour, "always") == 0};
     double returns[2] = {0.0, 0.0};
     qa_json_writer out = {0};

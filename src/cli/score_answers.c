@@ -1,5 +1,6 @@
-/* See score_answers.h. The answers to one prompt (those of one line of the file) stay together: their lines are written
- * when all of them have their returns, since the rank of one is among those of all. */
+/* See score_answers.h. The answers to one prompt (a list of one line, or the same prompt in lines behind each other, as
+ * `generate --samples` writes them) stay together: their lines are written when all of them have their returns, since
+ * the rank of one is among those of all. */
 #include "cli/score_answers.h"
 
 #include "base/memory.h"
@@ -8,6 +9,7 @@
 
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* One answer that waits for the others of its prompt. */
 typedef struct scored_answer {
@@ -28,9 +30,14 @@ typedef struct answer_scoring {
 
 /* The index behind the last answer to the same prompt as answers[first]. */
 static size_t end_of_prompt(const qa_pairs *answers, size_t first) {
+    const qa_pair *one = qa_pairs_at(answers, first);
     size_t end = first + 1;
-    while (end < qa_pairs_count(answers) && qa_pairs_at(answers, end)->line == qa_pairs_at(answers, first)->line) {
-        end++;
+    for (; end < qa_pairs_count(answers); end++) {
+        const qa_pair *next = qa_pairs_at(answers, end);
+        if (next->prompt_len != one->prompt_len ||
+            memcmp(next->prompt, one->prompt, one->prompt_len * sizeof *one->prompt) != 0) {
+            break;
+        }
     }
     return end;
 }

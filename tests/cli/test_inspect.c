@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 Suite *cli_inspect_suite(void);
@@ -234,6 +235,8 @@ static char *on_a_terminal(const qa_cli_world *world) {
     ck_assert_int_ge(master, 0);
     ck_assert(grantpt(master) == 0 && unlockpt(master) == 0);
     const int slave = open(ptsname(master), O_RDWR | O_NOCTTY); /* stays open: what is written stays readable */
+    const struct winsize size = {.ws_col = 52, .ws_row = 20};
+    ck_assert_int_eq(ioctl(slave, TIOCSWINSZ, &size), 0);
     const qa_cli_how how = {.output = ptsname(master)};
     qa_cli_expect(QA_CLI_HOW(&how, "inspect", "-m", world->model, "--adapter", world->adapter, "--ids", "5",
                              "--response-ids", "6 7", "--best", "0"),
@@ -256,6 +259,9 @@ START_TEST(colours_are_for_terminals_that_want_them) {
     ck_assert_int_eq(setenv("NO_COLOR", "1", 1), 0);
     text = on_a_terminal(&world);
     ck_assert_ptr_null(strchr(text, '\x1b'));
+    for (const char *line = text; *line != '\0'; line += strcspn(line, "\n") + 1) { /* 52 columns, and a CR */
+        ck_assert_uint_le(characters(line, strcspn(line, "\n")), 53);
+    }
     free(text);
     ck_assert_int_eq(unsetenv("NO_COLOR"), 0);
     ck_assert_int_eq(setenv("TERM", "dumb", 1), 0);

@@ -74,7 +74,6 @@ static void expect_side(const json_t *answer, const json_t *side, bool published
         qa_json_near(qa_json_number(answer, "kl_sum"), total(answer, "kl"), "kl_sum");
     }
     ck_assert_double_eq(qa_json_number(answer, "answer"), 0.0);
-    ck_assert_double_eq(qa_json_number(answer, "rank"), 1.0);
 }
 
 /* Under both recipes, with all answers in one micro-batch and with a few. */
@@ -92,10 +91,14 @@ START_TEST(single_answers_have_the_numbers_of_their_pairs) {
             expect_side(answers.line[k], json_object_get(pairs.line[k / 2], k % 2 == 0 ? "chosen" : "rejected"),
                         i == 1);
             ck_assert_double_eq(qa_json_number(answers.line[k], "line"), (double)k + 1.0);
+            /* the same prompt stands in two lines */
+            const bool first =
+                qa_json_number(answers.line[k], "return") > qa_json_number(answers.line[k ^ 1], "return");
+            ck_assert_double_eq(qa_json_number(answers.line[k], "rank"), first ? 1.0 : 2.0);
         }
         qa_cli_lines_free(&answers);
         answers = SCORE("-m", world.model, "--adapter", world.adapter, "-d", single, "--recipe", recipes[i],
-                        "--micro-batch", "2"); /* the answers of one pair */
+                        "--micro-batch", "1"); /* the two answers to one prompt */
         qa_cli_lines_free(&pairs);
         pairs = SCORE("-m", world.model, "--adapter", world.adapter, "-d", world.pairs, "--recipe", recipes[i],
                       "--micro-batch", "1");
@@ -115,7 +118,8 @@ static const char lists[] = "{\"prompt\": \"One\", \"responses\": [\" two.\", \"
                             "{\"prompt\": \"A\", \"candidates\": [\" b\"]}\n"
                             "{\"prompt\": \"A\", \"completions\": [\" c\", \" d\"]}\n";
 
-/* Ranks go by return within a line; an answer that is left out keeps its place, equal ones share a rank. */
+/* Ranks go by return among the answers to a prompt; an answer that is left out keeps its place, equal ones share a
+ * rank. */
 START_TEST(answers_of_a_list_are_ranked_by_return) {
     qa_cli_world world = qa_cli_world_make(true);
     char *path = qa_tempdir_write_text(world.dir, "lists.jsonl", lists);
@@ -124,11 +128,12 @@ START_TEST(answers_of_a_list_are_ranked_by_return) {
     qa_cli_free(&said);
     qa_cli_lines all = SCORE("-m", world.model, "--adapter", world.adapter, "-d", path);
     const double places[] = {0, 1, 3, 4, 0, 0, 1}, of_line[] = {1, 1, 1, 1, 2, 3, 3};
+    const int of_prompt[] = {1, 1, 1, 1, 2, 2, 2};
     ck_assert_uint_eq(all.n, 7);
     for (size_t i = 0; i < all.n; i++) {
         double rank = 1.0;
         for (size_t j = 0; j < all.n; j++) {
-            rank += of_line[i] == of_line[j] &&
+            rank += of_prompt[i] == of_prompt[j] &&
                             qa_json_number(all.line[j], "return") > qa_json_number(all.line[i], "return")
                         ? 1.0
                         : 0.0;
