@@ -248,6 +248,9 @@ static qa_status read_keys(serving *it, qa_error *err) {
 
 static void say_ready(const serving *it) {
     cli_run *run = it->run;
+    if (!qa_server_is_local(it->server) && it->n_keys == 0) {
+        cli_warn(run, "whoever reaches this port may ask: --api-key-file lets in those with a key only");
+    }
     char names[CLI_LINE_BYTES] = "base";
     for (size_t i = 0, used = 4; i < it->served.n_adapters && used < sizeof names; i++) {
         used += (size_t)snprintf(names + used, sizeof names - used, ", %s", it->names[i]);

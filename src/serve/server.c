@@ -23,6 +23,11 @@ const char *qa_server_url(const qa_server *server) {
     return "";
 }
 
+bool qa_server_is_local(const qa_server *server) {
+    (void)server;
+    return true;
+}
+
 void qa_server_drain(qa_server *server) { (void)server; }
 
 bool qa_server_is_idle(qa_server *server) {
@@ -451,6 +456,8 @@ failed:
 }
 
 const char *qa_server_url(const qa_server *server) { return server->listener.url; }
+
+bool qa_server_is_local(const qa_server *server) { return server->listener.loopback; }
 
 void qa_server_drain(qa_server *server) {
     qa_jobs_drain(server->jobs);

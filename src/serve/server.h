@@ -25,6 +25,7 @@ QA_MUST_CHECK qa_status qa_server_available(qa_error *err);
 
 QA_MUST_CHECK qa_status qa_server_start(qa_server **server, const qa_server_options *options, qa_error *err);
 const char *qa_server_url(const qa_server *server); /* "http://127.0.0.1:8080"; borrowed */
+bool qa_server_is_local(const qa_server *server);   /* nobody from another machine reaches it */
 /* No new connections, and new requests are refused with 503; what runs goes on. */
 void qa_server_drain(qa_server *server);
 /* After qa_server_drain: whether every answer has been sent. A client that does not come to the end of its question, or

@@ -487,6 +487,19 @@ START_TEST(nonsense_leaves_it_up_and_its_memory_flat) {
 }
 END_TEST
 
+/* Every address of the machine: names are not looked at, and without a key it is said who may ask. */
+START_TEST(listening_for_everybody) {
+    qa_serving serving = start_server("--host", "0.0.0.0", NULL, NULL);
+    char *log = qa_serving_log(&serving);
+    ck_assert_ptr_nonnull(strstr(log, "whoever reaches this port may ask"));
+    free(log);
+    qa_http answer = qa_http_ask(&serving, "GET", "/health", "Host: my.machine\r\n", NULL);
+    ck_assert_int_eq(answer.status, 200);
+    qa_http_free(&answer);
+    stop_server(&serving);
+}
+END_TEST
+
 /* ---- the command line ---- */
 
 START_TEST(command_line) {
@@ -530,6 +543,7 @@ Suite *serve_server_suite(void) {
     tcase_add_test(tcase, refusals);
     tcase_add_test(tcase, what_is_let_in);
     tcase_add_test(tcase, nonsense_leaves_it_up_and_its_memory_flat);
+    tcase_add_test(tcase, listening_for_everybody);
     tcase_add_test(tcase, command_line);
     suite_add_tcase(suite, tcase);
     return suite;
