@@ -73,6 +73,14 @@ QA_MUST_CHECK qa_status qa_generator_measure(qa_generator *generator, qa_error *
 /* Of the token that qa_generator_next gave last. */
 qa_token_value qa_generator_value(const qa_generator *generator);
 
+/* Other dials from the next feed on, which must come before the next token; the caches stay. Of the sampling the place
+ * in the seed's stream stays, too, unless the seed is another one or `restart`. *turned is false, and nothing has
+ * changed, where what is in the caches is not enough: a policy that needs the base model's stream beside an adapter's
+ * that ran alone (qa_objective_is_plain), a repetition penalty where there was none. objective: as in
+ * qa_generator_create. */
+QA_MUST_CHECK qa_status qa_generator_turn(qa_generator *generator, const qa_objective *objective,
+                                          const qa_sampling *sampling, bool restart, bool *turned, qa_error *err);
+
 size_t qa_generator_position(const qa_generator *generator); /* tokens in the caches, the sampled ones included */
 size_t qa_generator_capacity(const qa_generator *generator);
 

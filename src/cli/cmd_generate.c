@@ -1,4 +1,4 @@
-/* qadapter generate: one prompt, a conversation (chat_session.c) or a file of prompts (generate_file.c), with the
+/* qadapter generate: one prompt, a conversation (chat_loop.c) or a file of prompts (generate_file.c), with the
  * customised policy or the base model's. */
 #include "cli/answer_json.h"
 #include "cli/generate.h"
@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- options ---- */
 
@@ -41,6 +42,10 @@ static const qa_option generate_rows[] = {
              "one conversation"},
     {"system", INPUT(STRING, system), .aliases = "system-prompt sys", .placeholder = "TEXT",
      .help = "with --chat: the system message"},
+    {"commands", INPUT(FLAG, commands),
+     .help = "with --chat: lines that begin with / are commands, and messages may have several lines, also where "
+             "standard input is no terminal"},
+    {"no-history", INPUT(FLAG, no_history), .help = "with --chat: keep no history of what is typed"},
     {"no-special", INPUT(FLAG, no_special), .aliases = "no-special-tokens",
      .help = "add no special tokens (such as <s>) to the prompt"},
     {"ctx-size", INPUT(SIZE, ctx_size), .letter = 'c', .aliases = "context-length context-size n-ctx",
@@ -280,10 +285,20 @@ static qa_status check_prompt_arguments(cli_run *run, qa_error *err) {
     if (args->shared.adapter == NULL && !policy_is(args, "base")) {
         return cli_bad_usage(run, err, "--policy %s needs --adapter", args->policy);
     }
-    if (args->chat && prompts == 0 && (policy_is(args, "both") || args->print_ids || args->echo)) {
-        return cli_bad_usage(run, err, "--policy both, --print-ids and --echo need a prompt: --chat alone converses");
+    if (args->chat && prompts == 0 && (args->print_ids || args->echo)) {
+        return cli_bad_usage(run, err, "--print-ids and --echo need a prompt: --chat alone converses");
+    }
+    if ((args->commands || args->no_history) && !(args->chat && prompts == 0)) {
+        return cli_bad_usage(run, err, "--%s is for a conversation: --chat without a prompt",
+                             args->commands ? "commands" : "no-history");
     }
     return QA_OK;
+}
+
+/* Whether an adapter is needed: by the policy, or because a conversation may change it. */
+static bool takes_adapter(const generate_args *args) {
+    const bool converses = args->chat && !has_prompt(args) && (args->commands || isatty(STDIN_FILENO) == 1);
+    return !policy_is(args, "base") || (converses && args->shared.adapter != NULL);
 }
 
 static qa_status load_generation(generation_run *generation, qa_error *err) {
@@ -291,11 +306,11 @@ static qa_status load_generation(generation_run *generation, qa_error *err) {
     const generate_args *args = generate_args_of(run);
     generation->sampling = args->sampling;
     QA_TRY(cli_usage_if(run, qa_sampling_check(&generation->sampling, err)));
-    if (!policy_is(args, "base")) {
+    if (takes_adapter(args)) {
         QA_TRY(cli_resolve_objective(run, &generation->objective, NULL, err));
     }
     QA_TRY(cli_load_model_as(run, QA_WEIGHTS_STORED, err));
-    if (!policy_is(args, "base")) {
+    if (takes_adapter(args)) {
         QA_TRY(cli_load_adapter(run, err));
     }
     QA_TRY(cli_load_tokenizer(run, args->ids == NULL, err));
@@ -323,7 +338,8 @@ static qa_status run_generate(cli_run *run, qa_error *err) {
         goto done;
     }
     QA_GOTO(done, choose_capacity(run, DEFAULT_CHAT_CONTEXT, &capacity, err));
-    QA_GOTO(done, cli_converse(&generation, policy, capacity, err));
+    const bool custom = !policy_is(generate_args_of(run), "base"), both = policy_is(generate_args_of(run), "both");
+    QA_GOTO(done, cli_converse(&generation, !custom || both, custom, capacity, err));
 done:
     free(generation.stops);
     return status;

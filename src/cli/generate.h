@@ -9,7 +9,7 @@ typedef struct generate_args {
     cli_args shared;
     qa_sampling sampling;
     const char *prompt, *file, *ids, *in, *system, *policy; /* NULL: not given */
-    bool chat, unique, no_special, echo, print_ids, ignore_eos, kl;
+    bool chat, unique, no_special, echo, print_ids, ignore_eos, kl, commands, no_history;
     size_t max_tokens, samples, batch;
     size_t ctx_size; /* 0: not given */
     qa_option_list stop;
@@ -47,8 +47,9 @@ bool generation_measures(const generation_run *generation, qa_policy policy);
 QA_MUST_CHECK qa_status generation_print_json(const generation_run *generation, qa_policy policy, const qa_text *given,
                                               const qa_ids *prompt, const printed_answer *said, qa_error *err);
 
-/* A conversation over the lines of standard input. */
-QA_MUST_CHECK qa_status cli_converse(generation_run *generation, qa_policy policy, size_t capacity, qa_error *err);
+/* A conversation over the lines of standard input, with the base model, the customised policy, or both. */
+QA_MUST_CHECK qa_status cli_converse(generation_run *generation, bool base, bool custom, size_t capacity,
+                                     qa_error *err);
 
 /* Answers the prompts of --in into --out. */
 QA_MUST_CHECK qa_status cli_generate_file(generation_run *generation, qa_policy policy, qa_error *err);

@@ -73,8 +73,9 @@ static qa_status check_file(cli_run *run, const named_path *output, const named_
     if (same == NULL) {
         return QA_OK;
     }
-    const qa_status status = cli_bad_usage(run, err, "--%s %s would replace %s, which --%s %s reads; name another file",
-                                           output->name, output->path, same, input->name, input->path);
+    const qa_status status =
+        cli_bad_usage(run, err, "%s%s %s would replace %s, which --%s %s reads; name another file",
+                      output->name[0] == '/' ? "" : "--", output->name, output->path, same, input->name, input->path);
     free(same);
     return status;
 }
@@ -124,17 +125,27 @@ static qa_status check_other_outputs(cli_run *run, const named_path *output, siz
     return QA_OK;
 }
 
+static qa_status check_output_file(cli_run *run, const named_path *output, qa_error *err) {
+    named_path input;
+    for (size_t i = 0; next_path(&run->options, QA_PATH_READ, &i, &input);) {
+        const char *path = strcmp(input.path, "-") == 0 ? "/dev/stdin" : input.path;
+        QA_TRY(check_file(run, output, &input, path, err));
+        if (strcmp(input.name, "suite") == 0) {
+            QA_TRY(check_suite(run, output, &input, err));
+        }
+    }
+    return QA_OK;
+}
+
+qa_status cli_check_output(cli_run *run, const char *what, const char *path, qa_error *err) {
+    return check_output_file(run, &(named_path){what, path}, err);
+}
+
 static qa_status check_output_files(cli_run *run, qa_error *err) {
-    named_path output, input;
+    named_path output;
     for (size_t o = 0; next_path(&run->options, QA_PATH_WRITTEN, &o, &output);) {
         QA_TRY(check_other_outputs(run, &output, o, err));
-        for (size_t i = 0; next_path(&run->options, QA_PATH_READ, &i, &input);) {
-            const char *path = strcmp(input.path, "-") == 0 ? "/dev/stdin" : input.path;
-            QA_TRY(check_file(run, &output, &input, path, err));
-            if (strcmp(input.name, "suite") == 0) {
-                QA_TRY(check_suite(run, &output, &input, err));
-            }
-        }
+        QA_TRY(check_output_file(run, &output, err));
     }
     return QA_OK;
 }

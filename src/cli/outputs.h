@@ -9,4 +9,7 @@
  * devices and inodes, so that links and other spellings of a path are the same file. */
 QA_MUST_CHECK qa_status cli_check_outputs(cli_run *run, qa_error *err);
 
+/* The same for a file that is written on the way: `what`, such as /save, says which in the message. */
+QA_MUST_CHECK qa_status cli_check_output(cli_run *run, const char *what, const char *path, qa_error *err);
+
 #endif

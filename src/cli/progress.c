@@ -173,6 +173,11 @@ void cli_catch_ctrl_c(void) {
 
 void cli_release_ctrl_c(void) { install_handler(SIGINT, SIG_DFL, SA_RESTART); }
 
+void cli_catch_ctrl_c_at_prompt(void) {
+    interrupted = 0;
+    install_handler(SIGINT, on_ctrl_c, 0);
+}
+
 bool cli_interrupted(void) { return interrupted != 0; }
 
 bool cli_should_stop(void *user) {

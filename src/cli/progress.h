@@ -38,6 +38,8 @@ void cli_catch_interrupts(const char *command, const char *plan);
 /* The same for SIGINT alone, and back to a Ctrl-C that ends the process: for the answers of a conversation. */
 void cli_catch_ctrl_c(void);
 void cli_release_ctrl_c(void);
+/* The same while a line is read: Ctrl-C breaks the reading off (EINTR) and makes cli_interrupted() true. */
+void cli_catch_ctrl_c_at_prompt(void);
 bool cli_interrupted(void);
 /* The same as a callback; user is not looked at. */
 bool cli_should_stop(void *user);

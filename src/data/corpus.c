@@ -261,14 +261,19 @@ static qa_status append_turn(corpus_loader *l, size_t i, size_t *at, qa_error *e
     return QA_OK;
 }
 
-static qa_status add_conversation(corpus_loader *l, const json_t *messages, qa_error *err) {
+/* Under `name`, and its end, if it stands apart, under "completion". */
+static qa_status add_conversation(corpus_loader *l, const json_t *line, const char *name, qa_error *err) {
+    const json_t *messages = qa_pairs_member(line, name);
+    const json_t *rest = strcmp(name, "prompt") == 0 ? qa_pairs_member(line, "completion") : NULL;
     size_t at = 0;
-    QA_FAIL_IF(!json_is_array(messages) || json_array_size(messages) == 0, err, QA_ERR_FORMAT,
-               "\"messages\" must be an array of at least one message");
+    QA_FAIL_IF(!json_is_array(messages) || json_array_size(messages) == 0 || (rest != NULL && !json_is_array(rest)),
+               err, QA_ERR_FORMAT, "\"%s\" must be an array of at least one message%s", name,
+               rest == NULL ? "" : ", and \"completion\" one");
     QA_TRY(need_tokenizer(l, err));
     l->dialogue.n = 0;
     l->whole.n = 0;
-    QA_TRY(qa_dialogue_push_json(&l->dialogue, messages, "messages", &l->columns, err));
+    QA_TRY(qa_dialogue_push_json(&l->dialogue, messages, name, &l->columns, err));
+    QA_TRY(rest == NULL ? QA_OK : qa_dialogue_push_json(&l->dialogue, rest, "completion", &l->columns, err));
     l->corpus->conversations++;
     const size_t n = l->dialogue.n;
     QA_TRY(qa_chat_write(l->chat, l->dialogue.messages, n, false, &l->whole, err));
@@ -294,10 +299,16 @@ static qa_status add_conversation(corpus_loader *l, const json_t *messages, qa_e
 
 static qa_status read_named_document(corpus_loader *l, const json_t *line, qa_error *err) {
     char found[QA_FOUND_BYTES], hint[QA_COLUMN_HINT_BYTES];
-    static const char *const FORMS[] = {"text", "messages", "ids", NULL};
+    static const char *const FORMS[] = {"text", "messages", "ids", NULL}, *const PROMPTED[] = {"prompt", "completion",
+                                                                                               NULL};
     const json_t *ids = qa_pairs_member(line, "ids");
     const json_t *messages = qa_pairs_member(line, "messages");
     const json_t *text = qa_pairs_member(line, "text");
+    if (ids == NULL && messages == NULL && text == NULL && json_is_array(qa_pairs_member(line, "prompt")) &&
+        qa_pairs_member(line, "completion") != NULL) {
+        QA_TRY(qa_columns_check_row(&l->columns, line, PROMPTED, QA_PAIRS_DIALOGUES, err));
+        return add_conversation(l, line, "prompt", err);
+    }
     QA_FAIL_IF((ids != NULL) + (messages != NULL) + (text != NULL) != 1, err, QA_ERR_FORMAT,
                "a document is an object with one of \"text\", \"messages\" and \"ids\"%s%s%s",
                qa_columns_found(line, found), qa_column_map_hint(line, QA_COLUMNS_OF_DOCUMENTS, hint),
@@ -310,7 +321,7 @@ static qa_status read_named_document(corpus_loader *l, const json_t *line, qa_er
                                                : QA_PAIRS_DIALOGUES,
                                 err));
     return ids != NULL        ? add_ids(l, ids, err)
-           : messages != NULL ? add_conversation(l, messages, err)
+           : messages != NULL ? add_conversation(l, line, "messages", err)
                               : add_text(l, text, err);
 }
 

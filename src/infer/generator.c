@@ -138,6 +138,23 @@ static qa_status advance_generator(qa_generator *generator, const int32_t *ids, 
     return QA_OK;
 }
 
+qa_status qa_generator_turn(qa_generator *generator, const qa_objective *objective, const qa_sampling *sampling,
+                            bool restart, bool *turned, qa_error *err) {
+    *turned = true;
+    if (generator->custom) {
+        QA_TRY(qa_objective_check(objective, err));
+        *turned =
+            generator->pi != NULL || !qa_objective_is_plain(&generator->objective) || qa_objective_is_plain(objective);
+    }
+    QA_TRY(*turned ? qa_sampler_turn(generator->sampler, sampling, restart, turned, err)
+                   : qa_sampling_check(sampling, err));
+    if (*turned && generator->custom) {
+        generator->objective = *objective;
+        generator->has_policy = false; /* what is there is the other objective's */
+    }
+    return QA_OK;
+}
+
 /* Makes log_policy that of the current state. */
 static qa_status generator_settle(qa_generator *generator, qa_error *err) {
     if (generator->pending != NOTHING_PENDING) {

@@ -113,6 +113,24 @@ void qa_sampler_restart(qa_sampler *sampler, size_t prompt, size_t sample) {
     }
 }
 
+qa_status qa_sampler_turn(qa_sampler *sampler, const qa_sampling *sampling, bool restart, bool *turned, qa_error *err) {
+    const bool filtered = sampling->top_k > 0 || sampling->top_p < 1.0;
+    QA_TRY(qa_sampling_check(sampling, err));
+    *turned = sampling->repetition_penalty == 1.0 || sampler->seen != NULL;
+    if (!*turned) {
+        return QA_OK;
+    }
+    if (filtered && sampler->heap == NULL) {
+        sampler->heap = qa_alloc_array(sampler->V, sizeof *sampler->heap);
+        QA_FAIL_IF(sampler->heap == NULL, err, QA_ERR_MEMORY, "out of memory: sampling from %zu tokens", sampler->V);
+    }
+    if (restart || sampling->seed != sampler->sampling.seed) {
+        sampler->rng = qa_rng_seed(sampling->seed, SAMPLER_STREAM);
+    }
+    sampler->sampling = *sampling;
+    return QA_OK;
+}
+
 void qa_sampler_see(qa_sampler *sampler, const int32_t *ids, size_t n) {
     for (size_t i = 0; sampler->seen != NULL && i < n; i++) {
         sampler->seen[ids[i]] = true;

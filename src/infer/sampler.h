@@ -19,6 +19,11 @@ void qa_sampler_free(qa_sampler *sampler); /* NULL is allowed */
  * that (seed, prompt, sample) names. */
 void qa_sampler_restart(qa_sampler *sampler, size_t prompt, size_t sample);
 
+/* Other options from the next pick on; what was seen stays, and so does the place in the seed's stream unless the seed
+ * is another one or `restart`. *turned is false, and nothing has changed, where a penalty begins: nothing was seen. */
+QA_MUST_CHECK qa_status qa_sampler_turn(qa_sampler *sampler, const qa_sampling *sampling, bool restart, bool *turned,
+                                        qa_error *err);
+
 /* The repetition penalty counts ids[n] (each in 0..V-1) as seen from now on. */
 void qa_sampler_see(qa_sampler *sampler, const int32_t *ids, size_t n);
 

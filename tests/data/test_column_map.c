@@ -167,6 +167,15 @@ START_TEST(single_responses_prompts_and_documents) {
     const qa_document *one = qa_corpus_at(corpus, 0), *other = qa_corpus_at(same, 0);
     ck_assert(one->n == other->n && memcmp(one->ids, other->ids, one->n * sizeof *one->ids) == 0);
     qa_corpus_free(corpus);
+    free(path);
+    path = qa_tempdir_write_text(folder, "c.jsonl",
+                                 "{\"prompt\": [" M("user", "q") "], \"completion\": [" M("assistant", "a") "]}\n");
+    expect_ok(qa_corpus_load_chat(&corpus, path, tokenizer, chat, QA_LEARN_RESPONSES, 500, 260, EOS, 2, NULL, &err),
+              &err);
+    one = qa_corpus_at(corpus, 0);
+    ck_assert(one->n == other->n && memcmp(one->ids, other->ids, one->n * sizeof *one->ids) == 0);
+    ck_assert_uint_eq(qa_corpus_warnings(corpus)->n, 0);
+    qa_corpus_free(corpus);
     qa_corpus_free(same);
     free(path);
     qa_chat_free(chat);

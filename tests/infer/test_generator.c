@@ -376,6 +376,55 @@ END_TEST
 
 /* ---- errors ---- */
 
+/* Dials that are turned between two feeds: what a generator gives that had them from the beginning. */
+START_TEST(dials_are_turned_between_feeds) {
+    qa_fixture fixture = open_fixture();
+    qa_error err = {0};
+    double turned[V], expected[V];
+    bool done = false;
+    qa_sampling sampling = qa_sampling_defaults();
+    const qa_objective before = objective_of(QA_Q_LOGITS, 0.3, 0.7), after = objective_of(QA_Q_LOGITS, 0.9, 2.0);
+    const qa_objective plain = objective_of(QA_Q_RESIDUAL, 1.0, 1.0);
+    policy_after_ids(&fixture, QA_POLICY_CUSTOM, &after, expected);
+    qa_generator *generator = generator_of(&fixture, QA_POLICY_CUSTOM, &before, NULL);
+    feed(generator, IDS, N - 2);
+    qa_expect_ok(qa_generator_turn(generator, &after, &sampling, false, &done, &err), &err);
+    ck_assert(done);
+    int32_t id = 0;
+    qa_expect_error(qa_generator_next(generator, &id, &err), QA_ERR_ARGUMENT, &err, "feed it at least one token");
+    feed(generator, IDS + N - 2, 2);
+    log_policy_of(generator, turned);
+    QA_ASSERT_DOUBLE("policy", turned, expected, V, TOLERANCE, 0.0);
+    /* greedy from here on */
+    sampling.temperature = 0.0;
+    qa_expect_ok(qa_generator_turn(generator, &after, &sampling, false, &done, &err), &err);
+    feed(generator, IDS, 1);
+    log_policy_of(generator, turned);
+    id = next(generator);
+    for (size_t a = 0; a < V; a++) {
+        ck_assert(turned[a] <= turned[id]);
+    }
+    /* what cannot be had from the caches: a penalty where there was none, a stream that did not run */
+    sampling.repetition_penalty = 1.5;
+    qa_expect_ok(qa_generator_turn(generator, &after, &sampling, false, &done, &err), &err);
+    ck_assert(!done);
+    sampling.repetition_penalty = 1.0;
+    sampling.temperature = -1.0;
+    qa_expect_error(qa_generator_turn(generator, &after, &sampling, false, &done, &err), QA_ERR_ARGUMENT, &err,
+                    "temperature");
+    sampling.temperature = 1.0;
+    qa_generator_free(generator);
+    generator = generator_of(&fixture, QA_POLICY_CUSTOM, &plain, NULL);
+    feed(generator, IDS, 3);
+    qa_expect_ok(qa_generator_turn(generator, &plain, &sampling, false, &done, &err), &err);
+    ck_assert(done);
+    qa_expect_ok(qa_generator_turn(generator, &after, &sampling, false, &done, &err), &err);
+    ck_assert(!done);
+    qa_generator_free(generator);
+    qa_fixture_close(&fixture);
+}
+END_TEST
+
 START_TEST(a_failed_feed_changes_nothing) {
     qa_fixture fixture = open_fixture();
     qa_error err = {0};
@@ -493,6 +542,7 @@ Suite *infer_generator_suite(void) {
     suite_add_tcase(suite, states);
     TCase *errors = tcase_create("errors");
     tcase_add_test(errors, a_failed_feed_changes_nothing);
+    tcase_add_test(errors, dials_are_turned_between_feeds);
     tcase_add_test(errors, a_full_cache_ends_the_answer);
     tcase_add_test(errors, misuse_is_refused);
     tcase_add_test(errors, an_infinite_policy_is_an_error);
