@@ -204,9 +204,9 @@ void cli_line_reader_close(cli_line_reader *reader) {
 /* A line without editing: Ctrl-C breaks the reading off. */
 static ssize_t plain_line(cli_line_reader *reader) {
     if (reader->options.terminal) {
+        cli_catch_ctrl_c_at_prompt();
         fputs(reader->prompt, stderr);
         (void)fflush(stderr);
-        cli_catch_ctrl_c_at_prompt();
     }
     ssize_t n = getline(&reader->line, &reader->capacity, stdin);
     reader->dropped = n < 0 && errno == EINTR && cli_interrupted();

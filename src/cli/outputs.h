@@ -5,8 +5,8 @@
 #include "cli/common.h"
 
 /* Bad usage, naming both, when what an option names as output is one of the files that the other options name as input
- * or lies in a folder of these, when two outputs are one file, or when the input is among the files that a run replaces in its folder. Compared are
- * devices and inodes, so that links and other spellings of a path are the same file. */
+ * or lies in a folder of these, when two outputs are one file, or when the input is among the files that a run replaces
+ * in its folder. Compared are devices and inodes, so that links and other spellings of a path are the same file. */
 QA_MUST_CHECK qa_status cli_check_outputs(cli_run *run, qa_error *err);
 
 /* The same for a file that is written on the way: `what`, such as /save, says which in the message. */
