@@ -21,7 +21,8 @@
 enum { QA_BENCH_LOAD = 1, QA_BENCH_TRAIN = 2, QA_BENCH_PREFILL = 4, QA_BENCH_DECODE = 8, QA_BENCH_ALL = 15 };
 
 /* Everything that is timed; "both" are base and adapted stream together, the composed policy; "plain" is the adapted
- * stream alone, which is all of a plain adapter's policy (qa_objective_is_plain). */
+ * stream alone, which is all of a plain adapter's policy (qa_objective_is_plain), "merged" the same with the adapter in
+ * the weights. */
 typedef enum qa_bench_measure {
     QA_BENCH_TIME_LOAD,
     QA_BENCH_TIME_STEP,
@@ -35,6 +36,7 @@ typedef enum qa_bench_measure {
     QA_BENCH_TIME_PROMPT_BOTH_FLOOR,
     QA_BENCH_TIME_TOKEN_BASE,
     QA_BENCH_TIME_TOKEN_PLAIN,
+    QA_BENCH_TIME_TOKEN_MERGED,
     QA_BENCH_TIME_TOKEN_BOTH,
     QA_BENCH_TIME_TOKEN_FLOOR,
     QA_BENCH_TIME_MEASURES
@@ -66,6 +68,7 @@ typedef struct qa_bench {
     double step_flops, later_flops; /* of the steps' floors */
     size_t read_bytes;              /* of the token's floor */
     size_t workspace;               /* bytes planned for training */
+    bool merged;                    /* it could be: the weights are not in BF16 */
     size_t base_cache;              /* bytes that keep the base stream of the step's pairs */
     size_t decoder;                 /* bytes of the composed policy's caches and rows */
     size_t peak_load;               /* resident bytes: the most until the model is loaded */
@@ -104,7 +107,8 @@ double qa_bench_floor_read(const qa_bench *bench, size_t *bytes);
 
 /* Fills the measures of both steps, the losses, the profile, workspace, base cache and peak. Needs the adapter. */
 QA_MUST_CHECK qa_status qa_bench_step(qa_bench *bench, qa_error *err);
-/* Fills the measures of prompt and token, whichever are wanted, the decoder's bytes and its peak. */
+/* Fills the measures of prompt and token, whichever are wanted, the decoder's bytes and its peak. Where tokens are, the
+ * adapter is merged into the model: the last measure of all. */
 QA_MUST_CHECK qa_status qa_bench_decode(qa_bench *bench, qa_error *err);
 
 /* The most bytes that were resident so far. */

@@ -5,12 +5,14 @@
 #include "base/clock.h"
 #include "base/try.h"
 #include "model/decode.h"
+#include "model/merge.h"
 
 typedef struct decoding {
     qa_bench *bench;
     bool prompt, token;   /* what is wanted */
     qa_bench_floor floor; /* of the prompt */
     qa_kv_decoder *base, *plain, *both;
+    qa_kv_decoder *merged; /* of the model with the adapter in its weights; NULL: they are in BF16 */
 } decoding;
 
 /* Seconds of ids[n] behind what the decoder holds. */
@@ -42,18 +44,19 @@ static qa_status tokens(decoding *d, double found[QA_BENCH_TIME_MEASURES], qa_er
     qa_bench *bench = d->bench;
     const qa_pair *pair = &bench->pairs[0];
     const size_t n = bench->tokens;
-    qa_kv_decoder *const decoders[] = {d->base, d->plain, d->both};
+    qa_kv_decoder *const decoders[] = {d->base, d->plain, d->both, d->merged};
     static const qa_bench_measure measures[] = {QA_BENCH_TIME_TOKEN_BASE, QA_BENCH_TIME_TOKEN_PLAIN,
-                                                QA_BENCH_TIME_TOKEN_BOTH};
+                                                QA_BENCH_TIME_TOKEN_BOTH, QA_BENCH_TIME_TOKEN_MERGED};
+    const size_t n_decoders = d->merged == NULL ? 3 : 4;
     found[QA_BENCH_TIME_TOKEN_FLOOR] = 0.0;
-    for (size_t k = 0; k < 3; k++) {
+    for (size_t k = 0; k < n_decoders; k++) {
         qa_kv_decoder_rewind_all(decoders[k], pair->prompt_len);
         found[measures[k]] = 0.0;
     }
     for (size_t i = 0; i < n; i++) {
         const int32_t *id = &pair->chosen[i % pair->chosen_len];
         found[QA_BENCH_TIME_TOKEN_FLOOR] += qa_bench_floor_read(bench, &bench->read_bytes) / (double)n;
-        for (size_t k = 0; k < 3; k++) {
+        for (size_t k = 0; k < n_decoders; k++) {
             double seconds = 0.0;
             QA_TRY(time_decoding(decoders[k], id, 1, &seconds, err));
             found[measures[k]] += seconds / (double)n;
@@ -99,18 +102,32 @@ static qa_status begin(decoding *d, size_t capacity, qa_error *err) {
     return QA_OK;
 }
 
+/* What is timed beside the composed policy. Which weights the decoders read makes no difference to the others' time, so
+ * they may all be merged ones. */
+static qa_status begin_others(decoding *d, size_t capacity, qa_error *err) {
+    qa_bench *bench = d->bench;
+    double seconds = 0.0;
+    QA_TRY(qa_kv_decoder_create(&d->base, bench->model, NULL, QA_KV_BOTH, capacity, err));
+    QA_TRY(run_prompt(d, d->base, &seconds, err));
+    QA_TRY(qa_kv_decoder_create(&d->plain, bench->model, bench->adapter, QA_KV_ADAPTED, capacity, err));
+    QA_TRY(run_prompt(d, d->plain, &seconds, err));
+    const qa_status merged = d->token ? qa_model_merge(bench->model, bench->adapter, err) : QA_ERR_UNSUPPORTED;
+    if (merged != QA_OK) {
+        return merged == QA_ERR_UNSUPPORTED ? QA_OK : merged;
+    }
+    bench->merged = true;
+    QA_TRY(qa_kv_decoder_create(&d->merged, bench->model, NULL, QA_KV_BOTH, capacity, err));
+    return run_prompt(d, d->merged, &seconds, err);
+}
+
 qa_status qa_bench_decode(qa_bench *bench, qa_error *err) {
     decoding d = {.bench = bench,
                   .prompt = (bench->wanted & QA_BENCH_PREFILL) != 0,
                   .token = (bench->wanted & QA_BENCH_DECODE) != 0};
     const size_t capacity = bench->pairs[0].prompt_len + (d.token ? bench->tokens : 0);
-    double seconds = 0.0;
     qa_status status = QA_OK;
     QA_GOTO(done, begin(&d, capacity, err));
-    QA_GOTO(done, qa_kv_decoder_create(&d.base, bench->model, NULL, QA_KV_BOTH, capacity, err));
-    QA_GOTO(done, run_prompt(&d, d.base, &seconds, err));
-    QA_GOTO(done, qa_kv_decoder_create(&d.plain, bench->model, bench->adapter, QA_KV_ADAPTED, capacity, err));
-    QA_GOTO(done, run_prompt(&d, d.plain, &seconds, err));
+    QA_GOTO(done, begin_others(&d, capacity, err));
     if (d.prompt) {
         QA_GOTO(done, qa_bench_floor_create_prompt(&d.floor, bench, err));
     }
@@ -118,6 +135,7 @@ qa_status qa_bench_decode(qa_bench *bench, qa_error *err) {
 done:
     qa_kv_decoder_free(d.both);
     qa_kv_decoder_free(d.plain);
+    qa_kv_decoder_free(d.merged);
     qa_kv_decoder_free(d.base);
     qa_bench_floor_free(&d.floor);
     return status;

@@ -312,7 +312,7 @@ static void add_prompt(printing *p) {
     ADD_SECONDS("base_floor_seconds", "its matrix products alone", PROMPT_BASE_FLOOR);
     ADD_PERCENT("base_efficiency_percent", "products / prompt", PROMPT_BASE_FLOOR, PROMPT_BASE);
     ADD_SECONDS("plain_seconds", "plain adapter, one stream", PROMPT_PLAIN);
-    ADD_TIMES("plain_over_base", "plain / base", PROMPT_PLAIN, PROMPT_BASE);
+    ADD_TIMES("plain_over_base", "one stream / base", PROMPT_PLAIN, PROMPT_BASE);
     ADD_SECONDS("both_seconds", "composed policy", PROMPT_BOTH);
     ADD_RATE("both_tokens_per_second", "rate", tokens, PROMPT_BOTH, "tokens/s");
     ADD_SECONDS("both_floor_seconds", "its matrix products alone", PROMPT_BOTH_FLOOR);
@@ -328,6 +328,10 @@ static void add_token(printing *p) {
     ADD_RATE("base_tokens_per_second", "rate", 1.0, TOKEN_BASE, "tokens/s");
     ADD_SECONDS("plain_seconds", "plain adapter, one stream", TOKEN_PLAIN);
     ADD_RATE("plain_tokens_per_second", "rate", 1.0, TOKEN_PLAIN, "tokens/s");
+    if (p->bench->merged) {
+        ADD_SECONDS("merged_seconds", "plain adapter, merged", TOKEN_MERGED);
+        ADD_RATE("merged_tokens_per_second", "rate", 1.0, TOKEN_MERGED, "tokens/s");
+    }
     ADD_SECONDS("both_seconds", "composed policy", TOKEN_BOTH);
     ADD_RATE("both_tokens_per_second", "rate", 1.0, TOKEN_BOTH, "tokens/s");
     cli_report_bytes(&p->report, "floor_bytes", "weights that a token reads", p->bench->read_bytes);
@@ -335,7 +339,10 @@ static void add_token(printing *p) {
     ADD_RATE("floor_gigabytes_per_second", "its rate", 1e-9 * bytes, TOKEN_FLOOR, "GB/s");
     ADD_PERCENT("base_efficiency_percent", "read / token, base model", TOKEN_FLOOR, TOKEN_BASE);
     ADD_PERCENT("both_efficiency_percent", "read / token, composed", TOKEN_FLOOR, TOKEN_BOTH);
-    ADD_TIMES("plain_over_base", "plain / base", TOKEN_PLAIN, TOKEN_BASE);
+    ADD_TIMES("plain_over_base", "one stream / base", TOKEN_PLAIN, TOKEN_BASE);
+    if (p->bench->merged) {
+        ADD_TIMES("merged_over_base", "merged / base", TOKEN_MERGED, TOKEN_BASE);
+    }
     ADD_TIMES("both_over_base", "composed / base", TOKEN_BOTH, TOKEN_BASE);
 }
 
