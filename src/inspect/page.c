@@ -97,6 +97,30 @@ static void put_page_text(qa_json_writer *out, const char *key, const qa_tokeniz
     qa_text_free(&text);
 }
 
+/* "pieces": what each token of an answer adds to its text, whole characters only: "" where the next one goes on with
+ * it. */
+static qa_status put_pieces(qa_json_writer *out, const qa_tokenizer *tokenizer, const int32_t *before, size_t n_before,
+                            const qa_inspection *found, qa_error *err) {
+    qa_decode_stream *stream = NULL;
+    qa_text piece = {0};
+    qa_status status = QA_OK;
+    QA_TRY(qa_decode_stream_create(&stream, tokenizer, false, before, n_before, err));
+    qa_json_open_array(out, "pieces", QA_JSON_LINE);
+    for (size_t t = 0; t < found->n; t++) {
+        piece.n = 0;
+        QA_GOTO(done, qa_decode_stream_push(stream, found->rows[t].id, &piece, err));
+        if (t + 1 == found->n) {
+            QA_GOTO(done, qa_decode_stream_finish(stream, &piece, err));
+        }
+        qa_json_put_text(out, NULL, piece.data == NULL ? "" : piece.data, piece.n);
+    }
+    qa_json_close(out);
+done:
+    qa_decode_stream_free(stream);
+    qa_text_free(&piece);
+    return status;
+}
+
 /* ---- pairs in a file ---- */
 
 struct qa_page {
@@ -221,6 +245,9 @@ static qa_status put_page_side(qa_page *page, const char *name, const qa_pair *p
         mark_used(page, row->custom, found->n_best);
     }
     qa_json_close(out);
+    if (page->about.tokenizer != NULL) {
+        QA_TRY(put_pieces(out, page->about.tokenizer, pair->prompt, pair->prompt_len, found, err));
+    }
     qa_inspection_put(out, found, NULL);
     if (whole) {
         put_whole(page, found, err);
@@ -241,6 +268,19 @@ static qa_status decide_whole(qa_page *page, size_t states, bool *whole, qa_erro
         return make_inspector(page, false, err);
     }
     return QA_OK;
+}
+
+static qa_status put_prompt_text(qa_page *page, const int32_t *prompt, size_t n, qa_error *err) {
+    qa_text text = {0};
+    if (page->about.tokenizer == NULL) {
+        return QA_OK;
+    }
+    const qa_status status = qa_tokenizer_decode(page->about.tokenizer, prompt, n, false, &text, err);
+    if (status == QA_OK) {
+        qa_json_put_text(&page->json, "prompt_text", text.data == NULL ? "" : text.data, text.n);
+    }
+    qa_text_free(&text);
+    return status;
 }
 
 qa_status qa_page_add(qa_page *page, const qa_pair *pair, size_t padded_length, const qa_pair_score *score,
@@ -267,6 +307,7 @@ qa_status qa_page_add(qa_page *page, const qa_pair *pair, size_t padded_length, 
     for (size_t i = 0; i < prompt; i++) {
         page->used[pair->prompt[i]] = true;
     }
+    QA_TRY(put_prompt_text(page, pair->prompt, prompt, err));
     QA_TRY(put_page_side(page, "chosen", pair, true, padded_length, whole, err));
     if (score != NULL) {
         QA_TRY(put_page_side(page, "rejected", pair, false, padded_length, whole, err));
@@ -393,6 +434,9 @@ qa_status qa_page_inspect(qa_text *json, qa_model *model, const qa_adapter *adap
     put_page_objective(&out, "objective", objective == NULL ? &base : objective);
     put_prompt(&out, tokenizer, prompt, n_prompt);
     put_special(&out, tokenizer);
+    if (tokenizer != NULL) {
+        QA_GOTO(done, put_pieces(&out, tokenizer, prompt, n_prompt, found, err));
+    }
     qa_inspection_put(&out, found, tokenizer);
     qa_json_close(&out);
     QA_GOTO(done, out.status);

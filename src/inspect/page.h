@@ -57,8 +57,8 @@ QA_MUST_CHECK qa_status qa_page_served(qa_text *html, const char *const *policie
                                        size_t n, qa_error *err);
 
 /* Appends what the page asks the server for: {"objective": {...}, "prompt": {"ids", "texts"}, "special": [ids],
- * and the members of qa_inspection_put}, of an answer to prompt[n_prompt]. adapter and objective may both be NULL: the
- * base model alone. Runs the model. */
+ * "pieces": [what each token adds to the text, whole characters], and the members of qa_inspection_put}, of an answer
+ * to prompt[n_prompt]. adapter and objective may both be NULL: the base model alone. Runs the model. */
 QA_MUST_CHECK qa_status qa_page_inspect(qa_text *json, qa_model *model, const qa_adapter *adapter,
                                         const qa_objective *objective, const qa_tokenizer *tokenizer,
                                         const int32_t *prompt, size_t n_prompt, const int32_t *answer, size_t n,

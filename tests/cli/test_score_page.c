@@ -36,6 +36,18 @@ static char *read_page(const char *path) {
     return text;
 }
 
+/* The texts of an array, one behind the other (the caller's). */
+static char *joined(const json_t *texts) {
+    char *all = calloc(1000, 1);
+    ck_assert_ptr_nonnull(all);
+    for (size_t i = 0; i < json_array_size(texts); i++) {
+        const char *text = json_string_value(json_array_get(texts, i));
+        ck_assert_uint_lt(strlen(all) + strlen(text), 1000);
+        strcat(all, text);
+    }
+    return all;
+}
+
 /* What stands in the block of data (the caller's). */
 static json_t *page_data(const char *html) {
     static const char open[] = "<script id=\"data\" type=\"application/json\">";
@@ -138,7 +150,7 @@ START_TEST(a_text_cannot_become_part_of_the_page) {
     qa_cli_expect(QA_CLI("score", "--model", world.model, "--adapter", world.adapter, "--data", texts, "--html", page),
                   0, "", "page with 1 pair, 1 of them");
     char *html = read_page(page);
-    ck_assert_ptr_null(strstr(html, "onerror"));
+    ck_assert_ptr_null(strstr(html, "<img"));
     ck_assert_ptr_null(strstr(html, "\xe2\x80\xa8"));
     ck_assert_ptr_null(strstr(html, "unsafe"));
     ck_assert_ptr_nonnull(strstr(html, "connect-src 'none'"));
@@ -146,6 +158,12 @@ START_TEST(a_text_cannot_become_part_of_the_page) {
     json_t *data = page_data(html);
     ck_assert_uint_eq(json_array_size(json_object_get(data, "pairs")), 1);
     ck_assert_str_eq(json_string_value(json_object_get(json_object_get(data, "texts"), "64")), "<"); /* bytes, from 4 */
+    const json_t *pair = json_array_get(json_object_get(data, "pairs"), 0);
+    ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(pair, "prompt_text")), "</script><img src=x"));
+    char *chosen =
+        joined(json_object_get(json_object_get(pair, "chosen"), "pieces")); /* characters of several tokens */
+    ck_assert_ptr_nonnull(strstr(chosen, "<!--<script>\xe2\x80\xa8\xe2\x80\xa9&lt;"));
+    free(chosen);
     json_decref(data);
     free(html);
     free(page);
