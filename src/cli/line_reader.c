@@ -7,6 +7,7 @@
 #include "cli/progress.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,15 +202,26 @@ void cli_line_reader_close(cli_line_reader *reader) {
     }
 }
 
+/* Waits for a line at the terminal; false: Ctrl-C came first. Any thread may be the one that gets the signal, so it is
+ * looked for now and then. */
+static bool wait_for_line(void) {
+    struct pollfd typed = {.fd = STDIN_FILENO, .events = POLLIN};
+    while (!cli_interrupted() && poll(&typed, 1, 200) <= 0) {
+    }
+    return !cli_interrupted();
+}
+
 /* A line without editing: Ctrl-C breaks the reading off. */
 static ssize_t plain_line(cli_line_reader *reader) {
+    reader->dropped = false;
     if (reader->options.terminal) {
         cli_catch_ctrl_c_at_prompt();
         fputs(reader->prompt, stderr);
         (void)fflush(stderr);
+        reader->dropped = !wait_for_line();
     }
-    ssize_t n = getline(&reader->line, &reader->capacity, stdin);
-    reader->dropped = n < 0 && errno == EINTR && cli_interrupted();
+    ssize_t n = reader->dropped ? 0 : getline(&reader->line, &reader->capacity, stdin);
+    reader->dropped = reader->dropped || (n < 0 && errno == EINTR && cli_interrupted());
     if (reader->dropped) {
         clearerr(stdin);
         fputc('\n', stderr);
