@@ -211,15 +211,20 @@ static const char *colour_of(const cli_inspect_view *view, const qa_answer_row *
     return ratio > 0.1 ? green : ratio < -0.1 ? red : "";
 }
 
+/* What would be printed as -0.000 is 0. */
+static double without_minus_zero(double value, int digits) {
+    return fabs(value) < 0.5 * pow(10.0, -digits) ? 0.0 : value;
+}
+
 /* What is not there is a dash: NaN. */
 static qa_status append_numbers(qa_text *to, const inspect_layout *layout, const qa_answer_row *row, qa_error *err) {
     for (size_t i = 0; i < N_NUMBERS; i++) {
         const int wide = (int)width_of_number(i);
         const double value = *(const double *)(const void *)((const char *)row + number_columns[i].offset);
         if (layout->shown[i]) {
-            const double shown = fabs(value) < 0.5 * pow(10.0, -number_columns[i].digits) ? 0.0 : value; /* no -0 */
+            const int digits = number_columns[i].digits;
             QA_TRY(isnan(value) ? append_format(to, err, "%*s", wide, "-")
-                                : append_format(to, err, "%*.*f", wide, number_columns[i].digits, shown));
+                                : append_format(to, err, "%*.*f", wide, digits, without_minus_zero(value, digits)));
         }
     }
     return QA_OK;
@@ -269,7 +274,8 @@ static qa_status append_sums(qa_text *to, const cli_inspect_view *view, const qa
                    "%zu token%s, %s; return R(y) %.4f; log pitilde(y)/pi1(y) %.4f nats; KL(pitilde || pi1) summed over "
                    "its states %.4f nats%s",
                    inspection->n, inspection->n == 1 ? "" : "s", inspection->terminal ? "ended by itself" : "not ended",
-                   inspection->ret, inspection->log_ratio, inspection->kl,
+                   without_minus_zero(inspection->ret, 4), without_minus_zero(inspection->log_ratio, 4),
+                   without_minus_zero(inspection->kl, 4),
                    inspection->n > 0 && !inspection->rows[0].counted
                        ? "; the objective published gives the first token no reward"
                        : "");

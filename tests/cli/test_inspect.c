@@ -225,6 +225,10 @@ START_TEST(what_stands_in_the_table) {
                          "--colour", "always", "--best", "0"),
                   0, "\x1b[1m", NULL);
     ck_assert_int_eq(unsetenv("COLUMNS"), 0);
+    found = QA_CLI("inspect", "-m", world.model, "--ids", "5 6", "--response-ids", "7 8"); /* pi1 twice: all is 0 */
+    qa_cli_check(&found, 0, "return R(y) 0.0000; log pitilde(y)/pi1(y) 0.0000", NULL);
+    ck_assert_ptr_null(strstr(found.out, "-0.000"));
+    qa_cli_free(&found);
     qa_cli_world_free(&world);
 }
 END_TEST
