@@ -246,7 +246,8 @@ static qa_status put_page_side(qa_page *page, const char *name, const qa_pair *p
     }
     qa_json_close(out);
     if (page->about.tokenizer != NULL) {
-        QA_TRY(put_pieces(out, page->about.tokenizer, pair->prompt, pair->prompt_len, found, err));
+        const size_t before = pair->prompt_len + (chosen ? pair->chosen_len : pair->rejected_len) - found->n;
+        QA_TRY(put_pieces(out, page->about.tokenizer, pair->prompt, before, found, err));
     }
     qa_inspection_put(out, found, NULL);
     if (whole) {

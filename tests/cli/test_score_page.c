@@ -86,11 +86,12 @@ static void run_node(const char *dir, const char *page, const char *tolerance, c
 /* ---- the numbers ---- */
 
 static const struct dials_case {
-    const char *recipe, *objective, *q;
-} cases[] = {{"theory", "theory", "residual"},
-             {"theory", "theory", "logits"},
-             {"published", "published", "logits"},
-             {"published", "published", "residual"}};
+    const char *recipe, *objective, *q, *also;
+} cases[] = {{"theory", "theory", "residual", "--strict"},
+             {"theory", "theory", "logits", "--strict"},
+             {"theory", "theory", "residual", "--length-normalisation"},
+             {"published", "published", "logits", "--strict"},
+             {"published", "published", "residual", "--published-data-quirks"}};
 
 START_TEST(the_script_works_out_the_programs_numbers) {
     const struct dials_case *is = &cases[_i];
@@ -99,7 +100,7 @@ START_TEST(the_script_works_out_the_programs_numbers) {
     char *other = qa_tempdir_join(world.dir, "other.jsonl"), *beside = qa_tempdir_join(world.dir, "beside.html");
 #define SCORED                                                                                                         \
     "score", "--model", world.model, "--adapter", world.adapter, "--data", world.pairs, "--recipe", is->recipe,        \
-        "--objective", is->objective, "--q-parametrisation", is->q, "--micro-batch", "2"
+        "--objective", is->objective, "--q-parametrisation", is->q, is->also, "--micro-batch", "2"
     qa_cli_expect(QA_CLI(SCORED, "--html", page, "--out", own), 0, "", "page with 6 pairs, 6 of them");
     qa_cli_expect(QA_CLI(SCORED, "--out", other, "--alpha-0", "0.4", "--alpha-tilde", "1.7", "--gamma", "0.9", "--beta",
                          "0.3", "--html", beside),

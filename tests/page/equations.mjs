@@ -49,6 +49,13 @@ function compareRecorded(pair, found, what) {
   }));
 }
 
+/* Without its whole rows a pair is shown as it was written. */
+function compareBare(pair, line, what) {
+  const found = qadapter.scorePair({ ...pair, chosen: { ...pair.chosen, full: undefined }, rejected: { ...pair.rejected, full: undefined } }, data.objective, data.vocab_size);
+  for (const key of ["logit", "pref", "reg", "loss"]) near(found[key], line[key], what, "as written", key);
+  near(found.returns[0], line.chosen.return, what, "as written, return");
+}
+
 /* (M11) against the difference quotient of the loss: one Q-value of one state is moved. */
 function compareGradient(pair, o, what) {
   const found = qadapter.scorePair(pair, o, data.vocab_size), h = 1e-5, size = data.vocab_size;
@@ -82,6 +89,7 @@ data.pairs.forEach((pair, i) => {
   const found = compare(pair, data.objective, own[i], `pair ${i}`);
   near(found.logit, pair.logit, `pair ${i}`, "logit in the file");
   compareRecorded(pair, found, `pair ${i}`);
+  compareBare(pair, own[i], `pair ${i}`);
   compareGradient(pair, data.objective, `pair ${i}`);
   compareTurned(pair, found, data.objective, `pair ${i}`);
 });
