@@ -2,6 +2,7 @@
 #include "qadapter.h"
 
 #include "support/cli.h"
+#include "support/cli_json.h"
 #include "support/expect.h"
 #include "support/serving.h"
 #include "support/tempdir.h"
@@ -39,6 +40,9 @@ static const char *text_at(const json_t *root, size_t i) {
 }
 
 /* ---- values ---- */
+
+/* Observed: 4e-15 in double, 2e-6 in single precision. */
+#define TOLERANCE (strcmp(qa_precision(), "f64") == 0 ? 1e-10 : 1e-4)
 
 /* The library's own log-probabilities of ids[n], token by token. */
 static void expected_values(qa_policy policy, double alpha_0, double alpha_tilde, const int32_t *ids, size_t n,
@@ -93,7 +97,6 @@ static void check_values(const qa_serving *serving, const char *model, qa_policy
     static const int32_t ids[] = {10, 200, 33, 33, 7, 90, 259, 4, 120, 55, 13};
     enum { N = sizeof ids / sizeof ids[0] };
     double value[N] = {0}, best[N] = {0};
-    const double tolerance = strcmp(qa_precision(), "f64") == 0 ? 1e-10 : 1e-4;
     char body[512];
     expected_values(policy, alpha_0, alpha_tilde, ids, N, value, best);
     (void)snprintf(body, sizeof body,
@@ -109,8 +112,8 @@ static void check_values(const qa_serving *serving, const char *model, qa_policy
     ck_assert(json_is_null(json_array_get(values, 0)) && json_is_null(json_array_get(tops, 0)));
     for (size_t i = 1; i < N; i++) {
         const double x = json_number_value(json_array_get(values, i)), top = largest_of(json_array_get(tops, i));
-        expect_near(x, value[i], tolerance, "a token");
-        expect_near(top, best[i], tolerance, "the likeliest token");
+        expect_near(x, value[i], TOLERANCE, "a token");
+        expect_near(top, best[i], TOLERANCE, "the likeliest token");
         ck_assert(x <= top);
     }
     /* the generated token of a greedy answer is the best, by the very same number */
@@ -124,6 +127,39 @@ START_TEST(log_probabilities_are_the_policys) {
     check_values(&serving, "custom", QA_POLICY_CUSTOM, 1, 1);
     check_values(&serving, "custom:alpha-0=0.5", QA_POLICY_CUSTOM, 0.5, 1);
     check_values(&serving, "custom:alpha-0=2,alpha-tilde=0.5", QA_POLICY_CUSTOM, 2, 0.5);
+    stop_server(&serving);
+}
+END_TEST
+
+/* The values that `score` writes of one side of a pair. */
+static void check_scored(const qa_serving *serving, const json_t *side) {
+    const json_t *ids = json_object_get(side, "input_ids");
+    const size_t prompt = (size_t)qa_json_number(side, "prompt_len"), n = json_array_size(ids);
+    json_t *body = json_pack("{s:s, s:[O], s:i, s:i, s:b}", "model", "custom", "prompt", ids, "max_tokens", 1,
+                             "logprobs", 1, "echo", 1);
+    char *text = json_dumps(body, 0);
+    json_t *root = qa_http_json(serving, "/v1/completions", text, 200);
+    const json_t *values = json_object_get(json_object_get(choice_at(root, 0), "logprobs"), "token_logprobs");
+    ck_assert_uint_eq(qa_json_length(side, "log_pi"), n - prompt);
+    for (size_t i = prompt; i < n; i++) {
+        expect_near(json_number_value(json_array_get(values, i)), qa_json_at(side, "log_pi", i - prompt), TOLERANCE,
+                    "log_pi");
+    }
+    json_decref(root);
+    json_decref(body);
+    free(text);
+}
+
+START_TEST(values_are_those_of_score) {
+    qa_serving serving = start_server("--parallel", "3", NULL, NULL);
+    qa_cli_lines lines =
+        QA_CLI_LINES("score", "-q", "--model", world.model, "--adapter", world.adapter, "--data", world.pairs);
+    ck_assert_uint_eq(lines.n, 6);
+    for (size_t i = 0; i < lines.n; i++) {
+        check_scored(&serving, json_object_get(lines.line[i], "chosen"));
+        check_scored(&serving, json_object_get(lines.line[i], "rejected"));
+    }
+    qa_cli_lines_free(&lines);
     stop_server(&serving);
 }
 END_TEST
@@ -532,6 +568,7 @@ Suite *serve_server_suite(void) {
     tcase_add_unchecked_fixture(tcase, make_world, free_world);
     tcase_set_timeout(tcase, 600);
     tcase_add_test(tcase, log_probabilities_are_the_policys);
+    tcase_add_test(tcase, values_are_those_of_score);
     tcase_add_test(tcase, a_stream_is_the_answer_in_pieces);
     tcase_add_test(tcase, an_answer_is_what_generate_gives);
     tcase_add_test(tcase, eight_clients_with_two_policies_get_their_own_answers);
