@@ -271,6 +271,14 @@ QA_MUST_CHECK qa_status qa_training_config_load(const char *dir, bool *found, qa
  * *micro_batch stays as it is when the file is not there or does not say. */
 QA_MUST_CHECK qa_status qa_training_config_micro_batch(const char *dir, size_t *micro_batch, qa_error *err);
 
+/* What of an adapter's training data was held out, from the same file. */
+typedef struct qa_held_out_record {
+    double val_size; /* 0: nothing, or it does not say */
+    uint64_t seed;
+    uint64_t fingerprint; /* qa_pairs_fingerprint of it; 0: it does not say */
+} qa_held_out_record;
+QA_MUST_CHECK qa_status qa_training_config_held_out(const char *dir, qa_held_out_record *record, qa_error *err);
+
 /* The base model that an adapter was trained on, and the adapter's own numbers, from the same file. */
 typedef struct qa_base_record {
     char fingerprint[72]; /* qa_model_fingerprint; "": it does not say, or there is no such file */

@@ -34,18 +34,24 @@ static const qa_option suite_rows[] = {
      .help = "questions with answers, and requests whose answers are sampled: a folder with suite.json, a suite.json, "
              "a JSON Lines file of questions, or a name, for weights/NAME/suite (docs/formats.md)"},
 };
-static const qa_option_table eval_table = QA_TABLE(eval_rows), suite_table = QA_TABLE(suite_rows);
-static const cli_table eval_tables[] = {{&cli_model_table, 0, NULL, NULL},
+static const qa_option held_out_rows[] = {
+    {"held-out", QA_FLAG(eval_args, held_out), .group = QA_GROUP_DATA,
+     .help = "of --data only the pairs that train --val-size held out when the adapter was trained"},
+};
+static const qa_option_table eval_table = QA_TABLE(eval_rows), suite_table = QA_TABLE(suite_rows),
+                             held_out_table = QA_TABLE(held_out_rows);
+static const qa_option eval_adapter_words = {.group = QA_GROUP_GENERAL,
+                                             .note = "none: the model alone",
+                                             .help = "folder of the adapter, as PEFT lays it out; several, each named "
+                                                     "by an --adapter of its own, are compared in one table"};
+static const cli_table eval_tables[] = {{&cli_model_table, 0, "model", NULL},
+                                        {&cli_adapters_table, 0, NULL, &eval_adapter_words},
+                                        {&cli_model_table, 0, "dtype any-base", NULL},
                                         {&suite_table, 0, NULL, NULL},
                                         {&eval_table, 0, NULL, NULL},
                                         CLI_READ_PAIRS,
+                                        {&held_out_table, 0, NULL, NULL},
                                         {&cli_output_table, 0, "json", NULL}};
-
-static bool on_progress(void *user, size_t done, size_t total) {
-    cli_run *run = user;
-    cli_progress_count(&run->progress, "pairs", done, total);
-    return !cli_interrupted();
-}
 
 /* Ranking well and writing well are two things: a response with a token of e^-12 is not sampled once in 100,000 times.
  */
@@ -82,12 +88,9 @@ static qa_status eval_pairs(cli_run *run, qa_error *err) {
     size_t max_length = 0, micro_batch = 0;
     qa_status status = QA_OK;
     QA_TRY(cli_load_reader(run, &objective, &max_length, &micro_batch, err));
-    QA_GOTO(done, cli_load_pairs(run, run->args->data, max_length, &pairs, err));
+    QA_GOTO(done, cli_eval_load_pairs(run, run->args->data, max_length, &pairs, err));
     cli_catch_interrupts(run->command->name, "stopping");
-    cli_progress_begin(&run->progress, !run->args->quiet);
-    QA_GOTO(done,
-            qa_evaluate(run->model, run->adapter, pairs, &objective, micro_batch, on_progress, run, &evaluation, err));
-    cli_progress_clear(&run->progress);
+    QA_GOTO(done, cli_eval_on_pairs(run, pairs, &objective, run->adapter, micro_batch, &evaluation, err));
     cli_report_evaluation(&report, &evaluation, &objective);
     QA_GOTO(done, cli_report_print(&report, stdout, run->args->json, err));
     say_nothing_ranked(run, &evaluation);
@@ -100,8 +103,17 @@ done:
 
 static qa_status run_eval(cli_run *run, qa_error *err) {
     const char *of_suite = cli_given_of(&run->options, &eval_table);
-    if (eval_args_of(run)->suite != NULL) {
-        return cli_eval_suite(run, err);
+    const qa_option_list *adapters = &run->args->adapters;
+    const bool compares = adapters->n > 1, suite = eval_args_of(run)->suite != NULL;
+    cli_use_adapter(run, adapters->n > 0 ? adapters->items[0] : NULL);
+    if (compares && eval_args_of(run)->transcript != NULL) {
+        return cli_bad_usage(run, err, "--transcript is of one adapter, and %zu are given", adapters->n);
+    }
+    if (eval_args_of(run)->held_out && run->args->data == NULL) {
+        return cli_bad_usage(run, err, "--held-out needs --data, the file that the adapter was trained on");
+    }
+    if (suite) {
+        return compares ? cli_eval_compare(run, err) : cli_eval_suite(run, err);
     }
     if (of_suite != NULL) {
         return cli_bad_usage(run, err, "--%s needs --suite", of_suite);
@@ -109,7 +121,7 @@ static qa_status run_eval(cli_run *run, qa_error *err) {
     if (run->args->data == NULL) {
         return cli_bad_usage(run, err, "missing --data FILE: preference pairs, or --suite: questions with answers");
     }
-    return eval_pairs(run, err);
+    return compares ? cli_eval_compare(run, err) : eval_pairs(run, err);
 }
 
 const cli_command cli_eval = {
@@ -121,8 +133,10 @@ const cli_command cli_eval = {
              "With --suite it answers questions and grades them, samples answers to open requests and tells the "
              "shares of their classes, and measures the perplexity of ordinary text. With --preference it also "
              "tells how far these shares are from those of the optimal policy, which follow from the base "
-             "model's, and the accuracy on held-out pairs. Without --adapter the model alone is measured.",
+             "model's, and the accuracy on held-out pairs. Without --adapter the model alone is measured; several "
+             "adapters are compared in one table, the base model first, each read as it was trained.",
     .examples = "qadapter eval --model MODEL --adapter ADAPTER --data eval.jsonl\n"
+                "qadapter eval --model MODEL --adapter ADAPTER --adapter OTHER --data eval.jsonl\n"
                 "qadapter eval --model weights/village/model --adapter ADAPTER --suite village --preference academy\n"
                 "qadapter eval --model MODEL --suite questions.jsonl --transcript answers.jsonl\n"
                 "qadapter eval --model MODEL --adapter ADAPTER --data eval.jsonl --json",

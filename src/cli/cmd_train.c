@@ -326,6 +326,7 @@ static qa_status print_adapter(cli_run *run, const train_progress *progress, con
     QA_GOTO(done, qa_text_append_z(&text, " --data ", err));
     QA_GOTO(done,
             cli_append_shell_word(&text, args->eval_data_path != NULL ? args->eval_data_path : args->data_path, err));
+    QA_GOTO(done, qa_text_append_z(&text, args->val_size > 0.0 ? " --held-out" : "", err));
     QA_GOTO(done, append_data_options(&text, run, err));
     QA_GOTO(done, qa_text_append_z(&text, "\n", err));
     QA_GOTO(done, append_command(&text, run, "generate", err));

@@ -65,7 +65,7 @@ QA_MUST_CHECK qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error
 QA_MUST_CHECK qa_status cli_load_tokenizer_of(cli_run *run, const char *dir, qa_error *err);
 /* Whether the adapter belongs to the loaded model (adapter_base.c); cli_load_adapter does it by itself. */
 QA_MUST_CHECK qa_status cli_check_base(cli_run *run, qa_error *err);
-/* Makes dir the adapter that the functions below and above read; the one that is loaded goes. */
+/* Makes dir (NULL: none) the adapter that the functions below and above read; the one that is loaded goes. */
 void cli_use_adapter(cli_run *run, const char *dir);
 /* Nothing without --adapter. After the model; another model than the adapter's is an error unless --any-base. */
 QA_MUST_CHECK qa_status cli_load_adapter(cli_run *run, qa_error *err);
@@ -101,6 +101,8 @@ QA_MUST_CHECK qa_status cli_resolve_chat(cli_run *run, const qa_chat **chat, boo
 /* The same in another folder. */
 QA_MUST_CHECK qa_status cli_resolve_chat_of(cli_run *run, const char *dir, const qa_chat **chat, bool *assumed,
                                             qa_error *err);
+/* It is resolved anew by the next of these: for another adapter. */
+void cli_forget_chat(cli_run *run);
 /* Without --date: the day of the run that is resumed in dir. */
 void cli_take_date(cli_run *run, const char *dir);
 

@@ -10,7 +10,7 @@ typedef struct eval_args {
     const char *suite, *preference, *transcript; /* NULL: not given */
     size_t limit, samples, batch;                /* limit 0: all */
     uint64_t seed;
-    bool kl;
+    bool kl, held_out;
 } eval_args;
 
 static inline const eval_args *eval_args_of(const cli_run *run) { return (const eval_args *)run->args; }
@@ -20,6 +20,26 @@ void cli_report_evaluation(cli_report *report, const qa_evaluation *evaluation, 
 
 /* qadapter eval --suite. */
 QA_MUST_CHECK qa_status cli_eval_suite(cli_run *run, qa_error *err);
+/* The parts of it: the suite that --suite names, checked against --preference (free it); where its held-out pairs are,
+ * NULL: nowhere; what an adapter (NULL: the base model) makes of it. merges: the adapter may go into the weights. */
+QA_MUST_CHECK qa_status cli_eval_find_suite(cli_run *run, qa_suite **suite, qa_error *err);
+const char *cli_eval_suite_pairs(cli_run *run, const qa_suite *suite);
+QA_MUST_CHECK qa_status cli_eval_on_suite(cli_run *run, const qa_suite *suite, const qa_objective *objective,
+                                          const qa_adapter *adapter, bool merges, qa_suite_result *result,
+                                          qa_error *err);
+
+/* The pairs of a file; of --held-out those that were held out when the adapter was trained. */
+QA_MUST_CHECK qa_status cli_eval_load_pairs(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,
+                                            qa_error *err);
+QA_MUST_CHECK qa_status cli_eval_on_pairs(cli_run *run, const qa_pairs *pairs, const qa_objective *objective,
+                                          const qa_adapter *adapter, size_t micro_batch, qa_evaluation *evaluation,
+                                          qa_error *err);
+
+/* With several adapters: one table, the base model first, on pairs or with --suite. */
+QA_MUST_CHECK qa_status cli_eval_compare(cli_run *run, qa_error *err);
+
+/* The mean of the skills' shares of right answers, and its standard error; NaN without skills. */
+double cli_skills_mean(const qa_suite_result *result, double *error);
 
 /* What a suite found, and what it was measured on. */
 typedef struct suite_report {

@@ -53,8 +53,7 @@ static double error_of(size_t right, size_t n) {
     return sqrt(p * (1.0 - p) / (double)n);
 }
 
-/* The mean of the skills' shares, and its standard error. */
-static double mean_of(const qa_suite_result *result, double *error) {
+double cli_skills_mean(const qa_suite_result *result, double *error) {
     double sum = 0.0;
     double squares = 0.0;
     for (size_t i = 0; i < result->n_skills; i++) {
@@ -134,7 +133,7 @@ static qa_status print_json(const suite_report *measured, qa_error *err) {
     const qa_suite_result *result = measured->result;
     cli_report report = {0};
     double error = 0.0;
-    const double mean = mean_of(result, &error);
+    const double mean = cli_skills_mean(result, &error);
     cli_report_text(&report, "suite", "", measured->suite);
     cli_report_text(&report, "model", "", measured->model);
     cli_report_text(&report, "adapter", "", measured->adapter);
@@ -223,7 +222,7 @@ static void print_skills(const qa_suite_result *result, int width, bool kinds) {
             print_kinds_in_short(skill);
         }
     }
-    const double mean = mean_of(result, &mean_error);
+    const double mean = cli_skills_mean(result, &mean_error);
     printf("  %-*s  %17s %7s  +- %s\n", width - 2, "mean of skills", "", percent_text(share, mean),
            percent_text(error, mean_error));
 }

@@ -19,13 +19,20 @@ typedef struct named_path {
     const char *name, *path;
 } named_path;
 
-/* The next option from *at on whose path is of this kind and was given; false: none. */
-static bool next_path(const cli_options *options, qa_option_path kind, size_t *at, named_path *found) {
-    for (; *at < options->n; (*at)++) {
-        const cli_option *option = &options->items[*at];
-        if (option->row.path == kind && option->given != NULL) {
-            *found = (named_path){option->row.name, option->given};
-            (*at)++;
+/* Where a walk over the given paths is: an option, and the next of its items where it takes several. */
+typedef struct path_walk {
+    size_t option, item;
+} path_walk;
+
+/* The next path of this kind; false: none. */
+static bool next_path(const cli_run *run, qa_option_path kind, path_walk *at, named_path *found) {
+    for (; at->option < run->options.n; at->option++, at->item = 0) {
+        const cli_option *option = &run->options.items[at->option];
+        const void *value = (const char *)run->args + option->base + option->row.offset;
+        const qa_option_list *list = option->row.type == QA_OPTION_LIST ? value : NULL;
+        if (option->row.path == kind && option->given != NULL && at->item < (list == NULL ? 1 : list->n)) {
+            *found = (named_path){option->row.name, list == NULL ? option->given : list->items[at->item]};
+            at->item++;
             return true;
         }
     }
@@ -114,9 +121,9 @@ static bool same_output(const char *a, const char *b) {
     return same;
 }
 
-static qa_status check_other_outputs(cli_run *run, const named_path *output, size_t from, qa_error *err) {
+static qa_status check_other_outputs(cli_run *run, const named_path *output, path_walk from, qa_error *err) {
     named_path other;
-    while (next_path(&run->options, QA_PATH_WRITTEN, &from, &other)) {
+    while (next_path(run, QA_PATH_WRITTEN, &from, &other)) {
         if (same_output(output->path, other.path)) {
             return cli_bad_usage(run, err, "--%s %s and --%s %s are one file; name two", output->name, output->path,
                                  other.name, other.path);
@@ -127,7 +134,7 @@ static qa_status check_other_outputs(cli_run *run, const named_path *output, siz
 
 static qa_status check_output_file(cli_run *run, const named_path *output, qa_error *err) {
     named_path input;
-    for (size_t i = 0; next_path(&run->options, QA_PATH_READ, &i, &input);) {
+    for (path_walk i = {0}; next_path(run, QA_PATH_READ, &i, &input);) {
         const char *path = strcmp(input.path, "-") == 0 ? "/dev/stdin" : input.path;
         QA_TRY(check_file(run, output, &input, path, err));
         if (strcmp(input.name, "suite") == 0) {
@@ -143,7 +150,7 @@ qa_status cli_check_output(cli_run *run, const char *what, const char *path, qa_
 
 static qa_status check_output_files(cli_run *run, qa_error *err) {
     named_path output;
-    for (size_t o = 0; next_path(&run->options, QA_PATH_WRITTEN, &o, &output);) {
+    for (path_walk o = {0}; next_path(run, QA_PATH_WRITTEN, &o, &output);) {
         QA_TRY(check_other_outputs(run, &output, o, err));
         QA_TRY(check_output_file(run, &output, err));
     }
@@ -214,7 +221,7 @@ static qa_status check_run_folder(cli_run *run, qa_error *err) {
     if (run->command->replaces == NULL || folder == NULL || stat(folder, &out) != 0) {
         return QA_OK;
     }
-    for (size_t i = 0; next_path(&run->options, QA_PATH_READ, &i, &input);) {
+    for (path_walk i = {0}; next_path(run, QA_PATH_READ, &i, &input);) {
         const bool read_already = run->args->config != NULL && strcmp(input.path, run->args->config) == 0 &&
                                   (strcmp(input.name, "config") == 0 || strcmp(input.name, "options-file") == 0);
         QA_TRY(read_already ? QA_OK : check_run_input(run, &out, &input, err));

@@ -159,6 +159,12 @@ qa_status cli_resolve_chat(cli_run *run, const qa_chat **chat, bool *assumed, qa
     return cli_resolve_chat_of(run, run->args->model, chat, assumed, err);
 }
 
+void cli_forget_chat(cli_run *run) {
+    qa_chat_free(run->chat);
+    run->chat = NULL;
+    run->chat_resolved = run->chat_assumed = false;
+}
+
 void cli_take_date(cli_run *run, const char *dir) {
     json_t *record = NULL;
     qa_error ignored;

@@ -309,6 +309,22 @@ qa_status qa_training_config_micro_batch(const char *dir, size_t *micro_batch, q
     return read_record(dir, read_micro_batch, micro_batch, &found, err);
 }
 
+static qa_status read_held_out(const json_t *root, const char *path, void *out, qa_error *err) {
+    qa_train_options options = {0}; /* whose texts are the file's */
+    const char *fingerprint = NULL;
+    QA_TRY(qa_options_read(&qa_train_table, root, path, &options, err));
+    QA_TRY(qa_json_get_string(root, "eval_fingerprint", false, path, &fingerprint, err));
+    *(qa_held_out_record *)out =
+        (qa_held_out_record){options.val_size, options.seed, fingerprint == NULL ? 0 : strtoull(fingerprint, NULL, 16)};
+    return QA_OK;
+}
+
+qa_status qa_training_config_held_out(const char *dir, qa_held_out_record *record, qa_error *err) {
+    bool found = false;
+    *record = (qa_held_out_record){0};
+    return read_record(dir, read_held_out, record, &found, err);
+}
+
 /* A fingerprint of this many digits behind the prefix; one of another form is none that a run wrote. */
 static qa_status read_fingerprint(const json_t *root, const char *path, const char *key, const char *prefix,
                                   size_t digits, char *out, qa_error *err) {

@@ -135,6 +135,132 @@ START_TEST(the_table_names_everything) {
 }
 END_TEST
 
+/* All but the time that it took. */
+static void expect_same_evaluation(const json_t *one, const json_t *other) {
+    const char *key = NULL;
+    json_t *value = NULL, *members = json_incref((json_t *)(uintptr_t)one);
+    json_object_foreach(members, key, value) {
+        if (strcmp(key, "seconds") != 0 && strcmp(key, "tokens_per_second") != 0) {
+            ck_assert_msg(json_equal(value, json_object_get(other, key)), "%s", key);
+        }
+    }
+    json_decref(members);
+}
+
+/* Several adapters are what each is alone, each read as it was trained, with the base model in front. */
+START_TEST(several_adapters_are_what_each_is_alone) {
+    qa_cli_world w = qa_cli_world_make(true);
+    char *sft = qa_tempdir_join(w.dir, "sft"), *published = qa_tempdir_join(w.dir, "published");
+    qa_cli_expect(QA_CLI("train", "-q", "-m", w.model, "-d", w.pairs, "-o", sft, "--steps", "2", "--method", "sft"), 0,
+                  NULL, NULL);
+    qa_cli_expect(QA_CLI("train", "-q", "-m", w.model, "-d", w.pairs, "-o", published, "--steps", "2", "--recipe",
+                         "published", "-b", "2"),
+                  0, NULL, NULL);
+    const char *const adapters[] = {w.adapter, sft, published};
+    json_t *all = QA_CLI_JSON("eval", "-q", "--json", "-m", w.model, "--adapter", w.adapter, "--adapter", sft,
+                              "--adapter", published, "-d", w.pairs);
+    ck_assert_uint_eq(json_array_size(all), 4);
+    json_t *base = QA_CLI_JSON("eval", "-q", "--json", "-m", w.model, "-d", w.pairs);
+    ck_assert(json_is_null(json_object_get(json_array_get(all, 0), "adapter")));
+    expect_same_evaluation(base, json_array_get(all, 0));
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *row = json_array_get(all, i + 1);
+        json_t *alone = QA_CLI_JSON("eval", "-q", "--json", "-m", w.model, "--adapter", adapters[i], "-d", w.pairs);
+        ck_assert_str_eq(qa_json_text(row, "adapter"), adapters[i]);
+        ck_assert_ptr_null(json_object_get(alone, "adapter"));
+        expect_same_evaluation(alone, row);
+        qa_json_near(qa_json_number(row, "reward_chosen") - qa_json_number(row, "reward_rejected"),
+                     qa_json_number(row, "margin_mean"), "margin");
+        ck_assert_double_lt(qa_json_number(row, "logps_chosen"), 0.0);
+        json_decref(alone);
+    }
+    json_decref(base);
+    json_decref(all);
+    qa_cli_result table = QA_CLI("eval", "-m", w.model, "--adapter", sft, "--adapter", published, "-d", w.pairs);
+    qa_cli_check(&table, 0, "NLL rejected\nbase  ", "recipe as the adapter was trained: objective published");
+    qa_cli_check(&table, 0, "/published", "method sft, as the adapter was trained");
+    const char *read = strstr(table.err, "pairs.jsonl: 6 pairs");
+    ck_assert_ptr_nonnull(read);
+    ck_assert_ptr_null(strstr(read + 1, "pairs.jsonl: 6 pairs")); /* once */
+    qa_cli_free(&table);
+    free(published);
+    free(sft);
+    qa_cli_world_free(&w);
+}
+END_TEST
+
+START_TEST(several_adapters_and_what_is_refused) {
+    qa_cli_world w = qa_cli_world_make(true);
+    char *weights = qa_tempdir_join(w.adapter, "adapter_model.safetensors"), *bare = qa_tempdir_join(w.dir, "bare");
+    qa_cli_expect(QA_CLI("eval", "-m", w.model, "--adapter", w.adapter, "--adapter", "nowhere", "-d", w.pairs), 1, NULL,
+                  "nowhere: no such folder");
+    qa_cli_expect(QA_CLI("eval", "-m", w.model, "--adapter", w.adapter, "--adapter", w.adapter, "--suite", "x",
+                         "--transcript", "t.jsonl"),
+                  2, NULL, "--transcript is of one adapter, and 2 are given");
+    qa_cli_expect(QA_CLI("eval", "-m", w.model, "--adapter", w.adapter, "--adapter", bare, "--suite", "x",
+                         "--transcript", weights),
+                  2, NULL, "which --adapter"); /* the first one's, too */
+    free(bare);
+    free(weights);
+    qa_cli_world_free(&w);
+}
+END_TEST
+
+/* Adapters of dialogues that were written by different templates meet each its own. */
+START_TEST(adapters_of_different_templates) {
+    qa_cli_world w = qa_cli_world_make(false);
+    char *plain = qa_tempdir_join(w.dir, "plain"), *zephyr = qa_tempdir_join(w.dir, "zephyr");
+    char *data = qa_tempdir_write_text(
+        w.dir, "d.jsonl",
+        "{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}], \"chosen\": [{\"role\": \"assistant\", "
+        "\"content\": \"b\"}], \"rejected\": [{\"role\": \"assistant\", \"content\": \"c\"}]}\n");
+    qa_cli_expect(QA_CLI("train", "-q", "-m", w.model, "-d", data, "-o", plain, "--steps", "1"), 0, NULL, NULL);
+    qa_cli_expect(
+        QA_CLI("train", "-q", "-m", w.model, "-d", data, "-o", zephyr, "--steps", "1", "--response-end", "template"), 0,
+        NULL, NULL);
+    qa_cli_result result =
+        QA_CLI("eval", "-m", w.model, "--adapter", plain, "--adapter", zephyr, "--adapter", zephyr, "-d", data);
+    qa_cli_check(&result, 0, "zephyr", "written in another way: its pairs are read anew");
+    const char *said = strstr(result.err, "read anew");
+    ck_assert_ptr_null(strstr(said + 1, "read anew")); /* the third reads as the second */
+    qa_cli_free(&result);
+    free(data);
+    free(zephyr);
+    free(plain);
+    qa_cli_world_free(&w);
+}
+END_TEST
+
+/* The pairs that the run measured itself on are those that eval measures. */
+START_TEST(what_was_held_out) {
+    qa_cli_world w = qa_cli_world_make(false);
+    qa_cli_expect(QA_CLI("train", "-q", "-m", w.model, "-d", w.pairs, "-o", w.adapter, "--steps", "2", "--val-size",
+                         "0.4", "--seed", "5"),
+                  0, "--held-out", NULL);
+    json_t *measured =
+        QA_CLI_JSON("eval", "--json", "-q", "-m", w.model, "--adapter", w.adapter, "-d", w.pairs, "--held-out");
+    ck_assert_double_eq(qa_json_number(measured, "pairs"), 2.0);
+    char *metrics = qa_tempdir_join(w.adapter, "metrics.jsonl"), *text = qa_tempdir_read(metrics, NULL);
+    const char *last = strstr(text, "\"eval_loss\": ");
+    ck_assert_ptr_nonnull(last);
+    qa_json_near(qa_json_number(measured, "loss"), strtod(last + strlen("\"eval_loss\": "), NULL), "loss");
+    json_decref(measured);
+    qa_cli_expect(QA_CLI("eval", "-m", w.model, "--adapter", w.adapter, "-d", w.pairs, "--held-out"), 0, "accuracy",
+                  "the 2 of 6 pairs that were held out when");
+    qa_cli_expect(
+        QA_CLI("eval", "-m", w.model, "--adapter", w.adapter, "-d", w.pairs, "--held-out", "--max-pairs", "2"), 0, NULL,
+        "they are not the same: the data is another");
+    qa_cli_expect(QA_CLI("eval", "-m", w.model, "-d", w.pairs, "--held-out"), 2, NULL, "give --adapter");
+    free(text);
+    free(metrics);
+    qa_cli_world_free(&w);
+    w = qa_cli_world_make(true);
+    qa_cli_expect(QA_CLI("eval", "-m", w.model, "--adapter", w.adapter, "-d", w.pairs, "--held-out"), 1, NULL,
+                  "nothing was held out when");
+    qa_cli_world_free(&w);
+}
+END_TEST
+
 Suite *cli_eval_suite(void) {
     Suite *suite = suite_create("cli_eval");
     TCase *tcase = tcase_create("eval");
@@ -143,6 +269,10 @@ Suite *cli_eval_suite(void) {
     tcase_add_test(tcase, the_objective_is_the_adapters_unless_options_say_otherwise);
     tcase_add_test(tcase, eval_repeats_the_evaluation_of_the_run);
     tcase_add_test(tcase, the_table_names_everything);
+    tcase_add_test(tcase, several_adapters_are_what_each_is_alone);
+    tcase_add_test(tcase, several_adapters_and_what_is_refused);
+    tcase_add_test(tcase, adapters_of_different_templates);
+    tcase_add_test(tcase, what_was_held_out);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -196,6 +196,40 @@ START_TEST(a_plain_adapter_is_measured_with_kl_alone) {
 END_TEST
 
 /* By its folder, its file, its parent, its name under weights/, and as a file of questions. */
+/* The base model first, then each adapter as it is alone. */
+START_TEST(several_adapters_on_a_suite) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *suite = write_suite(&world), *sft = qa_tempdir_join(world.dir, "sft");
+    qa_cli_expect(
+        QA_CLI("train", "-q", "-m", world.model, "-d", world.pairs, "-o", sft, "--steps", "2", "--method", "sft"), 0,
+        NULL, NULL);
+    json_t *all = QA_CLI_JSON("eval", "-q", "--json", "-m", world.model, "--adapter", world.adapter, "--adapter", sft,
+                              "--suite", suite, "--preference", "smaller", "--kl");
+    ck_assert_uint_eq(json_array_size(all), 3);
+    ck_assert(json_is_null(json_object_get(json_array_get(all, 0), "adapter")));
+    const char *const adapters[] = {world.adapter, sft};
+    for (size_t i = 0; i < 2; i++) {
+        json_t *row = json_array_get(all, i + 1);
+        json_t *alone = QA_CLI_JSON("eval", "-q", "--json", "-m", world.model, "--adapter", adapters[i], "--suite",
+                                    suite, "--preference", "smaller", "--kl");
+        ck_assert_str_eq(qa_json_text(row, "adapter"), adapters[i]);
+        ck_assert(json_equal(json_object_get(row, "skills"), json_object_get(alone, "skills")));
+        ck_assert(json_equal(json_object_get(row, "shares"), json_object_get(alone, "shares")));
+        ck_assert_double_eq(qa_json_number(row, "ordinary_kl"), qa_json_number(alone, "ordinary_kl"));
+        ck_assert_double_eq(qa_json_number(json_object_get(row, "held_out"), "margin_mean"),
+                            qa_json_number(json_object_get(alone, "held_out"), "margin_mean"));
+        json_decref(alone);
+    }
+    json_decref(all);
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--adapter", world.adapter, "--adapter", sft, "--suite", suite,
+                         "--preference", "smaller"),
+                  0, "perplexity     pairs    margin\nbase ", NULL);
+    free(sft);
+    free(suite);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 START_TEST(where_a_suite_is_looked_for) {
     qa_cli_world world = qa_cli_world_make(false);
     char *suite = write_suite(&world);
@@ -305,6 +339,7 @@ Suite *cli_eval_suite_suite(void) {
     tcase_add_test(tcase, json_has_every_number);
     tcase_add_test(tcase, the_table_for_people);
     tcase_add_test(tcase, a_plain_adapter_is_measured_with_kl_alone);
+    tcase_add_test(tcase, several_adapters_on_a_suite);
     tcase_add_test(tcase, where_a_suite_is_looked_for);
     tcase_add_test(tcase, a_system_message_that_the_template_leaves_out);
     tcase_add_test(tcase, mistakes);

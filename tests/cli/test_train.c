@@ -397,6 +397,8 @@ START_TEST(a_part_is_held_out) {
     qa_cli_expect(HOLD_OUT("--val-size", "1.5"), 2, NULL, "expected a whole number of pairs, or a share of them");
     qa_cli_expect(HOLD_OUT("--val-size", "0.3", "--eval-every", "1", "--seed", "7"), 0, NULL,
                   "2 of 6 pairs held out for evaluation by seed 7");
+    qa_cli_expect(HOLD_OUT("--val-size", "0.3", "--eval-every", "1", "--seed", "7", "--overwrite"), 0, " --held-out\n",
+                  NULL);
     json_t *record = json_load_file(config, 0, NULL);
     ck_assert_double_eq(qa_json_number(record, "val_size"), 0.3);
     ck_assert_double_eq(qa_json_number(record, "data_pairs"), 4);
