@@ -31,7 +31,7 @@ static qa_status converse(chat_session *session, cli_line_reader *reader, bool c
         dropped = kind == CLI_LINE_DROPPED;
         if (dropped) {
             cli_say(session->with->run, "Ctrl-C again, Ctrl-D or /quit ends");
-        } else if (text.n > 0) {
+        } else if (kind != CLI_LINE_CLEARED && text.n > 0) {
             status =
                 take_message(session, &text, commands && kind == CLI_LINE_MESSAGE && text.data[0] == '/', &end, err);
         }

@@ -25,7 +25,7 @@ struct cli_line_reader {
     char prompt[4];
     char *line; /* getline's */
     size_t capacity;
-    bool dropped; /* Ctrl-C while editing */
+    bool dropped, empty; /* Ctrl-C came; nothing was typed before, as far as is known */
 #if defined(QA_HAVE_LIBEDIT)
     EditLine *editor; /* NULL: no editing */
     History *history;
@@ -49,7 +49,9 @@ static unsigned char drop_line(EditLine *editor, int key) {
     cli_line_reader *reader = NULL;
     (void)key;
     (void)el_get(editor, EL_CLIENTDATA, &reader);
+    const LineInfo *typed = el_line(editor);
     reader->dropped = true;
+    reader->empty = typed->lastchar == typed->buffer;
     fputs("^C\n", stderr);
     return CC_NEWLINE;
 }
@@ -214,6 +216,7 @@ static bool wait_for_line(void) {
 /* A line without editing: Ctrl-C breaks the reading off. */
 static ssize_t plain_line(cli_line_reader *reader) {
     reader->dropped = false;
+    reader->empty = true;
     if (reader->options.terminal) {
         cli_catch_ctrl_c_at_prompt();
         fputs(reader->prompt, stderr);
@@ -241,7 +244,9 @@ static qa_status read_typed(cli_line_reader *reader, const char *prompt, size_t 
     (void)snprintf(reader->prompt, sizeof reader->prompt, "%s", prompt);
     errno = 0;
     const ssize_t got = edits(reader) ? edit_line(reader) : plain_line(reader);
-    *kind = reader->dropped ? CLI_LINE_DROPPED : got < 0 ? CLI_LINE_END : CLI_LINE_MESSAGE;
+    *kind = reader->dropped ? (reader->empty ? CLI_LINE_DROPPED : CLI_LINE_CLEARED)
+            : got < 0       ? CLI_LINE_END
+                            : CLI_LINE_MESSAGE;
     *n = got < 0 ? 0 : (size_t)got;
     QA_FAIL_IF(*kind == CLI_LINE_END && (ferror(stdin) || errno == ENOMEM), err, QA_ERR_IO,
                "cannot read standard input: %s", strerror(errno));

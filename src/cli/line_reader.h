@@ -20,7 +20,8 @@ typedef struct cli_line_reader_options {
 typedef enum cli_line_kind {
     CLI_LINE_MESSAGE, /* may be empty */
     CLI_LINE_QUOTED,  /* the same, between quotes: never a command */
-    CLI_LINE_DROPPED, /* Ctrl-C at the terminal: what was typed does not count */
+    CLI_LINE_CLEARED, /* Ctrl-C at the terminal behind something: it does not count */
+    CLI_LINE_DROPPED, /* Ctrl-C at the terminal, perhaps behind nothing */
     CLI_LINE_END
 } cli_line_kind;
 
