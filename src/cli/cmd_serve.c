@@ -23,6 +23,7 @@
 typedef struct serve_args {
     cli_args shared;
     const char *host, *key_file;
+    qa_option_list api_keys;
     size_t port, parallel, ctx_size, max_body, max_queue;
     double timeout;
 } serve_args;
@@ -45,6 +46,9 @@ static const qa_option serve_rows[] = {
      .help = "tokens of a prompt with its answer"},
     {"api-key-file", ROW(STRING, key_file), .placeholder = "FILE", .path = QA_PATH_READ,
      .help = "keys, a line each, one of which a request must bring (Authorization: Bearer KEY)"},
+    {"api-key", ROW(LIST, api_keys), .placeholder = "KEY",
+     .help = "such a key, which everybody on this machine can read in the list of processes; may be given several "
+             "times"},
     {"max-body", ROW(SIZE, max_body), .range = QA_RANGE_FROM_1, .standard = "8388608",
      .help = "bytes of a request's body; more is refused with 413"},
     {"max-queue", ROW(SIZE, max_queue), .range = QA_RANGE_1_TO_1024, .standard = "64",
@@ -230,17 +234,24 @@ static qa_status load_serving(serving *it, qa_error *err) {
 
 static qa_status read_keys(serving *it, qa_error *err) {
     const char *path = serve_args_of(it->run)->key_file;
-    if (path == NULL) {
-        return QA_OK;
-    }
-    QA_TRY(qa_read_file(&it->key_text, path, MAX_KEYS_BYTES, err));
-    QA_TRY(QA_NEW(it->keys, it->key_text.n / 2 + 1, err, "keys"));
+    const qa_option_list *given = &serve_args_of(it->run)->api_keys;
     char *save = NULL;
+    if (path != NULL) {
+        QA_TRY(qa_read_file(&it->key_text, path, MAX_KEYS_BYTES, err));
+    }
+    QA_TRY(QA_NEW(it->keys, given->n + it->key_text.n / 2 + 1, err, "keys"));
     for (char *word = it->key_text.n == 0 ? NULL : strtok_r(it->key_text.data, " \t\r\n", &save); word != NULL;
          word = strtok_r(NULL, " \t\r\n", &save)) {
         it->keys[it->n_keys++] = word;
     }
-    QA_FAIL_IF(it->n_keys == 0, err, QA_ERR_FORMAT, "%s has no key: write one, a line of letters and digits", path);
+    QA_FAIL_IF(path != NULL && it->n_keys == 0, err, QA_ERR_FORMAT,
+               "%s has no key: write one, a line of letters and digits", path);
+    for (size_t i = 0; i < given->n; i++) {
+        if (given->items[i][0] == '\0') {
+            return cli_bad_usage(it->run, err, "--api-key: expected letters and digits, found \"\"");
+        }
+        it->keys[it->n_keys++] = given->items[i];
+    }
     return QA_OK;
 }
 

@@ -399,7 +399,8 @@ static void expect_refused(const qa_serving *serving, const char *method, const 
 
 START_TEST(refusals) {
     char *keys = qa_tempdir_write_text(world.dir, "keys", "secret\nother\n");
-    qa_serving serving = start_server("--api-key-file", keys, "--max-body", "4096");
+    qa_serving serving = QA_SERVING("--model", world.model, "--adapter", world.adapter, "--threads", "1",
+                                    "--api-key-file", keys, "--api-key", "third", "--max-body", "4096");
     static const char with[] = "Authorization: Bearer secret\r\n", body[] = "{\"model\": \"base\", \"prompt\": \"a\"}";
     char *large = calloc(1, 100001);
     ck_assert_ptr_nonnull(large);
@@ -424,7 +425,7 @@ START_TEST(refusals) {
     qa_http good = qa_http_ask(&serving, "POST", "/v1/completions", with, body);
     ck_assert_int_eq(good.status, 200);
     qa_http_free(&good);
-    good = qa_http_ask(&serving, "HEAD", "/v1/models/custom", "Authorization: Bearer other\r\n", NULL);
+    good = qa_http_ask(&serving, "HEAD", "/v1/models/custom", "Authorization: Bearer third\r\n", NULL);
     ck_assert_int_eq(good.status, 200);
     qa_http_free(&good);
     stop_server(&serving);
