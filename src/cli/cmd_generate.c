@@ -348,17 +348,21 @@ done:
 const cli_command cli_generate = {
     .name = "generate",
     .summary = "continue a text, chat, or answer a file of prompts, with the customised policy",
-    .about = "Continues a prompt with the policy that the adapter and the base model make together, or with the "
-             "base model's own. --alpha-0 and --alpha-tilde turn the balance of the two without training again. "
-             "Text is printed as it comes; the prompt is not repeated unless --echo asks for it.\n"
-             "--in answers a whole file, many prompts at a time. Every line is a dialogue that ends with the "
-             "user's message, {\"messages\": [...]} or {\"prompt\": [...]}, and comes out as {\"messages\": "
-             "[...]} with the answer appended; or a text, {\"prompt\": \"...\"}, and comes out as {\"prompt\": "
-             "\"...\", \"completion\": \"...\"}. The answers are in the order of the prompts, --samples of each "
-             "in a row; \"terminal\": false marks those that --max-tokens cut off. With --temperature 0 --unique "
-             "that is what `train --method replay` rehearses.\n"
-             "--json adds every token's log-probability under the policy and, where the base model runs beside it (or "
-             "with --kl), under pi1, and KL(pi || pi1).",
+    .about =
+        "Continues a prompt with the policy that the adapter and the base model make together, or with the "
+        "base model's own. --alpha-0 and --alpha-tilde turn the balance of the two without training again. "
+        "Text is printed as it comes; the prompt is not repeated unless --echo asks for it.\n"
+        "--in answers a whole file, many prompts at a time. Every line is a dialogue that ends with the "
+        "user's message, {\"messages\": [...]} or {\"prompt\": [...]}, and comes out as {\"messages\": "
+        "[...]} with the answer appended; or a text, {\"prompt\": \"...\"}, and comes out as {\"prompt\": "
+        "\"...\", \"completion\": \"...\"}. The answers are in the order of the prompts, --samples of each "
+        "in a row; \"terminal\": false marks those that --max-tokens cut off. With --temperature 0 --unique "
+        "that is what `train --method replay` rehearses.\n"
+        "--chat without a prompt is a conversation. At a terminal, and with --commands, lines that begin with / are "
+        "commands: /help lists them. /policy both lets the base model and the customised policy answer the same "
+        "turns, each behind its own answers.\n"
+        "--json adds every token's log-probability under the policy and, where the base model runs beside it (or "
+        "with --kl), under pi1, and KL(pi || pi1).",
     .examples = "qadapter generate --model MODEL --adapter ADAPTER --prompt 'Once upon a time'\n"
                 "qadapter generate --model MODEL --adapter ADAPTER --policy both --temperature 0 --prompt 'Once upon "
                 "a time'\n"

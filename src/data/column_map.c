@@ -26,7 +26,7 @@ static const struct our_name {
     const char *others; /* what other programs call it, the likeliest first, between spaces; NULL: nothing else */
 } NAMES[] = {
     {"prompt", PAIRS | RESPONSES | PROMPTS, false, false, NULL},
-    {"instruction", ANY, true, false, " question query user_prompt user human problem user_input "},
+    {"instruction", ANY, true, false, " question query user_prompt user human problem user_input input "},
     {"input", ANY, true, true, " context "},
     {"system", ANY, true, true, " system_prompt system_message "},
     {"history", ANY, true, true, NULL},
@@ -436,10 +436,12 @@ const char *qa_column_map_hint(const json_t *row, qa_column_use use, char hint[Q
     static const char BEGIN[] = "; if these are it, name them: --columns ";
     const bool has_prompt = qa_pairs_member(row, "prompt") != NULL || qa_pairs_member(row, "messages") != NULL;
     size_t used = (size_t)snprintf(hint, QA_COLUMN_HINT_BYTES, "%s", BEGIN), n = 0;
+    const char *taken = NULL; /* the instruction's, which may be called input */
     for (size_t i = 0; i < N_NAMES; i++) {
         const char *column = (NAMES[i].uses & (int)use) == 0 ? NULL : column_for(row, &NAMES[i]);
         const bool own = column != NULL && strcmp(column, NAMES[i].name) == 0;
-        if (column == NULL || (own && !NAMES[i].turn) || (has_prompt && strcmp(NAMES[i].name, "instruction") == 0)) {
+        if (column == NULL || (taken != NULL && strcmp(column, taken) == 0) || (own && !NAMES[i].turn) ||
+            (has_prompt && strcmp(NAMES[i].name, "instruction") == 0)) {
             continue;
         }
         const int written = snprintf(hint + used, QA_COLUMN_HINT_BYTES - used, "%s%s%s%s", n > 0 ? "," : "",
@@ -448,6 +450,7 @@ const char *qa_column_map_hint(const json_t *row, qa_column_use use, char hint[Q
             hint[used] = '\0';
             break;
         }
+        taken = taken == NULL ? column : taken;
         used += (size_t)written;
         n++;
     }

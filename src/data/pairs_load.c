@@ -88,15 +88,14 @@ void qa_pairs_set_pointers(qa_pairs *pairs) {
     }
 }
 
-/* ---- JSON Lines ---- */
+/* ---- the examples ---- */
 
 /* The example on the next line; *more: there was one. */
-static qa_status add_pairs_line(qa_pairs_loader *loader, qa_json_lines *lines, const char *name, bool *more,
-                                qa_error *err) {
+static qa_status add_pairs_line(qa_pairs_loader *loader, qa_json_lines *lines, bool *more, qa_error *err) {
     json_t *element = NULL;
     qa_status status = qa_json_lines_next(lines, &element, err);
     *more = element != NULL;
-    if (status == QA_ERR_FORMAT && loader->read == 0 && err != NULL &&
+    if (status == QA_ERR_FORMAT && loader->read == 0 && err != NULL && !loader->pairs->report.elements &&
         (strstr(err->message, "end of file") != NULL || strstr(err->message, "end of input") != NULL)) {
         char message[QA_MESSAGE_BYTES];
         memcpy(message, err->message, sizeof message);
@@ -108,7 +107,7 @@ static qa_status add_pairs_line(qa_pairs_loader *loader, qa_json_lines *lines, c
         loader->read++;
         status = qa_form_add(loader, element, err);
         if (status != QA_OK) {
-            qa_error_prefix(err, "%s:%zu: ", name, loader->line);
+            qa_json_lines_prefix(lines, err);
         }
     }
     json_decref(element);
@@ -116,46 +115,14 @@ static qa_status add_pairs_line(qa_pairs_loader *loader, qa_json_lines *lines, c
 }
 
 /* loader->line is the line that the source stands in. */
-static qa_status load_lines(qa_pairs_loader *loader, qa_source *source, const char *name, qa_error *err) {
+static qa_status load_lines(qa_pairs_loader *loader, qa_source *source, qa_error *err) {
     qa_json_lines *lines = NULL;
     QA_TRY(qa_json_lines_from(&lines, source, loader->line - 1, err));
     qa_status status = QA_OK;
     for (bool more = true; status == QA_OK && more && !loader->full;) {
-        status = add_pairs_line(loader, lines, name, &more, err);
+        status = add_pairs_line(loader, lines, &more, err);
     }
     qa_json_lines_close(lines);
-    return status;
-}
-
-/* ---- one array ---- */
-
-/* An array is parsed as a whole, which takes several times its bytes of memory. */
-static const size_t MAX_ARRAY_BYTES = (size_t)1 << 30;
-
-static qa_status load_array(qa_pairs_loader *loader, qa_source *source, const char *name, qa_error *err) {
-    qa_text text = {0};
-    json_t *root = NULL;
-    loader->pairs->report.elements = true;
-    qa_status status = qa_source_rest(source, &text, MAX_ARRAY_BYTES, err);
-    if (status == QA_ERR_LIMIT && text.n > 0) {
-        qa_error_prefix(err, "an array is read as a whole, JSON Lines are read one by one: ");
-    }
-    const char *foreign = status == QA_OK ? qa_foreign_content(text.data, text.n) : NULL;
-    if (foreign != NULL) {
-        status = qa_fail(err, QA_ERR_FORMAT, "%s is %s", name, foreign);
-    } else if (status == QA_OK) {
-        status = qa_json_parse(&root, text.data, text.n, name, loader->line, err);
-    }
-    qa_text_free(&text);
-    for (size_t i = 0; status == QA_OK && !loader->full && i < json_array_size(root); i++) {
-        loader->line = i + 1;
-        loader->read++;
-        status = qa_form_add(loader, json_array_get(root, i), err);
-        if (status != QA_OK) {
-            qa_error_prefix(err, "%s: element %zu: ", name, loader->line);
-        }
-    }
-    json_decref(root);
     return status;
 }
 
@@ -197,10 +164,10 @@ static qa_status load_pairs_file(qa_pairs_loader *loader, qa_source *source, qa_
     int first = -1;
     loader->line = 1;
     QA_TRY(first_character(source, &loader->line, &first, err));
-    return first == '{'   ? load_lines(loader, source, name, err)
-           : first == '[' ? load_array(loader, source, name, err)
-           : first >= 0   ? neither(loader, source, name, err)
-                          : qa_fail(err, QA_ERR_FORMAT, "%s: the file is empty", name);
+    loader->pairs->report.elements = first == '[';
+    return first == '{' || first == '[' ? load_lines(loader, source, err)
+           : first >= 0                 ? neither(loader, source, name, err)
+                                        : qa_fail(err, QA_ERR_FORMAT, "%s: the file is empty", name);
 }
 
 static qa_status check_options(const qa_pairs_options *options, qa_error *err) {

@@ -199,6 +199,7 @@ static const struct signature {
               "xz data; unpack it first (xz -d)"),
     SIGNATURE("\x28\xb5\x2f\xfd", "Zstandard data; unpack it first (zstd -d)"),
     SIGNATURE("PK\x05\x06", "an empty zip archive"),
+    SIGNATURE("7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it first (7z x)"),
     SIGNATURE("PK\x03\x04", "a zip archive (PyTorch's .bin and .pt files are such ones); unpack it, or save PyTorch "
                             "weights as safetensors"),
     SIGNATURE("\x80\x02", "a Python pickle (an old .bin or .pt file of PyTorch?); save the weights as safetensors"),
@@ -249,6 +250,9 @@ const char *qa_foreign_content(const void *data, size_t n) {
     const struct signature *known = signature_of(bytes, n);
     if (known != NULL) {
         return known->meaning;
+    }
+    if (n >= 262 && memcmp(bytes + 257, "ustar", 5) == 0) {
+        return "a tar archive; unpack it first (tar -xf) and name one of its files";
     }
     if (begins_with(bytes, n, "<!doctype") || begins_with(bytes, n, "<html") || begins_with(bytes, n, "<head") ||
         begins_with(bytes, n, "<?xml")) {

@@ -11,6 +11,8 @@
 
 /* A document is a few kilobytes, a book a few million; what goes on for longer has no lines (/dev/zero). */
 static const size_t MAX_LINE_BYTES = (size_t)1 << 26;
+/* An array is parsed as a whole, which takes several times its bytes of memory. */
+static const size_t MAX_ARRAY_BYTES = (size_t)1 << 30;
 
 struct qa_json_lines {
     qa_source *source;
@@ -19,6 +21,7 @@ struct qa_json_lines {
     char *line; /* [capacity] */
     size_t capacity;
     size_t number, limit;
+    json_t *array; /* the whole file; NULL: lines */
 };
 
 qa_status qa_json_lines_from(qa_json_lines **lines, qa_source *source, size_t before, qa_error *err) {
@@ -47,6 +50,7 @@ void qa_json_lines_close(qa_json_lines *lines) {
         if (!lines->borrowed) {
             qa_source_close(lines->source);
         }
+        json_decref(lines->array);
         free(lines->line);
         free(lines);
     }
@@ -118,10 +122,35 @@ static qa_status parse_line(qa_json_lines *lines, const char *line, size_t bytes
     return qa_fail(err, status, "%s", failure.message);
 }
 
+/* The file is one array, which begins with line[bytes]. */
+static qa_status read_array(qa_json_lines *lines, const char *line, size_t bytes, qa_error *err) {
+    const char *name = qa_json_lines_name(lines);
+    qa_text text = {0};
+    qa_status status = qa_text_append(&text, line, bytes, err);
+    status = status == QA_OK ? qa_text_append_z(&text, "\n", err) : status;
+    status = status == QA_OK ? qa_source_rest(lines->source, &text, MAX_ARRAY_BYTES, err) : status;
+    const char *foreign = status == QA_OK ? qa_foreign_content(text.data, text.n) : NULL;
+    if (foreign != NULL) {
+        status = qa_fail(err, QA_ERR_FORMAT, "%s is %s", name, foreign);
+    } else if (status == QA_OK) {
+        status = qa_json_parse(&lines->array, text.data, text.n, name, lines->number, err);
+    } else if (status == QA_ERR_LIMIT) {
+        qa_error_prefix(err, "an array is read as a whole, JSON Lines are read one by one: ");
+    }
+    qa_text_free(&text);
+    lines->number = 0;
+    return status;
+}
+
+static void next_element(qa_json_lines *lines, json_t **value) {
+    *value = json_incref(json_array_get(lines->array, lines->number));
+    lines->number += *value != NULL ? 1 : 0;
+}
+
 qa_status qa_json_lines_next(qa_json_lines *lines, json_t **value, qa_error *err) {
     static const char mark[] = "\xEF\xBB\xBF";
     *value = NULL;
-    for (;;) {
+    while (lines->array == NULL) {
         size_t bytes = 0;
         QA_TRY(read_line(lines, &bytes, err));
         if (bytes == 0) {
@@ -136,10 +165,16 @@ qa_status qa_json_lines_next(qa_json_lines *lines, json_t **value, qa_error *err
             line += 3;
             bytes -= 3;
         }
-        if (!is_blank(line, bytes)) {
+        if (is_blank(line, bytes)) {
+            continue;
+        }
+        if (lines->begun || line[strspn(line, " \t\r")] != '[') {
             return parse_line(lines, line, bytes, value, err);
         }
+        QA_TRY(read_array(lines, line, bytes, err));
     }
+    next_element(lines, value);
+    return QA_OK;
 }
 
 qa_status qa_json_lines_each(qa_json_lines *lines, qa_json_line_reader read, void *user, qa_error *err) {
@@ -152,10 +187,15 @@ qa_status qa_json_lines_each(qa_json_lines *lines, qa_json_line_reader read, voi
         const qa_status status = read(user, value, err);
         json_decref(value);
         if (status != QA_OK) {
-            qa_error_prefix(err, "%s:%zu: ", qa_json_lines_name(lines), lines->number);
+            qa_json_lines_prefix(lines, err);
             return status;
         }
     }
+}
+
+void qa_json_lines_prefix(const qa_json_lines *lines, qa_error *err) {
+    qa_error_prefix(err, lines->array != NULL ? "%s: element %zu: " : "%s:%zu: ", qa_json_lines_name(lines),
+                    lines->number);
 }
 
 size_t qa_json_lines_number(const qa_json_lines *lines) { return lines->number; }

@@ -247,6 +247,7 @@ START_TEST(a_row_without_a_form_gets_a_hint) {
         {"{\"instruction\": \"q\", \"input\": \"x\", \"chosen\": \"a\", \"rejected\": \"b\"}\n", "instruction,input"},
         {"{\"system\": \"S\", \"question\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}\n",
          "instruction=question,system"},
+        {"{\"system\": \"S\", \"input\": \"q\", \"chosen\": \"a\", \"rejected\": \"b\"}\n", "instruction=input,system"},
         {"{\"query\": \"q\", \"accepted\": \"a\", \"bad\": \"b\"}\n", "instruction=query,chosen=accepted,rejected=bad"},
         {"{\"question\": \"q\", \"chosen_response\": \"a\", \"rejected_response\": \"b\", \"id\": 1}\n",
          "instruction=question,chosen=chosen_response,rejected=rejected_response"},

@@ -82,6 +82,31 @@ START_TEST(errors_name_the_line) {
 }
 END_TEST
 
+START_TEST(an_array_has_its_elements) {
+    reading r = open_text("\xEF\xBB\xBF\n [\n  4,\n  5\n, 6]\n");
+    expect_next(&r, 4, 1);
+    expect_next(&r, 5, 2);
+    expect_next(&r, 6, 3);
+    expect_next(&r, 0, 0);
+    expect_next(&r, 0, 0);
+    close_reading(&r);
+    r = open_text("[]");
+    expect_next(&r, 0, 0);
+    close_reading(&r);
+    static const struct {
+        const char *text, *message;
+    } cases[] = {{"[\n1,\n", "a.jsonl:3:"}, {"[1] 2", "end of file expected"}, {"[1,]", "not valid JSON"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        qa_error err = {0};
+        json_t *value = NULL;
+        r = open_text(cases[i].text);
+        expect_error(qa_json_lines_next(r.lines, &value, &err), QA_ERR_FORMAT, &err, cases[i].message);
+        ck_assert_ptr_null(value);
+        close_reading(&r);
+    }
+}
+END_TEST
+
 START_TEST(other_kinds_of_files_are_named) {
     static const struct {
         const char *text, *message;
@@ -141,6 +166,7 @@ Suite *io_json_lines_suite(void) {
     TCase *tcase = tcase_create("lines");
     tcase_add_test(tcase, one_value_a_line);
     tcase_add_test(tcase, errors_name_the_line);
+    tcase_add_test(tcase, an_array_has_its_elements);
     tcase_add_test(tcase, other_kinds_of_files_are_named);
     tcase_add_test(tcase, files_that_cannot_be_read);
     suite_add_tcase(suite, tcase);
