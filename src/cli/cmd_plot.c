@@ -237,6 +237,11 @@ static qa_status run_plot(cli_run *run, qa_error *err) {
     if (args->runs.n > PLOT_MOST_RUNS) {
         return cli_bad_usage(run, err, "expected at most %d runs, found %zu", (int)PLOT_MOST_RUNS, args->runs.n);
     }
+    const char *dot = args->shared.out == NULL ? NULL : strrchr(args->shared.out, '.');
+    if (dot != NULL && strchr(dot, '/') == NULL && strcasecmp(dot, ".svg") != 0) {
+        return cli_bad_usage(run, err, "--out %s: an SVG is written; expected a name that ends in .svg",
+                             args->shared.out);
+    }
     if (args->shared.json && args->shared.out != NULL) {
         return cli_bad_usage(run, err, "--json goes to standard output, --out is a picture: give one of them");
     }

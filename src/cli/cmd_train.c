@@ -348,9 +348,10 @@ static void say_outcome(cli_run *run, const qa_train_outcome *outcome) {
                 outcome->total_steps, o->early_stopping_patience, cli_plural(o->early_stopping_patience), metric);
     }
     if (outcome->compared) {
+        char kept[CLI_NUMBER_BYTES];
+        (void)snprintf(kept, sizeof kept, "; its adapter is left (checkpoint-%zu)", outcome->best_step);
         cli_say(run, "best evaluation: after step %zu, %s %.4f%s", outcome->best_step, metric, outcome->best_value,
-                o->keep_best ? ", whose adapter is left"
-                             : "; the adapter is that of the last step (--keep-best leaves the best one)");
+                o->keep_best ? kept : "; the adapter is that of the last step (--keep-best leaves the best one)");
     }
 }
 

@@ -131,6 +131,7 @@ START_TEST(broken_lines_are_named) {
     qa_cli_expect(QA_CLI("plot", half, "--show", "kl"), 1, NULL, "no run has anything for the plot \"kl\"");
     qa_cli_expect(QA_CLI("plot", half, "--x", "epoch"), 1, NULL, "no step and no evaluation");
     qa_cli_expect(QA_CLI("plot", half, "--json", "--out", "x.svg"), 2, NULL, "give one of them");
+    qa_cli_expect(QA_CLI("plot", half, "--out", "x.png"), 2, NULL, "expected a name that ends in .svg");
     free(text);
     free(other);
     free(empty);
@@ -221,7 +222,7 @@ START_TEST(the_picture_does_not_replace_the_metrics) {
     char *run = run_of("a", four_steps), *file = qa_tempdir_join(run, "metrics.jsonl");
     char *link = qa_tempdir_join(folder, "link.svg");
     ck_assert_int_eq(symlink(file, link), 0);
-    qa_cli_expect(QA_CLI("plot", run, "--out", file), 2, NULL, "would replace");
+    qa_cli_expect(QA_CLI("plot", run, "--out", file), 2, NULL, "expected a name that ends in .svg");
     qa_cli_expect(QA_CLI("plot", run, "--out", link), 2, NULL, "would replace");
     char *kept = qa_tempdir_read(file, NULL);
     ck_assert_str_eq(kept, four_steps);

@@ -1,6 +1,8 @@
 /* qadapter train: what it says, what it writes, Ctrl-C and resuming. */
+#include "io/file.h"
 #include "support/cli.h"
 #include "support/cli_json.h"
+#include "support/fixture.h"
 #include "support/metrics_lines.h"
 #include "support/tempdir.h"
 
@@ -426,8 +428,53 @@ START_TEST(the_best_evaluation_and_an_early_end) {
     qa_cli_expect(WATCH("--overwrite", "--early-stopping-patience", "2", "--keep-best"), 0,
                   "adapter: ", "best evaluation: after step 2, kl 0.0");
     qa_cli_expect(WATCH("--resume", "--early-stopping-patience", "2", "--keep-best"), 0,
-                  "adapter: ", "whose adapter is left");
+                  "adapter: ", "its adapter is left (checkpoint-2)");
 #undef WATCH
+    qa_cli_world_free(&w);
+}
+END_TEST
+
+/* Cuts `from`..`to` (the beginning of what stays) out of every line that has it. */
+static void cut_members(char *text, const char *from, const char *to) {
+    for (char *at = strstr(text, from); at != NULL; at = strstr(at, from)) {
+        const char *end = strstr(at, to);
+        ck_assert_ptr_nonnull(end);
+        memmove(at, end, strlen(end) + 1);
+    }
+}
+
+/* A run of a version that did not record both responses goes on: its lines stay, those to come have them. */
+START_TEST(a_run_begun_before_goes_on) {
+    qa_cli_world w = qa_cli_world_make(false);
+    char *checkpoint = qa_tempdir_join(w.adapter, "checkpoint-2"),
+         *metrics = qa_tempdir_join(w.adapter, "metrics.jsonl");
+    char *state = qa_tempdir_join(checkpoint, "run_state.json");
+#define GO_ON(...)                                                                                                     \
+    QA_CLI("train", "-q", "-m", w.model, "-d", w.pairs, "-o", w.adapter, "--save-every", "2", __VA_ARGS__)
+    qa_cli_expect(GO_ON("--steps", "4"), 0, NULL, NULL);
+    char *last = qa_tempdir_join(w.adapter, "checkpoint-4"), *lines = qa_tempdir_read(metrics, NULL);
+    qa_error err = {0};
+    qa_expect_ok(qa_remove_tree(last, &err), &err);
+    cut_members(lines, "\"reward_chosen\"", "\"grad_norm\"");
+    *strstr(lines, "{\"step\": 3") = '\0';
+    free(qa_tempdir_write_text(w.adapter, "metrics.jsonl", lines));
+    json_t *old = json_load_file(state, 0, NULL);
+    ck_assert_int_eq(json_object_set_new(old, "metrics_bytes", json_integer((json_int_t)strlen(lines))), 0);
+    ck_assert_int_eq(json_dump_file(old, state, 0), 0);
+    json_decref(old);
+    qa_cli_expect(GO_ON("--steps", "4", "--resume"), 0, NULL, NULL);
+    char *now = qa_tempdir_read(metrics, NULL);
+    ck_assert_int_eq(strncmp(now, lines, strlen(lines)), 0);
+    ck_assert_ptr_null(strstr(lines, "logps_chosen"));
+    ck_assert_ptr_nonnull(strstr(now, "\"logps_chosen\""));
+    qa_cli_expect(QA_CLI("plot", w.adapter, "--json", "--show", "logps"), 0, "\"x\": [3, 4]", NULL);
+#undef GO_ON
+    free(now);
+    free(lines);
+    free(last);
+    free(state);
+    free(metrics);
+    free(checkpoint);
     qa_cli_world_free(&w);
 }
 END_TEST
@@ -531,6 +578,7 @@ Suite *cli_train_suite(void) {
     tcase_add_test(tcase, options_that_only_the_model_shows_to_be_wrong_end_with_2);
     tcase_add_test(tcase, evaluating_every_so_often_needs_data);
     tcase_add_test(tcase, a_part_is_held_out);
+    tcase_add_test(tcase, a_run_begun_before_goes_on);
     tcase_add_test(tcase, the_best_evaluation_and_an_early_end);
     tcase_add_test(tcase, a_run_that_did_not_learn_says_so);
     tcase_add_test(tcase, a_run_that_changed_nothing_says_so);
