@@ -55,20 +55,35 @@ typedef struct engine_world {
     qa_adapter *adapters[ADAPTERS];
 } engine_world;
 
-static engine_world open_engine_world(const char *config) {
-    engine_world w = {.fixture = qa_fixture_of(config, NULL, 2)};
+/* Random adapters, the second of a smaller rank and on every other map. */
+static void make_adapters(engine_world *w, double spread, bool all_maps) {
     qa_error err = {0};
     for (size_t i = 0; i < ADAPTERS; i++) {
         qa_lora_options lora = {.rank = 3 - i, .alpha = 5};
         for (size_t t = 0; t < QA_TARGETS; t++) {
-            lora.targets[t] = i == 0 || t % 2 == 0 || strstr(config, "gpt2") != NULL;
+            lora.targets[t] = i == 0 || t % 2 == 0 || all_maps;
         }
-        expect_ok(qa_adapter_create(&w.adapters[i], w.fixture.model, &lora, 5, &err), &err);
+        expect_ok(qa_adapter_create(&w->adapters[i], w->fixture.model, &lora, 5, &err), &err);
         qa_rng rng = qa_rng_seed(20 + i, 0);
-        for (size_t j = 0; j < w.adapters[i]->count; j++) {
-            w.adapters[i]->parameters[j] = (qa_real)(0.3 * qa_rng_normal(&rng));
+        for (size_t j = 0; j < w->adapters[i]->count; j++) {
+            w->adapters[i]->parameters[j] = (qa_real)(spread * qa_rng_normal(&rng));
         }
     }
+}
+
+static engine_world open_engine_world(const char *config) {
+    engine_world w = {.fixture = qa_fixture_of(config, NULL, 2)};
+    make_adapters(&w, 0.3, strstr(config, "gpt2") != NULL);
+    return w;
+}
+
+/* The bundled model. */
+static engine_world open_village(void) {
+    engine_world w = {.fixture = {.dir = NULL}};
+    qa_error err = {0};
+    expect_ok(qa_context_create(&w.fixture.context, 2, (qa_logger){0}, &err), &err);
+    expect_ok(qa_model_load(&w.fixture.model, w.fixture.context, "weights/village/model", &err), &err);
+    make_adapters(&w, 0.01, false);
     return w;
 }
 
@@ -76,7 +91,12 @@ static void close_engine_world(engine_world *w) {
     for (size_t i = 0; i < ADAPTERS; i++) {
         qa_adapter_free(w->adapters[i]);
     }
-    qa_fixture_close(&w->fixture);
+    if (w->fixture.dir != NULL) {
+        qa_fixture_close(&w->fixture);
+    } else {
+        qa_model_free(w->fixture.model);
+        qa_context_free(w->fixture.context);
+    }
 }
 
 static qa_engine *open_engine(engine_world *w, qa_engine_limits limits) {
@@ -413,6 +433,19 @@ static said_tokens say_tokens(const engine_world *w, const qa_adapter *adapter, 
     return said;
 }
 
+/* Answers of which some token differs; up to there the log-probabilities are the same. */
+static size_t different_answers(const said_tokens *a, const said_tokens *b) {
+    size_t different = 0;
+    for (size_t answer = 0; answer < 8; answer++) {
+        size_t i = 0;
+        for (; i < 30 && a->ids[30 * answer + i] == b->ids[30 * answer + i]; i++) {
+            expect_near(a->log_pi[30 * answer + i], b->log_pi[30 * answer + i], TOLERANCE, "merged");
+        }
+        different += i < 30 ? 1 : 0;
+    }
+    return different;
+}
+
 /* The same answer by one sequence, which draws from a stream of its own: greedy. */
 static void check_generator(const engine_world *w, const qa_objective *objective, const said_tokens *said,
                             bool measured) {
@@ -445,15 +478,17 @@ static void check_generator(const engine_world *w, const qa_objective *objective
 /* A plain adapter says the same, greedy and sampled, by both streams with (M7), by its own stream alone, and merged
  * into the model's weights. */
 START_TEST(a_plain_adapter_says_the_same_in_one_stream) {
-    engine_world w = open_engine_world(families[_i]);
+    engine_world w = _i == FAMILIES ? open_village() : open_engine_world(families[_i]);
     static const qa_objective *const objectives[] = {&plain, &plain_logits};
     said_tokens two[4], one;
+    size_t different = 0;
     qa_error err = {0};
     for (size_t k = 0; k < 4; k++) {
         two[k] = say_tokens(&w, w.adapters[0], objectives[k / 2], k % 2 == 0 ? 0.0 : 0.9, true);
         one = say_tokens(&w, w.adapters[0], objectives[k / 2], k % 2 == 0 ? 0.0 : 0.9, false);
-        ck_assert_mem_eq(one.ids, two[k].ids, sizeof one.ids);
         for (size_t i = 0; i < one.n; i++) {
+            ck_assert_msg(one.ids[i] == two[k].ids[i], "run %zu, token %zu: %d at %.9g, %d at %.9g", k, i, one.ids[i],
+                          one.log_pi[i], two[k].ids[i], two[k].log_pi[i]);
             expect_near(one.log_pi[i], two[k].log_pi[i], TOLERANCE, "one stream");
             ck_assert(isnan(one.log_pi1[i]) && isnan(one.kl[i]) && two[k].kl[i] >= 0.0);
         }
@@ -465,8 +500,13 @@ START_TEST(a_plain_adapter_says_the_same_in_one_stream) {
     expect_ok(qa_model_merge(w.fixture.model, w.adapters[0], &err), &err);
     for (size_t k = 0; k < 4; k++) {
         one = say_tokens(&w, NULL, NULL, k % 2 == 0 ? 0.0 : 0.9, false);
-        ck_assert_mem_eq(one.ids, two[k].ids, sizeof one.ids);
+        different += different_answers(&one, &two[k]);
     }
+#ifdef QA_F64
+    ck_assert_uint_eq(different, 0);
+#else
+    ck_assert_uint_le(different, 1);  /* of 32: the weights are rounded, and a draw may fall between two tokens */
+#endif
     close_engine_world(&w);
 }
 END_TEST
@@ -734,7 +774,7 @@ Suite *infer_engine_suite(void) {
     TCase *tcase = tcase_create("engine");
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, each_gets_what_it_gets_alone, 0, FAMILIES);
-    tcase_add_loop_test(tcase, a_plain_adapter_says_the_same_in_one_stream, 0, FAMILIES);
+    tcase_add_loop_test(tcase, a_plain_adapter_says_the_same_in_one_stream, 0, FAMILIES + 1);
     tcase_add_test(tcase, four_choices_share_their_context);
     tcase_add_test(tcase, a_next_turn_copies_the_answer_too);
     tcase_add_test(tcase, a_cancelled_leader_holds_nobody_up);
