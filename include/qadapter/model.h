@@ -129,6 +129,10 @@ QA_MUST_CHECK qa_status qa_adapter_save(const qa_adapter *adapter, const char *d
                                         qa_error *err);
 void qa_adapter_free(qa_adapter *adapter); /* NULL is allowed */
 
+/* The adapter that training started from, frozen: what the log-ratios of dpo with QA_REFERENCE_ADAPTER are against. Of
+ * the same model; the adapter owns it. NULL: none. */
+void qa_adapter_set_reference(qa_adapter *adapter, qa_adapter *reference);
+
 const qa_lora_options *qa_adapter_options(const qa_adapter *adapter);
 size_t qa_adapter_parameters(const qa_adapter *adapter);
 

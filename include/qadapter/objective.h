@@ -29,6 +29,12 @@ typedef enum qa_method {
     /* a reward model and PPO belong here */
 } qa_method;
 
+/* What DPO's log-ratios are against. */
+typedef enum qa_reference {
+    QA_REFERENCE_BASE,   /* pi1 */
+    QA_REFERENCE_ADAPTER /* the policy of the adapter that training starts from (qa_adapter_set_reference) */
+} qa_reference;
+
 typedef struct qa_objective {
     qa_objective_kind kind;
     qa_q_parametrisation q_parametrisation;
@@ -39,6 +45,7 @@ typedef struct qa_objective {
     bool length_normalisation; /* theory: divide a return by the response's transitions */
     qa_method method;          /* all but qadapter: the numbers above are those of qa_objective_for_method */
     double dpo_beta;           /* dpo: b of its loss, > 0; not read else */
+    qa_reference reference;    /* dpo: pi_ref of its loss; not read else */
 } qa_objective;
 
 /* The objective of a recipe, every option of which may be overridden afterwards:
@@ -50,8 +57,8 @@ QA_MUST_CHECK qa_status qa_objective_from_recipe(qa_objective *objective, const 
 
 /* The objective of a method. qadapter: the recipe theory. The others: theory, Qhat = logits, alpha_tilde = 1,
  * alpha_0 = 0, gamma = 1, beta = 0, so that (M7) is softmax(logits of the adapted model); dpo_beta is 0.1. Their
- * implied reward is r(s,a) = b log( pi(a|s) / pi1(a|s) ), b being dpo_beta, or 1 for sft and replay; R(y) is its plain
- * sum over the response. */
+ * implied reward is r(s,a) = b log( pi(a|s) / pi_ref(a|s) ), b being dpo_beta, or 1 for sft and replay; pi_ref is pi1,
+ * or dpo's reference; R(y) is its plain sum over the response. */
 qa_objective qa_objective_for_method(qa_method method);
 
 /* Ranges of every number, and options that contradict each other; the message names the option. */

@@ -22,7 +22,8 @@ typedef struct qa_side_score {
     const double *log_pi1; /* [n] log pi1(a_t|s_t), nats */
     const double *q;       /* [n] Qhat(s_t, a_t) */
     const double *v;       /* [n] Vhat(s_t) */
-    const double *reward;  /* [n] r2(s_t, a_t)   (M8); dpo, sft, replay: b log pi/pi1, see qa_evaluation */
+    const double *reward;  /* [n] r2(s_t, a_t)   (M8); dpo, sft, replay: b log pi/pi_ref, see qa_evaluation */
+    const double *log_ref; /* [n] log pi_ref(a_t|s_t): log_pi1, but of dpo with another reference */
     const double *log_pi;  /* [n] log pitilde(a_t|s_t)   (M7) */
     const double *kl;      /* [n] KL(pitilde || pi1) at s_t, nats */
     double ret;            /* R   (M9) */
@@ -59,8 +60,8 @@ size_t qa_padded_length(const qa_pairs *pairs, size_t first, size_t count);
 /* ---- evaluation ---- */
 
 /* z is the method's own measure of preference: (M9) of the residual Q-function's rewards under qadapter; under dpo, sft
- * and replay what the policy has moved from the base model's,
- *     z = b sum_t log pi(a_t|s_t)/pi1(a_t|s_t) over the chosen response - the same over the rejected one,
+ * and replay what the policy has moved from the base model's, or from dpo's other reference,
+ *     z = b sum_t log pi(a_t|s_t)/pi_ref(a_t|s_t) over the chosen response - the same over the rejected one,
  * the implicit reward of DPO, with b = dpo_beta, or 1 for sft and replay. */
 typedef struct qa_evaluation {
     size_t pairs;                            /* scored */
@@ -160,11 +161,12 @@ typedef struct qa_train_outcome {
 
 typedef struct qa_train_options {
     const char *out_dir;
-    const char *base_model; /* written into adapter_config.json */
-    const char *recipe;     /* "published" or "theory": for the record, objective is what counts; NULL: neither */
-    qa_objective objective; /* and method */
-    const qa_pairs *replay; /* method replay: responses (qa_pairs_options.responses), borrowed; else NULL */
-    double replay_ratio;    /* of them per pair of a step: each step's loss is the mean over the tokens of both */
+    const char *base_model;    /* written into adapter_config.json */
+    const char *start_adapter; /* for the record: the folder that the adapter comes from; NULL: it is a fresh one */
+    const char *recipe;        /* "published" or "theory": for the record, objective is what counts; NULL: neither */
+    qa_objective objective;    /* and method */
+    const qa_pairs *replay;    /* method replay: responses (qa_pairs_options.responses), borrowed; else NULL */
+    double replay_ratio;       /* of them per pair of a step: each step's loss is the mean over the tokens of both */
     uint64_t seed;
     double learning_rate;
     qa_schedule schedule;
@@ -248,13 +250,20 @@ QA_MUST_CHECK qa_status qa_train_memory_for(const qa_model *model, const qa_lora
                                             const qa_pairs *evaluation, const qa_pairs *replay, bool recompute,
                                             size_t *bytes, qa_error *err);
 
+/* What dpo's reference adapter takes beside that. */
+QA_MUST_CHECK qa_status qa_train_reference_memory(const qa_model *model, const qa_adapter *reference,
+                                                  const qa_pairs *train, const qa_pairs *evaluation, size_t *bytes,
+                                                  qa_error *err);
+
 /* What options->base_cache comes to for these pairs: *mode is off, memory or disk, and what it takes beside
  * qa_train_memory_for. Only sets that the run visits more than once are kept; when there is none, the mode is off. */
 QA_MUST_CHECK qa_status qa_train_base_cache(const qa_model *model, const qa_pairs *train, const qa_pairs *evaluation,
                                             const qa_train_options *options, qa_base_cache_mode *mode,
                                             size_t *memory_bytes, size_t *disk_bytes, qa_error *err);
 
-/* Trains the adapter in place by options->objective.method; evaluation may be NULL. Writes into out_dir:
+/* Trains the adapter in place by options->objective.method, from what it is; evaluation may be NULL. With
+ * QA_REFERENCE_ADAPTER the reference is the adapter's (qa_adapter_set_reference), or else a copy of it as it is handed
+ * over, which it then has. Writes into out_dir:
  * adapter_config.json, adapter_model.safetensors, training_config.json, metrics.jsonl, checkpoint-STEP/. A NaN stops
  * the run, names pair and tensor, and leaves the last checkpoint. */
 QA_MUST_CHECK qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train,
@@ -266,6 +275,11 @@ QA_MUST_CHECK qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_
  * alpha_0, gamma and beta; one with only those, as the authors write it, is read as objective published,
  * parametrisation logits. */
 QA_MUST_CHECK qa_status qa_training_config_load(const char *dir, bool *found, qa_objective *objective, qa_error *err);
+
+/* Gives the adapter the reference that it was trained with, from dir/reference, where the record names one. *found is
+ * false where it does not. One that is not there, or not the one that the record means, is an error that names it. */
+QA_MUST_CHECK qa_status qa_training_config_reference(const char *dir, qa_adapter *adapter, const qa_model *model,
+                                                     bool *found, qa_error *err);
 
 /* The pairs per micro-batch of that run, 0 = the whole set: what its evaluations shared a padded length over.
  * *micro_batch stays as it is when the file is not there or does not say. */

@@ -218,12 +218,20 @@ static qa_status report_objective(cli_report *report, cli_run *run, qa_error *er
     cli_report_text(report, "method", "method", qa_method_name(objective.method));
     const bool plain = qa_objective_is_plain(&objective);
     cli_report_json(report, "plain_policy", "policy", plain ? "true" : "false",
-                    plain ? "softmax(adapted logits): the same in PEFT and other programs, or merged, but for rounding"
-                          : "needs the base model's logits too: other programs and a merged model have another");
+                    plain
+                        ? "plain: softmax(adapted logits), in PEFT, vLLM and llama.cpp too; `qadapter merge` makes one "
+                          "model of both"
+                        : "composed of both models' logits: other programs that load it, and a merged model, have "
+                          "another; `qadapter generate` and `serve` run both");
+    if (objective.reference == QA_REFERENCE_ADAPTER) {
+        cli_report_text(report, "reference", "rewards are against", "the adapter that training started from");
+    }
     const qa_method_row *method = qa_method_of(&objective);
     for (size_t i = 0; !method->residual && method->options != NULL && i < method->options->n; i++) {
         const qa_option *own = &method->options->rows[i];
-        cli_report_real(report, own->key, own->key, *(const double *)((const char *)&objective + own->offset), "");
+        if (own->type == QA_OPTION_NUMBER) {
+            cli_report_real(report, own->key, own->key, *(const double *)((const char *)&objective + own->offset), "");
+        }
     }
     cli_report_text(report, "recipe", "recipe", recipe_with(&objective));
     cli_report_text(report, "objective", "objective", qa_objective_kind_name(objective.kind));

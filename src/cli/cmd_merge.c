@@ -2,6 +2,7 @@
  */
 #include "cli/common.h"
 #include "cli/format.h"
+#include "cli/outputs.h"
 #include "cli/report.h"
 
 #include "base/memory.h"
@@ -18,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* ---- options ---- */
 
@@ -277,26 +277,13 @@ static qa_status finish_merge(cli_run *run, merging *m, const qa_objective *obje
     return print_merged(run, &story, err);
 }
 
-/* A folder is never replaced by what is made of it. */
-static qa_status check_folders(cli_run *run, qa_error *err) {
-    const cli_args *args = run->args;
-    const char *const inputs[] = {args->model, args->adapter};
-    struct stat out, input;
-    for (size_t i = 0; i < 2 && stat(args->out, &out) == 0; i++) {
-        if (stat(inputs[i], &input) == 0 && input.st_dev == out.st_dev && input.st_ino == out.st_ino) {
-            return cli_bad_usage(run, err, "--out %s is the folder of --%s; choose another one", args->out,
-                                 i == 0 ? "model" : "adapter");
-        }
-    }
-    return QA_OK;
-}
-
 static qa_status run_merge(cli_run *run, qa_error *err) {
     const merge_args *args = merge_args_of(run);
     merging m = {.folder = {.lock = -1}};
     qa_objective objective;
     qa_status status = QA_OK;
-    QA_TRY(check_folders(run, err));
+    QA_TRY(cli_check_other_folder(run, "model", err)); /* a folder is never replaced by what is made of it */
+    QA_TRY(cli_check_other_folder(run, "adapter", err));
     QA_TRY(cli_resolve_objective(run, &objective, NULL, err));
     if (!qa_objective_is_plain(&objective)) {
         return refuse_composed(run, &objective, err);

@@ -4,8 +4,10 @@
 #include "base/buffer.h"
 #include "base/try.h"
 #include "cli/format.h"
+#include "cli/outputs.h"
 #include "cli/training.h"
 #include "methods/method.h"
+#include "model/adapter.h"
 #include "model/lora_options.h"
 #include "rl/objective.h"
 #include "train/batch.h"
@@ -14,6 +16,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* ---- options ---- */
 
@@ -39,8 +42,14 @@ static const qa_option train_own_rows[] = {
      .help = "pairs per optimiser step, instead of --gradient-accumulation-steps: a multiple of --micro-batch"},
 };
 static const qa_option_table train_own_table = QA_TABLE(train_own_rows);
+static const qa_option train_adapter_words = {
+    .group = QA_GROUP_ADAPTER,
+    .note = "none: a fresh adapter",
+    .help = "start from this adapter, own or PEFT's, trained by whatever method: its rank, alpha and targets stay"};
 static const cli_table train_tables[] = {
     {&cli_model_table, 0, "model", NULL},
+    {&cli_model_table, 0, "adapter", &train_adapter_words},
+    {&cli_model_table, 0, "any-base", NULL},
     {&train_own_table, 0, NULL, NULL},
     {&qa_objective_table, offsetof(cli_args, objective), NULL, NULL},
     {&qa_method_table, offsetof(cli_args, objective), NULL, NULL},
@@ -174,6 +183,66 @@ static qa_status hold_out(cli_run *run, qa_pairs *pairs, qa_pairs **evaluation, 
     return QA_OK;
 }
 
+/* An option of the adapter that was given, and that the adapter to start from contradicts. */
+static qa_status check_start(cli_run *run, const qa_lora_options *given, const qa_lora_options *own, qa_error *err) {
+    char targets[CLI_LINE_BYTES];
+    if (cli_given(&run->options, "lora-r") != NULL && given->rank != own->rank) {
+        return cli_bad_usage(run, err, "--lora-r %zu: %s, which training starts from, has rank %zu", given->rank,
+                             run->args->adapter, own->rank);
+    }
+    if (cli_given(&run->options, "lora-alpha") != NULL && fabs(given->alpha - own->alpha) > 0) {
+        return cli_bad_usage(run, err, "--lora-alpha %g: %s, which training starts from, has alpha %g", given->alpha,
+                             run->args->adapter, own->alpha);
+    }
+    if (cli_given(&run->options, "use-rslora") != NULL && given->use_rslora != own->use_rslora) {
+        return cli_bad_usage(run, err, "--use-rslora: %s, which training starts from, scales by alpha / %s",
+                             run->args->adapter, own->use_rslora ? "sqrt(rank)" : "rank");
+    }
+    if (cli_given(&run->options, "lora-target") != NULL &&
+        memcmp(given->targets, own->targets, sizeof own->targets) != 0) {
+        qa_lora_targets_text(own, targets, sizeof targets);
+        return cli_bad_usage(run, err, "--lora-target: %s, which training starts from, is on %s", run->args->adapter,
+                             targets);
+    }
+    return QA_OK;
+}
+
+/* Where training does not begin at the policy that the adapter had. */
+static qa_status warn_of_policy(cli_run *run, const qa_objective *objective, qa_error *err) {
+    qa_objective then = qa_objective_of_plain_adapter();
+    bool found = false;
+    QA_TRY(qa_training_config_load(run->args->adapter, &found, &then, err));
+    const bool plain = qa_objective_is_plain(&then) && qa_objective_is_plain(objective);
+    const bool same = then.q_parametrisation == objective->q_parametrisation &&
+                      !(fabs(then.alpha_0 - objective->alpha_0) > 0) &&
+                      !(fabs(then.alpha_tilde - objective->alpha_tilde) > 0);
+    if (!plain && !same) {
+        char was[CLI_LINE_BYTES];
+        qa_objective_text(&then, was, sizeof was);
+        cli_warn(run,
+                 "%s was trained as another policy (%s): training starts from its weights, and not from that policy",
+                 run->args->adapter, was);
+    }
+    return QA_OK;
+}
+
+/* A fresh adapter, or the one to start from. */
+static qa_status make_adapter(cli_run *run, const qa_objective *objective, qa_lora_options *lora, qa_error *err) {
+    if (run->args->adapter == NULL) {
+        return cli_usage_if(run,
+                            qa_adapter_create(&run->adapter, run->model, lora, train_args_of(run)->train.seed, err));
+    }
+    QA_TRY(cli_load_adapter(run, err));
+    qa_adapter *adapter = run->adapter;
+    QA_TRY(check_start(run, lora, &adapter->options, err));
+    QA_TRY(warn_of_policy(run, objective, err));
+    qa_adapter_set_reference(adapter, NULL); /* what it was itself trained against */
+    adapter->options.dropout = adapter->widest.dropout = lora->dropout;
+    *lora = adapter->options;
+    cli_say(run, "starting from %s", run->args->adapter);
+    return QA_OK;
+}
+
 /* What a recipe says lies under what was given. */
 static qa_status fill_options(cli_run *run, const qa_objective *objective, const char *recipe, size_t max_length,
                               train_progress *progress, qa_train_options *options, qa_error *err) {
@@ -183,6 +252,7 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
         cli_put_given(&run->options, &qa_train_table, options);
     }
     options->base_model = run->args->model;
+    options->start_adapter = run->args->adapter;
     options->recipe = recipe;
     options->objective = *objective;
     options->max_length = max_length;
@@ -221,8 +291,14 @@ static qa_status announce_training(cli_run *run, const qa_pairs *train, const qa
     qa_plan plan;
     size_t bytes = 0;
     size_t cache = 0;
+    size_t reference = 0;
     QA_TRY(cli_usage_if(run, qa_plan_make(&plan, qa_pairs_count(train), options, err)));
-    QA_TRY(qa_train_memory_for(run->model, lora, train, evaluation, options->replay, options->recompute, &bytes, err));
+    QA_TRY(qa_train_memory_for(run->model, &run->adapter->widest, train, evaluation, options->replay,
+                               options->recompute, &bytes, err));
+    if (options->objective.reference == QA_REFERENCE_ADAPTER) {
+        QA_TRY(qa_train_reference_memory(run->model, run->adapter, train, evaluation, &reference, err));
+        bytes += reference;
+    }
     qa_lora_targets_text(lora, targets, sizeof targets);
     cli_format_count(parameters, sizeof parameters, qa_adapter_parameters(run->adapter));
     cli_format_count(total, sizeof total, qa_model_get_info(run->model)->parameters);
@@ -376,6 +452,7 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     size_t max_length = 0;
     qa_status status = QA_OK;
     QA_TRY(cli_check_run(run, "eval-data", err));
+    QA_TRY(cli_check_other_folder(run, "adapter", err));
     QA_TRY(check_evaluations(run, err));
     QA_TRY(resolve_batch(run, &options.micro_batch, &options.gradient_accumulation, err));
     QA_TRY(cli_resolve_method(run, &objective, &recipe, err));
@@ -383,7 +460,7 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
     QA_TRY(cli_lora_options(run, &lora, err));
-    QA_TRY(cli_usage_if(run, qa_adapter_create(&run->adapter, run->model, &lora, args->seed, err)));
+    QA_TRY(make_adapter(run, &objective, &lora, err));
     QA_TRY(fill_options(run, &objective, recipe, max_length, &progress, &options, err));
     cli_warn_of_warmup(run, options.warmup_steps, options.warmup_ratio);
     if (args->resume) {

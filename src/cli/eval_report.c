@@ -17,6 +17,9 @@ void cli_report_evaluation(cli_report *report, const qa_evaluation *evaluation, 
                                                   {"margin_p75", "margin, 75th percentile"},
                                                   {"margin_p95", "margin, 95th percentile"}};
     cli_report_text(report, "method", "method", qa_method_name(objective->method));
+    if (objective->reference == QA_REFERENCE_ADAPTER) {
+        cli_report_text(report, "reference", "rewards and margins against", "the adapter that training started from");
+    }
     cli_report_count(report, "pairs", "pairs", evaluation->pairs, "");
     cli_report_real(report, "accuracy", "accuracy (ties count half)", evaluation->accuracy, "");
     cli_report_real(report, "margin_mean", "margin R(chosen) - R(rejected), mean", evaluation->margin_mean, "");

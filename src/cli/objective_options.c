@@ -141,6 +141,26 @@ qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const cha
 
 /* ---- what is trained ---- */
 
+/* dpo's reference is the adapter that training starts from, as in TRL, which takes a copy of the one that it is handed;
+ * --reference says otherwise. */
+static qa_status resolve_reference(cli_run *run, qa_objective *objective, qa_error *err) {
+    const bool given = cli_given(&run->options, "reference") != NULL;
+    if (objective->method != QA_METHOD_DPO || (run->args->adapter == NULL && !given)) {
+        return QA_OK;
+    }
+    if (!given) {
+        objective->reference = QA_REFERENCE_ADAPTER;
+    }
+    if (run->args->adapter == NULL && objective->reference == QA_REFERENCE_ADAPTER) {
+        return cli_bad_usage(run, err, "--reference adapter is the adapter that training starts from: give --adapter");
+    }
+    cli_say(run, "reference: %s",
+            objective->reference == QA_REFERENCE_BASE
+                ? "the base model"
+                : "the adapter that training starts from, as it is now (--reference base: the base model)");
+    return QA_OK;
+}
+
 qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char **recipe, qa_error *err) {
     const qa_method_row *method = qa_method_of(&run->args->objective);
     char line[CLI_LINE_BYTES];
@@ -151,15 +171,14 @@ qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char *
                              "--model %s --in PROMPTS --temperature 0 --unique --out FILE` writes them",
                              method->name, run->args->model);
     }
-    if (method->residual) {
-        return cli_resolve_objective(run, objective, recipe, err);
-    }
+    *recipe = method->residual ? recipe_of(run->args) : NULL;
     *objective = qa_objective_for_method(run->args->objective.method);
+    QA_TRY(method->residual ? qa_objective_from_recipe(objective, *recipe, err) : QA_OK);
     put_given_objective(run, objective);
-    *recipe = NULL;
+    QA_TRY(resolve_reference(run, objective, err));
     QA_TRY(cli_usage_if(run, qa_objective_check(objective, err)));
     qa_objective_text(objective, line, sizeof line);
-    cli_say(run, "method %s: %s", method->name, line);
+    cli_say(run, "%s %s: %s", method->residual ? "recipe" : "method", method->residual ? *recipe : method->name, line);
     return QA_OK;
 }
 

@@ -233,3 +233,11 @@ qa_status cli_check_outputs(cli_run *run, qa_error *err) {
     QA_TRY(check_output_files(run, err));
     return check_run_folder(run, err);
 }
+
+qa_status cli_check_other_folder(cli_run *run, const char *option, qa_error *err) {
+    const char *out = cli_given(&run->options, "out"), *path = cli_given(&run->options, option);
+    struct stat of_out, of_path;
+    const bool same = out != NULL && path != NULL && stat(out, &of_out) == 0 && stat(path, &of_path) == 0 &&
+                      same_inode(&of_out, &of_path);
+    return same ? cli_bad_usage(run, err, "--out %s is the folder of --%s; choose another one", out, option) : QA_OK;
+}

@@ -12,4 +12,7 @@ QA_MUST_CHECK qa_status cli_check_outputs(cli_run *run, qa_error *err);
 /* The same for a file that is written on the way: `what`, such as /save, says which in the message. */
 QA_MUST_CHECK qa_status cli_check_output(cli_run *run, const char *what, const char *path, qa_error *err);
 
+/* Wrong usage where --out is the very folder that this option names. */
+QA_MUST_CHECK qa_status cli_check_other_folder(cli_run *run, const char *option, qa_error *err);
+
 #endif

@@ -1,18 +1,24 @@
 /* Direct preference optimisation (rl/dpo.h has its equations): L = mean over pairs of -log sigmoid(z), with z the
- * difference of b (log pi - log pi1) summed over the two responses. */
+ * difference of b (log pi - log pi_ref) summed over the two responses. */
 #include "rl/dpo.h"
 #include "methods/method.h"
+
+static const char *const reference_names[] = {[QA_REFERENCE_BASE] = "base", [QA_REFERENCE_ADAPTER] = "adapter", NULL};
 
 static const qa_option dpo_rows[] = {
     {"dpo-beta", QA_NUMBER(qa_objective, dpo_beta), .key = "dpo_beta", .range = QA_RANGE_ABOVE_0, .standard = "0.1",
      .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
-     .help = "dpo: weight of the log-ratio to the base model (what TRL calls beta)"},
+     .help = "dpo: weight of the log-ratio to the reference (what TRL calls beta)"},
+    {"reference", QA_CHOICE(qa_objective, reference, reference_names), .standard = "base", .record = QA_RECORD_LATER,
+     .group = QA_GROUP_ADAPTER, .note = "adapter with --adapter, as in TRL; else base",
+     .help = "dpo: the log-ratio is to the base model, or to the adapter that training starts from, which stays as it "
+             "was"},
 };
 static const qa_option_table dpo_table = QA_TABLE(dpo_rows);
 
 static void dpo_rewards(qa_side_step *side, const qa_objective *objective) {
     for (size_t t = 0; t < side->n; t++) {
-        side->reward[t] = qa_dpo_reward(objective->dpo_beta, side->log_pi[t], side->log_pi1[t]);
+        side->reward[t] = qa_dpo_reward(objective->dpo_beta, side->log_pi[t], side->log_ref[t]);
     }
 }
 

@@ -22,11 +22,12 @@ typedef struct qa_side_step {
     size_t states;                    /* see rl/transitions.h */
     const qa_transition *transitions; /* [n] */
     double *log_pi1;                  /* [n] log pi1(a_t|s_t) */
+    const double *log_ref;            /* [n] log pi_ref(a_t|s_t): log_pi1, or of dpo's other reference */
     double *q;                        /* [n] Qhat(s_t, a_t) */
     double *v;                        /* [n] Vhat(s_t) */
     double *log_pi;                   /* [n] log pitilde(a_t|s_t)  (M7) */
     double *kl;                       /* [n] KL(pitilde || pi1) at s_t */
-    double *reward;                   /* [n] of the method: (M8), or b (log pi - log pi1) */
+    double *reward;                   /* [n] of the method: (M8), or b (log pi - log pi_ref) */
     double *weight;                   /* [n] c_t of (M9) */
     double *state_v;                  /* [states] Vhat; NaN at a state that no transition needs */
     double *full_q, *full_log_pi1;    /* [states x V] with full, else NULL */

@@ -91,16 +91,20 @@ qa_status qa_objective_check(const qa_objective *objective, qa_error *err) {
     const qa_method_row *row = qa_method_of(objective);
     QA_TRY(qa_objective_check_numbers(objective, err));
     QA_TRY(check_plain_policy(row, objective, err));
+    QA_FAIL_IF(objective->reference != QA_REFERENCE_BASE && (row->residual || row->options == NULL), err,
+               QA_ERR_ARGUMENT, "method %s: reference belongs to dpo", row->name);
     return row->options == NULL ? QA_OK : qa_options_check(row->options, objective, err);
 }
 
 void qa_objective_text(const qa_objective *objective, char *buffer, size_t bytes) {
     const qa_method_row *row = qa_method_of(objective);
+    const bool other = row->options != NULL && objective->reference == QA_REFERENCE_ADAPTER;
     if (!row->residual) {
         (void)snprintf(buffer, bytes,
-                       "policy softmax(adapted logits), margins are differences of %g (log pi - log pi1) summed over a "
-                       "response",
-                       row->scale(NULL, objective));
+                       "policy softmax(adapted logits), margins are differences of %g (log pi - log %s) summed over a "
+                       "response%s",
+                       row->scale(NULL, objective), other ? "pi_ref" : "pi1",
+                       other ? ", pi_ref being the adapter that training started from" : "");
         return;
     }
     (void)snprintf(buffer, bytes, "objective %s, Q = %s, alpha_tilde %g, alpha_0 %g, gamma %g, beta %g%s",

@@ -34,7 +34,11 @@ struct qa_adapter {
     size_t count;               /* parameters in all */
     qa_adapter_tensor *tensors; /* [n_tensors] */
     size_t n_tensors;
+    qa_adapter *reference; /* owned; see qa_adapter_set_reference */
 };
+
+/* The same adapter again, without a reference. */
+QA_MUST_CHECK qa_status qa_adapter_copy(qa_adapter **copy, const qa_adapter *adapter, qa_error *err);
 
 static inline const qa_branch_place *qa_adapter_place(const qa_adapter *adapter, size_t layer, qa_target target) {
     return &adapter->places[layer * QA_TARGETS + target];

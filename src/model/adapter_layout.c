@@ -127,8 +127,36 @@ qa_status qa_adapter_create(qa_adapter **out, const qa_model *model, const qa_lo
     return QA_OK;
 }
 
+/* A copy of bytes; NULL: out of memory. */
+static void *copy_bytes(const void *from, size_t bytes) {
+    void *to = malloc(bytes > 0 ? bytes : 1);
+    return to == NULL ? NULL : memcpy(to, from, bytes);
+}
+
+qa_status qa_adapter_copy(qa_adapter **out, const qa_adapter *adapter, qa_error *err) {
+    qa_adapter *copy = copy_bytes(adapter, sizeof *adapter);
+    *out = NULL;
+    QA_FAIL_IF(copy == NULL, err, QA_ERR_MEMORY, "out of memory for an adapter");
+    copy->reference = NULL;
+    copy->places = copy_bytes(adapter->places, adapter->layers * QA_TARGETS * sizeof *adapter->places);
+    copy->tensors = copy_bytes(adapter->tensors, adapter->n_tensors * sizeof *adapter->tensors);
+    copy->parameters = copy_bytes(adapter->parameters, adapter->count * sizeof *adapter->parameters);
+    if (copy->places == NULL || copy->tensors == NULL || copy->parameters == NULL) {
+        qa_adapter_free(copy);
+        return QA_NO_MEMORY(err, "an adapter");
+    }
+    *out = copy;
+    return QA_OK;
+}
+
+void qa_adapter_set_reference(qa_adapter *adapter, qa_adapter *reference) {
+    qa_adapter_free(adapter->reference);
+    adapter->reference = reference;
+}
+
 void qa_adapter_free(qa_adapter *adapter) {
     if (adapter != NULL) {
+        qa_adapter_free(adapter->reference);
         free(adapter->places);
         free(adapter->tensors);
         free(adapter->parameters);

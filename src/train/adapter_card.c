@@ -46,13 +46,14 @@ static qa_status append_alphas(qa_text *text, const qa_objective *objective, qa_
 
 static qa_status append_policy(qa_text *text, const qa_objective *objective, qa_error *err) {
     if (qa_objective_is_plain(objective)) {
-        return qa_text_append_z(text,
-                                "Its policy is the softmax of the adapted model's logits: it is a plain LoRA adapter, "
-                                "and any program that\n"
-                                "loads or merges it as one has the same policy.\n\n"
-                                "    from peft import AutoPeftModelForCausalLM\n"
-                                "    model = AutoPeftModelForCausalLM.from_pretrained(DIR, dtype=\"float32\")\n",
-                                err);
+        return qa_text_append_z(
+            text,
+            "Its policy is the softmax of the adapted model's logits: it is a plain LoRA adapter, "
+            "and any program that\n"
+            "loads or merges it as one (PEFT, vLLM, llama.cpp, `qadapter merge`) has the same policy.\n\n"
+            "    from peft import AutoPeftModelForCausalLM\n"
+            "    model = AutoPeftModelForCausalLM.from_pretrained(DIR, dtype=\"float32\")\n",
+            err);
     }
     const bool residual = objective->q_parametrisation == QA_Q_RESIDUAL;
     QA_TRY(qa_text_append_z(

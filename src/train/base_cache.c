@@ -203,6 +203,17 @@ void qa_base_cache_keep(qa_base_slot slot) {
     }
 }
 
+double *qa_base_cache_reference(qa_base_slot slot, size_t tokens, bool *known) {
+    const qa_base_arrays *kept = slot.cache == NULL ? NULL : &slot.cache->kept;
+    *known = false;
+    if (kept == NULL || kept->reference == NULL || kept->begin[slot.entry + 1] - kept->begin[slot.entry] < tokens) {
+        return NULL;
+    }
+    *known = kept->has_reference[slot.entry];
+    kept->has_reference[slot.entry] = true;
+    return kept->reference + kept->begin[slot.entry];
+}
+
 bool qa_base_cache_give_back(qa_base_cache *cache) {
     if (cache->file < 0) {
         return false;

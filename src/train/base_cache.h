@@ -46,6 +46,10 @@ const qa_real *qa_base_cache_find(qa_base_slot slot, size_t rows);
 qa_real *qa_base_cache_buffer(qa_base_slot slot, size_t rows);
 void qa_base_cache_keep(qa_base_slot slot);
 
+/* Where the log-probabilities of the pair's tokens under the reference adapter are kept, `tokens` of both responses, in
+ * memory wherever the rows go; *known: they are there, and else the caller puts them there. NULL: they cannot be. */
+double *qa_base_cache_reference(qa_base_slot slot, size_t tokens, bool *known);
+
 /* Gives the room of the cache's file back to the disk: from here on nothing is kept or found. False when there is no
  * file, or it has been given back before. */
 bool qa_base_cache_give_back(qa_base_cache *cache);

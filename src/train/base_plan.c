@@ -64,6 +64,10 @@ void qa_base_arrays_take(qa_base_arrays *kept, qa_arena *arena, const qa_base_pl
     kept->sum = on_disk ? QA_TAKE(arena, uint64_t, base->entries) : NULL;
     kept->present = QA_TAKE(arena, bool, base->entries);
     kept->memory = QA_TAKE(arena, qa_real, reals);
+    if (base->objective->reference == QA_REFERENCE_ADAPTER) {
+        kept->reference = QA_TAKE(arena, double, base->rows);
+        kept->has_reference = QA_TAKE(arena, bool, base->entries);
+    }
 }
 
 qa_status qa_base_plan_bytes(const qa_base_plan *base, size_t *memory, size_t *disk, qa_error *err) {

@@ -38,10 +38,12 @@ size_t qa_base_rows(const qa_pair *pair, const qa_objective *objective, bool one
 
 /* The arrays of a cache, carved out of one arena. */
 typedef struct qa_base_arrays {
-    size_t *begin;   /* [entries + 1] first row of every entry */
-    uint64_t *sum;   /* [entries] checksum; of a file */
-    bool *present;   /* [entries] */
-    qa_real *memory; /* [rows x width]; with a file [longest entry x width] */
+    size_t *begin;       /* [entries + 1] first row of every entry */
+    uint64_t *sum;       /* [entries] checksum; of a file */
+    bool *present;       /* [entries] */
+    qa_real *memory;     /* [rows x width]; with a file [longest entry x width] */
+    double *reference;   /* [rows] log pi_ref of an entry's tokens; NULL: pi_ref is pi1 */
+    bool *has_reference; /* [entries] */
 } qa_base_arrays;
 
 void qa_base_arrays_take(qa_base_arrays *kept, qa_arena *arena, const qa_base_plan *base);

@@ -19,6 +19,7 @@ qa_status qa_merge_log_policy(double **log_pi, qa_model *model, const qa_adapter
     size_t tokens = 0, at = 0;
     *log_pi = NULL;
     policy.kind = QA_THEORY; /* every response token counts */
+    policy.reference = QA_REFERENCE_BASE;
     for (size_t i = 0; i < n_pairs; i++) {
         limits.max_prompt = qa_larger(limits.max_prompt, pairs[i].prompt_len);
         limits.max_response = qa_larger(limits.max_response, qa_larger(pairs[i].chosen_len, pairs[i].rejected_len));

@@ -53,6 +53,7 @@ typedef struct side_arrays {
     int32_t *ids;               /* [row] prompt and response in one piece */
     qa_transition *transitions; /* [row] */
     size_t *at;                 /* [row] every state's index in the table, or NO_STATE */
+    double *log_ref;            /* [row] with a reference of its own; NULL: pi1 is */
     double *g;                  /* [row] dL/dr_t */
     double *value_gradient;     /* [row] dL/dVhat per state */
     qa_side_step found;
@@ -66,7 +67,8 @@ struct qa_pair_step {
     qa_pair_limits limits;
     int32_t pad_id;
     qa_pass *pass;
-    qa_arena arena; /* all arrays below */
+    qa_pair_step *reference; /* of the adapter that the objective's log-ratios are against; NULL: pi1 */
+    qa_arena arena;          /* all arrays below */
     side_arrays sides[QA_SIDES];
     pair_state *table;   /* [rows] */
     size_t *table_rows;  /* [rows] their rows of the packed pair */
@@ -118,6 +120,7 @@ static void take_side(side_arrays *side, qa_arena *arena, const qa_pair_limits *
     found->reward = QA_TAKE(arena, double, row);
     found->weight = QA_TAKE(arena, double, row);
     found->state_v = QA_TAKE(arena, double, row);
+    found->log_ref = side->log_ref = limits->reference == NULL ? NULL : QA_TAKE(arena, double, row);
     if (limits->backward) {
         side->g = QA_TAKE(arena, double, row);
         side->value_gradient = QA_TAKE(arena, double, row);
@@ -172,16 +175,40 @@ static qa_status pass_limits(const qa_pair_limits *limits, const qa_config *conf
     return QA_OK;
 }
 
+/* Of the frozen adapter: it is run forward alone. */
+static qa_pair_limits reference_limits(qa_pair_limits limits) {
+    return (qa_pair_limits){
+        .max_prompt = limits.max_prompt, .max_response = limits.max_response, .max_rows = limits.max_rows};
+}
+
 qa_status qa_pair_step_bytes(const qa_model *model, const qa_lora_options *lora, qa_pair_limits limits, size_t *bytes,
                              qa_error *err) {
     qa_pass_limits pass;
-    size_t of_pass = 0, own = 0;
+    size_t of_pass = 0, own = 0, of_reference = 0;
+    if (limits.reference != NULL) {
+        QA_TRY(qa_pair_step_bytes(model, limits.reference, reference_limits(limits), &of_reference, err));
+    }
     QA_TRY(pass_limits(&limits, &model->config, &pass, err));
     QA_TRY(qa_pass_bytes(model, lora, pass, &of_pass, err));
     QA_TRY(workspace_bytes(model, lora != NULL, limits, &own, err));
-    QA_FAIL_IF(!qa_add_size(of_pass, own, bytes), err, QA_ERR_LIMIT,
+    QA_FAIL_IF(!qa_add_size(of_pass, own, bytes) || !qa_add_size(*bytes, of_reference, bytes), err, QA_ERR_LIMIT,
                "the workspace of one pair does not fit the address space");
     return QA_OK;
+}
+
+/* With dpo's reference adapter: a step of its own, that finds log pi_ref. */
+static qa_status create_reference(qa_pair_step *step, qa_error *err) {
+    const qa_adapter *adapter = step->adapter;
+    const qa_objective policy = qa_objective_of_plain_adapter();
+    if (step->objective.reference != QA_REFERENCE_ADAPTER) {
+        return QA_OK;
+    }
+    QA_FAIL_IF(adapter == NULL || adapter->reference == NULL, err, QA_ERR_ARGUMENT,
+               "the log-ratios are against the adapter that training started from (reference adapter), and that is not "
+               "there: an adapter's folder has it in reference/; --reference base measures against the base model");
+    step->limits.reference = &adapter->reference->widest;
+    return qa_pair_step_create(&step->reference, step->model, adapter->reference, &policy,
+                               reference_limits(step->limits), err);
 }
 
 qa_status qa_pair_step_create(qa_pair_step **out, qa_model *model, const qa_adapter *adapter,
@@ -204,9 +231,11 @@ qa_status qa_pair_step_create(qa_pair_step **out, qa_model *model, const qa_adap
     qa_pass_limits pass;
     size_t bytes = 0;
     step->rope_by_length = qa_config_rope_depends_on_length(&model->config);
+    step->limits.reference = NULL;
+    QA_GOTO(fail, create_reference(step, err));
     QA_GOTO(fail, pass_limits(&limits, &model->config, &pass, err));
     QA_GOTO(fail, qa_pass_create(&step->pass, model, adapter, pass, err));
-    QA_GOTO(fail, workspace_bytes(model, adapter != NULL, limits, &bytes, err));
+    QA_GOTO(fail, workspace_bytes(model, adapter != NULL, step->limits, &bytes, err));
     QA_GOTO(fail, qa_arena_create(&step->arena, bytes, err));
     take_pair_arrays(step, &step->arena, model, adapter != NULL);
     QA_GOTO(fail, qa_arena_bytes(&step->arena, &bytes, err));
@@ -219,6 +248,7 @@ fail:
 
 void qa_pair_step_free(qa_pair_step *step) {
     if (step != NULL) {
+        qa_pair_step_free(step->reference);
         qa_pass_free(step->pass);
         qa_arena_free(&step->arena);
         free(step);
@@ -402,6 +432,7 @@ static qa_status gather_side(qa_pair_step *step, size_t side, qa_error *err) {
         found->log_pi[t] =
             qa_m7_log_policy(found->q[t], found->log_pi1[t], at->v, objective->alpha_0, objective->alpha_tilde);
     }
+    found->log_ref = step->reference == NULL ? found->log_pi1 : step->sides[side].log_ref;
     step->method->rewards(found, objective);
     found->ret = qa_m9_return(found->weight, found->reward, found->n);
     for (size_t t = 0; t < found->n; t++) {
@@ -432,7 +463,7 @@ static qa_status run_pair_pass(qa_pair_step *step, const qa_pair *pair, size_t n
         .n_branches = step->n_sides,
         .documents = step->shared ? NULL : alone,
         .n_documents = QA_SIDES,
-        .apart = slot.cache != NULL,
+        .apart = step->visit.apart || slot.cache != NULL,
         .base = slot.cache == NULL ? NULL : qa_base_cache_find(slot, rows),
         .first = first,
     };
@@ -441,6 +472,29 @@ static qa_status run_pair_pass(qa_pair_step *step, const qa_pair *pair, size_t n
     if (kept != NULL) {
         qa_pass_base_states(step->pass, kept, first);
         qa_base_cache_keep(slot);
+    }
+    return QA_OK;
+}
+
+/* log pi_ref of both sides' tokens: kept from an earlier visit, or found by a pass of its own. */
+static qa_status find_reference(qa_pair_step *step, const qa_pair *pair, const qa_pair_visit *visit, qa_error *err) {
+    const size_t n[QA_SIDES] = {step->sides[QA_CHOSEN].found.n, step->sides[QA_REJECTED].found.n};
+    bool known = false;
+    double *kept = qa_base_cache_reference(visit->slot, n[QA_CHOSEN] + n[QA_REJECTED], &known);
+    if (!known) {
+        const qa_pair_visit frozen = {.chosen_alone = visit->chosen_alone};
+        QA_TRY(qa_prefixed(qa_pair_step_forward(step->reference, pair, &frozen, err), err, "the reference adapter: "));
+    }
+    for (size_t side = 0, at = 0; side < QA_SIDES; at += n[side++]) {
+        const double *found = step->reference->sides[side].found.log_pi;
+        if (known) {
+            memcpy(step->sides[side].log_ref, kept + at, n[side] * sizeof *kept);
+            continue;
+        }
+        memcpy(step->sides[side].log_ref, found, n[side] * sizeof *found);
+        if (kept != NULL) {
+            memcpy(kept + at, found, n[side] * sizeof *found);
+        }
     }
     return QA_OK;
 }
@@ -457,6 +511,7 @@ qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, const qa
     QA_TRY(run_pair_pass(step, pair, rows + (step->shared ? 0 : pair->prompt_len),
                          step->adapter == NULL ? (qa_base_slot){0} : visit->slot, visit->dropout_key, err));
     run_chunks(step);
+    QA_TRY(step->reference == NULL ? QA_OK : find_reference(step, pair, visit, err));
     for (size_t side = 0; side < step->n_sides; side++) {
         QA_TRY(gather_side(step, side, err));
     }

@@ -13,11 +13,13 @@
 #include <stdint.h>
 
 typedef struct qa_pair_limits {
-    size_t max_prompt, max_response; /* tokens */
-    size_t max_rows;                 /* prompt once and both responses; 0: max_prompt + 2 max_response */
-    bool backward;                   /* gradients will be asked for (needs an adapter) */
-    bool recompute;                  /* with backward: keep less for it, run the layers again (model/pass.h) */
-    bool full;                       /* keep q and log_pi1 over the whole vocabulary at every state */
+    size_t max_prompt, max_response;  /* tokens */
+    size_t max_rows;                  /* prompt once and both responses; 0: max_prompt + 2 max_response */
+    bool backward;                    /* gradients will be asked for (needs an adapter) */
+    bool recompute;                   /* with backward: keep less for it, run the layers again (model/pass.h) */
+    const qa_lora_options *reference; /* the largest of the frozen adapter that dpo's log-ratios are against; NULL:
+                                         none. qa_pair_step_create finds it by itself */
+    bool full;                        /* keep q and log_pi1 over the whole vocabulary at every state */
 } qa_pair_limits;
 
 typedef struct qa_pair_step qa_pair_step;
@@ -47,6 +49,7 @@ typedef struct qa_state_rows {
 typedef struct qa_pair_visit {
     size_t padded_length; /* published only: the longest row of the pair's micro-batch */
     uint64_t dropout_key; /* see model/pass.h */
+    bool apart;           /* the streams run apart (model/pass.h), as those of a pair with a slot always do */
     bool chosen_alone; /* the rejected side has no transition, z is NaN. What sft and replay train on; the pair may have
                           no rejected response */
     qa_base_slot slot; /* where the base stream's states are kept from one visit of the pair to the next of the same

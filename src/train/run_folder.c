@@ -20,8 +20,9 @@
 static const char config_name[] = "training_config.json";
 static const char metrics_name[] = "metrics.jsonl";
 
-const qa_run_files qa_adapter_run_files = {
-    .what = "an adapter", .finished = "adapter_model.safetensors", .shared = {"adapter_config.json"}};
+const qa_run_files qa_adapter_run_files = {.what = "an adapter",
+                                           .finished = "adapter_model.safetensors",
+                                           .shared = {"adapter_config.json", QA_REFERENCE_FOLDER}};
 const qa_run_files qa_model_run_files = {.what = "a model",
                                          .finished = "model.safetensors",
                                          .shared = {"config.json", "generation_config.json", "tokenizer.json",

@@ -14,6 +14,7 @@
 #define QA_CHECKPOINT_PREFIX "checkpoint-"
 #define QA_CHECKPOINT_TMP_PREFIX ".tmp-checkpoint-"
 #define QA_CHECKPOINT_OLD_PREFIX ".tmp-checkpoint-old-" /* while it is removed */
+#define QA_REFERENCE_FOLDER "reference" /* the adapter that dpo's log-ratios are against, where that is one */
 /* An overwritten run, until the one in its place has a checkpoint; and while its files are moved there or back. */
 #define QA_REPLACED_RUN_NAME ".tmp-replaced-run"
 #define QA_MOVING_RUN_NAME ".tmp-moving-run"

@@ -34,6 +34,7 @@ void qa_scorer_free(qa_scorer *scorer) {
 static qa_side_score side_score(const qa_side_step *found) {
     return (qa_side_score){.n = found->n,
                            .log_pi1 = found->log_pi1,
+                           .log_ref = found->log_ref,
                            .q = found->q,
                            .v = found->v,
                            .reward = found->reward,

@@ -191,9 +191,19 @@ static qa_status read_state(stored_state *stored, const qa_run_state *s, const j
     return qa_json_get_string(root, "checksum", true, path, &stored->checksum, err);
 }
 
+/* A run may get longer than it was planned, and is then what its own schedule makes of the steps that are left. */
+static qa_status check_planned(const stored_state *stored, const qa_run_state *s, const char *path, qa_error *err) {
+    QA_FAIL_IF(s->total_steps < stored->total_steps, err, QA_ERR_MISMATCH,
+               "cannot resume: the run is %zu steps long now but was %zu before (%s); a run can be lengthened, not "
+               "shortened: give at least as many --epochs or --max-steps, or start anew with --overwrite",
+               s->total_steps, stored->total_steps, path);
+    return QA_OK;
+}
+
 static qa_status check_state(const stored_state *stored, const qa_run_state *s, const char *path, qa_error *err) {
-    QA_FAIL_IF(stored->step != s->step || stored->total_steps != s->total_steps || s->step > s->total_steps ||
-                   stored->epoch != s->epoch || stored->items_done != s->items_done,
+    QA_TRY(check_planned(stored, s, path, err));
+    QA_FAIL_IF(stored->step != s->step || s->step > s->total_steps || stored->epoch != s->epoch ||
+                   stored->items_done != s->items_done,
                err, QA_ERR_FORMAT,
                "%s: step %zu of %zu, epoch %zu, %zu %s into it; the folder's name and the options make that "
                "step %zu of %zu, epoch %zu, %zu %s",
@@ -275,6 +285,7 @@ static qa_status load_state_folder(qa_run_state *s, const char *state_path, cons
     s->evaluated = stored.evaluated;
     s->metrics_bytes = stored.metrics_bytes;
     s->best = stored.best;
+    s->planned_steps = stored.total_steps;
 end:
     json_decref(root);
     return status;

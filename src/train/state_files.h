@@ -31,8 +31,9 @@ typedef struct qa_run_state {
     size_t count;
     const size_t *order; /* [items] of the epoch that the next step is in */
     size_t items;
-    const char *unit; /* what an item is: "pairs" */
-    size_t step, total_steps;
+    const char *unit;         /* what an item is: "pairs" */
+    size_t step, total_steps; /* read: the run may have been planned shorter, never longer */
+    size_t planned_steps;     /* read: total_steps when it was written */
     size_t epoch, items_done; /* where the next step begins: epoch from 0, items of it that are done */
     bool evaluated;           /* the evaluation due after this step is done */
     size_t metrics_bytes;     /* length of metrics.jsonl */

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
+#include "io/file.h"
 #include "methods/method.h"
 #include "model/lora_options.h"
 #include "train/adapter_card.h"
@@ -79,6 +80,13 @@ qa_status qa_train_memory_for(const qa_model *model, const qa_lora_options *lora
                               const qa_pairs *evaluation, const qa_pairs *replay, bool recompute, size_t *bytes,
                               qa_error *err) {
     return memory_bytes(model, lora, limits_for(train, evaluation, replay, recompute), bytes, err);
+}
+
+qa_status qa_train_reference_memory(const qa_model *model, const qa_adapter *reference, const qa_pairs *train,
+                                    const qa_pairs *evaluation, size_t *bytes, qa_error *err) {
+    qa_pair_limits limits = limits_for(train, evaluation, NULL, false);
+    limits.backward = false;
+    return qa_pair_step_bytes(model, &reference->widest, limits, bytes, err);
 }
 
 static qa_status make_workspace(preference_run *r, qa_error *err) {
@@ -157,6 +165,7 @@ static qa_status one_pair(preference_run *r, qa_kept_set set, size_t index, size
     const char *name = set == QA_KEPT_REPLAY ? replay_name(r) : data_name(r);
     const qa_pair *pair = qa_pairs_at(set == QA_KEPT_REPLAY ? r->options->replay : r->train, index);
     const qa_pair_visit visit = {.padded_length = divisors->padded_length,
+                                 .apart = true, /* so that a longer run begins with the same bits */
                                  .dropout_key = pair_dropout_key(r, position),
                                  .chosen_alone = qa_method_of(&r->options->objective)->one_sided,
                                  .slot = qa_base_cache_slot(r->cache, set, index)};
@@ -288,9 +297,19 @@ static const char *base_model(const preference_run *r) {
     return r->options->base_model == NULL ? r->model->info.dir : r->options->base_model;
 }
 
+/* With the reference, which is part of what the adapter's margins mean. */
 static qa_status write_adapter(const void *user, const char *dir, qa_error *err) {
     const preference_run *r = user;
-    return qa_adapter_save(r->adapter, dir, base_model(r), err);
+    char *path = NULL;
+    qa_status status = QA_OK;
+    QA_TRY(qa_adapter_save(r->adapter, dir, base_model(r), err));
+    if (r->options->objective.reference == QA_REFERENCE_ADAPTER) {
+        QA_TRY(qa_join_path(&path, dir, QA_REFERENCE_FOLDER, err));
+        status = qa_make_dirs(path, err);
+        status = status == QA_OK ? qa_adapter_save(r->adapter->reference, path, base_model(r), err) : status;
+        free(path);
+    }
+    return status;
 }
 
 static qa_parameter_location locate_in_adapter(const void *user, size_t i) {
@@ -372,8 +391,19 @@ static qa_status check_replay_ratio(const preference_run *r, qa_error *err) {
                          r->options->replay_ratio, r->plan.total_steps);
 }
 
+/* The adapter as it was handed over, before a step or a checkpoint changes it. */
+static qa_status copy_reference(const preference_run *r, qa_error *err) {
+    qa_adapter *copy = NULL;
+    if (r->options->objective.reference == QA_REFERENCE_ADAPTER && r->adapter->reference == NULL) {
+        QA_TRY(qa_adapter_copy(&copy, r->adapter, err));
+        qa_adapter_set_reference(r->adapter, copy);
+    }
+    return QA_OK;
+}
+
 static qa_status prepare_training(preference_run *r, qa_error *err) {
     QA_TRY(qa_train_options_check(r->options, err));
+    QA_TRY(copy_reference(r, err));
     QA_TRY(qa_plan_make(&r->plan, qa_pairs_count(r->train), r->options, err));
     fill_preference_trainer(r);
     QA_TRY(check_inputs(r, err));
@@ -427,7 +457,7 @@ qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, 
     }
     tell_outcome(&r);
     (void)qa_base_cache_give_back(r.cache); /* nothing is looked up any more */
-    QA_GOTO(end, qa_adapter_save(adapter, options->out_dir, base_model(&r), err));
+    QA_GOTO(end, write_adapter(&r, options->out_dir, err));
     write_card_or_warn(&r);
     qa_verdict_say(&r.verdict, &options->objective, &model->context->logger);
     qa_log(&model->context->logger, QA_LOG_INFO, "base cache: the base model was found %zu times instead of run",

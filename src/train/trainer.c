@@ -96,11 +96,33 @@ static qa_status save_state(qa_trainer *t, size_t metrics_bytes, qa_error *err) 
     return qa_run_state_save(&state, t->options.out_dir, err);
 }
 
+/* What becomes of the learning rate of a run that is longer than it was planned. */
+static void say_longer(const qa_trainer *t, size_t planned) {
+    const qa_run_options *o = &t->options;
+    const size_t warmup = qa_schedule_warmup(o->warmup_steps, o->warmup_ratio, planned);
+    if (planned >= t->total_steps) {
+        return;
+    }
+    if (o->schedule == QA_SCHEDULE_CONSTANT && warmup == t->warmup) {
+        qa_log(t->logger, QA_LOG_INFO,
+               "longer than planned: %zu steps, not %zu; the rate is constant, as in a run that "
+               "was so long from the start",
+               t->total_steps, planned);
+        return;
+    }
+    qa_log(
+        t->logger, QA_LOG_WARNING,
+        "longer than planned: %zu steps, not %zu: from here the learning rate is that of step %zu of %zu (%s, warm-up "
+        "%zu), which the first steps did not follow",
+        t->total_steps, planned, t->done + 1, t->total_steps, qa_schedule_name(o->schedule), t->warmup);
+}
+
 static qa_status load_state(qa_trainer *t, size_t step, size_t *metrics_bytes, qa_error *err) {
     qa_run_state state = state_after(t, step);
     QA_TRY(qa_run_state_load(&state, t->options.out_dir, err));
     t->done = step;
     t->evaluated = state.evaluated;
+    say_longer(t, state.planned_steps);
     t->best = watches(t) ? state.best : (qa_best){0};
     *metrics_bytes = state.metrics_bytes;
     return QA_OK;

@@ -13,6 +13,7 @@
 #include "qadapter/status.h"
 #include "rl/objective.h"
 #include "train/options.h"
+#include "train/run_folder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,8 @@
 
 static const char file_name[] = "training_config.json";
 static const char base_fingerprint_key[] = "base_fingerprint";
+static const char start_adapter_key[] = "start_adapter", start_fingerprint_key[] = "start_adapter_fingerprint",
+                  reference_key[] = "reference_fingerprint";
 static const char tokenizer_key[] = "tokenizer_fingerprint";
 static const char chat_key[] = "chat_template", date_key[] = "template_date";
 static const char quirks_key[] = "published_data_quirks";
@@ -52,6 +55,19 @@ static void set_lora(qa_record *b, const qa_adapter *adapter) {
     }
 }
 
+/* The adapter that the run starts from, and the one that dpo's log-ratios are against: of runs that have them. */
+static void set_start(qa_record *b, const qa_adapter *adapter, const qa_train_options *options) {
+    char fingerprint[QA_FINGERPRINT_BYTES];
+    if (options->start_adapter != NULL) {
+        qa_adapter_fingerprint(adapter, fingerprint);
+        qa_record_set_string(b, start_fingerprint_key, fingerprint);
+    }
+    if (adapter->reference != NULL && options->objective.reference == QA_REFERENCE_ADAPTER) {
+        qa_adapter_fingerprint(adapter->reference, fingerprint);
+        qa_record_set_string(b, reference_key, fingerprint);
+    }
+}
+
 /* The template that wrote the dialogues, and what it was told besides them. */
 static void set_chat(qa_record *b, const json_t *chat) {
     qa_record_set_string(b, chat_key, NULL);
@@ -68,6 +84,7 @@ qa_status qa_resume_options_build(json_t **resume_options, const qa_model *model
     qa_hex64(fingerprint, qa_pairs_fingerprint(train));
     set_method(&b, options);
     set_lora(&b, adapter);
+    set_start(&b, adapter, options);
     qa_record_options(&b, &qa_train_table, options, QA_RECORD_COMPARED);
     qa_record_set_string(&b, "precision", QA_REAL_NAME);
     qa_record_set_string(&b, "model_architecture", model->info.architecture);
@@ -117,6 +134,8 @@ static const struct known_key {
     {base_fingerprint_key, "the base model: its weights, or the numbers of config.json that it computes with", true,
      false},
     {tokenizer_key, "the tokenizer's files", true, false},
+    {start_fingerprint_key, "the adapter that training starts from", false, false},
+    {reference_key, "the adapter that the log-ratios are against", false, false},
     {"bos_token_id", NULL, true, false},
     {"eos_token_ids", NULL, true, false},
     {chat_key, NULL, true, false},
@@ -156,6 +175,9 @@ static qa_status say_difference(const char *key, const struct known_key *known, 
                    "with --overwrite",
                    key, what, is, was, where);
 }
+
+/* How long the run is, which is compared in steps (train/state_files.c): it may get longer. */
+static bool is_length(const char *key) { return strcmp(key, "epochs") == 0 || strcmp(key, "max_steps") == 0; }
 
 /* Whether the record lacks the key because it is older than that. What is not said then is the default of that time, or
  * put on the list of what cannot be checked. */
@@ -207,7 +229,8 @@ qa_status qa_resume_options_check(const json_t *then, const json_t *now, const c
     json_object_foreach(members, key, value) {
         const json_t *old = json_object_get(then, key);
         const struct known_key *known = known_key_of(key);
-        if (status == QA_OK && !same(old, value) && !is_unsaid(key, known, old, value, unchecked, sizeof unchecked)) {
+        if (status == QA_OK && !same(old, value) && !is_length(key) &&
+            !is_unsaid(key, known, old, value, unchecked, sizeof unchecked)) {
             status = say_difference(key, known, old, value, where, logger, err);
         }
     }
@@ -235,6 +258,9 @@ qa_status qa_training_config_build(json_t **config, const json_t *resume_options
     }
     if (qa_method_of(&options->objective)->replays) {
         qa_record_options(&b, &qa_replay_table, options, QA_RECORD_KEPT);
+    }
+    if (options->start_adapter != NULL) {
+        qa_record_set_string(&b, start_adapter_key, options->start_adapter);
     }
     qa_record_set_size(&b, "threads", qa_context_threads(model->context));
     qa_record_set_string(&b, "qadapter_version", QA_VERSION);
@@ -363,6 +389,37 @@ qa_status qa_training_config_base(const char *dir, qa_base_record *record, qa_er
     bool found = false;
     *record = (qa_base_record){0};
     return read_record(dir, read_base, record, &found, err);
+}
+
+static qa_status read_reference(const json_t *root, const char *path, void *out, qa_error *err) {
+    return read_fingerprint(root, path, reference_key, "", QA_FINGERPRINT_BYTES - 1, out, err);
+}
+
+qa_status qa_training_config_reference(const char *dir, qa_adapter *adapter, const qa_model *model, bool *found,
+                                       qa_error *err) {
+    char wanted[QA_FINGERPRINT_BYTES] = "", is[QA_FINGERPRINT_BYTES];
+    char *path = NULL;
+    qa_adapter *reference = NULL;
+    QA_TRY(read_record(dir, read_reference, wanted, found, err));
+    *found = *found && wanted[0] != '\0';
+    if (!*found) {
+        return QA_OK;
+    }
+    QA_TRY(qa_join_path(&path, dir, QA_REFERENCE_FOLDER, err));
+    const qa_status status = qa_prefixed(qa_adapter_load(&reference, model, path, err), err,
+                                         "the adapter that %s's log-ratios are against: ", dir);
+    free(path);
+    QA_TRY(status);
+    qa_adapter_fingerprint(reference, is);
+    if (strcmp(is, wanted) != 0) {
+        qa_adapter_free(reference);
+        return qa_fail(err, QA_ERR_MISMATCH,
+                       "%s/%s is not the adapter that the run's log-ratios were against: its fingerprint is %.12s, "
+                       "%s says %.12s",
+                       dir, QA_REFERENCE_FOLDER, is, file_name, wanted);
+    }
+    qa_adapter_set_reference(adapter, reference);
+    return QA_OK;
 }
 
 static qa_status read_data(const json_t *root, const char *path, void *out, qa_error *err) {

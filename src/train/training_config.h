@@ -17,8 +17,8 @@ QA_MUST_CHECK qa_status qa_resume_options_build(json_t **resume_options, const q
                                                 qa_error *err);
 
 /* QA_ERR_MISMATCH naming the first key in which `now` differs from `then`, with both values. where: the file that
- * `then` comes from. What does not stand in the way of continuing is one warning each: another BLAS, and what records
- * of earlier versions do not say. */
+ * `then` comes from. How long the run is (epochs, max_steps) is not looked at. What does not stand in the way of
+ * continuing is one warning each: another BLAS, and what records of earlier versions do not say. */
 QA_MUST_CHECK qa_status qa_resume_options_check(const json_t *then, const json_t *now, const char *where,
                                                 const qa_logger *logger, qa_error *err);
 

@@ -180,7 +180,8 @@ START_TEST(an_interrupted_run_resumes_where_it_stopped) {
     expect_same_file(w.out, cut, "model.safetensors");
     expect_same_file(w.out, cut, "tokenizer.json");
     qa_cli_expect(PRETRAIN(w, "--max-steps", "200"), 1, NULL, "--overwrite replaces it, --resume continues it");
-    qa_cli_expect(PRETRAIN(w, "--max-steps", "100", "--resume"), 1, NULL, "max_steps is 100 now but was 200");
+    qa_cli_expect(PRETRAIN(w, "--max-steps", "100", "--resume"), 1, NULL,
+                  "the run is 100 steps long now but was 200 before");
     qa_cli_expect(PRETRAIN(w, "--max-steps", "200", "--resume"), 0, "(no step was left, ", NULL);
     free(cut);
     free_world(&w);
