@@ -70,6 +70,9 @@ static void put_side(qa_json_writer *out, const qa_pair *pair, const scored_side
     qa_json_put_numbers(out, "v", score->v, score->n);
     qa_json_put_numbers(out, "reward", score->reward, score->n);
     qa_json_put_numbers(out, "log_pi", score->log_pi, score->n);
+    if (score->log_ref != score->log_pi1) {
+        qa_json_put_numbers(out, "log_ref", score->log_ref, score->n);
+    }
     qa_json_put_number(out, "return", score->ret);
     if (full) {
         qa_json_open_object(out, "full", QA_JSON_LINE);
