@@ -91,7 +91,8 @@ QA_MUST_CHECK qa_status qa_engine_step(qa_engine *engine, qa_error *err);
 
 size_t qa_engine_live(const qa_engine *engine);
 size_t qa_engine_waiting(const qa_engine *engine);
-/* Since the engine was made: tokens of prompts that ran and that were copied, tokens sampled. */
+/* Since the engine was made: tokens of prompts that ran and that were copied (of a composed policy in both streams, so
+ * twice), tokens sampled. */
 typedef struct qa_engine_counts {
     size_t prompt_run, prompt_copied, sampled;
 } qa_engine_counts;
