@@ -1,0 +1,228 @@
+"""The first step of training: TRL's trainers and the authors' formula beside ours, loss and gradient."""
+
+import math
+
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from adapters import random_adapter, village
+from common import BUNDLED, check, in_single, load, read_rows, unlike, worst
+
+# Templates of the kinds that people use: tokens to add to the bundled tokenizer, and the text; None is its own, ChatML.
+TEMPLATES = {
+    "chatml": None,
+    "llama 3": (["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
+                "{{ '<|begin_of_text|>' }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] + "
+                "'<|end_header_id|>\n\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}"
+                "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"),
+    "mistral": (["<s>", "[INST]", "[/INST]", "</s>"],
+                "{{ '<s>' }}{% for m in messages %}{% if m['role'] == 'user' %}{{ '[INST] ' + m['content'] + ' [/INST]' }}"
+                "{% else %}{{ m['content'] + '</s>' }}{% endif %}{% endfor %}"),
+    "zephyr": (["<|user|>", "<|assistant|>", "</s>"],
+               "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '</s>' + '\n' }}{% endfor %}"
+               "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"),
+    "gemma": (["<bos>", "<start_of_turn>", "<end_of_turn>"],
+              "{{ '<bos>' }}{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else "
+              "m['role']) + '\n' + m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}"
+              "{{ '<start_of_turn>model\n' }}{% endif %}"),
+}
+
+
+def templated(bench, name):
+    """The bundled model with another template, whose tokens get random rows of the embedding."""
+    if TEMPLATES[name] is None:
+        return BUNDLED
+    folder, (tokens, text) = bench.folder(f"templates/{name}"), TEMPLATES[name]
+    if not folder.exists():
+        torch.manual_seed(len(name))
+        tokenizer, model = AutoTokenizer.from_pretrained(BUNDLED), load(BUNDLED)
+        tokenizer.add_special_tokens({"additional_special_tokens": tokens, "eos_token": tokens[-1]})
+        tokenizer.chat_template = text
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    return folder
+
+
+# ---- a step of ours ----
+
+RATE, EPSILON = 1e6, 1.0
+
+
+def our_step(bench, precision, folder, adapter, data, **options):
+    """(loss, gradient by the tensors' names) of one step from a PEFT adapter, over all of the data. AdamW's first step
+    is -rate g / (|g| + epsilon): a large epsilon and a larger rate give the gradient itself, whatever the weights."""
+    library, seen = bench.library(precision), []
+    model = library.Model(folder, threads=1)
+    out = bench.folder("step")
+    model.train(data, out, adapter=model.load_adapter(adapter), on_metrics=seen.append, overwrite=True, max_steps=1,
+                **{"micro_batch": "all", "shuffle": False, "learning_rate": RATE, "adam_epsilon": EPSILON,
+                   "max_grad_norm": 0, "lr_scheduler_type": "constant", "warmup_ratio": 0, **options})
+    before, after = load_file(adapter / "adapter_model.safetensors"), load_file(out / "adapter_model.safetensors")
+    gradient = {}
+    for name, weights in before.items():
+        moved = weights.double() - after[name].double()
+        gradient[name] = moved.sign() * moved.abs() * EPSILON / (RATE - moved.abs())
+    return seen[0]["loss"], gradient
+
+
+def distance(found, model):
+    """The largest difference of a gradient from that of PEFT's parameters, by the largest magnitude of either."""
+    expected = {name.replace(".default.", "."): p.grad for name, p in model.named_parameters() if ".default." in name}
+    if expected.keys() != found.keys() or any(g is None for g in expected.values()):
+        return math.inf
+    scale = max(g.abs().max().item() for g in expected.values())
+    return max(worst(found[name].flatten(), expected[name].flatten()) for name in found) / scale
+
+
+# ---- TRL ----
+
+def arguments(kind, bench, **more):
+    """A trainer's configuration: the batch is the whole of the data, and nothing is saved or told."""
+    return kind(output_dir=str(bench.folder("trl")), per_device_train_batch_size=4, report_to="none", use_cpu=True,
+                bf16=False, gradient_checkpointing=False, max_length=None, save_strategy="no", **more)
+
+
+def trl_step(trainer):
+    """(loss, batch): the trainer's own loss of its one batch, whose gradient is then there."""
+    trainer.model.train()
+    batch = next(iter(trainer.get_train_dataloader()))
+    loss = trainer.compute_loss(trainer.model, batch)
+    loss.backward()
+    return loss.item(), batch
+
+
+def rows_of(batch, mask="attention_mask"):
+    """The rows of a batch without padding, in an order of their own."""
+    return sorted(ids[kept.bool()].tolist() for ids, kept in zip(batch["input_ids"], batch[mask]))
+
+
+def sides(bench, folder, data, *which):
+    """The same of ours, with everything that the template writes behind the answer."""
+    rows = bench.score(folder, data, None, "--response-end", "template", "--alpha-0", "0", "--q-parametrisation", "logits")
+    return sorted(row[side]["input_ids"] for row in rows for side in which)
+
+
+def trl_cases(bench):
+    """(template, folder, adapter, rows, file) for every template."""
+    for name in TEMPLATES:
+        folder = templated(bench, name)
+        adapter = bench.folder(f"trl-adapters/{name}")
+        if not adapter.exists():
+            random_adapter(bench, load(folder), adapter, target_modules="all-linear")
+        rows = village(4)
+        yield name, folder, adapter, rows, bench.write("trl.jsonl", rows)
+
+
+@check("trl-dpo", ids=("DPOTrainer's rows, for each kind of template", 0, ""),
+       loss=("DPOTrainer's loss of a batch, in single", 5e-6, "nats"),
+       gradient=("DPOTrainer's first gradient, by its largest element", 5e-5, ""))
+def trl_dpo(bench):
+    """An adapter with A and B random; the reference is the base model on both sides."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+    for name, folder, adapter, rows, data in trl_cases(bench):
+        model = bench.peer(load(folder), adapter)
+        trainer = DPOTrainer(model=model, ref_model=load(folder), args=arguments(DPOConfig, bench, beta=0.3),
+                             train_dataset=Dataset.from_list(rows), processing_class=AutoTokenizer.from_pretrained(folder))
+        loss, batch = trl_step(trainer)
+        found, gradient = our_step(bench, "f32", folder, adapter, data, method="dpo", dpo_beta=0.3, response_end="template")
+        yield "ids", name, unlike(sides(bench, folder, data, "chosen", "rejected"), rows_of(batch))
+        yield "loss", name, abs(loss - found)
+        yield "gradient", name, distance(gradient, model)
+
+
+@check("trl-sft", ids=("SFTTrainer's rows, for each kind of template", 0, ""),
+       loss=("SFTTrainer's loss of a batch, in single", 5e-6, "nats"),
+       gradient=("SFTTrainer's first gradient, by its largest element", 5e-5, ""))
+def trl_sft(bench):
+    """Chosen responses as completions of their prompts."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+    for name, folder, adapter, rows, data in trl_cases(bench):
+        model = bench.peer(load(folder), adapter)
+        completions = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows]
+        trainer = SFTTrainer(model=model, args=arguments(SFTConfig, bench), train_dataset=Dataset.from_list(completions),
+                             processing_class=AutoTokenizer.from_pretrained(folder))
+        loss, batch = trl_step(trainer)
+        found, gradient = our_step(bench, "f32", folder, adapter, data, method="sft", response_end="template")
+        kept = "attention_mask" if "attention_mask" in batch else "labels"
+        yield "ids", name, unlike(sides(bench, folder, data, "chosen"), rows_of(batch, kept))
+        yield "loss", name, abs(loss - found)
+        yield "gradient", name, distance(gradient, model)
+
+
+# ---- the authors' objective ----
+
+def authors_rows(tokenizer, pairs, prompt_cap=256, cap=512):
+    """Both sides' rows as their data preparation makes them: [(ids, number of masked tokens)], all chosen ones first.
+    The dialogue is rendered whole and tokenised, special tokens and all; the prompt is tokenised by itself, and cut."""
+    made = []
+    for side in ("chosen", "rejected"):
+        for pair in pairs:
+            whole = tokenizer.apply_chat_template(pair["prompt"] + pair[side], tokenize=False)
+            prompt = tokenizer.apply_chat_template(pair["prompt"], tokenize=False, add_generation_prompt=True)
+            made.append((tokenizer(whole).input_ids[:cap], len(tokenizer(prompt).input_ids[:prompt_cap])))
+    return made
+
+
+def authors_loss(model, rows, alpha_tilde, alpha_0, gamma, beta, pad):
+    """Their loss of one micro-batch (docs/published-code.md): Qhat are the adapted logits, the value is that of the same
+    state, a state counts if its last token is of the response, sums are over the padded length less one."""
+    length = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([row + [pad] * (length - len(row)) for row, _ in rows])
+    attention = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row, _ in rows])
+    counted = torch.tensor([[int(begin <= t < len(row)) for t in range(length)] for row, begin in rows])[:, :-1].bool()
+    q = model(input_ids=ids, attention_mask=attention).logits
+    with torch.no_grad(), model.disable_adapter():
+        log_pi1 = torch.log_softmax(model(input_ids=ids, attention_mask=attention).logits, -1)
+    value = alpha_tilde * torch.logsumexp((q + alpha_0 * log_pi1) / alpha_tilde, -1)
+    reward = q[:, :-1].gather(-1, ids[:, 1:, None])[..., 0] - gamma * value[:, :-1]
+    chosen, rejected = ((reward * counted).sum(1) / (length - 1)).chunk(2)
+    return -torch.nn.functional.logsigmoid(chosen - rejected).mean() + beta * (reward**2 * counted).sum() / counted.sum()
+
+
+SETTINGS = {
+    "as published": {},
+    "other numbers": {"alpha_0": 0.5, "alpha_tilde": 0.8, "gamma": 0.9, "beta": 0.3},
+    "pairs one by one": {"micro_batch": 1},
+    "micro-batches of two": {"micro_batch": 2, "alpha_0": 0.2},
+}
+
+
+def authors_case(bench, model, folder, adapter, data, precision, setting):
+    """(loss, gradient): differences of one setting, on a fresh gradient."""
+    numbers = {"alpha_tilde": 1.0, "alpha_0": 0.01, "gamma": 1.0, "beta": 0.1}
+    numbers.update({key: value for key, value in setting.items() if key in numbers})
+    tokenizer, pairs = AutoTokenizer.from_pretrained(folder), read_rows(data)
+    size = setting.get("micro_batch", len(pairs))
+    model.zero_grad()
+    total = 0.0
+    for first in range(0, len(pairs), size):
+        rows = authors_rows(tokenizer, pairs[first:first + size])
+        loss = authors_loss(model, rows, pad=tokenizer.eos_token_id, **numbers) * size / len(pairs)
+        loss.backward()
+        total += loss.item()
+    found, gradient = our_step(bench, precision, folder, adapter, data, recipe="published", published_data_quirks=True,
+                               micro_batch=size, gradient_accumulation_steps=len(pairs) // size, lora_dropout=0, **numbers)
+    return abs(total - found), distance(gradient, model)
+
+
+@check("authors", loss=("the authors' formula on PEFT's model and `published`, on their rows: loss, in double", 1e-10, ""),
+       gradient=("the same: gradient, by its largest element (ours is read from weights in single)", 1e-6, ""),
+       single=("the same in single: loss", 5e-6, ""))
+def authors(bench):
+    """Templates that begin with a token and that write something behind the answer, the tokenizer's own quirks."""
+    for name, folder, adapter, _, data in trl_cases(bench):
+        for precision in ("f64", "f32"):
+            model = bench.peer(load(folder, double=precision == "f64"), adapter)
+            for setting, numbers in SETTINGS.items():
+                loss, gradient = authors_case(bench, model, folder, adapter, data, precision, numbers)
+                if precision == "f64":
+                    yield "loss", f"{name}, {setting}", loss
+                    yield "gradient", f"{name}, {setting}", gradient
+                else:
+                    yield "single", f"{name}, {setting}", loss
+            in_single()
