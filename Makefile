@@ -76,7 +76,7 @@ LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
 .PHONY: all help deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
-        check-docs check-install check-python check-python-after pair-way real-models kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files reference man python \
+        check-docs check-install check-python check-python-after pair-way peers kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files reference man python \
         install-python install uninstall format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -94,6 +94,7 @@ help:
 	@echo "make check       all tests, in single and in double precision"
 	@echo "make check-asan  the same under AddressSanitizer and UBSan, in single precision (check-asan-f64: in double)"
 	@echo "make kill        kill runs at every call that changes a file and at random moments, go on, compare: minutes"
+	@echo "make peers       the program beside transformers, PEFT, TRL and lm-evaluation-harness, in a virtual environment"
 	@echo "make pair-way    the functions and files that one training pair runs through"
 	@echo "make fuzz        attack every parser for TIME seconds in all (default 600); needs clang"
 	@echo "make install     binary, library, headers, pkg-config file and man page under PREFIX=$(PREFIX)"
@@ -236,10 +237,10 @@ pair-way: deps
 	$(VARIANT) B=build/way OPT='-O0 -gdwarf-4' CFLAGS='-finstrument-functions -DQA_ONE_KERNEL' LDFLAGS=-no-pie build/way/tools/pair_way
 	sh tools/pair-way build/way weights/village/model
 
-# Two real models, made of what Python packages ship, against transformers; skipped where Python lacks what that needs.
-real-models: deps
-	$(VARIANT) PRECISION=f32 SANITIZE= B=build/f32 build/f32/qadapter
-	sh tools/peers/real_model_check build/f32/qadapter build/real
+# The program beside transformers, PEFT, TRL, the authors' formula and lm-evaluation-harness: docs/peers.md. PEERS names
+# single checks or other options of tools/peers/run, PEERS_VENV an environment that has its packages.
+peers: deps
+	sh tools/peers/run $(PEERS)
 
 # Kills runs at every call that changes a file and at random moments, goes on, and compares the results: some minutes.
 kill: deps

@@ -4,7 +4,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 import families
-from common import BUNDLED, PREFERENCES, check, in_single, load, log_policies, worst
+from common import BUNDLED, PREFERENCES, check, in_single, load, log_policies, read_rows, worst
 
 # Forms of a LoRA adapter that PEFT writes: keywords of LoraConfig, on a Llama of two layers.
 FORMS = {
@@ -44,7 +44,7 @@ def id_pairs(bench, vocab_size, n=2):
     return bench.write(f"pairs-{vocab_size}-{n}.jsonl", rows)
 
 
-def random_adapter(bench, base, folder, seed=0, **config):
+def random_adapter(base, folder, seed=0, **config):
     """PEFT's adapter with A and B random, as float32, in a folder."""
     torch.manual_seed(seed)
     model = get_peft_model(base, LoraConfig(r=3, lora_alpha=5, task_type="CAUSAL_LM", **config),
@@ -82,10 +82,7 @@ def compare(bench, base, folder, adapter, data, policies, double):
 @check("models", value=("log-probabilities of random models, one of every family, in double", 1e-11, "nats"))
 def models(bench):
     """The base models themselves."""
-    for name in families.FAMILIES:
-        folder = families.make(name, bench.folder(f"models/{name}"))
-        if folder is None:
-            continue
+    for name, folder in families.all_of(bench):
         model, found, expected = load(folder, double=True), [], []
         ours = bench.library("f64").Model(folder, threads=1)
         for row in ours.score(id_pairs(bench, families.SIZES["vocab_size"])):
@@ -104,24 +101,22 @@ def models(bench):
 def peft_here(bench):
     """We load PEFT's."""
     data = id_pairs(bench, families.SIZES["vocab_size"])
-    for name in families.FAMILIES:
-        folder = families.make(name, bench.folder(f"models/{name}"))
-        if folder is not None:
-            adapter = bench.folder(f"peft-here/{name}")
-            base = random_adapter(bench, load(folder, double=True), adapter, target_modules="all-linear")
-            for policy, difference in compare(bench, base, folder, adapter, data, POLICIES, True):
-                yield "value", f"{name}, {policy}", difference
-            in_single()
+    for name, folder in families.all_of(bench):
+        adapter = bench.folder(f"peft-here/{name}")
+        base = random_adapter(load(folder, double=True), adapter, target_modules="all-linear")
+        for policy, difference in compare(bench, base, folder, adapter, data, POLICIES, True):
+            yield "value", f"{name}, {policy}", difference
+        in_single()
     folder = families.make("LlamaForCausalLM", bench.folder("models/LlamaForCausalLM"))
     base = load(folder, double=True)
     for i, (form, config) in enumerate(FORMS.items()):
         adapter = bench.folder(f"peft-here/form-{i}")
-        base = random_adapter(bench, base, adapter, seed=i, **config)
+        base = random_adapter(base, adapter, seed=i, **config)
         for _, difference in compare(bench, base, folder, adapter, data, ["softmax(z)"], True):
             yield "value", form, difference
     in_single()
     adapter = bench.folder("peft-here/bundled")
-    base = random_adapter(bench, load(BUNDLED), adapter, target_modules="all-linear")
+    base = random_adapter(load(BUNDLED), adapter, target_modules="all-linear")
     pairs = bench.write("village.jsonl", village(4))
     for policy, difference in compare(bench, base, BUNDLED, adapter, pairs, POLICIES, False):
         yield "bundled", policy, difference
@@ -129,7 +124,6 @@ def peft_here(bench):
 
 def village(n):
     """Pairs of the bundled preferences."""
-    from common import read_rows
     return read_rows(PREFERENCES / "literature.test.jsonl", n)
 
 
@@ -139,14 +133,12 @@ def ours_in_peft(bench):
     """PEFT loads ours."""
     data = id_pairs(bench, families.SIZES["vocab_size"])
     steps = {"max_steps": 2, "learning_rate": 0.05, "warmup_ratio": 0, "lora_r": 3}
-    for name in families.FAMILIES:
-        folder = families.make(name, bench.folder(f"models/{name}"))
-        if folder is not None:
-            adapter = bench.folder(f"ours/{name}")
-            bench.library("f64").Model(folder, threads=1).train(data, adapter, **steps)
-            for policy, difference in compare(bench, load(folder, double=True), folder, adapter, data, POLICIES, True):
-                yield "value", f"{name}, {policy}", difference
-            in_single()
+    for name, folder in families.all_of(bench):
+        adapter = bench.folder(f"ours/{name}")
+        bench.library("f64").Model(folder, threads=1).train(data, adapter, **steps)
+        for policy, difference in compare(bench, load(folder, double=True), folder, adapter, data, POLICIES, True):
+            yield "value", f"{name}, {policy}", difference
+        in_single()
     pairs = bench.write("village.jsonl", village(4))
     for method in (["--recipe", "theory"], ["--recipe", "published"], ["--method", "dpo"], ["--method", "sft"]):
         adapter = bench.folder(f"ours/bundled-{method[1]}")

@@ -17,6 +17,8 @@ import common
 import adapters  # noqa: F401
 import training  # noqa: F401
 import composed  # noqa: F401
+import harness  # noqa: F401
+import real_models  # noqa: F401
 
 
 def run(bench, name):
@@ -38,20 +40,48 @@ def versions():
 
 
 def amount(value, unit):
-    if unit == "":
-        return f"{value:g}"
-    return f"{value:.1e} {unit}" if value else f"0 {unit}"
+    """A number of the table, with its unit."""
+    return f"{value:.1e} {unit}".rstrip() if value else "0"
+
+
+HEAD = """# Beside its peers
+
+`tools/peers/run` (`make peers`) compares the program with the programs that people use beside it, on tiny random models and on
+the bundled one: transformers, PEFT, TRL, lm-evaluation-harness, and the authors' objective by their own formula. It makes a
+virtual environment for them (build/peers-venv, or the one that `PEERS_VENV` names), needs no network otherwise, and fails where a
+difference is beyond its bound. `--only NAME,...` runs single checks, `--list` names them, `--quick` has fewer cases (CI runs
+that), `--write docs/peers.md` writes this page, `--self-test` gives every peer an adapter that is scaled by 1.01 and succeeds
+only if every check notices. What a check compares, and how, stands at the head of its function in tools/peers.
+
+"""
+
+TAIL = """
+"In double" is the program built with `PRECISION=f64` beside transformers in float64, where single precision is double even in
+norms, RoPE tables and softmax, which name it; "in single" is float32 on both sides, and the difference is rounding. Gradients are
+the whole adapter's, A and B random, divided by the largest element; ours are read from the weights after one step, which are
+written in single precision. A row without a unit counts texts or token ids that differ.
+
+What the peers do otherwise, and what makes them equal here:
+
+- TRL and the authors' code take everything that a chat template writes behind an answer for a part of it, here an answer ends
+  with its end token: `--response-end template` ([formats.md](formats.md#where-a-response-ends)).
+- TRL's step over micro-batches of unequal sizes is the mean of their means, ours the mean over all pairs; here a step is one
+  micro-batch.
+- TRL's DPOTrainer takes a copy of an adapter that it is handed as its reference. Here both sides have the base model.
+- TRL tokenises prompt and text response as one text, ours apart; prompts that end in white space differ.
+- transformers loads a model in the dtype that its config names: `dtype=torch.float32` is said in every check. BF16 is 0.08 nats a
+  token away on the bundled model.
+- lm-evaluation-harness moves white space from the end of a context to the continuation, and assumes 2,048 tokens of context unless
+  `max_length=` says otherwise ([serve.md](serve.md#lm-evaluation-harness)).
+"""
 
 
 def document(rows):
     """docs/peers.md."""
-    lines = ["# Beside its peers", "", "Written by `tools/peers/run --write docs/peers.md` (" + versions() + "). Each row is a "
-             "check that fails beyond its bound; `tools/peers/run --only NAME` runs one alone. What each compares, and how, "
-             "stands at the head of its function in tools/peers.", "",
-             "| check | what | cases | worst difference | bound |", "| --- | --- | ---: | ---: | ---: |"]
+    lines = ["| check | what | cases | worst difference | bound |", "| --- | --- | ---: | ---: | ---: |"]
     for name, (what, cases, most, bound, unit, _) in rows:
         lines.append(f"| `{name}` | {what} | {cases} | {amount(most, unit)} | {amount(bound, unit)} |")
-    return "\n".join(lines) + "\n"
+    return HEAD + f"With {versions()}:\n\n" + "\n".join(lines) + "\n" + TAIL
 
 
 def parse():

@@ -55,3 +55,12 @@ def make(name, folder, seed=0, **more):
                 parameter.add_(1)  # a norm's
     model.save_pretrained(folder)
     return folder
+
+
+def all_of(bench):
+    """(name, folder) of every family that this transformers has; of every fourth, where cases are to be few."""
+    for i, name in enumerate(FAMILIES):
+        if not bench.quick or i % 4 == 0:
+            folder = make(name, bench.folder(f"models/{name}"))
+            if folder is not None:
+                yield name, folder

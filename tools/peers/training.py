@@ -107,11 +107,11 @@ def sides(bench, folder, data, *which):
 
 def trl_cases(bench):
     """(template, folder, adapter, rows, file) for every template."""
-    for name in TEMPLATES:
+    for name in ("chatml", "zephyr") if bench.quick else TEMPLATES:
         folder = templated(bench, name)
         adapter = bench.folder(f"trl-adapters/{name}")
         if not adapter.exists():
-            random_adapter(bench, load(folder), adapter, target_modules="all-linear")
+            random_adapter(load(folder), adapter, target_modules="all-linear")
         rows = village(4)
         yield name, folder, adapter, rows, bench.write("trl.jsonl", rows)
 
