@@ -118,13 +118,13 @@ def choices(bench, address, name, adapter, mode, double=False, **more):
     return worst(values, expected), abs(out["results"]["village_choices"]["acc,none"] - right / len(samples))
 
 
-@check("lm-eval-choices", value=("log-likelihoods of lm-eval's multiple choice and `score`'s", 2e-5, "nats"),
+@check("lm-eval-choices", value=("log-likelihoods of lm-eval's multiple choice and `score`'s", 1e-4, "nats"),
        double=("the same of the program in double", 1e-10, "nats"),
        accuracy=("accuracies that lm-eval prints, and those of `score`'s values", 1e-12, ""))
 def lm_eval_choices(bench):
     """local-completions: ids, texts, the server's own tokenizer, several requests at once; with a chat template."""
     adapter = trained(bench, "published")
-    bench.write("choices.jsonl", questions(6 if bench.quick else 16))
+    bench.write("choices.jsonl", questions(4 if bench.quick else 10))
     with served(bench, spoiled(bench, adapter)) as address:
         for name in NAMES:
             for mode in ["ids"] if name != "custom" else ["ids", "texts"] if bench.quick else MODES:
@@ -143,7 +143,7 @@ def lm_eval_choices(bench):
 def lm_eval_answers(bench):
     """local-completions and local-chat-completions, greedily."""
     adapter = trained(bench, "published")
-    rows = questions(6 if bench.quick else 16)
+    rows = questions(4 if bench.quick else 10)
     bench.write("choices.jsonl", rows)
     with served(bench, spoiled(bench, adapter)) as address:
         for name in ("base", "custom"):
