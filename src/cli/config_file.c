@@ -178,7 +178,9 @@ static qa_status set_option(config_reader *reader, cli_option *option, const cha
 
 /* By any of its names, or by the key that a run's record has for it. */
 static cli_option *option_of_key(config_reader *reader, const char *key) {
-    cli_option *option = cli_find_option(reader->options, key, strlen(key));
+    const bool start = reader->record && strcmp(key, "start_adapter") == 0; /* --adapter of train */
+    const char *name = start ? "adapter" : key;
+    cli_option *option = cli_find_option(reader->options, name, strlen(name));
     char own[QA_OPTION_KEY_BYTES];
     for (size_t i = 0; option == NULL && i < reader->options->n; i++) {
         cli_option *other = &reader->options->items[i];

@@ -214,6 +214,24 @@ START_TEST(the_record_of_a_run) {
 }
 END_TEST
 
+/* The record of a run that began from an adapter says which. */
+START_TEST(the_record_of_a_run_from_an_adapter) {
+    qa_cli_world w = qa_cli_world_make(true);
+    char *first = qa_tempdir_join(w.dir, "first"), *second = qa_tempdir_join(w.dir, "second");
+    char *record = qa_tempdir_join(first, "training_config.json");
+    qa_cli_expect(
+        QA_CLI("train", "-q", "-m", w.model, "-d", w.pairs, "-o", first, "--adapter", w.adapter, "--max-steps", "2"), 0,
+        NULL, NULL);
+    qa_cli_expect(QA_CLI("train", "-q", "--config", record, "-o", second), 0, NULL, NULL);
+    qa_expect_same_file(first, second, "adapter_model.safetensors");
+    qa_expect_same_file(first, second, "training_config.json");
+    free(record);
+    free(second);
+    free(first);
+    qa_cli_world_free(&w);
+}
+END_TEST
+
 /* What a file names is as if it were given: no output replaces it, nor the file itself. */
 START_TEST(no_output_replaces_what_the_file_names) {
     qa_cli_world w = qa_cli_world_make(false);
@@ -262,6 +280,7 @@ Suite *cli_config_file_suite(void) {
     tcase_add_test(tcase, lists_and_members);
     tcase_add_test(tcase, the_command_line_wins);
     tcase_add_test(tcase, the_record_of_a_run);
+    tcase_add_test(tcase, the_record_of_a_run_from_an_adapter);
     tcase_add_test(tcase, no_output_replaces_what_the_file_names);
     tcase_add_test(tcase, pretraining_has_options_in_a_file_by_another_name);
     suite_add_tcase(suite, tcase);
