@@ -37,6 +37,7 @@ static void fill_sides(sides *s, uint64_t seed) {
                                         .q = s->q[which],
                                         .log_pi = s->log_pi[which],
                                         .log_pi1 = s->log_pi1[which],
+                                        .log_ref = s->log_pi1[which],
                                         .reward = s->reward[which],
                                         .weight = s->weight[which],
                                         .state_v = s->state_v[which]};
@@ -90,7 +91,8 @@ START_TEST(every_row) {
         ck_assert_ptr_eq(qa_method_of(&objective), row);
         ck_assert_msg(row->residual || qa_objective_is_plain(&objective), "%s: another policy", row->name);
         for (size_t i = 0; !row->residual && row->options != NULL && i < row->options->n; i++) {
-            ck_assert_int_eq((int)row->options->rows[i].type, QA_OPTION_NUMBER);
+            const qa_option *own = &row->options->rows[i];
+            ck_assert(own->type == QA_OPTION_NUMBER || own->type == QA_OPTION_CHOICE);
             ck_assert_ptr_nonnull(row->options->rows[i].key);
         }
         for (uint64_t seed = 1; seed <= 20; seed++) {
