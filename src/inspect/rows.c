@@ -140,6 +140,7 @@ static void finish_inspection(qa_inspector *inspector, size_t n, bool terminal) 
                                        .n_best = inspector->limits.n_best,
                                        .vocab_size = inspector->V,
                                        .terminal = terminal,
+                                       .has_reference = side->log_ref != side->log_pi1,
                                        .ret = side->ret};
     for (size_t t = 0; t < side->n; t++) {
         const qa_transition *transition = &side->transitions[t];
@@ -148,6 +149,7 @@ static void finish_inspection(qa_inspector *inspector, size_t n, bool terminal) 
         row->counted = true;
         row->weight = transition->weight;
         row->reward = side->reward[t];
+        row->log_ref = side->log_ref[t];
         row->v_next = of == QA_TERMINAL_STATE ? 0.0 : inspector->rows[of].v;
     }
     for (size_t t = 0; t < n; t++) {
@@ -172,8 +174,8 @@ static qa_status inspect_alone(qa_inspector *inspector, const qa_pair *pair, siz
         const int32_t id = k == n                        ? -1
                            : position < pair->prompt_len ? pair->prompt[position]
                                                          : pair->chosen[position - pair->prompt_len];
-        inspector->rows[k] =
-            (qa_answer_row){.id = id, .log_pi1 = none, .q = none, .log_pi = none, .v_next = none, .reward = none};
+        inspector->rows[k] = (qa_answer_row){
+            .id = id, .log_pi1 = none, .q = none, .log_pi = none, .v_next = none, .reward = none, .log_ref = none};
     }
     if (padded && qa_transition_count(&side, &inspector->objective, padded_length) == n) {
         inspector->rows[n].id = qa_pair_step_pad_id(inspector->step);
@@ -254,8 +256,10 @@ static void put_candidates(qa_json_writer *out, const char *key, const qa_candid
     qa_json_close(out);
 }
 
-static void put_answer_row(qa_json_writer *out, const char *key, const qa_answer_row *row, size_t n_best,
+static void put_answer_row(qa_json_writer *out, const char *key, const qa_inspection *inspection, size_t t,
                            const qa_tokenizer *tokenizer) {
+    const qa_answer_row *row = &inspection->rows[t];
+    const size_t n_best = inspection->n_best;
     qa_json_open_object(out, key, QA_JSON_LINE);
     if (row->id >= 0) {
         qa_token_put(out, row->id, tokenizer);
@@ -268,6 +272,9 @@ static void put_answer_row(qa_json_writer *out, const char *key, const qa_answer
         qa_json_put_number(out, "reward", row->reward);
         qa_json_put_number(out, "weight", row->weight);
         qa_json_put_number(out, "log_pi", row->log_pi);
+    }
+    if (row->id >= 0 && inspection->has_reference) {
+        qa_json_put_number(out, "log_ref", row->log_ref);
     }
     qa_json_put_number(out, "kl", row->kl);
     if (n_best > 0) {
@@ -307,11 +314,11 @@ void qa_inspection_put(qa_json_writer *out, const qa_inspection *inspection, con
     const qa_answer_row *end = &inspection->rows[inspection->n];
     qa_json_open_array(out, "tokens", QA_JSON_LINE);
     for (size_t t = 0; t < inspection->n; t++) {
-        put_answer_row(out, NULL, &inspection->rows[t], inspection->n_best, tokenizer);
+        put_answer_row(out, NULL, inspection, t, tokenizer);
     }
     qa_json_close(out);
     if (end->counted || !inspection->terminal) {
-        put_answer_row(out, "end", end, inspection->n_best, tokenizer);
+        put_answer_row(out, "end", inspection, inspection->n, tokenizer);
     }
     qa_json_put_number(out, "return", inspection->ret);
     qa_json_put_number(out, "log_ratio", inspection->log_ratio);

@@ -28,9 +28,10 @@ typedef struct qa_answer_row {
                       next two are NaN */
     double v_next; /* Vhat of the state whose value the reward subtracts: the next one (theory; 0 behind a terminal
                       token), or the same one (published; dpo, sft, replay) */
-    double reward; /* r2(s_t,a_t) = q - gamma v_next (M8); dpo, sft, replay: b (log_pi - log_pi1) */
-    double weight; /* c_t of (M9); 0 unless counted */
-    const qa_candidate *base;             /* [n_best] likeliest under pi1, best first, ties by id */
+    double reward; /* r2(s_t,a_t) = q - gamma v_next (M8); dpo, sft, replay: b (log_pi - log_ref) */
+    double log_ref;           /* log pi_ref(a_t|s_t): log_pi1, or that of dpo's reference adapter; NaN unless counted */
+    double weight;            /* c_t of (M9); 0 unless counted */
+    const qa_candidate *base; /* [n_best] likeliest under pi1, best first, ties by id */
     const qa_candidate *custom;           /* [n_best] likeliest under pitilde */
     const qa_real *full_q, *full_log_pi1; /* [V], with `full`, those of the next row behind them; else NULL */
 } qa_answer_row;
@@ -42,9 +43,10 @@ typedef struct qa_inspection {
     const qa_answer_row *rows;
     size_t n, n_best, vocab_size;
     bool terminal;
-    double ret;       /* R(y) (M9): the sum of weight * reward over all counted rows, rows[n] included */
-    double log_ratio; /* the sum of log pitilde - log pi1 over rows [0, n) */
-    double kl;        /* the same sum of kl */
+    bool has_reference; /* log_ref is not log_pi1 */
+    double ret;         /* R(y) (M9): the sum of weight * reward over all counted rows, rows[n] included */
+    double log_ratio;   /* the sum of log pitilde - log pi1 over rows [0, n) */
+    double kl;          /* the same sum of kl */
 } qa_inspection;
 
 typedef struct qa_inspector qa_inspector;

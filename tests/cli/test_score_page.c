@@ -119,15 +119,26 @@ START_TEST(the_script_works_out_the_programs_numbers) {
 END_TEST
 
 START_TEST(the_script_works_out_a_methods_numbers) {
-    static const char *const methods[] = {"dpo", "sft"};
+    static const char *const methods[] = {"dpo", "sft", "dpo"};
     qa_cli_world world = qa_cli_world_make(true);
     char *page = qa_tempdir_join(world.dir, "page.html"), *own = qa_tempdir_join(world.dir, "own.jsonl");
-    char *other = qa_tempdir_join(world.dir, "other.jsonl");
-    qa_cli_expect(QA_CLI("score", "--model", world.model, "--adapter", world.adapter, "--data", world.pairs, "--method",
+    char *other = qa_tempdir_join(world.dir, "other.jsonl"), *again = qa_tempdir_join(world.dir, "again");
+    const char *adapter = world.adapter;
+    if (_i == 2) { /* rewards against the adapter that training started from */
+        qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "--adapter", world.adapter, "--method",
+                             "dpo", "--steps", "2", "-o", again),
+                      0, NULL, "reference: the adapter that training starts from");
+        adapter = again;
+    }
+    qa_cli_expect(QA_CLI("score", "--model", world.model, "--adapter", adapter, "--data", world.pairs, "--method",
                          methods[_i], "--html", page, "--out", own),
                   0, "", "page with 6 pairs");
     ck_assert_int_eq(link(own, other), 0);
     run_node(world.dir, "page.html", TOLERANCE, "0 1 1 0", 0);
+    char *lines = read_page(own);
+    ck_assert_int_eq(strstr(lines, "log_ref") != NULL, _i == 2);
+    free(lines);
+    free(again);
     free(page);
     free(own);
     free(other);
@@ -276,7 +287,7 @@ Suite *cli_score_page_suite(void) {
     tcase_set_timeout(tcase, 120);
     if (there_is_node()) {
         tcase_add_loop_test(tcase, the_script_works_out_the_programs_numbers, 0, sizeof cases / sizeof cases[0]);
-        tcase_add_loop_test(tcase, the_script_works_out_a_methods_numbers, 0, 2);
+        tcase_add_loop_test(tcase, the_script_works_out_a_methods_numbers, 0, 3);
     } else {
         tcase_add_test(tcase, without_node_the_script_is_not_run);
     }
