@@ -2,6 +2,7 @@
  * output has answers alone. The dials are rows of the option tables, whose ranges they have. */
 #include "cli/chat.h"
 
+#include "base/memory.h"
 #include "base/plain_line.h"
 #include "base/try.h"
 #include "cli/line_sink.h"
@@ -389,8 +390,9 @@ static qa_status run_verb(chat_session *session, const struct chat_verb *verb, c
     return *end ? QA_OK : verb->run(session, text, err);
 }
 
-qa_status chat_command(chat_session *session, const char *line, bool *end, qa_error *err) {
-    char name[64], value[QA_MESSAGE_BYTES];
+/* One command, without blanks behind it. */
+static qa_status run_chat_line(chat_session *session, const char *line, bool *end, qa_error *err) {
+    char name[64];
     const size_t bytes = strcspn(line + 1, " \t\n");
     const char *text = line + 1 + bytes;
     text += strspn(text, " \t\n");
@@ -407,13 +409,20 @@ qa_status chat_command(chat_session *session, const char *line, bool *end, qa_er
     chat_dial dial;
     for (size_t i = 0; dial_at(session, i, &dial); i++) {
         if (is_dial(&dial, name)) {
-            (void)snprintf(value, sizeof value, "%s", text);
-            for (size_t n = strlen(value); n > 0 && strchr(" \t\n", value[n - 1]) != NULL;) {
-                value[--n] = '\0';
-            }
-            return turn_chat_dial(session, &dial, value);
+            return turn_chat_dial(session, &dial, text);
         }
     }
     tell_unknown(session, name);
     return QA_OK;
+}
+
+qa_status chat_command(chat_session *session, const char *line, bool *end, qa_error *err) {
+    char *copy = NULL;
+    QA_TRY(QA_COPY(copy, line, err, "a command"));
+    for (size_t n = strlen(copy); n > 0 && strchr(" \t\n", copy[n - 1]) != NULL;) {
+        copy[--n] = '\0';
+    }
+    const qa_status status = run_chat_line(session, copy, end, err);
+    free(copy);
+    return status;
 }

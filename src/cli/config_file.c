@@ -27,6 +27,12 @@ typedef struct config_reader {
 
 /* ---- a value as text ---- */
 
+/* An option of names that are one word, separated by commas. */
+static bool is_joined(const qa_option *row) {
+    return (row->type == QA_OPTION_OTHER && row->other->list) ||
+           (row->placeholder != NULL && strstr(row->placeholder, ",...") != NULL);
+}
+
 /* What the row wants of JSON. */
 static const char *wanted_type(const qa_option *row) {
     switch (row->type) {
@@ -36,8 +42,10 @@ static const char *wanted_type(const qa_option *row) {
     case QA_OPTION_SIZE_OR_ALL: return "a whole number or \"all\"";
     case QA_OPTION_NUMBER: return "a number";
     case QA_OPTION_LIST: return "a string or an array of strings";
-    case QA_OPTION_OTHER: return row->other->list ? "a string or an array of strings" : "a string or a number";
-    default: return "a string";
+    default:
+        return is_joined(row)                 ? "a string or an array of strings"
+               : row->type == QA_OPTION_OTHER ? "a string or a number"
+                                              : "a string";
     }
 }
 
@@ -50,7 +58,7 @@ static bool is_scalar_for(const qa_option *row, const json_t *value) {
     case QA_OPTION_NUMBER: return number;
     case QA_OPTION_SIZE_OR_ALL:
     case QA_OPTION_SEED: return number || json_is_string(value);
-    case QA_OPTION_OTHER: return json_is_string(value) || (number && !row->other->list);
+    case QA_OPTION_OTHER: return json_is_string(value) || (number && !is_joined(row));
     default: return json_is_string(value);
     }
 }
@@ -114,26 +122,27 @@ static qa_status set_scalar(config_reader *reader, cli_option *option, const cha
     return status;
 }
 
-/* {"NAME": VALUE} of an option that takes NAME=VALUE several times. */
-static qa_status set_members(config_reader *reader, cli_option *option, const char *key, json_t *object,
-                             qa_error *err) {
+/* {"NAME": VALUE} as ["NAME=VALUE"], of an option that takes such; between commas a value is a name. */
+static qa_status members_as_array(json_t **array, const config_reader *reader, const qa_option *row, const char *key,
+                                  json_t *object, qa_error *err) {
     const char *name = NULL;
     json_t *value = NULL;
-    qa_status status = QA_OK;
+    *array = json_array();
+    qa_status status = *array == NULL ? QA_NO_MEMORY(err, "the options") : QA_OK;
     json_object_foreach(object, name, value) {
-        char *written = json_is_string(value) ? strdup(json_string_value(value)) : json_dumps(value, JSON_ENCODE_ANY);
-        qa_text text = {0};
-        QA_GOTO(done, written == NULL ? QA_NO_MEMORY(err, "the options") : QA_OK);
-        QA_GOTO(done, qa_text_append_z(&text, name, err));
-        QA_GOTO(done, qa_text_append_z(&text, "=", err));
-        QA_GOTO(done, qa_text_append_z(&text, written, err));
-        QA_GOTO(done, set_text(reader, option, key, text.data, err));
-    done:
-        qa_text_free(&text);
+        const char *word = json_string_value(value);
+        const bool whole = word != NULL && strlen(word) == json_string_length(value);
+        char *written = word == NULL ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+        if (status == QA_OK && !whole && (word != NULL || is_joined(row))) {
+            status = wrong_type(reader, row, key, value, err);
+        } else if (status == QA_OK &&
+                   ((word == NULL && written == NULL) ||
+                    json_array_append_new(*array, json_sprintf("%s=%s", name, word == NULL ? written : word)) != 0)) {
+            status = QA_NO_MEMORY(err, "the options");
+        }
         free(written);
-        QA_TRY(status);
     }
-    return QA_OK;
+    return status;
 }
 
 /* The names of one option in one word, separated by commas. */
@@ -153,22 +162,30 @@ static qa_status set_joined(config_reader *reader, cli_option *option, const cha
     return status;
 }
 
+static qa_status set_array(config_reader *reader, cli_option *option, const char *key, json_t *array, qa_error *err) {
+    const bool joined = is_joined(&option->row);
+    for (size_t i = 0; i < json_array_size(array); i++) {
+        json_t *item = json_array_get(array, i);
+        if (!json_is_string(item)) {
+            return wrong_type(reader, &option->row, key, item, err);
+        }
+        QA_TRY(joined ? QA_OK : set_scalar(reader, option, key, item, err));
+    }
+    return joined ? set_joined(reader, option, key, array, err) : QA_OK;
+}
+
 static qa_status set_option(config_reader *reader, cli_option *option, const char *key, json_t *value, qa_error *err) {
     const qa_option *row = &option->row;
-    const bool list = row->type == QA_OPTION_LIST, joined = row->type == QA_OPTION_OTHER && row->other->list;
-    const bool pairs = list && row->placeholder != NULL && strchr(row->placeholder, '=') != NULL;
-    if (pairs && json_is_object(value)) {
-        return set_members(reader, option, key, value, err);
+    const bool list = row->type == QA_OPTION_LIST || is_joined(row);
+    if (json_is_object(value) && list && row->placeholder != NULL && strchr(row->placeholder, '=') != NULL) {
+        json_t *array = NULL;
+        qa_status status = members_as_array(&array, reader, row, key, value, err);
+        status = status == QA_OK ? set_array(reader, option, key, array, err) : status;
+        json_decref(array);
+        return status;
     }
-    if ((list || joined) && json_is_array(value)) {
-        for (size_t i = 0; i < json_array_size(value); i++) {
-            json_t *item = json_array_get(value, i);
-            if (!json_is_string(item)) {
-                return wrong_type(reader, row, key, item, err);
-            }
-            QA_TRY(list ? set_scalar(reader, option, key, item, err) : QA_OK);
-        }
-        return list ? QA_OK : set_joined(reader, option, key, value, err);
+    if (json_is_array(value) && list) {
+        return set_array(reader, option, key, value, err);
     }
     return is_scalar_for(row, value) ? set_scalar(reader, option, key, value, err)
                                      : wrong_type(reader, row, key, value, err);

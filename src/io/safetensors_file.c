@@ -26,8 +26,9 @@ static qa_status locate_header(const qa_safetensors *file, size_t *header_bytes,
     for (size_t i = 0; i < LENGTH_BYTES && n >= LENGTH_BYTES; i++) {
         length |= (uint64_t)head[i] << (8 * i);
     }
-    if (n > LENGTH_BYTES && head[LENGTH_BYTES] == '{' && length <= MAX_HEADER_BYTES) {
-        foreign = NULL; /* a length may look like anything */
+    const bool json = n > LENGTH_BYTES && head[LENGTH_BYTES] == '{';
+    if (json && (length <= MAX_HEADER_BYTES || (length & UINT32_MAX) == UINT32_MAX)) {
+        foreign = NULL; /* a length may look like anything, a damaged one like an Arrow stream */
     }
     QA_FAIL_IF(foreign != NULL, err, QA_ERR_FORMAT, "%s is %s", file->path, foreign);
     QA_FAIL_IF(bytes < LENGTH_BYTES, err, QA_ERR_FORMAT,

@@ -1,4 +1,5 @@
 /* See merged_folder.h. */
+#define _XOPEN_SOURCE 700 /* realpath is in POSIX only with the XSI option */
 #include "train/merged_folder.h"
 
 #include "base/buffer.h"
@@ -21,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const size_t MOST_CONFIG_BYTES = (size_t)1 << 26;
@@ -43,7 +45,7 @@ static bool has_beginning(const char *name, const char *beginning) {
     return strncmp(name, beginning, strlen(beginning)) == 0;
 }
 
-static bool is_copied(const char *name) {
+static bool is_copied_by_name(const char *name) {
     bool copied = false;
     for (size_t i = 0; qa_tokenizer_file_names[i] != NULL; i++) {
         copied = copied || strcmp(name, qa_tokenizer_file_names[i]) == 0;
@@ -51,6 +53,11 @@ static bool is_copied(const char *name) {
     for (size_t i = 0; i < sizeof copied_names / sizeof *copied_names; i++) {
         copied = copied || strcmp(name, copied_names[i]) == 0;
     }
+    return copied;
+}
+
+static bool is_copied(const char *name) {
+    bool copied = is_copied_by_name(name);
     for (size_t i = 0; i < sizeof copied_beginnings / sizeof *copied_beginnings; i++) {
         copied = copied || has_beginning(name, copied_beginnings[i]);
     }
@@ -60,15 +67,24 @@ static bool is_copied(const char *name) {
     return copied;
 }
 
+/* The one file, the index, model-NNNNN-of-NNNNN.safetensors. */
 static bool is_weights(const char *name) {
-    return has_beginning(name, "model") &&
-           (has_ending(name, ".safetensors") || strcmp(name, "model.safetensors.index.json") == 0);
+    static const char digits[] = "0123456789";
+    const char *at = name + (has_beginning(name, "model-") ? 6 : 0);
+    const size_t shard = strspn(at, digits);
+    const char *of = at + shard, *count = of + (has_beginning(of, "-of-") ? 4 : 0);
+    const size_t shards = strspn(count, digits);
+    return strcmp(name, "model.safetensors") == 0 || strcmp(name, "model.safetensors.index.json") == 0 ||
+           (at > name && shard > 0 && count > of && shards > 0 && strcmp(count + shards, ".safetensors") == 0);
 }
 
-bool qa_merged_folder_writes(const char *name) {
-    return is_copied(name) || is_weights(name) || strcmp(name, config_name) == 0 || strcmp(name, story_name) == 0 ||
-           strcmp(name, card_name) == 0;
+/* What is a merge's whoever wrote it. */
+static bool is_merged_by_name(const char *name) {
+    return is_copied_by_name(name) || is_weights(name) || strcmp(name, config_name) == 0 ||
+           strcmp(name, story_name) == 0 || strcmp(name, card_name) == 0;
 }
+
+bool qa_merged_folder_writes(const char *name) { return is_copied(name) || is_merged_by_name(name); }
 
 static bool is_dots(const char *name) { return strcmp(name, ".") == 0 || strcmp(name, "..") == 0; }
 
@@ -98,12 +114,12 @@ typedef struct entry_move {
     const char *from, *to;
 } entry_move;
 
-/* What no merge wrote. */
+/* What no merge wrote, or somebody else may have written: a program in Python, a licence. */
 static qa_status move_foreign(void *user, const char *name, qa_error *err) {
     const entry_move *move = user;
     char *from = NULL, *to = NULL;
     qa_status status = QA_OK;
-    if (qa_merged_folder_writes(name) || qa_holds(move->to, name)) {
+    if (is_merged_by_name(name) || qa_holds(move->to, name)) {
         return QA_OK;
     }
     QA_GOTO(done, qa_join_path(&from, move->from, name, err));
@@ -166,6 +182,20 @@ done:
     return status;
 }
 
+/* The merged folder takes the place of the folder that a link leads to, not of the link. */
+static qa_status follow_link(qa_merged_folder *folder, qa_error *err) {
+    struct stat info;
+    if (lstat(folder->out, &info) != 0 || !S_ISLNK(info.st_mode)) {
+        return QA_OK;
+    }
+    char *target = realpath(folder->out, NULL);
+    QA_FAIL_IF(target == NULL, err, QA_ERR_EXISTS, "%s is a link to a folder that is not there; remove the link",
+               folder->out);
+    free(folder->out);
+    folder->out = target;
+    return QA_OK;
+}
+
 static qa_status make_temporary(qa_merged_folder *folder, qa_error *err) {
     int lock = -1;
     QA_TRY(qa_run_folder_lock(&lock, folder->temporary, false, err)); /* nobody else is at it */
@@ -189,6 +219,7 @@ qa_status qa_merged_folder_begin(qa_merged_folder *folder, const char *out_dir, 
     QA_FAIL_IF(strcmp(folder->out, "/") == 0 || has_ending(folder->out, "/.") || has_ending(folder->out, "/..") ||
                    is_dots(folder->out),
                err, QA_ERR_ARGUMENT, "%s: name the folder itself, which appears when it is complete", out_dir);
+    QA_TRY(follow_link(folder, err));
     char *parent = NULL;
     QA_TRY(qa_folder_of(&parent, folder->out, err));
     const qa_status status = qa_make_dirs(parent, err);

@@ -149,6 +149,8 @@ START_TEST(what_is_wrong_is_told_and_changes_nothing) {
         {"/max-tokens 0", "/max-tokens: expected a whole number of at least 1"},
         {"/policy me", "/policy: expected one of base|custom|both, found \"me\""},
         {"/policy", "/policy needs base|custom|both"},
+        {"/policy custom \t", "policy: custom"},
+        {"/reset  ", "the conversation begins anew"},
         {"/undo 3", "/undo takes nothing behind it, found \"3\""},
         {"/undo", "there is no turn to take back"},
         {"/retry", "there is no answer yet"},

@@ -120,6 +120,10 @@ START_TEST(mistakes_name_file_and_key) {
         {"{\"lora_target\": [\"q_proj\", 3]}", "run.json: \"lora_target\": expected a string or an array of strings, "
                                                "found 3"},
         {"{\"template_arg\": [[]]}", "run.json: \"template_arg\": expected a string or an array of strings, found []"},
+        {"{\"columns\": {\"prompt\": 3}}", "run.json: \"columns\": expected a string or an array of strings, found 3"},
+        {"{\"columns\": [{}]}", "run.json: \"columns\": expected a string or an array of strings, found {}"},
+        {"{\"columns\": {\"promt\": \"q\"}}", "run.json: \"columns\": expected NAME=COLUMN with one of our names"},
+        {"{\"template_arg\": {\"a\": \"b\\u0000c\"}}", "run.json: \"template_arg\": expected"},
         {"{\"lr\": 1, \"learning_rate\": 2}", "run.json: \"lr\" and \"learning_rate\" are the same option, "
                                               "--learning-rate"},
         {"{\"config\": \"other.json\"}", "run.json: \"config\" is for the command line"},
@@ -155,6 +159,13 @@ START_TEST(lists_and_members) {
     ck_assert_str_eq(cli_given(&p.options, "seed"), "7");
     ck_assert_double_eq(strtod(cli_given(&p.options, "learning-rate"), NULL), 1e-3);
     ck_assert_ptr_null(cli_given(&p.options, "eval-data"));
+    parsed_free(&p);
+    read_config(&p, command_named("train"), dir,
+                "{\"columns\": {\"prompt\": \"question\", \"chosen\": \"good\"}, "
+                "\"replay_columns\": [\"prompt=q\", \"completion=a\"]}");
+    qa_expect_ok(p.status, &p.err);
+    ck_assert_str_eq(cli_given(&p.options, "columns"), "prompt=question,chosen=good");
+    ck_assert_str_eq(cli_given(&p.options, "replay-columns"), "prompt=q,completion=a");
     parsed_free(&p);
     read_config(&p, command_named("train"), dir, "{\"template-arg\": [\"a=1\", \"b=2\", \"c=3\"]}");
     ck_assert_uint_eq(p.args->template_args.n, 3);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 Suite *train_merged_folder_suite(void);
 
@@ -314,6 +315,42 @@ START_TEST(whole_or_not_at_all) {
 }
 END_TEST
 
+/* A link leads to the folder that is written, and stays a link; what only looks like a merge's file stays, too. */
+START_TEST(a_link_and_files_of_others) {
+    static const char *const mine[] = {"evaluate.py", "LICENSE-of-my-data", "model-notes.safetensors"};
+    char *dir = qa_tempdir_make(), *out = qa_tempdir_join(dir, "m"), *link = qa_tempdir_join(dir, "link");
+    qa_merged_folder folder;
+    qa_error err = {0};
+    ck_assert_int_eq(symlink("m", link), 0);
+    qa_expect_error(qa_merged_folder_begin(&folder, link, false, &err), QA_ERR_EXISTS, &err, "a link to a folder");
+    qa_merged_folder_end(&folder);
+    qa_expect_ok(qa_make_dirs(out, &err), &err);
+    for (size_t i = 0; i < 2; i++) {
+        qa_expect_ok(qa_merged_folder_begin(&folder, link, i == 1, &err), &err);
+        free(qa_tempdir_write_text(folder.temporary, "merge.json", i == 0 ? "old" : "new"));
+        if (i == 0) {
+            free(qa_tempdir_write_text(folder.temporary, "model-00001-of-00002.safetensors", "old"));
+            free(qa_tempdir_write_text(folder.temporary, "vocab.txt", "old"));
+        }
+        qa_expect_ok(qa_merged_folder_commit(&folder, &err), &err);
+        qa_merged_folder_end(&folder);
+        for (size_t k = 0; k < 3 && i == 0; k++) {
+            free(qa_tempdir_write_text(out, mine[k], "mine"));
+        }
+    }
+    ck_assert_uint_eq(qa_tempdir_entries(dir), 2);
+    ck_assert_uint_eq(qa_tempdir_entries(out), 4);
+    for (size_t k = 0; k < 3; k++) {
+        ck_assert(qa_holds(out, mine[k]));
+    }
+    char target[8];
+    ck_assert_int_eq(readlink(link, target, sizeof target), 1);
+    free(link);
+    free(out);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 /* A base without weights that float16 holds. */
 START_TEST(too_large_for_f16) {
     char *config = qa_family_tiny_config(0), *dir = qa_tempdir_make(), *out = qa_tempdir_join(dir, "m");
@@ -359,6 +396,7 @@ Suite *train_merged_folder_suite(void) {
     tcase_add_test(tests, shards);
     tcase_add_test(tests, what_is_copied);
     tcase_add_test(tests, whole_or_not_at_all);
+    tcase_add_test(tests, a_link_and_files_of_others);
     tcase_add_test(tests, too_large_for_f16);
     tcase_add_test(tests, rounding_by_hand);
     suite_add_tcase(suite, tests);
