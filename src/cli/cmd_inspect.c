@@ -159,8 +159,12 @@ static qa_status look_at(inspect_run *look, const qa_pair *pair, bool chosen, si
 
 /* ---- from a file ---- */
 
-static qa_status no_such_line(const inspect_run *look, qa_error *err) {
+/* others: there are, but not the one of --list-answer. */
+static qa_status no_such_line(const inspect_run *look, bool others, qa_error *err) {
     const cli_run *run = look->run;
+    QA_FAIL_IF(others, err, QA_ERR_ARGUMENT,
+               "%s: line or element %zu holds no answer %zu that can be used; --list-answer names another",
+               run->args->data, inspect_args_of(run)->line, inspect_args_of(run)->answer);
     const size_t n = qa_pairs_count(look->pairs);
     const bool elements = qa_pairs_report(look->pairs)->elements;
     const size_t last = qa_pairs_at(look->pairs, n - 1)->line, line = inspect_args_of(run)->line;
@@ -174,8 +178,10 @@ static qa_status look_at_line(inspect_run *look, qa_error *err) {
     const bool single = qa_pairs_single(look->pairs);
     const char *side = args->side == NULL ? "both" : args->side;
     size_t pairs = 0;
+    bool others = false;
     for (size_t i = 0; i < qa_pairs_count(look->pairs); i++) {
         const qa_pair *pair = qa_pairs_at(look->pairs, i);
+        others = others || pair->line == args->line;
         if (pair->line != args->line || (single && args->answer > 0 && pair->answer + 1 != args->answer)) {
             continue;
         }
@@ -193,7 +199,7 @@ static qa_status look_at_line(inspect_run *look, qa_error *err) {
         }
     }
     look->pair = !single && pairs == 1 && look->n_answers == 2;
-    return look->n_answers > 0 ? QA_OK : no_such_line(look, err);
+    return look->n_answers > 0 ? QA_OK : no_such_line(look, others, err);
 }
 
 /* ---- given on the command line ---- */

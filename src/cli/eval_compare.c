@@ -1,6 +1,6 @@
 /* qadapter eval with several adapters: the base model and each of them on the same pairs or the same suite, one after
  * the other, in one table. Each is read by its own record. The pairs are read once, unless two adapters were trained on
- * dialogues that were written in different ways: then each meets its own. */
+ * dialogues that were written in different ways, or are measured on what each held out: then each meets its own. */
 #include "cli/eval.h"
 
 #include "base/memory.h"
@@ -30,8 +30,9 @@ typedef struct comparison {
     qa_suite *suite;        /* NULL: none */
     const char *pairs_path; /* NULL: no pairs */
     qa_pairs *pairs;
-    json_t *chat;        /* how they were written; NULL: by no template */
-    qa_data_record data; /* and where responses end */
+    json_t *chat;                /* how they were written; NULL: by no template */
+    qa_data_record data;         /* and where responses end */
+    qa_held_out_record held_out; /* with --held-out: which of them they are */
     size_t max_length;
 } comparison;
 
@@ -43,21 +44,25 @@ static qa_status read_compared_pairs(comparison *c, bool first, qa_error *err) {
     const qa_chat *chat = NULL;
     bool assumed = false;
     qa_data_record data = {0};
+    qa_held_out_record held = {0};
     QA_TRY(cli_resolve_chat(run, &chat, &assumed, err));
     QA_TRY(qa_training_config_data(run->args->adapter, &data, err));
+    QA_TRY(eval_args_of(run)->held_out ? qa_training_config_held_out(run->args->adapter, &held, err) : QA_OK);
     json_t *written = chat == NULL ? json_null() : json_deep_copy(qa_chat_record(chat));
-    const bool same = !first && json_equal(written, c->chat) == 1 && data.response_end == c->data.response_end;
+    const bool written_alike = json_equal(written, c->chat) == 1 && data.response_end == c->data.response_end;
+    const bool same = !first && written_alike && held.val_size == c->held_out.val_size &&
+                      held.seed == c->held_out.seed && held.fingerprint == c->held_out.fingerprint;
     json_decref(c->chat);
     c->chat = written;
     c->data = data;
+    c->held_out = held;
     if (same || c->pairs_path == NULL) {
         return QA_OK;
     }
     if (!first) {
-        cli_warn(run,
-                 "%s was trained on dialogues that are written in another way: its pairs are read anew, and its "
-                 "numbers are of other tokens",
-                 run->args->adapter);
+        cli_warn(run, "%s was trained %s: its pairs are read anew, and its numbers are of other %s", run->args->adapter,
+                 written_alike ? "with other pairs held out" : "on dialogues that are written in another way",
+                 written_alike ? "pairs" : "tokens");
     }
     qa_pairs_free(c->pairs);
     c->pairs = NULL;

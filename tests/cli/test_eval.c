@@ -261,6 +261,40 @@ START_TEST(what_was_held_out) {
 }
 END_TEST
 
+/* No adapter is measured on pairs that it learned because another one held them out. */
+START_TEST(several_adapters_and_what_each_held_out) {
+    static const char *const seeds[] = {"5", "6"};
+    qa_cli_world w = qa_cli_world_make(false);
+    char *adapters[] = {qa_tempdir_join(w.dir, "five"), qa_tempdir_join(w.dir, "six"), qa_tempdir_join(w.dir, "none")};
+    for (size_t i = 0; i < 2; i++) {
+        qa_cli_expect(QA_CLI("train", "-q", "-m", w.model, "-d", w.pairs, "-o", adapters[i], "--steps", "2",
+                             "--val-size", "0.4", "--lr", "0.1", "--warmup-ratio", "0", "--seed", seeds[i]),
+                      0, NULL, NULL);
+    }
+    qa_cli_result result = QA_CLI("eval", "--json", "-m", w.model, "--adapter", adapters[0], "--adapter", adapters[1],
+                                  "-d", w.pairs, "--held-out");
+    qa_cli_check(&result, 0, NULL, "six was trained with other pairs held out: its pairs are read anew");
+    json_t *all = json_loads(result.out, 0, NULL);
+    for (size_t i = 0; i < 2; i++) {
+        json_t *alone =
+            QA_CLI_JSON("eval", "--json", "-q", "-m", w.model, "--adapter", adapters[i], "-d", w.pairs, "--held-out");
+        expect_same_evaluation(alone, json_array_get(all, i + 1));
+        json_decref(alone);
+    }
+    json_decref(all);
+    qa_cli_free(&result);
+    qa_cli_expect(QA_CLI("train", "-q", "-m", w.model, "-d", w.pairs, "-o", adapters[2], "--steps", "2"), 0, NULL,
+                  NULL);
+    qa_cli_expect(
+        QA_CLI("eval", "-m", w.model, "--adapter", adapters[0], "--adapter", adapters[2], "-d", w.pairs, "--held-out"),
+        1, NULL, "nothing was held out when");
+    for (size_t i = 0; i < 3; i++) {
+        free(adapters[i]);
+    }
+    qa_cli_world_free(&w);
+}
+END_TEST
+
 Suite *cli_eval_suite(void) {
     Suite *suite = suite_create("cli_eval");
     TCase *tcase = tcase_create("eval");
@@ -273,6 +307,7 @@ Suite *cli_eval_suite(void) {
     tcase_add_test(tcase, several_adapters_and_what_is_refused);
     tcase_add_test(tcase, adapters_of_different_templates);
     tcase_add_test(tcase, what_was_held_out);
+    tcase_add_test(tcase, several_adapters_and_what_each_held_out);
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -296,16 +296,21 @@ static const struct {
     {{"--prompt", "a", "--response", "", NULL}, "a response is empty", 1},
     {{"--prompt", "a", "--response", "\xff", NULL}, "must be UTF-8", 1},
     {{"--data", "PAIRS", "--line", "70", NULL}, "line 70 is not there; the last one", 1},
+    {{"--data", "LIST", "--list-answer", "3", NULL}, "line or element 1 holds no answer 3 that can be used", 1},
+    {{"--data", "LIST", "--line", "2", NULL}, "line 2 is not there; the last one", 1},
 };
 
 START_TEST(what_is_refused_says_why) {
     qa_cli_world world = qa_cli_world_make(false);
+    char *list = qa_tempdir_write_text(world.dir, "list.jsonl", "{\"prompt\": \"a\", \"responses\": [\"b\", \"c\"]}\n");
     const char *args[16] = {"inspect", "-m", world.model};
     size_t n = 3;
     for (size_t i = 0; refused[_i].args[i] != NULL; i++) {
-        args[n++] = strcmp(refused[_i].args[i], "PAIRS") == 0 ? world.pairs : refused[_i].args[i];
+        const char *arg = refused[_i].args[i];
+        args[n++] = strcmp(arg, "PAIRS") == 0 ? world.pairs : strcmp(arg, "LIST") == 0 ? list : arg;
     }
     qa_cli_expect(qa_cli_run(NULL, args), refused[_i].status, "", refused[_i].message);
+    free(list);
     qa_cli_world_free(&world);
 }
 END_TEST
