@@ -271,8 +271,7 @@ static qa_status begin_ask(qa_ask *ask, const qa_served *served, qa_refusal *ref
 /* What the fields mean together. */
 static qa_status settle(qa_ask *ask, qa_refusal *refusal) {
     size_t answers = 0, tokens = 0, entries = 0;
-    if (json_object_get(ask->root, "max_completion_tokens") != NULL &&
-        qa_body_member(ask->root, "max_tokens") != NULL) {
+    if (qa_body_member(ask->root, "max_completion_tokens") != NULL && qa_body_member(ask->root, "max_tokens") != NULL) {
         return qa_refuse(refusal, 400, NULL, "max_tokens", "\"max_tokens\" and \"max_completion_tokens\" are the same");
     }
     if (ask->prompts.n == 0) {

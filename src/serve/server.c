@@ -1,5 +1,6 @@
 /* See server.h. A connection is a thread of libmicrohttpd's, which calls answer_request again and again: with the
  * headers, with pieces of the body, and at the end for the answer; it may wait there. */
+#define _GNU_SOURCE /* POLLRDHUP */
 #include "serve/server.h"
 
 #include "base/try.h"
@@ -49,14 +50,18 @@ void qa_server_stop(qa_server *server) { (void)server; }
 #include "serve/page_routes.h"
 #include "serve/tokenizer_routes.h"
 
-#include <errno.h>
+#include <math.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+#if !defined(POLLRDHUP)
+#define POLLRDHUP 0 /* POLLHUP says it there */
+#endif
 
 enum { IDLE_SECONDS = 60, DRAIN_SECONDS = 5 };
 
@@ -68,7 +73,9 @@ struct qa_server {
     qa_text page; /* for "/" */
     atomic_size_t requests;
     bool listening;
-    double drained; /* when no more connections were taken, seconds */
+    atomic_size_t moved; /* pieces of streams that were taken; what follows is of who drains it */
+    size_t moved_then;
+    double computed, quiet_since; /* when there was a job last, or something moved; seconds */
 };
 
 typedef struct exchange exchange;
@@ -148,27 +155,31 @@ static enum MHD_Result queue_json(exchange *it, qa_status status, qa_json_writer
 
 /* ---- answers of jobs ---- */
 
-/* Whether the other side closed the connection: then nobody reads an answer. */
+/* Whether the other side closed the connection: then nobody reads an answer. Bytes that it sent before and that nobody
+ * has read (its next request) do not hide it. */
 static bool is_client_gone(const exchange *it) {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(it->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    char byte = 0;
-    const ssize_t n = info == NULL ? 1 : recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+    struct pollfd look = {.fd = info == NULL ? -1 : info->connect_fd, .events = POLLRDHUP};
+    return poll(&look, 1, 0) > 0 && (look.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) != 0;
 }
 
-/* Waits for news of the job, at most until its time is over. False: the client is gone. */
+/* Waits for news of the job, at most until its time is over, also where there is news all the time. False: the client
+ * is gone. */
 static bool wait_for_job(exchange *it) {
     static const double LOOK = 0.1; /* seconds after which the client is looked for */
-    while (!qa_job_wait(it->job, LOOK)) {
+    for (;;) {
+        const bool news = qa_job_wait(it->job, LOOK);
+        if (qa_seconds() > it->until) { /* nothing if it is complete */
+            qa_job_give_up(it->job, 504, "timeout", "the answer took longer than the server's --timeout");
+        }
+        if (news) {
+            return true;
+        }
         if (is_client_gone(it)) {
             qa_job_give_up(it->job, 503, "cancelled", "the client is gone");
             return false;
         }
-        if (qa_seconds() > it->until) {
-            qa_job_give_up(it->job, 504, "timeout", "the answer took longer than the server's --timeout");
-        }
     }
-    return true;
 }
 
 /* Called for as long as the answer streams. */
@@ -176,6 +187,7 @@ static ssize_t read_events(void *user, uint64_t position, char *buffer, size_t b
     exchange *it = user;
     qa_error err = {0};
     (void)position;
+    atomic_fetch_add(&it->server->moved, 1);
     while (it->sent == it->events.n) {
         it->sent = it->events.n = 0;
         if (it->over) {
@@ -461,7 +473,7 @@ bool qa_server_is_local(const qa_server *server) { return server->listener.loopb
 
 void qa_server_drain(qa_server *server) {
     qa_jobs_drain(server->jobs);
-    server->drained = qa_seconds();
+    server->computed = server->quiet_since = qa_seconds();
     if (server->listening) {
         const MHD_socket socket = MHD_quiesce_daemon(server->daemon);
         server->listening = false;
@@ -473,8 +485,13 @@ void qa_server_drain(qa_server *server) {
 }
 
 bool qa_server_is_idle(qa_server *server) {
-    return atomic_load(&server->requests) == 0 ||
-           (qa_jobs_look(server->jobs).jobs == 0 && qa_seconds() - server->drained > DRAIN_SECONDS);
+    const double now = qa_seconds();
+    const size_t moved = atomic_load(&server->moved);
+    server->computed = qa_jobs_look(server->jobs).jobs > 0 ? now : server->computed;
+    server->quiet_since = moved != server->moved_then ? now : fmax(server->quiet_since, server->computed);
+    server->moved_then = moved;
+    return atomic_load(&server->requests) == 0 || now - server->quiet_since > DRAIN_SECONDS ||
+           now - server->computed > IDLE_SECONDS;
 }
 
 void qa_server_stop(qa_server *server) {

@@ -28,8 +28,9 @@ const char *qa_server_url(const qa_server *server); /* "http://127.0.0.1:8080"; 
 bool qa_server_is_local(const qa_server *server);   /* nobody from another machine reaches it */
 /* No new connections, and new requests are refused with 503; what runs goes on. */
 void qa_server_drain(qa_server *server);
-/* After qa_server_drain: whether every answer has been sent. A client that does not come to the end of its question, or
- * does not take its answer, is waited for a few seconds only. */
+/* After qa_server_drain, asked again and again by one thread: whether every answer has been sent. A client that does
+ * not come to the end of its question, or takes nothing more of an answer that is complete, is waited for a few seconds
+ * only. */
 bool qa_server_is_idle(qa_server *server);
 /* Gives up what still runs. NULL is allowed. */
 void qa_server_stop(qa_server *server);

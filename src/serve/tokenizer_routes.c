@@ -17,7 +17,7 @@ void qa_put_tokenizer_info(const qa_served *served, qa_json_writer *out) {
 static qa_status tokenize(const qa_served *served, json_t *root, qa_ids *ids, qa_refusal *refusal) {
     static const char *const known[] = {"model", "prompt", "messages", "add_special_tokens", "add_generation_prompt",
                                         NULL};
-    json_t *prompt = json_object_get(root, "prompt"), *messages = json_object_get(root, "messages");
+    json_t *prompt = qa_body_member(root, "prompt"), *messages = qa_body_member(root, "messages");
     bool add_special = true, prompts = true;
     size_t n_front = 0;
     QA_TRY(qa_body_only(root, known, refusal));

@@ -157,6 +157,11 @@ START_TEST(fields) {
     ck_assert_uint_eq(ask.max_tokens, 7);
     ck_assert_uint_eq(ask.n_best, 4);
     qa_ask_free(&ask);
+    take(&ask, true,
+         "{\"model\": \"base\", \"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"max_tokens\": 2, "
+         "\"max_completion_tokens\": null}");
+    ck_assert_uint_eq(ask.max_tokens, 2);
+    qa_ask_free(&ask);
     take(&ask, true, "{\"model\": \"base\", \"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}");
     ck_assert_uint_eq(ask.max_tokens, SERVED_CONTEXT);
     ck_assert(!ask.seeded && !ask.logprobs);

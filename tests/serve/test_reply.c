@@ -301,6 +301,7 @@ START_TEST(tokenizer_routes) {
                  "\"tokens\": [2, ");
     expect_route(qa_put_tokenized, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", 200,
                  "\"tokens\": [2, ");
+    expect_route(qa_put_tokenized, "{\"prompt\": \"a\", \"messages\": null}", 200, "\"tokens\": [0, 101]");
     expect_route(qa_put_tokenized, "{\"prompt\": 5}", 400, "prompt");
     expect_route(qa_put_tokenized, "{}", 400, "prompt");
     expect_route(qa_put_tokenized, "{\"prompt\": \"a\", \"lang\": 1}", 400, "lang");

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -345,6 +346,34 @@ START_TEST(an_answer_that_takes_too_long_is_given_up) {
 }
 END_TEST
 
+/* Also where tokens come all the time. */
+START_TEST(a_stream_that_takes_too_long_ends_with_the_error) {
+    qa_serving serving = start_server("--parallel", "8", "--timeout", "0.2");
+    qa_http answer =
+        qa_http_ask(&serving, "POST", "/v1/completions", NULL, "{\"model\": \"custom\", \"stream\": true, " LONG "}");
+    ck_assert_int_eq(answer.status, 200);
+    ck_assert_ptr_nonnull(strstr(answer.body, "\"code\": \"timeout\""));
+    ck_assert_ptr_null(strstr(answer.body, "[DONE]"));
+    qa_http_free(&answer);
+    wait_until_requests(&serving, 0);
+    stop_server(&serving);
+}
+END_TEST
+
+/* What it had sent behind its request does not hide that it went away. */
+START_TEST(a_client_that_goes_away_behind_its_next_request_frees_its_places) {
+    qa_serving serving = start_server("--parallel", "1", NULL, NULL);
+    static const char body[] = "{\"model\": \"custom\", " LONG "}", next[] = "GET /health HTTP/1.1\r\n\r\n";
+    const int connection = qa_http_begin(&serving, "POST", "/v1/completions", NULL, body, strlen(body));
+    wait_until_requests(&serving, 1);
+    ck_assert_int_eq(send(connection, next, strlen(next), 0), (ssize_t)strlen(next));
+    ck_assert_int_eq(close(connection), 0);
+    wait_until_requests(&serving, 0);
+    ck_assert_uint_lt(health(&serving, "tokens_sampled"), LONG_TOKENS);
+    stop_server(&serving);
+}
+END_TEST
+
 /* SIGTERM: what runs gets its whole answer, then the exit status is 0. */
 START_TEST(what_runs_is_finished_at_the_end) {
     qa_serving serving = start_server("--parallel", "8", NULL, NULL);
@@ -578,6 +607,8 @@ Suite *serve_server_suite(void) {
     tcase_add_test(tcase, eight_clients_with_two_policies_get_their_own_answers);
     tcase_add_loop_test(tcase, a_client_that_goes_away_frees_its_place, 0, 2);
     tcase_add_test(tcase, an_answer_that_takes_too_long_is_given_up);
+    tcase_add_test(tcase, a_stream_that_takes_too_long_ends_with_the_error);
+    tcase_add_test(tcase, a_client_that_goes_away_behind_its_next_request_frees_its_places);
     tcase_add_test(tcase, what_runs_is_finished_at_the_end);
     tcase_add_test(tcase, a_second_signal_ends_it_at_once);
     tcase_add_test(tcase, nobody_holds_up_the_end);
