@@ -131,7 +131,8 @@ static qa_status members_as_array(json_t **array, const config_reader *reader, c
     qa_status status = *array == NULL ? QA_NO_MEMORY(err, "the options") : QA_OK;
     json_object_foreach(object, name, value) {
         const char *word = json_string_value(value);
-        const bool whole = word != NULL && strlen(word) == json_string_length(value);
+        const bool whole = word != NULL && strlen(word) == json_string_length(value) &&
+                           !(is_joined(row) && (strchr(word, ',') != NULL || strchr(name, ',') != NULL));
         char *written = word == NULL ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
         if (status == QA_OK && !whole && (word != NULL || is_joined(row))) {
             status = wrong_type(reader, row, key, value, err);

@@ -124,6 +124,10 @@ static qa_status load_state(qa_trainer *t, size_t step, size_t *metrics_bytes, q
     t->evaluated = state.evaluated;
     say_longer(t, state.planned_steps);
     t->best = watches(t) ? state.best : (qa_best){0};
+    if (watches(t) && !t->best.found && t->options.eval_every > 0 && step >= t->options.eval_every) {
+        qa_log(t->logger, QA_LOG_WARNING,
+               "until step %zu evaluations were not compared: the best one is sought among those that follow", step);
+    }
     *metrics_bytes = state.metrics_bytes;
     return QA_OK;
 }

@@ -121,6 +121,7 @@ START_TEST(mistakes_name_file_and_key) {
                                                "found 3"},
         {"{\"template_arg\": [[]]}", "run.json: \"template_arg\": expected a string or an array of strings, found []"},
         {"{\"columns\": {\"prompt\": 3}}", "run.json: \"columns\": expected a string or an array of strings, found 3"},
+        {"{\"columns\": {\"prompt\": \"a,chosen=b\"}}", "run.json: \"columns\": expected a string"},
         {"{\"columns\": [{}]}", "run.json: \"columns\": expected a string or an array of strings, found {}"},
         {"{\"columns\": {\"promt\": \"q\"}}", "run.json: \"columns\": expected NAME=COLUMN with one of our names"},
         {"{\"template_arg\": {\"a\": \"b\\u0000c\"}}", "run.json: \"template_arg\": expected"},

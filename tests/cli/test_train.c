@@ -430,6 +430,12 @@ START_TEST(the_best_evaluation_and_an_early_end) {
     qa_cli_expect(WATCH("--resume", "--early-stopping-patience", "2", "--keep-best"), 0,
                   "adapter: ", "its adapter is left (checkpoint-2)");
 #undef WATCH
+#define LENGTHEN(...)                                                                                                  \
+    QA_CLI("train", "-m", w.model, "-d", w.pairs, "-o", w.adapter, "--val-size", "2", "--eval-every", "2", __VA_ARGS__)
+    qa_cli_expect(LENGTHEN("--overwrite", "--steps", "3"), 0, NULL, NULL);
+    qa_cli_expect(LENGTHEN("--resume", "--steps", "6", "--keep-best"), 0, NULL,
+                  "until step 3 evaluations were not compared: the best one is sought among those that follow");
+#undef LENGTHEN
     qa_cli_world_free(&w);
 }
 END_TEST
