@@ -1,8 +1,11 @@
 /* See refusal.h. */
 #include "serve/refusal.h"
 
+#include "base/plain_line.h"
+
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     unsigned status;
@@ -13,7 +16,9 @@ static const struct {
 static void note_refusal(qa_refusal *refusal, unsigned status, const char *code, const char *param) {
     refusal->status = status;
     refusal->code = code;
-    (void)snprintf(refusal->param, sizeof refusal->param, "%s", param == NULL ? "" : param);
+    const char *text = param == NULL ? "" : param; /* may be a key of the client's, of any length */
+    const size_t whole = qa_whole_characters(text, strlen(text), sizeof refusal->param - 1);
+    (void)snprintf(refusal->param, sizeof refusal->param, "%.*s", (int)whole, text);
 }
 
 qa_status qa_refuse(qa_refusal *refusal, unsigned status, const char *code, const char *param, const char *format,

@@ -281,8 +281,26 @@ static void expect_route(route put, const char *body, unsigned status, const cha
     const char *text = good ? out.text.data : refusal.err.message;
     ck_assert_msg((good ? 200 : refusal.status) == status && strstr(text, part) != NULL, "%s: %u %s", body,
                   good ? 200 : refusal.status, text);
+    if (!good) {
+        qa_json_restart(&out, &err);
+        qa_refusal_put(&out, &refusal);
+        ck_assert_msg(out.status == QA_OK, "%s: the refusal is no JSON: %s", body, err.message);
+    }
     qa_text_free(&out.text);
 }
+
+/* Of a name that is too long for a refusal whole characters are shown. */
+START_TEST(refused_names_are_cut_between_characters) {
+    for (size_t n = 38; n < 43; n++) {
+        char body[256] = "{\"prompt\": \"a\", \"";
+        for (size_t i = 0; i < n; i++) {
+            strcat(body, "\xc3\xbc");
+        }
+        strcat(body, "\": 1}");
+        expect_route(qa_put_tokenized, body, 400, "no field of this request");
+    }
+}
+END_TEST
 
 START_TEST(tokenizer_routes) {
     qa_json_writer out = {0};
@@ -326,6 +344,7 @@ Suite *serve_reply_suite(void) {
     tcase_add_test(tcase, log_probabilities_of_a_chat);
     tcase_add_test(tcase, a_failure_is_an_error);
     tcase_add_test(tcase, tokenizer_routes);
+    tcase_add_test(tcase, refused_names_are_cut_between_characters);
     suite_add_tcase(suite, tcase);
     return suite;
 }
