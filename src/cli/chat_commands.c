@@ -315,7 +315,7 @@ static qa_status on_show(chat_session *session, const char *text, qa_error *err)
     QA_TRY(on_system(session, "", err));
     tell("  %-20s %s", "chat template", qa_chat_name(session->with->chat));
     tell("  %-20s %zu", "turns", turns);
-    tell("  %-20s %zu of %zu tokens", "context", branch->ids.n, session->capacity);
+    tell("  %-20s %zu of %zu tokens", "in the caches", branch->ids.n, session->capacity);
     return QA_OK;
 }
 
