@@ -196,6 +196,14 @@ static qa_status follow_link(qa_merged_folder *folder, qa_error *err) {
     return QA_OK;
 }
 
+/* A mounted folder cannot be replaced by one rename: better said before hours of work than behind them. */
+static qa_status refuse_mount(const char *out, const char *parent, qa_error *err) {
+    struct stat info, above;
+    QA_FAIL_IF(stat(out, &info) == 0 && stat(parent, &above) == 0 && info.st_dev != above.st_dev, err, QA_ERR_ARGUMENT,
+               "%s is mounted, and a folder that appears as a whole cannot take its place; name a folder in it", out);
+    return QA_OK;
+}
+
 static qa_status make_temporary(qa_merged_folder *folder, qa_error *err) {
     int lock = -1;
     QA_TRY(qa_run_folder_lock(&lock, folder->temporary, false, err)); /* nobody else is at it */
@@ -222,7 +230,8 @@ qa_status qa_merged_folder_begin(qa_merged_folder *folder, const char *out_dir, 
     QA_TRY(follow_link(folder, err));
     char *parent = NULL;
     QA_TRY(qa_folder_of(&parent, folder->out, err));
-    const qa_status status = qa_make_dirs(parent, err);
+    qa_status status = qa_make_dirs(parent, err);
+    status = status == QA_OK ? refuse_mount(folder->out, parent, err) : status;
     free(parent);
     QA_TRY(status);
     QA_TRY(hidden_path(&folder->temporary, folder->out, ".tmp-merge", err));

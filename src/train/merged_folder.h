@@ -20,7 +20,8 @@ typedef struct qa_merged_folder {
 } qa_merged_folder;
 
 /* Makes the hidden folder in which the model is put together. QA_ERR_EXISTS: out_dir holds something, and is no merged
- * model's folder or is not to be overwritten; or another process is merging into it. End it in any case. */
+ * model's folder or is not to be overwritten; or another process is merging into it. QA_ERR_ARGUMENT: a path that no
+ * folder can be given, one that is mounted. A link is followed. End it in any case. */
 QA_MUST_CHECK qa_status qa_merged_folder_begin(qa_merged_folder *folder, const char *out_dir, bool overwrite,
                                                qa_error *err);
 

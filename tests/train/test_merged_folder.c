@@ -324,6 +324,11 @@ START_TEST(a_link_and_files_of_others) {
     ck_assert_int_eq(symlink("m", link), 0);
     qa_expect_error(qa_merged_folder_begin(&folder, link, false, &err), QA_ERR_EXISTS, &err, "a link to a folder");
     qa_merged_folder_end(&folder);
+    if (qa_path_is_dir("/proc/self")) {
+        qa_expect_error(qa_merged_folder_begin(&folder, "/proc/", false, &err), QA_ERR_ARGUMENT, &err,
+                        "/proc is mounted");
+        qa_merged_folder_end(&folder);
+    }
     qa_expect_ok(qa_make_dirs(out, &err), &err);
     for (size_t i = 0; i < 2; i++) {
         qa_expect_ok(qa_merged_folder_begin(&folder, link, i == 1, &err), &err);
