@@ -442,7 +442,7 @@ START_TEST(test_bad_files) {
         {"\n{\"messages\":[]}\n", "f:2"},
         {"{\"messages\":[{\"role\":\"assistant\",\"content\":\"x\"}]}\n", "\"assistant\", expected \"user\""},
         {"{\"text\":\"x\"}\n", "messages"},
-        {"[1]\n", "f:1"},
+        {"[1]\n", "f: element 1: expected an object with"},
         {"{\"messages\":\n", "f:1"},
     };
     char *dir = qa_tempdir_make();
