@@ -102,6 +102,18 @@ bool qa_run_folder_replaces(const qa_run_files *files, const char *name) {
     return classify(files, name, &step) != FOREIGN;
 }
 
+/* The same of an entry of dir: somebody else's folder may be called as that of a reference adapter. */
+static entry_kind classify_in(const qa_run_files *files, const char *dir, const char *name, size_t *step) {
+    const entry_kind kind = classify(files, name, step);
+    if (kind != SHARED || strcmp(name, QA_REFERENCE_FOLDER) != 0) {
+        return kind;
+    }
+    char *path = qa_path_join(dir, name);
+    const bool foreign = path != NULL && !qa_holds(path, "adapter_config.json");
+    free(path);
+    return foreign ? FOREIGN : kind;
+}
+
 /* Calls visit for every entry of the folder; removing entries meanwhile is allowed. */
 static qa_status for_each_entry(const char *dir, qa_status (*visit)(void *user, const char *name, qa_error *err),
                                 void *user, qa_error *err) {
@@ -190,7 +202,7 @@ typedef struct removal {
 static qa_status remove_if_ours(void *user, const char *name, qa_error *err) {
     const removal *what = user;
     size_t step = 0;
-    const entry_kind kind = classify(what->files, name, &step);
+    const entry_kind kind = classify_in(what->files, what->dir, name, &step);
     const bool wanted = kind == LEFTOVER || (what->all && kind != FOREIGN);
     return !wanted              ? QA_OK
            : kind == CHECKPOINT ? qa_run_folder_remove_checkpoint(what->dir, step, err)
@@ -249,7 +261,7 @@ typedef struct move_file {
 static qa_status move_entry(void *user, const char *name, qa_error *err) {
     move_file *move = user;
     size_t step = 0;
-    const entry_kind kind = move->files == NULL ? SHARED : classify(move->files, name, &step);
+    const entry_kind kind = move->files == NULL ? SHARED : classify_in(move->files, move->from, name, &step);
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || kind == FOREIGN || kind == LEFTOVER) {
         return QA_OK;
     }

@@ -101,6 +101,25 @@ START_TEST(overwrite_removes_the_run_and_nothing_else) {
 }
 END_TEST
 
+/* A run's reference adapter goes with it, somebody's folder of that name does not. */
+START_TEST(a_folder_called_reference) {
+    for (int ours = 0; ours < 2; ours++) {
+        char *dir = full_folder(), *reference = qa_tempdir_join(dir, "reference");
+        qa_run_folder folder;
+        qa_error err = {0};
+        put_folder(dir, "reference");
+        if (ours) {
+            put(reference, "adapter_config.json");
+        }
+        qa_expect_ok(qa_run_folder_prepare(&folder, &qa_adapter_run_files, dir, true, false, &err), &err);
+        qa_expect_ok(qa_run_folder_forget_replaced(dir, &err), &err);
+        ck_assert_int_eq(there(reference, "run_state.json"), !ours);
+        free(reference);
+        qa_tempdir_remove(dir);
+    }
+}
+END_TEST
+
 /* Killed before its first checkpoint, or with the old files half moved: nothing of the old run is lost. */
 START_TEST(a_replaced_run_comes_back) {
     static const char *const names[] = {"training_config.json", "metrics.jsonl", "adapter_model.safetensors",
@@ -301,6 +320,7 @@ Suite *train_run_folder_suite(void) {
     tcase_add_test(tcase, a_new_folder_is_made);
     tcase_add_test(tcase, another_run_is_not_overwritten);
     tcase_add_test(tcase, overwrite_removes_the_run_and_nothing_else);
+    tcase_add_test(tcase, a_folder_called_reference);
     tcase_add_test(tcase, a_replaced_run_comes_back);
     tcase_add_test(tcase, a_folder_of_a_model);
     tcase_add_test(tcase, resume_finds_the_newest_checkpoint);
