@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- choices ---- */
 
@@ -194,14 +195,22 @@ static qa_status append_string(qa_option_list *list, const char *text, qa_error 
     return QA_OK;
 }
 
+/* "float16", "bfloat16": PyTorch's names of "f16", "bf16"; and capitals, as files have them: "F16". */
+static bool is_choice(const char *choice, const char *text) {
+    const size_t b = choice[0] == 'b' ? 1 : 0;
+    return strcasecmp(choice, text) == 0 ||
+           (choice[b] == 'f' && isdigit((unsigned char)choice[b + 1]) &&
+            strncmp(text, "bfloat" + (1 - b), 5 + b) == 0 && strcmp(text + 5 + b, choice + b + 1) == 0);
+}
+
 static qa_status parse_choice(const qa_option *option, const char *text, void *to, qa_error *err) {
     char all[QA_OPTION_TEXT_BYTES];
     for (unsigned i = 0; option->choices[i] != NULL; i++) {
-        if (strcmp(option->choices[i], text) != 0) {
+        if (!is_choice(option->choices[i], text)) {
             continue;
         }
         if (option->type == QA_OPTION_WORD) {
-            *(const char **)to = text;
+            *(const char **)to = option->choices[i];
         } else {
             memcpy(to, &i, sizeof i);
         }

@@ -65,8 +65,7 @@ static bool plainly_another(const char *name, const char *model) {
     return digits && strstr(one, other) == NULL && strstr(other, one) == NULL;
 }
 
-/* The name that adapter_config.json has; the caller frees *name, NULL: none. */
-static qa_status config_name(const char *dir, char **name, qa_error *err) {
+qa_status cli_adapter_base_name(const char *dir, char **name, qa_error *err) {
     json_t *root = NULL;
     char *path = qa_path_join(dir, "adapter_config.json");
     *name = NULL;
@@ -83,7 +82,7 @@ static qa_status config_name(const char *dir, char **name, qa_error *err) {
 static qa_status check_base_name(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
     char *name = NULL;
-    QA_TRY(config_name(args->adapter, &name, err));
+    QA_TRY(cli_adapter_base_name(args->adapter, &name, err));
     if (name != NULL && !args->any_base && plainly_another(name, args->model)) {
         cli_warn(
             run,

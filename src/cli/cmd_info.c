@@ -206,7 +206,7 @@ static const char *recipe_with(const qa_objective *o) {
 static qa_status report_objective(cli_report *report, cli_run *run, qa_error *err) {
     bool found = false;
     qa_objective objective = {0};
-    if (run->adapter == NULL) {
+    if (run->args->adapter == NULL) {
         return QA_OK;
     }
     objective = qa_objective_of_plain_adapter();
@@ -276,6 +276,23 @@ static qa_status report_memory(cli_report *report, cli_run *run, const qa_lora_o
     return QA_OK;
 }
 
+/* An adapter whose model is not given: what its files say by themselves. */
+static qa_status report_adapter_alone(cli_report *report, cli_run *run, qa_error *err) {
+    const char *dir = run->args->adapter;
+    bool is_model = false, there = false;
+    char *base = NULL;
+    QA_TRY(has_file(&there, dir, "adapter_config.json", err));
+    QA_TRY(has_file(&is_model, dir, "config.json", err));
+    QA_FAIL_IF(!there, err, QA_ERR_IO, "%s holds no adapter_config.json: expected an adapter's folder%s", dir,
+               is_model ? ", and this is a model's: give it as --model" : "");
+    QA_TRY(cli_adapter_base_name(dir, &base, err));
+    cli_report_section(report, "adapter", "Adapter");
+    cli_report_text(report, "dir", "folder", dir);
+    cli_report_text(report, "base_model_name_or_path", "base model", base);
+    free(base);
+    return report_objective(report, run, err);
+}
+
 /* A folder with a tokenizer alone. */
 static qa_status report_tokenizer_alone(cli_report *report, cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
@@ -323,6 +340,9 @@ static qa_status report_all(cli_report *report, cli_run *run, qa_error *err) {
     qa_lora_options options;
     bool has_config = false, has_weights = false;
     qa_error missing = {0};
+    if (args->model == NULL) {
+        return report_adapter_alone(report, run, err);
+    }
     if (!qa_path_is_dir(args->model)) {
         return cli_load_model(run, err); /* which says what a name on the Hub or one file needs */
     }
@@ -389,8 +409,8 @@ static qa_status run_info(cli_run *run, qa_error *err) {
         print_supported();
         return QA_OK;
     }
-    if (run->args->model == NULL) {
-        return cli_bad_usage(run, err, "missing --model DIR (or --supported)");
+    if (run->args->model == NULL && run->args->adapter == NULL) {
+        return cli_bad_usage(run, err, "missing --model DIR (or --adapter DIR, or --supported)");
     }
     qa_status status = report_all(&report, run, err);
     if (status == QA_OK) {
@@ -405,9 +425,10 @@ const cli_command cli_info = {
     .summary = "tell what a model and an adapter are, and what they cost",
     .about = "Loads a model and tells its architecture, every dimension, its parameters and those that an adapter "
              "trains, its tokenizer and chat template, and the memory that training and generation take. With "
-             "--adapter also what the adapter is and what it was trained for. A folder that holds only a "
-             "tokenizer is described as well.",
+             "--adapter also what the adapter is and what it was trained for; --adapter alone tells the latter. A "
+             "folder that holds only a tokenizer is described as well.",
     .examples = "qadapter info --model MODEL\n"
+                "qadapter info --adapter ADAPTER\n"
                 "qadapter info --model MODEL --adapter ADAPTER --json",
     .on_the_way = true,
     CLI_TABLES(info_tables),

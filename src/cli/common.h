@@ -53,6 +53,9 @@ QA_MUST_CHECK qa_status cli_resolve_hub_folder(cli_run *run, cli_args *args, qa_
 /* Makes run->context, once. cli_load_model does it by itself. */
 QA_MUST_CHECK qa_status cli_open_context(cli_run *run, qa_error *err);
 
+/* base_model_name_or_path of an adapter's adapter_config.json; the caller frees *name, NULL: none. */
+QA_MUST_CHECK qa_status cli_adapter_base_name(const char *dir, char **name, qa_error *err);
+
 /* Each loads into the run what --model and --adapter name. */
 QA_MUST_CHECK qa_status cli_load_model(cli_run *run, qa_error *err);
 /* What --dtype says, or else `otherwise`; cli_load_model's is the program's precision. */

@@ -154,7 +154,7 @@ void cli_print_man(FILE *to) {
     fprintf(to, ".B qadapter help\n.RI [ COMMAND ]\n.br\n.B qadapter help \\-\\-man\n.br\n.B qadapter \\-\\-version\n");
     fprintf(to, ".SH DESCRIPTION\n");
     put_paragraphs(to,
-                   "qadapter trains LoRA adapters for frozen language models of the Llama family from preference "
+                   "qadapter trains LoRA adapters for frozen language models from preference "
                    "pairs, by residual Q-learning: the adapted model's outputs are Q-values, and the customised policy "
                    "weighs them against the base model's own log-probabilities. It measures such adapters, generates "
                    "text with them, and writes every quantity of the method out for comparison.\n"

@@ -7,6 +7,7 @@
 #include "data/form.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #define FORM_ADDRESS(form) &qa_form_##form,
 static const qa_form *const form_rows[] = {QA_FORMS(FORM_ADDRESS)};
@@ -52,6 +53,10 @@ static qa_status no_form(const json_t *row, const qa_pairs_options *options, qa_
     QA_FAIL_IF(options->either && !chosen && !rejected, err, QA_ERR_FORMAT,
                "a pair needs %.300s; a single response needs %.300s%s%s", needs,
                list_needs(true, single, sizeof single), qa_columns_found(row, found), hint);
+    if (!responses && !chosen && !rejected && (has(row, "output") || has(row, "completion") || has(row, "response")) &&
+        strstr(hint, "chosen") == NULL && strstr(hint, "rejected") == NULL) {
+        (void)snprintf(hint, sizeof hint, "; this looks like single answers, without a better and a worse one");
+    }
     QA_FAIL_IF(responses, err, QA_ERR_FORMAT, "a response needs %s%s%s%s", needs,
                chosen ? "; this looks like preference pairs" : "", qa_columns_found(row, found), hint);
     return qa_fail(err, QA_ERR_FORMAT, "%s; an example needs %s%s%s%s",

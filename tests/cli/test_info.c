@@ -144,6 +144,13 @@ START_TEST(an_adapter_is_described_by_its_own_files) {
     ck_assert(json_is_null(member(root, "objective", "recipe"))); /* theory's alpha_0 is 1 */
     ck_assert(json_is_false(member(root, "objective", "plain_policy")));
     json_decref(root);
+    /* its own files say so without the model */
+    root = INFO("--adapter", world.adapter);
+    ck_assert_str_eq(text(root, "adapter", "base_model_name_or_path"), world.model);
+    ck_assert_double_eq(json_real_value(member(root, "objective", "alpha_0")), 0.25);
+    ck_assert(json_is_false(member(root, "objective", "plain_policy")));
+    json_decref(root);
+    qa_cli_expect(QA_CLI("info", "--adapter", world.model), 1, NULL, "this is a model's: give it as --model");
     char *config = qa_tempdir_join(world.adapter, "training_config.json");
     ck_assert_int_eq(unlink(config), 0);
     free(config);

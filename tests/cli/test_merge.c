@@ -70,7 +70,7 @@ START_TEST(the_policy_is_the_composed_one) {
     char *out = qa_tempdir_join(world.dir, "merged");
     for (int bf16 = 0; bf16 < 2; bf16++) {
         json_t *merged = QA_CLI_JSON("merge", "--json", "-m", world.model, "--adapter", world.adapter, "-o", out,
-                                     "--dtype", bf16 == 0 ? DTYPE : "bf16", "--overwrite", "-d", world.pairs);
+                                     "--dtype", bf16 == 0 ? DTYPE : "bfloat16", "--overwrite", "-d", world.pairs);
         qa_cli_lines composed = QA_CLI_LINES("score", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs);
         qa_cli_lines alone = QA_CLI_LINES("score", "-m", out, "-d", world.pairs);
         double worst = 0, sum = 0, n = 0;

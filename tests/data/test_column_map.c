@@ -259,6 +259,7 @@ START_TEST(a_row_without_a_form_gets_a_hint) {
         expect_ok(try(cases[i].hint, cases[i].row), &err);
         ck_assert_uint_eq(qa_pairs_count(pairs), 1);
     }
+    fails(NULL, "{\"instruction\": \"q\", \"output\": \"a\"}\n", QA_ERR_FORMAT, "this looks like single answers");
     options.responses = true;
     fails(NULL, "{\"instruction\": \"q\", \"input\": \"\", \"output\": \"a\"}\n", QA_ERR_FORMAT,
           "--columns instruction,output");
