@@ -123,6 +123,30 @@ static qa_status check_tokenizer(cli_run *run, const qa_base_record *record, qa_
     return QA_OK;
 }
 
+static qa_status check_fingerprint(cli_run *run, const qa_base_record *record, qa_error *err) {
+    const cli_args *args = run->args;
+    const char *found = qa_model_fingerprint(run->model);
+    if (found == NULL) {
+        return QA_NO_MEMORY(err, "the fingerprint of %s", args->model);
+    }
+    if (strcmp(found, record->fingerprint) == 0) {
+        return QA_OK;
+    }
+    if (args->any_base) {
+        cli_warn(run,
+                 "--any-base: %s was trained on %s, and %s is another model (other weights, or other numbers that it "
+                 "computes with)",
+                 args->adapter, record->name, args->model);
+        return QA_OK;
+    }
+    return qa_fail(err, QA_ERR_MISMATCH,
+                   "%s was trained on %s (fingerprint %.*s), and %s is another model (%.*s): other weights, or other "
+                   "numbers in config.json that it computes with; give the adapter's own, or go on all the same with "
+                   "--any-base",
+                   args->adapter, record->name, (int)SHOWN_DIGITS, record->fingerprint, args->model, (int)SHOWN_DIGITS,
+                   found);
+}
+
 qa_status cli_check_base(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
     qa_base_record record = {0};
@@ -139,24 +163,17 @@ qa_status cli_check_base(cli_run *run, qa_error *err) {
         }
         return check_base_name(run, err);
     }
-    const char *found = qa_model_fingerprint(run->model);
-    if (found == NULL) {
-        return QA_NO_MEMORY(err, "the fingerprint of %s", args->model);
+    return check_fingerprint(run, &record, err);
+}
+
+/* Tensors that do not fit are those of another model's adapter, where the record says so. */
+qa_status cli_explain_unread_adapter(cli_run *run, qa_status status, qa_error *err) {
+    qa_base_record record = {0};
+    qa_error why = {0};
+    if (qa_training_config_base(run->args->adapter, &record, &why) == QA_OK && record.fingerprint[0] != '\0' &&
+        !run->args->any_base && check_fingerprint(run, &record, &why) == QA_ERR_MISMATCH) {
+        *err = why;
+        return QA_ERR_MISMATCH;
     }
-    if (strcmp(found, record.fingerprint) == 0) {
-        return QA_OK;
-    }
-    if (args->any_base) {
-        cli_warn(run,
-                 "--any-base: %s was trained on %s, and %s is another model (other weights, or other numbers that it "
-                 "computes with)",
-                 args->adapter, record.name, args->model);
-        return QA_OK;
-    }
-    return qa_fail(err, QA_ERR_MISMATCH,
-                   "%s was trained on %s (fingerprint %.*s), and %s is another model (%.*s): other weights, or other "
-                   "numbers in config.json that it computes with; give the adapter's own, or go on all the same with "
-                   "--any-base",
-                   args->adapter, record.name, (int)SHOWN_DIGITS, record.fingerprint, args->model, (int)SHOWN_DIGITS,
-                   found);
+    return status;
 }

@@ -68,6 +68,8 @@ QA_MUST_CHECK qa_status cli_load_tokenizer(cli_run *run, bool required, qa_error
 QA_MUST_CHECK qa_status cli_load_tokenizer_of(cli_run *run, const char *dir, qa_error *err);
 /* Whether the adapter belongs to the loaded model (adapter_base.c); cli_load_adapter does it by itself. */
 QA_MUST_CHECK qa_status cli_check_base(cli_run *run, qa_error *err);
+/* After qa_adapter_load failed with `status`: where the adapter's record names another base model, err says that. */
+QA_MUST_CHECK qa_status cli_explain_unread_adapter(cli_run *run, qa_status status, qa_error *err);
 /* Makes dir (NULL: none) the adapter that the functions below and above read; the one that is loaded goes. */
 void cli_use_adapter(cli_run *run, const char *dir);
 /* Nothing without --adapter. After the model; another model than the adapter's is an error unless --any-base. */

@@ -113,7 +113,10 @@ qa_status cli_load_adapter(cli_run *run, qa_error *err) {
     }
     qa_error why = {0};
     bool found = false;
-    QA_TRY(qa_adapter_load(&run->adapter, run->model, run->args->adapter, err));
+    const qa_status status = qa_adapter_load(&run->adapter, run->model, run->args->adapter, err);
+    if (status != QA_OK) {
+        return cli_explain_unread_adapter(run, status, err);
+    }
     if (qa_training_config_reference(run->args->adapter, run->adapter, run->model, &found, &why) != QA_OK) {
         cli_warn(run, "%s; what is measured against it (rewards, margins) cannot be, but for --reference base",
                  why.message);

@@ -635,6 +635,7 @@ Suite *serve_server_suite(void);
 Suite *serve_server_suite(void) {
     Suite *suite = suite_create("serve/server");
     TCase *tcase = tcase_create("server");
+    (void)fprintf(stderr, "serve/server: tests of the server are skipped: built without libmicrohttpd\n");
     tcase_add_test(tcase, without_libmicrohttpd_the_command_says_what_to_install);
     suite_add_tcase(suite, tcase);
     return suite;
