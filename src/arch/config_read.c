@@ -281,7 +281,8 @@ static qa_status check_special_ids(const qa_config *config, qa_error *err) {
 
 /* Messages that do not say yet which file they are about. */
 static void name_place(qa_status status, const char *place, qa_error *err) {
-    if (status != QA_OK && strstr(err == NULL ? "/" : err->message, "/") == NULL) {
+    if (status != QA_OK && err != NULL && strchr(err->message, '/') == NULL &&
+        strncmp(err->message, place, strlen(place)) != 0) {
         qa_error_prefix(err, "%s: ", place);
     }
 }

@@ -86,6 +86,14 @@ START_TEST(a_record_and_what_stands_beside_it) {
     qa_cli_check(&quiet, 0, NULL, NULL);
     ck_assert_str_eq(quiet.err, "");
     qa_cli_free(&quiet);
+    /* tensors that do not fit, of another model's adapter */
+    record(&world, "{\"method\": \"sft\", \"base_fingerprint\": "
+                   "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}");
+    edit(world.adapter, "adapter_config.json", "\"r\": ", "\"r\": 1");
+    qa_cli_expect(EVAL("-q"), 1, NULL, "is another model (");
+    record(&world, whole);
+    qa_cli_expect(EVAL("-q"), 1, NULL, "has shape [");
+    edit(world.adapter, "adapter_config.json", "\"r\": 1", "\"r\": ");
     edit(world.model, "tokenizer.json", "{", "{ ");
     qa_cli_expect(EVAL("-q"), 0, NULL, "are not those that ");
     qa_cli_expect(

@@ -255,6 +255,7 @@ START_TEST(what_is_supported) {
     ck_assert_uint_eq(json_array_size(json_object_get(root, "rope_types")), 6);
     json_decref(root);
     qa_cli_expect(QA_CLI("info"), 2, NULL, "missing --model DIR");
+    qa_cli_expect(QA_CLI("info", "--model", "nowhere"), 1, NULL, "qadapter info: nowhere: no such folder; expected a");
 }
 END_TEST
 
