@@ -243,7 +243,8 @@ START_TEST(what_was_held_out) {
     char *metrics = qa_tempdir_join(w.adapter, "metrics.jsonl"), *text = qa_tempdir_read(metrics, NULL);
     const char *last = strstr(text, "\"eval_loss\": ");
     ck_assert_ptr_nonnull(last);
-    qa_json_near(qa_json_number(measured, "loss"), strtod(last + strlen("\"eval_loss\": "), NULL), "loss");
+    ck_assert_double_eq_tol(qa_json_number(measured, "loss"), strtod(last + strlen("\"eval_loss\": "), NULL),
+                            1e-8); /* the adapter that was saved is in single precision in either build */
     json_decref(measured);
     qa_cli_expect(QA_CLI("eval", "-m", w.model, "--adapter", w.adapter, "-d", w.pairs, "--held-out"), 0, "accuracy",
                   "the 2 of 6 pairs that were held out when");
