@@ -172,8 +172,8 @@ qa_status cli_explain_unread_adapter(cli_run *run, qa_status status, qa_error *e
     qa_error why = {0};
     if (qa_training_config_base(run->args->adapter, &record, &why) == QA_OK && record.fingerprint[0] != '\0' &&
         !run->args->any_base && check_fingerprint(run, &record, &why) == QA_ERR_MISMATCH) {
-        *err = why;
-        return QA_ERR_MISMATCH;
+        qa_error_prefix(err, "%s was trained on %.200s, and %s is another model: ", run->args->adapter, record.name,
+                        run->args->model);
     }
     return status;
 }

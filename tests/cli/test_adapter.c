@@ -90,7 +90,7 @@ START_TEST(a_record_and_what_stands_beside_it) {
     record(&world, "{\"method\": \"sft\", \"base_fingerprint\": "
                    "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}");
     edit(world.adapter, "adapter_config.json", "\"r\": ", "\"r\": 1");
-    qa_cli_expect(EVAL("-q"), 1, NULL, "is another model (");
+    qa_cli_expect(EVAL("-q"), 1, NULL, "is another model: ");
     record(&world, whole);
     qa_cli_expect(EVAL("-q"), 1, NULL, "has shape [");
     edit(world.adapter, "adapter_config.json", "\"r\": 1", "\"r\": ");
