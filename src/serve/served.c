@@ -69,6 +69,7 @@ static bool find_adapter(const qa_served *served, const char *name, size_t bytes
 /* ---- dials ---- */
 
 enum { DIALS = 2, DIAL_BYTES = 64 };
+static const double SMALLEST_TILDE = 1e-6, LARGEST_DIAL = 1e6; /* beyond, (M7) may leave the numbers of a build */
 static const char *const dial_names[DIALS] = {"alpha-0", "alpha-tilde"};
 
 static const qa_option *dial_option(size_t dial) {
@@ -119,7 +120,14 @@ static qa_status set_dials(const char *dials, qa_objective *objective, qa_refusa
         }
         dials += bytes + 1;
     }
-    return qa_refuse_if_failed(refusal, qa_objective_check(objective, &refusal->err), "model");
+    QA_TRY(qa_refuse_if_failed(refusal, qa_objective_check(objective, &refusal->err), "model"));
+    if (objective->alpha_0 > LARGEST_DIAL || objective->alpha_tilde > LARGEST_DIAL ||
+        objective->alpha_tilde < SMALLEST_TILDE) {
+        return qa_refuse(refusal, 400, NULL, "model",
+                         "alpha-0 %g, alpha-tilde %g: expected dials of at most %g, and alpha-tilde of at least %g",
+                         objective->alpha_0, objective->alpha_tilde, LARGEST_DIAL, SMALLEST_TILDE);
+    }
+    return QA_OK;
 }
 
 qa_status qa_served_find(const qa_served *served, const char *name, qa_objective *objective, qa_engine_policy *policy,

@@ -105,6 +105,8 @@ START_TEST(the_name_of_the_model_chooses_the_policy) {
                {"formal:alpha-0=nan", "expected", 400},
                {"formal:alpha-0=-1", "expected", 400},
                {"formal:alpha-tilde=0", "expected", 400},
+               {"formal:alpha-0=1e308", "at most 1e+06", 400},
+               {"formal:alpha-tilde=1e-300", "at least 1e-06", 400},
                {"formal:alpha-0=1,alpha-0=2", "twice", 400},
                {"formal:alpha-0=1,", "NAME=NUMBER", 400},
                {"formal:gamma=1", "no dial \"gamma\"", 400},
