@@ -35,7 +35,8 @@ WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-pr
             -Wcast-qual -Wwrite-strings -Wformat=2 -Wundef -Wvla $(WERROR)
 CPPFLAGS_ALL = -Iinclude -Isrc -D_POSIX_C_SOURCE=200809L $(if $(filter f64,$(PRECISION)),-DQA_F64) $(HAVE) $(CPPFLAGS)
 CFLAGS_ALL := -std=c11 $(OPT) $(WARNINGS) -fno-strict-aliasing -pthread $(CFLAGS)
-LDFLAGS_ALL := -pthread $(LDFLAGS)
+# (Weak references, as to zlib, must not make a linker that leaves out what is not needed leave that out.)
+LDFLAGS_ALL := -pthread -Wl,--no-as-needed $(LDFLAGS)
 ifneq ($(SANITIZE),)
 SAN := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_ALL += $(SAN) -DQA_SANITIZE

@@ -15,6 +15,12 @@ bool qa_is_gzip(const unsigned char *data, size_t n) { return n >= 2 && data[0] 
 
 #include <zlib.h>
 
+/* Weak, so that a program may be linked to this library without zlib, as long as its data are not packed. */
+#pragma weak inflateInit2_
+#pragma weak inflate
+#pragma weak inflateReset
+#pragma weak inflateEnd
+
 enum { PACKED_BYTES = 1 << 16 };
 
 /* Text shrinks to a tenth; a thousandth is the most that the format can say. */
@@ -34,6 +40,9 @@ qa_status qa_gunzip_open(qa_gunzip **gunzip, const unsigned char *first, size_t 
                          const char *name, qa_error *err) {
     qa_gunzip *it = NULL;
     *gunzip = NULL;
+    QA_FAIL_IF(inflateInit2_ == NULL, err, QA_ERR_UNSUPPORTED,
+               "%s is gzip data, and this program was linked without zlib: unpack it first (gzip -d), or link with -lz",
+               name);
     QA_TRY(QA_NEW(it, 1, err, "unpacking %s", name));
     *it = (qa_gunzip){.name = name, .descriptor = descriptor, .packed = n_first};
     if (n_first > PACKED_BYTES || inflateInit2(&it->stream, 15 + 16) != Z_OK) {
