@@ -204,8 +204,8 @@ void cli_line_reader_close(cli_line_reader *reader) {
     }
 }
 
-/* Waits for a line at the terminal; false: Ctrl-C came first. Any thread may be the one that gets the signal, so it is
- * looked for now and then. */
+/* Waits for a line at the terminal; false: Ctrl-C came first. Any thread may be the one that gets the signal, so this
+ * one asks five times a second. */
 static bool wait_for_line(void) {
     struct pollfd typed = {.fd = STDIN_FILENO, .events = POLLIN};
     while (!cli_interrupted() && poll(&typed, 1, 200) <= 0) {

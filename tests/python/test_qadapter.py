@@ -247,6 +247,8 @@ class Training(unittest.TestCase):
 
     def test_ctrl_c_leaves_a_checkpoint(self):
         out = os.path.join(work, "interrupted")
+        # A process that a shell put into the background ignores it from the start, and Python then has no handler.
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))
 
         def interrupt(metrics):
             if metrics["step"] == 2:
