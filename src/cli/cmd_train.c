@@ -439,6 +439,15 @@ static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *eval
     return print_adapter(run, progress, pairs, err);
 }
 
+/* The training data, in the form that the method asks for. */
+static qa_status load_data(cli_run *run, const qa_objective *objective, const char *path, size_t max_length,
+                           qa_pairs **pairs, qa_error *err) {
+    const qa_method_row *method = qa_method_of(objective);
+    QA_FAIL_IF(method->data != QA_DATA_PAIRS, err, QA_ERR_UNSUPPORTED, "method %s does not train on preference pairs",
+               method->name);
+    return cli_load_pairs(run, path, max_length, pairs, err);
+}
+
 static qa_status run_train(cli_run *run, qa_error *err) {
     const qa_train_options *args = &train_args_of(run)->train;
     qa_objective objective;
@@ -466,9 +475,9 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     if (args->resume) {
         cli_take_date(run, args->out_dir);
     }
-    QA_GOTO(done, cli_load_pairs(run, args->data_path, max_length, &pairs, err));
+    QA_GOTO(done, load_data(run, &objective, args->data_path, max_length, &pairs, err));
     if (args->eval_data_path != NULL) {
-        QA_GOTO(done, cli_load_pairs(run, args->eval_data_path, max_length, &evaluation, err));
+        QA_GOTO(done, load_data(run, &objective, args->eval_data_path, max_length, &evaluation, err));
     }
     QA_GOTO(done, hold_out(run, pairs, &evaluation, err));
     if (args->replay_path != NULL) {

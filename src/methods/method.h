@@ -16,6 +16,13 @@
 
 enum { QA_SIDES = 2, QA_CHOSEN = 0, QA_REJECTED = 1 };
 
+/* What a method is trained on: what --data holds. */
+typedef enum qa_method_data {
+    QA_DATA_PAIRS,    /* preference pairs */
+    QA_DATA_LABELLED, /* single responses, each with a label: desirable or not */
+    QA_DATA_PROMPTS   /* prompts alone: the responses are the policy's own */
+} qa_method_data;
+
 /* What a forward pass found on one side; everything is owned by the qa_pair_step and valid until its next forward. */
 typedef struct qa_side_step {
     size_t n;                         /* counted transitions; 0 for a side that was not run */
@@ -52,6 +59,7 @@ typedef struct qa_method_row {
     qa_objective objective; /* without its own options, which get their defaults (qa_objective_for_method) */
     bool residual;          /* a residual Q-function: objective and recipe are the user's. Else they are fixed, so that
                                (M7) is softmax(adapted logits), and the record needs no more than the name */
+    qa_method_data data;    /* what it is trained on */
     bool one_sided;         /* learns from the chosen response alone: its steps run one branch */
     bool replays;           /* mixes in responses of the base model's own, which must be given */
     const char *loss_label; /* of its own term, in the table of an evaluation */
