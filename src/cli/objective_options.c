@@ -15,6 +15,17 @@ static const char *recipe_of(const cli_args *args) { return args->recipe != NULL
 
 /* ---- options of methods ---- */
 
+/* An option of the method's own that was given and that `method` does not read; NULL: none. */
+static const char *given_of_other(const cli_run *run, const qa_method_row *other, const qa_method_row *method) {
+    for (size_t i = 0; other->options != NULL && i < other->options->n; i++) {
+        const char *name = other->options->rows[i].name;
+        if (cli_given(&run->options, name) != NULL && qa_options_named(method->options, name) == NULL) {
+            return name;
+        }
+    }
+    return NULL;
+}
+
 /* An option that was given and that only another method reads: its name, and that method's in *owner; NULL: none. A
  * residual Q-function's options are not looked at with `policies`: what is read may turn out to be one. */
 static const char *foreign_option(const cli_run *run, const qa_method_row *method, bool policies, const char **owner) {
@@ -26,7 +37,7 @@ static const char *foreign_option(const cli_run *run, const qa_method_row *metho
             continue;
         }
         name = other->residual && run->args->recipe != NULL ? "recipe" : NULL;
-        name = name == NULL && other->options != NULL ? cli_given_of(&run->options, other->options) : name;
+        name = name == NULL ? given_of_other(run, other, method) : name;
         name = name == NULL && other->replays ? cli_given_of(&run->options, &qa_replay_table) : name;
     }
     return name;
@@ -45,8 +56,13 @@ static qa_status check_foreign(cli_run *run, const qa_method_row *method, bool p
 static void put_given_objective(const cli_run *run, qa_objective *objective) {
     const qa_method_row *method = qa_method_of(objective);
     cli_put_given(&run->options, &qa_objective_table, objective);
-    if (!method->residual && method->options != NULL) {
-        cli_put_given(&run->options, method->options, objective);
+    qa_error ignored;
+    for (size_t i = 0; !method->residual && method->options != NULL && i < method->options->n; i++) {
+        const qa_option *row = &method->options->rows[i];
+        const char *given = cli_given(&run->options, row->name);
+        if (given != NULL) {
+            (void)!qa_option_set(row, objective, given, &ignored); /* it was checked */
+        }
     }
 }
 
@@ -141,11 +157,13 @@ qa_status cli_resolve_objective(cli_run *run, qa_objective *objective, const cha
 
 /* ---- what is trained ---- */
 
-/* dpo's reference is the adapter that training starts from, as in TRL, which takes a copy of the one that it is handed;
+/* A method's reference is the adapter that training starts from, as in TRL, which takes a copy of the one that it is
+ * handed;
  * --reference says otherwise. */
 static qa_status resolve_reference(cli_run *run, qa_objective *objective, qa_error *err) {
     const bool given = cli_given(&run->options, "reference") != NULL;
-    if (objective->method != QA_METHOD_DPO || (run->args->adapter == NULL && !given)) {
+    if (qa_options_named(qa_method_of(objective)->options, "reference") == NULL ||
+        (run->args->adapter == NULL && !given)) {
         return QA_OK;
     }
     if (!given) {

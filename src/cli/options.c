@@ -35,7 +35,8 @@ bool cli_is_required(const cli_command *command, const char *name) { return has_
 static void add_table(cli_options *options, const qa_option_table *table, const cli_table *how) {
     for (size_t i = 0; table != NULL && i < table->n && options->n < CLI_MOST_OPTIONS; i++) {
         const qa_option *row = &table->rows[i];
-        if (row->name == NULL || (how->only != NULL && !has_word(how->only, row->name, " "))) {
+        if (row->name == NULL || (how->only != NULL && !has_word(how->only, row->name, " ")) ||
+            (how->table == NULL && cli_option_named(options, row->name) != NULL)) { /* that several methods have */
             continue;
         }
         cli_option *item = &options->items[options->n++];
@@ -61,8 +62,9 @@ void cli_options_of(cli_options *options, const cli_command *command) {
         }
     }
     const bool other_config = cli_option_named(options, "config") != NULL;
-    add_table(options, &cli_config_table, &(cli_table){.only = other_config ? "options-file" : "config"});
-    add_table(options, &cli_common_table, &(cli_table){0});
+    add_table(options, &cli_config_table,
+              &(cli_table){.table = &cli_config_table, .only = other_config ? "options-file" : "config"});
+    add_table(options, &cli_common_table, &(cli_table){.table = &cli_common_table});
 }
 
 const cli_option *cli_option_named(const cli_options *options, const char *name) {

@@ -3,16 +3,11 @@
 #include "rl/dpo.h"
 #include "methods/method.h"
 
-static const char *const reference_names[] = {[QA_REFERENCE_BASE] = "base", [QA_REFERENCE_ADAPTER] = "adapter", NULL};
-
 static const qa_option dpo_rows[] = {
     {"dpo-beta", QA_NUMBER(qa_objective, dpo_beta), .key = "dpo_beta", .range = QA_RANGE_ABOVE_0, .standard = "0.1",
      .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
      .help = "dpo: weight of the log-ratio to the reference (what TRL calls beta)"},
-    {"reference", QA_CHOICE(qa_objective, reference, reference_names), .key = "reference", .standard = "base",
-     .record = QA_RECORD_LATER, .group = QA_GROUP_ADAPTER, .note = "adapter with --adapter, as in TRL; else base",
-     .help = "dpo: the log-ratio is to the base model, or to the adapter that training starts from, which stays as it "
-             "was"},
+    QA_REFERENCE_ROW,
 };
 static const qa_option_table dpo_table = QA_TABLE(dpo_rows);
 

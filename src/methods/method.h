@@ -29,7 +29,7 @@ typedef struct qa_side_step {
     size_t states;                    /* see rl/transitions.h */
     const qa_transition *transitions; /* [n] */
     double *log_pi1;                  /* [n] log pi1(a_t|s_t) */
-    const double *log_ref;            /* [n] log pi_ref(a_t|s_t): log_pi1, or of dpo's other reference */
+    const double *log_ref;            /* [n] log pi_ref(a_t|s_t): log_pi1, or of another reference (dpo) */
     double *q;                        /* [n] Qhat(s_t, a_t) */
     double *v;                        /* [n] Vhat(s_t) */
     double *log_pi;                   /* [n] log pitilde(a_t|s_t)  (M7) */
@@ -107,6 +107,17 @@ void qa_objective_text(const qa_objective *objective, char *buffer, size_t bytes
 /* Their objective: (M7) is softmax(adapted logits), and beta is 0. */
 #define QA_LIKELIHOOD_OBJECTIVE                                                                                        \
     .kind = QA_THEORY, .q_parametrisation = QA_Q_LOGITS, .alpha_tilde = 1.0, .alpha_0 = 0.0, .gamma = 1.0, .beta = 0.0
+
+/* The option that says what the log-ratios of side->log_ref are against; of any method that reads them. */
+#define QA_REFERENCE_ROW                                                                                               \
+    {                                                                                                                  \
+        "reference", QA_CHOICE(qa_objective, reference, qa_reference_names),                                           \
+            .key = "reference", .standard = "base", .record = QA_RECORD_LATER, .group = QA_GROUP_ADAPTER,              \
+            .note = "adapter with --adapter, as in TRL; else base",                                                    \
+            .help = "what log-ratios are against: the base model, or the adapter that training starts from, which "    \
+                    "stays as it was"                                                                                  \
+    }
+extern const char *const qa_reference_names[];
 
 #define QA_OWN_LOSS "  the method's own"
 

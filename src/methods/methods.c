@@ -20,14 +20,18 @@ const char *qa_method_name(qa_method method) {
 
 const qa_method_row *qa_method_at(size_t index) { return index < N_METHODS ? method_rows[index] : NULL; }
 
-/* "qadapter|sft|replay|dpo" */
-static const char *list_methods(char *names, size_t bytes) {
+/* "qadapter|sft|replay|dpo": all of them, or those that have the option. */
+static const char *list_methods(char *names, size_t bytes, const char *option) {
     size_t used = 0;
     for (size_t i = 0; i < N_METHODS && used < bytes; i++) {
-        used += (size_t)snprintf(names + used, bytes - used, "%s%s", i == 0 ? "" : "|", method_rows[i]->name);
+        if (option == NULL || qa_options_named(method_rows[i]->options, option) != NULL) {
+            used += (size_t)snprintf(names + used, bytes - used, "%s%s", used == 0 ? "" : "|", method_rows[i]->name);
+        }
     }
     return names;
 }
+
+static const char *list_all(char *names, size_t bytes) { return list_methods(names, bytes, NULL); }
 
 static qa_status parse_method(void *value, const char *text, qa_error *err) {
     char names[256];
@@ -37,14 +41,14 @@ static qa_status parse_method(void *value, const char *text, qa_error *err) {
             return QA_OK;
         }
     }
-    return qa_fail(err, QA_ERR_ARGUMENT, "expected one of %s, found \"%s\"", list_methods(names, sizeof names), text);
+    return qa_fail(err, QA_ERR_ARGUMENT, "expected one of %s, found \"%s\"", list_all(names, sizeof names), text);
 }
 
 static void format_method(const void *value, char *text, size_t bytes) {
     (void)snprintf(text, bytes, "%s", qa_method_name(*(const qa_method *)value));
 }
 
-static const qa_option_other method_type = {parse_method, format_method, list_methods, false};
+static const qa_option_other method_type = {parse_method, format_method, list_all, false};
 
 static const qa_option method_option[] = {
     {"method", QA_OTHER(qa_objective, method, method_type), .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
@@ -54,6 +58,8 @@ static const qa_option method_option[] = {
              "preference optimisation (dpo)"},
 };
 const qa_option_table qa_method_table = QA_TABLE(method_option);
+
+const char *const qa_reference_names[] = {[QA_REFERENCE_BASE] = "base", [QA_REFERENCE_ADAPTER] = "adapter", NULL};
 
 qa_status qa_method_by_name(qa_method *method, const char *name, qa_error *err) {
     const qa_status status = parse_method(method, name, err);
@@ -87,18 +93,20 @@ static qa_status check_plain_policy(const qa_method_row *row, const qa_objective
 }
 
 qa_status qa_objective_check(const qa_objective *objective, qa_error *err) {
+    char names[128];
     QA_TRY(qa_options_check(&qa_method_table, objective, err));
     const qa_method_row *row = qa_method_of(objective);
     QA_TRY(qa_objective_check_numbers(objective, err));
     QA_TRY(check_plain_policy(row, objective, err));
-    QA_FAIL_IF(objective->reference != QA_REFERENCE_BASE && (row->residual || row->options == NULL), err,
-               QA_ERR_ARGUMENT, "method %s: reference belongs to dpo", row->name);
+    QA_FAIL_IF(objective->reference != QA_REFERENCE_BASE && qa_options_named(row->options, "reference") == NULL, err,
+               QA_ERR_ARGUMENT, "method %s: reference belongs to %s", row->name,
+               list_methods(names, sizeof names, "reference"));
     return row->options == NULL ? QA_OK : qa_options_check(row->options, objective, err);
 }
 
 void qa_objective_text(const qa_objective *objective, char *buffer, size_t bytes) {
     const qa_method_row *row = qa_method_of(objective);
-    const bool other = row->options != NULL && objective->reference == QA_REFERENCE_ADAPTER;
+    const bool other = objective->reference == QA_REFERENCE_ADAPTER;
     if (!row->residual) {
         (void)snprintf(buffer, bytes,
                        "policy softmax(adapted logits), margins are differences of %g (log pi - log %s) summed over a "
