@@ -76,7 +76,7 @@ typedef struct qa_class_result {
     double error;     /* binomial standard error of the share */
     double generator; /* the world's own probability; NaN: not known */
     double base;      /* share under the base model as measured when it was made; NaN: not known */
-    double optimum;   /* share under the optimal policy of the preference; NaN: none asked for */
+    double optimum;   /* share under the optimal policy of the summed preferences; NaN: none asked for */
     double reward;    /* nats; NaN without a preference on these classes */
 } qa_class_result;
 
@@ -108,9 +108,16 @@ typedef struct qa_suite_result {
     double seconds;
 } qa_suite_result;
 
+/* A preference of the suite's in a sum: its reward counts `weight` times. */
+typedef struct qa_suite_term {
+    const char *preference;
+    double weight; /* finite */
+} qa_suite_term;
+
 typedef struct qa_suite_options {
     const qa_objective *objective; /* of the policy; NULL without an adapter */
-    const char *preference;        /* one of the suite's, whose reward and optimum are reported; NULL: none */
+    const qa_suite_term *sum;      /* [n_sum] the preferences whose summed reward, and its optimum, are reported */
+    size_t n_sum;                  /* 0: none */
     size_t limit;                  /* questions per skill, prompts per share file, documents of the text; 0: all */
     size_t samples;                /* sampled answers per open prompt, >= 1 */
     size_t batch;

@@ -12,8 +12,11 @@
 
 /* Those that only a suite knows but for --suite itself. */
 static const qa_option eval_rows[] = {
-    {"preference", ROW(STRING, preference), .placeholder = "NAME", .note = "none",
-     .help = "one of the suite's preferences: its reward, its optimum and its held-out pairs are part of the report"},
+    {"preference", ROW(LIST, preferences), .placeholder = "NAME[:WEIGHT]", .note = "none",
+     .help =
+         "one of the suite's preferences: its reward, its optimum and its held-out pairs are part of the report; of "
+         "several, each named by a --preference of its own, reward and optimum are those of the sum of their "
+         "rewards, each times its weight (1)"},
     {"samples", ROW(SIZE, samples), .aliases = "n-samples", .range = QA_RANGE_FROM_1, .standard = "4",
      .help = "with --suite: sampled answers to every open request"},
     {"limit", ROW(SIZE, limit), .range = QA_RANGE_FROM_1, .note = "all",

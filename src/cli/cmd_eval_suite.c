@@ -25,7 +25,7 @@ static qa_status load_suite_run(cli_run *run, qa_objective *objective, qa_error 
 
 qa_status cli_eval_suite(cli_run *run, qa_error *err) {
     const eval_args *args = eval_args_of(run);
-    qa_suite *suite = NULL;
+    eval_suite suite = {0};
     qa_objective objective;
     qa_suite_result result = {0};
     qa_evaluation evaluation = {0};
@@ -34,15 +34,14 @@ qa_status cli_eval_suite(cli_run *run, qa_error *err) {
     QA_GOTO(done, load_suite_run(run, &objective, err));
     cli_catch_interrupts(run->command->name, "stopping");
     /* the pairs first: they are read and checked before the long part begins */
-    const char *pairs = cli_eval_suite_pairs(run, suite);
+    const char *pairs = cli_eval_suite_pairs(run, &suite);
     if (pairs != NULL) {
         QA_GOTO(done, run_pairs(run, pairs, &objective, &evaluation, err));
     }
-    QA_GOTO(done, cli_eval_on_suite(run, suite, &objective, run->adapter, true, &result, err));
-    const suite_report report = {.suite = qa_suite_name(suite),
+    QA_GOTO(done, cli_eval_on_suite(run, &suite, &objective, run->adapter, true, &result, err));
+    const suite_report report = {.suite = &suite,
                                  .model = args->shared.model,
                                  .adapter = args->shared.adapter,
-                                 .preference = args->preference,
                                  .objective = &objective,
                                  .result = &result,
                                  .held_out = pairs == NULL ? NULL : &evaluation,
@@ -50,6 +49,6 @@ qa_status cli_eval_suite(cli_run *run, qa_error *err) {
     QA_GOTO(done, suite_report_print(&report, args->shared.json, err));
 done:
     qa_suite_result_free(&result);
-    qa_suite_free(suite);
+    cli_eval_suite_free(&suite);
     return status;
 }

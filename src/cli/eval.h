@@ -7,8 +7,9 @@
 
 typedef struct eval_args {
     cli_args shared;
-    const char *suite, *preference, *transcript; /* NULL: not given */
-    size_t limit, samples, batch;                /* limit 0: all */
+    const char *suite, *transcript; /* NULL: not given */
+    qa_option_list preferences;
+    size_t limit, samples, batch; /* limit 0: all */
     uint64_t seed;
     bool kl, held_out;
 } eval_args;
@@ -20,11 +21,21 @@ void cli_report_evaluation(cli_report *report, const qa_evaluation *evaluation, 
 
 /* qadapter eval --suite. */
 QA_MUST_CHECK qa_status cli_eval_suite(cli_run *run, qa_error *err);
-/* The parts of it: the suite that --suite names, checked against --preference (free it); where its held-out pairs are,
- * NULL: nowhere; what an adapter (NULL: the base model) makes of it. merges: the adapter may go into the weights. */
-QA_MUST_CHECK qa_status cli_eval_find_suite(cli_run *run, qa_suite **suite, qa_error *err);
-const char *cli_eval_suite_pairs(cli_run *run, const qa_suite *suite);
-QA_MUST_CHECK qa_status cli_eval_on_suite(cli_run *run, const qa_suite *suite, const qa_objective *objective,
+
+/* What --suite and --preference name. */
+typedef struct eval_suite {
+    qa_suite *suite;
+    qa_suite_term *sum; /* [n_sum] the preferences, each as often as it counts */
+    size_t n_sum;
+    qa_text sum_text; /* "academy + 0.5 business" */
+} eval_suite;
+
+/* The parts of it: what the options name (free it); where the held-out pairs are, NULL: nowhere; what an adapter (NULL:
+ * the base model) makes of it. merges: the adapter may go into the weights. */
+QA_MUST_CHECK qa_status cli_eval_find_suite(cli_run *run, eval_suite *found, qa_error *err);
+void cli_eval_suite_free(eval_suite *found);
+const char *cli_eval_suite_pairs(cli_run *run, const eval_suite *found);
+QA_MUST_CHECK qa_status cli_eval_on_suite(cli_run *run, const eval_suite *found, const qa_objective *objective,
                                           const qa_adapter *adapter, bool merges, qa_suite_result *result,
                                           qa_error *err);
 
@@ -43,7 +54,8 @@ double cli_skills_mean(const qa_suite_result *result, double *error);
 
 /* What a suite found, and what it was measured on. */
 typedef struct suite_report {
-    const char *suite, *model, *adapter, *preference; /* adapter, preference: NULL: none */
+    const eval_suite *suite;
+    const char *model, *adapter; /* adapter: NULL: none */
     const qa_objective *objective;
     const qa_suite_result *result;
     const qa_evaluation *held_out; /* NULL: no pairs */

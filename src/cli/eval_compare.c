@@ -27,7 +27,7 @@ typedef struct comparison {
     cli_run *run;
     compared_row *rows; /* [n] */
     size_t n;
-    qa_suite *suite;        /* NULL: none */
+    eval_suite named;       /* its suite NULL: none */
     const char *pairs_path; /* NULL: no pairs */
     qa_pairs *pairs;
     json_t *chat;                /* how they were written; NULL: by no template */
@@ -76,8 +76,9 @@ static qa_status measure_row(comparison *c, compared_row *row, const qa_adapter 
         QA_TRY(cli_resolve_micro_batch(run, &micro_batch, err));
         QA_TRY(cli_eval_on_pairs(run, c->pairs, &row->objective, adapter, micro_batch, &row->pairs, err));
     }
-    return c->suite == NULL ? QA_OK
-                            : cli_eval_on_suite(run, c->suite, &row->objective, adapter, false, &row->suite, err);
+    return c->named.suite == NULL
+               ? QA_OK
+               : cli_eval_on_suite(run, &c->named, &row->objective, adapter, false, &row->suite, err);
 }
 
 /* Adapter number i, and before the first one the base model. */
@@ -244,11 +245,11 @@ static qa_status append_compared_table(qa_text *text, const comparison *c, const
 static qa_status print_compared(const comparison *c, qa_error *err) {
     compared_table table = {.n = 0};
     qa_text text = {0};
-    if (c->suite != NULL) {
+    if (c->named.suite != NULL) {
         add_suite_columns(&table, &c->rows[0].suite);
     }
     if (c->pairs != NULL) {
-        add_pairs_columns(&table, c->suite != NULL);
+        add_pairs_columns(&table, c->named.suite != NULL);
     }
     qa_status status = append_compared_table(&text, c, &table, err);
     if (status == QA_OK) {
@@ -277,15 +278,14 @@ static qa_status print_pairs_row(const compared_row *row, qa_error *err) {
 static qa_status print_compared_json(const comparison *c, qa_error *err) {
     for (size_t i = 0; i < c->n; i++) {
         const compared_row *row = &c->rows[i];
-        const suite_report report = {.suite = c->suite == NULL ? NULL : qa_suite_name(c->suite),
+        const suite_report report = {.suite = &c->named,
                                      .model = c->run->args->model,
                                      .adapter = row->adapter,
-                                     .preference = eval_args_of(c->run)->preference,
                                      .objective = &row->objective,
                                      .result = &row->suite,
                                      .held_out = c->pairs == NULL ? NULL : &row->pairs};
         printf(i == 0 ? "[\n" : ",\n");
-        QA_TRY(c->suite == NULL ? print_pairs_row(row, err) : suite_report_print(&report, true, err));
+        QA_TRY(c->named.suite == NULL ? print_pairs_row(row, err) : suite_report_print(&report, true, err));
     }
     printf("]\n");
     return cli_flush(err);
@@ -297,11 +297,11 @@ static qa_status compare(comparison *c, qa_error *err) {
     cli_run *run = c->run;
     const bool suite = eval_args_of(run)->suite != NULL;
     QA_TRY(QA_NEW(c->rows, c->n, err, "the comparison"));
-    QA_TRY(suite ? cli_eval_find_suite(run, &c->suite, err) : QA_OK);
+    QA_TRY(suite ? cli_eval_find_suite(run, &c->named, err) : QA_OK);
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_load_tokenizer(run, suite, err));
     QA_TRY(cli_resolve_max_length(run, &c->max_length, err));
-    c->pairs_path = suite ? cli_eval_suite_pairs(run, c->suite) : run->args->data;
+    c->pairs_path = suite ? cli_eval_suite_pairs(run, &c->named) : run->args->data;
     cli_catch_interrupts(run->command->name, "stopping");
     for (size_t i = 0; i + 1 < c->n; i++) {
         QA_TRY(measure_adapter(c, i, err));
@@ -317,7 +317,7 @@ qa_status cli_eval_compare(cli_run *run, qa_error *err) {
     }
     free(c.rows);
     qa_pairs_free(c.pairs);
-    qa_suite_free(c.suite);
+    cli_eval_suite_free(&c.named);
     json_decref(c.chat);
     return status;
 }

@@ -3,6 +3,8 @@
 
 #include "base/memory.h"
 #include "base/try.h"
+#include "cli/format.h"
+#include "cli/weights.h"
 #include "io/file.h"
 
 #include <stdlib.h>
@@ -89,25 +91,61 @@ static qa_status load_named_suite(cli_run *run, qa_suite **suite, qa_error *err)
     return status;
 }
 
-static qa_status check_preference(cli_run *run, const qa_suite *suite, qa_error *err) {
-    const char *name = eval_args_of(run)->preference;
-    const char *names = qa_suite_preference_names(suite);
-    if (name == NULL || qa_suite_has_preference(suite, name)) {
-        return QA_OK;
+static bool is_preference(const void *suite, const char *name) { return qa_suite_has_preference(suite, name); }
+
+/* One more of the sum. */
+static qa_status add_term(cli_run *run, eval_suite *found, const char *name, double weight, qa_error *err) {
+    const char *names = qa_suite_preference_names(found->suite);
+    char before[CLI_NUMBER_BYTES] = "";
+    if (names[0] == '\0') {
+        return cli_bad_usage(run, err, "--preference: the suite %s has no preferences", qa_suite_name(found->suite));
     }
-    return names[0] == '\0'
-               ? cli_bad_usage(run, err, "--preference: the suite %s has no preferences", qa_suite_name(suite))
-               : cli_bad_usage(run, err, "--preference: expected one of %s, found \"%s\"", names, name);
+    if (!qa_suite_has_preference(found->suite, name)) {
+        return cli_bad_usage(run, err, "--preference: expected one of %s, found \"%s\"", names, name);
+    }
+    for (size_t i = 0; i < found->n_sum; i++) {
+        if (strcmp(found->sum[i].preference, name) == 0) {
+            return cli_bad_usage(run, err, "--preference %s is there twice: give it once, as %s:2", name, name);
+        }
+    }
+    if (weight != 1.0) {
+        (void)snprintf(before, sizeof before, "%g ", weight);
+    }
+    QA_TRY(qa_text_append_z(&found->sum_text, found->n_sum == 0 ? "" : " + ", err));
+    QA_TRY(qa_text_append_z(&found->sum_text, before, err));
+    found->sum[found->n_sum++] = (qa_suite_term){name, weight};
+    return qa_text_append_z(&found->sum_text, name, err);
 }
 
-qa_status cli_eval_find_suite(cli_run *run, qa_suite **suite, qa_error *err) {
+static qa_status take_preferences(cli_run *run, eval_suite *found, qa_error *err) {
+    qa_option_list *list = &((eval_args *)(uintptr_t)run->args)->preferences;
+    double *weights = NULL;
+    qa_status status = QA_OK;
+    QA_TRY(cli_take_weights(run, "preference", list, &weights, is_preference, found->suite, err));
+    QA_GOTO(done, QA_NEW(found->sum, list->n, err, "%zu preferences", list->n));
+    for (size_t i = 0; i < list->n; i++) {
+        QA_GOTO(done, add_term(run, found, list->items[i], weights == NULL ? 1.0 : weights[i], err));
+    }
+done:
+    free(weights);
+    return status;
+}
+
+void cli_eval_suite_free(eval_suite *found) {
+    qa_suite_free(found->suite);
+    free(found->sum);
+    qa_text_free(&found->sum_text);
+    *found = (eval_suite){0};
+}
+
+qa_status cli_eval_find_suite(cli_run *run, eval_suite *found, qa_error *err) {
     const char *transcript = eval_args_of(run)->transcript;
     if (transcript != NULL && strcmp(transcript, "-") == 0) {
         return cli_bad_usage(run, err, "--transcript: expected a file, found \"-\": standard output has the report");
     }
-    QA_TRY(load_named_suite(run, suite, err));
-    cli_warn_all(run, qa_suite_warnings(*suite));
-    return check_preference(run, *suite, err);
+    QA_TRY(load_named_suite(run, &found->suite, err));
+    cli_warn_all(run, qa_suite_warnings(found->suite));
+    return take_preferences(run, found, err);
 }
 
 /* ---- running ---- */
@@ -129,13 +167,14 @@ static bool on_suite_progress(void *user, const char *what, size_t done, size_t 
     return !cli_interrupted();
 }
 
-qa_status cli_eval_on_suite(cli_run *run, const qa_suite *suite, const qa_objective *objective,
+qa_status cli_eval_on_suite(cli_run *run, const eval_suite *found, const qa_objective *objective,
                             const qa_adapter *adapter, bool merges, qa_suite_result *result, qa_error *err) {
     const eval_args *args = eval_args_of(run);
     bool assumed = false;
     suite_watch watch = {.run = run};
     qa_suite_options options = {.objective = objective,
-                                .preference = args->preference,
+                                .sum = found->sum,
+                                .n_sum = found->n_sum,
                                 .limit = args->limit,
                                 .samples = args->samples,
                                 .batch = args->batch,
@@ -153,22 +192,22 @@ qa_status cli_eval_on_suite(cli_run *run, const qa_suite *suite, const qa_object
         QA_TRY(cli_merge_plain(run, objective, &adapter, err));
     }
     cli_progress_begin(&run->progress, !args->shared.quiet);
-    QA_TRY(qa_suite_run(suite, run->model, adapter, run->tokenizer, &options, result, err));
+    QA_TRY(qa_suite_run(found->suite, run->model, adapter, run->tokenizer, &options, result, err));
     cli_progress_clear(&run->progress);
     cli_warn_all(run, &result->warnings);
     return QA_OK;
 }
 
-/* The held-out pairs: --data, else those that the suite names for the preference. */
-const char *cli_eval_suite_pairs(cli_run *run, const qa_suite *suite) {
-    const eval_args *args = eval_args_of(run);
-    if (args->shared.data != NULL || args->preference == NULL) {
-        return args->shared.data;
+/* The held-out pairs: --data, else those that the suite names for a preference; of a sum of several there are none. */
+const char *cli_eval_suite_pairs(cli_run *run, const eval_suite *found) {
+    const char *data = eval_args_of(run)->shared.data;
+    if (data != NULL || found->n_sum != 1) {
+        return data;
     }
-    const char *path = qa_suite_preference_pairs(suite, args->preference);
+    const char *name = found->sum[0].preference, *path = qa_suite_preference_pairs(found->suite, name);
     if (path == NULL || !qa_path_exists(path)) {
-        cli_warn(run, "no held-out pairs for %s%s%s: their accuracy is left out (--data names a file)",
-                 args->preference, path == NULL ? "" : ", since there is no file ", path == NULL ? "" : path);
+        cli_warn(run, "no held-out pairs for %s%s%s: their accuracy is left out (--data names a file)", name,
+                 path == NULL ? "" : ", since there is no file ", path == NULL ? "" : path);
         return NULL;
     }
     return path;

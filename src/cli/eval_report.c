@@ -132,15 +132,27 @@ static void put_shares(qa_json_writer *out, const qa_suite_result *result) {
     qa_json_close(out);
 }
 
+/* The preferences of a sum, and how often each counts. */
+static void put_sum(qa_json_writer *out, const eval_suite *suite) {
+    if (suite->n_sum > 0) {
+        qa_json_open_object(out, "preferences", QA_JSON_LINE);
+        for (size_t i = 0; i < suite->n_sum; i++) {
+            qa_json_put_number(out, suite->sum[i].preference, suite->sum[i].weight);
+        }
+        qa_json_close(out);
+    }
+}
+
 static qa_status print_json(const suite_report *measured, qa_error *err) {
     const qa_suite_result *result = measured->result;
     cli_report report = {0};
     double error = 0.0;
     const double mean = cli_skills_mean(result, &error);
-    cli_report_text(&report, "suite", "", measured->suite);
+    cli_report_text(&report, "suite", "", qa_suite_name(measured->suite->suite));
     cli_report_text(&report, "model", "", measured->model);
     cli_report_text(&report, "adapter", "", measured->adapter);
-    cli_report_text(&report, "preference", "", measured->preference);
+    cli_report_text(&report, "preference", "", measured->suite->n_sum == 0 ? NULL : measured->suite->sum_text.data);
+    put_sum(&report.json, measured->suite);
     cli_report_real(&report, "alpha_tilde", "", measured->objective->alpha_tilde, "");
     put_skills(&report.json, result);
     cli_report_real(&report, "skills_mean", "", mean, "");
@@ -287,10 +299,11 @@ static void print_tables(const suite_report *measured) {
     const qa_suite_result *result = measured->result;
     const int width = name_width(result);
     char time[CLI_NUMBER_BYTES];
-    printf("Suite %s: %s%s%s\n", measured->suite, measured->model, measured->adapter == NULL ? "" : " with ",
+    printf("Suite %s: %s%s%s\n", qa_suite_name(measured->suite->suite), measured->model,
+           measured->adapter == NULL ? "" : " with ",
            measured->adapter == NULL ? ", without an adapter" : measured->adapter);
-    if (measured->preference != NULL) {
-        printf("Preference: %s\n", measured->preference);
+    if (measured->suite->n_sum > 0) {
+        printf("Preference%s: %s\n", measured->suite->n_sum > 1 ? "s" : "", measured->suite->sum_text.data);
     }
     print_skills(result, width, measured->kinds);
     for (size_t i = 0; i < result->n_shares; i++) {

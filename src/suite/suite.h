@@ -87,10 +87,14 @@ double qa_smoothed_kl(const double *count, const double *q, size_t n, double tot
 /* The class of a response, n_classes: none of them. */
 size_t qa_suite_classify(const qa_suite_shares *shares, const char *response, size_t bytes);
 
-/* Fills what follows from the counts that are in *result: shares, errors and, with a preference on these classes,
- * everything about its optimum. preference may be NULL. */
-void qa_suite_shares_finish(qa_shares_result *result, const qa_suite_shares *shares,
-                            const qa_suite_preference *preference, double alpha_tilde);
+/* The reward of shares number i, summed over the options' preferences, into reward[QA_SUITE_MAX_CLASSES]; false: none
+ * of them is about these shares. */
+bool qa_suite_summed_reward(double *reward, const qa_suite *suite, size_t i, const qa_suite_options *options);
+
+/* Fills what follows from the counts that are in *result: shares, errors and, with a reward of the classes (NULL:
+ * none), everything about its optimum. */
+void qa_suite_shares_finish(qa_shares_result *result, const qa_suite_shares *shares, const double *reward,
+                            double alpha_tilde);
 
 /* Perplexity of the policy on the learned tokens of a corpus file; what there is to say of the file is appended to
  * *warnings. */

@@ -204,8 +204,10 @@ static qa_status run_skill(suite_runner *runner, const qa_suite_skill *skill, qa
     return answer_all(&round, skill->max_tokens, 1, 0.0);
 }
 
-static qa_status run_shares(suite_runner *runner, const qa_suite_shares *shares, const qa_suite_preference *preference,
-                            qa_shares_result *result, qa_error *err) {
+static qa_status run_shares(suite_runner *runner, size_t i, qa_shares_result *result, qa_error *err) {
+    const qa_suite_shares *shares = &runner->suite->shares[i];
+    double reward[QA_SUITE_MAX_CLASSES];
+    const bool rewarded = qa_suite_summed_reward(reward, runner->suite, i, runner->options);
     round_of_answers round = {.runner = runner,
                               .items = &shares->prompts,
                               .name = shares->name,
@@ -213,21 +215,19 @@ static qa_status run_shares(suite_runner *runner, const qa_suite_shares *shares,
                               .counts = result,
                               .err = err};
     QA_TRY(answer_all(&round, shares->max_tokens, runner->options->samples, 1.0));
-    qa_suite_shares_finish(result, shares, preference,
+    qa_suite_shares_finish(result, shares, rewarded ? reward : NULL,
                            runner->options->objective == NULL ? 1.0 : runner->options->objective->alpha_tilde);
     result->sequence_kl = runner->adapter == NULL ? (double)NAN : round.log_ratio / (double)result->answers;
     return QA_OK;
 }
 
-static qa_status run_parts(suite_runner *runner, const qa_suite_preference *preference, qa_suite_result *result,
-                           qa_error *err) {
+static qa_status run_parts(suite_runner *runner, qa_suite_result *result, qa_error *err) {
     const qa_suite *suite = runner->suite;
     for (size_t i = 0; i < suite->n_skills; i++) {
         QA_TRY(run_skill(runner, &suite->skills[i], &result->skills[i], err));
     }
     for (size_t i = 0; i < suite->n_shares; i++) {
-        const bool about = preference != NULL && preference->shares == i;
-        QA_TRY(run_shares(runner, &suite->shares[i], about ? preference : NULL, &result->shares[i], err));
+        QA_TRY(run_shares(runner, i, &result->shares[i], err));
     }
     if (runner->adapter != NULL && runner->kl_tokens > 0) {
         result->ordinary_kl = runner->kl / (double)runner->kl_tokens;
@@ -240,21 +240,23 @@ static qa_status run_parts(suite_runner *runner, const qa_suite_preference *pref
 }
 
 static qa_status check(const qa_suite *suite, const qa_adapter *adapter, const qa_suite_options *options,
-                       const qa_suite_preference **preference, qa_error *err) {
-    *preference = NULL;
+                       qa_error *err) {
     QA_FAIL_IF(options->samples == 0 || options->batch == 0, err, QA_ERR_ARGUMENT,
                "samples and batch must be 1 or more");
     if (adapter != NULL) {
         QA_FAIL_IF(options->objective == NULL, err, QA_ERR_ARGUMENT, "an adapter needs an objective");
         QA_TRY(qa_objective_check(options->objective, err));
     }
-    if (options->preference != NULL) {
-        *preference = qa_suite_find_preference(suite, options->preference);
-        if (*preference == NULL) {
-            const char *names = qa_suite_preference_names(suite);
-            return qa_fail(err, QA_ERR_ARGUMENT, "the suite %s has no preference \"%s\"; it has %s", suite->name,
-                           options->preference, names[0] == '\0' ? "none" : names);
-        }
+    for (size_t i = 0; i < options->n_sum; i++) {
+        const qa_suite_term *term = &options->sum[i];
+        const char *names = qa_suite_preference_names(suite);
+        QA_FAIL_IF(!qa_suite_has_preference(suite, term->preference), err, QA_ERR_ARGUMENT,
+                   "the suite %s has no preference \"%s\"; it has %s", suite->name, term->preference,
+                   names[0] == '\0' ? "none" : names);
+        QA_FAIL_IF(!isfinite(term->weight), err, QA_ERR_ARGUMENT,
+                   "the weight of the preference %s is %g: expected a "
+                   "finite number",
+                   term->preference, term->weight);
     }
     return QA_OK;
 }
@@ -262,10 +264,9 @@ static qa_status check(const qa_suite *suite, const qa_adapter *adapter, const q
 qa_status qa_suite_run(const qa_suite *suite, qa_model *model, const qa_adapter *adapter, const qa_tokenizer *tokenizer,
                        const qa_suite_options *options, qa_suite_result *result, qa_error *err) {
     const double begun = qa_seconds();
-    const qa_suite_preference *preference = NULL;
     qa_status status = QA_OK;
     *result = (qa_suite_result){.ordinary_kl = (double)NAN, .perplexity = (double)NAN};
-    QA_TRY(check(suite, adapter, options, &preference, err));
+    QA_TRY(check(suite, adapter, options, err));
     qa_chat *owned = NULL;
     qa_suite_options with = *options;
     suite_runner runner = {.suite = suite,
@@ -285,7 +286,7 @@ qa_status qa_suite_run(const qa_suite *suite, qa_model *model, const qa_adapter 
         QA_GOTO(failed, QA_NO_MEMORY(err, "the results of a suite"));
     }
     QA_GOTO(failed, qa_transcript_open(&runner.transcript, options->transcript, err));
-    QA_GOTO(failed, run_parts(&runner, preference, result, err));
+    QA_GOTO(failed, run_parts(&runner, result, err));
     qa_transcript *transcript = runner.transcript;
     runner.transcript = NULL;
     QA_GOTO(failed, qa_transcript_commit(transcript, err));

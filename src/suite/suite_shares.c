@@ -1,4 +1,4 @@
-/* Counts of classes among sampled answers, beside the known optimum of a preference.
+/* Counts of classes among sampled answers, beside the known optimum of a preference, or of a sum of them.
  *
  * Unclassified answers are one class more, at index n, of reward 0: p_n = 1 - sum of the known shares (0 when they sum
  * to 1 or more), so that optimum, total variation and KL are those of whole distributions. */
@@ -34,14 +34,30 @@ static bool known_shares(double *p, const qa_suite_shares *shares) {
     return true;
 }
 
-static void compare_shares(qa_shares_result *result, const qa_suite_shares *shares,
-                           const qa_suite_preference *preference, double alpha_tilde) {
+bool qa_suite_summed_reward(double *reward, const qa_suite *suite, size_t i, const qa_suite_options *options) {
+    bool any = false;
+    for (size_t k = 0; k < QA_SUITE_MAX_CLASSES; k++) {
+        reward[k] = 0.0;
+    }
+    for (size_t p = 0; p < options->n_sum; p++) {
+        const qa_suite_preference *preference = qa_suite_find_preference(suite, options->sum[p].preference);
+        const bool about = preference != NULL && preference->shares == i;
+        any = any || about;
+        for (size_t k = 0; about && k < suite->shares[i].n_classes; k++) {
+            reward[k] += options->sum[p].weight * preference->reward[k];
+        }
+    }
+    return any;
+}
+
+static void compare_shares(qa_shares_result *result, const qa_suite_shares *shares, const double *of_classes,
+                           double alpha_tilde) {
     const size_t n = shares->n_classes;
     const double answers = (double)result->answers;
     double known[QA_SUITE_MAX_CLASSES + 1], optimum[QA_SUITE_MAX_CLASSES + 1], reward[QA_SUITE_MAX_CLASSES + 1];
     double found[QA_SUITE_MAX_CLASSES + 1], count[QA_SUITE_MAX_CLASSES + 1];
     for (size_t k = 0; k <= n; k++) {
-        reward[k] = k < n ? preference->reward[k] : 0.0;
+        reward[k] = k < n ? of_classes[k] : 0.0;
         count[k] = (double)(k < n ? result->classes[k].count : result->unclassified);
         found[k] = count[k] / answers;
     }
@@ -63,8 +79,8 @@ static void compare_shares(qa_shares_result *result, const qa_suite_shares *shar
     result->kl_to_optimum = qa_smoothed_kl(count, optimum, n + 1, answers);
 }
 
-void qa_suite_shares_finish(qa_shares_result *result, const qa_suite_shares *shares,
-                            const qa_suite_preference *preference, double alpha_tilde) {
+void qa_suite_shares_finish(qa_shares_result *result, const qa_suite_shares *shares, const double *reward,
+                            double alpha_tilde) {
     const double nan = (double)NAN;
     const double answers = (double)result->answers;
     memcpy(result->name, shares->name, sizeof result->name);
@@ -83,7 +99,7 @@ void qa_suite_shares_finish(qa_shares_result *result, const qa_suite_shares *sha
     result->optimal_reward = nan;
     result->total_variation = nan;
     result->kl_to_optimum = nan;
-    if (preference != NULL) {
-        compare_shares(result, shares, preference, alpha_tilde);
+    if (reward != NULL) {
+        compare_shares(result, shares, reward, alpha_tilde);
     }
 }

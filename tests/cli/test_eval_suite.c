@@ -261,6 +261,44 @@ START_TEST(where_a_suite_is_looked_for) {
 }
 END_TEST
 
+/* The reward of a class is 0.5 x 2 (smaller) or -1 (bare), whoever is measured: here the model alone. */
+START_TEST(preferences_are_summed) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *suite = write_suite(&world);
+    json_t *found = QA_CLI_JSON("eval", "--json", "-m", world.model, "--suite", suite, "--preference", "smaller:0.5",
+                                "--preference", "bare:-1", "--samples", "5");
+    const json_t *letters = at(found, "shares", "letters", NULL, NULL);
+    const json_t *small = at(letters, "classes", "small", NULL, NULL);
+    const double up = 0.4 * exp(1.0), down = 0.6 * exp(-1.0), share = qa_json_number(small, "share");
+    qa_json_near(qa_json_number(small, "optimum"), up / (up + down), "optimum");
+    qa_json_near(qa_json_number(letters, "optimal_reward"), (up - down) / (up + down), "optimal reward");
+    qa_json_near(qa_json_number(letters, "mean_reward"), share - (1.0 - share), "mean reward");
+    ck_assert_str_eq(qa_json_text(found, "preference"), "0.5 smaller + -1 bare");
+    ck_assert_double_eq(qa_json_number(at(found, "preferences", NULL, NULL, NULL), "bare"), -1.0);
+    ck_assert(json_is_null(json_object_get(found, "held_out")));
+    json_decref(found);
+    qa_cli_expect(
+        QA_CLI("eval", "-m", world.model, "--suite", suite, "--preference", "smaller", "--preference", "bare"), 0,
+        "Preferences: smaller + bare", NULL);
+    static const struct {
+        const char *first, *second, *says;
+    } bad[] = {{"smaller:nan", "bare:1", "smaller:nan: a weight is a finite number, as in smaller:0.5, found \"nan\""},
+               {"smaller:1e999", "bare:1", "a weight is a finite number"},
+               {"smaller:", "bare:1", "a weight is a finite number, as in smaller:0.5, found \"\""},
+               {"smaller:1", "bare", "--preference bare has no weight, and others have one: write bare:1"},
+               {"smaller:1", "smaller:2", "smaller is there twice, with weights 1 and 2: give it once, with 3"},
+               {"smaller", "smaller", "--preference smaller is there twice"},
+               {"large:1", "bare:1", "expected one of smaller, bare, found \"large\""}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        qa_cli_expect(QA_CLI("eval", "-m", world.model, "--suite", suite, "--preference", bad[i].first, "--preference",
+                             bad[i].second),
+                      2, NULL, bad[i].says);
+    }
+    free(suite);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 START_TEST(mistakes) {
     qa_cli_world world = qa_cli_world_make(false);
     char *suite = write_suite(&world);
@@ -342,6 +380,7 @@ Suite *cli_eval_suite_suite(void) {
     tcase_add_test(tcase, several_adapters_on_a_suite);
     tcase_add_test(tcase, where_a_suite_is_looked_for);
     tcase_add_test(tcase, a_system_message_that_the_template_leaves_out);
+    tcase_add_test(tcase, preferences_are_summed);
     tcase_add_test(tcase, mistakes);
     tcase_add_test(tcase, questions_that_cannot_be_asked_are_named_with_their_line);
     suite_add_tcase(suite, tcase);

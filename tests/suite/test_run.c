@@ -313,7 +313,8 @@ START_TEST(shares_are_counted) {
     double log_ratio = 0.0;
     write_prompts(&world);
     write_definition(&world, SHARES);
-    options.preference = "vowels";
+    options.sum = &(qa_suite_term){"vowels", 1.0};
+    options.n_sum = 1;
     options.transcript = transcript;
     qa_suite_result result = run(&world, world.dir, world.fixture.adapter, &options);
     recount(transcript, count, &log_ratio);
@@ -521,7 +522,8 @@ START_TEST(refusals) {
     options.objective = NULL;
     expect_refusal(&world, &options, QA_ERR_ARGUMENT, "an adapter needs an objective");
     options = options_of(&world);
-    options.preference = "sweets";
+    options.sum = &(qa_suite_term){"sweets", 1.0};
+    options.n_sum = 1;
     expect_refusal(&world, &options, QA_ERR_ARGUMENT, "has no preference \"sweets\"; it has vowels");
     options = options_of(&world);
     options.chat = QA_CHAT_UNKNOWN;
