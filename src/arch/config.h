@@ -68,6 +68,9 @@ typedef struct qa_config {
     double clip_qkv;              /* q, k and v within +-clip; 0: no limit */
     bool tie_word_embeddings;
     bool qkv_bias, o_bias, mlp_bias; /* which linear maps have a bias */
+    size_t labels;                   /* outputs of a classification head, "...ForSequenceClassification"; 0: a language
+                                        model. A classifier has no head over the vocabulary */
+    int32_t pad_id;                  /* of a classifier, which reads the last token that is another; -1: none */
     int32_t bos_id;                  /* -1: none */
     int32_t eos_ids[QA_MAX_EOS];
     size_t n_eos;

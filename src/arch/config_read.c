@@ -22,6 +22,9 @@ static const size_t MAX_HEAD_DIM = (size_t)1 << 20;
 /* Of the norms' epsilon: what is added to mean squares around 1. */
 static const double LOWEST_EPSILON = 1e-20, HIGHEST_EPSILON = 1;
 
+/* Outputs of a classification head whose config.json does not say, as in transformers; more than any reward has. */
+enum { DEFAULT_LABELS = 2, MOST_LABELS = 4096 };
+
 static qa_status get_dimension(const json_t *root, const char *key, bool required, size_t *value, qa_error *err) {
     QA_TRY(qa_json_get_size(root, key, required, "config.json", value, err));
     QA_FAIL_IF(*value < 1 || *value > MAX_DIMENSION, err, QA_ERR_FORMAT, "config.json: %s is %zu, expected 1 to %zu",
@@ -36,6 +39,10 @@ static qa_status read_architecture(qa_config *config, const json_t *root, qa_err
     QA_FAIL_IF(name == NULL || json_array_size(list) != 1, err, QA_ERR_FORMAT,
                "config.json: architectures must hold one name");
     config->family = qa_family_by_architecture(name);
+    if (config->family == NULL) {
+        config->family = qa_family_by_classifier(name);
+        config->labels = config->family == NULL ? 0 : DEFAULT_LABELS;
+    }
     return config->family != NULL
                ? QA_OK
                : qa_fail(
@@ -199,6 +206,31 @@ static qa_status read_special_ids(qa_config *config, const json_t *root, const c
     return QA_OK;
 }
 
+/* Of a classifier: how many outputs, and which token is no text. transformers writes id2label, and older files
+ * num_labels, unless there are two. */
+static qa_status read_labels(qa_config *config, const json_t *root, qa_error *err) {
+    json_t *names = NULL;
+    const json_t *pad = json_object_get(root, "pad_token_id");
+    size_t labels = config->labels;
+    QA_TRY(qa_json_get_object(root, "id2label", false, "config.json", &names, err));
+    config->labels = names == NULL ? labels : json_object_size(names);
+    labels = config->labels;
+    QA_TRY(qa_json_get_size(root, "num_labels", false, "config.json", &labels, err));
+    QA_FAIL_IF(names != NULL && labels != config->labels, err, QA_ERR_MISMATCH,
+               "config.json: num_labels is %zu, but id2label names %zu outputs", labels, config->labels);
+    QA_FAIL_IF(labels < 1 || labels > MOST_LABELS, err, QA_ERR_FORMAT,
+               "config.json: a classification head of %zu outputs, expected 1 to %d", labels, MOST_LABELS);
+    config->labels = labels;
+    config->pad_id = config->family->default_pad - 1;
+    if (pad != NULL) {
+        config->pad_id = -1;
+        QA_TRY(json_is_null(pad) || json_integer_value(pad) == -1
+                   ? QA_OK
+                   : read_token_id(pad, "config.json", "pad_token_id", &config->pad_id, err));
+    }
+    return QA_OK;
+}
+
 static qa_status read_config(qa_config *config, const json_t *root, const qa_logger *logger, qa_error *err) {
     QA_FAIL_IF(!json_is_object(root), err, QA_ERR_FORMAT, "config.json: expected an object");
     QA_TRY(read_architecture(config, root, err));
@@ -217,6 +249,7 @@ static qa_status read_config(qa_config *config, const json_t *root, const qa_log
         QA_TRY(qa_config_read_rope(config, root, logger, err));
     }
     QA_TRY(qa_config_check_keys(config, root, logger, err));
+    QA_TRY(config->labels == 0 ? QA_OK : read_labels(config, root, err));
     return read_special_ids(config, root, "config.json", err);
 }
 
@@ -290,7 +323,7 @@ static void name_place(qa_status status, const char *place, qa_error *err) {
 static qa_status load_file(qa_config *config, const char *path, const qa_logger *logger, qa_error *err) {
     json_t *root = NULL;
     memset(config, 0, sizeof *config);
-    config->bos_id = -1;
+    config->bos_id = config->pad_id = -1;
     QA_TRY(qa_json_load(&root, path, err));
     const qa_status status = read_config(config, root, logger, err);
     json_decref(root);

@@ -6,6 +6,7 @@
 #include "io/file.h"
 #include "io/json.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,11 +27,28 @@ static json_t *eos(const qa_config *config) {
     return ids;
 }
 
+/* The outputs' names, as transformers makes them, and the pad token, in whose place its batches have no text. */
+static void write_labels(json_t *root, const qa_config *config) {
+    json_t *names = json_object(), *ids = json_object();
+    for (size_t i = 0; i < config->labels; i++) {
+        char id[24], name[32];
+        (void)snprintf(id, sizeof id, "%zu", i);
+        (void)snprintf(name, sizeof name, "LABEL_%zu", i);
+        (void)json_object_set_new(names, id, json_string(name));
+        (void)json_object_set_new(ids, name, json_integer((json_int_t)i));
+    }
+    (void)json_object_set_new(root, "id2label", names);
+    (void)json_object_set_new(root, "label2id", ids);
+    (void)json_object_set_new(root, "num_labels", json_integer((json_int_t)config->labels));
+    (void)json_object_set_new(root, "pad_token_id", config->pad_id < 0 ? json_null() : json_integer(config->pad_id));
+}
+
 /* config.json; NULL when out of memory. */
 static json_t *config_json(const qa_config *config, qa_dtype dtype) {
     const qa_family *family = config->family;
-    json_t *root = json_pack("{s:[s],s:s,s:b}", "architectures", family->architecture, "model_type", family->model_type,
-                             "tie_word_embeddings", config->tie_word_embeddings);
+    json_t *root =
+        json_pack("{s:[s],s:s,s:b}", "architectures", config->labels > 0 ? family->classifier : family->architecture,
+                  "model_type", family->model_type, "tie_word_embeddings", config->tie_word_embeddings);
     const struct {
         const char *key;
         size_t value;
@@ -59,7 +77,9 @@ static json_t *config_json(const qa_config *config, qa_dtype dtype) {
     (void)json_object_set_new(root, "bos_token_id", config->bos_id < 0 ? json_null() : json_integer(config->bos_id));
     (void)json_object_set_new(root, "eos_token_id",
                               config->n_eos == 0 ? json_null() : json_integer(config->eos_ids[0]));
-    if (family->default_pad_is_large) {
+    if (config->labels > 0) {
+        write_labels(root, config);
+    } else if (family->default_pad_is_large) {
         (void)json_object_set_new(root, "pad_token_id", json_null()); /* which would be beyond a small vocabulary */
     }
     if (root != NULL && family->write != NULL) {

@@ -57,6 +57,7 @@ static void write_exaone4(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_exaone4;
 const qa_family qa_family_exaone4 = {
     .architecture = "Exaone4ForCausalLM",
+    .classifier = "Exaone4ForSequenceClassification",
     .model_type = "exaone4",
     .models = "EXAONE 4.0: 1.2B, 32B",
     .tensors = &exaone4_tensors,

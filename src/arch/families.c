@@ -29,6 +29,15 @@ const qa_family *qa_family_by_architecture(const char *architecture) {
     return NULL;
 }
 
+const qa_family *qa_family_by_classifier(const char *classifier) {
+    for (size_t i = 0; i < N_FAMILIES; i++) {
+        if (FAMILIES[i]->classifier != NULL && strcmp(FAMILIES[i]->classifier, classifier) == 0) {
+            return FAMILIES[i];
+        }
+    }
+    return NULL;
+}
+
 const qa_family *qa_family_by_model_type(const char *model_type) {
     for (size_t i = 0; i < N_FAMILIES; i++) {
         if (strcmp(FAMILIES[i]->model_type, model_type) == 0) {

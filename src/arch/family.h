@@ -17,6 +17,8 @@ typedef struct qa_key_name {
 
 struct qa_family {
     const char *architecture; /* config.json's "LlamaForCausalLM" */
+    const char *classifier;   /* the same of a model with a classification head in place of the language model's, as
+                                 transformers calls it; NULL: it has no such class */
     const char *model_type;   /* "llama" */
     const char *models;       /* what it covers, for people: "Llama 1 to 3.2, TinyLlama, ..." */
     const qa_tensor_table *tensors;
@@ -46,6 +48,7 @@ struct qa_family {
     bool rope_alpha;           /* type dynamic may have an alpha */
     bool fixed_head_dim;       /* hidden_size / num_attention_heads */
     bool equal_heads;          /* as many key/value heads as heads */
+    int32_t default_pad;       /* QA_PAD(pad_token_id) of a config.json without the key; 0: none */
     bool default_pad_is_large; /* transformers' pad_token_id of a config.json without it is beyond a small vocabulary */
     bool layer_norm;
     double norm_offset;
@@ -55,6 +58,8 @@ struct qa_family {
     /* Sets what the family's own keys are in a config.json that is written; NULL: it has none. */
     void (*write)(json_t *root, const qa_config *config);
 };
+
+#define QA_PAD(id) ((id) + 1)
 
 /* Tensors and layers that families share. */
 extern const qa_tensor_table qa_llama_tensors;

@@ -57,6 +57,8 @@ static void write_gemma(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_gemma;
 const qa_family qa_family_gemma = {
     .architecture = "GemmaForCausalLM",
+    .classifier = "GemmaForSequenceClassification",
+    .default_pad = QA_PAD(0),
     .model_type = "gemma",
     .models = "Gemma 1: 2B, 7B; CodeGemma",
     .tensors = &qa_llama_tensors,

@@ -48,6 +48,8 @@ static void write_gemma2(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_gemma2;
 const qa_family qa_family_gemma2 = {
     .architecture = "Gemma2ForCausalLM",
+    .classifier = "Gemma2ForSequenceClassification",
+    .default_pad = QA_PAD(0),
     .model_type = "gemma2",
     .models = "Gemma 2: 2B, 9B, 27B",
     .tensors = &gemma2_tensors,

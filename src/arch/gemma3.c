@@ -54,6 +54,8 @@ static void write_gemma3(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_gemma3;
 const qa_family qa_family_gemma3 = {
     .architecture = "Gemma3ForCausalLM",
+    .classifier = "Gemma3TextForSequenceClassification",
+    .default_pad = QA_PAD(0),
     .model_type = "gemma3_text",
     .models = "Gemma 3, text: 270M, 1B",
     .tensors = &gemma3_tensors,

@@ -39,6 +39,8 @@ void qa_glm_write(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_glm;
 const qa_family qa_family_glm = {
     .architecture = "GlmForCausalLM",
+    .classifier = "GlmForSequenceClassification",
+    .default_pad = QA_PAD(151329),
     .model_type = "glm",
     .models = "GLM-4 9B, GLM-Edge 1.5B and 4B",
     .tensors = &glm_tensors,

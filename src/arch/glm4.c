@@ -29,6 +29,8 @@ static const qa_operation_list glm4_layer = QA_LIST_OF(glm4_operations);
 extern const qa_family qa_family_glm4;
 const qa_family qa_family_glm4 = {
     .architecture = "Glm4ForCausalLM",
+    .classifier = "Glm4ForSequenceClassification",
+    .default_pad = QA_PAD(151329),
     .model_type = "glm4",
     .models = "GLM-4-0414 9B, GLM-Z1 9B",
     .tensors = &glm4_tensors,

@@ -74,6 +74,7 @@ static void write_gpt2(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_gpt2;
 const qa_family qa_family_gpt2 = {
     .architecture = "GPT2LMHeadModel",
+    .classifier = "GPT2ForSequenceClassification",
     .model_type = "gpt2",
     .models = "GPT-2, DistilGPT2, and what was made from them",
     .tensors = &gpt2_tensors,

@@ -13,6 +13,7 @@ static const qa_tensor_row gpt_neox_rows[] = {
      .rows = QA_WIDTH_V,
      .columns = QA_WIDTH_D,
      .when = QA_WHEN_UNTIED},
+    QA_SCORE_ROW,
     QA_NORM_ROWS_OF("input_layernorm", QA_NORM_INPUT),
     QA_NORM_ROWS_OF("post_attention_layernorm", QA_NORM_POST),
     QA_MAP_ROW("attention.query_key_value", QA_TARGET_QKV, QA_WIDTH_QKV, QA_WIDTH_D, QA_WHEN_QKV_BIAS, false),
@@ -74,6 +75,7 @@ static void write_gpt_neox(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_gpt_neox;
 const qa_family qa_family_gpt_neox = {
     .architecture = "GPTNeoXForCausalLM",
+    .classifier = "GPTNeoXForSequenceClassification",
     .model_type = "gpt_neox",
     .models = "Pythia, GPT-NeoX-20B, Dolly 2, RedPajama-INCITE",
     .tensors = &gpt_neox_tensors,

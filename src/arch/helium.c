@@ -17,6 +17,8 @@ static void write_helium(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_helium;
 const qa_family qa_family_helium = {
     .architecture = "HeliumForCausalLM",
+    .classifier = "HeliumForSequenceClassification",
+    .default_pad = QA_PAD(3),
     .model_type = "helium",
     .models = "Helium 1 2B",
     .tensors = &qa_llama_tensors,

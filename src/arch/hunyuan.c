@@ -45,6 +45,8 @@ static void write_hunyuan(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_hunyuan;
 const qa_family qa_family_hunyuan = {
     .architecture = "HunYuanDenseV1ForCausalLM",
+    .classifier = "HunYuanDenseV1ForSequenceClassification",
+    .default_pad = QA_PAD(0),
     .model_type = "hunyuan_v1_dense",
     .models = "Hunyuan dense: 0.5B, 1.8B, 4B, 7B",
     .tensors = &hunyuan_tensors,

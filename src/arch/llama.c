@@ -40,6 +40,7 @@ static void write_llama(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_llama;
 const qa_family qa_family_llama = {
     .architecture = "LlamaForCausalLM",
+    .classifier = "LlamaForSequenceClassification",
     .model_type = "llama",
     .models = "Llama 1 to 3.3, TinyLlama, SmolLM 1 and 2, DeepSeek-R1-Distill-Llama, Yi",
     .tensors = &qa_llama_tensors,

@@ -36,6 +36,7 @@ static void write_mistral(json_t *root, const qa_config *config) { qa_config_wri
 extern const qa_family qa_family_mistral;
 const qa_family qa_family_mistral = {
     .architecture = "MistralForCausalLM",
+    .classifier = "MistralForSequenceClassification",
     .model_type = "mistral",
     .models = "Mistral 7B v0.1 to v0.3, Zephyr, Nemo, Small; h2o-danube",
     .tensors = &qa_llama_tensors,

@@ -33,6 +33,7 @@ static void write_nemotron(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_nemotron;
 const qa_family qa_family_nemotron = {
     .architecture = "NemotronForCausalLM",
+    .classifier = "NemotronForSequenceClassification",
     .model_type = "nemotron",
     .models = "Nemotron 3 8B, Minitron 4B and 8B, Nemotron-Mini 4B",
     .tensors = &nemotron_tensors,

@@ -48,6 +48,8 @@ static void write_olmo(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_olmo;
 const qa_family qa_family_olmo = {
     .architecture = "OlmoForCausalLM",
+    .classifier = "OlmoForSequenceClassification",
+    .default_pad = QA_PAD(1),
     .model_type = "olmo",
     .models = "OLMo 1: 1B, 7B (the -hf folders)",
     .tensors = &olmo_tensors,

@@ -42,6 +42,8 @@ static void write_olmo2(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_olmo2;
 const qa_family qa_family_olmo2 = {
     .architecture = "Olmo2ForCausalLM",
+    .classifier = "Olmo2ForSequenceClassification",
+    .default_pad = QA_PAD(1),
     .model_type = "olmo2",
     .models = "OLMo 2: 1B, 7B, 13B, 32B",
     .tensors = &qa_olmo2_tensors,

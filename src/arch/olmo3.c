@@ -21,6 +21,8 @@ static void write_olmo3(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_olmo3;
 const qa_family qa_family_olmo3 = {
     .architecture = "Olmo3ForCausalLM",
+    .classifier = "Olmo3ForSequenceClassification",
+    .default_pad = QA_PAD(1),
     .model_type = "olmo3",
     .models = "OLMo 3: 7B, 32B",
     .tensors = &qa_olmo2_tensors,

@@ -47,6 +47,8 @@ static void write_phi3(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_phi3;
 const qa_family qa_family_phi3 = {
     .architecture = "Phi3ForCausalLM",
+    .classifier = "Phi3ForSequenceClassification",
+    .default_pad = QA_PAD(32000),
     .model_type = "phi3",
     .models = "Phi-3, 3.5 and 4 mini, Phi-3 medium, Phi-4",
     .tensors = &phi3_tensors,

@@ -32,6 +32,7 @@ static qa_status read_qwen2(qa_config *config, const json_t *root, const qa_logg
 extern const qa_family qa_family_qwen2;
 const qa_family qa_family_qwen2 = {
     .architecture = "Qwen2ForCausalLM",
+    .classifier = "Qwen2ForSequenceClassification",
     .model_type = "qwen2",
     .models = "Qwen 2, 2.5, 2.5-Coder, 2.5-Math, DeepSeek-R1-Distill-Qwen, Dolphin",
     .tensors = &qa_llama_tensors,

@@ -43,6 +43,7 @@ static void write_qwen3(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_qwen3;
 const qa_family qa_family_qwen3 = {
     .architecture = "Qwen3ForCausalLM",
+    .classifier = "Qwen3ForSequenceClassification",
     .model_type = "qwen3",
     .models = "Qwen 3 dense: 0.6B to 32B, the 2507 models",
     .tensors = &qwen3_tensors,

@@ -63,6 +63,8 @@ static void write_smollm3(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_smollm3;
 const qa_family qa_family_smollm3 = {
     .architecture = "SmolLM3ForCausalLM",
+    .classifier = "SmolLM3ForSequenceClassification",
+    .default_pad = QA_PAD(128004),
     .model_type = "smollm3",
     .models = "SmolLM3 3B",
     .tensors = &qa_llama_tensors,

@@ -34,6 +34,7 @@ static void write_stablelm(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_stablelm;
 const qa_family qa_family_stablelm = {
     .architecture = "StableLmForCausalLM",
+    .classifier = "StableLmForSequenceClassification",
     .model_type = "stablelm",
     .models = "StableLM 2 1.6B, StableLM Zephyr 3B",
     .tensors = &stablelm_tensors,

@@ -46,6 +46,7 @@ static void write_starcoder2(json_t *root, const qa_config *config) {
 extern const qa_family qa_family_starcoder2;
 const qa_family qa_family_starcoder2 = {
     .architecture = "Starcoder2ForCausalLM",
+    .classifier = "Starcoder2ForSequenceClassification",
     .model_type = "starcoder2",
     .models = "StarCoder 2: 3B, 7B, 15B",
     .tensors = &starcoder2_tensors,

@@ -10,16 +10,17 @@
 
 /* Sizes that shapes are made of, in the letters of nn/shapes.h. */
 typedef enum qa_width {
-    QA_VECTOR,         /* of `columns`: there are none */
-    QA_WIDTH_D,        /* hidden_size */
-    QA_WIDTH_F,        /* intermediate_size */
-    QA_WIDTH_2F,       /* gate and up in one */
-    QA_WIDTH_Q,        /* H h: num_attention_heads * head_dim */
-    QA_WIDTH_KV,       /* G h: num_key_value_heads * head_dim */
-    QA_WIDTH_QKV,      /* (H + 2 G) h */
-    QA_WIDTH_HEAD,     /* h: head_dim */
-    QA_WIDTH_V,        /* vocab_size */
-    QA_WIDTH_POSITIONS /* max_position_embeddings */
+    QA_VECTOR,          /* of `columns`: there are none */
+    QA_WIDTH_D,         /* hidden_size */
+    QA_WIDTH_F,         /* intermediate_size */
+    QA_WIDTH_2F,        /* gate and up in one */
+    QA_WIDTH_Q,         /* H h: num_attention_heads * head_dim */
+    QA_WIDTH_KV,        /* G h: num_key_value_heads * head_dim */
+    QA_WIDTH_QKV,       /* (H + 2 G) h */
+    QA_WIDTH_HEAD,      /* h: head_dim */
+    QA_WIDTH_V,         /* vocab_size */
+    QA_WIDTH_POSITIONS, /* max_position_embeddings */
+    QA_WIDTH_LABELS     /* outputs of a classification head */
 } qa_width;
 
 /* What the forward pass takes a tensor for. */
@@ -29,14 +30,22 @@ typedef enum qa_role {
     QA_ROLE_FINAL_NORM,
     QA_ROLE_FINAL_NORM_BIAS,
     QA_ROLE_HEAD,
-    QA_ROLE_NORM, /* from here on: of a layer */
+    QA_ROLE_SCORE, /* the classification head in its place */
+    QA_ROLE_NORM,  /* from here on: of a layer */
     QA_ROLE_NORM_BIAS,
     QA_ROLE_MAP, /* the matrix of a linear map, which LoRA may adapt */
     QA_ROLE_BIAS /* that map's */
 } qa_role;
 
 /* When a tensor is there. */
-typedef enum qa_when { QA_ALWAYS, QA_WHEN_UNTIED, QA_WHEN_QKV_BIAS, QA_WHEN_O_BIAS, QA_WHEN_MLP_BIAS } qa_when;
+typedef enum qa_when {
+    QA_ALWAYS,
+    QA_WHEN_UNTIED, /* of a language model */
+    QA_WHEN_LABELS, /* of a classifier */
+    QA_WHEN_QKV_BIAS,
+    QA_WHEN_O_BIAS,
+    QA_WHEN_MLP_BIAS
+} qa_when;
 
 typedef struct qa_tensor_row {
     const char *name;      /* whole; of a layer what stands behind "model.layers.L." */
@@ -64,7 +73,13 @@ typedef struct qa_tensor_table {
 #define QA_EMBEDDING_ROW(name_)                                                                                        \
     { .name = (name_), .role = QA_ROLE_EMBEDDING, .rows = QA_WIDTH_V, .columns = QA_WIDTH_D }
 #define QA_HEAD_ROW(name_)                                                                                             \
-    { .name = (name_), .role = QA_ROLE_HEAD, .rows = QA_WIDTH_V, .columns = QA_WIDTH_D, .when = QA_WHEN_UNTIED }
+    {.name = (name_), .role = QA_ROLE_HEAD, .rows = QA_WIDTH_V, .columns = QA_WIDTH_D, .when = QA_WHEN_UNTIED},        \
+        QA_SCORE_ROW
+#define QA_SCORE_ROW                                                                                                   \
+    {                                                                                                                  \
+        .name = "score.weight", .role = QA_ROLE_SCORE, .rows = QA_WIDTH_LABELS, .columns = QA_WIDTH_D,                 \
+        .when = QA_WHEN_LABELS                                                                                         \
+    }
 #define QA_FINAL_NORM_ROW(name_)                                                                                       \
     { .name = (name_), .role = QA_ROLE_FINAL_NORM, .rows = QA_WIDTH_D }
 #define QA_NORM_ROW(name_, norm_, width_)                                                                              \

@@ -17,6 +17,7 @@ size_t qa_width_of(const qa_config *config, qa_width width) {
     case QA_WIDTH_QKV: return (config->num_attention_heads + 2 * config->num_key_value_heads) * config->head_dim;
     case QA_WIDTH_HEAD: return config->head_dim;
     case QA_WIDTH_POSITIONS: return config->max_position_embeddings;
+    case QA_WIDTH_LABELS: return config->labels;
     case QA_WIDTH_V: return config->vocab_size;
     }
     return 0;
@@ -25,7 +26,8 @@ size_t qa_width_of(const qa_config *config, qa_width width) {
 bool qa_tensor_is_there(const qa_config *config, const qa_tensor_row *row) {
     switch (row->when) {
     case QA_ALWAYS: break;
-    case QA_WHEN_UNTIED: return !config->tie_word_embeddings;
+    case QA_WHEN_UNTIED: return !config->tie_word_embeddings && config->labels == 0;
+    case QA_WHEN_LABELS: return config->labels > 0;
     case QA_WHEN_QKV_BIAS: return config->qkv_bias;
     case QA_WHEN_O_BIAS: return config->o_bias;
     case QA_WHEN_MLP_BIAS: return config->mlp_bias;

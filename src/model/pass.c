@@ -459,6 +459,10 @@ void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first) {
                     pass->n - first, config->hidden_size);
 }
 
+const qa_real *qa_pass_states(const qa_pass *pass) {
+    return pass->state_h + (pass->streams - 1) * pass->n_states * pass->model->config.hidden_size;
+}
+
 /* ---- the head ---- */
 
 /* The derivative of the last rows' logits y[count x V], where backward will run. */

@@ -87,6 +87,9 @@ QA_MUST_CHECK qa_status qa_pass_forward(qa_pass *pass, const qa_packed *packed, 
  * final norm, the head's input, at all rows from `first` on, out[(rows - first) x d]. */
 void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first);
 
+/* The head's input at the states of the last forward, [n_states x d]: the adapted stream's, or the only one's. */
+const qa_real *qa_pass_states(const qa_pass *pass);
+
 /* Logits of states [first, first + count), count <= QA_HEAD_CHUNK: [count x V] each, owned by the pass, the caller
  * may overwrite them, valid until the next call. Without an adapter *adapted is NULL. */
 void qa_pass_head(qa_pass *pass, size_t first, size_t count, qa_real **base, qa_real **adapted);

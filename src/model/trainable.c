@@ -1,7 +1,7 @@
 /* A model whose weights all learn (trainable.h): making it, saving it, finding a tensor by its place. */
 #include "model/trainable.h"
 
-#include "arch/config.h"
+#include "arch/family.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
@@ -80,6 +80,7 @@ static void place_gradients(qa_trainable *trainable) {
     gradients->position_embedding = gradient_of(trainable, model->position_embedding);
     gradients->final_norm = norm_gradients_of(trainable, &model->final_norm);
     gradients->head = gradient_of(trainable, model->head.real);
+    gradients->score = gradient_of(trainable, model->score.real);
     for (size_t l = 0; l < model->config.num_hidden_layers; l++) {
         const qa_layer *layer = &model->layers[l];
         qa_layer_weight_gradients *to = &gradients->layers[l];
@@ -164,9 +165,35 @@ static qa_status copy_tensor(void *user, const qa_weight_entry *entry, qa_error 
     const qa_trainable *trainable = user;
     for (size_t t = 0; t < trainable->n_tensors; t++) {
         const qa_parameter_tensor *tensor = &trainable->tensors[t];
-        if (strcmp(tensor->name, entry->name) == 0) {
+        if (strcmp(tensor->name, entry->name) != 0) {
+            continue;
+        }
+        if (entry->matrix != NULL && entry->matrix->bf16 != NULL) {
+            qa_widen(trainable->parameters + tensor->offset, entry->matrix->bf16, tensor->count);
+        } else {
             memcpy(trainable->parameters + tensor->offset, *entry->weight, tensor->count * sizeof(qa_real));
         }
+    }
+    return QA_OK;
+}
+
+static const double SCORE_DEVIATION = 0.02; /* initializer_range of a config.json that does not say */
+enum { SCORE_STREAM = 3 };                  /* keeps the head's random numbers apart from other uses of the seed */
+
+qa_status qa_trainable_copy(qa_trainable **out, qa_model *model, size_t labels, uint64_t seed, qa_error *err) {
+    *out = NULL;
+    qa_config config = model->config;
+    QA_FAIL_IF(labels > 0 && config.family->classifier == NULL, err, QA_ERR_UNSUPPORTED,
+               "%s: transformers has no class for sequence classification of %s, so there would be no reward model to "
+               "load; `qadapter info --supported` lists the families that have one",
+               model->dir, config.family->architecture);
+    config.labels = labels > 0 ? labels : config.labels;
+    QA_TRY(make_trainable(out, model->context, &config, model->dir, err));
+    QA_TRY(qa_model_each_weight(model, copy_tensor, *out, err));
+    qa_real *score = labels == 0 ? NULL : (*out)->parameters + ((*out)->model->score.real - (*out)->parameters);
+    qa_rng rng = qa_rng_seed(seed, SCORE_STREAM);
+    for (size_t i = 0; score != NULL && i < labels * config.hidden_size; i++) {
+        score[i] = (qa_real)(SCORE_DEVIATION * qa_rng_normal(&rng));
     }
     return QA_OK;
 }
@@ -174,11 +201,8 @@ static qa_status copy_tensor(void *user, const qa_weight_entry *entry, qa_error 
 qa_status qa_trainable_load(qa_trainable **out, qa_context *context, const char *dir, qa_error *err) {
     *out = NULL;
     qa_model *model = NULL;
-    qa_status status = QA_OK;
-    QA_GOTO(done, qa_model_load(&model, context, dir, err));
-    QA_GOTO(done, make_trainable(out, context, &model->config, dir, err));
-    QA_GOTO(done, qa_model_each_weight(model, copy_tensor, *out, err));
-done:
+    QA_TRY(qa_model_load(&model, context, dir, err));
+    const qa_status status = qa_trainable_copy(out, model, 0, 0, err);
     qa_model_free(model);
     return status;
 }

@@ -25,7 +25,8 @@ typedef struct qa_weight_gradients {
     qa_real *embedding;          /* [V x d] */
     qa_real *position_embedding; /* [max_position_embeddings x d] or NULL */
     qa_norm_gradients final_norm;
-    qa_real *head; /* [V x d]; the embedding's when tied */
+    qa_real *head;  /* [V x d]; the embedding's when tied */
+    qa_real *score; /* [labels x d] of a classifier, or NULL */
     qa_layer_weight_gradients *layers;
 } qa_weight_gradients;
 
@@ -58,6 +59,12 @@ QA_MUST_CHECK qa_status qa_trainable_create(qa_trainable **trainable, qa_context
 
 /* The weights of a folder as they are, to train on. */
 QA_MUST_CHECK qa_status qa_trainable_load(qa_trainable **trainable, qa_context *context, const char *dir,
+                                          qa_error *err);
+
+/* A copy of a loaded model's weights, to train on. labels 0: of all of them, as they are; else of a language model's
+ * without its head, with a fresh classification head of so many outputs, normal with transformers' deviation of 0.02, a
+ * function of the seed. A family that has no such class in transformers is QA_ERR_UNSUPPORTED. */
+QA_MUST_CHECK qa_status qa_trainable_copy(qa_trainable **trainable, qa_model *model, size_t labels, uint64_t seed,
                                           qa_error *err);
 void qa_trainable_free(qa_trainable *trainable); /* NULL is allowed */
 

@@ -230,6 +230,7 @@ static qa_weight_entry weight_entry_of(qa_model *model, const qa_tensor_row *row
     case QA_ROLE_FINAL_NORM: entry.weight = &model->final_norm.w; break;
     case QA_ROLE_FINAL_NORM_BIAS: entry.weight = &model->final_norm.b; break;
     case QA_ROLE_HEAD: entry.matrix = &model->head; break;
+    case QA_ROLE_SCORE: entry.matrix = &model->score; break;
     case QA_ROLE_NORM: entry.weight = &model->layers[l].norm[row->norm].w; break;
     case QA_ROLE_NORM_BIAS: entry.weight = &model->layers[l].norm[row->norm].b; break;
     case QA_ROLE_MAP: entry.matrix = &model->layers[l].linear[row->target].weight; break;
@@ -289,13 +290,13 @@ static qa_status refuse_surplus_weights(const qa_model *model, const source *src
 }
 
 void qa_model_complete(qa_model *model, const char *stored_dtype, const char *memory_dtype, size_t weight_bytes) {
-    if (model->config.tie_word_embeddings) {
+    if (model->config.tie_word_embeddings && model->config.labels == 0) {
         model->head = model->embedding;
     }
     const qa_config *config = &model->config;
     model->info = (qa_model_info){
         .dir = model->dir,
-        .architecture = config->family->architecture,
+        .architecture = config->labels > 0 ? config->family->classifier : config->family->architecture,
         .stored_dtype = stored_dtype,
         .memory_dtype = memory_dtype,
         .rope_type = qa_rope_type_name(config->rope[QA_ROPE_FULL].type),
@@ -391,14 +392,30 @@ qa_status qa_model_load(qa_model **out, qa_context *context, const char *dir, qa
     return qa_model_load_as(out, context, dir, QA_WEIGHTS_REAL, err);
 }
 
-qa_status qa_model_load_as(qa_model **out, qa_context *context, const char *dir, qa_weights_dtype dtype,
-                           qa_error *err) {
+/* A classifier is no language model, nor the other way round. */
+static qa_status check_kind(const qa_config *config, const char *dir, bool classifier, qa_error *err) {
+    QA_FAIL_IF(
+        !classifier && config->labels > 0, err, QA_ERR_UNSUPPORTED,
+        "%s: %s is a classifier, such as a reward model, and has no words to say: give it as --reward-model, and "
+        "as the model the language model that it was made from",
+        dir, config->family->classifier);
+    QA_FAIL_IF(
+        classifier && config->labels == 0, err, QA_ERR_UNSUPPORTED,
+        "%s: %s is a language model, and no reward model: expected a folder of \"...ForSequenceClassification\", "
+        "as `qadapter train --method reward` writes it",
+        dir, config->family->architecture);
+    return QA_OK;
+}
+
+static qa_status load_model(qa_model **out, qa_context *context, const char *dir, qa_weights_dtype dtype,
+                            bool classifier, qa_error *err) {
     *out = NULL;
     qa_config config;
     qa_model *model = NULL;
     source src = {0};
     qa_status status = QA_OK;
     QA_GOTO(done, qa_config_load(&config, dir, &context->logger, err));
+    QA_GOTO(done, check_kind(&config, dir, classifier, err));
     QA_GOTO(done, qa_weight_files_open(&src.files, dir, &context->logger, err));
     QA_GOTO(done, resolve_tie(&config, &src, &context->logger, err));
     QA_GOTO(done, qa_model_make(&model, context, &config, dir, err));
@@ -412,6 +429,15 @@ done:
         qa_model_free(model);
     }
     return status;
+}
+
+qa_status qa_model_load_as(qa_model **out, qa_context *context, const char *dir, qa_weights_dtype dtype,
+                           qa_error *err) {
+    return load_model(out, context, dir, dtype, false, err);
+}
+
+qa_status qa_model_load_classifier(qa_model **out, qa_context *context, const char *dir, qa_error *err) {
+    return load_model(out, context, dir, QA_WEIGHTS_REAL, true, err);
 }
 
 void qa_model_free(qa_model *model) {

@@ -42,6 +42,7 @@ struct qa_model {
     const qa_real *position_embedding; /* [max_position_embeddings x d]; NULL: positions are not learned */
     qa_norm_weights final_norm;        /* [d] */
     qa_weight head;                    /* [V x d]; the embedding when tied */
+    qa_weight score;                   /* [labels x d], of a classifier in the head's place; else not there */
     qa_layer *layers;                  /* [num_hidden_layers] */
     double *rope_frequency[QA_ROPES];  /* [rotary_dim / 2] each, of a sequence within the model's context */
     double rope_factor[QA_ROPES];      /* on their cosines and sines */
@@ -74,6 +75,10 @@ QA_MUST_CHECK qa_status qa_model_make(qa_model **model, qa_context *context, con
 
 /* To be called when the weights are there: ties the head, fills in model->info. */
 void qa_model_complete(qa_model *model, const char *stored_dtype, const char *memory_dtype, size_t weight_bytes);
+
+/* The weights of a folder with a classification head ("...ForSequenceClassification"), in the build's precision;
+ * qa_model_load refuses those, and this one language models, by name. */
+QA_MUST_CHECK qa_status qa_model_load_classifier(qa_model **model, qa_context *context, const char *dir, qa_error *err);
 
 /* A digest of the settings that a model may have beside its shape, theta, epsilon and biases: scales, caps, windows,
  * the types of RoPE that came with them. False: it has none. */
