@@ -88,7 +88,7 @@ help:
 	@echo "make deps        install the packages (Debian, Ubuntu; asks for root)"
 	@echo "make             build build/f32/qadapter, the library and the tools"
 	@echo "make demo        train an adapter on the bundled model for one register, measure it, let it speak"
-	@echo "make replicate   the comparison of docs/replication.md, about an hour; Ctrl-C and again continues"
+	@echo "make replicate   docs/replication.md; PART=forget one part (tools/replicate --list); Ctrl-C and again continues"
 	@echo "make weights     remake weights/village from nothing: about an hour on two cores, and it can be interrupted"
 	@echo "make golden      remake the golden bundles of weights/golden, byte for byte"
 	@echo "make reference   print one pair's way through the method, from token ids to the adapter after a step"
@@ -147,7 +147,7 @@ $(B)/qadapter: $(CLI_OBJ) $(LIB) $(B)/sources
 	$(CC) $(LDFLAGS_ALL) -o $@ $(CLI_OBJ) $(LIB) $(LIBS)
 
 TOOL_SUPPORT := $(wildcard tools/support/*.c)
-$(B)/tools/%: tools/%.c $(TOOL_SUPPORT) $(wildcard tools/support/*.h) $(LIB) $(B)/flags
+$(B)/tools/%: tools/%.c $(TOOL_SUPPORT) $(wildcard tools/*.h tools/support/*.h) $(LIB) $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Itools $(LIB_CFLAGS) $(CFLAGS_ALL) -MMD -MP -MF $@.d -o $@ $< $(TOOL_SUPPORT) $(LDFLAGS_ALL) $(LIB) $(LIBS)
 

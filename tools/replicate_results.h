@@ -1,13 +1,14 @@
 /* The results of tools/replicate as replicate_tables reads them.
  *
  *   FOLDER/settings.tsv            name, tab, value: what the comparison was run with
+ *   FOLDER/methods.tsv             tools/replicate_methods.tsv: the methods' names and titles, in their order
  *   FOLDER/jobs.list               one job a line: what there should be
- *   FOLDER/jobs/JOB/result.json    {"job": {"group", "preference", "method", "seed", "steps", "alpha_0", "beta",
- * "rank", "noise"}, "checkpoints": [{"step", "file"}, ...]}; the last checkpoint is the end FOLDER/jobs/JOB/FILE what
- * `qadapter eval --suite --preference --json` printed
+ *   FOLDER/jobs/JOB/result.json    {"job": {"group", "preference", "method", "seed", "steps", "kind", and numbers of
+ *                                  PARAMETERS}, "checkpoints": [{"step", "file"}, ...]}; the last one is the end
+ *   FOLDER/jobs/JOB/FILE           what `qadapter eval --suite --preference --json` printed
  *
- * group "base" is the model alone (one checkpoint, step 0), "main" the comparison of methods, any other the name of
- * what is swept. A result that cannot be used is named on standard error and counted, and the others go on. */
+ * group "base" is the model alone (one checkpoint, step 0), "main" the comparison of methods; a group with the name of
+ * a parameter sweeps it. A result that cannot be used is named on standard error and counted, and the others go on. */
 #ifndef REPLICATE_RESULTS_H
 #define REPLICATE_RESULTS_H
 
@@ -25,13 +26,20 @@
 #include <string.h>
 
 enum {
-    NAME_BYTES = 64,
+    NAME_BYTES = 128,
     MAX_SKILLS = 8,
     MAX_CLASSES = 16,
     MAX_CHECKPOINTS = 16,
+    MAX_METHODS = 64,
     MAX_RESULTS = 4096,
     MAX_FILE_BYTES = 16 << 20
 };
+
+/* Numbers that jobs differ in, and how tables head them. NaN: the job does not say. */
+static const char *const PARAMETERS[][2] = {
+    {"alpha_0", "α₀"}, {"beta", "β"},        {"rank", "rank"},           {"noise", "labels turned round"},
+    {"rate", "rate"},  {"weight", "weight"}, {"particles", "particles"}, {"steps", "steps"}};
+enum { N_PARAMETERS = sizeof PARAMETERS / sizeof PARAMETERS[0], BETA = 1, STEPS = N_PARAMETERS - 1 };
 
 /* Numbers of one evaluation; NaN: the evaluation does not say. */
 typedef enum metric {
@@ -65,9 +73,9 @@ typedef struct checkpoint {
 } checkpoint;
 
 typedef struct result {
-    char id[NAME_BYTES], group[NAME_BYTES], preference[NAME_BYTES], method[NAME_BYTES];
-    size_t seed, steps, rank;
-    double alpha_0, beta, noise;
+    char id[NAME_BYTES], group[NAME_BYTES], preference[NAME_BYTES], method[NAME_BYTES], kind[NAME_BYTES];
+    size_t seed, steps;
+    double parameter[N_PARAMETERS];
     size_t n; /* checkpoints, at least 1 */
     checkpoint at[MAX_CHECKPOINTS];
 } result;
@@ -76,16 +84,18 @@ typedef struct results {
     const char *folder;
     result *data; /* [n], by id */
     size_t n, capacity;
-    size_t bad, missing; /* files that cannot be used; jobs of jobs.list without a result */
+    size_t bad, missing;                     /* files that cannot be used; jobs of jobs.list without a result */
+    char method[MAX_METHODS][2][NAME_BYTES]; /* [n_methods]: name and title */
+    size_t n_methods;
 } results;
 
 /* ---- reading ---- */
 
-/* Names go into Markdown and file names: letters, digits, . _ - only. */
+/* Names go into Markdown and file names: letters, digits, . _ + - only. */
 static bool is_plain_name(const char *name) {
     const size_t n = strlen(name);
     return n > 0 && n < NAME_BYTES && name[0] != '.' &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == n;
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-") == n;
 }
 
 static qa_status get_name(const json_t *object, const char *key, const char *where, char name[NAME_BYTES],
@@ -93,7 +103,7 @@ static qa_status get_name(const json_t *object, const char *key, const char *whe
     const char *value = NULL;
     QA_TRY(qa_json_get_string(object, key, true, where, &value, err));
     QA_FAIL_IF(!is_plain_name(value), err, QA_ERR_FORMAT,
-               "%s: \"%s\": expected a name of letters, digits, '.', '_' and '-'", where, key);
+               "%s: \"%s\": expected a name of letters, digits, '.', '_', '+' and '-'", where, key);
     memcpy(name, value, strlen(value) + 1);
     return QA_OK;
 }
@@ -114,7 +124,7 @@ static qa_status must_be_object(const json_t *value, const char *where, const ch
 
 /* The key of a member as a name. */
 static qa_status take_name(char name[NAME_BYTES], const char *key, const char *where, qa_error *err) {
-    QA_FAIL_IF(!is_plain_name(key), err, QA_ERR_FORMAT, "%s: expected names of letters, digits, '.', '_' and '-'",
+    QA_FAIL_IF(!is_plain_name(key), err, QA_ERR_FORMAT, "%s: expected names of letters, digits, '.', '_', '+' and '-'",
                where);
     memcpy(name, key, strlen(key) + 1);
     return QA_OK;
@@ -179,30 +189,58 @@ static qa_status read_classes(evaluation *e, const json_t *shares, const char *w
     return QA_OK;
 }
 
-/* The shares that the preference speaks of: those with a mean reward. */
-static qa_status read_shares(evaluation *e, const json_t *root, const char *where, qa_error *err) {
-    json_t *all = NULL;
-    const json_t *shares = NULL;
-    QA_TRY(qa_json_get_object(root, "shares", true, where, &all, err));
-    for (void *at = json_object_iter(all); at != NULL && shares == NULL; at = json_object_iter_next(all, at)) {
-        QA_TRY(must_be_object(json_object_iter_value(at), where, "shares", err));
-        const json_t *one = json_object_iter_value(at);
-        shares = json_is_number(json_object_get(one, "mean_reward")) ? one : NULL;
-    }
-    QA_FAIL_IF(shares == NULL, err, QA_ERR_FORMAT,
-               "%s: no shares with a \"mean_reward\": was eval run with --preference?", where);
+/* One kind of request that the preference speaks of; `sum`: its numbers are added to those of the others. */
+static qa_status read_requests(evaluation *e, const json_t *shares, bool sum, const char *where, qa_error *err) {
+    static const struct {
+        metric what;
+        const char *key;
+        double least, most;
+    } numbers[] = {{REWARD, "mean_reward", -INFINITY, INFINITY},
+                   {VARIATION, "total_variation", 0.0, 1.0},
+                   {KL_OPTIMUM, "kl_to_optimum", -INFINITY, INFINITY},
+                   {KL_ANSWER, "sequence_kl", -INFINITY, INFINITY}};
     size_t answers = 0, unclassified = 0;
+    double best = 0.0;
     QA_TRY(qa_json_get_size(shares, "answers", true, where, &answers, err));
     QA_TRY(qa_json_get_size(shares, "unclassified", true, where, &unclassified, err));
     QA_FAIL_IF(answers == 0 || unclassified > answers, err, QA_ERR_FORMAT, "%s: %zu unclassified answers of %zu", where,
                unclassified, answers);
-    e->value[UNCLASSIFIED] = (double)unclassified / (double)answers;
-    QA_TRY(read_classes(e, shares, where, err));
-    QA_TRY(get_number(shares, "mean_reward", where, -INFINITY, INFINITY, &e->value[REWARD], err));
-    QA_TRY(get_number(shares, "optimal_reward", where, -INFINITY, INFINITY, &e->optimal_reward, err));
-    QA_TRY(get_number(shares, "total_variation", where, 0.0, 1.0, &e->value[VARIATION], err));
-    QA_TRY(get_number(shares, "kl_to_optimum", where, -INFINITY, INFINITY, &e->value[KL_OPTIMUM], err));
-    return get_number(shares, "sequence_kl", where, -INFINITY, INFINITY, &e->value[KL_ANSWER], err);
+    if (!sum) {
+        QA_TRY(read_classes(e, shares, where, err));
+    }
+    e->value[UNCLASSIFIED] = (sum ? e->value[UNCLASSIFIED] : 0.0) + (double)unclassified / (double)answers;
+    QA_TRY(get_number(shares, "optimal_reward", where, -INFINITY, INFINITY, &best, err));
+    e->optimal_reward = (sum ? e->optimal_reward : 0.0) + best;
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        double value = 0.0;
+        QA_TRY(get_number(shares, numbers[i].key, where, numbers[i].least, numbers[i].most, &value, err));
+        e->value[numbers[i].what] = (sum ? e->value[numbers[i].what] : 0.0) + value;
+    }
+    return QA_OK;
+}
+
+/* The shares that the preferences speak of: those with a mean reward. Of several kinds of request (a register and
+ * refusals, say) the means over the kinds are taken; the classes are those of the first. */
+static qa_status read_shares(evaluation *e, const json_t *root, const char *where, qa_error *err) {
+    static const metric means[] = {REWARD, VARIATION, KL_OPTIMUM, KL_ANSWER, UNCLASSIFIED};
+    json_t *all = NULL;
+    size_t n = 0;
+    QA_TRY(qa_json_get_object(root, "shares", true, where, &all, err));
+    for (void *at = json_object_iter(all); at != NULL; at = json_object_iter_next(all, at)) {
+        const json_t *one = json_object_iter_value(at);
+        QA_TRY(must_be_object(one, where, "shares", err));
+        if (json_is_number(json_object_get(one, "mean_reward"))) {
+            QA_TRY(read_requests(e, one, n > 0, where, err));
+            n++;
+        }
+    }
+    QA_FAIL_IF(n == 0, err, QA_ERR_FORMAT, "%s: no shares with a \"mean_reward\": was eval run with --preference?",
+               where);
+    for (size_t i = 0; i < sizeof means / sizeof means[0]; i++) {
+        e->value[means[i]] /= (double)n;
+    }
+    e->optimal_reward /= (double)n;
+    return QA_OK;
 }
 
 /* The pairs may be missing (a checkpoint on the way). */
@@ -237,10 +275,14 @@ static qa_status read_job(result *r, const json_t *root, const char *path, qa_er
     QA_TRY(get_name(job, "method", path, r->method, err));
     QA_TRY(qa_json_get_size(job, "seed", true, path, &r->seed, err));
     QA_TRY(qa_json_get_size(job, "steps", true, path, &r->steps, err));
-    QA_TRY(qa_json_get_size(job, "rank", true, path, &r->rank, err));
-    QA_TRY(get_number(job, "alpha_0", path, 0.0, INFINITY, &r->alpha_0, err));
-    QA_TRY(get_number(job, "beta", path, 0.0, INFINITY, &r->beta, err));
-    return get_number(job, "noise", path, 0.0, 1.0, &r->noise, err);
+    if (json_object_get(job, "kind") != NULL) {
+        QA_TRY(get_name(job, "kind", path, r->kind, err));
+    }
+    for (size_t i = 0; i < N_PARAMETERS; i++) {
+        QA_TRY(get_number(job, PARAMETERS[i][0], path, 0.0, INFINITY, &r->parameter[i], err));
+    }
+    r->parameter[STEPS] = (double)r->steps;
+    return QA_OK;
 }
 
 static qa_status read_checkpoints(result *r, const json_t *root, const char *dir, const char *path, qa_error *err) {
@@ -348,6 +390,30 @@ static int by_id(const void *a, const void *b) {
     return strcmp(x->id, y->id);
 }
 
+/* The methods' names and titles; without the file, methods go by their names. */
+static void read_methods(results *all) {
+    qa_text text = {0};
+    qa_error err = {0};
+    char *path = joined(all->folder, "methods.tsv");
+    if (qa_path_exists(path)) {
+        check(qa_read_file(&text, path, MAX_FILE_BYTES, &err), &err);
+    }
+    for (char *line = text.n > 0 ? text.data : NULL; line != NULL && *line != '\0' && all->n_methods < MAX_METHODS;) {
+        char *next = strchr(line, '\n'), *title = strchr(line, '\t'), *end = NULL;
+        if (next != NULL) {
+            *next++ = '\0';
+        }
+        if (line[0] != '#' && title != NULL && (end = strchr(title + 1, '\t')) != NULL && end - line < NAME_BYTES) {
+            *title++ = '\0', *end = '\0';
+            memcpy(all->method[all->n_methods][0], line, strlen(line) + 1);
+            memcpy(all->method[all->n_methods++][1], title, strlen(title) + 1);
+        }
+        line = next;
+    }
+    qa_text_free(&text);
+    free(path);
+}
+
 /* Jobs that should be there and are not: their number, and the first one's name. */
 static void count_missing(results *all) {
     qa_error err = {0};
@@ -380,6 +446,7 @@ static int by_name(const void *a, const void *b) { return strcmp(*(char *const *
 /* In the order of the names, so that messages and tables do not depend on the file system. */
 static void read_results(results *all) {
     char *jobs = joined(all->folder, "jobs"), **names = NULL;
+    read_methods(all);
     size_t n = 0, capacity = 0;
     qa_error err = {0};
     DIR *dir = opendir(jobs);

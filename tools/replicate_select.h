@@ -6,23 +6,11 @@
 
 enum { LAST_STEP = -1, MAX_LIST = 64 };
 
-static const char *const METHODS[][2] = {{"theory", "Q-Adapter, theory"},
-                                         {"published", "Q-Adapter, published"},
-                                         {"sft", "SFT"},
-                                         {"replay", "replay"},
-                                         {"dpo01", "DPO, b = 0.1"},
-                                         {"dpo", "DPO, b = 1"}};
 static const char *const PREFERENCES[] = {"academy", "business", "entertainment", "literature", "harmless"};
-static const char *const SWEEPS[][2] = {
-    {"alpha_0", "α₀"}, {"beta", "β"}, {"rank", "rank"}, {"noise", "labels turned round"}};
-enum { N_SWEEPS = sizeof SWEEPS / sizeof SWEEPS[0] };
-
-/* Runs to take together. Empty strings and a NULL parameter do not choose. */
+/* Runs to take together. Empty strings do not choose. */
 typedef struct selection {
     const char *group, *preference, *method;
-    const char *parameter; /* a sweep: its own runs, and those of the comparison with the same seeds */
-    double value;          /* of the parameter */
-    int step;              /* or LAST_STEP */
+    int step; /* or LAST_STEP */
 } selection;
 
 typedef struct statistic {
@@ -37,16 +25,6 @@ typedef struct list {
 
 /* ---- selecting and averaging ---- */
 
-static double parameter_of(const result *r, const char *parameter) {
-    if (strcmp(parameter, "alpha_0") == 0) {
-        return r->alpha_0;
-    }
-    if (strcmp(parameter, "beta") == 0) {
-        return r->beta;
-    }
-    return strcmp(parameter, "rank") == 0 ? (double)r->rank : r->noise;
-}
-
 static const result *first_of(const results *all, const char *group) {
     for (size_t i = 0; i < all->n; i++) {
         if (strcmp(all->data[i].group, group) == 0) {
@@ -56,23 +34,9 @@ static const result *first_of(const results *all, const char *group) {
     return NULL;
 }
 
-/* Whether a sweep has runs of this seed. */
-static bool sweep_has_seed(const results *all, const char *parameter, size_t seed) {
-    for (size_t i = 0; i < all->n; i++) {
-        if (strcmp(all->data[i].group, parameter) == 0 && all->data[i].seed == seed) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool chosen(const results *all, const result *r, const selection *s) {
-    const bool sweeping = s->parameter != NULL;
-    const bool in_group = strcmp(r->group, s->group) == 0;
-    const bool standard = sweeping && strcmp(r->group, "main") == 0 && sweep_has_seed(all, s->parameter, r->seed);
-    return (in_group || standard) && (s->preference[0] == '\0' || strcmp(r->preference, s->preference) == 0) &&
-           (s->method[0] == '\0' || strcmp(r->method, s->method) == 0) &&
-           (!sweeping || fabs(parameter_of(r, s->parameter) - s->value) <= 1e-12);
+static bool chosen(const result *r, const selection *s) {
+    return strcmp(r->group, s->group) == 0 && (s->preference[0] == '\0' || strcmp(r->preference, s->preference) == 0) &&
+           (s->method[0] == '\0' || strcmp(r->method, s->method) == 0);
 }
 
 /* NULL: this run was not looked at at that step. */
@@ -105,7 +69,7 @@ static statistic over_seeds(const results *all, const selection *s, metric what)
     double values[MAX_RESULTS];
     size_t n = 0;
     for (size_t i = 0; i < all->n; i++) {
-        const evaluation *found = chosen(all, &all->data[i], s) ? found_at(&all->data[i], s->step) : NULL;
+        const evaluation *found = chosen(&all->data[i], s) ? found_at(&all->data[i], s->step) : NULL;
         if (found != NULL && !isnan(found->value[what])) {
             values[n++] = found->value[what];
         }
@@ -127,10 +91,11 @@ static void add_name(list *names, const char *name) {
 /* Methods of the comparison: the known ones in their order, then others. */
 static list methods_of(const results *all) {
     list names = {0};
-    for (size_t k = 0; k <= sizeof METHODS / sizeof METHODS[0]; k++) {
+    for (size_t k = 0; k <= all->n_methods; k++) {
         for (size_t i = 0; i < all->n; i++) {
-            const bool last = k == sizeof METHODS / sizeof METHODS[0];
-            if (strcmp(all->data[i].group, "main") == 0 && (last || strcmp(all->data[i].method, METHODS[k][0]) == 0)) {
+            const bool last = k == all->n_methods;
+            if (strcmp(all->data[i].group, "main") == 0 &&
+                (last || strcmp(all->data[i].method, all->method[k][0]) == 0)) {
                 add_name(&names, all->data[i].method);
             }
         }
@@ -159,14 +124,14 @@ static statistic over_preferences(const results *all, const selection *s, metric
     const list preferences = preferences_of(all);
     for (size_t i = 0; i < all->n; i++) {
         const result *r = &all->data[i];
-        if (!chosen(all, r, s) || strcmp(r->preference, preferences.name[0]) != 0) {
+        if (!chosen(r, s) || strcmp(r->preference, preferences.name[0]) != 0) {
             continue;
         }
         double sum = 0.0;
         size_t here = 0;
         for (size_t k = 0; k < all->n; k++) {
             const evaluation *found =
-                chosen(all, &all->data[k], s) && all->data[k].seed == r->seed ? found_at(&all->data[k], s->step) : NULL;
+                chosen(&all->data[k], s) && all->data[k].seed == r->seed ? found_at(&all->data[k], s->step) : NULL;
             sum += found != NULL ? found->value[what] : 0.0;
             here += found != NULL;
         }
@@ -188,7 +153,7 @@ static statistic less(statistic s, double reference) {
     return s;
 }
 
-static selection base_of(const char *preference) { return (selection){"base", preference, "", NULL, 0, LAST_STEP}; }
+static selection base_of(const char *preference) { return (selection){"base", preference, "", LAST_STEP}; }
 
 static const evaluation *example_of(const results *all, const char *preference) {
     for (size_t i = 0; i < all->n; i++) {
@@ -197,30 +162,6 @@ static const evaluation *example_of(const results *all, const char *preference) 
         }
     }
     return NULL;
-}
-
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* The values that a parameter takes, ascending: those of its sweep, and that of the comparison. */
-static size_t values_of(const results *all, const char *parameter, double values[MAX_LIST]) {
-    const result *example = first_of(all, parameter);
-    size_t n = 0;
-    for (size_t i = 0; example != NULL && i < all->n; i++) {
-        const double value = parameter_of(&all->data[i], parameter);
-        const selection s = {parameter, example->preference, example->method, parameter, value, LAST_STEP};
-        bool known = !chosen(all, &all->data[i], &s) || n == MAX_LIST;
-        for (size_t k = 0; k < n; k++) {
-            known = known || fabs(values[k] - value) <= 1e-12;
-        }
-        if (!known) {
-            values[n++] = value;
-        }
-    }
-    qsort(values, n, sizeof *values, by_value);
-    return n;
 }
 
 /* Steps at which the first run of the comparison was looked at. */

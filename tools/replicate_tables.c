@@ -17,8 +17,8 @@ static void put_rows(qa_text *text, const results *all, const char *preference, 
     const list methods = methods_of(all);
     const selection base = base_of(preference);
     for (size_t i = 0; i <= methods.n; i++) {
-        const selection s = i == 0 ? base : (selection){"main", preference, methods.name[i - 1], NULL, 0, LAST_STEP};
-        put(text, "| %s |", i == 0 ? "base" : title_of(methods.name[i - 1]));
+        const selection s = i == 0 ? base : (selection){"main", preference, methods.name[i - 1], LAST_STEP};
+        put(text, "| %s |", i == 0 ? "base" : title_of(all, methods.name[i - 1]));
         for (size_t c = 0; c < n; c++) {
             statistic found = taken(all, &s, columns[c]);
             put_cell(text, found, columns[c], false);
@@ -146,42 +146,13 @@ static void training_table(qa_text *text, const results *all, const char *prefer
         static const metric rows[] = {SKILLS, WANTED, VARIATION};
         static const char *const names[] = {"all skills", "wanted share", "variation"};
         for (size_t m = 0; m < 3; m++) {
-            put(text, "| %s | %s |", m == 0 ? title_of(methods.name[k]) : "", names[m]);
+            put(text, "| %s | %s |", m == 0 ? title_of(all, methods.name[k]) : "", names[m]);
             for (size_t i = 0; i < n; i++) {
-                const selection s = {"main", which, methods.name[k], NULL, 0, steps[i]};
+                const selection s = {"main", which, methods.name[k], steps[i]};
                 put_cell(text, taken(all, &s, rows[m]), rows[m], false);
             }
             put(text, "\n");
         }
-    }
-}
-
-/* ---- sweeps ---- */
-
-static void sweep_table(qa_text *text, const results *all, const char *parameter) {
-    static const metric columns[] = {SKILLS, ACCURACY, WANTED, VARIATION, KL_OPTIMUM, REWARD, KL_ANSWER, PERPLEXITY};
-    static const char *const heading[] = {"all skills",    "held-out pairs", "wanted share",          "variation",
-                                          "KL to optimum", "mean r₂",        "KL to base per answer", "perplexity"};
-    enum { N = sizeof columns / sizeof columns[0] };
-    double values[MAX_LIST] = {0};
-    const result *example = first_of(all, parameter);
-    const size_t n = values_of(all, parameter, values);
-    if (n == 0) {
-        put(text, "%s", NOTHING);
-        return;
-    }
-    const char *title = parameter;
-    for (size_t i = 0; i < N_SWEEPS; i++) {
-        title = strcmp(SWEEPS[i][0], parameter) == 0 ? SWEEPS[i][1] : title;
-    }
-    put_heading(text, title, heading, N);
-    for (size_t i = 0; i < n; i++) {
-        const selection s = {parameter, example->preference, example->method, parameter, values[i], LAST_STEP};
-        put(text, "| %g |", values[i]);
-        for (size_t c = 0; c < N; c++) {
-            put_cell(text, taken(all, &s, columns[c]), columns[c], false);
-        }
-        put(text, "\n");
     }
 }
 
@@ -197,7 +168,7 @@ static void agreement_table(qa_text *text, const results *all, const char *unuse
     for (size_t i = 0; i < all->n; i++) {
         for (size_t k = 0; k < all->n; k++) {
             const result *a = &all->data[i], *b = &all->data[k];
-            if (strcmp(a->group, "beta") != 0 || a->beta > 0.0 || strcmp(b->group, "main") != 0 ||
+            if (strcmp(a->group, "beta") != 0 || a->parameter[BETA] > 0.0 || strcmp(b->group, "main") != 0 ||
                 strcmp(b->method, "dpo") != 0 || a->seed != b->seed || strcmp(a->preference, b->preference) != 0) {
                 continue;
             }
@@ -259,7 +230,9 @@ static void figure_link(qa_text *text, const results *all, const char *name) {
     static const char *const titles[][2] = {
         {"training", "Skills against wanted answers along training, for every method and preference"},
         {"shares", "Shares of the classes beside the optimum's, for every method and preference"},
-        {"sweeps", "Wanted answers, skills and distance to the optimum against each of four numbers"}};
+        {"sweeps", "Wanted answers, skills and distance to the optimum against each of three numbers"},
+        {"noise", "Distance to the optimum against the share of labels turned round, for every method"},
+        {"retention", "Change of skills against KL to the base model per answer, every checkpoint of every run"}};
     (void)all;
     for (size_t i = 0; i < sizeof titles / sizeof titles[0]; i++) {
         if (strcmp(titles[i][0], name) == 0) {
@@ -273,9 +246,18 @@ static void figure_link(qa_text *text, const results *all, const char *name) {
 static const struct {
     const char *name; /* "kept-": a preference follows */
     void (*put)(qa_text *text, const results *all, const char *rest);
-} TABLES[] = {{"setup", setup_table},        {"summary", summary_table},  {"agreement", agreement_table},
-              {"kept-", kept_table},         {"learned-", learned_table}, {"shares-", shares_table},
-              {"training-", training_table}, {"sweep-", sweep_table},     {"figure-", figure_link}};
+} TABLES[] = {{"setup", setup_table},
+              {"summary", summary_table},
+              {"agreement", agreement_table},
+              {"kept-", kept_table},
+              {"learned-", learned_table},
+              {"shares-", shares_table},
+              {"training-", training_table},
+              {"group-", group_table},
+              {"stages-", stages_table},
+              {"retention", retention_table},
+              {"methods", retention_methods_table},
+              {"figure-", figure_link}};
 enum { N_TABLES = sizeof TABLES / sizeof TABLES[0] };
 
 /* False: no such table. */
@@ -311,10 +293,16 @@ static void print_all(const results *all) {
             put_titled(&text, all, each[k], preferences.name[i]);
         }
     }
-    for (size_t i = 0; i < N_SWEEPS; i++) {
-        put_titled(&text, all, "sweep-", SWEEPS[i][0]);
+    const list groups = groups_of(all);
+    for (size_t i = 0; i < groups.n; i++) {
+        put_titled(&text, all, "group-", groups.name[i]);
+        if (first_of(all, groups.name[i])->n > 1) {
+            put_titled(&text, all, "stages-", groups.name[i]);
+        }
     }
     put_titled(&text, all, "agreement", "");
+    put_titled(&text, all, "retention", "");
+    put_titled(&text, all, "methods", "");
     (void)fwrite(text.data, 1, text.n, stdout);
     qa_text_free(&text);
 }
@@ -388,10 +376,13 @@ static int usage(FILE *out, int status) {
             "Tables, in Markdown, of what tools/replicate left in FOLDER (build/replicate). Without options all of\n"
             "them are printed.\n"
             "  --table NAME   print this one: setup, summary, agreement, kept-P, learned-P, shares-P, training-P\n"
-            "                 (P: a preference; training-all: their mean), sweep-X (X: alpha_0, beta, rank, noise);\n"
-            "                 figure-F: a link to what tools/plot-replication draws (F: training, shares, sweeps)\n"
+            "                 (P: a preference; training-all: their mean); group-G, stages-G (G: another group of\n"
+            "                 runs: its ends, and along training); retention, methods (skills against KL);\n"
+            "                 figure-F: a link to what tools/plot-replication draws (F: training, shares, sweeps,\n"
+            "                 noise, retention)\n"
             "  --update FILE  replace what stands between <!-- table NAME --> and <!-- end --> in FILE\n"
-            "  --tsv DIR      write runs.tsv, training.tsv, shares.tsv, sweeps.tsv: every number, and the figures'\n"
+            "  --tsv DIR      write runs.tsv, training.tsv, shares.tsv, sweeps.tsv, retention.tsv: every number,\n"
+            "                 and the figures'\n"
             "Exit status 0; 1 when results cannot be used or jobs lack theirs (named, the rest is told all the\n"
             "same); 2 for a wrong command line.\n");
     return status;

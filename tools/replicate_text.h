@@ -69,10 +69,10 @@ static void put_cell(qa_text *text, statistic s, metric what, bool with_sign) {
     put(text, " |");
 }
 
-static const char *title_of(const char *method) {
-    for (size_t i = 0; i < sizeof METHODS / sizeof METHODS[0]; i++) {
-        if (strcmp(METHODS[i][0], method) == 0) {
-            return METHODS[i][1];
+static const char *title_of(const results *all, const char *method) {
+    for (size_t i = 0; i < all->n_methods; i++) {
+        if (strcmp(all->method[i][0], method) == 0) {
+            return all->method[i][1];
         }
     }
     return method;

@@ -3,7 +3,8 @@
 #ifndef REPLICATE_TSV_H
 #define REPLICATE_TSV_H
 
-#include "replicate_text.h"
+#include "replicate_groups.h"
+#include "replicate_retention.h"
 
 /* ---- data of the figures ---- */
 
@@ -22,7 +23,11 @@ static void save_runs(const results *all, const char *dir) {
     static const char *const names[] = {"skills", "accuracy",      "wanted",       "total_variation", "kl_optimum",
                                         "reward", "kl_per_answer", "kl_per_token", "perplexity",      "unclassified"};
     qa_text text = {0};
-    put(&text, "job\tgroup\tpreference\tmethod\tseed\talpha_0\tbeta\trank\tnoise\tstep\tsteps");
+    put(&text, "job\tgroup\tpreference\tmethod\tkind\tseed");
+    for (size_t i = 0; i < N_PARAMETERS; i++) {
+        put(&text, "\t%s", PARAMETERS[i][0]);
+    }
+    put(&text, "\tstep");
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         put(&text, "\t%s", names[i]);
     }
@@ -31,8 +36,11 @@ static void save_runs(const results *all, const char *dir) {
         const result *r = &all->data[i];
         for (size_t k = 0; k < r->n; k++) {
             const evaluation *e = &r->at[k].found;
-            put(&text, "%s\t%s\t%s\t%s\t%zu\t%g\t%g\t%zu\t%g\t%zu\t%zu", r->id, r->group, r->preference, r->method,
-                r->seed, r->alpha_0, r->beta, r->rank, r->noise, r->at[k].step, r->steps);
+            put(&text, "%s\t%s\t%s\t%s\t%s\t%zu", r->id, r->group, r->preference, r->method, r->kind, r->seed);
+            for (size_t m = 0; m < N_PARAMETERS; m++) {
+                put(&text, "\t%g", r->parameter[m]);
+            }
+            put(&text, "\t%zu", r->at[k].step);
             for (size_t m = 0; m < sizeof names / sizeof names[0]; m++) {
                 put(&text, "\t%.6g", e->value[m]);
             }
@@ -59,7 +67,7 @@ static void save_training(const results *all, const char *dir) {
         const statistic base_skills = taken(all, &base, SKILLS), base_wanted = taken(all, &base, WANTED);
         for (size_t m = 0; m < methods.n; m++) {
             for (size_t i = 0; i <= n; i++) {
-                const selection s = {"main", preferences.name[p], methods.name[m], NULL, 0, i == 0 ? 0 : steps[i - 1]};
+                const selection s = {"main", preferences.name[p], methods.name[m], i == 0 ? 0 : steps[i - 1]};
                 const statistic skills = i == 0 ? base_skills : taken(all, &s, SKILLS);
                 const statistic wanted = i == 0 ? base_wanted : taken(all, &s, WANTED);
                 if (skills.n > 0 && wanted.n > 0) {
@@ -86,7 +94,7 @@ static void save_shares(const results *all, const char *dir) {
             const bool optimum = m == methods.n + 1;
             selection s = base_of(preferences.name[p]);
             if (m > 0 && !optimum) {
-                s = (selection){"main", preferences.name[p], methods.name[m - 1], NULL, 0, LAST_STEP};
+                s = (selection){"main", preferences.name[p], methods.name[m - 1], LAST_STEP};
             }
             for (size_t i = 0; i < example->n_classes; i++) {
                 const statistic share = optimum ? (statistic){.mean = example->optimum[i], .n = 1}
@@ -106,28 +114,45 @@ static void save_shares(const results *all, const char *dir) {
     save(dir, "shares.tsv", &text);
 }
 
+/* Groups with the name of a parameter, by its values. */
 static void save_sweeps(const results *all, const char *dir) {
-    static const metric columns[] = {SKILLS, WANTED, VARIATION, ACCURACY};
+    static const metric columns[] = {SKILLS, WANTED, VARIATION, ACCURACY, KL_OPTIMUM};
+    static group_rows rows;
     qa_text text = {0};
     put(&text, "parameter\tvalue\tskills\tdeviation\twanted\tdeviation\tvariation\tdeviation\taccuracy\tdeviation\t"
-               "optimum\n");
-    for (size_t k = 0; k < N_SWEEPS; k++) {
-        double values[MAX_LIST] = {0};
-        const result *example = first_of(all, SWEEPS[k][0]);
-        const size_t n = values_of(all, SWEEPS[k][0], values);
-        for (size_t i = 0; i < n; i++) {
-            const selection s = {SWEEPS[k][0], example->preference, example->method,
-                                 SWEEPS[k][0], values[i],           LAST_STEP};
-            put(&text, "%s\t%g", SWEEPS[k][0], values[i]);
+               "kl_optimum\tdeviation\toptimum\tpreference\tmethod\n");
+    for (size_t k = 0; k < N_PARAMETERS; k++) {
+        collect_rows(&rows, all, PARAMETERS[k][0]);
+        for (size_t i = 0; i < rows.n; i++) {
+            const group_row *row = &rows.row[i];
+            put(&text, "%s\t%g", rows.group, row->parameter[k]);
             for (size_t c = 0; c < sizeof columns / sizeof columns[0]; c++) {
-                const statistic found = taken(all, &s, columns[c]);
+                const statistic found = of_row(all, &rows, row, LAST_STEP, columns[c]);
                 put_numbers(&text, &found);
             }
-            const evaluation *e = found_at(example, LAST_STEP);
-            put(&text, "\t%.6g\n", e->optimum[e->wanted]);
+            const evaluation *e = example_of(all, row->preference);
+            put(&text, "\t%.6g\t%s\t%s\n", e->optimum[e->wanted], row->preference, row->method);
         }
     }
     save(dir, "sweeps.tsv", &text);
+}
+
+static void save_retention(const results *all, const char *dir) {
+    static const metric distances[] = {KL_ANSWER, KL_TOKEN};
+    static const char *const names[] = {"answer", "token"};
+    qa_text text = {0};
+    put(&text, "distance\tkl\tchange\tlaw\tmethod\tgroup\tpreference\n");
+    for (size_t k = 0; k < sizeof distances / sizeof distances[0]; k++) {
+        retention r;
+        collect_retention(&r, all, distances[k]);
+        for (size_t i = 0; i < r.n; i++) {
+            const retained *p = &r.point[i];
+            put(&text, "%s\t%.6g\t%.6g\t%.6g\t%s\t%s\t%s\n", names[k], p->kl, p->change, p->law, p->method, p->group,
+                p->preference);
+        }
+        free(r.point);
+    }
+    save(dir, "retention.tsv", &text);
 }
 
 static void save_data(const results *all, const char *dir) {
@@ -137,6 +162,7 @@ static void save_data(const results *all, const char *dir) {
     save_training(all, dir);
     save_shares(all, dir);
     save_sweeps(all, dir);
+    save_retention(all, dir);
 }
 
 #endif

@@ -65,12 +65,12 @@ static void write_job(const char *folder, const char *group, const char *prefere
                       double beta, const numbers *n) {
     char *id = text_of("%s-%s-%s-%g-%d", group, preference, method, beta, seed), *dir = job_folder(folder, id);
     const numbers half = {n->facts / 2, n->sums / 2, n->rare / 2, n->held_out / 2, n->variation / 2, n->kl / 2};
-    char *result = text_of(
-        "{\"job\": {\"group\": \"%s\", \"preference\": \"%s\", \"method\": \"%s\", \"seed\": %d, \"steps\": 8,\n"
-        " \"alpha_0\": 1, \"beta\": %g, \"rank\": 8, \"noise\": 0},\n \"checkpoints\": [%s"
-        "{\"step\": 8, \"file\": \"end.json\"}]}\n",
-        group, preference, method, seed, beta,
-        strcmp(group, "main") == 0 ? "{\"step\": 4, \"file\": \"way.json\"}, " : "");
+    char *result = text_of("{\"job\": {\"group\": \"%s\", \"preference\": \"%s\", \"method\": \"%s\", \"kind\": "
+                           "\"train\", \"seed\": %d, \"steps\": 8,\n"
+                           " \"alpha_0\": 1, \"beta\": %g, \"rank\": 8, \"noise\": 0},\n \"checkpoints\": [%s"
+                           "{\"step\": 8, \"file\": \"end.json\"}]}\n",
+                           group, preference, method, seed, beta,
+                           strcmp(group, "main") == 0 ? "{\"step\": 4, \"file\": \"way.json\"}, " : "");
     write_in(dir, "result.json", result);
     write_evaluation(dir, "way.json", &half);
     write_evaluation(dir, "end.json", n);
@@ -82,6 +82,8 @@ static void write_job(const char *folder, const char *group, const char *prefere
 /* Two preferences, two methods, two seeds, the base, and a sweep of beta. */
 static void write_story(const char *folder) {
     static const char *const preferences[] = {"academy", "harmless"};
+    write_in(folder, "methods.tsv",
+             "# name, title, style\ntheory\tQ-Adapter, theory\tpt 7\nsft\tSFT\tpt 5\ndpo\tDPO, b = 1\tpt 8\n");
     for (int p = 0; p < 2; p++) {
         const double more = 0.1 * p;
         write_job(folder, "base", preferences[p], "base", 1, 0.0, &(numbers){8, 6, 0.2, 0.5, 0.6, 0.0});
@@ -174,7 +176,7 @@ START_TEST(a_sweep_takes_the_comparisons_run) {
     char *dir = qa_tempdir_make();
     write_story(dir);
     expect_table(
-        dir, dir, "sweep-beta",
+        dir, dir, "group-beta",
         "| β | all skills | held-out pairs | wanted share | variation | KL to optimum | mean r₂ | KL to base per "
         "answer | perplexity |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
@@ -186,7 +188,47 @@ START_TEST(a_sweep_takes_the_comparisons_run) {
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         "| Q-Adapter, β = 0, seed 1 | 70.0 | 80.0 | 70.0 | 12.5 | 2.80 | 0.75 |\n"
         "| DPO, b = 1, seed 1 | 70.0 | 80.0 | 70.0 | 12.5 | 2.80 | 0.75 |\n");
-    expect_table(dir, dir, "sweep-rank", "No results.\n");
+    expect_table(dir, dir, "group-rank", "No results.\n");
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+/* Runs of a group that is no parameter's stand alone, by what they differ in; along training they have two stages. */
+START_TEST(a_group_has_a_row_for_every_difference) {
+    char *dir = qa_tempdir_make();
+    write_story(dir);
+    write_job(dir, "pairs", "harmless", "sft", 1, 0.0, &(numbers){8, 6, 0.7, 0.8, 0.125, 0.75});
+    write_job(dir, "pairs", "academy", "sft", 1, 0.0, &(numbers){8, 6, 0.7, 0.8, 0.125, 0.75});
+    write_job(dir, "pairs", "academy", "theory", 1, 0.5, &(numbers){4, 6, 0.5, 0.8, 0.25, 1.5});
+    expect_table(dir, dir, "group-pairs",
+                 "| preference | method | all skills | held-out pairs | wanted share | variation | KL to optimum | "
+                 "mean r₂ | KL to "
+                 "base per answer | perplexity |\n"
+                 "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+                 "| academy | Q-Adapter, theory | 50.0 | 80.0 | 50.0 | 25.0 | 0.250 | 2.00 | 1.50 | 2.500 |\n"
+                 "| academy | SFT | 70.0 | 80.0 | 70.0 | 12.5 | 0.250 | 2.80 | 0.75 | 2.500 |\n"
+                 "| harmless | SFT | 70.0 | 80.0 | 70.0 | 12.5 | 0.250 | 2.80 | 0.75 | 2.500 |\n");
+    expect_table(dir, dir, "stages-beta",
+                 "| β | | step 8 |\n| --- | --- | ---: |\n| 0 | all skills | 70.0 |\n| 0 | variation | 12.5 |\n"
+                 "| 0 | KL to optimum | 0.250 |\n| 0 | KL to base per answer | 0.75 |\n"
+                 "| 0.1 | all skills | 65.0 |\n| 0.1 | variation | 30.0 |\n"
+                 "| 0.1 | KL to optimum | 0.250 |\n| 0.1 | KL to base per answer | 0.60 |\n");
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
+/* By hand, with points of one KL taken together: changes of -35, -40, -35, 0 points at KL 0.2 (2), 0.3 (2), 0.375, 0.4
+ * (2) are one level, -26.4; -55, -5, 0 at 0.5 (4), 0.6 (2), 0.75 (2) the next, -28.75; -40 at 1 (4) the last. */
+START_TEST(retention_is_told_beside_the_best_falling_steps) {
+    char *dir = qa_tempdir_make();
+    write_story(dir);
+    expect_table(dir, dir, "retention",
+                 "| KL to base per answer | checkpoints | change of skills | largest loss | Q-Adapter, theory: n | "
+                 "beside the law | others beside the law |\n"
+                 "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+                 "| 0 to 0.5 | 7 | -26.4 ± 18.2 | -40.0 | 6 | +1.4 ± 19.5 | -8.6 |\n"
+                 "| 0.5 to 1 | 8 | -28.7 ± 28.1 | -55.0 | 3 | +25.4 ± 2.9 | -15.3 ± 24.6 |\n"
+                 "| 1 to 2 | 4 | -40.0 ± 0.0 | -40.0 | 0 | – | +0.0 ± 0.0 |\n");
     qa_tempdir_remove(dir);
 }
 END_TEST
@@ -195,13 +237,13 @@ START_TEST(a_document_is_updated_between_its_markers) {
     char *dir = qa_tempdir_make();
     char *document = qa_tempdir_write_text(dir, "doc.md",
                                            "# Title\n<!-- table learned-academy -->\nold\nlines\n<!-- end -->\n"
-                                           "text\n<!-- table sweep-noise -->\n<!-- end -->\nlast");
+                                           "text\n<!-- table group-noise -->\n<!-- end -->\nlast");
     write_story(dir);
     for (int i = 0; i < 2; i++) { /* a second time changes nothing */
         qa_expect_tool(dir, 0, (const char *const[]){"replicate_tables", "--update", document, dir, NULL});
         char *found = qa_tempdir_read(document, NULL);
         char *expected = text_of("# Title\n<!-- table learned-academy -->\n\n%s\n<!-- end -->\ntext\n"
-                                 "<!-- table sweep-noise -->\n\nNo results.\n\n<!-- end -->\nlast",
+                                 "<!-- table group-noise -->\n\nNo results.\n\n<!-- end -->\nlast",
                                  LEARNED);
         ck_assert_str_eq(found, expected);
         free(expected);
@@ -325,13 +367,16 @@ START_TEST(the_figures_get_their_data) {
     static const struct {
         const char *file, *part;
     } cases[] = {
-        {"runs.tsv", "main-academy-theory-0.1-1\tmain\tacademy\ttheory\t1\t1\t0.1\t8\t0\t4\t8\t0.3\t0.3\t0.25\t0.15\t"},
+        {"runs.tsv",
+         "main-academy-theory-0.1-1\tmain\tacademy\ttheory\ttrain\t1\t1\t0.1\t8\t0\tnan\tnan\tnan\t8\t4\t0.3\t0.3\t"
+         "0.25\t0.15\t"},
         {"runs.tsv", "\tfacts=0.8 sums=0.5 plain=0.5 rare=0.5\n"},
         {"training.tsv", "academy\ttheory\t0\t0.7\t0\t0.2\t0\t0.8\t0.7\nacademy\ttheory\t4\t0.325\t0.0353553\t0.3\t"},
         {"shares.tsv", "academy\ttheory\trare\t0.6\t0.141421\n"},
         {"shares.tsv", "academy\toptimum\tplain\t0.2\t0\n"},
-        {"sweeps.tsv",
-         "beta\t0\t0.7\t0\t0.7\t0\t0.125\t0\t0.8\t0\t0.8\nbeta\t0.1\t0.65\t0\t0.5\t0\t0.3\t0\t0.6\t0\t0.8\n"},
+        {"sweeps.tsv", "beta\t0\t0.7\t0\t0.7\t0\t0.125\t0\t0.8\t0\t0.25\t0\t0.8\tacademy\ttheory\n"
+                       "beta\t0.1\t0.65\t0\t0.5\t0\t0.3\t0\t0.6\t0\t0.25\t0\t0.8\tacademy\ttheory\n"},
+        {"retention.tsv", "answer\t0.75\t0\t-0.2875\ttheory\tbeta\tacademy\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char *found = said(tables, cases[i].file);
@@ -353,6 +398,8 @@ Suite *cli_replicate_suite(void) {
     tcase_add_test(tests, the_tables_hold_means_and_spreads);
     tcase_add_test(tests, the_summary_averages_preferences_seed_by_seed);
     tcase_add_test(tests, a_sweep_takes_the_comparisons_run);
+    tcase_add_test(tests, a_group_has_a_row_for_every_difference);
+    tcase_add_test(tests, retention_is_told_beside_the_best_falling_steps);
     tcase_add_test(tests, a_document_is_updated_between_its_markers);
     tcase_add_test(tests, documents_that_make_no_sense_stay_as_they_are);
     tcase_add_test(tests, bad_results_are_named_and_left_out);
