@@ -32,7 +32,7 @@ definition() {
     echo "bundle $DIGEST"
     for need in $(needs_of "$@"); do
         echo "needs $need"
-        method_column "$(echo "$need" | cut -d - -f 3)" 6
+        method_column "$(echo "$need" | sed 's/^[^-]*-[^-]*-\(.*\)-[^-]*$/\1/')" 6
     done
 }
 
