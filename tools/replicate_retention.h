@@ -6,6 +6,9 @@
 
 #include "replicate_text.h"
 
+/* An estimate from samples may be 0 or less where a policy is the base model's. */
+#define LEAST_KL 1e-6
+
 typedef struct retained {
     const char *method, *group, *preference;
     double kl, change, law; /* change of the mean skill, a share; the law's at this KL */
@@ -66,7 +69,7 @@ static void collect_retention(retention *r, const results *all, metric distance)
         const result *base = first_of(all, "base");
         for (size_t k = 0; strcmp(run->group, "base") != 0 && base != NULL && k < run->n; k++) {
             const evaluation *e = &run->at[k].found;
-            if (isnan(e->value[distance]) || e->value[distance] <= 0.0) {
+            if (isnan(e->value[distance])) {
                 continue;
             }
             check(QA_GROW(r->point, r->capacity, r->n + 1, &err, "%zu points", r->n + 1), &err);
@@ -98,6 +101,20 @@ static statistic of_points(const retention *r, const char *method, bool others, 
     return statistic_of(values, n);
 }
 
+/* In words whether one keeps more than the other: a difference of more than two standard errors is one. */
+static const char *verdict(statistic own, statistic others) {
+    enum { ENOUGH = 3 };
+    const double error =
+        sqrt(own.deviation * own.deviation / (double)own.n + others.deviation * others.deviation / (double)others.n);
+    if (own.n < ENOUGH || others.n < ENOUGH) {
+        return "too few to say";
+    }
+    if (fabs(own.mean - others.mean) <= 2.0 * error) {
+        return "as much";
+    }
+    return own.mean > others.mean ? "more" : "less";
+}
+
 static const double KL_BINS[] = {0.0, 0.5, 1.0, 2.0, 5.0, 20.0, 60.0, INFINITY};
 enum { N_BINS = sizeof KL_BINS / sizeof KL_BINS[0] - 1 };
 
@@ -115,7 +132,8 @@ static void put_points(qa_text *text, statistic s) {
 /* By KL per answer: how many, what is lost, and of what the law leaves the theory recipe's and the others'. */
 static void retention_table(qa_text *text, const results *all, const char *unused) {
     static const char *const heading[] = {"checkpoints",          "change of skills", "largest loss",
-                                          "Q-Adapter, theory: n", "beside the law",   "others beside the law"};
+                                          "Q-Adapter, theory: n", "beside the law",   "others beside the law",
+                                          "Q-Adapter keeps"};
     retention r;
     (void)unused;
     collect_retention(&r, all, KL_ANSWER);
@@ -136,9 +154,10 @@ static void retention_table(qa_text *text, const results *all, const char *unuse
         put(text, " %.1f |", rounded(100.0 * least, 1));
         const statistic own = of_points(&r, "theory", false, from, to, true);
         put(text, " %zu |", own.n);
+        const statistic others = of_points(&r, "theory", true, from, to, true);
         put_points(text, own);
-        put_points(text, of_points(&r, "theory", true, from, to, true));
-        put(text, "\n");
+        put_points(text, others);
+        put(text, " %s |\n", verdict(own, others));
     }
     free(r.point);
 }

@@ -224,11 +224,11 @@ START_TEST(retention_is_told_beside_the_best_falling_steps) {
     write_story(dir);
     expect_table(dir, dir, "retention",
                  "| KL to base per answer | checkpoints | change of skills | largest loss | Q-Adapter, theory: n | "
-                 "beside the law | others beside the law |\n"
-                 "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-                 "| 0 to 0.5 | 7 | -26.4 ± 18.2 | -40.0 | 6 | +1.4 ± 19.5 | -8.6 |\n"
-                 "| 0.5 to 1 | 8 | -28.7 ± 28.1 | -55.0 | 3 | +25.4 ± 2.9 | -15.3 ± 24.6 |\n"
-                 "| 1 to 2 | 4 | -40.0 ± 0.0 | -40.0 | 0 | – | +0.0 ± 0.0 |\n");
+                 "beside the law | others beside the law | Q-Adapter keeps |\n"
+                 "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+                 "| 0 to 0.5 | 7 | -26.4 ± 18.2 | -40.0 | 6 | +1.4 ± 19.5 | -8.6 | too few to say |\n"
+                 "| 0.5 to 1 | 8 | -28.7 ± 28.1 | -55.0 | 3 | +25.4 ± 2.9 | -15.3 ± 24.6 | more |\n"
+                 "| 1 to 2 | 4 | -40.0 ± 0.0 | -40.0 | 0 | – | +0.0 ± 0.0 | too few to say |\n");
     qa_tempdir_remove(dir);
 }
 END_TEST
