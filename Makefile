@@ -64,7 +64,8 @@ SHARED_SRC := $(wildcard tests/shared/test_*.c)
 FUZZ_SRC := $(if $(filter cli,$(ROOMS)),$(wildcard tests/fuzz/target_*.c) tests/fuzz/folder.c src/cli/mdp_file.c)
 TEST_SRC += $(if $(filter cli,$(ROOMS)),tests/fuzz/test_findings.c)
 
-LIB_OBJ := $(LIB_SRC:%.c=$(B)/obj/%.o) $(if $(filter inspect,$(ROOMS)),$(B)/obj/page_html.o)
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/obj/%.o) $(if $(filter inspect,$(ROOMS)),$(B)/obj/page_html.o) \
+           $(if $(filter suite,$(ROOMS)),$(B)/obj/judge_html.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/obj/%.o)
 TOOL_BIN := $(TOOL_SRC:tools/%.c=$(B)/tools/%)
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(B)/obj/%.o)
@@ -128,11 +129,14 @@ $(B)/obj/src/%.o: src/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) $(LIB_CFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
-# The page, as an array of bytes.
+# The pages, as arrays of bytes.
 $(B)/obj/page_html.c: src/inspect/page.html tools/embed
 	@mkdir -p $(@D)
 	sh tools/embed qa_page_html src/inspect/page.html > $@
-$(B)/obj/page_html.o: $(B)/obj/page_html.c $(B)/flags
+$(B)/obj/judge_html.c: src/suite/judge.html tools/embed
+	@mkdir -p $(@D)
+	sh tools/embed qa_judge_html src/suite/judge.html > $@
+$(B)/obj/%_html.o: $(B)/obj/%_html.c $(B)/flags
 	$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
 $(B)/obj/tests/%.o: tests/%.c $(B)/flags

@@ -12,6 +12,7 @@
     X(score)                                                                                                           \
     X(inspect)                                                                                                         \
     X(generate)                                                                                                        \
+    X(judge)                                                                                                           \
     X(serve)                                                                                                           \
     X(merge)                                                                                                           \
     X(tabular)                                                                                                         \

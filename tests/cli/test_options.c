@@ -18,7 +18,7 @@
 
 Suite *cli_options_suite(void);
 
-enum { N_COMMANDS = 15 };
+enum { N_COMMANDS = 16 };
 
 START_TEST(the_tests_know_all_commands) { ck_assert_ptr_null(cli_commands[N_COMMANDS]); }
 END_TEST
