@@ -36,6 +36,29 @@ typedef struct qa_sampling {
 qa_sampling qa_sampling_defaults(void); /* temperature 1, everything else off, seed 0 */
 QA_MUST_CHECK qa_status qa_sampling_check(const qa_sampling *sampling, qa_error *err);
 
+/* ---- several policies at once ---- */
+
+/* One of the policies of a mixture: an adapter's, read with its objective as in qa_generator_create. */
+typedef struct qa_mixture_part {
+    const qa_adapter *adapter;
+    qa_objective objective;
+    double weight; /* finite: 1 counts it once, 0 leaves it out, below 0 turns away from it */
+} qa_mixture_part;
+
+enum { QA_MIXTURE_PARTS = 16 };
+
+/* (M12): at every token pi_mix(a|s) = pi1(a|s) prod_i ( pi_i(a|s) / pi1(a|s) )^w_i / Z(s). A stream of the base model
+ * and one of every part run side by side. */
+typedef struct qa_mixture {
+    const qa_mixture_part *parts; /* [n], adapters of the same model, none of them twice */
+    size_t n;                     /* 1..QA_MIXTURE_PARTS */
+} qa_mixture;
+
+/* Numbers, weights, objectives, an adapter that is there twice; QA_ERR_ARGUMENT says which part. */
+QA_MUST_CHECK qa_status qa_mixture_check(const qa_mixture *mixture, qa_error *err);
+
+/* ---- one sequence ---- */
+
 typedef struct qa_generator qa_generator;
 
 /* One KV cache per stream for `capacity` tokens (<= max_position_embeddings, else QA_ERR_LIMIT). With
@@ -46,6 +69,10 @@ typedef struct qa_generator qa_generator;
 QA_MUST_CHECK qa_status qa_generator_create(qa_generator **generator, qa_model *model, const qa_adapter *adapter,
                                             qa_policy policy, const qa_objective *objective,
                                             const qa_sampling *sampling, size_t capacity, qa_error *err);
+/* The same for a mixture, whose parts are copied. Of its tokens everything is measured. */
+QA_MUST_CHECK qa_status qa_generator_create_mixture(qa_generator **generator, qa_model *model,
+                                                    const qa_mixture *mixture, const qa_sampling *sampling,
+                                                    size_t capacity, qa_error *err);
 void qa_generator_free(qa_generator *generator); /* NULL is allowed */
 
 /* Runs ids[n] (a prompt, or the next turn of a chat) through the model, n >= 1. Every id is checked; more
@@ -65,6 +92,7 @@ QA_MUST_CHECK qa_status qa_generator_log_policy(qa_generator *generator, double 
 typedef struct qa_token_value {
     double log_pi;
     double log_pi1, kl; /* of pi1, and KL(pitilde || pi1) at the state before it; NaN where they are not measured */
+    double log_z;       /* of a mixture: log Z(s) of (M12) at that state; else 0 */
 } qa_token_value;
 
 /* Before the first feed: log_pi1 and kl are wanted of every token, so that both streams run whatever the policy. */
@@ -77,7 +105,7 @@ qa_token_value qa_generator_value(const qa_generator *generator);
  * in the seed's stream stays, too, unless the seed is another one or `restart`. *turned is false, and nothing has
  * changed, where what is in the caches is not enough: a policy that needs the base model's stream beside an adapter's
  * that ran alone (qa_objective_is_plain), a repetition penalty where there was none. objective: as in
- * qa_generator_create. */
+ * qa_generator_create; that of a mixture's parts stays, and it is not read. */
 QA_MUST_CHECK qa_status qa_generator_turn(qa_generator *generator, const qa_objective *objective,
                                           const qa_sampling *sampling, bool restart, bool *turned, qa_error *err);
 
@@ -94,19 +122,30 @@ typedef struct qa_answer {
     size_t n;
     bool ended;       /* an end token was sampled; else max_tokens or the context was reached */
     double log_ratio; /* sum over the sampled tokens of log pitilde - log pi1 (both at temperature 1), nats; 0 of pi1,
-                         NaN of a plain adapter that is not `measured` */
+                         NaN of a plain adapter that is not `measured`. With `particles` an estimate for the exact
+                         distribution: log_weight less the logarithm of the mean weight is added */
     double kl;        /* sum over the states of KL(pitilde || pi1), nats; likewise */
     const qa_token_value *values; /* [n] */
+    double log_weight;            /* of a mixture: log W(y) of (M12), the sum of log_z; else 0 */
+    /* With `particles`: of how many answers this one was chosen, and which of them it is; their log_weight; the
+     * effective number of samples of the exact distribution that they are worth. Else NULL, and nothing. */
+    size_t particles, chosen;
+    const double *log_weights; /* [particles] */
+    double effective_samples;
 } qa_answer;
 
 typedef struct qa_batch_options {
     qa_policy policy;
     const qa_objective *objective; /* as in qa_generator_create */
+    const qa_mixture *mixture;     /* the policy with QA_POLICY_CUSTOM, instead of an adapter's; NULL: none */
     qa_sampling sampling;
     const int32_t *end_ids; /* [n_end_ids] */
     size_t n_end_ids;
     size_t max_tokens; /* of one answer */
     size_t samples;    /* answers per prompt, >= 1 */
+    size_t particles;  /* above 1, with a mixture: so many answers are sampled for one, and one of them chosen by its
+                          weight, which comes ever closer to the exact pi1(y) prod_i ( pi_i(y) / pi1(y) )^w_i. The
+                          sampling must leave the mixture as it is. 0: 1 */
     size_t batch;      /* sequences that run at once, >= 1 */
     bool measured; /* log_ratio and kl are wanted of a plain adapter, too (qa_objective_is_plain): the base model then
                       runs beside it. Of any other adapter they are always there */

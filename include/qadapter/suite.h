@@ -115,11 +115,14 @@ typedef struct qa_suite_term {
 } qa_suite_term;
 
 typedef struct qa_suite_options {
-    const qa_objective *objective; /* of the policy; NULL without an adapter */
-    const qa_suite_term *sum;      /* [n_sum] the preferences whose summed reward, and its optimum, are reported */
-    size_t n_sum;                  /* 0: none */
-    size_t limit;                  /* questions per skill, prompts per share file, documents of the text; 0: all */
-    size_t samples;                /* sampled answers per open prompt, >= 1 */
+    const qa_objective
+        *objective;            /* of the policy; NULL without an adapter. Of a mixture its alpha_tilde alone is read */
+    const qa_mixture *mixture; /* the policy instead of an adapter's; NULL: none */
+    size_t particles;          /* of a mixture: answers that are sampled for one (infer.h); 0: 1 */
+    const qa_suite_term *sum;  /* [n_sum] the preferences whose summed reward, and its optimum, are reported */
+    size_t n_sum;              /* 0: none */
+    size_t limit;              /* questions per skill, prompts per share file, documents of the text; 0: all */
+    size_t samples;            /* sampled answers per open prompt, >= 1 */
     size_t batch;
     bool measured; /* the divergences from pi1 are wanted of a plain adapter, too: then the base model runs beside it */
     uint64_t seed;

@@ -19,6 +19,9 @@ static const qa_option eval_rows[] = {
          "rewards, each times its weight (1)"},
     {"samples", ROW(SIZE, samples), .aliases = "n-samples", .range = QA_RANGE_FROM_1, .standard = "4",
      .help = "with --suite: sampled answers to every open request"},
+    {"particles", ROW(SIZE, particles), .range = QA_RANGE_FROM_1, .standard = "1",
+     .help = "of a mixture: sample so many answers for each of --samples and choose one by its weight; the more, the "
+             "closer to the optimum for the sum of the rewards"},
     {"limit", ROW(SIZE, limit), .range = QA_RANGE_FROM_1, .note = "all",
      .help = "with --suite: only the first N lines of each of its files"},
     {"batch", ROW(SIZE, batch), .range = QA_RANGE_FROM_1, .standard = "32",
@@ -46,7 +49,9 @@ static const qa_option_table eval_table = QA_TABLE(eval_rows), suite_table = QA_
 static const qa_option eval_adapter_words = {.group = QA_GROUP_GENERAL,
                                              .note = "none: the model alone",
                                              .help = "folder of the adapter, as PEFT lays it out; several, each named "
-                                                     "by an --adapter of its own, are compared in one table"};
+                                                     "by an --adapter of its own, are compared in one table; with "
+                                                     "weights, --adapter A:0.5 --adapter B:0.5, they are one policy, a "
+                                                     "mixture (--suite)"};
 static const cli_table eval_tables[] = {{&cli_model_table, 0, "model", NULL},
                                         {&cli_adapters_table, 0, NULL, &eval_adapter_words},
                                         {&cli_model_table, 0, "dtype any-base", NULL},
@@ -104,14 +109,32 @@ done:
     return status;
 }
 
+static qa_status check_mixture(cli_run *run, qa_error *err) {
+    const eval_args *args = eval_args_of(run);
+    if (run->weights == NULL && args->particles > 1) {
+        return cli_bad_usage(run, err, "--particles corrects a mixture: give adapters with weights, --adapter DIR:0.5");
+    }
+    if (run->weights != NULL && args->suite == NULL) {
+        return cli_bad_usage(run, err,
+                             "adapters with weights are a mixture, which is measured on a --suite; on pairs "
+                             "each adapter is measured on its own");
+    }
+    if (run->weights != NULL && args->shared.data != NULL) {
+        return cli_bad_usage(run, err, "--data: pairs are measured of each adapter on its own, not of a mixture");
+    }
+    return QA_OK;
+}
+
 static qa_status run_eval(cli_run *run, qa_error *err) {
     const char *of_suite = cli_given_of(&run->options, &eval_table);
     const qa_option_list *adapters = &run->args->adapters;
-    const bool compares = adapters->n > 1, suite = eval_args_of(run)->suite != NULL;
+    const bool mixes = run->weights != NULL, suite = eval_args_of(run)->suite != NULL;
+    const bool compares = adapters->n > 1 && !mixes;
     cli_use_adapter(run, adapters->n > 0 ? adapters->items[0] : NULL);
     if (compares && eval_args_of(run)->transcript != NULL) {
         return cli_bad_usage(run, err, "--transcript is of one adapter, and %zu are given", adapters->n);
     }
+    QA_TRY(check_mixture(run, err));
     if (eval_args_of(run)->held_out && run->args->data == NULL) {
         return cli_bad_usage(run, err, "--held-out needs --data, the file that the adapter was trained on");
     }
@@ -137,10 +160,14 @@ const cli_command cli_eval = {
              "shares of their classes, and measures the perplexity of ordinary text. With --preference it also "
              "tells how far these shares are from those of the optimal policy, which follow from the base "
              "model's, and the accuracy on held-out pairs. Without --adapter the model alone is measured; several "
-             "adapters are compared in one table, the base model first, each read as it was trained.",
+             "adapters are compared in one table, the base model first, each read as it was trained; with weights "
+             "they are measured as one policy, their mixture, for whose rewards' sum several --preference give the "
+             "optimum.",
     .examples = "qadapter eval --model MODEL --adapter ADAPTER --data eval.jsonl\n"
                 "qadapter eval --model MODEL --adapter ADAPTER --adapter OTHER --data eval.jsonl\n"
                 "qadapter eval --model weights/village/model --adapter ADAPTER --suite village --preference academy\n"
+                "qadapter eval --model MODEL --adapter A:1 --adapter B:0.5 --particles 8 --suite village --preference "
+                "academy --preference literature:0.5\n"
                 "qadapter eval --model MODEL --suite questions.jsonl --transcript answers.jsonl\n"
                 "qadapter eval --model MODEL --adapter ADAPTER --data eval.jsonl --json",
     .required = "model",

@@ -1,6 +1,7 @@
 /* qadapter serve: base model and customised policies over HTTP (src/serve), until a signal ends it. */
 #include "cli/common.h"
 #include "cli/format.h"
+#include "cli/mixture.h"
 
 #include "base/memory.h"
 #include "base/try.h"
@@ -109,29 +110,6 @@ static void free_serving(serving *it) {
     qa_text_free(&it->key_text);
 }
 
-/* The template that dialogues are written with: all adapters must have been trained with the same one. */
-static qa_status agree_on_chat(serving *it, size_t i, json_t **record, qa_error *err) {
-    cli_run *run = it->run;
-    bool assumed = false;
-    QA_TRY(cli_resolve_chat(run, &it->served.chat, &assumed, err));
-    if (assumed && i == 0) {
-        cli_say(run, "%s has no chat template: using plain (--chat-template names another)", run->args->model);
-    }
-    json_t *now = it->served.chat == NULL ? NULL : json_deep_copy(qa_chat_record(it->served.chat));
-    const bool same = i == 0 || now == *record || (now != NULL && *record != NULL && json_equal(now, *record) == 1);
-    json_decref(*record);
-    *record = now;
-    QA_FAIL_IF(!same, err, QA_ERR_MISMATCH,
-               "%s and %s were trained with different chat templates: --chat-template says which one to serve",
-               it->dirs->items[i - 1], it->dirs->items[i]);
-    if (i + 1 < it->dirs->n) { /* the next one's */
-        qa_chat_free(run->chat);
-        run->chat = NULL;
-        run->chat_resolved = false;
-    }
-    return QA_OK;
-}
-
 static qa_status load_served_adapter(serving *it, size_t i, qa_error *err) {
     cli_run *run = it->run;
     cli_use_adapter(run, it->dirs->items[i]);
@@ -158,16 +136,12 @@ static qa_status load_served_adapters(serving *it, qa_error *err) {
 }
 
 static qa_status resolve_served_chat(serving *it, qa_error *err) {
-    json_t *record = NULL;
-    qa_status status = QA_OK;
-    for (size_t i = 0; status == QA_OK && (i == 0 || i < it->dirs->n); i++) {
-        if (it->dirs->n > 0) {
-            cli_use_adapter(it->run, it->dirs->items[i]);
-        }
-        status = agree_on_chat(it, i, &record, err);
+    bool assumed = false;
+    QA_TRY(cli_agree_on_chat(it->run, it->dirs, &it->served.chat, &assumed, err));
+    if (assumed) {
+        cli_say(it->run, "%s has no chat template: using plain (--chat-template names another)", it->run->args->model);
     }
-    json_decref(record);
-    return status;
+    return QA_OK;
 }
 
 /* The name of the padding token, for clients that ask for it; nothing here pads. */
@@ -312,6 +286,7 @@ static qa_status run_serve(cli_run *run, qa_error *err) {
         return cli_bad_usage(run, err, "--timeout: expected at most %d seconds, found \"%g\"", MAX_TIMEOUT,
                              serve_args_of(run)->timeout);
     }
+    QA_TRY(run->weights == NULL ? QA_OK : cli_no_weights(run, err));
     QA_TRY(qa_server_available(err));
     QA_GOTO(done, read_keys(&it, err));
     QA_GOTO(done, load_serving(&it, err));

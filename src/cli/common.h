@@ -22,6 +22,9 @@ typedef struct cli_run {
     qa_model *model;
     qa_tokenizer *tokenizer;
     qa_adapter *adapter;
+    double *weights;        /* of args->adapters; NULL: they have none, and are no mixture */
+    qa_mixture_part *parts; /* [mixture.n], what is in them owned */
+    qa_mixture mixture;
     bool said_template; /* what the model folder's templates disagree about has been told */
     qa_chat *chat;      /* NULL: none that can be used */
     bool chat_resolved, chat_assumed;

@@ -9,7 +9,7 @@ typedef struct eval_args {
     cli_args shared;
     const char *suite, *transcript; /* NULL: not given */
     qa_option_list preferences;
-    size_t limit, samples, batch; /* limit 0: all */
+    size_t limit, samples, batch, particles; /* limit 0: all */
     uint64_t seed;
     bool kl, held_out;
 } eval_args;
@@ -54,6 +54,7 @@ double cli_skills_mean(const qa_suite_result *result, double *error);
 
 /* What a suite found, and what it was measured on. */
 typedef struct suite_report {
+    const cli_run *run; /* its mixture, if it has one */
     const eval_suite *suite;
     const char *model, *adapter; /* adapter: NULL: none */
     const qa_objective *objective;

@@ -278,7 +278,8 @@ static qa_status print_pairs_row(const compared_row *row, qa_error *err) {
 static qa_status print_compared_json(const comparison *c, qa_error *err) {
     for (size_t i = 0; i < c->n; i++) {
         const compared_row *row = &c->rows[i];
-        const suite_report report = {.suite = &c->named,
+        const suite_report report = {.run = c->run,
+                                     .suite = &c->named,
                                      .model = c->run->args->model,
                                      .adapter = row->adapter,
                                      .objective = &row->objective,

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/try.h"
 #include "cli/format.h"
+#include "cli/mixture.h"
 #include "cli/weights.h"
 #include "io/file.h"
 
@@ -175,6 +176,8 @@ qa_status cli_eval_on_suite(cli_run *run, const eval_suite *found, const qa_obje
     qa_suite_options options = {.objective = objective,
                                 .sum = found->sum,
                                 .n_sum = found->n_sum,
+                                .mixture = cli_mixture(run),
+                                .particles = args->particles,
                                 .limit = args->limit,
                                 .samples = args->samples,
                                 .batch = args->batch,
@@ -183,7 +186,8 @@ qa_status cli_eval_on_suite(cli_run *run, const eval_suite *found, const qa_obje
                                 .transcript = args->transcript,
                                 .progress = on_suite_progress,
                                 .user = &watch};
-    QA_TRY(cli_resolve_chat(run, &options.renderer, &assumed, err));
+    QA_TRY(cli_mixture(run) == NULL ? cli_resolve_chat(run, &options.renderer, &assumed, err)
+                                    : cli_agree_on_chat(run, &run->args->adapters, &options.renderer, &assumed, err));
     if (assumed) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", args->shared.model);
     }
@@ -198,10 +202,11 @@ qa_status cli_eval_on_suite(cli_run *run, const eval_suite *found, const qa_obje
     return QA_OK;
 }
 
-/* The held-out pairs: --data, else those that the suite names for a preference; of a sum of several there are none. */
+/* The held-out pairs: --data, else those that the suite names for a preference; of a sum of several, and of a
+ * mixture, there are none. */
 const char *cli_eval_suite_pairs(cli_run *run, const eval_suite *found) {
     const char *data = eval_args_of(run)->shared.data;
-    if (data != NULL || found->n_sum != 1) {
+    if (data != NULL || found->n_sum != 1 || cli_mixture(run) != NULL) {
         return data;
     }
     const char *name = found->sum[0].preference, *path = qa_suite_preference_pairs(found->suite, name);

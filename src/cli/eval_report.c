@@ -4,6 +4,7 @@
 #include "base/plain_line.h"
 #include "base/try.h"
 #include "cli/format.h"
+#include "cli/mixture.h"
 #include "io/json_writer.h"
 #include "methods/method.h"
 
@@ -153,6 +154,10 @@ static qa_status print_json(const suite_report *measured, qa_error *err) {
     cli_report_text(&report, "adapter", "", measured->adapter);
     cli_report_text(&report, "preference", "", measured->suite->n_sum == 0 ? NULL : measured->suite->sum_text.data);
     put_sum(&report.json, measured->suite);
+    cli_mixture_put(&report.json, measured->run);
+    if (cli_mixture(measured->run) != NULL) {
+        cli_report_count(&report, "particles", "", eval_args_of(measured->run)->particles, "");
+    }
     cli_report_real(&report, "alpha_tilde", "", measured->objective->alpha_tilde, "");
     put_skills(&report.json, result);
     cli_report_real(&report, "skills_mean", "", mean, "");
@@ -302,6 +307,9 @@ static void print_tables(const suite_report *measured) {
     printf("Suite %s: %s%s%s\n", qa_suite_name(measured->suite->suite), measured->model,
            measured->adapter == NULL ? "" : " with ",
            measured->adapter == NULL ? ", without an adapter" : measured->adapter);
+    if (eval_args_of(measured->run)->particles > 1) {
+        printf("Particles: %zu\n", eval_args_of(measured->run)->particles);
+    }
     if (measured->suite->n_sum > 0) {
         printf("Preference%s: %s\n", measured->suite->n_sum > 1 ? "s" : "", measured->suite->sum_text.data);
     }

@@ -17,6 +17,11 @@
 void cli_run_free(cli_run *run) {
     cli_progress_clear(&run->progress);
     qa_adapter_free(run->adapter);
+    for (size_t i = 0; i < run->mixture.n; i++) {
+        qa_adapter_free((qa_adapter *)(uintptr_t)run->parts[i].adapter);
+    }
+    free(run->parts);
+    free(run->weights);
     qa_chat_free(run->chat);
     qa_tokenizer_free(run->tokenizer);
     qa_model_free(run->model);

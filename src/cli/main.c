@@ -3,6 +3,7 @@
 #include "cli/config_file.h"
 #include "cli/format.h"
 #include "cli/help.h"
+#include "cli/mixture.h"
 #include "cli/outputs.h"
 
 #include "base/memory.h"
@@ -113,6 +114,7 @@ static qa_status parse_and_run(cli_run *run, cli_args *args, qa_error *err) {
         return cli_bad_usage(run, err, "--quiet and --verbose contradict each other");
     }
     QA_TRY(cli_resolve_hub_folder(run, args, err));
+    QA_TRY(cli_take_adapter_weights(run, args, err));
     QA_TRY(cli_check_outputs(run, err));
     return run->command->run(run, err);
 }

@@ -1,8 +1,8 @@
 /* Many requests at once that come and go: continuous batching. `slots` sequences live at a time on one decoder
  * (model/decode.h) and share every read of the weights, whatever policy each of them follows: the base model's, a plain
- * adapter's (one stream), a composed one's (two). What waits is started in the order in which it was added as soon as
- * there is room. Prompts that begin alike are computed once as long as one of them is in a slot: the longest common
- * beginning in the same stream is copied.
+ * adapter's (one stream), a composed one's (two), a mixture's (one more than it has parts). What waits is started in
+ * the order in which it was added as soon as there is room. Prompts that begin alike are computed once as long as one
+ * of them is in a slot: the longest common beginning in the same stream is copied.
  *
  * A round (qa_engine_step) lets new requests in, runs what of their prompts is not there yet, then one token of every
  * live sequence. Requests may be added and cancelled between rounds, by the thread that steps. Nothing of a request
@@ -17,9 +17,10 @@
 typedef struct qa_engine qa_engine;
 
 typedef struct qa_engine_limits {
-    size_t slots;         /* requests that live at once, >= 1 */
-    size_t capacity;      /* tokens of prompt and answer of one request, 1 to the model's context */
-    size_t streams;       /* caches: a request needs one, of a composed policy or `measured` two. 0: enough for all */
+    size_t slots;    /* requests that live at once, >= 1 */
+    size_t capacity; /* tokens of prompt and answer of one request, 1 to the model's context */
+    size_t streams;  /* caches: a request needs one, of a composed policy or `measured` two, of a mixture of n parts
+                        1 + n. 0: enough for all but mixtures */
     size_t prompt_tokens; /* tokens of prompts that run, and that are given, in a round at most, so that the live
                              answers go on beside long prompts. 0: 256 */
     bool answers_only;    /* no request will ask for echo: saves a number in every 5 to 20 of the caches */
@@ -30,6 +31,7 @@ typedef struct qa_engine_policy {
     const qa_adapter *adapter;     /* NULL: pi1 */
     const qa_objective *objective; /* with an adapter: parametrisation, alpha_0, alpha_tilde, the dials. Where
                                       qa_objective_is_plain, the adapted stream alone runs unless `measured` */
+    const qa_mixture *mixture;     /* instead of an adapter; always measured. NULL: none */
     bool measured;                 /* log pi1 and KL(pitilde || pi1) of every token are wanted, too */
 } qa_engine_policy;
 
@@ -45,6 +47,7 @@ typedef struct qa_engine_token {
     bool first;         /* the first token of a prompt, which no state is before: nothing below has a meaning */
     double log_pi;      /* under the policy, at temperature 1 and before any filter, nats */
     double log_pi1, kl; /* if measured: of pi1, and KL(pitilde || pi1) at its state, nats */
+    double log_z;       /* of a mixture: log Z(s) of (M12) at its state */
     const qa_likely_token *best; /* [n_best] likeliest tokens of the policy there, best first, ties by id */
     size_t n_best;
 } qa_engine_token;
@@ -91,8 +94,8 @@ QA_MUST_CHECK qa_status qa_engine_step(qa_engine *engine, qa_error *err);
 
 size_t qa_engine_live(const qa_engine *engine);
 size_t qa_engine_waiting(const qa_engine *engine);
-/* Since the engine was made: tokens of prompts that ran and that were copied (of a composed policy in both streams, so
- * twice), tokens sampled. */
+/* Since the engine was made: tokens of prompts that ran and that were copied (of a policy of several streams in each),
+ * tokens sampled. */
 typedef struct qa_engine_counts {
     size_t prompt_run, prompt_copied, sampled;
 } qa_engine_counts;

@@ -125,8 +125,11 @@ static size_t take_stream(qa_engine *engine, const engine_seat *seat, const qa_a
     return slot;
 }
 
-/* Which streams the policy needs: the base model's for pi1, the adapter's, or both. */
+/* Which streams the policy needs: the base model's for pi1, the adapter's, or both; all of a mixture's. */
 static bool needs(const qa_engine_policy *policy, size_t stream) {
+    if (policy->mixture != NULL || stream > STREAM_ADAPTED) {
+        return policy->mixture != NULL && stream <= policy->mixture->n;
+    }
     if (policy->adapter == NULL || stream == STREAM_ADAPTED) {
         return (policy->adapter == NULL) == (stream == STREAM_BASE);
     }
@@ -134,7 +137,11 @@ static bool needs(const qa_engine_policy *policy, size_t stream) {
 }
 
 size_t engine_streams_needed(const qa_engine_policy *policy) {
-    return (size_t)needs(policy, STREAM_BASE) + (size_t)needs(policy, STREAM_ADAPTED);
+    size_t n = 0;
+    for (size_t s = 0; s < STREAMS_OF_SEAT; s++) {
+        n += needs(policy, s) ? 1 : 0;
+    }
+    return n;
 }
 
 bool engine_take_streams(qa_engine *engine, engine_seat *seat) {
@@ -147,7 +154,10 @@ bool engine_take_streams(qa_engine *engine, engine_seat *seat) {
         return false;
     }
     for (size_t s = 0; s < STREAMS_OF_SEAT; s++) {
-        const qa_adapter *adapter = s == STREAM_BASE ? NULL : policy->adapter;
+        const bool of_part = s > STREAM_BASE && needs(policy, s) && policy->mixture != NULL;
+        const qa_adapter *adapter = of_part            ? policy->mixture->parts[s - 1].adapter
+                                    : s == STREAM_BASE ? NULL
+                                                       : policy->adapter;
         seat->slot[s] = needs(policy, s) ? take_stream(engine, seat, adapter) : NO_SLOT;
     }
     return true;
@@ -228,7 +238,7 @@ static engine_seat *next_seat(const qa_engine *engine, uint64_t after) {
     return next;
 }
 
-/* Both streams of a request run side by side, so that they share passes. Returns the number of runs. */
+/* The streams of a request run side by side, so that they share passes. Returns the number of runs. */
 static size_t collect_runs(qa_engine *engine, size_t *budget) {
     size_t n_runs = 0;
     for (engine_seat *seat = next_seat(engine, 0); seat != NULL && *budget > 0;

@@ -10,7 +10,8 @@
 
 #define NO_SLOT SIZE_MAX
 
-enum { STREAM_BASE, STREAM_ADAPTED, STREAMS_OF_SEAT };
+/* The base model's, then an adapter's or those of a mixture's parts. */
+enum { STREAM_BASE, STREAM_ADAPTED, STREAMS_OF_SEAT = 1 + QA_MIXTURE_PARTS };
 
 /* A request that lives. */
 typedef struct engine_seat {
@@ -83,7 +84,7 @@ struct qa_engine {
 
 /* ---- engine_prompts.c ---- */
 
-size_t engine_streams_needed(const qa_engine_policy *policy); /* 1, or 2 */
+size_t engine_streams_needed(const qa_engine_policy *policy);
 
 /* Slots for the streams that the request needs, with the longest beginning of its prompt that is in a cache. False: not
  * as many are free. */

@@ -118,19 +118,31 @@ qa_engine_counts qa_engine_counted(const qa_engine *engine) { return engine->cou
 
 /* ---- what is asked ---- */
 
-static qa_status check_whom(const qa_engine *engine, const qa_engine_policy *policy, qa_error *err) {
-    bool known = policy->adapter == NULL;
+static bool is_of_engine(const qa_engine *engine, const qa_adapter *adapter) {
+    bool known = adapter == NULL;
     for (size_t i = 0; i < engine->n_adapters; i++) {
-        known = known || engine->adapters[i] == policy->adapter;
+        known = known || engine->adapters[i] == adapter;
+    }
+    return known;
+}
+
+static qa_status check_whom(const qa_engine *engine, const qa_engine_policy *policy, qa_error *err) {
+    const qa_mixture *mixture = policy->mixture;
+    bool known = is_of_engine(engine, policy->adapter);
+    QA_FAIL_IF(mixture != NULL && policy->adapter != NULL, err, QA_ERR_ARGUMENT,
+               "a request is of an adapter or of a mixture, not of both");
+    QA_TRY(mixture == NULL ? QA_OK : qa_mixture_check(mixture, err));
+    for (size_t i = 0; mixture != NULL && i < mixture->n; i++) {
+        known = known && is_of_engine(engine, mixture->parts[i].adapter);
     }
     QA_FAIL_IF(!known, err, QA_ERR_ARGUMENT, "the request's adapter is none of the engine's");
-    if (policy->adapter == NULL) {
-        return QA_OK;
+    if (policy->adapter != NULL) {
+        QA_FAIL_IF(policy->objective == NULL, err, QA_ERR_ARGUMENT, "a request of an adapter needs its objective");
+        QA_TRY(qa_objective_check(policy->objective, err));
     }
-    QA_FAIL_IF(policy->objective == NULL, err, QA_ERR_ARGUMENT, "a request of an adapter needs its objective");
-    QA_TRY(qa_objective_check(policy->objective, err));
     QA_FAIL_IF(engine_streams_needed(policy) > engine->limits.streams, err, QA_ERR_LIMIT,
-               "the policy needs two streams; the engine has %zu", engine->limits.streams);
+               "the policy needs %zu streams; the engine has %zu", engine_streams_needed(policy),
+               engine->limits.streams);
     return QA_OK;
 }
 

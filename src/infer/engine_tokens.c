@@ -30,19 +30,22 @@ static void find_best(qa_likely_token *best, size_t n, const double *log_policy,
 /* The log-probabilities of the policy from the row's logits, which are overwritten. */
 static qa_status policy_of_row(engine_row *row, size_t V, double *log_policy, qa_real *pi, double *log_normaliser,
                                qa_error *err) {
-    static const char *const names[] = {"base", "adapted"};
     const qa_engine_policy *policy = &row->seat->asked.policy;
     qa_real *base = row->logits[STREAM_BASE], *adapted = row->logits[STREAM_ADAPTED];
     for (size_t s = 0; s < STREAMS_OF_SEAT; s++) {
         if (row->logits[s] != NULL) {
-            QA_TRY(qa_logits_check(row->logits[s], V, names[s], row->position, err));
+            QA_TRY(qa_logits_check(row->logits[s], V, s == STREAM_BASE ? "base" : "adapted", row->position, err));
         }
     }
     if (row->id == NULL && qa_sampler_penalises(row->seat->sampler)) {
         *log_normaliser =
-            qa_policy_log_normaliser(base, adapted, V, policy->adapter == NULL ? NULL : policy->objective);
+            policy->mixture != NULL
+                ? 0.0
+                : qa_policy_log_normaliser(base, adapted, V, policy->adapter == NULL ? NULL : policy->objective);
     }
-    if (policy->measured && adapted != NULL) {
+    if (policy->mixture != NULL) {
+        row->token.log_z = qa_mixture_log_policy(log_policy, row->logits, V, policy->mixture, &row->token.kl);
+    } else if (policy->measured && adapted != NULL) {
         row->token.kl = qa_custom_log_policy_kl(log_policy, pi, base, adapted, V, policy->objective);
     } else {
         qa_streams_log_policy(log_policy, base, adapted, V, policy->objective);
@@ -68,8 +71,9 @@ static qa_status token_of_row(const qa_engine *engine, engine_row *row, double *
     }
     token->of_prompt = row->id != NULL;
     token->log_pi = log_policy[token->id];
-    if (asked->policy.measured) { /* where both streams ran, base has become log pi1 */
-        token->log_pi1 = asked->policy.adapter == NULL ? token->log_pi : (double)row->logits[STREAM_BASE][token->id];
+    if (asked->policy.measured || asked->policy.mixture != NULL) { /* where more than one ran, base is log pi1 now */
+        const bool base = asked->policy.adapter == NULL && asked->policy.mixture == NULL;
+        token->log_pi1 = base ? token->log_pi : (double)row->logits[STREAM_BASE][token->id];
     }
     token->n_best = asked->n_best < engine->V ? asked->n_best : engine->V;
     token->best = token->n_best == 0 ? NULL : row->best;

@@ -22,16 +22,37 @@ struct qa_generator {
     qa_kv_decoder *decoder;
     qa_sampler *sampler;
     qa_objective objective;
+    qa_mixture mixture;                      /* n 0: none */
+    qa_mixture_part parts[QA_MIXTURE_PARTS]; /* [mixture.n] */
     size_t V;
-    bool custom;           /* pitilde; else pi1 */
+    bool custom;           /* pitilde; else pi1 or the mixture */
     int32_t pending;       /* sampled, not yet in the caches */
     bool has_policy;       /* log_policy is that of the state before `pending` */
     double *log_policy;    /* [V] */
-    qa_real *pi, *log_pi1; /* [V] each, of a measured generator; else NULL */
-    double kl;             /* at that state */
+    qa_real *pi, *log_pi1; /* [V] each, of a measured generator; else NULL. Of a mixture log_pi1 alone */
+    double kl, log_z;      /* at that state */
     qa_token_value value;  /* of the token sampled last */
     double log_normaliser; /* of log_policy, for the repetition penalty; 0 without one */
 };
+
+/* What every generator has but for its decoder. */
+static qa_status begin_generator(qa_generator **out, qa_model *model, const qa_sampling *sampling, qa_error *err) {
+    qa_generator *generator = NULL;
+    QA_TRY(QA_NEW(generator, 1, err, "a generator"));
+    generator->model = model;
+    generator->V = model->config.vocab_size;
+    generator->pending = NOTHING_PENDING;
+    generator->log_policy = qa_alloc_array(generator->V, sizeof *generator->log_policy);
+    const qa_status status = generator->log_policy == NULL
+                                 ? QA_NO_MEMORY(err, "%zu log-probabilities", generator->V)
+                                 : qa_sampler_create(&generator->sampler, sampling, generator->V, err);
+    if (status != QA_OK) {
+        qa_generator_free(generator);
+        return status;
+    }
+    *out = generator;
+    return QA_OK;
+}
 
 qa_status qa_generator_create(qa_generator **out, qa_model *model, const qa_adapter *adapter, qa_policy policy,
                               const qa_objective *objective, const qa_sampling *sampling, size_t capacity,
@@ -42,22 +63,13 @@ qa_status qa_generator_create(qa_generator **out, qa_model *model, const qa_adap
         QA_TRY(qa_objective_check(objective, err));
     }
     qa_generator *generator = NULL;
-    QA_TRY(QA_NEW(generator, 1, err, "a generator"));
     qa_status status = QA_OK;
-    generator->model = model;
+    QA_TRY(begin_generator(&generator, model, sampling, err));
     generator->adapter = adapter;
-    generator->V = model->config.vocab_size;
     generator->custom = custom;
-    generator->pending = NOTHING_PENDING;
     if (custom) {
         generator->objective = *objective;
     }
-    generator->log_policy = qa_alloc_array(generator->V, sizeof *generator->log_policy);
-    if (generator->log_policy == NULL) {
-        status = QA_NO_MEMORY(err, "%zu log-probabilities", generator->V);
-        goto failed;
-    }
-    QA_GOTO(failed, qa_sampler_create(&generator->sampler, sampling, generator->V, err));
     const qa_kv_streams streams = custom && qa_objective_is_plain(objective) ? QA_KV_ADAPTED : QA_KV_BOTH;
     QA_GOTO(failed, qa_kv_decoder_create(&generator->decoder, model, custom ? adapter : NULL, streams, capacity, err));
     *out = generator;
@@ -65,6 +77,39 @@ qa_status qa_generator_create(qa_generator **out, qa_model *model, const qa_adap
 failed:
     qa_generator_free(generator);
     return status;
+}
+
+/* The decoder's slots are the base model's stream, then one of every part. */
+static qa_status open_mixture(qa_generator *generator, const qa_mixture *mixture, size_t capacity, qa_error *err) {
+    const qa_adapter *adapters[QA_MIXTURE_PARTS];
+    for (size_t i = 0; i < mixture->n; i++) {
+        generator->parts[i] = mixture->parts[i];
+        adapters[i] = mixture->parts[i].adapter;
+    }
+    generator->mixture = (qa_mixture){.parts = generator->parts, .n = mixture->n};
+    QA_TRY(QA_NEW(generator->log_pi1, generator->V, err, "%zu log-probabilities", generator->V));
+    QA_TRY(qa_kv_decoder_create_many(
+        &generator->decoder, generator->model, adapters, mixture->n,
+        (qa_kv_room){.slots = 1 + mixture->n, .capacity = capacity, .logits = 1 + mixture->n}, err));
+    for (size_t i = 0; i < mixture->n; i++) {
+        qa_kv_decoder_assign(generator->decoder, 1 + i, adapters[i]);
+    }
+    return QA_OK;
+}
+
+qa_status qa_generator_create_mixture(qa_generator **out, qa_model *model, const qa_mixture *mixture,
+                                      const qa_sampling *sampling, size_t capacity, qa_error *err) {
+    qa_generator *generator = NULL;
+    *out = NULL;
+    QA_TRY(qa_mixture_check(mixture, err));
+    QA_TRY(begin_generator(&generator, model, sampling, err));
+    const qa_status status = open_mixture(generator, mixture, capacity, err);
+    if (status != QA_OK) {
+        qa_generator_free(generator);
+        return status;
+    }
+    *out = generator;
+    return QA_OK;
 }
 
 void qa_generator_free(qa_generator *generator) {
@@ -82,7 +127,7 @@ qa_status qa_generator_measure(qa_generator *generator, qa_error *err) {
     const size_t capacity = qa_generator_capacity(generator);
     QA_FAIL_IF(qa_generator_position(generator) > 0, err, QA_ERR_ARGUMENT,
                "the generator is to measure from its first token on");
-    if (!generator->custom || generator->log_pi1 != NULL) { /* of pi1 all is known */
+    if (!generator->custom || generator->log_pi1 != NULL) { /* of pi1 and of a mixture all is known */
         return QA_OK;
     }
     qa_kv_decoder_free(generator->decoder);
@@ -94,11 +139,12 @@ qa_status qa_generator_measure(qa_generator *generator, qa_error *err) {
 
 static qa_token_value value_of(const qa_generator *generator, int32_t id) {
     const double log_pi = generator->log_policy[id];
-    if (!generator->custom) {
+    if (!generator->custom && generator->mixture.n == 0) {
         return (qa_token_value){.log_pi = log_pi, .log_pi1 = log_pi};
     }
     const bool measured = generator->log_pi1 != NULL;
     return (qa_token_value){.log_pi = log_pi,
+                            .log_z = generator->log_z,
                             .log_pi1 = measured ? (double)generator->log_pi1[id] : (double)NAN,
                             .kl = measured ? generator->kl : (double)NAN};
 }
@@ -111,13 +157,24 @@ size_t qa_generator_position(const qa_generator *generator) {
 
 size_t qa_generator_capacity(const qa_generator *generator) { return qa_kv_decoder_capacity(generator->decoder); }
 
-/* Runs ids[n], which begin with the pending token if there is one, and makes the policy at the new state. */
-static qa_status advance_generator(qa_generator *generator, const int32_t *ids, size_t n, qa_error *err) {
+/* Runs ids[n]; log_policy becomes that of the mixture behind them. */
+static qa_status run_mixture(qa_generator *generator, const int32_t *ids, size_t n, qa_error *err) {
+    const size_t V = generator->V;
+    qa_real *logits = NULL, *rows[1 + QA_MIXTURE_PARTS];
+    QA_TRY(qa_kv_decoder_forward_all(generator->decoder, ids, n, &logits, err));
+    for (size_t s = 0; s <= generator->mixture.n; s++) {
+        rows[s] = logits + s * V;
+    }
+    generator->log_z = qa_mixture_log_policy(generator->log_policy, rows, V, &generator->mixture, &generator->kl);
+    memcpy(generator->log_pi1, rows[0], V * sizeof *logits);
+    return QA_OK;
+}
+
+/* The same of pi1, and of pitilde. */
+static qa_status run_policy(qa_generator *generator, const int32_t *ids, size_t n, qa_error *err) {
     qa_real *base = NULL;
     qa_real *adapted = NULL;
     QA_TRY(qa_kv_decoder_forward(generator->decoder, ids, n, &base, &adapted, err));
-    generator->pending = NOTHING_PENDING;
-    generator->has_policy = false;
     const qa_objective *objective = generator->custom ? &generator->objective : NULL;
     if (qa_sampler_penalises(generator->sampler)) {
         generator->log_normaliser = qa_policy_log_normaliser(base, adapted, generator->V, objective);
@@ -129,6 +186,14 @@ static qa_status advance_generator(qa_generator *generator, const int32_t *ids, 
     } else {
         qa_streams_log_policy(generator->log_policy, base, adapted, generator->V, objective);
     }
+    return QA_OK;
+}
+
+/* Runs ids[n], which begin with the pending token if there is one, and makes the policy at the new state. */
+static qa_status advance_generator(qa_generator *generator, const int32_t *ids, size_t n, qa_error *err) {
+    QA_TRY(generator->mixture.n > 0 ? run_mixture(generator, ids, n, err) : run_policy(generator, ids, n, err));
+    generator->pending = NOTHING_PENDING;
+    generator->has_policy = false;
     for (size_t a = 0; a < generator->V; a++) {
         QA_FAIL_IF(!isfinite(generator->log_policy[a]), err, QA_ERR_NAN,
                    "the policy's log-probability of token %zu after %zu tokens is %g", a,

@@ -461,28 +461,52 @@ void qa_kv_decoder_rewind_all(qa_kv_decoder *decoder, size_t n) {
     }
 }
 
-qa_status qa_kv_decoder_forward(qa_kv_decoder *decoder, const int32_t *ids, size_t n, qa_real **base, qa_real **adapted,
-                                qa_error *err) {
+/* Fills runs[slots] and states[slots]. */
+static qa_status run_slots(qa_kv_decoder *decoder, qa_kv_run *runs, qa_kv_state *states, const int32_t *ids, size_t n,
+                           qa_real **logits, qa_error *err) {
     const size_t V = decoder->model->config.vocab_size, before = decoder->position[0], slots = decoder->room.slots;
-    qa_kv_run runs[2] = {{.slot = 0, .ids = ids, .n = n}, {.slot = 1, .ids = ids, .n = n}};
-    const qa_kv_state states[2] = {{.slot = 0, .position = before + n - 1}, {.slot = 1, .position = before + n - 1}};
-    qa_real *rows[2] = {NULL, NULL}, *logits = NULL;
-    *base = NULL;
-    *adapted = NULL;
+    qa_status status = QA_OK;
+    for (size_t slot = 0; slot < slots; slot++) {
+        runs[slot] = (qa_kv_run){.slot = slot, .ids = ids, .n = n};
+        states[slot] = (qa_kv_state){.slot = slot, .position = before + n - 1};
+    }
     QA_TRY(check_run(decoder, &runs[0], err)); /* of a sequence, so that no message speaks of slots */
     QA_TRY(qa_kv_decoder_run(decoder, runs, slots, err));
-    qa_kv_decoder_logits(decoder, states, slots, &logits);
-    qa_status status = QA_OK;
+    qa_kv_decoder_logits(decoder, states, slots, logits);
     for (size_t slot = 0; slot < slots && status == QA_OK; slot++) {
-        const bool of_adapter = decoder->group[slot] > 0;
-        rows[of_adapter] = logits + slot * V;
-        status = qa_logits_check(rows[of_adapter], V, of_adapter ? "adapted" : "base", before, err);
+        status = qa_logits_check(*logits + slot * V, V, decoder->group[slot] > 0 ? "adapted" : "base", before, err);
     }
     if (status != QA_OK) {
         qa_kv_decoder_rewind_all(decoder, before);
-        return status;
+    }
+    return status;
+}
+
+qa_status qa_kv_decoder_forward(qa_kv_decoder *decoder, const int32_t *ids, size_t n, qa_real **base, qa_real **adapted,
+                                qa_error *err) {
+    const size_t V = decoder->model->config.vocab_size;
+    qa_kv_run runs[2];
+    qa_kv_state states[2];
+    qa_real *rows[2] = {NULL, NULL}, *logits = NULL;
+    *base = NULL;
+    *adapted = NULL;
+    QA_TRY(run_slots(decoder, runs, states, ids, n, &logits, err));
+    for (size_t slot = 0; slot < decoder->room.slots; slot++) {
+        rows[decoder->group[slot] > 0] = logits + slot * V;
     }
     *base = rows[0];
     *adapted = rows[1];
     return QA_OK;
+}
+
+qa_status qa_kv_decoder_forward_all(qa_kv_decoder *decoder, const int32_t *ids, size_t n, qa_real **logits,
+                                    qa_error *err) {
+    const size_t slots = decoder->room.slots;
+    qa_kv_run *runs = qa_alloc_array(slots, sizeof *runs);
+    qa_kv_state *states = qa_alloc_array(slots, sizeof *states);
+    const qa_status status = runs == NULL || states == NULL ? QA_NO_MEMORY(err, "%zu runs", slots)
+                                                            : run_slots(decoder, runs, states, ids, n, logits, err);
+    free(runs);
+    free(states);
+    return status;
 }

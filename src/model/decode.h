@@ -60,7 +60,7 @@ typedef struct qa_kv_state {
 void qa_kv_decoder_logits(qa_kv_decoder *decoder, const qa_kv_state *states, size_t n, qa_real **logits);
 
 size_t qa_kv_decoder_position_of(const qa_kv_decoder *decoder, size_t slot); /* tokens in the cache */
-size_t qa_kv_decoder_length_of(const qa_kv_decoder *decoder, size_t slot); /* of the sequence whose angles it has */
+size_t qa_kv_decoder_length_of(const qa_kv_decoder *decoder, size_t slot);   /* of the sequence whose angles it has */
 const int32_t *qa_kv_decoder_ids(const qa_kv_decoder *decoder, size_t slot); /* they */
 
 /* Forgets all but the first n tokens of the slot, n <= its position. */
@@ -90,6 +90,10 @@ QA_MUST_CHECK qa_status qa_kv_decoder_create(qa_kv_decoder **decoder, qa_model *
  * was. */
 QA_MUST_CHECK qa_status qa_kv_decoder_forward(qa_kv_decoder *decoder, const int32_t *ids, size_t n, qa_real **base,
                                               qa_real **adapted, qa_error *err);
+
+/* The same in any number of slots: logits[slots x V], slot by slot. */
+QA_MUST_CHECK qa_status qa_kv_decoder_forward_all(qa_kv_decoder *decoder, const int32_t *ids, size_t n,
+                                                  qa_real **logits, qa_error *err);
 
 size_t qa_kv_decoder_position(const qa_kv_decoder *decoder);
 void qa_kv_decoder_rewind_all(qa_kv_decoder *decoder, size_t n); /* of all slots */

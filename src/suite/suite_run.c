@@ -27,6 +27,11 @@ typedef struct suite_runner {
     size_t kl_tokens;
 } suite_runner;
 
+/* Whether it is another policy than the model's own. */
+static bool is_customised(const suite_runner *runner) {
+    return runner->adapter != NULL || runner->options->mixture != NULL;
+}
+
 /* ---- prompts ---- */
 
 static qa_status encode(const suite_runner *runner, const qa_suite_items *items, size_t i, qa_text *text, qa_ids *ids,
@@ -164,13 +169,15 @@ static qa_status answer_all(round_of_answers *round, size_t max_tokens, size_t s
     const size_t n = limit != 0 && limit < round->items->n ? limit : round->items->n;
     qa_ids *prompts = NULL;
     QA_TRY(encode_all(runner, round->items, n, &prompts, round->err));
-    qa_batch_options batch = {.policy = runner->adapter == NULL ? QA_POLICY_BASE : QA_POLICY_CUSTOM,
+    qa_batch_options batch = {.policy = is_customised(runner) ? QA_POLICY_CUSTOM : QA_POLICY_BASE,
                               .objective = options->objective,
+                              .mixture = options->mixture,
                               .sampling = qa_sampling_defaults(),
                               .end_ids = runner->end.ids,
                               .n_end_ids = runner->end.n_ids,
                               .max_tokens = max_tokens,
                               .samples = samples,
+                              .particles = temperature > 0.0 ? options->particles : 0, /* greedy ones are the same */
                               .batch = options->batch,
                               .measured = options->measured,
                               .on_answer = on_answer,
@@ -217,7 +224,7 @@ static qa_status run_shares(suite_runner *runner, size_t i, qa_shares_result *re
     QA_TRY(answer_all(&round, shares->max_tokens, runner->options->samples, 1.0));
     qa_suite_shares_finish(result, shares, rewarded ? reward : NULL,
                            runner->options->objective == NULL ? 1.0 : runner->options->objective->alpha_tilde);
-    result->sequence_kl = runner->adapter == NULL ? (double)NAN : round.log_ratio / (double)result->answers;
+    result->sequence_kl = is_customised(runner) ? round.log_ratio / (double)result->answers : (double)NAN;
     return QA_OK;
 }
 
@@ -229,7 +236,7 @@ static qa_status run_parts(suite_runner *runner, qa_suite_result *result, qa_err
     for (size_t i = 0; i < suite->n_shares; i++) {
         QA_TRY(run_shares(runner, i, &result->shares[i], err));
     }
-    if (runner->adapter != NULL && runner->kl_tokens > 0) {
+    if (is_customised(runner) && runner->kl_tokens > 0) {
         result->ordinary_kl = runner->kl / (double)runner->kl_tokens;
     }
     if (suite->text == NULL) {
@@ -243,6 +250,9 @@ static qa_status check(const qa_suite *suite, const qa_adapter *adapter, const q
                        qa_error *err) {
     QA_FAIL_IF(options->samples == 0 || options->batch == 0, err, QA_ERR_ARGUMENT,
                "samples and batch must be 1 or more");
+    QA_FAIL_IF(adapter != NULL && options->mixture != NULL, err, QA_ERR_ARGUMENT,
+               "a suite measures an adapter or a mixture, not both");
+    QA_TRY(options->mixture == NULL ? QA_OK : qa_mixture_check(options->mixture, err));
     if (adapter != NULL) {
         QA_FAIL_IF(options->objective == NULL, err, QA_ERR_ARGUMENT, "an adapter needs an objective");
         QA_TRY(qa_objective_check(options->objective, err));

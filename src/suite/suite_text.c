@@ -3,11 +3,12 @@
  * with one.
  *
  * Whole documents are packed into one pass over both streams, up to PACK_ROWS rows; the states are the rows before
- * learned tokens. */
+ * learned tokens. A mixture, which has more streams, is asked by the engine of generation instead. */
 #include "base/memory.h"
 #include "base/try.h"
 #include "base/warnings.h"
 #include "data/corpus.h"
+#include "infer/engine.h"
 #include "infer/policy.h"
 #include "model/pass.h"
 #include "qadapter/pretrain.h"
@@ -110,6 +111,95 @@ static qa_status sum_all(pack_suite_texts *pack, const qa_corpus *corpus, size_t
     return pack->n > 0 ? pack_run(pack, sum, err) : QA_OK;
 }
 
+/* ---- a mixture ---- */
+
+enum { TEXTS_AT_ONCE = 8 };
+
+/* A document while the engine reads it. */
+typedef struct mixture_text {
+    const qa_document *document;
+    size_t at;  /* of the next token */
+    double sum; /* of log pi of the learned ones */
+    qa_error *err;
+    qa_status status;
+} mixture_text;
+
+static bool take_text_token(void *user, const qa_engine_token *token) {
+    mixture_text *text = user;
+    text->sum += text->document->learned[text->at] && !token->first ? token->log_pi : 0.0;
+    text->at++;
+    return true;
+}
+
+static void end_text(void *user, qa_request_end end, const qa_error *err) {
+    mixture_text *text = user;
+    if (end == QA_END_FAILED) {
+        text->status = err->code;
+        *text->err = *err;
+    }
+}
+
+/* One document after the other is added while there is room. */
+static qa_status read_texts(qa_engine *engine, mixture_text *texts, const qa_corpus *corpus, size_t n,
+                            const qa_suite_options *options, qa_error *err) {
+    size_t added = 0;
+    qa_error why = {0};
+    while (added < n || qa_engine_live(engine) > 0) {
+        for (; added < n && qa_engine_live(engine) + qa_engine_waiting(engine) < TEXTS_AT_ONCE; added++) {
+            uint64_t handle = 0;
+            texts[added] = (mixture_text){.document = qa_corpus_at(corpus, added), .err = &why};
+            const qa_request request = {.policy = {.mixture = options->mixture},
+                                        .prompt = texts[added].document->ids,
+                                        .n_prompt = texts[added].document->n,
+                                        .sampling = qa_sampling_defaults(),
+                                        .echo = true,
+                                        .on_token = take_text_token,
+                                        .on_end = end_text,
+                                        .user = &texts[added]};
+            QA_TRY(qa_engine_add(engine, &request, &handle, err));
+        }
+        QA_TRY(qa_engine_step(engine, err));
+        if (why.code != QA_OK) {
+            *err = why;
+            return why.code;
+        }
+        QA_FAIL_IF(options->progress != NULL && !options->progress(options->user, "text", added, n), err,
+                   QA_ERR_INTERRUPTED, "stopped after %zu of %zu documents", added, n);
+    }
+    return QA_OK;
+}
+
+static qa_status sum_of_mixture(qa_model *model, const qa_corpus *corpus, size_t n, size_t longest,
+                                const qa_suite_options *options, double *sum, size_t *tokens, qa_error *err) {
+    const qa_mixture *mixture = options->mixture;
+    const qa_adapter *adapters[QA_MIXTURE_PARTS];
+    const qa_engine_limits limits = {.slots = TEXTS_AT_ONCE,
+                                     .capacity = longest > 0 ? longest : 1,
+                                     .streams = TEXTS_AT_ONCE * (1 + mixture->n),
+                                     .prompt_tokens = PACK_ROWS};
+    mixture_text *texts = NULL;
+    qa_engine *engine = NULL;
+    qa_status status = QA_OK;
+    for (size_t i = 0; i < mixture->n; i++) {
+        adapters[i] = mixture->parts[i].adapter;
+    }
+    QA_GOTO(done, QA_NEW(texts, n, err, "%zu documents", n));
+    QA_GOTO(done, qa_engine_create(&engine, model, adapters, mixture->n, &limits, err));
+    QA_GOTO(done, read_texts(engine, texts, corpus, n, options, err));
+    for (size_t i = 0; i < n; i++) {
+        *sum += texts[i].sum;
+        for (size_t t = 1; t < texts[i].document->n; t++) {
+            *tokens += texts[i].document->learned[t] ? 1 : 0;
+        }
+    }
+done:
+    qa_engine_free(engine);
+    free(texts);
+    return status;
+}
+
+/* ---- the text ---- */
+
 static void warn_of_text(const qa_corpus *corpus, const char *path, size_t context, qa_warnings *warnings) {
     const qa_warnings *said = qa_corpus_warnings(corpus);
     for (size_t i = 0; i < said->n; i++) {
@@ -150,8 +240,12 @@ qa_status qa_suite_perplexity(const char *path, qa_model *model, const qa_adapte
         const size_t length = qa_corpus_at(corpus, i)->n;
         longest = length > longest ? length : longest;
     }
-    QA_GOTO(done, pack_create(&pack, model, adapter, options->objective, longest, err));
-    QA_GOTO(done, sum_all(&pack, corpus, n, options, &sum, tokens, err));
+    if (options->mixture != NULL) {
+        QA_GOTO(done, sum_of_mixture(model, corpus, n, longest, options, &sum, tokens, err));
+    } else {
+        QA_GOTO(done, pack_create(&pack, model, adapter, options->objective, longest, err));
+        QA_GOTO(done, sum_all(&pack, corpus, n, options, &sum, tokens, err));
+    }
     *perplexity = *tokens > 0 ? exp(-sum / (double)*tokens) : (double)NAN;
 done:
     pack_free(&pack);

@@ -299,6 +299,100 @@ START_TEST(preferences_are_summed) {
 }
 END_TEST
 
+/* A second adapter of the world's model, by another method: dir/other (free it). */
+static char *train_other(const qa_cli_world *world) {
+    char *other = qa_tempdir_join(world->dir, "other");
+    qa_cli_expect(QA_CLI("train", "--model", world->model, "--data", world->pairs, "--out", other, "--method", "dpo",
+                         "--steps", "3", "--lr", "0.01", "--lora-target", "all-linear"),
+                  0, NULL, NULL);
+    return other;
+}
+
+static char *weighted(const char *path, const char *weight) {
+    char *text = malloc(strlen(path) + strlen(weight) + 2);
+    (void)sprintf(text, "%s:%s", path, weight);
+    return text;
+}
+
+/* One adapter with the weight 1 is that adapter, to every number; two are one policy, not two rows of a table. */
+START_TEST(adapters_with_weights_are_one_policy) {
+    static const char *const same[] = {"skills", "perplexity", "ordinary_kl"};
+    qa_cli_world world = qa_cli_world_make(true);
+    char *suite = write_suite(&world), *other = train_other(&world);
+    char *one = weighted(world.adapter, "1"), *half = weighted(other, "-0.5");
+    json_t *alone = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "--suite", suite,
+                                "--kl", "--preference", "smaller", "--samples", "20");
+    json_t *mixed = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", one, "--suite", suite, "--preference",
+                                "smaller", "--samples", "20");
+    json_t *two = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", one, "--adapter", half, "--suite",
+                              suite, "--preference", "smaller:2", "--preference", "bare:1", "--particles", "3");
+    for (size_t i = 0; i < 3; i++) {
+        const json_t *a = json_object_get(alone, same[i]), *b = json_object_get(mixed, same[i]);
+        ck_assert_msg(json_is_number(a) ? fabs(json_number_value(a) - json_number_value(b)) < 1e-4
+                                        : json_equal(a, b) == 1,
+                      "%s", same[i]);
+    }
+    ck_assert_double_eq(qa_json_number(at(mixed, "shares", "letters", "classes", "small"), "count"),
+                        qa_json_number(at(alone, "shares", "letters", "classes", "small"), "count"));
+    ck_assert_double_eq(qa_json_number(json_array_get(json_object_get(two, "mixture"), 1), "weight"), -0.5);
+    ck_assert_double_eq(qa_json_number(two, "particles"), 3.0);
+    ck_assert_double_eq(qa_json_number(at(two, "shares", "letters", NULL, NULL), "answers"), 8.0);
+    qa_json_near(qa_json_number(at(two, "shares", "letters", "classes", "small"), "optimum"),
+                 0.4 * exp(4.0) / (0.4 * exp(4.0) + 0.6 * exp(1.0)), "optimum");
+    json_decref(alone);
+    json_decref(mixed);
+    json_decref(two);
+    free(one);
+    free(half);
+    free(other);
+    free(suite);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+START_TEST(mixtures_that_are_refused) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *suite = write_suite(&world), *other = train_other(&world), *copy = qa_tempdir_join(world.dir, "a:0.5");
+    char *one = weighted(world.adapter, "1"), *again = weighted(world.adapter, "2"), *nan = weighted(other, "nan");
+    char *twin = weighted(copy, "1"), *word = weighted(other, "much"), *half = weighted(other, "0.5");
+#define WITH(...) QA_CLI("eval", "-m", world.model, "--suite", suite, "--samples", "1", __VA_ARGS__)
+    qa_cli_expect(WITH("--adapter", one, "--adapter", nan), 2, NULL, "a weight is a finite number");
+    qa_cli_expect(WITH("--adapter", one, "--adapter", word), 2, NULL, "a weight is a finite number");
+    qa_cli_expect(WITH("--adapter", one, "--adapter", other), 2, NULL, "has no weight, and others have one");
+    qa_cli_expect(WITH("--adapter", one, "--adapter", again), 2, NULL, "is there twice, with weights 1 and 2");
+    qa_cli_expect(WITH("--adapter", world.adapter, "--particles", "2"), 2, NULL, "--particles corrects a mixture");
+    qa_cli_expect(WITH("--adapter", one, "--data", world.pairs), 2, NULL, "not of a mixture");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "-d", world.pairs, "--adapter", one), 2, NULL,
+                  "which is measured on a --suite");
+    qa_cli_expect(QA_CLI("score", "-m", world.model, "-d", world.pairs, "--adapter", one), 2, NULL,
+                  "here an adapter has no weight");
+    /* a path that exists is that path; a copy is the adapter */
+    ck_assert_int_eq(symlink(world.adapter, copy), 0);
+    qa_cli_expect(WITH("--adapter", copy), 0, "a:0.5", NULL);
+    qa_cli_expect(WITH("--adapter", one, "--adapter", twin), 2, NULL,
+                  "are the same adapter: give it once, with the weight 2");
+    free(qa_tempdir_write_text(other, "training_config.json",
+                               "{\"method\": \"sft\", \"base_fingerprint\": "
+                               "\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"}"));
+    qa_cli_expect(WITH("--adapter", one, "--adapter", half), 1, NULL, "which are different models");
+    qa_cli_expect(WITH("--adapter", one, "--adapter", half, "--any-base"), 0, "Suite tiny", NULL);
+    free(qa_tempdir_write_text(other, "training_config.json",
+                               "{\"method\": \"sft\", \"tokenizer_fingerprint\": \"0x0123456789abcdef\"}"));
+    qa_cli_expect(WITH("--adapter", one, "--adapter", half), 1, NULL, "the files of different tokenizers");
+#undef WITH
+    free(half);
+    free(twin);
+    free(word);
+    free(nan);
+    free(again);
+    free(one);
+    free(copy);
+    free(other);
+    free(suite);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 START_TEST(mistakes) {
     qa_cli_world world = qa_cli_world_make(false);
     char *suite = write_suite(&world);
@@ -381,6 +475,8 @@ Suite *cli_eval_suite_suite(void) {
     tcase_add_test(tcase, where_a_suite_is_looked_for);
     tcase_add_test(tcase, a_system_message_that_the_template_leaves_out);
     tcase_add_test(tcase, preferences_are_summed);
+    tcase_add_test(tcase, adapters_with_weights_are_one_policy);
+    tcase_add_test(tcase, mixtures_that_are_refused);
     tcase_add_test(tcase, mistakes);
     tcase_add_test(tcase, questions_that_cannot_be_asked_are_named_with_their_line);
     suite_add_tcase(suite, tcase);

@@ -696,7 +696,7 @@ START_TEST(what_can_never_run_is_refused) {
     heard.request.policy = (qa_engine_policy){.adapter = w.adapters[0]};
     expect_no_request(engine, &heard, QA_ERR_ARGUMENT, "objective");
     heard = request_of(&w, &composed, 5, 1);
-    expect_no_request(engine, &heard, QA_ERR_LIMIT, "two streams");
+    expect_no_request(engine, &heard, QA_ERR_LIMIT, "needs 2 streams; the engine has 1");
     heard = request_of(&w, NULL, 5, 1);
     heard.request.sampling.top_p = 2.0;
     expect_no_request(engine, &heard, QA_ERR_ARGUMENT, "top_p = 2");
