@@ -232,4 +232,46 @@ static void stages_table(qa_text *text, const results *all, const char *group) {
     }
 }
 
+/* ---- jobs that have values ---- */
+
+static statistic of_value(const results *all, const char *group, const char *preference, const char *name) {
+    double values[MAX_RESULTS];
+    size_t n = 0;
+    for (size_t i = 0; i < all->n_other; i++) {
+        const measured *m = &all->other[i];
+        for (size_t k = 0; k < m->n && n < MAX_RESULTS; k++) {
+            if (strcmp(m->group, group) == 0 && strcmp(m->name[k], name) == 0 &&
+                (preference == NULL || strcmp(m->preference, preference) == 0) && !isnan(m->value[k])) {
+                values[n++] = m->value[k];
+            }
+        }
+    }
+    return statistic_of(values, n);
+}
+
+/* A row for every preference, and one for all runs together; columns as the jobs name them. */
+static void values_table(qa_text *text, const results *all, const char *group) {
+    list names = {0}, preferences = {0};
+    for (size_t i = 0; i < all->n_other; i++) {
+        const measured *m = &all->other[i];
+        for (size_t k = 0; strcmp(m->group, group) == 0 && k < m->n; k++) {
+            add_name(&names, m->name[k]);
+            add_name(&preferences, m->preference);
+        }
+    }
+    if (names.n == 0) {
+        put(text, "No results.\n");
+        return;
+    }
+    put_heading(text, "preference", names.name, names.n);
+    for (size_t i = 0; i <= preferences.n; i++) {
+        const char *preference = i < preferences.n ? preferences.name[i] : NULL;
+        put(text, "| %s |", preference == NULL ? "all" : preference);
+        for (size_t k = 0; k < names.n; k++) {
+            put_cell(text, of_value(all, group, preference, names.name[k]), ACCURACY, false);
+        }
+        put(text, "\n");
+    }
+}
+
 #endif

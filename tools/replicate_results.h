@@ -3,8 +3,11 @@
  *   FOLDER/settings.tsv            name, tab, value: what the comparison was run with
  *   FOLDER/methods.tsv             tools/replicate_methods.tsv: the methods' names and titles, in their order
  *   FOLDER/jobs.list               one job a line: what there should be
+ *   FOLDER/jobs.all                one job a line, further words after it: results of other jobs are left out
  *   FOLDER/jobs/JOB/result.json    {"job": {"group", "preference", "method", "seed", "steps", "kind", and numbers of
  *                                  PARAMETERS}, "checkpoints": [{"step", "file"}, ...]}; the last one is the end
+ *                                  or, of a job that is no policy's evaluation, in place of the checkpoints
+ *                                  "values": {name: number, ...}, shares, of its group and preference
  *   FOLDER/jobs/JOB/FILE           what `qadapter eval --suite --preference --json` printed
  *
  * group "base" is the model alone (one checkpoint, step 0), "main" the comparison of methods; a group with the name of
@@ -31,6 +34,7 @@ enum {
     MAX_CLASSES = 16,
     MAX_CHECKPOINTS = 16,
     MAX_METHODS = 64,
+    MAX_VALUES = 16,
     MAX_RESULTS = 4096,
     MAX_FILE_BYTES = 16 << 20
 };
@@ -80,11 +84,21 @@ typedef struct result {
     checkpoint at[MAX_CHECKPOINTS];
 } result;
 
+/* A job that is no policy's evaluation: numbers with names. */
+typedef struct measured {
+    char id[NAME_BYTES], group[NAME_BYTES], preference[NAME_BYTES];
+    size_t n;
+    char name[MAX_VALUES][NAME_BYTES];
+    double value[MAX_VALUES];
+} measured;
+
 typedef struct results {
     const char *folder;
     result *data; /* [n], by id */
     size_t n, capacity;
-    size_t bad, missing;                     /* files that cannot be used; jobs of jobs.list without a result */
+    size_t bad, missing; /* files that cannot be used; jobs of jobs.list without a result */
+    measured *other;     /* [n_other], by id */
+    size_t n_other, other_capacity;
     char method[MAX_METHODS][2][NAME_BYTES]; /* [n_methods]: name and title */
     size_t n_methods;
 } results;
@@ -308,16 +322,38 @@ static qa_status read_checkpoints(result *r, const json_t *root, const char *dir
     return QA_OK;
 }
 
-static qa_status read_result(result *r, const char *dir, const char *id, qa_error *err) {
+static qa_status read_values(measured *m, const json_t *root, const char *path, qa_error *err) {
+    json_t *job = NULL, *values = NULL;
+    *m = (measured){0};
+    QA_TRY(qa_json_get_object(root, "job", true, path, &job, err));
+    QA_TRY(get_name(job, "group", path, m->group, err));
+    QA_TRY(get_name(job, "preference", path, m->preference, err));
+    QA_TRY(qa_json_get_object(root, "values", true, path, &values, err));
+    QA_TRY(check_count(json_object_size(values), MAX_VALUES, path, "values", err));
+    for (void *at = json_object_iter(values); at != NULL; at = json_object_iter_next(values, at), m->n++) {
+        QA_TRY(take_name(m->name[m->n], json_object_iter_key(at), path, err));
+        QA_TRY(get_number(values, m->name[m->n], path, 0.0, 1.0, &m->value[m->n], err));
+    }
+    return QA_OK;
+}
+
+/* One of the two, by what result.json has; m->n says which. */
+static qa_status read_result(result *r, measured *m, const char *dir, const char *id, qa_error *err) {
     char *path = NULL;
     json_t *root = NULL;
     qa_status status = QA_OK;
     *r = (result){0};
-    memcpy(r->id, id, strlen(id) + 1);
+    *m = (measured){0};
     QA_GOTO(done, qa_join_path(&path, dir, "result.json", err));
     QA_GOTO(done, qa_json_load(&root, path, err));
-    QA_GOTO(done, read_job(r, root, path, err));
-    QA_GOTO(done, read_checkpoints(r, root, dir, path, err));
+    if (json_object_get(root, "values") != NULL) {
+        QA_GOTO(done, read_values(m, root, path, err));
+    } else {
+        QA_GOTO(done, read_job(r, root, path, err));
+        QA_GOTO(done, read_checkpoints(r, root, dir, path, err));
+    }
+    memcpy(r->id, id, strlen(id) + 1);
+    memcpy(m->id, id, strlen(id) + 1);
 done:
     json_decref(root);
     free(path);
@@ -374,8 +410,13 @@ static void add_result(results *all, const char *jobs, const char *id) {
     char *dir = joined(jobs, id), *path = joined(dir, "result.json");
     if (qa_path_exists(path)) { /* else the job is not done */
         check(QA_GROW(all->data, all->capacity, all->n + 1, &err, "%zu results", all->n + 1), &err);
+        check(QA_GROW(all->other, all->other_capacity, all->n_other + 1, &err, "%zu results", all->n_other + 1), &err);
         result *r = &all->data[all->n];
-        if (read_result(r, dir, id, &err) == QA_OK && fits(all, r, &err)) {
+        measured *m = &all->other[all->n_other];
+        const bool readable = read_result(r, m, dir, id, &err) == QA_OK;
+        if (readable && m->n > 0) {
+            all->n_other++;
+        } else if (readable && fits(all, r, &err)) {
             all->n++;
         } else {
             name_bad(all, &err);
@@ -429,6 +470,9 @@ static void count_missing(results *all) {
             for (size_t i = 0; i < all->n && !found; i++) {
                 found = strcmp(all->data[i].id, id) == 0;
             }
+            for (size_t i = 0; i < all->n_other && !found; i++) {
+                found = strcmp(all->other[i].id, id) == 0;
+            }
             if (!found && all->missing++ == 0) {
                 fprintf(stderr, "replicate_tables: without a result: %.63s%s\n", id, " (the first)");
             }
@@ -443,19 +487,35 @@ static void count_missing(results *all) {
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
+/* Whether a job belongs to what tools/replicate runs now; without its list of all jobs, every one does. */
+static bool is_known(const qa_text *jobs, const char *id) {
+    const size_t n = strlen(id);
+    bool known = jobs->n == 0;
+    for (const char *line = jobs->n > 0 ? jobs->data : NULL; line != NULL && !known; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        known = strncmp(line, id, n) == 0 && line[n] == ' ';
+    }
+    return known;
+}
+
 /* In the order of the names, so that messages and tables do not depend on the file system. */
 static void read_results(results *all) {
     char *jobs = joined(all->folder, "jobs"), **names = NULL;
+    qa_text known = {0};
+    char *path = joined(all->folder, "jobs.all");
     read_methods(all);
     size_t n = 0, capacity = 0;
     qa_error err = {0};
+    if (qa_path_exists(path)) {
+        check(qa_read_file(&known, path, MAX_FILE_BYTES, &err), &err);
+    }
     DIR *dir = opendir(jobs);
     if (dir == NULL) {
         fprintf(stderr, "replicate_tables: %s is no folder that can be read; tools/replicate makes it\n", jobs);
         exit(1);
     }
     for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
-        if (entry->d_name[0] == '.') {
+        if (entry->d_name[0] == '.' || !is_known(&known, entry->d_name)) {
             continue;
         }
         check(QA_GROW(names, capacity, n + 1, &err, "%zu names", n + 1), &err);
@@ -472,6 +532,8 @@ static void read_results(results *all) {
     }
     free(names);
     free(jobs);
+    free(path);
+    qa_text_free(&known);
     if (all->n > 0) {
         qsort(all->data, all->n, sizeof *all->data, by_id);
     }

@@ -246,17 +246,10 @@ static void figure_link(qa_text *text, const results *all, const char *name) {
 static const struct {
     const char *name; /* "kept-": a preference follows */
     void (*put)(qa_text *text, const results *all, const char *rest);
-} TABLES[] = {{"setup", setup_table},
-              {"summary", summary_table},
-              {"agreement", agreement_table},
-              {"kept-", kept_table},
-              {"learned-", learned_table},
-              {"shares-", shares_table},
-              {"training-", training_table},
-              {"group-", group_table},
-              {"stages-", stages_table},
-              {"retention", retention_table},
-              {"methods", retention_methods_table},
+} TABLES[] = {{"setup", setup_table},        {"summary", summary_table},     {"agreement", agreement_table},
+              {"kept-", kept_table},         {"learned-", learned_table},    {"shares-", shares_table},
+              {"training-", training_table}, {"group-", group_table},        {"stages-", stages_table},
+              {"values-", values_table},     {"retention", retention_table}, {"methods", retention_methods_table},
               {"figure-", figure_link}};
 enum { N_TABLES = sizeof TABLES / sizeof TABLES[0] };
 
@@ -298,6 +291,12 @@ static void print_all(const results *all) {
         put_titled(&text, all, "group-", groups.name[i]);
         if (first_of(all, groups.name[i])->n > 1) {
             put_titled(&text, all, "stages-", groups.name[i]);
+        }
+    }
+    for (size_t i = 0; i < all->n_other; i++) {
+        const char *group = all->other[i].group;
+        if (i == 0 || strcmp(group, all->other[i - 1].group) != 0) {
+            put_titled(&text, all, "values-", group);
         }
     }
     put_titled(&text, all, "agreement", "");
@@ -377,7 +376,8 @@ static int usage(FILE *out, int status) {
             "them are printed.\n"
             "  --table NAME   print this one: setup, summary, agreement, kept-P, learned-P, shares-P, training-P\n"
             "                 (P: a preference; training-all: their mean); group-G, stages-G (G: another group of\n"
-            "                 runs: its ends, and along training); retention, methods (skills against KL);\n"
+            "                 runs: its ends, and along training), values-G (of jobs that\n"
+            "                 have values); retention, methods (skills against KL);\n"
             "                 figure-F: a link to what tools/plot-replication draws (F: training, shares, sweeps,\n"
             "                 noise, retention)\n"
             "  --update FILE  replace what stands between <!-- table NAME --> and <!-- end --> in FILE\n"
@@ -439,5 +439,6 @@ int main(int argc, char **argv) {
     const bool understood = answer(&r, &all);
     const bool complete = all.bad == 0 && all.missing == 0 && all.n > 0;
     free(all.data);
+    free(all.other);
     return !understood ? 2 : fflush(stdout) == 0 && complete ? 0 : 1;
 }

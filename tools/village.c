@@ -26,6 +26,8 @@ static const char HELP[] =
     "           pairs of two answers to the same prompt, labelled by Bradley-Terry with reward R (default 4 nats) for\n"
     "           the wanted class; a label is turned round with probability --flip (0 to 0.5, default 0);\n"
     "           with probability --mixed (default 0) just one of the two answers is of the wanted class\n"
+    "  counts   --preference NAME --samples FILE\n"
+    "           how many answers are of each class, and which of these the preference wants\n"
     "  prove    --documents N --seed S\n"
     "           makes N training documents and N/5 of the other splits again and counts what they share; exit status\n"
     "           1 unless it is nothing and every answer is of exactly its own class\n"
@@ -85,14 +87,27 @@ static qa_status run_answers(const options *o, qa_error *err) {
     return vl_write_answers(&land, o->prompts, o->samples, o->seed, o->out, err);
 }
 
-static qa_status run_pairs(const options *o, qa_error *err) {
+static qa_status find_preference(const vl_preference **preference, const options *o, qa_error *err) {
     const char *names[VL_PREFERENCES];
-    size_t preference = 0;
-    for (size_t i = 0; i < VL_PREFERENCES; i++) {
-        names[i] = vl_preferences[i].name;
+    size_t i = 0;
+    for (size_t k = 0; k < VL_PREFERENCES; k++) {
+        names[k] = vl_preferences[k].name;
     }
-    QA_TRY(index_of(&preference, "preference", o->preference, names, VL_PREFERENCES, err));
-    const vl_pairs_options pairs = {.preference = &vl_preferences[preference],
+    QA_TRY(index_of(&i, "preference", o->preference, names, VL_PREFERENCES, err));
+    *preference = &vl_preferences[i];
+    return QA_OK;
+}
+
+static qa_status run_counts(const options *o, qa_error *err) {
+    const vl_preference *preference = NULL;
+    QA_TRY(find_preference(&preference, o, err));
+    return vl_print_counts(preference, o->sample_files.items[0], err);
+}
+
+static qa_status run_pairs(const options *o, qa_error *err) {
+    const vl_preference *preference = NULL;
+    QA_TRY(find_preference(&preference, o, err));
+    const vl_pairs_options pairs = {.preference = preference,
                                     .samples = o->sample_files.items,
                                     .n_samples = o->sample_files.n,
                                     .count = o->count,
@@ -134,11 +149,16 @@ static const argument PAIRS[] = {
     NUMBER("--flip", flip, 0.5),
     NUMBER("--mixed", mixed, 1),
     OUT};
+static const argument COUNTS[] = {
+    NEEDED_TEXT("--preference", preference),
+    ARGUMENT("--samples", ARGUMENT_LIST, offsetof(options, sample_files), "", "", .required = true),
+    {.name = NULL}};
 static const argument PROVE[] = {NEEDED_COUNT("--documents", documents), SEED, {.name = NULL}};
 
 static const village_command COMMANDS[] = {{"corpus", CORPUS, run_corpus},    {"suite", SUITE, run_suite},
                                            {"prompts", PROMPTS, run_prompts}, {"answers", ANSWERS, run_answers},
-                                           {"pairs", PAIRS, run_pairs},       {"prove", PROVE, run_prove}};
+                                           {"pairs", PAIRS, run_pairs},       {"counts", COUNTS, run_counts},
+                                           {"prove", PROVE, run_prove}};
 
 /* All that a command line asks for; *help: the help alone. */
 static qa_status village(int argc, char **argv, bool *help, qa_error *err) {

@@ -217,6 +217,30 @@ START_TEST(a_group_has_a_row_for_every_difference) {
 }
 END_TEST
 
+/* What is no policy's evaluation: shares with names; results of jobs that are not run any more are left out. */
+START_TEST(values_stand_by_their_names) {
+    char *dir = qa_tempdir_make();
+    write_story(dir);
+    for (int seed = 1; seed <= 3; seed++) {
+        char *id = text_of("ranked-academy-%d", seed), *job = job_folder(dir, id);
+        char *result = text_of("{\"job\": {\"group\": \"ranked\", \"preference\": \"academy\"},\n"
+                               " \"values\": {\"r2\": %g, \"best-of-8\": 1}}\n",
+                               0.25 * seed);
+        write_in(job, "result.json", result);
+        free(result);
+        free(job);
+        free(id);
+    }
+    write_in(dir, "jobs.all", "ranked-academy-1 ranked\nranked-academy-2 ranked\nmain-academy-sft-0-1 main\n");
+    write_in(dir, "jobs.list", "ranked-academy-1\nranked-academy-2\n");
+    expect_table(dir, dir, "values-ranked",
+                 "| preference | r2 | best-of-8 |\n| --- | ---: | ---: |\n| academy | 37.5 ± 17.7 | 100.0 ± 0.0 |\n"
+                 "| all | 37.5 ± 17.7 | 100.0 ± 0.0 |\n");
+    expect_table(dir, dir, "group-beta", "No results.\n");
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 /* By hand, with points of one KL taken together: changes of -35, -40, -35, 0 points at KL 0.2 (2), 0.3 (2), 0.375, 0.4
  * (2) are one level, -26.4; -55, -5, 0 at 0.5 (4), 0.6 (2), 0.75 (2) the next, -28.75; -40 at 1 (4) the last. */
 START_TEST(retention_is_told_beside_the_best_falling_steps) {
@@ -399,6 +423,7 @@ Suite *cli_replicate_suite(void) {
     tcase_add_test(tests, the_summary_averages_preferences_seed_by_seed);
     tcase_add_test(tests, a_sweep_takes_the_comparisons_run);
     tcase_add_test(tests, a_group_has_a_row_for_every_difference);
+    tcase_add_test(tests, values_stand_by_their_names);
     tcase_add_test(tests, retention_is_told_beside_the_best_falling_steps);
     tcase_add_test(tests, a_document_is_updated_between_its_markers);
     tcase_add_test(tests, documents_that_make_no_sense_stay_as_they_are);

@@ -344,6 +344,28 @@ START_TEST(test_labels_follow_bradley_terry) {
 }
 END_TEST
 
+/* Two of literature, one of business and one of no register; what is no register is "none". */
+START_TEST(test_counts_by_class) {
+    static const char *const ANSWERS[] = {"O soft evening! The cow says moo.", "Like a dream the cow gives milk.",
+                                          "Dear customer, buy a cow.", "Moo."};
+    char *dir = qa_tempdir_make(), text[1024] = "";
+    for (size_t i = 0; i < 4; i++) {
+        const size_t n = strlen(text);
+        (void)snprintf(text + n, sizeof text - n,
+                       "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},"
+                       "{\"role\":\"assistant\",\"content\":\"%s\"}]}\n",
+                       ANSWERS[i]);
+    }
+    free(qa_tempdir_write_text(dir, "answers", text));
+    VILLAGE(dir, 0, "counts", "--preference", "literature", "--samples", "@answers");
+    char *said = contents(dir, "stdout");
+    ck_assert_str_eq(said, "normal\t0\nacademy\t0\nbusiness\t1\nentertainment\t0\nliterature\t2\twanted\nnone\t1\n");
+    free(said);
+    VILLAGE(dir, 2, "counts", "--preference", "poetry", "--samples", "@answers");
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 /* Samples of several files are put together by prompt, whatever else their lines hold; a prompt with one answer only
  * makes no pair. */
 START_TEST(test_pairs_across_files) {
@@ -420,7 +442,7 @@ START_TEST(test_flip_beyond_a_half) {
 END_TEST
 
 START_TEST(test_help) {
-    static const char *const COMMANDS[] = {"corpus", "suite", "prompts", "answers", "pairs", "prove"};
+    static const char *const COMMANDS[] = {"corpus", "suite", "prompts", "answers", "pairs", "counts", "prove"};
     char *dir = qa_tempdir_make();
     for (size_t i = 0; i < 6; i++) {
         VILLAGE(dir, 0, COMMANDS[i], "--help");
@@ -470,6 +492,7 @@ Suite *cli_village_suite(void) {
     tcase_add_test(made, test_suite_loads);
     tcase_add_loop_test(made, test_shares, 0, 2);
     tcase_add_loop_test(made, test_labels_follow_bradley_terry, 0, 6);
+    tcase_add_test(made, test_counts_by_class);
     tcase_add_test(made, test_pairs_across_files);
     suite_add_tcase(suite, made);
     tcase_add_loop_test(bad, test_bad_arguments, 0, 18);

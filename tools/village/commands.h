@@ -62,6 +62,9 @@ QA_MUST_CHECK qa_status vl_write_pairs(const vl_pairs_options *options, qa_error
 QA_MUST_CHECK qa_status vl_write_answers(const vl_land *land, const char *prompts, size_t samples, uint64_t seed,
                                          const char *out, qa_error *err);
 
+/* Prints, tab-separated, each class of the preference's and the number of answers of it; the wanted one is marked. */
+QA_MUST_CHECK qa_status vl_print_counts(const vl_preference *preference, const char *path, qa_error *err);
+
 /* Prints the counts; *proven says whether nothing is shared and every answer is of one class, its own. */
 QA_MUST_CHECK qa_status vl_prove(const vl_land *land, size_t documents, uint64_t seed, bool *proven, qa_error *err);
 
