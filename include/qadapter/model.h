@@ -121,13 +121,20 @@ typedef struct qa_adapter qa_adapter;
 /* A fresh adapter for the model: A uniform in +-1/sqrt(in), B zero; the same for the same seed. */
 QA_MUST_CHECK qa_status qa_adapter_create(qa_adapter **adapter, const qa_model *model, const qa_lora_options *options,
                                           uint64_t seed, qa_error *err);
-/* Loads a PEFT folder (adapter_config.json, adapter_model.safetensors). A missing, surplus or
- * misshapen tensor is an error that names it. */
+/* Loads a PEFT folder (adapter_config.json, adapter_model.safetensors), or the model's folder of a run that trained all
+ * weights. A missing, surplus or misshapen tensor is an error that names it. */
 QA_MUST_CHECK qa_status qa_adapter_load(qa_adapter **adapter, const qa_model *model, const char *dir, qa_error *err);
 /* Writes a PEFT folder that exists already, tensors in F32. */
 QA_MUST_CHECK qa_status qa_adapter_save(const qa_adapter *adapter, const char *dir, const char *base_model,
                                         qa_error *err);
 void qa_adapter_free(qa_adapter *adapter); /* NULL is allowed */
+
+/* A whole model in the adapter's place: a copy of the model's weights, all of which qa_train trains (sft, replay, dpo,
+ * and qadapter where qa_objective_is_plain). qa_train writes it as a Hugging Face folder, which qa_adapter_load reads
+ * beside the base model that it came from; only to be evaluated and sampled from, not to be trained: for that make a
+ * copy of that folder's model. Its qa_adapter_options are zeros. */
+QA_MUST_CHECK qa_status qa_adapter_create_full(qa_adapter **adapter, qa_model *model, qa_error *err);
+bool qa_adapter_is_full(const qa_adapter *adapter);
 
 /* The adapter that training started from, frozen: what the log-ratios of dpo with QA_REFERENCE_ADAPTER are against. Of
  * the same model; the adapter owns it. NULL: none. */
@@ -137,7 +144,7 @@ const qa_lora_options *qa_adapter_options(const qa_adapter *adapter);
 size_t qa_adapter_parameters(const qa_adapter *adapter);
 
 /* Which adapter it is: 64 hexadecimal digits over every branch's name, shape, scale and values, taken as floats; the
- * same in both builds and for whatever file holds them. */
+ * same in both builds and for whatever file holds them. Of a whole model qa_model_fingerprint. */
 enum { QA_FINGERPRINT_BYTES = 65 };
 void qa_adapter_fingerprint(const qa_adapter *adapter, char hex[QA_FINGERPRINT_BYTES]);
 

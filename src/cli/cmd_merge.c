@@ -290,6 +290,8 @@ static qa_status run_merge(cli_run *run, qa_error *err) {
     }
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_load_adapter(run, err));
+    QA_FAIL_IF(qa_adapter_is_full(run->adapter), err, QA_ERR_ARGUMENT,
+               "%s is a whole model already (train --full): there is nothing to merge", args->shared.adapter);
     QA_TRY(cli_load_tokenizer(run, false, err));
     cli_catch_interrupts(run->command->name, "stopping, nothing is left in --out");
     QA_GOTO(done, qa_merged_folder_begin(&m.folder, args->shared.out, args->overwrite, err));

@@ -24,6 +24,7 @@ typedef struct train_args {
     cli_args shared;
     qa_train_options train;
     size_t batch_size; /* 0: not given */
+    bool full;
 } train_args;
 
 static const train_args *train_args_of(const cli_run *run) { return (const train_args *)run->args; }
@@ -37,6 +38,11 @@ static const qa_option train_own_rows[] = {
      .help = "theory, to customise a model: the equations as derived, and the adapter and rate that come nearest to "
              "the optimum; published, to compare with the authors' runs. Sets the objective's options, the adapter's "
              "and the warm-up, each of which can still be given on its own"},
+    {"full", QA_FLAG(train_args, full), .aliases = "full-finetune full-finetuning full-parameter",
+     .group = QA_GROUP_ADAPTER, .note = "off: an adapter",
+     .help = "train all weights of a copy of the model instead of an adapter, at a tenth of the rate if none is given; "
+             "--out becomes a model's folder, which --adapter reads beside the same --model. For sft, replay, dpo and "
+             "others whose policy is one model's"},
     {"batch-size", QA_SIZE(train_args, batch_size), .aliases = "train-batch-size global-batch-size",
      .group = QA_GROUP_OPTIMISER, .range = QA_RANGE_FROM_1, .note = "one accumulation",
      .help = "pairs per optimiser step, instead of --gradient-accumulation-steps: a multiple of --micro-batch"},
@@ -226,14 +232,42 @@ static qa_status warn_of_policy(cli_run *run, const qa_objective *objective, qa_
     return QA_OK;
 }
 
-/* A fresh adapter, or the one to start from. */
+/* Options of an adapter beside --full, which makes none. */
+static qa_status check_all_weights(cli_run *run, const qa_objective *objective, qa_error *err) {
+    static const char *const others[] = {"lora-r",     "lora-alpha",  "lora-dropout",
+                                         "use-rslora", "lora-target", "adapter"};
+    const char *name = NULL;
+    if (!train_args_of(run)->full) {
+        return QA_OK;
+    }
+    for (size_t i = 0; name == NULL && i < sizeof others / sizeof *others; i++) {
+        name = cli_given(&run->options, others[i]) == NULL ? NULL : others[i];
+    }
+    if (name != NULL) {
+        return cli_bad_usage(run, err, "--%s is of an adapter, and --full trains all weights instead%s", name,
+                             strcmp(name, "adapter") == 0 ? ": to go on from a model, give it as --model" : "");
+    }
+    QA_TRY(cli_usage_if(run, qa_prefixed(qa_train_check_full(objective, err), err, "--full: ")));
+    return cli_check_other_folder(run, "model", err); /* a folder is never replaced by what is made of it */
+}
+
+/* A fresh adapter, or the one to start from; or all weights (lora of zeros), of which a copy is made when it has been
+ * told what that takes. */
 static qa_status make_adapter(cli_run *run, const qa_objective *objective, qa_lora_options *lora, qa_error *err) {
+    if (train_args_of(run)->full) {
+        *lora = (qa_lora_options){0};
+        return QA_OK;
+    }
     if (run->args->adapter == NULL) {
         return cli_usage_if(run,
                             qa_adapter_create(&run->adapter, run->model, lora, train_args_of(run)->train.seed, err));
     }
     QA_TRY(cli_load_adapter(run, err));
     qa_adapter *adapter = run->adapter;
+    if (qa_adapter_is_full(adapter)) {
+        return cli_bad_usage(run, err, "--adapter %s: it is a whole model; to go on from it, give it as --model",
+                             run->args->adapter);
+    }
     QA_TRY(check_start(run, lora, &adapter->options, err));
     QA_TRY(warn_of_policy(run, objective, err));
     qa_adapter_set_reference(adapter, NULL); /* what it was itself trained against */
@@ -243,6 +277,9 @@ static qa_status make_adapter(cli_run *run, const qa_objective *objective, qa_lo
     return QA_OK;
 }
 
+/* The best rate of LoRA is about ten times that of all weights. */
+static const double FULL_RATE_DIVISOR = 10.0;
+
 /* What a recipe says lies under what was given. */
 static qa_status fill_options(cli_run *run, const qa_objective *objective, const char *recipe, size_t max_length,
                               train_progress *progress, qa_train_options *options, qa_error *err) {
@@ -250,6 +287,9 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
     if (recipe != NULL) {
         QA_TRY(qa_train_recipe(recipe, options, NULL, err));
         cli_put_given(&run->options, &qa_train_table, options);
+    }
+    if (train_args_of(run)->full && cli_given(&run->options, "learning-rate") == NULL) {
+        options->learning_rate /= FULL_RATE_DIVISOR;
     }
     options->base_model = run->args->model;
     options->start_adapter = run->args->adapter;
@@ -293,17 +333,21 @@ static qa_status announce_training(cli_run *run, const qa_pairs *train, const qa
     size_t cache = 0;
     size_t reference = 0;
     QA_TRY(cli_usage_if(run, qa_plan_make(&plan, qa_pairs_count(train), options, err)));
-    QA_TRY(qa_train_memory_for(run->model, &run->adapter->widest, train, evaluation, options->replay,
-                               options->recompute, &bytes, err));
+    QA_TRY(qa_train_memory_for(run->model, run->adapter == NULL ? lora : &run->adapter->widest, train, evaluation,
+                               options->replay, options->recompute, &bytes, err));
     if (options->objective.reference == QA_REFERENCE_ADAPTER) {
         QA_TRY(qa_train_reference_memory(run->model, run->adapter, train, evaluation, &reference, err));
         bytes += reference;
     }
-    qa_lora_targets_text(lora, targets, sizeof targets);
-    cli_format_count(parameters, sizeof parameters, qa_adapter_parameters(run->adapter));
     cli_format_count(total, sizeof total, qa_model_get_info(run->model)->parameters);
-    cli_say(run, "adapter: rank %zu, alpha %g%s, dropout %g on %s: %s of %s parameters", lora->rank, lora->alpha,
-            lora->use_rslora ? " / sqrt(rank)" : "", lora->dropout, targets, parameters, total);
+    if (run->adapter == NULL) {
+        cli_say(run, "all %s weights of a copy of %s, which stays as it is", total, run->args->model);
+    } else {
+        qa_lora_targets_text(lora, targets, sizeof targets);
+        cli_format_count(parameters, sizeof parameters, qa_adapter_parameters(run->adapter));
+        cli_say(run, "adapter: rank %zu, alpha %g%s, dropout %g on %s: %s of %s parameters", lora->rank, lora->alpha,
+                lora->use_rslora ? " / sqrt(rank)" : "", lora->dropout, targets, parameters, total);
+    }
     (void)snprintf(micro, sizeof micro, "%zu x %zu", plan.micro_batch, options->gradient_accumulation);
     cli_say(run, "%zu step%s of %zu pair%s (micro-batches %s), %zu per epoch, learning rate %g %s", plan.total_steps,
             cli_plural(plan.total_steps), plan.batch, cli_plural(plan.batch), micro, plan.steps_per_epoch,
@@ -407,8 +451,8 @@ static qa_status print_adapter(cli_run *run, const train_progress *progress, con
     QA_GOTO(done, qa_text_append_z(&text, "\n", err));
     QA_GOTO(done, append_command(&text, run, "generate", err));
     QA_GOTO(done, append_prompt(&text, run, chat, err));
-    printf("adapter: %s (%s parameters, %zu step%s, %s)\nnext:\n%s", args->out_dir, parameters, progress->last.step,
-           cli_plural(progress->last.step), time, text.data);
+    printf("%s: %s (%s parameters, %zu step%s, %s)\nnext:\n%s", qa_adapter_is_full(run->adapter) ? "model" : "adapter",
+           args->out_dir, parameters, progress->last.step, cli_plural(progress->last.step), time, text.data);
     status = cli_flush(err);
 done:
     qa_text_free(&text);
@@ -465,6 +509,7 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     QA_TRY(check_evaluations(run, err));
     QA_TRY(resolve_batch(run, &options.micro_batch, &options.gradient_accumulation, err));
     QA_TRY(cli_resolve_method(run, &objective, &recipe, err));
+    QA_TRY(check_all_weights(run, &objective, err));
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
@@ -485,6 +530,9 @@ static qa_status run_train(cli_run *run, qa_error *err) {
         options.replay = replay;
     }
     QA_GOTO(done, announce_training(run, pairs, evaluation, &lora, &options, err));
+    if (train_args_of(run)->full) {
+        QA_GOTO(done, qa_adapter_create_full(&run->adapter, run->model, err));
+    }
     QA_GOTO(done, train(run, pairs, evaluation, &progress, &options, err));
 done:
     qa_pairs_free(replay);
@@ -493,7 +541,9 @@ done:
     return status;
 }
 
-static bool replaces_in_adapter(const char *name) { return qa_run_folder_replaces(&qa_adapter_run_files, name); }
+static bool replaces_in_adapter(const char *name) {
+    return qa_run_folder_replaces(&qa_adapter_run_files, name) || qa_run_folder_replaces(&qa_full_run_files, name);
+}
 
 const cli_command cli_train = {
     .name = "train",

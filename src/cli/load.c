@@ -130,8 +130,8 @@ qa_status cli_load_adapter(cli_run *run, qa_error *err) {
 }
 
 qa_status cli_merge_plain(cli_run *run, const qa_objective *objective, const qa_adapter **adapter, qa_error *err) {
-    if (run->adapter == NULL || !qa_objective_is_plain(objective)) {
-        return QA_OK;
+    if (run->adapter == NULL || qa_adapter_is_full(run->adapter) || !qa_objective_is_plain(objective)) {
+        return QA_OK; /* one that is a whole model runs alone as it is */
     }
     const qa_status status = qa_model_merge(run->model, run->adapter, err);
     if (status == QA_OK) {

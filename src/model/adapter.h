@@ -1,4 +1,6 @@
-/* The LoRA adapter: one flat array of parameters, and the A and B of every adapted linear map in it. */
+/* What makes the adapted stream another model than the base: a LoRA adapter, one flat array of parameters with the A
+ * and B of every adapted linear map in it; or a whole model of the base's shape, the stream's own weights (`own`),
+ * which has no branches. */
 #ifndef QA_MODEL_ADAPTER_H
 #define QA_MODEL_ADAPTER_H
 
@@ -6,6 +8,8 @@
 #include "base/real.h"
 #include "io/json.h"
 #include "qadapter/model.h"
+
+typedef struct qa_trainable qa_trainable; /* model/trainable.h */
 
 /* Where a linear map's branch stands in the flat arrays (parameters, gradients, moments share the layout). */
 typedef struct qa_branch_place {
@@ -35,7 +39,14 @@ struct qa_adapter {
     qa_adapter_tensor *tensors; /* [n_tensors] */
     size_t n_tensors;
     qa_adapter *reference; /* owned; see qa_adapter_set_reference */
+    qa_model *own;         /* owned: the adapted stream's weights; NULL: the base model's, and the branches. With it no
+                              place is present, rank and n_tensors are 0 */
+    qa_trainable *trainable; /* whose model `own` is, and whose parameters and count are the adapter's; NULL: `own` does
+                                not learn, and parameters is NULL */
 };
+
+/* No branches, but weights of its own. */
+static inline bool qa_lora_is_full(const qa_lora_options *lora) { return lora->rank == 0; }
 
 /* The same adapter again, without a reference. */
 QA_MUST_CHECK qa_status qa_adapter_copy(qa_adapter **copy, const qa_adapter *adapter, qa_error *err);
@@ -51,7 +62,7 @@ static inline uint64_t qa_target_number(size_t layer, qa_target target) {
     return layer * 7 + (size_t)of;
 }
 
-/* Number of parameters that options would give on a model of this config. */
+/* Number of parameters that options would give on a model of this config; of rank 0 all of the model's. */
 size_t qa_adapter_count(const qa_config *config, const qa_lora_options *options);
 
 /* Ranks and alphas of the maps that have their own, as PEFT writes them: {"model.layers.0.mlp.up_proj": 4}; empty where

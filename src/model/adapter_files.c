@@ -73,6 +73,11 @@ qa_status qa_adapter_load(qa_adapter **out, const qa_model *model, const char *d
     qa_lora_options options;
     qa_warnings warnings = {0};
     char *config_path = NULL, *tensor_path = NULL;
+    bool full = false;
+    QA_TRY(qa_adapter_folder_is_full(&full, dir, err));
+    if (full) {
+        return qa_adapter_load_full(out, model, dir, err);
+    }
     QA_GOTO(done, qa_join_path(&config_path, dir, "adapter_config.json", err));
     QA_GOTO(done, qa_join_path(&tensor_path, dir, "adapter_model.safetensors", err));
     QA_GOTO(done, qa_adapter_folder_check(dir, err));

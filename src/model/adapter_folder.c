@@ -4,6 +4,7 @@
 #include "base/buffer.h"
 #include "base/try.h"
 #include "io/file.h"
+#include "io/json.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 
 static const char config_name[] = "adapter_config.json";
 static const char tensors_name[] = "adapter_model.safetensors";
+static const char record_name[] = "training_config.json";
 
 /* checkpoint-N: N + 1; another name: 0. */
 static unsigned long rank_of(const char *name) {
@@ -54,8 +56,11 @@ static qa_status no_config(const char *dir, qa_error *err) {
         status =
             qa_fail(err, QA_ERR_IO, "%s holds no %s, but the folder %s does: give that one", dir, config_name, below);
     } else if (qa_holds(dir, "config.json")) {
-        status = qa_fail(err, QA_ERR_IO, "%s is a model's folder (config.json), not an adapter's: expected %s and %s",
-                         dir, config_name, tensors_name);
+        status =
+            qa_fail(err, QA_ERR_IO,
+                    "%s is a model's folder (config.json), not an adapter's: expected %s and %s, or the model of a "
+                    "run with --full, whose training_config.json says so",
+                    dir, config_name, tensors_name);
     } else if (qa_holds(dir, tensors_name)) {
         status = qa_fail(err, QA_ERR_IO, "%s holds %s, but no %s, which says rank, alpha and targets", dir,
                          tensors_name, config_name);
@@ -77,6 +82,22 @@ static qa_status no_tensors(const char *dir, qa_error *err) {
     QA_FAIL_IF(qa_holds(dir, "adapter_model.safetensors.index.json"), err, QA_ERR_IO,
                "%s holds its tensors in several files: expected one %s", dir, tensors_name);
     return qa_fail(err, QA_ERR_IO, "%s holds %s, but no %s", dir, config_name, tensors_name);
+}
+
+qa_status qa_adapter_folder_is_full(bool *full, const char *dir, qa_error *err) {
+    char *path = NULL;
+    json_t *root = NULL;
+    *full = false;
+    if (!qa_path_is_dir(dir) || qa_holds(dir, config_name) || !qa_holds(dir, "config.json") ||
+        !qa_holds(dir, record_name)) {
+        return QA_OK;
+    }
+    QA_TRY(qa_join_path(&path, dir, record_name, err));
+    qa_status status = qa_json_load(&root, path, err);
+    status = status == QA_OK ? qa_json_get_bool(root, QA_FULL_KEY, false, path, full, err) : status;
+    json_decref(root);
+    free(path);
+    return status;
 }
 
 qa_status qa_adapter_folder_check(const char *dir, qa_error *err) {

@@ -1,4 +1,4 @@
-/* What adapter.c and adapter_files.c share. */
+/* What adapter_layout.c, adapter_full.c and adapter_files.c share. */
 #ifndef QA_MODEL_ADAPTER_INTERNAL_H
 #define QA_MODEL_ADAPTER_INTERNAL_H
 
@@ -9,5 +9,9 @@
  * zero. */
 QA_MUST_CHECK qa_status qa_adapter_allocate(qa_adapter **adapter, const qa_model *model, const qa_lora_options *options,
                                             const qa_branch_plan *plan, qa_error *err);
+
+/* A model's folder that a run with all weights left, of the base `model`. */
+QA_MUST_CHECK qa_status qa_adapter_load_full(qa_adapter **adapter, const qa_model *model, const char *dir,
+                                             qa_error *err);
 
 #endif

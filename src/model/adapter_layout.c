@@ -6,6 +6,7 @@
 #include "base/try.h"
 #include "model/adapter_internal.h"
 #include "model/lora_options.h"
+#include "model/trainable.h"
 #include "model/weights.h"
 
 #include <math.h>
@@ -15,6 +16,9 @@
 
 size_t qa_adapter_count(const qa_config *config, const qa_lora_options *options) {
     size_t count = 0;
+    if (qa_lora_is_full(options)) {
+        return qa_config_parameters(config);
+    }
     for (qa_target t = QA_TARGET_Q; t < QA_TARGETS; t++) {
         size_t in = 0;
         size_t out = 0;
@@ -159,7 +163,12 @@ void qa_adapter_free(qa_adapter *adapter) {
         qa_adapter_free(adapter->reference);
         free(adapter->places);
         free(adapter->tensors);
-        free(adapter->parameters);
+        if (adapter->own == NULL) {
+            free(adapter->parameters);
+        } else if (adapter->trainable == NULL) {
+            qa_model_free(adapter->own);
+        }
+        qa_trainable_free(adapter->trainable);
         free(adapter);
     }
 }

@@ -283,9 +283,14 @@ static void append_states(const qa_kv_decoder *decoder, size_t n_pieces) {
 
 /* ---- a pass ---- */
 
+/* The weights that a group's rows run through. */
+static const qa_model *weights_of(const qa_kv_decoder *decoder, size_t group) {
+    const qa_adapter *adapter = group == 0 ? NULL : decoder->taken[group - 1];
+    return adapter == NULL || adapter->own == NULL ? decoder->model : adapter->own;
+}
+
 /* Positions, angles and attention spans of the pass, and what enters layer 0. */
-static void lay_out_decoder(qa_kv_decoder *decoder, size_t n_pieces) {
-    const qa_model *model = decoder->model;
+static void lay_out_decoder(qa_kv_decoder *decoder, const qa_model *model, size_t n_pieces) {
     size_t row = 0;
     for (size_t i = 0; i < n_pieces; i++) {
         const piece *p = &decoder->pieces[i];
@@ -304,11 +309,11 @@ static void lay_out_decoder(qa_kv_decoder *decoder, size_t n_pieces) {
     }
 }
 
-/* The pieces, n tokens with n_groups groups of rows among them, through all layers. */
-static void run_decode_pass(qa_kv_decoder *decoder, size_t n_pieces, size_t n, size_t n_groups) {
-    const qa_config *config = &decoder->model->config;
-    lay_out_decoder(decoder, n_pieces);
-    qa_layer_run run = {.model = decoder->model,
+/* The pieces, n tokens with n_groups groups of rows among them, through all layers of a model. */
+static void run_decode_pass(qa_kv_decoder *decoder, const qa_model *model, size_t n_pieces, size_t n, size_t n_groups) {
+    const qa_config *config = &model->config;
+    lay_out_decoder(decoder, model, n_pieces);
+    qa_layer_run run = {.model = model,
                         .plan = &decoder->plan,
                         .groups = decoder->row_groups,
                         .n_groups = n_groups,
@@ -404,7 +409,12 @@ static void run_all(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs
     memset(decoder->cursors, 0, decoder->groups * sizeof *decoder->cursors);
     for (;;) {
         size_t n = 0, n_pieces = 0, n_groups = 0;
+        const qa_model *weights = NULL; /* those of the first group that has rows; the others' turn comes */
         for (size_t group = 0; group < decoder->groups; group++) {
+            if (n > 0 && weights_of(decoder, group) != weights) {
+                continue;
+            }
+            weights = weights_of(decoder, group);
             const size_t taken = take_of_group(decoder, group, runs, n_runs, n, &n_pieces);
             if (group > 0 && taken > 0) {
                 decoder->row_groups[n_groups++] =
@@ -415,7 +425,7 @@ static void run_all(qa_kv_decoder *decoder, const qa_kv_run *runs, size_t n_runs
         if (n == 0) {
             return;
         }
-        run_decode_pass(decoder, n_pieces, n, n_groups);
+        run_decode_pass(decoder, weights, n_pieces, n, n_groups);
     }
 }
 
@@ -437,8 +447,18 @@ void qa_kv_decoder_logits(qa_kv_decoder *decoder, const qa_kv_state *states, siz
     for (size_t i = 0; i < n; i++) {
         memcpy(decoder->wanted + i * d, state_at(decoder, states[i].slot, states[i].position), d * sizeof *normed);
     }
-    qa_norm_forward(pool, normed, NULL, decoder->wanted, &decoder->plan.final_norm, n, d);
-    qa_linear_forward(pool, decoder->logits, normed, decoder->model->head, NULL, n, d, config->vocab_size);
+    for (size_t first = 0, end = 0; first < n; first = end) { /* those through the same weights, as they follow */
+        const qa_model *weights = weights_of(decoder, decoder->group[states[first].slot]);
+        qa_norm norm = decoder->plan.final_norm;
+        norm.w = weights->final_norm.w;
+        norm.b = weights->final_norm.b;
+        for (end = first + 1; end < n && weights_of(decoder, decoder->group[states[end].slot]) == weights;) {
+            end++;
+        }
+        qa_norm_forward(pool, normed + first * d, NULL, decoder->wanted + first * d, &norm, end - first, d);
+        qa_linear_forward(pool, decoder->logits + first * config->vocab_size, normed + first * d, weights->head, NULL,
+                          end - first, d, config->vocab_size);
+    }
     qa_layer_bend_logits(decoder->model, decoder->logits, n);
     *logits = decoder->logits;
 }

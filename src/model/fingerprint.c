@@ -179,6 +179,14 @@ bool qa_config_later_settings(const qa_config *config, char hex[QA_SHA256_HEX_BY
     return any || stretched;
 }
 
+void qa_config_digest(const qa_config *config, char hex[QA_SHA256_HEX_BYTES]) {
+    unsigned char digest[QA_SHA256_BYTES];
+    qa_sha256 sha = qa_sha256_begin();
+    add_config(&sha, config);
+    qa_sha256_end(&sha, digest);
+    qa_sha256_to_hex(digest, hex);
+}
+
 static void compute(const qa_model *model, char hex[QA_SHA256_HEX_BYTES]) {
     weight_walk walk = {.model = model, .sha = qa_sha256_begin()};
     qa_error never = {0};
@@ -205,6 +213,10 @@ const char *qa_model_fingerprint(const qa_model *model) {
 void qa_adapter_fingerprint(const qa_adapter *adapter, char hex[QA_FINGERPRINT_BYTES]) {
     unsigned char digest[QA_SHA256_BYTES];
     float block[512];
+    if (adapter->own != NULL) {
+        memcpy(hex, qa_model_fingerprint(adapter->own), QA_FINGERPRINT_BYTES);
+        return;
+    }
     qa_sha256 sha = qa_sha256_begin();
     add_word(&sha, "qadapter adapter fingerprint 1");
     for (size_t i = 0; i < adapter->layers * QA_TARGETS; i++) {

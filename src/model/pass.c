@@ -38,6 +38,8 @@ typedef struct pass_slots {
 
 struct qa_pass {
     qa_model *model;
+    const qa_model *weights[2]; /* [streams] those that the stream runs through */
+    size_t together;            /* streams that run through the same weights, at once */
     const qa_adapter *adapter;
     qa_layer_group group; /* the adapted rows of the run under way */
     qa_pass_limits limits;
@@ -166,14 +168,16 @@ static qa_status check_limits(const qa_lora_options *lora, qa_pass_limits limits
                    limits.max_documents > MAX_ROWS,
                err, QA_ERR_LIMIT, "a pass of %zu rows, %zu states and %zu documents is not possible (1 to %zu)",
                limits.max_rows, limits.max_states, limits.max_documents, MAX_ROWS);
-    QA_FAIL_IF(limits.weights && lora != NULL, err, QA_ERR_ARGUMENT, "a pass that trains the weights takes no adapter");
+    QA_FAIL_IF(limits.weights && lora != NULL && !qa_lora_is_full(lora), err, QA_ERR_ARGUMENT,
+               "a pass that trains the weights takes no adapter");
     QA_FAIL_IF(limits.backward && !limits.weights && lora == NULL, err, QA_ERR_ARGUMENT,
                "a pass with backward needs an adapter");
     return QA_OK;
 }
 
 /* What follows from what was asked for. */
-static qa_pass_limits resolve(qa_pass_limits limits) {
+static qa_pass_limits resolve(qa_pass_limits limits, const qa_lora_options *lora) {
+    limits.weights |= limits.backward && lora != NULL && qa_lora_is_full(lora);
     limits.backward |= limits.weights;
     limits.recompute &= limits.backward;
     return limits;
@@ -190,7 +194,7 @@ static qa_status pass_bytes(qa_pass *pass, const qa_model *model, const qa_lora_
 qa_status qa_pass_bytes(const qa_model *model, const qa_lora_options *lora, qa_pass_limits limits, size_t *bytes,
                         qa_error *err) {
     QA_TRY(check_limits(lora, limits, err));
-    limits = resolve(limits);
+    limits = resolve(limits, lora);
     qa_pass pass = {
         .limits = limits, .streams = lora == NULL ? 1 : 2, .keeps_layers = limits.backward && !limits.recompute};
     qa_layer_plan_make(&pass.plan, model);
@@ -202,13 +206,19 @@ qa_status qa_pass_create(qa_pass **out, qa_model *model, const qa_adapter *adapt
     *out = NULL;
     const qa_lora_options *lora = adapter == NULL ? NULL : &adapter->widest;
     QA_TRY(check_limits(lora, limits, err));
-    limits = resolve(limits);
+    limits = resolve(limits, lora);
+    QA_FAIL_IF(limits.weights && adapter != NULL && adapter->trainable == NULL, err, QA_ERR_UNSUPPORTED,
+               "%s is a whole model, which was loaded to be measured and sampled from, not to be trained",
+               adapter->own->dir);
     qa_pass *pass = NULL;
     QA_TRY(QA_NEW(pass, 1, err, "a pass"));
     pass->model = model;
     pass->adapter = adapter;
     pass->limits = limits;
     pass->streams = adapter == NULL ? 1 : 2;
+    pass->weights[0] = model;
+    pass->weights[1] = adapter != NULL && adapter->own != NULL ? adapter->own : model;
+    pass->together = pass->weights[0] == pass->weights[1] ? pass->streams : 1;
     pass->context = qa_config_context(&model->config);
     qa_layer_plan_make(&pass->plan, model);
     pass->keeps_layers = limits.backward && !limits.recompute;
@@ -315,9 +325,10 @@ static qa_status lay_angles_by_length(qa_pass *pass, const qa_packed *in, qa_err
     return QA_OK;
 }
 
-static qa_layer_run layer_run(qa_pass *pass, size_t streams, bool apart) {
+/* Of `streams` streams from stream s on. */
+static qa_layer_run layer_run(qa_pass *pass, size_t s, size_t streams, bool apart) {
     pass->group = (qa_layer_group){.adapter = pass->adapter, .first = (streams - 1) * pass->n, .rows = pass->n};
-    return (qa_layer_run){.model = pass->model,
+    return (qa_layer_run){.model = pass->weights[s],
                           .plan = &pass->plan,
                           .groups = &pass->group,
                           .n_groups = pass->adapter == NULL ? 0 : 1,
@@ -353,13 +364,14 @@ static qa_layer_rows layer_rows(const qa_pass *pass, size_t l, bool adapted) {
 }
 
 /* A row whose 1/rms is not a positive number held a NaN, an infinity, or values whose squares overflow. The streams are
- * the last `streams` of the pass; a row has `per_row` of the numbers. */
-static qa_status check_rms(const qa_pass *pass, size_t streams, const qa_real *inverse_rms, size_t rows_per_stream,
-                           size_t per_row, const char *where, size_t l, qa_error *err) {
+ * the last `streams` of those that run through these weights; a row has `per_row` of the numbers. */
+static qa_status check_rms(const qa_pass *pass, const qa_model *weights, size_t streams, const qa_real *inverse_rms,
+                           size_t rows_per_stream, size_t per_row, const char *where, size_t l, qa_error *err) {
     for (size_t i = 0; i < streams * rows_per_stream * per_row; i++) {
         if (!(inverse_rms[i] > 0) || !isfinite(inverse_rms[i])) {
             const size_t row = i / per_row;
-            bool is_adapted = pass->adapter != NULL && row >= (streams - 1) * rows_per_stream;
+            bool is_adapted =
+                pass->adapter != NULL && weights == pass->weights[1] && row >= (streams - 1) * rows_per_stream;
             return qa_fail(err, QA_ERR_NAN, "NaN or infinity in the %s stream, %s layer %zu, row %zu",
                            is_adapted ? "adapted" : "base", where, l, row % rows_per_stream);
         }
@@ -382,8 +394,9 @@ static qa_status run_layer_part(const qa_pass *pass, const qa_layer_run *run, si
     for (size_t k = first; k < end; k++) {
         const qa_operation *op = &pass->plan.operations[k];
         if (op->kind == QA_OP_NORM) {
-            QA_TRY(check_rms(pass, run->streams, rows->inverse[op->which], pass->n, pass->plan.statistics[op->which],
-                             where[op->in] != NULL ? where[op->in] : "within", l, err));
+            QA_TRY(check_rms(pass, run->model, run->streams, rows->inverse[op->which], pass->n,
+                             pass->plan.statistics[op->which], where[op->in] != NULL ? where[op->in] : "within", l,
+                             err));
         }
     }
     return QA_OK;
@@ -407,17 +420,24 @@ static qa_status take_state_rows(qa_pass *pass, const size_t *state_rows, size_t
 static qa_status gather_states(qa_pass *pass, size_t streams, qa_error *err) {
     const qa_config *config = &pass->model->config;
     size_t d = config->hidden_size, n_states = pass->n_states, first = pass->streams - streams;
+    const size_t together = streams < pass->together ? streams : pass->together;
     const qa_real *x = pass_rows_of(&pass->residual, pass, config->num_hidden_layers, false);
     for (size_t s = first; s < pass->streams; s++) {
         for (size_t i = 0; i < n_states; i++) {
             memcpy(pass->state_x + (s * n_states + i) * d, x + (s * pass->n + pass->state_rows[i]) * d, d * sizeof *x);
         }
     }
-    size_t skipped = first * n_states;
-    qa_norm_forward(pass->model->context->pool, pass->state_h + skipped * d, pass->state_inverse_rms + skipped,
-                    pass->state_x + skipped * d, &pass->plan.final_norm, streams * n_states, d);
-    return check_rms(pass, streams, pass->state_inverse_rms + skipped, n_states, 1, "at a state after",
-                     config->num_hidden_layers - 1, err);
+    for (size_t s = first; s < pass->streams; s += together) {
+        const size_t skipped = s * n_states;
+        qa_norm norm = pass->plan.final_norm;
+        norm.w = pass->weights[s]->final_norm.w;
+        norm.b = pass->weights[s]->final_norm.b;
+        qa_norm_forward(pass->model->context->pool, pass->state_h + skipped * d, pass->state_inverse_rms + skipped,
+                        pass->state_x + skipped * d, &norm, together * n_states, d);
+        QA_TRY(check_rms(pass, pass->weights[s], together, pass->state_inverse_rms + skipped, n_states, 1,
+                         "at a state after", config->num_hidden_layers - 1, err));
+    }
+    return QA_OK;
 }
 
 qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *state_rows, size_t n_states,
@@ -437,17 +457,20 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
         memcpy(pass->state_h + i * d, in->base + (state_rows[i] - first) * d, d * sizeof *in->base);
     }
     const size_t streams = in->base == NULL ? pass->streams : 1;
-    const bool adapted = streams < pass->streams;
+    const size_t together = streams < pass->together ? streams : pass->together;
+    const bool apart = in->apart || in->base != NULL || pass->limits.recompute;
     pass->dropout_key = dropout_key;
-    qa_real *x = pass_rows_of(&pass->residual, pass, 0, adapted);
-    for (size_t s = 0; s < streams; s++) {
-        qa_layer_embed(pass->model, x + s * pass->n * d, pass->ids, pass->positions, pass->n);
-    }
-    const qa_layer_run run = layer_run(pass, streams, in->apart || in->base != NULL || pass->limits.recompute);
-    for (size_t l = 0; l < config->num_hidden_layers; l++) {
-        const qa_layer_rows rows = layer_rows(pass, l, adapted);
-        QA_TRY(run_layer_part(pass, &run, l, &rows, 0, pass->plan.attention, err));
-        QA_TRY(run_layer_part(pass, &run, l, &rows, pass->plan.attention, pass->plan.n, err));
+    for (size_t s = pass->streams - streams; s < pass->streams; s += together) {
+        const qa_layer_run run = layer_run(pass, s, together, apart);
+        qa_real *x = pass_rows_of(&pass->residual, pass, 0, s > 0);
+        for (size_t k = 0; k < together; k++) {
+            qa_layer_embed(run.model, x + k * pass->n * d, pass->ids, pass->positions, pass->n);
+        }
+        for (size_t l = 0; l < config->num_hidden_layers; l++) {
+            const qa_layer_rows rows = layer_rows(pass, l, s > 0);
+            QA_TRY(run_layer_part(pass, &run, l, &rows, 0, pass->plan.attention, err));
+            QA_TRY(run_layer_part(pass, &run, l, &rows, pass->plan.attention, pass->plan.n, err));
+        }
     }
     return gather_states(pass, streams, err);
 }
@@ -479,13 +502,15 @@ static void take_slopes(const qa_pass *pass, const qa_real *y, size_t count) {
 
 void qa_pass_head(qa_pass *pass, size_t first, size_t count, qa_real **base, qa_real **adapted_logits) {
     const qa_config *config = &pass->model->config;
-    size_t d = config->hidden_size;
+    size_t d = config->hidden_size, V = config->vocab_size;
     for (size_t s = 0; s < pass->streams; s++) {
         memcpy(pass->head_in + s * count * d, pass->state_h + (s * pass->n_states + first) * d,
                count * d * sizeof *pass->head_in);
     }
-    qa_linear_forward(pass->model->context->pool, pass->logits, pass->head_in, pass->model->head, NULL,
-                      pass->streams * count, d, config->vocab_size);
+    for (size_t s = 0; s < pass->streams; s += pass->together) {
+        qa_linear_forward(pass->model->context->pool, pass->logits + s * count * V, pass->head_in + s * count * d,
+                          pass->weights[s]->head, NULL, pass->together * count, d, V);
+    }
     if (config->logit_factor != 1 || config->logit_cap > 0) {
         qa_layer_bend_logits(pass->model, pass->logits, pass->streams * count);
     }
@@ -525,18 +550,22 @@ void qa_pass_head_backward(qa_pass *pass, const qa_weight_gradients *gradient, q
                            size_t first, size_t count) {
     const size_t d = pass->model->config.hidden_size;
     qa_linear_backward(pass->model->context->pool, 0, dstates, gradient->head, NULL,
-                       pass->slopes == NULL ? dlogits : through_slopes(pass, dlogits, count), pass->state_h + first * d,
-                       pass->model->head, count, d, pass->model->config.vocab_size);
+                       pass->slopes == NULL ? dlogits : through_slopes(pass, dlogits, count),
+                       pass->state_h + ((pass->streams - 1) * pass->n_states + first) * d,
+                       pass->weights[pass->streams - 1]->head, count, d, pass->model->config.vocab_size);
 }
 
 /* dstates through the final norm, scattered into dx. */
 static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, const qa_real *dstates) {
     size_t d = pass->model->config.hidden_size;
     size_t first = (pass->streams - 1) * pass->n_states; /* the adapted states */
+    qa_norm norm = pass->plan.final_norm;
+    norm.w = pass->weights[pass->streams - 1]->final_norm.w;
+    norm.b = pass->weights[pass->streams - 1]->final_norm.b;
     memset(pass->dstates, 0, pass->n_states * d * sizeof *pass->dstates);
     qa_norm_backward(pass->model->context->pool, pass->dstates, weights == NULL ? NULL : weights->final_norm.w,
                      weights == NULL ? NULL : weights->final_norm.b, dstates, pass->state_x + first * d,
-                     pass->state_inverse_rms + first, &pass->plan.final_norm, pass->n_states, d);
+                     pass->state_inverse_rms + first, &norm, pass->n_states, d);
     memset(pass->dx, 0, pass->n * d * sizeof *pass->dx);
     for (size_t i = 0; i < pass->n_states; i++) {
         qa_real *row = pass->dx + pass->state_rows[i] * d;
@@ -550,7 +579,7 @@ static void states_backward(qa_pass *pass, const qa_weight_gradients *weights, c
  * but rows of the layer above, whose backward is done. */
 static void layers_backward(qa_pass *pass, qa_real *gradient, const qa_weight_gradients *weights) {
     const size_t layers = pass->model->config.num_hidden_layers;
-    qa_layer_run run = layer_run(pass, 1, false);
+    qa_layer_run run = layer_run(pass, pass->streams - 1, 1, false);
     run.weights = weights;
     for (size_t l = layers; l-- > 0;) {
         const qa_layer_rows rows = layer_rows(pass, l, true);
@@ -573,13 +602,14 @@ void qa_pass_backward(qa_pass *pass, qa_real *gradient, const qa_real *dstates) 
 
 void qa_pass_backward_weights(qa_pass *pass, const qa_weight_gradients *gradient, const qa_real *dstates) {
     states_backward(pass, gradient, dstates);
-    const size_t d = pass->model->config.hidden_size;
+    const qa_config *config = &pass->weights[pass->streams - 1]->config;
+    const size_t d = config->hidden_size;
     layers_backward(pass, NULL, gradient);
     if (gradient->position_embedding != NULL) {
         qa_embedding_backward(gradient->position_embedding, pass->dx, pass->positions, pass->n, d);
     }
-    if (pass->model->config.embedding_factor != 1) {
-        const qa_real factor = (qa_real)pass->model->config.embedding_factor;
+    if (config->embedding_factor != 1) {
+        const qa_real factor = (qa_real)config->embedding_factor;
         qa_scale_rows(pass->model->context->pool, pass->dx, factor, pass->dx, pass->n * d);
     }
     qa_embedding_backward(gradient->embedding, pass->dx, pass->ids, pass->n, d);

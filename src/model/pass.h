@@ -14,6 +14,9 @@
  * Both give the same bits, which products shared by the streams need not: BLAS may add up in another order when there
  * are twice as many rows.
  *
+ * Own weights. An adapter that is a whole model (model/adapter.h) has its stream run through that model's weights, the
+ * base stream before it, each by itself; backward is then that of `weights`.
+ *
  * Recompute. Backward needs the adapted rows of every layer. With `recompute` the pass keeps the residual stream alone,
  * d numbers a row and layer, and backward runs every layer of the adapted stream once more before it goes back through
  * it. So that the second run gives the same bits as the first, the streams of such a pass always run apart: gradients
@@ -61,7 +64,8 @@ typedef struct qa_pass_limits {
     size_t max_states;
     size_t max_documents; /* 0: only pairs */
     bool backward;        /* keep what backward needs (an adapter is then required, but with `weights`) */
-    bool weights;         /* backward to all weights of the model: one stream, no adapter */
+    bool weights;         /* backward to all weights of the model (one stream, no adapter), or of the adapter that is a
+                             whole model: with such a one `backward` means this */
     bool recompute;       /* backward runs every layer again instead of having kept its rows: less memory, more time */
 } qa_pass_limits;
 

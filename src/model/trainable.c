@@ -188,6 +188,7 @@ qa_status qa_trainable_copy(qa_trainable **out, qa_model *model, size_t labels, 
                "load; `qadapter info --supported` lists the families that have one",
                model->dir, config.family->architecture);
     config.labels = labels > 0 ? labels : config.labels;
+    qa_config_set_stored_dtype(&config, QA_DTYPE_F32); /* what some families compute with depends on it */
     QA_TRY(make_trainable(out, model->context, &config, model->dir, err));
     QA_TRY(qa_model_each_weight(model, copy_tensor, *out, err));
     qa_real *score = labels == 0 ? NULL : (*out)->parameters + ((*out)->model->score.real - (*out)->parameters);
@@ -199,7 +200,6 @@ qa_status qa_trainable_copy(qa_trainable **out, qa_model *model, size_t labels, 
 }
 
 qa_status qa_trainable_load(qa_trainable **out, qa_context *context, const char *dir, qa_error *err) {
-    *out = NULL;
     qa_model *model = NULL;
     QA_TRY(qa_model_load(&model, context, dir, err));
     const qa_status status = qa_trainable_copy(out, model, 0, 0, err);
@@ -244,11 +244,15 @@ done:
     return status;
 }
 
-qa_status qa_trainable_save(const qa_trainable *trainable, const char *dir, qa_dtype dtype, qa_error *err) {
+qa_status qa_trainable_save_weights(const qa_trainable *trainable, const char *dir, qa_dtype dtype, qa_error *err) {
     char *path = qa_path_join(dir, "model.safetensors");
     qa_status status =
         path == NULL ? qa_fail(err, QA_ERR_MEMORY, "out of memory") : save_weights(trainable, path, dtype, err);
     free(path);
-    QA_TRY(status);
+    return status;
+}
+
+qa_status qa_trainable_save(const qa_trainable *trainable, const char *dir, qa_dtype dtype, qa_error *err) {
+    QA_TRY(qa_trainable_save_weights(trainable, dir, dtype, err));
     return qa_config_save(&trainable->model->config, dir, dtype, err);
 }

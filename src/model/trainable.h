@@ -1,4 +1,4 @@
-/* A model whose weights all learn: pre-training.
+/* A model whose weights all learn: pre-training, and fine-tuning of all weights.
  *
  * All weights stand in one flat array, parameters[count], and a gradient of the same layout beside it, so that the
  * optimiser sees two arrays. The model's own pointers (model/weights.h) point into that array: whatever reads the
@@ -8,6 +8,7 @@
 
 #include "base/real.h"
 #include "io/dtype.h"
+#include "model/adapter.h"
 #include "model/weights.h"
 
 typedef struct qa_norm_gradients {
@@ -40,7 +41,7 @@ typedef struct qa_parameter_tensor {
     bool is_norm, transposed; /* as in qa_weight_entry */
 } qa_parameter_tensor;
 
-typedef struct qa_trainable {
+struct qa_trainable {
     qa_model *model; /* owned; its weights are `parameters` */
     qa_arena arena;
     qa_real *parameters; /* [count], matrices first, then vectors: [0, decayed) decays */
@@ -49,7 +50,7 @@ typedef struct qa_trainable {
     qa_parameter_tensor *tensors; /* [n_tensors] in the order of the array */
     size_t n_tensors;
     qa_weight_gradients gradients; /* pointers into `gradient` */
-} qa_trainable;
+};
 
 /* Fresh weights for the config: matrices normal with standard deviation `deviation`, those that write into the residual
  * stream (o_proj, down_proj) divided by sqrt(2 layers), norms 1, biases 0; a function of config, seed and tensor alone.
@@ -61,17 +62,22 @@ QA_MUST_CHECK qa_status qa_trainable_create(qa_trainable **trainable, qa_context
 QA_MUST_CHECK qa_status qa_trainable_load(qa_trainable **trainable, qa_context *context, const char *dir,
                                           qa_error *err);
 
-/* A copy of a loaded model's weights, to train on. labels 0: of all of them, as they are; else of a language model's
+/* A copy of a loaded model's weights, to train on; of a family whose arithmetic depends on the files' dtype, with that
+ * of F32. labels 0: of all of them, as they are; else of a language model's
  * without its head, with a fresh classification head of so many outputs, normal with transformers' deviation of 0.02, a
  * function of the seed. A family that has no such class in transformers is QA_ERR_UNSUPPORTED. */
 QA_MUST_CHECK qa_status qa_trainable_copy(qa_trainable **trainable, qa_model *model, size_t labels, uint64_t seed,
                                           qa_error *err);
 void qa_trainable_free(qa_trainable *trainable); /* NULL is allowed */
 
-/* The tensor that element i of the array belongs to. */
+/* The tensor that element i of the array belongs to, and where in it. */
 const qa_parameter_tensor *qa_trainable_tensor_at(const qa_trainable *trainable, size_t i);
 
-/* Writes dir/config.json, dir/generation_config.json and dir/model.safetensors (dtype F32, F16 or BF16; the folder is
+/* Writes dir/model.safetensors. */
+QA_MUST_CHECK qa_status qa_trainable_save_weights(const qa_trainable *trainable, const char *dir, qa_dtype dtype,
+                                                  qa_error *err);
+
+/* The same, and dir/config.json, dir/generation_config.json (dtype F32, F16 or BF16; the folder is
  * there already): what qa_model_load and Hugging Face read. */
 QA_MUST_CHECK qa_status qa_trainable_save(const qa_trainable *trainable, const char *dir, qa_dtype dtype,
                                           qa_error *err);

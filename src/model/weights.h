@@ -84,4 +84,7 @@ QA_MUST_CHECK qa_status qa_model_load_classifier(qa_model **model, qa_context *c
  * the types of RoPE that came with them. False: it has none. */
 bool qa_config_later_settings(const qa_config *config, char hex[QA_SHA256_HEX_BYTES]);
 
+/* A digest of all that the forward pass takes from the config besides the tensors' shapes. */
+void qa_config_digest(const qa_config *config, char hex[QA_SHA256_HEX_BYTES]);
+
 #endif

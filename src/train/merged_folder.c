@@ -326,13 +326,18 @@ done:
     return status;
 }
 
+qa_status qa_tuned_folder_copies(const char *base_dir, const char *dir, qa_dtype dtype, const json_t *chat,
+                                 bool *template_written, qa_error *err) {
+    entry_move move = {base_dir, dir};
+    QA_TRY(write_config(base_dir, dir, dtype, err));
+    QA_TRY(visit_entries(base_dir, copy_entry, &move, err));
+    return qa_chat_record_save(chat, dir, template_written, err);
+}
+
 qa_status qa_merged_folder_fill(qa_merged_folder *folder, const qa_model *model, qa_dtype dtype, size_t shard_bytes,
                                 const json_t *chat, bool *template_written, qa_error *err) {
-    entry_move move = {model->dir, folder->temporary};
     QA_TRY(qa_weight_files_copy(model, folder->temporary, dtype, shard_bytes, err));
-    QA_TRY(write_config(model->dir, folder->temporary, dtype, err));
-    QA_TRY(visit_entries(model->dir, copy_entry, &move, err));
-    return qa_chat_record_save(chat, folder->temporary, template_written, err);
+    return qa_tuned_folder_copies(model->dir, folder->temporary, dtype, chat, template_written, err);
 }
 
 /* ---- telling ---- */

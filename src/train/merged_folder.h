@@ -33,6 +33,11 @@ QA_MUST_CHECK qa_status qa_merged_folder_fill(qa_merged_folder *folder, const qa
                                               size_t shard_bytes, const json_t *chat, bool *template_written,
                                               qa_error *err);
 
+/* Into dir, which is there, what goes with weights that were made of those in base_dir: config, which says that they
+ * are stored in dtype, tokenizer, chat template, licence and so on. */
+QA_MUST_CHECK qa_status qa_tuned_folder_copies(const char *base_dir, const char *dir, qa_dtype dtype,
+                                               const json_t *chat, bool *template_written, qa_error *err);
+
 /* What is told of the merge. */
 typedef struct qa_merge_story {
     const char *base, *adapter; /* as they were named */

@@ -303,6 +303,21 @@ static qa_status check_replay(const qa_train_options *o, qa_error *err) {
                : qa_fail(err, QA_ERR_ARGUMENT, "replay_ratio = %g: expected at most %g", o->replay_ratio, MOST_REPLAY);
 }
 
+qa_status qa_train_check_full(const qa_objective *objective, qa_error *err) {
+    char text[256];
+    qa_objective_text(objective, text, sizeof text);
+    QA_FAIL_IF(!qa_objective_is_plain(objective), err, QA_ERR_UNSUPPORTED,
+               "all weights are trained where the policy is the softmax of the trained model's own logits: by sft, "
+               "replay, dpo, or qadapter with q_parametrisation residual, alpha_0 1 and alpha_tilde 1 (the recipe "
+               "theory); this is %s, whose policy needs both models: train an adapter",
+               text);
+    return objective->reference == QA_REFERENCE_BASE
+               ? QA_OK
+               : qa_fail(err, QA_ERR_UNSUPPORTED,
+                         "reference adapter: with all weights log-ratios are against the base model; to train against "
+                         "the model that training starts from, give that one as the base");
+}
+
 qa_status qa_train_options_check(const qa_train_options *options, qa_error *err) {
     qa_train_options read = *options;
     QA_FAIL_IF(options->out_dir == NULL || options->out_dir[0] == '\0', err, QA_ERR_ARGUMENT,

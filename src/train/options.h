@@ -17,4 +17,8 @@ bool qa_watched_is_smaller(qa_watched which);
 /* The message names the option, its value and its range. */
 QA_MUST_CHECK qa_status qa_train_options_check(const qa_train_options *options, qa_error *err);
 
+/* QA_ERR_UNSUPPORTED, naming the numbers, where an objective's policy is not the softmax of one model's logits, or its
+ * log-ratios are against another adapter: all weights are not trained by those. */
+QA_MUST_CHECK qa_status qa_train_check_full(const qa_objective *objective, qa_error *err);
+
 #endif

@@ -19,7 +19,8 @@
  *     dL/dh(s) = sum g_t W_head[a_t]  +  value_gradient(s) * u(s),       u(s) = pitilde(. | s) W_head
  *
  * and u is computed chunk by chunk in the forward pass, before z and with it g are known. No array of states x
- * vocabulary ever exists (but see `full`, for scoring).
+ * vocabulary ever exists (but see `full`, for scoring). A head that learns itself (an adapter that is a whole model)
+ * wants the rows dL/dz as they are: backward makes them again, chunk by chunk.
  * Plain twin: reference/step.c: qa_ref_pair. */
 #include "train/pair_step.h"
 
@@ -46,6 +47,7 @@ typedef struct pair_state {
     double q[QA_SIDES], log_pi1[QA_SIDES]; /* at that action */
     qa_real slope[QA_SIDES];               /* of its logit by the product with W_head: 1, or what a cap leaves of it */
     double v, kl;
+    double value_gradient; /* dL/dVhat, of both sides */
 } pair_state;
 
 /* The arrays of one side. */
@@ -62,6 +64,7 @@ typedef struct side_arrays {
 struct qa_pair_step {
     qa_model *model;
     const qa_adapter *adapter;
+    const qa_trainable *trainable; /* whose weights learn; NULL: the adapter's branches */
     qa_objective objective;
     const qa_method_row *method;
     qa_pair_limits limits;
@@ -223,6 +226,7 @@ qa_status qa_pair_step_create(qa_pair_step **out, qa_model *model, const qa_adap
     QA_TRY(QA_NEW(step, 1, err, "a training step"));
     step->model = model;
     step->adapter = adapter;
+    step->trainable = limits.backward && adapter != NULL ? adapter->trainable : NULL;
     step->objective = *objective;
     step->method = qa_method_of(objective);
     step->limits = limits;
@@ -393,7 +397,30 @@ static void row_task(void *context, size_t i, size_t worker) {
     }
 }
 
-static void run_chunks(qa_pair_step *step) {
+/* rows[count x V] pitilde, becomes dL/dz, and goes back through a head that learns. */
+static void head_backward_chunk(qa_pair_step *step, const qa_weight_gradients *gradients, qa_real *rows, size_t first,
+                                size_t count) {
+    const size_t V = step->model->config.vocab_size, d = step->model->config.hidden_size;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t a = 0; a < V; a++) {
+            rows[i * V + a] *= (qa_real)step->table[first + i].value_gradient;
+        }
+    }
+    for (size_t side = 0; side < step->n_sides; side++) {
+        const qa_side_step *found = &step->sides[side].found;
+        for (size_t t = 0; t < found->n; t++) {
+            const size_t i = step->sides[side].at[found->transitions[t].state];
+            if (i >= first && i < first + count) {
+                rows[(i - first) * V + (size_t)found->transitions[t].action] += (qa_real)step->sides[side].g[t];
+            }
+        }
+    }
+    qa_pass_head_backward(step->pass, gradients, step->dh + first * d, rows, first, count);
+}
+
+/* Logits, equations, and u of every state; or, once g is known, dL/dh and the head's gradient, for which the rows are
+ * made again. */
+static void run_chunks(qa_pair_step *step, const qa_weight_gradients *into_head) {
     const qa_config *config = &step->model->config;
     const size_t d = config->hidden_size;
     const bool bent = config->logit_factor != 1 || config->logit_cap > 0;
@@ -406,7 +433,9 @@ static void run_chunks(qa_pair_step *step) {
         qa_pass_head(step->pass, first, count, &task.base, &task.adapted);
         task.slopes = bent ? qa_pass_head_slopes(step->pass) : NULL;
         qa_pool_run(pool, count, row_task, &task);
-        if (step->limits.backward) {
+        if (into_head != NULL) {
+            head_backward_chunk(step, into_head, task.adapted, first, count);
+        } else if (step->limits.backward && step->trainable == NULL) {
             qa_pass_head_transpose(step->pass, step->dh + first * d, task.adapted, count);
         }
     }
@@ -510,7 +539,7 @@ qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *pair, const qa
     lay_out_pair(step, pair, visit->padded_length);
     QA_TRY(run_pair_pass(step, pair, rows + (step->shared ? 0 : pair->prompt_len),
                          step->adapter == NULL ? (qa_base_slot){0} : visit->slot, visit->dropout_key, err));
-    run_chunks(step);
+    run_chunks(step, NULL);
     QA_TRY(step->reference == NULL ? QA_OK : find_reference(step, pair, visit, err));
     for (size_t side = 0; side < step->n_sides; side++) {
         QA_TRY(gather_side(step, side, err));
@@ -551,15 +580,22 @@ void qa_pair_step_backward(qa_pair_step *step, qa_real *gradient, const qa_divis
         qa_transitions_value_gradient(arrays->value_gradient, found->transitions, found->n, arrays->g,
                                       step->objective.gamma);
     }
-    qa_part_begin(step->model->context->pool, QA_PART_HEAD);
-    for (size_t i = 0; i < step->n_states; i++) { /* u -> value_gradient * u */
-        double value_gradient = 0.0;
+    for (size_t i = 0; i < step->n_states; i++) {
+        step->table[i].value_gradient = 0.0;
         for (size_t side = 0; side < step->n_sides; side++) {
             const size_t state = step->table[i].state[side];
-            value_gradient += state == NO_STATE ? 0.0 : step->sides[side].value_gradient[state];
+            step->table[i].value_gradient += state == NO_STATE ? 0.0 : step->sides[side].value_gradient[state];
         }
+    }
+    if (step->trainable != NULL) {
+        run_chunks(step, &step->trainable->gradients);
+        qa_pass_backward_weights(step->pass, &step->trainable->gradients, step->dh);
+        return;
+    }
+    qa_part_begin(step->model->context->pool, QA_PART_HEAD);
+    for (size_t i = 0; i < step->n_states; i++) { /* u -> value_gradient * u */
         for (size_t j = 0; j < d; j++) {
-            step->dh[i * d + j] *= (qa_real)value_gradient;
+            step->dh[i * d + j] *= (qa_real)step->table[i].value_gradient;
         }
     }
     for (size_t side = 0; side < step->n_sides; side++) { /* + g_t W_head[a_t] */

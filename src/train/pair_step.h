@@ -74,7 +74,7 @@ double qa_pair_step_scale(const qa_pair_step *step);   /* the largest weight of 
 qa_pair_loss qa_pair_step_loss(const qa_pair_step *step, const qa_divisors *divisors);
 
 /* (M11) and back through the model, for the pair of the last forward: adds this pair's share of dL/d(parameters) to
- * gradient[adapter->count]. Once per forward. */
+ * gradient[adapter->count]; of an adapter that is a whole model, gradient is its trainable's. Once per forward. */
 void qa_pair_step_backward(qa_pair_step *step, qa_real *gradient, const qa_divisors *divisors);
 
 #endif

@@ -187,9 +187,7 @@ static qa_status write_result(const pretrain_run *r, qa_error *err) {
 }
 
 static qa_parameter_location locate_weight(const void *user, size_t i) {
-    const qa_parameter_tensor *tensor = qa_trainable_tensor_at(((const pretrain_run *)user)->trainable, i);
-    const size_t columns = tensor->columns == 0 ? 1 : tensor->columns;
-    return (qa_parameter_location){tensor->name, (i - tensor->offset) / columns, (i - tensor->offset) % columns};
+    return qa_weight_location(((const pretrain_run *)user)->trainable, i);
 }
 
 /* ---- the run ---- */

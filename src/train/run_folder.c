@@ -7,6 +7,7 @@
 #include "io/file.h"
 #include "io/held_folder.h"
 #include "io/json.h"
+#include "model/adapter_folder.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -23,12 +24,13 @@ static const char metrics_name[] = "metrics.jsonl";
 const qa_run_files qa_adapter_run_files = {.what = "an adapter",
                                            .finished = "adapter_model.safetensors",
                                            .shared = {"adapter_config.json", QA_REFERENCE_FOLDER}};
-const qa_run_files qa_model_run_files = {.what = "a model",
-                                         .finished = "model.safetensors",
-                                         .shared = {"config.json", "generation_config.json", "tokenizer.json",
-                                                    "tokenizer_config.json", "chat_template.jinja"},
-                                         .of_model = true,
-                                         .only_own = true};
+#define MODEL_FILES                                                                                                    \
+    .finished = "model.safetensors",                                                                                   \
+    .shared = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",                     \
+               "chat_template.jinja"},                                                                                 \
+    .only_own = true
+const qa_run_files qa_model_run_files = {.what = "a model", MODEL_FILES};
+const qa_run_files qa_full_run_files = {.what = "all weights of a base model", MODEL_FILES};
 
 /* What an entry of the folder is to us. */
 typedef enum entry_kind {
@@ -159,7 +161,7 @@ qa_status qa_run_folder_lock(int *lock, const char *dir, bool resume, qa_error *
 /* ---- surveying ---- */
 
 static const qa_run_files *other_kind(const qa_run_files *files) {
-    return files->of_model ? &qa_adapter_run_files : &qa_model_run_files;
+    return files == &qa_adapter_run_files ? &qa_model_run_files : &qa_adapter_run_files;
 }
 
 typedef struct survey {
@@ -217,15 +219,16 @@ static qa_status check_resume(const survey *found, const char *dir, qa_error *er
     return QA_OK;
 }
 
-/* What the record in dir says: 1 a run that trains a model, 0 one that trains an adapter, -1 nothing that can be read.
- */
-static int kind_by_record(const char *dir) {
+/* Which run the record in dir is of; NULL: nothing that can be read. */
+static const qa_run_files *kind_by_record(const char *dir) {
     char *path = qa_path_join(dir, config_name);
     json_t *root = NULL;
-    int kind = -1;
+    const qa_run_files *kind = NULL;
     if (path != NULL && qa_path_exists(path) && qa_json_load(&root, path, NULL) == QA_OK && json_is_object(root)) {
         const char *method = json_string_value(json_object_get(root, "method"));
-        kind = method != NULL && strcmp(method, "pretrain") == 0 ? 1 : 0;
+        kind = method != NULL && strcmp(method, "pretrain") == 0  ? &qa_model_run_files
+               : json_is_true(json_object_get(root, QA_FULL_KEY)) ? &qa_full_run_files
+                                                                  : &qa_adapter_run_files;
     }
     json_decref(root);
     free(path);
@@ -234,20 +237,20 @@ static int kind_by_record(const char *dir) {
 
 /* The folder's record, or else that of its newest checkpoint, must be of this kind of run. */
 static qa_status check_run_kind(const survey *found, const char *dir, qa_error *err) {
-    int kind = kind_by_record(dir);
-    if (kind < 0 && found->checkpoint) {
+    const qa_run_files *kind = kind_by_record(dir);
+    if (kind == NULL && found->checkpoint) {
         char *checkpoint = qa_checkpoint_path(dir, QA_CHECKPOINT_PREFIX, found->newest);
-        kind = checkpoint == NULL ? -1 : kind_by_record(checkpoint);
+        kind = checkpoint == NULL ? NULL : kind_by_record(checkpoint);
         free(checkpoint);
     }
-    QA_FAIL_IF(kind < 0 && found->run_file && found->others && !found->finished, err, QA_ERR_EXISTS,
+    QA_FAIL_IF(kind == NULL && found->run_file && found->others && !found->finished, err, QA_ERR_EXISTS,
                "%s holds a run whose %s is missing or cannot be read, and %s, so it is not one that trains %s; "
                "choose another folder",
                dir, config_name, other_kind(found->files)->finished, found->files->what);
-    return kind < 0 || (kind == 1) == found->files->of_model
+    return kind == NULL || kind == found->files
                ? QA_OK
                : qa_fail(err, QA_ERR_EXISTS, "%s holds a run that trains %s, not %s (%s); choose another folder", dir,
-                         kind == 1 ? "a model" : "an adapter", found->files->what, config_name);
+                         kind->what, found->files->what, config_name);
 }
 
 /* ---- an overwritten run, until the new one has something in its place ---- */

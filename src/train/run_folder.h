@@ -28,12 +28,12 @@ typedef struct qa_run_files {
     const char *what;                  /* "an adapter" */
     const char *finished;              /* its weights: there when a run has ended */
     const char *shared[QA_RUN_SHARED]; /* files that go with them but do not make a run; NULL at the end */
-    bool of_model;                     /* of pre-training, and not of an adapter */
     bool only_own; /* weights that lie there without any trace of a run are never replaced, even with overwrite */
 } qa_run_files;
 
 extern const qa_run_files qa_adapter_run_files; /* adapter_model.safetensors, adapter_config.json */
-extern const qa_run_files qa_model_run_files;   /* model.safetensors, config.json, ... */
+extern const qa_run_files qa_model_run_files;   /* of pre-training: model.safetensors, config.json, ... */
+extern const qa_run_files qa_full_run_files;    /* the same files, of a base model's copy trained on preferences */
 
 /* What a run finds when it starts. */
 typedef struct qa_run_folder {
@@ -54,7 +54,7 @@ bool qa_run_folder_replaces(const qa_run_files *files, const char *name);
 
 /* Makes the folder, removes what a killed run left half-written, and applies the rules:
  *   - it holds another run: QA_ERR_EXISTS, unless overwrite (the run's files are moved aside, nothing else) or resume;
- *   - it holds a run of the other kind (an adapter's in place of a model's, by its record): QA_ERR_EXISTS always;
+ *   - it holds a run of another kind (an adapter's in place of a model's, by its record): QA_ERR_EXISTS always;
  *   - resume without any run there, or of a finished run whose checkpoints are gone: an error that says so;
  *   - resume of a run that ended before its first checkpoint: has_checkpoint is false, start from the beginning. */
 QA_MUST_CHECK qa_status qa_run_folder_prepare(qa_run_folder *folder, const qa_run_files *files, const char *dir,

@@ -12,11 +12,13 @@
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
+#include "data/pairs.h"
 #include "io/file.h"
 #include "methods/method.h"
 #include "model/lora_options.h"
 #include "train/adapter_card.h"
 #include "train/evaluate.h"
+#include "train/merged_folder.h"
 #include "train/options.h"
 #include "train/pair_metrics.h"
 #include "train/trainer.h"
@@ -59,13 +61,17 @@ static qa_pair_limits limits_for(const qa_pairs *train, const qa_pairs *evaluati
 
 static qa_status memory_bytes(const qa_model *model, const qa_lora_options *lora, qa_pair_limits limits, size_t *bytes,
                               qa_error *err) {
-    size_t of_pair = 0, of_trainer = 0;
+    const bool full = qa_lora_is_full(lora); /* then the weights and their gradient are a copy of the model's own */
+    const size_t copies = full ? 2 : 0;
+    size_t of_pair = 0, of_trainer = 0, of_weights = 0;
     qa_lora_options fitted = *lora;
     limits.backward = true;
     QA_TRY(qa_lora_options_fit(&fitted, model->config.family, err));
     QA_TRY(qa_pair_step_bytes(model, &fitted, limits, &of_pair, err));
-    QA_TRY(qa_trainer_bytes(qa_adapter_count(&model->config, &fitted), true, &of_trainer, err));
-    return qa_add_size(of_pair, of_trainer, bytes)
+    const size_t count = qa_adapter_count(&model->config, &fitted);
+    QA_TRY(qa_trainer_bytes(count, !full, &of_trainer, err));
+    return qa_add_size(of_pair, of_trainer, bytes) && qa_mul_size(count, copies * sizeof(qa_real), &of_weights) &&
+                   qa_add_size(*bytes, of_weights, bytes)
                ? QA_OK
                : qa_fail(err, QA_ERR_LIMIT, "the training workspace does not fit the address space");
 }
@@ -297,11 +303,23 @@ static const char *base_model(const preference_run *r) {
     return r->options->base_model == NULL ? r->model->info.dir : r->options->base_model;
 }
 
+/* A Hugging Face folder. Weights are stored in F32, as adapters are: what a short run adds to a weight is less than the
+ * last digit of a BF16. */
+static qa_status write_full(const preference_run *r, const char *dir, qa_error *err) {
+    bool template_written = false;
+    QA_TRY(qa_trainable_save_weights(r->adapter->trainable, dir, QA_DTYPE_F32, err));
+    return qa_tuned_folder_copies(r->model->dir, dir, QA_DTYPE_F32, qa_pairs_chat_record(r->train), &template_written,
+                                  err);
+}
+
 /* With the reference, which is part of what the adapter's margins mean. */
 static qa_status write_adapter(const void *user, const char *dir, qa_error *err) {
     const preference_run *r = user;
     char *path = NULL;
     qa_status status = QA_OK;
+    if (r->adapter->trainable != NULL) {
+        return write_full(r, dir, err);
+    }
     QA_TRY(qa_adapter_save(r->adapter, dir, base_model(r), err));
     if (r->options->objective.reference == QA_REFERENCE_ADAPTER) {
         QA_TRY(qa_join_path(&path, dir, QA_REFERENCE_FOLDER, err));
@@ -313,7 +331,11 @@ static qa_status write_adapter(const void *user, const char *dir, qa_error *err)
 }
 
 static qa_parameter_location locate_in_adapter(const void *user, size_t i) {
-    const qa_adapter_tensor *tensor = qa_adapter_tensor_at(((const preference_run *)user)->adapter, i);
+    const qa_adapter *adapter = ((const preference_run *)user)->adapter;
+    if (adapter->trainable != NULL) {
+        return qa_weight_location(adapter->trainable, i);
+    }
+    const qa_adapter_tensor *tensor = qa_adapter_tensor_at(adapter, i);
     return (qa_parameter_location){tensor->name, (i - tensor->offset) / tensor->columns,
                                    (i - tensor->offset) % tensor->columns};
 }
@@ -323,27 +345,27 @@ static bool give_back(void *user) { return qa_base_cache_give_back(((const prefe
 
 /* ---- the run ---- */
 
-static const qa_training_task preference_task = {.files = &qa_adapter_run_files,
-                                                 .unit = "pairs",
-                                                 .gradient = step_gradient,
-                                                 .evaluate = evaluate_pairs,
-                                                 .measure = watched_measure,
-                                                 .line = metrics_line,
-                                                 .goes_on = caller_goes_on,
-                                                 .write_model = write_adapter,
-                                                 .items_done = pairs_done,
-                                                 .locate = locate_in_adapter,
-                                                 .give_back = give_back};
+#define PREFERENCE_TASK(run_files)                                                                                     \
+    {                                                                                                                  \
+        .files = (run_files), .unit = "pairs", .gradient = step_gradient, .evaluate = evaluate_pairs,                  \
+        .measure = watched_measure, .line = metrics_line, .goes_on = caller_goes_on, .write_model = write_adapter,     \
+        .items_done = pairs_done, .locate = locate_in_adapter, .give_back = give_back                                  \
+    }
+static const qa_training_task preference_task = PREFERENCE_TASK(&qa_adapter_run_files),
+                              full_task = PREFERENCE_TASK(&qa_full_run_files);
 
+/* Of all weights, matrices decay and vectors do not, as in pre-training. */
 static void fill_preference_trainer(preference_run *r) {
-    r->trainer = (qa_trainer){.task = &preference_task,
+    const qa_trainable *full = r->adapter->trainable;
+    r->trainer = (qa_trainer){.task = full == NULL ? &preference_task : &full_task,
                               .user = r,
                               .options = QA_RUN_OPTIONS(r->options),
                               .pool = r->model->context->pool,
                               .logger = &r->model->context->logger,
                               .parameters = r->adapter->parameters,
+                              .gradient = full == NULL ? NULL : full->gradient,
                               .count = r->adapter->count,
-                              .decayed = r->adapter->count,
+                              .decayed = full == NULL ? r->adapter->count : full->decayed,
                               .items = r->plan.pairs,
                               .shuffle = r->options->shuffle,
                               .evaluates = r->evaluation != NULL,
@@ -391,6 +413,20 @@ static qa_status check_replay_ratio(const preference_run *r, qa_error *err) {
                          r->options->replay_ratio, r->plan.total_steps);
 }
 
+/* All weights are trained as they are used: as the model whose logits' softmax is the policy. */
+static qa_status check_full(const preference_run *r, qa_error *err) {
+    const qa_objective *o = &r->options->objective;
+    if (!qa_adapter_is_full(r->adapter)) {
+        return QA_OK;
+    }
+    QA_FAIL_IF(
+        r->adapter->trainable == NULL, err, QA_ERR_ARGUMENT,
+        "%s was loaded to be measured, not to be trained: qa_adapter_create_full makes a copy of a model's weights "
+        "to train",
+        r->adapter->own->dir);
+    return qa_train_check_full(o, err);
+}
+
 /* The adapter as it was handed over, before a step or a checkpoint changes it. */
 static qa_status copy_reference(const preference_run *r, qa_error *err) {
     qa_adapter *copy = NULL;
@@ -403,6 +439,7 @@ static qa_status copy_reference(const preference_run *r, qa_error *err) {
 
 static qa_status prepare_training(preference_run *r, qa_error *err) {
     QA_TRY(qa_train_options_check(r->options, err));
+    QA_TRY(check_full(r, err));
     QA_TRY(copy_reference(r, err));
     QA_TRY(qa_plan_make(&r->plan, qa_pairs_count(r->train), r->options, err));
     fill_preference_trainer(r);

@@ -390,6 +390,12 @@ static qa_status stopped(qa_trainer *t, qa_error *err) {
 
 /* ---- the steps ---- */
 
+qa_parameter_location qa_weight_location(const qa_trainable *trainable, size_t i) {
+    const qa_parameter_tensor *tensor = qa_trainable_tensor_at(trainable, i);
+    const size_t columns = tensor->columns == 0 ? 1 : tensor->columns;
+    return (qa_parameter_location){tensor->name, (i - tensor->offset) / columns, (i - tensor->offset) % columns};
+}
+
 /* QA_ERR_NAN naming tensor and element when one of values[count] is not finite. */
 qa_status qa_trainer_check_finite(const qa_trainer *t, const char *what, const qa_real *values, qa_error *err) {
     const size_t i = qa_first_not_finite(values, t->count);

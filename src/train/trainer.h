@@ -18,6 +18,7 @@
 #include "base/real.h"
 #include "io/held_folder.h"
 #include "io/json.h"
+#include "model/trainable.h"
 #include "qadapter/train.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
@@ -78,6 +79,9 @@ typedef struct qa_parameter_location {
     const char *tensor;
     size_t row, column;
 } qa_parameter_location;
+
+/* Of a model whose weights all learn. */
+qa_parameter_location qa_weight_location(const qa_trainable *trainable, size_t i);
 
 /* What a run is of. Every function gets the trainer's `user`. */
 typedef struct qa_training_task {

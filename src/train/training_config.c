@@ -8,6 +8,7 @@
 #include "io/file.h"
 #include "io/input.h"
 #include "methods/method.h"
+#include "model/adapter_folder.h"
 #include "model/lora_options.h"
 #include "nn/blas.h"
 #include "qadapter/status.h"
@@ -48,6 +49,10 @@ static void set_method(qa_record *b, const qa_train_options *options) {
 }
 
 static void set_lora(qa_record *b, const qa_adapter *adapter) {
+    if (adapter->own != NULL) {
+        qa_record_set_bool(b, QA_FULL_KEY, true);
+        return;
+    }
     qa_record_options(b, &qa_lora_table, &adapter->options, QA_RECORD_COMPARED);
     if (!adapter->uniform) { /* adapters from elsewhere: not every layer, or ranks of some maps' own */
         qa_record_set(b, "rank_pattern", qa_adapter_rank_pattern(adapter));
