@@ -41,6 +41,9 @@ typedef struct printed_answer {
  * (they decide on its leading space). tokenizer may be NULL with print_ids. */
 QA_MUST_CHECK qa_status answer_run(printed_answer *answer, qa_generator *generator, const qa_tokenizer *tokenizer,
                                    const qa_ids *context, const answer_options *options, qa_error *err);
+/* The same of an answer that was made already. */
+QA_MUST_CHECK qa_status answer_take(printed_answer *answer, const qa_answer *said, const qa_tokenizer *tokenizer,
+                                    const qa_ids *context, const answer_options *options, qa_error *err);
 void answer_free(printed_answer *answer);
 
 #endif

@@ -86,7 +86,9 @@ static qa_status turn_chat_dial(chat_session *session, const chat_dial *dial, co
     qa_error err = {0};
     qa_status status = QA_OK;
     if (of_objective && session->with->run->adapter == NULL) {
-        tell("/%s is for an adapter's policy, and there is no adapter (--adapter)", dial->row->name);
+        tell("/%s is for an adapter's policy, and there is %s", dial->row->name,
+             generation_is_customised(session->with) ? "a mixture, whose policies are read as they were trained"
+                                                     : "no adapter (--adapter)");
         return QA_OK;
     }
     status = value[0] == '\0' ? QA_OK : qa_option_set(dial->row, dial->of, value, &err);
@@ -244,7 +246,7 @@ static qa_status on_policy(chat_session *session, const char *text, qa_error *er
         tell("/policy: expected one of base|custom|both, found \"%s\"", text);
         return QA_OK;
     }
-    if (custom && session->with->run->adapter == NULL) {
+    if (custom && !generation_is_customised(session->with)) {
         tell("/policy %s needs --adapter", text);
         return QA_OK;
     }

@@ -167,8 +167,7 @@ static qa_status prepare_turn(chat_session *session, chat_branch *branch, const 
             cli_detail(run, "the history is written differently now: reading all of it again");
         }
         drop_caches(branch);
-        QA_TRY(qa_generator_create(&branch->generator, run->model, run->adapter, branch->policy, &with->objective,
-                                   &sampling, session->capacity, err));
+        QA_TRY(generation_generator(with, branch->policy, &sampling, session->capacity, &branch->generator, err));
     }
     return qa_ids_append(fresh, whole->data + branch->ids.n, whole->n - branch->ids.n, err);
 }

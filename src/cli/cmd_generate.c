@@ -2,6 +2,7 @@
  * customised policy or the base model's. */
 #include "cli/answer_json.h"
 #include "cli/generate.h"
+#include "cli/mixture.h"
 #include "cli/prompt.h"
 
 #include "base/memory.h"
@@ -57,6 +58,9 @@ static const qa_option generate_rows[] = {
      .range = QA_RANGE_FROM_1, .standard = "256", .note = "%, or what fits", .help = "longest answer, tokens"},
     {"samples", SAMPLING(SIZE, samples), .aliases = "num-return-sequences num-samples", .range = QA_RANGE_FROM_1,
      .standard = "1", .help = "with --in: answers to every prompt"},
+    {"particles", SAMPLING(SIZE, particles), .range = QA_RANGE_FROM_1, .standard = "1",
+     .help = "of a mixture: sample so many answers for each and choose one by its weight; the more, the closer to the "
+             "policy that all of its adapters' rewards together would make"},
     {"batch", SAMPLING(SIZE, batch), .letter = 'b', .aliases = "batch-size", .range = QA_RANGE_FROM_1, .standard = "32",
      .help = "with --in: answers that are made at once; costs memory, and changes no answer but for rounding"},
     {"stop", SAMPLING(LIST, stop), .aliases = "stop-string reverse-prompt", .placeholder = "TEXT",
@@ -84,8 +88,16 @@ static const qa_option generate_columns_words = {.group = QA_GROUP_INPUT,
                                                  .note = "the file has our names",
                                                  .help = "with --in: which column of the file is which, such as "
                                                          "prompt=text or instruction=question,system=system_prompt"};
+static const qa_option generate_adapter_words = {
+    .group = QA_GROUP_GENERAL,
+    .note = "none: the model alone",
+    .help = "folder of the adapter, as PEFT lays it out; one or several with weights, --adapter A:0.5 --adapter B:0.5, "
+            "are a mixture: at every token pi1 times the ratios of their policies to it, each to the power of its "
+            "weight"};
 static const cli_table generate_tables[] = {
-    {&cli_model_table, 0, "model adapter any-base", NULL},
+    {&cli_model_table, 0, "model", NULL},
+    {&cli_adapters_table, 0, NULL, &generate_adapter_words},
+    {&cli_model_table, 0, "any-base", NULL},
     {&cli_reading_table, 0, "recipe", NULL},
     {&qa_objective_table, offsetof(cli_args, objective), "q-parametrisation alpha-tilde alpha-0", NULL},
     CLI_METHOD_TABLES,
@@ -117,7 +129,9 @@ static qa_status collect_stops(generation_run *generation, bool dialogues, qa_er
 static qa_status prepare_ends(generation_run *generation, qa_error *err) {
     cli_run *run = generation->run;
     const qa_model_info *info = qa_model_get_info(run->model);
-    QA_TRY(cli_resolve_chat(run, &generation->chat, &generation->chat_assumed, err));
+    QA_TRY(cli_mixture(run) == NULL
+               ? cli_resolve_chat(run, &generation->chat, &generation->chat_assumed, err)
+               : cli_agree_on_chat(run, &run->args->adapters, &generation->chat, &generation->chat_assumed, err));
     if (generate_args_of(run)->chat && generation->chat_assumed) {
         cli_say(run, "%s has no chat template: using plain (--chat-template names another)", run->args->model);
     }
@@ -145,6 +159,70 @@ typedef struct prompt_at_hand {
     qa_ids ids;
 } prompt_at_hand;
 
+static answer_options options_of_prompt(const generation_run *generation) {
+    const generate_args *args = generate_args_of(generation->run);
+    return (answer_options){.end = &generation->end,
+                            .stops = generation->stops,
+                            .n_stops = generation->n_stops,
+                            .max_tokens = args->max_tokens,
+                            .print_ids = generation->print_ids,
+                            .silent = args->shared.json};
+}
+
+/* The answer that was chosen among particles, on its way out. */
+typedef struct weighed_prompt {
+    const generation_run *generation;
+    const prompt_at_hand *prompt;
+    qa_status status;
+    qa_error *err;
+} weighed_prompt;
+
+static qa_status print_weighed(const weighed_prompt *of, const qa_answer *answer, printed_answer *said) {
+    const generation_run *generation = of->generation;
+    const answer_options options = options_of_prompt(generation);
+    if (generate_args_of(generation->run)->echo) {
+        QA_TRY(print_echo(generation, &of->prompt->text, &of->prompt->ids, of->err));
+    }
+    QA_TRY(answer_take(said, answer, generation->run->tokenizer, &of->prompt->ids, &options, of->err));
+    cli_say(generation->run,
+            "answer %zu of %zu, chosen by its weight: they are worth %.3g samples of the exact distribution",
+            answer->chosen + 1, answer->particles, answer->effective_samples);
+    return options.silent ? generation_print_json(generation, QA_POLICY_CUSTOM, &of->prompt->given, &of->prompt->ids,
+                                                  said, answer, of->err)
+                          : QA_OK;
+}
+
+static bool take_weighed(void *user, const qa_answer *answer) {
+    weighed_prompt *of = user;
+    printed_answer said = {0};
+    of->status = print_weighed(of, answer, &said);
+    answer_free(&said);
+    return of->status == QA_OK;
+}
+
+/* The answer of a mixture that --particles corrects. */
+static qa_status answer_weighed(generation_run *generation, size_t capacity, const prompt_at_hand *prompt,
+                                qa_error *err) {
+    const generate_args *args = generate_args_of(generation->run);
+    const size_t n = prompt->ids.n;
+    weighed_prompt of = {.generation = generation, .prompt = prompt, .err = err};
+    QA_FAIL_IF(n >= capacity, err, QA_ERR_LIMIT,
+               "%zu tokens do not fit: the context holds %zu, and at least one is needed for an answer", n, capacity);
+    const qa_batch_options options = {.mixture = cli_mixture(generation->run),
+                                      .sampling = generation->sampling,
+                                      .end_ids = generation->end.ids,
+                                      .n_end_ids = generation->end.n_ids,
+                                      .max_tokens = args->max_tokens < capacity - n ? args->max_tokens : capacity - n,
+                                      .samples = 1,
+                                      .particles = args->particles,
+                                      .batch = args->batch,
+                                      .on_answer = take_weighed,
+                                      .should_stop = cli_should_stop,
+                                      .user = &of};
+    const qa_status status = qa_generate_batch(generation->run->model, NULL, &prompt->ids, 1, &options, err);
+    return of.status != QA_OK ? of.status : status == QA_ERR_INTERRUPTED ? qa_fail(err, status, "interrupted") : status;
+}
+
 static qa_status answer_prompt(generation_run *generation, qa_policy policy, const char *label, size_t capacity,
                                const prompt_at_hand *prompt, qa_error *err) {
     const generate_args *args = generate_args_of(generation->run);
@@ -154,14 +232,11 @@ static qa_status answer_prompt(generation_run *generation, qa_policy policy, con
     printed_answer said = {0};
     double seconds = 0.0;
     qa_status status = QA_OK;
-    const answer_options options = {.end = &generation->end,
-                                    .stops = generation->stops,
-                                    .n_stops = generation->n_stops,
-                                    .max_tokens = args->max_tokens,
-                                    .print_ids = generation->print_ids,
-                                    .silent = json};
-    QA_GOTO(done, qa_generator_create(&generator, generation->run->model, generation->run->adapter, policy,
-                                      &generation->objective, &generation->sampling, capacity, err));
+    const answer_options options = options_of_prompt(generation);
+    if (policy == QA_POLICY_CUSTOM && args->particles > 1) {
+        return answer_weighed(generation, capacity, prompt, err);
+    }
+    QA_GOTO(done, generation_generator(generation, policy, &generation->sampling, capacity, &generator, err));
     QA_GOTO(done, measured ? qa_generator_measure(generator, err) : QA_OK);
     QA_GOTO(done, generation_feed(generation, generator, ids, &seconds, err));
     if (args->echo) {
@@ -172,7 +247,7 @@ static qa_status answer_prompt(generation_run *generation, qa_policy policy, con
     if (said.end == ANSWER_INTERRUPTED) {
         status = qa_fail(err, QA_ERR_INTERRUPTED, "interrupted");
     } else if (json) {
-        status = generation_print_json(generation, policy, &prompt->given, ids, &said, err);
+        status = generation_print_json(generation, policy, &prompt->given, ids, &said, NULL, err);
     }
 done:
     answer_free(&said);
@@ -255,9 +330,38 @@ static qa_status check_file_arguments(cli_run *run, qa_error *err) {
     return QA_OK;
 }
 
+/* Several adapters are a mixture; --particles corrects one, and samples nothing else. */
+static qa_status check_mixture_arguments(cli_run *run, qa_error *err) {
+    const generate_args *args = generate_args_of(run);
+    const qa_sampling *sampling = &args->sampling;
+    if (args->shared.adapters.n > 1 && run->weights == NULL) {
+        return cli_bad_usage(run, err,
+                             "%zu adapters are given: with weights they answer as one policy, --adapter %s:0.5 "
+                             "--adapter %s:0.5",
+                             args->shared.adapters.n, args->shared.adapters.items[0], args->shared.adapters.items[1]);
+    }
+    if (args->particles == 1) {
+        return QA_OK;
+    }
+    if (run->weights == NULL || policy_is(args, "base")) {
+        return cli_bad_usage(run, err, "--particles corrects a mixture: give adapters with weights, --adapter DIR:0.5");
+    }
+    if (args->chat && !has_prompt(args)) {
+        return cli_bad_usage(run, err, "--particles is for a prompt or --in: not for a conversation");
+    }
+    if (sampling->temperature != 1.0 || sampling->top_k != 0 || sampling->top_p != 1.0 || sampling->min_p != 0.0 ||
+        sampling->repetition_penalty != 1.0) {
+        return cli_bad_usage(run, err,
+                             "--particles weighs samples of the mixture itself: not with --temperature, --top-k, "
+                             "--top-p, --min-p or --repetition-penalty");
+    }
+    return QA_OK;
+}
+
 static qa_status check_prompt_arguments(cli_run *run, qa_error *err) {
     const generate_args *args = generate_args_of(run);
     QA_TRY(check_file_arguments(run, err));
+    QA_TRY(check_mixture_arguments(run, err));
     const int prompts = (args->prompt != NULL) + (args->file != NULL) + (args->ids != NULL);
     if (prompts > 1) {
         return cli_bad_usage(run, err, "--prompt, --file and --ids exclude each other");
@@ -306,12 +410,13 @@ static qa_status load_generation(generation_run *generation, qa_error *err) {
     const generate_args *args = generate_args_of(run);
     generation->sampling = args->sampling;
     QA_TRY(cli_usage_if(run, qa_sampling_check(&generation->sampling, err)));
-    if (takes_adapter(args)) {
+    const bool adapted = takes_adapter(args), mixes = adapted && run->weights != NULL;
+    if (adapted && !mixes) {
         QA_TRY(cli_resolve_objective(run, &generation->objective, NULL, err));
     }
     QA_TRY(cli_load_model_as(run, QA_WEIGHTS_STORED, err));
-    if (takes_adapter(args)) {
-        QA_TRY(cli_load_adapter(run, err));
+    if (adapted) {
+        QA_TRY(mixes ? cli_load_mixture(run, err) : cli_load_adapter(run, err));
     }
     QA_TRY(cli_load_tokenizer(run, args->ids == NULL, err));
     generation->print_ids = args->print_ids || run->tokenizer == NULL;
@@ -326,6 +431,8 @@ static qa_status run_generate(cli_run *run, qa_error *err) {
     generation_run generation = {.run = run};
     qa_status status = QA_OK;
     size_t capacity = 0;
+    const qa_option_list *adapters = &run->args->adapters;
+    cli_use_adapter(run, adapters->n > 0 ? adapters->items[0] : NULL);
     QA_TRY(check_prompt_arguments(run, err));
     const qa_policy policy = policy_is(generate_args_of(run), "base") ? QA_POLICY_BASE : QA_POLICY_CUSTOM;
     QA_GOTO(done, load_generation(&generation, err));
@@ -361,12 +468,16 @@ const cli_command cli_generate = {
         "--chat without a prompt is a conversation. At a terminal, and with --commands, lines that begin with / are "
         "commands: /help lists them. /policy both lets the base model and the customised policy answer the same "
         "turns, each behind its own answers.\n"
+        "Adapters with weights answer together, as a mixture of their policies; --particles corrects what mixing "
+        "token by token gets wrong.\n"
         "--json adds every token's log-probability under the policy and, where the base model runs beside it (or "
         "with --kl), under pi1, and KL(pi || pi1).",
     .examples = "qadapter generate --model MODEL --adapter ADAPTER --prompt 'Once upon a time'\n"
                 "qadapter generate --model MODEL --adapter ADAPTER --policy both --temperature 0 --prompt 'Once upon "
                 "a time'\n"
                 "qadapter generate --model MODEL --adapter ADAPTER --chat\n"
+                "qadapter generate --model MODEL --adapter A:1 --adapter B:0.5 --particles 8 --prompt 'Once upon a "
+                "time'\n"
                 "qadapter generate --model MODEL --in prompts.jsonl --samples 4 --out answers.jsonl",
     .required = "model",
     .on_the_way = true,

@@ -10,7 +10,7 @@ typedef struct generate_args {
     qa_sampling sampling;
     const char *prompt, *file, *ids, *in, *system, *policy; /* NULL: not given */
     bool chat, unique, no_special, echo, print_ids, ignore_eos, kl, commands, no_history;
-    size_t max_tokens, samples, batch;
+    size_t max_tokens, samples, batch, particles;
     size_t ctx_size; /* 0: not given */
     qa_option_list stop;
 } generate_args;
@@ -31,6 +31,11 @@ typedef struct generation_run {
     bool print_ids;
 } generation_run;
 
+/* A generator of the policy: pi1, an adapter's, or the mixture that the run loaded. */
+QA_MUST_CHECK qa_status generation_generator(const generation_run *generation, qa_policy policy,
+                                             const qa_sampling *sampling, size_t capacity, qa_generator **generator,
+                                             qa_error *err);
+
 /* Feeds ids and times it; a prompt that leaves no room is an error that says by how much. */
 QA_MUST_CHECK qa_status generation_feed(const generation_run *generation, qa_generator *generator, const qa_ids *ids,
                                         double *seconds, qa_error *err);
@@ -39,13 +44,18 @@ QA_MUST_CHECK qa_status generation_feed(const generation_run *generation, qa_gen
 void generation_say_speed(const generation_run *generation, const char *label, size_t prompt, double prompt_seconds,
                           const printed_answer *said, size_t capacity);
 
-/* Whether log pi1 and KL(pi || pi1) of the tokens are to be told: of the customised policy, where both streams run
- * anyway, or with --kl. */
+/* Whether the run has an adapter or a mixture. */
+bool generation_is_customised(const generation_run *generation);
+
+/* Whether log pi1 and KL(pi || pi1) of the tokens are to be told: of the customised policy, where the base model runs
+ * beside it anyway, or with --kl. */
 bool generation_measures(const generation_run *generation, qa_policy policy);
 
-/* The answer to one prompt as a line of JSON; given: the prompt's text as it was given. */
+/* The answer to one prompt as a line of JSON; given: the prompt's text as it was given; weighed: as what --particles
+ * chose it, NULL: as nothing. */
 QA_MUST_CHECK qa_status generation_print_json(const generation_run *generation, qa_policy policy, const qa_text *given,
-                                              const qa_ids *prompt, const printed_answer *said, qa_error *err);
+                                              const qa_ids *prompt, const printed_answer *said,
+                                              const qa_answer *weighed, qa_error *err);
 
 /* A conversation over the lines of standard input, with the base model, the customised policy, or both. */
 QA_MUST_CHECK qa_status cli_converse(generation_run *generation, bool base, bool custom, size_t capacity,

@@ -6,6 +6,7 @@
 #include "base/try.h"
 #include "cli/format.h"
 #include "cli/line_sink.h"
+#include "cli/mixture.h"
 #include "data/prompts.h"
 #include "io/json.h"
 
@@ -21,10 +22,12 @@ typedef struct line_writer {
     cli_line_sink *sink;
     bool measured; /* generation_measures */
     size_t answers, total, tokens;
-    double log_ratio, kl; /* sums over answers; NaN where they are not measured */
-    qa_answer_text text;  /* scratch */
-    qa_json_writer line;  /* scratch */
-    qa_status status;     /* of the answer that stopped it */
+    const qa_mixture *mixture; /* that answers; NULL: none */
+    double log_ratio, kl;      /* sums over answers; NaN where they are not measured */
+    double effective;          /* sum over answers of the effective samples of their particles */
+    qa_answer_text text;       /* scratch */
+    qa_json_writer line;       /* scratch */
+    qa_status status;          /* of the answer that stopped it */
     qa_error err;
 } line_writer;
 
@@ -52,7 +55,14 @@ static qa_status write_answer(line_writer *writer, const qa_answer *said, qa_err
         qa_json_put_bool(line, "terminal", false);
     }
     if (with->run->args->json) {
-        const cli_answer_values values = {said->ids, said->values, said->n, prompt->ids.n, stopped, writer->measured};
+        const cli_answer_values values = {.ids = said->ids,
+                                          .values = said->values,
+                                          .n = said->n,
+                                          .prompt_tokens = prompt->ids.n,
+                                          .stopped = stopped,
+                                          .measured = writer->measured,
+                                          .run = writer->mixture == NULL ? NULL : with->run,
+                                          .weighed = said};
         cli_put_answer_values(line, with->run->tokenizer, &values);
     }
     qa_json_close(line);
@@ -63,6 +73,7 @@ static qa_status write_answer(line_writer *writer, const qa_answer *said, qa_err
     writer->tokens += said->n;
     writer->log_ratio += said->log_ratio;
     writer->kl += said->kl;
+    writer->effective += said->effective_samples;
     return cli_interrupted() ? qa_fail(err, QA_ERR_INTERRUPTED, "interrupted after %zu of %zu answers", writer->answers,
                                        writer->total)
                              : QA_OK;
@@ -85,7 +96,11 @@ static void say_result(const line_writer *writer, qa_policy policy, double secon
     cli_say(run, "%zu answer%s to %zu prompt%s, %zu token%s, %.1f tokens/s", writer->answers,
             cli_plural(writer->answers), writer->prompts->n, cli_plural(writer->prompts->n), writer->tokens,
             cli_plural(writer->tokens), seconds > 0.0 ? (double)writer->tokens / seconds : 0.0);
-    if (policy == QA_POLICY_CUSTOM && run->adapter != NULL && isfinite(writer->kl)) {
+    if (generate_args_of(run)->particles > 1) {
+        cli_say(run, "each was chosen of %zu by its weight: worth %.3g samples of the exact distribution on average",
+                generate_args_of(run)->particles, writer->effective / n);
+    }
+    if (policy == QA_POLICY_CUSTOM && generation_is_customised(writer->with) && isfinite(writer->kl)) {
         cli_say(run, "per answer: log pi - log pi1 %.4g nats, KL(pi || pi1) summed over its states %.4g nats",
                 writer->log_ratio / n, writer->kl / n);
     }
@@ -100,6 +115,7 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
                           .prompts = file,
                           .sink = sink,
                           .measured = generation_measures(with, policy),
+                          .mixture = policy == QA_POLICY_CUSTOM ? cli_mixture(with->run) : NULL,
                           .total = file->n * samples};
     qa_batch_options options = {.policy = policy,
                                 .objective = &with->objective,
@@ -108,6 +124,8 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
                                 .n_end_ids = with->end.n_ids,
                                 .max_tokens = args->max_tokens,
                                 .samples = samples,
+                                .mixture = writer.mixture,
+                                .particles = args->particles,
                                 .batch = args->batch,
                                 .measured = args->kl,
                                 .on_answer = on_file_answer,
@@ -127,7 +145,8 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
     if (policy == QA_POLICY_CUSTOM && !args->kl) {
         status = cli_merge_plain(with->run, &with->objective, &adapter, err);
     }
-    if (adapter == NULL) { /* its policy is the model's own now, or there never was one: nothing is beside it */
+    if (adapter == NULL &&
+        writer.mixture == NULL) { /* its policy is the model's own now, or there never was one: nothing is beside it */
         writer.kl = (double)NAN;
     }
     if (status == QA_OK) {

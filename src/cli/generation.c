@@ -2,8 +2,22 @@
 #include "base/try.h"
 #include "cli/answer_json.h"
 #include "cli/generate.h"
+#include "cli/mixture.h"
 
 #include <string.h>
+
+qa_status generation_generator(const generation_run *generation, qa_policy policy, const qa_sampling *sampling,
+                               size_t capacity, qa_generator **generator, qa_error *err) {
+    cli_run *run = generation->run;
+    const qa_mixture *mixture = policy == QA_POLICY_CUSTOM ? cli_mixture(run) : NULL;
+    return mixture != NULL ? qa_generator_create_mixture(generator, run->model, mixture, sampling, capacity, err)
+                           : qa_generator_create(generator, run->model, run->adapter, policy, &generation->objective,
+                                                 sampling, capacity, err);
+}
+
+bool generation_is_customised(const generation_run *generation) {
+    return generation->run->adapter != NULL || cli_mixture(generation->run) != NULL;
+}
 
 qa_status generation_feed(const generation_run *generation, qa_generator *generator, const qa_ids *ids, double *seconds,
                           qa_error *err) {
@@ -36,8 +50,9 @@ void generation_say_speed(const generation_run *generation, const char *label, s
 }
 
 bool generation_measures(const generation_run *generation, qa_policy policy) {
-    return policy == QA_POLICY_CUSTOM && generation->run->adapter != NULL &&
-           (generate_args_of(generation->run)->kl || !qa_objective_is_plain(&generation->objective));
+    return policy == QA_POLICY_CUSTOM && generation_is_customised(generation) &&
+           (cli_mixture(generation->run) != NULL || generate_args_of(generation->run)->kl ||
+            !qa_objective_is_plain(&generation->objective));
 }
 
 /* The prompt and the answer, as the forms of single responses have them. */
@@ -63,14 +78,17 @@ static void put_exchange(qa_json_writer *out, const generation_run *generation, 
 }
 
 qa_status generation_print_json(const generation_run *generation, qa_policy policy, const qa_text *given,
-                                const qa_ids *prompt, const printed_answer *said, qa_error *err) {
+                                const qa_ids *prompt, const printed_answer *said, const qa_answer *weighed,
+                                qa_error *err) {
     const bool stopped = said->end == ANSWER_END_TOKEN || said->end == ANSWER_STOP;
     const cli_answer_values values = {.ids = said->ids.data,
                                       .values = said->values,
                                       .n = said->ids.n,
                                       .prompt_tokens = prompt->n,
                                       .stopped = stopped,
-                                      .measured = generation_measures(generation, policy)};
+                                      .measured = generation_measures(generation, policy),
+                                      .run = policy == QA_POLICY_CUSTOM ? generation->run : NULL,
+                                      .weighed = weighed};
     qa_json_writer out = {.err = err};
     qa_json_open_object(&out, NULL, QA_JSON_LINE);
     put_exchange(&out, generation, given, prompt, said);

@@ -299,27 +299,12 @@ START_TEST(preferences_are_summed) {
 }
 END_TEST
 
-/* A second adapter of the world's model, by another method: dir/other (free it). */
-static char *train_other(const qa_cli_world *world) {
-    char *other = qa_tempdir_join(world->dir, "other");
-    qa_cli_expect(QA_CLI("train", "--model", world->model, "--data", world->pairs, "--out", other, "--method", "dpo",
-                         "--steps", "3", "--lr", "0.01", "--lora-target", "all-linear"),
-                  0, NULL, NULL);
-    return other;
-}
-
-static char *weighted(const char *path, const char *weight) {
-    char *text = malloc(strlen(path) + strlen(weight) + 2);
-    (void)sprintf(text, "%s:%s", path, weight);
-    return text;
-}
-
 /* One adapter with the weight 1 is that adapter, to every number; two are one policy, not two rows of a table. */
 START_TEST(adapters_with_weights_are_one_policy) {
     static const char *const same[] = {"skills", "perplexity", "ordinary_kl"};
     qa_cli_world world = qa_cli_world_make(true);
-    char *suite = write_suite(&world), *other = train_other(&world);
-    char *one = weighted(world.adapter, "1"), *half = weighted(other, "-0.5");
+    char *suite = write_suite(&world), *other = qa_cli_world_other(&world);
+    char *one = qa_cli_weighted(world.adapter, "1"), *half = qa_cli_weighted(other, "-0.5");
     json_t *alone = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "--suite", suite,
                                 "--kl", "--preference", "smaller", "--samples", "20");
     json_t *mixed = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", one, "--suite", suite, "--preference",
@@ -352,9 +337,11 @@ END_TEST
 
 START_TEST(mixtures_that_are_refused) {
     qa_cli_world world = qa_cli_world_make(true);
-    char *suite = write_suite(&world), *other = train_other(&world), *copy = qa_tempdir_join(world.dir, "a:0.5");
-    char *one = weighted(world.adapter, "1"), *again = weighted(world.adapter, "2"), *nan = weighted(other, "nan");
-    char *twin = weighted(copy, "1"), *word = weighted(other, "much"), *half = weighted(other, "0.5");
+    char *suite = write_suite(&world), *other = qa_cli_world_other(&world), *copy = qa_tempdir_join(world.dir, "a:0.5");
+    char *one = qa_cli_weighted(world.adapter, "1"), *again = qa_cli_weighted(world.adapter, "2"),
+         *nan = qa_cli_weighted(other, "nan");
+    char *twin = qa_cli_weighted(copy, "1"), *word = qa_cli_weighted(other, "much"),
+         *half = qa_cli_weighted(other, "0.5");
 #define WITH(...) QA_CLI("eval", "-m", world.model, "--suite", suite, "--samples", "1", __VA_ARGS__)
     qa_cli_expect(WITH("--adapter", one, "--adapter", nan), 2, NULL, "a weight is a finite number");
     qa_cli_expect(WITH("--adapter", one, "--adapter", word), 2, NULL, "a weight is a finite number");

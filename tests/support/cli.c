@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -252,6 +253,22 @@ qa_cli_world qa_cli_world_make(bool with_adapter) {
                       0, "adapter: ", NULL);
     }
     return world;
+}
+
+char *qa_cli_world_other(const qa_cli_world *world) {
+    char *other = qa_tempdir_join(world->dir, "other");
+    qa_cli_expect(QA_CLI("train", "--model", world->model, "--data", world->pairs, "--out", other, "--method", "dpo",
+                         "--steps", "3", "--lr", "0.01", "--lora-target", "all-linear"),
+                  0, NULL, NULL);
+    return other;
+}
+
+char *qa_cli_weighted(const char *path, const char *weight) {
+    const size_t bytes = strlen(path) + strlen(weight) + 2;
+    char *both = malloc(bytes);
+    ck_assert_ptr_nonnull(both);
+    (void)snprintf(both, bytes, "%s:%s", path, weight);
+    return both;
 }
 
 void qa_cli_world_free(qa_cli_world *world) {

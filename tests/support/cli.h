@@ -62,4 +62,9 @@ typedef struct qa_cli_world {
 qa_cli_world qa_cli_world_make(bool with_adapter);
 void qa_cli_world_free(qa_cli_world *world);
 
+/* A second adapter of the world's model, by DPO: the path dir/other (free it). */
+char *qa_cli_world_other(const qa_cli_world *world);
+/* "path:weight" (free it). */
+char *qa_cli_weighted(const char *path, const char *weight);
+
 #endif
