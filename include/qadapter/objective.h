@@ -25,15 +25,23 @@ typedef enum qa_method {
     QA_METHOD_QADAPTER, /* residual Q-learning (M10) */
     QA_METHOD_SFT,      /* next-token cross-entropy of the chosen responses */
     QA_METHOD_REPLAY,   /* the same, mixed with responses of the base model's own */
-    QA_METHOD_DPO       /* direct preference optimisation */
+    QA_METHOD_DPO,      /* direct preference optimisation */
+    QA_METHOD_IPO,      /* identity preference optimisation */
+    QA_METHOD_SPPO      /* self-play preference optimisation, of labels without a probability */
     /* a reward model and PPO belong here */
 } qa_method;
 
-/* What DPO's log-ratios are against. */
+/* What the log-ratios of dpo, ipo and sppo are against. */
 typedef enum qa_reference {
     QA_REFERENCE_BASE,   /* pi1 */
     QA_REFERENCE_ADAPTER /* the policy of the adapter that training starts from (qa_adapter_set_reference) */
 } qa_reference;
+
+/* What ipo takes of a response. */
+typedef enum qa_ipo_length {
+    QA_IPO_SUM, /* the sum of its tokens' log-ratios: as published */
+    QA_IPO_MEAN /* their mean: what TRL computes */
+} qa_ipo_length;
 
 typedef struct qa_objective {
     qa_objective_kind kind;
@@ -45,7 +53,11 @@ typedef struct qa_objective {
     bool length_normalisation; /* theory: divide a return by the response's transitions */
     qa_method method;          /* all but qadapter: the numbers above are those of qa_objective_for_method */
     double dpo_beta;           /* dpo: b of its loss, > 0; not read else */
-    qa_reference reference;    /* dpo: pi_ref of its loss; not read else */
+    qa_reference reference;    /* dpo, ipo, sppo: pi_ref of their losses; not read else */
+    double label_noise;        /* qadapter, dpo: share of labels that were turned round, in [0, 1/2); else 0 */
+    double ipo_tau;            /* ipo: tau of its loss, > 0; not read else */
+    qa_ipo_length ipo_length;  /* ipo; not read else */
+    double sppo_beta;          /* sppo: 1/eta of its loss, > 0; not read else */
 } qa_objective;
 
 /* The objective of a recipe, every option of which may be overridden afterwards:
@@ -56,16 +68,17 @@ typedef struct qa_objective {
 QA_MUST_CHECK qa_status qa_objective_from_recipe(qa_objective *objective, const char *recipe, qa_error *err);
 
 /* The objective of a method. qadapter: the recipe theory. The others: theory, Qhat = logits, alpha_tilde = 1,
- * alpha_0 = 0, gamma = 1, beta = 0, so that (M7) is softmax(logits of the adapted model); dpo_beta is 0.1. Their
- * implied reward is r(s,a) = b log( pi(a|s) / pi_ref(a|s) ), b being dpo_beta, or 1 for sft and replay; pi_ref is pi1,
- * or dpo's reference; R(y) is its plain sum over the response. */
+ * alpha_0 = 0, gamma = 1, beta = 0, so that (M7) is softmax(logits of the adapted model); dpo_beta, ipo_tau and
+ * sppo_beta are 0.1. Their implied reward is r(s,a) = b log( pi(a|s) / pi_ref(a|s) ), b being that number, or 1 for sft
+ * and replay; pi_ref is pi1, or the reference; R(y) is its plain sum over the response, of ipo with QA_IPO_MEAN its
+ * mean. */
 qa_objective qa_objective_for_method(qa_method method);
 
 /* Ranges of every number, and options that contradict each other; the message names the option. */
 QA_MUST_CHECK qa_status qa_objective_check(const qa_objective *objective, qa_error *err);
 
 /* Whether the policy (M7) is softmax(logits of the adapted model): Qhat = logits with alpha_0 = 0 and alpha_tilde = 1
- * (sft, replay, dpo), or Qhat = residual with alpha_0 = alpha_tilde = 1 (the recipe theory), where the base model's
+ * (sft, replay, dpo, ipo, sppo), or Qhat = residual with alpha_0 = alpha_tilde = 1 (the recipe theory), where the base model's
  * logits cancel. Such an adapter is a plain LoRA adapter: any program that loads it so has its policy, and merging it
  * loses rounding alone. */
 bool qa_objective_is_plain(const qa_objective *objective);

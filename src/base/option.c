@@ -116,6 +116,7 @@ static bool is_in_range(qa_option_range range, double x) {
     case QA_RANGE_ABOVE_0_TO_1: return x > 0.0 && x <= 1.0;
     case QA_RANGE_0_TO_1: return x >= 0.0 && x <= 1.0;
     case QA_RANGE_0_TO_BELOW_1: return x >= 0.0 && x < 1.0;
+    case QA_RANGE_0_TO_BELOW_HALF: return x >= 0.0 && x < 0.5;
     }
     return false;
 }
@@ -130,6 +131,7 @@ static const char *range_text(qa_option_range range) {
     case QA_RANGE_ABOVE_0_TO_1: return " above 0 and at most 1";
     case QA_RANGE_0_TO_1: return " from 0 to 1";
     case QA_RANGE_0_TO_BELOW_1: return " of at least 0 and below 1";
+    case QA_RANGE_0_TO_BELOW_HALF: return " of at least 0 and below 0.5";
     }
     return "";
 }

@@ -202,6 +202,23 @@ static const char *recipe_with(const qa_objective *o) {
     return NULL;
 }
 
+/* The options that the method has beside those of residual Q-learning; what came later only where it is not 0. */
+static void report_method_options(cli_report *report, const qa_objective *objective) {
+    const qa_method_row *method = qa_method_of(objective);
+    for (size_t i = 0; !method->residual && method->options != NULL && i < method->options->n; i++) {
+        const qa_option *own = &method->options->rows[i];
+        const void *at = (const char *)objective + own->offset;
+        if (own->type == QA_OPTION_NUMBER && own->record != QA_RECORD_LATER) {
+            cli_report_real(report, own->key, own->key, *(const double *)at, "");
+        } else if (own->type == QA_OPTION_CHOICE && own->choices != qa_reference_names) { /* told above */
+            cli_report_text(report, own->key, own->key, qa_choice_name(own->choices, *(const unsigned *)at));
+        }
+    }
+    if (objective->label_noise != 0.0) {
+        cli_report_real(report, "label_noise", "labels taken for wrong", objective->label_noise, "");
+    }
+}
+
 /* What the adapter was trained for; nothing without one. */
 static qa_status report_objective(cli_report *report, cli_run *run, qa_error *err) {
     bool found = false;
@@ -226,13 +243,7 @@ static qa_status report_objective(cli_report *report, cli_run *run, qa_error *er
     if (objective.reference == QA_REFERENCE_ADAPTER) {
         cli_report_text(report, "reference", "rewards are against", "the adapter that training started from");
     }
-    const qa_method_row *method = qa_method_of(&objective);
-    for (size_t i = 0; !method->residual && method->options != NULL && i < method->options->n; i++) {
-        const qa_option *own = &method->options->rows[i];
-        if (own->type == QA_OPTION_NUMBER) {
-            cli_report_real(report, own->key, own->key, *(const double *)((const char *)&objective + own->offset), "");
-        }
-    }
+    report_method_options(report, &objective);
     cli_report_text(report, "recipe", "recipe", recipe_with(&objective));
     cli_report_text(report, "objective", "objective", qa_objective_kind_name(objective.kind));
     cli_report_text(report, "q_parametrisation", "Q is", qa_q_parametrisation_name(objective.q_parametrisation));

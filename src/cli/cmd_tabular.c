@@ -23,10 +23,10 @@ static const qa_option tabular_rows[] = {
      .help = "recover, identities: random problems to prove them on"},
     {"beta", ROW(NUMBER, beta), .range = QA_RANGE_FROM_0, .standard = "0.1",
      .help = "consistency, dial: weight of the regulariser where there is one"},
-    {"pairs", ROW(SIZE, pairs), .range = QA_RANGE_FROM_1, .note = "consistency 100000, dial 1000",
-     .help = "consistency: pairs of the largest sample; dial: pairs to learn from"},
+    {"pairs", ROW(SIZE, pairs), .range = QA_RANGE_FROM_1, .note = "consistency 100000, learn 30000, dial 1000",
+     .help = "consistency: pairs of the largest sample; learn, dial: pairs to learn from"},
     {"seeds", ROW(SIZE, data_seeds), .range = QA_RANGE_1_TO_1024, .standard = "5",
-     .help = "consistency: samples of every size"},
+     .help = "consistency, learn: samples of every size"},
     {"out", QA_STRING(tabular_args, shared.out), .letter = 'o', .aliases = "output output-file", .placeholder = "FILE",
      .group = QA_GROUP_OUTPUT, .path = QA_PATH_WRITTEN, .note = "none",
      .help = "write the data of the figure, as tab-separated values; a file appears when it is complete; - is standard "
@@ -43,6 +43,7 @@ static const struct {
 } subcommands[] = {{"recover", cli_tabular_recover},
                    {"identities", cli_tabular_identities},
                    {"consistency", cli_tabular_consistency},
+                   {"learn", cli_tabular_learn},
                    {"dial", cli_tabular_dial},
                    {"solve", cli_tabular_solve}};
 
@@ -66,6 +67,8 @@ const cli_command cli_tabular = {
              "consistency: preference pairs sampled from a known r2; how far the learned policy is from the true "
              "optimum, by number of pairs, for both objectives and parametrisations, with and without regulariser "
              "and wrong labels.\n"
+             "learn: labels of which a share was turned round, taken as they are, with the share known, and with the "
+             "share estimated; by the likelihood and by IPO, against the optimum that each aims at.\n"
              "dial: alpha_0 turned after learning; expected reward under r1 and r2, beside the exact optimum of "
              "every alpha_0.\n"
              "solve: a problem from a JSON file; every quantity of the method, and the optimum solved directly.\n"
@@ -74,9 +77,10 @@ const cli_command cli_tabular = {
     .examples = "qadapter tabular recover --n 1000 --seed 1\n"
                 "qadapter tabular identities\n"
                 "qadapter tabular consistency --out consistency.tsv\n"
+                "qadapter tabular learn --seed 2\n"
                 "qadapter tabular dial --json\n"
                 "qadapter tabular solve --mdp docs/examples/mdp.json",
-    .subcommands = "recover|identities|consistency|dial|solve",
+    .subcommands = "recover|identities|consistency|learn|dial|solve",
     CLI_TABLES(tabular_tables),
     .args_bytes = sizeof(tabular_args),
     .run = run_tabular,

@@ -222,7 +222,8 @@ static bool is_not_to_take(const config_reader *reader, const cli_option *option
         return json_is_string(value) && strcmp(json_string_value(value), "own") == 0;
     }
     return option->table == &qa_objective_table && method != NULL && qa_method_by_name(&which, method, NULL) == QA_OK &&
-           which != QA_METHOD_QADAPTER;
+           which != QA_METHOD_QADAPTER &&
+           qa_options_named(qa_method_at((size_t)which)->options, option->row.name) == NULL;
 }
 
 static qa_status append_option_name(qa_text *names, const char *name, qa_error *err) {

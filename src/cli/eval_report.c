@@ -11,6 +11,32 @@
 #include <math.h>
 #include <string.h>
 
+/* A share of labels and its interval: one line of the table, "0.102 (0.081 to 0.124)", three numbers in JSON; of methods
+ * that have none only in JSON, as null. */
+static void report_share(cli_report *report, const char *const keys[3], const char *label, double share, double low,
+                         double high) {
+    char number[CLI_NUMBER_BYTES], shown[128];
+    if (!isnan(share)) {
+        (void)snprintf(number, sizeof number, "%.17g", share);
+        (void)snprintf(shown, sizeof shown, "%.3f (%.3f to %.3f)", share, low, high);
+        cli_report_json(report, keys[0], label, number, shown);
+    } else {
+        qa_json_put_number(&report->json, keys[0], share);
+    }
+    qa_json_put_number(&report->json, keys[1], low);
+    qa_json_put_number(&report->json, keys[2], high);
+}
+
+static void report_label_noise(cli_report *report, const qa_evaluation *e) {
+    static const char *const as_said[3] = {"label_noise", "label_noise_low", "label_noise_high"};
+    static const char *const scaled[3] = {"label_noise_scaled", "label_noise_scaled_low", "label_noise_scaled_high"};
+    report_share(report, as_said, "labels turned round, by the margins", e->label_noise, e->label_noise_low,
+                 e->label_noise_high);
+    report_share(report, scaled, "  the margins' scale being free", e->label_noise_scaled, e->label_noise_scaled_low,
+                 e->label_noise_scaled_high);
+    qa_json_put_number(&report->json, "margin_scale", e->margin_scale);
+}
+
 void cli_report_evaluation(cli_report *report, const qa_evaluation *evaluation, const qa_objective *objective) {
     static const char *const percentiles[5][2] = {{"margin_p05", "margin, 5th percentile"},
                                                   {"margin_p25", "margin, 25th percentile"},
@@ -30,6 +56,7 @@ void cli_report_evaluation(cli_report *report, const qa_evaluation *evaluation, 
     cli_report_real(report, "loss", "loss", evaluation->loss, "");
     cli_report_real(report, "pref_loss", qa_method_of(objective)->loss_label, evaluation->pref_loss, "");
     cli_report_real(report, "chi2_loss", "  regulariser", evaluation->chi2_loss, "");
+    report_label_noise(report, evaluation);
     cli_report_real(report, "q_mean", "Q, mean over transitions", evaluation->q_mean, "");
     cli_report_real(report, "value_mean", "V, mean", evaluation->value_mean, "");
     cli_report_real(report, "reward_mean", "implied reward, mean", evaluation->reward_mean, "");

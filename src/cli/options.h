@@ -34,7 +34,7 @@ typedef struct cli_args {
 
 /* Rows that a command takes. */
 typedef struct cli_table {
-    const qa_option_table *table; /* NULL: the own options of all methods but the residual one */
+    const qa_option_table *table; /* NULL: the options of all methods but the residual one's own */
     size_t at;                    /* where the struct that they lie in is, in the command's */
     const char *only;             /* names, separated by spaces; NULL: all */
     const qa_option *words;       /* NULL, or what the help says of them here: group, and note and help if not NULL */
@@ -105,7 +105,7 @@ typedef struct cli_option {
     const char *given;            /* the text; NULL: not given */
 } cli_option;
 
-enum { CLI_MOST_OPTIONS = 96 };
+enum { CLI_MOST_OPTIONS = 160 };
 
 typedef struct cli_options {
     const cli_command *command;

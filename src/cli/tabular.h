@@ -21,6 +21,7 @@ static inline const tabular_args *tabular_args_of(const cli_run *run) { return (
 QA_MUST_CHECK qa_status cli_tabular_recover(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_identities(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_consistency(cli_run *run, qa_error *err);
+QA_MUST_CHECK qa_status cli_tabular_learn(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_dial(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_solve(cli_run *run, qa_error *err);
 

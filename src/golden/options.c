@@ -32,6 +32,8 @@ qa_status qa_golden_options_check(const qa_golden_options *options, qa_error *er
     QA_TRY(qa_options_check(&qa_golden_table, options, err));
     QA_FAIL_IF(options->objective.reference != QA_REFERENCE_BASE, err, QA_ERR_UNSUPPORTED,
                "a golden bundle has no reference but the base model: give reference base");
+    QA_FAIL_IF(options->objective.label_noise != 0.0, err, QA_ERR_UNSUPPORTED,
+               "a golden bundle has labels without noise: give label_noise 0");
     return options->steps <= MOST_STEPS
                ? QA_OK
                : qa_fail(err, QA_ERR_ARGUMENT, "steps = %zu: expected at most %d", options->steps, (int)MOST_STEPS);

@@ -94,7 +94,8 @@ const qa_method_row *qa_method_of(const qa_objective *objective);
 const qa_method_row *qa_method_at(size_t index); /* of all methods in turn; NULL behind the last */
 
 /* The methods, each in its own file. */
-extern const qa_method_row qa_method_qadapter, qa_method_sft, qa_method_replay, qa_method_dpo;
+extern const qa_method_row qa_method_qadapter, qa_method_sft, qa_method_replay, qa_method_dpo, qa_method_ipo,
+    qa_method_sppo;
 
 /* Of an adapter without a record, from another program: its policy is softmax(adapted logits), as of sft. */
 qa_objective qa_objective_of_plain_adapter(void);

@@ -9,7 +9,9 @@
 static const qa_method_row *const method_rows[] = {[QA_METHOD_QADAPTER] = &qa_method_qadapter,
                                                    [QA_METHOD_SFT] = &qa_method_sft,
                                                    [QA_METHOD_REPLAY] = &qa_method_replay,
-                                                   [QA_METHOD_DPO] = &qa_method_dpo};
+                                                   [QA_METHOD_DPO] = &qa_method_dpo,
+                                                   [QA_METHOD_IPO] = &qa_method_ipo,
+                                                   [QA_METHOD_SPPO] = &qa_method_sppo};
 enum { N_METHODS = sizeof method_rows / sizeof method_rows[0] };
 
 const qa_method_row *qa_method_of(const qa_objective *objective) { return method_rows[objective->method]; }
@@ -54,8 +56,8 @@ static const qa_option method_option[] = {
     {"method", QA_OTHER(qa_objective, method, method_type), .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
      .standard = "qadapter",
      .help = "what is learned: qadapter the residual Q-function; the others the policy itself, by cross-entropy on "
-             "the chosen responses (sft), the same mixed with the base model's own responses (replay), or direct "
-             "preference optimisation (dpo)"},
+             "the chosen responses (sft), the same mixed with the base model's own responses (replay), direct, identity "
+             "or self-play preference optimisation (dpo, ipo, sppo)"},
 };
 const qa_option_table qa_method_table = QA_TABLE(method_option);
 
@@ -98,6 +100,9 @@ qa_status qa_objective_check(const qa_objective *objective, qa_error *err) {
     const qa_method_row *row = qa_method_of(objective);
     QA_TRY(qa_objective_check_numbers(objective, err));
     QA_TRY(check_plain_policy(row, objective, err));
+    QA_FAIL_IF(objective->label_noise != 0.0 && qa_options_named(row->options, "label-noise") == NULL, err,
+               QA_ERR_ARGUMENT, "method %s: label_noise belongs to %s", row->name,
+               list_methods(names, sizeof names, "label-noise"));
     QA_FAIL_IF(objective->reference != QA_REFERENCE_BASE && qa_options_named(row->options, "reference") == NULL, err,
                QA_ERR_ARGUMENT, "method %s: reference belongs to %s", row->name,
                list_methods(names, sizeof names, "reference"));
@@ -107,17 +112,23 @@ qa_status qa_objective_check(const qa_objective *objective, qa_error *err) {
 void qa_objective_text(const qa_objective *objective, char *buffer, size_t bytes) {
     const qa_method_row *row = qa_method_of(objective);
     const bool other = objective->reference == QA_REFERENCE_ADAPTER;
+    char noise[64] = "";
+    if (objective->label_noise > 0.0) {
+        (void)snprintf(noise, sizeof noise, ", %g%% of the labels taken for wrong", 100.0 * objective->label_noise);
+    }
     if (!row->residual) {
         (void)snprintf(buffer, bytes,
-                       "policy softmax(adapted logits), margins are differences of %g (log pi - log %s) summed over a "
-                       "response%s",
+                       "policy softmax(adapted logits), margins are differences of %g (log pi - log %s) %s over a "
+                       "response%s%s",
                        row->scale(NULL, objective), other ? "pi_ref" : "pi1",
-                       other ? ", pi_ref being the adapter that training started from" : "");
+                       objective->method == QA_METHOD_IPO && objective->ipo_length == QA_IPO_MEAN ? "averaged"
+                                                                                                  : "summed",
+                       other ? ", pi_ref being the adapter that training started from" : "", noise);
         return;
     }
-    (void)snprintf(buffer, bytes, "objective %s, Q = %s, alpha_tilde %g, alpha_0 %g, gamma %g, beta %g%s",
+    (void)snprintf(buffer, bytes, "objective %s, Q = %s, alpha_tilde %g, alpha_0 %g, gamma %g, beta %g%s%s",
                    qa_objective_kind_name(objective->kind),
                    objective->q_parametrisation == QA_Q_RESIDUAL ? "residual (adapted - base logits)" : "logits",
                    objective->alpha_tilde, objective->alpha_0, objective->gamma, objective->beta,
-                   objective->length_normalisation ? ", returns divided by length" : "");
+                   objective->length_normalisation ? ", returns divided by length" : "", noise);
 }

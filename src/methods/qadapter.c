@@ -27,7 +27,7 @@ static double q_scale(const qa_side_step *side, const qa_objective *objective) {
 
 static qa_pair_loss q_loss(const qa_side_step *const side[QA_SIDES], double z, const qa_objective *objective,
                            const qa_divisors *divisors) {
-    qa_pair_loss loss = {.pref = qa_m10_preference_loss(z, divisors->pairs)};
+    qa_pair_loss loss = {.pref = qa_m10_preference_loss(z, objective->label_noise, divisors->pairs)};
     for (size_t which = 0; which < QA_SIDES; which++) {
         loss.reg += qa_m10_regulariser(side[which]->reward, side[which]->n, objective->beta, divisors->counted);
     }
@@ -36,8 +36,9 @@ static qa_pair_loss q_loss(const qa_side_step *const side[QA_SIDES], double z, c
 
 static void q_gradient(double *g, const qa_side_step *side, size_t which, double z, const qa_objective *objective,
                        const qa_divisors *divisors) {
-    qa_m11_reward_gradient(g, side->weight, side->reward, side->n, z, which == QA_CHOSEN ? 1 : -1, divisors->pairs,
-                           objective->beta, divisors->counted);
+    const double dR =
+        qa_m10_return_gradient(z, objective->label_noise, which == QA_CHOSEN ? 1 : -1, divisors->pairs);
+    qa_m11_reward_gradient(g, side->weight, side->reward, side->n, dR, objective->beta, divisors->counted);
 }
 
 const qa_method_row qa_method_qadapter = {.name = "qadapter",

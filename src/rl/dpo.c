@@ -17,11 +17,11 @@ double qa_dpo_logit(double b, double ratio_preferred, double ratio_dispreferred)
     return b * (ratio_preferred - ratio_dispreferred);
 }
 
-double qa_dpo_loss(double z, double pairs) { return qa_m10_preference_loss(z, pairs); }
+double qa_dpo_loss(double z, double eps, double pairs) { return qa_m10_preference_loss(z, eps, pairs); }
 
-/* dL/dz = -sigmoid(-z) / pairs and dz/d log pi = +b on the preferred side, -b on the other. */
-double qa_dpo_token_gradient(double b, double z, int side, double pairs) {
-    return -(double)side * b * qa_m9_wrong_order(z) / pairs;
+/* dL/dz = -sigmoid(-z) / pairs (of labels without noise) and dz/d log pi = +b on the preferred side, -b on the other. */
+double qa_dpo_token_gradient(double b, double z, double eps, int side, double pairs) {
+    return -(double)side * b * qa_m9_label_slope(z, eps) / pairs;
 }
 
 /* d log pi(action) / d logit(a) = [a = action] - pi(a) */

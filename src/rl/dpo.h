@@ -23,11 +23,11 @@ double qa_dpo_reward(double b, double log_pi, double log_pi_ref);
 /* z from the two sides' log-ratios; b > 0. */
 double qa_dpo_logit(double b, double ratio_preferred, double ratio_dispreferred);
 
-/* One pair's share of L. */
-double qa_dpo_loss(double z, double pairs);
+/* One pair's share of L; eps: the share of labels that were turned round, (M9). */
+double qa_dpo_loss(double z, double eps, double pairs);
 
 /* dL/d log pi(a_t|s_t), the same for every token of a side: side = +1 preferred, -1 dispreferred. */
-double qa_dpo_token_gradient(double b, double z, int side, double pairs);
+double qa_dpo_token_gradient(double b, double z, double eps, int side, double pairs);
 
 /* One state's row: adds dL/dlogits[V] = token_gradient * ( [a = action] - pi(a) ) to dlogits. log_pi: [V] the
  * log-softmax of the logits. A state from which several responses go on is called once for each. */

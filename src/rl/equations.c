@@ -131,8 +131,29 @@ double qa_m9_log_preference(double z) { return z >= 0.0 ? -log1p(exp(-z)) : z - 
 /* (M9)  P(y_l > y_w) = sigmoid(-z) = exp(-z) / (1 + exp(-z)) = 1 / (1 + exp(z)) */
 double qa_m9_wrong_order(double z) { return z >= 0.0 ? exp(-z) / (1.0 + exp(-z)) : 1.0 / (1.0 + exp(z)); }
 
-/* (M10) L = mean over pairs of -log sigmoid(z) + ...: one pair's share */
-double qa_m10_preference_loss(double z, double pairs) { return -qa_m9_log_preference(z) / pairs; }
+/* (M9) P(label) = eps + (1 - 2 eps) sigmoid(z) = 1 - (eps + (1 - 2 eps) sigmoid(-z));  of the two forms the one that does
+ * not cancel: the first is exact where P is small, the second where it is next to 1. */
+double qa_m9_log_label(double z, double eps) {
+    if (eps == 0.0) {
+        return qa_m9_log_preference(z); /* sigmoid(z) may underflow, its logarithm does not */
+    }
+    const double share = 1.0 - 2.0 * eps;
+    return z >= 0.0 ? log1p(-(eps + share * qa_m9_wrong_order(z))) : log(eps + share * qa_m9_wrong_order(-z));
+}
+
+/* (M9) dP/dz = (1 - 2 eps) sigmoid(z) sigmoid(-z),  divided by P */
+double qa_m9_label_slope(double z, double eps) {
+    const double right = qa_m9_wrong_order(-z), wrong = qa_m9_wrong_order(z), share = 1.0 - 2.0 * eps;
+    return eps == 0.0 ? wrong : share * right * wrong / (eps + share * right);
+}
+
+/* (M10) L = mean over pairs of -log P(label) + ...: one pair's share */
+double qa_m10_preference_loss(double z, double eps, double pairs) { return -qa_m9_log_label(z, eps) / pairs; }
+
+/* (M10) dL/dR: z = R(y_w) - R(y_l) */
+double qa_m10_return_gradient(double z, double eps, int side, double pairs) {
+    return -(double)side * qa_m9_label_slope(z, eps) / pairs;
+}
 
 /* (M10) L = ... + beta * mean over counted transitions of r_t^2: the share of n of them. A side without a counted
  * transition has no share, even when the whole batch has none and the mean would be 0/0. */
@@ -144,12 +165,9 @@ double qa_m10_regulariser(const double *reward, size_t n, double beta, double co
     return n == 0 ? 0.0 : beta * sum / counted;
 }
 
-/* (M11) g_t = dL/dr_t.  z = R(y_w) - R(y_l) and dR/dr_t = c_t, so the preference term gives
- *       -c_t sigmoid(-z) / pairs on the preferred side (+1) and the opposite on the other (-1);
- *       the regulariser gives 2 beta r_t / counted. */
-void qa_m11_reward_gradient(double *g, const double *weight, const double *reward, size_t n, double z, int side,
-                            double pairs, double beta, double counted) {
-    const double dR = -(double)side * qa_m9_wrong_order(z) / pairs; /* dL/dR of this side */
+/* (M11) g_t = dL/dr_t.  dR(y)/dr_t = c_t; the regulariser gives 2 beta r_t / counted. */
+void qa_m11_reward_gradient(double *g, const double *weight, const double *reward, size_t n, double dR, double beta,
+                            double counted) {
     for (size_t t = 0; t < n; t++) {
         g[t] = dR * weight[t] + 2.0 * beta * reward[t] / counted;
     }

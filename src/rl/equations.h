@@ -65,18 +65,31 @@ double qa_m9_log_preference(double z);
  *       -log sigmoid(z) */
 double qa_m9_wrong_order(double z);
 
-/* (M10) one pair's preference term  -log sigmoid(z)  divided by the number of pairs */
-double qa_m10_preference_loss(double z, double pairs);
+/* (M9) where a share eps of the labels, 0 <= eps < 1/2, was turned round at random, whatever they are of:
+ *       log P(the label says y_w > y_l) = log[ (1 - eps) sigmoid(z) + eps sigmoid(-z) ];  at eps = 0 to the bit
+ *       qa_m9_log_preference */
+double qa_m9_log_label(double z, double eps);
+
+/* (M9) its derivative with respect to z,  (1 - 2 eps) sigmoid(z) sigmoid(-z) / P(label);  at eps = 0 to the bit
+ *       qa_m9_wrong_order. It is P(label is right | label) less P(y_w > y_l), so that a label that the model takes for
+ *       wrong pulls at nothing. */
+double qa_m9_label_slope(double z, double eps);
+
+/* (M10) one pair's preference term  -log P(label)  divided by the number of pairs; eps: of (M9) */
+double qa_m10_preference_loss(double z, double eps, double pairs);
+
+/* (M10) its derivative with respect to the return of one side (+1 preferred, -1 dispreferred) */
+double qa_m10_return_gradient(double z, double eps, int side, double pairs);
 
 /* (M10) the regulariser's share of n transitions:  beta * sum_t r_t^2 / counted,  counted being those of the whole
  *       batch; 0 when n = 0 */
 double qa_m10_regulariser(const double *reward, size_t n, double beta, double counted);
 
-/* (M11) g_t = dL/dr_t for the n transitions of one side: the Bradley-Terry term
- *       -+ c_t sigmoid(-z) / pairs   (side = +1 preferred, -1 dispreferred)
- *       plus the regulariser's  2 beta r_t / counted.   Assigned to g[n]. */
-void qa_m11_reward_gradient(double *g, const double *weight, const double *reward, size_t n, double z, int side,
-                            double pairs, double beta, double counted);
+/* (M11) g_t = dL/dr_t for the n transitions of one side: c_t dR, dR being what (M10) is worth to the side's return
+ *       (qa_m10_return_gradient, or another loss of the returns), plus the regulariser's  2 beta r_t / counted.
+ *       Assigned to g[n]. */
+void qa_m11_reward_gradient(double *g, const double *weight, const double *reward, size_t n, double dR, double beta,
+                            double counted);
 
 /* (M11) one state's row  dL/dQhat(s,a) = g_t [a = a_t] - gamma g'_t pitilde(a|s):  adds value_gradient * pitilde
  *       to dq[V], value_gradient being -gamma g'_t (see transitions.h). The term in [a = a_t] is a single

@@ -27,6 +27,7 @@ static const qa_option objective_rows[] = {
      .help = "Q is the adapted model's logits, or their difference from the base model's"},
     {"length-normalisation", ROW(FLAG, length_normalisation), .aliases = "length-normalization", .standard = "false",
      .published = "false", .note = "off", .help = "theory: divide a return by the response's transitions"},
+    QA_LABEL_NOISE_ROW,
 };
 const qa_option_table qa_objective_table = QA_TABLE(objective_rows);
 

@@ -188,9 +188,9 @@ static qa_status prove_dpo(qa_identities *out, material *m, qa_rng *rng, qa_erro
         const double z = qa_dpo_logit(b, m->log_prob[w], m->log_prob[l]);
         const double z_m9 = qa_table_returns(table)[w] - qa_table_returns(table)[l];
         out->dpo_logit = qa_worse_error(relative_to(z_m9, z), out->dpo_logit);
-        dpo_loss += qa_dpo_loss(z, pairs);
-        dpo_side(m, w, qa_dpo_token_gradient(b, z, 1, pairs));
-        dpo_side(m, l, qa_dpo_token_gradient(b, z, -1, pairs));
+        dpo_loss += qa_dpo_loss(z, 0.0, pairs);
+        dpo_side(m, w, qa_dpo_token_gradient(b, z, 0.0, 1, pairs));
+        dpo_side(m, l, qa_dpo_token_gradient(b, z, 0.0, -1, pairs));
     }
     out->dpo_loss = relative_to(loss, dpo_loss);
     for (size_t i = 0; i < m->k; i++) { /* dlogits/dQhat = 1 / b */

@@ -15,6 +15,7 @@
 #include "base/try.h"
 #include "nn/softmax.h"
 #include "rl/equations.h"
+#include "rl/ipo.h"
 #include "rl/objective.h"
 #include "rl/transitions.h"
 
@@ -291,12 +292,22 @@ static void forward(qa_table *table) {
     }
 }
 
-/* One side of a preference: its share of the regulariser; adds its dL/dr to g. */
-static double side_loss(qa_table *table, size_t y, double z, int side, double pairs, double counted) {
+/* What a preference whose returns differ by z adds to the loss; *slope: the derivative. A difference of returns is that
+ * of the log-ratios where alpha_tilde = alpha_0 = gamma = 1 (I3), on which ipo's loss is. */
+static double pair_term(const qa_objective *o, double z, double pairs, double *slope) {
+    if (o->method == QA_METHOD_IPO) {
+        *slope = o->ipo_tau * qa_ipo_slope(o->ipo_tau, o->ipo_tau * z, pairs);
+        return qa_ipo_loss(o->ipo_tau, o->ipo_tau * z, pairs);
+    }
+    *slope = qa_m10_return_gradient(z, o->label_noise, 1, pairs);
+    return qa_m10_preference_loss(z, o->label_noise, pairs);
+}
+
+/* One side of a preference, dL/dR being dR: its share of the regulariser; adds its dL/dr to g. */
+static double side_loss(qa_table *table, size_t y, double dR, double counted) {
     const size_t first = table->mdp->first[y], n = table->count[y];
     const double beta = table->objective.beta;
-    qa_m11_reward_gradient(table->pair_g, table->weight + first, table->reward + first, n, z, side, pairs, beta,
-                           counted);
+    qa_m11_reward_gradient(table->pair_g, table->weight + first, table->reward + first, n, dR, beta, counted);
     for (size_t t = 0; t < n; t++) {
         table->g[first + t] += table->pair_g[t];
     }
@@ -337,9 +348,10 @@ double qa_table_loss(qa_table *table, const qa_preferences *preferences, const d
         const qa_preference *preference = &preferences->items[i];
         const double z = table->ret[preference->preferred] - table->ret[preference->dispreferred];
         const double pairs = preferences->total / preference->weight, share = counted / preference->weight;
-        loss += qa_m10_preference_loss(z, pairs);
-        loss += side_loss(table, preference->preferred, z, 1, pairs, share);
-        loss += side_loss(table, preference->dispreferred, z, -1, pairs, share);
+        double slope = 0.0;
+        loss += pair_term(&table->objective, z, pairs, &slope);
+        loss += side_loss(table, preference->preferred, slope, share);
+        loss += side_loss(table, preference->dispreferred, -slope, share);
     }
     backward(table);
     for (size_t i = 0; i < qa_table_size(table); i++) {

@@ -58,7 +58,8 @@ void qa_table_start(const qa_table *table, double *theta);
 /* Qhat of theta, theta or theta - z1 as the parametrisation says: q[qa_table_size]. */
 void qa_table_q(const qa_table *table, const double *theta, qa_real *q);
 
-/* (M10) of the preferences, and (M11) into gradient[qa_table_size]. */
+/* (M10) of the preferences, or ipo's loss where that is the objective's method (of problems with both temperatures and
+ * gamma 1), and (M11) into gradient[qa_table_size]. */
 double qa_table_loss(qa_table *table, const qa_preferences *preferences, const double *theta, double *gradient);
 
 /* R(y) of every response at the last theta that qa_table_loss saw, [responses]. */

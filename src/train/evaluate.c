@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/try.h"
+#include "rl/label_noise.h"
 #include "train/pair_metrics.h"
 
 #include <math.h>
@@ -58,7 +59,23 @@ static double median(double *values, size_t n) {
     return qa_percentile(values, n, 50.0);
 }
 
-static void summarise(qa_evaluation *evaluation, const qa_pair_metrics *sums, pair_values *values) {
+/* Of the methods whose loss is the likelihood of the labels. */
+static void estimate_noise(qa_evaluation *evaluation, const qa_objective *objective, const double *logit) {
+    const qa_label_noise none = {(double)NAN, (double)NAN, (double)NAN, (double)NAN};
+    const bool likelihood = qa_options_named(qa_method_of(objective)->options, "label-noise") != NULL;
+    const qa_label_noise as_said = likelihood ? qa_label_noise_estimate(logit, NULL, evaluation->pairs, false) : none;
+    const qa_label_noise scaled = likelihood ? qa_label_noise_estimate(logit, NULL, evaluation->pairs, true) : none;
+    evaluation->label_noise = as_said.share;
+    evaluation->label_noise_low = as_said.low;
+    evaluation->label_noise_high = as_said.high;
+    evaluation->label_noise_scaled = scaled.share;
+    evaluation->label_noise_scaled_low = scaled.low;
+    evaluation->label_noise_scaled_high = scaled.high;
+    evaluation->margin_scale = scaled.scale;
+}
+
+static void summarise(qa_evaluation *evaluation, const qa_pair_metrics *sums, const qa_objective *objective,
+                      pair_values *values) {
     static const double percentiles[5] = {5.0, 25.0, 50.0, 75.0, 95.0};
     qa_metrics means = {0};
     qa_pair_metrics_means(sums, &means);
@@ -86,6 +103,7 @@ static void summarise(qa_evaluation *evaluation, const qa_pair_metrics *sums, pa
                                   .hardest_pi1_chosen = median(values->hardest_pi1, sums->pairs),
                                   .hardest_custom_chosen = median(values->hardest_custom, sums->pairs),
                                   .tokens = sums->tokens};
+    estimate_noise(evaluation, objective, values->logit);
     qsort(values->logit, sums->pairs, sizeof *values->logit, ascending);
     for (size_t i = 0; i < 5; i++) {
         evaluation->margin_percentile[i] = qa_percentile(values->logit, sums->pairs, percentiles[i]);
@@ -145,7 +163,7 @@ qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_o
     const progress_sink sink = {progress, user};
     const qa_status status = evaluate_all(&sums, &values, step, pairs, divisors, together, data, cache, sink, err);
     if (status == QA_OK) {
-        summarise(evaluation, &sums, &values);
+        summarise(evaluation, &sums, objective, &values);
         evaluation->seconds = qa_seconds() - start;
     }
     free(logits);

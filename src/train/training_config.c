@@ -276,7 +276,7 @@ qa_status qa_training_config_build(json_t **config, const json_t *resume_options
 static qa_status check_complete(const json_t *root, const char *path, const qa_option_table *own, qa_error *err) {
     char key[QA_OPTION_KEY_BYTES];
     for (size_t i = 0; own != NULL && i < own->n; i++) {
-        QA_FAIL_IF(own->rows[i].type == QA_OPTION_NUMBER &&
+        QA_FAIL_IF(own->rows[i].type == QA_OPTION_NUMBER && own->rows[i].record != QA_RECORD_LATER &&
                        json_object_get(root, qa_option_key(&own->rows[i], key)) == NULL,
                    err, QA_ERR_FORMAT,
                    "%s: \"%s\" is missing: the record of a Q-Adapter holds alpha_tilde, alpha_0, gamma and beta; "

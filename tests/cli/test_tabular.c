@@ -263,7 +263,7 @@ START_TEST(usage) {
     qa_cli_expect(QA_CLI("tabular", "dial", "--vocab", "1"), 1, NULL, "no two different responses");
     qa_cli_expect(QA_CLI("tabular", "dial", "--vocab", "100", "--horizon", "9"), 1, NULL, "too many responses");
     qa_cli_expect(QA_CLI("tabular", "solve", "--mdp", "/nowhere/mdp.json"), 1, NULL, "/nowhere/mdp.json");
-    qa_cli_expect(QA_CLI("tabular", "--help"), 0, "recover|identities|consistency|dial|solve", NULL);
+    qa_cli_expect(QA_CLI("tabular", "--help"), 0, "recover|identities|consistency|learn|dial|solve", NULL);
     qa_cli_expect(QA_CLI("info", "tabular"), 2, NULL, "unexpected argument");
     qa_cli_expect(QA_CLI("tabular", "dial", "--out", "-", "-q"), 0, "series\talpha_0\treward_1", NULL);
 }

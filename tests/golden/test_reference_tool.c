@@ -229,8 +229,8 @@ static double reward_gradient_error(const char *text, const char *side, const qa
         c[t] =
             e->options.objective.published ? 1.0 / (double)(longest - 1) : pow(e->options.objective.gamma, (double)t);
     }
-    qa_m11_reward_gradient(g, c, reward->values, reward->count, chosen - rejected, strcmp(side, "chosen") == 0 ? 1 : -1,
-                           1.0, e->options.objective.beta, counted);
+    const double dR = qa_m10_return_gradient(chosen - rejected, 0.0, strcmp(side, "chosen") == 0 ? 1 : -1, 1.0);
+    qa_m11_reward_gradient(g, c, reward->values, reward->count, dR, e->options.objective.beta, counted);
     return error_of(find(text, heading), "(M11) dL/dr ", g, reward->count);
 }
 

@@ -55,11 +55,11 @@ START_TEST(by_hand) {
     expect_near(qa_dpo_log_ratio(policy, ref, 2), -0.5, 1e-15, "log-ratio");
     ck_assert_double_eq(qa_dpo_log_ratio(NULL, NULL, 0), 0.0);
     expect_near(qa_dpo_logit(0.1, 3.0, -2.0), 0.5, 1e-15, "logit");
-    expect_near(qa_dpo_loss(0.0, 2.0), log(2.0) / 2.0, 1e-15, "loss at 0");
-    expect_near(qa_dpo_loss(0.5, 1.0), log(1.0 + exp(-0.5)), 1e-15, "loss");
-    expect_near(qa_dpo_token_gradient(0.1, 0.5, 1, 4.0), -0.1 / (1.0 + exp(0.5)) / 4.0, 1e-15, "preferred");
-    expect_near(qa_dpo_token_gradient(0.1, 0.5, -1, 4.0), 0.1 / (1.0 + exp(0.5)) / 4.0, 1e-15, "dispreferred");
-    ck_assert(isfinite(qa_dpo_loss(-1e4, 1.0)) && isfinite(qa_dpo_token_gradient(1.0, -1e4, 1, 1.0)));
+    expect_near(qa_dpo_loss(0.0, 0.0, 2.0), log(2.0) / 2.0, 1e-15, "loss at 0");
+    expect_near(qa_dpo_loss(0.5, 0.0, 1.0), log(1.0 + exp(-0.5)), 1e-15, "loss");
+    expect_near(qa_dpo_token_gradient(0.1, 0.5, 0.0, 1, 4.0), -0.1 / (1.0 + exp(0.5)) / 4.0, 1e-15, "preferred");
+    expect_near(qa_dpo_token_gradient(0.1, 0.5, 0.0, -1, 4.0), 0.1 / (1.0 + exp(0.5)) / 4.0, 1e-15, "dispreferred");
+    ck_assert(isfinite(qa_dpo_loss(-1e4, 0.0, 1.0)) && isfinite(qa_dpo_token_gradient(1.0, -1e4, 0.0, 1, 1.0)));
 }
 END_TEST
 
@@ -73,10 +73,11 @@ static const double step = 1e-2, tolerance = 2e-5;
 START_TEST(gradient) {
     const double b = 0.7;
     for (uint64_t seed = 0; seed < 5; seed++) {
+        const double noise = 0.1 * (double)seed; /* 0 to 0.4 of the labels */
         toy_problem toy = random_toy(seed);
         const double z = toy_logit(&toy, b);
         for (int s = 0; s < SIDES; s++) {
-            const double g = qa_dpo_token_gradient(b, z, s == 0 ? 1 : -1, 1.0);
+            const double g = qa_dpo_token_gradient(b, z, noise, s == 0 ? 1 : -1, 1.0);
             for (size_t t = 0; t < length[s]; t++) {
                 qa_real found[V] = {0}, log_row[V];
                 for (size_t a = 0; a < V; a++) {
@@ -87,9 +88,9 @@ START_TEST(gradient) {
                     qa_real *x = &toy.logits[s][t][a];
                     const qa_real keep = *x;
                     *x = (qa_real)((double)keep + step);
-                    const double up = (double)*x, loss_up = qa_dpo_loss(toy_logit(&toy, b), 1.0);
+                    const double up = (double)*x, loss_up = qa_dpo_loss(toy_logit(&toy, b), noise, 1.0);
                     *x = (qa_real)((double)keep - step);
-                    const double down = (double)*x, loss_down = qa_dpo_loss(toy_logit(&toy, b), 1.0);
+                    const double down = (double)*x, loss_down = qa_dpo_loss(toy_logit(&toy, b), noise, 1.0);
                     *x = keep;
                     expect_near((double)found[a], (loss_up - loss_down) / (up - down), tolerance, "gradient");
                 }

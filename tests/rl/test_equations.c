@@ -222,10 +222,10 @@ START_TEST(nan_is_never_hidden) {
     ck_assert(isnan(qa_m8_reward(1.0, 1.0, NAN)));
     ck_assert(isnan(qa_m9_return((double[]){1.0, 1.0}, (double[]){0.0, NAN}, 2)));
     ck_assert(isnan(qa_m9_log_preference(NAN)));
-    ck_assert(isnan(qa_m10_preference_loss(NAN, 1.0)));
+    ck_assert(isnan(qa_m10_preference_loss(NAN, 0.0, 1.0)));
     ck_assert(isnan(qa_m10_regulariser((double[]){NAN}, 1, 0.1, 1.0)));
     double g[1];
-    qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.0}, 1, NAN, 1, 1.0, 0.1, 1.0);
+    qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.0}, 1, qa_m10_return_gradient(NAN, 0.0, 1, 1.0), 0.1, 1.0);
     ck_assert(isnan(g[0]));
 }
 END_TEST
@@ -256,7 +256,7 @@ START_TEST(preference_by_hand) {
     expect_near(qa_m9_log_preference(0.0), -log(2.0), 1e-15, "even");
     expect_near(qa_m9_log_preference(log(3.0)), log(0.75), 1e-15, "three to one");
     expect_near(qa_m9_log_preference(-log(3.0)), log(0.25), 1e-15, "one to three");
-    expect_near(qa_m10_preference_loss(log(3.0), 4.0), -log(0.75) / 4.0, 1e-15, "share of one pair in four");
+    expect_near(qa_m10_preference_loss(log(3.0), 0.0, 4.0), -log(0.75) / 4.0, 1e-15, "share of one pair in four");
 }
 END_TEST
 
@@ -270,11 +270,11 @@ START_TEST(preference_stays_finite) {
     const double z[] = {1e3, -1e3, 1e308, -1e308, 720.0, -720.0};
     for (size_t i = 0; i < sizeof z / sizeof z[0]; i++) {
         double g[1];
-        qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.5}, 1, z[i], 1, 1.0, 0.0, 1.0);
+        qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.5}, 1, qa_m10_return_gradient(z[i], 0.0, 1, 1.0), 0.0, 1.0);
         ck_assert_double_eq_tol(g[0], z[i] > 0.0 ? 0.0 : -1.0, 1e-300);
     }
     double g[1];
-    qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.5}, 1, 720.0, 1, 1.0, 0.0, 1.0);
+    qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.5}, 1, qa_m10_return_gradient(720.0, 0.0, 1, 1.0), 0.0, 1.0);
     ck_assert_double_lt(g[0], 0.0); /* exp(-720) is still a number */
 }
 END_TEST
@@ -284,9 +284,9 @@ START_TEST(preference_probabilities) {
     for (double z = -30.0; z <= 30.0; z += 0.37) {
         expect_near(exp(qa_m9_log_preference(z)) + exp(qa_m9_log_preference(-z)), 1.0, 1e-15, "both orders");
         double g[1];
-        qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.0}, 1, z, 1, 1.0, 0.0, 1.0);
+        qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.0}, 1, qa_m10_return_gradient(z, 0.0, 1, 1.0), 0.0, 1.0);
         const double h = 1e-5;
-        const double slope = (qa_m10_preference_loss(z + h, 1.0) - qa_m10_preference_loss(z - h, 1.0)) / (2.0 * h);
+        const double slope = (qa_m10_preference_loss(z + h, 0.0, 1.0) - qa_m10_preference_loss(z - h, 0.0, 1.0)) / (2.0 * h);
         expect_near(g[0], slope, 1e-9, "slope");
     }
 }
@@ -307,10 +307,10 @@ END_TEST
 START_TEST(reward_gradient_by_hand) {
     const double weight[2] = {1.0, 0.5}, reward[2] = {1.0, -2.0};
     double g[2];
-    qa_m11_reward_gradient(g, weight, reward, 2, log(3.0), 1, 2.0, 0.5, 4.0);
+    qa_m11_reward_gradient(g, weight, reward, 2, qa_m10_return_gradient(log(3.0), 0.0, 1, 2.0), 0.5, 4.0);
     expect_near(g[0], 0.125, 1e-15, "preferred, t = 0");
     expect_near(g[1], -0.5625, 1e-15, "preferred, t = 1");
-    qa_m11_reward_gradient(g, weight, reward, 2, log(3.0), -1, 2.0, 0.5, 4.0);
+    qa_m11_reward_gradient(g, weight, reward, 2, qa_m10_return_gradient(log(3.0), 0.0, -1, 2.0), 0.5, 4.0);
     expect_near(g[0], 0.375, 1e-15, "dispreferred, t = 0");
     expect_near(g[1], -0.4375, 1e-15, "dispreferred, t = 1");
 }

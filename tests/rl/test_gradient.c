@@ -99,7 +99,7 @@ static double batch_loss(const batch *b, pass *w) {
     for (int p = 0; p < PAIRS; p++) {
         w->z[p] = side_return(b, w, p, 0) - side_return(b, w, p, 1);
         w->counted += (double)(w->n[p][0] + w->n[p][1]);
-        loss += qa_m10_preference_loss(w->z[p], PAIRS);
+        loss += qa_m10_preference_loss(w->z[p], b->objective.label_noise, PAIRS);
     }
     for (int p = 0; p < PAIRS; p++) {
         for (int s = 0; s < 2; s++) {
@@ -117,8 +117,8 @@ static void batch_gradient(const batch *b, const pass *w, qa_real dq[MAX_ROWS][V
         for (int s = 0; s < 2; s++) {
             double g[MAX_STATES], value_gradient[MAX_STATES] = {0};
             const size_t n = w->n[p][s];
-            qa_m11_reward_gradient(g, w->weight[p][s], w->reward[p][s], n, w->z[p], s == 0 ? 1 : -1, PAIRS, o->beta,
-                                   w->counted);
+            const double dR = qa_m10_return_gradient(w->z[p], o->label_noise, s == 0 ? 1 : -1, PAIRS);
+            qa_m11_reward_gradient(g, w->weight[p][s], w->reward[p][s], n, dR, o->beta, w->counted);
             qa_transitions_value_gradient(value_gradient, w->transitions[p][s], n, g, o->gamma);
             for (size_t t = 0; t < n; t++) {
                 const qa_transition *transition = &w->transitions[p][s][t];
@@ -177,6 +177,7 @@ static void check_all(qa_objective_kind kind, bool length_normalisation) {
                                           .alpha_tilde = alphas[k][1],
                                           .gamma = gammas[i],
                                           .beta = betas[j],
+                                          .label_noise = 0.1 * (double)k,
                                           .length_normalisation = length_normalisation},
                            10 * i + 4 * j + k);
             }

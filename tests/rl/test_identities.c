@@ -304,7 +304,7 @@ START_TEST(dpo_is_a_special_case) {
     }
     const double z = response_return(&y[0], &o, n[0], true, false) - response_return(&y[1], &o, n[1], true, false);
     expect_near(z, b * (ratio[0] - ratio[1]), tolerance, "preference logit");
-    expect_near(qa_m10_preference_loss(z, 1.0), log1p(exp(-b * (ratio[0] - ratio[1]))), tolerance, "loss");
+    expect_near(qa_m10_preference_loss(z, 0.0, 1.0), log1p(exp(-b * (ratio[0] - ratio[1]))), tolerance, "loss");
 }
 END_TEST
 

@@ -377,7 +377,7 @@ START_TEST(empty_response) {
         qa_transitions_layout(NULL, &side, &o, 5, 0);
         ck_assert_double_eq(qa_m9_return(g, g, 0), 0.0);
         ck_assert_double_eq(qa_m10_regulariser(g, 0, o.beta, 0.0), 0.0);
-        qa_m11_reward_gradient(g, NULL, NULL, 0, 0.0, 1, 1.0, o.beta, 0.0);
+        qa_m11_reward_gradient(g, NULL, NULL, 0, -0.5, o.beta, 0.0);
         ck_assert_double_eq(g[0], 7.0);
     }
 }

@@ -248,7 +248,7 @@ START_TEST(reference_case) {
     for (size_t p = 0; p < r.n_pairs; p++) {
         check_side(&r, p, 0, &sides[p][0]);
         check_side(&r, p, 1, &sides[p][1]);
-        preference += qa_m10_preference_loss(sides[p][0].R - sides[p][1].R, (double)r.n_pairs);
+        preference += qa_m10_preference_loss(sides[p][0].R - sides[p][1].R, 0.0, (double)r.n_pairs);
         counted += (double)(sides[p][0].n + sides[p][1].n);
     }
     for (size_t p = 0; p < r.n_pairs; p++) {

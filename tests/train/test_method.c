@@ -40,13 +40,28 @@ static qa_pair example(bool terminal) {
                      .line = 1};
 }
 
-static const qa_method methods[] = {QA_METHOD_SFT, QA_METHOD_REPLAY, QA_METHOD_DPO};
+static const qa_method methods[] = {QA_METHOD_SFT, QA_METHOD_REPLAY, QA_METHOD_DPO, QA_METHOD_IPO, QA_METHOD_SPPO};
 enum { N_METHODS = sizeof methods / sizeof methods[0] };
 
 static qa_objective objective_of(qa_method method) {
     qa_objective objective = qa_objective_for_method(method);
-    objective.dpo_beta = method == QA_METHOD_DPO ? 0.35 : 0.0;
+    objective.dpo_beta = objective.ipo_tau = objective.sppo_beta = 0.35;
+    objective.label_noise = method == QA_METHOD_DPO ? 0.2 : 0.0;
     return objective;
+}
+
+/* Weight of a log-ratio in the reward. */
+static double weight_of(qa_method method) { return method == QA_METHOD_SFT || method == QA_METHOD_REPLAY ? 1.0 : 0.35; }
+
+/* The loss of a pair of log-ratios, that of sft being the negative log-likelihood of the chosen response a token. */
+static double plain_loss(qa_method method, double ratio_w, double ratio_l, double nll_per_token) {
+    const double right = 1.0 / (1.0 + exp(-0.35 * (ratio_w - ratio_l)));
+    switch (method) {
+    case QA_METHOD_DPO: return -log(0.8 * right + 0.2 * (1.0 - right));
+    case QA_METHOD_IPO: return pow(ratio_w - ratio_l - 1.0 / (2.0 * 0.35), 2.0);
+    case QA_METHOD_SPPO: return pow(ratio_w - 0.5 / 0.35, 2.0) + pow(ratio_l + 0.5 / 0.35, 2.0);
+    default: return nll_per_token;
+    }
 }
 
 static qa_pair_step *new_step(qa_fixture *fixture, const qa_objective *objective, bool backward) {
@@ -140,7 +155,7 @@ START_TEST(equals_whole_sequences) {
     ck_assert_double_gt(fabs(ratio_w - ratio_l), 0.1); /* the adapter does something */
     for (size_t i = 0; i < 2 * N_METHODS; i++) {
         const qa_objective objective = objective_of(methods[i / 2]);
-        const double b = objective.method == QA_METHOD_DPO ? 0.35 : 1.0, z = b * (ratio_w - ratio_l);
+        const double b = weight_of(objective.method), z = b * (ratio_w - ratio_l);
         const qa_divisors divisors = {.pairs = 3.0, .counted = 17.0};
         const qa_pair pair = example(i % 2 == 0);
         qa_error err = {0};
@@ -150,11 +165,13 @@ START_TEST(equals_whole_sequences) {
         expect_side(qa_pair_step_side(step, QA_REJECTED), &rejected, b);
         ck_assert_double_eq_tol(qa_pair_step_logit(step), z, 10.0 * tolerance);
         ck_assert_double_eq(qa_pair_step_scale(step), b);
-        const double loss = objective.method == QA_METHOD_DPO ? log1p(exp(-z)) / 3.0 : nll / 17.0;
+        const bool one_sided = qa_method_of(&objective)->one_sided;
+        const double loss =
+            plain_loss(objective.method, ratio_w, ratio_l, nll / 17.0) / (one_sided ? 1.0 : 3.0);
         const qa_pair_loss found = qa_pair_step_loss(step, &divisors);
         ck_assert_double_eq_tol(found.pref, loss, 10.0 * tolerance);
         ck_assert_double_eq(found.reg, 0.0);
-        ck_assert_uint_eq(qa_pair_counted(&pair, &objective, 0), objective.method == QA_METHOD_DPO ? 10 : 6);
+        ck_assert_uint_eq(qa_pair_counted(&pair, &objective, 0), one_sided ? 6 : 10);
         qa_pair_step_free(step);
     }
     qa_fixture_close(&fixture);
@@ -321,6 +338,7 @@ START_TEST(dpo_is_the_special_case) {
     qa_objective dpo = objective_of(QA_METHOD_DPO);
     const qa_objective m10 = residual(1.0);
     dpo.dpo_beta = 1.0;
+    dpo.label_noise = 0.0;
     const outcome a = run(&fixture, &bag, &dpo, &pair), b = run(&fixture, &bag, &m10, &pair);
     ck_assert_double_gt(fabs(a.z), 0.1);
     ck_assert_double_eq_tol(a.z, b.z, 10.0 * tolerance);
@@ -340,7 +358,9 @@ START_TEST(dpo_starts_in_the_same_direction) {
     qa_bag bag = qa_bag_open(1);
     qa_training_fresh_adapter(&fixture, &lora, 3);
     const qa_pair pair = example(true);
-    const qa_objective dpo = objective_of(QA_METHOD_DPO), m10 = residual(0.35);
+    const qa_objective m10 = residual(0.35);
+    qa_objective dpo = objective_of(QA_METHOD_DPO);
+    dpo.label_noise = 0.0;
     const outcome a = run(&fixture, &bag, &dpo, &pair), b = run(&fixture, &bag, &m10, &pair);
     ck_assert_double_eq_tol(a.z, 0.0, tolerance);
     ck_assert_double_eq_tol(a.loss, log(2.0), tolerance);
@@ -363,7 +383,7 @@ START_TEST(evaluations) {
     const qa_lora_options lora = qa_fixture_lora();
     qa_fixture fixture = qa_fixture_open(&model, &lora, 2);
     qa_pairs *pairs = qa_training_pairs(&fixture, 7, 6, 7, 4);
-    double nll = 0.0, margin = 0.0, right = 0.0, dpo_loss = 0.0, tokens = 0.0;
+    double nll = 0.0, margin = 0.0, right = 0.0, tokens = 0.0, loss[N_METHODS] = {0};
     qa_error err = {0};
     qa_evaluation e[N_METHODS];
     qa_scorer *scorer = NULL;
@@ -380,15 +400,18 @@ START_TEST(evaluations) {
         tokens += (double)w->n;
         margin += z / 7.0;
         right += z > 0.0 ? 1.0 / 7.0 : 0.0;
-        dpo_loss += log1p(exp(-0.35 * z)) / 7.0;
+        const double ratio_w = sum(w->log_pi, w->n) - sum(w->log_pi1, w->n);
+        for (size_t m = 0; m < N_METHODS; m++) {
+            loss[m] += plain_loss(methods[m], ratio_w, ratio_w - z, 0.0) / 7.0;
+        }
     }
     qa_scorer_free(scorer);
     for (size_t i = 0; i < N_METHODS; i++) {
         const qa_objective objective = objective_of(methods[i]);
         qa_expect_ok(qa_evaluate(fixture.model, fixture.adapter, pairs, &objective, 2, NULL, NULL, &e[i], &err), &err);
         ck_assert_double_eq_tol(e[i].accuracy, right, 1e-12);
-        ck_assert_double_eq_tol(e[i].margin_mean, (methods[i] == QA_METHOD_DPO ? 0.35 : 1.0) * margin, tolerance);
-        ck_assert_double_eq_tol(e[i].loss, methods[i] == QA_METHOD_DPO ? dpo_loss : nll / tokens, tolerance);
+        ck_assert_double_eq_tol(e[i].margin_mean, weight_of(methods[i]) * margin, tolerance);
+        ck_assert_double_eq_tol(e[i].loss, qa_method_of(&objective)->one_sided ? nll / tokens : loss[i], 10.0 * tolerance);
         ck_assert_double_eq_tol(e[i].nll_custom_chosen, nll / tokens, tolerance);
         ck_assert_double_eq(e[i].loss, e[i].pref_loss);
         ck_assert_double_eq(e[i].chi2_loss, 0.0);
