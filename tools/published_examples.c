@@ -229,7 +229,8 @@ static void quirk_3(void) {
             const scored w = score(&AB, &o, length, false), l = score(&ONLY_B, &o, length, false);
             printf("longest row %2zu, %-10s sums%9.4f%9.4f   R%9.4f%9.4f   z%9.4f   -log sigmoid(z)%9.4f\n", length,
                    kind == 0 ? "published:" : "theory:", fixed(sum_of_rewards(&w)), fixed(sum_of_rewards(&l)),
-                   fixed(w.ret), fixed(l.ret), fixed(w.ret - l.ret), fixed(qa_m10_preference_loss(w.ret - l.ret, 0.0, 1.0)));
+                   fixed(w.ret), fixed(l.ret), fixed(w.ret - l.ret),
+                   fixed(qa_m10_preference_loss(w.ret - l.ret, 0.0, 1.0)));
         }
     }
 }
@@ -335,8 +336,8 @@ static void gradient_of(qa_objective_kind kind) {
     qa_real dq[PREFIXES][V] = {{0}};
     for (size_t i = 0; i < 2; i++) {
         double g[MAX_STATES], value_gradient[MAX_STATES] = {0};
-        qa_m11_reward_gradient(g, s[i].weight, s[i].reward, s[i].n, qa_m10_return_gradient(z, 0.0, i == 0 ? 1 : -1, 1.0), o.beta,
-                               counted);
+        qa_m11_reward_gradient(g, s[i].weight, s[i].reward, s[i].n,
+                               qa_m10_return_gradient(z, 0.0, i == 0 ? 1 : -1, 1.0), o.beta, counted);
         qa_transitions_value_gradient(value_gradient, s[i].transitions, s[i].n, g, o.gamma);
         for (size_t t = 0; t < s[i].n; t++) {
             dq[y[i]->prefixes[s[i].transitions[t].state]][s[i].transitions[t].action] += (qa_real)g[t];

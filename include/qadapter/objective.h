@@ -78,9 +78,9 @@ qa_objective qa_objective_for_method(qa_method method);
 QA_MUST_CHECK qa_status qa_objective_check(const qa_objective *objective, qa_error *err);
 
 /* Whether the policy (M7) is softmax(logits of the adapted model): Qhat = logits with alpha_0 = 0 and alpha_tilde = 1
- * (sft, replay, dpo, ipo, sppo), or Qhat = residual with alpha_0 = alpha_tilde = 1 (the recipe theory), where the base model's
- * logits cancel. Such an adapter is a plain LoRA adapter: any program that loads it so has its policy, and merging it
- * loses rounding alone. */
+ * (sft, replay, dpo, ipo, sppo), or Qhat = residual with alpha_0 = alpha_tilde = 1 (the recipe theory), where the base
+ * model's logits cancel. Such an adapter is a plain LoRA adapter: any program that loads it so has its policy, and
+ * merging it loses rounding alone. */
 bool qa_objective_is_plain(const qa_objective *objective);
 
 const char *qa_method_name(qa_method method); /* "qadapter", "sft"... */

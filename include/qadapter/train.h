@@ -59,11 +59,10 @@ size_t qa_padded_length(const qa_pairs *pairs, size_t first, size_t count);
 
 /* ---- evaluation ---- */
 
-/* z is the method's own measure of preference: (M9) of the residual Q-function's rewards under qadapter; under the other
- * methods what the policy has moved from the base model's, or from another reference,
- *     z = b sum_t log pi(a_t|s_t)/pi_ref(a_t|s_t) over the chosen response - the same over the rejected one,
- * the implicit reward of DPO, with b = dpo_beta, ipo_tau or sppo_beta, or 1 for sft and replay; ipo may divide each sum
- * by its length. */
+/* z is the method's own measure of preference: (M9) of the residual Q-function's rewards under qadapter; under the
+ * other methods what the policy has moved from the base model's, or from another reference, z = b sum_t log
+ * pi(a_t|s_t)/pi_ref(a_t|s_t) over the chosen response - the same over the rejected one, the implicit reward of DPO,
+ * with b = dpo_beta, ipo_tau or sppo_beta, or 1 for sft and replay; ipo may divide each sum by its length. */
 typedef struct qa_evaluation {
     size_t pairs;                            /* scored */
     double accuracy;                         /* share of pairs with z > 0; ties (equal but for rounding) count half */
@@ -81,9 +80,9 @@ typedef struct qa_evaluation {
     double hardest_pi1_chosen, hardest_custom_chosen; /* the least log-probability of a counted token of a chosen
                                                          response, median over the pairs, nats: far below 0 under
                                                          pitilde, such responses are preferred but not written */
-    /* Of qadapter and dpo, else NaN: the share of turned labels that the pairs are likeliest with, if the margins are what
-     * they say, and the ends of its 95% interval; and the same with their scale free, and that scale (docs/tasks.md says
-     * what this can and cannot tell). */
+    /* Of qadapter and dpo, else NaN: the share of turned labels that the pairs are likeliest with, if the margins are
+     * what they say, and the ends of its 95% interval; and the same with their scale free, and that scale
+     * (docs/tasks.md says what this can and cannot tell). */
     double label_noise, label_noise_low, label_noise_high;
     double label_noise_scaled, label_noise_scaled_low, label_noise_scaled_high, margin_scale;
     size_t tokens; /* prompt once and both responses, all pairs */

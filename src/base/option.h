@@ -43,10 +43,10 @@ typedef enum qa_option_range {
     QA_RANGE_FROM_0,
     QA_RANGE_FROM_1,
     QA_RANGE_1_TO_1024,
-    QA_RANGE_ABOVE_0,      /* x > 0 */
-    QA_RANGE_ABOVE_0_TO_1, /* 0 < x <= 1 */
-    QA_RANGE_0_TO_1,       /* 0 <= x <= 1 */
-    QA_RANGE_0_TO_BELOW_1, /* 0 <= x < 1 */
+    QA_RANGE_ABOVE_0,        /* x > 0 */
+    QA_RANGE_ABOVE_0_TO_1,   /* 0 < x <= 1 */
+    QA_RANGE_0_TO_1,         /* 0 <= x <= 1 */
+    QA_RANGE_0_TO_BELOW_1,   /* 0 <= x < 1 */
     QA_RANGE_0_TO_BELOW_HALF /* 0 <= x < 1/2 */
 } qa_option_range;
 

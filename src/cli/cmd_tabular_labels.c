@@ -105,9 +105,10 @@ static qa_status report_studies(cli_run *run, const qa_noise_study *studies, dou
         }
     }
     if (cli_tabular_wants_text(run)) {
-        printf("KL(learned || optimum) over whole responses, nats, without a regulariser; ipo (tau %g) against its own\n"
-               "optimum, which is %.4g from the other. KL(pi1 || optimum) = %.4g. Shares: from pairs held out.\n",
-               qa_noise_tau, of_ipo, of_pi1);
+        printf(
+            "KL(learned || optimum) over whole responses, nats, without a regulariser; ipo (tau %g) against its own\n"
+            "optimum, which is %.4g from the other. KL(pi1 || optimum) = %.4g. Shares: from pairs held out.\n",
+            qa_noise_tau, of_ipo, of_pi1);
         print_study(&studies[0], scratch);
         print_study(&studies[1], scratch);
     }

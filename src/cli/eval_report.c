@@ -11,8 +11,8 @@
 #include <math.h>
 #include <string.h>
 
-/* A share of labels and its interval: one line of the table, "0.102 (0.081 to 0.124)", three numbers in JSON; of methods
- * that have none only in JSON, as null. */
+/* A share of labels and its interval: one line of the table, "0.102 (0.081 to 0.124)", three numbers in JSON; of
+ * methods that have none only in JSON, as null. */
 static void report_share(cli_report *report, const char *const keys[3], const char *label, double share, double low,
                          double high) {
     char number[CLI_NUMBER_BYTES], shown[128];

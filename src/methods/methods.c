@@ -6,12 +6,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static const qa_method_row *const method_rows[] = {[QA_METHOD_QADAPTER] = &qa_method_qadapter,
-                                                   [QA_METHOD_SFT] = &qa_method_sft,
-                                                   [QA_METHOD_REPLAY] = &qa_method_replay,
-                                                   [QA_METHOD_DPO] = &qa_method_dpo,
-                                                   [QA_METHOD_IPO] = &qa_method_ipo,
-                                                   [QA_METHOD_SPPO] = &qa_method_sppo};
+static const qa_method_row *const method_rows[] = {
+    [QA_METHOD_QADAPTER] = &qa_method_qadapter, [QA_METHOD_SFT] = &qa_method_sft,
+    [QA_METHOD_REPLAY] = &qa_method_replay,     [QA_METHOD_DPO] = &qa_method_dpo,
+    [QA_METHOD_IPO] = &qa_method_ipo,           [QA_METHOD_SPPO] = &qa_method_sppo};
 enum { N_METHODS = sizeof method_rows / sizeof method_rows[0] };
 
 const qa_method_row *qa_method_of(const qa_objective *objective) { return method_rows[objective->method]; }
@@ -55,9 +53,10 @@ static const qa_option_other method_type = {parse_method, format_method, list_al
 static const qa_option method_option[] = {
     {"method", QA_OTHER(qa_objective, method, method_type), .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
      .standard = "qadapter",
-     .help = "what is learned: qadapter the residual Q-function; the others the policy itself, by cross-entropy on "
-             "the chosen responses (sft), the same mixed with the base model's own responses (replay), direct, identity "
-             "or self-play preference optimisation (dpo, ipo, sppo)"},
+     .help =
+         "what is learned: qadapter the residual Q-function; the others the policy itself, by cross-entropy on "
+         "the chosen responses (sft), the same mixed with the base model's own responses (replay), direct, identity "
+         "or self-play preference optimisation (dpo, ipo, sppo)"},
 };
 const qa_option_table qa_method_table = QA_TABLE(method_option);
 

@@ -36,8 +36,7 @@ static qa_pair_loss q_loss(const qa_side_step *const side[QA_SIDES], double z, c
 
 static void q_gradient(double *g, const qa_side_step *side, size_t which, double z, const qa_objective *objective,
                        const qa_divisors *divisors) {
-    const double dR =
-        qa_m10_return_gradient(z, objective->label_noise, which == QA_CHOSEN ? 1 : -1, divisors->pairs);
+    const double dR = qa_m10_return_gradient(z, objective->label_noise, which == QA_CHOSEN ? 1 : -1, divisors->pairs);
     qa_m11_reward_gradient(g, side->weight, side->reward, side->n, dR, objective->beta, divisors->counted);
 }
 

@@ -1,5 +1,5 @@
-/* Self-play preference optimisation with labels for probabilities (rl/ipo.h has its equations): every response's return,
- * the sum of b (log pi - log pi_ref), is to be 1/2 where it was chosen and -1/2 where it was rejected. */
+/* Self-play preference optimisation with labels for probabilities (rl/ipo.h has its equations): every response's
+ * return, the sum of b (log pi - log pi_ref), is to be 1/2 where it was chosen and -1/2 where it was rejected. */
 #include "methods/method.h"
 #include "rl/dpo.h"
 #include "rl/ipo.h"

@@ -19,7 +19,8 @@ double qa_dpo_logit(double b, double ratio_preferred, double ratio_dispreferred)
 
 double qa_dpo_loss(double z, double eps, double pairs) { return qa_m10_preference_loss(z, eps, pairs); }
 
-/* dL/dz = -sigmoid(-z) / pairs (of labels without noise) and dz/d log pi = +b on the preferred side, -b on the other. */
+/* dL/dz = -sigmoid(-z) / pairs (of labels without noise) and dz/d log pi = +b on the preferred side, -b on the other.
+ */
 double qa_dpo_token_gradient(double b, double z, double eps, int side, double pairs) {
     return -(double)side * b * qa_m9_label_slope(z, eps) / pairs;
 }

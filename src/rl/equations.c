@@ -131,8 +131,8 @@ double qa_m9_log_preference(double z) { return z >= 0.0 ? -log1p(exp(-z)) : z - 
 /* (M9)  P(y_l > y_w) = sigmoid(-z) = exp(-z) / (1 + exp(-z)) = 1 / (1 + exp(z)) */
 double qa_m9_wrong_order(double z) { return z >= 0.0 ? exp(-z) / (1.0 + exp(-z)) : 1.0 / (1.0 + exp(z)); }
 
-/* (M9) P(label) = eps + (1 - 2 eps) sigmoid(z) = 1 - (eps + (1 - 2 eps) sigmoid(-z));  of the two forms the one that does
- * not cancel: the first is exact where P is small, the second where it is next to 1. */
+/* (M9) P(label) = eps + (1 - 2 eps) sigmoid(z) = 1 - (eps + (1 - 2 eps) sigmoid(-z));  of the two forms the one that
+ * does not cancel: the first is exact where P is small, the second where it is next to 1. */
 double qa_m9_log_label(double z, double eps) {
     if (eps == 0.0) {
         return qa_m9_log_preference(z); /* sigmoid(z) may underflow, its logarithm does not */

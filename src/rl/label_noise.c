@@ -5,16 +5,18 @@
 
 #include <math.h>
 
-/* Half of the 95th percentile of chi squared with one degree of freedom: how far the log-likelihood falls at the ends. */
+/* Half of the 95th percentile of chi squared with one degree of freedom: how far the log-likelihood falls at the ends.
+ */
 static const double FALL = 1.920729410347062;
 
-enum { NARROWINGS = 32, HALVINGS = 32, SHARES = 25, LOG_SCALES = 6 };
+enum { NARROWINGS = 14, HALVINGS = 12, SHARES = 10, LOG_SCALES = 4 }; /* shares to 1e-4, scales to a thousandth */
 
 typedef struct noise_fit {
     const double *z, *weight;
     size_t n;
     bool scaled;
-    double share; /* of the inner maximisation over the scale */
+    double share;  /* of the inner maximisation over the scale */
+    double centre; /* log2 of a scale next to which the best one is; NaN: anywhere */
 } noise_fit;
 
 double qa_label_log_likelihood(const double *z, const double *weight, size_t n, double eps, double scale) {
@@ -51,17 +53,22 @@ static double at_scale(const noise_fit *fit, double log2_scale) {
     return qa_label_log_likelihood(fit->z, fit->weight, fit->n, fit->share, exp2(log2_scale));
 }
 
-/* The scale that fits best with a share: the best of some powers of two, then between its neighbours. */
+/* The scale that fits best with a share: the best of some powers of two, unless it is known where, then next to it. */
 static double best_scale(const noise_fit *fit, double share) {
-    const noise_fit at = {fit->z, fit->weight, fit->n, fit->scaled, share};
-    int best = 0;
+    noise_fit at = *fit;
+    at.share = share;
     if (!fit->scaled) {
         return 1.0;
     }
-    for (int k = -LOG_SCALES; k <= LOG_SCALES; k++) {
-        best = at_scale(&at, k) > at_scale(&at, best) ? k : best;
+    if (isnan(at.centre)) {
+        double most = -INFINITY;
+        for (int k = -LOG_SCALES; k <= LOG_SCALES; k++) {
+            const double found = at_scale(&at, k);
+            at.centre = found > most ? k : at.centre;
+            most = fmax(most, found);
+        }
     }
-    return exp2(maximiser(at_scale, &at, best - 1, best + 1));
+    return exp2(maximiser(at_scale, &at, at.centre - 1.0, at.centre + 1.0));
 }
 
 static double at_share(const noise_fit *fit, double share) {
@@ -86,10 +93,10 @@ static double end_of_interval(const noise_fit *fit, double share, double most, d
 }
 
 qa_label_noise qa_label_noise_estimate(const double *z, const double *weight, size_t n, bool scaled) {
-    const noise_fit fit = {.z = z, .weight = weight, .n = n, .scaled = scaled};
+    noise_fit fit = {.z = z, .weight = weight, .n = n, .scaled = scaled, .centre = (double)NAN};
     const double step = 0.5 / SHARES;
     int best = 0;
-    if (n == 0 || isnan(at_share(&fit, 0.0))) {
+    if (n == 0 || isnan(qa_label_log_likelihood(z, weight, n, 0.0, 1.0))) {
         return (qa_label_noise){(double)NAN, (double)NAN, (double)NAN, (double)NAN};
     }
     double of_best = at_share(&fit, 0.0);
@@ -98,10 +105,12 @@ qa_label_noise qa_label_noise_estimate(const double *z, const double *weight, si
         best = found > of_best ? k : best;
         of_best = found > of_best ? found : of_best;
     }
+    fit.centre = log2(best_scale(&fit, best * step));
     double share = maximiser(at_share, &fit, fmax(0.0, (best - 1) * step), fmin(0.5, (best + 1) * step));
     if (at_share(&fit, share) <= of_best) { /* at an end */
         share = best * step;
     }
+    fit.centre = (double)NAN; /* far from the best share the best scale is another */
     const double most = at_share(&fit, share);
     return (qa_label_noise){.share = share,
                             .low = end_of_interval(&fit, share, most, 0.0),

@@ -1,6 +1,6 @@
 /* Learning from labels of which a share was turned round: one problem, every response enumerated; labels taken as they
- * are, the share known, and the share estimated; by the likelihood (M10) and by IPO (rl/ipo.h), each against the optimum
- * that it aims at without noise. */
+ * are, the share known, and the share estimated; by the likelihood (M10) and by IPO (rl/ipo.h), each against the
+ * optimum that it aims at without noise. */
 #ifndef QA_RL_NOISY_LABELS_H
 #define QA_RL_NOISY_LABELS_H
 
@@ -27,11 +27,11 @@ extern const double qa_noise_tau;
 
 /* What one row learned from one sample. */
 typedef struct qa_noise_outcome {
-    double kl;                        /* KL(learned || the loss's own optimum without noise), nats over responses */
-    double kl_optimum;                /* KL(learned || the optimum for lambda r1 + r2) */
-    double share;                     /* that the loss was told; 0 where labels are taken as they are */
-    double held_out_loss;             /* per pair that was not learned from, with that share */
-    qa_label_noise as_said, scaled;   /* estimated from the held-out pairs' margins */
+    double kl;                      /* KL(learned || the loss's own optimum without noise), nats over responses */
+    double kl_optimum;              /* KL(learned || the optimum for lambda r1 + r2) */
+    double share;                   /* that the loss was told; 0 where labels are taken as they are */
+    double held_out_loss;           /* per pair that was not learned from, with that share */
+    qa_label_noise as_said, scaled; /* estimated from the held-out pairs' margins */
     qa_minimum minimum;
 } qa_noise_outcome;
 
@@ -39,8 +39,8 @@ typedef struct qa_noise_outcome {
  * that the label says y rather than a response of pi1's, a share `flip` of labels being turned round. */
 void qa_ipo_optimum(const qa_customisation *problem, double tau, double flip, double *log_prob);
 
-/* Samples of `pairs` preferences (0: all, weighted by their probability; then one sample), and a tenth of that held out,
- * for each of qa_consistency_flips: those that `consistency` learns from. */
+/* Samples of `pairs` preferences (0: all, weighted by their probability; then one sample), and a tenth of that held
+ * out, for each of qa_consistency_flips: those that `consistency` learns from. */
 typedef struct qa_noise_study {
     const qa_customisation *problem; /* borrowed */
     size_t pairs, seeds;

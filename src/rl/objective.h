@@ -10,10 +10,12 @@
 /* The option that says what share of the labels was turned round; of any method whose loss is their likelihood. */
 #define QA_LABEL_NOISE_ROW                                                                                             \
     {                                                                                                                  \
-        "label-noise", QA_NUMBER(qa_objective, label_noise), .range = QA_RANGE_0_TO_BELOW_HALF, .standard = "0",       \
-            .key = "label_noise", .record = QA_RECORD_LATER, .group = QA_GROUP_OBJECTIVE,                              \
-            .help = "qadapter, dpo: share of the pairs whose labels were turned round, whatever they are of: the loss " \
-                    "is then the likelihood of such labels (eval estimates the share)"                                 \
+        "label-noise", QA_NUMBER(qa_objective, label_noise),                                                           \
+            .range = QA_RANGE_0_TO_BELOW_HALF, .standard = "0", .key = "label_noise", .record = QA_RECORD_LATER,       \
+            .group = QA_GROUP_OBJECTIVE,                                                                               \
+            .help =                                                                                                    \
+                "qadapter, dpo: share of the pairs whose labels were turned round, whatever they are of: the loss "    \
+                "is then the likelihood of such labels (eval estimates the share)"                                     \
     }
 
 extern const qa_option_table qa_objective_table; /* of residual Q-learning, in a qa_objective */

@@ -270,11 +270,13 @@ START_TEST(preference_stays_finite) {
     const double z[] = {1e3, -1e3, 1e308, -1e308, 720.0, -720.0};
     for (size_t i = 0; i < sizeof z / sizeof z[0]; i++) {
         double g[1];
-        qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.5}, 1, qa_m10_return_gradient(z[i], 0.0, 1, 1.0), 0.0, 1.0);
+        qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.5}, 1, qa_m10_return_gradient(z[i], 0.0, 1, 1.0), 0.0,
+                               1.0);
         ck_assert_double_eq_tol(g[0], z[i] > 0.0 ? 0.0 : -1.0, 1e-300);
     }
     double g[1];
-    qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.5}, 1, qa_m10_return_gradient(720.0, 0.0, 1, 1.0), 0.0, 1.0);
+    qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.5}, 1, qa_m10_return_gradient(720.0, 0.0, 1, 1.0), 0.0,
+                           1.0);
     ck_assert_double_lt(g[0], 0.0); /* exp(-720) is still a number */
 }
 END_TEST
@@ -284,9 +286,11 @@ START_TEST(preference_probabilities) {
     for (double z = -30.0; z <= 30.0; z += 0.37) {
         expect_near(exp(qa_m9_log_preference(z)) + exp(qa_m9_log_preference(-z)), 1.0, 1e-15, "both orders");
         double g[1];
-        qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.0}, 1, qa_m10_return_gradient(z, 0.0, 1, 1.0), 0.0, 1.0);
+        qa_m11_reward_gradient(g, (double[]){1.0}, (double[]){0.0}, 1, qa_m10_return_gradient(z, 0.0, 1, 1.0), 0.0,
+                               1.0);
         const double h = 1e-5;
-        const double slope = (qa_m10_preference_loss(z + h, 0.0, 1.0) - qa_m10_preference_loss(z - h, 0.0, 1.0)) / (2.0 * h);
+        const double slope =
+            (qa_m10_preference_loss(z + h, 0.0, 1.0) - qa_m10_preference_loss(z - h, 0.0, 1.0)) / (2.0 * h);
         expect_near(g[0], slope, 1e-9, "slope");
     }
 }

@@ -166,8 +166,7 @@ START_TEST(equals_whole_sequences) {
         ck_assert_double_eq_tol(qa_pair_step_logit(step), z, 10.0 * tolerance);
         ck_assert_double_eq(qa_pair_step_scale(step), b);
         const bool one_sided = qa_method_of(&objective)->one_sided;
-        const double loss =
-            plain_loss(objective.method, ratio_w, ratio_l, nll / 17.0) / (one_sided ? 1.0 : 3.0);
+        const double loss = plain_loss(objective.method, ratio_w, ratio_l, nll / 17.0) / (one_sided ? 1.0 : 3.0);
         const qa_pair_loss found = qa_pair_step_loss(step, &divisors);
         ck_assert_double_eq_tol(found.pref, loss, 10.0 * tolerance);
         ck_assert_double_eq(found.reg, 0.0);
@@ -411,7 +410,8 @@ START_TEST(evaluations) {
         qa_expect_ok(qa_evaluate(fixture.model, fixture.adapter, pairs, &objective, 2, NULL, NULL, &e[i], &err), &err);
         ck_assert_double_eq_tol(e[i].accuracy, right, 1e-12);
         ck_assert_double_eq_tol(e[i].margin_mean, weight_of(methods[i]) * margin, tolerance);
-        ck_assert_double_eq_tol(e[i].loss, qa_method_of(&objective)->one_sided ? nll / tokens : loss[i], 10.0 * tolerance);
+        ck_assert_double_eq_tol(e[i].loss, qa_method_of(&objective)->one_sided ? nll / tokens : loss[i],
+                                10.0 * tolerance);
         ck_assert_double_eq_tol(e[i].nll_custom_chosen, nll / tokens, tolerance);
         ck_assert_double_eq(e[i].loss, e[i].pref_loss);
         ck_assert_double_eq(e[i].chi2_loss, 0.0);
