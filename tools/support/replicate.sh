@@ -55,10 +55,11 @@ data_files() {
     pairs=*) own=${9#*=} ;;
     noise=*) noise=${9#*=} ;;
     esac
-    case $4 in train | joint) data_of "$5" "$own" "$noise" ;; esac
+    case $4 in train | joint | model) data_of "$5" "$own" "$noise" ;; esac
     case $(method_column "$6" 6) in
     *'$replay_own'*) echo "$OUT/data/replay.$5.jsonl" ;;
     *'$replay'*) echo "$OUT/data/replay.jsonl" ;;
+    *'$prompts'*) echo "$OUT/data/prompts.$5.jsonl" ;;
     esac
 }
 
