@@ -198,12 +198,23 @@ static void group_table(qa_text *text, const results *all, const char *group) {
     }
 }
 
-/* The same along training: a column for every step at which the group's first run was looked at. */
+/* The run of the group that was looked at most often. */
+static const result *longest_of(const results *all, const char *group) {
+    const result *longest = first_of(all, group);
+    for (size_t i = 0; i < all->n; i++) {
+        const result *r = &all->data[i];
+        longest = strcmp(r->group, group) == 0 && r->n > longest->n ? r : longest;
+    }
+    return longest;
+}
+
+/* The same along training: a column for every step at which the group's longest run was looked at, and rows that go as
+ * far. */
 static void stages_table(qa_text *text, const results *all, const char *group) {
     static const metric shown[] = {SKILLS, VARIATION, KL_OPTIMUM, KL_ANSWER};
     static const char *const names[] = {"all skills", "variation", "KL to optimum", "KL to base per answer"};
     static group_rows rows;
-    const result *example = first_of(all, group);
+    const result *example = longest_of(all, group);
     collect_rows(&rows, all, group);
     if (example == NULL) {
         put(text, "No results.\n");
@@ -217,9 +228,8 @@ static void stages_table(qa_text *text, const results *all, const char *group) {
     }
     put_rule(text, from, words_of(&rows) + 1);
     for (size_t i = 0; i < rows.n; i++) {
-        const int first = (int)example->at[0].step;
-        if (of_row(all, &rows, &rows.row[i], first, SKILLS).n == 0) {
-            continue; /* a run of another length */
+        if (of_row(all, &rows, &rows.row[i], (int)example->at[example->n - 1].step, SKILLS).n == 0) {
+            continue;
         }
         for (size_t m = 0; m < sizeof shown / sizeof shown[0]; m++) {
             put_differences(text, all, &rows, &rows.row[i]);

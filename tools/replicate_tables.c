@@ -289,7 +289,7 @@ static void print_all(const results *all) {
     const list groups = groups_of(all);
     for (size_t i = 0; i < groups.n; i++) {
         put_titled(&text, all, "group-", groups.name[i]);
-        if (first_of(all, groups.name[i])->n > 1) {
+        if (longest_of(all, groups.name[i])->n > 1) {
             put_titled(&text, all, "stages-", groups.name[i]);
         }
     }
