@@ -17,6 +17,8 @@ method_column() {
 needs_of() {
     case $4-$6 in
     mixture-*) for one in $(echo "$5" | tr + ' '); do echo "main-$one-$6-$7"; done ;;
+    estimate-*) echo "noise-$5-theory-${9#noise=}-$7" ;;
+    train-theory-estimated) echo "estimate-$5-theory-${9#noise=}-$7" ;;
     train-ppo* | train-rloo* | ranked-*) echo "model-$5-reward-$7" ;;
     esac
 }
@@ -55,7 +57,7 @@ data_files() {
     pairs=*) own=${9#*=} ;;
     noise=*) noise=${9#*=} ;;
     esac
-    case $4 in train | joint | model) data_of "$5" "$own" "$noise" ;; esac
+    case $4 in train | joint | model | estimate) data_of "$5" "$own" "$noise" ;; esac
     case $(method_column "$6" 6) in
     *'$replay_own'*) echo "$OUT/data/replay.$5.jsonl" ;;
     *'$replay'*) echo "$OUT/data/replay.jsonl" ;;
