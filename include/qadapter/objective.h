@@ -27,8 +27,8 @@ typedef enum qa_method {
     QA_METHOD_REPLAY,   /* the same, mixed with responses of the base model's own */
     QA_METHOD_DPO,      /* direct preference optimisation */
     QA_METHOD_IPO,      /* identity preference optimisation */
-    QA_METHOD_SPPO      /* self-play preference optimisation, of labels without a probability */
-    /* a reward model and PPO belong here */
+    QA_METHOD_SPPO,     /* self-play preference optimisation, of labels without a probability */
+    QA_METHOD_REWARD    /* no policy, but a reward model: all weights and a classification head, by Bradley and Terry */
 } qa_method;
 
 /* What the log-ratios of dpo, ipo and sppo are against. */
@@ -58,6 +58,8 @@ typedef struct qa_objective {
     double ipo_tau;            /* ipo: tau of its loss, > 0; not read else */
     qa_ipo_length ipo_length;  /* ipo; not read else */
     double sppo_beta;          /* sppo: 1/eta of its loss, > 0; not read else */
+    size_t reward_outputs;     /* reward: of the classification head, >= 1 */
+    double reward_centering;   /* reward: weight of the squared sum of a pair's scores, >= 0 */
 } qa_objective;
 
 /* The objective of a recipe, every option of which may be overridden afterwards:

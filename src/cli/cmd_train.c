@@ -284,17 +284,22 @@ static const double FULL_RATE_DIVISOR = 10.0;
 static qa_status fill_options(cli_run *run, const qa_objective *objective, const char *recipe, size_t max_length,
                               train_progress *progress, qa_train_options *options, qa_error *err) {
     *options = train_args_of(run)->train;
+    options->objective = *objective;
     if (recipe != NULL) {
         QA_TRY(qa_train_recipe(recipe, options, NULL, err));
-        cli_put_given(&run->options, &qa_train_table, options);
+        options->objective = *objective;
     }
-    if (train_args_of(run)->full && cli_given(&run->options, "learning-rate") == NULL) {
+    QA_TRY(qa_train_method_defaults(options, err));
+    if (cli_given(&run->options, "warmup-ratio") != NULL) {
+        options->warmup_steps = 0; /* which would go before it */
+    }
+    if (train_args_of(run)->full) {
         options->learning_rate /= FULL_RATE_DIVISOR;
     }
+    cli_put_given(&run->options, &qa_train_table, options);
     options->base_model = run->args->model;
     options->start_adapter = run->args->adapter;
     options->recipe = recipe;
-    options->objective = *objective;
     options->max_length = max_length;
     options->on_metrics = on_train_metrics;
     options->should_stop = cli_should_stop;

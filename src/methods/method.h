@@ -60,12 +60,20 @@ typedef struct qa_method_row {
     bool residual;          /* a residual Q-function: objective and recipe are the user's. Else they are fixed, so that
                                (M7) is softmax(adapted logits), and the record needs no more than the name */
     qa_method_data data;    /* what it is trained on */
+    bool scores_sequences;  /* what comes of it is no policy but a reward model (train/reward_model.h), and none of the
+                               functions below is there */
     bool one_sided;         /* learns from the chosen response alone: its steps run one branch */
     bool replays;           /* mixes in responses of the base model's own, which must be given */
     const char *loss_label; /* of its own term, in the table of an evaluation */
 
     /* Its own numbers, in a qa_objective, each with a key; NULL: none. Those of replaying are train/options.h's. */
     const qa_option_table *options;
+
+    /* Names and values of training's options (train/options.h) whose defaults are others under this method, NULL at the
+     * end; NULL: none. */
+    const char *const *defaults;
+    /* One line for people, into buffer[bytes]; NULL: a policy softmax(adapted logits) with margins of log-ratios. */
+    void (*describe)(const qa_objective *objective, char *buffer, size_t bytes);
 
     /* Writes the qa_transition_count() transitions of a side; the arguments are those of qa_transitions_layout. */
     void (*layout)(qa_transition *transitions, const qa_side *side, const qa_objective *objective, size_t padded_length,
@@ -95,7 +103,7 @@ const qa_method_row *qa_method_at(size_t index); /* of all methods in turn; NULL
 
 /* The methods, each in its own file. */
 extern const qa_method_row qa_method_qadapter, qa_method_sft, qa_method_replay, qa_method_dpo, qa_method_ipo,
-    qa_method_sppo;
+    qa_method_sppo, qa_method_reward;
 
 /* Of an adapter without a record, from another program: its policy is softmax(adapted logits), as of sft. */
 qa_objective qa_objective_of_plain_adapter(void);

@@ -9,7 +9,8 @@
 static const qa_method_row *const method_rows[] = {
     [QA_METHOD_QADAPTER] = &qa_method_qadapter, [QA_METHOD_SFT] = &qa_method_sft,
     [QA_METHOD_REPLAY] = &qa_method_replay,     [QA_METHOD_DPO] = &qa_method_dpo,
-    [QA_METHOD_IPO] = &qa_method_ipo,           [QA_METHOD_SPPO] = &qa_method_sppo};
+    [QA_METHOD_IPO] = &qa_method_ipo,           [QA_METHOD_SPPO] = &qa_method_sppo,
+    [QA_METHOD_REWARD] = &qa_method_reward};
 enum { N_METHODS = sizeof method_rows / sizeof method_rows[0] };
 
 const qa_method_row *qa_method_of(const qa_objective *objective) { return method_rows[objective->method]; }
@@ -56,7 +57,7 @@ static const qa_option method_option[] = {
      .help =
          "what is learned: qadapter the residual Q-function; the others the policy itself, by cross-entropy on "
          "the chosen responses (sft), the same mixed with the base model's own responses (replay), direct, identity "
-         "or self-play preference optimisation (dpo, ipo, sppo)"},
+         "or self-play preference optimisation (dpo, ipo, sppo); or no policy but a reward model (reward)"},
 };
 const qa_option_table qa_method_table = QA_TABLE(method_option);
 
@@ -112,6 +113,10 @@ void qa_objective_text(const qa_objective *objective, char *buffer, size_t bytes
     const qa_method_row *row = qa_method_of(objective);
     const bool other = objective->reference == QA_REFERENCE_ADAPTER;
     char noise[64] = "";
+    if (row->describe != NULL) {
+        row->describe(objective, buffer, bytes);
+        return;
+    }
     if (objective->label_noise > 0.0) {
         (void)snprintf(noise, sizeof noise, ", %g%% of the labels taken for wrong", 100.0 * objective->label_noise);
     }

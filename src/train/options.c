@@ -238,12 +238,21 @@ static const qa_option *find_option(qa_train_options *o, qa_lora_options *lora, 
     return option;
 }
 
+qa_status qa_train_method_defaults(qa_train_options *options, qa_error *err) {
+    const char *const *pair = qa_method_of(&options->objective)->defaults;
+    for (; pair != NULL && *pair != NULL; pair += 2) {
+        QA_TRY(qa_option_set(qa_options_named(&qa_train_table, pair[0]), options, pair[1], err));
+    }
+    return QA_OK;
+}
+
 static qa_status choose_method(qa_train_options *options, const char *value, qa_error *err) {
     qa_method method = QA_METHOD_QADAPTER;
     QA_TRY(qa_method_by_name(&method, value, err));
     if (method != options->objective.method) {
         options->objective = qa_objective_for_method(method);
         options->recipe = qa_method_of(&options->objective)->residual ? qa_recipe_names[0] : NULL;
+        QA_TRY(qa_train_method_defaults(options, err));
     }
     return QA_OK;
 }

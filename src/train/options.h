@@ -14,6 +14,9 @@ extern const qa_option_table qa_replay_table; /* of a method that replays */
 double qa_watched_value(qa_watched which, const qa_metrics *evaluation);
 bool qa_watched_is_smaller(qa_watched which);
 
+/* Sets those options whose defaults are others under the objective's method (qa_method_row.defaults). */
+QA_MUST_CHECK qa_status qa_train_method_defaults(qa_train_options *options, qa_error *err);
+
 /* The message names the option, its value and its range. */
 QA_MUST_CHECK qa_status qa_train_options_check(const qa_train_options *options, qa_error *err);
 

@@ -14,6 +14,7 @@
 #include "train/gradient_file.h"
 #include "train/model_folder.h"
 #include "train/pretrain_options.h"
+#include "train/run_parts.h"
 #include "train/trainer.h"
 #include "train/verdict.h"
 

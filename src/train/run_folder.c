@@ -7,6 +7,7 @@
 #include "io/file.h"
 #include "io/held_folder.h"
 #include "io/json.h"
+#include "methods/method.h"
 #include "model/adapter_folder.h"
 
 #include <dirent.h>
@@ -226,9 +227,12 @@ static const qa_run_files *kind_by_record(const char *dir) {
     const qa_run_files *kind = NULL;
     if (path != NULL && qa_path_exists(path) && qa_json_load(&root, path, NULL) == QA_OK && json_is_object(root)) {
         const char *method = json_string_value(json_object_get(root, "method"));
-        kind = method != NULL && strcmp(method, "pretrain") == 0  ? &qa_model_run_files
-               : json_is_true(json_object_get(root, QA_FULL_KEY)) ? &qa_full_run_files
-                                                                  : &qa_adapter_run_files;
+        qa_objective objective = {0};
+        const bool reward = method != NULL && qa_method_by_name(&objective.method, method, NULL) == QA_OK &&
+                            qa_method_of(&objective)->scores_sequences;
+        kind = reward || (method != NULL && strcmp(method, "pretrain") == 0) ? &qa_model_run_files
+               : json_is_true(json_object_get(root, QA_FULL_KEY))           ? &qa_full_run_files
+                                                                            : &qa_adapter_run_files;
     }
     json_decref(root);
     free(path);

@@ -21,6 +21,8 @@
 #include "train/merged_folder.h"
 #include "train/options.h"
 #include "train/pair_metrics.h"
+#include "train/reward.h"
+#include "train/run_parts.h"
 #include "train/trainer.h"
 #include "train/training_config.h"
 #include "train/verdict.h"
@@ -110,41 +112,14 @@ static qa_status make_workspace(preference_run *r, qa_error *err) {
 
 /* ---- checks before the first step ---- */
 
-static const char *data_name(const preference_run *r) {
-    return r->options->data_path == NULL ? "the training data" : r->options->data_path;
-}
-
 static const char *replay_name(const preference_run *r) {
     return r->options->replay_path == NULL ? "the replay data" : r->options->replay_path;
 }
 
-/* No pair may be longer than the model's context. */
-static qa_status check_lengths(const preference_run *r, const qa_pairs *pairs, const char *name, qa_error *err) {
-    const size_t limit = qa_config_context(&r->model->config);
-    for (size_t i = 0; i < qa_pairs_count(pairs); i++) {
-        const qa_pair *pair = qa_pairs_at(pairs, i);
-        QA_FAIL_IF(qa_pair_longest_row(pair) > limit, err, QA_ERR_LIMIT,
-                   "pair at line %zu of %s: %zu tokens, but the model's context is %zu; load the data with a "
-                   "smaller max_length",
-                   pair->line, name, qa_pair_longest_row(pair), limit);
-        const qa_status status = qa_config_check_length(&r->model->config, qa_pair_longest_row(pair), err);
-        if (status != QA_OK) {
-            qa_error_prefix(err, "pair at line %zu of %s: ", pair->line, name);
-            return status;
-        }
-    }
-    return QA_OK;
-}
-
 static qa_status check_inputs(const preference_run *r, qa_error *err) {
-    QA_TRY(check_lengths(r, r->train, data_name(r), err));
-    if (r->evaluation != NULL) {
-        const char *path = r->options->eval_data_path;
-        QA_TRY(check_lengths(r, r->evaluation, path == NULL ? "the evaluation data" : path, err));
-    }
-    if (r->options->replay != NULL) {
-        QA_TRY(check_lengths(r, r->options->replay, replay_name(r), err));
-    }
+    QA_TRY(qa_run_check_lengths(r->model, r->train, qa_run_data_name(r->options), err));
+    QA_TRY(qa_run_check_lengths(r->model, r->evaluation, qa_run_eval_name(r->options), err));
+    QA_TRY(qa_run_check_lengths(r->model, r->options->replay, replay_name(r), err));
     return qa_trainer_check_finite(&r->trainer, "the adapter to train: ", r->adapter->parameters, err);
 }
 
@@ -168,7 +143,7 @@ static bool should_stop(const preference_run *r) {
 static qa_status one_pair(preference_run *r, qa_kept_set set, size_t index, size_t position,
                           const qa_divisors *divisors, qa_pair_metrics *sums, qa_error *err) {
     QA_FAIL_IF(should_stop(r), err, QA_ERR_INTERRUPTED, "stopped within step %zu", r->trainer.done + 1);
-    const char *name = set == QA_KEPT_REPLAY ? replay_name(r) : data_name(r);
+    const char *name = set == QA_KEPT_REPLAY ? replay_name(r) : qa_run_data_name(r->options);
     const qa_pair *pair = qa_pairs_at(set == QA_KEPT_REPLAY ? r->options->replay : r->train, index);
     const qa_pair_visit visit = {.padded_length = divisors->padded_length,
                                  .apart = true, /* so that a longer run begins with the same bits */
@@ -357,24 +332,13 @@ static const qa_training_task preference_task = PREFERENCE_TASK(&qa_adapter_run_
 /* Of all weights, matrices decay and vectors do not, as in pre-training. */
 static void fill_preference_trainer(preference_run *r) {
     const qa_trainable *full = r->adapter->trainable;
-    r->trainer = (qa_trainer){.task = full == NULL ? &preference_task : &full_task,
-                              .user = r,
-                              .options = QA_RUN_OPTIONS(r->options),
-                              .pool = r->model->context->pool,
-                              .logger = &r->model->context->logger,
-                              .parameters = r->adapter->parameters,
-                              .gradient = full == NULL ? NULL : full->gradient,
-                              .count = r->adapter->count,
-                              .decayed = full == NULL ? r->adapter->count : full->decayed,
-                              .items = r->plan.pairs,
-                              .shuffle = r->options->shuffle,
-                              .evaluates = r->evaluation != NULL,
-                              .watch = {.keep_best = r->options->keep_best,
-                                        .patience = r->options->early_stopping_patience,
-                                        .min_delta = r->options->early_stopping_min_delta,
-                                        .smaller = qa_watched_is_smaller(r->options->early_stopping_metric)},
-                              .steps_per_epoch = r->plan.steps_per_epoch,
-                              .total_steps = r->plan.total_steps};
+    r->trainer = qa_run_trainer(r->model, r->options, &r->plan, r->evaluation != NULL);
+    r->trainer.task = full == NULL ? &preference_task : &full_task;
+    r->trainer.user = r;
+    r->trainer.parameters = r->adapter->parameters;
+    r->trainer.gradient = full == NULL ? NULL : full->gradient;
+    r->trainer.count = r->adapter->count;
+    r->trainer.decayed = full == NULL ? r->adapter->count : full->decayed;
 }
 
 static qa_status log_plan(const preference_run *r, qa_error *err) {
@@ -390,15 +354,6 @@ static qa_status log_plan(const preference_run *r, qa_error *err) {
            qa_base_cache_mode_name(r->base.mode), (double)r->base.memory_bytes / 1048576.0,
            (double)r->base.disk_bytes / 1048576.0);
     return QA_OK;
-}
-
-/* What the evaluations decide needs some, before the last step. */
-static qa_status check_watch(const preference_run *r, qa_error *err) {
-    const qa_train_options *o = r->options;
-    return (!o->keep_best && o->early_stopping_patience == 0) || (r->evaluation != NULL && o->eval_every > 0)
-               ? QA_OK
-               : qa_fail(err, QA_ERR_ARGUMENT, "%s needs evaluation data and eval_every",
-                         o->keep_best ? "keep_best" : "early_stopping_patience");
 }
 
 /* A ratio so small that the whole run would replay nothing is a mistake. */
@@ -445,7 +400,7 @@ static qa_status prepare_training(preference_run *r, qa_error *err) {
     fill_preference_trainer(r);
     QA_TRY(check_inputs(r, err));
     QA_TRY(check_replay_ratio(r, err));
-    QA_TRY(check_watch(r, err));
+    QA_TRY(qa_run_check_watch(r->options, r->evaluation, err));
     QA_TRY(qa_resume_options_build(&r->resume_options, r->model, r->adapter, r->train, r->evaluation, r->options, err));
     QA_TRY(qa_training_config_build(&r->config, r->resume_options, r->model, r->options, err));
     QA_TRY(make_workspace(r, err));
@@ -453,18 +408,6 @@ static qa_status prepare_training(preference_run *r, qa_error *err) {
     r->trainer.config = r->config;
     QA_TRY(qa_trainer_begin(&r->trainer, err));
     return qa_base_cache_open(r->cache, r->options->out_dir, err);
-}
-
-static void tell_outcome(const preference_run *r) {
-    const qa_trainer *t = &r->trainer;
-    if (r->options->outcome != NULL) {
-        *r->options->outcome = (qa_train_outcome){.steps = t->done,
-                                                  .total_steps = t->total_steps,
-                                                  .ended_early = qa_trainer_ended_early(t),
-                                                  .compared = t->best.found,
-                                                  .best_step = t->best.step,
-                                                  .best_value = t->best.value};
-    }
 }
 
 /* The adapter is there without it: a failure is a warning. */
@@ -486,13 +429,16 @@ qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, 
                         .options = options,
                         .replay_pass = (size_t)-1};
     qa_status status = QA_OK;
+    if (qa_method_of(&options->objective)->scores_sequences) {
+        return qa_train_reward(model, train, evaluation, options, err);
+    }
     QA_GOTO(end, prepare_training(&r, err));
     QA_GOTO(end, log_plan(&r, err));
     QA_GOTO(end, qa_trainer_run(&r.trainer, err));
     if (options->keep_best) {
         QA_GOTO(end, qa_trainer_use_best(&r.trainer, err));
     }
-    tell_outcome(&r);
+    qa_run_tell_outcome(&r.trainer, options);
     (void)qa_base_cache_give_back(r.cache); /* nothing is looked up any more */
     QA_GOTO(end, write_adapter(&r, options->out_dir, err));
     write_card_or_warn(&r);

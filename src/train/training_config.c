@@ -49,6 +49,9 @@ static void set_method(qa_record *b, const qa_train_options *options) {
 }
 
 static void set_lora(qa_record *b, const qa_adapter *adapter) {
+    if (adapter == NULL) { /* a reward model */
+        return;
+    }
     if (adapter->own != NULL) {
         qa_record_set_bool(b, QA_FULL_KEY, true);
         return;
@@ -67,7 +70,7 @@ static void set_start(qa_record *b, const qa_adapter *adapter, const qa_train_op
         qa_adapter_fingerprint(adapter, fingerprint);
         qa_record_set_string(b, start_fingerprint_key, fingerprint);
     }
-    if (adapter->reference != NULL && options->objective.reference == QA_REFERENCE_ADAPTER) {
+    if (adapter != NULL && adapter->reference != NULL && options->objective.reference == QA_REFERENCE_ADAPTER) {
         qa_adapter_fingerprint(adapter->reference, fingerprint);
         qa_record_set_string(b, reference_key, fingerprint);
     }
@@ -94,7 +97,9 @@ qa_status qa_resume_options_build(json_t **resume_options, const qa_model *model
     qa_record_set_string(&b, "precision", QA_REAL_NAME);
     qa_record_set_string(&b, "model_architecture", model->info.architecture);
     qa_record_set_size(&b, "model_parameters", model->info.parameters);
-    qa_record_set_size(&b, "adapter_parameters", adapter->count);
+    if (adapter != NULL) {
+        qa_record_set_size(&b, "adapter_parameters", adapter->count);
+    }
     qa_record_set_string(&b, response_end_key, qa_response_end_name(qa_pairs_response_end(train)));
     if (qa_pairs_columns(train) != NULL) {
         qa_record_set_string(&b, "columns", qa_pairs_columns(train));

@@ -9,8 +9,8 @@
 #include "train/record.h"
 
 /* Everything that decides the numbers of a run, as one flat object: objective, LoRA, optimiser, batches, seed,
- * precision, and what the base model and all data are (evaluation may be NULL). Two runs whose objects agree compute
- * the same bits. The caller owns *resume_options. */
+ * precision, and what the base model and all data are (adapter NULL: of a reward model; evaluation may be NULL). Two
+ * runs whose objects agree compute the same bits. The caller owns *resume_options. */
 QA_MUST_CHECK qa_status qa_resume_options_build(json_t **resume_options, const qa_model *model,
                                                 const qa_adapter *adapter, const qa_pairs *train,
                                                 const qa_pairs *evaluation, const qa_train_options *options,
