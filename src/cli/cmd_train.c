@@ -12,7 +12,9 @@
 #include "rl/objective.h"
 #include "train/batch.h"
 #include "train/options.h"
+#include "train/reward.h"
 #include "train/run_folder.h"
+#include "train/schedule.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -117,10 +119,13 @@ static void show_train_step(train_progress *progress, const qa_metrics *metrics)
 static bool on_train_metrics(void *user, const qa_metrics *metrics) {
     train_progress *progress = user;
     if (metrics->is_evaluation) {
-        cli_say(progress->steps.run,
-                "evaluation at step %zu: loss %.4f  margin %+.3f  acc %.3f  reward %.4f  KL %.4f nats/token",
-                metrics->step, metrics->loss, metrics->margin, metrics->accuracy, metrics->reward_mean,
-                metrics->kl_per_token);
+        char policy[2 * CLI_NUMBER_BYTES] = ""; /* of a reward model: there is none */
+        if (!isnan(metrics->kl_per_token)) {
+            (void)snprintf(policy, sizeof policy, "  reward %.4f  KL %.4f nats/token", metrics->reward_mean,
+                           metrics->kl_per_token);
+        }
+        cli_say(progress->steps.run, "evaluation at step %zu: loss %.4f  margin %+.3f  acc %.3f%s", metrics->step,
+                metrics->loss, metrics->margin, metrics->accuracy, policy);
     } else {
         cli_steps_step(&progress->steps, metrics->step);
         progress->last = *metrics;
@@ -251,9 +256,33 @@ static qa_status check_all_weights(cli_run *run, const qa_objective *objective, 
     return cli_check_other_folder(run, "model", err); /* a folder is never replaced by what is made of it */
 }
 
+/* A reward model has no adapter, and all of its weights are trained. */
+static qa_status check_whole(cli_run *run, qa_error *err) {
+    const char *lora = cli_given_of(&run->options, &qa_lora_table);
+    const char *given = lora != NULL                                     ? lora
+                        : cli_given(&run->options, "base-cache") != NULL ? "base-cache"
+                        : train_args_of(run)->full                       ? "full"
+                                                                         : NULL;
+    if (run->args->adapter != NULL) {
+        return cli_bad_usage(run, err,
+                             "--adapter: a reward model starts from the base model and not from an adapter (`qadapter "
+                             "merge` makes one model of both)");
+    }
+    if (given != NULL) {
+        return cli_bad_usage(run, err,
+                             "--%s: --method reward trains all weights of the model in any case, and has no "
+                             "adapter and nothing frozen",
+                             given);
+    }
+    return cli_check_other_folder(run, "model", err);
+}
+
 /* A fresh adapter, or the one to start from; or all weights (lora of zeros), of which a copy is made when it has been
- * told what that takes. */
+ * told what that takes, as of a reward model. */
 static qa_status make_adapter(cli_run *run, const qa_objective *objective, qa_lora_options *lora, qa_error *err) {
+    if (qa_method_of(objective)->scores_sequences) {
+        return check_whole(run, err);
+    }
     if (train_args_of(run)->full) {
         *lora = (qa_lora_options){0};
         return QA_OK;
@@ -326,18 +355,52 @@ static qa_status announce_cache(cli_run *run, const qa_pairs *train, const qa_pa
     return QA_OK;
 }
 
+static void announce_steps(cli_run *run, const qa_plan *plan, const qa_train_options *options) {
+    char micro[CLI_NUMBER_BYTES];
+    (void)snprintf(micro, sizeof micro, "%zu x %zu", plan->micro_batch, options->gradient_accumulation);
+    cli_say(run, "%zu step%s of %zu pair%s (micro-batches %s), %zu per epoch, learning rate %g %s", plan->total_steps,
+            cli_plural(plan->total_steps), plan->batch, cli_plural(plan->batch), micro, plan->steps_per_epoch,
+            options->learning_rate, qa_schedule_name(options->schedule));
+    if (options->replay != NULL) {
+        cli_say(run, "%g replayed response%s beside every pair", options->replay_ratio,
+                options->replay_ratio == 1.0 ? "" : "s");
+    }
+    cli_say(run, "%zu thread%s, computing in %s", qa_context_threads(run->context),
+            cli_plural(qa_context_threads(run->context)), qa_precision());
+}
+
+/* The same of a reward model. */
+static qa_status announce_reward(cli_run *run, const qa_pairs *train, const qa_pairs *evaluation, const qa_plan *plan,
+                                 const qa_train_options *options, qa_error *err) {
+    char parameters[CLI_NUMBER_BYTES];
+    size_t bytes = 0, trained = 0;
+    QA_TRY(qa_train_reward_memory(run->model, train, evaluation, options, &bytes, &trained, err));
+    cli_format_count(parameters, sizeof parameters, trained);
+    cli_say(run, "reward model: %s parameters, all of them trained; warm-up %zu steps", parameters,
+            qa_schedule_warmup(options->warmup_steps, options->warmup_ratio, plan->total_steps));
+    if (options->warmup_steps >= plan->total_steps) {
+        cli_warn(run, "the warm-up of %zu steps is the whole run: the learning rate never gets to %g (--warmup-steps)",
+                 options->warmup_steps, options->learning_rate);
+    }
+    announce_steps(run, plan, options);
+    cli_say_memory(run, qa_model_get_info(run->model)->weight_bytes, bytes, 0, options->recompute);
+    return QA_OK;
+}
+
 /* Steps and memory, before either is spent. */
 static qa_status announce_training(cli_run *run, const qa_pairs *train, const qa_pairs *evaluation,
                                    const qa_lora_options *lora, const qa_train_options *options, qa_error *err) {
     char targets[CLI_LINE_BYTES];
     char parameters[CLI_NUMBER_BYTES];
     char total[CLI_NUMBER_BYTES];
-    char micro[CLI_NUMBER_BYTES];
     qa_plan plan;
     size_t bytes = 0;
     size_t cache = 0;
     size_t reference = 0;
     QA_TRY(cli_usage_if(run, qa_plan_make(&plan, qa_pairs_count(train), options, err)));
+    if (qa_method_of(&options->objective)->scores_sequences) {
+        return announce_reward(run, train, evaluation, &plan, options, err);
+    }
     QA_TRY(qa_train_memory_for(run->model, run->adapter == NULL ? lora : &run->adapter->widest, train, evaluation,
                                options->replay, options->recompute, &bytes, err));
     if (options->objective.reference == QA_REFERENCE_ADAPTER) {
@@ -353,28 +416,19 @@ static qa_status announce_training(cli_run *run, const qa_pairs *train, const qa
         cli_say(run, "adapter: rank %zu, alpha %g%s, dropout %g on %s: %s of %s parameters", lora->rank, lora->alpha,
                 lora->use_rslora ? " / sqrt(rank)" : "", lora->dropout, targets, parameters, total);
     }
-    (void)snprintf(micro, sizeof micro, "%zu x %zu", plan.micro_batch, options->gradient_accumulation);
-    cli_say(run, "%zu step%s of %zu pair%s (micro-batches %s), %zu per epoch, learning rate %g %s", plan.total_steps,
-            cli_plural(plan.total_steps), plan.batch, cli_plural(plan.batch), micro, plan.steps_per_epoch,
-            options->learning_rate, qa_schedule_name(options->schedule));
-    if (options->replay != NULL) {
-        cli_say(run, "%g replayed response%s beside every pair", options->replay_ratio,
-                options->replay_ratio == 1.0 ? "" : "s");
-    }
-    cli_say(run, "%zu thread%s, computing in %s", qa_context_threads(run->context),
-            cli_plural(qa_context_threads(run->context)), qa_precision());
+    announce_steps(run, &plan, options);
     QA_TRY(announce_cache(run, train, evaluation, options, &cache, err));
     cli_say_memory(run, qa_model_get_info(run->model)->weight_bytes, bytes, cache, options->recompute);
     return QA_OK;
 }
 
-/* "  qadapter NAME --model M --adapter OUT" */
+/* "  qadapter NAME --model M --adapter OUT", or --reward-model OUT */
 static qa_status append_command(qa_text *text, const cli_run *run, const char *name, qa_error *err) {
     QA_TRY(qa_text_append_z(text, "  qadapter ", err));
     QA_TRY(qa_text_append_z(text, name, err));
     QA_TRY(qa_text_append_z(text, " --model ", err));
     QA_TRY(cli_append_shell_word(text, run->args->model, err));
-    QA_TRY(qa_text_append_z(text, " --adapter ", err));
+    QA_TRY(qa_text_append_z(text, run->adapter == NULL ? " --reward-model " : " --adapter ", err));
     return cli_append_shell_word(text, train_args_of(run)->train.out_dir, err);
 }
 
@@ -423,12 +477,14 @@ static qa_status is_chat(cli_run *run, const qa_pairs *pairs, bool *chat, qa_err
 /* The options of `generate` that show what was learned. */
 static qa_status append_prompt(qa_text *text, const cli_run *run, bool chat, qa_error *err) {
     if (run->tokenizer == NULL) {
-        return qa_text_append_z(text, " --policy both --ids '1 2 3'\n", err);
+        return qa_text_append_z(text, run->adapter == NULL ? " --ids '1 2 3'\n" : " --policy both --ids '1 2 3'\n",
+                                err);
     }
+    QA_TRY(run->adapter == NULL ? QA_OK : qa_text_append_z(text, " --policy both", err));
     if (!chat) {
-        return qa_text_append_z(text, " --policy both --prompt 'Once upon a time'\n", err);
+        return qa_text_append_z(text, " --prompt 'Once upon a time'\n", err);
     }
-    QA_TRY(qa_text_append_z(text, " --policy both --chat", err));
+    QA_TRY(qa_text_append_z(text, " --chat", err));
     if (run->args->chat_template != NULL) {
         QA_TRY(qa_text_append_z(text, " --chat-template ", err));
         QA_TRY(cli_append_shell_word(text, run->args->chat_template, err));
@@ -436,7 +492,13 @@ static qa_status append_prompt(qa_text *text, const cli_run *run, bool chat, qa_
     return qa_text_append_z(text, " --prompt 'Hello'\n", err);
 }
 
-/* The result: where the adapter is, and what to do with it. */
+/* What was trained, for people. */
+static size_t trained_parameters(const cli_run *run) {
+    const size_t whole = qa_model_get_info(run->model)->parameters;
+    return run->adapter == NULL ? whole : qa_adapter_parameters(run->adapter);
+}
+
+/* The result: where the adapter or reward model is, and what to do with it. */
 static qa_status print_adapter(cli_run *run, const train_progress *progress, const qa_pairs *pairs, qa_error *err) {
     const qa_train_options *args = &train_args_of(run)->train;
     char parameters[CLI_NUMBER_BYTES];
@@ -445,9 +507,9 @@ static qa_status print_adapter(cli_run *run, const train_progress *progress, con
     bool chat = false;
     qa_status status = QA_OK;
     QA_TRY(is_chat(run, pairs, &chat, err));
-    cli_format_count(parameters, sizeof parameters, qa_adapter_parameters(run->adapter));
+    cli_format_count(parameters, sizeof parameters, trained_parameters(run));
     cli_format_duration(time, sizeof time, cli_now() - run->progress.begun);
-    QA_GOTO(done, append_command(&text, run, "eval", err));
+    QA_GOTO(done, append_command(&text, run, run->adapter == NULL ? "score" : "eval", err));
     QA_GOTO(done, qa_text_append_z(&text, " --data ", err));
     QA_GOTO(done,
             cli_append_shell_word(&text, args->eval_data_path != NULL ? args->eval_data_path : args->data_path, err));
@@ -455,8 +517,12 @@ static qa_status print_adapter(cli_run *run, const train_progress *progress, con
     QA_GOTO(done, append_data_options(&text, run, err));
     QA_GOTO(done, qa_text_append_z(&text, "\n", err));
     QA_GOTO(done, append_command(&text, run, "generate", err));
+    QA_GOTO(done, run->adapter == NULL ? qa_text_append_z(&text, " --best-of 8", err) : QA_OK);
     QA_GOTO(done, append_prompt(&text, run, chat, err));
-    printf("%s: %s (%s parameters, %zu step%s, %s)\nnext:\n%s", qa_adapter_is_full(run->adapter) ? "model" : "adapter",
+    printf("%s: %s (%s parameters, %zu step%s, %s)\nnext:\n%s",
+           run->adapter == NULL               ? "reward model"
+           : qa_adapter_is_full(run->adapter) ? "model"
+                                              : "adapter",
            args->out_dir, parameters, progress->last.step, cli_plural(progress->last.step), time, text.data);
     status = cli_flush(err);
 done:

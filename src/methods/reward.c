@@ -5,13 +5,13 @@
 #include <stdio.h>
 
 static const qa_option reward_rows[] = {
-    {"reward-outputs", QA_SIZE(qa_objective, reward_outputs), .range = QA_RANGE_1_TO_1024, .standard = "2",
-     .aliases = "num-labels", .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
+    {"reward-outputs", QA_SIZE(qa_objective, reward_outputs), .key = "reward_outputs", .range = QA_RANGE_1_TO_1024,
+     .standard = "2", .aliases = "num-labels", .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
      .help =
          "reward: outputs of the classification head, each trained by the Bradley-Terry loss; the last one is read. "
          "2, as published, where the number was a default; 1 is all that the model needs"},
-    {"reward-centering", QA_NUMBER(qa_objective, reward_centering), .range = QA_RANGE_FROM_0, .standard = "0",
-     .aliases = "center-rewards-coefficient", .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
+    {"reward-centering", QA_NUMBER(qa_objective, reward_centering), .key = "reward_centering", .range = QA_RANGE_FROM_0,
+     .standard = "0", .aliases = "center-rewards-coefficient", .record = QA_RECORD_COMPARED, .group = QA_GROUP_ADAPTER,
      .help = "reward: weight of (chosen + rejected score)^2, which keeps scores around 0"},
 };
 static const qa_option_table reward_table = QA_TABLE(reward_rows);

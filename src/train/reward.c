@@ -89,6 +89,8 @@ static qa_metrics means_of(const reward_sums *sums) {
                         .pref_loss = sums->loss,
                         .margin = (sums->chosen - sums->rejected) / pairs,
                         .accuracy = sums->right / pairs,
+                        .reward_mean = (double)NAN,
+                        .kl_per_token = (double)NAN, /* there is no policy */
                         .reward_chosen = sums->chosen / pairs,
                         .reward_rejected = sums->rejected / pairs};
 }
