@@ -385,8 +385,9 @@ static qa_status print_supported_json(qa_error *err) {
     json_t *families = json_array(), *types = json_array();
     for (size_t i = 0; qa_family_at(i) != NULL; i++) {
         const qa_family *family = qa_family_at(i);
-        (void)json_array_append_new(families, json_pack("{s:s,s:s,s:s}", "architecture", family->architecture,
-                                                        "model_type", family->model_type, "models", family->models));
+        (void)json_array_append_new(families, json_pack("{s:s,s:s,s:s,s:s?}", "architecture", family->architecture,
+                                                        "model_type", family->model_type, "models", family->models,
+                                                        "classifier", family->classifier));
     }
     for (qa_rope_type type = QA_ROPE_DEFAULT; type <= QA_ROPE_LONGROPE; type++) {
         (void)json_array_append_new(types, json_string(qa_rope_type_name(type)));
@@ -403,6 +404,12 @@ static qa_status print_supported_json(qa_error *err) {
 static void print_supported(void) {
     for (size_t i = 0; qa_family_at(i) != NULL; i++) {
         printf("%-28s %s\n", qa_family_at(i)->architecture, qa_family_at(i)->models);
+    }
+    printf("\nno class for sequence classification in transformers, so no reward models:");
+    for (size_t i = 0, n = 0; qa_family_at(i) != NULL; i++) {
+        if (qa_family_at(i)->classifier == NULL) {
+            printf("%s %s", n++ == 0 ? "" : ",", qa_family_at(i)->architecture);
+        }
     }
     printf("\nRoPE types:");
     for (qa_rope_type type = QA_ROPE_DEFAULT; type <= QA_ROPE_LONGROPE; type++) {

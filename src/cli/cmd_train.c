@@ -257,7 +257,7 @@ static qa_status check_all_weights(cli_run *run, const qa_objective *objective, 
 }
 
 /* A reward model has no adapter, and all of its weights are trained. */
-static qa_status check_whole(cli_run *run, qa_error *err) {
+static qa_status check_no_adapter(cli_run *run, qa_error *err) {
     const char *lora = cli_given_of(&run->options, &qa_lora_table);
     const char *given = lora != NULL                                     ? lora
                         : cli_given(&run->options, "base-cache") != NULL ? "base-cache"
@@ -281,7 +281,7 @@ static qa_status check_whole(cli_run *run, qa_error *err) {
  * told what that takes, as of a reward model. */
 static qa_status make_adapter(cli_run *run, const qa_objective *objective, qa_lora_options *lora, qa_error *err) {
     if (qa_method_of(objective)->scores_sequences) {
-        return check_whole(run, err);
+        return check_no_adapter(run, err);
     }
     if (train_args_of(run)->full) {
         *lora = (qa_lora_options){0};
