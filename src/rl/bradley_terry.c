@@ -9,7 +9,7 @@ double qa_bradley_terry_loss(const double *chosen, const double *rejected, size_
     double loss = 0.0;
     for (size_t k = 0; k < outputs; k++) {
         const double sum = chosen[k] + rejected[k];
-        loss += qa_m10_preference_loss(chosen[k] - rejected[k], divisor) + centering * sum * sum / divisor;
+        loss += qa_m10_preference_loss(chosen[k] - rejected[k], 0.0, divisor) + centering * sum * sum / divisor;
     }
     return loss;
 }
