@@ -1,13 +1,8 @@
 /* qadapter tabular: which subcommand, and which options it takes; recover and identities. */
-#include "base/memory.h"
-#include "base/pool.h"
-#include "base/try.h"
 #include "cli/tabular.h"
 #include "rl/customisation.h"
 #include "rl/proofs.h"
 
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- options ---- */
@@ -19,8 +14,8 @@
 static const qa_option tabular_rows[] = {
     {"mdp", ROW(STRING, mdp), .placeholder = "FILE", .path = QA_PATH_READ,
      .help = "solve: the problem, as JSON (docs/tabular.md)"},
-    {"n", ROW(SIZE, problems), .letter = 'n', .aliases = "problems", .range = QA_RANGE_FROM_1, .standard = "1000",
-     .help = "recover, identities: random problems to prove them on"},
+    {"n", ROW(SIZE, problems), .letter = 'n', .aliases = "problems", .range = QA_RANGE_FROM_1,
+     .note = "1000, compose 60", .help = "recover, identities, compose: random problems to prove them on"},
     {"beta", ROW(NUMBER, beta), .range = QA_RANGE_FROM_0, .standard = "0.1",
      .help = "consistency, dial: weight of the regulariser where there is one"},
     {"pairs", ROW(SIZE, pairs), .range = QA_RANGE_FROM_1, .note = "consistency 100000, learn 30000, dial 1000",
@@ -45,6 +40,7 @@ static const struct {
                    {"consistency", cli_tabular_consistency},
                    {"learn", cli_tabular_learn},
                    {"dial", cli_tabular_dial},
+                   {"compose", cli_tabular_compose},
                    {"solve", cli_tabular_solve}};
 
 static qa_status run_tabular(cli_run *run, qa_error *err) {
@@ -71,6 +67,9 @@ const cli_command cli_tabular = {
              "share estimated; by the likelihood and by IPO, against the optimum that each aims at.\n"
              "dial: alpha_0 turned after learning; expected reward under r1 and r2, beside the exact optimum of "
              "every alpha_0.\n"
+             "compose: several rewards that were learned apart; how far the token-level mixture of their policies is "
+             "from the optimum for the sum, what its exact weights and a choice among samples mend, and learning one "
+             "after the other.\n"
              "solve: a problem from a JSON file; every quantity of the method, and the optimum solved directly.\n"
              "The program built with PRECISION=f64 proves the equations; in single precision the same errors are "
              "larger.",
@@ -79,83 +78,19 @@ const cli_command cli_tabular = {
                 "qadapter tabular consistency --out consistency.tsv\n"
                 "qadapter tabular learn --seed 2\n"
                 "qadapter tabular dial --json\n"
+                "qadapter tabular compose --n 60\n"
                 "qadapter tabular solve --mdp docs/examples/mdp.json",
-    .subcommands = "recover|identities|consistency|learn|dial|solve",
+    .subcommands = "recover|identities|consistency|learn|dial|compose|solve",
     CLI_TABLES(tabular_tables),
     .args_bytes = sizeof(tabular_args),
     .run = run_tabular,
 };
 
-/* ---- the problems, proved in parallel ---- */
+enum { STANDARD_PROBLEMS = 1000 };
 
-/* What a subcommand proves of every problem, and what it makes of the results[n]. */
-typedef struct proof_kind {
-    size_t bytes; /* of a result */
-    qa_status (*prove)(void *result, uint64_t seed, uint64_t problem, qa_error *err);
-    void (*summarise)(cli_run *run, const void *results, size_t n, cli_records *figure, cli_records *summary);
-} proof_kind;
-
-/* Results of problems first..first+n-1; a failure is kept with its message. */
-typedef struct proof_run {
-    const proof_kind *kind;
-    uint64_t seed;
-    char *results;    /* [n x kind->bytes] */
-    qa_error *errors; /* [n] */
-    size_t first;
-} proof_run;
-
-static void proof_task(void *context, size_t task, size_t worker) {
-    proof_run *proofs = context;
-    (void)worker;
-    const uint64_t problem = proofs->first + task;
-    qa_error *err = &proofs->errors[task];
-    err->code = proofs->kind->prove(proofs->results + problem * proofs->kind->bytes, proofs->seed, problem, err);
-}
-
-enum { PROOFS_AT_ONCE = 64 };
-
-static qa_status prove_all(cli_run *run, proof_run *proofs, size_t n, qa_error *err) {
-    qa_error errors[PROOFS_AT_ONCE] = {{0}};
-    qa_pool *pool = NULL;
-    proofs->errors = errors;
-    QA_TRY(qa_pool_create(&pool, run->args->threads, err));
-    qa_status status = QA_OK;
-    cli_progress_begin(&run->progress, !run->args->quiet);
-    for (proofs->first = 0; proofs->first < n && status == QA_OK; proofs->first += PROOFS_AT_ONCE) {
-        const size_t tasks = n - proofs->first < PROOFS_AT_ONCE ? n - proofs->first : PROOFS_AT_ONCE;
-        qa_pool_run(pool, tasks, proof_task, proofs);
-        for (size_t i = 0; i < tasks && status == QA_OK; i++) {
-            if (errors[i].code != QA_OK) {
-                status = qa_fail(err, errors[i].code, "problem %zu: %s", proofs->first + i, errors[i].message);
-            }
-        }
-        cli_progress_count(&run->progress, "problems", proofs->first + tasks, n);
-    }
-    cli_progress_clear(&run->progress);
-    qa_pool_destroy(pool);
-    return status;
-}
-
-static qa_status run_proofs(cli_run *run, const proof_kind *kind, qa_error *err) {
-    const size_t n = tabular_args_of(run)->problems;
-    cli_records figure = {0}, summary = {0};
-    proof_run proofs = {
-        .kind = kind, .seed = tabular_args_of(run)->problem.seed, .results = qa_alloc_array(n, kind->bytes)};
-    if (proofs.results == NULL) {
-        return QA_NO_MEMORY(err, "%zu problems", n);
-    }
-    qa_status status = QA_OK;
-    QA_GOTO(done, prove_all(run, &proofs, n, err));
-    cli_tabular_head(run, &figure);
-    cli_tabular_head(run, &summary);
-    cli_records_head_number(&summary, "n", (double)n);
-    kind->summarise(run, proofs.results, n, &figure, &summary);
-    status = cli_tabular_finish(run, &figure, &summary, err);
-done:
-    cli_records_free(&figure);
-    cli_records_free(&summary);
-    free(proofs.results);
-    return status;
+static size_t problems_of(const cli_run *run) {
+    const size_t given = tabular_args_of(run)->problems;
+    return given == 0 ? STANDARD_PROBLEMS : given;
 }
 
 /* ---- recover ---- */
@@ -239,13 +174,13 @@ static void summarise_recovery(cli_run *run, const void *results, size_t n, cli_
     }
 }
 
-static qa_status prove_recovery(void *result, uint64_t seed, uint64_t problem, qa_error *err) {
-    return qa_prove_recovery(result, seed, problem, err);
+static qa_status prove_recovery(void *result, const tabular_args *args, uint64_t problem, qa_error *err) {
+    return qa_prove_recovery(result, args->problem.seed, problem, err);
 }
 
 qa_status cli_tabular_recover(cli_run *run, qa_error *err) {
-    static const proof_kind recovery = {sizeof(qa_recovery), prove_recovery, summarise_recovery};
-    return run_proofs(run, &recovery, err);
+    static const tabular_proof recovery = {sizeof(qa_recovery), prove_recovery, summarise_recovery};
+    return cli_tabular_prove(run, &recovery, problems_of(run), err);
 }
 
 /* ---- identities ---- */
@@ -336,11 +271,11 @@ static void summarise_identities(cli_run *run, const void *results, size_t n, cl
     summarise_dial(&w, text, figure);
 }
 
-static qa_status prove_identities(void *result, uint64_t seed, uint64_t problem, qa_error *err) {
-    return qa_prove_identities(result, seed, problem, err);
+static qa_status prove_identities(void *result, const tabular_args *args, uint64_t problem, qa_error *err) {
+    return qa_prove_identities(result, args->problem.seed, problem, err);
 }
 
 qa_status cli_tabular_identities(cli_run *run, qa_error *err) {
-    static const proof_kind identities = {sizeof(qa_identities), prove_identities, summarise_identities};
-    return run_proofs(run, &identities, err);
+    static const tabular_proof identities = {sizeof(qa_identities), prove_identities, summarise_identities};
+    return cli_tabular_prove(run, &identities, problems_of(run), err);
 }

@@ -10,8 +10,8 @@ typedef struct tabular_args {
     cli_args shared;
     qa_customisation_options problem; /* and the seed of all */
     const char *mdp;                  /* NULL: not given */
-    size_t problems, data_seeds;
-    size_t pairs; /* 0: not given */
+    size_t data_seeds;
+    size_t problems, pairs; /* 0: not given */
     double beta;
 } tabular_args;
 
@@ -23,7 +23,18 @@ QA_MUST_CHECK qa_status cli_tabular_identities(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_consistency(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_learn(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_dial(cli_run *run, qa_error *err);
+QA_MUST_CHECK qa_status cli_tabular_compose(cli_run *run, qa_error *err);
 QA_MUST_CHECK qa_status cli_tabular_solve(cli_run *run, qa_error *err);
+
+/* What a subcommand proves of every problem, and what it makes of the results[n]. */
+typedef struct tabular_proof {
+    size_t bytes; /* of a result */
+    qa_status (*prove)(void *result, const tabular_args *args, uint64_t problem, qa_error *err);
+    void (*summarise)(cli_run *run, const void *results, size_t n, cli_records *figure, cli_records *summary);
+} tabular_proof;
+
+/* Proves n problems in parallel and prints what comes of it. */
+QA_MUST_CHECK qa_status cli_tabular_prove(cli_run *run, const tabular_proof *proof, size_t n, qa_error *err);
 
 /* Says on standard error what the problem is, and puts it at the head of the records. */
 void cli_tabular_describe(cli_run *run, const qa_customisation *problem, cli_records *records);

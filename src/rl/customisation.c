@@ -12,9 +12,9 @@
 /* The words in front of a help's colon are the subcommands of `qadapter tabular` that take the option. */
 static const qa_option customisation_rows[] = {
     {"vocab", ROW(SIZE, V), .range = QA_RANGE_FROM_1, .standard = "4",
-     .help = "consistency, learn, dial: tokens, of which the last ends a response"},
+     .help = "consistency, learn, dial, compose: tokens, of which the last ends a response"},
     {"horizon", ROW(SIZE, H), .range = QA_RANGE_FROM_1, .standard = "3",
-     .help = "consistency, learn, dial: tokens of the longest response"},
+     .help = "consistency, learn, dial, compose: tokens of the longest response"},
     {"lambda", ROW(NUMBER, lambda), .range = QA_RANGE_FROM_0, .standard = "1",
      .help = "consistency, learn, dial: weight of the old reward in what is to be optimal"},
     {"alpha-1", ROW(NUMBER, alpha1), .aliases = "alpha1", .range = QA_RANGE_ABOVE_0, .standard = "1",
@@ -24,7 +24,8 @@ static const qa_option customisation_rows[] = {
     {"gamma", ROW(NUMBER, gamma), .range = QA_RANGE_ABOVE_0_TO_1, .standard = "1",
      .help = "consistency, learn, dial: discount"},
     {"seed", ROW(SEED, seed), .letter = 's', .standard = "1",
-     .help = "recover, identities, consistency, learn, dial: of everything that is drawn; the same seed gives the same "
+     .help = "recover, identities, consistency, learn, dial, compose: of everything that is drawn; the same seed gives "
+             "the same "
              "numbers"},
 };
 const qa_option_table qa_customisation_table = QA_TABLE(customisation_rows);

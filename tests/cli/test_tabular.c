@@ -252,6 +252,22 @@ START_TEST(malformed_files) {
 }
 END_TEST
 
+START_TEST(compositions) {
+    json_t *found = QA_CLI_JSON("tabular", "compose", "--json", "--n", "4", "--seed", "3");
+    ck_assert_uint_eq(qa_json_length(found, "rows"), 6);
+    ck_assert_double_eq(qa_json_number(found, "n"), 24.0);
+    const json_t *row = json_array_get(json_object_get(found, "rows"), 2);
+    ck_assert_double_eq(qa_json_number(row, "scale"), 2.0);
+    ck_assert_double_lt(qa_json_number(row, "worst_exact_kl"), 1e-10);
+    ck_assert_double_gt(qa_json_number(row, "kl"), 1e-4);
+    ck_assert_double_lt(qa_json_number(row, "variation_32"), 0.2 * qa_json_number(row, "variation_1"));
+    json_decref(found);
+    qa_cli_expect(QA_CLI("tabular", "compose", "--n", "2", "--out", "-", "-q"), 0,
+                  "policies\tscale\tbase_kl\tkl\tvariation_1", NULL);
+    qa_cli_expect(QA_CLI("tabular", "compose", "--n", "2", "-q"), 0, "total variation, median", NULL);
+}
+END_TEST
+
 START_TEST(usage) {
     qa_cli_expect(QA_CLI("tabular"), 2, NULL, "the first word must be one of recover|");
     qa_cli_expect(QA_CLI("tabular", "prove"), 2, NULL, "unknown word \"prove\"");
@@ -263,7 +279,8 @@ START_TEST(usage) {
     qa_cli_expect(QA_CLI("tabular", "dial", "--vocab", "1"), 1, NULL, "no two different responses");
     qa_cli_expect(QA_CLI("tabular", "dial", "--vocab", "100", "--horizon", "9"), 1, NULL, "too many responses");
     qa_cli_expect(QA_CLI("tabular", "solve", "--mdp", "/nowhere/mdp.json"), 1, NULL, "/nowhere/mdp.json");
-    qa_cli_expect(QA_CLI("tabular", "--help"), 0, "recover|identities|consistency|learn|dial|solve", NULL);
+    qa_cli_expect(QA_CLI("tabular", "--help"), 0, "recover|identities|consistency|learn|dial|compose|solve", NULL);
+    qa_cli_expect(QA_CLI("tabular", "compose", "--gamma", "0.5"), 2, NULL, "--gamma means nothing to tabular compose");
     qa_cli_expect(QA_CLI("info", "tabular"), 2, NULL, "unexpected argument");
     qa_cli_expect(QA_CLI("tabular", "dial", "--out", "-", "-q"), 0, "series\talpha_0\treward_1", NULL);
 }
@@ -280,6 +297,7 @@ Suite *cli_tabular_suite(void) {
     tcase_add_test(tests, dial);
     tcase_add_test(tests, solve);
     tcase_add_loop_test(tests, malformed_files, 0, (int)(sizeof malformed / sizeof malformed[0]));
+    tcase_add_test(tests, compositions);
     tcase_add_test(tests, usage);
     suite_add_tcase(suite, tests);
     return suite;
