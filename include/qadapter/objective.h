@@ -28,7 +28,9 @@ typedef enum qa_method {
     QA_METHOD_DPO,      /* direct preference optimisation */
     QA_METHOD_IPO,      /* identity preference optimisation */
     QA_METHOD_SPPO,     /* self-play preference optimisation, of labels without a probability */
-    QA_METHOD_REWARD    /* no policy, but a reward model: all weights and a classification head, by Bradley and Terry */
+    QA_METHOD_REWARD,   /* no policy, but a reward model: all weights and a classification head, by Bradley and Terry */
+    QA_METHOD_PPO,      /* proximal policy optimisation on answers of its own, scored by a reward model */
+    QA_METHOD_RLOO      /* the same by REINFORCE with a leave-one-out baseline */
 } qa_method;
 
 /* What the log-ratios of dpo, ipo and sppo are against. */
@@ -42,6 +44,37 @@ typedef enum qa_ipo_length {
     QA_IPO_SUM, /* the sum of its tokens' log-ratios: as published */
     QA_IPO_MEAN /* their mean: what TRL computes */
 } qa_ipo_length;
+
+/* What the penalty of ppo and rloo takes for the divergence from the base model at a token. */
+typedef enum qa_kl_estimator {
+    QA_KL_K1,  /* log pi - log pi1: its mean is the divergence */
+    QA_KL_ABS, /* its absolute value */
+    QA_KL_MSE, /* half its square */
+    QA_KL_FULL /* KL(pi(.|s) || pi1(.|s)) itself, over the whole vocabulary */
+} qa_kl_estimator;
+
+typedef enum qa_kl_control { QA_KL_ADAPTIVE, QA_KL_FIXED } qa_kl_control;
+
+/* The numbers of the methods that learn from answers of their own, ppo and rloo (docs/equations.md, P1 to P7 and R1 to
+ * R3); those of values and advantages are ppo's alone. */
+typedef struct qa_rollout_options {
+    size_t answers;        /* of a step, a multiple of samples */
+    size_t samples;        /* answers to a prompt */
+    size_t max_new_tokens; /* of an answer */
+    size_t epochs;         /* passes over a step's answers */
+    size_t mini_batches;   /* updates of the parameters in each, 1..answers */
+    size_t at_once;        /* answers that are written at once */
+    size_t pass_tokens;    /* tokens that run through the model at once in training */
+    qa_kl_control kl_control;
+    qa_kl_estimator kl_estimator;
+    double kl_coefficient, kl_target, kl_horizon; /* the coefficient of the first step; nats an answer; answers */
+    double missing_end_penalty;                   /* taken off the score of an answer that was cut off */
+    double clip_range, ratio_threshold;           /* of the ratio; 0: no mini-batch is skipped */
+    double max_kl, max_ratio;                     /* beyond which the run has diverged and ends; 0: nothing is */
+    double gae_gamma, gae_lambda;
+    bool whiten_advantages;
+    double value_clip, value_weight, value_dropout; /* value_clip 0: none */
+} qa_rollout_options;
 
 typedef struct qa_objective {
     qa_objective_kind kind;
@@ -71,16 +104,16 @@ QA_MUST_CHECK qa_status qa_objective_from_recipe(qa_objective *objective, const 
 
 /* The objective of a method. qadapter: the recipe theory. The others: theory, Qhat = logits, alpha_tilde = 1,
  * alpha_0 = 0, gamma = 1, beta = 0, so that (M7) is softmax(logits of the adapted model); dpo_beta, ipo_tau and
- * sppo_beta are 0.1. Their implied reward is r(s,a) = b log( pi(a|s) / pi_ref(a|s) ), b being that number, or 1 for sft
- * and replay; pi_ref is pi1, or the reference; R(y) is its plain sum over the response, of ipo with QA_IPO_MEAN its
- * mean. */
+ * sppo_beta are 0.1. Their implied reward is r(s,a) = b log( pi(a|s) / pi_ref(a|s) ), b being that number, or 1 for the
+ * others; pi_ref is pi1, or the reference; R(y) is its plain sum over the response, of ipo with QA_IPO_MEAN its mean.
+ */
 qa_objective qa_objective_for_method(qa_method method);
 
 /* Ranges of every number, and options that contradict each other; the message names the option. */
 QA_MUST_CHECK qa_status qa_objective_check(const qa_objective *objective, qa_error *err);
 
 /* Whether the policy (M7) is softmax(logits of the adapted model): Qhat = logits with alpha_0 = 0 and alpha_tilde = 1
- * (sft, replay, dpo, ipo, sppo), or Qhat = residual with alpha_0 = alpha_tilde = 1 (the recipe theory), where the base
+ * (all methods but qadapter), or Qhat = residual with alpha_0 = alpha_tilde = 1 (the recipe theory), where the base
  * model's logits cancel. Such an adapter is a plain LoRA adapter: any program that loads it so has its policy, and
  * merging it loses rounding alone. */
 bool qa_objective_is_plain(const qa_objective *objective);

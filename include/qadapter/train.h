@@ -105,6 +105,23 @@ QA_MUST_CHECK qa_status qa_schedule_by_name(qa_schedule *schedule, const char *n
 
 /* What one optimiser step did (or one evaluation found: then is_evaluation is true and the fields of
  * the optimiser are 0). */
+/* What a step of ppo or rloo found of the answers that it wrote, and what it learned of them. Means over the answers,
+ * or over their tokens; kl and entropy in nats. */
+typedef struct qa_rollout_metrics {
+    double score; /* as the reward model gives it, per answer */
+    double kl;    /* sum over the answer of the penalty's estimate (k1: log pi - log pi1), which the controller sees */
+    double kl_exact; /* sum over its states of KL(pi || pi1), whose mean is the same and varies less */
+    double kl_coefficient;
+    double objective;               /* score less coefficient times kl: what is maximised */
+    double entropy;                 /* of a token */
+    double policy_loss, value_loss; /* value_loss: NaN of rloo, as the next two */
+    double explained_variance, value_clip_fraction;
+    double ratio, clip_fraction; /* the largest mean ratio of a mini-batch; the share of clipped tokens or answers */
+    double approx_kl;            /* of the policy to the one that wrote the answers, a token */
+    double length, ended, empty; /* tokens of an answer; shares: of those with an end, of those that are an end alone */
+    size_t skipped;              /* mini-batches, for their ratio */
+} qa_rollout_metrics;
+
 typedef struct qa_metrics {
     bool is_evaluation;
     size_t step, total_steps;          /* step 1 is the first */
@@ -120,7 +137,9 @@ typedef struct qa_metrics {
     double learning_rate;
     size_t tokens; /* of this step */
     double tokens_per_second;
-    double seconds; /* since training began (this process) */
+    double seconds;                     /* since training began (this process) */
+    const qa_rollout_metrics *rollouts; /* of a step of ppo or rloo, whose loss is above, and all else of pairs 0; NULL:
+                                           of another method */
 } qa_metrics;
 
 /* The line of metrics.jsonl in place of what *line held, newline included. Keys: step, epoch, loss, pref_loss,
@@ -166,12 +185,21 @@ typedef struct qa_train_outcome {
 
 typedef struct qa_train_options {
     const char *out_dir;
-    const char *base_model;    /* written into adapter_config.json */
-    const char *start_adapter; /* for the record: the folder that the adapter comes from; NULL: it is a fresh one */
-    const char *recipe;        /* "published" or "theory": for the record, objective is what counts; NULL: neither */
-    qa_objective objective;    /* and method */
-    const qa_pairs *replay;    /* method replay: responses (qa_pairs_options.responses), borrowed; else NULL */
-    double replay_ratio;       /* of them per pair of a step: each step's loss is the mean over the tokens of both */
+    const char *base_model;     /* written into adapter_config.json */
+    const char *start_adapter;  /* for the record: the folder that the adapter comes from; NULL: it is a fresh one */
+    const char *recipe;         /* "published" or "theory": for the record, objective is what counts; NULL: neither */
+    qa_objective objective;     /* and method */
+    const qa_pairs *replay;     /* method replay: responses (qa_pairs_options.responses), borrowed; else NULL */
+    double replay_ratio;        /* of them per pair of a step: each step's loss is the mean over the tokens of both */
+    qa_rollout_options rollout; /* methods ppo and rloo */
+    const char *reward_model;   /* the same: the folder of what scores answers */
+    size_t reward_output;       /* of it, from 1; 0: the last one */
+    /* The same, instead: scores[n] of n answers, where each of sequences[n] is a prompt and, from token starts[i] on,
+     * the answer behind it; NULL: the reward model does it. */
+    qa_status (*score)(void *user, const qa_ids *sequences, const size_t *starts, size_t n, double *scores,
+                       qa_error *err);
+    const int32_t *end_ids; /* the same: [n_end_ids] what ends an answer; n_end_ids 0: the model's own */
+    size_t n_end_ids;
     uint64_t seed;
     double learning_rate;
     qa_schedule schedule;

@@ -67,6 +67,7 @@ typedef enum qa_option_group {
     QA_GROUP_DATA,
     QA_GROUP_OBJECTIVE,
     QA_GROUP_ADAPTER,
+    QA_GROUP_ROLLOUTS,
     QA_GROUP_OPTIMISER,
     QA_GROUP_RUN,
     QA_GROUP_SAMPLING,

@@ -5,14 +5,18 @@
 #include "base/try.h"
 #include "cli/format.h"
 #include "cli/outputs.h"
+#include "cli/train_rollouts.h"
 #include "cli/training.h"
 #include "methods/method.h"
 #include "model/adapter.h"
 #include "model/lora_options.h"
 #include "rl/objective.h"
+#include "text/answer_end.h"
 #include "train/batch.h"
 #include "train/options.h"
 #include "train/reward.h"
+#include "train/rollout.h"
+#include "train/rollout_options.h"
 #include "train/run_folder.h"
 #include "train/schedule.h"
 
@@ -63,6 +67,8 @@ static const cli_table train_tables[] = {
     {&qa_method_table, offsetof(cli_args, objective), NULL, NULL},
     {NULL, offsetof(cli_args, objective), NULL, NULL},
     {&qa_replay_table, offsetof(train_args, train), NULL, NULL},
+    {&qa_rollout_table, offsetof(train_args, train), NULL, NULL},
+    {&qa_value_table, offsetof(train_args, train), NULL, NULL},
     {&qa_lora_table, offsetof(cli_args, lora), NULL, NULL},
     {&qa_train_table, offsetof(train_args, train), NULL, NULL},
     {&cli_chat_table, 0, NULL, NULL},
@@ -95,9 +101,26 @@ static void preference_text(char *buffer, size_t bytes, const qa_metrics *metric
     }
 }
 
+static void show_rollout_step(train_progress *progress, const qa_metrics *metrics) {
+    char eta[CLI_NUMBER_BYTES], text[CLI_LINE_BYTES];
+    cli_steps_eta(&progress->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
+    cli_rollout_text(text, sizeof text, metrics, cli_terminal_width() <= WIDE);
+    cli_progress_draw(&progress->steps.run->progress, "step %zu/%zu  %s  ETA %s", metrics->step, metrics->total_steps,
+                      text, eta);
+    if (cli_steps_line_due(&progress->steps, metrics->step, metrics->total_steps)) {
+        cli_rollout_text(text, sizeof text, metrics, false);
+        cli_say(progress->steps.run, "step %zu/%zu  %s  loss %.4f  grad %.3g  %.0f tokens/s  ETA %s", metrics->step,
+                metrics->total_steps, text, metrics->loss, metrics->grad_norm, metrics->tokens_per_second, eta);
+    }
+}
+
 static void show_train_step(train_progress *progress, const qa_metrics *metrics) {
     char eta[CLI_NUMBER_BYTES];
     char preference[2 * CLI_NUMBER_BYTES];
+    if (metrics->rollouts != NULL) {
+        show_rollout_step(progress, metrics);
+        return;
+    }
     preference_text(preference, sizeof preference, metrics, cli_terminal_width() <= WIDE);
     cli_steps_eta(&progress->steps, metrics->step, metrics->total_steps, eta, sizeof eta);
     if (cli_terminal_width() > WIDE) {
@@ -140,7 +163,7 @@ static qa_status resolve_batch(cli_run *run, size_t *micro_batch, size_t *accumu
     const bool given = cli_given(&run->options, "micro-batch") != NULL;
     *micro_batch = args->train.micro_batch;
     *accumulation = args->train.gradient_accumulation;
-    if (args->batch_size == 0) {
+    if (args->batch_size == 0 || qa_method_of(&run->args->objective)->rollouts != NULL) {
         return QA_OK;
     }
     if (*accumulation != 1) {
@@ -326,6 +349,10 @@ static qa_status fill_options(cli_run *run, const qa_objective *objective, const
         options->learning_rate /= FULL_RATE_DIVISOR;
     }
     cli_put_given(&run->options, &qa_train_table, options);
+    cli_put_given(&run->options, &qa_rollout_table, options);
+    if (train_args_of(run)->batch_size > 0) {
+        options->rollout.answers = train_args_of(run)->batch_size;
+    }
     options->base_model = run->args->model;
     options->start_adapter = run->args->adapter;
     options->recipe = recipe;
@@ -369,7 +396,7 @@ static void announce_steps(cli_run *run, const qa_plan *plan, const qa_train_opt
             cli_plural(qa_context_threads(run->context)), qa_precision());
 }
 
-/* The same of a reward model. */
+/* Steps and memory of a reward model, before either is spent. */
 static qa_status announce_reward(cli_run *run, const qa_pairs *train, const qa_pairs *evaluation, const qa_plan *plan,
                                  const qa_train_options *options, qa_error *err) {
     char parameters[CLI_NUMBER_BYTES];
@@ -387,12 +414,50 @@ static qa_status announce_reward(cli_run *run, const qa_pairs *train, const qa_p
     return QA_OK;
 }
 
-/* Steps and memory, before either is spent. */
-static qa_status announce_training(cli_run *run, const qa_pairs *train, const qa_pairs *evaluation,
-                                   const qa_lora_options *lora, const qa_train_options *options, qa_error *err) {
+static void say_adapter(cli_run *run, const qa_lora_options *lora) {
     char targets[CLI_LINE_BYTES];
     char parameters[CLI_NUMBER_BYTES];
     char total[CLI_NUMBER_BYTES];
+    cli_format_count(total, sizeof total, qa_model_get_info(run->model)->parameters);
+    if (run->adapter == NULL) {
+        cli_say(run, "all %s weights of a copy of %s, which stays as it is", total, run->args->model);
+        return;
+    }
+    qa_lora_targets_text(lora, targets, sizeof targets);
+    cli_format_count(parameters, sizeof parameters, qa_adapter_parameters(run->adapter));
+    cli_say(run, "adapter: rank %zu, alpha %g%s, dropout %g on %s: %s of %s parameters", lora->rank, lora->alpha,
+            lora->use_rslora ? " / sqrt(rank)" : "", lora->dropout, targets, parameters, total);
+}
+
+/* What ends the answers that the policy writes: as in `generate`. */
+static qa_status find_answer_end(cli_run *run, qa_answer_end *end, qa_train_options *options, qa_error *err) {
+    const qa_model_info *info = qa_model_get_info(run->model);
+    const qa_chat *chat = NULL;
+    bool assumed = false;
+    if (run->tokenizer != NULL) {
+        QA_TRY(cli_resolve_chat(run, &chat, &assumed, err));
+    }
+    QA_TRY(qa_answer_end_find(end, chat, run->tokenizer, info->eos_ids, info->n_eos, err));
+    options->end_ids = end->ids;
+    options->n_end_ids = end->n_ids;
+    return QA_OK;
+}
+
+static qa_status announce_rollouts(cli_run *run, const qa_pairs *prompts, const qa_lora_options *lora,
+                                   const qa_train_options *options, qa_error *err) {
+    size_t bytes = 0;
+    QA_TRY(qa_train_rollouts_memory(run->model, run->adapter, prompts, options, &bytes, err));
+    say_adapter(run, lora);
+    cli_say_rollouts(run, options, prompts, options->n_end_ids);
+    cli_say(run, "%zu thread%s, computing in %s", qa_context_threads(run->context),
+            cli_plural(qa_context_threads(run->context)), qa_precision());
+    cli_say_memory(run, qa_model_get_info(run->model)->weight_bytes, bytes, 0, options->recompute);
+    return QA_OK;
+}
+
+/* Steps and memory, before either is spent. */
+static qa_status announce_training(cli_run *run, const qa_pairs *train, const qa_pairs *evaluation,
+                                   const qa_lora_options *lora, const qa_train_options *options, qa_error *err) {
     qa_plan plan;
     size_t bytes = 0;
     size_t cache = 0;
@@ -407,15 +472,7 @@ static qa_status announce_training(cli_run *run, const qa_pairs *train, const qa
         QA_TRY(qa_train_reference_memory(run->model, run->adapter, train, evaluation, &reference, err));
         bytes += reference;
     }
-    cli_format_count(total, sizeof total, qa_model_get_info(run->model)->parameters);
-    if (run->adapter == NULL) {
-        cli_say(run, "all %s weights of a copy of %s, which stays as it is", total, run->args->model);
-    } else {
-        qa_lora_targets_text(lora, targets, sizeof targets);
-        cli_format_count(parameters, sizeof parameters, qa_adapter_parameters(run->adapter));
-        cli_say(run, "adapter: rank %zu, alpha %g%s, dropout %g on %s: %s of %s parameters", lora->rank, lora->alpha,
-                lora->use_rslora ? " / sqrt(rank)" : "", lora->dropout, targets, parameters, total);
-    }
+    say_adapter(run, lora);
     announce_steps(run, &plan, options);
     QA_TRY(announce_cache(run, train, evaluation, options, &cache, err));
     cli_say_memory(run, qa_model_get_info(run->model)->weight_bytes, bytes, cache, options->recompute);
@@ -498,6 +555,16 @@ static size_t trained_parameters(const cli_run *run) {
     return run->adapter == NULL ? whole : qa_adapter_parameters(run->adapter);
 }
 
+static qa_status append_evaluation(qa_text *text, const cli_run *run, qa_error *err) {
+    const qa_train_options *args = &train_args_of(run)->train;
+    QA_TRY(append_command(text, run, run->adapter == NULL ? "score" : "eval", err));
+    QA_TRY(qa_text_append_z(text, " --data ", err));
+    QA_TRY(cli_append_shell_word(text, args->eval_data_path != NULL ? args->eval_data_path : args->data_path, err));
+    QA_TRY(qa_text_append_z(text, args->val_size > 0.0 ? " --held-out" : "", err));
+    QA_TRY(append_data_options(text, run, err));
+    return qa_text_append_z(text, "\n", err);
+}
+
 /* The result: where the adapter or reward model is, and what to do with it. */
 static qa_status print_adapter(cli_run *run, const train_progress *progress, const qa_pairs *pairs, qa_error *err) {
     const qa_train_options *args = &train_args_of(run)->train;
@@ -509,13 +576,9 @@ static qa_status print_adapter(cli_run *run, const train_progress *progress, con
     QA_TRY(is_chat(run, pairs, &chat, err));
     cli_format_count(parameters, sizeof parameters, trained_parameters(run));
     cli_format_duration(time, sizeof time, cli_now() - run->progress.begun);
-    QA_GOTO(done, append_command(&text, run, run->adapter == NULL ? "score" : "eval", err));
-    QA_GOTO(done, qa_text_append_z(&text, " --data ", err));
-    QA_GOTO(done,
-            cli_append_shell_word(&text, args->eval_data_path != NULL ? args->eval_data_path : args->data_path, err));
-    QA_GOTO(done, qa_text_append_z(&text, args->val_size > 0.0 ? " --held-out" : "", err));
-    QA_GOTO(done, append_data_options(&text, run, err));
-    QA_GOTO(done, qa_text_append_z(&text, "\n", err));
+    if (qa_method_of(&run->args->objective)->rollouts == NULL) {
+        QA_GOTO(done, append_evaluation(&text, run, err));
+    }
     QA_GOTO(done, append_command(&text, run, "generate", err));
     QA_GOTO(done, run->adapter == NULL ? qa_text_append_z(&text, " --best-of 8", err) : QA_OK);
     QA_GOTO(done, append_prompt(&text, run, chat, err));
@@ -558,6 +621,9 @@ static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *eval
 static qa_status load_data(cli_run *run, const qa_objective *objective, const char *path, size_t max_length,
                            qa_pairs **pairs, qa_error *err) {
     const qa_method_row *method = qa_method_of(objective);
+    if (method->data == QA_DATA_PROMPTS) {
+        return cli_load_rollout_prompts(run, path, max_length, pairs, err);
+    }
     QA_FAIL_IF(method->data != QA_DATA_PAIRS, err, QA_ERR_UNSUPPORTED, "method %s does not train on preference pairs",
                method->name);
     return cli_load_pairs(run, path, max_length, pairs, err);
@@ -572,6 +638,7 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     qa_pairs *pairs = NULL;
     qa_pairs *evaluation = NULL;
     qa_pairs *replay = NULL;
+    qa_answer_end end = {0};
     const char *recipe = NULL;
     size_t max_length = 0;
     qa_status status = QA_OK;
@@ -581,6 +648,9 @@ static qa_status run_train(cli_run *run, qa_error *err) {
     QA_TRY(resolve_batch(run, &options.micro_batch, &options.gradient_accumulation, err));
     QA_TRY(cli_resolve_method(run, &objective, &recipe, err));
     QA_TRY(check_all_weights(run, &objective, err));
+    if (qa_method_of(&objective)->rollouts != NULL) {
+        QA_TRY(cli_check_rollouts(run, &objective, args->reward_model, err));
+    }
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
@@ -600,7 +670,12 @@ static qa_status run_train(cli_run *run, qa_error *err) {
         QA_GOTO(done, cli_load_responses(run, args->replay_path, args->replay_columns, max_length, &replay, err));
         options.replay = replay;
     }
-    QA_GOTO(done, announce_training(run, pairs, evaluation, &lora, &options, err));
+    if (qa_method_of(&objective)->rollouts != NULL) {
+        QA_GOTO(done, find_answer_end(run, &end, &options, err));
+        QA_GOTO(done, announce_rollouts(run, pairs, &lora, &options, err));
+    } else {
+        QA_GOTO(done, announce_training(run, pairs, evaluation, &lora, &options, err));
+    }
     if (train_args_of(run)->full) {
         QA_GOTO(done, qa_adapter_create_full(&run->adapter, run->model, err));
     }

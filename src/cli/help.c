@@ -7,9 +7,11 @@ enum { WIDTH = 100, HELP_COLUMN = 34 };
 
 const char *cli_group_title(qa_option_group group) {
     static const char *const titles[QA_GROUPS] = {
-        [QA_GROUP_GENERAL] = "General",       [QA_GROUP_INPUT] = "Input",       [QA_GROUP_DATA] = "Preference data",
-        [QA_GROUP_OBJECTIVE] = "Objective",   [QA_GROUP_ADAPTER] = "Adapter",   [QA_GROUP_OPTIMISER] = "Optimisation",
-        [QA_GROUP_RUN] = "Course of the run", [QA_GROUP_SAMPLING] = "Sampling", [QA_GROUP_OUTPUT] = "Output",
+        [QA_GROUP_GENERAL] = "General",        [QA_GROUP_INPUT] = "Input",
+        [QA_GROUP_DATA] = "Preference data",   [QA_GROUP_OBJECTIVE] = "Objective",
+        [QA_GROUP_ADAPTER] = "Adapter",        [QA_GROUP_ROLLOUTS] = "Answers of its own (ppo, rloo)",
+        [QA_GROUP_OPTIMISER] = "Optimisation", [QA_GROUP_RUN] = "Course of the run",
+        [QA_GROUP_SAMPLING] = "Sampling",      [QA_GROUP_OUTPUT] = "Output",
         [QA_GROUP_PROBLEM] = "Problem",
     };
     return titles[group];

@@ -8,6 +8,7 @@
 #include "model/weights.h"
 #include "rl/objective.h"
 #include "train/options.h"
+#include "train/rollout_options.h"
 
 #include <string.h>
 
@@ -39,6 +40,10 @@ static const char *foreign_option(const cli_run *run, const qa_method_row *metho
         name = other->residual && run->args->recipe != NULL ? "recipe" : NULL;
         name = name == NULL ? given_of_other(run, other, method) : name;
         name = name == NULL && other->replays ? cli_given_of(&run->options, &qa_replay_table) : name;
+        for (size_t t = 0; name == NULL && qa_rollout_table_at(other, t) != NULL; t++) {
+            const bool own = qa_rollout_table_at(method, t) != NULL;
+            name = own ? NULL : cli_given_of(&run->options, qa_rollout_table_at(other, t));
+        }
     }
     return name;
 }
@@ -200,8 +205,10 @@ qa_status cli_resolve_method(cli_run *run, qa_objective *objective, const char *
     return QA_OK;
 }
 
+/* Methods that learn from answers of their own have the adapter of the published runs. */
 qa_status cli_lora_options(cli_run *run, qa_lora_options *options, qa_error *err) {
-    QA_TRY(qa_train_recipe(recipe_of(run->args), NULL, options, err));
+    const bool rollouts = qa_method_of(&run->args->objective)->rollouts != NULL;
+    QA_TRY(qa_train_recipe(rollouts ? qa_recipe_names[1] : recipe_of(run->args), NULL, options, err));
     if (cli_given(&run->options, "lora-r") != NULL) {
         qa_lora_set_rank(options, run->args->lora.rank);
     }

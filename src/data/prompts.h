@@ -5,6 +5,7 @@
 #ifndef QA_DATA_PROMPTS_H
 #define QA_DATA_PROMPTS_H
 
+#include "qadapter/data.h"
 #include "qadapter/text.h"
 
 typedef struct qa_prompt {
@@ -38,5 +39,11 @@ QA_MUST_CHECK qa_status qa_prompts_load(qa_prompts *prompts, const char *path, c
 /* Keeps the first of the prompts that are the same ids. */
 QA_MUST_CHECK qa_status qa_prompts_drop_repeated(qa_prompts *prompts, qa_error *err);
 void qa_prompts_free(qa_prompts *prompts);
+
+/* The prompts as a set of pairs without responses; one that is not shorter than max_length is left out, and reported,
+ * and what comes after the first most (0: no limit) is not taken. chat: that the prompts were written with, for the
+ * record; NULL: none. */
+QA_MUST_CHECK qa_status qa_pairs_of_prompts(qa_pairs **pairs, const qa_prompts *prompts, const qa_chat *chat,
+                                            size_t max_length, size_t most, qa_error *err);
 
 #endif

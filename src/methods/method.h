@@ -8,6 +8,7 @@
 #define QA_METHODS_METHOD_H
 
 #include "base/option.h"
+#include "methods/rollout_rule.h"
 #include "qadapter/objective.h"
 #include "rl/transitions.h"
 
@@ -63,8 +64,9 @@ typedef struct qa_method_row {
     bool scores_sequences;  /* what comes of it is no policy but a reward model (train/reward_model.h), and none of the
                                functions below is there */
     bool one_sided;         /* learns from the chosen response alone: its steps run one branch */
-    bool replays;           /* mixes in responses of the base model's own, which must be given */
-    const char *loss_label; /* of its own term, in the table of an evaluation */
+    const qa_rollout_rule *rollouts; /* what it learns of answers of its own; NULL: it does not */
+    bool replays;                    /* mixes in responses of the base model's own, which must be given */
+    const char *loss_label;          /* of its own term, in the table of an evaluation */
 
     /* Its own numbers, in a qa_objective, each with a key; NULL: none. Those of replaying are train/options.h's. */
     const qa_option_table *options;
@@ -103,7 +105,7 @@ const qa_method_row *qa_method_at(size_t index); /* of all methods in turn; NULL
 
 /* The methods, each in its own file. */
 extern const qa_method_row qa_method_qadapter, qa_method_sft, qa_method_replay, qa_method_dpo, qa_method_ipo,
-    qa_method_sppo, qa_method_reward;
+    qa_method_sppo, qa_method_reward, qa_method_ppo, qa_method_rloo;
 
 /* Of an adapter without a record, from another program: its policy is softmax(adapted logits), as of sft. */
 qa_objective qa_objective_of_plain_adapter(void);
@@ -127,6 +129,10 @@ void qa_objective_text(const qa_objective *objective, char *buffer, size_t bytes
                     "stays as it was"                                                                                  \
     }
 extern const char *const qa_reference_names[];
+
+/* The optimiser and the length of the published runs of ppo. */
+#define QA_ROLLOUT_DEFAULTS                                                                                            \
+    "lr-scheduler-type", "constant", "warmup-ratio", "0", "max-grad-norm", "0", "max-steps", "500", "save-every", "50"
 
 #define QA_OWN_LOSS "  the method's own"
 

@@ -72,6 +72,7 @@ struct qa_pass {
     qa_real *dstates;            /* [max_states x d] */
     /* the last forward */
     size_t n, n_states;
+    bool alone; /* the adapted stream ran alone, and has the head to itself */
     uint64_t dropout_key;
     qa_span *spans; /* [streams x spans of one stream] */
     size_t n_spans; /* of one stream */
@@ -444,7 +445,7 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
                           uint64_t dropout_key, qa_error *err) {
     const qa_config *config = &pass->model->config;
     const size_t d = config->hidden_size, first = in->base == NULL ? 0 : in->first;
-    QA_FAIL_IF(in->base != NULL && pass->streams == 1, err, QA_ERR_ARGUMENT,
+    QA_FAIL_IF((in->base != NULL || in->alone) && pass->streams == 1, err, QA_ERR_ARGUMENT,
                "a pass without an adapter has no adapted stream to run alone");
     QA_TRY(lay_rows(pass, in, err));
     if (pass->angles.frequency == NULL) {
@@ -456,10 +457,11 @@ qa_status qa_pass_forward(qa_pass *pass, const qa_packed *in, const size_t *stat
     for (size_t i = 0; in->base != NULL && i < n_states; i++) {
         memcpy(pass->state_h + i * d, in->base + (state_rows[i] - first) * d, d * sizeof *in->base);
     }
-    const size_t streams = in->base == NULL ? pass->streams : 1;
+    const size_t streams = in->base == NULL && !in->alone ? pass->streams : 1;
     const size_t together = streams < pass->together ? streams : pass->together;
-    const bool apart = in->apart || in->base != NULL || pass->limits.recompute;
+    const bool apart = in->apart || in->base != NULL || in->alone || pass->limits.recompute;
     pass->dropout_key = dropout_key;
+    pass->alone = in->alone;
     for (size_t s = pass->streams - streams; s < pass->streams; s += together) {
         const qa_layer_run run = layer_run(pass, s, together, apart);
         qa_real *x = pass_rows_of(&pass->residual, pass, 0, s > 0);
@@ -482,10 +484,6 @@ void qa_pass_base_states(const qa_pass *pass, qa_real *out, size_t first) {
                     pass->n - first, config->hidden_size);
 }
 
-const qa_real *qa_pass_states(const qa_pass *pass) {
-    return pass->state_h + (pass->streams - 1) * pass->n_states * pass->model->config.hidden_size;
-}
-
 /* ---- the head ---- */
 
 /* The derivative of the last rows' logits y[count x V], where backward will run. */
@@ -502,23 +500,30 @@ static void take_slopes(const qa_pass *pass, const qa_real *y, size_t count) {
 
 void qa_pass_head(qa_pass *pass, size_t first, size_t count, qa_real **base, qa_real **adapted_logits) {
     const qa_config *config = &pass->model->config;
-    size_t d = config->hidden_size, V = config->vocab_size;
-    for (size_t s = 0; s < pass->streams; s++) {
-        memcpy(pass->head_in + s * count * d, pass->state_h + (s * pass->n_states + first) * d,
+    const size_t d = config->hidden_size, V = config->vocab_size;
+    const size_t skipped = pass->alone ? pass->streams - 1 : 0, streams = pass->streams - skipped;
+    const size_t together = streams < pass->together ? streams : pass->together;
+    for (size_t s = 0; s < streams; s++) {
+        memcpy(pass->head_in + s * count * d, pass->state_h + ((skipped + s) * pass->n_states + first) * d,
                count * d * sizeof *pass->head_in);
     }
-    for (size_t s = 0; s < pass->streams; s += pass->together) {
+    for (size_t s = 0; s < streams; s += together) {
         qa_linear_forward(pass->model->context->pool, pass->logits + s * count * V, pass->head_in + s * count * d,
-                          pass->weights[s]->head, NULL, pass->together * count, d, V);
+                          pass->weights[skipped + s]->head, NULL, together * count, d, V);
     }
+    qa_real *last = pass->logits + (streams - 1) * count * V;
     if (config->logit_factor != 1 || config->logit_cap > 0) {
-        qa_layer_bend_logits(pass->model, pass->logits, pass->streams * count);
+        qa_layer_bend_logits(pass->model, pass->logits, streams * count);
     }
     if (pass->slopes != NULL) {
-        take_slopes(pass, pass->logits + (pass->streams - 1) * count * config->vocab_size, count);
+        take_slopes(pass, last, count);
     }
-    *base = pass->logits;
-    *adapted_logits = pass->streams == 1 ? NULL : pass->logits + count * config->vocab_size;
+    *base = pass->alone ? NULL : pass->logits;
+    *adapted_logits = pass->streams == 1 ? NULL : last;
+}
+
+const qa_real *qa_pass_states(const qa_pass *pass) {
+    return pass->state_h + (pass->streams - 1) * pass->n_states * pass->model->config.hidden_size;
 }
 
 const qa_real *qa_pass_head_slopes(const qa_pass *pass) { return pass->slopes; }

@@ -56,6 +56,7 @@ typedef struct qa_packed {
     const qa_real *base; /* the base stream's states at the rows from `first` on, [. x d], as qa_pass_base_states gave
                             them for this input: the adapted stream runs alone. NULL: both run */
     size_t first;        /* with base; every state row is at least this */
+    bool alone;          /* the adapted stream alone runs, and qa_pass_head gives its logits alone: to the same bits */
 } qa_packed;
 
 /* What a workspace must hold. */

@@ -8,6 +8,7 @@
 #include "model/lora_options.h"
 #include "rl/objective.h"
 #include "train/optimiser_rows.h"
+#include "train/rollout_options.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -190,6 +191,8 @@ qa_train_options qa_train_defaults(void) {
     qa_train_options options = {.recipe = qa_recipe_names[0], .objective = qa_objective_for_method(QA_METHOD_QADAPTER)};
     qa_options_default(&qa_train_table, &options);
     qa_options_default(&qa_replay_table, &options);
+    qa_options_default(&qa_rollout_table, &options);
+    qa_options_default(&qa_value_table, &options);
     return options;
 }
 
@@ -210,6 +213,14 @@ qa_status qa_train_recipe(const char *recipe, qa_train_options *options, qa_lora
 
 /* ---- by name ---- */
 
+static bool has_rollout_option(const qa_method_row *method, const char *name) {
+    bool has = false;
+    for (size_t i = 0; qa_rollout_table_at(method, i) != NULL; i++) {
+        has = has || qa_options_named(qa_rollout_table_at(method, i), name) != NULL;
+    }
+    return has;
+}
+
 /* Where the option of that name is and what it is in; an option of a method, and of no other, is that of the
  * objective's method alone. *owner: the other method that has it. */
 static const qa_option *find_option(qa_train_options *o, qa_lora_options *lora, const char *name, void **in,
@@ -229,10 +240,15 @@ static const qa_option *find_option(qa_train_options *o, qa_lora_options *lora, 
         option = qa_options_named(&qa_replay_table, name);
         *in = o;
     }
+    for (size_t i = 0; option == NULL && qa_rollout_table_at(method, i) != NULL; i++) {
+        option = qa_options_named(qa_rollout_table_at(method, i), name);
+        *in = o;
+    }
     for (size_t i = 0; option == NULL && *owner == NULL && qa_method_at(i) != NULL; i++) {
         const qa_method_row *other = qa_method_at(i);
         const bool has = qa_options_named(other->options, name) != NULL ||
-                         (other->replays && qa_options_named(&qa_replay_table, name) != NULL);
+                         (other->replays && qa_options_named(&qa_replay_table, name) != NULL) ||
+                         has_rollout_option(other, name);
         *owner = has ? other : NULL;
     }
     return option;
@@ -241,7 +257,9 @@ static const qa_option *find_option(qa_train_options *o, qa_lora_options *lora, 
 qa_status qa_train_method_defaults(qa_train_options *options, qa_error *err) {
     const char *const *pair = qa_method_of(&options->objective)->defaults;
     for (; pair != NULL && *pair != NULL; pair += 2) {
-        QA_TRY(qa_option_set(qa_options_named(&qa_train_table, pair[0]), options, pair[1], err));
+        const qa_option *option = qa_options_named(&qa_train_table, pair[0]);
+        QA_TRY(qa_option_set(option != NULL ? option : qa_options_named(&qa_rollout_table, pair[0]), options, pair[1],
+                             err));
     }
     return QA_OK;
 }
@@ -315,6 +333,8 @@ static qa_status check_replay(const qa_train_options *o, qa_error *err) {
 qa_status qa_train_check_full(const qa_objective *objective, qa_error *err) {
     char text[256];
     qa_objective_text(objective, text, sizeof text);
+    QA_FAIL_IF(qa_method_of(objective)->rollouts != NULL, err, QA_ERR_UNSUPPORTED, "method %s trains an adapter alone",
+               qa_method_name(objective->method));
     QA_FAIL_IF(!qa_objective_is_plain(objective), err, QA_ERR_UNSUPPORTED,
                "all weights are trained where the policy is the softmax of the trained model's own logits: by sft, "
                "replay, dpo, or qadapter with q_parametrisation residual, alpha_0 1 and alpha_tilde 1 (the recipe "
@@ -336,5 +356,6 @@ qa_status qa_train_options_check(const qa_train_options *options, qa_error *err)
     }
     QA_TRY(qa_objective_check(&options->objective, err));
     QA_TRY(check_replay(options, err));
+    QA_TRY(qa_rollout_options_check(options, err));
     return qa_options_check(&qa_train_table, &read, err);
 }

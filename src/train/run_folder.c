@@ -24,7 +24,7 @@ static const char metrics_name[] = "metrics.jsonl";
 
 const qa_run_files qa_adapter_run_files = {.what = "an adapter",
                                            .finished = "adapter_model.safetensors",
-                                           .shared = {"adapter_config.json", QA_REFERENCE_FOLDER}};
+                                           .shared = {"adapter_config.json", QA_REFERENCE_FOLDER, QA_VALUE_HEAD_FILE}};
 #define MODEL_FILES                                                                                                    \
     .finished = "model.safetensors",                                                                                   \
     .shared = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",                     \
@@ -231,8 +231,8 @@ static const qa_run_files *kind_by_record(const char *dir) {
         const bool reward = method != NULL && qa_method_by_name(&objective.method, method, NULL) == QA_OK &&
                             qa_method_of(&objective)->scores_sequences;
         kind = reward || (method != NULL && strcmp(method, "pretrain") == 0) ? &qa_model_run_files
-               : json_is_true(json_object_get(root, QA_FULL_KEY))           ? &qa_full_run_files
-                                                                            : &qa_adapter_run_files;
+               : json_is_true(json_object_get(root, QA_FULL_KEY))            ? &qa_full_run_files
+                                                                             : &qa_adapter_run_files;
     }
     json_decref(root);
     free(path);

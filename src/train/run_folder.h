@@ -15,6 +15,7 @@
 #define QA_CHECKPOINT_TMP_PREFIX ".tmp-checkpoint-"
 #define QA_CHECKPOINT_OLD_PREFIX ".tmp-checkpoint-old-" /* while it is removed */
 #define QA_REFERENCE_FOLDER "reference" /* the adapter that dpo's log-ratios are against, where that is one */
+#define QA_VALUE_HEAD_FILE "value_head.safetensors" /* of ppo */
 /* An overwritten run, until the one in its place has a checkpoint; and while its files are moved there or back. */
 #define QA_REPLACED_RUN_NAME ".tmp-replaced-run"
 #define QA_MOVING_RUN_NAME ".tmp-moving-run"

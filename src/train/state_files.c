@@ -75,6 +75,7 @@ static void done_key(char key[KEY_BYTES], const qa_run_state *s) {
 }
 
 static const char best_key[] = "best_evaluation";
+static const char own_key[] = "method_state"; /* what the task adds */
 
 /* NULL, which no member comes of: evaluations are not compared, or there was none. */
 static json_t *best_json(const qa_run_state *s) {
@@ -104,13 +105,17 @@ static json_t *state_json(const qa_run_state *s) {
     char key[KEY_BYTES];
     done_key(key, s);
     qa_hex64(sum, state_checksum(s->parameters, s->m, s->v, s->count));
-    return json_pack("{s:i, s:I, s:I, s:I, s:I, s:b, s:I, s:s, s:s, s:o*, s:O}", "format_version",
+    json_t *own = s->save_state == NULL ? NULL : s->save_state(s->user);
+    if (s->save_state != NULL && own == NULL) {
+        return NULL;
+    }
+    return json_pack("{s:i, s:I, s:I, s:I, s:I, s:b, s:I, s:s, s:s, s:o*, s:o*, s:O}", "format_version",
                      QA_CHECKPOINT_VERSION, "step", (json_int_t)s->step, "total_steps", (json_int_t)s->total_steps,
                      "epoch", (json_int_t)s->epoch, key, (json_int_t)s->items_done, "evaluated", (int)s->evaluated,
                      "metrics_bytes", (json_int_t)s->metrics_bytes, "random",
                      "no stream is open between steps: data order from (seed, epoch), dropout from (seed, step, place "
                      "in the step)",
-                     "checksum", sum, best_key, best_json(s), "options", s->resume_options);
+                     "checksum", sum, best_key, best_json(s), own_key, own, "options", s->resume_options);
 }
 
 static qa_status save_json(const json_t *root, const char *dir, const char *name, qa_error *err) {
@@ -282,6 +287,11 @@ static qa_status load_state_folder(qa_run_state *s, const char *state_path, cons
     QA_GOTO(end, read_state(&stored, s, root, state_path, err));
     QA_GOTO(end, check_state(&stored, s, state_path, err));
     QA_GOTO(end, read_state_tensors(s, &stored, tensors_path, err));
+    if (s->load_state != NULL) {
+        json_t *own = NULL;
+        QA_GOTO(end, qa_json_get_object(root, own_key, true, state_path, &own, err));
+        QA_GOTO(end, s->load_state(s->user, own, state_path, err));
+    }
     s->evaluated = stored.evaluated;
     s->metrics_bytes = stored.metrics_bytes;
     s->best = stored.best;

@@ -44,7 +44,10 @@ typedef struct qa_run_state {
     const json_t *config;         /* content of training_config.json */
     /* Writes the model into the folder. */
     qa_status (*write_model)(const void *user, const char *dir, qa_error *err);
-    const void *user;
+    /* A member of the state that is the caller's, written and read back; NULL: none. */
+    json_t *(*save_state)(const void *user);
+    qa_status (*load_state)(void *user, const json_t *state, const char *path, qa_error *err);
+    void *user;
 } qa_run_state;
 
 /* Writes out_dir/checkpoint-STEP. On failure nothing of that name appears. */

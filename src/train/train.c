@@ -22,6 +22,7 @@
 #include "train/options.h"
 #include "train/pair_metrics.h"
 #include "train/reward.h"
+#include "train/rollout.h"
 #include "train/run_parts.h"
 #include "train/trainer.h"
 #include "train/training_config.h"
@@ -422,6 +423,14 @@ static void write_card_or_warn(const preference_run *r) {
 
 qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, const qa_pairs *evaluation,
                    const qa_train_options *options, qa_error *err) {
+    QA_TRY(qa_objective_check(&options->objective, err));
+    if (qa_method_of(&options->objective)->rollouts != NULL) {
+        return evaluation == NULL ? qa_train_rollouts(model, adapter, train, options, err)
+                                  : qa_fail(err, QA_ERR_ARGUMENT,
+                                            "method %s takes no evaluation data: the score of every step is of answers "
+                                            "that nothing was learned of yet",
+                                            qa_method_name(options->objective.method));
+    }
     preference_run r = {.model = model,
                         .adapter = adapter,
                         .train = train,

@@ -86,6 +86,8 @@ static qa_run_state state_after(qa_trainer *t, size_t step) {
                           .logger = t->logger,
                           .config = t->config,
                           .write_model = t->task->write_model,
+                          .save_state = t->task->save_state,
+                          .load_state = t->task->load_state,
                           .user = t->user};
 }
 
@@ -406,11 +408,13 @@ qa_status qa_trainer_check_finite(const qa_trainer *t, const char *what, const q
     return qa_fail(err, QA_ERR_NAN, "%s%s[%zu, %zu] is %g", what, at.tensor, at.row, at.column, (double)values[i]);
 }
 
+static size_t updates_of(const qa_trainer *t) { return t->updates == 0 ? 1 : t->updates; }
+
 /* Clips and applies the gradient; nothing is changed when it is not finite. */
 static qa_status apply_gradient(qa_trainer *t, qa_step_metrics *metrics, qa_error *err) {
     const qa_run_options *o = &t->options;
     const double norm = qa_gradient_norm(t->pool, t->gradient, t->count, t->partial);
-    metrics->grad_norm = norm;
+    metrics->grad_norm = fmax(metrics->grad_norm, norm);
     metrics->learning_rate =
         t->has_least_rate
             ? qa_schedule_rate_above(o->schedule, o->learning_rate, t->least_rate, t->warmup, t->total_steps, t->done)
@@ -424,7 +428,7 @@ static qa_status apply_gradient(qa_trainer *t, qa_step_metrics *metrics, qa_erro
                       .epsilon = o->adam_epsilon,
                       .weight_decay = o->weight_decay,
                       .learning_rate = metrics->learning_rate,
-                      .step = t->done + 1,
+                      .step = t->done * updates_of(t) + t->update + 1,
                       .clip = qa_clip_factor(norm, o->max_grad_norm)};
     const size_t at = t->decayed;
     qa_adamw_step(t->pool, t->parameters, t->m, t->v, t->gradient, at, &adamw);
@@ -456,9 +460,11 @@ static qa_status do_step(qa_trainer *t, bool *stop, qa_error *err) {
     const double began = qa_seconds();
     qa_step_metrics metrics = {0};
     use_order(t, t->done);
-    memset(t->gradient, 0, t->count * sizeof *t->gradient);
-    QA_TRY(t->task->gradient(t->user, &metrics.tokens, err));
-    QA_TRY(qa_prefixed(apply_gradient(t, &metrics, err), err, "step %zu: ", t->done + 1));
+    for (t->update = 0; t->update < updates_of(t); t->update++) {
+        memset(t->gradient, 0, t->count * sizeof *t->gradient);
+        QA_TRY(t->task->gradient(t->user, &metrics.tokens, err));
+        QA_TRY(qa_prefixed(apply_gradient(t, &metrics, err), err, "step %zu: ", t->done + 1));
+    }
     t->done++;
     t->evaluated = false;
     return report(t, &metrics, began, stop, err);

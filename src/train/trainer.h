@@ -62,7 +62,7 @@ typedef struct qa_watch {
 typedef struct qa_step_metrics {
     bool is_evaluation;
     size_t step, total_steps;
-    double grad_norm, learning_rate; /* 0 of an evaluation */
+    double grad_norm, learning_rate; /* 0 of an evaluation; of several updates the largest norm */
     size_t tokens;
     double tokens_per_second;
     double seconds; /* since training began (this process) */
@@ -101,6 +101,9 @@ typedef struct qa_training_task {
     size_t (*items_done)(const void *user, size_t step);         /* pairs of its epoch that are done before that step */
     qa_parameter_location (*locate)(const void *user, size_t i); /* of parameters[i] */
     void (*epoch_begins)(void *user);                            /* trainer->order is another one; NULL: nobody asks */
+    /* What else a step leaves behind, as a member of run_state.json, and back; NULL: nothing. */
+    json_t *(*save_state)(const void *user); /* the caller owns it; NULL: no memory */
+    qa_status (*load_state)(void *user, const json_t *state, const char *path, qa_error *err);
     bool (*give_back)(void *user); /* gives back what it can of the disk; false, or NULL: nothing */
 } qa_training_task;
 
@@ -120,6 +123,7 @@ typedef struct qa_trainer {
     bool shuffle;                 /* a new order every epoch, else that of the file */
     bool evaluates;               /* there is something to evaluate on */
     size_t steps_per_epoch, total_steps;
+    size_t updates;      /* of the parameters in a step, each by a gradient of its own; 0: one */
     bool has_least_rate; /* the learning rate falls to least_rate, else to 0 */
     double least_rate;
     qa_watch watch; /* of zeros: evaluations are not compared */
@@ -127,6 +131,7 @@ typedef struct qa_trainer {
     /* ---- its state ---- */
     size_t warmup;                     /* steps */
     size_t done;                       /* optimiser steps */
+    size_t update;                     /* of the step under way, from 0 */
     size_t *order;                     /* [items] of epoch `epoch` */
     size_t epoch;                      /* from 0 */
     qa_real *m, *v;                    /* [count] moments of AdamW */

@@ -14,6 +14,7 @@
 #include "qadapter/status.h"
 #include "rl/objective.h"
 #include "train/options.h"
+#include "train/rollout_options.h"
 #include "train/run_folder.h"
 
 #include <stdio.h>
@@ -39,6 +40,9 @@ static void set_method(qa_record *b, const qa_train_options *options) {
     qa_record_options(b, &qa_method_table, &options->objective, QA_RECORD_COMPARED);
     if (!method->residual && method->options != NULL) {
         qa_record_options(b, method->options, &options->objective, QA_RECORD_COMPARED);
+    }
+    for (size_t i = 0; qa_rollout_table_at(method, i) != NULL; i++) {
+        qa_record_options(b, qa_rollout_table_at(method, i), options, QA_RECORD_COMPARED);
     }
     if (method->replays) {
         qa_record_options(b, &qa_replay_table, options, QA_RECORD_COMPARED);
@@ -139,6 +143,7 @@ static const struct known_key {
     bool advice; /* the run can go on where it differs, its last bits may not be the same */
 } known_keys[] = {
     {"data_fingerprint", "the training data", false, false},
+    {QA_REWARD_FINGERPRINT_KEY, "the reward model", false, false},
     {"replay_fingerprint", "the replay data", false, false},
     {"eval_fingerprint", "the evaluation data", true, false},
     {base_fingerprint_key, "the base model: its weights, or the numbers of config.json that it computes with", true,
@@ -268,6 +273,9 @@ qa_status qa_training_config_build(json_t **config, const json_t *resume_options
     }
     if (qa_method_of(&options->objective)->replays) {
         qa_record_options(&b, &qa_replay_table, options, QA_RECORD_KEPT);
+    }
+    for (size_t i = 0; qa_rollout_table_at(qa_method_of(&options->objective), i) != NULL; i++) {
+        qa_record_options(&b, qa_rollout_table_at(qa_method_of(&options->objective), i), options, QA_RECORD_KEPT);
     }
     if (options->start_adapter != NULL) {
         qa_record_set_string(&b, start_adapter_key, options->start_adapter);

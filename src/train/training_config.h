@@ -8,6 +8,8 @@
 #include "qadapter/train.h"
 #include "train/record.h"
 
+#define QA_REWARD_FINGERPRINT_KEY "reward_fingerprint" /* of the reward model that scores answers */
+
 /* Everything that decides the numbers of a run, as one flat object: objective, LoRA, optimiser, batches, seed,
  * precision, and what the base model and all data are (adapter NULL: of a reward model; evaluation may be NULL). Two
  * runs whose objects agree compute the same bits. The caller owns *resume_options. */

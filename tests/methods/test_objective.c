@@ -139,7 +139,7 @@ START_TEST(methods) {
         ck_assert_double_eq(objective.dpo_beta, method == QA_METHOD_DPO ? 0.1 : 0.0);
     }
     ck_assert_str_eq(qa_method_name((qa_method)99), "unknown");
-    ck_assert_int_eq(qa_method_by_name(&method, "ppo", &err), QA_ERR_ARGUMENT);
+    ck_assert_int_eq(qa_method_by_name(&method, "trpo", &err), QA_ERR_ARGUMENT);
     ck_assert_ptr_nonnull(strstr(err.message, "ppo"));
     const qa_objective theory = recipe("theory"), own = qa_objective_for_method(QA_METHOD_QADAPTER);
     ck_assert_int_eq((int)own.kind, (int)theory.kind);

@@ -1,0 +1,331 @@
+/* See rollout_step.h.
+ *
+ * Backward. With g_t the derivative of the loss with respect to log pi(a_t|s_t), and g'_t with respect to V(s_t),
+ *
+ *     dL/dz(s_t, .) = g_t ([a = a_t] - pi(.|s_t)),      dL/dh(s_t) = g_t (W_head[a_t] - u(s_t)) + g'_t w,
+ *
+ * with u(s) = pi(.|s) W_head, which is made while the logits exist, a chunk of states at a time: g may depend on every
+ * token of the answer. */
+#include "train/rollout_step.h"
+
+#include "base/arena.h"
+#include "base/checked.h"
+#include "base/memory.h"
+#include "base/rng.h"
+#include "base/try.h"
+#include "model/pass.h"
+#include "nn/softmax.h"
+#include "train/value_head.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { VALUE_STREAM = 1 }; /* keeps the value head's masks apart from LoRA's */
+
+struct qa_rollout_step {
+    qa_model *model;
+    const qa_adapter *adapter;
+    const qa_real *head;
+    qa_rollout_limits limits;
+    qa_pass *pass;
+    qa_arena arena;
+    /* of the pass under way */
+    qa_tokens *documents;   /* [rows] */
+    size_t *state_rows;     /* [rows] */
+    int32_t *actions;       /* [rows] */
+    double *log_pi, *value; /* [rows] */
+    double *g, *g_value;    /* [rows] */
+    qa_real *slopes;        /* [rows] of the logit at the action, by the product with W_head */
+    qa_real *h, *dh;        /* [rows x d] */
+    size_t n_documents, n_states;
+    bool (*should_stop)(void *user); /* NULL: nobody asks */
+    void *user;
+};
+
+/* ---- making ---- */
+
+static size_t most_rows(const qa_rollout_limits *limits) {
+    return limits->longest > limits->pass_tokens ? limits->longest : limits->pass_tokens;
+}
+
+static qa_pass_limits rollout_pass_limits(const qa_rollout_limits *limits) {
+    const size_t rows = most_rows(limits);
+    return (qa_pass_limits){.max_rows = rows,
+                            .max_states = rows,
+                            .max_documents = rows,
+                            .backward = limits->backward,
+                            .recompute = limits->recompute};
+}
+
+static void take_rollout_arrays(qa_rollout_step *step, qa_arena *arena, size_t d) {
+    const size_t rows = most_rows(&step->limits);
+    size_t elements = 0;
+    arena->overflow |= !qa_mul_size(rows, d, &elements);
+    step->documents = QA_TAKE(arena, qa_tokens, rows);
+    step->state_rows = QA_TAKE(arena, size_t, rows);
+    step->actions = QA_TAKE(arena, int32_t, rows);
+    step->log_pi = QA_TAKE(arena, double, rows);
+    step->value = QA_TAKE(arena, double, rows);
+    step->g = QA_TAKE(arena, double, rows);
+    step->g_value = QA_TAKE(arena, double, rows);
+    step->slopes = QA_TAKE(arena, qa_real, rows);
+    step->h = step->limits.values ? QA_TAKE(arena, qa_real, elements) : NULL;
+    step->dh = step->limits.backward ? QA_TAKE(arena, qa_real, elements) : NULL;
+}
+
+static qa_status rollout_arrays_bytes(const qa_model *model, qa_rollout_limits limits, size_t *bytes, qa_error *err) {
+    qa_rollout_step measured = {.limits = limits};
+    qa_arena arena = qa_arena_measure();
+    take_rollout_arrays(&measured, &arena, model->config.hidden_size);
+    return qa_arena_bytes(&arena, bytes, err);
+}
+
+qa_status qa_rollout_step_bytes(const qa_model *model, const qa_lora_options *lora, qa_rollout_limits limits,
+                                size_t *bytes, qa_error *err) {
+    size_t own = 0;
+    QA_TRY(qa_pass_bytes(model, lora, rollout_pass_limits(&limits), bytes, err));
+    QA_TRY(rollout_arrays_bytes(model, limits, &own, err));
+    return qa_add_size(*bytes, own, bytes)
+               ? QA_OK
+               : qa_fail(err, QA_ERR_LIMIT, "the training workspace does not fit the address space");
+}
+
+qa_status qa_rollout_step_create(qa_rollout_step **out, qa_model *model, const qa_adapter *adapter, const qa_real *head,
+                                 qa_rollout_limits limits, qa_error *err) {
+    qa_rollout_step *step = NULL;
+    size_t bytes = 0;
+    qa_status status = QA_OK;
+    *out = NULL;
+    QA_TRY(QA_NEW(step, 1, err, "a training step"));
+    step->model = model;
+    step->adapter = adapter;
+    step->head = head;
+    step->limits = limits;
+    QA_GOTO(failed, qa_pass_create(&step->pass, model, adapter, rollout_pass_limits(&limits), err));
+    QA_GOTO(failed, rollout_arrays_bytes(model, limits, &bytes, err));
+    QA_GOTO(failed, qa_arena_create(&step->arena, bytes, err));
+    take_rollout_arrays(step, &step->arena, model->config.hidden_size);
+    *out = step;
+    return QA_OK;
+failed:
+    qa_rollout_step_free(step);
+    return status;
+}
+
+void qa_rollout_step_free(qa_rollout_step *step) {
+    if (step != NULL) {
+        qa_pass_free(step->pass);
+        qa_arena_free(&step->arena);
+        free(step);
+    }
+}
+
+void qa_rollout_step_watch(qa_rollout_step *step, bool (*should_stop)(void *user), void *user) {
+    step->should_stop = should_stop;
+    step->user = user;
+}
+
+/* ---- passes ---- */
+
+/* The answer number i of those that run: of `order`, or of all. */
+static size_t answer_at(const size_t *order, size_t i) { return order == NULL ? i : order[i]; }
+
+/* Packs answers [begin, *end) of n, as many as a pass has room for. The last token of an answer leads nowhere, and is
+ * not run. */
+static void pack_answers(qa_rollout_step *step, const qa_rollout_place *places, const size_t *order, size_t begin,
+                         size_t n, size_t *end) {
+    size_t rows = 0;
+    step->n_documents = step->n_states = 0;
+    for (*end = begin; *end < n; (*end)++) {
+        const qa_rollout_place *place = &places[answer_at(order, *end)];
+        const size_t own = place->n_prompt + place->n - 1;
+        if (*end > begin && rows + own > most_rows(&step->limits)) {
+            return;
+        }
+        step->documents[step->n_documents++] = (qa_tokens){.ids = place->ids, .n = own};
+        for (size_t t = 0; t < place->n; t++) {
+            step->state_rows[step->n_states] = rows + place->n_prompt - 1 + t;
+            step->actions[step->n_states++] = place->ids[place->n_prompt + t];
+        }
+        rows += own;
+    }
+}
+
+/* Packs the next answers and runs the layers; alone: of the adapted stream. */
+static qa_status run_layers(qa_rollout_step *step, const qa_rollout_place *places, const size_t *order, size_t begin,
+                            size_t n, bool alone, uint64_t key, size_t *end, qa_error *err) {
+    QA_FAIL_IF(step->should_stop != NULL && step->should_stop(step->user), err, QA_ERR_INTERRUPTED,
+               "stopped before answer %zu of %zu", begin + 1, n);
+    pack_answers(step, places, order, begin, n, end);
+    const qa_packed packed = {
+        .documents = step->documents, .n_documents = step->n_documents, .alone = alone, .apart = true};
+    return qa_prefixed(qa_pass_forward(step->pass, &packed, step->state_rows, step->n_states, key, err), err,
+                       "answers %zu to %zu: ", begin + 1, *end);
+}
+
+/* V of the states of the pass; key 0: without dropout. */
+static void find_values(qa_rollout_step *step, double p, uint64_t key) {
+    const size_t d = step->model->config.hidden_size;
+    if (step->head != NULL) {
+        memcpy(step->h, qa_pass_states(step->pass), step->n_states * d * sizeof *step->h);
+        if (key != 0) {
+            qa_value_head_dropout(step->h, step->n_states, d, p, key);
+        }
+        qa_value_head_forward(step->value, step->head, step->h, step->n_states, d);
+    }
+}
+
+/* ---- looking ---- */
+
+typedef struct look_task {
+    qa_real *base, *adapted; /* [count x V] */
+    const int32_t *actions;
+    double *log_old, *log_ref, *full, *entropy; /* [count] */
+    size_t V;
+} look_task;
+
+static void look_state(void *context, size_t i, size_t worker) {
+    const look_task *task = context;
+    qa_real *log_pi1 = task->base + i * task->V, *log_pi = task->adapted + i * task->V;
+    double full = 0.0, entropy = 0.0;
+    (void)worker;
+    (void)qa_log_softmax_forward(log_pi1, log_pi1, task->V);
+    (void)qa_log_softmax_forward(log_pi, log_pi, task->V);
+    task->log_old[i] = (double)log_pi[task->actions[i]];
+    task->log_ref[i] = (double)log_pi1[task->actions[i]];
+    for (size_t a = 0; a < task->V; a++) {
+        const double pi = exp((double)log_pi[a]);
+        entropy -= pi > 0.0 ? pi * (double)log_pi[a] : 0.0;
+        full += pi > 0.0 ? pi * ((double)log_pi[a] - (double)log_pi1[a]) : 0.0;
+    }
+    task->full[i] = full;
+    task->entropy[i] = entropy;
+}
+
+static void look_at_states(qa_rollout_step *step, const qa_rollout_tokens *tokens, size_t at) {
+    for (size_t first = 0; first < step->n_states; first += QA_HEAD_CHUNK) {
+        const size_t left = step->n_states - first, count = left < QA_HEAD_CHUNK ? left : QA_HEAD_CHUNK;
+        look_task task = {.actions = step->actions + first,
+                          .log_old = tokens->log_old + at + first,
+                          .log_ref = tokens->log_ref + at + first,
+                          .full = tokens->full + at + first,
+                          .entropy = tokens->entropy + at + first,
+                          .V = step->model->config.vocab_size};
+        qa_pass_head(step->pass, first, count, &task.base, &task.adapted);
+        qa_pool_run(step->model->context->pool, count, look_state, &task);
+    }
+    find_values(step, 0.0, 0);
+    if (step->head != NULL) {
+        memcpy(tokens->value + at, step->value, step->n_states * sizeof *step->value);
+    }
+}
+
+static qa_status check_answer(const qa_rollout_place *place, size_t answer, const qa_rollout_tokens *tokens,
+                              bool values, qa_error *err) {
+    for (size_t t = 0; t < place->n; t++) {
+        const size_t at = place->first_token + t;
+        const double sum = tokens->log_old[at] + tokens->log_ref[at] + tokens->full[at];
+        const bool value = values && !isfinite(tokens->value[at]);
+        QA_FAIL_IF(value || !isfinite(sum), err, QA_ERR_NAN, "answer %zu, token %zu: %s is %g", answer + 1, t + 1,
+                   value ? "its value" : "a log-probability", value ? tokens->value[at] : sum);
+    }
+    return QA_OK;
+}
+
+qa_status qa_rollout_step_look(qa_rollout_step *step, const qa_rollout_place *places, size_t n,
+                               const qa_rollout_tokens *tokens, qa_error *err) {
+    for (size_t begin = 0, end = 0; begin < n; begin = end) {
+        QA_TRY(run_layers(step, places, NULL, begin, n, false, 0, &end, err));
+        look_at_states(step, tokens, places[begin].first_token);
+        for (size_t i = begin; i < end; i++) {
+            QA_TRY(check_answer(&places[i], i, tokens, step->head != NULL, err));
+        }
+    }
+    return QA_OK;
+}
+
+/* ---- learning ---- */
+
+typedef struct learn_task {
+    qa_real *logits; /* [count x V], becomes pi */
+    const qa_real *all_slopes;
+    const int32_t *actions;
+    double *log_pi;  /* [count] */
+    qa_real *slopes; /* [count] */
+    size_t V;
+} learn_task;
+
+static void learn_state(void *context, size_t i, size_t worker) {
+    const learn_task *task = context;
+    qa_real *row = task->logits + i * task->V;
+    const size_t action = (size_t)task->actions[i];
+    (void)worker;
+    (void)qa_log_softmax_forward(row, row, task->V);
+    task->log_pi[i] = (double)row[action];
+    task->slopes[i] = task->all_slopes == NULL ? 1 : task->all_slopes[i * task->V + action];
+    (void)qa_row_exp(row, row, 0, task->V);
+}
+
+/* log pi of the actions, and u in the place of dh. */
+static void find_policy(qa_rollout_step *step) {
+    const size_t d = step->model->config.hidden_size;
+    for (size_t first = 0; first < step->n_states; first += QA_HEAD_CHUNK) {
+        const size_t left = step->n_states - first, count = left < QA_HEAD_CHUNK ? left : QA_HEAD_CHUNK;
+        qa_real *base = NULL;
+        learn_task task = {.actions = step->actions + first,
+                           .log_pi = step->log_pi + first,
+                           .slopes = step->slopes + first,
+                           .V = step->model->config.vocab_size};
+        qa_pass_head(step->pass, first, count, &base, &task.logits);
+        task.all_slopes = qa_pass_head_slopes(step->pass);
+        qa_pool_run(step->model->context->pool, count, learn_state, &task);
+        qa_pass_head_transpose(step->pass, step->dh + first * d, task.logits, count);
+    }
+}
+
+/* The losses of answers [begin, end) of the mini-batch, and g of their tokens. */
+static void find_losses(qa_rollout_step *step, const qa_rollout_lesson *lesson, size_t begin, size_t end, double parts,
+                        qa_rollout_sums *sums) {
+    size_t at = 0;
+    for (size_t i = begin; i < end; i++) {
+        const qa_rollout *answer = &lesson->answers[answer_at(lesson->order, i)];
+        lesson->rule->loss(answer, step->log_pi + at, step->head == NULL ? NULL : step->value + at, parts,
+                           lesson->options, sums, step->g + at, step->head == NULL ? NULL : step->g_value + at);
+        at += answer->n;
+    }
+}
+
+static void learn_backward(qa_rollout_step *step, const qa_rollout_lesson *lesson, uint64_t key, qa_real *gradient) {
+    const size_t d = step->model->config.hidden_size;
+    for (size_t i = 0; i < step->n_states; i++) {
+        const qa_real g = (qa_real)step->g[i];
+        for (size_t j = 0; j < d; j++) {
+            step->dh[i * d + j] *= -g;
+        }
+        qa_pass_add_head_row(step->pass, step->dh + i * d, g * step->slopes[i], step->actions[i]);
+    }
+    if (step->head != NULL) {
+        qa_value_head_backward(gradient + step->adapter->count, step->dh, step->g_value, step->head, step->h,
+                               step->n_states, d, key == 0 ? 0.0 : lesson->options->value_dropout, key);
+    }
+    qa_pass_backward(step->pass, gradient, step->dh);
+}
+
+qa_status qa_rollout_step_learn(qa_rollout_step *step, const qa_rollout_lesson *lesson, qa_rollout_sums *sums,
+                                qa_real *gradient, qa_error *err) {
+    double parts = lesson->rule->whole_answers ? (double)lesson->n : 0.0;
+    for (size_t i = 0; !lesson->rule->whole_answers && i < lesson->n; i++) {
+        parts += (double)lesson->answers[answer_at(lesson->order, i)].n;
+    }
+    for (size_t begin = 0, end = 0; begin < lesson->n; begin = end) {
+        const uint64_t key = lesson->key == 0 ? 0 : qa_hash(lesson->key, begin);
+        const uint64_t of_values = lesson->key == 0 ? 0 : qa_hash(key, VALUE_STREAM);
+        QA_TRY(run_layers(step, lesson->places, lesson->order, begin, lesson->n, true, lesson->lora_dropout ? key : 0,
+                          &end, err));
+        find_policy(step);
+        find_values(step, lesson->options->value_dropout, of_values);
+        find_losses(step, lesson, begin, end, parts, sums);
+        learn_backward(step, lesson, of_values, gradient);
+    }
+    return QA_OK;
+}
