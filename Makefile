@@ -78,7 +78,7 @@ LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
 .PHONY: all help deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
-        check-docs check-install check-python check-python-after pair-way peers kill fuzz fuzz-targets run-checks tests demo replicate weights golden golden-files reference man python \
+        check-docs check-install check-python check-python-after pair-way peers kill fuzz fuzz-targets run-checks tests demo replicate replicate-real weights golden golden-files reference man python \
         install-python install uninstall format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -90,6 +90,7 @@ help:
 	@echo "make             build build/f32/qadapter, the library and the tools"
 	@echo "make demo        train an adapter on the bundled model for one register, measure it, let it speak"
 	@echo "make replicate   docs/replication.md; PART=forget one part (tools/replicate --list); Ctrl-C and again continues"
+	@echo "make replicate-real DSP=FOLDER   the same question on a real model, docs/real-model.md"
 	@echo "make weights     remake weights/village from nothing: about an hour on two cores, and it can be interrupted"
 	@echo "make golden      remake the golden bundles of weights/golden, byte for byte"
 	@echo "make reference   print one pair's way through the method, from token ids to the adapter after a step"
@@ -306,6 +307,11 @@ demo: deps
 replicate: deps
 	$(VARIANT) all
 	sh tools/replicate $(B)
+
+# The paper's experiment on SmolLM2-135M-Instruct with pairs that a user brings: DSP=FOLDER.
+replicate-real: deps
+	$(VARIANT) all
+	sh tools/replicate_real $(B)
 
 # weights/village: world, tokenizer, pre-training, suite, preferences. Continues where it was interrupted.
 weights: deps
