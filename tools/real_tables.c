@@ -3,9 +3,9 @@
  *   FOLDER/settings.tsv            the setting, key and value
  *   FOLDER/jobs/NAME/eval.json     `eval --json` on held-out pairs
  *   FOLDER/jobs/NAME/suite.json    `eval --suite --kl --json` on what the base model knows
- *   FOLDER/jobs/NAME/style.json    `real_judge style` on the answers to held-out queries
- *   FOLDER/jobs/NAME/judged.json   `judge import --json`: judges words and reward, the policy being a, the base model b
- *   FOLDER/jobs/NAME/transcript.jsonl, seconds
+ *   FOLDER/jobs/NAME/style.json    `real_judge style` on the answers to held-out queries; of the base model
+ * style-DOMAIN.json FOLDER/jobs/NAME/judged.json   `judge import --json`: judges words and reward, the policy being a,
+ * the base model b FOLDER/jobs/NAME/transcript.jsonl, seconds
  *
  * A number that is not there is a dash. */
 #include "base/memory.h"
@@ -129,7 +129,7 @@ static void put_kept_row(qa_text *text, const char *title, const job *of) {
     put(text, "\n");
 }
 
-/* Rows of all methods in a domain: what was learned, or what was kept, the base model first there. */
+/* Rows of the base model and of all methods in a domain: what was learned, or what was kept. */
 static void put_domain(qa_text *text, const char *folder, const char *domain, bool kept) {
     char name[128];
     put(text,
@@ -137,11 +137,13 @@ static void put_domain(qa_text *text, const char *folder, const char *domain, bo
                "| --- | ---: | ---: | ---: | ---: | ---: |\n"
              : "| policy | held-out pairs | margin, nats | in the style, by words | wins over the base, words | wins, "
                "reward | minutes |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
-    if (kept) {
-        job base = load_job(folder, "base");
-        put_kept_row(text, "base", &base);
-        free_job(&base);
-    }
+    (void)snprintf(name, sizeof name, "style-%s.json", domain);
+    job base = load_job(folder, "base");
+    base.style = load(folder, "base", name);
+    json_decref(base.result); /* its time is that of other things */
+    base.result = NULL;
+    (kept ? put_kept_row : put_learned_row)(text, "base", &base);
+    free_job(&base);
     for (size_t m = 0; m < METHODS; m++) {
         (void)snprintf(name, sizeof name, "main-%s-%s", domain, methods[m].name);
         job of = load_job(folder, name);
