@@ -196,7 +196,9 @@ static qa_status load_serving(serving *it, qa_error *err) {
     served->pad_token = find_pad_token(it);
     served->vocab_size = info->vocab_size;
     served->created = (long long)time(NULL);
-    const qa_engine_limits limits = {.slots = serve_args_of(run)->parallel, .capacity = served->context};
+    const size_t parallel = serve_args_of(run)->parallel, mixed = 1 + it->served.n_adapters; /* streams of a mixture */
+    const bool few = it->served.n_adapters > 0 && 2 * parallel < mixed;
+    const qa_engine_limits limits = {.slots = parallel, .capacity = served->context, .streams = few ? mixed : 0};
     const qa_status status = qa_engine_create(&it->engine, run->model, it->loaded, it->served.n_adapters, &limits, err);
     return status == QA_ERR_MEMORY
                ? qa_prefixed(status, err, "%zu answers at once (--parallel) of %zu tokens (--ctx-size): ", limits.slots,
@@ -302,7 +304,8 @@ const cli_command cli_serve = {
     .about =
         "One process serves the model (its name is base) and every --adapter, from one copy of the weights: custom "
         "where there is one adapter, else the last name of its folder, and with dials "
-        "custom:alpha-0=0.5,alpha-tilde=1. A line on standard error says when it is ready, and where; docs/serve.md "
+        "custom:alpha-0=0.5,alpha-tilde=1; several together are mix:NAME=1,NAME=0.5. A line on standard error says "
+        "when it is ready, and where; docs/serve.md "
         "has the protocol: POST /v1/completions and /v1/chat/completions, GET /v1/models, /health, "
         "/tokenizer_info, POST /tokenize, /detokenize, and a page at /.\n"
         "SIGTERM or Ctrl-C refuses what is new and finishes what runs; a second one ends it at once.",

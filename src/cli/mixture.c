@@ -30,8 +30,8 @@ qa_status cli_take_adapter_weights(cli_run *run, cli_args *args, qa_error *err) 
 
 qa_status cli_no_weights(cli_run *run, qa_error *err) {
     return cli_bad_usage(run, err,
-                         "--adapter DIR:WEIGHT makes a mixture of policies, which `generate` and `eval --suite` know; "
-                         "here an adapter has no weight");
+                         "--adapter DIR:WEIGHT makes a mixture of policies, which `generate` and `eval --suite` know, "
+                         "and `serve` by a model's name in a request, mix:NAME=0.5; here an adapter has no weight");
 }
 
 const qa_mixture *cli_mixture(const cli_run *run) { return run->mixture.n > 0 ? &run->mixture : NULL; }

@@ -254,7 +254,7 @@ static qa_status read_model(qa_ask *ask, const qa_served *served, qa_refusal *re
     if (ask->model == NULL) {
         return qa_refuse(refusal, 400, NULL, "model", "\"model\" is missing (GET /v1/models lists the names)");
     }
-    return qa_served_find(served, ask->model, &ask->objective, &ask->policy, refusal);
+    return qa_served_find(served, ask->model, &ask->objective, &ask->mixed, &ask->policy, refusal);
 }
 
 static qa_status begin_ask(qa_ask *ask, const qa_served *served, qa_refusal *refusal) {

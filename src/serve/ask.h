@@ -19,7 +19,8 @@ typedef struct qa_ask {
     json_t *root;      /* the request's JSON, which strings are borrowed from */
     const char *model; /* as it was given */
     qa_objective objective;
-    qa_engine_policy policy;
+    qa_served_mixture mixed;
+    qa_engine_policy policy; /* points to one of them */
     qa_ask_prompts prompts;
     size_t n;          /* answers to each */
     size_t max_tokens; /* at most the context */

@@ -71,7 +71,7 @@ static qa_status read_inspection(inspection *it, const char *body, size_t bytes,
     QA_TRY(qa_body_parse(&it->root, body, bytes, refusal));
     QA_TRY(qa_body_only(it->root, known, refusal));
     QA_TRY(qa_body_string(it->root, "model", &model, refusal));
-    QA_TRY(qa_served_find(it->served, model == NULL ? "" : model, &it->objective, &it->policy, refusal));
+    QA_TRY(qa_served_find(it->served, model == NULL ? "" : model, &it->objective, NULL, &it->policy, refusal));
     QA_TRY(qa_body_flag(it->root, "terminal", &it->terminal, refusal));
     json_t *messages = qa_body_member(it->root, "messages"), *prompt = qa_body_member(it->root, "prompt");
     const json_t *n_best = qa_body_member(it->root, "n_best");

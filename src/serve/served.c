@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char BASE[] = "base", ONLY[] = "custom";
+static const char BASE[] = "base", ONLY[] = "custom", MIX[] = "mix";
 
 /* ---- names ---- */
 
@@ -130,17 +130,64 @@ static qa_status set_dials(const char *dials, qa_objective *objective, qa_refusa
     return QA_OK;
 }
 
-qa_status qa_served_find(const qa_served *served, const char *name, qa_objective *objective, qa_engine_policy *policy,
-                         qa_refusal *refusal) {
+/* ---- mixtures ---- */
+
+/* One "formal=0.5" of text[bytes]. */
+static qa_status add_weight(const qa_served *served, const char *text, size_t bytes, qa_served_mixture *mixed,
+                            qa_refusal *refusal) {
+    static const qa_option number = {.type = QA_OPTION_NUMBER};
+    char weight[DIAL_BYTES];
+    const qa_served_adapter *found = NULL;
+    const char *equals = memchr(text, '=', bytes);
+    if (equals == NULL || !find_adapter(served, text, (size_t)(equals - text), &found) || found == NULL) {
+        return qa_refuse(refusal, equals == NULL ? 400 : 404, equals == NULL ? NULL : "model_not_found", "model",
+                         "a mixture has adapters and their weights, mix:NAME=0.5,NAME=0.5, found \"%.*s\"",
+                         (int)(bytes < DIAL_BYTES ? bytes : DIAL_BYTES), text);
+    }
+    if (mixed->mixture.n == QA_MIXTURE_PARTS) {
+        return qa_refuse(refusal, 400, NULL, "model", "a mixture has at most %d adapters", (int)QA_MIXTURE_PARTS);
+    }
+    qa_mixture_part *part = &mixed->parts[mixed->mixture.n++];
+    *part = (qa_mixture_part){.adapter = found->adapter, .objective = found->objective};
+    (void)snprintf(weight, sizeof weight, "%.*s", (int)(text + bytes - 1 - equals), equals + 1);
+    const qa_status status = qa_option_set(&number, &part->weight, weight, &refusal->err);
+    return qa_refuse_if_failed(refusal, qa_prefixed(status, &refusal->err, "the weight of %s: ", found->name), "model");
+}
+
+static qa_status find_mixture(const qa_served *served, const char *weights, qa_served_mixture *mixed,
+                              qa_engine_policy *policy, qa_refusal *refusal) {
+    if (mixed == NULL) {
+        return qa_refuse(refusal, 400, NULL, "model", "a mixture is not looked into: name one adapter");
+    }
+    *mixed = (qa_served_mixture){.mixture.n = 0};
+    mixed->mixture.parts = mixed->parts;
+    for (bool more = true; more; weights++) {
+        const size_t bytes = strcspn(weights, ",");
+        QA_TRY(add_weight(served, weights, bytes, mixed, refusal));
+        weights += bytes;
+        more = *weights != '\0';
+    }
+    policy->mixture = &mixed->mixture;
+    return qa_refuse_if_failed(refusal, qa_mixture_check(&mixed->mixture, &refusal->err), "model");
+}
+
+/* ---- whom a name asks ---- */
+
+qa_status qa_served_find(const qa_served *served, const char *name, qa_objective *objective, qa_served_mixture *mixed,
+                         qa_engine_policy *policy, qa_refusal *refusal) {
     const size_t bytes = strcspn(name, ":");
     const qa_served_adapter *found = NULL;
-    if (!find_adapter(served, name, bytes, &found)) {
+    *policy = (qa_engine_policy){0};
+    const bool known = find_adapter(served, name, bytes, &found);
+    if (!known && name[bytes] == ':' && bytes == strlen(MIX) && memcmp(name, MIX, bytes) == 0) {
+        return find_mixture(served, name + bytes + 1, mixed, policy, refusal);
+    }
+    if (!known) {
         char list[QA_MESSAGE_BYTES / 2];
         list_names(served, list, sizeof list);
         return qa_refuse(refusal, 404, "model_not_found", "model", "there is no model \"%.100s\"; there are: %s%s",
                          name, list, served->n_adapters > 0 ? " (with dials: NAME:alpha-0=0.5,alpha-tilde=1)" : "");
     }
-    *policy = (qa_engine_policy){0};
     if (found == NULL) {
         return name[bytes] == '\0' ? QA_OK
                                    : qa_refuse(refusal, 400, NULL, "model", "\"base\" is the model alone: no dials");
@@ -164,8 +211,9 @@ static void put_model(const qa_served *served, const char *name, qa_json_writer 
 qa_status qa_served_put_models(const qa_served *served, const char *name, qa_json_writer *out, qa_refusal *refusal) {
     if (name != NULL) {
         qa_objective objective;
+        qa_served_mixture mixed;
         qa_engine_policy policy;
-        QA_TRY(qa_served_find(served, name, &objective, &policy, refusal));
+        QA_TRY(qa_served_find(served, name, &objective, &mixed, &policy, refusal));
         put_model(served, name, out);
         return QA_OK;
     }

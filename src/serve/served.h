@@ -36,10 +36,17 @@ enum { QA_SERVED_NAME_BYTES = 256 };
 QA_MUST_CHECK qa_status qa_served_name(char (*names)[QA_SERVED_NAME_BYTES], const char *const *dirs, size_t n,
                                        qa_error *err);
 
-/* Whom `name` asks: "base", an adapter's name, or that with dials: "custom:alpha-0=0.5,alpha-tilde=1". *objective gets
- * the adapter's objective with them; policy points to it. */
+/* A mixture that a name asks for. */
+typedef struct qa_served_mixture {
+    qa_mixture_part parts[QA_MIXTURE_PARTS];
+    qa_mixture mixture; /* of them */
+} qa_served_mixture;
+
+/* Whom `name` asks: "base", an adapter's name, or that with dials: "custom:alpha-0=0.5,alpha-tilde=1"; or a mixture of
+ * adapters with their weights, "mix:formal=1,short=0.5" (where no adapter is called mix). *objective gets the adapter's
+ * objective with its dials, *mixed the mixture (NULL: it is refused); policy points to it. */
 QA_MUST_CHECK qa_status qa_served_find(const qa_served *served, const char *name, qa_objective *objective,
-                                       qa_engine_policy *policy, qa_refusal *refusal);
+                                       qa_served_mixture *mixed, qa_engine_policy *policy, qa_refusal *refusal);
 
 /* The answer to GET /v1/models (name NULL), or to GET /v1/models/NAME. */
 QA_MUST_CHECK qa_status qa_served_put_models(const qa_served *served, const char *name, qa_json_writer *out,

@@ -91,10 +91,26 @@ START_TEST(the_name_of_the_model_chooses_the_policy) {
     take(&ask, false, "{\"model\": \"plain\", \"prompt\": [5]}");
     ck_assert_ptr_eq(ask.policy.adapter, qa_test_served()->adapters[1].adapter);
     qa_ask_free(&ask);
+    take(&ask, false, "{\"model\": \"mix:plain=0.5,formal=-2\", \"prompt\": [5]}");
+    ck_assert_ptr_eq(ask.policy.mixture, &ask.mixed.mixture);
+    ck_assert_ptr_null(ask.policy.adapter);
+    ck_assert_uint_eq(ask.policy.mixture->n, 2);
+    ck_assert_ptr_eq(ask.mixed.parts[0].adapter, qa_test_served()->adapters[1].adapter);
+    ck_assert(ask.mixed.parts[0].weight == 0.5 && ask.mixed.parts[1].weight == -2.0);
+    qa_ask_free(&ask);
     static const struct {
         const char *name, *part;
         unsigned status;
-    } bad[] = {{"gpt-4", "there are: base, formal, plain", 404},
+    } bad[] = {{"mix:", "mix:NAME=0.5", 400},
+               {"mix:formal", "mix:NAME=0.5", 400},
+               {"mix:formal=1,", "mix:NAME=0.5", 400},
+               {"mix:nobody=1", "found \"nobody=1\"", 404},
+               {"mix:base=1", "adapters and their weights", 404},
+               {"mix:formal=nan", "the weight of formal: expected a number", 400},
+               {"mix:formal=", "the weight of formal: expected a number", 400},
+               {"mix:formal=1,formal=2", "are one adapter", 400},
+               {"mix", "there are: base", 404},
+               {"gpt-4", "there are: base, formal, plain", 404},
                {"", "there are: base", 404},
                {"custom", "there are: base", 404},
                {"base:alpha-0=1", "no dials", 400},

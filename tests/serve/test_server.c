@@ -128,6 +128,8 @@ START_TEST(log_probabilities_are_the_policys) {
     check_values(&serving, "custom", QA_POLICY_CUSTOM, 1, 1);
     check_values(&serving, "custom:alpha-0=0.5", QA_POLICY_CUSTOM, 0.5, 1);
     check_values(&serving, "custom:alpha-0=2,alpha-tilde=0.5", QA_POLICY_CUSTOM, 2, 0.5);
+    check_values(&serving, "mix:custom=1", QA_POLICY_CUSTOM, 1, 1);
+    check_values(&serving, "mix:custom=0", QA_POLICY_BASE, 1, 1);
     stop_server(&serving);
 }
 END_TEST
@@ -488,6 +490,8 @@ START_TEST(what_is_let_in) {
     ck_assert_uint_ge(json_array_size(json_object_get(root, "tokens")), 2);
     json_decref(root);
     json_decref(qa_http_json(&serving, "/inspect", "{\"model\": \"custom\", \"prompt\": \"once\"}", 400));
+    json_decref(qa_http_json(&serving, "/inspect",
+                             "{\"model\": \"mix:custom=2\", \"prompt\": \"once\", \"answer\": \"up\"}", 400));
     json_decref(
         qa_http_json(&serving, "/inspect", "{\"model\": \"custom\", \"prompt\": \"once\", \"answer\": \"\"}", 400));
     stop_server(&serving);
