@@ -85,6 +85,10 @@ static void put_page_objective(qa_json_writer *out, const char *key, const qa_ob
     qa_json_put_number(out, "beta", objective->beta);
     qa_json_put_bool(out, "length_normalisation", objective->length_normalisation);
     qa_json_put_number(out, "dpo_beta", objective->dpo_beta);
+    qa_json_put_number(out, "ipo_tau", objective->ipo_tau);
+    qa_json_put_bool(out, "ipo_mean", objective->ipo_length == QA_IPO_MEAN);
+    qa_json_put_number(out, "sppo_beta", objective->sppo_beta);
+    qa_json_put_number(out, "label_noise", objective->label_noise);
     qa_json_close(out);
 }
 

@@ -126,6 +126,62 @@ START_TEST(dpo) {
 }
 END_TEST
 
+/* The loss that eval prints is the one that was trained: its own of the two regressions, the likelihood of labels with
+ * noise of the others; the record says what it takes, and a command line over it. */
+START_TEST(what_labels_are_taken_for) {
+    static const struct {
+        const char *method, *option, *value, *key, *said;
+        double number;
+    } rows[] = {{"ipo", "--ipo-tau", "0.3", "ipo_tau", "differences of 0.3 (log pi - log pi1) summed", 0.3},
+                {"ipo", "--ipo-length", "mean", NULL, "differences of 0.1 (log pi - log pi1) averaged", 0.0},
+                {"sppo", "--sppo-beta", "0.2", "sppo_beta", "differences of 0.2 (", 0.2},
+                {"dpo", "--label-noise", "0.2", "label_noise", "20% of the labels taken for wrong", 0.2},
+                {"qadapter", "--label-noise", "0.25", "label_noise", "25% of the labels taken for wrong", 0.25}};
+    qa_cli_world world = qa_cli_world_make(false);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        train(&world, rows[i].method, rows[i].option, rows[i].value, rows[i].said);
+        json_t *e = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs);
+        json_t *info = QA_CLI_JSON("info", "--json", "-m", world.model, "--adapter", world.adapter);
+        const json_t *recorded = json_object_get(info, "objective");
+        const bool likelihood = strcmp(rows[i].option, "--label-noise") == 0;
+        ck_assert_double_eq_tol(qa_json_number(e, "loss"), last_number(&world, "eval_loss"), 1e-6);
+        ck_assert(json_is_null(json_object_get(e, "label_noise")) == !likelihood);
+        ck_assert(json_is_null(json_object_get(e, "label_noise_scaled_high")) == !likelihood);
+        ck_assert(rows[i].key == NULL || qa_json_number(recorded, rows[i].key) == rows[i].number);
+        json_decref(info);
+        if (likelihood) { /* the same margins, with other labels in mind */
+            json_t *other = QA_CLI_JSON("eval", "--json", "-m", world.model, "--adapter", world.adapter, "-d",
+                                        world.pairs, "--label-noise", "0");
+            ck_assert_double_eq(qa_json_number(other, "margin_mean"), qa_json_number(e, "margin_mean"));
+            ck_assert_double_ne(qa_json_number(other, "loss"), qa_json_number(e, "loss"));
+            ck_assert_double_eq(qa_json_number(other, "label_noise"), qa_json_number(e, "label_noise"));
+            json_decref(other);
+        }
+        json_decref(e);
+    }
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--adapter", world.adapter, "-d", world.pairs), 0,
+                  "labels turned round, by the margins", NULL);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* A record of dpo is a file of options, its share of wrong labels among them. */
+START_TEST(a_record_as_options_keeps_the_share) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *record = qa_tempdir_join(world.adapter, "training_config.json");
+    char *again = qa_tempdir_join(world.dir, "again");
+    train(&world, "dpo", "--label-noise", "0.2", "20% of the labels");
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", again, "--config", record), 0, NULL,
+                  "20% of the labels taken for wrong");
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", again, "--config", record, "--resume",
+                         "--label-noise", "0.1"),
+                  1, NULL, "label_noise is 0.1 now but was 0.2");
+    free(again);
+    free(record);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 START_TEST(replay) {
     qa_cli_world world = qa_cli_world_make(false);
     char *path = qa_tempdir_write_text(world.dir, "responses.jsonl", responses);
@@ -197,6 +253,18 @@ START_TEST(wrong_usage) {
         {{"--dpo-beta", "0.1"}, "--dpo-beta belongs to --method dpo, not to qadapter"},
         {{"--method", "dpo", "--dpo-beta", "0"}, "--dpo-beta"},
         {{"--method", "dpo", "--dpo-beta=-1"}, "--dpo-beta"},
+        {{"--method", "sft", "--label-noise", "0.1"}, "--label-noise belongs to --method qadapter, not to sft"},
+        {{"--method", "ipo", "--label-noise", "0.1"}, "--label-noise belongs to --method qadapter, not to ipo"},
+        {{"--label-noise", "0.5"}, "--label-noise: expected a number of at least 0 and below 0.5, found \"0.5\""},
+        {{"--method", "dpo", "--label-noise", "0.7"}, "of at least 0 and below 0.5"},
+        {{"--label-noise=-0.1"}, "of at least 0 and below 0.5"},
+        {{"--label-noise", "auto"}, "--label-noise: expected a number of at least 0 and below 0.5, found \"auto\""},
+        {{"--label-noise", "nan"}, "--label-noise"},
+        {{"--method", "dpo", "--ipo-tau", "0.1"}, "--ipo-tau belongs to --method ipo, not to dpo"},
+        {{"--method", "ipo", "--ipo-tau", "0"}, "--ipo-tau"},
+        {{"--method", "ipo", "--ipo-length", "tokens"}, "--ipo-length"},
+        {{"--method", "ipo", "--beta", "0.1"}, "whose own is called --ipo-tau"},
+        {{"--method", "sppo", "--sppo-beta=-1"}, "--sppo-beta"},
         {{"--method", "replay"}, "--method replay needs --replay-data"},
         {{"--method", "sft", "--replay-data", "x"}, "--replay-data belongs to --method replay, not to sft"},
         {{"--replay-ratio", "1"}, "--replay-ratio belongs to --method replay, not to qadapter"},
@@ -252,6 +320,8 @@ Suite *cli_method_suite(void) {
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, sft);
     tcase_add_test(tcase, dpo);
+    tcase_add_test(tcase, what_labels_are_taken_for);
+    tcase_add_test(tcase, a_record_as_options_keeps_the_share);
     tcase_add_test(tcase, replay);
     tcase_add_test(tcase, replay_of_what_generate_wrote);
     tcase_add_test(tcase, resuming_replay);

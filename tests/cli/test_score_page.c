@@ -92,6 +92,7 @@ static const struct dials_case {
 } cases[] = {{"theory", "theory", "residual", "--strict"},
              {"theory", "theory", "logits", "--strict"},
              {"theory", "theory", "residual", "--length-normalisation"},
+             {"theory", "theory", "residual", "--label-noise=0.2"},
              {"published", "published", "logits", "--strict"},
              {"published", "published", "residual", "--published-data-quirks"}};
 
@@ -118,8 +119,16 @@ START_TEST(the_script_works_out_the_programs_numbers) {
 }
 END_TEST
 
+static const char *const page_methods[][2] = {{"dpo", NULL},
+                                              {"sft", NULL},
+                                              {"dpo", NULL},
+                                              {"dpo", "--label-noise=0.2"},
+                                              {"ipo", NULL},
+                                              {"ipo", "--ipo-length=mean"},
+                                              {"sppo", "--sppo-beta=0.3"}};
+
 START_TEST(the_script_works_out_a_methods_numbers) {
-    static const char *const methods[] = {"dpo", "sft", "dpo"};
+    const char *method = page_methods[_i][0], *option = page_methods[_i][1];
     qa_cli_world world = qa_cli_world_make(true);
     char *page = qa_tempdir_join(world.dir, "page.html"), *own = qa_tempdir_join(world.dir, "own.jsonl");
     char *other = qa_tempdir_join(world.dir, "other.jsonl"), *again = qa_tempdir_join(world.dir, "again");
@@ -131,7 +140,7 @@ START_TEST(the_script_works_out_a_methods_numbers) {
         adapter = again;
     }
     qa_cli_expect(QA_CLI("score", "--model", world.model, "--adapter", adapter, "--data", world.pairs, "--method",
-                         methods[_i], "--html", page, "--out", own),
+                         method, "--html", page, "--out", own, option),
                   0, "", "page with 6 pairs");
     ck_assert_int_eq(link(own, other), 0);
     run_node(world.dir, "page.html", TOLERANCE, "0 1 1 0", 0);
@@ -287,7 +296,8 @@ Suite *cli_score_page_suite(void) {
     tcase_set_timeout(tcase, 120);
     if (there_is_node()) {
         tcase_add_loop_test(tcase, the_script_works_out_the_programs_numbers, 0, sizeof cases / sizeof cases[0]);
-        tcase_add_loop_test(tcase, the_script_works_out_a_methods_numbers, 0, 3);
+        tcase_add_loop_test(tcase, the_script_works_out_a_methods_numbers, 0,
+                            sizeof page_methods / sizeof page_methods[0]);
     } else {
         tcase_add_test(tcase, without_node_the_script_is_not_run);
     }

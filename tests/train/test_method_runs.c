@@ -15,7 +15,8 @@
 
 enum { PAIRS = 11, RESPONSES = 5 };
 
-static const qa_method methods[] = {QA_METHOD_SFT, QA_METHOD_REPLAY, QA_METHOD_DPO};
+static const qa_method methods[] = {QA_METHOD_SFT, QA_METHOD_REPLAY, QA_METHOD_DPO, QA_METHOD_IPO, QA_METHOD_SPPO};
+enum { METHODS = sizeof methods / sizeof methods[0] };
 
 typedef struct setting {
     qa_fixture fixture;
@@ -171,7 +172,7 @@ static void expect_same_adapters(const char *a, const char *b) {
 /* 9 steps take 23 responses of 5 at a ratio of 0.7: the breaks fall within and between passes over them. */
 START_TEST(resuming_gives_the_same_bits) {
     static const size_t stops[] = {1, 2, 3, 5, 8};
-    for (size_t m = 0; m < 3; m++) {
+    for (size_t m = 0; m < METHODS; m++) {
         setting s;
         calls c = {.stop_after = stops[_i]};
         qa_error err = {0};
@@ -282,7 +283,7 @@ END_TEST
 /* ---- what is recorded ---- */
 
 START_TEST(the_method_is_recorded) {
-    for (size_t m = 0; m < 3; m++) {
+    for (size_t m = 0; m < METHODS; m++) {
         setting s;
         qa_error err = {0};
         json_t *root = NULL;
@@ -291,6 +292,7 @@ START_TEST(the_method_is_recorded) {
         open_setting(&s, methods[m], 0.0);
         s.options.max_steps = 2;
         s.options.objective.dpo_beta = methods[m] == QA_METHOD_DPO ? 0.25 : 0.0;
+        s.options.objective.label_noise = methods[m] == QA_METHOD_DPO ? 0.1 : 0.0;
         qa_expect_ok(train(&s, &err), &err);
         qa_expect_ok(qa_training_config_load(s.out, &found, &read, &err), &err);
         ck_assert(found);
@@ -300,6 +302,7 @@ START_TEST(the_method_is_recorded) {
         ck_assert_double_eq(read.alpha_tilde, 1.0);
         ck_assert_double_eq(read.alpha_0, 0.0);
         ck_assert_double_eq(read.dpo_beta, s.options.objective.dpo_beta);
+        ck_assert_double_eq(read.label_noise, s.options.objective.label_noise);
         char *path = qa_tempdir_join(s.out, "training_config.json");
         qa_expect_ok(qa_json_load(&root, path, &err), &err);
         ck_assert_str_eq(json_string_value(json_object_get(root, "method")), qa_method_name(methods[m]));
@@ -335,6 +338,11 @@ START_TEST(files_that_contradict_themselves) {
     expect_refused("{" NUMBERS ", \"alpha_0\": 0, \"method\": 3}", "method");
     expect_refused("{" NUMBERS ", \"alpha_0\": 0.5, \"method\": \"sft\"}", "sft");
     expect_refused("{" NUMBERS ", \"alpha_0\": 0, \"method\": \"dpo\"}", "dpo_beta");
+    expect_refused("{" NUMBERS ", \"alpha_0\": 0, \"method\": \"ipo\"}", "ipo_tau");
+    expect_refused("{" NUMBERS ", \"alpha_0\": 0, \"method\": \"sft\", \"label_noise\": 0.1}", "qadapter|dpo");
+    expect_refused("{" NUMBERS ", \"alpha_0\": 0, \"method\": \"dpo\", \"dpo_beta\": 1, \"label_noise\": 0.5}",
+                   "label_noise");
+    expect_refused("{" NUMBERS ", \"alpha_0\": 1, \"label_noise\": -0.1}", "label_noise");
     expect_refused("{" NUMBERS ", \"alpha_0\": 0, \"method\": \"dpo\", \"dpo_beta\": \"0.1\"}", "dpo_beta");
     expect_refused("{" NUMBERS ", \"alpha_0\": 0, \"method\": \"dpo\", \"dpo_beta\": -1}", "dpo_beta");
 }
