@@ -1,6 +1,7 @@
 """The first step of training: TRL's trainers and the authors' formula beside ours, loss and gradient."""
 
 import math
+from unittest import mock
 
 import torch
 from safetensors.torch import load_file
@@ -131,6 +132,36 @@ def trl_dpo(bench):
         found, gradient = our_step(bench, "f32", folder, adapter, data, method="dpo", dpo_beta=0.3, response_end="template")
         yield "ids", name, unlike(sides(bench, folder, data, "chosen", "rejected"), rows_of(batch))
         yield "loss", name, abs(loss - found)
+        yield "gradient", name, distance(gradient, model)
+
+
+# Its loss, what its log-sigmoid is replaced by (NOISE: the log of the probability of a label that is wrong so often; 0: by
+# nothing), and ours. "robust" is not among them: it is linear in the noise, an unbiased estimate of the loss without noise,
+# and not a likelihood (docs/equations.md).
+TRL_LOSSES = {
+    "ipo": ("ipo", 0.0, {"method": "ipo", "ipo_tau": 0.3, "ipo_length": "mean"}),
+    "sppo_hard": ("sppo_hard", 0.0, {"method": "sppo", "sppo_beta": 0.3}),
+    "sigmoid, labels with noise": ("sigmoid", 0.2, {"method": "dpo", "dpo_beta": 0.3, "label_noise": 0.2}),
+}
+
+
+@check("trl-losses", loss=("DPOTrainer's losses ipo, sppo_hard, and of labels with noise: a batch, in single, relative", 2e-5, ""),
+       gradient=("their first gradients, by their largest element", 5e-5, ""))
+def trl_losses(bench):
+    """As trl-dpo, one template; a squared loss is as large as the square of a log-ratio, so it is compared by its size."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+    _, folder, adapter, rows, data = next(trl_cases(bench))
+    log_sigmoid = torch.nn.functional.logsigmoid
+    for name, (kind, noise, ours) in TRL_LOSSES.items():
+        model = bench.peer(load(folder), adapter)
+        trainer = DPOTrainer(model=model, ref_model=load(folder), args=arguments(DPOConfig, bench, beta=0.3, loss_type=kind),
+                             train_dataset=Dataset.from_list(rows), processing_class=AutoTokenizer.from_pretrained(folder))
+        label = lambda z: torch.logaddexp(log_sigmoid(z) + math.log(1 - noise), log_sigmoid(-z) + math.log(noise))
+        with mock.patch.object(torch.nn.functional, "logsigmoid", label if noise > 0 else log_sigmoid):
+            loss, _ = trl_step(trainer)
+        found, gradient = our_step(bench, "f32", folder, adapter, data, response_end="template", **ours)
+        yield "loss", name, abs(loss - found) / max(1.0, abs(loss))
         yield "gradient", name, distance(gradient, model)
 
 
