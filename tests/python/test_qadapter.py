@@ -184,6 +184,8 @@ class Adapters(unittest.TestCase):
         self.assertEqual(plain.objective["method"], "sft")
         self.assertEqual(model.load_adapter(copy, method="dpo", dpo_beta=0.3).objective["dpo_beta"], 0.3)
         self.assertEqual(model.load_adapter(copy, recipe="published").objective["alpha_0"], 0.01)
+        self.assertEqual(model.load_adapter(copy, method="ipo", ipo_length="mean").objective["ipo_length"], "mean")
+        self.assertEqual(model.load_adapter(copy, method="dpo", label_noise=0.2).objective["label_noise"], 0.2)
 
     def test_fresh_ones_are_the_base_model_and_are_trained_in_place(self):
         fresh = model.new_adapter(seed=3, lora_r=2, lora_target=["q_proj", "v_proj"])

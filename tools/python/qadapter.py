@@ -373,7 +373,7 @@ class Tokenizer(_Closable):
 
 
 _OBJECTIVE = ("alpha_tilde", "alpha_0", "gamma", "beta", "objective", "q_parametrisation", "length_normalisation",
-              "dpo_beta")
+              "dpo_beta", "ipo_tau", "ipo_length", "sppo_beta", "label_noise")
 
 
 def _set_options(options, lora, given):
@@ -402,7 +402,8 @@ class Adapter(_Closable):
         return {"method": _qa.qa_method_name(o.method).decode(), "objective": _qa.qa_objective_kind_name(o.kind).decode(),
                 "q_parametrisation": _qa.qa_q_parametrisation_name(o.q_parametrisation).decode(),
                 "alpha_tilde": o.alpha_tilde, "alpha_0": o.alpha_0, "gamma": o.gamma, "beta": o.beta,
-                "length_normalisation": o.length_normalisation, "dpo_beta": o.dpo_beta}
+                "length_normalisation": o.length_normalisation, "dpo_beta": o.dpo_beta, "ipo_tau": o.ipo_tau,
+                "ipo_length": "mean" if o.ipo_length else "sum", "sppo_beta": o.sppo_beta, "label_noise": o.label_noise}
 
     @property
     def is_plain(self):
