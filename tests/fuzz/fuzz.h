@@ -21,6 +21,7 @@ void qa_fuzz_config(const uint8_t *data, size_t bytes);
 void qa_fuzz_corpus(const uint8_t *data, size_t bytes);
 void qa_fuzz_encode(const uint8_t *data, size_t bytes);
 void qa_fuzz_golden(const uint8_t *data, size_t bytes);
+void qa_fuzz_judge(const uint8_t *data, size_t bytes);
 void qa_fuzz_mdp(const uint8_t *data, size_t bytes);
 void qa_fuzz_pairs(const uint8_t *data, size_t bytes);
 void qa_fuzz_prompts(const uint8_t *data, size_t bytes);

@@ -21,6 +21,7 @@ static const struct {
                {"corpus", qa_fuzz_corpus},
                {"encode", qa_fuzz_encode},
                {"golden", qa_fuzz_golden},
+               {"judge", qa_fuzz_judge},
                {"mdp", qa_fuzz_mdp},
                {"pairs", qa_fuzz_pairs},
                {"prompts", qa_fuzz_prompts},
