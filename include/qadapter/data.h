@@ -25,6 +25,7 @@ typedef struct qa_pair {
                            objective: prompt_len, or less under published_data (quirk 5) */
     size_t line;        /* 1-based line (JSON Lines) or element (array) of the file */
     size_t answer;      /* of a list of responses to one prompt: its place in that, from 0; else 0 */
+    bool undesirable;   /* of a labelled response (qa_pairs_labelled): its label is false */
 } qa_pair;
 
 typedef struct qa_pairs_options {
@@ -42,6 +43,7 @@ typedef struct qa_pairs_options {
     size_t max_pairs;        /* stop after so many; 0 = all */
     bool responses;          /* the file holds single responses, not pairs: see qa_pairs_load */
     bool either;             /* pairs or single responses, as its first example is: see qa_pairs_single */
+    bool labelled;           /* with `either`: single responses must have a label: see qa_pairs_labelled */
     const qa_chat *renderer; /* what writes dialogues instead of `chat`, any template; NULL: the one that chat names */
     /* Which column of the file is which of ours, "prompt=question,chosen=good"; NULL: they have our names. Names of
      * ours beyond those of the forms, `system`, `instruction`, `input`, `history` and (single responses) `output`, are
@@ -100,6 +102,11 @@ QA_MUST_CHECK qa_status qa_pairs_load(qa_pairs **pairs, const char *path, const 
                                       const qa_pairs_options *options, qa_error *err);
 void qa_pairs_free(qa_pairs *pairs); /* NULL is allowed */
 
+/* Every pair as two labelled responses, which `kto` learns from: first the chosen ones of all pairs, desirable, then
+ * the rejected ones, undesirable (TRL's unpair_preference_dataset). The caller frees *out. QA_ERR_ARGUMENT of single
+ * responses. */
+QA_MUST_CHECK qa_status qa_pairs_unpair(qa_pairs **out, const qa_pairs *pairs, qa_error *err);
+
 /* Takes `wanted` pairs out of a set into one of their own, by the seed, whatever order the file has. Pairs of one
  * prompt stay together, so there may be fewer of them, or more where every prompt has more. QA_ERR_ARGUMENT when either
  * set would be empty; *pairs is unchanged after a failure. The caller frees *held_out. */
@@ -113,7 +120,12 @@ const char *qa_pairs_format(const qa_pairs *pairs);      /* "HH-RLHF dialogues".
 size_t qa_pairs_longest_prompt(const qa_pairs *pairs);   /* tokens */
 size_t qa_pairs_longest_response(const qa_pairs *pairs); /* tokens, over both sides */
 qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs);
-bool qa_pairs_single(const qa_pairs *pairs);                    /* they are single responses, without a rejected one */
+bool qa_pairs_single(const qa_pairs *pairs); /* they are single responses, without a rejected one */
+/* They are single responses with "label": true or false, desirable or not: TRL's unpaired preference data. Where
+ * `either` is set, and only there, labels are read; all examples of a file have one, or none has. */
+bool qa_pairs_labelled(const qa_pairs *pairs);
+size_t qa_pairs_undesirable(const qa_pairs *pairs);             /* how many of them have the label false */
+size_t qa_pairs_max_length(const qa_pairs *pairs);              /* as the options had it */
 qa_chat_template qa_pairs_chat_template(const qa_pairs *pairs); /* that was applied; QA_CHAT_NONE: none was */
 qa_response_end qa_pairs_response_end(const qa_pairs *pairs);   /* as the options had it */
 bool qa_pairs_published_data(const qa_pairs *pairs);            /* likewise */

@@ -30,10 +30,11 @@ typedef enum qa_method {
     QA_METHOD_SPPO,     /* self-play preference optimisation, of labels without a probability */
     QA_METHOD_REWARD,   /* no policy, but a reward model: all weights and a classification head, by Bradley and Terry */
     QA_METHOD_PPO,      /* proximal policy optimisation on answers of its own, scored by a reward model */
-    QA_METHOD_RLOO      /* the same by REINFORCE with a leave-one-out baseline */
+    QA_METHOD_RLOO,     /* the same by REINFORCE with a leave-one-out baseline */
+    QA_METHOD_KTO       /* Kahneman-Tversky optimisation: single responses, each labelled desirable or not */
 } qa_method;
 
-/* What the log-ratios of dpo, ipo and sppo are against. */
+/* What the log-ratios of dpo, ipo, sppo and kto are against. */
 typedef enum qa_reference {
     QA_REFERENCE_BASE,   /* pi1 */
     QA_REFERENCE_ADAPTER /* the policy of the adapter that training starts from (qa_adapter_set_reference) */
@@ -76,6 +77,13 @@ typedef struct qa_rollout_options {
     double value_clip, value_weight, value_dropout; /* value_clip 0: none */
 } qa_rollout_options;
 
+/* KTO's reference point: with which other response of its micro-batch a prompt is put together. */
+typedef enum qa_reference_point {
+    QA_POINT_NEXT,     /* the next prompt's, as in the paper */
+    QA_POINT_PREVIOUS, /* that of the prompt before, as in TRL */
+    QA_POINT_NONE      /* with none: it is 0 */
+} qa_reference_point;
+
 typedef struct qa_objective {
     qa_objective_kind kind;
     qa_q_parametrisation q_parametrisation;
@@ -86,13 +94,16 @@ typedef struct qa_objective {
     bool length_normalisation; /* theory: divide a return by the response's transitions */
     qa_method method;          /* all but qadapter: the numbers above are those of qa_objective_for_method */
     double dpo_beta;           /* dpo: b of its loss, > 0; not read else */
-    qa_reference reference;    /* dpo, ipo, sppo: pi_ref of their losses; not read else */
+    qa_reference reference;    /* dpo, ipo, sppo, kto: pi_ref of their losses; not read else */
     double label_noise;        /* qadapter, dpo: share of labels that were turned round, in [0, 1/2); else 0 */
     double ipo_tau;            /* ipo: tau of its loss, > 0; not read else */
     qa_ipo_length ipo_length;  /* ipo; not read else */
     double sppo_beta;          /* sppo: 1/eta of its loss, > 0; not read else */
     size_t reward_outputs;     /* reward: of the classification head, >= 1 */
     double reward_centering;   /* reward: weight of the squared sum of a pair's scores, >= 0 */
+    double kto_beta;           /* kto, as the next three: b of its loss, > 0 */
+    double desirable_weight, undesirable_weight; /* > 0 */
+    qa_reference_point reference_point;
 } qa_objective;
 
 /* The objective of a recipe, every option of which may be overridden afterwards:
@@ -103,9 +114,10 @@ typedef struct qa_objective {
 QA_MUST_CHECK qa_status qa_objective_from_recipe(qa_objective *objective, const char *recipe, qa_error *err);
 
 /* The objective of a method. qadapter: the recipe theory. The others: theory, Qhat = logits, alpha_tilde = 1,
- * alpha_0 = 0, gamma = 1, beta = 0, so that (M7) is softmax(logits of the adapted model); dpo_beta, ipo_tau and
- * sppo_beta are 0.1. Their implied reward is r(s,a) = b log( pi(a|s) / pi_ref(a|s) ), b being that number, or 1 for the
- * others; pi_ref is pi1, or the reference; R(y) is its plain sum over the response, of ipo with QA_IPO_MEAN its mean.
+ * alpha_0 = 0, gamma = 1, beta = 0, so that (M7) is softmax(logits of the adapted model); dpo_beta, ipo_tau,
+ * sppo_beta and kto_beta are 0.1. Their implied reward is r(s,a) = b log( pi(a|s) / pi_ref(a|s) ), b being that number,
+ * or 1 for the others; pi_ref is pi1, or the reference; R(y) is its plain sum over the response, of ipo with
+ * QA_IPO_MEAN its mean.
  */
 qa_objective qa_objective_for_method(qa_method method);
 

@@ -35,7 +35,8 @@ typedef struct qa_side_score {
 typedef struct qa_pair_score {
     qa_side_score chosen, rejected;
     double logit; /* z = R(chosen) - R(rejected) */
-    double pref;  /* -log sigmoid(z); sft, replay: mean of -log pi over the chosen response's tokens */
+    double pref;  /* -log sigmoid(z); sft, replay: mean of -log pi over the chosen response's tokens; kto: the loss of
+                     both responses with a reference point of 0, since a pair alone has none */
     double reg;   /* beta * mean of this pair's squared rewards */
     double loss;  /* pref + reg: (M10) with this pair as the whole batch */
 } qa_pair_score;
@@ -60,17 +61,26 @@ size_t qa_padded_length(const qa_pairs *pairs, size_t first, size_t count);
 /* ---- evaluation ---- */
 
 /* z is the method's own measure of preference: (M9) of the residual Q-function's rewards under qadapter; under the
- * other methods what the policy has moved from the base model's, or from another reference, z = b sum_t log
- * pi(a_t|s_t)/pi_ref(a_t|s_t) over the chosen response - the same over the rejected one, the implicit reward of DPO,
- * with b = dpo_beta, ipo_tau or sppo_beta, or 1 for sft and replay; ipo may divide each sum by its length. */
+ * other methods what the policy has moved from the base model's, or from another reference,
+ *     z = b sum_t log pi(a_t|s_t)/pi_ref(a_t|s_t) over the chosen response - the same over the rejected one,
+ * the implicit reward of DPO, with b = dpo_beta, ipo_tau, sppo_beta or kto_beta, or 1 for sft and replay; ipo may
+ * divide each sum by its length. */
 typedef struct qa_evaluation {
-    size_t pairs;                            /* scored */
+    size_t pairs;                            /* scored: pairs, or labelled responses */
+    bool labelled;                           /* they are labelled responses (qa_pairs_labelled). Then "chosen" below are
+                                                the desirable ones, "rejected" the others; margins are the difference of
+                                                the two means, without percentiles; accuracy is the share of couples, a
+                                                desirable one and another, of which the first has the larger return; the
+                                                loss is kto's alone. What needs both classes is NaN without */
+    size_t desirable;                        /* of them */
+    double reference_point;                  /* kto: mean of z0 over micro-batches, nats; NaN else */
     double accuracy;                         /* share of pairs with z > 0; ties (equal but for rounding) count half */
     double margin_mean;                      /* of z */
     double margin_percentile[5];             /* 5, 25, 50, 75, 95 */
     double loss, pref_loss, chi2_loss;       /* over the whole set: (M10) and its two terms. Of the other methods
-                                                pref_loss is the loss itself: DPO's; sft and replay: the mean negative
-                                                log-likelihood of the chosen responses' tokens */
+                                                pref_loss is the loss itself: DPO's, KTO's (a pair being two responses);
+                                                sft and replay: the mean negative log-likelihood of the chosen
+                                                responses' tokens */
     double q_mean, value_mean, reward_mean;  /* over counted transitions */
     double kl_per_token;                     /* KL(pitilde || pi1), mean over counted states of both sides, nats */
     double reward_chosen, reward_rejected;   /* means of R (M9) of the two responses, whose difference is the margin */
@@ -128,7 +138,10 @@ typedef struct qa_metrics {
     double epoch;                      /* epochs finished, with fraction */
     double loss, pref_loss, chi2_loss; /* loss = pref_loss + chi2_loss; see qa_evaluation */
     double margin, accuracy; /* mean of z, share of z > 0 (ties count half), over the batch; NaN at the steps of sft and
-                                replay, which do not run the rejected responses */
+                                replay, which do not run the rejected responses; of labelled responses as in
+                                qa_evaluation */
+    bool has_reference_point;
+    double reference_point; /* kto: mean of z0 over micro-batches, nats */
     double q_values_mean, values_mean, reward_mean;
     double kl_per_token;
     double reward_chosen, reward_rejected; /* as in qa_evaluation; rejected: NaN where the margin is */
@@ -143,10 +156,10 @@ typedef struct qa_metrics {
 } qa_metrics;
 
 /* The line of metrics.jsonl in place of what *line held, newline included. Keys: step, epoch, loss, pref_loss,
- * chi2_loss, reward_margin, reward_accuracy, q_values_mean, values_mean, reward_mean, kl_per_token, reward_chosen,
- * reward_rejected, logps_chosen, logps_rejected, grad_norm, learning_rate, tokens, tokens_per_second, seconds; an
- * evaluation has "eval_" before all but step, epoch and seconds, and neither grad_norm nor learning_rate. Only
- * tokens_per_second and seconds depend on anything but data, options and seed. */
+ * chi2_loss, reward_margin, reward_accuracy, reference_point (kto), q_values_mean, values_mean, reward_mean,
+ * kl_per_token, reward_chosen, reward_rejected, logps_chosen, logps_rejected, grad_norm, learning_rate, tokens,
+ * tokens_per_second, seconds; an evaluation has "eval_" before all but step, epoch and seconds, and neither grad_norm
+ * nor learning_rate. Only tokens_per_second and seconds depend on anything but data, options and seed. */
 QA_MUST_CHECK qa_status qa_metrics_line(qa_text *line, const qa_metrics *metrics, qa_error *err);
 
 /* Where the frozen model's part of a pair is kept from one visit of the pair to the next, so that its layers are run

@@ -382,12 +382,13 @@ static qa_status announce_cache(cli_run *run, const qa_pairs *train, const qa_pa
     return QA_OK;
 }
 
-static void announce_steps(cli_run *run, const qa_plan *plan, const qa_train_options *options) {
+static void announce_steps(cli_run *run, const qa_pairs *train, const qa_plan *plan, const qa_train_options *options) {
     char micro[CLI_NUMBER_BYTES];
     (void)snprintf(micro, sizeof micro, "%zu x %zu", plan->micro_batch, options->gradient_accumulation);
-    cli_say(run, "%zu step%s of %zu pair%s (micro-batches %s), %zu per epoch, learning rate %g %s", plan->total_steps,
-            cli_plural(plan->total_steps), plan->batch, cli_plural(plan->batch), micro, plan->steps_per_epoch,
-            options->learning_rate, qa_schedule_name(options->schedule));
+    cli_say(run, "%zu step%s of %zu %s%s (micro-batches %s), %zu per epoch, learning rate %g %s", plan->total_steps,
+            cli_plural(plan->total_steps), plan->batch, qa_pairs_single(train) ? "response" : "pair",
+            cli_plural(plan->batch), micro, plan->steps_per_epoch, options->learning_rate,
+            qa_schedule_name(options->schedule));
     if (options->replay != NULL) {
         cli_say(run, "%g replayed response%s beside every pair", options->replay_ratio,
                 options->replay_ratio == 1.0 ? "" : "s");
@@ -409,7 +410,7 @@ static qa_status announce_reward(cli_run *run, const qa_pairs *train, const qa_p
         cli_warn(run, "the warm-up of %zu steps is the whole run: the learning rate never gets to %g (--warmup-steps)",
                  options->warmup_steps, options->learning_rate);
     }
-    announce_steps(run, plan, options);
+    announce_steps(run, train, plan, options);
     cli_say_memory(run, qa_model_get_info(run->model)->weight_bytes, bytes, 0, options->recompute);
     return QA_OK;
 }
@@ -473,7 +474,7 @@ static qa_status announce_training(cli_run *run, const qa_pairs *train, const qa
         bytes += reference;
     }
     say_adapter(run, lora);
-    announce_steps(run, &plan, options);
+    announce_steps(run, train, &plan, options);
     QA_TRY(announce_cache(run, train, evaluation, options, &cache, err));
     cli_say_memory(run, qa_model_get_info(run->model)->weight_bytes, bytes, cache, options->recompute);
     return QA_OK;
@@ -617,16 +618,29 @@ static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *eval
     return print_adapter(run, progress, pairs, err);
 }
 
-/* The training data, in the form that the method asks for. */
+/* Data in the form that the method asks for: pairs, or, where it learns from labelled responses, either. */
 static qa_status load_data(cli_run *run, const qa_objective *objective, const char *path, size_t max_length,
                            qa_pairs **pairs, qa_error *err) {
     const qa_method_row *method = qa_method_of(objective);
     if (method->data == QA_DATA_PROMPTS) {
         return cli_load_rollout_prompts(run, path, max_length, pairs, err);
     }
-    QA_FAIL_IF(method->data != QA_DATA_PAIRS, err, QA_ERR_UNSUPPORTED, "method %s does not train on preference pairs",
-               method->name);
-    return cli_load_pairs(run, path, max_length, pairs, err);
+    return (method->data == QA_DATA_LABELLED ? cli_load_preferences : cli_load_pairs)(run, path, max_length, pairs,
+                                                                                      err);
+}
+
+/* Pairs for a method that learns from labelled responses: taken apart, which is said. */
+static qa_status take_apart(cli_run *run, const qa_objective *objective, qa_pairs **pairs, qa_error *err) {
+    qa_pairs *responses = NULL;
+    if (qa_method_of(objective)->data != QA_DATA_LABELLED || qa_pairs_single(*pairs)) {
+        return QA_OK;
+    }
+    QA_TRY(qa_pairs_unpair(&responses, *pairs, err));
+    cli_say(run, "%s: %zu pairs taken apart: %zu responses, the chosen ones desirable, the rejected ones not",
+            train_args_of(run)->train.data_path, qa_pairs_count(*pairs), qa_pairs_count(responses));
+    qa_pairs_free(*pairs);
+    *pairs = responses;
+    return QA_OK;
 }
 
 static qa_status run_train(cli_run *run, qa_error *err) {
@@ -666,6 +680,7 @@ static qa_status run_train(cli_run *run, qa_error *err) {
         QA_GOTO(done, load_data(run, &objective, args->eval_data_path, max_length, &evaluation, err));
     }
     QA_GOTO(done, hold_out(run, pairs, &evaluation, err));
+    QA_GOTO(done, take_apart(run, &objective, &pairs, err));
     if (args->replay_path != NULL) {
         QA_GOTO(done, cli_load_responses(run, args->replay_path, args->replay_columns, max_length, &replay, err));
         options.replay = replay;
@@ -696,7 +711,7 @@ const cli_command cli_train = {
     .summary = "train an adapter on preference pairs",
     .about = "Trains a LoRA adapter as the residual Q-function of the given preferences and writes it in PEFT's "
              "layout, with training_config.json and metrics.jsonl beside it; --method trains the same adapter by "
-             "supervised fine-tuning, replay or DPO instead. Ctrl-C, SIGTERM, SIGHUP (a terminal that closes), "
+             "supervised fine-tuning, replay, DPO or KTO instead. Ctrl-C, SIGTERM, SIGHUP (a terminal that closes), "
              "SIGUSR1, SIGUSR2 and SIGXCPU leave the step or the evaluation, write a checkpoint of the last whole "
              "step and tell how to resume; a second Ctrl-C or SIGTERM ends the program at once. The exit status "
              "is then 128 and the signal's number.",
@@ -704,6 +719,7 @@ const cli_command cli_train = {
                 "qadapter train --model MODEL --data train.jsonl --out ADAPTER --recipe published --batch-size 512 "
                 "--micro-batch 1\n"
                 "qadapter train --model MODEL --data train.jsonl --out ADAPTER --method dpo --dpo-beta 0.1\n"
+                "qadapter train --model MODEL --data labelled.jsonl --out ADAPTER --method kto --kto-beta 0.1\n"
                 "qadapter train --model MODEL --data train.jsonl --out ADAPTER --resume",
     .required = "model data out",
     .on_the_way = true,

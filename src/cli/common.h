@@ -125,6 +125,10 @@ QA_MUST_CHECK qa_status cli_resolve_micro_batch(cli_run *run, size_t *micro_batc
 QA_MUST_CHECK qa_status cli_load_pairs(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,
                                        qa_error *err);
 
+/* The same for a file of pairs or of single responses with labels (qa_pairs_labelled). */
+QA_MUST_CHECK qa_status cli_load_preferences(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,
+                                             qa_error *err);
+
 /* The same for a file of single responses (text.h: qa_pairs_options.responses). */
 QA_MUST_CHECK qa_status cli_load_responses(cli_run *run, const char *path, const char *columns, size_t max_length,
                                            qa_pairs **pairs, qa_error *err);

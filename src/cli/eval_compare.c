@@ -266,8 +266,10 @@ static qa_status print_pairs_row(const compared_row *row, qa_error *err) {
     cli_report report = {0};
     cli_report_text(&report, "adapter", "", row->adapter);
     cli_report_evaluation(&report, &row->pairs, &row->objective);
-    cli_report_real(&report, "reward_chosen", "", row->pairs.reward_chosen, "");
-    cli_report_real(&report, "reward_rejected", "", row->pairs.reward_rejected, "");
+    if (!row->pairs.labelled) { /* which have them above */
+        cli_report_real(&report, "reward_chosen", "", row->pairs.reward_chosen, "");
+        cli_report_real(&report, "reward_rejected", "", row->pairs.reward_rejected, "");
+    }
     cli_report_real(&report, "logps_chosen", "", row->pairs.logps_chosen, "");
     cli_report_real(&report, "logps_rejected", "", row->pairs.logps_rejected, "");
     const qa_status status = cli_report_print(&report, stdout, true, err);

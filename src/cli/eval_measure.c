@@ -39,7 +39,7 @@ static qa_status keep_held_out(cli_run *run, const char *path, qa_pairs **pairs,
 }
 
 qa_status cli_eval_load_pairs(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
-    QA_TRY(cli_load_pairs(run, path, max_length, pairs, err));
+    QA_TRY(cli_load_preferences(run, path, max_length, pairs, err));
     return eval_args_of(run)->held_out ? keep_held_out(run, path, pairs, err) : QA_OK;
 }
 

@@ -37,6 +37,18 @@ static void report_label_noise(cli_report *report, const qa_evaluation *e) {
     qa_json_put_number(&report->json, "margin_scale", e->margin_scale);
 }
 
+/* Single responses with labels; the rows below call the desirable ones chosen. */
+static void report_labelled(cli_report *report, const qa_evaluation *evaluation) {
+    cli_report_count(report, "responses", "responses", evaluation->pairs, "");
+    cli_report_count(report, "desirable", "  desirable (\"chosen\")", evaluation->desirable, "");
+    cli_report_count(report, "undesirable", "  undesirable (\"rejected\")", evaluation->pairs - evaluation->desirable,
+                     "");
+    cli_report_real(report, "accuracy", "accuracy, of all couples of the two", evaluation->accuracy, "");
+    cli_report_real(report, "reward_chosen", "R(desirable), mean", evaluation->reward_chosen, "");
+    cli_report_real(report, "reward_rejected", "R(undesirable), mean", evaluation->reward_rejected, "");
+    cli_report_real(report, "margin_mean", "  difference", evaluation->margin_mean, "");
+}
+
 void cli_report_evaluation(cli_report *report, const qa_evaluation *evaluation, const qa_objective *objective) {
     static const char *const percentiles[5][2] = {{"margin_p05", "margin, 5th percentile"},
                                                   {"margin_p25", "margin, 25th percentile"},
@@ -47,16 +59,27 @@ void cli_report_evaluation(cli_report *report, const qa_evaluation *evaluation, 
     if (objective->reference == QA_REFERENCE_ADAPTER) {
         cli_report_text(report, "reference", "rewards and margins against", "the adapter that training started from");
     }
-    cli_report_count(report, "pairs", "pairs", evaluation->pairs, "");
-    cli_report_real(report, "accuracy", "accuracy (ties count half)", evaluation->accuracy, "");
-    cli_report_real(report, "margin_mean", "margin R(chosen) - R(rejected), mean", evaluation->margin_mean, "");
-    for (int i = 0; i < 5; i++) {
-        cli_report_real(report, percentiles[i][0], percentiles[i][1], evaluation->margin_percentile[i], "");
+    if (evaluation->labelled) {
+        report_labelled(report, evaluation);
+    } else {
+        cli_report_count(report, "pairs", "pairs", evaluation->pairs, "");
+        cli_report_real(report, "accuracy", "accuracy (ties count half)", evaluation->accuracy, "");
+        cli_report_real(report, "margin_mean", "margin R(chosen) - R(rejected), mean", evaluation->margin_mean, "");
+        for (int i = 0; i < 5; i++) {
+            cli_report_real(report, percentiles[i][0], percentiles[i][1], evaluation->margin_percentile[i], "");
+        }
     }
-    cli_report_real(report, "loss", "loss", evaluation->loss, "");
-    cli_report_real(report, "pref_loss", qa_method_of(objective)->loss_label, evaluation->pref_loss, "");
-    cli_report_real(report, "chi2_loss", "  regulariser", evaluation->chi2_loss, "");
-    report_label_noise(report, evaluation);
+    if (isfinite(evaluation->reference_point)) {
+        cli_report_real(report, "reference_point", "reference point, mean", evaluation->reference_point, "nats");
+    }
+    if (!evaluation->labelled || isfinite(evaluation->loss)) {
+        cli_report_real(report, "loss", "loss", evaluation->loss, "");
+        cli_report_real(report, "pref_loss", qa_method_of(objective)->loss_label, evaluation->pref_loss, "");
+        cli_report_real(report, "chi2_loss", "  regulariser", evaluation->chi2_loss, "");
+    }
+    if (!evaluation->labelled) {
+        report_label_noise(report, evaluation);
+    }
     cli_report_real(report, "q_mean", "Q, mean over transitions", evaluation->q_mean, "");
     cli_report_real(report, "value_mean", "V, mean", evaluation->value_mean, "");
     cli_report_real(report, "reward_mean", "implied reward, mean", evaluation->reward_mean, "");

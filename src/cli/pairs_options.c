@@ -269,7 +269,7 @@ static void say_pairs(cli_run *run, const char *path, const qa_pairs *pairs, con
 }
 
 /* What a file may hold. */
-typedef enum data_kind { DATA_PAIRS, DATA_RESPONSES, DATA_EITHER } data_kind;
+typedef enum data_kind { DATA_PAIRS, DATA_RESPONSES, DATA_EITHER, DATA_PREFERENCES } data_kind;
 
 /* row NULL: a file; else one example, of which only warnings are said. */
 static qa_status load_pairs(cli_run *run, const char *path, const json_t *row, size_t max_length, data_kind kind,
@@ -294,7 +294,8 @@ static qa_status load_pairs(cli_run *run, const char *path, const json_t *row, s
         .response_end = response_end,
         .max_pairs = kind == DATA_RESPONSES ? 0 : args->max_pairs,
         .responses = kind == DATA_RESPONSES,
-        .either = kind == DATA_EITHER,
+        .either = kind == DATA_EITHER || kind == DATA_PREFERENCES,
+        .labelled = kind == DATA_PREFERENCES,
         .columns = columns,
     };
     const double begun = cli_now();
@@ -308,11 +309,19 @@ static qa_status load_pairs(cli_run *run, const char *path, const json_t *row, s
     char text[CLI_LINE_BYTES];
     template_text(*pairs, chat, assumed, text, sizeof text);
     say_pairs(run, path, *pairs, qa_pairs_single(*pairs) ? "response" : "pair", text);
+    if (qa_pairs_labelled(*pairs)) {
+        const size_t undesirable = qa_pairs_undesirable(*pairs);
+        cli_say(run, "%s: %zu desirable, %zu undesirable", path, qa_pairs_count(*pairs) - undesirable, undesirable);
+    }
     return QA_OK;
 }
 
 qa_status cli_load_pairs(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
     return load_pairs(run, path, NULL, max_length, DATA_PAIRS, run->args->columns, pairs, err);
+}
+
+qa_status cli_load_preferences(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs, qa_error *err) {
+    return load_pairs(run, path, NULL, max_length, DATA_PREFERENCES, run->args->columns, pairs, err);
 }
 
 qa_status cli_load_responses(cli_run *run, const char *path, const char *columns, size_t max_length, qa_pairs **pairs,

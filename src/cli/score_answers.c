@@ -76,7 +76,7 @@ static void put_counted(qa_json_writer *out, const char *key, const qa_inspectio
     qa_json_close(out);
 }
 
-static void put_answer(qa_json_writer *out, const qa_pair *pair, const qa_inspection *found, bool full) {
+static void put_answer(qa_json_writer *out, const qa_pair *pair, const qa_inspection *found, bool full, bool labelled) {
     static const struct {
         const char *key;
         size_t offset;
@@ -95,6 +95,9 @@ static void put_answer(qa_json_writer *out, const qa_pair *pair, const qa_inspec
     qa_json_close(out);
     qa_json_put_size(out, "prompt_len", pair->prompt_len);
     qa_json_put_bool(out, "terminal", pair->chosen_terminal);
+    if (labelled) {
+        qa_json_put_bool(out, "label", !pair->undesirable);
+    }
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         put_counted(out, members[i].key, found, members[i].offset);
     }
@@ -137,7 +140,7 @@ static qa_status score_prompt(answer_scoring *scoring, size_t first, size_t end,
                            "answer %zu of line or element %zu: ", pair->answer, pair->line));
         scoring->waiting[i].ret = found->ret;
         qa_json_restart(&scoring->waiting[i].line, err);
-        put_answer(&scoring->waiting[i].line, pair, found, scoring->full);
+        put_answer(&scoring->waiting[i].line, pair, found, scoring->full, qa_pairs_labelled(scoring->answers));
         cli_progress_count(&scoring->run->progress, "answers", first + i + 1, qa_pairs_count(scoring->answers));
     }
     for (size_t i = 0; i < n; i++) {

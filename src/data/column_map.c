@@ -51,6 +51,7 @@ static const struct our_name {
     {"chosen_terminal", PAIRS, false, true, NULL},
     {"rejected_terminal", PAIRS, false, true, NULL},
     {"terminal", RESPONSES, false, true, NULL},
+    {"label", RESPONSES, false, true, " kto_tag "},
 };
 enum { N_NAMES = sizeof NAMES / sizeof *NAMES };
 

@@ -66,10 +66,11 @@ const qa_form qa_form_ids = {.name = "token ids",
                              .kind = QA_PAIRS_IDS,
                              .add = add_id_row};
 
-const qa_form qa_form_response_ids = {.name = "single responses as token ids",
-                                      .needs = "\"prompt_ids\" and \"response_ids\"",
-                                      .keys = (const char *const[]){"prompt_ids", "response_ids", "terminal", NULL},
-                                      .needed = 2,
-                                      .kind = QA_PAIRS_IDS,
-                                      .responses = true,
-                                      .add = add_id_row};
+const qa_form qa_form_response_ids = {
+    .name = "single responses as token ids",
+    .needs = "\"prompt_ids\" and \"response_ids\"",
+    .keys = (const char *const[]){"prompt_ids", "response_ids", "terminal", "label", NULL},
+    .needed = 2,
+    .kind = QA_PAIRS_IDS,
+    .responses = true,
+    .add = add_id_row};

@@ -214,7 +214,7 @@ static qa_status add_answer_messages(qa_pairs_loader *loader, const json_t *row,
 static const char *const answer_lists[] = {"responses", "completions", "candidates"};
 enum { N_ANSWER_LISTS = sizeof answer_lists / sizeof *answer_lists };
 const char *const qa_answer_list_keys[] = {"prompt",     "responses", "completions", "candidates",
-                                           "completion", "terminal",  NULL};
+                                           "completion", "terminal",  "label",       NULL};
 
 const json_t *qa_answer_list(const json_t *row) {
     const json_t *found = NULL;
@@ -265,7 +265,7 @@ const qa_form qa_form_messages = {.name = "conversations",
 
 const qa_form qa_form_response_messages = {.name = "single responses",
                                            .needs = "\"messages\", a list whose last message is the assistant's",
-                                           .keys = (const char *const[]){"messages", "terminal", NULL},
+                                           .keys = (const char *const[]){"messages", "terminal", "label", NULL},
                                            .needed = 1,
                                            .kind = QA_PAIRS_DIALOGUES,
                                            .responses = true,

@@ -81,7 +81,7 @@ const qa_form qa_form_text = {.name = "text with a prompt",
 
 const qa_form qa_form_response_text = {.name = "single responses as text",
                                        .needs = "\"prompt\" and \"completion\", both strings",
-                                       .keys = (const char *const[]){"prompt", "completion", "terminal", NULL},
+                                       .keys = (const char *const[]){"prompt", "completion", "terminal", "label", NULL},
                                        .needed = 2,
                                        .kind = QA_PAIRS_TEXT,
                                        .responses = true,

@@ -22,8 +22,8 @@ static const char *looks_like(const json_t *row) {
                "name the two dialogues \"chosen\" and \"rejected\"";
     }
     if (has(row, "label")) {
-        return ": this looks like unpaired examples with labels (KTO), which no method here learns from; make pairs of "
-               "a good and a bad answer to the same prompt";
+        return ": this looks like single responses with labels, which train --method kto learns from; every other "
+               "method needs pairs, a good and a bad answer to the same prompt";
     }
     if (has(row, "messages") || has(row, "completion")) {
         return ": this looks like single responses, which have nothing that they are preferred to (--replay-data and "
@@ -51,10 +51,12 @@ static qa_status no_form(const json_t *row, const qa_pairs_options *options, qa_
     (void)list_needs(responses, needs, sizeof needs);
     (void)qa_column_map_hint(row, qa_pairs_column_use(options), hint);
     QA_FAIL_IF(options->either && !chosen && !rejected, err, QA_ERR_FORMAT,
-               "a pair needs %.300s; a single response needs %.300s%s%s", needs,
-               list_needs(true, single, sizeof single), qa_columns_found(row, found), hint);
-    if (!responses && !chosen && !rejected && (has(row, "output") || has(row, "completion") || has(row, "response")) &&
-        strstr(hint, "chosen") == NULL && strstr(hint, "rejected") == NULL) {
+               "a pair needs %.300s; a single response needs %.300s%s%s%s", needs,
+               list_needs(true, single, sizeof single),
+               options->labelled ? ", and a \"label\" that is true or false" : "", qa_columns_found(row, found), hint);
+    if (!responses && !chosen && !rejected && !has(row, "label") &&
+        (has(row, "output") || has(row, "completion") || has(row, "response")) && strstr(hint, "chosen") == NULL &&
+        strstr(hint, "rejected") == NULL) {
         (void)snprintf(hint, sizeof hint, "; this looks like single answers, without a better and a worse one");
     }
     QA_FAIL_IF(responses, err, QA_ERR_FORMAT, "a response needs %s%s%s%s", needs,
@@ -112,12 +114,46 @@ static qa_status check_first(const qa_pairs_loader *loader, const qa_form *form,
     return QA_OK;
 }
 
+/* The label of single responses, where it is read; else one that says not to learn them is an error. */
+static qa_status read_label(qa_pairs_loader *loader, const json_t *row, bool first, qa_error *err) {
+    const qa_pairs_options *options = loader->options;
+    const json_t *label = qa_pairs_member(row, "label");
+    char found[QA_FOUND_BYTES];
+    qa_pairs *pairs = loader->pairs;
+    if (!options->either) {
+        QA_FAIL_IF(json_is_false(label), err, QA_ERR_FORMAT,
+                   "\"label\" is false: the response is undesirable, and would be learned like the others; leave such "
+                   "lines out");
+        if (label != NULL && !json_is_true(label)) {
+            qa_columns_note_unused(&loader->columns, "label", label);
+        }
+        return QA_OK;
+    }
+    QA_FAIL_IF(label != NULL && !json_is_boolean(label), err, QA_ERR_FORMAT,
+               "\"label\" must be true (a desirable response) or false, found %s; where it is something else, give the "
+               "column another name",
+               qa_column_kind(label));
+    QA_FAIL_IF(label == NULL && options->labelled, err, QA_ERR_FORMAT,
+               "\"label\" is missing: a single response needs one here, true where it is desirable and else false; "
+               "or give pairs (\"chosen\" and \"rejected\")%s",
+               qa_columns_found(row, found));
+    QA_FAIL_IF(!first && pairs->labelled != (label != NULL), err, QA_ERR_FORMAT,
+               "\"label\" is %s, and the examples before have %s", label == NULL ? "missing" : "there",
+               label == NULL ? "one" : "none");
+    QA_FAIL_IF(label != NULL && qa_answer_list(row) != NULL, err, QA_ERR_FORMAT,
+               "a list of answers has one \"label\" for all of them: give a line to every answer and its label");
+    pairs->labelled = label != NULL;
+    loader->undesirable = json_is_false(label);
+    return QA_OK;
+}
+
 /* Under our names. */
 static qa_status add_named_row(qa_pairs_loader *loader, const json_t *row, qa_error *err) {
     const qa_form *form = NULL;
     const qa_form **first = &loader->pairs->form;
     QA_TRY(find_form(&form, row, loader->options, err));
     QA_TRY(*first == NULL ? check_first(loader, form, err) : QA_OK);
+    QA_TRY(form->responses ? read_label(loader, row, *first == NULL, err) : QA_OK);
     *first = *first == NULL ? form : *first;
     QA_FAIL_IF(*first != form, err, QA_ERR_FORMAT, "found %s in a file that begins with %s", form->name,
                (*first)->name);

@@ -7,6 +7,7 @@
  *     dialogue.c        dialogues: messages, and HH-RLHF's way of writing them into one string
  *     pairs_encode.c    prompt and responses to ids; what is skipped and why
  *     pairs_split.c     a part of a set, held out
+ *     pairs_unpair.c    pairs as single responses with labels
  *     pairs_notes.c     what is noted on the way, and said at the end
  *
  * Functions below the loop name no place: the loop puts file and line in front of their messages. */
@@ -35,6 +36,8 @@ struct qa_pairs {
     json_t *chat_record;       /* qa_chat_record of what was applied; NULL: nothing was */
     qa_response_end response_end;
     bool published_data;
+    bool labelled, unpaired; /* single responses with labels; made of pairs, whose form it has */
+    size_t max_length;
     char columns[QA_COLUMN_MAP_BYTES]; /* "": none */
     qa_warnings warnings;
 };
@@ -65,10 +68,11 @@ typedef struct qa_pairs_loader {
     const qa_tokenizer *tokenizer; /* NULL: pre-tokenised data only */
     const qa_pairs_options *options;
     qa_pairs *pairs;
-    size_t line;   /* 1-based line or element being read */
-    size_t answer; /* of a list of answers: the one being read */
-    size_t read;   /* elements read so far */
-    bool full;     /* max_pairs reached */
+    size_t line;      /* 1-based line or element being read */
+    size_t answer;    /* of a list of answers: the one being read */
+    size_t read;      /* elements read so far */
+    bool full;        /* max_pairs reached */
+    bool undesirable; /* the label of the responses at hand is false */
     qa_answer_end end;
     const qa_chat *chat; /* NULL: none */
     qa_chat *own_chat;
@@ -111,6 +115,13 @@ const json_t *qa_pairs_chat_record(const qa_pairs *pairs);
 
 /* The ids no longer move: every pair gets its pointers. */
 void qa_pairs_set_pointers(qa_pairs *pairs);
+
+/* A new set without pairs whose data is read, and may be written, as that of this one. */
+QA_MUST_CHECK qa_status qa_pairs_like(qa_pairs **out, const qa_pairs *pairs, qa_error *err);
+/* A pair of another set, whose ids it brings along; pointers are set when all are there (qa_pairs_set_pointers). */
+QA_MUST_CHECK qa_status qa_pairs_take(qa_pairs *set, const qa_pair *pair, qa_error *err);
+/* When all pairs are there. */
+void qa_pairs_measure_longest(qa_pairs *set);
 
 /* ---- pairs_notes.c ---- */
 

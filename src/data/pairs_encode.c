@@ -114,7 +114,8 @@ qa_status qa_pairs_add_ids(qa_pairs_loader *loader, bool chosen_terminal, bool r
                     .rejected_terminal = rejected_terminal,
                     .label_start = prompt->n,
                     .line = loader->line,
-                    .answer = loader->answer};
+                    .answer = loader->answer,
+                    .undesirable = single && loader->undesirable};
     size_t room = options->max_length - prompt->n;
     size_t cuts = cut_response(&pair.chosen_len, &pair.chosen_terminal, room) ? 1 : 0;
     cuts += cut_response(&pair.rejected_len, &pair.rejected_terminal, room) ? 1 : 0;

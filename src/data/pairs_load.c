@@ -33,7 +33,18 @@ size_t qa_pairs_longest_response(const qa_pairs *pairs) { return pairs->longest_
 
 const qa_warnings *qa_pairs_warnings(const qa_pairs *pairs) { return &pairs->warnings; }
 qa_pairs_kind qa_pairs_kind_of(const qa_pairs *pairs) { return pairs->form->kind; }
-bool qa_pairs_single(const qa_pairs *pairs) { return pairs->form->responses; }
+bool qa_pairs_single(const qa_pairs *pairs) { return pairs->form->responses || pairs->unpaired; }
+bool qa_pairs_labelled(const qa_pairs *pairs) { return pairs->labelled; }
+size_t qa_pairs_max_length(const qa_pairs *pairs) { return pairs->max_length; }
+
+size_t qa_pairs_undesirable(const qa_pairs *pairs) {
+    size_t n = 0;
+    for (size_t i = 0; i < pairs->n; i++) {
+        n += pairs->items[i].undesirable ? 1 : 0;
+    }
+    return n;
+}
+
 qa_response_end qa_pairs_response_end(const qa_pairs *pairs) { return pairs->response_end; }
 bool qa_pairs_published_data(const qa_pairs *pairs) { return pairs->published_data; }
 const char *qa_pairs_columns(const qa_pairs *pairs) { return pairs->columns[0] == '\0' ? NULL : pairs->columns; }
@@ -73,8 +84,9 @@ uint64_t qa_pairs_fingerprint(const qa_pairs *pairs) {
         hash = mix_ids(hash, pair->rejected, pair->rejected_len);
         hash = mix(hash, (pair->chosen_terminal ? 1u : 0u) + (pair->rejected_terminal ? 2u : 0u));
         hash = mix(hash, pair->label_start);
+        hash = pairs->labelled ? mix(hash, pair->undesirable ? 1 : 0) : hash;
     }
-    return hash;
+    return pairs->labelled ? mix(hash, pairs->max_length) : hash; /* where mismatched responses are cut */
 }
 
 void qa_pairs_set_pointers(qa_pairs *pairs) {
@@ -242,6 +254,17 @@ static qa_status check_whole(const qa_pairs_loader *loader, const char *name, qa
     return loader->pairs->n > 0 ? QA_OK : nothing_left(loader, name, err);
 }
 
+/* Labels that are all alike tell nothing apart. */
+static void warn_of_labels(qa_pairs *pairs, const char *name) {
+    const size_t undesirable = pairs->labelled ? qa_pairs_undesirable(pairs) : 0;
+    if (pairs->labelled && pairs->n > 1 && (undesirable == 0 || undesirable == pairs->n)) {
+        qa_warn(&pairs->warnings,
+                "%s: the label of all %zu responses is %s: what is desirable shows beside what is not, and one of the "
+                "two is missing",
+                name, pairs->n, undesirable == 0 ? "true" : "false");
+    }
+}
+
 /* What is read: a file, or one example. */
 static qa_status load_examples(qa_pairs_loader *loader, qa_source *source, const json_t *row, qa_error *err) {
     QA_FAIL_IF(loader->pairs == NULL, err, QA_ERR_MEMORY, "out of memory");
@@ -267,7 +290,9 @@ static qa_status load_from(qa_pairs **pairs, qa_source *source, const json_t *ro
     qa_pairs_set_pointers(loader.pairs);
     loader.pairs->response_end = options->response_end;
     loader.pairs->published_data = options->published_data;
+    loader.pairs->max_length = options->max_length;
     qa_pairs_warn_of_seen(&loader, name);
+    warn_of_labels(loader.pairs, name);
     *pairs = loader.pairs;
     return QA_OK;
 }

@@ -56,29 +56,10 @@ static size_t mark_held_out(bool *held, const drawn_pair *drawn, size_t n, size_
     return marked > 0 ? marked : mark(held, drawn, least_first, least_first + least);
 }
 
-/* A pair of another set, whose ids it brings along; pointers are set when all are there. */
-static qa_status take_pair(qa_pairs *set, const qa_pair *pair, qa_error *err) {
-    QA_TRY(QA_GROW(set->items, set->capacity, set->n + 1, err, "the held-out pairs"));
-    set->items[set->n++] = *pair;
-    QA_TRY(qa_ids_append(&set->ids, pair->prompt, pair->prompt_len, err));
-    QA_TRY(qa_ids_append(&set->ids, pair->chosen, pair->chosen_len, err));
-    return qa_ids_append(&set->ids, pair->rejected, pair->rejected_len, err);
-}
-
-static void measure_longest(qa_pairs *set) {
-    set->longest_prompt = set->longest_response = 0;
-    for (size_t i = 0; i < set->n; i++) {
-        const qa_pair *pair = &set->items[i];
-        const size_t response = pair->chosen_len > pair->rejected_len ? pair->chosen_len : pair->rejected_len;
-        set->longest_prompt = pair->prompt_len > set->longest_prompt ? pair->prompt_len : set->longest_prompt;
-        set->longest_response = response > set->longest_response ? response : set->longest_response;
-    }
-}
-
 /* Copies the marked pairs into the new set, and closes the gaps once nothing can fail any more. */
 static qa_status move_pairs(qa_pairs *set, qa_pairs *pairs, const bool *held, qa_error *err) {
     for (size_t i = 0; i < pairs->n; i++) {
-        QA_TRY(held[i] ? take_pair(set, &pairs->items[i], err) : QA_OK);
+        QA_TRY(held[i] ? qa_pairs_take(set, &pairs->items[i], err) : QA_OK);
     }
     qa_pairs_set_pointers(set);
     size_t kept = 0;
@@ -88,20 +69,14 @@ static qa_status move_pairs(qa_pairs *set, qa_pairs *pairs, const bool *held, qa
         }
     }
     pairs->n = kept;
-    measure_longest(set);
-    measure_longest(pairs);
+    qa_pairs_measure_longest(set);
+    qa_pairs_measure_longest(pairs);
     return QA_OK;
 }
 
 static qa_status make_held_out(qa_pairs **out, qa_pairs *pairs, const bool *held, qa_error *err) {
     qa_pairs *set = NULL;
-    QA_TRY(QA_NEW(set, 1, err, "the held-out pairs"));
-    *set = (qa_pairs){.form = pairs->form,
-                      .chat = pairs->chat,
-                      .writes_behind = pairs->writes_behind,
-                      .chat_record = json_incref(pairs->chat_record),
-                      .response_end = pairs->response_end,
-                      .published_data = pairs->published_data};
+    QA_TRY(qa_pairs_like(&set, pairs, err));
     const qa_status status = move_pairs(set, pairs, held, err);
     if (status != QA_OK) {
         qa_pairs_free(set);

@@ -40,13 +40,16 @@ typedef struct qa_side_step {
     double *state_v;                  /* [states] Vhat; NaN at a state that no transition needs */
     double *full_q, *full_log_pi1;    /* [states x V] with full, else NULL */
     double ret;                       /* R (M9) */
+    bool desirable;                   /* a pair's chosen response; of a labelled one what its label says */
 } qa_side_step;
 
 /* What the terms of the loss are divided by, for the pairs of one micro-batch. */
 typedef struct qa_divisors {
-    double pairs;         /* preference terms */
-    double counted;       /* squared rewards; under sft and replay the tokens that are learned */
-    size_t padded_length; /* the micro-batch's longest row, tokens */
+    double pairs;           /* preference terms */
+    double counted;         /* squared rewards; under sft and replay the tokens that are learned */
+    size_t padded_length;   /* the micro-batch's longest row, tokens */
+    double responses;       /* kto: two of a pair */
+    double reference_point; /* kto: z0 of the micro-batch, nats (rl/kto.h) */
 } qa_divisors;
 
 /* A pair's share of the two terms of a loss, to be added over the pairs. */
@@ -63,7 +66,7 @@ typedef struct qa_method_row {
     qa_method_data data;    /* what it is trained on */
     bool scores_sequences;  /* what comes of it is no policy but a reward model (train/reward_model.h), and none of the
                                functions below is there */
-    bool one_sided;         /* learns from the chosen response alone: its steps run one branch */
+    bool one_sided;         /* learns from one response (a pair's chosen one): its steps run one branch */
     const qa_rollout_rule *rollouts; /* what it learns of answers of its own; NULL: it does not */
     bool replays;                    /* mixes in responses of the base model's own, which must be given */
     const char *loss_label;          /* of its own term, in the table of an evaluation */
@@ -105,7 +108,7 @@ const qa_method_row *qa_method_at(size_t index); /* of all methods in turn; NULL
 
 /* The methods, each in its own file. */
 extern const qa_method_row qa_method_qadapter, qa_method_sft, qa_method_replay, qa_method_dpo, qa_method_ipo,
-    qa_method_sppo, qa_method_reward, qa_method_ppo, qa_method_rloo;
+    qa_method_sppo, qa_method_reward, qa_method_ppo, qa_method_rloo, qa_method_kto;
 
 /* Of an adapter without a record, from another program: its policy is softmax(adapted logits), as of sft. */
 qa_objective qa_objective_of_plain_adapter(void);

@@ -11,7 +11,7 @@ static const qa_method_row *const method_rows[] = {
     [QA_METHOD_REPLAY] = &qa_method_replay,     [QA_METHOD_DPO] = &qa_method_dpo,
     [QA_METHOD_IPO] = &qa_method_ipo,           [QA_METHOD_SPPO] = &qa_method_sppo,
     [QA_METHOD_REWARD] = &qa_method_reward,     [QA_METHOD_PPO] = &qa_method_ppo,
-    [QA_METHOD_RLOO] = &qa_method_rloo};
+    [QA_METHOD_RLOO] = &qa_method_rloo,         [QA_METHOD_KTO] = &qa_method_kto};
 enum { N_METHODS = sizeof method_rows / sizeof method_rows[0] };
 
 const qa_method_row *qa_method_of(const qa_objective *objective) { return method_rows[objective->method]; }
@@ -58,10 +58,11 @@ static const qa_option method_option[] = {
      .help =
          "what is learned: qadapter the residual Q-function; the others the policy itself, by cross-entropy on "
          "the chosen responses (sft), the same mixed with the base model's own responses (replay), direct, identity "
-         "or self-play preference optimisation (dpo, ipo, sppo), or on answers of its own, scored by a reward model, "
-         "by "
-         "proximal policy optimisation (ppo) or REINFORCE with a leave-one-out baseline (rloo); or no policy but a "
-         "reward model (reward)"},
+         "or self-play preference optimisation (dpo, ipo, sppo), from single responses with labels, or pairs taken "
+         "apart "
+         "(kto), or on answers of its own, scored by a reward model, by proximal policy optimisation (ppo) or "
+         "REINFORCE "
+         "with a leave-one-out baseline (rloo); or no policy but a reward model (reward)"},
 };
 const qa_option_table qa_method_table = QA_TABLE(method_option);
 

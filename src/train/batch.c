@@ -125,6 +125,10 @@ static size_t counted_of(const qa_pairs *pairs, const size_t *order, size_t coun
     return counted;
 }
 
+double qa_count_responses(const qa_pairs *pairs, size_t count) {
+    return (double)count * (qa_pairs_single(pairs) ? 1.0 : QA_SIDES);
+}
+
 qa_divisors qa_batch_divisors(const qa_plan *plan, const qa_batch *batch, size_t i, const qa_pairs *pairs,
                               const size_t *order, const qa_objective *objective) {
     size_t first = 0, count = 0;
@@ -132,6 +136,7 @@ qa_divisors qa_batch_divisors(const qa_plan *plan, const qa_batch *batch, size_t
     const size_t *all = order + batch->first;
     qa_divisors divisors = {.padded_length = qa_order_padded_length(pairs, all + first, count)};
     if (objective->kind == QA_THEORY) {
+        divisors.responses = qa_count_responses(pairs, batch->pairs);
         divisors.pairs = (double)batch->pairs;
         divisors.counted = (double)counted_of(pairs, all, batch->pairs, objective, 0);
     } else {

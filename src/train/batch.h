@@ -63,6 +63,9 @@ qa_side qa_pair_side(const qa_pair *pair, bool chosen, const qa_objective *objec
 /* Counted transitions of both sides of a pair; of the chosen one under a method that learns from it alone. */
 size_t qa_pair_counted(const qa_pair *pair, const qa_objective *objective, size_t padded_length);
 
+/* Responses of so many pairs or responses of the set. */
+double qa_count_responses(const qa_pairs *pairs, size_t count);
+
 /* The divisors of micro-batch i of a batch whose epoch has this order.
  *   theory     every mean is over the whole step: pairs and counted transitions of the batch;
  *   published  the mean over micro-batches of their own means: the micro-batch's numbers times the number of

@@ -53,6 +53,7 @@ qa_status qa_metrics_line(qa_text *line, const qa_metrics *m, qa_error *err) {
         {"chi2_loss", m->chi2_loss, true, true},
         {"reward_margin", m->margin, true, true},
         {"reward_accuracy", m->accuracy, true, true},
+        {"reference_point", m->reference_point, true, m->has_reference_point},
         {"q_values_mean", m->q_values_mean, true, true},
         {"values_mean", m->values_mean, true, true},
         {"reward_mean", m->reward_mean, true, true},

@@ -2,6 +2,7 @@
 #include "train/pair_metrics.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* Returns that are equal but for rounding: a fresh adapter, whose Qhat is 0, prefers neither response, and the signs
  * of what rounding leaves of z must not pass for an opinion. Nats, for a return that is a plain sum: where rewards are
@@ -30,6 +31,44 @@ double qa_ranked_right(const qa_pair_step *step) {
     return isnan(z) ? z : fabs(z) <= TIE * qa_pair_step_scale(step) ? 0.5 : z > 0.0 ? 1.0 : 0.0;
 }
 
+static int rising(const void *left, const void *right) {
+    const double a = *(const double *)left, b = *(const double *)right;
+    return a < b ? -1 : a > b;
+}
+
+/* How many of sorted[n] are below the bound. */
+static size_t count_below(const double *sorted, size_t n, double bound) {
+    size_t low = 0;
+    while (low < n) {
+        const size_t middle = low + (n - low) / 2;
+        if (sorted[middle] < bound) {
+            low = middle + 1;
+        } else {
+            n = middle;
+        }
+    }
+    return low;
+}
+
+double qa_ranked_above(const double *above, size_t n_above, double *below, size_t n_below, double tie) {
+    double right = 0.0;
+    qsort(below, n_below, sizeof *below, rising);
+    for (size_t i = 0; i < n_above; i++) {
+        const size_t smaller = count_below(below, n_below, above[i] - tie);
+        const size_t larger = n_below - count_below(below, n_below, above[i] + tie);
+        right += 0.5 * (double)(n_below + smaller - larger);
+    }
+    return n_above == 0 || n_below == 0 ? (double)NAN : right / (double)n_above / (double)n_below;
+}
+
+static void add_labelled(qa_pair_metrics *sums, const qa_pair *pair, const qa_pair_step *step) {
+    const size_t class = pair->undesirable ? QA_REJECTED : QA_CHOSEN, n = sums->labelled[class]++;
+    const qa_side_step *found = qa_pair_step_side(step, QA_CHOSEN);
+    add_side(sums, class, found);
+    sums->scale = qa_pair_step_scale(step);
+    sums->returns[pair->undesirable ? sums->capacity - 1 - n : n] = found->ret;
+}
+
 void qa_pair_metrics_add(qa_pair_metrics *sums, const qa_pair *pair, const qa_pair_step *step, qa_pair_loss loss) {
     const double z = qa_pair_step_logit(step);
     sums->pairs++;
@@ -38,10 +77,25 @@ void qa_pair_metrics_add(qa_pair_metrics *sums, const qa_pair *pair, const qa_pa
     sums->correct += qa_ranked_right(step);
     sums->pref += loss.pref;
     sums->reg += loss.reg;
+    if (sums->returns != NULL) {
+        add_labelled(sums, pair, step);
+        return;
+    }
     for (size_t side = 0; side < QA_SIDES; side++) {
         add_side(sums, side, qa_pair_step_side(step, side));
     }
     sums->ret[QA_REJECTED] = isnan(z) ? z : sums->ret[QA_REJECTED]; /* a return of before, of a side not run */
+}
+
+static void means_of_labelled(const qa_pair_metrics *sums, qa_metrics *metrics) {
+    const size_t *n = sums->labelled;
+    metrics->reward_chosen = sums->ret[QA_CHOSEN] / (double)n[QA_CHOSEN]; /* 0/0: NaN */
+    metrics->reward_rejected = sums->ret[QA_REJECTED] / (double)n[QA_REJECTED];
+    metrics->logps_chosen = sums->log_pi[QA_CHOSEN] / (double)n[QA_CHOSEN];
+    metrics->logps_rejected = sums->log_pi[QA_REJECTED] / (double)n[QA_REJECTED];
+    metrics->margin = metrics->reward_chosen - metrics->reward_rejected;
+    metrics->accuracy = qa_ranked_above(sums->returns, n[QA_CHOSEN], sums->returns + sums->capacity - n[QA_REJECTED],
+                                        n[QA_REJECTED], TIE * sums->scale);
 }
 
 void qa_pair_metrics_means(const qa_pair_metrics *sums, qa_metrics *metrics) {
@@ -62,4 +116,7 @@ void qa_pair_metrics_means(const qa_pair_metrics *sums, qa_metrics *metrics) {
     metrics->logps_chosen = sums->log_pi[QA_CHOSEN] / pairs;
     metrics->logps_rejected = isnan(metrics->reward_rejected) ? (double)NAN : sums->log_pi[QA_REJECTED] / pairs;
     metrics->tokens = sums->tokens;
+    if (sums->returns != NULL) {
+        means_of_labelled(sums, metrics);
+    }
 }

@@ -4,9 +4,15 @@
 
 #include "train/pair_step.h"
 
-/* Zero-initialise; add pairs. */
+/* Zero-initialise; add pairs, or labelled responses: then the sides are the two classes, QA_CHOSEN the desirable ones.
+ */
 typedef struct qa_pair_metrics {
-    size_t pairs;
+    size_t pairs;              /* or labelled responses */
+    size_t labelled[QA_SIDES]; /* responses of each class */
+    double *returns;           /* [capacity] the caller's, where labelled responses are added: the desirable ones' from
+                                  the front, the others' from the back; NULL: pairs are */
+    size_t capacity;
+    double scale;             /* qa_pair_step_scale of the last labelled response */
     size_t tokens;            /* prompt once and both responses */
     double logit;             /* sum of z */
     double correct;           /* pairs with z > 0; ties count half; NaN, as logit, with a response run alone */
@@ -21,12 +27,17 @@ typedef struct qa_pair_metrics {
 /* 1: the pair of the step's last forward has z > 0; 0.5: a tie, equal but for rounding; 0: z < 0; NaN: one response. */
 double qa_ranked_right(const qa_pair_step *step);
 
-/* Adds the pair of the step's last forward, with its shares of the loss. */
+/* The share of couples, one of above[n_above] and one of below[n_below], in which the first is larger; those closer
+ * than `tie` count half. NaN of none. Sorts below. */
+double qa_ranked_above(const double *above, size_t n_above, double *below, size_t n_below, double tie);
+
+/* Adds the pair of the step's last forward, with its shares of the loss */
 void qa_pair_metrics_add(qa_pair_metrics *sums, const qa_pair *pair, const qa_pair_step *step, qa_pair_loss loss);
 
 /* The means of a sums in the fields that training and evaluation share: loss, pref_loss, chi2_loss, margin, accuracy,
  * q_values_mean, values_mean, reward_mean, kl_per_token, tokens, and reward_ and logps_ of both sides. Means over no
- * transition are 0. */
+ * transition are 0. Of labelled responses: the classes' means, their difference for the margin, and qa_ranked_above of
+ * their returns for the accuracy; NaN where a class is missing. */
 void qa_pair_metrics_means(const qa_pair_metrics *sums, qa_metrics *metrics);
 
 #endif

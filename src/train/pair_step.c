@@ -99,6 +99,15 @@ void qa_pair_limits_include(qa_pair_limits *limits, const qa_pairs *pairs) {
     }
 }
 
+void qa_pair_limits_include_mismatched(qa_pair_limits *limits, const qa_pairs *pairs) {
+    if (pairs != NULL) {
+        const size_t responses = qa_pairs_single(pairs) ? 1 : QA_SIDES;
+        const size_t rows = qa_pairs_longest_prompt(pairs) + responses * qa_pairs_longest_response(pairs);
+        qa_pair_limits_include(limits, pairs);
+        limits->max_rows = qa_larger(limits->max_rows, rows);
+    }
+}
+
 /* *rows: packed rows of the longest pair; *row: tokens of the longest side. Where the rotary frequencies of a sequence
  * depend on its length, the prompt may be there once for each side. */
 static bool sizes(const qa_pair_limits *limits, const qa_config *config, size_t *rows, size_t *row) {
@@ -296,6 +305,7 @@ static void lay_out_side(qa_pair_step *step, size_t s, const qa_pair *pair, size
     layout.ids = side->ids;
     step->first = layout.label_start - 1; /* the same for both */
     found->n = qa_transition_count(&layout, &step->objective, padded_length);
+    found->desirable = s == QA_CHOSEN && !pair->undesirable;
     found->states = qa_side_states(&layout);
     step->method->layout(side->transitions, &layout, &step->objective, padded_length, step->pad_id);
     for (size_t k = 0; k < found->states; k++) {

@@ -28,6 +28,9 @@ typedef struct qa_pair_step qa_pair_step;
  * max_rows. The longest prompt and the longest responses seldom meet in one pair, so max_rows saves much memory. */
 void qa_pair_limits_include(qa_pair_limits *limits, const qa_pairs *pairs);
 
+/* The same for every prompt of the set with any of its responses, or pairs of responses (reference_point.h). */
+void qa_pair_limits_include_mismatched(qa_pair_limits *limits, const qa_pairs *pairs);
+
 /* Bytes that qa_pair_step_create allocates, the pass included. lora NULL: base model alone. */
 QA_MUST_CHECK qa_status qa_pair_step_bytes(const qa_model *model, const qa_lora_options *lora, qa_pair_limits limits,
                                            size_t *bytes, qa_error *err);
@@ -50,8 +53,8 @@ typedef struct qa_pair_visit {
     size_t padded_length; /* published only: the longest row of the pair's micro-batch */
     uint64_t dropout_key; /* see model/pass.h */
     bool apart;           /* the streams run apart (model/pass.h), as those of a pair with a slot always do */
-    bool chosen_alone; /* the rejected side has no transition, z is NaN. What sft and replay train on; the pair may have
-                          no rejected response */
+    bool chosen_alone; /* the rejected side has no transition, z is NaN. What sft, replay and kto train on; the pair may
+                          have no rejected response */
     qa_base_slot slot; /* where the base stream's states are kept from one visit of the pair to the next of the same
                            kind: if they are there, the adapted stream runs alone; else both run, and they are put
                            there, if they can be. Without an adapter nothing is kept */

@@ -51,6 +51,7 @@ qa_status qa_scorer_score(qa_scorer *scorer, const qa_pair *pair, size_t padded_
                           qa_error *err) {
     QA_TRY(qa_pair_step_forward(scorer->step, pair, &(qa_pair_visit){.padded_length = padded_length}, err));
     const qa_divisors divisors = {.pairs = 1.0,
+                                  .responses = QA_SIDES,
                                   .counted = (double)qa_pair_counted(pair, &scorer->objective, padded_length)};
     score->chosen = side_score(qa_pair_step_side(scorer->step, QA_CHOSEN));
     score->rejected = side_score(qa_pair_step_side(scorer->step, QA_REJECTED));

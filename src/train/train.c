@@ -21,6 +21,7 @@
 #include "train/merged_folder.h"
 #include "train/options.h"
 #include "train/pair_metrics.h"
+#include "train/reference_point.h"
 #include "train/reward.h"
 #include "train/rollout.h"
 #include "train/run_parts.h"
@@ -44,6 +45,7 @@ typedef struct preference_run {
     qa_base_cache *cache;
     size_t *replay_order; /* [examples of options->replay] of pass replay_pass */
     size_t replay_pass;
+    double *returns; /* [plan.batch] of labelled responses; else NULL */
     json_t *resume_options, *config;
     qa_trainer trainer;
     qa_metrics metrics; /* of the last step or evaluation */
@@ -52,12 +54,14 @@ typedef struct preference_run {
 
 /* ---- memory ---- */
 
-/* Room for the longest pairs of all sets (any may be NULL), with backward. */
+/* Room for the longest pairs of all sets (any may be NULL), with backward. Labelled responses are those of a method
+ * with a reference point. */
 static qa_pair_limits limits_for(const qa_pairs *train, const qa_pairs *evaluation, const qa_pairs *replay,
                                  bool recompute) {
     qa_pair_limits limits = {.backward = true, .recompute = recompute};
-    qa_pair_limits_include(&limits, train);
-    qa_pair_limits_include(&limits, evaluation);
+    const bool mismatched = train != NULL && qa_pairs_labelled(train);
+    (mismatched ? qa_pair_limits_include_mismatched : qa_pair_limits_include)(&limits, train);
+    (mismatched ? qa_pair_limits_include_mismatched : qa_pair_limits_include)(&limits, evaluation);
     qa_pair_limits_include(&limits, replay);
     return limits;
 }
@@ -106,6 +110,7 @@ static qa_status make_workspace(preference_run *r, qa_error *err) {
     QA_TRY(qa_base_plan_make(&r->base, &r->plan, r->model->config.hidden_size, r->train, r->evaluation, o,
                              qa_machine_memory(), err));
     QA_TRY(qa_base_cache_create(&r->cache, &r->base, &r->model->context->logger, err));
+    QA_TRY(qa_pairs_labelled(r->train) ? QA_NEW(r->returns, r->plan.batch, err, "a step's returns") : QA_OK);
     const size_t examples = o->replay == NULL ? 0 : qa_pairs_count(o->replay);
     r->replay_order = examples == 0 ? NULL : qa_alloc_array(examples, sizeof *r->replay_order);
     return examples == 0 || r->replay_order != NULL ? QA_OK : QA_NO_MEMORY(err, "the order of %zu examples", examples);
@@ -117,7 +122,22 @@ static const char *replay_name(const preference_run *r) {
     return r->options->replay_path == NULL ? "the replay data" : r->options->replay_path;
 }
 
+/* Whether the data is what the method learns from. */
+static qa_status check_form(const preference_run *r, qa_error *err) {
+    const qa_method_row *method = qa_method_of(&r->options->objective);
+    const bool wants_labels = method->data == QA_DATA_LABELLED, has_labels = qa_pairs_labelled(r->train);
+    QA_FAIL_IF(wants_labels && !has_labels, err, QA_ERR_ARGUMENT,
+               "%s: method %s learns from single responses with labels, and these are %s (qa_pairs_unpair takes pairs "
+               "apart)",
+               qa_run_data_name(r->options), method->name, qa_pairs_single(r->train) ? "responses without" : "pairs");
+    QA_FAIL_IF(!wants_labels && has_labels, err, QA_ERR_ARGUMENT,
+               "%s: method %s learns from preference pairs, and these are single responses with labels, for method kto",
+               qa_run_data_name(r->options), method->name);
+    return QA_OK;
+}
+
 static qa_status check_inputs(const preference_run *r, qa_error *err) {
+    QA_TRY(check_form(r, err));
     QA_TRY(qa_run_check_lengths(r->model, r->train, qa_run_data_name(r->options), err));
     QA_TRY(qa_run_check_lengths(r->model, r->evaluation, qa_run_eval_name(r->options), err));
     QA_TRY(qa_run_check_lengths(r->model, r->options->replay, replay_name(r), err));
@@ -189,11 +209,29 @@ static double replay_tokens(preference_run *r, size_t *first, size_t *count) {
     return tokens;
 }
 
+static bool step_goes_on(void *user) { return !should_stop(user); }
+
+/* What the pairs of a micro-batch share: what the loss is divided by, and kto's reference point. */
+static qa_status share_micro_batch(preference_run *r, const qa_batch *batch, size_t i, qa_divisors *divisors,
+                                   qa_error *err) {
+    qa_micro_batch_of of = {.pairs = r->train, .order = r->trainer.order, .name = qa_run_data_name(r->options)};
+    *divisors = qa_batch_divisors(&r->plan, batch, i, r->train, r->trainer.order, &r->options->objective);
+    if (!qa_pairs_labelled(r->train)) {
+        return QA_OK;
+    }
+    qa_micro_batch(&r->plan, batch, i, &of.first, &of.count);
+    of.first += batch->first;
+    return qa_prefixed(
+        qa_reference_point_find(r->step, &r->options->objective, &of, step_goes_on, r, &divisors->reference_point, err),
+        err, "step %zu: ", r->trainer.done + 1);
+}
+
 static qa_status step_gradient(void *user, size_t *tokens, qa_error *err) {
     preference_run *r = user;
     const qa_batch batch = qa_plan_batch(&r->plan, r->trainer.done);
-    qa_pair_metrics sums = {0};
+    qa_pair_metrics sums = {.returns = r->returns, .capacity = batch.pairs};
     qa_divisors divisors = {0};
+    double points = 0.0;
     size_t replay_first = 0, replays = 0;
     const double replayed = replay_tokens(r, &replay_first, &replays);
     if (batch.first == 0) {
@@ -201,8 +239,9 @@ static qa_status step_gradient(void *user, size_t *tokens, qa_error *err) {
     }
     for (size_t i = 0; i < batch.micro_batches; i++) {
         size_t first = 0, count = 0;
-        divisors = qa_batch_divisors(&r->plan, &batch, i, r->train, r->trainer.order, &r->options->objective);
+        QA_TRY(share_micro_batch(r, &batch, i, &divisors, err));
         divisors.counted += replayed;
+        points += divisors.reference_point / (double)batch.micro_batches;
         qa_micro_batch(&r->plan, &batch, i, &first, &count);
         for (size_t position = first; position < first + count; position++) {
             const size_t index = r->trainer.order[batch.first + position];
@@ -213,7 +252,7 @@ static qa_status step_gradient(void *user, size_t *tokens, qa_error *err) {
         const size_t index = replay_index(r, replay_first + j);
         QA_TRY(one_pair(r, QA_KEPT_REPLAY, index, batch.pairs + j, &divisors, &sums, err));
     }
-    r->metrics = (qa_metrics){0};
+    r->metrics = (qa_metrics){.has_reference_point = qa_pairs_labelled(r->train), .reference_point = points};
     qa_pair_metrics_means(&sums, &r->metrics);
     *tokens = sums.tokens;
     return QA_OK;
@@ -238,6 +277,8 @@ static qa_status evaluate_pairs(void *user, size_t *tokens, qa_error *err) {
                               .chi2_loss = e.chi2_loss,
                               .margin = e.margin_mean,
                               .accuracy = e.accuracy,
+                              .has_reference_point = !isnan(e.reference_point),
+                              .reference_point = e.reference_point,
                               .q_values_mean = e.q_mean,
                               .values_mean = e.value_mean,
                               .reward_mean = e.reward_mean,
@@ -411,6 +452,22 @@ static qa_status prepare_training(preference_run *r, qa_error *err) {
     return qa_base_cache_open(r->cache, r->options->out_dir, err);
 }
 
+/* The paper's bounds: w_D n_D / (w_U n_U) from 1 to 4/3. */
+static void warn_of_weights(const preference_run *r) {
+    const qa_objective *o = &r->options->objective;
+    const double bad = (double)qa_pairs_undesirable(r->train), good = (double)qa_pairs_count(r->train) - bad;
+    const double ratio = o->desirable_weight * good / (o->undesirable_weight * bad);
+    if (good > 0 && bad > 0 && (ratio < 1.0 - 1e-2 || ratio > 4.0 / 3.0 + 1e-2)) {
+        qa_log(&r->model->context->logger, QA_LOG_WARNING,
+               "%.0f desirable and %.0f undesirable responses with the weights %g and %g: number times weight of the "
+               "desirable ones is %.3g times that of the others, and should be 1 to 4/3 times; a desirable_weight of "
+               "%.3g to %.3g, or an undesirable_weight of %.3g to %.3g, makes it so",
+               good, bad, o->desirable_weight, o->undesirable_weight, ratio, o->undesirable_weight * bad / good,
+               o->undesirable_weight * bad / good * 4.0 / 3.0, o->desirable_weight * good / bad * 3.0 / 4.0,
+               o->desirable_weight * good / bad);
+    }
+}
+
 /* The adapter is there without it: a failure is a warning. */
 static void write_card_or_warn(const preference_run *r) {
     qa_error ignored = {0};
@@ -443,6 +500,9 @@ qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, 
     }
     QA_GOTO(end, prepare_training(&r, err));
     QA_GOTO(end, log_plan(&r, err));
+    if (qa_pairs_labelled(train)) {
+        warn_of_weights(&r);
+    }
     QA_GOTO(end, qa_trainer_run(&r.trainer, err));
     if (options->keep_best) {
         QA_GOTO(end, qa_trainer_use_best(&r.trainer, err));
@@ -459,6 +519,7 @@ end:
     qa_pair_step_free(r.step);
     qa_base_cache_free(r.cache);
     free(r.replay_order);
+    free(r.returns);
     json_decref(r.config);
     json_decref(r.resume_options);
     return status;

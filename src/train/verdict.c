@@ -15,10 +15,13 @@ void qa_verdict_begin_epoch(qa_verdict *verdict) {
     verdict->epoch = (qa_ranking){0};
 }
 
-static void add_chosen(qa_ranking *ranking, const qa_side_step *chosen) {
-    ranking->tokens += chosen->n;
-    for (size_t t = 0; t < chosen->n; t++) {
-        ranking->gain += chosen->log_pi[t] - chosen->log_pi1[t];
+/* A response run alone: likelier where it is chosen, or desirable, and less so where it is not. */
+static void add_alone(qa_ranking *ranking, const qa_side_step *alone) {
+    const double sign = alone->desirable ? 1.0 : -1.0;
+    ranking->tokens += alone->n;
+    ranking->undesirable |= !alone->desirable;
+    for (size_t t = 0; t < alone->n; t++) {
+        ranking->gain += sign * (alone->log_pi[t] - alone->log_pi1[t]);
     }
 }
 
@@ -26,7 +29,7 @@ void qa_verdict_add(qa_verdict *verdict, const qa_pair *pair, const qa_pair_step
     qa_ranking *ranking = &verdict->epoch;
     const double right = qa_ranked_right(step), z = qa_pair_step_logit(step);
     if (isnan(right)) {
-        add_chosen(ranking, qa_pair_step_side(step, QA_CHOSEN));
+        add_alone(ranking, qa_pair_step_side(step, QA_CHOSEN));
         return;
     }
     ranking->pairs++;
@@ -56,6 +59,7 @@ static qa_ranking last_epoch(const qa_verdict *verdict) {
         last.loss += before->loss;
         last.tokens += before->tokens;
         last.gain += before->gain;
+        last.undesirable |= before->undesirable;
         last.unequal += before->unequal;
         last.longer_chosen += before->longer_chosen;
         last.longer_wins += before->longer_wins;
@@ -126,10 +130,12 @@ static void say_of_responses(const qa_ranking *last, const qa_logger *logger) {
     const double gain = last->gain / (double)last->tokens;
     const bool by_chance = last->tokens < MANY_TOKENS && gain < -least_gain && gain > -chance_loss;
     if (!(gain > least_gain) && !by_chance) {
-        qa_log(logger, QA_LOG_WARNING,
-               "nothing was learned: the chosen responses' last %zu tokens are %.3g nats a token likelier than under "
-               "the base model. Look at the learning rate: too low, and nothing moves; too high, and it gets worse",
-               last->tokens, gain);
+        qa_log(
+            logger, QA_LOG_WARNING,
+            "nothing was learned: the %s last %zu tokens are %.3g nats a token %s than under the base model. Look at "
+            "the learning rate: too low, and nothing moves; too high, and it gets worse",
+            last->undesirable ? "responses'" : "chosen responses'", last->tokens, gain,
+            last->undesirable ? "likelier (of undesirable ones: unlikelier)" : "likelier");
     }
 }
 

@@ -11,8 +11,9 @@ typedef struct qa_ranking {
     double right;         /* ranked right; ties count half */
     size_t ties;          /* of the pairs: equal but for rounding */
     double loss;          /* the sum of log(1 + exp(-z)) */
-    size_t tokens;        /* of chosen responses that were run alone */
-    double gain;          /* the sum of log pitilde - log pi1 over these tokens */
+    size_t tokens;        /* of responses that were run alone */
+    double gain;          /* the sum of log pitilde - log pi1 over these tokens, less that over undesirable ones' */
+    bool undesirable;     /* there were such */
     size_t unequal;       /* pairs whose responses differ in length and whose returns differ */
     size_t longer_chosen; /* of these: the chosen response is the longer one */
     size_t longer_wins;   /* of these: the longer response has the larger return */

@@ -370,7 +370,8 @@ START_TEST(rows_of_other_forms_say_what_was_found) {
     fails("{\"instruction\": \"Say hi\", \"input\": \"in French\", \"chosen\": \"Salut\", \"rejected\": \"No\"}",
           "\"prompt\" is missing (found instruction, input): rename it, or give whole dialogues in HH-RLHF's notation");
     fails("{\"id\": \"7\", \"chosen\": \"Salut\", \"rejected\": \"No\"}", "\"prompt\" is missing: add it, or");
-    fails("{\"prompt\": \"q\", \"completion\": \"a\", \"label\": true}", "unpaired examples with labels (KTO)");
+    fails("{\"prompt\": \"q\", \"completion\": \"a\", \"label\": true}",
+          "single responses with labels, which train --method kto learns from");
     fails("{\"conversations\": [{\"from\": \"human\", \"value\": \"q\"}], \"chosen\": {}, \"rejected\": null}",
           "ShareGPT");
     fails("{\"messages\": [" M("user", "q") "]}", "this looks like single responses");

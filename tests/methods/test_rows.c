@@ -40,11 +40,12 @@ static void fill_sides(sides *s, uint64_t seed) {
                                         .log_ref = s->log_pi1[which],
                                         .reward = s->reward[which],
                                         .weight = s->weight[which],
+                                        .desirable = which == QA_CHOSEN,
                                         .state_v = s->state_v[which]};
     }
 }
 
-static const qa_divisors divisors = {.pairs = 3.0, .counted = 11.0};
+static const qa_divisors divisors = {.pairs = 3.0, .counted = 11.0, .responses = 6.0, .reference_point = 0.25};
 
 /* Rewards, returns, z, and the loss. */
 static double loss_of(const qa_method_row *row, const qa_objective *objective, sides *s, double *z) {

@@ -37,8 +37,8 @@ static void write_ids(FILE *file, const char *name, size_t most, size_t vocab_si
     (void)fprintf(file, "]");
 }
 
-qa_pairs *qa_training_responses(const qa_fixture *fixture, size_t n, size_t max_prompt, size_t max_response,
-                                uint64_t seed) {
+static qa_pairs *random_responses(const qa_fixture *fixture, size_t n, size_t max_prompt, size_t max_response,
+                                  uint64_t seed, bool labelled) {
     qa_error err = {0};
     qa_pairs *loaded = NULL;
     const qa_model_info *info = qa_model_get_info(fixture->model);
@@ -51,7 +51,7 @@ qa_pairs *qa_training_responses(const qa_fixture *fixture, size_t n, size_t max_
         write_ids(file, "prompt_ids", max_prompt, info->vocab_size, &rng);
         (void)fprintf(file, ", ");
         write_ids(file, "response_ids", max_response, info->vocab_size, &rng);
-        (void)fprintf(file, "}\n");
+        (void)fprintf(file, "%s}\n", !labelled ? "" : i % 3 == 0 ? ", \"label\": false" : ", \"label\": true");
     }
     ck_assert_int_eq(fclose(file), 0);
     const qa_pairs_options options = {.vocab_size = info->vocab_size,
@@ -59,11 +59,23 @@ qa_pairs *qa_training_responses(const qa_fixture *fixture, size_t n, size_t max_
                                       .eos_ids = info->eos_ids,
                                       .n_eos = info->n_eos,
                                       .strict = true,
-                                      .responses = true};
+                                      .responses = !labelled,
+                                      .either = labelled,
+                                      .labelled = labelled};
     qa_expect_ok(qa_pairs_load(&loaded, path, NULL, &options, &err), &err);
     ck_assert_uint_eq(qa_pairs_count(loaded), n);
     free(path);
     return loaded;
+}
+
+qa_pairs *qa_training_responses(const qa_fixture *fixture, size_t n, size_t max_prompt, size_t max_response,
+                                uint64_t seed) {
+    return random_responses(fixture, n, max_prompt, max_response, seed, false);
+}
+
+qa_pairs *qa_training_labelled(const qa_fixture *fixture, size_t n, size_t max_prompt, size_t max_response,
+                               uint64_t seed) {
+    return random_responses(fixture, n, max_prompt, max_response, seed, true);
 }
 
 qa_objective qa_training_objective(qa_objective_kind kind, qa_q_parametrisation q_parametrisation) {

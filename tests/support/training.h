@@ -14,6 +14,10 @@ qa_pairs *qa_training_pairs(const qa_fixture *fixture, size_t pairs, size_t max_
 qa_pairs *qa_training_responses(const qa_fixture *fixture, size_t n, size_t max_prompt, size_t max_response,
                                 uint64_t seed);
 
+/* The same with labels, every third one undesirable. */
+qa_pairs *qa_training_labelled(const qa_fixture *fixture, size_t n, size_t max_prompt, size_t max_response,
+                               uint64_t seed);
+
 /* alpha_tilde 0.8, alpha_0 0.6, gamma 0.9, beta 0.3. */
 qa_objective qa_training_objective(qa_objective_kind kind, qa_q_parametrisation q_parametrisation);
 
