@@ -23,7 +23,7 @@
 enum { SHOWN_PROMPTS = 4, MOST_BYTES = 1 << 24 };
 
 typedef struct table_options {
-    const char *document, *folder;
+    const char *document, *tsv, *folder;
 } table_options;
 
 static const struct {
@@ -203,6 +203,35 @@ static void put_setup(qa_text *text, const char *folder) {
     qa_text_free(&lines);
 }
 
+/* What the figure shows: a row a policy whose KL to the base and whose answers were measured. */
+static void put_points(qa_text *text, const char *folder) {
+    char name[128];
+    put(text, "domain\tmethod\ttitle\tkl\twins\tlow\thigh\n");
+    for (size_t i = 0; i < DOMAINS * METHODS; i++) {
+        const size_t m = i % METHODS;
+        (void)snprintf(name, sizeof name, "main-%s-%s", domains[i / METHODS], methods[m].name);
+        job of = load_job(folder, name);
+        const double kl = number(json_object_get(json_object_get(of.suite, "shares"), "ordinary"), "sequence_kl");
+        const json_t *judge = json_array_get(json_object_get(of.judged, "judges"), 0);
+        const json_t *interval = json_object_get(judge, "win_rate_interval");
+        if (!isnan(kl) && interval != NULL) {
+            put(text, "%s\t%s\t%s\t%.6g\t%.6g\t%.6g\t%.6g\n", domains[i / METHODS], methods[m].name, methods[m].title,
+                kl, number(judge, "win_rate_a"), json_number_value(json_array_get(interval, 0)),
+                json_number_value(json_array_get(interval, 1)));
+        }
+        free_job(&of);
+    }
+}
+
+/* The figure, once it is drawn: FOLDER/figure says where. */
+static void put_figure(qa_text *text, const char *folder) {
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%s/figure", folder);
+    if (qa_path_exists(path)) {
+        put(text, "![Wins over the base model's answers against the KL to it](figures/real-model.svg)\n");
+    }
+}
+
 /* ---- answers beside each other ---- */
 
 typedef struct shown_answers {
@@ -277,6 +306,8 @@ static bool put_table(qa_text *text, const char *folder, const char *name) {
         put_setup(text, folder);
     } else if (strcmp(name, "judges") == 0) {
         put_judges(text, folder);
+    } else if (strcmp(name, "figure") == 0) {
+        put_figure(text, folder);
     } else if (strncmp(name, "learned-", 8) == 0 || strncmp(name, "kept-", 5) == 0) {
         put_domain(text, folder, domain, name[0] == 'k');
     } else if (strncmp(name, "queries-", 8) == 0) {
@@ -321,10 +352,24 @@ done:
     return status;
 }
 
+static qa_status write_points(const table_options *o, qa_error *err) {
+    qa_text text = {0};
+    put_points(&text, o->folder);
+    const qa_status status = qa_write_file(o->tsv, text.data, text.n, err);
+    qa_text_free(&text);
+    return status;
+}
+
+static qa_status run(const table_options *o, qa_error *err) {
+    QA_TRY(o->document == NULL ? QA_OK : update_document(o, err));
+    return o->tsv == NULL ? QA_OK : write_points(o, err);
+}
+
 #define AT(field) offsetof(table_options, field)
 static const argument OPTIONS[] = {
     ARGUMENT("--update", ARGUMENT_TEXT, AT(document), "FILE",
-             "replace what stands between <!-- table NAME --> and <!-- end --> in FILE", .required = true),
+             "replace what stands between <!-- table NAME --> and <!-- end --> in FILE"),
+    ARGUMENT("--tsv", ARGUMENT_TEXT, AT(tsv), "FILE", "the points of the figure"),
     ARGUMENT("", ARGUMENT_TEXT, AT(folder), "FOLDER", "what tools/replicate_real left", .required = true),
     {.name = NULL}};
 
@@ -334,9 +379,9 @@ int main(int argc, char **argv) {
     bool help = false;
     const qa_status status = arguments_read(&o, OPTIONS, 1, argc, argv, &help, &err);
     if (help) {
-        printf("usage: real_tables --update FILE FOLDER\n\n");
+        printf("usage: real_tables [--update FILE] [--tsv FILE] FOLDER\n\n");
         arguments_print(OPTIONS);
         return EXIT_SUCCESS;
     }
-    return tool_exit("real_tables", status == QA_OK ? update_document(&o, &err) : status, &err);
+    return tool_exit("real_tables", status == QA_OK ? run(&o, &err) : status, &err);
 }

@@ -177,7 +177,14 @@ START_TEST(tables_have_what_was_measured) {
     ck_assert_ptr_nonnull(strstr(text, "\n<!-- end -->\nbehind\n"));
     free(qa_tempdir_write_text(folder, "page.md", "<!-- table nothing -->\n<!-- end -->\n"));
     qa_expect_tool(folder, 1, (const char *const[]){"real_tables", "--update", page, folder, NULL});
-    free(dir), free(page), free(text);
+    /* the figure's point needs a KL, too */
+    free(qa_tempdir_write_text(dir, "suite.json", "{\"shares\": {\"ordinary\": {\"sequence_kl\": 0.5}}}"));
+    char *points = qa_tempdir_join(folder, "points.tsv");
+    qa_expect_tool(folder, 0, (const char *const[]){"real_tables", "--tsv", points, folder, NULL});
+    char *rows = read_in(folder, "points.tsv");
+    ck_assert_str_eq(rows, "domain\tmethod\ttitle\tkl\twins\tlow\thigh\n"
+                           "literature\ttheory\tQ-Adapter, theory\t0.5\t0.75\t0.6\t0.9\n");
+    free(dir), free(page), free(text), free(points), free(rows);
 }
 END_TEST
 
