@@ -67,8 +67,13 @@ static bool plainly_another(const char *name, const char *model) {
 
 qa_status cli_adapter_base_name(const char *dir, char **name, qa_error *err) {
     json_t *root = NULL;
-    char *path = qa_path_join(dir, "adapter_config.json");
+    qa_base_record record = {0};
     *name = NULL;
+    if (!qa_holds(dir, "adapter_config.json")) { /* a whole model's */
+        QA_TRY(qa_training_config_base(dir, &record, err));
+        return record.name[0] == '\0' ? QA_OK : QA_COPY(*name, record.name, err, "a name");
+    }
+    char *path = qa_path_join(dir, "adapter_config.json");
     const qa_status status = path == NULL ? QA_NO_MEMORY(err, "a path") : qa_json_load(&root, path, err);
     const char *text = json_string_value(json_object_get(root, "base_model_name_or_path"));
     if (text != NULL) {

@@ -83,6 +83,7 @@ static qa_status make_bundle(cli_run *run, qa_error *err) {
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_TRY(cli_load_adapter(run, err));
+    QA_TRY(qa_golden_check_adapter(run->adapter, args->adapter, err));
     QA_TRY(cli_load_tokenizer(run, false, err));
     QA_TRY(cli_load_pairs(run, args->data, max_length, &pairs, err));
     const bool ids = qa_pairs_kind_of(pairs) == QA_PAIRS_IDS;

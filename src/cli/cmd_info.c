@@ -11,6 +11,7 @@
 #include "io/input.h"
 #include "methods/method.h"
 #include "model/adapter.h"
+#include "model/adapter_folder.h"
 #include "model/lora_options.h"
 #include "model/weight_files.h"
 #include "model/weights.h"
@@ -169,16 +170,20 @@ static void report_adapter(cli_report *report, const cli_run *run, const qa_lora
         run->adapter != NULL ? qa_adapter_parameters(run->adapter) : qa_adapter_count(&run->model->config, options);
     cli_report_section(report, "adapter", run->adapter != NULL ? "Adapter" : "Adapter that these options would train");
     cli_report_text(report, "dir", "folder", run->args->adapter);
-    qa_lora_targets_text(options, targets, sizeof targets);
-    cli_report_text(report, "target_modules", "targets", targets);
-    cli_report_count(report, "r", "rank", options->rank, "");
-    if (run->adapter != NULL && !run->adapter->uniform) {
-        cli_report_count(report, "r_max", "largest rank (ranks or layers of some maps' own)", run->adapter->widest.rank,
-                         "");
+    if (qa_lora_is_full(options)) {
+        cli_report_flag(report, "full", "all weights its own (train --full)", true);
+    } else {
+        qa_lora_targets_text(options, targets, sizeof targets);
+        cli_report_text(report, "target_modules", "targets", targets);
+        cli_report_count(report, "r", "rank", options->rank, "");
+        if (run->adapter != NULL && !run->adapter->uniform) {
+            cli_report_count(report, "r_max", "largest rank (ranks or layers of some maps' own)",
+                             run->adapter->widest.rank, "");
+        }
+        cli_report_real(report, "lora_alpha", "alpha", options->alpha, "");
+        cli_report_flag(report, "use_rslora", "scale by sqrt(rank)", options->use_rslora);
+        cli_report_real(report, "lora_dropout", "dropout", options->dropout, "");
     }
-    cli_report_real(report, "lora_alpha", "alpha", options->alpha, "");
-    cli_report_flag(report, "use_rslora", "scale by sqrt(rank)", options->use_rslora);
-    cli_report_real(report, "lora_dropout", "dropout", options->dropout, "");
     cli_format_count(count_text, sizeof count_text, count);
     (void)snprintf(json, sizeof json, "%zu", count);
     (void)snprintf(shown, sizeof shown, "%s (%.3g%% of the model's)", count_text,
@@ -290,15 +295,19 @@ static qa_status report_memory(cli_report *report, cli_run *run, const qa_lora_o
 /* An adapter whose model is not given: what its files say by themselves. */
 static qa_status report_adapter_alone(cli_report *report, cli_run *run, qa_error *err) {
     const char *dir = run->args->adapter;
-    bool is_model = false, there = false;
+    bool is_model = false, there = false, full = false;
     char *base = NULL;
     QA_TRY(has_file(&there, dir, "adapter_config.json", err));
+    QA_TRY(qa_adapter_folder_is_full(&full, dir, err));
     QA_TRY(has_file(&is_model, dir, "config.json", err));
-    QA_FAIL_IF(!there, err, QA_ERR_IO, "%s holds no adapter_config.json: expected an adapter's folder%s", dir,
+    QA_FAIL_IF(!there && !full, err, QA_ERR_IO, "%s holds no adapter_config.json: expected an adapter's folder%s", dir,
                is_model ? ", and this is a model's: give it as --model" : "");
     QA_TRY(cli_adapter_base_name(dir, &base, err));
     cli_report_section(report, "adapter", "Adapter");
     cli_report_text(report, "dir", "folder", dir);
+    if (full) {
+        cli_report_flag(report, "full", "all weights its own (train --full)", true);
+    }
     cli_report_text(report, "base_model_name_or_path", "base model", base);
     free(base);
     return report_objective(report, run, err);

@@ -38,7 +38,8 @@ static const qa_option model_rows[] = {
     {"model", ROW(STRING, model), .letter = 'm', .aliases = "model-name-or-path model-path base-model",
      .placeholder = "DIR", .path = QA_PATH_READ, .help = "folder of the frozen model, as Hugging Face lays it out"},
     {"adapter", ROW(STRING, adapter), .aliases = "lora adapter-name-or-path adapter-path peft", .placeholder = "DIR",
-     .path = QA_PATH_READ, .note = "none: the model alone", .help = "folder of the adapter, as PEFT lays it out"},
+     .path = QA_PATH_READ, .note = "none: the model alone",
+     .help = "folder of the adapter, as PEFT lays it out, or of the model that train --full left"},
     {"dtype", ROW(WORD, weights_dtype, "f32", "auto", "bf16"), .aliases = "torch-dtype", .note = "f32",
      .help = "matrices in memory: f32: in the program's precision; auto: those that the files have in BF16 stay in "
              "BF16, half the memory; bf16: rounded to BF16"},
@@ -48,7 +49,9 @@ const qa_option_table cli_model_table = QA_TABLE(model_rows);
 
 static const qa_option adapters_rows[] = {
     {"adapter", ROW(LIST, adapters), .aliases = "lora adapter-name-or-path adapter-path peft", .placeholder = "DIR",
-     .path = QA_PATH_READ, .help = "folder of an adapter, as PEFT lays it out; may be given several times"},
+     .path = QA_PATH_READ,
+     .help = "folder of an adapter, as PEFT lays it out, or of the model that train --full left; may be given several "
+             "times"},
 };
 const qa_option_table cli_adapters_table = QA_TABLE(adapters_rows);
 

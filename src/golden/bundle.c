@@ -243,6 +243,14 @@ static qa_status read_golden(qa_golden_bundle *bundle, qa_error *err) {
     return status;
 }
 
+qa_status qa_golden_check_adapter(const qa_adapter *adapter, const char *path, qa_error *err) {
+    return !qa_adapter_is_full(adapter)
+               ? QA_OK
+               : qa_fail(err, QA_ERR_UNSUPPORTED,
+                         "%s is a whole model (train --full), but a golden bundle holds a LoRA adapter's numbers",
+                         path);
+}
+
 static qa_status read_inputs(qa_golden_bundle *bundle, qa_context *context, const json_t *root, qa_error *err) {
     const char *model = NULL, *adapter = NULL;
     char *model_path = NULL, *adapter_path = NULL;
@@ -255,7 +263,8 @@ static qa_status read_inputs(qa_golden_bundle *bundle, qa_context *context, cons
     QA_GOTO(done, qa_model_load(&bundle->model, context, model_path, err));
     QA_GOTO(done, qa_json_get_size(root, "pad_id", false, where, &pad_id, err));
     qa_model_prefer_eos(bundle->model, pad_id <= INT32_MAX ? (int32_t)pad_id : -1);
-    status = qa_adapter_load(&bundle->adapter, bundle->model, adapter_path, err);
+    QA_GOTO(done, qa_adapter_load(&bundle->adapter, bundle->model, adapter_path, err));
+    status = qa_golden_check_adapter(bundle->adapter, adapter_path, err);
 done:
     free(model_path);
     free(adapter_path);

@@ -75,4 +75,7 @@ QA_MUST_CHECK qa_status qa_golden_read_ids(double *values, const qa_safetensors 
 /* dir/path, or path itself when it starts with '/'; the caller frees it. */
 QA_MUST_CHECK qa_status qa_golden_path(char **full, const char *dir, const char *path, qa_error *err);
 
+/* QA_ERR_UNSUPPORTED for one that is a whole model. */
+QA_MUST_CHECK qa_status qa_golden_check_adapter(const qa_adapter *adapter, const char *path, qa_error *err);
+
 #endif

@@ -205,6 +205,8 @@ done:
 qa_status qa_adapter_save(const qa_adapter *adapter, const char *dir, const char *base_model, qa_error *err) {
     char *config_path = NULL, *tensor_path = NULL;
     qa_status status = QA_OK;
+    QA_FAIL_IF(adapter->own != NULL, err, QA_ERR_UNSUPPORTED,
+               "all weights are no PEFT folder: the run that trained them wrote a model's");
     QA_GOTO(done, qa_join_path(&config_path, dir, "adapter_config.json", err));
     QA_GOTO(done, qa_join_path(&tensor_path, dir, "adapter_model.safetensors", err));
     QA_GOTO(done, save_adapter_tensors(adapter, tensor_path, err));

@@ -141,6 +141,10 @@ qa_status qa_adapter_copy(qa_adapter **out, const qa_adapter *adapter, qa_error 
     qa_adapter *copy = copy_bytes(adapter, sizeof *adapter);
     *out = NULL;
     QA_FAIL_IF(copy == NULL, err, QA_ERR_MEMORY, "out of memory for an adapter");
+    if (copy->own != NULL) {
+        free(copy);
+        return qa_adapter_create_full(out, adapter->own, err);
+    }
     copy->reference = NULL;
     copy->places = copy_bytes(adapter->places, adapter->layers * QA_TARGETS * sizeof *adapter->places);
     copy->tensors = copy_bytes(adapter->tensors, adapter->n_tensors * sizeof *adapter->tensors);

@@ -69,6 +69,18 @@ def our_step(bench, precision, folder, adapter, data, **options):
     return seen[0]["loss"], gradient
 
 
+def our_full_step(bench, folder, data, **options):
+    """The same of all weights of a copy of the model."""
+    seen, before = [], load_file(folder / "model.safetensors")
+    model, out = bench.library("f32").Model(folder, threads=1), bench.folder("full-step")
+    model.train(data, out, on_metrics=seen.append, overwrite=True, max_steps=1, full=True, micro_batch="all",
+                shuffle=False, learning_rate=RATE, adam_epsilon=EPSILON, max_grad_norm=0, lr_scheduler_type="constant",
+                warmup_ratio=0, **options)
+    after = load_file(out / "model.safetensors")
+    moved = {name: weights.double() - after[name].double() for name, weights in before.items()}
+    return seen[0]["loss"], {name: m.sign() * m.abs() * EPSILON / (RATE - m.abs()) for name, m in moved.items()}
+
+
 def distance(found, model):
     """The largest difference of a gradient from that of PEFT's parameters, by the largest magnitude of either."""
     expected = {name.replace(".default.", "."): p.grad for name, p in model.named_parameters() if ".default." in name}
@@ -183,6 +195,34 @@ def trl_sft(bench):
         yield "ids", name, unlike(sides(bench, folder, data, "chosen"), rows_of(batch, kept))
         yield "loss", name, abs(loss - found)
         yield "gradient", name, distance(gradient, model)
+
+
+@check("trl-full", loss=("DPOTrainer's and SFTTrainer's loss of a batch without PEFT, in single", 2e-5, "nats"),
+       gradient=("the first gradient of all weights, by its largest element", 5e-5, ""))
+def trl_full(bench):
+    """All weights of the bundled model; DPO's reference is the model itself, as it was."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+    rows = village(4)
+    data, tokenizer = bench.write("trl.jsonl", rows), AutoTokenizer.from_pretrained(BUNDLED)
+    completions = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows]
+    trainers = {
+        "dpo": lambda model: DPOTrainer(model=model, ref_model=load(BUNDLED), processing_class=tokenizer,
+                                        args=arguments(DPOConfig, bench, beta=0.3), train_dataset=Dataset.from_list(rows)),
+        "sft": lambda model: SFTTrainer(model=model, args=arguments(SFTConfig, bench), processing_class=tokenizer,
+                                        train_dataset=Dataset.from_list(completions))}
+    for method, make in trainers.items():
+        model = load(BUNDLED)
+        with torch.no_grad():  # the mistake that is asked for
+            model.model.norm.weight.mul_(bench.scale)
+        loss, _ = trl_step(make(model))
+        found, gradient = our_full_step(bench, BUNDLED, data, method=method, response_end="template",
+                                        **({"dpo_beta": 0.3} if method == "dpo" else {}))
+        expected = {name: p.grad for name, p in model.named_parameters() if name in gradient}
+        scale = max(g.abs().max().item() for g in expected.values())
+        yield "loss", method, abs(loss - found)
+        yield "gradient", method, (math.inf if expected.keys() != gradient.keys() else max(
+            worst(gradient[name].flatten(), expected[name].flatten()) for name in gradient) / scale)
 
 
 # ---- the authors' objective ----

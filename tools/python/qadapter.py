@@ -388,8 +388,8 @@ def _set_options(options, lora, given):
 
 
 class Adapter(_Closable):
-    """A LoRA adapter of a model, with the objective that makes a policy of it. Model.load_adapter, new_adapter and
-    train make them."""
+    """A LoRA adapter of a model, or a whole model in its place (full=True), with the objective that makes a policy of
+    it. Model.load_adapter, new_adapter and train make them."""
 
     def __init__(self, model, pointer, objective, folder=None):
         super().__init__(pointer, _qa.qa_adapter_free, model)
@@ -431,7 +431,8 @@ class Adapter(_Closable):
             _qa.qa_adapter_save(self, _path(folder, "folder"), _path(base_model or self.model.folder, "base_model"))
 
     def __repr__(self):
-        return "<closed Adapter>" if self.closed else f"<Adapter of rank {self.rank}: {self.objective}>"
+        what = "closed Adapter" if self.closed else f"Adapter of {f'rank {self.rank}' if self.rank else 'all weights'}"
+        return f"<{what}>" if self.closed else f"<{what}: {self.objective}>"
 
 
 def _objective_with(objective, given):
@@ -538,7 +539,7 @@ class Model(_Closable):
     # ---- adapters ----
 
     def load_adapter(self, folder, any_base=False, **objective):
-        """An adapter from a PEFT folder. Its objective is the recorded one; without a record the policy is that of the
+        """An adapter from a PEFT folder, or from that of a run with full=True. Its objective is the recorded one; without a record the policy is that of the
         adapted model. recipe, method, alpha_0, alpha_tilde, ... say otherwise."""
         path = _path(folder, "folder")
         pointer = ctypes.c_void_p()
@@ -574,17 +575,21 @@ class Model(_Closable):
             warnings.warn(f"the tokenizer's files in {self.folder} are not those that {os.fsdecode(path)} was trained "
                           "with: the same text may be other tokens", Warning, stacklevel=3)
 
-    def new_adapter(self, seed=0, **options):
-        """A fresh adapter: A random, B zero. Options: lora_r, lora_alpha, lora_target, recipe, ..."""
+    def new_adapter(self, seed=0, full=False, **options):
+        """A fresh adapter: A random, B zero. Options: lora_r, lora_alpha, lora_target, recipe, ... full: a copy of all
+        of the model's weights instead."""
         train, lora = _qa.qa_train_defaults(), _qa.qa_lora_defaults()
         keep = _set_options(train, lora, options)
-        return self._make_adapter(train, lora, seed, keep)
+        return self._make_adapter(train, lora, seed, keep, full)
 
-    def _make_adapter(self, train, lora, seed, keep):
+    def _make_adapter(self, train, lora, seed, keep, full=False):
         pointer = ctypes.c_void_p()
         with self._using():
             _qa.qa_objective_check(ctypes.byref(train.objective))
-            _qa.qa_adapter_create(ctypes.byref(pointer), self, ctypes.byref(lora), _size(seed, "seed"))
+            if full:
+                _qa.qa_adapter_create_full(ctypes.byref(pointer), self)
+            else:
+                _qa.qa_adapter_create(ctypes.byref(pointer), self, ctypes.byref(lora), _size(seed, "seed"))
             del keep
             return Adapter(self, pointer.value, type(train.objective).from_buffer_copy(train.objective))
 
@@ -840,9 +845,10 @@ class Model(_Closable):
 
     def train(self, data, out, eval_data=None, replay_data=None, adapter=None, on_metrics=None, chat_template=None,
               template_args=None, date=None, batch_size=None, max_length=None, dsp_domain=None, strict=False,
-              published_data_quirks=False, response_end=None, max_pairs=0, **options):
+              published_data_quirks=False, response_end=None, max_pairs=0, full=False, **options):
         """Trains a fresh adapter, or the one that is given in place, on pairs (a file, or a list of objects) into the
-        folder `out`, and returns it. Options are those of `qadapter train`: recipe, method, learning_rate, max_steps,
+        folder `out`, and returns it. full: all weights of a copy of the model instead, at a tenth of the rate if none
+        is given. Options are those of `qadapter train`: recipe, method, learning_rate, max_steps,
         lora_r, seed, resume, ... on_metrics gets every line of metrics.jsonl as a dict; False stops with Interrupted.
         So does Ctrl-C, with KeyboardInterrupt: either way a checkpoint is there, and resume=True goes on."""
         if on_metrics is not None and not callable(on_metrics):
@@ -857,11 +863,13 @@ class Model(_Closable):
         keep += [_named(train, data, "data_path"), _named(train, eval_data, "eval_data_path"),
                  _named(train, replay_data, "replay_path")]
         _split_batch(train, batch_size, options)
+        if full and not {"learning_rate", "lr"} & set(options):
+            train.learning_rate /= 10
         with self._using(adapter), contextlib.ExitStack() as stack:
             if self._training:
                 raise Error("this Model is training already")
             if adapter is None:
-                adapter = self._make_adapter(train, lora, train.seed, keep)
+                adapter = self._make_adapter(train, lora, train.seed, keep, full)
 
             def chat():
                 return self._chat(None, chat_template, template_args, date)
