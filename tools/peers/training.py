@@ -1,6 +1,10 @@
 """The first step of training: TRL's trainers and the authors' formula beside ours, loss and gradient."""
 
+import json
 import math
+import pathlib
+import subprocess
+import sys
 from unittest import mock
 
 import torch
@@ -8,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from adapters import random_adapter, village
-from common import BUNDLED, check, in_single, load, read_rows, unlike, worst
+from common import BUNDLED, ROOT, check, in_single, load, read_rows, unlike, worst
 
 # Templates of the kinds that people use: tokens to add to the bundled tokenizer, and the text; None is its own, ChatML.
 TEMPLATES = {
@@ -297,3 +301,20 @@ def authors(bench):
                 else:
                     yield "single", f"{name}, {setting}", loss
             in_single()
+
+
+@check("trl-rloo", loss=("RLOOTrainer's loss of random answers, in double", 1e-10, "nats"),
+       torch=("advantages, losses and gradients of ppo and rloo by autograd, in double", 1e-10, ""))
+def trl_rloo(bench):
+    """The cases of tools/rollout_cases, by tools/rollout_torch.py."""
+    sys.path.insert(0, str(ROOT / "tools"))
+    import rollout_torch
+    cases = subprocess.run([pathlib.Path(bench.double).parent / "tools/rollout_cases"], stdout=subprocess.PIPE, check=True)
+    for number, line in enumerate(cases.stdout.decode("utf-8").splitlines()):
+        case = json.loads(line)
+        for answer in case["answers"]:
+            answer["log_pi"] = [value * bench.scale for value in answer["log_pi"]]
+        differences = rollout_torch.Differences()
+        rollout_torch.compare(case, differences, with_trl=True)
+        for name, difference in differences.items():
+            yield "loss" if name.endswith("TRL") else "torch", f"case {number}, {name}", difference
