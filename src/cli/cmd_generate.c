@@ -38,6 +38,8 @@ static const qa_option generate_rows[] = {
      .help = "answer every line of these JSON Lines: {\"messages\": [...]}, or {\"prompt\": text or messages}; - is "
              "standard input"},
     {"unique", INPUT(FLAG, unique), .help = "with --in: leave out prompts that were there before"},
+    {"first-turn", INPUT(FLAG, first_turn),
+     .help = "with --in: of every dialogue answer the user's first message alone"},
     {"chat", INPUT(FLAG, chat), .aliases = "conversation cnv interactive",
      .help = "write the prompt through the chat template; without a prompt every line of standard input is a turn of "
              "one conversation"},
@@ -312,7 +314,7 @@ done:
  * meaning with it; nor has what belongs to it without it. */
 static qa_status check_file_arguments(cli_run *run, qa_error *err) {
     static const char *const single[] = {"prompt", "file", "ids", "chat", "system", "ctx-size", "echo", "print-ids"};
-    static const char *const many[] = {"out", "samples", "batch", "unique", "columns"};
+    static const char *const many[] = {"out", "samples", "batch", "unique", "first-turn", "columns"};
     const generate_args *args = generate_args_of(run);
     for (size_t i = 0; args->in != NULL && i < sizeof single / sizeof *single; i++) {
         if (cli_given(&run->options, single[i]) != NULL) {
@@ -464,7 +466,9 @@ const cli_command cli_generate = {
         "[...]} with the answer appended; or a text, {\"prompt\": \"...\"}, and comes out as {\"prompt\": "
         "\"...\", \"completion\": \"...\"}. The answers are in the order of the prompts, --samples of each "
         "in a row; \"terminal\": false marks those that --max-tokens cut off. With --temperature 0 --unique "
-        "that is what `train --method replay` rehearses.\n"
+        "that is what `train --method replay` rehearses. Preference data has prompts, too: --first-turn --max-tokens "
+        "256 "
+        "answers each of its first questions once, as the paper's authors made their replay data.\n"
         "--chat without a prompt is a conversation. At a terminal, and with --commands, lines that begin with / are "
         "commands: /help lists them. /policy both lets the base model and the customised policy answer the same "
         "turns, each behind its own answers.\n"

@@ -9,7 +9,7 @@ typedef struct generate_args {
     cli_args shared;
     qa_sampling sampling;
     const char *prompt, *file, *ids, *in, *system, *policy; /* NULL: not given */
-    bool chat, unique, no_special, echo, print_ids, ignore_eos, kl, commands, no_history;
+    bool chat, unique, first_turn, no_special, echo, print_ids, ignore_eos, kl, commands, no_history;
     size_t max_tokens, samples, batch, particles;
     size_t ctx_size; /* 0: not given */
     qa_option_list stop;

@@ -178,7 +178,8 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
 qa_status cli_generate_file(generation_run *generation, qa_policy policy, qa_error *err) {
     cli_run *run = generation->run;
     const qa_model_info *info = qa_model_get_info(run->model);
-    const qa_prompts_options options = {.tokenizer = run->tokenizer,
+    const qa_prompts_options options = {.first_turn = generate_args_of(run)->first_turn,
+                                        .tokenizer = run->tokenizer,
                                         .chat = generation->chat,
                                         .bare = generate_args_of(run)->no_special,
                                         .context = info->context,

@@ -23,6 +23,10 @@ QA_MUST_CHECK qa_status qa_dialogue_push_json(qa_dialogue *dialogue, const json_
  * behind it) stays a part of a turn. */
 QA_MUST_CHECK qa_status qa_dialogue_push_hh(qa_dialogue *dialogue, const char *text, size_t bytes, const char *name,
                                             bool *loose, qa_error *err);
+/* Appends the one turn each of "## Human:\n...\n\n## Assistant:\n..." (DSP), or the turns of HH-RLHF's notation. *loose
+ * also when there is a further mark, which then is text. */
+QA_MUST_CHECK qa_status qa_dialogue_push_exchange(qa_dialogue *dialogue, const char *text, size_t bytes,
+                                                  const char *name, bool *loose, qa_error *err);
 /* Whether what begins at text looks like a turn's mark; one with another thing than a space behind it is none. */
 bool qa_looks_like_hh_mark(const char *text, size_t bytes);
 bool qa_begins_hh_turn(const char *text, size_t bytes);

@@ -26,41 +26,12 @@ static qa_status check_scored(const json_t *texts, const json_t *scores, qa_erro
     return QA_OK;
 }
 
-/* The one turn each of "## Human:\n...\n\n## Assistant:\n...", or a dialogue in HH-RLHF's notation. */
-static qa_status push_exchange(qa_dialogue *dialogue, const char *text, size_t bytes, const char *name, bool *loose,
-                               qa_error *err) {
-    static const char QUERY[] = "## Human:\n";
-    static const char RESPONSE[] = "\n\n## Assistant:\n";
-    if (!qa_begins_with(text, bytes, QUERY)) {
-        QA_FAIL_IF(!qa_begins_hh_turn(text, bytes), err, QA_ERR_FORMAT,
-                   "%s begins neither with \"## Human:\" and a newline (DSP) nor with two newlines and \"Human: \" "
-                   "(HH-RLHF), so prompt and response cannot be told apart",
-                   name);
-        return qa_dialogue_push_hh(dialogue, text, bytes, name, loose, err);
-    }
-    size_t begin = strlen(QUERY);
-    for (size_t end = begin; end < bytes; end++) {
-        if (qa_begins_with(text + end, bytes - end, RESPONSE)) {
-            size_t answer = end + strlen(RESPONSE);
-            qa_message query = {.role = "user", .content = text + begin, .content_bytes = end - begin};
-            qa_message response = {.role = "assistant", .content = text + answer, .content_bytes = bytes - answer};
-            for (size_t i = begin; i < bytes; i++) { /* one exchange: a further mark is text */
-                *loose = *loose || (i != end && qa_begins_with(text + i, bytes - i, RESPONSE)) ||
-                         qa_begins_with(text + i, bytes - i, "\n\n## Human:\n");
-            }
-            QA_TRY(qa_dialogue_push(dialogue, query, err));
-            return qa_dialogue_push(dialogue, response, err);
-        }
-    }
-    return qa_fail(err, QA_ERR_FORMAT, "%s has \"## Human:\" but no line \"## Assistant:\" after an empty one", name);
-}
-
 static qa_status push_scored(qa_dialogue *dialogue, const json_t *texts, size_t index, bool *loose, qa_error *err) {
     char name[32];
     (void)snprintf(name, sizeof name, "\"text\"[%zu]", index);
     const json_t *text = json_array_get(texts, index);
     dialogue->n = 0;
-    return push_exchange(dialogue, json_string_value(text), json_string_length(text), name, loose, err);
+    return qa_dialogue_push_exchange(dialogue, json_string_value(text), json_string_length(text), name, loose, err);
 }
 
 /* Text i preferred to text j; both are taken apart when they are first met. */

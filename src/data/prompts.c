@@ -41,13 +41,23 @@ void qa_prompts_free(qa_prompts *prompts) {
 
 /* ---- one line ---- */
 
-/* A dialogue: its ids by the chat template, and the head of its output line. */
-static qa_status read_dialogue(prompts_loader *loader, qa_prompt *to, const json_t *messages, const char *name,
-                               qa_error *err) {
+/* Of the dialogue the first message of the user. */
+static void keep_first_turn(qa_dialogue *dialogue) {
+    for (size_t i = 0; i < dialogue->n; i++) {
+        if (strcmp(dialogue->messages[i].role, "user") == 0) {
+            dialogue->messages[0] = dialogue->messages[i];
+            dialogue->n = 1;
+        }
+    }
+}
+
+/* loader->dialogue: its ids by the chat template, and the head of its output line. */
+static qa_status answer_dialogue(prompts_loader *loader, qa_prompt *to, const char *name, qa_error *err) {
     const qa_prompts_options *options = loader->options;
     qa_dialogue *dialogue = &loader->dialogue;
-    dialogue->n = 0;
-    QA_TRY(qa_dialogue_push_json(dialogue, messages, name, &loader->columns, err));
+    if (options->first_turn) {
+        keep_first_turn(dialogue);
+    }
     QA_FAIL_IF(dialogue->n == 0 || strcmp(dialogue->messages[dialogue->n - 1].role, "user") != 0, err, QA_ERR_FORMAT,
                "the last of \"%s\" must be the user's: it is what is answered", name);
     to->dialogue = true;
@@ -64,6 +74,42 @@ static qa_status read_dialogue(prompts_loader *loader, qa_prompt *to, const json
     return head.status;
 }
 
+static qa_status read_dialogue(prompts_loader *loader, qa_prompt *to, const json_t *messages, const char *name,
+                               qa_error *err) {
+    loader->dialogue.n = 0;
+    QA_TRY(qa_dialogue_push_json(&loader->dialogue, messages, name, &loader->columns, err));
+    return answer_dialogue(loader, to, name, err);
+}
+
+/* The dialogue of a row of preference data whose prompt stands in its answers: in front of the preferred one, or as
+ * DSP's query. *name: where; NULL: nowhere. */
+static qa_status read_preference(prompts_loader *loader, const json_t *line, const char **name, qa_error *err) {
+    qa_dialogue *dialogue = &loader->dialogue;
+    const json_t *chosen = qa_pairs_member(line, "chosen"), *query = qa_pairs_member(line, "query");
+    const json_t *text = json_array_get(qa_pairs_member(line, "text"), 0);
+    const char *hh = json_string_value(chosen);
+    bool loose = false;
+    dialogue->n = 0;
+    *name = json_is_array(chosen) || (hh != NULL && qa_begins_hh_turn(hh, json_string_length(chosen))) ? "chosen"
+            : json_is_string(query) && qa_pairs_member(line, "responses") != NULL                      ? "query"
+            : json_is_string(text) && qa_pairs_member(line, "score") != NULL                           ? "text"
+                                                                                                       : NULL;
+    if (*name == NULL) {
+        return QA_OK;
+    }
+    if (strcmp(*name, "query") == 0) {
+        const qa_message asked = {
+            .role = "user", .content = json_string_value(query), .content_bytes = json_string_length(query)};
+        return qa_dialogue_push(dialogue, asked, err);
+    }
+    QA_TRY(json_is_array(chosen) ? qa_dialogue_push_json(dialogue, chosen, *name, &loader->columns, err)
+           : hh != NULL          ? qa_dialogue_push_hh(dialogue, hh, json_string_length(chosen), *name, &loose, err)
+                        : qa_dialogue_push_exchange(dialogue, json_string_value(text), json_string_length(text), *name,
+                                                    &loose, err));
+    dialogue->n -= dialogue->n > 0 ? 1 : 0; /* the answer */
+    return QA_OK;
+}
+
 /* A text to continue. */
 static qa_status read_text(prompts_loader *loader, qa_prompt *to, const json_t *value, qa_error *err) {
     const qa_prompts_options *options = loader->options;
@@ -78,9 +124,9 @@ static qa_status read_text(prompts_loader *loader, qa_prompt *to, const json_t *
 /* Answers that a line brings are not looked at: files of pairs, of responses and of questions hold prompts, too. */
 static qa_status check_columns(prompts_loader *loader, const json_t *line, const char *used, bool dialogue,
                                qa_error *err) {
-    const char *const known[] = {used,        "chosen",      "rejected",   "completion", "response",
-                                 "responses", "completions", "candidates", "terminal",   "answer",
-                                 "grader",    "reference",   NULL};
+    const char *const known[] = {used,          "chosen",     "rejected", "completion", "response", "responses",
+                                 "completions", "candidates", "terminal", "answer",     "grader",   "reference",
+                                 "label",       "query",      "text",     "score",      "prompt",   NULL};
     return qa_columns_check_row(&loader->columns, line, known, dialogue ? QA_PAIRS_DIALOGUES : QA_PAIRS_TEXT, err);
 }
 
@@ -100,20 +146,28 @@ static qa_status check_prompt_ids(const qa_ids *ids, const qa_prompts_options *o
 static qa_status read_prompt_line(prompts_loader *loader, qa_prompt *to, const json_t *line, qa_error *err) {
     const json_t *messages = qa_pairs_member(line, "messages");
     const json_t *prompt = qa_pairs_member(line, "prompt");
+    const char *name = NULL;
     char found[QA_FOUND_BYTES], hint[QA_COLUMN_HINT_BYTES];
     loader->text.n = 0;
+    if (messages == NULL && !json_is_array(prompt) &&
+        (prompt == NULL || json_is_array(qa_pairs_member(line, "chosen")))) { /* a string beside dialogues is in them */
+        QA_TRY(read_preference(loader, line, &name, err));
+    }
     QA_TRY(check_columns(loader, line, messages != NULL ? "messages" : "prompt",
-                         json_is_array(messages != NULL ? messages : prompt), err));
-    if (json_is_array(messages)) {
+                         name != NULL || json_is_array(messages != NULL ? messages : prompt), err));
+    if (name != NULL) {
+        QA_TRY(answer_dialogue(loader, to, name, err));
+    } else if (json_is_array(messages)) {
         QA_TRY(read_dialogue(loader, to, messages, "messages", err));
     } else if (messages == NULL && json_is_array(prompt)) {
         QA_TRY(read_dialogue(loader, to, prompt, "prompt", err));
     } else if (messages == NULL && json_is_string(prompt)) {
         QA_TRY(read_text(loader, to, prompt, err));
     } else {
-        return qa_fail(err, QA_ERR_FORMAT,
-                       "expected {\"messages\": [...]}, {\"prompt\": [...]} or {\"prompt\": \"...\"}%s%s",
-                       qa_columns_found(line, found), qa_column_map_hint(line, QA_COLUMNS_OF_PROMPTS, hint));
+        return qa_fail(
+            err, QA_ERR_FORMAT,
+            "expected {\"messages\": [...]}, {\"prompt\": [...]} or {\"prompt\": \"...\"}, or preference data%s%s",
+            qa_columns_found(line, found), qa_column_map_hint(line, QA_COLUMNS_OF_PROMPTS, hint));
     }
     return check_prompt_ids(&to->ids, loader->options, err);
 }

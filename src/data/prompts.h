@@ -30,10 +30,12 @@ typedef struct qa_prompts_options {
     bool bare;           /* nothing in front of texts that they do not bring */
     size_t context;      /* a prompt must be shorter */
     size_t vocab_size;   /* ids must be below it */
+    bool first_turn;     /* of a dialogue its first message of the user alone */
     const char *columns; /* as in qa_pairs_options */
 } qa_prompts_options;
 
-/* path "-": standard input. At least one prompt is in the file; errors name file and line. */
+/* Lines of preference data, too: where they have no prompt apart, what stands before the preferred answer, or DSP's
+ * query, is one. path "-": standard input. At least one prompt is in the file; errors name file and line. */
 QA_MUST_CHECK qa_status qa_prompts_load(qa_prompts *prompts, const char *path, const qa_prompts_options *options,
                                         qa_error *err);
 /* Keeps the first of the prompts that are the same ids. */

@@ -191,6 +191,53 @@ START_TEST(repeated_prompts_are_left_out_on_request) {
 }
 END_TEST
 
+/* The messages of a line but for its answer, as "user: Q1, assistant: A1". */
+static const char *asked_in(const json_t *line, char text[256]) {
+    const json_t *messages = json_object_get(line, "messages");
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i + 1 < json_array_size(messages); i++) {
+        const json_t *message = json_array_get(messages, i);
+        used += (size_t)snprintf(text + used, 256 - used, "%s%s: %s", i == 0 ? "" : ", ", qa_json_text(message, "role"),
+                                 qa_json_text(message, "content"));
+    }
+    return text;
+}
+
+/* Every form of preference data: its prompts, or its first questions, each once. */
+START_TEST(preference_data_holds_prompts) {
+    static const char DATA[] =
+        "{\"chosen\": \"\\n\\nHuman: Q1\\n\\nAssistant: A1\\n\\nHuman: Q2\\n\\nAssistant: A2\", \"rejected\": \"\"}\n"
+        "{\"query\": \"Q1\", \"responses\": {\"academy\": \"a\", \"business\": \"b\"}}\n"
+        "{\"text\": [\"## Human:\\nQ3\\n\\n## Assistant:\\nA\", \"## Human:\\nQ3\\n\\n## Assistant:\\nB\"], \"score\": "
+        "[1, 0]}\n"
+        "{\"prompt\": \"Q4\", \"chosen\": [{\"role\": \"system\", \"content\": \"S\"}, {\"role\": \"user\", "
+        "\"content\": \"Q4\"}, "
+        "{\"role\": \"assistant\", \"content\": \"A\"}], \"rejected\": []}\n"
+        "{\"prompt\": [{\"role\": \"user\", \"content\": \"Q5\"}], \"completion\": \"A\", \"label\": false}\n";
+    static const char *const whole[] = {"user: Q1, assistant: A1, user: Q2", "user: Q1", "user: Q3",
+                                        "system: S, user: Q4", "user: Q5"};
+    static const char *const first[] = {"user: Q1", "user: Q3", "user: Q4", "user: Q5"};
+    char *path = qa_tempdir_write_text(world.dir, "preferences.jsonl", DATA);
+    char asked[256];
+    qa_cli_lines all = QA_CLI_LINES("generate", "-m", world.model, "--in", path, GREEDY);
+    ck_assert_uint_eq(all.n, 5);
+    for (size_t i = 0; i < 5; i++) {
+        ck_assert_str_eq(asked_in(all.line[i], asked), whole[i]);
+    }
+    qa_cli_lines once = QA_CLI_LINES("generate", "-m", world.model, "--in", path, GREEDY, "--first-turn", "--unique");
+    ck_assert_uint_eq(once.n, 4);
+    for (size_t i = 0; i < 4; i++) {
+        ck_assert_str_eq(asked_in(once.line[i], asked), first[i]);
+    }
+    same_text(ONE("--chat", "--prompt", "Q1"), answer_of(once.line[0], 2));
+    qa_cli_lines_free(&all);
+    qa_cli_lines_free(&once);
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--prompt", "a", "--first-turn"), 2, NULL, "--first-turn");
+    free(path);
+}
+END_TEST
+
 START_TEST(stop_texts_cut_answers) {
     qa_cli_lines whole = FROM_FILE(GREEDY);
     const char *text = qa_json_text(whole.line[1], "completion");
@@ -342,6 +389,7 @@ Suite *cli_generate_file_suite(void) {
     tcase_add_test(tcase, kl_is_measured_on_request_or_where_both_policies_run);
     tcase_add_test(tcase, samples_stand_together_and_differ);
     tcase_add_test(tcase, repeated_prompts_are_left_out_on_request);
+    tcase_add_test(tcase, preference_data_holds_prompts);
     tcase_add_test(tcase, stop_texts_cut_answers);
     tcase_add_test(tcase, a_file_appears_when_it_is_complete);
     tcase_add_test(tcase, bad_lines_are_named);
