@@ -106,6 +106,13 @@ QA_MUST_CHECK qa_status qa_evaluate(qa_model *model, const qa_adapter *adapter, 
                                     bool (*progress)(void *user, size_t done, size_t total), void *user,
                                     qa_evaluation *evaluation, qa_error *err);
 
+/* The same, and of every pair how it is ranked, ranked[pairs]: 1 right, 0.5 a tie, 0 wrong; NULL: not wanted; not
+ * set for labelled responses. */
+QA_MUST_CHECK qa_status qa_evaluate_ranked(qa_model *model, const qa_adapter *adapter, const qa_pairs *pairs,
+                                           const qa_objective *objective, size_t micro_batch, double *ranked,
+                                           bool (*progress)(void *user, size_t done, size_t total), void *user,
+                                           qa_evaluation *evaluation, qa_error *err);
+
 /* ---- training ---- */
 
 typedef enum qa_schedule { QA_SCHEDULE_LINEAR, QA_SCHEDULE_COSINE, QA_SCHEDULE_CONSTANT } qa_schedule;

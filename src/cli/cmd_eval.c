@@ -1,10 +1,12 @@
 /* qadapter eval: a table, or JSON with every field of qa_evaluation; with --suite see cmd_eval_suite.c. */
 #include "cli/eval.h"
 
+#include "base/memory.h"
 #include "base/try.h"
 #include "methods/method.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- options ---- */
 
@@ -59,6 +61,7 @@ static const cli_table eval_tables[] = {{&cli_model_table, 0, "model", NULL},
                                         {&eval_table, 0, NULL, NULL},
                                         CLI_READ_PAIRS,
                                         {&held_out_table, 0, NULL, NULL},
+                                        {&cli_reward_table, offsetof(eval_args, reward), NULL, NULL},
                                         {&cli_output_table, 0, "json", NULL}};
 
 /* Ranking well and writing well are two things: a response with a token of e^-12 is not sampled once in 100,000 times.
@@ -92,19 +95,25 @@ static qa_status eval_pairs(cli_run *run, qa_error *err) {
     qa_objective objective;
     qa_pairs *pairs = NULL;
     qa_evaluation evaluation = {0};
+    qa_subsets subsets = {0};
+    double *ranked = NULL;
     cli_report report = {0};
     size_t max_length = 0, micro_batch = 0;
     qa_status status = QA_OK;
     QA_TRY(cli_load_reader(run, &objective, &max_length, &micro_batch, err));
     QA_GOTO(done, cli_eval_load_pairs(run, run->args->data, max_length, &pairs, err));
     cli_catch_interrupts(run->command->name, "stopping");
-    QA_GOTO(done, cli_eval_on_pairs(run, pairs, &objective, run->adapter, micro_batch, &evaluation, err));
+    QA_GOTO(done, QA_NEW(ranked, qa_pairs_count(pairs), err, "%zu margins", qa_pairs_count(pairs)));
+    QA_GOTO(done, cli_eval_on_pairs(run, pairs, &objective, run->adapter, micro_batch, ranked, &evaluation, err));
     cli_report_evaluation(&report, &evaluation, &objective);
+    QA_GOTO(done, qa_pairs_labelled(pairs) ? QA_OK : cli_report_subsets(&report, &subsets, pairs, ranked, err));
     QA_GOTO(done, cli_report_print(&report, stdout, run->args->json, err));
     say_nothing_ranked(run, &evaluation);
     say_out_of_reach(run, &evaluation);
 done:
     cli_report_free(&report);
+    qa_subsets_free(&subsets);
+    free(ranked);
     qa_pairs_free(pairs);
     return status;
 }
@@ -138,6 +147,9 @@ static qa_status run_eval(cli_run *run, qa_error *err) {
     if (eval_args_of(run)->held_out && run->args->data == NULL) {
         return cli_bad_usage(run, err, "--held-out needs --data, the file that the adapter was trained on");
     }
+    if (eval_args_of(run)->reward.dir != NULL && run->args->data != NULL) {
+        return cli_eval_reward(run, err);
+    }
     if (suite) {
         return compares ? cli_eval_compare(run, err) : cli_eval_suite(run, err);
     }
@@ -162,13 +174,16 @@ const cli_command cli_eval = {
              "model's, and the accuracy on held-out pairs. Without --adapter the model alone is measured; several "
              "adapters are compared in one table, the base model first, each read as it was trained; with weights "
              "they are measured as one policy, their mixture, for whose rewards' sum several --preference give the "
-             "optimum.",
+             "optimum. "
+             "With --reward-model a reward model ranks the pairs. Rows with a \"subset\" make a table of accuracies "
+             "by subset, with RewardBench's sections and their weights.",
     .examples = "qadapter eval --model MODEL --adapter ADAPTER --data eval.jsonl\n"
                 "qadapter eval --model MODEL --adapter ADAPTER --adapter OTHER --data eval.jsonl\n"
                 "qadapter eval --model weights/village/model --adapter ADAPTER --suite village --preference academy\n"
                 "qadapter eval --model MODEL --adapter A:1 --adapter B:0.5 --particles 8 --suite village --preference "
                 "academy --preference literature:0.5\n"
                 "qadapter eval --model MODEL --suite questions.jsonl --transcript answers.jsonl\n"
+                "qadapter eval --model MODEL --reward-model REWARD --data eval.jsonl\n"
                 "qadapter eval --model MODEL --adapter ADAPTER --data eval.jsonl --json",
     .required = "model",
     .on_the_way = true,

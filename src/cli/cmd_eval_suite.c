@@ -12,7 +12,7 @@ static qa_status run_pairs(cli_run *run, const char *path, const qa_objective *o
     QA_TRY(cli_resolve_micro_batch(run, &micro_batch, err));
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_TRY(cli_eval_load_pairs(run, path, max_length, &pairs, err));
-    const qa_status status = cli_eval_on_pairs(run, pairs, objective, run->adapter, micro_batch, evaluation, err);
+    const qa_status status = cli_eval_on_pairs(run, pairs, objective, run->adapter, micro_batch, NULL, evaluation, err);
     qa_pairs_free(pairs);
     return status;
 }

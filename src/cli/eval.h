@@ -4,6 +4,8 @@
 
 #include "cli/common.h"
 #include "cli/report.h"
+#include "cli/reward_choice.h"
+#include "suite/subsets.h"
 
 typedef struct eval_args {
     cli_args shared;
@@ -11,6 +13,7 @@ typedef struct eval_args {
     qa_option_list preferences;
     size_t limit, samples, batch, particles; /* limit 0: all */
     uint64_t seed;
+    cli_reward_choice reward;
     bool kl, held_out;
 } eval_args;
 
@@ -18,6 +21,14 @@ static inline const eval_args *eval_args_of(const cli_run *run) { return (const 
 
 /* Every field of an evaluation on pairs. */
 void cli_report_evaluation(cli_report *report, const qa_evaluation *evaluation, const qa_objective *objective);
+
+/* Sections of the report, where pairs have subsets; ranked[pairs]. Free `found`, whose names the report shows, after
+ * printing. */
+QA_MUST_CHECK qa_status cli_report_subsets(cli_report *report, qa_subsets *found, const qa_pairs *pairs,
+                                           const double *ranked, qa_error *err);
+
+/* qadapter eval --reward-model. */
+QA_MUST_CHECK qa_status cli_eval_reward(cli_run *run, qa_error *err);
 
 /* qadapter eval --suite. */
 QA_MUST_CHECK qa_status cli_eval_suite(cli_run *run, qa_error *err);
@@ -43,8 +54,8 @@ QA_MUST_CHECK qa_status cli_eval_on_suite(cli_run *run, const eval_suite *found,
 QA_MUST_CHECK qa_status cli_eval_load_pairs(cli_run *run, const char *path, size_t max_length, qa_pairs **pairs,
                                             qa_error *err);
 QA_MUST_CHECK qa_status cli_eval_on_pairs(cli_run *run, const qa_pairs *pairs, const qa_objective *objective,
-                                          const qa_adapter *adapter, size_t micro_batch, qa_evaluation *evaluation,
-                                          qa_error *err);
+                                          const qa_adapter *adapter, size_t micro_batch, double *ranked,
+                                          qa_evaluation *evaluation, qa_error *err); /* ranked: [pairs] or NULL */
 
 /* With several adapters: one table, the base model first, on pairs or with --suite. */
 QA_MUST_CHECK qa_status cli_eval_compare(cli_run *run, qa_error *err);

@@ -74,7 +74,7 @@ static qa_status measure_row(comparison *c, compared_row *row, const qa_adapter 
     size_t micro_batch = 0;
     if (c->pairs != NULL) {
         QA_TRY(cli_resolve_micro_batch(run, &micro_batch, err));
-        QA_TRY(cli_eval_on_pairs(run, c->pairs, &row->objective, adapter, micro_batch, &row->pairs, err));
+        QA_TRY(cli_eval_on_pairs(run, c->pairs, &row->objective, adapter, micro_batch, NULL, &row->pairs, err));
     }
     return c->named.suite == NULL
                ? QA_OK

@@ -50,10 +50,11 @@ static bool on_progress(void *user, size_t done, size_t total) {
 }
 
 qa_status cli_eval_on_pairs(cli_run *run, const qa_pairs *pairs, const qa_objective *objective,
-                            const qa_adapter *adapter, size_t micro_batch, qa_evaluation *evaluation, qa_error *err) {
+                            const qa_adapter *adapter, size_t micro_batch, double *ranked, qa_evaluation *evaluation,
+                            qa_error *err) {
     cli_progress_begin(&run->progress, !run->args->quiet);
-    const qa_status status =
-        qa_evaluate(run->model, adapter, pairs, objective, micro_batch, on_progress, run, evaluation, err);
+    const qa_status status = qa_evaluate_ranked(run->model, adapter, pairs, objective, micro_batch, ranked, on_progress,
+                                                run, evaluation, err);
     cli_progress_clear(&run->progress);
     return status;
 }

@@ -9,6 +9,7 @@
 #include "io/input.h"
 #include "io/json_lines.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,6 +103,14 @@ void qa_pairs_set_pointers(qa_pairs *pairs) {
 
 /* ---- the examples ---- */
 
+/* The row's "subset", for the examples from `first` on, which it became. */
+static void name_subset(qa_pairs *pairs, size_t first, const json_t *row) {
+    const char *name = json_string_value(json_object_get(row, "subset"));
+    for (size_t i = first; name != NULL && i < pairs->n; i++) {
+        (void)snprintf(pairs->items[i].subset, sizeof pairs->items[i].subset, "%s", name);
+    }
+}
+
 /* The example on the next line; *more: there was one. */
 static qa_status add_pairs_line(qa_pairs_loader *loader, qa_json_lines *lines, bool *more, qa_error *err) {
     json_t *element = NULL;
@@ -116,8 +125,10 @@ static qa_status add_pairs_line(qa_pairs_loader *loader, qa_json_lines *lines, b
     }
     if (*more) {
         loader->line = qa_json_lines_number(lines);
+        const size_t first = loader->pairs->n;
         loader->read++;
         status = qa_form_add(loader, element, err);
+        name_subset(loader->pairs, first, element);
         if (status != QA_OK) {
             qa_json_lines_prefix(lines, err);
         }

@@ -52,6 +52,7 @@ static double least_of(const double *values, size_t n) {
 
 /* One entry a pair: z, and the least log-probability of a token of the chosen response under pi1 and under pitilde. */
 typedef struct pair_values {
+    double *ranked;                               /* of the caller; NULL: not wanted */
     double *logit, *hardest_pi1, *hardest_custom; /* [pairs] each, in one allocation that begins at logit */
 } pair_values;
 
@@ -170,6 +171,9 @@ static qa_status evaluate_one(evaluating *e, size_t i, qa_error *err) {
                pair->line, e->data, loss.pref + loss.reg);
     if (!labelled) {
         e->values.logit[i] = qa_pair_step_logit(e->step);
+        if (e->values.ranked != NULL) {
+            e->values.ranked[i] = qa_ranked_right(e->step);
+        }
     }
     if (!pair->undesirable) {
         const size_t at = labelled ? e->sums.labelled[QA_CHOSEN] - 1 : i;
@@ -192,7 +196,7 @@ static qa_status evaluate_all(evaluating *e, qa_error *err) {
 }
 
 qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_objective *objective, size_t micro_batch,
-                           const char *data, qa_base_cache *cache,
+                           const char *data, qa_base_cache *cache, double *ranked,
                            bool (*progress)(void *user, size_t done, size_t total), void *user,
                            qa_evaluation *evaluation, qa_error *err) {
     const double start = qa_seconds();
@@ -203,18 +207,19 @@ qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_o
     if (logits == NULL) {
         return QA_NO_MEMORY(err, "the margins of %zu pairs", n);
     }
-    evaluating e = {.step = step,
-                    .pairs = pairs,
-                    .objective = objective,
-                    .data = data == NULL ? "the evaluation data" : data,
-                    .cache = cache,
-                    .progress = {progress, user},
-                    .micro_batch = together,
-                    .divisors = {.pairs = (double)n,
-                                 .counted = (double)count_all(pairs, objective, together),
-                                 .responses = qa_count_responses(pairs, n)},
-                    .sums = {.returns = qa_pairs_labelled(pairs) ? logits : NULL, .capacity = n},
-                    .values = {.logit = logits, .hardest_pi1 = logits + n, .hardest_custom = logits + 2 * n}};
+    evaluating e = {
+        .step = step,
+        .pairs = pairs,
+        .objective = objective,
+        .data = data == NULL ? "the evaluation data" : data,
+        .cache = cache,
+        .progress = {progress, user},
+        .micro_batch = together,
+        .divisors = {.pairs = (double)n,
+                     .counted = (double)count_all(pairs, objective, together),
+                     .responses = qa_count_responses(pairs, n)},
+        .sums = {.returns = qa_pairs_labelled(pairs) ? logits : NULL, .capacity = n},
+        .values = {.ranked = ranked, .logit = logits, .hardest_pi1 = logits + n, .hardest_custom = logits + 2 * n}};
     const qa_status status = evaluate_all(&e, err);
     if (status == QA_OK) {
         summarise(evaluation, &e.sums, objective, &e.values);
@@ -227,16 +232,23 @@ qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_o
     return status;
 }
 
-qa_status qa_evaluate(qa_model *model, const qa_adapter *adapter, const qa_pairs *pairs, const qa_objective *objective,
-                      size_t micro_batch, bool (*progress)(void *user, size_t done, size_t total), void *user,
-                      qa_evaluation *evaluation, qa_error *err) {
+qa_status qa_evaluate_ranked(qa_model *model, const qa_adapter *adapter, const qa_pairs *pairs,
+                             const qa_objective *objective, size_t micro_batch, double *ranked,
+                             bool (*progress)(void *user, size_t done, size_t total), void *user,
+                             qa_evaluation *evaluation, qa_error *err) {
     qa_pair_limits limits = {0};
     qa_pair_step *step = NULL;
     (qa_method_of(objective)->data == QA_DATA_LABELLED ? qa_pair_limits_include_mismatched
                                                        : qa_pair_limits_include)(&limits, pairs);
     QA_TRY(qa_pair_step_create(&step, model, adapter, objective, limits, err));
     const qa_status status =
-        qa_evaluate_with(step, pairs, objective, micro_batch, NULL, NULL, progress, user, evaluation, err);
+        qa_evaluate_with(step, pairs, objective, micro_batch, NULL, NULL, ranked, progress, user, evaluation, err);
     qa_pair_step_free(step);
     return status;
+}
+
+qa_status qa_evaluate(qa_model *model, const qa_adapter *adapter, const qa_pairs *pairs, const qa_objective *objective,
+                      size_t micro_batch, bool (*progress)(void *user, size_t done, size_t total), void *user,
+                      qa_evaluation *evaluation, qa_error *err) {
+    return qa_evaluate_ranked(model, adapter, pairs, objective, micro_batch, NULL, progress, user, evaluation, err);
 }

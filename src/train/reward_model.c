@@ -211,3 +211,27 @@ qa_status qa_reward_model_scores(qa_reward_model *reward_model, const qa_tokens 
     free(states);
     return status;
 }
+
+qa_status qa_reward_model_answers(qa_reward_model *reward_model, qa_tokens prompt, const qa_tokens *answers, size_t n,
+                                  size_t output, double *scores, qa_error *err) {
+    size_t total = 0;
+    int32_t *ids = NULL;
+    qa_tokens *sequences = NULL;
+    qa_status status = QA_OK;
+    for (size_t i = 0; i < n; i++) {
+        total += prompt.n + answers[i].n;
+    }
+    QA_GOTO(done, QA_NEW(ids, total + 1, err, "%zu tokens", total));
+    QA_GOTO(done, QA_NEW(sequences, n + 1, err, "%zu sequences", n));
+    for (size_t i = 0, at = 0; i < n; i++) {
+        sequences[i] = (qa_tokens){.ids = ids + at, .n = prompt.n + answers[i].n};
+        memcpy(ids + at, prompt.ids, prompt.n * sizeof *ids);
+        memcpy(ids + at + prompt.n, answers[i].ids, answers[i].n * sizeof *ids);
+        at += sequences[i].n;
+    }
+    status = qa_reward_model_scores(reward_model, sequences, n, output, scores, err);
+done:
+    free(ids);
+    free(sequences);
+    return status;
+}

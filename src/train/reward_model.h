@@ -35,6 +35,11 @@ const qa_model *qa_reward_model_model(const qa_reward_model *reward_model); /* i
 QA_MUST_CHECK qa_status qa_reward_model_scores(qa_reward_model *reward_model, const qa_tokens *sequences, size_t n,
                                                size_t output, double *scores, qa_error *err);
 
+/* The same of n answers to one prompt, each of at least one token. */
+QA_MUST_CHECK qa_status qa_reward_model_answers(qa_reward_model *reward_model, qa_tokens prompt,
+                                                const qa_tokens *answers, size_t n, size_t output, double *scores,
+                                                qa_error *err);
+
 /* ---- for its training ---- */
 
 /* Which of ids[n], n >= 1, is the last token. */

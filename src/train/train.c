@@ -270,7 +270,7 @@ static qa_status evaluate_pairs(void *user, size_t *tokens, qa_error *err) {
     preference_run *r = user;
     const qa_train_options *o = r->options;
     qa_evaluation e = {0};
-    QA_TRY(qa_evaluate_with(r->step, r->evaluation, &o->objective, o->micro_batch, o->eval_data_path, r->cache, goes_on,
+    QA_TRY(qa_evaluate_with(r->step, r->evaluation, &o->objective, o->micro_batch, o->eval_data_path, r->cache, NULL, goes_on,
                             r, &e, err));
     r->metrics = (qa_metrics){.loss = e.loss,
                               .pref_loss = e.pref_loss,
