@@ -46,6 +46,9 @@ void cli_put_answer_values(qa_json_writer *out, const qa_tokenizer *tokenizer, c
     qa_json_put_size(out, "completion_tokens", answer->n);
     qa_json_put_size(out, "total_tokens", answer->prompt_tokens + answer->n);
     qa_json_close(out);
+    if (answer->best != NULL) {
+        cli_best_of_put(out, answer->best);
+    }
     for (size_t t = 0; t < answer->n; t++) {
         log_ratio += answer->values[t].log_pi - answer->values[t].log_pi1;
         kl += answer->values[t].kl;

@@ -2,6 +2,7 @@
 #ifndef QA_CLI_ANSWER_JSON_H
 #define QA_CLI_ANSWER_JSON_H
 
+#include "cli/best_of.h"
 #include "cli/common.h"
 #include "io/json_writer.h"
 #include "qadapter/infer.h"
@@ -15,6 +16,7 @@ typedef struct cli_answer_values {
     bool measured;            /* log_pi1 and kl are known and of interest */
     const cli_run *run;       /* of a policy that is its mixture if it has one; NULL: of none */
     const qa_answer *weighed; /* as what --particles chose it; NULL: as nothing */
+    const cli_best_of *best;  /* that chose it; NULL: nothing did */
 } cli_answer_values;
 
 /* Members of the object that is open: "finish_reason": "stop" or "length", "usage": {"prompt_tokens",

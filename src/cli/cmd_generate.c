@@ -105,6 +105,8 @@ static const cli_table generate_tables[] = {
     CLI_METHOD_TABLES,
     {&qa_sampling_table, offsetof(generate_args, sampling), NULL, NULL},
     {&generate_table, 0, NULL, NULL},
+    {&cli_best_of_table, offsetof(generate_args, best_of), NULL, NULL},
+    {&cli_reward_table, offsetof(generate_args, best_of.reward), NULL, NULL},
     {&cli_pairs_table, 0, "columns", &generate_columns_words},
     {&cli_chat_table, 0, "chat-template", &generate_chat_words},
     {&cli_chat_table, 0, "template-arg date", &generate_arg_words}};
@@ -171,10 +173,12 @@ static answer_options options_of_prompt(const generation_run *generation) {
                             .silent = args->shared.json};
 }
 
-/* The answer that was chosen among particles, on its way out. */
+/* The answer that was chosen among particles, or as the best of several, on its way out. */
 typedef struct weighed_prompt {
     const generation_run *generation;
     const prompt_at_hand *prompt;
+    qa_policy policy;
+    cli_best_of *best; /* NULL: particles */
     qa_status status;
     qa_error *err;
 } weighed_prompt;
@@ -186,42 +190,58 @@ static qa_status print_weighed(const weighed_prompt *of, const qa_answer *answer
         QA_TRY(print_echo(generation, &of->prompt->text, &of->prompt->ids, of->err));
     }
     QA_TRY(answer_take(said, answer, generation->run->tokenizer, &of->prompt->ids, &options, of->err));
-    cli_say(generation->run,
-            "answer %zu of %zu, chosen by its weight: they are worth %.3g samples of the exact distribution",
-            answer->chosen + 1, answer->particles, answer->effective_samples);
-    return options.silent ? generation_print_json(generation, QA_POLICY_CUSTOM, &of->prompt->given, &of->prompt->ids,
-                                                  said, answer, of->err)
+    if (of->best == NULL) {
+        cli_say(generation->run,
+                "answer %zu of %zu, chosen by its weight: they are worth %.3g samples of the exact distribution",
+                answer->chosen + 1, answer->particles, answer->effective_samples);
+    } else {
+        cli_best_of_say(generation->run, of->best);
+    }
+    return options.silent ? generation_print_json(generation, of->policy, &of->prompt->given, &of->prompt->ids, said,
+                                                  of->best == NULL ? answer : NULL, of->best, of->err)
                           : QA_OK;
 }
 
 static bool take_weighed(void *user, const qa_answer *answer) {
     weighed_prompt *of = user;
     printed_answer said = {0};
-    of->status = print_weighed(of, answer, &said);
+    of->status = of->best == NULL ? QA_OK : cli_best_of_add(of->best, &of->prompt->ids, answer, &answer, of->err);
+    if (of->status == QA_OK && answer != NULL) {
+        of->status = print_weighed(of, answer, &said);
+    }
     answer_free(&said);
     return of->status == QA_OK;
 }
 
-/* The answer of a mixture that --particles corrects. */
-static qa_status answer_weighed(generation_run *generation, size_t capacity, const prompt_at_hand *prompt,
-                                qa_error *err) {
+/* The answer of a mixture that --particles corrects, or the best of several. */
+static qa_status answer_chosen(generation_run *generation, qa_policy policy, size_t capacity,
+                               const prompt_at_hand *prompt, qa_error *err) {
     const generate_args *args = generate_args_of(generation->run);
-    const size_t n = prompt->ids.n;
-    weighed_prompt of = {.generation = generation, .prompt = prompt, .err = err};
+    const size_t n = prompt->ids.n, many = args->best_of.n;
+    weighed_prompt of = {.generation = generation, .prompt = prompt, .policy = policy, .err = err};
     QA_FAIL_IF(n >= capacity, err, QA_ERR_LIMIT,
                "%zu tokens do not fit: the context holds %zu, and at least one is needed for an answer", n, capacity);
-    const qa_batch_options options = {.mixture = cli_mixture(generation->run),
+    const size_t most = args->max_tokens < capacity - n ? args->max_tokens : capacity - n;
+    const qa_batch_options options = {.policy = policy,
+                                      .objective = &generation->objective,
+                                      .mixture = policy == QA_POLICY_CUSTOM ? cli_mixture(generation->run) : NULL,
                                       .sampling = generation->sampling,
                                       .end_ids = generation->end.ids,
                                       .n_end_ids = generation->end.n_ids,
-                                      .max_tokens = args->max_tokens < capacity - n ? args->max_tokens : capacity - n,
-                                      .samples = 1,
+                                      .max_tokens = most,
+                                      .samples = many,
                                       .particles = args->particles,
                                       .batch = args->batch,
+                                      .measured = args->kl,
                                       .on_answer = take_weighed,
                                       .should_stop = cli_should_stop,
                                       .user = &of};
-    const qa_status status = qa_generate_batch(generation->run->model, NULL, &prompt->ids, 1, &options, err);
+    if (many > 1) {
+        QA_TRY(cli_best_of_open(&of.best, generation->run, &args->best_of, &generation->objective, n, most, err));
+    }
+    const qa_status status =
+        qa_generate_batch(generation->run->model, generation->run->adapter, &prompt->ids, 1, &options, err);
+    cli_best_of_free(of.best);
     return of.status != QA_OK ? of.status : status == QA_ERR_INTERRUPTED ? qa_fail(err, status, "interrupted") : status;
 }
 
@@ -235,8 +255,8 @@ static qa_status answer_prompt(generation_run *generation, qa_policy policy, con
     double seconds = 0.0;
     qa_status status = QA_OK;
     const answer_options options = options_of_prompt(generation);
-    if (policy == QA_POLICY_CUSTOM && args->particles > 1) {
-        return answer_weighed(generation, capacity, prompt, err);
+    if ((policy == QA_POLICY_CUSTOM && args->particles > 1) || args->best_of.n > 1) {
+        return answer_chosen(generation, policy, capacity, prompt, err);
     }
     QA_GOTO(done, generation_generator(generation, policy, &generation->sampling, capacity, &generator, err));
     QA_GOTO(done, measured ? qa_generator_measure(generator, err) : QA_OK);
@@ -249,7 +269,7 @@ static qa_status answer_prompt(generation_run *generation, qa_policy policy, con
     if (said.end == ANSWER_INTERRUPTED) {
         status = qa_fail(err, QA_ERR_INTERRUPTED, "interrupted");
     } else if (json) {
-        status = generation_print_json(generation, policy, &prompt->given, ids, &said, NULL, err);
+        status = generation_print_json(generation, policy, &prompt->given, ids, &said, NULL, NULL, err);
     }
 done:
     answer_free(&said);
@@ -332,6 +352,30 @@ static qa_status check_file_arguments(cli_run *run, qa_error *err) {
     return QA_OK;
 }
 
+/* What --best-of cannot be with. */
+static qa_status check_best_of_arguments(cli_run *run, qa_error *err) {
+    const generate_args *args = generate_args_of(run);
+    QA_TRY(cli_best_of_check(run, &args->best_of, err));
+    if (args->best_of.n == 1) {
+        return QA_OK;
+    }
+    if (args->chat && !has_prompt(args)) {
+        return cli_bad_usage(run, err, "--best-of is for a prompt or --in: not for a conversation");
+    }
+    if (policy_is(args, "both")) {
+        return cli_bad_usage(run, err,
+                             "--policy both and --best-of exclude each other: the answers of one are chosen from");
+    }
+    if (args->samples > 1 || args->particles > 1) {
+        return cli_bad_usage(run, err, "--best-of and --%s exclude each other",
+                             args->samples > 1 ? "samples" : "particles");
+    }
+    if (args->sampling.temperature == 0.0) {
+        return cli_bad_usage(run, err, "--best-of: with --temperature 0 all answers are the same");
+    }
+    return QA_OK;
+}
+
 /* Several adapters are a mixture; --particles corrects one, and samples nothing else. */
 static qa_status check_mixture_arguments(cli_run *run, qa_error *err) {
     const generate_args *args = generate_args_of(run);
@@ -364,6 +408,7 @@ static qa_status check_prompt_arguments(cli_run *run, qa_error *err) {
     const generate_args *args = generate_args_of(run);
     QA_TRY(check_file_arguments(run, err));
     QA_TRY(check_mixture_arguments(run, err));
+    QA_TRY(check_best_of_arguments(run, err));
     const int prompts = (args->prompt != NULL) + (args->file != NULL) + (args->ids != NULL);
     if (prompts > 1) {
         return cli_bad_usage(run, err, "--prompt, --file and --ids exclude each other");
@@ -404,7 +449,8 @@ static qa_status check_prompt_arguments(cli_run *run, qa_error *err) {
 /* Whether an adapter is needed: by the policy, or because a conversation may change it. */
 static bool takes_adapter(const generate_args *args) {
     const bool converses = args->chat && !has_prompt(args) && (args->commands || isatty(STDIN_FILENO) == 1);
-    return !policy_is(args, "base") || (converses && args->shared.adapter != NULL);
+    const bool values = args->best_of.n > 1 && args->best_of.reward.dir == NULL;
+    return !policy_is(args, "base") || ((converses || values) && args->shared.adapter != NULL);
 }
 
 static qa_status load_generation(generation_run *generation, qa_error *err) {

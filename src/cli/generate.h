@@ -3,6 +3,7 @@
 #define QA_CLI_GENERATE_H
 
 #include "cli/answer.h"
+#include "cli/best_of.h"
 #include "cli/common.h"
 
 typedef struct generate_args {
@@ -13,6 +14,7 @@ typedef struct generate_args {
     size_t max_tokens, samples, batch, particles;
     size_t ctx_size; /* 0: not given */
     qa_option_list stop;
+    cli_best_of_args best_of;
 } generate_args;
 
 static inline const generate_args *generate_args_of(const cli_run *run) { return (const generate_args *)run->args; }
@@ -55,7 +57,7 @@ bool generation_measures(const generation_run *generation, qa_policy policy);
  * chose it, NULL: as nothing. */
 QA_MUST_CHECK qa_status generation_print_json(const generation_run *generation, qa_policy policy, const qa_text *given,
                                               const qa_ids *prompt, const printed_answer *said,
-                                              const qa_answer *weighed, qa_error *err);
+                                              const qa_answer *weighed, const cli_best_of *best, qa_error *err);
 
 /* A conversation over the lines of standard input, with the base model, the customised policy, or both. */
 QA_MUST_CHECK qa_status cli_converse(generation_run *generation, bool base, bool custom, size_t capacity,

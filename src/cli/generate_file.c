@@ -23,6 +23,7 @@ typedef struct line_writer {
     bool measured; /* generation_measures */
     size_t answers, total, tokens;
     const qa_mixture *mixture; /* that answers; NULL: none */
+    cli_best_of *best;         /* that chooses; NULL: every answer is written */
     double log_ratio, kl;      /* sums over answers; NaN where they are not measured */
     double effective;          /* sum over answers of the effective samples of their particles */
     qa_answer_text text;       /* scratch */
@@ -62,7 +63,8 @@ static qa_status write_answer(line_writer *writer, const qa_answer *said, qa_err
                                           .stopped = stopped,
                                           .measured = writer->measured,
                                           .run = writer->mixture == NULL ? NULL : with->run,
-                                          .weighed = said};
+                                          .weighed = writer->best == NULL ? said : NULL,
+                                          .best = writer->best};
         cli_put_answer_values(line, with->run->tokenizer, &values);
     }
     qa_json_close(line);
@@ -81,7 +83,12 @@ static qa_status write_answer(line_writer *writer, const qa_answer *said, qa_err
 
 static bool on_file_answer(void *user, const qa_answer *said) {
     line_writer *writer = user;
-    writer->status = write_answer(writer, said, &writer->err);
+    writer->status = writer->best == NULL ? QA_OK
+                                          : cli_best_of_add(writer->best, &writer->prompts->items[said->prompt].ids,
+                                                            said, &said, &writer->err);
+    if (writer->status == QA_OK && said != NULL) {
+        writer->status = write_answer(writer, said, &writer->err);
+    }
     cli_progress_count(&writer->with->run->progress, "answers", writer->answers, writer->total);
     return writer->status == QA_OK;
 }
@@ -100,10 +107,22 @@ static void say_result(const line_writer *writer, qa_policy policy, double secon
         cli_say(run, "each was chosen of %zu by its weight: worth %.3g samples of the exact distribution on average",
                 generate_args_of(run)->particles, writer->effective / n);
     }
+    if (writer->best != NULL) {
+        cli_best_of_say(run, writer->best);
+    }
     if (policy == QA_POLICY_CUSTOM && generation_is_customised(writer->with) && isfinite(writer->kl)) {
         cli_say(run, "per answer: log pi - log pi1 %.4g nats, KL(pi || pi1) summed over its states %.4g nats",
                 writer->log_ratio / n, writer->kl / n);
     }
+}
+
+static qa_status open_best_of(generation_run *with, const qa_prompts *file, cli_best_of **best, qa_error *err) {
+    const generate_args *args = generate_args_of(with->run);
+    size_t longest = 1;
+    for (size_t i = 0; i < file->n; i++) {
+        longest = file->items[i].ids.n > longest ? file->items[i].ids.n : longest;
+    }
+    return cli_best_of_open(best, with->run, &args->best_of, &with->objective, longest, args->max_tokens, err);
 }
 
 static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cli_line_sink *sink, qa_policy policy,
@@ -123,7 +142,7 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
                                 .end_ids = with->end.ids,
                                 .n_end_ids = with->end.n_ids,
                                 .max_tokens = args->max_tokens,
-                                .samples = samples,
+                                .samples = args->best_of.n > 1 ? args->best_of.n : samples,
                                 .mixture = writer.mixture,
                                 .particles = args->particles,
                                 .batch = args->batch,
@@ -142,7 +161,11 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
     options.failed_prompt = &failed;
     const qa_adapter *adapter = with->run->adapter;
     qa_status status = QA_OK;
-    if (policy == QA_POLICY_CUSTOM && !args->kl) {
+    if (args->best_of.n > 1) {
+        status = open_best_of(with, file, &writer.best, err);
+    }
+    const bool values = args->best_of.n > 1 && args->best_of.reward.dir == NULL; /* the adapter's are asked for */
+    if (status == QA_OK && policy == QA_POLICY_CUSTOM && !args->kl && !values) {
         status = cli_merge_plain(with->run, &with->objective, &adapter, err);
     }
     if (adapter == NULL &&
@@ -170,6 +193,7 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
         say_result(&writer, policy, cli_now() - begun);
     }
     free(prompts);
+    cli_best_of_free(writer.best);
     qa_answer_text_free(&writer.text);
     qa_text_free(&writer.line.text);
     return status;

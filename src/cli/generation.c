@@ -79,7 +79,7 @@ static void put_exchange(qa_json_writer *out, const generation_run *generation, 
 
 qa_status generation_print_json(const generation_run *generation, qa_policy policy, const qa_text *given,
                                 const qa_ids *prompt, const printed_answer *said, const qa_answer *weighed,
-                                qa_error *err) {
+                                const cli_best_of *best, qa_error *err) {
     const bool stopped = said->end == ANSWER_END_TOKEN || said->end == ANSWER_STOP;
     const cli_answer_values values = {.ids = said->ids.data,
                                       .values = said->values,
@@ -88,7 +88,8 @@ qa_status generation_print_json(const generation_run *generation, qa_policy poli
                                       .stopped = stopped,
                                       .measured = generation_measures(generation, policy),
                                       .run = policy == QA_POLICY_CUSTOM ? generation->run : NULL,
-                                      .weighed = weighed};
+                                      .weighed = weighed,
+                                      .best = best};
     qa_json_writer out = {.err = err};
     qa_json_open_object(&out, NULL, QA_JSON_LINE);
     put_exchange(&out, generation, given, prompt, said);

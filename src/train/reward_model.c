@@ -105,7 +105,7 @@ qa_status qa_reward_model_load(qa_reward_model **out, qa_context *context, const
     *out = NULL;
     qa_model *model = NULL;
     qa_status status = QA_OK;
-    QA_GOTO(failed, qa_model_load_classifier(&model, context, dir, err));
+    QA_GOTO(failed, qa_prefixed(qa_model_load_classifier(&model, context, dir, err), err, "the reward model: "));
     QA_GOTO(failed, base == NULL ? QA_OK : check_reward_base(model, base, err));
     QA_GOTO(failed, qa_reward_model_of(out, model, err));
     (*out)->owns_model = true;
