@@ -115,7 +115,7 @@ void cli_best_of_free(cli_best_of *best) {
     free(best);
 }
 
-static qa_status keep_answer(kept_answer *kept, const qa_answer *answer, qa_error *err) {
+static qa_status keep_candidate(kept_answer *kept, const qa_answer *answer, qa_error *err) {
     kept->ids.n = 0;
     QA_TRY(qa_ids_append(&kept->ids, answer->ids, answer->n, err));
     QA_TRY(QA_GROW(kept->values, kept->capacity, answer->n, err, "%zu tokens", answer->n));
@@ -172,7 +172,7 @@ static void count_prompt(cli_best_of *best) {
 qa_status cli_best_of_add(cli_best_of *best, const qa_ids *prompt, const qa_answer *answer, const qa_answer **chosen,
                           qa_error *err) {
     *chosen = NULL;
-    QA_TRY(keep_answer(&best->kept[best->filled], answer, err));
+    QA_TRY(keep_candidate(&best->kept[best->filled], answer, err));
     if (++best->filled < best->n) {
         return QA_OK;
     }
