@@ -17,7 +17,9 @@
 typedef struct score_args {
     cli_args shared;
     bool full;
-    const char *html;
+    const char *html, *by;
+    size_t best_of;
+    cli_reward_choice reward;
 } score_args;
 
 static const qa_option score_rows[] = {
@@ -31,10 +33,24 @@ static const qa_option score_rows[] = {
          "a page to look at in a browser, with everything inside: the answers token by token, coloured, with dials; "
          "the JSON Lines are then written with --out alone"},
 };
+static const qa_option score_ranking_rows[] = {
+    {"rank-by", QA_WORD(score_args, by, "return", "mean"), .group = QA_GROUP_OUTPUT,
+     .note = "return; with --reward-model its score",
+     .help = "rank the answers to a prompt by the implied reward of a whole answer, or by its mean over the answer's "
+             "tokens, which does not grow with the length"},
+    {"best-of", QA_SIZE(score_args, best_of), .group = QA_GROUP_OUTPUT, .range = QA_RANGE_FROM_1, .note = "all of them",
+     .help = "of the first N answers to a prompt only the best one, and what choosing it gains; a prompt with fewer is "
+             "an error"},
+};
+static const qa_option_table score_ranking_table = QA_TABLE(score_ranking_rows);
 static const qa_option_table score_table = QA_TABLE(score_rows);
-static const cli_table score_tables[] = {
-    {&cli_model_table, 0, NULL, NULL}, CLI_READ_EXAMPLES, {&score_table, 0, NULL, NULL}};
+static const cli_table score_tables[] = {{&cli_model_table, 0, NULL, NULL},
+                                         CLI_READ_EXAMPLES,
+                                         {&score_table, 0, NULL, NULL},
+                                         {&score_ranking_table, 0, NULL, NULL},
+                                         {&cli_reward_table, offsetof(score_args, reward), NULL, NULL}};
 
+static const score_args *score_args_of(const cli_run *run) { return (const score_args *)run->args; }
 static bool wants_full(const cli_run *run) { return ((const score_args *)run->args)->full; }
 static const char *page_path(const cli_run *run) { return ((const score_args *)run->args)->html; }
 static bool wants_lines(const cli_run *run) { return run->args->out != NULL || page_path(run) == NULL; }
@@ -84,8 +100,8 @@ static void put_side(qa_json_writer *out, const qa_pair *pair, const scored_side
     qa_json_close(out);
 }
 
-static void put_pair(qa_json_writer *out, const qa_pair *pair, const qa_pair_score *score, size_t vocab_size,
-                     bool full) {
+static void put_pair(qa_json_writer *out, const qa_pair *pair, const qa_pair_score *score, size_t vocab_size, bool full,
+                     const double *by_model) {
     const scored_side chosen = {"chosen", pair->chosen, pair->chosen_len, pair->chosen_terminal, &score->chosen};
     const scored_side rejected = {"rejected", pair->rejected, pair->rejected_len, pair->rejected_terminal,
                                   &score->rejected};
@@ -96,14 +112,29 @@ static void put_pair(qa_json_writer *out, const qa_pair *pair, const qa_pair_sco
     qa_json_put_number(out, "loss", score->loss);
     qa_json_put_number(out, "pref", score->pref);
     qa_json_put_number(out, "reg", score->reg);
+    if (by_model != NULL) {
+        qa_json_put_number(out, "score_chosen", by_model[0]);
+        qa_json_put_number(out, "score_rejected", by_model[1]);
+    }
     qa_json_put_size(out, "line", pair->line);
     qa_json_close(out);
     qa_json_end_line(out);
 }
 
+/* Both answers of a pair by the reward model, if there is one. */
+static qa_status score_by_reward(const cli_answer_ranking *ranking, const qa_pair *pair, double scores[2],
+                                 qa_error *err) {
+    const qa_tokens answers[2] = {{pair->chosen, pair->chosen_len}, {pair->rejected, pair->rejected_len}};
+    return ranking->reward_model == NULL
+               ? QA_OK
+               : qa_prefixed(qa_reward_model_answers(ranking->reward_model, (qa_tokens){pair->prompt, pair->prompt_len},
+                                                     answers, 2, ranking->output, scores, err),
+                             err, "pair at line %zu: ", pair->line);
+}
+
 /* Scores every pair, for the lines and for the page (NULL: none); pairs of a micro-batch share a padded length. */
 static qa_status score_all(cli_run *run, qa_scorer *scorer, const qa_pairs *pairs, size_t micro_batch,
-                           cli_line_sink *to, qa_page *page, qa_error *err) {
+                           cli_line_sink *to, qa_page *page, const cli_answer_ranking *ranking, qa_error *err) {
     const size_t n = qa_pairs_count(pairs);
     const size_t batch = micro_batch == 0 ? n : micro_batch;
     const size_t vocab_size = qa_model_get_info(run->model)->vocab_size;
@@ -126,8 +157,10 @@ static qa_status score_all(cli_run *run, qa_scorer *scorer, const qa_pairs *pair
         }
         cli_progress_count(&run->progress, "pairs", i + 1, n);
         if (wants_lines(run)) {
+            double by_model[2];
+            QA_GOTO(done, score_by_reward(ranking, pair, by_model, err));
             qa_json_restart(&line, err);
-            put_pair(&line, pair, &score, vocab_size, wants_full(run));
+            put_pair(&line, pair, &score, vocab_size, wants_full(run), ranking->reward_model == NULL ? NULL : by_model);
             QA_GOTO(done, line.status);
             status = cli_line_sink_write(to, &line.text, err);
         }
@@ -167,24 +200,24 @@ static qa_status open_page(cli_run *run, const qa_objective *objective, const qa
 }
 
 static qa_status score_pairs(cli_run *run, const qa_objective *objective, const qa_pairs *pairs, size_t micro_batch,
-                             cli_line_sink *to, qa_page *page, qa_error *err) {
+                             cli_line_sink *to, qa_page *page, const cli_answer_ranking *ranking, qa_error *err) {
     qa_scorer *scorer = NULL;
     QA_TRY(qa_scorer_create(&scorer, run->model, run->adapter, objective, qa_pairs_longest_prompt(pairs),
                             qa_pairs_longest_response(pairs), wants_full(run), err));
-    const qa_status status = score_all(run, scorer, pairs, micro_batch, to, page, err);
+    const qa_status status = score_all(run, scorer, pairs, micro_batch, to, page, ranking, err);
     qa_scorer_free(scorer);
     return status;
 }
 
 static qa_status score_singles(cli_run *run, const qa_objective *objective, const qa_pairs *answers, size_t micro_batch,
-                               cli_line_sink *to, qa_page *page, qa_error *err) {
+                               cli_line_sink *to, qa_page *page, const cli_answer_ranking *ranking, qa_error *err) {
     const size_t n = qa_pairs_count(answers);
     for (size_t i = 0; i < n && page != NULL; i++) {
         QA_FAIL_IF(cli_interrupted(), err, QA_ERR_INTERRUPTED, "interrupted after %zu of %zu answers", i, n);
         QA_TRY(qa_page_add(page, qa_pairs_at(answers, i), cli_padded_length(answers, micro_batch, i), NULL, err));
         cli_progress_count(&run->progress, "answers", i + 1, n);
     }
-    return wants_lines(run) ? cli_score_answers(run, objective, answers, micro_batch, wants_full(run), to, err) : QA_OK;
+    return wants_lines(run) ? cli_score_answers(run, objective, answers, micro_batch, ranking, to, err) : QA_OK;
 }
 
 static void say_scored(cli_run *run, const qa_pairs *pairs, bool lines, size_t whole) {
@@ -200,7 +233,7 @@ static void say_scored(cli_run *run, const qa_pairs *pairs, bool lines, size_t w
 }
 
 static qa_status score_to(cli_run *run, const qa_objective *objective, const qa_pairs *pairs, size_t micro_batch,
-                          qa_error *err) {
+                          const cli_answer_ranking *ranking, qa_error *err) {
     cli_line_sink to = {0};
     qa_page *page = NULL;
     size_t whole = 0;
@@ -209,8 +242,8 @@ static qa_status score_to(cli_run *run, const qa_objective *objective, const qa_
     cli_progress_begin(&run->progress, !run->args->quiet && !(wants_lines(run) && cli_line_sink_is_terminal(&to)));
     qa_status status = page_path(run) == NULL ? QA_OK : open_page(run, objective, pairs, &page, err);
     if (status == QA_OK) {
-        status =
-            (qa_pairs_single(pairs) ? score_singles : score_pairs)(run, objective, pairs, micro_batch, &to, page, err);
+        status = (qa_pairs_single(pairs) ? score_singles : score_pairs)(run, objective, pairs, micro_batch, &to, page,
+                                                                        ranking, err);
         whole = page == NULL ? 0 : qa_page_whole(page);
     }
     cli_progress_clear(&run->progress);
@@ -220,8 +253,42 @@ static qa_status score_to(cli_run *run, const qa_objective *objective, const qa_
     return QA_OK;
 }
 
+/* What is asked of answers, and not of pairs. */
+static qa_status check_ranking(cli_run *run, const qa_pairs *pairs, qa_error *err) {
+    const score_args *args = score_args_of(run);
+    const char *of_lists = args->best_of > 0 ? "best-of" : args->by != NULL ? "rank-by" : NULL;
+    return of_lists == NULL || qa_pairs_single(pairs)
+               ? QA_OK
+               : cli_bad_usage(run, err, "--%s ranks answers to one prompt, and %s holds pairs", of_lists,
+                               args->shared.data);
+}
+
+/* Without an adapter the data is read as the reward model's record says. */
+static qa_status load_ranking(cli_run *run, cli_answer_ranking *ranking, qa_error *err) {
+    const score_args *args = score_args_of(run);
+    *ranking = (cli_answer_ranking){.full = args->full,
+                                    .by_mean = args->by != NULL && strcmp(args->by, "mean") == 0,
+                                    .best_of = args->best_of,
+                                    .output = cli_reward_output(&args->reward)};
+    if (args->reward.dir == NULL) {
+        return QA_OK;
+    }
+    if (args->by != NULL) {
+        return cli_bad_usage(run, err, "--rank-by is of the implied reward: not with --reward-model");
+    }
+    if (page_path(run) != NULL) {
+        return cli_bad_usage(run, err, "--html shows the implied reward: not with --reward-model");
+    }
+    QA_TRY(cli_load_reward(run, &args->reward, &ranking->reward_model, err));
+    if (run->args->adapter == NULL) {
+        cli_use_adapter(run, args->reward.dir);
+    }
+    return QA_OK;
+}
+
 static qa_status run_score(cli_run *run, qa_error *err) {
     qa_objective objective;
+    cli_answer_ranking ranking = {0};
     qa_pairs *pairs = NULL;
     size_t max_length = 0, micro_batch = 0;
     qa_status status = QA_OK;
@@ -229,11 +296,14 @@ static qa_status run_score(cli_run *run, qa_error *err) {
         return cli_bad_usage(run, err, "--html -: a page is written to a file; name it");
     }
     QA_TRY(cli_load_reader(run, &objective, &max_length, &micro_batch, err));
+    QA_GOTO(done, load_ranking(run, &ranking, err));
     QA_GOTO(done, cli_load_examples(run, run->args->data, max_length, &pairs, err));
+    QA_GOTO(done, check_ranking(run, pairs, err));
     cli_catch_interrupts(run->command->name, "stopping");
-    QA_GOTO(done, score_to(run, &objective, pairs, micro_batch, err));
+    QA_GOTO(done, score_to(run, &objective, pairs, micro_batch, &ranking, err));
 done:
     qa_pairs_free(pairs);
+    qa_reward_model_free(ranking.reward_model);
     return status;
 }
 
@@ -248,7 +318,8 @@ const cli_command cli_score = {
         "A file of single answers, {\"prompt\", \"completion\"} or {\"messages\": [...]} that end with the "
         "assistant's, or of lists of answers to one prompt, {\"prompt\", \"responses\": [...]}, gets a line for "
         "every answer, with its return, its rank by return among the answers to its prompt, its mean reward, its log "
-        "ratio to the base model and its KL.",
+        "ratio to the base model and its KL. --rank-by mean ranks by the mean reward, --reward-model by a reward "
+        "model's score, which every line then has.",
     .examples = "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --out scores.jsonl\n"
                 "qadapter score --model MODEL --adapter ADAPTER --data pairs.jsonl --full | head -n 1\n"
                 "qadapter score --model MODEL --adapter ADAPTER --data answers.jsonl | jq 'select(.rank == 1)'\n"

@@ -13,7 +13,7 @@
 
 /* One answer that waits for the others of its prompt. */
 typedef struct scored_answer {
-    double ret;
+    double value;        /* that it is ranked by */
     qa_json_writer line; /* all but the rank, its object open */
 } scored_answer;
 
@@ -22,8 +22,10 @@ typedef struct answer_scoring {
     const qa_pairs *answers;
     qa_inspector *inspector;
     size_t micro_batch;
-    bool full;
+    const cli_answer_ranking *ranking;
     size_t padded;          /* of the micro-batch at hand */
+    size_t prompts, told;   /* prompts, and answers that were told of them */
+    double best, mean;      /* of best_of: sums over prompts of the best value, and of the mean of those it was among */
     scored_answer *waiting; /* [capacity] */
     size_t capacity;
 } answer_scoring;
@@ -76,7 +78,9 @@ static void put_counted(qa_json_writer *out, const char *key, const qa_inspectio
     qa_json_close(out);
 }
 
-static void put_answer(qa_json_writer *out, const qa_pair *pair, const qa_inspection *found, bool full, bool labelled) {
+/* Returns the mean implied reward of a counted transition. */
+static double put_answer(qa_json_writer *out, const qa_pair *pair, const qa_inspection *found, bool full,
+                         bool labelled) {
     static const struct {
         const char *key;
         size_t offset;
@@ -114,19 +118,75 @@ static void put_answer(qa_json_writer *out, const qa_pair *pair, const qa_inspec
     }
     qa_json_put_size(out, "line", pair->line);
     qa_json_put_size(out, "answer", pair->answer);
+    return rewards / (double)counted;
 }
 
-/* One more than the number of those with a higher return. */
+/* One more than the number of those with a higher value. */
 static size_t rank_in_list(const scored_answer *answers, size_t n, size_t i) {
     size_t rank = 1;
     for (size_t j = 0; j < n; j++) {
-        rank += answers[j].ret > answers[i].ret ? 1 : 0;
+        rank += answers[j].value > answers[i].value ? 1 : 0;
     }
     return rank;
 }
 
+/* The values of answers [first, first + n) in place of the implied ones, as the reward model has them. */
+static qa_status score_by_model(answer_scoring *scoring, size_t first, size_t n, qa_error *err) {
+    const cli_answer_ranking *ranking = scoring->ranking;
+    const qa_pair *one = qa_pairs_at(scoring->answers, first);
+    qa_tokens *answers = NULL;
+    double *scores = NULL;
+    qa_status status = QA_OK;
+    QA_GOTO(done, QA_NEW(answers, n, err, "%zu answers", n));
+    QA_GOTO(done, QA_NEW(scores, n, err, "%zu answers", n));
+    for (size_t i = 0; i < n; i++) {
+        const qa_pair *pair = qa_pairs_at(scoring->answers, first + i);
+        answers[i] = (qa_tokens){pair->chosen, pair->chosen_len};
+    }
+    QA_GOTO(done, qa_prefixed(qa_reward_model_answers(ranking->reward_model, (qa_tokens){one->prompt, one->prompt_len},
+                                                      answers, n, ranking->output, scores, err),
+                              err, "line or element %zu: ", one->line));
+    for (size_t i = 0; i < n; i++) {
+        scoring->waiting[i].value = scores[i];
+        qa_json_put_number(&scoring->waiting[i].line, "score", scores[i]);
+    }
+done:
+    free(answers);
+    free(scores);
+    return status;
+}
+
+/* Of the n answers that wait, all or the best one. */
+static qa_status tell_answers(answer_scoring *scoring, size_t n, cli_line_sink *to, qa_error *err) {
+    const bool one = scoring->ranking->best_of > 0;
+    size_t best = 0;
+    double mean = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        best = scoring->waiting[i].value > scoring->waiting[best].value ? i : best;
+        mean += scoring->waiting[i].value / (double)n;
+    }
+    scoring->prompts++;
+    scoring->best += scoring->waiting[best].value;
+    scoring->mean += mean;
+    for (size_t i = one ? best : 0; i < (one ? best + 1 : n); i++) {
+        qa_json_writer *line = &scoring->waiting[i].line;
+        qa_json_put_size(line, "rank", rank_in_list(scoring->waiting, n, i));
+        qa_json_close(line);
+        qa_json_end_line(line);
+        QA_TRY(line->status);
+        QA_TRY(cli_line_sink_write(to, &line->text, err));
+        scoring->told++;
+    }
+    return QA_OK;
+}
+
 static qa_status score_prompt(answer_scoring *scoring, size_t first, size_t end, cli_line_sink *to, qa_error *err) {
-    const size_t n = end - first, before = scoring->capacity;
+    const cli_answer_ranking *ranking = scoring->ranking;
+    const size_t all = end - first, before = scoring->capacity;
+    const size_t n = ranking->best_of == 0 ? all : ranking->best_of;
+    QA_FAIL_IF(n > all, err, QA_ERR_ARGUMENT,
+               "line or element %zu: %zu answer%s to this prompt, and --best-of %zu asks for so many",
+               qa_pairs_at(scoring->answers, first)->line, all, all == 1 ? "" : "s", n);
     QA_TRY(QA_GROW(scoring->waiting, scoring->capacity, n, err, "%zu answers", n));
     for (size_t i = before; i < scoring->capacity; i++) {
         scoring->waiting[i] = (scored_answer){0};
@@ -138,20 +198,14 @@ static qa_status score_prompt(answer_scoring *scoring, size_t first, size_t end,
                    qa_pairs_count(scoring->answers));
         QA_TRY(qa_prefixed(qa_inspect_side(scoring->inspector, pair, true, scoring->padded, &found, err), err,
                            "answer %zu of line or element %zu: ", pair->answer, pair->line));
-        scoring->waiting[i].ret = found->ret;
         qa_json_restart(&scoring->waiting[i].line, err);
-        put_answer(&scoring->waiting[i].line, pair, found, scoring->full, qa_pairs_labelled(scoring->answers));
+        const double mean =
+            put_answer(&scoring->waiting[i].line, pair, found, ranking->full, qa_pairs_labelled(scoring->answers));
+        scoring->waiting[i].value = ranking->by_mean ? mean : found->ret;
         cli_progress_count(&scoring->run->progress, "answers", first + i + 1, qa_pairs_count(scoring->answers));
     }
-    for (size_t i = 0; i < n; i++) {
-        qa_json_writer *line = &scoring->waiting[i].line;
-        qa_json_put_size(line, "rank", rank_in_list(scoring->waiting, n, i));
-        qa_json_close(line);
-        qa_json_end_line(line);
-        QA_TRY(line->status);
-        QA_TRY(cli_line_sink_write(to, &line->text, err));
-    }
-    return QA_OK;
+    QA_TRY(ranking->reward_model == NULL ? QA_OK : score_by_model(scoring, first, n, err));
+    return tell_answers(scoring, n, to, err);
 }
 
 static qa_status score_prompts(answer_scoring *scoring, cli_line_sink *to, qa_error *err) {
@@ -167,13 +221,19 @@ static qa_status score_prompts(answer_scoring *scoring, cli_line_sink *to, qa_er
 }
 
 qa_status cli_score_answers(cli_run *run, const qa_objective *objective, const qa_pairs *answers, size_t micro_batch,
-                            bool full, cli_line_sink *to, qa_error *err) {
-    answer_scoring scoring = {.run = run, .answers = answers, .micro_batch = micro_batch, .full = full};
+                            const cli_answer_ranking *ranking, cli_line_sink *to, qa_error *err) {
+    answer_scoring scoring = {.run = run, .answers = answers, .micro_batch = micro_batch, .ranking = ranking};
     const qa_inspection_limits limits = {.max_prompt = qa_pairs_longest_prompt(answers),
                                          .max_response = qa_pairs_longest_response(answers),
-                                         .full = full};
+                                         .full = ranking->full};
     QA_TRY(qa_inspector_create(&scoring.inspector, run->model, run->adapter, objective, limits, err));
     const qa_status status = score_prompts(&scoring, to, err);
+    if (status == QA_OK && ranking->best_of > 0) {
+        const double n = (double)scoring.prompts;
+        cli_say(run, "best of %zu answers to %zu prompts: %.4g, %.4g above the mean of all, which is %.4g",
+                ranking->best_of, scoring.prompts, scoring.best / n, (scoring.best - scoring.mean) / n,
+                scoring.mean / n);
+    }
     for (size_t i = 0; i < scoring.capacity; i++) {
         qa_text_free(&scoring.waiting[i].line.text);
     }

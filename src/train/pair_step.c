@@ -226,6 +226,9 @@ static qa_status create_reference(qa_pair_step *step, qa_error *err) {
 qa_status qa_pair_step_create(qa_pair_step **out, qa_model *model, const qa_adapter *adapter,
                               const qa_objective *objective, qa_pair_limits limits, qa_error *err) {
     *out = NULL;
+    QA_FAIL_IF(qa_method_of(objective)->scores_sequences, err, QA_ERR_UNSUPPORTED,
+               "method %s makes no policy but a reward model, which scores answers: give it as --reward-model",
+               qa_method_of(objective)->name);
     QA_TRY(qa_objective_check(objective, err));
     QA_FAIL_IF(qa_objective_rows[objective->kind].padded && model->info.n_eos == 0, err, QA_ERR_UNSUPPORTED,
                "%s: the %s objective pads with the end-of-sequence token, and the model's config.json "
