@@ -1,0 +1,161 @@
+/* Reward models on the command line: train --method reward, eval and score with one, n-best lists, generate --best-of
+ * by it and by the implied reward; and what is refused. */
+#include "support/cli.h"
+#include "support/cli_json.h"
+#include "support/tempdir.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+Suite *cli_reward_suite(void);
+
+static const char subsets[] =
+    "{\"prompt_ids\": [70, 71], \"chosen_ids\": [90, 91], \"rejected_ids\": [95], \"subset\": \"hep-go\"}\n"
+    "{\"prompt_ids\": [72], \"chosen_ids\": [93, 94], \"rejected_ids\": [90], \"subset\": \"hep-go\"}\n"
+    "{\"prompt_ids\": [73], \"chosen_ids\": [93, 95], \"rejected_ids\": [91], \"subset\": \"mine\"}\n";
+static const char lists[] = "{\"prompt_ids\": [70, 71], \"response_ids\": [90, 91, 92]}\n"
+                            "{\"prompt_ids\": [70, 71], \"response_ids\": [93]}\n"
+                            "{\"prompt_ids\": [70, 71], \"response_ids\": [94, 95]}\n";
+
+/* The world's reward model, made by the program. */
+static char *make_reward(const qa_cli_world *world, const char *outputs) {
+    char *dir = qa_tempdir_join(world->dir, "reward");
+    qa_cli_expect(QA_CLI("train", "-m", world->model, "-d", world->pairs, "-o", dir, "--overwrite", "--method",
+                         "reward", "--steps", "6", "--warmup-steps", "0", "--lr", "0.01", "--micro-batch", "2",
+                         "--reward-outputs", outputs, "--eval-data", world->pairs),
+                  0, "reward model: ", "a reward model, all weights trained");
+    return dir;
+}
+
+START_TEST(pairs_by_a_reward_model) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *reward = make_reward(&world, "2"), *path = qa_tempdir_write_text(world.dir, "subsets.jsonl", subsets);
+    json_t *e = QA_CLI_JSON("eval", "--json", "-m", world.model, "--reward-model", reward, "-d", path);
+    qa_cli_lines all = QA_CLI_LINES("score", "-m", world.model, "--reward-model", reward, "-d", path);
+    double right = 0.0, margin = 0.0;
+    ck_assert_uint_eq(all.n, 3);
+    for (size_t i = 0; i < all.n; i++) {
+        const double z = qa_json_number(all.line[i], "score_chosen") - qa_json_number(all.line[i], "score_rejected");
+        right += z > 0.0 ? 1.0 / 3.0 : 0.0;
+        margin += z / 3.0;
+    }
+    ck_assert_double_eq_tol(qa_json_number(e, "accuracy"), right, 1e-12);
+    ck_assert_double_eq_tol(qa_json_number(e, "margin_mean"), margin, 1e-9);
+    const json_t *found = json_object_get(json_object_get(e, "subsets"), "hep-go");
+    ck_assert_double_eq(qa_json_number(found, "pairs"), 2.0);
+    ck_assert_double_eq(qa_json_number(json_object_get(e, "sections"), "Reasoning"), qa_json_number(found, "accuracy"));
+    qa_cli_lines_free(&all);
+    json_decref(e);
+    free(path);
+    free(reward);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+START_TEST(lists_by_a_reward_model_and_by_the_adapter) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *reward = make_reward(&world, "1"), *path = qa_tempdir_write_text(world.dir, "lists.jsonl", lists);
+    qa_cli_lines all = QA_CLI_LINES("score", "-m", world.model, "--reward-model", reward, "-d", path);
+    qa_cli_lines best =
+        QA_CLI_LINES("score", "-m", world.model, "--reward-model", reward, "-d", path, "--best-of", "3");
+    qa_cli_lines mean =
+        QA_CLI_LINES("score", "-m", world.model, "--adapter", world.adapter, "-d", path, "--rank-by", "mean");
+    ck_assert_uint_eq(all.n, 3);
+    ck_assert_uint_eq(best.n, 1);
+    for (size_t i = 0; i < 3; i++) {
+        double rank = 1.0, by_mean = 1.0;
+        for (size_t j = 0; j < 3; j++) {
+            rank += qa_json_number(all.line[j], "score") > qa_json_number(all.line[i], "score") ? 1.0 : 0.0;
+            by_mean +=
+                qa_json_number(mean.line[j], "mean_reward") > qa_json_number(mean.line[i], "mean_reward") ? 1.0 : 0.0;
+        }
+        ck_assert_double_eq(qa_json_number(all.line[i], "rank"), rank);
+        ck_assert_double_eq(qa_json_number(mean.line[i], "rank"), by_mean);
+        if (rank == 1.0) {
+            ck_assert_double_eq(qa_json_number(best.line[0], "answer"), qa_json_number(all.line[i], "answer"));
+            ck_assert_double_eq(qa_json_number(best.line[0], "line"), qa_json_number(all.line[i], "line"));
+        }
+    }
+    qa_cli_expect(QA_CLI("score", "-m", world.model, "--reward-model", reward, "-d", path, "--best-of", "4"), 1, NULL,
+                  "line or element 1: 3 answers to this prompt, and --best-of 4 asks for so many");
+    qa_cli_expect(QA_CLI("score", "-m", world.model, "--reward-model", reward, "-d", world.pairs, "--best-of", "2"), 2,
+                  NULL, "--best-of ranks answers to one prompt");
+    qa_cli_lines_free(&all);
+    qa_cli_lines_free(&best);
+    qa_cli_lines_free(&mean);
+    free(path);
+    free(reward);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+static void check_best(json_t *answer, const char *by) {
+    const json_t *best = json_object_get(answer, "best_of");
+    const json_t *values = json_object_get(best, "values");
+    const double value = qa_json_number(best, "value");
+    ck_assert_str_eq(qa_json_text(best, "by"), by);
+    ck_assert_uint_eq(json_array_size(values), 5);
+    for (size_t i = 0; i < 5; i++) {
+        ck_assert_double_le(json_number_value(json_array_get(values, i)), value);
+    }
+    ck_assert_double_eq(json_number_value(json_array_get(values, (size_t)qa_json_number(best, "sample"))), value);
+    json_decref(answer);
+}
+
+START_TEST(the_best_of_five) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *reward = make_reward(&world, "2");
+    check_best(QA_CLI_JSON("generate", "-m", world.model, "--ids", "70 71", "--max-tokens", "6", "--best-of", "5",
+                           "--json", "--reward-model", reward),
+               "reward_model");
+    check_best(QA_CLI_JSON("generate", "-m", world.model, "--adapter", world.adapter, "--ids", "70 71", "--max-tokens",
+                           "6", "--best-of", "5", "--json"),
+               "return");
+    check_best(QA_CLI_JSON("generate", "-m", world.model, "--adapter", world.adapter, "--policy", "base", "--ids",
+                           "70 71", "--max-tokens", "6", "--best-of", "5", "--rank-by", "mean", "--json"),
+               "mean_reward");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--ids", "70", "--best-of", "3"), 2, NULL,
+                  "--best-of needs something that tells a better answer");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--ids", "70", "--best-of", "1", "--reward-model", reward), 2,
+                  NULL, "there is nothing to choose from");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--ids", "70", "--best-of", "3", "--reward-model", reward,
+                         "--reward-output", "3"),
+                  2, NULL, "has 2");
+    free(reward);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+START_TEST(what_is_no_reward_model_of_this_base) {
+    qa_cli_world world = qa_cli_world_make(true), other = qa_cli_world_make(false);
+    char *reward = make_reward(&world, "1");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--reward-model", world.model, "-d", world.pairs), 1, NULL,
+                  "is a language model, and no reward model");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--reward-model", world.adapter, "-d", world.pairs), 1, NULL,
+                  "the reward model: ");
+    qa_cli_expect(QA_CLI("eval", "-m", reward, "-d", world.pairs), 1, NULL, "is a classifier, such as a reward model");
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", reward, "--overwrite", "--method",
+                         "reward", "--lora-r", "4"),
+                  2, NULL, "--lora-r: --method reward trains all weights");
+    qa_cli_expect(QA_CLI("train", "-m", reward, "-d", world.pairs, "-o", reward, "--overwrite", "--method", "reward"),
+                  1, NULL, "is a classifier");
+    free(reward);
+    qa_cli_world_free(&world);
+    qa_cli_world_free(&other);
+}
+END_TEST
+
+Suite *cli_reward_suite(void) {
+    Suite *suite = suite_create("cli_reward");
+    TCase *tests = tcase_create("reward");
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, pairs_by_a_reward_model);
+    tcase_add_test(tests, lists_by_a_reward_model_and_by_the_adapter);
+    tcase_add_test(tests, the_best_of_five);
+    tcase_add_test(tests, what_is_no_reward_model_of_this_base);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
