@@ -19,7 +19,8 @@ needs_of() {
     mixture-*) for one in $(echo "$5" | tr + ' '); do echo "main-$one-$6-$7"; done ;;
     estimate-*) echo "noise-$5-theory-${9#noise=}-$7" ;;
     train-theory-estimated) echo "estimate-$5-theory-${9#noise=}-$7" ;;
-    train-ppo* | train-rloo* | ranked-*) echo "model-$5-reward-$7" ;;
+    ranked-*) echo "model-$5-reward-$7 main-$5-theory-$7 main-$5-dpo-$7" | tr ' ' '\n' ;;
+    train-ppo* | train-rloo*) echo "model-$5-reward-$7" ;;
     esac
 }
 
