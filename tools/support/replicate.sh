@@ -62,7 +62,6 @@ data_files() {
     case $(method_column "$6" 6) in
     *'$replay_own'*) echo "$OUT/data/replay.$5.jsonl" ;;
     *'$replay'*) echo "$OUT/data/replay.jsonl" ;;
-    *'$prompts'*) echo "$OUT/data/prompts.$5.jsonl" ;;
     esac
 }
 
