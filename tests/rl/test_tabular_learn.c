@@ -117,9 +117,18 @@ START_TEST(table_gradient) {
                     objective.alpha_tilde = 0.7;
                     objective.length_normalisation = objective.kind == QA_THEORY;
                     check_gradient(&problem, objective, 10 * i + 1);
+                    objective.label_noise = 0.2;
+                    check_gradient(&problem, objective, 10 * i + 2);
                 }
             }
         }
+        const qa_objective ipo = {.method = QA_METHOD_IPO,
+                                  .q_parametrisation = QA_Q_RESIDUAL,
+                                  .alpha_0 = 1.0,
+                                  .alpha_tilde = 1.0,
+                                  .gamma = 1.0,
+                                  .ipo_tau = 0.8};
+        check_gradient(&problem, ipo, 10 * i);
         qa_customisation_free(&problem);
     }
 }
