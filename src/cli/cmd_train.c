@@ -262,18 +262,14 @@ static qa_status warn_of_policy(cli_run *run, const qa_objective *objective, qa_
 
 /* Options of an adapter beside --full, which makes none. */
 static qa_status check_all_weights(cli_run *run, const qa_objective *objective, qa_error *err) {
-    static const char *const others[] = {"lora-r",     "lora-alpha",  "lora-dropout",
-                                         "use-rslora", "lora-target", "adapter"};
-    const char *name = NULL;
+    const char *lora = cli_given_of(&run->options, &qa_lora_table);
     if (!train_args_of(run)->full) {
         return QA_OK;
     }
-    for (size_t i = 0; name == NULL && i < sizeof others / sizeof *others; i++) {
-        name = cli_given(&run->options, others[i]) == NULL ? NULL : others[i];
-    }
-    if (name != NULL) {
-        return cli_bad_usage(run, err, "--%s is of an adapter, and --full trains all weights instead%s", name,
-                             strcmp(name, "adapter") == 0 ? ": to go on from a model, give it as --model" : "");
+    if (lora != NULL || run->args->adapter != NULL) {
+        return cli_bad_usage(run, err, "--%s is of an adapter, and --full trains all weights instead%s",
+                             lora != NULL ? lora : "adapter",
+                             lora != NULL ? "" : ": to go on from a model, give it as --model");
     }
     QA_TRY(cli_usage_if(run, qa_prefixed(qa_train_check_full(objective, err), err, "--full: ")));
     return cli_check_other_folder(run, "model", err); /* a folder is never replaced by what is made of it */
