@@ -335,11 +335,12 @@ qa_status qa_train_check_full(const qa_objective *objective, qa_error *err) {
     qa_objective_text(objective, text, sizeof text);
     QA_FAIL_IF(qa_method_of(objective)->rollouts != NULL, err, QA_ERR_UNSUPPORTED, "method %s trains an adapter alone",
                qa_method_name(objective->method));
-    QA_FAIL_IF(!qa_objective_is_plain(objective), err, QA_ERR_UNSUPPORTED,
-               "all weights are trained where the policy is the softmax of the trained model's own logits: by sft, "
-               "replay, dpo, or qadapter with q_parametrisation residual, alpha_0 1 and alpha_tilde 1 (the recipe "
-               "theory); this is %s, whose policy needs both models: train an adapter",
-               text);
+    QA_FAIL_IF(
+        !qa_objective_is_plain(objective), err, QA_ERR_UNSUPPORTED,
+        "all weights are trained where the policy is the softmax of the trained model's own logits: by sft, "
+        "dpo and their like, or qadapter with q_parametrisation residual, alpha_0 1 and alpha_tilde 1 (the recipe "
+        "theory); this is %s, whose policy needs both models: train an adapter",
+        text);
     return objective->reference == QA_REFERENCE_BASE
                ? QA_OK
                : qa_fail(err, QA_ERR_UNSUPPORTED,
