@@ -32,6 +32,8 @@
 /* Keep the random numbers apart from those of other uses of the seed (train.c, batch.c). */
 enum { ANSWER_STREAM = 4, MINI_BATCH_STREAM = 5, LEARN_STREAM = 6, HEAD_STREAM = 7 };
 
+static const double MANY_EMPTY = 0.5;
+
 typedef struct rollout_run {
     qa_model *model;
     qa_adapter *adapter;
@@ -45,6 +47,7 @@ typedef struct rollout_run {
     qa_rollout_step *step;
     qa_rollout_batch batch;
     double coefficient; /* of the next step */
+    bool warned_empty;
     json_t *resume_options, *config;
     qa_trainer trainer;
     qa_rollout_metrics found;
@@ -116,6 +119,12 @@ static qa_status collect(rollout_run *r, qa_error *err) {
     qa_rollout_batch_penalise(b, numbers(r)->kl_estimator);
     qa_rollout_batch_measure(b, m);
     m->objective = m->score - r->coefficient * m->kl;
+    if (m->empty > MANY_EMPTY && !r->warned_empty) {
+        qa_log(r->trainer.logger, QA_LOG_WARNING,
+               "step %zu: %.0f %% of the answers are empty, an end token alone: the reward model may like them best",
+               r->trainer.done + 1, 100.0 * m->empty);
+        r->warned_empty = true;
+    }
     QA_TRY(check_divergence(r, err));
     r->rule->advantages(b->answers, b->n, r->coefficient, numbers(r));
     m->explained_variance = r->rule->values ? qa_explained_variance(b->found.value, b->ret, b->tokens) : (double)NAN;
