@@ -89,6 +89,9 @@ static void put_page_objective(qa_json_writer *out, const char *key, const qa_ob
     qa_json_put_bool(out, "ipo_mean", objective->ipo_length == QA_IPO_MEAN);
     qa_json_put_number(out, "sppo_beta", objective->sppo_beta);
     qa_json_put_number(out, "label_noise", objective->label_noise);
+    qa_json_put_number(out, "kto_beta", objective->kto_beta);
+    qa_json_put_number(out, "desirable_weight", objective->desirable_weight);
+    qa_json_put_number(out, "undesirable_weight", objective->undesirable_weight);
     qa_json_close(out);
 }
 

@@ -125,7 +125,8 @@ static const char *const page_methods[][2] = {{"dpo", NULL},
                                               {"dpo", "--label-noise=0.2"},
                                               {"ipo", NULL},
                                               {"ipo", "--ipo-length=mean"},
-                                              {"sppo", "--sppo-beta=0.3"}};
+                                              {"sppo", "--sppo-beta=0.3"},
+                                              {"kto", "--undesirable-weight=1.5"}};
 
 START_TEST(the_script_works_out_a_methods_numbers) {
     const char *method = page_methods[_i][0], *option = page_methods[_i][1];

@@ -557,6 +557,7 @@ END_TEST
 Suite *train_kto_suite(void) {
     Suite *suite = suite_create("train/kto");
     TCase *tests = tcase_create("kto");
+    tcase_set_timeout(tests, 60);
     tcase_add_test(tests, a_response_by_its_label);
 #ifdef QA_F64
     tcase_add_test(tests, gradients_by_central_differences);

@@ -181,6 +181,31 @@ def trl_losses(bench):
         yield "gradient", name, distance(gradient, model)
 
 
+@check("trl-kto", loss=("KTOTrainer's losses kto and apo_zero_unpaired of a batch, in single", 2e-5, "nats"),
+       gradient=("their first gradients, by their largest element", 5e-5, ""))
+def trl_kto(bench):
+    """Responses with labels, six in one batch, and pairs taken apart; a small beta, since log-ratios of a random adapter are
+    large and gains saturate. TRL puts a prompt together with the response before."""
+    from datasets import Dataset
+    from trl import KTOConfig, KTOTrainer
+    _, folder, adapter, pairs, _ = next(trl_cases(bench))
+    singles = [{"prompt": row["prompt"], "completion": row["chosen" if i % 3 else "rejected"], "label": i % 3 > 0}
+               for i, row in enumerate(village(6))]
+    for name, rows, kind, point in (("labels", singles, "kto", "previous"), ("no reference point", singles, "apo_zero_unpaired", "none"),
+                                    ("pairs", pairs[:3], "kto", "previous")):
+        model = bench.peer(load(folder), adapter)
+        config = arguments(KTOConfig, bench, beta=0.003, loss_type=kind, desirable_weight=0.8, undesirable_weight=1.7)
+        config.per_device_train_batch_size = 6
+        trainer = KTOTrainer(model=model, ref_model=load(folder), args=config, train_dataset=Dataset.from_list(rows),
+                             processing_class=AutoTokenizer.from_pretrained(folder))
+        loss, _ = trl_step(trainer)
+        found, gradient = our_step(bench, "f32", folder, adapter, bench.write("trl-kto.jsonl", rows), method="kto", kto_beta=0.003,
+                                   desirable_weight=0.8, undesirable_weight=1.7, kto_reference_point=point,
+                                   response_end="template")
+        yield "loss", name, abs(loss - found)
+        yield "gradient", name, distance(gradient, model)
+
+
 @check("trl-sft", ids=("SFTTrainer's rows, for each kind of template", 0, ""),
        loss=("SFTTrainer's loss of a batch, in single", 2e-5, "nats"),
        gradient=("SFTTrainer's first gradient, by its largest element", 5e-5, ""))

@@ -373,7 +373,8 @@ class Tokenizer(_Closable):
 
 
 _OBJECTIVE = ("alpha_tilde", "alpha_0", "gamma", "beta", "objective", "q_parametrisation", "length_normalisation",
-              "dpo_beta", "ipo_tau", "ipo_length", "sppo_beta", "label_noise")
+              "dpo_beta", "ipo_tau", "ipo_length", "sppo_beta", "label_noise", "kto_beta", "desirable_weight",
+              "undesirable_weight", "kto_reference_point")
 
 
 def _set_options(options, lora, given):
@@ -403,7 +404,9 @@ class Adapter(_Closable):
                 "q_parametrisation": _qa.qa_q_parametrisation_name(o.q_parametrisation).decode(),
                 "alpha_tilde": o.alpha_tilde, "alpha_0": o.alpha_0, "gamma": o.gamma, "beta": o.beta,
                 "length_normalisation": o.length_normalisation, "dpo_beta": o.dpo_beta, "ipo_tau": o.ipo_tau,
-                "ipo_length": "mean" if o.ipo_length else "sum", "sppo_beta": o.sppo_beta, "label_noise": o.label_noise}
+                "ipo_length": "mean" if o.ipo_length else "sum", "sppo_beta": o.sppo_beta, "label_noise": o.label_noise,
+                "kto_beta": o.kto_beta, "desirable_weight": o.desirable_weight, "undesirable_weight": o.undesirable_weight,
+                "kto_reference_point": ("next", "previous", "none")[o.reference_point]}
 
     @property
     def is_plain(self):
@@ -737,13 +740,13 @@ class Model(_Closable):
 
     @contextlib.contextmanager
     def _pairs(self, data, adapter, chat, max_length=None, dsp_domain=None, strict=False, published_data_quirks=False,
-               response_end=None, max_pairs=0, responses=False):
-        """Preference pairs of a file, or of a list of objects."""
+               response_end=None, max_pairs=0, responses=False, labelled=False):
+        """Preference pairs of a file, or of a list of objects; labelled: or single responses with labels."""
         info, record = self._information, _qa.struct("qa_data_record")()
         options = _qa.struct("qa_pairs_options")(
             chat=_qa.QA_CHAT_UNKNOWN, vocab_size=info.vocab_size, eos_ids=info.eos_ids, n_eos=info.n_eos,
             strict=bool(strict), published_data=bool(published_data_quirks), max_pairs=_size(max_pairs, "max_pairs"),
-            responses=responses, max_length=self._max_length(max_length))
+            responses=responses, either=labelled, labelled=labelled, max_length=self._max_length(max_length))
         if adapter is not None and adapter.folder is not None:
             _qa.qa_training_config_data(os.fsencode(adapter.folder), ctypes.byref(record))
         end = ctypes.c_uint(_qa.QA_RESPONSE_END_TEMPLATE if published_data_quirks else record.response_end)
@@ -830,12 +833,12 @@ class Model(_Closable):
 
     def evaluate(self, data, adapter=None, micro_batch=None, objective=None, chat_template=None, template_args=None,
                  date=None, **reading):
-        """What `qadapter eval` measures on pairs, by the names of qa_evaluation. Options as of score."""
+        """What `qadapter eval` measures on pairs, or single responses with labels, by the names of qa_evaluation. Options as of score."""
         with self._using(adapter):
             goal = _objective_with(None if adapter is None else adapter._objective, objective or {})
             found = _qa.struct("qa_evaluation")()
             with self._pairs(data, adapter, lambda: self._chat(adapter, chat_template, template_args, date),
-                             **reading) as pairs:
+                             labelled=True, **reading) as pairs:
                 _qa.qa_evaluate(self, adapter, pairs, ctypes.byref(goal), self._micro_batch(adapter, micro_batch), None,
                                 None, ctypes.byref(found))
         values = {name: getattr(found, name) for name, _ in found._fields_}
@@ -846,7 +849,7 @@ class Model(_Closable):
     def train(self, data, out, eval_data=None, replay_data=None, adapter=None, on_metrics=None, chat_template=None,
               template_args=None, date=None, batch_size=None, max_length=None, dsp_domain=None, strict=False,
               published_data_quirks=False, response_end=None, max_pairs=0, full=False, **options):
-        """Trains a fresh adapter, or the one that is given in place, on pairs (a file, or a list of objects) into the
+        """Trains a fresh adapter, or the one that is given in place, on pairs (a file, or a list of objects; method kto also on single responses with labels) into the
         folder `out`, and returns it. full: all weights of a copy of the model instead, at a tenth of the rate if none
         is given. Options are those of `qadapter train`: recipe, method, learning_rate, max_steps,
         lora_r, seed, resume, ... on_metrics gets every line of metrics.jsonl as a dict; False stops with Interrupted.
@@ -877,7 +880,11 @@ class Model(_Closable):
             def pairs(of, **more):
                 return None if of is None else stack.enter_context(self._pairs(of, None, chat, **reading, **more))
 
-            learned, measured = pairs(data, max_pairs=max_pairs), pairs(eval_data, max_pairs=max_pairs)
+            labelled = train.objective.method == _qa.QA_METHOD_KTO
+            learned = pairs(data, max_pairs=max_pairs, labelled=labelled)
+            measured = pairs(eval_data, max_pairs=max_pairs, labelled=labelled)
+            if labelled and not _qa.qa_pairs_single(learned):
+                learned = stack.enter_context(_load(self, _qa.qa_pairs_free, _qa.qa_pairs_unpair, learned))
             replayed = pairs(replay_data, responses=True)
             train.replay = None if replayed is None else replayed._live
             self._run(train, adapter, learned, measured, on_metrics)
