@@ -90,11 +90,6 @@ static const qa_branch_place *branch_of(const qa_adapter *adapter, size_t l, qa_
     return place != NULL && place->present ? place : NULL;
 }
 
-/* Of a run over one group's rows alone. */
-static const qa_adapter *only_adapter(const qa_layer_run *run) {
-    return run->n_groups == 0 ? NULL : run->groups[0].adapter;
-}
-
 /* Every branch has masks of its own, as every LoRA layer of PEFT has a dropout of its own. */
 static uint64_t branch_key(const qa_layer_run *run, size_t l, qa_target target) {
     return qa_hash(run->dropout_key, qa_target_number(l, target));
@@ -157,7 +152,7 @@ static void hidden_again(const qa_layer_run *run, size_t l, const qa_layer_rows 
     const qa_layer_plan *plan = run->plan;
     const qa_operation *op = &plan->operations[k];
     const qa_target target = (qa_target)op->which;
-    const qa_adapter *adapter = only_adapter(run);
+    const qa_adapter *adapter = run->n_groups == 0 ? NULL : run->groups[0].adapter; /* backward has one at most */
     const qa_branch_place *place = branch_of(adapter, l, target);
     if (place == NULL) {
         return;
@@ -177,7 +172,7 @@ static void map_backward(const qa_layer_run *run, size_t l, qa_target target, qa
     qa_real *dw = weights == NULL ? NULL : weights->weight[target];
     qa_real *dbias = weights == NULL ? NULL : weights->bias[target];
     qa_linear_backward(run->pool, beta, dx, dw, dbias, dy, x, linear->weight, run->n, linear->in, linear->out);
-    const qa_adapter *adapter = only_adapter(run);
+    const qa_adapter *adapter = run->n_groups == 0 ? NULL : run->groups[0].adapter; /* backward has one at most */
     const qa_branch_place *place = branch_of(adapter, l, target);
     if (place == NULL) {
         return;

@@ -27,7 +27,6 @@ typedef struct qa_weight {
 } qa_weight;
 
 static inline qa_weight qa_weight_of(const qa_real *real) { return (qa_weight){.real = real}; }
-static inline bool qa_weight_is_there(qa_weight w) { return w.real != NULL || w.bf16 != NULL; }
 
 /* to[n] = the BF16 numbers, which are exact. */
 void qa_widen(qa_real *to, const uint16_t *from, size_t n);

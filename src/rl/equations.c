@@ -124,18 +124,19 @@ double qa_m9_return(const double *weight, const double *reward, size_t n) {
     return sum;
 }
 
-/* (M9)  log P(y_w > y_l) = log sigmoid(z) = -log(1 + exp(-z)) = z - log(1 + exp(z));  of the two forms the one whose
- * exponential is at most 1. */
-double qa_m9_log_preference(double z) { return z >= 0.0 ? -log1p(exp(-z)) : z - log1p(exp(z)); }
+/* (M9)  log P(y_w > y_l): of labels that are all right */
+double qa_m9_log_preference(double z) { return qa_m9_log_label(z, 0.0); }
 
 /* (M9)  P(y_l > y_w) = sigmoid(-z) = exp(-z) / (1 + exp(-z)) = 1 / (1 + exp(z)) */
 double qa_m9_wrong_order(double z) { return z >= 0.0 ? exp(-z) / (1.0 + exp(-z)) : 1.0 / (1.0 + exp(z)); }
 
-/* (M9) P(label) = eps + (1 - 2 eps) sigmoid(z) = 1 - (eps + (1 - 2 eps) sigmoid(-z));  of the two forms the one that
- * does not cancel: the first is exact where P is small, the second where it is next to 1. */
+/* (M9)  log P(label). At eps = 0 it is log sigmoid(z) = -log(1 + exp(-z)) = z - log(1 + exp(z)), of the two forms the
+ * one whose exponential is at most 1: sigmoid(z) may underflow, its logarithm does not. Else
+ * P = eps + (1 - 2 eps) sigmoid(z) = 1 - (eps + (1 - 2 eps) sigmoid(-z)), of the two the one that does not cancel: the
+ * first is exact where P is small, the second where it is next to 1. */
 double qa_m9_log_label(double z, double eps) {
     if (eps == 0.0) {
-        return qa_m9_log_preference(z); /* sigmoid(z) may underflow, its logarithm does not */
+        return z >= 0.0 ? -log1p(exp(-z)) : z - log1p(exp(z));
     }
     const double share = 1.0 - 2.0 * eps;
     return z >= 0.0 ? log1p(-(eps + share * qa_m9_wrong_order(z))) : log(eps + share * qa_m9_wrong_order(-z));
