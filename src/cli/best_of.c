@@ -52,6 +52,7 @@ static const char *name_of_value(cli_value_by by) {
 
 qa_status cli_best_of_check(cli_run *run, const cli_best_of_args *args, qa_error *err) {
     const char *only = args->by != NULL ? "rank-by" : args->reward.dir != NULL ? "reward-model" : NULL;
+    QA_TRY(cli_check_reward(run, &args->reward, err));
     if (cli_given(&run->options, "best-of") != NULL && args->n < 2) {
         return cli_bad_usage(run, err, "--best-of %zu: there is nothing to choose from; give at least 2", args->n);
     }

@@ -147,14 +147,15 @@ static qa_status run_eval(cli_run *run, qa_error *err) {
     if (eval_args_of(run)->held_out && run->args->data == NULL) {
         return cli_bad_usage(run, err, "--held-out needs --data, the file that the adapter was trained on");
     }
-    if (eval_args_of(run)->reward.dir != NULL && run->args->data != NULL) {
+    if (!suite && of_suite != NULL) {
+        return cli_bad_usage(run, err, "--%s needs --suite", of_suite);
+    }
+    QA_TRY(cli_check_reward(run, &eval_args_of(run)->reward, err));
+    if (eval_args_of(run)->reward.dir != NULL && (suite || run->args->data != NULL)) {
         return cli_eval_reward(run, err);
     }
     if (suite) {
         return compares ? cli_eval_compare(run, err) : cli_eval_suite(run, err);
-    }
-    if (of_suite != NULL) {
-        return cli_bad_usage(run, err, "--%s needs --suite", of_suite);
     }
     if (run->args->data == NULL) {
         return cli_bad_usage(run, err, "missing --data FILE: preference pairs, or --suite: questions with answers");

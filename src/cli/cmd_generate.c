@@ -179,17 +179,17 @@ typedef struct weighed_prompt {
     const prompt_at_hand *prompt;
     qa_policy policy;
     cli_best_of *best; /* NULL: particles */
-    qa_status status;
-    qa_error *err;
+    qa_status status;  /* of what stopped it */
+    qa_error err;
 } weighed_prompt;
 
-static qa_status print_weighed(const weighed_prompt *of, const qa_answer *answer, printed_answer *said) {
+static qa_status print_weighed(const weighed_prompt *of, const qa_answer *answer, printed_answer *said, qa_error *err) {
     const generation_run *generation = of->generation;
     const answer_options options = options_of_prompt(generation);
     if (generate_args_of(generation->run)->echo) {
-        QA_TRY(print_echo(generation, &of->prompt->text, &of->prompt->ids, of->err));
+        QA_TRY(print_echo(generation, &of->prompt->text, &of->prompt->ids, err));
     }
-    QA_TRY(answer_take(said, answer, generation->run->tokenizer, &of->prompt->ids, &options, of->err));
+    QA_TRY(answer_take(said, answer, generation->run->tokenizer, &of->prompt->ids, &options, err));
     if (of->best == NULL) {
         cli_say(generation->run,
                 "answer %zu of %zu, chosen by its weight: they are worth %.3g samples of the exact distribution",
@@ -198,16 +198,16 @@ static qa_status print_weighed(const weighed_prompt *of, const qa_answer *answer
         cli_best_of_say(generation->run, of->best);
     }
     return options.silent ? generation_print_json(generation, of->policy, &of->prompt->given, &of->prompt->ids, said,
-                                                  of->best == NULL ? answer : NULL, of->best, of->err)
+                                                  of->best == NULL ? answer : NULL, of->best, err)
                           : QA_OK;
 }
 
 static bool take_weighed(void *user, const qa_answer *answer) {
     weighed_prompt *of = user;
     printed_answer said = {0};
-    of->status = of->best == NULL ? QA_OK : cli_best_of_add(of->best, &of->prompt->ids, answer, &answer, of->err);
+    of->status = of->best == NULL ? QA_OK : cli_best_of_add(of->best, &of->prompt->ids, answer, &answer, &of->err);
     if (of->status == QA_OK && answer != NULL) {
-        of->status = print_weighed(of, answer, &said);
+        of->status = print_weighed(of, answer, &said, &of->err);
     }
     answer_free(&said);
     return of->status == QA_OK;
@@ -218,7 +218,7 @@ static qa_status answer_chosen(generation_run *generation, qa_policy policy, siz
                                const prompt_at_hand *prompt, qa_error *err) {
     const generate_args *args = generate_args_of(generation->run);
     const size_t n = prompt->ids.n, many = args->best_of.n;
-    weighed_prompt of = {.generation = generation, .prompt = prompt, .policy = policy, .err = err};
+    weighed_prompt of = {.generation = generation, .prompt = prompt, .policy = policy};
     QA_FAIL_IF(n >= capacity, err, QA_ERR_LIMIT,
                "%zu tokens do not fit: the context holds %zu, and at least one is needed for an answer", n, capacity);
     const size_t most = args->max_tokens < capacity - n ? args->max_tokens : capacity - n;
@@ -242,7 +242,11 @@ static qa_status answer_chosen(generation_run *generation, qa_policy policy, siz
     const qa_status status =
         qa_generate_batch(generation->run->model, generation->run->adapter, &prompt->ids, 1, &options, err);
     cli_best_of_free(of.best);
-    return of.status != QA_OK ? of.status : status == QA_ERR_INTERRUPTED ? qa_fail(err, status, "interrupted") : status;
+    if (of.status != QA_OK) { /* it says more than that the answers were stopped */
+        *err = of.err;
+        return of.status;
+    }
+    return status == QA_ERR_INTERRUPTED ? qa_fail(err, status, "interrupted") : status;
 }
 
 static qa_status answer_prompt(generation_run *generation, qa_policy policy, const char *label, size_t capacity,

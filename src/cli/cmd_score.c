@@ -270,6 +270,7 @@ static qa_status load_ranking(cli_run *run, cli_answer_ranking *ranking, qa_erro
                                     .by_mean = args->by != NULL && strcmp(args->by, "mean") == 0,
                                     .best_of = args->best_of,
                                     .output = cli_reward_output(&args->reward)};
+    QA_TRY(cli_check_reward(run, &args->reward, err));
     if (args->reward.dir == NULL) {
         return QA_OK;
     }

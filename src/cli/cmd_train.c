@@ -547,14 +547,15 @@ static qa_status append_prompt(qa_text *text, const cli_run *run, bool chat, qa_
 }
 
 /* What was trained, for people. */
-static size_t trained_parameters(const cli_run *run) {
-    const size_t whole = qa_model_get_info(run->model)->parameters;
-    return run->adapter == NULL ? whole : qa_adapter_parameters(run->adapter);
+static size_t trained_parameters(const cli_run *run, const qa_objective *objective) {
+    qa_config classifier = run->model->config; /* whose head stands in the language model's place */
+    classifier.labels = objective->reward_outputs;
+    return run->adapter == NULL ? qa_config_parameters(&classifier) : qa_adapter_parameters(run->adapter);
 }
 
 static qa_status append_evaluation(qa_text *text, const cli_run *run, qa_error *err) {
     const qa_train_options *args = &train_args_of(run)->train;
-    QA_TRY(append_command(text, run, run->adapter == NULL ? "score" : "eval", err));
+    QA_TRY(append_command(text, run, "eval", err));
     QA_TRY(qa_text_append_z(text, " --data ", err));
     QA_TRY(cli_append_shell_word(text, args->eval_data_path != NULL ? args->eval_data_path : args->data_path, err));
     QA_TRY(qa_text_append_z(text, args->val_size > 0.0 ? " --held-out" : "", err));
@@ -563,7 +564,8 @@ static qa_status append_evaluation(qa_text *text, const cli_run *run, qa_error *
 }
 
 /* The result: where the adapter or reward model is, and what to do with it. */
-static qa_status print_adapter(cli_run *run, const train_progress *progress, const qa_pairs *pairs, qa_error *err) {
+static qa_status print_adapter(cli_run *run, const train_progress *progress, const qa_pairs *pairs,
+                               const qa_objective *objective, qa_error *err) {
     const qa_train_options *args = &train_args_of(run)->train;
     char parameters[CLI_NUMBER_BYTES];
     char time[CLI_NUMBER_BYTES];
@@ -571,7 +573,7 @@ static qa_status print_adapter(cli_run *run, const train_progress *progress, con
     bool chat = false;
     qa_status status = QA_OK;
     QA_TRY(is_chat(run, pairs, &chat, err));
-    cli_format_count(parameters, sizeof parameters, trained_parameters(run));
+    cli_format_count(parameters, sizeof parameters, trained_parameters(run, objective));
     cli_format_duration(time, sizeof time, cli_now() - run->progress.begun);
     if (qa_method_of(&run->args->objective)->rollouts == NULL) {
         QA_GOTO(done, append_evaluation(&text, run, err));
@@ -611,7 +613,7 @@ static qa_status train(cli_run *run, const qa_pairs *pairs, const qa_pairs *eval
     cli_begin_training(run);
     QA_TRY(cli_end_training(run, qa_train(run->model, run->adapter, pairs, evaluation, options, err)));
     say_outcome(run, &progress->outcome);
-    return print_adapter(run, progress, pairs, err);
+    return print_adapter(run, progress, pairs, &options->objective, err);
 }
 
 /* Data in the form that the method asks for: pairs, or, where it learns from labelled responses, either. */

@@ -3,6 +3,8 @@
 
 #include "base/memory.h"
 #include "base/try.h"
+#include "data/pairs.h"
+#include "methods/method.h"
 #include "train/evaluate.h"
 #include "train/reward_step.h"
 
@@ -132,6 +134,34 @@ done:
     return status;
 }
 
+/* An option that says how an adapter is read, and was given; NULL: none. A reward model is read in one way. */
+static const char *given_of_adapters(const cli_run *run) {
+    static const char *const others[] = {"recipe", "micro-batch"};
+    const char *given = cli_given_of(&run->options, &qa_objective_table);
+    given = given != NULL ? given : cli_given_of(&run->options, &qa_method_table);
+    for (size_t i = 0; given == NULL && qa_method_at(i) != NULL; i++) {
+        const qa_option_table *own = qa_method_at(i)->options;
+        for (size_t k = 0; given == NULL && own != NULL && k < own->n; k++) {
+            given = cli_given(&run->options, own->rows[k].name) == NULL ? NULL : own->rows[k].name;
+        }
+    }
+    for (size_t i = 0; given == NULL && i < sizeof others / sizeof *others; i++) {
+        given = cli_given(&run->options, others[i]) == NULL ? NULL : others[i];
+    }
+    return given;
+}
+
+static qa_status check_eval_reward(cli_run *run, qa_error *err) {
+    const char *of_adapters = given_of_adapters(run);
+    if (run->args->adapter != NULL || eval_args_of(run)->suite != NULL) {
+        return cli_bad_usage(run, err, "--reward-model is measured on --data, by itself: not with --%s",
+                             eval_args_of(run)->suite != NULL ? "suite" : "adapter");
+    }
+    return of_adapters == NULL
+               ? QA_OK
+               : cli_bad_usage(run, err, "--%s says how an adapter is read: not with --reward-model", of_adapters);
+}
+
 /* Data is read as that of the reward model's training was, which its record says as an adapter's does. */
 qa_status cli_eval_reward(cli_run *run, qa_error *err) {
     const cli_reward_choice *choice = &eval_args_of(run)->reward;
@@ -139,16 +169,19 @@ qa_status cli_eval_reward(cli_run *run, qa_error *err) {
     qa_pairs *pairs = NULL;
     size_t max_length = 0;
     qa_status status = QA_OK;
-    if (run->args->adapter != NULL || eval_args_of(run)->suite != NULL) {
-        return cli_bad_usage(run, err, "--reward-model is measured on --data, by itself: not with --%s",
-                             eval_args_of(run)->suite != NULL ? "suite" : "adapter");
-    }
+    QA_TRY(check_eval_reward(run, err));
     QA_TRY(cli_load_model(run, err));
     QA_TRY(cli_resolve_max_length(run, &max_length, err));
     QA_GOTO(done, cli_load_reward(run, choice, &reward_model, err));
     cli_use_adapter(run, choice->dir);
     QA_GOTO(done, cli_load_tokenizer(run, false, err));
     QA_GOTO(done, cli_eval_load_pairs(run, run->args->data, max_length, &pairs, err));
+    QA_GOTO(done, qa_pairs_labelled(pairs)
+                      ? qa_fail(err, QA_ERR_ARGUMENT,
+                                "%s holds single responses with labels, and a reward model's ranking is measured on "
+                                "pairs; `qadapter score --reward-model` scores each response",
+                                run->args->data)
+                      : QA_OK);
     QA_GOTO(done, eval_ranking(run, reward_model, pairs, err));
 done:
     qa_pairs_free(pairs);

@@ -118,11 +118,13 @@ static void say_result(const line_writer *writer, qa_policy policy, double secon
 
 static qa_status open_best_of(generation_run *with, const qa_prompts *file, cli_best_of **best, qa_error *err) {
     const generate_args *args = generate_args_of(with->run);
+    const size_t context = qa_model_get_info(with->run->model)->context;
+    const size_t most = args->max_tokens < context ? args->max_tokens : context;
     size_t longest = 1;
     for (size_t i = 0; i < file->n; i++) {
         longest = file->items[i].ids.n > longest ? file->items[i].ids.n : longest;
     }
-    return cli_best_of_open(best, with->run, &args->best_of, &with->objective, longest, args->max_tokens, err);
+    return cli_best_of_open(best, with->run, &args->best_of, &with->objective, longest, most, err);
 }
 
 static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cli_line_sink *sink, qa_policy policy,

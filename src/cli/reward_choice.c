@@ -14,6 +14,12 @@ static const qa_option reward_choice_rows[] = {
 };
 const qa_option_table cli_reward_table = QA_TABLE(reward_choice_rows);
 
+qa_status cli_check_reward(cli_run *run, const cli_reward_choice *choice, qa_error *err) {
+    return choice->output == 0 || choice->dir != NULL
+               ? QA_OK
+               : cli_bad_usage(run, err, "--reward-output is of --reward-model, which is not given");
+}
+
 qa_status cli_load_reward(cli_run *run, const cli_reward_choice *choice, qa_reward_model **reward_model,
                           qa_error *err) {
     QA_TRY(qa_reward_model_load(reward_model, run->context, choice->dir, run->args->any_base ? NULL : run->model, err));

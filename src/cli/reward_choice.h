@@ -12,6 +12,9 @@ typedef struct cli_reward_choice {
 
 extern const qa_option_table cli_reward_table; /* in a cli_reward_choice */
 
+/* --reward-output without --reward-model is wrong usage. */
+QA_MUST_CHECK qa_status cli_check_reward(cli_run *run, const cli_reward_choice *choice, qa_error *err);
+
 /* After the model, of which it must be (unless --any-base); fails as wrong usage where it has no such output. */
 QA_MUST_CHECK qa_status cli_load_reward(cli_run *run, const cli_reward_choice *choice, qa_reward_model **reward_model,
                                         qa_error *err);

@@ -371,6 +371,9 @@ static qa_status plan_rollouts(rollout_run *r, qa_error *err) {
     const qa_train_options *o = r->options;
     const size_t prompts = qa_pairs_count(r->prompts), wanted = o->rollout.answers / o->rollout.samples;
     r->prompts_of_step = wanted < prompts ? wanted : prompts;
+    QA_FAIL_IF(o->rollout.mini_batches > r->prompts_of_step * o->rollout.samples, err, QA_ERR_ARGUMENT,
+               "mini_batches = %zu: %s has %zu prompts, so a step has %zu answers, and a mini-batch needs at least one",
+               o->rollout.mini_batches, prompts_name(r), prompts, r->prompts_of_step * o->rollout.samples);
     r->trainer =
         (qa_trainer){.task = &rollout_task,
                      .user = r,

@@ -148,6 +148,88 @@ START_TEST(what_is_no_reward_model_of_this_base) {
 }
 END_TEST
 
+/* The head is counted, and what to do next is done as it is said. */
+START_TEST(what_was_trained_and_what_is_next) {
+    qa_cli_world world = qa_cli_world_make(false);
+    char *dir = qa_tempdir_join(world.dir, "reward"), expected[64];
+    qa_cli_result result = QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", dir, "--method", "reward",
+                                  "--max-steps", "1", "--val-size", "0.4", "--reward-outputs", "3");
+    const char *said = strstr(result.err, "reward model: ");
+    ck_assert_ptr_nonnull(said);
+    said += strlen("reward model: ");
+    (void)snprintf(expected, sizeof expected, "(%.*s parameters, 1 step", (int)strcspn(said, " "), said);
+    qa_cli_check(&result, 0, expected, NULL);
+    ck_assert_ptr_nonnull(strstr(result.out, "next:\n  qadapter eval "));
+    ck_assert_ptr_nonnull(strstr(result.out, " --held-out"));
+    qa_cli_free(&result);
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--reward-model", dir, "-d", world.pairs, "--held-out"), 0,
+                  "accuracy", NULL);
+    free(dir);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* Options that would change nothing, or data of which nothing could be ranked. */
+START_TEST(what_a_reward_model_has_no_use_for) {
+    static const char *const others[][2] = {{"--beta", "3"},       {"--recipe", "published"}, {"--method", "dpo"},
+                                            {"--dpo-beta", "1"},   {"--micro-batch", "2"},    {"--samples", "3"},
+                                            {"--suite", "village"}};
+    qa_cli_world world = qa_cli_world_make(true);
+    char *reward = make_reward(&world, "1");
+    char *path = qa_tempdir_write_text(world.dir, "labelled.jsonl",
+                                       "{\"prompt_ids\": [70], \"response_ids\": [90], \"label\": true}\n"
+                                       "{\"prompt_ids\": [70], \"response_ids\": [91], \"label\": false}\n");
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        qa_cli_expect(
+            QA_CLI("eval", "-m", world.model, "--reward-model", reward, "-d", world.pairs, others[i][0], others[i][1]),
+            2, NULL, others[i][0]);
+    }
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--reward-model", reward, "--suite", "village"), 2, NULL,
+                  "not with --suite");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "--reward-model", reward, "-d", path), 1, NULL,
+                  "labelled.jsonl holds single responses with labels");
+    qa_cli_expect(QA_CLI("eval", "-m", world.model, "-d", world.pairs, "--reward-output", "1"), 2, NULL,
+                  "--reward-output is of --reward-model");
+    qa_cli_expect(QA_CLI("score", "-m", world.model, "-d", world.pairs, "--reward-output", "1"), 2, NULL,
+                  "--reward-output is of --reward-model");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--ids", "70", "--reward-output", "1"), 2, NULL,
+                  "--reward-output is of --reward-model");
+    free(path);
+    free(reward);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
+/* Of a file, answers as long as the context are looked at in no more room than it takes; and what stops the choice is
+ * what is said. */
+START_TEST(the_best_of_answers_without_an_end) {
+    qa_cli_world world = qa_cli_world_make(true);
+    char *reward = make_reward(&world, "1"),
+         *in = qa_tempdir_write_text(world.dir, "in.jsonl", "{\"prompt\": \"A\"}\n");
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--adapter", world.adapter, "--in", in, "--best-of", "2",
+                         "--max-tokens", "1000000000000"),
+                  0, "completion", "best of 2 by return");
+    char *config = qa_tempdir_join(reward, "config.json");
+    size_t n = 0;
+    char *text = qa_tempdir_read(config, &n), *at = strstr(text, "\"max_position_embeddings\": ");
+    ck_assert_ptr_nonnull(at);
+    at += strlen("\"max_position_embeddings\": ");
+    *at++ = '4';
+    while (*at >= '0' && *at <= '9') {
+        *at++ = ' ';
+    }
+    free(qa_tempdir_write_text(reward, "config.json", text));
+    qa_cli_expect(QA_CLI("generate", "-m", world.model, "--ids", "70 71 72", "--reward-model", reward, "--best-of", "2",
+                         "--ignore-eos", "--max-tokens", "8"),
+                  1, NULL, "11 tokens exceed the model's context of 4");
+    free(text);
+    free(config);
+    free(in);
+    free(reward);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 Suite *cli_reward_suite(void) {
     Suite *suite = suite_create("cli_reward");
     TCase *tests = tcase_create("reward");
@@ -156,6 +238,9 @@ Suite *cli_reward_suite(void) {
     tcase_add_test(tests, lists_by_a_reward_model_and_by_the_adapter);
     tcase_add_test(tests, the_best_of_five);
     tcase_add_test(tests, what_is_no_reward_model_of_this_base);
+    tcase_add_test(tests, what_was_trained_and_what_is_next);
+    tcase_add_test(tests, what_a_reward_model_has_no_use_for);
+    tcase_add_test(tests, the_best_of_answers_without_an_end);
     suite_add_tcase(suite, tests);
     return suite;
 }

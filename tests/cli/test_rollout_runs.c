@@ -124,6 +124,8 @@ START_TEST(wrong_usage) {
     qa_cli_expect(TRAIN(&w, w.prompts, "ppo", "--dpo-beta", "1"), 2, NULL, "--dpo-beta belongs to --method dpo");
     qa_cli_expect(TRAIN(&w, w.prompts, "ppo", "--full"), 1, NULL, "method ppo trains an adapter alone");
     qa_cli_expect(TRAIN(&w, w.prompts, "ppo", "--samples-per-prompt", "3"), 1, NULL, "expected a multiple of");
+    qa_cli_expect(TRAIN(&w, w.prompts, "ppo", "--answers-per-step", "16", "--mini-batches", "5"), 1, NULL,
+                  "mini_batches = 5: ");
     qa_cli_expect(TRAIN(&w, w.prompts, "ppo", "--reward-output", "3"), 1, NULL, "has 2 outputs");
     qa_cli_expect(TRAIN(&w, w.prompts, "ppo", "--max-length", "20", "--strict"), 1, NULL,
                   "1 prompts are not shorter than 20 tokens (first: 4)");
