@@ -4,6 +4,7 @@
 #include "data/forms.h"
 
 #include "base/buffer.h"
+#include "base/plain_line.h"
 #include "base/try.h"
 #include "base/warnings.h"
 #include "io/input.h"
@@ -103,11 +104,14 @@ void qa_pairs_set_pointers(qa_pairs *pairs) {
 
 /* ---- the examples ---- */
 
-/* The row's "subset", for the examples from `first` on, which it became. */
+/* The row's "subset", a text or a whole number, for the examples from `first` on, which it became. It is shown. */
 static void name_subset(qa_pairs *pairs, size_t first, const json_t *row) {
-    const char *name = json_string_value(json_object_get(row, "subset"));
+    const json_t *value = json_object_get(row, "subset");
+    char number[32];
+    (void)snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    const char *name = json_is_integer(value) ? number : json_string_value(value);
     for (size_t i = first; name != NULL && i < pairs->n; i++) {
-        (void)snprintf(pairs->items[i].subset, sizeof pairs->items[i].subset, "%s", name);
+        (void)qa_plain_line(pairs->items[i].subset, sizeof pairs->items[i].subset, name);
     }
 }
 

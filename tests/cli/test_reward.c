@@ -148,6 +148,31 @@ START_TEST(what_is_no_reward_model_of_this_base) {
 }
 END_TEST
 
+/* Names of subsets come from a file, and do nothing to a terminal; a cut one ends with a whole character. */
+START_TEST(names_of_subsets) {
+    static const char rows[] =
+        "{\"prompt_ids\": [70], \"chosen_ids\": [90], \"rejected_ids\": [95], \"subset\": \"a\\u001b[31mc\"}\n"
+        "{\"prompt_ids\": [72], \"chosen_ids\": [93], \"rejected_ids\": [90], \"subset\": 7}\n"
+        "{\"prompt_ids\": [73], \"chosen_ids\": [93], \"rejected_ids\": [91], \"subset\": "
+        "\"forty-two bytes of letters before the rest\\u00e4\\u00e4\\u00e4\\u00e4\\u00e4\\u00e4\\u00e4\\u00e4\\u00e4"
+        "\\u00e4\\u00e4\\u00e4\\u00e4\\u00e4\"}\n";
+    qa_cli_world world = qa_cli_world_make(false);
+    char *reward = make_reward(&world, "1"), *path = qa_tempdir_write_text(world.dir, "subsets.jsonl", rows);
+    qa_cli_result result = QA_CLI("eval", "-m", world.model, "--reward-model", reward, "-d", path);
+    qa_cli_check(&result, 0, "a\\x1b[31mc ", NULL);
+    ck_assert_ptr_null(strchr(result.out, '\x1b'));
+    qa_cli_free(&result);
+    json_t *e = QA_CLI_JSON("eval", "--json", "-m", world.model, "--reward-model", reward, "-d", path);
+    const json_t *found = json_object_get(e, "subsets");
+    ck_assert_uint_eq(json_object_size(found), 3);
+    ck_assert_double_eq(qa_json_number(json_object_get(found, "7"), "pairs"), 1.0);
+    json_decref(e);
+    free(path);
+    free(reward);
+    qa_cli_world_free(&world);
+}
+END_TEST
+
 /* The head is counted, and what to do next is done as it is said. */
 START_TEST(what_was_trained_and_what_is_next) {
     qa_cli_world world = qa_cli_world_make(false);
@@ -238,6 +263,7 @@ Suite *cli_reward_suite(void) {
     tcase_add_test(tests, lists_by_a_reward_model_and_by_the_adapter);
     tcase_add_test(tests, the_best_of_five);
     tcase_add_test(tests, what_is_no_reward_model_of_this_base);
+    tcase_add_test(tests, names_of_subsets);
     tcase_add_test(tests, what_was_trained_and_what_is_next);
     tcase_add_test(tests, what_a_reward_model_has_no_use_for);
     tcase_add_test(tests, the_best_of_answers_without_an_end);
