@@ -50,8 +50,9 @@ HEAD = """# Beside its peers
 the bundled one: transformers, PEFT, TRL, lm-evaluation-harness, and the authors' objective by their own formula. It makes a
 virtual environment for them (build/peers-venv, or the one that `PEERS_VENV` names), needs no network otherwise, and fails where a
 difference is beyond its bound. `--only NAME,...` runs single checks, `--list` names them, `--quick` has fewer cases (CI runs
-that), `--write docs/peers.md` writes this page, `--self-test` gives every peer an adapter that is scaled by 1.01 and succeeds
-only if every check notices. What a check compares, and how, stands at the head of its function in tools/peers.
+that), `--write docs/peers.md` writes this page, `--self-test` gives every peer an adapter (of a reward model: its head) that is
+scaled by 1.01 and succeeds only if every check notices. What a check compares, and how, stands at the head of its function in
+tools/peers.
 
 """
 
@@ -69,6 +70,8 @@ What the peers do otherwise, and what makes them equal here:
   micro-batch.
 - TRL's DPOTrainer takes a copy of an adapter that it is handed as its reference. Here both sides have the base model.
 - TRL tokenises prompt and text response as one text, ours apart; prompts that end in white space differ.
+- TRL's RewardTrainer wants one output (`--reward-outputs 1`). The published runs trained two, which are compared with their
+  formula.
 - transformers loads a model in the dtype that its config names: `dtype=torch.float32` is said in every check. BF16 is 0.08 nats a
   token away on the bundled model.
 - lm-evaluation-harness moves white space from the end of a context to the continuation, and assumes 2,048 tokens of context unless

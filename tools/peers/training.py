@@ -73,13 +73,13 @@ def our_step(bench, precision, folder, adapter, data, epsilon=EPSILON, **options
     return seen[0]["loss"], gradient
 
 
-def our_full_step(bench, folder, data, **options):
-    """The same of all weights of a copy of the model."""
-    seen, before = [], load_file(folder / "model.safetensors")
-    model, out = bench.library("f32").Model(folder, threads=1), bench.folder("full-step")
-    model.train(data, out, on_metrics=seen.append, overwrite=True, max_steps=1, full=True, micro_batch="all",
-                shuffle=False, learning_rate=RATE, adam_epsilon=EPSILON, max_grad_norm=0, lr_scheduler_type="constant",
-                warmup_ratio=0, **options)
+def our_full_step(bench, folder, data, start=None, **options):
+    """The same of all weights of a copy of the model, or of the reward model of the folder start."""
+    seen, before = [], load_file((start or folder) / "model.safetensors")
+    model, out = bench.library("f32").Model(folder, threads=1), bench.folder("full-step" if start is None else "reward-step")
+    model.train(data, out, on_metrics=seen.append, overwrite=True, max_steps=1, micro_batch="all", shuffle=False,
+                learning_rate=RATE, adam_epsilon=EPSILON, max_grad_norm=0, lr_scheduler_type="constant",
+                **{"warmup_ratio": 0, "full": True, **options})
     after = load_file(out / "model.safetensors")
     moved = {name: weights.double() - after[name].double() for name, weights in before.items()}
     return seen[0]["loss"], {name: m.sign() * m.abs() * EPSILON / (RATE - m.abs()) for name, m in moved.items()}
@@ -89,6 +89,15 @@ def distance(found, model):
     """The largest difference of a gradient from that of PEFT's parameters, by the largest magnitude of either."""
     expected = {name.replace(".default.", "."): p.grad for name, p in model.named_parameters() if ".default." in name}
     if expected.keys() != found.keys() or any(g is None for g in expected.values()):
+        return math.inf
+    scale = max(g.abs().max().item() for g in expected.values())
+    return max(worst(found[name].flatten(), expected[name].flatten()) for name in found) / scale
+
+
+def full_distance(found, model):
+    """The same of all parameters."""
+    expected = {name: p.grad for name, p in model.named_parameters() if name in found}
+    if expected.keys() != found.keys():
         return math.inf
     scale = max(g.abs().max().item() for g in expected.values())
     return max(worst(found[name].flatten(), expected[name].flatten()) for name in found) / scale
@@ -206,6 +215,56 @@ def trl_kto(bench):
         yield "gradient", name, distance(gradient, model)
 
 
+# TRL's trainer has one output. Of several, as published, every one has the loss of its own, and all the same weight.
+REWARDS = {"one output": (1, 0.0), "one output, centred": (1, 0.05), "two outputs": (2, 0.0), "two outputs, centred": (2, 0.05)}
+
+
+def reward_start(bench, folder, data, outputs):
+    """The reward model that training starts from, with its fresh head: the first step of a warm-up has a rate of 0."""
+    out = bench.folder(f"reward-start/{outputs}")
+    bench.library("f32").Model(folder, threads=1).train(data, out, overwrite=True, method="reward", reward_outputs=outputs,
+                                                        max_steps=1, warmup_steps=2, response_end="template")
+    return out
+
+
+def published_reward_step(model, batch, centering):
+    """The published loss of a batch, chosen rows first, whose gradient is then there."""
+    chosen, rejected = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.chunk(2)
+    loss = -torch.nn.functional.logsigmoid(chosen - rejected).mean() + centering * ((chosen + rejected)**2).mean()
+    loss.backward()
+    return loss.item()
+
+
+@check("trl-reward", loss=("RewardTrainer's loss of a batch, one output, as it is and centred, in single", 2e-5, "nats"),
+       gradient=("its first gradient of all weights and the head, by its largest element", 5e-5, ""),
+       torch=("the published loss of two outputs by autograd, in single", 2e-5, "nats"),
+       autograd=("its first gradient, by its largest element", 5e-5, ""))
+def trl_reward(bench):
+    """All weights of the bundled model with a fresh head, on TRL's own batch."""
+    from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification
+    from trl import RewardConfig, RewardTrainer
+    rows, tokenizer = village(4), AutoTokenizer.from_pretrained(BUNDLED)
+    data = bench.write("trl.jsonl", rows)
+    one = reward_start(bench, BUNDLED, data, 1)
+    for name, (outputs, centering) in list(REWARDS.items())[::3 if bench.quick else 1]:
+        start = one if outputs == 1 else reward_start(bench, BUNDLED, data, outputs)
+        model = AutoModelForSequenceClassification.from_pretrained(start, dtype=torch.float32, attn_implementation="eager")
+        with torch.no_grad():  # the mistake that is asked for, in the head
+            model.score.weight.mul_(bench.scale)
+        config = arguments(RewardConfig, bench, disable_dropout=True, center_rewards_coefficient=centering or None)
+        made = lambda of: RewardTrainer(model=of, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+        if outputs == 1:
+            loss, _ = trl_step(made(model))
+        else:
+            other = AutoModelForSequenceClassification.from_pretrained(one, dtype=torch.float32)
+            loss = published_reward_step(model, next(iter(made(other).get_train_dataloader())), centering)
+        found, gradient = our_full_step(bench, BUNDLED, data, start=start, method="reward", warmup_steps=0,
+                                        reward_outputs=outputs, reward_centering=centering, response_end="template")
+        yield "loss" if outputs == 1 else "torch", name, abs(loss - found)
+        yield "gradient" if outputs == 1 else "autograd", name, full_distance(gradient, model)
+
+
 @check("trl-sft", ids=("SFTTrainer's rows, for each kind of template", 0, ""),
        loss=("SFTTrainer's loss of a batch, in single", 2e-5, "nats"),
        gradient=("SFTTrainer's first gradient, by its largest element", 5e-5, ""))
@@ -247,11 +306,8 @@ def trl_full(bench):
         loss, _ = trl_step(make(model))
         found, gradient = our_full_step(bench, BUNDLED, data, method=method, response_end="template",
                                         **({"dpo_beta": 0.3} if method == "dpo" else {}))
-        expected = {name: p.grad for name, p in model.named_parameters() if name in gradient}
-        scale = max(g.abs().max().item() for g in expected.values())
         yield "loss", method, abs(loss - found)
-        yield "gradient", method, (math.inf if expected.keys() != gradient.keys() else max(
-            worst(gradient[name].flatten(), expected[name].flatten()) for name in gradient) / scale)
+        yield "gradient", method, full_distance(gradient, model)
 
 
 # ---- the authors' objective ----
