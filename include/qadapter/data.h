@@ -26,7 +26,7 @@ typedef struct qa_pair {
     size_t line;        /* 1-based line (JSON Lines) or element (array) of the file */
     size_t answer;      /* of a list of responses to one prompt: its place in that, from 0; else 0 */
     bool undesirable;   /* of a labelled response (qa_pairs_labelled): its label is false */
-    char subset[64];    /* what "subset" of its row says, fit to be shown and perhaps cut short; "": nothing */
+    char subset[64]; /* what "subset" of its row says, fit to be shown, a long one cut and with a hash; "": nothing */
 } qa_pair;
 
 typedef struct qa_pairs_options {

@@ -252,8 +252,16 @@ static void print_agreement(const char *const *names, size_t n, const qa_agreeme
         printf(i == 0 ? "  " : ", ");
         cli_put_plain(stdout, names[i]);
     }
-    printf(": the same verdict on %.1f%% of %zu items, %s kappa %.3f", 100.0 * agreement->agreed, agreement->items,
-           n == 2 ? "Cohen's" : "Fleiss'", agreement->kappa);
+    if (agreement->items == 0) {
+        printf(": no items that all have decided\n");
+        return;
+    }
+    printf(": the same verdict on %.1f%% of %zu items, ", 100.0 * agreement->agreed, agreement->items);
+    if (isnan(agreement->kappa)) { /* one kind of verdict alone: chance would agree, too */
+        printf("no kappa\n");
+        return;
+    }
+    printf("%s kappa %.3f", n == 2 ? "Cohen's" : "Fleiss'", agreement->kappa);
     if (isfinite(agreement->interval.low)) {
         printf(" [%.3f, %.3f]", agreement->interval.low, agreement->interval.high);
     }

@@ -142,13 +142,17 @@ static void show_train_step(train_progress *progress, const qa_metrics *metrics)
 static bool on_train_metrics(void *user, const qa_metrics *metrics) {
     train_progress *progress = user;
     if (metrics->is_evaluation) {
-        char policy[2 * CLI_NUMBER_BYTES] = ""; /* of a reward model: there is none */
+        char ranking[2 * CLI_NUMBER_BYTES] = ""; /* of responses whose labels are all alike: there is none */
+        char policy[2 * CLI_NUMBER_BYTES] = "";  /* nor this of a reward model */
+        if (!isnan(metrics->accuracy)) {
+            (void)snprintf(ranking, sizeof ranking, "  margin %+.3f  acc %.3f", metrics->margin, metrics->accuracy);
+        }
         if (!isnan(metrics->kl_per_token)) {
             (void)snprintf(policy, sizeof policy, "  reward %.4f  KL %.4f nats/token", metrics->reward_mean,
                            metrics->kl_per_token);
         }
-        cli_say(progress->steps.run, "evaluation at step %zu: loss %.4f  margin %+.3f  acc %.3f%s", metrics->step,
-                metrics->loss, metrics->margin, metrics->accuracy, policy);
+        cli_say(progress->steps.run, "evaluation at step %zu: loss %.4f%s%s", metrics->step, metrics->loss, ranking,
+                policy);
     } else {
         cli_steps_step(&progress->steps, metrics->step);
         progress->last = *metrics;

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "cli/format.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,9 +81,9 @@ void cli_report_bytes(cli_report *report, const char *key, const char *label, si
 
 void cli_report_real(cli_report *report, const char *key, const char *label, double value, const char *unit) {
     char number[CLI_NUMBER_BYTES];
-    (void)snprintf(number, sizeof number, "%.6g", value);
+    (void)snprintf(number, sizeof number, isnan(value) ? "none" : "%.6g", value);
     qa_json_put_number(json_of(report), key, value);
-    show_number(report, label, number, unit);
+    show_number(report, label, number, isnan(value) ? "" : unit);
 }
 
 /* ---- all of them ---- */

@@ -39,11 +39,22 @@ static qa_status take_weight(cli_run *run, const char *option, const char **item
 }
 
 static qa_status check_weights(cli_run *run, const char *option, const qa_option_list *list, const double *weights,
-                               qa_error *err) {
+                               cli_is_name *is_name, const void *of, qa_error *err) {
     for (size_t i = 0; i < list->n; i++) {
+        const char *item = list->items[i], *colon = strrchr(item, ':');
+        if (item[0] == '\0') {
+            return cli_bad_usage(run, err, "--%s :%g: a weight, and nothing in front of it that it is of", option,
+                                 weights[i]);
+        }
+        if (isnan(weights[i]) && colon != NULL && !is_name(of, item)) {
+            return cli_bad_usage(run, err,
+                                 "--%s %s: nothing is called so, and \"%s\" is no weight, which is a finite number, "
+                                 "as in NAME:0.5",
+                                 option, item, colon + 1);
+        }
         if (isnan(weights[i])) {
-            return cli_bad_usage(run, err, "--%s %s has no weight, and others have one: write %s:1", option,
-                                 list->items[i], list->items[i]);
+            return cli_bad_usage(run, err, "--%s %s has no weight, and others have one: write %s:1", option, item,
+                                 item);
         }
         for (size_t j = 0; j < i; j++) {
             if (strcmp(list->items[i], list->items[j]) == 0) {
@@ -67,7 +78,7 @@ qa_status cli_take_weights(cli_run *run, const char *option, qa_option_list *lis
         QA_GOTO(done, take_weight(run, option, &list->items[i], &found[i], is_name, of, err));
         weighted += isnan(found[i]) ? 0 : 1;
     }
-    QA_GOTO(done, weighted == 0 ? QA_OK : check_weights(run, option, list, found, err));
+    QA_GOTO(done, weighted == 0 ? QA_OK : check_weights(run, option, list, found, is_name, of, err));
     if (weighted > 0) {
         *weights = found;
         return QA_OK;

@@ -10,6 +10,7 @@
 #include "io/input.h"
 #include "io/json_lines.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,8 @@ const json_t *qa_pairs_chat_record(const qa_pairs *pairs) {
     return qa_pairs_kind_of(pairs) == QA_PAIRS_DIALOGUES ? pairs->chat_record : NULL;
 }
 
+static const uint64_t FNV_START = UINT64_C(0xcbf29ce484222325);
+
 /* FNV-1a over the eight bytes of a number, least significant first, the same on every machine. */
 static uint64_t mix(uint64_t hash, uint64_t number) {
     for (unsigned shift = 0; shift < 64; shift += 8) {
@@ -78,7 +81,7 @@ static uint64_t mix_ids(uint64_t hash, const int32_t *ids, size_t n) {
 }
 
 uint64_t qa_pairs_fingerprint(const qa_pairs *pairs) {
-    uint64_t hash = mix(UINT64_C(0xcbf29ce484222325), pairs->n);
+    uint64_t hash = mix(FNV_START, pairs->n);
     for (size_t i = 0; i < pairs->n; i++) {
         const qa_pair *pair = &pairs->items[i];
         hash = mix_ids(hash, pair->prompt, pair->prompt_len);
@@ -104,14 +107,32 @@ void qa_pairs_set_pointers(qa_pairs *pairs) {
 
 /* ---- the examples ---- */
 
-/* The row's "subset", a text or a whole number, for the examples from `first` on, which it became. It is shown. */
+/* Fit to be shown. A name that is too long is cut, and a hash of the whole tells it from its like. */
+static void write_subset(qa_pair *pair, const char *name) {
+    enum { HASH_BYTES = 17 }; /* "~" and 16 digits */
+    char longer[2 * sizeof pair->subset];
+    uint64_t hash = FNV_START;
+    (void)qa_plain_line(pair->subset, sizeof pair->subset, name);
+    (void)qa_plain_line(longer, sizeof longer, name);
+    if (strcmp(pair->subset, longer) == 0) {
+        return;
+    }
+    for (const char *at = name; *at != '\0'; at++) {
+        hash = mix(hash, (unsigned char)*at);
+    }
+    (void)qa_plain_line(pair->subset, sizeof pair->subset - HASH_BYTES, name);
+    const size_t used = strlen(pair->subset);
+    (void)snprintf(pair->subset + used, sizeof pair->subset - used, "~%016" PRIx64, hash);
+}
+
+/* The row's "subset", a text or a whole number, for the examples from `first` on, which it became. */
 static void name_subset(qa_pairs *pairs, size_t first, const json_t *row) {
     const json_t *value = json_object_get(row, "subset");
     char number[32];
     (void)snprintf(number, sizeof number, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
     const char *name = json_is_integer(value) ? number : json_string_value(value);
     for (size_t i = first; name != NULL && i < pairs->n; i++) {
-        (void)qa_plain_line(pairs->items[i].subset, sizeof pairs->items[i].subset, name);
+        write_subset(&pairs->items[i], name);
     }
 }
 

@@ -58,6 +58,10 @@ static qa_status check_same_shape(const qa_model *own, const qa_model *base, qa_
                own->dir, base->dir, a->family->architecture, a->vocab_size, a->hidden_size, a->num_hidden_layers,
                a->intermediate_size, b->family->architecture, b->vocab_size, b->hidden_size, b->num_hidden_layers,
                b->intermediate_size);
+    /* the base's context is what rows are checked against, and positions may be rows of a table of the other's */
+    QA_FAIL_IF(qa_config_context(a) != qa_config_context(b), err, QA_ERR_MISMATCH,
+               "%s/config.json has a context of %zu tokens and that of %s one of %zu: it was not trained from it",
+               own->dir, qa_config_context(a), base->dir, qa_config_context(b));
     qa_config_set_stored_dtype(&stored, QA_DTYPE_F32);
     qa_config_digest(a, ours);
     qa_config_digest(&stored, theirs);

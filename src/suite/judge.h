@@ -78,6 +78,7 @@ void qa_judge_key_free(qa_judge_key *key);
 /* Whom a verdict is for, whichever was shown first. */
 typedef enum qa_verdict { QA_VERDICT_NONE, QA_VERDICT_A, QA_VERDICT_TIE, QA_VERDICT_B } qa_verdict;
 enum { QA_VERDICT_CATEGORIES = 3 }; /* all but none */
+enum { QA_JUDGES_MOST = 256 };      /* each has a table of verdicts, and is compared with every other */
 
 typedef struct qa_judge {
     char *name;
@@ -92,8 +93,8 @@ typedef struct qa_judges {
 } qa_judges;
 
 /* Adds the verdicts of a file: lines {"id", "verdict": "first", "second" or "tie", "judge"}; without a judge's name it
- * is the file's. An unknown id, a second verdict on an item, a value that is no verdict, texts that are not the
- * exported ones: an error that names the line. */
+ * is the file's. More than QA_JUDGES_MOST judges, an unknown id, a second verdict on an item, a value that is no
+ * verdict, texts that are not the exported ones: an error that names the line. */
 QA_MUST_CHECK qa_status qa_judges_read(qa_judges *judges, const qa_judge_key *key, const char *path, qa_error *err);
 /* QA_ERR_MISMATCH unless every judge has decided every item; with `partial`, at least one. */
 QA_MUST_CHECK qa_status qa_judges_check(const qa_judges *judges, const qa_judge_key *key, bool partial, qa_error *err);

@@ -111,6 +111,10 @@ static qa_status find_judge(qa_judges *judges, const qa_judge_key *key, const ch
             return QA_OK;
         }
     }
+    QA_FAIL_IF(judges->n >= QA_JUDGES_MOST, err, QA_ERR_LIMIT,
+               "more than %d judges, of which \"%.60s\" is the next; \"judge\" is who decided, the same name on all of "
+               "a judge's lines",
+               (int)QA_JUDGES_MOST, name);
     QA_TRY(QA_GROW(judges->items, judges->capacity, judges->n + 1, err, "judges"));
     *judge = &judges->items[judges->n++];
     **judge = (qa_judge){0};

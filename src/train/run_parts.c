@@ -41,9 +41,26 @@ qa_status qa_run_check_lengths(const qa_model *model, const qa_pairs *pairs, con
     return QA_OK;
 }
 
+/* Of responses whose labels are all alike some numbers are of nothing. */
+static qa_status check_watched_labels(const qa_train_options *o, const qa_pairs *evaluation, qa_error *err) {
+    const qa_watched watched = o->early_stopping_metric;
+    const bool of_both = watched == QA_WATCHED_ACCURACY || watched == QA_WATCHED_MARGIN;
+    const bool of_chosen = watched == QA_WATCHED_REWARD_CHOSEN || watched == QA_WATCHED_LOGPS_CHOSEN;
+    const size_t bad = qa_pairs_undesirable(evaluation), good = qa_pairs_count(evaluation) - bad;
+    QA_FAIL_IF(qa_pairs_labelled(evaluation) && ((of_both && (good == 0 || bad == 0)) || (of_chosen && good == 0)), err,
+               QA_ERR_ARGUMENT,
+               "%s: %zu desirable and %zu undesirable responses have no %s, which evaluations are to be compared by; "
+               "give some of both labels, or compare by the loss (early_stopping_metric)",
+               qa_run_eval_name(o), good, bad, qa_watched_name(watched));
+    return QA_OK;
+}
+
 qa_status qa_run_check_watch(const qa_train_options *o, const qa_pairs *evaluation, qa_error *err) {
-    return (!o->keep_best && o->early_stopping_patience == 0) || (evaluation != NULL && o->eval_every > 0)
-               ? QA_OK
+    if (!o->keep_best && o->early_stopping_patience == 0) {
+        return QA_OK;
+    }
+    return evaluation != NULL && o->eval_every > 0
+               ? check_watched_labels(o, evaluation, err)
                : qa_fail(err, QA_ERR_ARGUMENT, "%s needs evaluation data and eval_every",
                          o->keep_best ? "keep_best" : "early_stopping_patience");
 }

@@ -322,6 +322,30 @@ START_TEST(verdicts_that_are_none) {
 }
 END_TEST
 
+/* A name of a judge on every line is none; and where all verdicts are the same there is no kappa. */
+START_TEST(judges_by_the_line) {
+    static char text[300 * 64];
+    export_all();
+    json_t *item = item_at(0);
+    size_t used = 0, at_three = 0;
+    for (int judge = 0; judge < 300; judge++) {
+        at_three = judge == 3 ? used : at_three;
+        used += (size_t)snprintf(text + used, sizeof text - used,
+                                 "{\"id\": \"%s\", \"verdict\": \"first\", \"judge\": \"j%d\"}\n",
+                                 qa_json_text(item, "id"), judge);
+    }
+    char *path = qa_tempdir_write_text(folder, "many.jsonl", text);
+    qa_cli_expect(QA_CLI("judge", "import", "--key", key, "--partial", path), 1, "", "more than 256 judges");
+    free(path);
+    text[at_three] = '\0';
+    path = qa_tempdir_write_text(folder, "three.jsonl", text);
+    qa_cli_expect(QA_CLI("judge", "import", "--key", key, "--partial", path), 0,
+                  "  j0, j1, j2: the same verdict on 100.0% of 1 items, no kappa\n", NULL);
+    json_decref(item);
+    free(path);
+}
+END_TEST
+
 static const struct {
     const char *text, *says;
 } bad_keys[] = {
@@ -369,6 +393,7 @@ Suite *cli_judge_suite(void) {
     tcase_add_test(tests, what_three_judges_say);
     tcase_add_test(tests, verdicts_beside_the_texts);
     LOOP(verdicts_that_are_none, bad_verdicts);
+    tcase_add_test(tests, judges_by_the_line);
     LOOP(keys_that_are_none, bad_keys);
     suite_add_tcase(suite, tests);
     return suite;

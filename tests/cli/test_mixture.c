@@ -152,6 +152,10 @@ START_TEST(what_is_refused) {
                   "weighs samples of the mixture itself");
     qa_cli_expect(QA_CLI("generate", "-m", model, "--adapter", world.one, "--adapter", "nowhere:0.5", "-p", "a"), 1,
                   NULL, "nowhere");
+    qa_cli_expect(QA_CLI("generate", "-m", model, "--adapter", world.one, "--adapter", ":0.5", "-p", "a"), 2, NULL,
+                  "--adapter :0.5: a weight, and nothing in front of it");
+    qa_cli_expect(QA_CLI("generate", "-m", model, "--adapter", world.one, "--adapter", "nowhere:nan", "-p", "a"), 2,
+                  NULL, "--adapter nowhere:nan: nothing is called so, and \"nan\" is no weight");
     qa_cli_expect(QA_CLI("inspect", "-m", model, "--adapter", world.one, "--prompt", "a"), 2, NULL,
                   "here an adapter has no weight");
     /* what an output would replace is found behind the weight, too */

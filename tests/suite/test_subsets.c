@@ -50,6 +50,33 @@ START_TEST(groups_and_ties) {
 }
 END_TEST
 
+/* Cut between two characters, and told apart by what was cut off. */
+START_TEST(long_names_are_not_mixed_up) {
+    static const char *const names[] = {
+        "------------------------------------------------------------------------one",
+        "------------------------------------------------------------------------two",
+        "---------------------------------------------\xc3\xa9-----------------------",
+        "------------------------------------------------------------------------one",
+        "---------------------------------------------------------------", /* 63 bytes: whole */
+    };
+    const double ranked[] = {1.0, 0.0, 1.0, 0.0, 1.0};
+    qa_pairs *pairs = pairs_of(names, 5);
+    qa_subsets found;
+    qa_error err = {0};
+    qa_expect_ok(qa_subsets_find(&found, pairs, ranked, &err), &err);
+    ck_assert_uint_eq(found.n, 4);
+    ck_assert_uint_eq(found.subsets[0].pairs, 2);
+    ck_assert_int_eq(strncmp(found.subsets[0].name, names[0], 46), 0);
+    ck_assert_str_ne(found.subsets[0].name, found.subsets[1].name);
+    ck_assert_uint_eq(strlen(found.subsets[1].name), 63);
+    ck_assert_uint_eq(strlen(found.subsets[2].name), 62);
+    ck_assert_uint_eq((unsigned char)found.subsets[2].name[45], '~');
+    ck_assert_str_eq(found.subsets[3].name, names[4]);
+    qa_subsets_free(&found);
+    qa_pairs_free(pairs);
+}
+END_TEST
+
 /* One pair of every subset of the four sections, two prior sets; all right but for mt-bench-easy, math-prm and shp. */
 START_TEST(rewardbench_by_hand) {
     static const char *const names[] = {"alpacaeval-easy",
@@ -106,6 +133,7 @@ Suite *suite_subsets_suite(void) {
     Suite *suite = suite_create("suite_subsets");
     TCase *tests = tcase_create("subsets");
     tcase_add_test(tests, groups_and_ties);
+    tcase_add_test(tests, long_names_are_not_mixed_up);
     tcase_add_test(tests, rewardbench_by_hand);
     suite_add_tcase(suite, tests);
     return suite;

@@ -1,6 +1,7 @@
 /* All weights of a copy of the base model, in the place of an adapter: gradients of every tensor by central
  * differences, the numbers of a LoRA adapter that was merged into such a copy, the step of TRL's trainers without PEFT,
  * decoding beside the base model and other adapters, runs that are resumed, and what is refused. */
+#include "arch/config.h"
 #include "arch/families.h"
 #include "arch/family.h"
 #include "io/file.h"
@@ -377,6 +378,32 @@ START_TEST(what_is_refused) {
 }
 END_TEST
 
+/* A folder of fewer positions than the base's has no rows for the last of its context. */
+START_TEST(a_shorter_context_is_another_model) {
+    for (size_t i = 0; i < QA_FAMILIES_THERE; i++) {
+        const char *key = qa_config_key_name(qa_family_at(i), "max_position_embeddings");
+        char *config = qa_family_tiny_config(i);
+        json_t *root = json_loads(config, 0, NULL);
+        qa_fixture f = qa_fixture_of(config, NULL, 1);
+        char *dir = qa_tempdir_join(f.dir, "whole");
+        qa_adapter *adapter = NULL;
+        qa_error err = {0};
+        ck_assert_int_eq(json_object_set_new(root, key, json_integer(32)), 0);
+        char *shorter = json_dumps(root, 0);
+        qa_expect_ok(qa_make_dirs(dir, &err), &err);
+        qa_fixture_write_model(dir, shorter);
+        free(qa_tempdir_write_text(dir, "training_config.json", "{\"full\": true}"));
+        qa_expect_error(qa_adapter_load(&adapter, f.model, dir, &err), QA_ERR_MISMATCH, &err, "a context of 32 tokens");
+        ck_assert_ptr_null(adapter);
+        free(shorter);
+        free(dir);
+        free(config);
+        json_decref(root);
+        qa_fixture_close(&f);
+    }
+}
+END_TEST
+
 /* The first evaluation is the best one of a run whose rate is far too high. */
 START_TEST(the_best_of_all_weights) {
     full_run r = open_full_run(1);
@@ -424,6 +451,7 @@ Suite *train_full_suite(void) {
     tcase_add_test(tests, a_merged_adapter_in_its_place);
     tcase_add_loop_test(tests, a_run_of_all_weights, 0, 3);
     tcase_add_test(tests, what_is_refused);
+    tcase_add_test(tests, a_shorter_context_is_another_model);
     tcase_add_test(tests, the_best_of_all_weights);
     tcase_add_test(tests, a_weight_that_is_no_number);
     suite_add_tcase(suite, tests);
