@@ -711,12 +711,14 @@ static bool replaces_in_adapter(const char *name) {
 const cli_command cli_train = {
     .name = "train",
     .summary = "train an adapter on preference pairs",
-    .about = "Trains a LoRA adapter as the residual Q-function of the given preferences and writes it in PEFT's "
-             "layout, with training_config.json and metrics.jsonl beside it; --method trains the same adapter by "
-             "supervised fine-tuning, replay, DPO or KTO instead. Ctrl-C, SIGTERM, SIGHUP (a terminal that closes), "
-             "SIGUSR1, SIGUSR2 and SIGXCPU leave the step or the evaluation, write a checkpoint of the last whole "
-             "step and tell how to resume; a second Ctrl-C or SIGTERM ends the program at once. The exit status "
-             "is then 128 and the signal's number.",
+    .about =
+        "Trains a LoRA adapter as the residual Q-function of the given preferences and writes it in PEFT's "
+        "layout, with training_config.json and metrics.jsonl beside it; --method trains the same adapter by "
+        "another method (supervised fine-tuning, replay, DPO, IPO, SPPO, KTO; PPO and RLOO against a reward model), "
+        "or the reward model itself; --full trains all weights. Ctrl-C, SIGTERM, SIGHUP (a terminal that closes), "
+        "SIGUSR1, SIGUSR2 and SIGXCPU leave the step or the evaluation, write a checkpoint of the last whole "
+        "step and tell how to resume; a second Ctrl-C or SIGTERM ends the program at once. The exit status "
+        "is then 128 and the signal's number.",
     .examples = "qadapter train --model MODEL --data train.jsonl --out ADAPTER --eval-data eval.jsonl\n"
                 "qadapter train --model MODEL --data train.jsonl --out ADAPTER --recipe published --batch-size 512 "
                 "--micro-batch 1\n"
