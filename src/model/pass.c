@@ -199,7 +199,10 @@ qa_status qa_pass_bytes(const qa_model *model, const qa_lora_options *lora, qa_p
     qa_pass pass = {
         .limits = limits, .streams = lora == NULL ? 1 : 2, .keeps_layers = limits.backward && !limits.recompute};
     qa_layer_plan_make(&pass.plan, model);
-    return pass_bytes(&pass, model, lora, bytes, err);
+    QA_TRY(pass_bytes(&pass, model, lora, bytes, err));
+    QA_FAIL_IF(!qa_add_size(*bytes, sizeof pass, bytes), err, QA_ERR_LIMIT,
+               "a workspace of such limits is not possible");
+    return QA_OK;
 }
 
 qa_status qa_pass_create(qa_pass **out, qa_model *model, const qa_adapter *adapter, qa_pass_limits limits,
