@@ -5,7 +5,9 @@
 
 static const double VARIANCE_FLOOR = 1e-8, LARGEST_CHANGE = 0.2;
 
-static double clamp(double x, double least, double most) { return fmin(fmax(x, least), most); }
+/* A NaN stays one, which fmin and fmax would pass over; so in the larger of two. */
+static double clamp(double x, double least, double most) { return x < least ? least : x > most ? most : x; }
+static double larger(double a, double b) { return a > b || isnan(a) ? a : b; }
 
 double qa_p1_penalty(qa_kl_estimator which, double log_pi, double log_ref, double full) {
     const double difference = log_pi - log_ref;
@@ -60,7 +62,7 @@ void qa_p4_whiten(double *x, size_t n) {
 }
 
 double qa_p5_policy_loss(double ratio, double advantage, double clip) {
-    return fmax(-ratio * advantage, -clamp(ratio, 1.0 - clip, 1.0 + clip) * advantage);
+    return larger(-ratio * advantage, -clamp(ratio, 1.0 - clip, 1.0 + clip) * advantage);
 }
 
 bool qa_p5_is_clipped(double ratio, double advantage, double clip) {
@@ -82,7 +84,7 @@ bool qa_p6_is_clipped(double value, double old, double ret, double clip) {
 }
 
 double qa_p6_value_loss(double value, double old, double ret, double clip) {
-    const double error = fmax(fabs(value - ret), fabs(clipped_error(value, old, ret, clip)));
+    const double error = larger(fabs(value - ret), fabs(clipped_error(value, old, ret, clip)));
     return 0.5 * error * error;
 }
 

@@ -91,6 +91,21 @@ START_TEST(clipping_by_hand) {
 }
 END_TEST
 
+START_TEST(nan_is_passed_on) {
+    const double nan = (double)NAN;
+    for (int i = 0; i < 2; i++) {
+        const double advantage = i == 0 ? 1.0 : -1.0;
+        ck_assert(isnan(qa_p5_policy_loss(nan, advantage, 0.2)));
+        ck_assert(isnan(qa_p5_policy_gradient(nan, advantage, 0.2)));
+        ck_assert(isnan(qa_p6_value_loss(nan, 0.5, 1.0, 0.2 * i)));
+        ck_assert(isnan(qa_p6_value_gradient(nan, 0.5, 1.0, 0.2 * i)));
+        ck_assert(isnan(qa_p6_value_loss(0.5, 0.5, nan, 0.2 * i)));
+    }
+    ck_assert(isnan(qa_p5_policy_loss(1.0, nan, 0.2)));
+    ck_assert(isnan(qa_p7_coefficient(0.2, nan, 6.0, 10000.0, 128.0)));
+}
+END_TEST
+
 START_TEST(central_differences) {
     qa_rng rng = qa_rng_seed(11, 0);
     const double h = 1e-6;
@@ -207,6 +222,7 @@ Suite *rl_ppo_suite(void) {
     tcase_add_test(tests, whitening_and_variance);
     tcase_add_test(tests, the_adaptive_coefficient);
     tcase_add_test(tests, clipping_by_hand);
+    tcase_add_test(tests, nan_is_passed_on);
     tcase_add_test(tests, central_differences);
     tcase_add_test(tests, leave_one_out);
     tcase_add_loop_test(tests, their_fixed_point_is_the_optimum, 0, 2);
