@@ -10,6 +10,7 @@
 #include "support/tempdir.h"
 #include "support/training.h"
 #include "train/options.h"
+#include "train/rollout_batch.h"
 #include "train/rollout_step.h"
 #include "train/value_head.h"
 
@@ -496,6 +497,40 @@ START_TEST(the_methods_defaults) {
 }
 END_TEST
 
+static qa_status score_by_number(void *user, const qa_ids *sequences, const size_t *starts, size_t n, double *scores,
+                                 qa_error *err) {
+    (void)sequences;
+    (void)starts;
+    (void)err;
+    for (size_t i = 0; i < n; i++) {
+        scores[i] = ((const double *)user)[i];
+    }
+    return QA_OK;
+}
+
+START_TEST(answers_without_an_end_are_worth_less) {
+    double given[3] = {1.0, -2.0, 0.5};
+    qa_rollout_batch batch = {0};
+    qa_error err = {0};
+    qa_train_options options = qa_train_defaults();
+    options.score = score_by_number;
+    options.user = given;
+    options.rollout.missing_end_penalty = 4.0;
+    qa_expect_ok(qa_rollout_batch_create(&batch, 3, 6, &err), &err);
+    batch.n = 3;
+    batch.ended[0] = batch.ended[2] = true;
+    batch.ended[1] = false;
+    qa_expect_ok(qa_rollout_batch_score(&batch, &options, NULL, &err), &err);
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert_double_eq(batch.scores[i], given[i]);
+        ck_assert_double_eq(batch.answers[i].score, given[i] - (i == 1 ? 4.0 : 0.0));
+    }
+    given[1] = (double)NAN;
+    qa_expect_error(qa_rollout_batch_score(&batch, &options, NULL, &err), QA_ERR_NAN, &err, "score of answer 2");
+    qa_rollout_batch_free(&batch);
+}
+END_TEST
+
 START_TEST(what_is_refused) {
     rollouts_setting s;
     qa_error err = {0};
@@ -541,6 +576,7 @@ Suite *train_rollouts_suite(void) {
     tcase_add_test(tests, divergence_ends_with_the_last_good_checkpoint);
     tcase_add_test(tests, mini_batches_are_skipped);
     tcase_add_test(tests, the_methods_defaults);
+    tcase_add_test(tests, answers_without_an_end_are_worth_less);
     tcase_add_test(tests, what_is_refused);
     suite_add_tcase(suite, tests);
     return suite;
