@@ -147,4 +147,9 @@ qa_pair_loss qa_sft_loss(const qa_side_step *const side[QA_SIDES], double z, con
 void qa_sft_gradient(double *g, const qa_side_step *side, size_t which, double z, const qa_objective *objective,
                      const qa_divisors *divisors);
 
+/* All of these, for the row of a method that measures a response as sft does. */
+#define QA_SFT_MEASURES                                                                                                \
+    .loss_label = QA_OWN_LOSS, .layout = qa_transitions_likelihood, .rewards = qa_sft_rewards, .scale = qa_sft_scale,  \
+    .loss = qa_sft_loss, .gradient = qa_sft_gradient
+
 #endif

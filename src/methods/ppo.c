@@ -46,9 +46,4 @@ const qa_method_row qa_method_ppo = {.name = "ppo",
                                      .one_sided = true,
                                      .rollouts = &ppo_rule,
                                      .defaults = ppo_defaults,
-                                     .loss_label = QA_OWN_LOSS,
-                                     .layout = qa_transitions_likelihood,
-                                     .rewards = qa_sft_rewards,
-                                     .scale = qa_sft_scale,
-                                     .loss = qa_sft_loss,
-                                     .gradient = qa_sft_gradient};
+                                     QA_SFT_MEASURES};

@@ -6,10 +6,5 @@
 const qa_method_row qa_method_replay = {.name = "replay",
                                         .objective = {QA_LIKELIHOOD_OBJECTIVE, .method = QA_METHOD_REPLAY},
                                         .one_sided = true,
-                                        .loss_label = QA_OWN_LOSS,
                                         .replays = true,
-                                        .layout = qa_transitions_likelihood,
-                                        .rewards = qa_sft_rewards,
-                                        .scale = qa_sft_scale,
-                                        .loss = qa_sft_loss,
-                                        .gradient = qa_sft_gradient};
+                                        QA_SFT_MEASURES};

@@ -52,9 +52,4 @@ const qa_method_row qa_method_rloo = {.name = "rloo",
                                       .one_sided = true,
                                       .rollouts = &rloo_rule,
                                       .defaults = rloo_defaults,
-                                      .loss_label = QA_OWN_LOSS,
-                                      .layout = qa_transitions_likelihood,
-                                      .rewards = qa_sft_rewards,
-                                      .scale = qa_sft_scale,
-                                      .loss = qa_sft_loss,
-                                      .gradient = qa_sft_gradient};
+                                      QA_SFT_MEASURES};

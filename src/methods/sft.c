@@ -43,12 +43,5 @@ void qa_sft_gradient(double *g, const qa_side_step *side, size_t which, double z
     }
 }
 
-const qa_method_row qa_method_sft = {.name = "sft",
-                                     .objective = {QA_LIKELIHOOD_OBJECTIVE, .method = QA_METHOD_SFT},
-                                     .one_sided = true,
-                                     .loss_label = QA_OWN_LOSS,
-                                     .layout = qa_transitions_likelihood,
-                                     .rewards = qa_sft_rewards,
-                                     .scale = qa_sft_scale,
-                                     .loss = qa_sft_loss,
-                                     .gradient = qa_sft_gradient};
+const qa_method_row qa_method_sft = {
+    .name = "sft", .objective = {QA_LIKELIHOOD_OBJECTIVE, .method = QA_METHOD_SFT}, .one_sided = true, QA_SFT_MEASURES};
