@@ -7,58 +7,29 @@
 #include "text/chat_open.h"
 
 #include "support/expect.h"
-#include "support/tempdir.h"
-#include "support/tiny_tokenizer.h"
+#include "support/read_pairs.h"
 
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static const int32_t EOS[] = {1, 3}; /* </s>, <|im_end|> */
-
-static char *folder;
-static qa_tokenizer *tokenizer;
-static qa_pairs *pairs;
-static qa_pairs_options options;
-static qa_error err;
-
-static void setup(void) {
-    folder = qa_tempdir_make();
-    tiny_tokenizer_write(folder, &(tiny_tokenizer_options){.kind = TINY_BYTES});
-    expect_ok(qa_tokenizer_load(&tokenizer, folder, &err), &err);
-    options = (qa_pairs_options){
-        .chat = QA_CHAT_CHATML, .vocab_size = TINY_BYTES_VOCAB, .max_length = 1000, .eos_ids = EOS, .n_eos = 2};
-}
-
-static void teardown(void) {
-    qa_pairs_free(pairs);
-    pairs = NULL;
-    qa_tokenizer_free(tokenizer);
-    qa_tempdir_remove(folder);
-}
-
-static qa_status try(const char *columns, const char *content) {
-    qa_pairs_free(pairs);
-    pairs = NULL;
+static qa_status try_columns(const char *columns, const char *content) {
     options.columns = columns;
-    char *path = qa_tempdir_write_text(folder, "data.jsonl", content);
-    const qa_status status = qa_pairs_load(&pairs, path, tokenizer, &options, &err);
-    free(path);
-    return status;
+    return try(content);
 }
 
 /* The rows under the mapping are those rows under our names, without a warning. */
 static void reads_as(const char *columns, const char *rows, const char *ours) {
-    expect_ok(try(NULL, ours), &err);
+    expect_ok(try_columns(NULL, ours), &err);
     const uint64_t expected = qa_pairs_fingerprint(pairs);
     ck_assert_ptr_null(qa_pairs_columns(pairs));
-    expect_ok(try(columns, rows), &err);
+    expect_ok(try_columns(columns, rows), &err);
     ck_assert_msg(qa_pairs_fingerprint(pairs) == expected, "%s\nis not %s", rows, ours);
     ck_assert_msg(qa_pairs_warnings(pairs)->n == 0, "%s", qa_pairs_warnings(pairs)->lines[0]);
 }
 
-static void fails(const char *columns, const char *content, qa_status status, const char *part) {
-    expect_error(try(columns, content), status, &err, part);
+static void fails_under(const char *columns, const char *content, qa_status status, const char *part) {
+    expect_error(try_columns(columns, content), status, &err, part);
 }
 
 #define M(role, content) "{\"role\": \"" role "\", \"content\": \"" content "\"}"
@@ -198,44 +169,45 @@ START_TEST(mappings_that_are_none) {
         {"completion=good", "\"completion\" is no name for preference pairs, which have: prompt"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        fails(cases[i].columns, ROW, QA_ERR_ARGUMENT, cases[i].part);
+        fails_under(cases[i].columns, ROW, QA_ERR_ARGUMENT, cases[i].part);
     }
-    fails(
+    fails_under(
         "prompt=query,chosen=good,rejected=bad", ROW, QA_ERR_FORMAT,
         "data.jsonl:1: there is no column \"query\", which --columns takes for \"prompt\"; found question, good, bad");
-    fails("prompt=question,chosen=good,rejected=bad,system=sys", ROW, QA_ERR_FORMAT,
-          "no row has the column \"sys\", which --columns takes for \"system\"; found question, good, bad");
-    fails("system=good", ROW, QA_ERR_FORMAT, "there is no prompt");
-    fails("instruction=question,input=good",
-          "{\"question\": 3, \"good\": \"\", \"chosen\": \"a\", \"rejected\": \"b\"}\n", QA_ERR_FORMAT,
-          "\"instruction\" must be a string, found a number");
-    fails("instruction=question,system=good",
-          "{\"question\": \"q\", \"good\": 1, \"chosen\": \"a\", \"rejected\": \"b\"}\n", QA_ERR_FORMAT,
-          "\"system\" must be a string, found a number");
-    fails("instruction=q,history=h", "{\"q\": \"q\", \"h\": [[\"a\"]], \"chosen\": \"a\", \"rejected\": \"b\"}\n",
-          QA_ERR_FORMAT, "\"history\"[0] must be [question, answer]");
-    fails("system=s", "{\"s\": \"S\", \"prompt\": [" M("system", "T") ", " M("user", "q") "], " ANSWERS("a", "b") "}\n",
-          QA_ERR_FORMAT, "\"prompt\" begins with a system message");
-    fails("system=s", "{\"s\": \"S\", \"chosen\": \"a\", \"rejected\": \"b\"}\n", QA_ERR_FORMAT,
-          "there is no prompt: name its column");
+    fails_under("prompt=question,chosen=good,rejected=bad,system=sys", ROW, QA_ERR_FORMAT,
+                "no row has the column \"sys\", which --columns takes for \"system\"; found question, good, bad");
+    fails_under("system=good", ROW, QA_ERR_FORMAT, "there is no prompt");
+    fails_under("instruction=question,input=good",
+                "{\"question\": 3, \"good\": \"\", \"chosen\": \"a\", \"rejected\": \"b\"}\n", QA_ERR_FORMAT,
+                "\"instruction\" must be a string, found a number");
+    fails_under("instruction=question,system=good",
+                "{\"question\": \"q\", \"good\": 1, \"chosen\": \"a\", \"rejected\": \"b\"}\n", QA_ERR_FORMAT,
+                "\"system\" must be a string, found a number");
+    fails_under("instruction=q,history=h", "{\"q\": \"q\", \"h\": [[\"a\"]], \"chosen\": \"a\", \"rejected\": \"b\"}\n",
+                QA_ERR_FORMAT, "\"history\"[0] must be [question, answer]");
+    fails_under("system=s",
+                "{\"s\": \"S\", \"prompt\": [" M("system", "T") ", " M("user", "q") "], " ANSWERS("a", "b") "}\n",
+                QA_ERR_FORMAT, "\"prompt\" begins with a system message");
+    fails_under("system=s", "{\"s\": \"S\", \"chosen\": \"a\", \"rejected\": \"b\"}\n", QA_ERR_FORMAT,
+                "there is no prompt: name its column");
 }
 END_TEST
 
 /* A column that has one of our names, where another one has its place. */
 START_TEST(a_column_in_another_ones_place_is_named) {
-    expect_ok(try("chosen=good,rejected=bad,prompt=question",
-                  "{\"question\": \"q\", \"good\": \"a\", \"bad\": \"b\", \"prompt\": \"x\"}\n"),
+    expect_ok(try_columns("chosen=good,rejected=bad,prompt=question",
+                          "{\"question\": \"q\", \"good\": \"a\", \"bad\": \"b\", \"prompt\": \"x\"}\n"),
               &err);
     ck_assert_uint_eq(qa_pairs_warnings(pairs)->n, 1);
     ck_assert_ptr_nonnull(strstr(qa_pairs_warnings(pairs)->lines[0], "not used: prompt"));
-    expect_ok(try("instruction=question,chosen=good,rejected=bad",
-                  "{\"question\": \"q\", \"good\": \"a\", \"bad\": \"b\", \"prompt\": \"x\"}\n"),
+    expect_ok(try_columns("instruction=question,chosen=good,rejected=bad",
+                          "{\"question\": \"q\", \"good\": \"a\", \"bad\": \"b\", \"prompt\": \"x\"}\n"),
               &err);
     ck_assert_ptr_nonnull(strstr(qa_pairs_warnings(pairs)->lines[0], "not used: prompt"));
     options.strict = true;
-    fails("chosen=good,rejected=bad,prompt=question",
-          "{\"question\": \"q\", \"good\": \"a\", \"bad\": \"b\", \"prompt\": \"x\"}\n", QA_ERR_FORMAT,
-          "prompt: a key that holds something and is not used");
+    fails_under("chosen=good,rejected=bad,prompt=question",
+                "{\"question\": \"q\", \"good\": \"a\", \"bad\": \"b\", \"prompt\": \"x\"}\n", QA_ERR_FORMAT,
+                "prompt: a key that holds something and is not used");
 }
 END_TEST
 
@@ -255,17 +227,17 @@ START_TEST(a_row_without_a_form_gets_a_hint) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char part[200];
         (void)snprintf(part, sizeof part, "--columns %s", cases[i].hint);
-        fails(NULL, cases[i].row, QA_ERR_FORMAT, part);
-        expect_ok(try(cases[i].hint, cases[i].row), &err);
+        fails_under(NULL, cases[i].row, QA_ERR_FORMAT, part);
+        expect_ok(try_columns(cases[i].hint, cases[i].row), &err);
         ck_assert_uint_eq(qa_pairs_count(pairs), 1);
     }
-    fails(NULL, "{\"instruction\": \"q\", \"output\": \"a\"}\n", QA_ERR_FORMAT, "this looks like single answers");
+    fails_under(NULL, "{\"instruction\": \"q\", \"output\": \"a\"}\n", QA_ERR_FORMAT, "this looks like single answers");
     options.responses = true;
-    fails(NULL, "{\"instruction\": \"q\", \"input\": \"\", \"output\": \"a\"}\n", QA_ERR_FORMAT,
-          "--columns instruction,output");
-    fails(NULL, "{\"system_prompt\": \"S\", \"question\": \"q\", \"response\": \"a\"}\n", QA_ERR_FORMAT,
-          "--columns instruction=question,system=system_prompt,output=response");
-    fails(NULL, "{\"nothing\": 1}\n", QA_ERR_FORMAT, "found nothing");
+    fails_under(NULL, "{\"instruction\": \"q\", \"input\": \"\", \"output\": \"a\"}\n", QA_ERR_FORMAT,
+                "--columns instruction,output");
+    fails_under(NULL, "{\"system_prompt\": \"S\", \"question\": \"q\", \"response\": \"a\"}\n", QA_ERR_FORMAT,
+                "--columns instruction=question,system=system_prompt,output=response");
+    fails_under(NULL, "{\"nothing\": 1}\n", QA_ERR_FORMAT, "found nothing");
     ck_assert_ptr_null(strstr(err.message, "--columns"));
 }
 END_TEST
@@ -292,7 +264,7 @@ Suite *data_column_map_suite(void);
 Suite *data_column_map_suite(void) {
     Suite *suite = suite_create("data_column_map");
     TCase *tcase = tcase_create("columns");
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, begin_reading, end_reading);
     tcase_add_test(tcase, columns_under_our_names);
     tcase_add_test(tcase, strings_become_a_dialogue);
     tcase_add_test(tcase, single_responses_prompts_and_documents);

@@ -2,8 +2,7 @@
  * byte tokenizer every character is a token (support/tiny_tokenizer.h). */
 #include "qadapter/data.h"
 
-#include "support/tempdir.h"
-#include "support/tiny_tokenizer.h"
+#include "support/read_pairs.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -12,49 +11,9 @@
 
 Suite *data_labels_suite(void);
 
-static const int32_t EOS[] = {1, 3}; /* </s>, <|im_end|> */
-
-static char *folder;
-static qa_tokenizer *tokenizer;
-static qa_pairs *pairs;
-static qa_pairs_options options;
-static qa_error err;
-
 static void setup(void) {
-    folder = qa_tempdir_make();
-    tiny_tokenizer_write(folder, &(tiny_tokenizer_options){.kind = TINY_BYTES});
-    ck_assert_msg(qa_tokenizer_load(&tokenizer, folder, &err) == QA_OK, "%s", err.message);
-    options = (qa_pairs_options){.chat = QA_CHAT_CHATML,
-                                 .vocab_size = TINY_BYTES_VOCAB,
-                                 .max_length = 1000,
-                                 .eos_ids = EOS,
-                                 .n_eos = 2,
-                                 .either = true,
-                                 .labelled = true};
-}
-
-static void teardown(void) {
-    qa_pairs_free(pairs);
-    pairs = NULL;
-    qa_tokenizer_free(tokenizer);
-    qa_tempdir_remove(folder);
-}
-
-static qa_status try(const char *content) {
-    qa_pairs_free(pairs);
-    pairs = NULL;
-    char *path = qa_tempdir_write_text(folder, "data.jsonl", content);
-    const qa_status status = qa_pairs_load(&pairs, path, tokenizer, &options, &err);
-    free(path);
-    return status;
-}
-
-static void load(const char *content) { ck_assert_msg(try(content) == QA_OK, "%s\nfor %s", err.message, content); }
-
-static void fails(const char *content, const char *part) {
-    ck_assert_msg(try(content) == QA_ERR_FORMAT, "message \"%s\", for %s", err.message, content);
-    ck_assert_ptr_null(pairs);
-    ck_assert_msg(strstr(err.message, part) != NULL, "message \"%s\" lacks \"%s\"", err.message, part);
+    begin_reading();
+    options.either = options.labelled = true;
 }
 
 static void expect_labels(const char *labels) {
@@ -235,7 +194,7 @@ END_TEST
 Suite *data_labels_suite(void) {
     Suite *suite = suite_create("data/labels");
     TCase *tests = tcase_create("labels");
-    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_checked_fixture(tests, setup, end_reading);
     tcase_add_test(tests, forms);
     tcase_add_test(tests, fingerprints);
     tcase_add_test(tests, refused);
