@@ -2,8 +2,9 @@
  *
  * Pairs whose rows have a "subset" are grouped by it. RewardBench's subsets make sections; within a section every
  * subset counts as often as it has prompts in the benchmark (math-prm as 984, to be worth as much as the code subsets
- * together), whatever part of it the data holds; of its prior sets every subset counts alike. The score is the mean of
- * the four sections and the prior sets, these with weight 1/2, or of the four where no prior set is there.
+ * together), whatever part of it the data holds (copies of its scripts exchange the 154 and 250 of the two of xstest:
+ * these are the numbers of its prompts); of its prior sets every subset counts alike. The score is the mean of the four
+ * sections and the prior sets, these with weight 1/2, or of the four where no prior set is there.
  *
  * A tie counts half, as everywhere here; RewardBench's own scripts count one as wrong. */
 #ifndef QA_SUITE_SUBSETS_H
