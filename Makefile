@@ -221,12 +221,12 @@ run-checks: all tests
 	$(if $(SHARED_SRC),QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-shared)
 
 # The same in parts, as many beside each other as there are jobs, for the slow ones.
-PARTS := 12
-run-parts: $(patsubst %,run-part-%,$(shell seq $(PARTS)))
+TEST_PARTS := 12
+run-parts: $(patsubst %,run-part-%,$(shell seq $(TEST_PARTS)))
 run-part-%: all tests
-	@echo "== tests, part $* of $(PARTS), $(PRECISION)$(if $(SANITIZE), under AddressSanitizer and UBSan)"
-	QA_TEST_PART=$*/$(PARTS) QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-tests
-	$(if $(SHARED_SRC),QA_TEST_PART=$*/$(PARTS) QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-shared)
+	@echo "== tests, part $* of $(TEST_PARTS), $(PRECISION)$(if $(SANITIZE), under AddressSanitizer and UBSan)"
+	QA_TEST_PART=$*/$(TEST_PARTS) QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-tests
+	$(if $(SHARED_SRC),QA_TEST_PART=$*/$(TEST_PARTS) QA_BIN=$(abspath $(B)/qadapter) QA_TOOLS=$(abspath $(B)/tools) $(B)/tests/run-shared)
 
 # The two precisions are independent builds and run beside each other when there are cores for both.
 check: deps ; $(VARIANT) check-all
