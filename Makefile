@@ -19,7 +19,7 @@ PKG_CONFIG ?= pkg-config
 WERROR    ?= -Werror
 OPT       ?= -O3 -g
 
-ROOMS     ?= base io text data nn arch model rl methods infer train suite reference golden bench inspect serve cli
+ROOMS     ?= base cluster io text data nn arch model rl methods infer train suite reference golden bench inspect serve cli
 VERSION   := $(shell sed -n 's/^\#define QA_VERSION "\(.*\)"/\1/p' include/qadapter/status.h)
 
 B ?= build/$(PRECISION)$(if $(SANITIZE),-asan)

@@ -1,4 +1,4 @@
-/* A run's context: one thread pool, one logger. */
+/* A run's context: one thread pool, one logger, the ranks that share the run. */
 #ifndef QA_BASE_CONTEXT_H
 #define QA_BASE_CONTEXT_H
 
@@ -8,6 +8,7 @@
 struct qa_context {
     qa_pool *pool;
     qa_logger logger;
+    struct qa_cluster *cluster; /* cluster/cluster.h; borrowed; NULL: this process alone */
 };
 
 #endif

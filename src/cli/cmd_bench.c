@@ -512,4 +512,5 @@ const cli_command cli_bench = {
     CLI_TABLES(bench_tables),
     .args_bytes = sizeof(bench_args),
     .run = run_bench,
+    .many_ranks = true,
 };

@@ -191,4 +191,5 @@ const cli_command cli_eval = {
     CLI_TABLES(eval_tables),
     .args_bytes = sizeof(eval_args),
     .run = run_eval,
+    .many_ranks = true,
 };

@@ -538,4 +538,5 @@ const cli_command cli_generate = {
     CLI_TABLES(generate_tables),
     .args_bytes = sizeof(generate_args),
     .run = run_generate,
+    .many_ranks = true,
 };

@@ -330,4 +330,5 @@ const cli_command cli_score = {
     CLI_TABLES(score_tables),
     .args_bytes = sizeof(score_args),
     .run = run_score,
+    .many_ranks = true,
 };

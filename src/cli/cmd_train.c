@@ -505,4 +505,5 @@ const cli_command cli_train = {
     CLI_TABLES(train_tables),
     .args_bytes = sizeof(train_args),
     .run = run_train,
+    .many_ranks = true,
 };

@@ -6,6 +6,7 @@
 
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cluster/cluster.h"
 
 #include <jansson.h>
 
@@ -18,6 +19,7 @@ typedef struct cli_run {
     bool bad_usage; /* the failure is the command line's: exit status 2 */
     char *snapshot; /* the folder that --model stands for in the Hub's download cache; NULL: the one that it names */
     cli_progress progress;
+    qa_cluster *cluster; /* main()'s; NULL: one rank */
     qa_context *context;
     qa_model *model;
     qa_tokenizer *tokenizer;

@@ -2,6 +2,7 @@
 #include "cli/common.h"
 
 #include "base/buffer.h"
+#include "base/context.h"
 #include "base/try.h"
 #include "base/warnings.h"
 #include "cli/format.h"
@@ -40,7 +41,9 @@ qa_status cli_open_context(cli_run *run, qa_error *err) {
         cli_warn(run, "--threads %zu on %ld processors: they wait for each other, fewer are faster", run->args->threads,
                  cores);
     }
-    return qa_context_create(&run->context, run->args->threads, cli_logger(run), err);
+    QA_TRY(qa_context_create(&run->context, run->args->threads, cli_logger(run), err));
+    run->context->cluster = run->cluster;
+    return QA_OK;
 }
 
 qa_weights_dtype cli_weights_dtype(const cli_args *args, qa_weights_dtype otherwise) {

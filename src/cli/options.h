@@ -49,6 +49,7 @@ typedef struct cli_command {
                                 that begins with its name; NULL: none */
     const char *required;    /* options without which it does not run, separated by spaces; NULL: none */
     bool on_the_way;         /* its first example is a step of the overview's */
+    bool many_ranks;         /* runs on several ranks (cluster/cluster.h); the others run in one process */
     const cli_table *tables; /* [n_tables] */
     size_t n_tables;
     size_t args_bytes; /* of its options' struct */
