@@ -94,6 +94,11 @@ static void place_gradients(qa_trainable *trainable) {
     }
 }
 
+void qa_trainable_use_gradient(qa_trainable *trainable, qa_real *gradient) {
+    trainable->gradient = gradient;
+    place_gradients(trainable);
+}
+
 /* A model whose weights are there, as zeros. */
 static qa_status make_trainable(qa_trainable **out, qa_context *context, const qa_config *config, const char *dir,
                                 qa_error *err) {

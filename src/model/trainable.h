@@ -45,7 +45,7 @@ struct qa_trainable {
     qa_model *model; /* owned; its weights are `parameters` */
     qa_arena arena;
     qa_real *parameters; /* [count], matrices first, then vectors: [0, decayed) decays */
-    qa_real *gradient;   /* [count] */
+    qa_real *gradient;   /* [count] its own, or another (qa_trainable_use_gradient) */
     size_t count, decayed;
     qa_parameter_tensor *tensors; /* [n_tensors] in the order of the array */
     size_t n_tensors;
@@ -69,6 +69,9 @@ QA_MUST_CHECK qa_status qa_trainable_load(qa_trainable **trainable, qa_context *
 QA_MUST_CHECK qa_status qa_trainable_copy(qa_trainable **trainable, qa_model *model, size_t labels, uint64_t seed,
                                           qa_error *err);
 void qa_trainable_free(qa_trainable *trainable); /* NULL is allowed */
+
+/* From here on `gradient`, and what points into it, is this array [count], which is borrowed. */
+void qa_trainable_use_gradient(qa_trainable *trainable, qa_real *gradient);
 
 /* The tensor that element i of the array belongs to, and where in it. */
 const qa_parameter_tensor *qa_trainable_tensor_at(const qa_trainable *trainable, size_t i);

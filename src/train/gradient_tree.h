@@ -26,7 +26,7 @@ enum {
 /* The sum on its way: the nodes of leaves [first, next), from left to right. */
 typedef struct qa_gradient_tree {
     qa_pool *pool;
-    size_t most_leaves;                /* of a sum, 1 .. QA_TREE_LEAVES */
+    size_t most_leaves;                /* of a sum, 0 .. QA_TREE_LEAVES */
     size_t count;                      /* elements of a gradient */
     qa_real *buffers[QA_TREE_BUFFERS]; /* [count] each; node i is in buffers[i] */
     size_t next;                       /* the leaf that comes next */

@@ -301,7 +301,7 @@ static qa_status fill_plan(const pretrain_run *r, qa_pretrain_plan *plan, qa_err
     size_t of_step = 0, of_trainer = 0;
     QA_TRY(qa_document_step_bytes(r->trainable->model, r->train, r->evaluation, pass_limits_of(r->options), &of_step,
                                   err));
-    QA_TRY(qa_trainer_bytes(r->trainable->count, false, &of_trainer, err));
+    QA_TRY(qa_trainer_bytes(r->trainable->count, false, 0, 1, &of_trainer, err));
     *plan = (qa_pretrain_plan){.parameters = r->trainable->count,
                                .documents = r->plan.documents,
                                .rows = r->plan.rows,

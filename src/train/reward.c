@@ -51,7 +51,7 @@ qa_status qa_train_reward_memory(const qa_model *model, const qa_pairs *train, c
     config.labels = options->objective.reward_outputs;
     *parameters = qa_config_parameters(&config);
     QA_TRY(qa_reward_step_bytes(model, limits_of_pairs(train, evaluation, options->recompute), &of_step, err));
-    QA_TRY(qa_trainer_bytes(*parameters, false, &of_trainer, err));
+    QA_TRY(qa_trainer_bytes(*parameters, false, 0, 1, &of_trainer, err));
     return qa_mul_size(*parameters, 2 * sizeof(qa_real), &of_weights) && qa_add_size(of_step, of_trainer, bytes) &&
                    qa_add_size(*bytes, of_weights, bytes)
                ? QA_OK

@@ -423,7 +423,7 @@ qa_status qa_train_rollouts_memory(const qa_model *model, const qa_adapter *adap
                            .rule = qa_method_of(&options->objective)->rollouts};
     size_t of_trainer = 0;
     QA_TRY(qa_rollout_step_bytes(model, &adapter->widest, limits_of(&r), bytes, err));
-    QA_TRY(qa_trainer_bytes(adapter->count + head_count(&r), true, &of_trainer, err));
+    QA_TRY(qa_trainer_bytes(adapter->count + head_count(&r), true, 0, 1, &of_trainer, err));
     return qa_add_size(*bytes, of_trainer, bytes)
                ? QA_OK
                : qa_fail(err, QA_ERR_LIMIT, "the training workspace does not fit the address space");

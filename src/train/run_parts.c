@@ -7,6 +7,7 @@
 qa_trainer qa_run_trainer(const qa_model *model, const qa_train_options *o, const qa_plan *plan, bool evaluates) {
     return (qa_trainer){.options = QA_RUN_OPTIONS(o),
                         .pool = model->context->pool,
+                        .cluster = model->context->cluster,
                         .logger = &model->context->logger,
                         .items = plan->pairs,
                         .shuffle = o->shuffle,

@@ -6,9 +6,8 @@
 #ifndef QA_TRAIN_SHARED_STEP_H
 #define QA_TRAIN_SHARED_STEP_H
 
+#include "cluster/cluster.h"
 #include "train/gradient_tree.h"
-
-typedef struct qa_cluster qa_cluster; /* cluster/cluster.h */
 
 typedef struct qa_shared_items {
     size_t n;

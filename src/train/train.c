@@ -76,7 +76,7 @@ static qa_status memory_bytes(const qa_model *model, const qa_lora_options *lora
     QA_TRY(qa_lora_options_fit(&fitted, model->config.family, err));
     QA_TRY(qa_pair_step_bytes(model, &fitted, limits, &of_pair, err));
     const size_t count = qa_adapter_count(&model->config, &fitted);
-    QA_TRY(qa_trainer_bytes(count, !full, &of_trainer, err));
+    QA_TRY(qa_trainer_bytes(count, !full, 0, 1, &of_trainer, err));
     return qa_add_size(of_pair, of_trainer, bytes) && qa_mul_size(count, copies * sizeof(qa_real), &of_weights) &&
                    qa_add_size(*bytes, of_weights, bytes)
                ? QA_OK

@@ -20,19 +20,22 @@ static const size_t NONE = (size_t)-1;
 
 /* ---- memory ---- */
 
-static void take_arrays(qa_trainer *t, qa_arena *arena, size_t count, bool own_gradient) {
+static void take_arrays(qa_trainer *t, qa_arena *arena, bool own_gradient, size_t ranks) {
     if (own_gradient) {
-        t->gradient = QA_TAKE(arena, qa_real, count);
+        t->gradient = QA_TAKE(arena, qa_real, t->count);
     }
-    t->m = QA_TAKE(arena, qa_real, count);
-    t->v = QA_TAKE(arena, qa_real, count);
-    t->partial = QA_TAKE(arena, double, qa_adamw_blocks(count));
+    t->m = QA_TAKE(arena, qa_real, t->count);
+    t->v = QA_TAKE(arena, qa_real, t->count);
+    t->partial = QA_TAKE(arena, double, qa_adamw_blocks(t->count));
+    t->tree = (qa_gradient_tree){
+        .pool = t->pool, .most_leaves = t->leaves, .count = t->count, .buffers = {[0] = t->gradient}};
+    qa_gradient_tree_take(&t->tree, arena, ranks);
 }
 
-qa_status qa_trainer_bytes(size_t count, bool own_gradient, size_t *bytes, qa_error *err) {
-    qa_trainer measured = {0};
+qa_status qa_trainer_bytes(size_t count, bool own_gradient, size_t leaves, size_t ranks, size_t *bytes, qa_error *err) {
+    qa_trainer measured = {.count = count, .leaves = leaves};
     qa_arena arena = qa_arena_measure();
-    take_arrays(&measured, &arena, count, own_gradient);
+    take_arrays(&measured, &arena, own_gradient, ranks);
     return qa_arena_bytes(&arena, bytes, err);
 }
 
@@ -41,9 +44,9 @@ qa_status qa_trainer_create(qa_trainer *t, qa_error *err) {
     size_t bytes = 0;
     t->epoch = t->saved = t->saved_by_time = NONE;
     t->warmup = qa_schedule_warmup(t->options.warmup_steps, t->options.warmup_ratio, t->total_steps);
-    QA_TRY(qa_trainer_bytes(t->count, own_gradient, &bytes, err));
+    QA_TRY(qa_trainer_bytes(t->count, own_gradient, t->leaves, qa_cluster_ranks(t->cluster), &bytes, err));
     QA_TRY(qa_arena_create(&t->arena, bytes, err));
-    take_arrays(t, &t->arena, t->count, own_gradient);
+    take_arrays(t, &t->arena, own_gradient, qa_cluster_ranks(t->cluster));
     t->order = qa_alloc_array(t->items, sizeof *t->order);
     return t->order != NULL ? QA_OK : QA_NO_MEMORY(err, "the order of %zu %s", t->items, t->task->unit);
 }
@@ -461,7 +464,9 @@ static qa_status do_step(qa_trainer *t, bool *stop, qa_error *err) {
     qa_step_metrics metrics = {0};
     use_order(t, t->done);
     for (t->update = 0; t->update < updates_of(t); t->update++) {
-        memset(t->gradient, 0, t->count * sizeof *t->gradient);
+        if (t->leaves == 0) {
+            memset(t->gradient, 0, t->count * sizeof *t->gradient);
+        }
         QA_TRY(t->task->gradient(t->user, &metrics.tokens, err));
         QA_TRY(qa_prefixed(apply_gradient(t, &metrics, err), err, "step %zu: ", t->done + 1));
     }

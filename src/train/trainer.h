@@ -16,10 +16,12 @@
 #include "base/arena.h"
 #include "base/pool.h"
 #include "base/real.h"
+#include "cluster/cluster.h"
 #include "io/held_folder.h"
 #include "io/json.h"
 #include "model/trainable.h"
 #include "qadapter/train.h"
+#include "train/gradient_tree.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
 #include "train/state_files.h"
@@ -87,9 +89,9 @@ qa_parameter_location qa_weight_location(const qa_trainable *trainable, size_t i
 typedef struct qa_training_task {
     const qa_run_files *files; /* that a finished run leaves */
     const char *unit;          /* what the data is made of: "pairs" */
-    /* Adds the gradient of step number trainer->done (from 0) of the epoch whose order is trainer->order; *tokens: what
-     * it ran. Its messages say which step. QA_ERR_INTERRUPTED, here or from an evaluation: it was left undone, and the
-     * caller wants to end. */
+    /* Makes trainer->gradient that of step number trainer->done (from 0) of the epoch whose order is trainer->order,
+     * from zeros, or by trainer->tree; *tokens: what it ran. Its messages say which step. QA_ERR_INTERRUPTED, here or
+     * from an evaluation: it was left undone, and the caller wants to end. */
     qa_status (*gradient)(void *user, size_t *tokens, qa_error *err);
     qa_status (*evaluate)(void *user, size_t *tokens, qa_error *err);
     double (*measure)(const void *user); /* what the last one is compared by; NULL: they are not */
@@ -113,12 +115,14 @@ typedef struct qa_trainer {
     void *user;
     qa_run_options options;
     qa_pool *pool;
+    qa_cluster *cluster; /* the ranks that share the steps; NULL: this process alone */
     const qa_logger *logger;
     const json_t *resume_options; /* what a resumed run must share (train/training_config.h) */
     const json_t *config;         /* content of training_config.json */
     qa_real *parameters;          /* [count] */
     qa_real *gradient;            /* [count]; NULL: the trainer's own, set by qa_trainer_create */
     size_t count, decayed;        /* weight decay is for the first `decayed` */
+    size_t leaves;                /* the most that the sum of a step's gradients has (gradient_tree.h); 0: no tree */
     size_t items;                 /* of the data */
     bool shuffle;                 /* a new order every epoch, else that of the file */
     bool evaluates;               /* there is something to evaluate on */
@@ -136,7 +140,8 @@ typedef struct qa_trainer {
     size_t epoch;                      /* from 0 */
     qa_real *m, *v;                    /* [count] moments of AdamW */
     double *partial;                   /* of the gradient's norm */
-    qa_arena arena;                    /* of gradient, m, v, partial */
+    qa_gradient_tree tree;             /* whose sum is `gradient` */
+    qa_arena arena;                    /* of gradient, m, v, partial and the tree's buffers */
     bool evaluated;                    /* the evaluation due after `done` steps is done */
     qa_best best;                      /* of the evaluations, where they are compared */
     double start;                      /* seconds, base/clock.h */
@@ -151,8 +156,9 @@ typedef struct qa_trainer {
     qa_held_folder held; /* out_dir, once it is locked: what is written goes there and nowhere else */
 } qa_trainer;
 
-/* Bytes that qa_trainer_create allocates for so many parameters. */
-QA_MUST_CHECK qa_status qa_trainer_bytes(size_t count, bool own_gradient, size_t *bytes, qa_error *err);
+/* Bytes that qa_trainer_create allocates for so many parameters, leaves of a step's sum, and ranks. */
+QA_MUST_CHECK qa_status qa_trainer_bytes(size_t count, bool own_gradient, size_t leaves, size_t ranks, size_t *bytes,
+                                         qa_error *err);
 
 /* Makes the arrays of a trainer that the caller has filled in; free it in any case. */
 QA_MUST_CHECK qa_status qa_trainer_create(qa_trainer *trainer, qa_error *err);
