@@ -4,6 +4,7 @@
 #   SANITIZE=1          AddressSanitizer and UBSan            (its own build folder)
 #   ROOMS="..."         build only these rooms of src/ and their tests
 #   WITHOUT="..."       of the libraries that are optional (libmicrohttpd zlib libedit), do without these
+#   MPI=1               for several ranks (mpirun, srun), by the MPI of MPICC (default mpicc)
 #   PREFIX=/usr/local   where `make install` puts things (DESTDIR is honoured)
 #
 # Every variant builds in a folder of its own under build/, so variants never disturb each other and
@@ -17,6 +18,8 @@ CC        ?= cc
 AR        ?= ar
 PKG_CONFIG ?= pkg-config
 WERROR    ?= -Werror
+MPI       ?=
+MPICC     ?= mpicc
 OPT       ?= -O3 -g
 
 ROOMS     ?= base cluster io text data nn arch model rl methods infer train suite reference golden bench inspect serve cli
@@ -44,8 +47,11 @@ LDFLAGS_ALL += $(SAN)
 endif
 # Asked for once, when first needed, so that `make deps` and `make help` work before the packages are there.
 once = $(eval $(1) := $(shell $(2)))$($(1))
-LIBS         = $(call once,LIBS,echo $$($(PKG_CONFIG) --libs $(PACKAGES) $(EXTRAS)) -lm)
+LIBS         = $(call once,LIBS,echo $$($(PKG_CONFIG) --libs $(PACKAGES) $(EXTRAS)) -lm) $(MPI_LIBS)
 LIB_CFLAGS   = $(call once,LIB_CFLAGS,$(PKG_CONFIG) --cflags $(PACKAGES) $(EXTRAS))
+# Open MPI's wrapper and MPICH's each tell what they add in a way of their own; one object is compiled with it.
+MPI_CFLAGS   = $(if $(MPI),$(filter -I% -D% -pthread,$(call once,MPI_CFLAGS_OF,$(MPICC) --showme:compile 2>/dev/null || $(MPICC) -compile-info)))
+MPI_LIBS     = $(if $(MPI),$(call once,MPI_LIBS_OF,$(MPICC) --showme:link 2>/dev/null || $(MPICC) -link-info | cut -d' ' -f2-))
 CHECK_LIBS   = $(call once,CHECK_LIBS,$(PKG_CONFIG) --libs check)
 CHECK_CFLAGS = $(call once,CHECK_CFLAGS,$(PKG_CONFIG) --cflags check)
 
@@ -54,7 +60,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 VARIANT = +@$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(JOBS)) --output-sync=target -s
 
 LIB_ROOMS := $(filter-out cli,$(ROOMS))
-LIB_SRC   := $(foreach room,$(LIB_ROOMS),$(wildcard src/$(room)/*.c))
+LIB_SRC   := $(filter-out src/cluster/cluster_$(if $(MPI),alone,mpi).c,$(foreach room,$(LIB_ROOMS),$(wildcard src/$(room)/*.c)))
 CLI_SRC   := $(if $(filter cli,$(ROOMS)),$(wildcard src/cli/*.c))
 TOOL_SRC  := $(if $(filter cli,$(ROOMS)),$(wildcard tools/*.c))
 SUPPORT_SRC := $(wildcard tests/support/*.c)
@@ -77,7 +83,7 @@ FUZZ_OBJ := $(FUZZ_SRC:%.c=$(B)/obj/%.o)
 LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
-.PHONY: all help deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
+.PHONY: all help deps install-deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
         check-docs check-install check-python check-python-after pair-way peers kill fuzz fuzz-targets run-checks tests demo replicate replicate-real weights golden golden-files reference man python \
         install-python install uninstall format clean
 .DELETE_ON_ERROR:
@@ -86,7 +92,7 @@ BIN := $(if $(CLI_SRC),$(B)/qadapter)
 all: $(LIB) $(BIN) $(TOOL_BIN) $(if $(BIN),$(B)/qadapter.1 $(B)/qadapter.pc)
 
 help:
-	@echo "make deps        install the packages (Debian, Ubuntu; asks for root)"
+	@echo "make deps        install the packages (Debian, Ubuntu; asks for root); with MPI=1 an MPI, too"
 	@echo "make             build build/f32/qadapter, the library and the tools"
 	@echo "make demo        train an adapter on the bundled model for one register, measure it, let it speak"
 	@echo "make replicate   docs/replication.md; PART=forget one part (tools/replicate --list); Ctrl-C and again continues"
@@ -130,6 +136,16 @@ $(B)/obj/src/%.o: src/%.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) $(LIB_CFLAGS) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
 
+# Only this object knows MPI: a variant with it can begin as a copy of one without.
+$(B)/mpi: FORCE
+	@command -v $(MPICC) >/dev/null || { echo "MPI=1 needs an MPI, and there is no $(MPICC): \`make install-deps MPI=1\`" \
+	  "installs one (Debian, Ubuntu)" >&2; exit 1; }
+	@mkdir -p $(@D)
+	@echo '$(MPICC) $(MPI_CFLAGS) $(MPI_LIBS)' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+$(B)/obj/src/cluster/cluster_mpi.o: $(B)/mpi
+$(B)/obj/src/cluster/cluster_mpi.o: CPPFLAGS += $(MPI_CFLAGS)
+
 # The pages, as arrays of bytes.
 $(B)/obj/page_html.c: src/inspect/page.html tools/embed
 	@mkdir -p $(@D)
@@ -171,7 +187,7 @@ $(B)/qadapter.1: $(B)/qadapter
 $(B)/qadapter.pc: Makefile include/qadapter.h $(B)/prefix
 	@printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include' '' 'Name: qadapter' \
 	  'Description: customised language models by residual Q-learning ($(PRECISION))' 'Version: $(VERSION)' \
-	  'Requires: $(PACKAGES) $(filter-out libedit,$(EXTRAS))' 'Libs: -L$${libdir} -lqadapter -lm -pthread' \
+	  'Requires: $(PACKAGES) $(filter-out libedit,$(EXTRAS))' 'Libs: -L$${libdir} -lqadapter -lm -pthread$(if $(MPI), $(MPI_LIBS))' \
 	  'Cflags: -I$${includedir}' > $@
 
 # ---- tests ----
@@ -296,8 +312,8 @@ check-python-after: check-f32
 
 # ---- for people ----
 
-deps:
-	@sh tools/install-deps
+deps install-deps:
+	@$(if $(MPI),MPICC='$(MPICC)') sh tools/install-deps
 
 demo: deps
 	$(VARIANT) all

@@ -32,6 +32,22 @@ void cli_run_free(cli_run *run) {
 
 /* ---- loading ---- */
 
+/* --threads; without it ranks of one machine share its processors. 0: all of them. */
+static size_t threads_of_rank(cli_run *run) {
+    size_t allowed = 0, threads = run->args->threads;
+    if (qa_cluster_ranks(run->cluster) == 1) {
+        return threads;
+    }
+    const size_t share = qa_cluster_share_of_processors(run->cluster, &allowed);
+    if (allowed < (threads == 0 ? share : threads)) {
+        cli_warn(run,
+                 "the launcher lets each rank run on %zu of this machine's processors, which are %zu a rank: `mpirun "
+                 "--bind-to none` lets it run on all",
+                 allowed, share);
+    }
+    return threads > 0 ? threads : share < allowed ? share : allowed;
+}
+
 qa_status cli_open_context(cli_run *run, qa_error *err) {
     if (run->context != NULL) {
         return QA_OK;
@@ -41,7 +57,7 @@ qa_status cli_open_context(cli_run *run, qa_error *err) {
         cli_warn(run, "--threads %zu on %ld processors: they wait for each other, fewer are faster", run->args->threads,
                  cores);
     }
-    QA_TRY(qa_context_create(&run->context, run->args->threads, cli_logger(run), err));
+    QA_TRY(qa_context_create(&run->context, threads_of_rank(run), cli_logger(run), err));
     run->context->cluster = run->cluster;
     return QA_OK;
 }

@@ -7,6 +7,7 @@
 #include "cli/outputs.h"
 
 #include "base/memory.h"
+#include "base/sha256.h"
 #include "base/try.h"
 
 #include <errno.h>
@@ -119,27 +120,66 @@ static qa_status parse_and_run(cli_run *run, cli_args *args, qa_error *err) {
     return run->command->run(run, err);
 }
 
+/* All ranks run the same command, and one that several can run; what is printed is rank 0's. */
+static qa_status join_ranks(cli_run *run, qa_error *err) {
+    const size_t ranks = qa_cluster_ranks(run->cluster);
+    if (ranks == 1) {
+        return QA_OK;
+    }
+    unsigned char digest[QA_SHA256_BYTES];
+    qa_sha256 name = qa_sha256_begin();
+    qa_sha256_add(&name, run->command->name, strlen(run->command->name));
+    qa_sha256_end(&name, digest);
+    QA_TRY(qa_cluster_same(run->cluster, "command", digest, err));
+    QA_FAIL_IF(!run->command->many_ranks, err, QA_ERR_UNSUPPORTED,
+               "it runs in one process, and a launcher started %zu: start it without mpirun or srun", ranks);
+    if (qa_cluster_rank(run->cluster) != 0) {
+        cli_progress_silence();
+        QA_FAIL_IF(freopen("/dev/null", "w", stdout) == NULL, err, QA_ERR_IO, "cannot open /dev/null: %s",
+                   strerror(errno));
+    }
+    return QA_OK;
+}
+
+/* The one rank that tells says what failed; the exit status is that of all ranks. */
+static int tell_failure(const cli_run *run, qa_status status, int signal_number, const char *message) {
+    if (status == QA_OK) {
+        return EXIT_GOOD;
+    }
+    if (qa_cluster_tells(run->cluster)) {
+        (void)fflush(stdout); /* what was printed comes before the error */
+        fprintf(stderr, "qadapter %s: %s\n", run->command->name, message);
+    }
+    if (status == QA_ERR_INTERRUPTED && signal_number != 0) {
+        return CLI_EXIT_SIGNAL + signal_number;
+    }
+    if (!run->bad_usage) {
+        return EXIT_FAILED;
+    }
+    if (qa_cluster_tells(run->cluster)) {
+        fprintf(stderr, "qadapter %s --help lists the options.\n", run->command->name);
+    }
+    return EXIT_USAGE;
+}
+
 static int run_command(const cli_command *command, int argc, char **argv) {
     qa_error err = {0};
     cli_args *args = calloc(1, command->args_bytes);
     cli_run run = {.command = command, .args = args, .argc = argc, .argv = argv};
     cli_options_of(&run.options, command);
-    const qa_status status = args == NULL ? QA_NO_MEMORY(&err, "the options") : parse_and_run(&run, args, &err);
+    qa_status status = args == NULL ? QA_NO_MEMORY(&err, "the options") : QA_OK;
+    if (status == QA_OK) {
+        status = qa_cluster_begin(&run.cluster, &err);
+        status = status == QA_OK ? join_ranks(&run, &err) : status;
+        status = status == QA_OK ? parse_and_run(&run, args, &err) : status;
+    }
+    int signal_number = cli_signal();
+    status = qa_cluster_finish(run.cluster, status, &signal_number, &err);
     cli_run_free(&run);
     cli_args_free(&run.options, args);
-    if (status == QA_OK) {
-        return EXIT_GOOD;
-    }
-    (void)fflush(stdout); /* what was printed comes before the error */
-    fprintf(stderr, "qadapter %s: %s\n", command->name, err.message);
-    if (status == QA_ERR_INTERRUPTED && cli_signal() != 0) {
-        return CLI_EXIT_SIGNAL + cli_signal();
-    }
-    if (run.bad_usage) {
-        fprintf(stderr, "qadapter %s --help lists the options.\n", command->name);
-        return EXIT_USAGE;
-    }
-    return EXIT_FAILED;
+    const int exit_status = tell_failure(&run, status, signal_number, err.message);
+    qa_cluster_end(run.cluster, exit_status);
+    return exit_status;
 }
 
 /* A file opened while 0, 1 or 2 is closed would get that number, and what is printed would end up in it. Each is taken

@@ -15,6 +15,7 @@
 
 enum { LINE_BYTES = 512 };
 
+static bool silenced;                     /* set before signals are caught */
 static volatile sig_atomic_t line_stands; /* a progress line is on the terminal: for the signal handler */
 
 double cli_now(void) {
@@ -24,8 +25,10 @@ double cli_now(void) {
 }
 
 void cli_progress_begin(cli_progress *progress, bool enabled) {
-    *progress = (cli_progress){.live = enabled && isatty(STDERR_FILENO) == 1, .begun = cli_now()};
+    *progress = (cli_progress){.live = enabled && !silenced && isatty(STDERR_FILENO) == 1, .begun = cli_now()};
 }
+
+void cli_progress_silence(void) { silenced = true; }
 
 size_t cli_terminal_width(void) {
     struct winsize size;
@@ -110,7 +113,7 @@ static void say_signal(const char *what, const char *name, const char *then) {
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         n = put_in(line, n, sizeof line, parts[i]);
     }
-    ssize_t wrote = write(STDERR_FILENO, line, n);
+    ssize_t wrote = silenced ? 0 : write(STDERR_FILENO, line, n);
     (void)wrote; /* nobody may be there to read it */
 }
 

@@ -18,6 +18,8 @@ typedef struct cli_progress {
 double cli_now(void);
 
 void cli_progress_begin(cli_progress *progress, bool enabled);
+/* From here on no line is drawn and no signal is told of: another rank speaks for this one. */
+void cli_progress_silence(void);
 /* Columns of the terminal; asked anew every time, since people resize windows. */
 size_t cli_terminal_width(void);
 

@@ -16,6 +16,9 @@
 static void say(cli_run *run, const char *prefix, const char *format, va_list args) QA_PRINTF(3, 0);
 
 static void say(cli_run *run, const char *prefix, const char *format, va_list args) {
+    if (qa_cluster_rank(run->cluster) != 0) {
+        return; /* rank 0 speaks for all */
+    }
     cli_progress_clear(&run->progress);
     fprintf(stderr, "qadapter %s: %s", run->command->name, prefix);
     (void)vfprintf(stderr, format, args);

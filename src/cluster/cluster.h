@@ -30,8 +30,9 @@ typedef struct qa_cluster qa_cluster;
  * a failure, too, *cluster may not be NULL; it is then ended as usual. */
 QA_MUST_CHECK qa_status qa_cluster_begin(qa_cluster **cluster, qa_error *err);
 
-/* The last exchange of a run, with the status that it ended with on this rank: as qa_cluster_agree. */
-QA_MUST_CHECK qa_status qa_cluster_finish(qa_cluster *cluster, qa_status status, qa_error *err);
+/* The last exchange of a run, with the status that it ended with on this rank: as qa_cluster_agree. *signal (>= 0, what
+ * stopped this rank) becomes the largest of all ranks', unless an earlier call has failed. */
+QA_MUST_CHECK qa_status qa_cluster_finish(qa_cluster *cluster, qa_status status, int *signal, qa_error *err);
 
 /* Waits for the others to come here, so that a launcher ends nobody who still prints, and frees. Where ranks were lost,
  * it ends the others' processes and this one with exit status `exit_status`. */
@@ -40,6 +41,10 @@ void qa_cluster_end(qa_cluster *cluster, int exit_status);
 size_t qa_cluster_rank(const qa_cluster *cluster);       /* 0 of NULL */
 size_t qa_cluster_ranks(const qa_cluster *cluster);      /* 1 of NULL */
 size_t qa_cluster_neighbours(const qa_cluster *cluster); /* ranks on this machine, this one included; 1 of NULL */
+
+/* Processors of this machine for each of its ranks, at least one; *allowed: those that the launcher lets this rank run
+ * on, which may be fewer (it is bound to them), or more (it shares them). */
+size_t qa_cluster_share_of_processors(const qa_cluster *cluster, size_t *allowed);
 
 /* Whether this process tells of a failure: rank 0, and a rank that lost the others. Of NULL: whether no launcher calls
  * this process another one than its first. */

@@ -104,6 +104,7 @@ START_TEST(test_world_of_one) {
     qa_real a[] = {1, 2, 3}, b[] = {10, 20, 30}, sum[3] = {7, 7, 7};
     qa_real *const nodes[] = {a, b};
     size_t calls = 0, bytes = 0;
+    int signal = 15;
     char *all = NULL;
     bool flag = true;
     ck_assert_uint_eq(qa_cluster_rank(NULL), 0);
@@ -114,7 +115,7 @@ START_TEST(test_world_of_one) {
     ck_assert(flag);
     expect_ok(qa_cluster_agree(NULL, QA_OK, &err), &err);
     qa_fail(&err, QA_ERR_NAN, "as it was");
-    ck_assert_int_eq(qa_cluster_finish(NULL, QA_ERR_NAN, &err), QA_ERR_NAN);
+    ck_assert_int_eq(qa_cluster_finish(NULL, QA_ERR_NAN, &signal, &err), QA_ERR_NAN);
     ck_assert_str_eq(err.message, "as it was");
     expect_ok(qa_cluster_sum_slices(NULL, nodes, two, 3, sum, add_up, &calls, &err), &err);
     ck_assert(sum[0] == 11 && sum[1] == 22 && sum[2] == 33 && calls == 1);
