@@ -47,7 +47,7 @@ LDFLAGS_ALL += $(SAN)
 endif
 # Asked for once, when first needed, so that `make deps` and `make help` work before the packages are there.
 once = $(eval $(1) := $(shell $(2)))$($(1))
-LIBS         = $(call once,LIBS,echo $$($(PKG_CONFIG) --libs $(PACKAGES) $(EXTRAS)) -lm) $(MPI_LIBS)
+LIBS         = $(call once,LIBS,echo $$($(PKG_CONFIG) --libs $(PACKAGES) $(EXTRAS)) -lm $(MPI_LIBS))
 LIB_CFLAGS   = $(call once,LIB_CFLAGS,$(PKG_CONFIG) --cflags $(PACKAGES) $(EXTRAS))
 # Open MPI's wrapper and MPICH's each tell what they add in a way of their own; one object is compiled with it.
 MPI_CFLAGS   = $(if $(MPI),$(filter -I% -D% -pthread,$(call once,MPI_CFLAGS_OF,$(MPICC) --showme:compile 2>/dev/null || $(MPICC) -compile-info)))
@@ -272,6 +272,11 @@ kill: deps
 $(B)/tests/kill_at.so: tests/kill/kill_at.c $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -O1 -g $(WARNINGS) -fPIC -shared -o $@ $< -ldl
+
+# Ranks that exchange something, for tests/cluster/protocol.
+$(B)/tests/ranks: tests/cluster/ranks.c $(LIB) $(B)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -o $@ $< $(LDFLAGS_ALL) $(LIB) $(LIBS)
 
 # Fuzzing: every target of tests/fuzz for its share of TIME seconds, under the sanitizers. Needs clang; make check runs the
 # same targets on what was ever found.

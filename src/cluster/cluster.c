@@ -37,9 +37,10 @@ static qa_status read_timeout(double *seconds, qa_error *err) {
     if (text == NULL || text[0] == '\0') {
         return QA_OK;
     }
-    *seconds = strtod(text, &end);
-    QA_FAIL_IF(end == text || end[0] != '\0' || !(*seconds > 0) || *seconds > 1e9, err, QA_ERR_ARGUMENT,
+    const double value = strtod(text, &end);
+    QA_FAIL_IF(end == text || end[0] != '\0' || !(value > 0) || value > 1e9, err, QA_ERR_ARGUMENT,
                "%s is \"%s\": expected seconds, more than 0 and at most 1e9", name, text);
+    *seconds = value;
     return QA_OK;
 }
 
@@ -126,7 +127,7 @@ qa_status qa_cluster_begin(qa_cluster **out, qa_error *err) {
 qa_status qa_cluster_finish(qa_cluster *cluster, qa_status status, int *signal, qa_error *err) {
     const meeting_header mine = {.call = CALL_FINISH, .status = (uint32_t)status, .number = (uint64_t)*signal};
     uint64_t largest = mine.number;
-    if (cluster != NULL) {
+    if (cluster != NULL && !(cluster->failed && status != QA_OK)) { /* what it unwound with says more */
         status = cluster_meet(cluster, mine, NULL, &largest, err);
     }
     *signal = (int)largest;

@@ -55,8 +55,9 @@ double qa_cluster_waited(const qa_cluster *cluster);
 double qa_cluster_exchanged(const qa_cluster *cluster);
 
 /* QA_OK when every rank brought QA_OK. Else the same failure on every rank: that of the lowest rank that failed, with
- * "rank 2 of 4 (HOST): " in front of its message; QA_ERR_INTERRUPTED only when nobody has another. err holds this
- * rank's own message when status is not QA_OK. */
+ * "rank 2 of 4 (HOST): " in front of its message; QA_ERR_INTERRUPTED only when nobody has another, which is not
+ * the end of the exchange where all ranks were in this call: they may save. err holds this rank's own message when
+ * status is not QA_OK. */
 QA_MUST_CHECK qa_status qa_cluster_agree(qa_cluster *cluster, qa_status status, qa_error *err);
 
 /* *flag becomes true on every rank when it is true on one. */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LIST_BYTES = 512, MOST_LISTED = 8 };
+enum { RANK_NAME_BYTES = 160, LIST_BYTES = 512, MOST_LISTED = 8 };
 
 #define CALL_TEXT(name, text) [name] = text,
 static const char *const call_texts[] = {CALLS(CALL_TEXT)};
@@ -19,14 +19,15 @@ typedef struct meeting_verdict {
     uint64_t kind;
     uint64_t from; /* the rank that tells why it is not good */
     uint64_t number;
+    uint64_t in_step; /* all ranks asked whether all is well: they go on side by side, whatever the answer is */
 } meeting_verdict;
 
 /* ---- failures ---- */
 
 /* "rank 2 of 4 (HOST)" */
-static const char *rank_name(const qa_cluster *cluster, size_t rank, char name[QA_MESSAGE_BYTES]) {
+static const char *rank_name(const qa_cluster *cluster, size_t rank, char name[RANK_NAME_BYTES]) {
     const bool known = cluster->hosts[rank][0] != '\0';
-    (void)snprintf(name, QA_MESSAGE_BYTES, "rank %zu of %zu%s%s%s", rank, cluster->link->ranks, known ? " (" : "",
+    (void)snprintf(name, RANK_NAME_BYTES, "rank %zu of %zu%s%s%s", rank, cluster->link->ranks, known ? " (" : "",
                    cluster->hosts[rank], known ? ")" : "");
     return name;
 }
@@ -45,7 +46,7 @@ static qa_status told_before(const qa_cluster *cluster, qa_error *err) {
 
 /* The other ranks cannot be reached any more, for the reason that err has. */
 static qa_status lose(qa_cluster *cluster, qa_error *err) {
-    char name[QA_MESSAGE_BYTES];
+    char name[RANK_NAME_BYTES];
     cluster->lost = true;
     qa_error_prefix(err, "%s: ", rank_name(cluster, cluster->link->rank, name));
     return cluster_keep_failure(cluster, err);
@@ -73,7 +74,7 @@ static double patience(const qa_cluster *cluster, bool bytes) {
 
 /* Appends "rank 2 of 4 (HOST), rank 3 of 4 (HOST)" of those whose headers have not come. */
 static void list_absent(const qa_cluster *cluster, char *list, size_t room) {
-    char name[QA_MESSAGE_BYTES];
+    char name[RANK_NAME_BYTES];
     size_t used = 0, missing = 0;
     for (size_t r = 1; r < cluster->link->ranks; r++) {
         if (!cluster->link->does->is_done(cluster->link, r - 1) && ++missing <= MOST_LISTED && used + 1 < room) {
@@ -88,13 +89,13 @@ static void list_absent(const qa_cluster *cluster, char *list, size_t room) {
 }
 
 static qa_status give_up(qa_cluster *cluster, double elapsed, bool bytes, qa_error *err) {
-    char list[LIST_BYTES] = "";
+    char list[LIST_BYTES] = "", name[RANK_NAME_BYTES];
     if (bytes) {
         (void)snprintf(list, sizeof list, "the end of an exchange");
     } else if (cluster->link->rank == 0) {
         list_absent(cluster, list, sizeof list);
     } else {
-        (void)snprintf(list, sizeof list, "rank 0 (%s)", cluster->hosts[0]);
+        (void)snprintf(list, sizeof list, "%s", rank_name(cluster, 0, name));
     }
     (void)qa_fail(err, QA_ERR_IO, "waited %.0f s for %s, and gives up (QA_CLUSTER_TIMEOUT sets how long)", elapsed,
                   list);
@@ -144,7 +145,7 @@ uint64_t cluster_mix_ranges(uint64_t hash, const size_t *first, size_t ranks) {
 /* What rank r's header disagrees about with rank 0's, as a message; `what` is compared. */
 static qa_status compare_headers(const qa_cluster *cluster, size_t r, const char *what, qa_error *err) {
     const meeting_header *mine = &cluster->headers[0], *theirs = &cluster->headers[r];
-    char name[QA_MESSAGE_BYTES];
+    char name[RANK_NAME_BYTES];
     (void)rank_name(cluster, r, name);
     if (theirs->call != mine->call) {
         const bool known = theirs->call < sizeof call_texts / sizeof call_texts[0];
@@ -167,12 +168,13 @@ static qa_status compare_headers(const qa_cluster *cluster, size_t r, const char
 /* Of all headers; err has the message where rank 0 is the one that tells. */
 static meeting_verdict judge(const qa_cluster *cluster, const char *what, qa_error *err) {
     const size_t ranks = cluster->link->ranks;
-    meeting_verdict verdict = {0};
+    meeting_verdict verdict = {.in_step = true};
     size_t failures = 0;
     bool interrupted = true;
     for (size_t r = 0; r < ranks; r++) {
         const meeting_header *header = &cluster->headers[r];
         verdict.number = header->number > verdict.number ? header->number : verdict.number;
+        verdict.in_step = verdict.in_step && header->call == CALL_AGREE;
         if (header->status != QA_OK) {
             const bool other = header->status != QA_ERR_INTERRUPTED;
             if (failures++ == 0 || (interrupted && other)) {
@@ -215,7 +217,7 @@ static qa_status hold_meeting(qa_cluster *cluster, const meeting_header *mine, c
 static qa_status pass_failure_on(qa_cluster *cluster, const meeting_verdict *verdict, qa_error *err) {
     qa_link *link = cluster->link;
     rank_failure failure = {.status = (uint32_t)err->code};
-    char name[QA_MESSAGE_BYTES];
+    char name[RANK_NAME_BYTES];
     memcpy(failure.message, err->message, sizeof failure.message);
     if (link->does->spread(link, verdict->from, &failure, sizeof failure, err) != QA_OK) {
         return lose(cluster, err);
@@ -226,7 +228,7 @@ static qa_status pass_failure_on(qa_cluster *cluster, const meeting_verdict *ver
     if (verdict->kind == VERDICT_FAILED) {
         qa_error_prefix(err, "%s: ", rank_name(cluster, verdict->from, name));
     }
-    return cluster_keep_failure(cluster, err);
+    return verdict->in_step && err->code == QA_ERR_INTERRUPTED ? err->code : cluster_keep_failure(cluster, err);
 }
 
 /* A header says how the call went here so far. *number, if not NULL, becomes the largest of all ranks'. */
