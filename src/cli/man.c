@@ -122,6 +122,9 @@ static void put_closing_sections(FILE *to) {
     fprintf(to, ".SH EXIT STATUS\n.TP\n.B 0\nThe command did what it was asked.\n.TP\n.B 1\n"
                 "It failed; the message on standard error says why and what to do. An interrupted training run ends "
                 "so, too.\n.TP\n.B 2\nThe command line was wrong; nothing was done.\n");
+    fprintf(to, ".SH ENVIRONMENT\n.TP\n.B QA_CLUSTER_TIMEOUT\n"
+                "Seconds for which one of several ranks (mpirun, srun) waits for the others before it ends the run; "
+                "1800 if it is not set.\n");
     fprintf(to, ".SH FILES\n.TP\n.IR MODEL /config.json \", \" model.safetensors \", \" tokenizer.json\n"
                 "The frozen model: a Hugging Face folder. Sharded weights need model.safetensors.index.json.\n"
                 ".TP\n.IR ADAPTER /adapter_config.json \", \" adapter_model.safetensors\n"

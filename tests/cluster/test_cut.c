@@ -47,7 +47,7 @@ static size_t least(const size_t *costs, size_t from, size_t n, size_t ranks) {
     return best;
 }
 
-START_TEST(test_costliest_range_is_as_cheap_as_can_be) {
+START_TEST(costliest_range_is_as_cheap_as_can_be) {
     qa_rng rng = qa_rng_seed(5, 0);
     for (size_t round = 0; round < 200; round++) {
         size_t costs[8], first[MOST + 1];
@@ -62,7 +62,7 @@ START_TEST(test_costliest_range_is_as_cheap_as_can_be) {
 }
 END_TEST
 
-START_TEST(test_fewer_items_than_ranks_and_costs_that_overflow) {
+START_TEST(fewer_items_than_ranks_and_costs_that_overflow) {
     size_t first[MOST + 1];
     const size_t huge[] = {SIZE_MAX, SIZE_MAX, 1, SIZE_MAX / 2};
     qa_cluster_cut(NULL, 3, 8, first);
@@ -79,7 +79,7 @@ START_TEST(test_fewer_items_than_ranks_and_costs_that_overflow) {
 }
 END_TEST
 
-START_TEST(test_equal_costs_are_equal_numbers) {
+START_TEST(equal_costs_are_equal_numbers) {
     size_t first[MOST + 1];
     qa_cluster_cut(NULL, 12, 4, first);
     for (size_t r = 0; r <= 4; r++) {
@@ -98,7 +98,7 @@ static void add_up(void *user, qa_real *const *nodes, size_t n_nodes, size_t n) 
     }
 }
 
-START_TEST(test_world_of_one) {
+START_TEST(world_of_one) {
     qa_error err = {0};
     const size_t none[] = {0, 0}, two[] = {0, 2};
     qa_real a[] = {1, 2, 3}, b[] = {10, 20, 30}, sum[3] = {7, 7, 7};
@@ -137,10 +137,10 @@ Suite *cluster_cut_suite(void);
 Suite *cluster_cut_suite(void) {
     Suite *suite = suite_create("cluster/cut");
     TCase *tests = tcase_create("cut");
-    tcase_add_test(tests, test_costliest_range_is_as_cheap_as_can_be);
-    tcase_add_test(tests, test_fewer_items_than_ranks_and_costs_that_overflow);
-    tcase_add_test(tests, test_equal_costs_are_equal_numbers);
-    tcase_add_test(tests, test_world_of_one);
+    tcase_add_test(tests, costliest_range_is_as_cheap_as_can_be);
+    tcase_add_test(tests, fewer_items_than_ranks_and_costs_that_overflow);
+    tcase_add_test(tests, equal_costs_are_equal_numbers);
+    tcase_add_test(tests, world_of_one);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -55,7 +55,7 @@ static const struct {
     {"PMIX_RANK=1", "a launcher", 0, 1},
 };
 
-START_TEST(test_environments_of_several) {
+START_TEST(environments_of_several) {
     put_environment(several[_i].environment);
     const qa_launcher found = qa_launcher_find();
     ck_assert_ptr_nonnull(found.name);
@@ -75,7 +75,7 @@ static const char *const alone[] = {
     "OMPI_COMM_WORLD_SIZE=four PMI_SIZE= SLURM_STEP_NUM_TASKS=-2",
 };
 
-START_TEST(test_environments_of_one) {
+START_TEST(environments_of_one) {
     put_environment(alone[_i]);
     const qa_launcher found = qa_launcher_find();
     ck_assert_ptr_null(found.name);
@@ -84,7 +84,7 @@ START_TEST(test_environments_of_one) {
 END_TEST
 
 /* Whether MPI is built in (then MPI does not see the others) or not: nobody writes, and rank 0 alone tells. */
-START_TEST(test_one_of_several_that_cannot_reach_the_others_is_refused) {
+START_TEST(one_of_several_that_cannot_reach_the_others_is_refused) {
     put_environment("SLURM_STEP_NUM_TASKS=4 SLURM_PROCID=0");
     qa_cli_expect(QA_CLI("info", "--model", "nowhere"), 1, NULL, "srun started 4 processes (SLURM_STEP_NUM_TASKS)");
     qa_cli_expect(QA_CLI("info", "--model", "nowhere"), 1, NULL, "make MPI=1");
@@ -97,7 +97,7 @@ START_TEST(test_one_of_several_that_cannot_reach_the_others_is_refused) {
 }
 END_TEST
 
-START_TEST(test_a_process_alone_runs) {
+START_TEST(a_process_alone_runs) {
     put_environment(alone[_i]);
     qa_cli_expect(QA_CLI("info", "--model", "nowhere"), 1, NULL, "qadapter info: nowhere");
 }
@@ -109,10 +109,10 @@ Suite *cluster_launcher_suite(void) {
     Suite *suite = suite_create("cluster/launcher");
     TCase *tests = tcase_create("launcher");
     const int n_several = sizeof several / sizeof several[0], n_alone = sizeof alone / sizeof alone[0];
-    tcase_add_loop_test(tests, test_environments_of_several, 0, n_several);
-    tcase_add_loop_test(tests, test_environments_of_one, 0, n_alone);
-    tcase_add_test(tests, test_one_of_several_that_cannot_reach_the_others_is_refused);
-    tcase_add_loop_test(tests, test_a_process_alone_runs, 0, n_alone);
+    tcase_add_loop_test(tests, environments_of_several, 0, n_several);
+    tcase_add_loop_test(tests, environments_of_one, 0, n_alone);
+    tcase_add_test(tests, one_of_several_that_cannot_reach_the_others_is_refused);
+    tcase_add_loop_test(tests, a_process_alone_runs, 0, n_alone);
     suite_add_tcase(suite, tests);
     return suite;
 }
