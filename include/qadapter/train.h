@@ -293,15 +293,17 @@ QA_MUST_CHECK qa_status qa_train_set(qa_train_options *options, qa_lora_options 
 QA_MUST_CHECK qa_status qa_train_val_pairs(double val_size, size_t pairs, size_t *held_out, qa_error *err);
 
 /* Bytes of workspace that training on any pairs up to these lengths takes (one pair at a time), the adapter's
- * gradients and moments included, the model's weights not. recompute: as in qa_train_options. */
+ * gradients and moments included, the model's weights not. step_items: pairs and replay examples of an optimiser step,
+ * whose sum needs log2 of them gradients. recompute: as in qa_train_options. */
 QA_MUST_CHECK qa_status qa_train_memory(const qa_model *model, const qa_lora_options *lora, size_t max_prompt,
-                                        size_t max_response, bool recompute, size_t *bytes, qa_error *err);
+                                        size_t max_response, size_t step_items, bool recompute, size_t *bytes,
+                                        qa_error *err);
 
 /* The same for these very pairs (evaluation and replay may be NULL): what qa_train allocates, and often much less,
  * because the longest prompt and the longest responses seldom meet in one pair. */
 QA_MUST_CHECK qa_status qa_train_memory_for(const qa_model *model, const qa_lora_options *lora, const qa_pairs *train,
-                                            const qa_pairs *evaluation, const qa_pairs *replay, bool recompute,
-                                            size_t *bytes, qa_error *err);
+                                            const qa_pairs *evaluation, const qa_pairs *replay, size_t step_items,
+                                            bool recompute, size_t *bytes, qa_error *err);
 
 /* What dpo's reference adapter takes beside that. */
 QA_MUST_CHECK qa_status qa_train_reference_memory(const qa_model *model, const qa_adapter *reference,

@@ -53,15 +53,19 @@ static qa_pair_limits training_limits(const qa_bench *bench) {
     return limits;
 }
 
-/* As `train` announces it. */
+/* As `train` announces it with the usual number of pairs a step. */
 static qa_status plan_memory(qa_bench *bench, qa_error *err) {
     const qa_model *model = bench->model;
     const bool recompute = bench->recompute;
+    const qa_train_options usual = qa_train_defaults();
+    const size_t step = usual.micro_batch * usual.gradient_accumulation;
     if (bench->set != NULL) {
-        return qa_train_memory_for(model, &bench->lora, bench->set, NULL, NULL, recompute, &bench->workspace, err);
+        return qa_train_memory_for(model, &bench->lora, bench->set, NULL, NULL, step, recompute, &bench->workspace,
+                                   err);
     }
     const qa_pair *pair = &bench->pairs[0];
-    return qa_train_memory(model, &bench->lora, pair->prompt_len, pair->chosen_len, recompute, &bench->workspace, err);
+    return qa_train_memory(model, &bench->lora, pair->prompt_len, pair->chosen_len, step, recompute, &bench->workspace,
+                           err);
 }
 
 static qa_status make_training(training *t, qa_error *err) {

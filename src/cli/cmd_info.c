@@ -273,8 +273,10 @@ static qa_status report_memory(cli_report *report, cli_run *run, const qa_lora_o
     size_t train = 0, total = 0;
     size_t less = 0, less_total = 0; /* with --recompute */
     size_t cache = 0;
-    QA_TRY(qa_train_memory(run->model, options, args->prompt_length, args->response_length, false, &train, err));
-    QA_TRY(qa_train_memory(run->model, options, args->prompt_length, args->response_length, true, &less, err));
+    const qa_train_options usual = qa_train_defaults();
+    const size_t step = usual.micro_batch * usual.gradient_accumulation;
+    QA_TRY(qa_train_memory(run->model, options, args->prompt_length, args->response_length, step, false, &train, err));
+    QA_TRY(qa_train_memory(run->model, options, args->prompt_length, args->response_length, step, true, &less, err));
     QA_FAIL_IF(!qa_add_size(train, info->weight_bytes, &total) || !qa_add_size(less, info->weight_bytes, &less_total) ||
                    !cache_bytes(info, 2, &cache),
                err, QA_ERR_LIMIT, "the memory for such lengths does not fit a size");

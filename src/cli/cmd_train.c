@@ -374,7 +374,7 @@ static qa_status announce_training(cli_run *run, const qa_pairs *train, const qa
         return announce_reward(run, train, evaluation, &plan, options, err);
     }
     QA_TRY(qa_train_memory_for(run->model, run->adapter == NULL ? lora : &run->adapter->widest, train, evaluation,
-                               options->replay, options->recompute, &bytes, err));
+                               options->replay, qa_plan_most_items(&plan, options), options->recompute, &bytes, err));
     if (options->objective.reference == QA_REFERENCE_ADAPTER) {
         QA_TRY(qa_train_reference_memory(run->model, run->adapter, train, evaluation, &reference, err));
         bytes += reference;

@@ -74,6 +74,10 @@ void qa_replay_range(const qa_plan *plan, size_t step, double ratio, size_t *fir
     *count = replayed_before(plan, step + 1, ratio) - *first;
 }
 
+size_t qa_plan_most_items(const qa_plan *plan, const qa_train_options *options) {
+    return plan->batch + (options->replay == NULL ? 0 : (size_t)ceil(options->replay_ratio * (double)plan->batch));
+}
+
 void qa_replay_order(size_t *order, size_t n, bool shuffle, uint64_t seed, size_t pass) {
     qa_epoch_order(order, n, shuffle, qa_hash(seed, REPLAY_STREAM), pass);
 }

@@ -46,6 +46,8 @@ void qa_micro_batch(const qa_plan *plan, const qa_batch *batch, size_t i, size_t
  * number j % n of pass j / n over the n examples, in that pass's qa_replay_order. ratio * the pairs of a step, rounded
  * so that nothing is lost over the steps. */
 void qa_replay_range(const qa_plan *plan, size_t step, double ratio, size_t *first, size_t *count);
+/* The most pairs and examples that a step takes. */
+size_t qa_plan_most_items(const qa_plan *plan, const qa_train_options *options);
 /* order[n] of a pass over the examples, by random numbers of its own. */
 void qa_replay_order(size_t *order, size_t n, bool shuffle, uint64_t seed, size_t pass);
 

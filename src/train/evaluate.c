@@ -1,5 +1,6 @@
-/* Means over a whole set of pairs, in the file's order. (M10) is taken over the whole set under both
- * objectives; the micro-batch matters to the published one alone, whose returns depend on the padded length. */
+/* Means over a whole set of pairs, in the file's order, whose pairs the ranks share out (train/shared_step.h). (M10) is
+ * taken over the whole set under both objectives; the micro-batch matters to the published one alone, whose returns
+ * depend on the padded length. */
 #include "train/evaluate.h"
 
 #include "base/clock.h"
@@ -8,6 +9,7 @@
 #include "rl/label_noise.h"
 #include "train/pair_metrics.h"
 #include "train/reference_point.h"
+#include "train/shared_step.h"
 
 #include <math.h>
 
@@ -26,29 +28,6 @@ double qa_percentile(const double *sorted, size_t n, double p) {
 }
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
-/* Counted transitions of the whole set. */
-static size_t count_all(const qa_pairs *pairs, const qa_objective *objective, size_t micro_batch) {
-    const size_t n = qa_pairs_count(pairs);
-    size_t counted = 0;
-    for (size_t first = 0; first < n; first += micro_batch) {
-        const size_t count = smaller(micro_batch, n - first);
-        const size_t padded_length = qa_padded_length(pairs, first, count);
-        for (size_t i = first; i < first + count; i++) {
-            counted += qa_pair_counted(qa_pairs_at(pairs, i), objective, padded_length);
-        }
-    }
-    return counted;
-}
-
-/* The least of values[n], 0 if n is 0. */
-static double least_of(const double *values, size_t n) {
-    double least = 0.0;
-    for (size_t i = 0; i < n; i++) {
-        least = values[i] < least ? values[i] : least;
-    }
-    return least;
-}
 
 /* One entry a pair: z, and the least log-probability of a token of the chosen response under pi1 and under pitilde. */
 typedef struct pair_values {
@@ -123,6 +102,8 @@ typedef struct progress_sink {
     void *user;
 } progress_sink;
 
+enum { BLOCK = 16 /* pairs of a rank between two exchanges, after which all know what is done */ };
+
 /* One evaluation on its way. */
 typedef struct evaluating {
     qa_pair_step *step;
@@ -130,69 +111,147 @@ typedef struct evaluating {
     const qa_objective *objective;
     const char *data; /* for messages */
     qa_base_cache *cache;
+    qa_cluster *cluster;
     progress_sink progress;
-    size_t micro_batch, done;
-    qa_divisors divisors;
+    size_t micro_batch;
+    qa_divisors *divisors; /* of every micro-batch */
+    double *points;        /* kto's reference point of every micro-batch */
+    size_t first, done;    /* of the block under way; pairs that are known to be done */
+    size_t block;
+    qa_pair_record *records; /* [block] */
+    size_t *costs;           /* [block] */
     qa_pair_metrics sums;
     pair_values values;
-    double points; /* sum of the reference points */
 } evaluating;
+
+static bool is_labelled_method(const evaluating *e) { return qa_method_of(e->objective)->data == QA_DATA_LABELLED; }
 
 static bool evaluation_goes_on(void *user) {
     const evaluating *e = user;
     return e->progress.function == NULL || e->progress.function(e->progress.user, e->done, qa_pairs_count(e->pairs));
 }
 
-/* What the pairs of a micro-batch share, before its first one. */
-static qa_status begin_micro_batch(evaluating *e, size_t first, qa_error *err) {
-    const size_t count = smaller(e->micro_batch, qa_pairs_count(e->pairs) - first);
-    const qa_micro_batch_of batch = {.pairs = e->pairs, .first = first, .count = count, .name = e->data};
-    e->divisors.padded_length = qa_padded_length(e->pairs, first, count);
-    if (qa_method_of(e->objective)->data == QA_DATA_LABELLED) {
-        QA_TRY(qa_reference_point_find(e->step, e->objective, &batch, evaluation_goes_on, e,
-                                       &e->divisors.reference_point, err));
-        e->points += e->divisors.reference_point;
+static size_t micro_batches(const evaluating *e) { return (qa_pairs_count(e->pairs) - 1) / e->micro_batch + 1; }
+
+/* What the losses are divided by: the same numbers of the whole set in every micro-batch, and its own padded length. */
+static void fill_divisors(evaluating *e) {
+    const size_t n = qa_pairs_count(e->pairs);
+    size_t counted = 0;
+    for (size_t i = 0; i < n; i++) {
+        qa_divisors *of = &e->divisors[i / e->micro_batch];
+        if (i % e->micro_batch == 0) {
+            of->padded_length = qa_padded_length(e->pairs, i, smaller(e->micro_batch, n - i));
+        }
+        counted += qa_pair_counted(qa_pairs_at(e->pairs, i), e->objective, of->padded_length);
+    }
+    const double responses = qa_count_responses(e->pairs, n);
+    for (size_t i = 0; i < micro_batches(e); i++) {
+        e->divisors[i].pairs = (double)n;
+        e->divisors[i].counted = (double)counted;
+        e->divisors[i].responses = responses;
+    }
+}
+
+/* The reference points of the micro-batches that begin in the block. */
+static qa_status find_block_points(evaluating *e, size_t count, qa_error *err) {
+    const size_t first = (e->first + e->micro_batch - 1) / e->micro_batch;
+    const size_t end = (e->first + count + e->micro_batch - 1) / e->micro_batch;
+    if (!is_labelled_method(e) || first == end) {
+        return QA_OK;
+    }
+    qa_micro_batch_of batch = {
+        .pairs = e->pairs, .first = first * e->micro_batch, .together = e->micro_batch, .name = e->data};
+    batch.count = smaller((end - first) * e->micro_batch, qa_pairs_count(e->pairs) - batch.first);
+    QA_TRY(qa_reference_point_find(e->step, e->objective, &batch, evaluation_goes_on, e, e->points + first, err));
+    for (size_t i = first; i < end; i++) {
+        e->divisors[i].reference_point = e->points[i];
     }
     return QA_OK;
 }
 
-static qa_status evaluate_one(evaluating *e, size_t i, qa_error *err) {
+static qa_status evaluate_one(void *user, size_t item, qa_real *gradient, void *record, qa_error *err) {
+    evaluating *e = user;
+    const size_t i = e->first + item;
     const qa_pair *pair = qa_pairs_at(e->pairs, i);
-    const bool labelled = qa_pairs_labelled(e->pairs);
-    const qa_pair_visit visit = {.padded_length = e->divisors.padded_length,
+    const qa_divisors *divisors = &e->divisors[i / e->micro_batch];
+    const bool labelled = qa_pairs_labelled(e->pairs), has_loss = !labelled || is_labelled_method(e);
+    const qa_pair_visit visit = {.padded_length = divisors->padded_length,
                                  .chosen_alone = labelled,
                                  .slot = qa_base_cache_slot(e->cache, QA_KEPT_EVALUATION, i)};
+    (void)gradient;
     QA_TRY(qa_prefixed(qa_pair_step_forward(e->step, pair, &visit, err), err, "pair at line %zu of %s: ", pair->line,
                        e->data));
-    const bool has_loss = !labelled || qa_method_of(e->objective)->data == QA_DATA_LABELLED;
-    const qa_pair_loss loss = has_loss ? qa_pair_step_loss(e->step, &e->divisors) : (qa_pair_loss){NAN, NAN};
-    qa_pair_metrics_add(&e->sums, pair, e->step, loss);
+    const qa_pair_loss loss = has_loss ? qa_pair_step_loss(e->step, divisors) : (qa_pair_loss){NAN, NAN};
+    qa_pair_record_fill(record, e->step, loss);
     QA_FAIL_IF(has_loss && !isfinite(loss.pref + loss.reg), err, QA_ERR_NAN, "pair at line %zu of %s: the loss is %g",
                pair->line, e->data, loss.pref + loss.reg);
+    e->done++;
+    QA_FAIL_IF(!evaluation_goes_on(e), err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu pairs", e->done,
+               qa_pairs_count(e->pairs));
+    return QA_OK;
+}
+
+static void add_evaluated(evaluating *e, size_t i, const qa_pair_record *record) {
+    const qa_pair *pair = qa_pairs_at(e->pairs, i);
+    const bool labelled = qa_pairs_labelled(e->pairs);
+    qa_pair_metrics_add(&e->sums, pair, record);
     if (!labelled) {
-        e->values.logit[i] = qa_pair_step_logit(e->step);
+        e->values.logit[i] = record->logit;
         if (e->values.ranked != NULL) {
-            e->values.ranked[i] = qa_ranked_right(e->step);
+            e->values.ranked[i] = record->right;
         }
     }
     if (!pair->undesirable) {
         const size_t at = labelled ? e->sums.labelled[QA_CHOSEN] - 1 : i;
-        const qa_side_step *chosen = qa_pair_step_side(e->step, QA_CHOSEN);
-        e->values.hardest_pi1[at] = least_of(chosen->log_pi1, chosen->n);
-        e->values.hardest_custom[at] = least_of(chosen->log_pi, chosen->n);
+        e->values.hardest_pi1[at] = record->hardest_pi1;
+        e->values.hardest_custom[at] = record->hardest_pi;
+    }
+}
+
+static qa_status evaluate_block(evaluating *e, size_t count, qa_error *err) {
+    const qa_shared_items items = {.n = count,
+                                   .costs = e->costs,
+                                   .run = evaluate_one,
+                                   .user = e,
+                                   .records = e->records,
+                                   .record_bytes = sizeof *e->records};
+    for (size_t i = 0; i < count; i++) {
+        e->costs[i] = qa_pair_tokens(qa_pairs_at(e->pairs, e->first + i));
+    }
+    QA_TRY(find_block_points(e, count, err));
+    QA_TRY(qa_shared_run(e->cluster, NULL, &items, err));
+    for (size_t i = 0; i < count; i++) {
+        add_evaluated(e, e->first + i, &e->records[i]);
+    }
+    if (e->done < e->first + count) { /* others did the rest of them */
+        e->done = e->first + count;
+        (void)evaluation_goes_on(e); /* to show it; whether to stop is asked with every pair */
     }
     return QA_OK;
 }
 
 static qa_status evaluate_all(evaluating *e, qa_error *err) {
     const size_t n = qa_pairs_count(e->pairs);
-    for (size_t i = 0; i < n; i++) {
-        QA_TRY(i % e->micro_batch == 0 ? begin_micro_batch(e, i, err) : QA_OK);
-        QA_TRY(evaluate_one(e, i, err));
-        e->done = i + 1;
-        QA_FAIL_IF(!evaluation_goes_on(e), err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu pairs", i + 1, n);
+    e->block = smaller(n, BLOCK * qa_cluster_ranks(e->cluster));
+    QA_TRY(QA_NEW(e->records, e->block, err, "the records of %zu pairs", e->block));
+    QA_TRY(QA_NEW(e->costs, e->block, err, "the records of %zu pairs", e->block));
+    QA_TRY(QA_NEW(e->divisors, micro_batches(e), err, "%zu micro-batches", micro_batches(e)));
+    QA_TRY(QA_NEW(e->points, micro_batches(e), err, "%zu micro-batches", micro_batches(e)));
+    fill_divisors(e);
+    for (; e->first < n; e->first += e->block) {
+        QA_TRY(evaluate_block(e, smaller(e->block, n - e->first), err));
     }
     return QA_OK;
+}
+
+/* The mean over the micro-batches; NaN of a method without. */
+static double mean_point(const evaluating *e) {
+    const size_t n = micro_batches(e);
+    double sum = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        sum += e->points[i];
+    }
+    return is_labelled_method(e) ? sum / (double)n : (double)NAN;
 }
 
 qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_objective *objective, size_t micro_batch,
@@ -213,21 +272,21 @@ qa_status qa_evaluate_with(qa_pair_step *step, const qa_pairs *pairs, const qa_o
         .objective = objective,
         .data = data == NULL ? "the evaluation data" : data,
         .cache = cache,
+        .cluster = qa_pair_step_cluster(step),
         .progress = {progress, user},
         .micro_batch = together,
-        .divisors = {.pairs = (double)n,
-                     .counted = (double)count_all(pairs, objective, together),
-                     .responses = qa_count_responses(pairs, n)},
         .sums = {.returns = qa_pairs_labelled(pairs) ? logits : NULL, .capacity = n},
         .values = {.ranked = ranked, .logit = logits, .hardest_pi1 = logits + n, .hardest_custom = logits + 2 * n}};
     const qa_status status = evaluate_all(&e, err);
     if (status == QA_OK) {
         summarise(evaluation, &e.sums, objective, &e.values);
-        evaluation->reference_point = qa_method_of(objective)->data == QA_DATA_LABELLED
-                                          ? e.points / (double)((n - 1) / together + 1)
-                                          : (double)NAN;
+        evaluation->reference_point = mean_point(&e);
         evaluation->seconds = qa_seconds() - start;
     }
+    free(e.points);
+    free(e.divisors);
+    free(e.costs);
+    free(e.records);
     free(logits);
     return status;
 }

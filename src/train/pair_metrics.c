@@ -1,4 +1,4 @@
-/* See pair_metrics.h. All sums are in double, in the order in which the pairs come. */
+/* See pair_metrics.h. All sums are in double: of a pair over its tokens, and of these in the order of the pairs. */
 #include "train/pair_metrics.h"
 
 #include <math.h>
@@ -13,17 +13,47 @@ static const double TIE = 1e-12;
 static const double TIE = 1e-4; /* observed: 2e-5 over responses of 400 tokens */
 #endif
 
-static void add_side(qa_pair_metrics *sums, size_t side, const qa_side_step *found) {
-    sums->counted[side] += found->n;
-    sums->ret[side] += found->ret;
-    for (size_t t = 0; t < found->n; t++) {
-        sums->q += found->q[t];
-        sums->v += found->v[t];
-        sums->reward += found->reward[t];
-        sums->kl += found->kl[t];
-        sums->log_pi1[side] += found->log_pi1[t];
-        sums->log_pi[side] += found->log_pi[t];
+/* The least of values[n], 0 if n is 0. */
+static double least_of(const double *values, size_t n) {
+    double least = 0.0;
+    for (size_t i = 0; i < n; i++) {
+        least = values[i] < least ? values[i] : least;
     }
+    return least;
+}
+
+void qa_pair_record_fill(qa_pair_record *record, const qa_pair_step *step, qa_pair_loss loss) {
+    const double z = qa_pair_step_logit(step);
+    const qa_side_step *chosen = qa_pair_step_side(step, QA_CHOSEN);
+    *record = (qa_pair_record){.logit = z,
+                               .right = qa_ranked_right(step),
+                               .scale = qa_pair_step_scale(step),
+                               .pref = loss.pref,
+                               .reg = loss.reg,
+                               .ret = {[QA_REJECTED] = z},
+                               .hardest_pi1 = least_of(chosen->log_pi1, chosen->n),
+                               .hardest_pi = least_of(chosen->log_pi, chosen->n)};
+    for (size_t side = 0; side < (isnan(z) ? 1 : QA_SIDES); side++) {
+        const qa_side_step *found = qa_pair_step_side(step, side);
+        record->counted[side] = found->n;
+        record->ret[side] = found->ret;
+        for (size_t t = 0; t < found->n; t++) {
+            record->q += found->q[t];
+            record->v += found->v[t];
+            record->reward += found->reward[t];
+            record->kl += found->kl[t];
+            record->log_pi1[side] += found->log_pi1[t];
+            record->log_pi[side] += found->log_pi[t];
+        }
+    }
+}
+
+/* What was found of one side of a record goes to a side, or a class, of the sums. */
+static void add_record_side(qa_pair_metrics *sums, size_t to, const qa_pair_record *record, size_t side) {
+    sums->counted[to] += record->counted[side];
+    sums->ret[to] += record->ret[side];
+    sums->log_pi1[to] += record->log_pi1[side];
+    sums->log_pi[to] += record->log_pi[side];
 }
 
 double qa_ranked_right(const qa_pair_step *step) {
@@ -61,30 +91,31 @@ double qa_ranked_above(const double *above, size_t n_above, double *below, size_
     return n_above == 0 || n_below == 0 ? (double)NAN : right / (double)n_above / (double)n_below;
 }
 
-static void add_labelled(qa_pair_metrics *sums, const qa_pair *pair, const qa_pair_step *step) {
+static void add_labelled(qa_pair_metrics *sums, const qa_pair *pair, const qa_pair_record *record) {
     const size_t class = pair->undesirable ? QA_REJECTED : QA_CHOSEN, n = sums->labelled[class]++;
-    const qa_side_step *found = qa_pair_step_side(step, QA_CHOSEN);
-    add_side(sums, class, found);
-    sums->scale = qa_pair_step_scale(step);
-    sums->returns[pair->undesirable ? sums->capacity - 1 - n : n] = found->ret;
+    add_record_side(sums, class, record, QA_CHOSEN);
+    sums->scale = record->scale;
+    sums->returns[pair->undesirable ? sums->capacity - 1 - n : n] = record->ret[QA_CHOSEN];
 }
 
-void qa_pair_metrics_add(qa_pair_metrics *sums, const qa_pair *pair, const qa_pair_step *step, qa_pair_loss loss) {
-    const double z = qa_pair_step_logit(step);
+void qa_pair_metrics_add(qa_pair_metrics *sums, const qa_pair *pair, const qa_pair_record *record) {
     sums->pairs++;
-    sums->tokens += isnan(z) ? pair->prompt_len + pair->chosen_len : qa_pair_tokens(pair);
-    sums->logit += z;
-    sums->correct += qa_ranked_right(step);
-    sums->pref += loss.pref;
-    sums->reg += loss.reg;
+    sums->tokens += isnan(record->logit) ? pair->prompt_len + pair->chosen_len : qa_pair_tokens(pair);
+    sums->logit += record->logit;
+    sums->correct += record->right;
+    sums->pref += record->pref;
+    sums->reg += record->reg;
+    sums->q += record->q;
+    sums->v += record->v;
+    sums->reward += record->reward;
+    sums->kl += record->kl;
     if (sums->returns != NULL) {
-        add_labelled(sums, pair, step);
+        add_labelled(sums, pair, record);
         return;
     }
     for (size_t side = 0; side < QA_SIDES; side++) {
-        add_side(sums, side, qa_pair_step_side(step, side));
+        add_record_side(sums, side, record, side);
     }
-    sums->ret[QA_REJECTED] = isnan(z) ? z : sums->ret[QA_REJECTED]; /* a return of before, of a side not run */
 }
 
 static void means_of_labelled(const qa_pair_metrics *sums, qa_metrics *metrics) {

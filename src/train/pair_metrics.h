@@ -1,8 +1,21 @@
-/* Sums over pairs: what training metrics and evaluations are made of. */
+/* What is told of a pair, and sums of that over pairs: what training metrics and evaluations are made of. A pair's
+ * record is a function of the pair alone, and the sums of the records in their order, whoever ran the pairs. */
 #ifndef QA_TRAIN_PAIR_METRICS_H
 #define QA_TRAIN_PAIR_METRICS_H
 
 #include "train/pair_step.h"
+
+/* One pair, or response run alone, as it was run. Plain numbers, so that ranks can send it. Of a response run alone
+ * everything is in [QA_CHOSEN], and logit, right and ret[QA_REJECTED] are NaN. */
+typedef struct qa_pair_record {
+    double logit, right;                                          /* z, and what qa_ranked_right says of it */
+    double scale;                                                 /* qa_pair_step_scale */
+    double pref, reg;                                             /* its shares of the loss */
+    size_t counted[QA_SIDES];                                     /* transitions */
+    double ret[QA_SIDES];                                         /* R (M9) */
+    double log_pi1[QA_SIDES], log_pi[QA_SIDES], q, v, reward, kl; /* sums over the counted transitions */
+    double hardest_pi1, hardest_pi; /* the least log-probability of a token of the chosen one; at most 0 */
+} qa_pair_record;
 
 /* Zero-initialise; add pairs, or labelled responses: then the sides are the two classes, QA_CHOSEN the desirable ones.
  */
@@ -31,8 +44,10 @@ double qa_ranked_right(const qa_pair_step *step);
  * than `tie` count half. NaN of none. Sorts below. */
 double qa_ranked_above(const double *above, size_t n_above, double *below, size_t n_below, double tie);
 
-/* Adds the pair of the step's last forward, with its shares of the loss */
-void qa_pair_metrics_add(qa_pair_metrics *sums, const qa_pair *pair, const qa_pair_step *step, qa_pair_loss loss);
+/* The pair of the step's last forward, with its shares of the loss. */
+void qa_pair_record_fill(qa_pair_record *record, const qa_pair_step *step, qa_pair_loss loss);
+
+void qa_pair_metrics_add(qa_pair_metrics *sums, const qa_pair *pair, const qa_pair_record *record);
 
 /* The means of a sums in the fields that training and evaluation share: loss, pref_loss, chi2_loss, margin, accuracy,
  * q_values_mean, values_mean, reward_mean, kl_per_token, tokens, and reward_ and logps_ of both sides. Means over no

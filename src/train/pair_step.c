@@ -568,6 +568,8 @@ double qa_pair_step_logit(const qa_pair_step *step) { return step->logit; }
 
 int32_t qa_pair_step_pad_id(const qa_pair_step *step) { return step->pad_id; }
 
+qa_cluster *qa_pair_step_cluster(const qa_pair_step *step) { return step->model->context->cluster; }
+
 double qa_pair_step_scale(const qa_pair_step *step) {
     double largest = 0.0;
     for (size_t side = 0; side < step->n_sides; side++) {

@@ -2,6 +2,7 @@
 #ifndef QA_TRAIN_PAIR_STEP_H
 #define QA_TRAIN_PAIR_STEP_H
 
+#include "cluster/cluster.h"
 #include "methods/method.h"
 #include "model/pass.h"
 #include "qadapter/data.h"
@@ -70,8 +71,9 @@ QA_MUST_CHECK qa_status qa_pair_step_forward(qa_pair_step *step, const qa_pair *
 
 const qa_side_step *qa_pair_step_side(const qa_pair_step *step, size_t side); /* QA_CHOSEN or QA_REJECTED */
 double qa_pair_step_logit(const qa_pair_step *step);                          /* z = R(chosen) - R(rejected) */
-int32_t qa_pair_step_pad_id(const qa_pair_step *step); /* the action of published's transition into the padding */
-double qa_pair_step_scale(const qa_pair_step *step);   /* the largest weight of a log-probability in z */
+int32_t qa_pair_step_pad_id(const qa_pair_step *step);      /* the action of published's transition into the padding */
+qa_cluster *qa_pair_step_cluster(const qa_pair_step *step); /* its model's context's */
+double qa_pair_step_scale(const qa_pair_step *step);        /* the largest weight of a log-probability in z */
 
 /* The shares of the loss of the pair of the last forward, to be added over the pairs. */
 qa_pair_loss qa_pair_step_loss(const qa_pair_step *step, const qa_divisors *divisors);

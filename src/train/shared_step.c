@@ -61,8 +61,8 @@ static qa_status cut_leaves(shared_cut *cut, const qa_shared_items *items, size_
     return QA_OK;
 }
 
-static qa_status exchange(qa_cluster *cluster, qa_gradient_tree *tree, const qa_shared_items *items,
-                          const shared_cut *cut, qa_error *err) {
+static qa_status exchange_found(qa_cluster *cluster, qa_gradient_tree *tree, const qa_shared_items *items,
+                                const shared_cut *cut, qa_error *err) {
     if (items->record_bytes > 0) {
         QA_TRY(qa_cluster_gather(cluster, items->records, items->record_bytes, cut->item, err));
     }
@@ -89,7 +89,7 @@ qa_status qa_shared_run(qa_cluster *cluster, qa_gradient_tree *tree, const qa_sh
     QA_TRY(cut_leaves(&cut, items, ranks, leaves, items_of_leaf, tree != NULL, err));
     qa_status status = run_leaves(tree, items, items_of_leaf, cut.leaf[rank], cut.leaf[rank + 1], err);
     status = qa_cluster_agree(cluster, status, err);
-    status = status == QA_OK ? exchange(cluster, tree, items, &cut, err) : status;
+    status = status == QA_OK ? exchange_found(cluster, tree, items, &cut, err) : status;
     free(cut.leaf);
     return status;
 }

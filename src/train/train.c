@@ -1,11 +1,12 @@
 /* Training on preference pairs, by any method: what the trainer (trainer.h) is told of it.
  *
- *     for every pair of a step's batch (micro-batch by micro-batch)
+ *     for every pair of a step's batch, shared out among the ranks (train/shared_step.h)
  *         forward through both streams, (M5) to (M9)
  *         the pair's share of the loss
- *         backward by (M11): gradient += the pair's share
+ *         backward by (M11): the pair's share of the gradient, a leaf of the sum
  *
- * (methods/method.h: what the other methods do instead; replay then runs its examples).
+ * (methods/method.h: what the other methods do instead; replay examples are further items). What a step says of itself
+ * is a function of its items' records, in their order.
  *
  * Memory: one workspace for one pair (pair_step.h), the trainer's arrays, and what is kept of the base model
  * (base_cache.h), all made before the first step. */
@@ -25,6 +26,7 @@
 #include "train/reward.h"
 #include "train/rollout.h"
 #include "train/run_parts.h"
+#include "train/shared_step.h"
 #include "train/trainer.h"
 #include "train/training_config.h"
 #include "train/verdict.h"
@@ -33,6 +35,14 @@
 #include <string.h>
 
 enum { DROPOUT_STREAM = 2 }; /* keeps dropout's random numbers apart from those of other uses of the seed */
+
+/* What a step runs: a pair, a labelled response or a replay example. */
+typedef struct step_item {
+    const qa_pair *pair;
+    qa_kept_set set;
+    size_t index;       /* in that set */
+    size_t micro_batch; /* whose divisors are its */
+} step_item;
 
 typedef struct preference_run {
     qa_model *model;
@@ -45,7 +55,12 @@ typedef struct preference_run {
     qa_base_cache *cache;
     size_t *replay_order; /* [examples of options->replay] of pass replay_pass */
     size_t replay_pass;
-    double *returns; /* [plan.batch] of labelled responses; else NULL */
+    step_item *items; /* [n_items] of the step, with room for those of any */
+    size_t n_items, *costs;
+    qa_pair_record *records; /* [n_items] */
+    qa_divisors *divisors;   /* [micro-batches of a step] */
+    double *points;          /* the same of labelled responses; else NULL */
+    double *returns;         /* [plan.batch] of labelled responses; else NULL */
     json_t *resume_options, *config;
     qa_trainer trainer;
     qa_metrics metrics; /* of the last step or evaluation */
@@ -66,8 +81,14 @@ static qa_pair_limits limits_for(const qa_pairs *train, const qa_pairs *evaluati
     return limits;
 }
 
-static qa_status memory_bytes(const qa_model *model, const qa_lora_options *lora, qa_pair_limits limits, size_t *bytes,
-                              qa_error *err) {
+/* The most that the sum of a step's gradients has. */
+static size_t leaves_of(bool full, size_t step_items) {
+    const size_t most = full ? QA_TREE_LEAVES_OF_WEIGHTS : QA_TREE_LEAVES;
+    return step_items < most ? step_items : most;
+}
+
+static qa_status memory_bytes(const qa_model *model, const qa_lora_options *lora, qa_pair_limits limits,
+                              size_t step_items, size_t *bytes, qa_error *err) {
     const bool full = qa_lora_is_full(lora); /* then the weights and their gradient are a copy of the model's own */
     const size_t copies = full ? 2 : 0;
     size_t of_pair = 0, of_trainer = 0, of_weights = 0;
@@ -76,7 +97,8 @@ static qa_status memory_bytes(const qa_model *model, const qa_lora_options *lora
     QA_TRY(qa_lora_options_fit(&fitted, model->config.family, err));
     QA_TRY(qa_pair_step_bytes(model, &fitted, limits, &of_pair, err));
     const size_t count = qa_adapter_count(&model->config, &fitted);
-    QA_TRY(qa_trainer_bytes(count, !full, 0, 1, &of_trainer, err));
+    QA_TRY(qa_trainer_bytes(count, !full, leaves_of(full, step_items), qa_cluster_ranks(model->context->cluster),
+                            &of_trainer, err));
     return qa_add_size(of_pair, of_trainer, bytes) && qa_mul_size(count, copies * sizeof(qa_real), &of_weights) &&
                    qa_add_size(*bytes, of_weights, bytes)
                ? QA_OK
@@ -84,15 +106,15 @@ static qa_status memory_bytes(const qa_model *model, const qa_lora_options *lora
 }
 
 qa_status qa_train_memory(const qa_model *model, const qa_lora_options *lora, size_t max_prompt, size_t max_response,
-                          bool recompute, size_t *bytes, qa_error *err) {
+                          size_t step_items, bool recompute, size_t *bytes, qa_error *err) {
     const qa_pair_limits limits = {.max_prompt = max_prompt, .max_response = max_response, .recompute = recompute};
-    return memory_bytes(model, lora, limits, bytes, err);
+    return memory_bytes(model, lora, limits, step_items, bytes, err);
 }
 
 qa_status qa_train_memory_for(const qa_model *model, const qa_lora_options *lora, const qa_pairs *train,
-                              const qa_pairs *evaluation, const qa_pairs *replay, bool recompute, size_t *bytes,
-                              qa_error *err) {
-    return memory_bytes(model, lora, limits_for(train, evaluation, replay, recompute), bytes, err);
+                              const qa_pairs *evaluation, const qa_pairs *replay, size_t step_items, bool recompute,
+                              size_t *bytes, qa_error *err) {
+    return memory_bytes(model, lora, limits_for(train, evaluation, replay, recompute), step_items, bytes, err);
 }
 
 qa_status qa_train_reference_memory(const qa_model *model, const qa_adapter *reference, const qa_pairs *train,
@@ -100,6 +122,16 @@ qa_status qa_train_reference_memory(const qa_model *model, const qa_adapter *ref
     qa_pair_limits limits = limits_for(train, evaluation, NULL, false);
     limits.backward = false;
     return qa_pair_step_bytes(model, &reference->widest, limits, bytes, err);
+}
+
+static qa_status make_step_arrays(preference_run *r, qa_error *err) {
+    const size_t most = qa_plan_most_items(&r->plan, r->options);
+    QA_TRY(QA_NEW(r->items, most, err, "a step's items"));
+    QA_TRY(QA_NEW(r->costs, most, err, "a step's items"));
+    QA_TRY(QA_NEW(r->records, most, err, "a step's items"));
+    QA_TRY(QA_NEW(r->divisors, r->plan.batch, err, "a step's micro-batches"));
+    QA_TRY(qa_pairs_labelled(r->train) ? QA_NEW(r->points, r->plan.batch, err, "a step's reference points") : QA_OK);
+    return qa_pairs_labelled(r->train) ? QA_NEW(r->returns, r->plan.batch, err, "a step's returns") : QA_OK;
 }
 
 static qa_status make_workspace(preference_run *r, qa_error *err) {
@@ -110,7 +142,7 @@ static qa_status make_workspace(preference_run *r, qa_error *err) {
     QA_TRY(qa_base_plan_make(&r->base, &r->plan, r->model->config.hidden_size, r->train, r->evaluation, o,
                              qa_machine_memory(), err));
     QA_TRY(qa_base_cache_create(&r->cache, &r->base, &r->model->context->logger, err));
-    QA_TRY(qa_pairs_labelled(r->train) ? QA_NEW(r->returns, r->plan.batch, err, "a step's returns") : QA_OK);
+    QA_TRY(make_step_arrays(r, err));
     const size_t examples = o->replay == NULL ? 0 : qa_pairs_count(o->replay);
     r->replay_order = examples == 0 ? NULL : qa_alloc_array(examples, sizeof *r->replay_order);
     return examples == 0 || r->replay_order != NULL ? QA_OK : QA_NO_MEMORY(err, "the order of %zu examples", examples);
@@ -159,28 +191,29 @@ static bool should_stop(const preference_run *r) {
     return r->options->should_stop != NULL && r->options->should_stop(r->options->user);
 }
 
-/* Forward and backward of pair number `index` of a set, of the training data or of the replay examples; position: in
- * the step, from 0. */
-static qa_status one_pair(preference_run *r, qa_kept_set set, size_t index, size_t position,
-                          const qa_divisors *divisors, qa_pair_metrics *sums, qa_error *err) {
-    QA_FAIL_IF(should_stop(r), err, QA_ERR_INTERRUPTED, "stopped within step %zu", r->trainer.done + 1);
-    const char *name = set == QA_KEPT_REPLAY ? replay_name(r) : qa_run_data_name(r->options);
-    const qa_pair *pair = qa_pairs_at(set == QA_KEPT_REPLAY ? r->options->replay : r->train, index);
+/* Forward and backward of an item of the step: its gradient is added to, its record filled in. */
+static qa_status run_step_item(void *user, size_t position, qa_real *gradient, void *record, qa_error *err) {
+    preference_run *r = user;
+    const step_item *item = &r->items[position];
+    const qa_pair *pair = item->pair;
+    const qa_divisors *divisors = &r->divisors[item->micro_batch];
+    const char *name = item->set == QA_KEPT_REPLAY ? replay_name(r) : qa_run_data_name(r->options);
     const qa_pair_visit visit = {.padded_length = divisors->padded_length,
                                  .apart = true, /* so that a longer run begins with the same bits */
                                  .dropout_key = pair_dropout_key(r, position),
                                  .chosen_alone = qa_method_of(&r->options->objective)->one_sided,
-                                 .slot = qa_base_cache_slot(r->cache, set, index)};
+                                 .slot = qa_base_cache_slot(r->cache, item->set, item->index)};
+    QA_FAIL_IF(should_stop(r), err, QA_ERR_INTERRUPTED, "stopped within step %zu", r->trainer.done + 1);
     QA_TRY(qa_prefixed(qa_pair_step_forward(r->step, pair, &visit, err), err,
                        "step %zu, pair at line %zu of %s: ", r->trainer.done + 1, pair->line, name));
     const qa_pair_loss loss = qa_pair_step_loss(r->step, divisors);
-    qa_pair_metrics_add(sums, pair, r->step, loss);
-    if (set == QA_KEPT_TRAIN && r->trainer.done > 0) { /* before the first step nothing can have been learned */
-        qa_verdict_add(&r->verdict, pair, r->step);
-    }
+    qa_pair_record_fill(record, r->step, loss);
     QA_FAIL_IF(!isfinite(loss.pref + loss.reg), err, QA_ERR_NAN, "step %zu, pair at line %zu of %s: the loss is %g",
                r->trainer.done + 1, pair->line, name, loss.pref + loss.reg);
-    qa_pair_step_backward(r->step, r->trainer.gradient, divisors);
+    if (r->adapter->trainable != NULL) {
+        qa_trainable_use_gradient(r->adapter->trainable, gradient);
+    }
+    qa_pair_step_backward(r->step, gradient, divisors);
     return QA_OK;
 }
 
@@ -195,64 +228,90 @@ static size_t replay_index(preference_run *r, size_t j) {
     return r->replay_order[j % n];
 }
 
-/* The step's replay examples, [*first, *first + *count), and how many tokens they add to what the loss is a mean of. */
-static double replay_tokens(preference_run *r, size_t *first, size_t *count) {
-    double tokens = 0.0;
-    *first = *count = 0;
-    if (r->options->replay != NULL) {
-        qa_replay_range(&r->plan, r->trainer.done, r->options->replay_ratio, first, count);
+static void add_item(preference_run *r, qa_kept_set set, size_t index, size_t micro_batch) {
+    const qa_pair *pair = qa_pairs_at(set == QA_KEPT_REPLAY ? r->options->replay : r->train, index);
+    r->costs[r->n_items] = qa_pair_tokens(pair);
+    r->items[r->n_items++] = (step_item){pair, set, index, micro_batch};
+}
+
+/* The step's items, its pairs and then its replay examples, and what those of a micro-batch share but for kto's
+ * reference point: what the loss is divided by. The examples share it with the last pairs. */
+static void list_items(preference_run *r, const qa_batch *batch) {
+    const qa_train_options *o = r->options;
+    size_t replay_first = 0, replays = 0;
+    double replayed = 0.0; /* tokens that the examples add to what the loss is a mean of */
+    r->n_items = 0;
+    for (size_t i = 0; i < batch->pairs; i++) {
+        add_item(r, QA_KEPT_TRAIN, r->trainer.order[batch->first + i], i / r->plan.micro_batch);
     }
-    for (size_t j = *first; j < *first + *count; j++) {
-        const qa_pair *example = qa_pairs_at(r->options->replay, replay_index(r, j));
-        tokens += (double)qa_pair_counted(example, &r->options->objective, 0);
+    if (o->replay != NULL) {
+        qa_replay_range(&r->plan, r->trainer.done, o->replay_ratio, &replay_first, &replays);
     }
-    return tokens;
+    for (size_t j = 0; j < replays; j++) {
+        add_item(r, QA_KEPT_REPLAY, replay_index(r, replay_first + j), batch->micro_batches - 1);
+        replayed += (double)qa_pair_counted(r->items[batch->pairs + j].pair, &o->objective, 0);
+    }
+    for (size_t i = 0; i < batch->micro_batches; i++) {
+        r->divisors[i] = qa_batch_divisors(&r->plan, batch, i, r->train, r->trainer.order, &o->objective);
+        r->divisors[i].counted += replayed;
+    }
 }
 
 static bool step_goes_on(void *user) { return !should_stop(user); }
 
-/* What the pairs of a micro-batch share: what the loss is divided by, and kto's reference point. */
-static qa_status share_micro_batch(preference_run *r, const qa_batch *batch, size_t i, qa_divisors *divisors,
-                                   qa_error *err) {
-    qa_micro_batch_of of = {.pairs = r->train, .order = r->trainer.order, .name = qa_run_data_name(r->options)};
-    *divisors = qa_batch_divisors(&r->plan, batch, i, r->train, r->trainer.order, &r->options->objective);
+/* Of labelled responses: the reference point of every micro-batch, and their mean. */
+static qa_status find_reference_points(preference_run *r, const qa_batch *batch, double *mean, qa_error *err) {
+    const qa_micro_batch_of of = {.pairs = r->train,
+                                  .order = r->trainer.order,
+                                  .first = batch->first,
+                                  .count = batch->pairs,
+                                  .together = r->plan.micro_batch,
+                                  .name = qa_run_data_name(r->options)};
+    *mean = 0.0;
     if (!qa_pairs_labelled(r->train)) {
         return QA_OK;
     }
-    qa_micro_batch(&r->plan, batch, i, &of.first, &of.count);
-    of.first += batch->first;
-    return qa_prefixed(
-        qa_reference_point_find(r->step, &r->options->objective, &of, step_goes_on, r, &divisors->reference_point, err),
-        err, "step %zu: ", r->trainer.done + 1);
+    QA_TRY(qa_prefixed(qa_reference_point_find(r->step, &r->options->objective, &of, step_goes_on, r, r->points, err),
+                       err, "step %zu: ", r->trainer.done + 1));
+    for (size_t i = 0; i < batch->micro_batches; i++) {
+        r->divisors[i].reference_point = r->points[i];
+        *mean += r->points[i] / (double)batch->micro_batches;
+    }
+    return QA_OK;
+}
+
+static qa_status run_items(preference_run *r, qa_error *err) {
+    const qa_shared_items items = {.n = r->n_items,
+                                   .costs = r->costs,
+                                   .run = run_step_item,
+                                   .user = r,
+                                   .records = r->records,
+                                   .record_bytes = sizeof *r->records};
+    const qa_status status = qa_shared_run(r->trainer.cluster, &r->trainer.tree, &items, err);
+    if (r->adapter->trainable != NULL) {
+        qa_trainable_use_gradient(r->adapter->trainable, r->trainer.gradient);
+    }
+    return status;
 }
 
 static qa_status step_gradient(void *user, size_t *tokens, qa_error *err) {
     preference_run *r = user;
     const qa_batch batch = qa_plan_batch(&r->plan, r->trainer.done);
     qa_pair_metrics sums = {.returns = r->returns, .capacity = batch.pairs};
-    qa_divisors divisors = {0};
-    double points = 0.0;
-    size_t replay_first = 0, replays = 0;
-    const double replayed = replay_tokens(r, &replay_first, &replays);
+    double point = 0.0;
+    list_items(r, &batch);
+    QA_TRY(find_reference_points(r, &batch, &point, err));
+    QA_TRY(run_items(r, err));
     if (batch.first == 0) {
         qa_verdict_begin_epoch(&r->verdict);
     }
-    for (size_t i = 0; i < batch.micro_batches; i++) {
-        size_t first = 0, count = 0;
-        QA_TRY(share_micro_batch(r, &batch, i, &divisors, err));
-        divisors.counted += replayed;
-        points += divisors.reference_point / (double)batch.micro_batches;
-        qa_micro_batch(&r->plan, &batch, i, &first, &count);
-        for (size_t position = first; position < first + count; position++) {
-            const size_t index = r->trainer.order[batch.first + position];
-            QA_TRY(one_pair(r, QA_KEPT_TRAIN, index, position, &divisors, &sums, err));
+    for (size_t i = 0; i < r->n_items; i++) {
+        qa_pair_metrics_add(&sums, r->items[i].pair, &r->records[i]);
+        if (i < batch.pairs && r->trainer.done > 0) { /* before the first step nothing can have been learned */
+            qa_verdict_add(&r->verdict, r->items[i].pair, &r->records[i]);
         }
     }
-    for (size_t j = 0; j < replays; j++) {
-        const size_t index = replay_index(r, replay_first + j);
-        QA_TRY(one_pair(r, QA_KEPT_REPLAY, index, batch.pairs + j, &divisors, &sums, err));
-    }
-    r->metrics = (qa_metrics){.has_reference_point = qa_pairs_labelled(r->train), .reference_point = points};
+    r->metrics = (qa_metrics){.has_reference_point = qa_pairs_labelled(r->train), .reference_point = point};
     qa_pair_metrics_means(&sums, &r->metrics);
     *tokens = sums.tokens;
     return QA_OK;
@@ -270,8 +329,8 @@ static qa_status evaluate_pairs(void *user, size_t *tokens, qa_error *err) {
     preference_run *r = user;
     const qa_train_options *o = r->options;
     qa_evaluation e = {0};
-    QA_TRY(qa_evaluate_with(r->step, r->evaluation, &o->objective, o->micro_batch, o->eval_data_path, r->cache, NULL, goes_on,
-                            r, &e, err));
+    QA_TRY(qa_evaluate_with(r->step, r->evaluation, &o->objective, o->micro_batch, o->eval_data_path, r->cache, NULL,
+                            goes_on, r, &e, err));
     r->metrics = (qa_metrics){.loss = e.loss,
                               .pref_loss = e.pref_loss,
                               .chi2_loss = e.chi2_loss,
@@ -379,6 +438,7 @@ static void fill_preference_trainer(preference_run *r) {
     r->trainer.user = r;
     r->trainer.parameters = r->adapter->parameters;
     r->trainer.gradient = full == NULL ? NULL : full->gradient;
+    r->trainer.leaves = leaves_of(full != NULL, qa_plan_most_items(&r->plan, r->options));
     r->trainer.count = r->adapter->count;
     r->trainer.decayed = full == NULL ? r->adapter->count : full->decayed;
 }
@@ -387,7 +447,7 @@ static qa_status log_plan(const preference_run *r, qa_error *err) {
     const qa_logger *logger = &r->model->context->logger;
     size_t bytes = 0;
     QA_TRY(qa_train_memory_for(r->model, &r->adapter->widest, r->train, r->evaluation, r->options->replay,
-                               r->options->recompute, &bytes, err));
+                               qa_plan_most_items(&r->plan, r->options), r->options->recompute, &bytes, err));
     qa_log(logger, QA_LOG_INFO, "parameters: %zu trainable beside %zu frozen; workspace %.1f MiB", r->adapter->count,
            r->model->info.parameters, (double)bytes / 1048576.0);
     qa_log(logger, QA_LOG_INFO, "%zu steps of %zu pairs (micro-batches of %zu), %zu steps an epoch, warm-up %zu",
@@ -520,6 +580,11 @@ end:
     qa_base_cache_free(r.cache);
     free(r.replay_order);
     free(r.returns);
+    free(r.points);
+    free(r.divisors);
+    free(r.records);
+    free(r.costs);
+    free(r.items);
     json_decref(r.config);
     json_decref(r.resume_options);
     return status;

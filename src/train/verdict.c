@@ -2,7 +2,6 @@
 #include "train/verdict.h"
 
 #include "rl/equations.h"
-#include "train/pair_metrics.h"
 
 #include <math.h>
 
@@ -16,26 +15,24 @@ void qa_verdict_begin_epoch(qa_verdict *verdict) {
 }
 
 /* A response run alone: likelier where it is chosen, or desirable, and less so where it is not. */
-static void add_alone(qa_ranking *ranking, const qa_side_step *alone) {
-    const double sign = alone->desirable ? 1.0 : -1.0;
-    ranking->tokens += alone->n;
-    ranking->undesirable |= !alone->desirable;
-    for (size_t t = 0; t < alone->n; t++) {
-        ranking->gain += sign * (alone->log_pi[t] - alone->log_pi1[t]);
-    }
+static void add_alone(qa_ranking *ranking, const qa_pair *pair, const qa_pair_record *alone) {
+    const double gain = alone->log_pi[QA_CHOSEN] - alone->log_pi1[QA_CHOSEN];
+    ranking->tokens += alone->counted[QA_CHOSEN];
+    ranking->undesirable |= pair->undesirable;
+    ranking->gain += pair->undesirable ? -gain : gain;
 }
 
-void qa_verdict_add(qa_verdict *verdict, const qa_pair *pair, const qa_pair_step *step) {
+void qa_verdict_add(qa_verdict *verdict, const qa_pair *pair, const qa_pair_record *record) {
     qa_ranking *ranking = &verdict->epoch;
-    const double right = qa_ranked_right(step), z = qa_pair_step_logit(step);
+    const double right = record->right;
     if (isnan(right)) {
-        add_alone(ranking, qa_pair_step_side(step, QA_CHOSEN));
+        add_alone(ranking, pair, record);
         return;
     }
     ranking->pairs++;
     ranking->right += right;
     ranking->ties += right == 0.5 ? 1 : 0;
-    ranking->loss -= qa_m9_log_preference(z);
+    ranking->loss -= qa_m9_log_preference(record->logit);
     if (pair->chosen_len != pair->rejected_len && right != 0.5) {
         const bool longer_chosen = pair->chosen_len > pair->rejected_len;
         ranking->unequal++;

@@ -3,7 +3,7 @@
 #ifndef QA_TRAIN_VERDICT_H
 #define QA_TRAIN_VERDICT_H
 
-#include "train/pair_step.h"
+#include "train/pair_metrics.h"
 
 /* Counts over pairs as they were when a step ran them. */
 typedef struct qa_ranking {
@@ -28,8 +28,8 @@ typedef struct qa_verdict {
 
 void qa_verdict_begin_epoch(qa_verdict *verdict);
 
-/* The pair of the step's last forward, as the step ranked it. */
-void qa_verdict_add(qa_verdict *verdict, const qa_pair *pair, const qa_pair_step *step);
+/* A pair as its step ranked it. */
+void qa_verdict_add(qa_verdict *verdict, const qa_pair *pair, const qa_pair_record *record);
 
 /* The last evaluation's pairs and the share of them that is ranked right. */
 void qa_verdict_evaluated(qa_verdict *verdict, size_t pairs, double accuracy);

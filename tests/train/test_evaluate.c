@@ -174,7 +174,9 @@ START_TEST(small_margins_of_long_rows_are_no_ties) {
     qa_expect_ok(qa_pair_step_forward(step, pair, &(qa_pair_visit){.padded_length = padded}, &err), &err);
     const qa_divisors divisors = {.pairs = 1.0, .counted = 1.0, .padded_length = padded};
     qa_pair_metrics of_pair = {0};
-    qa_pair_metrics_add(&of_pair, pair, step, qa_pair_step_loss(step, &divisors));
+    qa_pair_record record;
+    qa_pair_record_fill(&record, step, qa_pair_step_loss(step, &divisors));
+    qa_pair_metrics_add(&of_pair, pair, &record);
     const double z = qa_pair_step_logit(step);
     ck_assert_msg(fabs(z) > 1e-9 && fabs(z) < 1e-5, "z is %g", z);
     ck_assert_double_eq(of_pair.correct, z > 0.0 ? 1.0 : 0.0);

@@ -668,10 +668,10 @@ START_TEST(the_workspace_is_as_announced) {
     open_setting(&s, 0.0);
     s.options.recompute = _i == 1;
     qa_expect_ok(
-        qa_train_memory_for(s.fixture.model, &s.lora, s.pairs, NULL, NULL, s.options.recompute, &announced, &err),
+        qa_train_memory_for(s.fixture.model, &s.lora, s.pairs, NULL, NULL, 4, s.options.recompute, &announced, &err),
         &err);
     qa_expect_ok(qa_train_memory(s.fixture.model, &s.lora, qa_pairs_longest_prompt(s.pairs),
-                                 qa_pairs_longest_response(s.pairs), s.options.recompute, &at_most, &err),
+                                 qa_pairs_longest_response(s.pairs), 4, s.options.recompute, &at_most, &err),
                  &err);
     ck_assert_uint_ge(at_most, announced);
     s.options.max_steps = 1;
