@@ -97,6 +97,18 @@ START_TEST(one_of_several_that_cannot_reach_the_others_is_refused) {
 }
 END_TEST
 
+START_TEST(the_first_one_answers_what_is_no_command) {
+    put_environment("PMI_SIZE=2 PMI_RANK=0");
+    qa_cli_expect(QA_CLI("--version"), 0, "qadapter ", NULL);
+    qa_cli_expect(QA_CLI("trian"), 2, NULL, "did you mean train?");
+    put_environment("PMI_SIZE=2 PMI_RANK=1");
+    qa_cli_result silent = QA_CLI("trian");
+    qa_cli_check(&silent, 2, NULL, NULL);
+    ck_assert_str_eq(silent.err, "");
+    qa_cli_free(&silent);
+}
+END_TEST
+
 START_TEST(a_process_alone_runs) {
     put_environment(alone[_i]);
     qa_cli_expect(QA_CLI("info", "--model", "nowhere"), 1, NULL, "qadapter info: nowhere");
@@ -112,6 +124,7 @@ Suite *cluster_launcher_suite(void) {
     tcase_add_loop_test(tests, environments_of_several, 0, n_several);
     tcase_add_loop_test(tests, environments_of_one, 0, n_alone);
     tcase_add_test(tests, one_of_several_that_cannot_reach_the_others_is_refused);
+    tcase_add_test(tests, the_first_one_answers_what_is_no_command);
     tcase_add_loop_test(tests, a_process_alone_runs, 0, n_alone);
     suite_add_tcase(suite, tests);
     return suite;
