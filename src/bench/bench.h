@@ -6,6 +6,8 @@
  *   prompt          the bare matrix products of the prompt's rows and one row of the head
  *   token           one read of the weights that a token needs, by all threads
  *
+ * Of several ranks the training step alone is measured: by rank 0 alone, while the others sleep, and by all of them.
+ *
  * bench_step.c times the training step, bench_decode.c prompt and tokens, bench_floor.c the floors; cli/cmd_bench.c
  * takes the options and the pairs and prints. */
 #ifndef QA_BENCH_BENCH_H
@@ -29,6 +31,9 @@ typedef enum qa_bench_measure {
     QA_BENCH_TIME_STEP_FLOOR,
     QA_BENCH_TIME_LATER,
     QA_BENCH_TIME_LATER_FLOOR,
+    QA_BENCH_TIME_ONE,       /* of several ranks: the step by rank 0 alone */
+    QA_BENCH_TIME_WAITED,    /* in the step of all ranks, for others, mean over ranks */
+    QA_BENCH_TIME_EXCHANGED, /* and exchanging */
     QA_BENCH_TIME_PROMPT_BASE,
     QA_BENCH_TIME_PROMPT_BASE_FLOOR,
     QA_BENCH_TIME_PROMPT_PLAIN,
@@ -61,6 +66,7 @@ typedef struct qa_bench {
     size_t n_pairs;
     size_t step_tokens; /* prompts once and both responses */
     qa_divisors divisors;
+    double fullest; /* of several ranks: tokens of the one that has most of them, over the mean */
     /* what was found */
     double *seconds;                /* [QA_BENCH_TIME_MEASURES x repeats] */
     double loss, last_loss;         /* of the first step, and of the last timed one */

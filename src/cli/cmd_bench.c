@@ -9,6 +9,7 @@
 #include "cli/common.h"
 #include "cli/format.h"
 #include "cli/report.h"
+#include "cluster/cluster.h"
 #include "model/lora_options.h"
 #include "model/weights.h"
 #include "nn/blas.h"
@@ -223,10 +224,15 @@ static void add_ratio(printing *p, const char *key, const char *label, qa_bench_
 #define ADD_TIMES(key, label, above, below)                                                                            \
     add_ratio(p, key, label, QA_BENCH_TIME_##above, QA_BENCH_TIME_##below, 1.0, "times")
 
+static size_t ranks_of(const qa_bench *bench) { return qa_cluster_ranks(bench->context->cluster); }
+
 static void add_machine(printing *p) {
     const qa_model_info *info = qa_model_get_info(p->bench->model);
     cli_report_section(&p->report, "machine", "Machine");
     cli_report_count(&p->report, "threads", "threads", qa_context_threads(p->bench->context), "");
+    if (ranks_of(p->bench) > 1) {
+        cli_report_count(&p->report, "ranks", "ranks", ranks_of(p->bench), "");
+    }
     cli_report_text(&p->report, "precision", "computed in", qa_precision());
     cli_report_text(&p->report, "blas", "BLAS", qa_blas_description());
     cli_report_count(&p->report, "repeats", "repeats", p->bench->repeats, "");
@@ -241,6 +247,21 @@ static void add_load(printing *p) {
     cli_report_section(&p->report, "load", "Loading the model");
     ADD_SECONDS("seconds", "time", LOAD);
     ADD_RATE("megabytes_per_second", "weights in memory", 1e-6 * bytes, LOAD, "MB/s");
+}
+
+/* What several ranks gain. */
+static void add_ranks(printing *p) {
+    const qa_bench *bench = p->bench;
+    const double ranks = (double)ranks_of(bench);
+    ADD_SECONDS("one_rank_seconds", "step by rank 0 alone", ONE);
+    add_ratio(p, "speed_up", "alone / all", QA_BENCH_TIME_ONE, QA_BENCH_TIME_STEP, 1.0, "times");
+    add_ratio(p, "ranks_efficiency_percent", "alone / (ranks x all)", QA_BENCH_TIME_ONE, QA_BENCH_TIME_STEP,
+              100.0 / ranks, "%");
+    cli_report_real(&p->report, "fullest_rank", "tokens of the fullest rank over the mean", bench->fullest, "times");
+    ADD_SECONDS("waited_seconds", "waiting for other ranks, mean", WAITED);
+    ADD_SECONDS("exchanged_seconds", "exchanging, mean", EXCHANGED);
+    cli_report_bytes(&p->report, "gradient_bytes", "a gradient",
+                     qa_adapter_parameters(bench->adapter) * sizeof(qa_real));
 }
 
 static void add_training_step(printing *p) {
@@ -260,6 +281,10 @@ static void add_training_step(printing *p) {
     cli_report_real(&p->report, "last_loss", "and of the last", bench->last_loss, "");
     ADD_SECONDS("seconds", "step", STEP);
     ADD_RATE("tokens_per_second", "rate", (double)bench->step_tokens, STEP, "tokens/s");
+    if (ranks_of(bench) > 1) {
+        add_ranks(p);
+        return;
+    }
     ADD_SECONDS("floor_seconds", "its matrix products alone", STEP_FLOOR);
     cli_report_real(&p->report, "floor_gflop", "their work", 1e-9 * bench->step_flops, "GFLOP");
     ADD_RATE("floor_gflop_per_second", "their rate", 1e-9 * bench->step_flops, STEP_FLOOR, "GFLOP/s");
@@ -361,7 +386,9 @@ static void add_memory(printing *p) {
         cli_report_bytes(&p->report, "peak_train", "resident at most, loading and one step", bench->peak_train);
         cli_report_real(&p->report, "peak_train_over_planned", "resident / planned",
                         (double)bench->peak_train / (double)planned, "times");
-        cli_report_bytes(&p->report, "base_cache", "base stream kept for later epochs", bench->base_cache);
+        if (ranks_of(bench) == 1) {
+            cli_report_bytes(&p->report, "base_cache", "base stream kept for later epochs", bench->base_cache);
+        }
     }
     if (bench->decoder > 0) {
         const size_t planned = weights + bench->decoder;
@@ -477,6 +504,9 @@ static qa_status run_bench(cli_run *run, qa_error *err) {
     qa_status status = QA_OK;
     QA_TRY(check_bench_lengths(run, err));
     QA_TRY(parse_measure(run, &bench.wanted, err));
+    if (qa_cluster_ranks(run->cluster) > 1 && bench.wanted != QA_BENCH_TRAIN) {
+        return cli_bad_usage(run, err, "of several ranks training steps alone are measured: --measure train");
+    }
     QA_TRY(cli_resolve_objective(run, &bench.objective, NULL, err));
     QA_TRY(cli_lora_options(run, &bench.lora, err));
     QA_TRY(QA_NEW(bench.seconds, bench.repeats * QA_BENCH_TIME_MEASURES, err, "%zu repeats", bench.repeats));
@@ -500,14 +530,17 @@ const cli_command cli_bench = {
              "its own threads, and one read of the weights for a token. The training step is timed twice: as of a "
              "pair's first visit, and as of later epochs, when what the frozen model makes of the pair is kept. "
              "Tells medians, smallest and largest, the floor's share of the time, what the time of a training "
-             "step goes into, and the memory that was planned and taken. Speed depends on the machine and on what "
+             "step goes into, and the memory that was planned and taken. Under mpirun, with --measure train, a step by "
+             "rank 0 alone and one by all ranks, in turns: what they gain, and what they wait. Speed depends on the "
+             "machine and on what "
              "else runs on it; the ratios do less.\n"
              "The adapter is a fresh one and nothing is written. docs/speed.md tells what each figure is.",
     .examples = "qadapter bench --model MODEL\n"
                 "qadapter bench --model MODEL --lora-target all-linear --prompt-length 256 --response-length 64 "
                 "--json\n"
                 "qadapter bench --model MODEL --data train.jsonl --pairs 8 --recipe published\n"
-                "qadapter bench --model MODEL --measure decode --prompt-length 1024",
+                "qadapter bench --model MODEL --measure decode --prompt-length 1024\n"
+                "mpirun -n 2 qadapter bench --model MODEL --measure train --pairs 8 --threads 1",
     .required = "model",
     CLI_TABLES(bench_tables),
     .args_bytes = sizeof(bench_args),
