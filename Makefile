@@ -84,7 +84,7 @@ LIB := $(B)/libqadapter.a
 BIN := $(if $(CLI_SRC),$(B)/qadapter)
 
 .PHONY: all help deps install-deps check check-all check-f32 check-f64 check-asan check-asan-f32 check-asan-f64 check-rooms \
-        check-docs check-install check-python check-python-after pair-way peers kill fuzz fuzz-targets run-checks tests demo replicate replicate-real weights golden golden-files reference man python \
+        check-docs check-install check-python check-python-after cluster-check pair-way peers kill fuzz fuzz-targets run-checks tests demo replicate replicate-real weights golden golden-files reference man python \
         install-python install uninstall format clean
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -103,6 +103,7 @@ help:
 	@echo "make check       all tests, in single and in double precision"
 	@echo "make check-asan  the same under AddressSanitizer and UBSan, in single precision (check-asan-f64: in double)"
 	@echo "make kill        kill runs at every call that changes a file and at random moments, go on, compare: minutes"
+	@echo "make cluster-check  runs under mpirun, with OpenMPI and MPICH, beside one process: the same bytes, no rank left over"
 	@echo "make peers       the program beside transformers, PEFT, TRL and lm-evaluation-harness, in a virtual environment"
 	@echo "make pair-way    the functions and files that one training pair runs through"
 	@echo "make fuzz        attack every parser for TIME seconds in all (default 600); needs clang"
@@ -277,6 +278,11 @@ $(B)/tests/kill_at.so: tests/kill/kill_at.c $(B)/flags
 $(B)/tests/ranks: tests/cluster/ranks.c $(LIB) $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -o $@ $< $(LDFLAGS_ALL) $(LIB) $(LIBS)
+
+# Several ranks, with OpenMPI and MPICH (MPIS), beside one process and against what can go wrong with one of them.
+cluster-check: deps
+	$(VARIANT) PRECISION=f32 SANITIZE= MPI= B=build/f32 all
+	sh tests/cluster/run build/f32
 
 # Fuzzing: every target of tests/fuzz for its share of TIME seconds, under the sanitizers. Needs clang; make check runs the
 # same targets on what was ever found.
