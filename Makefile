@@ -99,6 +99,7 @@ help:
 	@echo "make replicate-real DSP=FOLDER   the same question on a real model, docs/real-model.md"
 	@echo "make weights     remake weights/village from nothing: about an hour on two cores, and it can be interrupted"
 	@echo "make golden      remake the golden bundles of weights/golden, byte for byte"
+	@echo "make conformance-vectors  remake the vectors of weights/conformance, byte for byte; needs MPFR"
 	@echo "make reference   print one pair's way through the method, from token ids to the adapter after a step"
 	@echo "make check       all tests, in single and in double precision"
 	@echo "make check-asan  the same under AddressSanitizer and UBSan, in single precision (check-asan-f64: in double)"
@@ -178,6 +179,13 @@ VILLAGE_PARTS := $(wildcard tools/village/*.c)
 $(B)/tools/village: tools/village.c $(VILLAGE_PARTS) $(TOOL_SUPPORT) $(wildcard tools/village/*.h) $(LIB) $(B)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) -Itools $(LIB_CFLAGS) $(CFLAGS_ALL) -o $@ tools/village.c $(VILLAGE_PARTS) $(TOOL_SUPPORT) $(LDFLAGS_ALL) $(LIB) $(LIBS)
+
+# The vectors of weights/conformance are computed at 256 bits, which nothing else needs.
+CONFORMANCE_PARTS := $(wildcard tools/conformance/*.c)
+$(B)/tools/conformance: $(CONFORMANCE_PARTS) $(wildcard tools/conformance/*.h) $(LIB) $(B)/flags
+	@$(PKG_CONFIG) --exists mpfr || { echo "the conformance vectors are made with MPFR: apt-get install libmpfr-dev" >&2; exit 1; }
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) -Itools $(LIB_CFLAGS) $(shell $(PKG_CONFIG) --cflags mpfr) $(CFLAGS_ALL) -o $@ $(CONFORMANCE_PARTS) $(LDFLAGS_ALL) $(LIB) $(LIBS) $(shell $(PKG_CONFIG) --libs mpfr)
 
 # The man page is printed by the program itself, from the option tables that also print --help.
 $(B)/qadapter.1: $(B)/qadapter
@@ -350,6 +358,12 @@ golden: deps
 	$(VARIANT) PRECISION=f64 SANITIZE= B=build/f64 golden-files
 golden-files: $(B)/tools/make_golden
 	$(B)/tools/make_golden weights/golden
+
+# The vectors of weights/conformance from tools/conformance/cases.json: the same bytes everywhere.
+.PHONY: conformance-vectors
+conformance-vectors: deps
+	$(VARIANT) $(B)/tools/conformance
+	$(B)/tools/conformance tools/conformance/cases.json weights/conformance
 
 # One pair's way through src/reference, in numbers; OBJECTIVE=published: under the other objective.
 reference: deps
