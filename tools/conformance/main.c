@@ -150,6 +150,9 @@ static void read_numbers(array *a, const json_t *value, size_t depth, R **at) {
         *(*at)++ = json_is_integer(value) ? num(number_of(value)) : given(number_of(value));
         return;
     }
+    if (depth >= MOST_DIMENSIONS) {
+        die("%s has more than %d dimensions", a->name, MOST_DIMENSIONS);
+    }
     a->shape[depth] = json_array_size(value);
     a->dims = depth + 1 > a->dims ? depth + 1 : a->dims;
     for (size_t i = 0; i < json_array_size(value); i++) {
@@ -251,7 +254,7 @@ static void put_number(qa_json_writer *w, const char *key, double x) {
 }
 
 static void put_nested(qa_json_writer *w, const char *key, const array *a, size_t depth, const double **at) {
-    if (depth == a->dims) {
+    if (depth == a->dims || depth >= MOST_DIMENSIONS) {
         put_number(w, key, *(*at)++);
         return;
     }
