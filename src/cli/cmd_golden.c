@@ -3,7 +3,7 @@
 
 #include "base/try.h"
 #include "data/pairs.h"
-#include "golden/check.h"
+#include "golden/vectors.h"
 #include "methods/method.h"
 #include "rl/objective.h"
 
@@ -15,9 +15,9 @@
 typedef struct golden_args {
     cli_args shared;
     qa_golden_options make;
-    const char *bundle, *candidate; /* NULL: not given */
+    const char *bundle, *candidate, *report; /* NULL: not given */
     double relative, absolute;
-    bool link_inputs, overwrite;
+    bool link_inputs, overwrite, complete;
 } golden_args;
 
 #define INPUT(kind, field) QA_##kind(golden_args, field), .group = QA_GROUP_INPUT
@@ -25,13 +25,17 @@ typedef struct golden_args {
 
 static const qa_option golden_own_rows[] = {
     {"bundle", INPUT(STRING, bundle), .operand = true, .placeholder = "BUNDLE", .path = QA_PATH_READ,
-     .help = "check: folder of the golden bundle; may stand without its name"},
+     .help = "check: folder of the golden bundle, or of vectors; may stand without its name"},
     {"candidate", INPUT(STRING, candidate), .operand = true, .placeholder = "FILE", .path = QA_PATH_READ,
-     .help = "check: safetensors file with the other implementation's numbers; may stand without its name"},
+     .help = "check: safetensors file with the other implementation's numbers, of vectors a folder of JSON; may stand "
+             "without its name"},
     {"relative", INPUT(NUMBER, relative), .aliases = "rtol", .range = QA_RANGE_FROM_0,
      .note = "the bundle's, by dtype and kind", .help = "check: tolerance, times the largest magnitude in the tensor"},
     {"absolute", INPUT(NUMBER, absolute), .aliases = "atol", .range = QA_RANGE_FROM_0,
      .note = "the bundle's; 0 with --relative", .help = "check: tolerance, added to the other"},
+    {"complete", INPUT(FLAG, complete), .help = "check: what is not given fails, too"},
+    {"report", OUTPUT(STRING, report), .placeholder = "FILE", .path = QA_PATH_WRITTEN, .note = "none",
+     .help = "check: the result as JSON"},
     {"out", OUTPUT(STRING, shared.out), .letter = 'o', .aliases = "output-dir output", .placeholder = "DIR",
      .help = "make: folder for the bundle"},
     {"link-inputs", OUTPUT(FLAG, link_inputs),
@@ -143,28 +147,97 @@ static qa_status print_verdicts(const qa_golden_report *report, qa_error *err) {
     return QA_OK;
 }
 
-static qa_status print_missing(const qa_golden_report *report, qa_error *err) {
+static qa_status print_missing_head(size_t n, qa_error *err) {
     char line[64];
-    if (report->n_missing == 0) {
-        return QA_OK;
-    }
-    (void)snprintf(line, sizeof line, "\nnot given (%zu):\n", report->n_missing);
-    QA_TRY(cli_put(line, strlen(line), err));
-    for (size_t i = 0; i < report->n_missing; i++) {
-        QA_TRY(cli_put("  ", 2, err));
-        QA_TRY(cli_put(report->missing[i], strlen(report->missing[i]), err));
-        QA_TRY(cli_put("\n", 1, err));
-    }
-    return QA_OK;
+    (void)snprintf(line, sizeof line, "\nnot given (%zu):\n", n);
+    return n == 0 ? QA_OK : cli_put(line, strlen(line), err);
+}
+
+static qa_status print_indented(const char *text, qa_error *err) {
+    QA_TRY(cli_put("  ", 2, err));
+    QA_TRY(cli_put(text, strlen(text), err));
+    return cli_put("\n", 1, err);
+}
+
+static qa_status print_sentence(const char *sentence, qa_error *err) {
+    QA_TRY(cli_put("\n", 1, err));
+    QA_TRY(cli_put(sentence, strlen(sentence), err));
+    QA_TRY(cli_put("\n", 1, err));
+    return cli_flush(err);
 }
 
 static qa_status print_report(const qa_golden_report *report, qa_error *err) {
     QA_TRY(print_verdicts(report, err));
-    QA_TRY(print_missing(report, err));
-    QA_TRY(cli_put("\n", 1, err));
-    QA_TRY(cli_put(report->sentence, strlen(report->sentence), err));
-    QA_TRY(cli_put("\n", 1, err));
-    return cli_flush(err);
+    QA_TRY(print_missing_head(report->n_missing, err));
+    for (size_t i = 0; i < report->n_missing; i++) {
+        QA_TRY(print_indented(report->missing[i], err));
+    }
+    return print_sentence(report->sentence, err);
+}
+
+static qa_status print_vector_row(const qa_vector_result *result, int width, qa_error *err) {
+    char name[2 * QA_VECTOR_NAME_BYTES + 2], line[1024], units[32] = "-";
+    (void)snprintf(name, sizeof name, "%s%s%s", result->id, result->output[0] == '\0' ? "" : ": ", result->output);
+    if (result->verdict == QA_VERDICT_OK || result->verdict == QA_VERDICT_DEPARTS) {
+        (void)snprintf(units, sizeof units, "%.3g", result->units);
+    }
+    int n = snprintf(line, sizeof line, "%-*s  %-9s  %-12s  %s%s%s", width, name, units, result->where,
+                     qa_golden_verdict_name(result->verdict), result->detail[0] == '\0' ? "" : ": ", result->detail);
+    for (size_t i = 0; i < result->n_mistakes && n > 0 && (size_t)n < sizeof line; i++) {
+        n += snprintf(line + n, sizeof line - (size_t)n, "%s%s", i == 0 ? ": " : ", ",
+                      json_string_value(json_object_get(result->mistakes[i], "name")));
+    }
+    QA_TRY(cli_put(line, strlen(line), err));
+    return cli_put("\n", 1, err);
+}
+
+static qa_status print_vectors(const qa_vectors_report *report, qa_error *err) {
+    char line[256];
+    size_t width = strlen("vector");
+    for (size_t i = 0; i < report->n; i++) {
+        const size_t length = strlen(report->results[i].id) + strlen(report->results[i].output) + 2;
+        width = length > width ? length : width;
+    }
+    (void)snprintf(line, sizeof line, "%-*s  %-9s  %-12s  %s\n", (int)width, "vector", "units", "at", "verdict");
+    QA_TRY(cli_put(line, strlen(line), err));
+    for (size_t i = 0; i < report->n; i++) {
+        QA_TRY(print_vector_row(&report->results[i], (int)width, err));
+    }
+    QA_TRY(print_missing_head(report->n_missing, err));
+    for (size_t i = 0; i < report->n_missing; i++) {
+        QA_TRY(print_indented(report->missing[i], err));
+    }
+    return print_sentence(report->sentence, err);
+}
+
+/* The failure that ends a check which found something, after everything was printed and written. */
+static qa_status verdict_on(const golden_args *own, const char *what, size_t n, size_t failures, size_t missing,
+                            qa_error *err) {
+    QA_FAIL_IF(failures > 0, err, QA_ERR_MISMATCH, "%s: %zu of %zu %s fail", own->candidate, failures, n, what);
+    QA_FAIL_IF(own->complete && missing > 0, err, QA_ERR_MISMATCH, "%s: %zu %s are not given, and --complete wants all",
+               own->candidate, missing, what);
+    return QA_OK;
+}
+
+static qa_status check_vectors(cli_run *run, qa_error *err) {
+    const golden_args *own = golden_args_of(run);
+    qa_vectors *vectors = NULL;
+    qa_vectors_report report = {0};
+    qa_status status = QA_OK;
+    if (cli_given(&run->options, "relative") != NULL || cli_given(&run->options, "absolute") != NULL) {
+        return cli_bad_usage(run, err, "check: vectors have tolerances of their own: no --relative or --absolute");
+    }
+    QA_TRY(qa_vectors_open(&vectors, own->bundle, err));
+    QA_GOTO(done, qa_vectors_check(&report, vectors, own->candidate, err));
+    QA_GOTO(done, print_vectors(&report, err));
+    if (own->report != NULL) {
+        QA_GOTO(done, qa_vectors_report_save(&report, own->bundle, own->candidate, own->complete, own->report, err));
+    }
+    status = verdict_on(own, "outputs", report.n, report.failures, report.n_missing, err);
+done:
+    qa_vectors_report_free(&report);
+    qa_vectors_close(vectors);
+    return status;
 }
 
 static qa_status check_candidate(cli_run *run, qa_error *err) {
@@ -178,6 +251,9 @@ static qa_status check_candidate(cli_run *run, qa_error *err) {
     if (args->model != NULL || args->adapter != NULL || args->data != NULL || args->out != NULL) {
         return cli_bad_usage(run, err, "check: takes no --model, --adapter, --data or --out: the bundle has them");
     }
+    if (qa_vectors_here(own->bundle)) {
+        return check_vectors(run, err);
+    }
     QA_TRY(cli_open_context(run, err));
     QA_TRY(qa_golden_bundle_open(&bundle, run->context, own->bundle, err));
     bundle->options.should_stop = cli_should_stop;
@@ -187,9 +263,11 @@ static qa_status check_candidate(cli_run *run, qa_error *err) {
     qa_status status = qa_golden_check(&report, bundle, own->candidate, override, err);
     if (status == QA_OK) {
         status = print_report(&report, err);
-        if (status == QA_OK && report.failures > 0) {
-            status =
-                qa_fail(err, QA_ERR_MISMATCH, "%s: %zu of %zu tensors fail", own->candidate, report.failures, report.n);
+        if (status == QA_OK && own->report != NULL) {
+            status = qa_golden_report_save(&report, own->bundle, own->candidate, own->complete, own->report, err);
+        }
+        if (status == QA_OK) {
+            status = verdict_on(own, "tensors", report.n, report.failures, report.n_missing, err);
         }
         qa_golden_report_free(&report);
     }
@@ -222,7 +300,9 @@ const cli_command cli_golden = {
              "check compares a safetensors file that another implementation wrote with a bundle. It prints a "
              "table in forward order and one sentence: the first tensor that departs, and which of the known "
              "mistakes, made on the bundle's inputs, gives these numbers. The exit status is 0 only if everything "
-             "given is within tolerance. docs/golden.md tells what is in a bundle and how to write a candidate.",
+             "given is within tolerance. docs/golden.md tells what is in a bundle and how to write a candidate; "
+             "docs/conformance.md the same of vectors: single equations as JSON (weights/conformance), which check "
+             "takes as well.",
     .examples = "qadapter golden check weights/golden/theory-logits candidate.safetensors\n"
                 "qadapter golden make --model MODEL --adapter ADAPTER --data pairs.jsonl --out BUNDLE "
                 "--all-activations",

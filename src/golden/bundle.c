@@ -53,11 +53,12 @@ static const char *other_content(const char *path) {
     return foreign;
 }
 
-static qa_status check_bundle_file(const char *dir, const char *name, const json_t *entry, qa_error *err) {
+qa_status qa_golden_check_file(const char *dir, const char *name, const json_t *entry, qa_error *err) {
     const char *recorded = NULL;
     char hex[QA_SHA256_HEX_BYTES];
     char *path = NULL;
     size_t bytes = 0, expected = 0;
+    QA_FAIL_IF(!json_is_object(entry), err, QA_ERR_FORMAT, "manifest.json: files: \"%.100s\" is not an object", name);
     QA_TRY(qa_json_get_size(entry, "bytes", true, name, &expected, err));
     QA_TRY(qa_json_get_string(entry, "sha256", true, name, &recorded, err));
     QA_TRY(qa_golden_path(&path, dir, name, err));
@@ -81,11 +82,7 @@ static qa_status check_bundle_files(const char *dir, const json_t *root, qa_erro
     const json_t *entry = NULL;
     const char *name = NULL;
     QA_TRY(qa_json_get_object(root, "files", true, "manifest.json", &files, err));
-    json_object_foreach(files, name, entry) {
-        QA_FAIL_IF(!json_is_object(entry), err, QA_ERR_FORMAT, "manifest.json: files: \"%.100s\" is not an object",
-                   name);
-        QA_TRY(check_bundle_file(dir, name, entry, err));
-    }
+    json_object_foreach(files, name, entry) { QA_TRY(qa_golden_check_file(dir, name, entry, err)); }
     static const char *const needed[] = {"golden.safetensors", "pairs.jsonl"};
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         QA_FAIL_IF(json_object_get(files, needed[i]) == NULL, err, QA_ERR_FORMAT,

@@ -5,6 +5,8 @@
 #include "golden/run.h"
 #include "io/safetensors.h"
 
+#include <jansson.h>
+
 /* An element may be off by relative * (largest magnitude in its tensor) + absolute. */
 typedef struct qa_golden_tolerance {
     double relative, absolute;
@@ -74,6 +76,9 @@ QA_MUST_CHECK qa_status qa_golden_read_ids(double *values, const qa_safetensors 
 
 /* dir/path, or path itself when it starts with '/'; the caller frees it. */
 QA_MUST_CHECK qa_status qa_golden_path(char **full, const char *dir, const char *path, qa_error *err);
+
+/* Size and digest of dir/name are those of a manifest's entry {"bytes", "sha256"}. */
+QA_MUST_CHECK qa_status qa_golden_check_file(const char *dir, const char *name, const json_t *entry, qa_error *err);
 
 /* QA_ERR_UNSUPPORTED for one that is a whole model. */
 QA_MUST_CHECK qa_status qa_golden_check_adapter(const qa_adapter *adapter, const char *path, qa_error *err);

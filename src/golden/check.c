@@ -14,7 +14,8 @@
 #include <string.h>
 
 const char *qa_golden_verdict_name(qa_golden_verdict verdict) {
-    static const char *const names[] = {"ok", "DEPARTS", "NOT FINITE", "WRONG SHAPE", "WRONG DTYPE", "UNKNOWN NAME"};
+    static const char *const names[] = {"ok",           "DEPARTS",    "NOT FINITE",  "WRONG SHAPE", "WRONG DTYPE",
+                                        "UNKNOWN NAME", "WRONG TYPE", "GIVEN TWICE", "UNREADABLE"};
     return names[verdict];
 }
 
@@ -462,7 +463,7 @@ static void say_first(qa_golden_report *report) {
                  qa_dtype_name(result->dtype));
         break;
     case QA_VERDICT_UNKNOWN: say_more(report, ": the bundle has no tensor of that name"); break;
-    case QA_VERDICT_OK: break;
+    default: break;
     }
 }
 

@@ -10,8 +10,11 @@ typedef enum qa_golden_verdict {
     QA_VERDICT_DEPARTS,    /* beyond the tolerance */
     QA_VERDICT_NOT_FINITE, /* a NaN or an infinity */
     QA_VERDICT_SHAPE,
-    QA_VERDICT_DTYPE,  /* not one that a candidate may have */
-    QA_VERDICT_UNKNOWN /* the bundle has no such name */
+    QA_VERDICT_DTYPE,   /* not one that a candidate may have */
+    QA_VERDICT_UNKNOWN, /* the bundle has no such name */
+    QA_VERDICT_TYPE,    /* no number; this and what follows in vectors alone */
+    QA_VERDICT_TWICE,   /* an id that stands in two files */
+    QA_VERDICT_FILE     /* cannot be read */
 } qa_golden_verdict;
 
 const char *qa_golden_verdict_name(qa_golden_verdict verdict); /* "ok", "DEPARTS"... */

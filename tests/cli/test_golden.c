@@ -11,6 +11,19 @@
 #include <string.h>
 
 static const char BUNDLE[] = "weights/golden/theory-residual";
+/* A folder of vectors, and what a candidate for it begins with. */
+static const char VECTORS[] =
+    "{\"format\": \"qadapter-conformance\", \"version\": 1, \"vectors\": [{\"id\": \"a\", \"outputs\": {\"y\": [1, "
+    "2]}, "
+    "\"tolerance\": {\"y\": 0.5}}, {\"id\": \"b\", \"outputs\": {\"y\": 2}, \"tolerance\": {\"y\": 0.5}, \"mistakes\": "
+    "[{\"name\": \"doubled\", \"text\": \"it is doubled\", \"outputs\": {\"y\": 4}}]}, {\"id\": \"c\", \"outputs\": "
+    "{\"y\": "
+    "3}, \"tolerance\": {\"y\": 0.5}}]}";
+static const char MANIFEST[] =
+    "{\"format\": \"qadapter-conformance\", \"version\": 1, \"files\": {\"losses.json\": "
+    "{\"bytes\": 324, \"sha256\": \"61964691161e8af0d14de27ca12f7f237a0163c957604321d1892f25b3ee8c2d\"}}}";
+#define CANDIDATE "{\"format\": \"qadapter-conformance-candidate\", \"version\": 1, \"outputs\": "
+
 static bool double_precision(void) { return strcmp(qa_precision(), "f64") == 0; }
 
 /* The bundle's own numbers as a candidate; with `name`, element 0 of that tensor is one too large. */
@@ -59,6 +72,47 @@ START_TEST(a_bad_candidate_ends_with_1_and_a_sentence) {
     qa_cli_expect(QA_CLI("golden", "check", BUNDLE, candidate), 1, "None of the known mistakes", NULL);
     free(candidate);
     qa_tempdir_remove(dir);
+}
+END_TEST
+
+/* The result as JSON, of a bundle and of vectors; --complete makes what lacks a failure. */
+START_TEST(a_report_is_written) {
+    char *dir = qa_tempdir_make(), *out = qa_tempdir_make();
+    char *report = qa_tempdir_join(out, "report.json");
+    char *candidate = write_candidate(dir, "pair0.rejected.reward", QA_DTYPE_F32);
+    qa_cli_expect(QA_CLI("golden", "check", BUNDLE, candidate, "--report", report), 1, NULL, "tensors fail");
+    char *text = qa_tempdir_read(report, NULL);
+    ck_assert_ptr_nonnull(strstr(text, "\"kind\": \"bundle\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"passed\": false"));
+    ck_assert_ptr_nonnull(strstr(text, "{\"id\": \"pair0.rejected.reward\", \"verdict\": \"DEPARTS\", \"units\": "));
+    free(text);
+    qa_cli_expect(QA_CLI("golden", "check", BUNDLE, candidate, "--report", candidate), 2, NULL, "would replace");
+    free(qa_tempdir_write_text(dir, "losses.json", VECTORS));
+    free(qa_tempdir_write_text(dir, "manifest.json", MANIFEST));
+    char *folder = qa_tempdir_join(out, "mine.json");
+    free(qa_tempdir_write_text(out, "mine.json", CANDIDATE "{\"a\": {\"y\": [1, NaN]}, \"b\": {\"y\": 4}}}"));
+    qa_cli_expect(QA_CLI("golden", "check", dir, folder, "--report", report), 1, "DEPARTS: doubled",
+                  "2 of 2 outputs fail");
+    text = qa_tempdir_read(report, NULL);
+    ck_assert_ptr_nonnull(strstr(text, "\"kind\": \"vectors\""));
+    ck_assert_ptr_nonnull(strstr(text, "\"counts\": {\"ok\": 0, \"failed\": 2, \"missing\": 1}"));
+    ck_assert_ptr_nonnull(strstr(text,
+                                 "{\"id\": \"a\", \"output\": \"y\", \"verdict\": \"NOT FINITE\", \"units\": null, "
+                                 "\"tolerance\": 0.5, \"got\": null, \"expected\": 2, \"at\": [1], \"mistakes\": []}"));
+    ck_assert_ptr_nonnull(strstr(text, "{\"id\": \"b\", \"output\": \"y\", \"verdict\": \"DEPARTS\", \"units\": 4, "
+                                       "\"tolerance\": 0.5, \"got\": 4, \"expected\": 2, \"at\": [], \"mistakes\": "
+                                       "[\"doubled\"]}"));
+    free(text);
+    free(qa_tempdir_write_text(out, "mine.json", CANDIDATE "{\"a\": {\"y\": [1, 2]}, \"b\": {\"y\": 2}}}"));
+    qa_cli_expect(QA_CLI("golden", "check", dir, folder), 0, "not given (1):\n  c", NULL);
+    qa_cli_expect(QA_CLI("golden", "check", dir, folder, "--complete"), 1, "within tolerance",
+                  "1 outputs are not given");
+    qa_cli_expect(QA_CLI("golden", "check", dir, folder, "--relative", "1"), 2, NULL, "tolerances of their own");
+    free(candidate);
+    free(folder);
+    free(report);
+    qa_tempdir_remove(dir);
+    qa_tempdir_remove(out);
 }
 END_TEST
 
@@ -179,6 +233,7 @@ Suite *cli_golden_suite(void) {
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, a_good_candidate_ends_with_0);
     tcase_add_test(tcase, a_bad_candidate_ends_with_1_and_a_sentence);
+    tcase_add_test(tcase, a_report_is_written);
     tcase_add_test(tcase, wrong_command_lines_end_with_2);
     tcase_add_test(tcase, make_gives_the_bundle_again);
     tcase_add_test(tcase, text_is_kept);

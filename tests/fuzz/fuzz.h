@@ -31,5 +31,6 @@ void qa_fuzz_suite(const uint8_t *data, size_t bytes);
 void qa_fuzz_template(const uint8_t *data, size_t bytes);
 void qa_fuzz_tokenizer(const uint8_t *data, size_t bytes);
 void qa_fuzz_training_config(const uint8_t *data, size_t bytes);
+void qa_fuzz_vectors(const uint8_t *data, size_t bytes);
 
 #endif

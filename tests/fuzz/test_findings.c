@@ -30,7 +30,8 @@ static const struct {
                {"suite", qa_fuzz_suite},
                {"template", qa_fuzz_template},
                {"tokenizer", qa_fuzz_tokenizer},
-               {"training_config", qa_fuzz_training_config}};
+               {"training_config", qa_fuzz_training_config},
+               {"vectors", qa_fuzz_vectors}};
 
 enum { TARGETS = sizeof targets / sizeof targets[0] };
 
