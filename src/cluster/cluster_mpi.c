@@ -4,6 +4,7 @@
  * long. Counts are of the type int in MPI: what is longer than a piece goes as several. */
 #include "base/memory.h"
 #include "base/try.h"
+#include "cluster/launcher.h"
 #include "cluster/link.h"
 
 #include <mpi.h>
@@ -163,8 +164,12 @@ static qa_status mpi_start(mpi_link *link, qa_error *err) {
 }
 
 qa_status qa_link_open(qa_link **out, qa_error *err) {
+    const qa_launcher launcher = qa_launcher_find();
     mpi_link *link = NULL;
     *out = NULL;
+    QA_FAIL_IF(!qa_launcher_connects(&launcher), err, QA_ERR_UNSUPPORTED,
+               "srun gave them no way to find each other: srun --mpi=pmix for Open MPI, --mpi=pmi2 for MPICH (srun "
+               "--mpi=list shows what there is)");
     QA_TRY(QA_NEW(link, 1, err, "the link to other ranks"));
     const qa_status status = mpi_start(link, err);
     if (status != QA_OK) {

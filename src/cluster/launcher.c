@@ -3,6 +3,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
+
+extern char **environ;
 
 /* In this order: an mpirun that runs within a job of Slurm starts its own daemons by srun, whose variables its
  * processes then have, too. */
@@ -47,4 +50,12 @@ qa_launcher qa_launcher_find(void) {
         return (qa_launcher){"a launcher", "PMIX_RANK", 0, rank};
     }
     return (qa_launcher){0};
+}
+
+bool qa_launcher_connects(const qa_launcher *launcher) {
+    bool connects = launcher->name == NULL || strcmp(launcher->name, "srun") != 0;
+    for (char *const *variable = environ; *variable != NULL && !connects; variable++) {
+        connects = strncmp(*variable, "PMI", 3) == 0; /* PMI_..., PMI2_..., PMIX_... */
+    }
+    return connects;
 }

@@ -15,4 +15,7 @@ typedef struct qa_launcher {
 /* The environment of a batch job alone (sbatch, salloc) is no launcher's. */
 qa_launcher qa_launcher_find(void);
 
+/* Whether it gave its processes a way to find each other; srun does so where --mpi names one. */
+bool qa_launcher_connects(const qa_launcher *launcher);
+
 #endif
