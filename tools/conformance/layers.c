@@ -11,18 +11,19 @@ static void log_softmax_row(task *t) {
         gradient[i] = r_sub(dy[i], r_mul(r_exp(y[i]), sum));
         most = r_max(most, x[i]);
     }
-    if (wrong(t, "maximum-not-subtracted") && fabs(r_double(most)) > 745.0) {
+    const bool possible = !isinf(r_double(lse));
+    if (possible && wrong(t, "maximum-not-subtracted") && fabs(r_double(most)) > 745.0) {
         lse = num(r_double(most) > 0 ? (double)INFINITY : -(double)INFINITY);
         for (size_t i = 0; i < n; i++) {
             y[i] = r_neg(lse);
         }
     }
-    if (!isinf(r_double(lse)) || wrong(t, "maximum-not-subtracted")) {
+    if (possible) {
         out_like(t, "y", "x", y);
-        out1(t, "log_sum_exp", lse);
+    }
+    out1(t, "log_sum_exp", lse);
+    if (possible) {
         out_like(t, "grad_x", "x", gradient);
-    } else {
-        out1(t, "log_sum_exp", lse);
     }
 }
 

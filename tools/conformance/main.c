@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum { VERSION = 1, SMALL = 16, STEP_BITS = 80, SCALE_BITS = 29 }; /* single precision has 29 bits fewer */
-static const double CONSTANT = 4.0, EPSILON = 0x1p-52, LEAST_TOLERANCE = 0x1p-155;
+static const double CONSTANT = 1.0, EPSILON = 0x1p-52, LEAST_TOLERANCE = 0x1p-155;
 
 __attribute__((format(printf, 1, 2), noreturn)) static void die(const char *format, ...) {
     va_list args;
