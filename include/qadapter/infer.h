@@ -132,6 +132,7 @@ typedef struct qa_answer {
     size_t particles, chosen;
     const double *log_weights; /* [particles] */
     double effective_samples;
+    double value; /* that the options' `value` gave it; else 0 */
 } qa_answer;
 
 typedef struct qa_batch_options {
@@ -147,9 +148,15 @@ typedef struct qa_batch_options {
                           weight, which comes ever closer to the exact pi1(y) prod_i ( pi_i(y) / pi1(y) )^w_i. The
                           sampling must leave the mixture as it is. 0: 1 */
     size_t batch;      /* sequences that run at once, >= 1 */
+    size_t together;   /* so many sequences are a lot: they make room for each other, and no others for them. Of several
+                          ranks each works on whole lots. 0: 4 * batch */
     bool measured; /* log_ratio and kl are wanted of a plain adapter, too (qa_objective_is_plain): the base model then
                       runs beside it. Of any other adapter they are always there */
-    /* Called once per answer, in the order of prompts and samples. False stops (QA_ERR_INTERRUPTED). */
+    /* What the n answers to a prompt, all its samples, are worth, into values[n]; asked once they are there, of several
+     * ranks on the one that made them. NULL is allowed. */
+    qa_status (*value)(void *user, const qa_answer *answers, size_t n, double *values, qa_error *err);
+    /* Called once per answer, in the order of prompts and samples; of several ranks on each. False stops
+     * (QA_ERR_INTERRUPTED). */
     bool (*on_answer)(void *user, const qa_answer *answer);
     bool (*should_stop)(void *user); /* asked before every token; true stops as well. NULL is allowed */
     void *user;
@@ -157,9 +164,9 @@ typedef struct qa_batch_options {
 } qa_batch_options;
 
 /* Answers prompts[n_prompts], `batch` sequences at a time that share every read of the weights; a finished sequence
- * makes room for the next. Sample s of prompt i draws from a random stream of its own, named by (seed, i, s): answers
- * do not depend on batch but for rounding in the products. A prompt that leaves no room for a token is QA_ERR_LIMIT
- * naming it. */
+ * makes room for the next of its lot. Sample s of prompt i draws from a random stream of its own, named by (seed, i,
+ * s): answers do not depend on batch and together but for rounding in the products, and on the number of ranks not at
+ * all. Ranks all call it alike. A prompt that leaves no room for a token is QA_ERR_LIMIT naming it. */
 QA_MUST_CHECK qa_status qa_generate_batch(qa_model *model, const qa_adapter *adapter, const qa_ids *prompts,
                                           size_t n_prompts, const qa_batch_options *options, qa_error *err);
 

@@ -38,7 +38,7 @@ struct cli_best_of {
     size_t output;
     qa_inspector *inspector;
     kept_answer *kept;  /* [n] */
-    qa_tokens *answers; /* [n] */
+    qa_tokens *answers; /* [n] scratch */
     double *values;     /* [n] */
     size_t prompts;     /* done; the sums are over them */
     double best, mean, gain_squares, tokens, chosen_tokens;
@@ -128,8 +128,7 @@ static qa_status keep_candidate(kept_answer *kept, const qa_answer *answer, qa_e
 }
 
 /* The implied reward of one answer. */
-static qa_status imply(cli_best_of *best, const qa_ids *prompt, size_t i, qa_error *err) {
-    const qa_answer *said = &best->kept[i].said;
+static qa_status imply(cli_best_of *best, const qa_ids *prompt, const qa_answer *said, double *value, qa_error *err) {
     const qa_inspection *found = NULL;
     double sum = 0.0, counted = 0.0;
     QA_TRY(qa_inspect(best->inspector, prompt->data, prompt->n, said->ids, said->n, said->ended, &found, err));
@@ -137,28 +136,34 @@ static qa_status imply(cli_best_of *best, const qa_ids *prompt, size_t i, qa_err
         sum += found->rows[t].counted ? found->rows[t].reward : 0.0;
         counted += found->rows[t].counted ? 1.0 : 0.0;
     }
-    best->values[i] = best->by == CLI_VALUE_MEAN ? sum / counted : found->ret;
-    QA_FAIL_IF(!isfinite(best->values[i]), err, QA_ERR_NAN, "the %s of answer %zu is %g", name_of_value(best->by),
-               i + 1, best->values[i]);
+    *value = best->by == CLI_VALUE_MEAN ? sum / counted : found->ret;
+    QA_FAIL_IF(!isfinite(*value), err, QA_ERR_NAN, "the %s of answer %zu is %g", name_of_value(best->by),
+               said->sample + 1, *value);
     return QA_OK;
 }
 
-static qa_status value_answers(cli_best_of *best, const qa_ids *prompt, qa_error *err) {
+static qa_status value_answers(cli_best_of *best, const qa_ids *prompt, const qa_answer *answers, double *values,
+                               qa_error *err) {
     for (size_t i = 0; i < best->n; i++) {
-        best->answers[i] = (qa_tokens){best->kept[i].said.ids, best->kept[i].said.n};
-        QA_TRY(best->inspector == NULL ? QA_OK : imply(best, prompt, i, err));
+        best->answers[i] = (qa_tokens){answers[i].ids, answers[i].n};
+        QA_TRY(best->inspector == NULL ? QA_OK : imply(best, prompt, &answers[i], &values[i], err));
     }
     return best->reward_model == NULL
                ? QA_OK
                : qa_reward_model_answers(best->reward_model, (qa_tokens){prompt->data, prompt->n}, best->answers,
-                                         best->n, best->output, best->values, err);
+                                         best->n, best->output, values, err);
+}
+
+qa_status cli_best_of_value(cli_best_of *best, const qa_ids *prompt, const qa_answer *answers, double *values,
+                            qa_error *err) {
+    return qa_prefixed(value_answers(best, prompt, answers, values, err), err, "the answers to choose from: ");
 }
 
 static void count_prompt(cli_best_of *best) {
     double mean = 0.0, tokens = 0.0;
     for (size_t i = 0; i < best->n; i++) {
         mean += best->values[i] / (double)best->n;
-        tokens += (double)best->answers[i].n / (double)best->n;
+        tokens += (double)best->kept[i].said.n / (double)best->n;
         best->chosen = best->values[i] > best->values[best->chosen] ? i : best->chosen;
     }
     const double gain = best->values[best->chosen] - mean;
@@ -167,18 +172,17 @@ static void count_prompt(cli_best_of *best) {
     best->mean += mean;
     best->gain_squares += gain * gain;
     best->tokens += tokens;
-    best->chosen_tokens += (double)best->answers[best->chosen].n;
+    best->chosen_tokens += (double)best->kept[best->chosen].said.n;
 }
 
-qa_status cli_best_of_add(cli_best_of *best, const qa_ids *prompt, const qa_answer *answer, const qa_answer **chosen,
-                          qa_error *err) {
+qa_status cli_best_of_add(cli_best_of *best, const qa_answer *answer, const qa_answer **chosen, qa_error *err) {
     *chosen = NULL;
     QA_TRY(keep_candidate(&best->kept[best->filled], answer, err));
+    best->values[best->filled] = answer->value;
     if (++best->filled < best->n) {
         return QA_OK;
     }
     best->filled = best->chosen = 0;
-    QA_TRY(qa_prefixed(value_answers(best, prompt, err), err, "the answers to choose from: "));
     count_prompt(best);
     *chosen = &best->kept[best->chosen].said;
     return QA_OK;

@@ -29,10 +29,14 @@ QA_MUST_CHECK qa_status cli_best_of_open(cli_best_of **best, cli_run *run, const
                                          qa_error *err);
 void cli_best_of_free(cli_best_of *best); /* NULL is allowed */
 
-/* One more answer to the prompt, in the order of the samples; with the last one *chosen is the best (the first of equal
- * ones), which is valid until the next call, else NULL. */
-QA_MUST_CHECK qa_status cli_best_of_add(cli_best_of *best, const qa_ids *prompt, const qa_answer *answer,
-                                        const qa_answer **chosen, qa_error *err);
+/* What the n answers to choose from are worth, for qa_batch_options.value. */
+QA_MUST_CHECK qa_status cli_best_of_value(cli_best_of *best, const qa_ids *prompt, const qa_answer *answers,
+                                          double *values, qa_error *err);
+
+/* One more answer, which has its value, in the order of prompts and samples; with the last one to a prompt *chosen is
+ * the best (the first of equal ones), which is valid until the next call, else NULL. */
+QA_MUST_CHECK qa_status cli_best_of_add(cli_best_of *best, const qa_answer *answer, const qa_answer **chosen,
+                                        qa_error *err);
 
 /* "best_of" with what all of them are worth, of the last prompt, into the object that is open. */
 void cli_best_of_put(qa_json_writer *out, const cli_best_of *best);

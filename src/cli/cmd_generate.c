@@ -205,12 +205,18 @@ static qa_status print_weighed(const weighed_prompt *of, const qa_answer *answer
 static bool take_weighed(void *user, const qa_answer *answer) {
     weighed_prompt *of = user;
     printed_answer said = {0};
-    of->status = of->best == NULL ? QA_OK : cli_best_of_add(of->best, &of->prompt->ids, answer, &answer, &of->err);
+    of->status = of->best == NULL ? QA_OK : cli_best_of_add(of->best, answer, &answer, &of->err);
     if (of->status == QA_OK && answer != NULL) {
         of->status = print_weighed(of, answer, &said, &of->err);
     }
     answer_free(&said);
     return of->status == QA_OK;
+}
+
+static qa_status value_of_prompt(void *user, const qa_answer *answers, size_t n, double *values, qa_error *err) {
+    const weighed_prompt *of = user;
+    (void)n;
+    return cli_best_of_value(of->best, &of->prompt->ids, answers, values, err);
 }
 
 /* The answer of a mixture that --particles corrects, or the best of several. */
@@ -233,6 +239,7 @@ static qa_status answer_chosen(generation_run *generation, qa_policy policy, siz
                                       .particles = args->particles,
                                       .batch = args->batch,
                                       .measured = args->kl,
+                                      .value = many > 1 ? value_of_prompt : NULL,
                                       .on_answer = take_weighed,
                                       .should_stop = cli_should_stop,
                                       .user = &of};
@@ -337,9 +344,16 @@ done:
 /* --in makes the prompts, their order and their form, and what belongs to one prompt or one conversation has no
  * meaning with it; nor has what belongs to it without it. */
 static qa_status check_file_arguments(cli_run *run, qa_error *err) {
+    const size_t ranks = qa_cluster_ranks(run->cluster);
     static const char *const single[] = {"prompt", "file", "ids", "chat", "system", "ctx-size", "echo", "print-ids"};
     static const char *const many[] = {"out", "samples", "batch", "unique", "first-turn", "columns"};
     const generate_args *args = generate_args_of(run);
+    if (args->in == NULL && ranks > 1) {
+        return cli_bad_usage(run, err,
+                             "several ranks share a file of prompts, --in FILE; one prompt or conversation is "
+                             "for one process, and a launcher started %zu",
+                             ranks);
+    }
     for (size_t i = 0; args->in != NULL && i < sizeof single / sizeof *single; i++) {
         if (cli_given(&run->options, single[i]) != NULL) {
             return cli_bad_usage(run, err, "--%s is for one prompt or conversation: not with --in", single[i]);

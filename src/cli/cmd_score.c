@@ -3,13 +3,17 @@
 #include "cli/common.h"
 #include "cli/format.h"
 #include "cli/line_sink.h"
+#include "cli/ranks.h"
 #include "cli/score_answers.h"
 
+#include "base/memory.h"
 #include "base/try.h"
+#include "cluster/blocks.h"
 #include "inspect/page.h"
 #include "io/json_writer.h"
 #include "methods/method.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- options ---- */
@@ -132,42 +136,48 @@ static qa_status score_by_reward(const cli_answer_ranking *ranking, const qa_pai
                              err, "pair at line %zu: ", pair->line);
 }
 
-/* Scores every pair, for the lines and for the page (NULL: none); pairs of a micro-batch share a padded length. */
-static qa_status score_all(cli_run *run, qa_scorer *scorer, const qa_pairs *pairs, size_t micro_batch,
-                           cli_line_sink *to, qa_page *page, const cli_answer_ranking *ranking, qa_error *err) {
-    const size_t n = qa_pairs_count(pairs);
-    const size_t batch = micro_batch == 0 ? n : micro_batch;
-    const size_t vocab_size = qa_model_get_info(run->model)->vocab_size;
-    qa_json_writer line = {0};
-    qa_status status = QA_OK;
-    size_t padded = 0;
-    for (size_t i = 0; i < n && status == QA_OK; i++) {
-        qa_pair_score score;
-        if (i % batch == 0) {
-            padded = qa_padded_length(pairs, i, n - i < batch ? n - i : batch);
-        }
-        if (cli_interrupted()) {
-            status = qa_fail(err, QA_ERR_INTERRUPTED, "interrupted after %zu of %zu pairs", i, n);
-            break;
-        }
-        const qa_pair *pair = qa_pairs_at(pairs, i);
-        QA_GOTO(done, qa_scorer_score(scorer, pair, padded, &score, err));
-        if (page != NULL) {
-            QA_GOTO(done, qa_page_add(page, pair, padded, &score, err));
-        }
-        cli_progress_count(&run->progress, "pairs", i + 1, n);
-        if (wants_lines(run)) {
-            double by_model[2];
-            QA_GOTO(done, score_by_reward(ranking, pair, by_model, err));
-            qa_json_restart(&line, err);
-            put_pair(&line, pair, &score, vocab_size, wants_full(run), ranking->reward_model == NULL ? NULL : by_model);
-            QA_GOTO(done, line.status);
-            status = cli_line_sink_write(to, &line.text, err);
-        }
+/* Pairs on their way, to the lines and to the page (NULL: none). */
+typedef struct pair_scoring {
+    cli_run *run;
+    qa_scorer *scorer;
+    const qa_pairs *pairs;
+    size_t micro_batch;
+    cli_line_sink *to;
+    qa_page *page;
+    const cli_answer_ranking *ranking;
+    size_t first, padded; /* of the micro-batch at hand; padded 0: none yet */
+    qa_json_writer line;  /* scratch */
+} pair_scoring;
+
+/* Pairs of a micro-batch share a padded length. */
+static qa_status score_pair(void *user, size_t i, qa_block_pieces *to, qa_error *err) {
+    pair_scoring *s = user;
+    const size_t n = qa_pairs_count(s->pairs);
+    const size_t first = s->micro_batch == 0 ? 0 : i - i % s->micro_batch;
+    const qa_pair *pair = qa_pairs_at(s->pairs, i);
+    qa_pair_score score;
+    double by_model[2];
+    QA_FAIL_IF(cli_interrupted(), err, QA_ERR_INTERRUPTED, "interrupted after %zu of %zu pairs", i, n);
+    if (s->padded == 0 || first != s->first) {
+        s->first = first;
+        s->padded = cli_padded_length(s->pairs, s->micro_batch, first);
     }
-done:
-    qa_text_free(&line.text);
-    return status;
+    QA_TRY(qa_scorer_score(s->scorer, pair, s->padded, &score, err));
+    QA_TRY(s->page == NULL ? QA_OK : qa_page_add(s->page, pair, s->padded, &score, err));
+    cli_progress_count(&s->run->progress, "pairs", qa_block_progress(to, i), n);
+    if (!wants_lines(s->run)) {
+        return QA_OK;
+    }
+    QA_TRY(score_by_reward(s->ranking, pair, by_model, err));
+    qa_json_restart(&s->line, err);
+    put_pair(&s->line, pair, &score, qa_model_get_info(s->run->model)->vocab_size, wants_full(s->run),
+             s->ranking->reward_model == NULL ? NULL : by_model);
+    QA_TRY(s->line.status);
+    return qa_block_give(to, s->line.text.data, s->line.text.n, err);
+}
+
+static qa_status take_pair_line(void *user, const void *piece, size_t bytes, qa_error *err) {
+    return cli_line_sink_put(((pair_scoring *)user)->to, piece, bytes, err);
 }
 
 /* The last two names of a path, or all of it. */
@@ -204,7 +214,31 @@ static qa_status score_pairs(cli_run *run, const qa_objective *objective, const 
     qa_scorer *scorer = NULL;
     QA_TRY(qa_scorer_create(&scorer, run->model, run->adapter, objective, qa_pairs_longest_prompt(pairs),
                             qa_pairs_longest_response(pairs), wants_full(run), err));
-    const qa_status status = score_all(run, scorer, pairs, micro_batch, to, page, ranking, err);
+    pair_scoring scoring = {.run = run,
+                            .scorer = scorer,
+                            .pairs = pairs,
+                            .micro_batch = micro_batch,
+                            .to = to,
+                            .page = page,
+                            .ranking = ranking};
+    const size_t n = qa_pairs_count(pairs);
+    size_t *costs = NULL;
+    qa_status status = QA_NEW(costs, n, err, "%zu pairs", n);
+    for (size_t i = 0; i < n && status == QA_OK; i++) {
+        const qa_pair *pair = qa_pairs_at(pairs, i);
+        costs[i] = 2 * pair->prompt_len + pair->chosen_len + pair->rejected_len;
+    }
+    if (status == QA_OK) {
+        const qa_blocks blocks = {.n = n,
+                                  .costs = costs,
+                                  .per_rank = cli_score_per_rank(wants_full(run)),
+                                  .run = score_pair,
+                                  .take = take_pair_line,
+                                  .user = &scoring};
+        status = qa_blocks_run(run->cluster, &blocks, err);
+    }
+    free(costs);
+    qa_text_free(&scoring.line.text);
     qa_scorer_free(scorer);
     return status;
 }
@@ -237,7 +271,7 @@ static qa_status score_to(cli_run *run, const qa_objective *objective, const qa_
     cli_line_sink to = {0};
     qa_page *page = NULL;
     size_t whole = 0;
-    QA_TRY(cli_line_sink_open(&to, run->args->out, err));
+    QA_TRY(cli_line_sink_open(&to, cli_of_rank_0(run, run->args->out), err));
     const bool to_file = to.file != NULL;
     cli_progress_begin(&run->progress, !run->args->quiet && !(wants_lines(run) && cli_line_sink_is_terminal(&to)));
     qa_status status = page_path(run) == NULL ? QA_OK : open_page(run, objective, pairs, &page, err);
@@ -295,6 +329,10 @@ static qa_status run_score(cli_run *run, qa_error *err) {
     qa_status status = QA_OK;
     if (page_path(run) != NULL && strcmp(page_path(run), "-") == 0) {
         return cli_bad_usage(run, err, "--html -: a page is written to a file; name it");
+    }
+    if (page_path(run) != NULL && qa_cluster_ranks(run->cluster) > 1) {
+        return cli_bad_usage(run, err, "--html: a page is made by one process, and a launcher started %zu",
+                             qa_cluster_ranks(run->cluster));
     }
     QA_TRY(cli_load_reader(run, &objective, &max_length, &micro_batch, err));
     QA_GOTO(done, load_ranking(run, &ranking, err));

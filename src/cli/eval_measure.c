@@ -5,6 +5,7 @@
 #include "base/try.h"
 #include "cli/format.h"
 #include "cli/mixture.h"
+#include "cli/ranks.h"
 #include "cli/weights.h"
 #include "io/file.h"
 
@@ -184,7 +185,7 @@ qa_status cli_eval_on_suite(cli_run *run, const eval_suite *found, const qa_obje
                                 .batch = args->batch,
                                 .measured = args->kl,
                                 .seed = args->seed,
-                                .transcript = args->transcript,
+                                .transcript = cli_of_rank_0(run, args->transcript),
                                 .progress = on_suite_progress,
                                 .user = &watch};
     QA_TRY(cli_mixture(run) == NULL ? cli_resolve_chat(run, &options.renderer, &assumed, err)

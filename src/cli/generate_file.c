@@ -7,6 +7,7 @@
 #include "cli/format.h"
 #include "cli/line_sink.h"
 #include "cli/mixture.h"
+#include "cli/ranks.h"
 #include "data/prompts.h"
 #include "io/json.h"
 
@@ -83,14 +84,18 @@ static qa_status write_answer(line_writer *writer, const qa_answer *said, qa_err
 
 static bool on_file_answer(void *user, const qa_answer *said) {
     line_writer *writer = user;
-    writer->status = writer->best == NULL ? QA_OK
-                                          : cli_best_of_add(writer->best, &writer->prompts->items[said->prompt].ids,
-                                                            said, &said, &writer->err);
+    writer->status = writer->best == NULL ? QA_OK : cli_best_of_add(writer->best, said, &said, &writer->err);
     if (writer->status == QA_OK && said != NULL) {
         writer->status = write_answer(writer, said, &writer->err);
     }
     cli_progress_count(&writer->with->run->progress, "answers", writer->answers, writer->total);
     return writer->status == QA_OK;
+}
+
+static qa_status value_of_answers(void *user, const qa_answer *answers, size_t n, double *values, qa_error *err) {
+    const line_writer *writer = user;
+    (void)n;
+    return cli_best_of_value(writer->best, &writer->prompts->items[answers[0].prompt].ids, answers, values, err);
 }
 
 static void say_result(const line_writer *writer, qa_policy policy, double seconds) {
@@ -149,6 +154,7 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
                                 .particles = args->particles,
                                 .batch = args->batch,
                                 .measured = args->kl,
+                                .value = args->best_of.n > 1 ? value_of_answers : NULL,
                                 .on_answer = on_file_answer,
                                 .should_stop = cli_should_stop,
                                 .user = &writer};
@@ -225,7 +231,7 @@ qa_status cli_generate_file(generation_run *generation, qa_policy policy, qa_err
     if (generate_args_of(run)->samples > 1 && generation->sampling.temperature == 0.0) {
         cli_warn(run, "with --temperature 0 the %zu answers to a prompt are the same", generate_args_of(run)->samples);
     }
-    QA_GOTO(done, cli_line_sink_open(&sink, run->args->out, err));
+    QA_GOTO(done, cli_line_sink_open(&sink, cli_of_rank_0(run, run->args->out), err));
     cli_catch_interrupts(run->command->name, "stopping");
     cli_progress_begin(&run->progress, !run->args->quiet && !cli_line_sink_is_terminal(&sink));
     status = answer_prompts(generation, &prompts, &sink, policy, err);

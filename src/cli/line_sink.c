@@ -11,9 +11,12 @@ qa_status cli_line_sink_open(cli_line_sink *sink, const char *path, qa_error *er
     return path != NULL && strcmp(path, "-") != 0 ? qa_atomic_open(&sink->file, path, err) : QA_OK;
 }
 
+qa_status cli_line_sink_put(cli_line_sink *sink, const char *text, size_t bytes, qa_error *err) {
+    return sink->file != NULL ? qa_atomic_write(sink->file, text, bytes, err) : cli_put(text, bytes, err);
+}
+
 qa_status cli_line_sink_write(cli_line_sink *sink, const qa_text *text, qa_error *err) {
-    return sink->file != NULL ? qa_atomic_write(sink->file, text->data, text->n, err)
-                              : cli_put(text->data, text->n, err);
+    return cli_line_sink_put(sink, text->data, text->n, err);
 }
 
 qa_status cli_line_sink_close(cli_line_sink *sink, qa_status status, qa_error *err) {

@@ -3,8 +3,10 @@
  * the rank of one is among those of all. */
 #include "cli/score_answers.h"
 
+#include "base/buffer.h"
 #include "base/memory.h"
 #include "base/try.h"
+#include "cluster/blocks.h"
 #include "inspect/rows.h"
 
 #include <stddef.h>
@@ -23,12 +25,21 @@ typedef struct answer_scoring {
     qa_inspector *inspector;
     size_t micro_batch;
     const cli_answer_ranking *ranking;
-    size_t padded;          /* of the micro-batch at hand */
-    size_t prompts, told;   /* prompts, and answers that were told of them */
+    cli_line_sink *to;
+    size_t *starts; /* [prompts + 1] the first answer to each prompt */
+    size_t *padded; /* [prompts] the padded length of its micro-batch */
+    size_t *costs;  /* [prompts] */
+    size_t prompts;
     double best, mean;      /* of best_of: sums over prompts of the best value, and of the mean of those it was among */
     scored_answer *waiting; /* [capacity] */
     size_t capacity;
+    qa_text piece; /* a scored_prompt and its lines */
 } answer_scoring;
+
+/* Goes in front of the lines of a prompt. */
+typedef struct scored_prompt {
+    double best, mean; /* of its answers' values */
+} scored_prompt;
 
 /* The index behind the last answer to the same prompt as answers[first]. */
 static size_t end_of_prompt(const qa_pairs *answers, size_t first) {
@@ -157,31 +168,40 @@ done:
 }
 
 /* Of the n answers that wait, all or the best one. */
-static qa_status tell_answers(answer_scoring *scoring, size_t n, cli_line_sink *to, qa_error *err) {
+static qa_status tell_answers(answer_scoring *scoring, size_t n, qa_block_pieces *to, qa_error *err) {
     const bool one = scoring->ranking->best_of > 0;
     size_t best = 0;
-    double mean = 0.0;
+    scored_prompt found = {0};
     for (size_t i = 0; i < n; i++) {
         best = scoring->waiting[i].value > scoring->waiting[best].value ? i : best;
-        mean += scoring->waiting[i].value / (double)n;
+        found.mean += scoring->waiting[i].value / (double)n;
     }
-    scoring->prompts++;
-    scoring->best += scoring->waiting[best].value;
-    scoring->mean += mean;
+    found.best = scoring->waiting[best].value;
+    scoring->piece.n = 0;
+    QA_TRY(qa_text_append(&scoring->piece, (const char *)&found, sizeof found, err));
     for (size_t i = one ? best : 0; i < (one ? best + 1 : n); i++) {
         qa_json_writer *line = &scoring->waiting[i].line;
         qa_json_put_size(line, "rank", rank_in_list(scoring->waiting, n, i));
         qa_json_close(line);
         qa_json_end_line(line);
         QA_TRY(line->status);
-        QA_TRY(cli_line_sink_write(to, &line->text, err));
-        scoring->told++;
+        QA_TRY(qa_text_append(&scoring->piece, line->text.data, line->text.n, err));
     }
-    return QA_OK;
+    return qa_block_give(to, scoring->piece.data, scoring->piece.n, err);
 }
 
-static qa_status score_prompt(answer_scoring *scoring, size_t first, size_t end, cli_line_sink *to, qa_error *err) {
+static qa_status take_prompt(void *user, const void *piece, size_t bytes, qa_error *err) {
+    answer_scoring *scoring = user;
+    const scored_prompt *found = piece;
+    scoring->best += found->best;
+    scoring->mean += found->mean;
+    return cli_line_sink_put(scoring->to, (const char *)piece + sizeof *found, bytes - sizeof *found, err);
+}
+
+static qa_status score_prompt(void *user, size_t prompt, qa_block_pieces *to, qa_error *err) {
+    answer_scoring *scoring = user;
     const cli_answer_ranking *ranking = scoring->ranking;
+    const size_t first = scoring->starts[prompt], end = scoring->starts[prompt + 1];
     const size_t all = end - first, before = scoring->capacity;
     const size_t n = ranking->best_of == 0 ? all : ranking->best_of;
     QA_FAIL_IF(n > all, err, QA_ERR_ARGUMENT,
@@ -196,7 +216,7 @@ static qa_status score_prompt(answer_scoring *scoring, size_t first, size_t end,
         const qa_pair *pair = qa_pairs_at(scoring->answers, first + i);
         QA_FAIL_IF(cli_interrupted(), err, QA_ERR_INTERRUPTED, "interrupted after %zu of %zu answers", first + i,
                    qa_pairs_count(scoring->answers));
-        QA_TRY(qa_prefixed(qa_inspect_side(scoring->inspector, pair, true, scoring->padded, &found, err), err,
+        QA_TRY(qa_prefixed(qa_inspect_side(scoring->inspector, pair, true, scoring->padded[prompt], &found, err), err,
                            "answer %zu of line or element %zu: ", pair->answer, pair->line));
         qa_json_restart(&scoring->waiting[i].line, err);
         const double mean =
@@ -208,26 +228,44 @@ static qa_status score_prompt(answer_scoring *scoring, size_t first, size_t end,
     return tell_answers(scoring, n, to, err);
 }
 
-static qa_status score_prompts(answer_scoring *scoring, cli_line_sink *to, qa_error *err) {
-    size_t prompts = 0;
-    for (size_t first = 0, end = 0; first < qa_pairs_count(scoring->answers); first = end, prompts++) {
-        end = end_of_prompt(scoring->answers, first);
-        if (scoring->micro_batch == 0 ? prompts == 0 : prompts % scoring->micro_batch == 0) {
-            scoring->padded = padded_from(scoring->answers, scoring->micro_batch, first);
+/* Where the prompts begin, how long their rows are, and what they cost. */
+static qa_status find_prompts(answer_scoring *scoring, qa_error *err) {
+    const qa_pairs *answers = scoring->answers;
+    const size_t n = qa_pairs_count(answers), batch = scoring->micro_batch;
+    QA_TRY(QA_NEW(scoring->starts, n + 1, err, "%zu prompts", n));
+    QA_TRY(QA_NEW(scoring->padded, n, err, "%zu prompts", n));
+    QA_TRY(QA_NEW(scoring->costs, n, err, "%zu prompts", n));
+    for (size_t at = 0; at < n; scoring->prompts++) {
+        const size_t prompt = scoring->prompts, end = end_of_prompt(answers, at);
+        const bool begins = batch == 0 ? prompt == 0 : prompt % batch == 0;
+        scoring->padded[prompt] = begins ? padded_from(answers, batch, at) : scoring->padded[prompt - 1];
+        for (; at < end; at++) {
+            scoring->costs[prompt] += qa_pairs_at(answers, at)->prompt_len + qa_pairs_at(answers, at)->chosen_len;
         }
-        QA_TRY(score_prompt(scoring, first, end, to, err));
+        scoring->starts[prompt + 1] = end;
     }
     return QA_OK;
 }
 
+static qa_status score_prompts(answer_scoring *scoring, qa_error *err) {
+    QA_TRY(find_prompts(scoring, err));
+    const qa_blocks blocks = {.n = scoring->prompts,
+                              .costs = scoring->costs,
+                              .per_rank = cli_score_per_rank(scoring->ranking->full),
+                              .run = score_prompt,
+                              .take = take_prompt,
+                              .user = scoring};
+    return qa_blocks_run(scoring->run->cluster, &blocks, err);
+}
+
 qa_status cli_score_answers(cli_run *run, const qa_objective *objective, const qa_pairs *answers, size_t micro_batch,
                             const cli_answer_ranking *ranking, cli_line_sink *to, qa_error *err) {
-    answer_scoring scoring = {.run = run, .answers = answers, .micro_batch = micro_batch, .ranking = ranking};
+    answer_scoring scoring = {.run = run, .answers = answers, .micro_batch = micro_batch, .ranking = ranking, .to = to};
     const qa_inspection_limits limits = {.max_prompt = qa_pairs_longest_prompt(answers),
                                          .max_response = qa_pairs_longest_response(answers),
                                          .full = ranking->full};
     QA_TRY(qa_inspector_create(&scoring.inspector, run->model, run->adapter, objective, limits, err));
-    const qa_status status = score_prompts(&scoring, to, err);
+    const qa_status status = score_prompts(&scoring, err);
     if (status == QA_OK && ranking->best_of > 0) {
         const double n = (double)scoring.prompts;
         cli_say(run, "best of %zu answers to %zu prompts: %.4g, %.4g above the mean of all, which is %.4g",
@@ -238,6 +276,10 @@ qa_status cli_score_answers(cli_run *run, const qa_objective *objective, const q
         qa_text_free(&scoring.waiting[i].line.text);
     }
     free(scoring.waiting);
+    free(scoring.starts);
+    free(scoring.padded);
+    free(scoring.costs);
+    qa_text_free(&scoring.piece);
     qa_inspector_free(scoring.inspector);
     return status;
 }

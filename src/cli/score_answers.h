@@ -21,6 +21,9 @@ QA_MUST_CHECK qa_status cli_score_answers(cli_run *run, const qa_objective *obje
                                           size_t micro_batch, const cli_answer_ranking *ranking, cli_line_sink *to,
                                           qa_error *err);
 
+/* Pairs or prompts that a rank scores before ranks exchange their lines: what is held in memory. */
+static inline size_t cli_score_per_rank(bool full) { return full ? 1 : 32; }
+
 /* The padded length that `score` gives the pair or answer. */
 size_t cli_padded_length(const qa_pairs *pairs, size_t micro_batch, size_t index);
 

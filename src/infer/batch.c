@@ -1,18 +1,27 @@
 /* Many prompts at once (qadapter/infer.h): a client of the engine (infer/engine.h) that has `batch` requests live at a
  * time and the next ones ready. Answers finish in any order and are handed out in that of prompts and samples: one that
  * is early waits. Of a mixture with particles the engine is asked for every particle, and one of each group of them is
- * handed out, chosen by its weight (rl/mixture.h). */
+ * handed out, chosen by its weight (rl/mixture.h).
+ *
+ * Rounding depends on which sequences run together. So all answers are cut into consecutive lots, each by an engine of
+ * its own; lots are a function of what is asked alone, and whole ones are shared out among ranks (cluster/blocks.h). */
 #include "base/buffer.h"
 #include "base/memory.h"
 #include "base/rng.h"
 #include "base/try.h"
+#include "cluster/blocks.h"
 #include "infer/engine.h"
 #include "rl/mixture.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { PARTICLE_STREAM = 0x70617274 }; /* the seed's stream of random numbers that chooses among particles */
+enum {
+    PARTICLE_STREAM = 0x70617274, /* the seed's stream of random numbers that chooses among particles */
+    LOT_BATCHES = 4,              /* at a lot's end fewer run together: the longer it is, the less that costs */
+    LOTS_OF_RANK = 8              /* of a block */
+};
 
 /* An answer under way, or one that waits for those before it. */
 typedef struct batch_answer {
@@ -25,17 +34,27 @@ typedef struct batch_answer {
 } batch_answer;
 
 typedef struct answer_batch {
+    qa_model *model;
     const qa_ids *prompts;
     size_t n_prompts;
     const qa_batch_options *options;
     qa_engine_policy policy;
-    size_t V, context;
-    size_t group;          /* the engine's answers for one that is handed out */
-    size_t total;          /* the engine's answers of the whole call */
+    size_t V, context, capacity;
+    size_t group; /* the engine's answers for one that is handed out */
+    size_t span;  /* answers that are handed out together: those that are valued together */
+    size_t all;   /* answers to hand out, of the whole call */
+    size_t taken; /* of them those that were */
+    size_t lot;   /* of a lot, but for the last one */
+    /* of the lot at hand */
+    size_t first;          /* answer */
+    size_t total;          /* the engine's answers */
     size_t started;        /* of them those that it was asked for */
-    size_t delivered;      /* answers that were handed out */
-    batch_answer *answers; /* [total] */
+    size_t delivered;      /* answers that were handed on */
+    batch_answer *answers; /* [lot * group] */
     double *log_weights;   /* [group] */
+    qa_answer *valued;     /* [span] */
+    double *values;        /* [span] */
+    qa_text piece;         /* an answer that is handed on */
     qa_status status;      /* of the first answer that failed */
     qa_error err;
 } answer_batch;
@@ -75,14 +94,29 @@ static qa_status check_particles(const answer_batch *batch, qa_error *err) {
                           sampling->min_p == 0.0 && sampling->repetition_penalty == 1.0;
     QA_FAIL_IF(batch->group > 1 && batch->policy.mixture == NULL, err, QA_ERR_ARGUMENT,
                "particles correct a mixture, and there is none");
+    QA_FAIL_IF(batch->group > 1 && batch->options->value != NULL, err, QA_ERR_ARGUMENT,
+               "answers that are chosen among particles are not valued");
     QA_FAIL_IF(batch->group > 1 && !as_it_is, err, QA_ERR_ARGUMENT,
                "particles are samples of the mixture itself: temperature 1, no top_k, top_p, min_p and no repetition "
                "penalty");
     return QA_OK;
 }
 
-static qa_status check_batch(answer_batch *batch, size_t *capacity, qa_error *err) {
+/* Answers of a lot: `together` of the engine's, whole spans, and of whole prompts where those are no more. */
+static size_t size_of_lot(const answer_batch *batch) {
     const qa_batch_options *options = batch->options;
+    const size_t wanted = options->together != 0                    ? options->together
+                          : options->batch > SIZE_MAX / LOT_BATCHES ? SIZE_MAX
+                                                                    : LOT_BATCHES * options->batch;
+    const size_t answers = wanted / batch->group;
+    const size_t unit = options->samples <= answers ? options->samples : batch->span;
+    const size_t lot = answers < unit ? unit : answers - answers % unit;
+    return lot < batch->all ? lot : batch->all;
+}
+
+static qa_status check_batch(answer_batch *batch, qa_error *err) {
+    const qa_batch_options *options = batch->options;
+    size_t sequences = 0, *capacity = &batch->capacity;
     QA_FAIL_IF(options->samples < 1 || options->batch < 1 || options->max_tokens < 1, err, QA_ERR_ARGUMENT,
                "samples (%zu), batch (%zu) and max_tokens (%zu) must be at least 1", options->samples, options->batch,
                options->max_tokens);
@@ -101,15 +135,16 @@ static qa_status check_batch(answer_batch *batch, size_t *capacity, qa_error *er
         const size_t tokens = batch->prompts[i].n + limit_of_prompt(batch, i);
         *capacity = tokens > *capacity ? tokens : *capacity;
     }
-    const bool fits = qa_mul_size(batch->n_prompts, options->samples, &batch->total) &&
-                      qa_mul_size(batch->total, batch->group, &batch->total);
+    const bool fits = qa_mul_size(batch->n_prompts, options->samples, &batch->all) &&
+                      qa_mul_size(batch->all, batch->group, &sequences);
     QA_FAIL_IF(!fits, err, QA_ERR_LIMIT, "%zu samples of %zu prompts are too many", options->samples, batch->n_prompts);
+    batch->lot = size_of_lot(batch);
     return QA_OK;
 }
 
 /* As many requests as there is work for; a plain adapter's that are not measured need one stream each, a mixture's one
  * more than it has parts. */
-static qa_status make_engine(answer_batch *batch, qa_engine **engine, qa_model *model, size_t capacity, qa_error *err) {
+static qa_status make_engine(const answer_batch *batch, qa_engine **engine, qa_error *err) {
     const qa_engine_policy *policy = &batch->policy;
     const size_t slots = batch->options->batch < batch->total ? batch->options->batch : batch->total;
     const bool one = policy->adapter != NULL && !policy->measured && qa_objective_is_plain(policy->objective);
@@ -120,11 +155,12 @@ static qa_status make_engine(answer_batch *batch, qa_engine **engine, qa_model *
     }
     QA_FAIL_IF(policy->mixture != NULL && !qa_mul_size(slots, 1 + n, &streams), err, QA_ERR_LIMIT,
                "%zu answers at once are too many", slots);
-    const qa_engine_limits limits = {
-        .slots = slots, .capacity = capacity, .streams = streams, .prompt_tokens = SIZE_MAX, .answers_only = true};
-    QA_TRY(QA_NEW(batch->answers, batch->total, err, "%zu answers", batch->total));
-    QA_TRY(QA_NEW(batch->log_weights, batch->group, err, "%zu particles", batch->group));
-    return qa_engine_create(engine, model, adapters, n, &limits, err);
+    const qa_engine_limits limits = {.slots = slots,
+                                     .capacity = batch->capacity,
+                                     .streams = streams,
+                                     .prompt_tokens = SIZE_MAX,
+                                     .answers_only = true};
+    return qa_engine_create(engine, batch->model, adapters, n, &limits, err);
 }
 
 /* ---- answers ---- */
@@ -180,8 +216,8 @@ static qa_status ask_next(answer_batch *batch, qa_engine *engine, qa_error *err)
     const qa_batch_options *options = batch->options;
     while (batch->started < batch->total && qa_engine_live(engine) + qa_engine_waiting(engine) < options->batch) {
         batch_answer *answer = &batch->answers[batch->started];
-        const size_t of_prompt = options->samples * batch->group;
-        const size_t prompt = batch->started / of_prompt, draw = batch->started % of_prompt;
+        const size_t of_prompt = options->samples * batch->group, number = batch->first * batch->group + batch->started;
+        const size_t prompt = number / of_prompt, draw = number % of_prompt;
         uint64_t handle = 0;
         *answer = (batch_answer){.batch = batch, .said = {.prompt = prompt, .sample = draw / batch->group}};
         const qa_request request = {.policy = batch->policy,
@@ -222,40 +258,74 @@ static batch_answer *choose_particle(const answer_batch *batch, batch_answer *gr
     return &group[chosen];
 }
 
-/* Whether all particles of the next answer have finished. */
+/* Whether the next span has finished, all particles of its answers. */
 static bool is_deliverable(const answer_batch *batch) {
-    const size_t first = batch->delivered * batch->group;
+    const size_t first = batch->delivered * batch->group, n = batch->span * batch->group;
     size_t finished = 0;
-    while (finished < batch->group && first + finished < batch->started && batch->answers[first + finished].finished) {
+    while (finished < n && first + finished < batch->started && batch->answers[first + finished].finished) {
         finished++;
     }
-    return finished == batch->group;
+    return finished == n;
 }
 
-static qa_status deliver(answer_batch *batch, qa_error *err) {
-    while (is_deliverable(batch)) {
-        batch_answer *group = &batch->answers[batch->delivered * batch->group];
-        batch_answer *answer = choose_particle(batch, group);
+/* An answer as bytes, with what it points to behind it, in the order of what they are aligned to. */
+static qa_status hand_on(answer_batch *batch, const qa_answer *said, qa_block_pieces *to, qa_error *err) {
+    const size_t weights = said->log_weights == NULL ? 0 : said->particles;
+    batch->piece.n = 0;
+    QA_TRY(qa_text_append(&batch->piece, (const char *)said, sizeof *said, err));
+    QA_TRY(qa_text_append(&batch->piece, (const char *)said->values, said->n * sizeof *said->values, err));
+    QA_TRY(qa_text_append(&batch->piece, (const char *)said->log_weights, weights * sizeof *said->log_weights, err));
+    QA_TRY(qa_text_append(&batch->piece, (const char *)said->ids, said->n * sizeof *said->ids, err));
+    return qa_block_give(to, batch->piece.data, batch->piece.n, err);
+}
+
+/* Reads what hand_on wrote. */
+static qa_status take_answer_piece(void *user, const void *piece, size_t bytes, qa_error *err) {
+    answer_batch *batch = user;
+    qa_answer said;
+    (void)bytes;
+    memcpy(&said, piece, sizeof said);
+    said.values = (const void *)((const char *)piece + sizeof said);
+    const double *weights = (const void *)(said.values + said.n);
+    const size_t n_weights = said.log_weights == NULL ? 0 : said.particles;
+    said.log_weights = n_weights == 0 ? NULL : weights;
+    said.ids = (const void *)(weights + n_weights);
+    batch->taken++;
+    return batch->options->on_answer(batch->options->user, &said)
+               ? QA_OK
+               : qa_fail(err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu answers", batch->taken, batch->all);
+}
+
+/* The next span of answers, each with its value. */
+static qa_status deliver_span(answer_batch *batch, qa_block_pieces *to, qa_error *err) {
+    const qa_batch_options *options = batch->options;
+    batch_answer *answers = &batch->answers[batch->delivered * batch->group];
+    for (size_t i = 0; i < batch->span; i++) {
+        batch_answer *answer = choose_particle(batch, &answers[i * batch->group]);
         answer->said.ids = answer->ids.data;
         answer->said.n = answer->ids.n;
         answer->said.values = answer->values;
-        const bool go_on = batch->options->on_answer(batch->options->user, &answer->said);
-        for (size_t k = 0; k < batch->group; k++) {
-            free_answer(&group[k]);
-        }
-        batch->delivered++;
-        QA_FAIL_IF(!go_on, err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu answers", batch->delivered,
-                   batch->total / batch->group);
+        batch->valued[i] = answer->said;
     }
+    if (options->value != NULL) {
+        QA_TRY(options->value(options->user, batch->valued, batch->span, batch->values, err));
+    }
+    for (size_t i = 0; i < batch->span; i++) {
+        batch->valued[i].value = batch->values[i];
+        QA_TRY(hand_on(batch, &batch->valued[i], to, err));
+    }
+    for (size_t k = 0; k < batch->span * batch->group; k++) {
+        free_answer(&answers[k]);
+    }
+    batch->delivered += batch->span;
     return QA_OK;
 }
 
-static qa_status answer_batch_all(answer_batch *batch, qa_engine *engine, qa_error *err) {
+static qa_status answer_with(answer_batch *batch, qa_engine *engine, qa_block_pieces *to, qa_error *err) {
     const qa_batch_options *options = batch->options;
-    const size_t all = batch->total / batch->group;
-    while (batch->delivered < all) {
+    while (batch->delivered < batch->total / batch->group) {
         QA_FAIL_IF(options->should_stop != NULL && options->should_stop(options->user), err, QA_ERR_INTERRUPTED,
-                   "stopped after %zu of %zu answers", batch->delivered, all);
+                   "stopped after %zu of %zu answers", batch->first + batch->delivered, batch->all);
         QA_TRY(ask_next(batch, engine, err));
         QA_TRY(qa_engine_step(engine, err));
         if (batch->status != QA_OK) {
@@ -264,18 +334,80 @@ static qa_status answer_batch_all(answer_batch *batch, qa_engine *engine, qa_err
             }
             return batch->status;
         }
-        QA_TRY(deliver(batch, err));
+        while (is_deliverable(batch) && batch->delivered < batch->total / batch->group) {
+            QA_TRY(deliver_span(batch, to, err));
+        }
     }
     return QA_OK;
+}
+
+static qa_status answer_lot(void *user, size_t lot, qa_block_pieces *to, qa_error *err) {
+    answer_batch *batch = user;
+    qa_engine *engine = NULL;
+    batch->first = lot * batch->lot;
+    const size_t left = batch->all - batch->first;
+    batch->total = (left < batch->lot ? left : batch->lot) * batch->group;
+    batch->started = batch->delivered = 0;
+    qa_status status = make_engine(batch, &engine, err);
+    if (status == QA_OK) {
+        status = answer_with(batch, engine, to, err);
+    }
+    qa_engine_free(engine);
+    for (size_t i = 0; i < batch->started; i++) {
+        free_answer(&batch->answers[i]);
+    }
+    return status;
+}
+
+/* Of each lot, tokens of prompts and the longest answers there may be. */
+static qa_status cost_of_lots(const answer_batch *batch, size_t *costs, qa_error *err) {
+    for (size_t i = 0; i < batch->all; i++) {
+        const size_t prompt = i / batch->options->samples;
+        size_t *cost = &costs[i / batch->lot];
+        const size_t one = batch->prompts[prompt].n + limit_of_prompt(batch, prompt);
+        QA_FAIL_IF(*cost > SIZE_MAX / 2 - one, err, QA_ERR_LIMIT, "too many tokens");
+        *cost += one;
+    }
+    return QA_OK;
+}
+
+static qa_status answer_all_lots(answer_batch *batch, qa_error *err) {
+    const size_t lots = (batch->all - 1) / batch->lot + 1;
+    size_t *costs = NULL;
+    qa_status status = QA_OK;
+    QA_GOTO(done, QA_NEW(costs, lots, err, "%zu lots of answers", lots));
+    QA_GOTO(done, QA_NEW(batch->answers, batch->lot * batch->group, err, "%zu answers", batch->lot));
+    QA_GOTO(done, QA_NEW(batch->log_weights, batch->group, err, "%zu particles", batch->group));
+    QA_GOTO(done, QA_NEW(batch->valued, batch->span, err, "%zu answers", batch->span));
+    QA_GOTO(done, QA_NEW(batch->values, batch->span, err, "%zu answers", batch->span));
+    QA_GOTO(done, cost_of_lots(batch, costs, err));
+    const qa_blocks blocks = {.n = lots,
+                              .costs = costs,
+                              .per_rank = LOTS_OF_RANK,
+                              .everywhere = true,
+                              .run = answer_lot,
+                              .take = take_answer_piece,
+                              .user = batch};
+    status = qa_blocks_run(batch->model->context->cluster, &blocks, err);
+done:
+    free(costs);
+    free(batch->answers);
+    free(batch->log_weights);
+    free(batch->valued);
+    free(batch->values);
+    qa_text_free(&batch->piece);
+    return status;
 }
 
 qa_status qa_generate_batch(qa_model *model, const qa_adapter *adapter, const qa_ids *prompts, size_t n_prompts,
                             const qa_batch_options *options, qa_error *err) {
     const bool custom = options->policy == QA_POLICY_CUSTOM && adapter != NULL && options->mixture == NULL;
-    answer_batch batch = {.prompts = prompts,
+    answer_batch batch = {.model = model,
+                          .prompts = prompts,
                           .n_prompts = n_prompts,
                           .options = options,
                           .group = options->particles > 1 ? options->particles : 1,
+                          .span = options->value != NULL ? options->samples : 1,
                           .V = model->config.vocab_size,
                           .context = qa_config_context(&model->config)};
     if (custom) {
@@ -283,24 +415,9 @@ qa_status qa_generate_batch(qa_model *model, const qa_adapter *adapter, const qa
     } else if (options->policy == QA_POLICY_CUSTOM) {
         batch.policy.mixture = options->mixture;
     }
-    size_t capacity = 0;
-    qa_engine *engine = NULL;
-    qa_status status = QA_OK;
     name_prompt(&batch, SIZE_MAX);
     QA_TRY(qa_sampling_check(&options->sampling, err));
-    QA_TRY(check_batch(&batch, &capacity, err));
-    if (batch.total == 0) {
-        return QA_OK;
-    }
+    QA_TRY(check_batch(&batch, err));
     batch.policy.measured = custom && (options->measured || !qa_objective_is_plain(options->objective));
-    QA_GOTO(done, make_engine(&batch, &engine, model, capacity, err));
-    status = answer_batch_all(&batch, engine, err);
-done:
-    qa_engine_free(engine);
-    for (size_t i = 0; batch.answers != NULL && i < batch.started; i++) {
-        free_answer(&batch.answers[i]);
-    }
-    free(batch.answers);
-    free(batch.log_weights);
-    return status;
+    return batch.all == 0 ? QA_OK : answer_all_lots(&batch, err);
 }

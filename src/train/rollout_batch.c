@@ -106,6 +106,7 @@ qa_status qa_rollout_batch_write(qa_rollout_batch *batch, const qa_rollout_askin
                                 .max_tokens = o->rollout.max_new_tokens,
                                 .samples = o->rollout.samples,
                                 .batch = o->rollout.at_once,
+                                .together = o->rollout.at_once,
                                 .on_answer = take_written,
                                 .should_stop = should_stop_writing,
                                 .user = &writer};

@@ -191,7 +191,7 @@ static void check_same(const heard *a, const heard *b) {
 }
 
 START_TEST(sampled_answers_do_not_depend_on_batch_and_threads) {
-    static const size_t batches[] = {3, 16, 50, SIZE_MAX};
+    static const size_t batches[] = {3, 16, 50, SIZE_MAX}, together[] = {1, 0, 30, 40};
     qa_ids *prompts = make_prompts();
     qa_fixture one = open_fixture(1);
     qa_fixture two = open_fixture(2);
@@ -202,6 +202,7 @@ START_TEST(sampled_answers_do_not_depend_on_batch_and_threads) {
     for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
         heard *to = heard_new();
         options = options_of(to, 13, batches[b]);
+        options.together = together[b];
         options.sampling.seed = 5;
         run(&two, prompts, PROMPTS, &options);
         check_same(to, expected);
@@ -219,6 +220,38 @@ START_TEST(sampled_answers_do_not_depend_on_batch_and_threads) {
     heard_free(expected);
     qa_fixture_close(&one);
     qa_fixture_close(&two);
+    free_prompts(prompts);
+}
+END_TEST
+
+/* An answer's value is the number of those that are valued together, times 100, and its first token. */
+static qa_status value_by_first_token(void *user, const qa_answer *answers, size_t n, double *values, qa_error *err) {
+    const heard *to = user;
+    (void)err;
+    ck_assert_uint_eq(n, to->samples);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_uint_eq(answers[i].prompt, answers[0].prompt);
+        ck_assert_uint_eq(answers[i].sample, i);
+        values[i] = 100.0 * (double)n + answers[i].ids[0];
+    }
+    return QA_OK;
+}
+
+START_TEST(the_answers_to_a_prompt_are_valued_together_whatever_the_lots) {
+    qa_ids *prompts = make_prompts();
+    qa_fixture fixture = open_fixture(1);
+    for (size_t together = 1; together < 12; together += 5) { /* fewer than the samples of a prompt, and more */
+        heard *to = heard_new();
+        qa_batch_options options = options_of(to, 3, 2);
+        options.together = together;
+        options.value = value_by_first_token;
+        run(&fixture, prompts, PROMPTS, &options);
+        for (size_t i = 0; i < to->n; i++) {
+            ck_assert(to->answers[i].value == 300.0 + to->ids[i].data[0]);
+        }
+        heard_free(to);
+    }
+    qa_fixture_close(&fixture);
     free_prompts(prompts);
 }
 END_TEST
@@ -552,6 +585,7 @@ Suite *infer_batch_suite(void) {
     tcase_add_test(tcase, greedy_answers_are_those_of_one_sequence);
     tcase_add_test(tcase, sampled_answers_do_not_depend_on_batch_and_threads);
     tcase_add_test(tcase, more_samples_leave_the_first_ones_as_they_were);
+    tcase_add_test(tcase, the_answers_to_a_prompt_are_valued_together_whatever_the_lots);
     tcase_add_test(tcase, shares_of_sampled_tokens_are_the_policys);
     tcase_add_test(tcase, log_ratio_and_kl_are_sums_over_the_answer);
     tcase_add_test(tcase, the_base_policy_has_neither);
