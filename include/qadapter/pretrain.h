@@ -26,6 +26,9 @@ typedef struct qa_pretrain_metrics {
     size_t tokens; /* of this step: rows through the model */
     double tokens_per_second;
     double seconds; /* since training began (this process) */
+    size_t ranks;   /* processes that share the run; 0 or 1: this one alone */
+    double
+        waited_seconds; /* of this step or evaluation, where several do: by one of them in the mean, for the others */
 } qa_pretrain_metrics;
 
 typedef struct qa_pretrain_options {

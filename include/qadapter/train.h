@@ -157,7 +157,10 @@ typedef struct qa_metrics {
     double learning_rate;
     size_t tokens; /* of this step */
     double tokens_per_second;
-    double seconds;                     /* since training began (this process) */
+    double seconds; /* since training began (this process) */
+    size_t ranks;   /* processes that share the run; 0 or 1: this one alone */
+    double
+        waited_seconds; /* of this step or evaluation, where several do: by one of them in the mean, for the others */
     const qa_rollout_metrics *rollouts; /* of a step of ppo or rloo, whose loss is above, and all else of pairs 0; NULL:
                                            of another method */
 } qa_metrics;
@@ -165,8 +168,9 @@ typedef struct qa_metrics {
 /* The line of metrics.jsonl in place of what *line held, newline included. Keys: step, epoch, loss, pref_loss,
  * chi2_loss, reward_margin, reward_accuracy, reference_point (kto), q_values_mean, values_mean, reward_mean,
  * kl_per_token, reward_chosen, reward_rejected, logps_chosen, logps_rejected, grad_norm, learning_rate, tokens,
- * tokens_per_second, seconds; an evaluation has "eval_" before all but step, epoch and seconds, and neither grad_norm
- * nor learning_rate. Only tokens_per_second and seconds depend on anything but data, options and seed. */
+ * tokens_per_second, seconds, of several ranks waited_seconds; an evaluation has "eval_" before all but step, epoch,
+ * seconds and waited_seconds, and neither grad_norm nor learning_rate. Only tokens_per_second, seconds and
+ * waited_seconds depend on anything but data, options and seed. */
 QA_MUST_CHECK qa_status qa_metrics_line(qa_text *line, const qa_metrics *metrics, qa_error *err);
 
 /* Where the frozen model's part of a pair is kept from one visit of the pair to the next, so that its layers are run

@@ -36,8 +36,8 @@ typedef struct qa_metrics_member {
 #define QA_METRICS_LAST(m)                                                                                             \
     {"grad_norm", (m)->grad_norm, true, !(m)->is_evaluation},                                                          \
         {"learning_rate", (m)->learning_rate, true, !(m)->is_evaluation}, {"tokens", (double)(m)->tokens, true, true}, \
-        {"tokens_per_second", (m)->tokens_per_second, true, true}, {                                                   \
-        "seconds", (m)->seconds, false, true                                                                           \
+        {"tokens_per_second", (m)->tokens_per_second, true, true}, {"seconds", (m)->seconds, false, true}, {           \
+        "waited_seconds", (m)->waited_seconds, false, (m)->ranks > 1                                                   \
     }
 
 /* The line of members[n], newline included. */

@@ -47,9 +47,12 @@ qa_status qa_trainer_create(qa_trainer *t, qa_error *err) {
     QA_TRY(qa_trainer_bytes(t->count, own_gradient, t->leaves, qa_cluster_ranks(t->cluster), &bytes, err));
     QA_TRY(qa_arena_create(&t->arena, bytes, err));
     take_arrays(t, &t->arena, own_gradient, qa_cluster_ranks(t->cluster));
+    QA_TRY(qa_rank_notes_begin(&t->notes, t->cluster, t->logger, err));
     t->order = qa_alloc_array(t->items, sizeof *t->order);
     return t->order != NULL ? QA_OK : QA_NO_MEMORY(err, "the order of %zu %s", t->items, t->task->unit);
 }
+
+bool qa_trainer_writes(const qa_trainer *t) { return qa_cluster_rank(t->cluster) == 0; }
 
 /* ---- checkpoints ---- */
 
@@ -186,10 +189,10 @@ static qa_status check_metrics(const qa_trainer *t, size_t step, size_t keep, qa
     return status;
 }
 
-qa_status qa_trainer_begin(qa_trainer *t, qa_error *err) {
+/* The folder, and what its checkpoint holds. */
+static qa_status begin_in_folder(qa_trainer *t, bool *continues, qa_error *err) {
     qa_run_folder folder = {0};
     size_t keep = 0;
-    t->start = t->saved_at = qa_seconds();
     QA_TRY(qa_run_folder_lock(&t->lock, t->options.out_dir, t->options.resume, err));
     t->locked = t->lock >= 0;
     if (t->locked) {
@@ -198,6 +201,7 @@ qa_status qa_trainer_begin(qa_trainer *t, qa_error *err) {
     QA_TRY(qa_run_folder_prepare(&folder, t->task->files, t->options.out_dir, t->options.overwrite, t->options.resume,
                                  err));
     t->replaced = folder.replaced;
+    *continues = folder.has_checkpoint;
     if (folder.has_checkpoint) {
         QA_TRY(load_checkpoint(t, &folder, &keep, err));
         QA_TRY(check_metrics(t, folder.newest_step, keep, err));
@@ -209,6 +213,57 @@ qa_status qa_trainer_begin(qa_trainer *t, qa_error *err) {
                "the run in %s ended before its first checkpoint: starting from the beginning", t->options.out_dir);
     }
     return open_files(t, keep, err);
+}
+
+/* What the task adds to a checkpoint, of rank 0. */
+static qa_status share_task_state(qa_trainer *t, qa_error *err) {
+    const bool first = qa_trainer_writes(t);
+    json_t *own = NULL;
+    if (t->task->save_state == NULL) {
+        return QA_OK;
+    }
+    own = first ? t->task->save_state(t->user) : NULL;
+    QA_FAIL_IF(first && own == NULL, err, QA_ERR_MEMORY, "out of memory for what rank 0 tells the others");
+    qa_status status = qa_ranks_share_json(t->cluster, &own, err);
+    if (status == QA_OK && !first) {
+        status = t->task->load_state(t->user, own, "what rank 0 told", err);
+    }
+    json_decref(own);
+    return status;
+}
+
+/* What rank 0 has loaded. */
+static qa_status share_state(qa_trainer *t, bool continues, qa_error *err) {
+    struct {
+        size_t continues, done, evaluated;
+        qa_best best;
+    } told;
+    memset(&told, 0, sizeof told);
+    told.continues = continues;
+    told.done = t->done;
+    told.evaluated = t->evaluated;
+    told.best = t->best;
+    QA_TRY(qa_cluster_share(t->cluster, &told, sizeof told, err));
+    if (told.continues == 0) {
+        return QA_OK;
+    }
+    t->done = t->saved = told.done;
+    t->evaluated = told.evaluated != 0;
+    t->best = told.best;
+    qa_real *const arrays[] = {t->parameters, t->m, t->v};
+    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
+        QA_TRY(qa_cluster_share(t->cluster, arrays[i], t->count * sizeof *arrays[i], err));
+    }
+    return share_task_state(t, err);
+}
+
+qa_status qa_trainer_begin(qa_trainer *t, qa_error *err) {
+    bool continues = false;
+    t->start = t->saved_at = qa_seconds();
+    QA_TRY(qa_ranks_compare(t->cluster, t->config, t->parameters, t->count, err));
+    const qa_status status = qa_trainer_writes(t) ? begin_in_folder(t, &continues, err) : QA_OK;
+    QA_TRY(qa_cluster_agree(t->cluster, status, err));
+    return qa_cluster_ranks(t->cluster) == 1 ? QA_OK : share_state(t, continues, err);
 }
 
 /* ---- metrics and checkpoints ---- */
@@ -260,6 +315,9 @@ static bool gave_back(qa_trainer *t, const char *reason) {
  * line. */
 static void append_line(qa_trainer *t, const qa_text *line) {
     qa_error failure = {0};
+    if (!qa_trainer_writes(t)) {
+        return;
+    }
     qa_status status = qa_metrics_append(t->metrics, line, &failure);
     if (status == QA_ERR_IO && gave_back(t, failure.message)) {
         status = qa_metrics_flush(t->metrics, &failure);
@@ -318,7 +376,12 @@ static void prune_checkpoints(qa_trainer *t) {
     warn_prune(t, qa_run_folder_prune(t->options.out_dir, &kept, &failure), &failure);
 }
 
+/* Rank 0 does it, and the others only know of it. */
 static qa_status save_and_prune(qa_trainer *t, qa_error *err) {
+    if (!qa_trainer_writes(t)) {
+        t->saved = t->done;
+        return QA_OK;
+    }
     if (t->saved != t->done) {
         QA_TRY(write_checkpoint(t, err));
     }
@@ -329,7 +392,7 @@ static qa_status save_and_prune(qa_trainer *t, qa_error *err) {
 /* A checkpoint because the last one is too long ago: that it cannot be written is no reason to end. */
 static void save_by_time(qa_trainer *t) {
     qa_error failure = {0};
-    if (t->options.save_minutes <= 0.0 || t->done == 0 || t->saved == t->done ||
+    if (!qa_trainer_writes(t) || t->options.save_minutes <= 0.0 || t->done == 0 || t->saved == t->done ||
         qa_seconds() - t->saved_at < 60.0 * t->options.save_minutes) {
         return;
     }
@@ -345,7 +408,8 @@ static void save_by_time(qa_trainer *t) {
 /* The last lines. */
 static void end_metrics(qa_trainer *t) {
     qa_error failure = {0};
-    if (qa_metrics_flush(t->metrics, &failure) != QA_OK) {
+    qa_rank_notes_say(&t->notes, qa_seconds() - t->start);
+    if (qa_trainer_writes(t) && qa_metrics_flush(t->metrics, &failure) != QA_OK) {
         qa_log(t->logger, QA_LOG_WARNING, "%s; the lines of %zu steps and evaluations are missing in it",
                failure.message, qa_metrics_missing(t->metrics));
     }
@@ -380,11 +444,13 @@ static qa_status check_not_removed(const qa_trainer *t, qa_error *err) {
 
 static qa_status stopped(qa_trainer *t, qa_error *err) {
     if (t->done == 0) {
-        (void)sync_metrics(t);
+        if (qa_trainer_writes(t)) {
+            (void)sync_metrics(t);
+        }
         return qa_fail(err, QA_ERR_INTERRUPTED, "stopped before the first of %zu steps was done", t->total_steps);
     }
-    QA_TRY(check_not_removed(t, err));
-    QA_TRY(save_and_prune(t, err));
+    const qa_status removed = check_not_removed(t, err);
+    QA_TRY(qa_cluster_agree(t->cluster, removed == QA_OK ? save_and_prune(t, err) : removed, err));
     char *now = moved_to(t);
     const qa_status status =
         qa_fail(err, QA_ERR_INTERRUPTED, "stopped after step %zu of %zu; --resume continues from %s/%s%zu", t->done,
@@ -450,13 +516,16 @@ static qa_status report(qa_trainer *t, qa_step_metrics *metrics, double began, b
     metrics->total_steps = t->total_steps;
     metrics->tokens_per_second = now > began ? (double)metrics->tokens / (now - began) : 0.0;
     metrics->seconds = now - t->start;
+    metrics->ranks = qa_cluster_ranks(t->cluster);
+    QA_TRY(qa_rank_notes_round(&t->notes, &metrics->waited_seconds, err));
     const qa_status status = t->task->line(t->user, metrics, &line, err);
     if (status == QA_OK) {
         append_line(t, &line);
         *stop = !t->task->goes_on(t->user);
     }
     qa_text_free(&line);
-    return status;
+    QA_TRY(status);
+    return qa_cluster_any(t->cluster, stop, err);
 }
 
 static qa_status do_step(qa_trainer *t, bool *stop, qa_error *err) {
@@ -496,7 +565,7 @@ static qa_status do_what_is_due(qa_trainer *t, bool *stop, qa_error *err) {
         return QA_OK;
     }
     if (is_due(t, t->options.save_every) || is_kept_best(t)) {
-        QA_TRY(save_and_prune(t, err));
+        QA_TRY(qa_cluster_agree(t->cluster, save_and_prune(t, err), err));
     } else {
         save_by_time(t);
     }
@@ -508,7 +577,7 @@ static qa_status all_steps(qa_trainer *t, qa_error *err) {
         bool stop = false;
         const size_t before = t->done;
         const qa_status status = do_what_is_due(t, &stop, err);
-        if (stop || status == QA_ERR_INTERRUPTED) {
+        if ((stop && status == QA_OK) || status == QA_ERR_INTERRUPTED) {
             return stopped(t, err);
         }
         QA_TRY(status);
@@ -526,10 +595,14 @@ qa_status qa_trainer_run(qa_trainer *t, qa_error *err) {
 }
 
 qa_status qa_trainer_use_best(qa_trainer *t, qa_error *err) {
-    qa_run_state state = state_after(t, t->best.step);
-    return t->best.step == t->done ? QA_OK
-                                   : qa_prefixed(qa_run_state_load(&state, t->options.out_dir, err), err,
-                                                 "the best evaluation's adapter: ");
+    if (t->best.step == t->done) {
+        return QA_OK;
+    }
+    if (qa_trainer_writes(t)) {
+        qa_run_state state = state_after(t, t->best.step);
+        QA_TRY(qa_prefixed(qa_run_state_load(&state, t->options.out_dir, err), err, "the best evaluation's adapter: "));
+    }
+    return qa_cluster_share(t->cluster, t->parameters, t->count * sizeof *t->parameters, err);
 }
 
 /* The run ended before it had anything to keep: the one that it was to replace is put back. */
@@ -555,6 +628,7 @@ void qa_trainer_free(qa_trainer *t) {
         qa_let_folder_go(&t->held);
         (void)close(t->lock); /* which unlocks */
     }
+    qa_rank_notes_free(&t->notes);
     qa_arena_free(&t->arena);
     free(t->order);
 }

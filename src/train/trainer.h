@@ -24,6 +24,7 @@
 #include "train/gradient_tree.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
+#include "train/run_ranks.h"
 #include "train/state_files.h"
 
 #include <stdbool.h>
@@ -68,13 +69,16 @@ typedef struct qa_step_metrics {
     size_t tokens;
     double tokens_per_second;
     double seconds; /* since training began (this process) */
+    size_t ranks;
+    double waited_seconds; /* of a step that several ranks share: by a rank in the mean, for the others */
 } qa_step_metrics;
 
 /* Into a qa_metrics or a qa_pretrain_metrics, whose fields have the same names. */
 #define QA_METRICS_OF_STEP(m, s)                                                                                       \
     ((m)->is_evaluation = (s)->is_evaluation, (m)->step = (s)->step, (m)->total_steps = (s)->total_steps,              \
      (m)->grad_norm = (s)->grad_norm, (m)->learning_rate = (s)->learning_rate, (m)->tokens = (s)->tokens,              \
-     (m)->tokens_per_second = (s)->tokens_per_second, (m)->seconds = (s)->seconds)
+     (m)->tokens_per_second = (s)->tokens_per_second, (m)->seconds = (s)->seconds, (m)->ranks = (s)->ranks,            \
+     (m)->waited_seconds = (s)->waited_seconds)
 
 /* Where an element of the parameters stands. */
 typedef struct qa_parameter_location {
@@ -85,7 +89,8 @@ typedef struct qa_parameter_location {
 /* Of a model whose weights all learn. */
 qa_parameter_location qa_weight_location(const qa_trainable *trainable, size_t i);
 
-/* What a run is of. Every function gets the trainer's `user`. */
+/* What a run is of. All but write_model, which is rank 0's, are called on every rank. Every function gets the trainer's
+ * `user`. */
 typedef struct qa_training_task {
     const qa_run_files *files; /* that a finished run leaves */
     const char *unit;          /* what the data is made of: "pairs" */
@@ -150,7 +155,8 @@ typedef struct qa_trainer {
     double saved_at;                   /* when that was tried, seconds */
     size_t saved_by_time;              /* step of the checkpoint that only the clock asked for, or (size_t)-1 */
     bool warned_metrics, warned_prune; /* what fails again and again is said once */
-    qa_metrics_file *metrics;
+    qa_rank_notes notes;
+    qa_metrics_file *metrics; /* as all that follows, of rank 0 alone */
     bool locked;
     int lock;            /* on out_dir, when `locked` */
     qa_held_folder held; /* out_dir, once it is locked: what is written goes there and nowhere else */
@@ -163,9 +169,14 @@ QA_MUST_CHECK qa_status qa_trainer_bytes(size_t count, bool own_gradient, size_t
 /* Makes the arrays of a trainer that the caller has filled in; free it in any case. */
 QA_MUST_CHECK qa_status qa_trainer_create(qa_trainer *trainer, qa_error *err);
 
+/* Whether this is the rank that writes: rank 0. */
+bool qa_trainer_writes(const qa_trainer *trainer);
+
 /* Makes out_dir ready and loads the checkpoint to continue from, if any. Nothing of a run to be continued is touched
  * before its checkpoint has been accepted. The calling thread holds the folder (io/held_folder.h) until
- * qa_trainer_free, which it calls, too: whatever becomes of the path, the run writes into the folder that it locked. */
+ * qa_trainer_free, which it calls, too: whatever becomes of the path, the run writes into the folder that it locked.
+ * Of several ranks only rank 0 touches the folder, the others get from it what the checkpoint holds; ranks that do not
+ * fit together are refused before that (run_ranks.h). */
 QA_MUST_CHECK qa_status qa_trainer_begin(qa_trainer *trainer, qa_error *err);
 
 /* All steps that are left, or fewer when the evaluations get no better. QA_ERR_INTERRUPTED, after a checkpoint, when

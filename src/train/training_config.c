@@ -27,6 +27,7 @@ static const char start_adapter_key[] = "start_adapter", start_fingerprint_key[]
                   reference_key[] = "reference_fingerprint";
 static const char tokenizer_key[] = "tokenizer_fingerprint";
 static const char chat_key[] = "chat_template", date_key[] = "template_date";
+static const char threads_key[] = "threads", version_key[] = "qadapter_version", blas_key[] = "blas";
 static const char quirks_key[] = "published_data_quirks";
 static const char response_end_key[] = "response_end"; /* which records written before there was a choice lack */
 
@@ -118,7 +119,7 @@ qa_status qa_resume_options_build(json_t **resume_options, const qa_model *model
     qa_record_set_string(&b, tokenizer_key, tokenizer[0] == '\0' ? NULL : tokenizer);
     set_chat(&b, qa_pairs_chat_record(train));
     qa_record_set_bool(&b, quirks_key, qa_pairs_published_data(train));
-    qa_record_set_string(&b, "blas", qa_blas_description());
+    qa_record_set_string(&b, blas_key, qa_blas_description());
     return qa_record_finish(&b, resume_options, file_name, err);
 }
 
@@ -157,7 +158,7 @@ static const struct known_key {
     {"chat_template_text", "the chat template", false, false},
     {quirks_key, NULL, true, false},
     {response_end_key, NULL, true, false},
-    {"blas", "the library of matrix products or its kernel", true, true},
+    {blas_key, "the library of matrix products or its kernel", true, true},
 };
 
 static const struct known_key *known_key_of(const char *key) {
@@ -169,15 +170,21 @@ static const struct known_key *known_key_of(const char *key) {
     return NULL;
 }
 
+/* " (the training data)", or nothing. */
+static void show_key(char *out, size_t bytes, const struct known_key *known) {
+    out[0] = '\0';
+    if (known != NULL && known->what != NULL) {
+        (void)snprintf(out, bytes, " (%s)", known->what);
+    }
+}
+
 /* One member that differs. */
 static qa_status say_difference(const char *key, const struct known_key *known, const json_t *old, const json_t *value,
                                 const char *where, const qa_logger *logger, qa_error *err) {
-    char was[160], is[160], what[160] = "";
+    char was[160], is[160], what[160];
     show(was, sizeof was, old);
     show(is, sizeof is, value);
-    if (known != NULL && known->what != NULL) {
-        (void)snprintf(what, sizeof what, " (%s)", known->what);
-    }
+    show_key(what, sizeof what, known);
     if (known != NULL && known->advice) {
         qa_log(logger, QA_LOG_WARNING,
                "%s%s is %s now but was %s before (%s): the run goes on, and may differ in its last bits from one that "
@@ -280,9 +287,58 @@ qa_status qa_training_config_build(json_t **config, const json_t *resume_options
     if (options->start_adapter != NULL) {
         qa_record_set_string(&b, start_adapter_key, options->start_adapter);
     }
-    qa_record_set_size(&b, "threads", qa_context_threads(model->context));
-    qa_record_set_string(&b, "qadapter_version", QA_VERSION);
+    qa_record_set_size(&b, threads_key, qa_context_threads(model->context));
+    qa_record_set_string(&b, version_key, QA_VERSION);
     return qa_record_finish(&b, config, file_name, err);
+}
+
+/* Folders and files, which may have other names on another machine. */
+static const char *const path_keys[] = {"base_model",  "data_path",    "eval_data_path",
+                                        "replay_path", "reward_model", start_adapter_key};
+
+static bool is_path_key(const char *key) {
+    for (size_t i = 0; i < sizeof path_keys / sizeof path_keys[0]; i++) {
+        if (strcmp(key, path_keys[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *way_to_agree(const char *key) {
+    return strcmp(key, threads_key) == 0 ? "give the same --threads to all ranks"
+           : strcmp(key, blas_key) == 0
+               ? "OPENBLAS_CORETYPE=NAME in the environment makes all ranks take one kernel that all processors can run"
+           : strcmp(key, version_key) == 0 ? "install one version on all machines"
+                                           : "start all ranks with the same options and copies of the same files";
+}
+
+/* The first member of `members` in which the two differ. */
+static qa_status compare_ranks(const json_t *members, const json_t *here, const json_t *of_rank_0, qa_error *err) {
+    json_t *walked = json_incref((json_t *)(uintptr_t)members); /* the iterator wants a non-const object */
+    const char *key = NULL;
+    json_t *value = NULL;
+    qa_status status = QA_OK;
+    json_object_foreach(walked, key, value) {
+        const json_t *own = json_object_get(here, key), *first = json_object_get(of_rank_0, key);
+        const struct known_key *known = known_key_of(key);
+        const bool agrees = own == NULL ? first == NULL : same(own, first);
+        if (status == QA_OK && !agrees && !is_path_key(key)) {
+            char is[160], is_there[160], what[160];
+            show(is, sizeof is, own);
+            show(is_there, sizeof is_there, first);
+            show_key(what, sizeof what, known);
+            status = qa_fail(err, QA_ERR_MISMATCH, "%s%s is %s here and %s on rank 0; %s", key, what, is, is_there,
+                             way_to_agree(key));
+        }
+    }
+    json_decref(walked);
+    return status;
+}
+
+qa_status qa_training_config_compare(const json_t *here, const json_t *of_rank_0, qa_error *err) {
+    QA_TRY(compare_ranks(of_rank_0, here, of_rank_0, err));
+    return compare_ranks(here, here, of_rank_0, err);
 }
 
 /* No number of the method's own may be missing: none can be guessed. */

@@ -28,6 +28,10 @@ QA_MUST_CHECK qa_status qa_resume_options_check(const json_t *then, const json_t
 QA_MUST_CHECK qa_status qa_training_config_build(json_t **config, const json_t *resume_options, const qa_model *model,
                                                  const qa_train_options *options, qa_error *err);
 
+/* QA_ERR_MISMATCH where a rank of a cluster has another content than rank 0, paths apart, which may be others on
+ * another machine: the first key that differs, and both values. */
+QA_MUST_CHECK qa_status qa_training_config_compare(const json_t *here, const json_t *of_rank_0, qa_error *err);
+
 /* The whole file, of which qa_chat_reopen makes the template that the adapter was trained with; NULL: there is none.
  * The caller owns *record. */
 QA_MUST_CHECK qa_status qa_training_config_chat(const char *dir, json_t **record, qa_error *err);
