@@ -492,7 +492,11 @@ const cli_command cli_train = {
         "or the reward model itself; --full trains all weights. Ctrl-C, SIGTERM, SIGHUP (a terminal that closes), "
         "SIGUSR1, SIGUSR2 and SIGXCPU leave the step or the evaluation, write a checkpoint of the last whole "
         "step and tell how to resume; a second Ctrl-C or SIGTERM ends the program at once. The exit status "
-        "is then 128 and the signal's number.",
+        "is then 128 and the signal's number (138: SIGUSR1), of all ranks under mpirun or srun, to whichever the "
+        "signal "
+        "came: a job that is called again by it goes on with --resume. Of several ranks only the first one reads and "
+        "writes --out; the others need the same model and data under the same "
+        "options, and keep their parts of --base-cache disk in TMPDIR.",
     .examples = "qadapter train --model MODEL --data train.jsonl --out ADAPTER --eval-data eval.jsonl\n"
                 "qadapter train --model MODEL --data train.jsonl --out ADAPTER --recipe published --batch-size 512 "
                 "--micro-batch 1\n"

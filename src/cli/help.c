@@ -130,7 +130,8 @@ void cli_print_overview(FILE *to) {
         }
     }
     fprintf(to, "\nResults go to standard output; progress, warnings and errors to standard error.\n"
-                "Exit status: 0 done, 1 failed, 2 wrong usage. qadapter COMMAND --help tells a command's options.\n");
+                "Exit status: 0 done, 1 failed, 2 wrong usage, 128 and its number where a signal ended it.\n"
+                "qadapter COMMAND --help tells a command's options.\n");
 }
 
 /* The paragraphs of `about`; of a command with subcommands those of others and what introduces them are left out. */

@@ -119,9 +119,12 @@ void cli_print_man_command(FILE *to, const cli_command *command) {
 }
 
 static void put_closing_sections(FILE *to) {
-    fprintf(to, ".SH EXIT STATUS\n.TP\n.B 0\nThe command did what it was asked.\n.TP\n.B 1\n"
-                "It failed; the message on standard error says why and what to do. An interrupted training run ends "
-                "so, too.\n.TP\n.B 2\nThe command line was wrong; nothing was done.\n");
+    fprintf(to,
+            ".SH EXIT STATUS\n.TP\n.B 0\nThe command did what it was asked.\n.TP\n.B 1\n"
+            "It failed; the message on standard error says why and what to do.\n.TP\n.B 2\nThe command line was "
+            "wrong; nothing was done.\n.TP\n.B 128 + N\nSignal number N ended the command: 130 SIGINT (Ctrl\\-C), 138 "
+            "SIGUSR1, 143 SIGTERM. Of train and pretrain: the last whole step has a checkpoint, and the same command "
+            "with \\-\\-resume goes on. Of several ranks every one ends so, whichever got the signal.\n");
     fprintf(to, ".SH ENVIRONMENT\n.TP\n.B QA_CLUSTER_TIMEOUT\n"
                 "Seconds for which one of several ranks (mpirun, srun) waits for the others before it ends the run; "
                 "1800 if it is not set.\n");

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -95,6 +96,21 @@ qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *er
     QA_FAIL_IF(cache->file < 0 || unlinkat(entry.folder, entry.name, 0) != 0, err, QA_ERR_IO,
                "cannot make the base cache's file %s: %s", cache->path, strerror(errno));
     return QA_OK;
+}
+
+qa_status qa_base_cache_open_aside(qa_base_cache *cache, qa_error *err) {
+    const char *dir = getenv("TMPDIR");
+    if (!cache->on_disk) {
+        return QA_OK;
+    }
+    QA_TRY(qa_join_path(&cache->path, dir == NULL || dir[0] == '\0' ? "/tmp" : dir, "qadapter-base-cache-XXXXXX", err));
+    cache->file = mkstemp(cache->path);
+    QA_FAIL_IF(cache->file < 0 || unlink(cache->path) != 0, err, QA_ERR_IO,
+               "cannot make the base cache's file %s (TMPDIR says where, --base-cache memory and off need none): %s",
+               cache->path, strerror(errno));
+    return fcntl(cache->file, F_SETFD, FD_CLOEXEC) == 0
+               ? QA_OK
+               : qa_fail(err, QA_ERR_IO, "the base cache's file %s: %s", cache->path, strerror(errno));
 }
 
 /* ---- the file ---- */

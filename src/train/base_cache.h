@@ -29,6 +29,9 @@ void qa_base_cache_free(qa_base_cache *cache);
 /* Makes the file in dir, if the cache has one. */
 QA_MUST_CHECK qa_status qa_base_cache_open(qa_base_cache *cache, const char *dir, qa_error *err);
 
+/* The same in TMPDIR (/tmp): of a rank that has no folder of its own. */
+QA_MUST_CHECK qa_status qa_base_cache_open_aside(qa_base_cache *cache, qa_error *err);
+
 /* One pair's slot in a cache. cache is NULL for a pair that is visited once. Whoever is visited again runs its streams
  * apart, whether it is kept or not: so a run's numbers are the same in every mode. */
 typedef struct qa_base_slot {

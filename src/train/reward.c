@@ -232,7 +232,7 @@ qa_status qa_train_reward(qa_model *model, const qa_pairs *train, const qa_pairs
         QA_GOTO(end, qa_trainer_use_best(&r.trainer, err));
     }
     qa_run_tell_outcome(&r.trainer, options);
-    QA_GOTO(end, write_reward_model(&r, options->out_dir, err));
+    QA_GOTO(end, qa_trainer_writes(&r.trainer) ? write_reward_model(&r, options->out_dir, err) : QA_OK);
 end:
     qa_trainer_free(&r.trainer);
     qa_reward_step_free(r.step);

@@ -479,8 +479,8 @@ static void finish_rollouts(const rollout_run *r) {
     if (r->options->outcome != NULL) {
         *r->options->outcome = (qa_train_outcome){.steps = t->done, .total_steps = t->total_steps};
     }
-    if (qa_adapter_card_write(r->options->out_dir, r->model->info.dir, rollout_base(r), &r->options->objective,
-                              &ignored) != QA_OK) {
+    if (qa_trainer_writes(t) && qa_adapter_card_write(r->options->out_dir, r->model->info.dir, rollout_base(r),
+                                                      &r->options->objective, &ignored) != QA_OK) {
         qa_log(t->logger, QA_LOG_WARNING, "the adapter is complete, but its tokenizer's files or README.md are not: %s",
                ignored.message);
     }
@@ -499,7 +499,7 @@ qa_status qa_train_rollouts(qa_model *model, qa_adapter *adapter, const qa_pairs
     if (status == QA_ERR_NAN) {
         say_last_good(&r, err);
     }
-    if (status == QA_OK) {
+    if (status == QA_OK && qa_trainer_writes(&r.trainer)) {
         status = write_policy(&r, options->out_dir, err);
     }
     if (status == QA_OK) {

@@ -141,7 +141,7 @@ static qa_status make_workspace(preference_run *r, qa_error *err) {
     QA_TRY(qa_trainer_create(&r->trainer, err));
     QA_TRY(qa_base_plan_make(&r->base, &r->plan, r->model->config.hidden_size, r->train, r->evaluation, o,
                              qa_machine_memory(), err));
-    QA_TRY(qa_base_cache_create(&r->cache, &r->base, &r->model->context->logger, err));
+    QA_TRY(qa_base_cache_create(&r->cache, &r->base, qa_rank_notes_logger(&r->trainer.notes), err));
     QA_TRY(make_step_arrays(r, err));
     const size_t examples = o->replay == NULL ? 0 : qa_pairs_count(o->replay);
     r->replay_order = examples == 0 ? NULL : qa_alloc_array(examples, sizeof *r->replay_order);
@@ -509,7 +509,8 @@ static qa_status prepare_training(preference_run *r, qa_error *err) {
     r->trainer.resume_options = r->resume_options;
     r->trainer.config = r->config;
     QA_TRY(qa_trainer_begin(&r->trainer, err));
-    return qa_base_cache_open(r->cache, r->options->out_dir, err);
+    return qa_trainer_writes(&r->trainer) ? qa_base_cache_open(r->cache, r->options->out_dir, err)
+                                          : qa_base_cache_open_aside(r->cache, err);
 }
 
 /* The paper's bounds: w_D n_D / (w_U n_U) from 1 to 4/3. */
@@ -569,8 +570,10 @@ qa_status qa_train(qa_model *model, qa_adapter *adapter, const qa_pairs *train, 
     }
     qa_run_tell_outcome(&r.trainer, options);
     (void)qa_base_cache_give_back(r.cache); /* nothing is looked up any more */
-    QA_GOTO(end, write_adapter(&r, options->out_dir, err));
-    write_card_or_warn(&r);
+    if (qa_trainer_writes(&r.trainer)) {
+        QA_GOTO(end, write_adapter(&r, options->out_dir, err));
+        write_card_or_warn(&r);
+    }
     qa_verdict_say(&r.verdict, &options->objective, &model->context->logger);
     qa_log(&model->context->logger, QA_LOG_INFO, "base cache: the base model was found %zu times instead of run",
            qa_base_cache_found(r.cache));

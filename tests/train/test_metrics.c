@@ -56,6 +56,21 @@ START_TEST(a_training_line) {
 }
 END_TEST
 
+START_TEST(the_line_of_several_ranks) {
+    qa_metrics metrics = example(3);
+    qa_text line = {0};
+    qa_error err = {0};
+    metrics.ranks = 2;
+    metrics.waited_seconds = 0.25;
+    qa_expect_ok(qa_metrics_line(&line, &metrics, &err), &err);
+    ck_assert_ptr_nonnull(strstr(line.data, "\"seconds\": 0.1, \"waited_seconds\": 0.25}\n"));
+    metrics.ranks = 1;
+    qa_expect_ok(qa_metrics_line(&line, &metrics, &err), &err);
+    ck_assert_ptr_null(strstr(line.data, "waited"));
+    qa_text_free(&line);
+}
+END_TEST
+
 START_TEST(an_evaluation_line) {
     qa_metrics metrics = example(3);
     qa_text line = {0};
@@ -249,6 +264,7 @@ Suite *train_metrics_suite(void) {
     Suite *suite = suite_create("train_metrics");
     TCase *tcase = tcase_create("metrics");
     tcase_add_test(tcase, a_training_line);
+    tcase_add_test(tcase, the_line_of_several_ranks);
     tcase_add_test(tcase, an_evaluation_line);
     tcase_add_test(tcase, cutting_off_and_going_on);
     tcase_add_test(tcase, a_folder_that_is_not_there);

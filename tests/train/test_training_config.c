@@ -258,6 +258,51 @@ static qa_pairs *dialogues(const char *dir, qa_response_end response_end) {
 }
 
 /* How dialogues were written is part of the record, and where responses end must agree; older records lack both. */
+/* What one rank has and another has not, in either direction; and what may differ. */
+static const struct {
+    const char *key, *here, *there; /* JSON; NULL: not there */
+    const char *message;            /* NULL: they go together */
+} of_ranks[] = {
+    {"threads", "2", "4", "threads is 2 here and 4 on rank 0; give the same --threads to all ranks"},
+    {"seed", "1", "2", "seed is 1 here and 2 on rank 0; start all ranks with the same options"},
+    {"save_every", "1", "2", "save_every is 1 here and 2 on rank 0"},
+    {"qadapter_version", "\"0\"", "\"1\"", "install one version on all machines"},
+    {"blas", "\"Zen\"", "\"Haswell\"", "blas (the library of matrix products or its kernel) is \"Zen\" here"},
+    {"base_fingerprint", "\"a\"", "\"b\"", "numbers of config.json that it computes with) is \"a\" here and \"b\" on"},
+    {"data_fingerprint", "\"a\"", "\"b\"", "data_fingerprint (the training data) is \"a\" here"},
+    {"rank_pattern", NULL, "{}", "rank_pattern is nothing here and {} on rank 0"},
+    {"rank_pattern", "{}", NULL, "rank_pattern is {} here and nothing on rank 0"},
+    {"data_path", "\"/a/x\"", "\"/b/x\"", NULL},
+    {"base_model", "\"/a\"", "\"/b\"", NULL},
+    {"start_adapter", "\"/a\"", "\"/b\"", NULL},
+};
+
+START_TEST(what_ranks_must_share) {
+    built b = build();
+    qa_error err = {0};
+    json_t *here = config_of(&b), *there = config_of(&b);
+    qa_expect_ok(qa_training_config_compare(here, there, &err), &err);
+    json_t *const sides[] = {here, there};
+    const char *const values[] = {of_ranks[_i].here, of_ranks[_i].there};
+    for (size_t i = 0; i < 2; i++) {
+        (void)json_object_del(sides[i], of_ranks[_i].key);
+        if (values[i] != NULL) {
+            ck_assert_int_eq(
+                json_object_set_new(sides[i], of_ranks[_i].key, json_loads(values[i], JSON_DECODE_ANY, NULL)), 0);
+        }
+    }
+    const qa_status status = qa_training_config_compare(here, there, &err);
+    if (of_ranks[_i].message == NULL) {
+        qa_expect_ok(status, &err);
+    } else {
+        qa_expect_error(status, QA_ERR_MISMATCH, &err, of_ranks[_i].message);
+    }
+    json_decref(there);
+    json_decref(here);
+    release(&b);
+}
+END_TEST
+
 START_TEST(how_dialogues_were_written) {
     built b = build();
     qa_error err = {0};
@@ -504,6 +549,7 @@ Suite *train_training_config_suite(void) {
     tcase_add_test(tcase, every_option_is_recorded);
     tcase_add_test(tcase, what_must_agree);
     tcase_add_test(tcase, continued_on_something_else);
+    tcase_add_loop_test(tcase, what_ranks_must_share, 0, (int)(sizeof of_ranks / sizeof of_ranks[0]));
     tcase_add_test(tcase, how_dialogues_were_written);
     tcase_add_test(tcase, hexadecimal);
     tcase_add_test(tcase, the_authors_file);
