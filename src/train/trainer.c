@@ -216,7 +216,7 @@ static qa_status begin_in_folder(qa_trainer *t, bool *continues, qa_error *err) 
 }
 
 /* What the task adds to a checkpoint, of rank 0. */
-static qa_status share_task_state(qa_trainer *t, qa_error *err) {
+static qa_status tell_task_state(qa_trainer *t, qa_error *err) {
     const bool first = qa_trainer_writes(t);
     json_t *own = NULL;
     if (t->task->save_state == NULL) {
@@ -233,7 +233,7 @@ static qa_status share_task_state(qa_trainer *t, qa_error *err) {
 }
 
 /* What rank 0 has loaded. */
-static qa_status share_state(qa_trainer *t, bool continues, qa_error *err) {
+static qa_status tell_loaded_state(qa_trainer *t, bool continues, qa_error *err) {
     struct {
         size_t continues, done, evaluated;
         qa_best best;
@@ -254,7 +254,7 @@ static qa_status share_state(qa_trainer *t, bool continues, qa_error *err) {
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
         QA_TRY(qa_cluster_share(t->cluster, arrays[i], t->count * sizeof *arrays[i], err));
     }
-    return share_task_state(t, err);
+    return tell_task_state(t, err);
 }
 
 qa_status qa_trainer_begin(qa_trainer *t, qa_error *err) {
@@ -263,7 +263,7 @@ qa_status qa_trainer_begin(qa_trainer *t, qa_error *err) {
     QA_TRY(qa_ranks_compare(t->cluster, t->config, t->parameters, t->count, err));
     const qa_status status = qa_trainer_writes(t) ? begin_in_folder(t, &continues, err) : QA_OK;
     QA_TRY(qa_cluster_agree(t->cluster, status, err));
-    return qa_cluster_ranks(t->cluster) == 1 ? QA_OK : share_state(t, continues, err);
+    return qa_cluster_ranks(t->cluster) == 1 ? QA_OK : tell_loaded_state(t, continues, err);
 }
 
 /* ---- metrics and checkpoints ---- */
