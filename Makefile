@@ -100,6 +100,7 @@ help:
 	@echo "make weights     remake weights/village from nothing: about an hour on two cores, and it can be interrupted"
 	@echo "make golden      remake the golden bundles of weights/golden, byte for byte"
 	@echo "make conformance-vectors  remake the vectors of weights/conformance, byte for byte; needs MPFR"
+	@echo "make conformance-archive  vectors, bundles, schema and runners in one archive, reproducible to the byte"
 	@echo "make reference   print one pair's way through the method, from token ids to the adapter after a step"
 	@echo "make check       all tests, in single and in double precision"
 	@echo "make check-asan  the same under AddressSanitizer and UBSan, in single precision (check-asan-f64: in double)"
@@ -364,6 +365,11 @@ golden-files: $(B)/tools/make_golden
 conformance-vectors: deps
 	$(VARIANT) $(B)/tools/conformance
 	$(B)/tools/conformance tools/conformance/cases.json weights/conformance
+
+# Vectors, bundles, schema, runners, checksums, licence and documents: the same bytes every time.
+.PHONY: conformance-archive
+conformance-archive:
+	@sh tools/conformance/archive $(VERSION) build/qadapter-conformance-$(VERSION).tar.gz
 
 # One pair's way through src/reference, in numbers; OBJECTIVE=published: under the other objective.
 reference: deps
