@@ -4,6 +4,8 @@
  *         forward of prompt and both answers, two scores at their last tokens
  *         Bradley-Terry; backward: gradient += the pair's share, of every weight and of the head
  *
+ * The pairs of a step and of an evaluation are shared out among the ranks of a cluster (shared_step.h).
+ *
  * Nothing is frozen, so there is no second stream, no base cache and no KL: the metrics are those of ranking. */
 #include "train/reward.h"
 
@@ -18,6 +20,7 @@
 #include "train/reward_pad.h"
 #include "train/reward_step.h"
 #include "train/run_parts.h"
+#include "train/shared_step.h"
 #include "train/training_config.h"
 
 #include <math.h>
@@ -33,7 +36,17 @@ typedef struct reward_run {
     json_t *resume_options, *config;
     qa_trainer trainer;
     qa_metrics metrics; /* of the last step or evaluation */
+    /* the pairs of the step or evaluation under way: [the most that one has] */
+    const qa_pair **pairs;
+    size_t *costs;
+    qa_reward_scores *found;
+    size_t n_pairs;
 } reward_run;
+
+/* A step's gradients are summed up over so many leaves, of which one is as large as the model. */
+static size_t reward_leaves(const qa_plan *plan) {
+    return plan->batch < QA_TREE_LEAVES_OF_WEIGHTS ? plan->batch : QA_TREE_LEAVES_OF_WEIGHTS;
+}
 
 /* ---- memory ---- */
 
@@ -48,10 +61,13 @@ qa_status qa_train_reward_memory(const qa_model *model, const qa_pairs *train, c
                                  const qa_train_options *options, size_t *bytes, size_t *parameters, qa_error *err) {
     qa_config config = model->config;
     size_t of_step = 0, of_trainer = 0, of_weights = 0;
+    qa_plan plan;
     config.labels = options->objective.reward_outputs;
     *parameters = qa_config_parameters(&config);
     QA_TRY(qa_reward_step_bytes(model, limits_of_pairs(train, evaluation, options->recompute), &of_step, err));
-    QA_TRY(qa_trainer_bytes(*parameters, false, 0, 1, &of_trainer, err));
+    QA_TRY(qa_plan_make(&plan, qa_pairs_count(train), options, err));
+    QA_TRY(qa_trainer_bytes(*parameters, false, reward_leaves(&plan), qa_cluster_ranks(model->context->cluster),
+                            &of_trainer, err));
     return qa_mul_size(*parameters, 2 * sizeof(qa_real), &of_weights) && qa_add_size(of_step, of_trainer, bytes) &&
                    qa_add_size(*bytes, of_weights, bytes)
                ? QA_OK
@@ -60,68 +76,77 @@ qa_status qa_train_reward_memory(const qa_model *model, const qa_pairs *train, c
 
 /* ---- steps and evaluations ---- */
 
-/* What was found of so many pairs, added up. */
-typedef struct reward_sums {
-    size_t pairs, tokens;
-    double loss, right, chosen, rejected;
-} reward_sums;
-
-static qa_status add_pair(reward_run *r, reward_sums *sums, const qa_pair *pair, double pairs, bool learns,
-                          qa_error *err) {
+/* Pair number i of those under way; with a gradient it is learned. */
+static qa_status run_reward_pair(void *user, size_t i, qa_real *gradient, void *record, qa_error *err) {
+    reward_run *r = user;
+    const qa_pair *pair = r->pairs[i];
     const bool stop = r->options->should_stop != NULL && r->options->should_stop(r->options->user);
-    qa_reward_scores found;
     QA_FAIL_IF(stop, err, QA_ERR_INTERRUPTED, "stopped within step %zu", r->trainer.done + 1);
-    QA_TRY(qa_prefixed(qa_reward_step_run(r->step, pair, pairs, learns ? &r->trainable->gradients : NULL, &found, err),
+    if (gradient != NULL) {
+        qa_trainable_use_gradient(r->trainable, gradient);
+    }
+    return qa_prefixed(qa_reward_step_run(r->step, pair, (double)r->n_pairs,
+                                          gradient != NULL ? &r->trainable->gradients : NULL, record, err),
                        err, "pair at line %zu of %s: ", pair->line,
-                       learns ? qa_run_data_name(r->options) : qa_run_eval_name(r->options)));
-    sums->pairs++;
-    sums->tokens += qa_pair_tokens(pair);
-    sums->loss += found.loss;
-    sums->right += found.right;
-    sums->chosen += found.chosen;
-    sums->rejected += found.rejected;
-    return QA_OK;
+                       gradient != NULL ? qa_run_data_name(r->options) : qa_run_eval_name(r->options));
 }
 
-static qa_metrics means_of(const reward_sums *sums) {
-    const double pairs = (double)sums->pairs;
-    return (qa_metrics){.loss = sums->loss,
-                        .pref_loss = sums->loss,
-                        .margin = (sums->chosen - sums->rejected) / pairs,
-                        .accuracy = sums->right / pairs,
-                        .reward_mean = (double)NAN,
-                        .kl_per_token = (double)NAN, /* there is no policy */
-                        .reward_chosen = sums->chosen / pairs,
-                        .reward_rejected = sums->rejected / pairs};
+/* Runs the pairs of r->pairs, which are learned where there is a tree, and makes r->metrics of what is found. */
+static qa_status run_reward_pairs(reward_run *r, qa_gradient_tree *tree, size_t *tokens, qa_error *err) {
+    const double n = (double)r->n_pairs;
+    const qa_shared_items items = {.n = r->n_pairs,
+                                   .costs = r->costs,
+                                   .run = run_reward_pair,
+                                   .user = r,
+                                   .records = r->found,
+                                   .record_bytes = sizeof *r->found};
+    *tokens = 0;
+    for (size_t i = 0; i < r->n_pairs; i++) {
+        r->costs[i] = qa_pair_tokens(r->pairs[i]);
+        *tokens += r->costs[i];
+    }
+    const qa_status status = qa_shared_run(r->trainer.cluster, tree, &items, err);
+    qa_trainable_use_gradient(r->trainable, r->trainer.gradient);
+    QA_TRY(status);
+    double loss = 0.0, right = 0.0, chosen = 0.0, rejected = 0.0;
+    for (size_t i = 0; i < r->n_pairs; i++) {
+        loss += r->found[i].loss;
+        right += r->found[i].right;
+        chosen += r->found[i].chosen;
+        rejected += r->found[i].rejected;
+    }
+    r->metrics = (qa_metrics){.loss = loss,
+                              .pref_loss = loss,
+                              .margin = (chosen - rejected) / n,
+                              .accuracy = right / n,
+                              .reward_mean = (double)NAN,
+                              .kl_per_token = (double)NAN, /* there is no policy */
+                              .reward_chosen = chosen / n,
+                              .reward_rejected = rejected / n};
+    return QA_OK;
 }
 
 static qa_status reward_gradient(void *user, size_t *tokens, qa_error *err) {
     reward_run *r = user;
     const qa_batch batch = qa_plan_batch(&r->plan, r->trainer.done);
-    reward_sums sums = {0};
+    r->n_pairs = batch.pairs;
     for (size_t i = 0; i < batch.pairs; i++) {
-        const qa_pair *pair = qa_pairs_at(r->train, r->trainer.order[batch.first + i]);
-        const qa_status status = add_pair(r, &sums, pair, (double)batch.pairs, true, err);
-        if (status != QA_OK && status != QA_ERR_INTERRUPTED) {
-            qa_error_prefix(err, "step %zu, ", r->trainer.done + 1);
-        }
-        QA_TRY(status);
+        r->pairs[i] = qa_pairs_at(r->train, r->trainer.order[batch.first + i]);
     }
-    r->metrics = means_of(&sums);
-    *tokens = sums.tokens;
-    return QA_OK;
+    const qa_status status = run_reward_pairs(r, &r->trainer.tree, tokens, err);
+    if (status != QA_OK && status != QA_ERR_INTERRUPTED) {
+        qa_error_prefix(err, "step %zu, ", r->trainer.done + 1);
+    }
+    return status;
 }
 
 static qa_status evaluate_reward(void *user, size_t *tokens, qa_error *err) {
     reward_run *r = user;
-    const size_t n = qa_pairs_count(r->evaluation);
-    reward_sums sums = {0};
-    for (size_t i = 0; i < n; i++) {
-        QA_TRY(add_pair(r, &sums, qa_pairs_at(r->evaluation, i), (double)n, false, err));
+    r->n_pairs = qa_pairs_count(r->evaluation);
+    for (size_t i = 0; i < r->n_pairs; i++) {
+        r->pairs[i] = qa_pairs_at(r->evaluation, i);
     }
-    r->metrics = means_of(&sums);
-    *tokens = sums.tokens;
-    return QA_OK;
+    return run_reward_pairs(r, NULL, tokens, err);
 }
 
 static double reward_measure(const void *user) {
@@ -188,8 +213,17 @@ static qa_status check_reward_options(const qa_train_options *o, qa_error *err) 
     return QA_OK;
 }
 
+static qa_status make_rows(reward_run *r, qa_error *err) {
+    const size_t evaluated = r->evaluation == NULL ? 0 : qa_pairs_count(r->evaluation);
+    const size_t most = r->plan.batch > evaluated ? r->plan.batch : evaluated;
+    QA_TRY(QA_NEW(r->pairs, most, err, "the scores of %zu pairs", most));
+    QA_TRY(QA_NEW(r->costs, most, err, "the scores of %zu pairs", most));
+    return QA_NEW(r->found, most, err, "the scores of %zu pairs", most);
+}
+
 static qa_status make_reward_trainer(reward_run *r, qa_error *err) {
     const qa_train_options *o = r->options;
+    QA_TRY(make_rows(r, err));
     QA_TRY(qa_reward_step_create(&r->step, r->trainable->model, &o->objective,
                                  limits_of_pairs(r->train, r->evaluation, o->recompute), err));
     r->trainer = qa_run_trainer(r->model, o, &r->plan, r->evaluation != NULL);
@@ -201,6 +235,7 @@ static qa_status make_reward_trainer(reward_run *r, qa_error *err) {
     r->trainer.gradient = r->trainable->gradient;
     r->trainer.count = r->trainable->count;
     r->trainer.decayed = r->trainable->decayed;
+    r->trainer.leaves = reward_leaves(&r->plan);
     return qa_trainer_create(&r->trainer, err);
 }
 
@@ -237,6 +272,9 @@ end:
     qa_trainer_free(&r.trainer);
     qa_reward_step_free(r.step);
     qa_trainable_free(r.trainable);
+    free(r.pairs);
+    free(r.costs);
+    free(r.found);
     json_decref(r.config);
     json_decref(r.resume_options);
     return status;
