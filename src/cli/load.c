@@ -42,7 +42,7 @@ static size_t threads_of_rank(cli_run *run) {
     if (allowed < (threads == 0 ? share : threads)) {
         cli_warn(run,
                  "the launcher lets each rank run on %zu of this machine's processors, which are %zu a rank: `mpirun "
-                 "--bind-to none` lets it run on all",
+                 "--bind-to none` or `srun --cpus-per-task` lets it run on more",
                  allowed, share);
     }
     return threads > 0 ? threads : share < allowed ? share : allowed;
