@@ -7,6 +7,7 @@
 #include "methods/method.h"
 #include "train/evaluate.h"
 #include "train/reward_step.h"
+#include "train/shared_step.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -59,28 +60,50 @@ qa_status cli_report_subsets(cli_report *report, qa_subsets *found, const qa_pai
 
 /* What it makes of a set. */
 typedef struct reward_evaluation {
+    cli_run *run;
+    qa_reward_model *reward_model;
+    const qa_pairs *pairs;
+    size_t *costs;           /* [pairs] tokens */
+    double (*scores)[2];     /* [pairs] of the chosen answer, of the rejected one */
     double *margin, *ranked; /* [pairs] */
     double loss, right, chosen, rejected;
 } reward_evaluation;
 
-static qa_status rank_pairs(cli_run *run, qa_reward_model *reward_model, const qa_pairs *pairs, reward_evaluation *e,
-                            qa_error *err) {
-    const size_t n = qa_pairs_count(pairs), output = cli_reward_output(&eval_args_of(run)->reward);
+static qa_status rank_pair(void *user, size_t i, qa_real *gradient, void *scores, qa_error *err) {
+    const reward_evaluation *e = user;
+    const qa_pair *pair = qa_pairs_at(e->pairs, i);
+    const qa_tokens answers[2] = {{pair->chosen, pair->chosen_len}, {pair->rejected, pair->rejected_len}};
+    const size_t n = qa_pairs_count(e->pairs), output = cli_reward_output(&eval_args_of(e->run)->reward);
+    (void)gradient;
+    QA_FAIL_IF(cli_interrupted(), err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu pairs", i, n);
+    QA_TRY(qa_prefixed(qa_reward_model_answers(e->reward_model, (qa_tokens){pair->prompt, pair->prompt_len}, answers, 2,
+                                               output, scores, err),
+                       err, "pair at line %zu of %s: ", pair->line, e->run->args->data));
+    cli_progress_count(&e->run->progress, "pairs", i + 1, n);
+    return QA_OK;
+}
+
+static qa_status rank_pairs(reward_evaluation *e, qa_error *err) {
+    const size_t n = qa_pairs_count(e->pairs);
     for (size_t i = 0; i < n; i++) {
-        const qa_pair *pair = qa_pairs_at(pairs, i);
-        const qa_tokens answers[2] = {{pair->chosen, pair->chosen_len}, {pair->rejected, pair->rejected_len}};
-        double scores[2];
-        QA_FAIL_IF(cli_interrupted(), err, QA_ERR_INTERRUPTED, "stopped after %zu of %zu pairs", i, n);
-        QA_TRY(qa_prefixed(qa_reward_model_answers(reward_model, (qa_tokens){pair->prompt, pair->prompt_len}, answers,
-                                                   2, output, scores, err),
-                           err, "pair at line %zu of %s: ", pair->line, run->args->data));
+        const qa_pair *pair = qa_pairs_at(e->pairs, i);
+        e->costs[i] = 2 * pair->prompt_len + pair->chosen_len + pair->rejected_len;
+    }
+    const qa_shared_items items = {.n = n,
+                                   .costs = e->costs,
+                                   .run = rank_pair,
+                                   .user = e,
+                                   .records = e->scores,
+                                   .record_bytes = sizeof *e->scores};
+    QA_TRY(qa_shared_run(e->run->cluster, NULL, &items, err));
+    for (size_t i = 0; i < n; i++) {
+        const double *scores = e->scores[i];
         e->margin[i] = scores[0] - scores[1];
         e->ranked[i] = qa_score_is_above(scores[0], scores[1]);
         e->right += e->ranked[i] / (double)n;
         e->chosen += scores[0] / (double)n;
         e->rejected += scores[1] / (double)n;
         e->loss += (fmax(-e->margin[i], 0.0) + log1p(exp(-fabs(e->margin[i])))) / (double)n;
-        cli_progress_count(&run->progress, "pairs", i + 1, n);
     }
     return QA_OK;
 }
@@ -112,15 +135,17 @@ static void report_ranking(cli_report *report, const reward_evaluation *e, size_
 
 static qa_status eval_ranking(cli_run *run, qa_reward_model *reward_model, const qa_pairs *pairs, qa_error *err) {
     const size_t n = qa_pairs_count(pairs);
-    reward_evaluation e = {0};
+    reward_evaluation e = {.run = run, .reward_model = reward_model, .pairs = pairs};
     cli_report report = {0};
     qa_subsets subsets = {0};
     qa_status status = QA_OK;
+    QA_GOTO(done, QA_NEW(e.costs, n, err, "%zu pairs", n));
+    QA_GOTO(done, QA_NEW(e.scores, n, err, "%zu pairs", n));
     QA_GOTO(done, QA_NEW(e.margin, n, err, "%zu margins", n));
     QA_GOTO(done, QA_NEW(e.ranked, n, err, "%zu margins", n));
     cli_catch_interrupts(run->command->name, "stopping");
     cli_progress_begin(&run->progress, !run->args->quiet);
-    status = rank_pairs(run, reward_model, pairs, &e, err);
+    status = rank_pairs(&e, err);
     cli_progress_clear(&run->progress);
     QA_GOTO(done, status);
     report_ranking(&report, &e, n, eval_args_of(run)->reward.dir);
@@ -129,6 +154,8 @@ static qa_status eval_ranking(cli_run *run, qa_reward_model *reward_model, const
 done:
     qa_subsets_free(&subsets);
     cli_report_free(&report);
+    free(e.costs);
+    free(e.scores);
     free(e.margin);
     free(e.ranked);
     return status;

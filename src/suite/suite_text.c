@@ -3,10 +3,13 @@
  * with one.
  *
  * Whole documents are packed into one pass over both streams, up to PACK_ROWS rows; the states are the rows before
- * learned tokens. A mixture, which has more streams, is asked by the engine of generation instead. */
+ * learned tokens. A mixture, which has more streams, is asked by the engine of generation instead, a lot of documents
+ * after the other. Ranks share out packs or lots; what is summed are the tokens' values, or the documents', in order.
+ */
 #include "base/memory.h"
 #include "base/try.h"
 #include "base/warnings.h"
+#include "cluster/blocks.h"
 #include "data/corpus.h"
 #include "infer/engine.h"
 #include "infer/policy.h"
@@ -18,7 +21,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { PACK_ROWS = 512 };
+enum { PACK_ROWS = 512, PACKS_OF_RANK = 64 };
 
 /* The documents of one pass, and the room for them. */
 typedef struct pack_suite_texts {
@@ -28,6 +31,7 @@ typedef struct pack_suite_texts {
     int32_t *targets;   /* [n_states] the token after each state */
     size_t n_states;
     double *log_policy; /* [V] */
+    double *log_p;      /* [n_states] of the targets */
     qa_pass *pass;
     const qa_objective *objective; /* NULL: pi1 */
     size_t V;
@@ -38,6 +42,7 @@ static void pack_free(pack_suite_texts *pack) {
     free(pack->state_rows);
     free(pack->targets);
     free(pack->log_policy);
+    free(pack->log_p);
     qa_pass_free(pack->pass);
 }
 
@@ -48,10 +53,12 @@ static qa_status pack_create(pack_suite_texts *pack, qa_model *model, const qa_a
     *pack = (pack_suite_texts){.documents = qa_alloc_array(rows, sizeof *pack->documents),
                                .state_rows = qa_alloc_array(rows, sizeof *pack->state_rows),
                                .targets = qa_alloc_array(rows, sizeof *pack->targets),
+                               .log_p = qa_alloc_array(rows, sizeof *pack->log_p),
                                .V = qa_model_get_info(model)->vocab_size,
                                .objective = adapter == NULL ? NULL : objective};
     pack->log_policy = qa_alloc_array(pack->V, sizeof *pack->log_policy);
-    if (pack->documents == NULL || pack->state_rows == NULL || pack->targets == NULL || pack->log_policy == NULL) {
+    if (pack->documents == NULL || pack->state_rows == NULL || pack->targets == NULL || pack->log_p == NULL ||
+        pack->log_policy == NULL) {
         return QA_NO_MEMORY(err, "%zu rows of text", rows);
     }
     return qa_pass_create(&pack->pass, model, adapter, limits, err);
@@ -69,8 +76,8 @@ static void pack_add(pack_suite_texts *pack, const qa_document *document) {
     pack->rows += document->n;
 }
 
-/* Runs the pass and adds log pi of every learned token to *sum. The pack is empty afterwards. */
-static qa_status pack_run(pack_suite_texts *pack, double *sum, qa_error *err) {
+/* Runs the pass and gives log pi of every learned token. The pack is empty afterwards. */
+static qa_status pack_run(pack_suite_texts *pack, qa_block_pieces *to, qa_error *err) {
     QA_TRY(qa_pass_forward(pack->pass, &(qa_packed){.documents = pack->documents, .n_documents = pack->n},
                            pack->state_rows, pack->n_states, 0, err));
     for (size_t first = 0; first < pack->n_states; first += QA_HEAD_CHUNK) {
@@ -88,32 +95,86 @@ static qa_status pack_run(pack_suite_texts *pack, double *sum, qa_error *err) {
             }
             const double log_p = pack->log_policy[pack->targets[first + i]];
             QA_FAIL_IF(!isfinite(log_p), err, QA_ERR_NAN, "the policy's log-probability of a token is %g", log_p);
-            *sum += log_p;
+            pack->log_p[first + i] = log_p;
         }
     }
+    const size_t n = pack->n_states;
     pack->n = pack->rows = pack->n_states = 0;
+    return qa_block_give(to, pack->log_p, n * sizeof *pack->log_p, err);
+}
+
+/* The text while it is measured: documents that run together are a part. */
+typedef struct text_parts {
+    const qa_corpus *corpus;
+    size_t n; /* documents */
+    const qa_suite_options *options;
+    size_t *first, *costs; /* [n_parts + 1] its first document, [n_parts] its tokens */
+    size_t n_parts;
+    pack_suite_texts *pack;
+    qa_model *model; /* of a mixture */
+    size_t longest;
+    double sum; /* of log pi */
+} text_parts;
+
+/* Whole documents of up to PACK_ROWS tokens together, or `at_most` of them. */
+static qa_status cut_text(text_parts *text, size_t at_most, qa_error *err) {
+    size_t rows = 0;
+    QA_TRY(QA_NEW(text->first, text->n + 1, err, "%zu documents", text->n));
+    QA_TRY(QA_NEW(text->costs, text->n + 1, err, "%zu documents", text->n));
+    for (size_t i = 0; i < text->n; i++) {
+        const size_t length = qa_corpus_at(text->corpus, i)->n, part = text->n_parts == 0 ? 0 : text->n_parts - 1;
+        const bool full = at_most > 0 ? i % at_most == 0 : rows > PACK_ROWS || length > PACK_ROWS - rows;
+        if (i == 0 || full) {
+            text->first[text->n_parts++] = i;
+            rows = 0;
+        }
+        rows += length;
+        text->costs[i == 0 || full ? text->n_parts - 1 : part] += length;
+    }
+    text->first[text->n_parts] = text->n;
     return QA_OK;
 }
 
-static qa_status sum_all(pack_suite_texts *pack, const qa_corpus *corpus, size_t n, const qa_suite_options *options,
-                         double *sum, size_t *tokens, qa_error *err) {
-    for (size_t i = 0; i < n; i++) {
-        const qa_document *document = qa_corpus_at(corpus, i);
-        if (pack->n > 0 && document->n > PACK_ROWS - (pack->rows < PACK_ROWS ? pack->rows : PACK_ROWS)) {
-            QA_TRY(pack_run(pack, sum, err));
-        }
-        const size_t before = pack->n_states;
-        pack_add(pack, document);
-        *tokens += pack->n_states - before;
-        QA_FAIL_IF(options->progress != NULL && !options->progress(options->user, "text", i + 1, n), err,
-                   QA_ERR_INTERRUPTED, "stopped after %zu of %zu documents", i + 1, n);
+static qa_status tell_text_progress(const text_parts *text, size_t done, qa_error *err) {
+    const qa_suite_options *options = text->options;
+    QA_FAIL_IF(options->progress != NULL && !options->progress(options->user, "text", done, text->n), err,
+               QA_ERR_INTERRUPTED, "stopped after %zu of %zu documents", done, text->n);
+    return QA_OK;
+}
+
+static qa_status run_pack(void *user, size_t part, qa_block_pieces *to, qa_error *err) {
+    text_parts *text = user;
+    for (size_t i = text->first[part]; i < text->first[part + 1]; i++) {
+        pack_add(text->pack, qa_corpus_at(text->corpus, i));
     }
-    return pack->n > 0 ? pack_run(pack, sum, err) : QA_OK;
+    QA_TRY(pack_run(text->pack, to, err));
+    return tell_text_progress(text, text->first[part + 1], err);
+}
+
+static qa_status add_to_sum(void *user, const void *piece, size_t bytes, qa_error *err) {
+    text_parts *text = user;
+    (void)err;
+    for (size_t i = 0; i < bytes / sizeof(double); i++) {
+        text->sum += ((const double *)piece)[i];
+    }
+    return QA_OK;
+}
+
+static qa_status sum_parts(text_parts *text, qa_status (*run)(void *, size_t, qa_block_pieces *, qa_error *),
+                           qa_error *err) {
+    const qa_blocks blocks = {.n = text->n_parts,
+                              .costs = text->costs,
+                              .per_rank = PACKS_OF_RANK,
+                              .everywhere = true,
+                              .run = run,
+                              .take = add_to_sum,
+                              .user = text};
+    return qa_blocks_run(text->model->context->cluster, &blocks, err);
 }
 
 /* ---- a mixture ---- */
 
-enum { TEXTS_AT_ONCE = 8 };
+enum { TEXTS_AT_ONCE = 8, TEXTS_OF_LOT = 32 };
 
 /* A document while the engine reads it. */
 typedef struct mixture_text {
@@ -139,16 +200,16 @@ static void end_text(void *user, qa_request_end end, const qa_error *err) {
     }
 }
 
-/* One document after the other is added while there is room. */
-static qa_status read_texts(qa_engine *engine, mixture_text *texts, const qa_corpus *corpus, size_t n,
-                            const qa_suite_options *options, qa_error *err) {
+/* One document after the other is added while there is room. texts[n]: of the documents from `first` on. */
+static qa_status read_texts(qa_engine *engine, mixture_text *texts, const text_parts *text, size_t first, size_t n,
+                            qa_error *err) {
     size_t added = 0;
     qa_error why = {0};
     while (added < n || qa_engine_live(engine) > 0) {
         for (; added < n && qa_engine_live(engine) + qa_engine_waiting(engine) < TEXTS_AT_ONCE; added++) {
             uint64_t handle = 0;
-            texts[added] = (mixture_text){.document = qa_corpus_at(corpus, added), .err = &why};
-            const qa_request request = {.policy = {.mixture = options->mixture},
+            texts[added] = (mixture_text){.document = qa_corpus_at(text->corpus, first + added), .err = &why};
+            const qa_request request = {.policy = {.mixture = text->options->mixture},
                                         .prompt = texts[added].document->ids,
                                         .n_prompt = texts[added].document->n,
                                         .sampling = qa_sampling_defaults(),
@@ -163,38 +224,31 @@ static qa_status read_texts(qa_engine *engine, mixture_text *texts, const qa_cor
             *err = why;
             return why.code;
         }
-        QA_FAIL_IF(options->progress != NULL && !options->progress(options->user, "text", added, n), err,
-                   QA_ERR_INTERRUPTED, "stopped after %zu of %zu documents", added, n);
+        QA_TRY(tell_text_progress(text, first + added, err));
     }
     return QA_OK;
 }
 
-static qa_status sum_of_mixture(qa_model *model, const qa_corpus *corpus, size_t n, size_t longest,
-                                const qa_suite_options *options, double *sum, size_t *tokens, qa_error *err) {
-    const qa_mixture *mixture = options->mixture;
+static qa_status run_mixture_lot(void *user, size_t part, qa_block_pieces *to, qa_error *err) {
+    const text_parts *text = user;
+    const qa_mixture *mixture = text->options->mixture;
+    const size_t first = text->first[part], n = text->first[part + 1] - first;
     const qa_adapter *adapters[QA_MIXTURE_PARTS];
     const qa_engine_limits limits = {.slots = TEXTS_AT_ONCE,
-                                     .capacity = longest > 0 ? longest : 1,
+                                     .capacity = text->longest > 0 ? text->longest : 1,
                                      .streams = TEXTS_AT_ONCE * (1 + mixture->n),
                                      .prompt_tokens = PACK_ROWS};
-    mixture_text *texts = NULL;
+    mixture_text texts[TEXTS_OF_LOT];
     qa_engine *engine = NULL;
-    qa_status status = QA_OK;
     for (size_t i = 0; i < mixture->n; i++) {
         adapters[i] = mixture->parts[i].adapter;
     }
-    QA_GOTO(done, QA_NEW(texts, n, err, "%zu documents", n));
-    QA_GOTO(done, qa_engine_create(&engine, model, adapters, mixture->n, &limits, err));
-    QA_GOTO(done, read_texts(engine, texts, corpus, n, options, err));
-    for (size_t i = 0; i < n; i++) {
-        *sum += texts[i].sum;
-        for (size_t t = 1; t < texts[i].document->n; t++) {
-            *tokens += texts[i].document->learned[t] ? 1 : 0;
-        }
+    QA_TRY(qa_engine_create(&engine, text->model, adapters, mixture->n, &limits, err));
+    qa_status status = read_texts(engine, texts, text, first, n, err);
+    for (size_t i = 0; i < n && status == QA_OK; i++) {
+        status = qa_block_give(to, &texts[i].sum, sizeof texts[i].sum, err);
     }
-done:
     qa_engine_free(engine);
-    free(texts);
     return status;
 }
 
@@ -220,8 +274,8 @@ qa_status qa_suite_perplexity(const char *path, qa_model *model, const qa_adapte
     const qa_model_info *info = qa_model_get_info(model);
     qa_corpus *corpus = NULL;
     pack_suite_texts pack = {0};
-    double sum = 0.0;
-    size_t longest = 0, n_ends = 0;
+    text_parts text = {.options = options, .pack = &pack, .model = model};
+    size_t n_ends = 0;
     qa_status status = QA_OK;
     int32_t ends[QA_MAX_END_IDS]; /* the tokenizer's own goes first (qa_model_prefer_eos) */
     *tokens = 0;
@@ -234,20 +288,25 @@ qa_status qa_suite_perplexity(const char *path, qa_model *model, const qa_adapte
     QA_GOTO(done, qa_corpus_load_chat(&corpus, path, tokenizer, options->renderer, QA_LEARN_RESPONSES,
                                       info->max_position_embeddings, info->vocab_size, ends, n_ends, NULL, err));
     warn_of_text(corpus, path, info->max_position_embeddings, warnings);
-    const size_t n =
-        options->limit != 0 && options->limit < qa_corpus_count(corpus) ? options->limit : qa_corpus_count(corpus);
-    for (size_t i = 0; i < n; i++) {
-        const size_t length = qa_corpus_at(corpus, i)->n;
-        longest = length > longest ? length : longest;
+    text.corpus = corpus;
+    text.n = qa_corpus_count(corpus);
+    text.n = options->limit != 0 && options->limit < text.n ? options->limit : text.n;
+    for (size_t i = 0; i < text.n; i++) {
+        const qa_document *document = qa_corpus_at(corpus, i);
+        text.longest = document->n > text.longest ? document->n : text.longest;
+        for (size_t t = 1; t < document->n; t++) {
+            *tokens += document->learned[t] ? 1 : 0;
+        }
     }
-    if (options->mixture != NULL) {
-        QA_GOTO(done, sum_of_mixture(model, corpus, n, longest, options, &sum, tokens, err));
-    } else {
-        QA_GOTO(done, pack_create(&pack, model, adapter, options->objective, longest, err));
-        QA_GOTO(done, sum_all(&pack, corpus, n, options, &sum, tokens, err));
+    QA_GOTO(done, cut_text(&text, options->mixture == NULL ? 0 : TEXTS_OF_LOT, err));
+    if (options->mixture == NULL) {
+        QA_GOTO(done, pack_create(&pack, model, adapter, options->objective, text.longest, err));
     }
-    *perplexity = *tokens > 0 ? exp(-sum / (double)*tokens) : (double)NAN;
+    QA_GOTO(done, sum_parts(&text, options->mixture == NULL ? run_pack : run_mixture_lot, err));
+    *perplexity = *tokens > 0 ? exp(-text.sum / (double)*tokens) : (double)NAN;
 done:
+    free(text.first);
+    free(text.costs);
     pack_free(&pack);
     qa_corpus_free(corpus);
     return status;
