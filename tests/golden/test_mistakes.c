@@ -9,6 +9,7 @@
 #include "qadapter/train.h"
 #include "support/fixture.h"
 #include "support/golden.h"
+#include "support/sample.h"
 #include "support/tempdir.h"
 
 #include <check.h>
@@ -939,14 +940,13 @@ Suite *golden_mistakes_suite(void) {
     Suite *suite = suite_create("golden_mistakes");
     TCase *tcase = tcase_create("mistakes");
     tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, a_mistake_is_diagnosed, 0, (int)(sizeof cases / sizeof cases[0]));
+    QA_ADD_CASES(tcase, a_mistake_is_diagnosed, sizeof cases / sizeof cases[0], 5)
     tcase_add_test(tcase, without_a_mistake_nothing_departs);
     tcase_add_test(tcase, a_second_mistake_is_noticed);
     tcase_add_test(tcase, coinciding_mistakes_are_both_named);
     tcase_add_test(tcase, a_mask_on_the_sum_alone_is_diagnosed);
     tcase_add_test(tcase, exchanged_gradients_are_diagnosed);
-    tcase_add_loop_test(tcase, a_mistake_of_the_optimiser_is_diagnosed, 0,
-                        (int)(sizeof step_cases / sizeof step_cases[0]));
+    QA_ADD_CASES(tcase, a_mistake_of_the_optimiser_is_diagnosed, sizeof step_cases / sizeof step_cases[0], 5)
     tcase_add_test(tcase, a_detached_value_is_diagnosed);
     tcase_add_test(tcase, single_precision_is_diagnosed);
     tcase_add_test(tcase, a_fault_in_backward_is_looked_for_from_the_last_layer_down);

@@ -3,6 +3,7 @@
  * precision. Prints the worst error of every kind of tensor, which is what the tolerances were chosen by. */
 #include "support/fixture.h"
 #include "support/golden.h"
+#include "support/sample.h"
 
 #include <check.h>
 #include <math.h>
@@ -153,9 +154,9 @@ Suite *golden_run_suite(void) {
     TCase *tcase = tcase_create("suite");
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, the_product_agrees, 0, (int)qa_golden_suite_n);
-    tcase_add_loop_test(tcase, the_stored_bits_come_again, 0, (int)qa_golden_suite_n);
-    tcase_add_loop_test(tcase, rounded_numbers_pass, 0, (int)qa_golden_suite_n);
-    tcase_add_loop_test(tcase, one_flipped_sign_in_a_gradient_fails, 0, (int)qa_golden_suite_n);
+    QA_ADD_CASES(tcase, the_stored_bits_come_again, qa_golden_suite_n, 4)
+    QA_ADD_CASES(tcase, rounded_numbers_pass, qa_golden_suite_n, 4)
+    QA_ADD_CASES(tcase, one_flipped_sign_in_a_gradient_fails, qa_golden_suite_n, 4)
     suite_add_tcase(suite, tcase);
     return suite;
 }

@@ -6,6 +6,7 @@
 #include "rl/equations.h"
 #include "rl/ipo.h"
 #include "support/expect.h"
+#include "support/sample.h"
 
 #include <math.h>
 
@@ -150,7 +151,7 @@ Suite *rl_label_noise_suite(void) {
     tcase_add_test(tests, likelihood_stays_finite);
     tcase_add_test(tests, slopes_by_central_differences);
     tcase_add_test(tests, regressions_by_hand);
-    tcase_add_loop_test(tests, a_known_share_is_found, 0, 4);
+    QA_ADD_CASES(tests, a_known_share_is_found, 4, 4)
     tcase_add_test(tests, what_margins_of_another_scale_say);
     tcase_add_test(tests, what_cannot_tell);
     suite_add_tcase(suite, tests);
