@@ -113,8 +113,9 @@ static qa_status collect(rollout_run *r, qa_error *err) {
     qa_rollout_batch *b = &r->batch;
     *m = (qa_rollout_metrics){.kl_coefficient = r->coefficient};
     qa_rollout_step_watch(r->step, stop_rollouts, r);
-    QA_TRY(write_answers(r, err));
-    QA_TRY(qa_rollout_batch_score(b, r->options, r->reward_model, err));
+    qa_status status = write_answers(r, err);
+    status = status == QA_OK ? qa_rollout_batch_score(b, r->options, r->reward_model, err) : status;
+    QA_TRY(qa_cluster_agree(r->trainer.cluster, status, err));
     QA_TRY(qa_rollout_step_look(r->step, b->places, b->n, &b->found, err));
     qa_rollout_batch_penalise(b, numbers(r)->kl_estimator);
     qa_rollout_batch_measure(b, m);
@@ -185,7 +186,7 @@ static qa_status learn(rollout_run *r, qa_error *err) {
                                       .key = key != 0 ? key : 1,
                                       .lora_dropout = r->adapter->options.dropout > 0.0};
     qa_rollout_step_watch(r->step, r->trainer.update == 0 ? stop_rollouts : NULL, r);
-    QA_TRY(qa_rollout_step_learn(r->step, &lesson, &sums, r->trainer.gradient, err));
+    QA_TRY(qa_rollout_step_learn(r->step, &lesson, &r->trainer.tree, &sums, err));
     add_update(r, &sums);
     return check_ratio(r, &sums, err);
 }
@@ -367,10 +368,22 @@ static qa_status check_sequences(const rollout_run *r, qa_error *err) {
     return qa_config_check_length(&r->model->config, longest, err);
 }
 
+static size_t prompts_of_a_step(const rollout_run *r) {
+    const size_t prompts = qa_pairs_count(r->prompts), wanted = numbers(r)->answers / numbers(r)->samples;
+    return wanted < prompts ? wanted : prompts;
+}
+
+/* A mini-batch has at most so many passes. */
+static size_t leaves_of_lesson(const rollout_run *r) {
+    const size_t answers = r->prompts_of_step * numbers(r)->samples;
+    const size_t most = (answers - 1) / numbers(r)->mini_batches + 1;
+    return most < QA_TREE_LEAVES ? most : QA_TREE_LEAVES;
+}
+
 static qa_status plan_rollouts(rollout_run *r, qa_error *err) {
     const qa_train_options *o = r->options;
     const size_t prompts = qa_pairs_count(r->prompts), wanted = o->rollout.answers / o->rollout.samples;
-    r->prompts_of_step = wanted < prompts ? wanted : prompts;
+    r->prompts_of_step = prompts_of_a_step(r);
     QA_FAIL_IF(o->rollout.mini_batches > r->prompts_of_step * o->rollout.samples, err, QA_ERR_ARGUMENT,
                "mini_batches = %zu: %s has %zu prompts, so a step has %zu answers, and a mini-batch needs at least one",
                o->rollout.mini_batches, prompts_name(r), prompts, r->prompts_of_step * o->rollout.samples);
@@ -379,10 +392,12 @@ static qa_status plan_rollouts(rollout_run *r, qa_error *err) {
                      .user = r,
                      .options = QA_RUN_OPTIONS(o),
                      .pool = r->model->context->pool,
+                     .cluster = r->model->context->cluster,
                      .logger = &r->model->context->logger,
                      .parameters = r->adapter->parameters,
                      .count = r->adapter->count + head_count(r),
                      .decayed = r->adapter->count,
+                     .leaves = leaves_of_lesson(r),
                      .items = prompts,
                      .shuffle = o->shuffle,
                      .steps_per_epoch = prompts / r->prompts_of_step, /* what is left over waits for the next */
@@ -417,13 +432,15 @@ static qa_status make_rollout_workspace(rollout_run *r, qa_error *err) {
 
 qa_status qa_train_rollouts_memory(const qa_model *model, const qa_adapter *adapter, const qa_pairs *prompts,
                                    const qa_train_options *options, size_t *bytes, qa_error *err) {
-    const rollout_run r = {.model = (qa_model *)(uintptr_t)model,
-                           .prompts = prompts,
-                           .options = options,
-                           .rule = qa_method_of(&options->objective)->rollouts};
+    rollout_run r = {.model = (qa_model *)(uintptr_t)model,
+                     .prompts = prompts,
+                     .options = options,
+                     .rule = qa_method_of(&options->objective)->rollouts};
     size_t of_trainer = 0;
+    r.prompts_of_step = prompts_of_a_step(&r);
     QA_TRY(qa_rollout_step_bytes(model, &adapter->widest, limits_of(&r), bytes, err));
-    QA_TRY(qa_trainer_bytes(adapter->count + head_count(&r), true, 0, 1, &of_trainer, err));
+    QA_TRY(qa_trainer_bytes(adapter->count + head_count(&r), true, leaves_of_lesson(&r),
+                            qa_cluster_ranks(model->context->cluster), &of_trainer, err));
     return qa_add_size(*bytes, of_trainer, bytes)
                ? QA_OK
                : qa_fail(err, QA_ERR_LIMIT, "the training workspace does not fit the address space");

@@ -15,9 +15,11 @@
 #include "base/try.h"
 #include "model/pass.h"
 #include "nn/softmax.h"
+#include "train/shared_step.h"
 #include "train/value_head.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { VALUE_STREAM = 1 }; /* keeps the value head's masks apart from LoRA's */
@@ -130,18 +132,44 @@ void qa_rollout_step_watch(qa_rollout_step *step, bool (*should_stop)(void *user
 /* The answer number i of those that run: of `order`, or of all. */
 static size_t answer_at(const size_t *order, size_t i) { return order == NULL ? i : order[i]; }
 
-/* Packs answers [begin, *end) of n, as many as a pass has room for. The last token of an answer leads nowhere, and is
- * not run. */
-static void pack_answers(qa_rollout_step *step, const qa_rollout_place *places, const size_t *order, size_t begin,
-                         size_t n, size_t *end) {
+/* Rows of an answer behind its prompt. The last token leads nowhere, and is not run. */
+static size_t rows_of_answer(const qa_rollout_place *place) { return place->n_prompt + place->n - 1; }
+
+/* Which answers run together, as many in order as a pass has room for: those of pass i are begin[i] .. begin[i + 1] -
+ * 1. That is a function of the answers alone, whichever rank runs them. */
+typedef struct answer_passes {
+    const qa_rollout_place *places;
+    const size_t *order;
+    size_t n, n_passes;
+    size_t *begin, *costs; /* one allocation, that of begin */
+} answer_passes;
+
+static qa_status plan_passes(answer_passes *passes, const qa_rollout_step *step, const qa_rollout_place *places,
+                             const size_t *order, size_t n, qa_error *err) {
+    size_t rows = 0, *pass = NULL;
+    *passes = (answer_passes){.places = places, .order = order, .n = n};
+    QA_TRY(QA_NEW(passes->begin, 2 * n + 1, err, "the passes of %zu answers", n));
+    passes->costs = pass = passes->begin + n + 1;
+    for (size_t i = 0; i < n; i++) {
+        const size_t own = rows_of_answer(&places[answer_at(order, i)]);
+        if (i == 0 || rows + own > most_rows(&step->limits)) {
+            passes->begin[passes->n_passes++] = i;
+            rows = 0;
+        }
+        rows += own;
+        pass[passes->n_passes - 1] = rows;
+    }
+    passes->begin[passes->n_passes] = n;
+    return QA_OK;
+}
+
+/* Packs answers [begin, end). */
+static void pack_answers(qa_rollout_step *step, const answer_passes *passes, size_t begin, size_t end) {
     size_t rows = 0;
     step->n_documents = step->n_states = 0;
-    for (*end = begin; *end < n; (*end)++) {
-        const qa_rollout_place *place = &places[answer_at(order, *end)];
-        const size_t own = place->n_prompt + place->n - 1;
-        if (*end > begin && rows + own > most_rows(&step->limits)) {
-            return;
-        }
+    for (size_t i = begin; i < end; i++) {
+        const qa_rollout_place *place = &passes->places[answer_at(passes->order, i)];
+        const size_t own = rows_of_answer(place);
         step->documents[step->n_documents++] = (qa_tokens){.ids = place->ids, .n = own};
         for (size_t t = 0; t < place->n; t++) {
             step->state_rows[step->n_states] = rows + place->n_prompt - 1 + t;
@@ -151,16 +179,17 @@ static void pack_answers(qa_rollout_step *step, const qa_rollout_place *places, 
     }
 }
 
-/* Packs the next answers and runs the layers; alone: of the adapted stream. */
-static qa_status run_layers(qa_rollout_step *step, const qa_rollout_place *places, const size_t *order, size_t begin,
-                            size_t n, bool alone, uint64_t key, size_t *end, qa_error *err) {
+/* Packs the answers of a pass and runs the layers; alone: of the adapted stream. */
+static qa_status run_layers(qa_rollout_step *step, const answer_passes *passes, size_t pass, bool alone, uint64_t key,
+                            qa_error *err) {
+    const size_t begin = passes->begin[pass], end = passes->begin[pass + 1];
     QA_FAIL_IF(step->should_stop != NULL && step->should_stop(step->user), err, QA_ERR_INTERRUPTED,
-               "stopped before answer %zu of %zu", begin + 1, n);
-    pack_answers(step, places, order, begin, n, end);
+               "stopped before answer %zu of %zu", begin + 1, passes->n);
+    pack_answers(step, passes, begin, end);
     const qa_packed packed = {
         .documents = step->documents, .n_documents = step->n_documents, .alone = alone, .apart = true};
     return qa_prefixed(qa_pass_forward(step->pass, &packed, step->state_rows, step->n_states, key, err), err,
-                       "answers %zu to %zu: ", begin + 1, *end);
+                       "answers %zu to %zu: ", begin + 1, end);
 }
 
 /* V of the states of the pass; key 0: without dropout. */
@@ -232,16 +261,60 @@ static qa_status check_answer(const qa_rollout_place *place, size_t answer, cons
     return QA_OK;
 }
 
-qa_status qa_rollout_step_look(qa_rollout_step *step, const qa_rollout_place *places, size_t n,
-                               const qa_rollout_tokens *tokens, qa_error *err) {
-    for (size_t begin = 0, end = 0; begin < n; begin = end) {
-        QA_TRY(run_layers(step, places, NULL, begin, n, false, 0, &end, err));
-        look_at_states(step, tokens, places[begin].first_token);
-        for (size_t i = begin; i < end; i++) {
-            QA_TRY(check_answer(&places[i], i, tokens, step->head != NULL, err));
-        }
+typedef struct answers_looked_at {
+    qa_rollout_step *step;
+    answer_passes passes;
+    const qa_rollout_tokens *tokens;
+} answers_looked_at;
+
+static qa_status look_pass(void *user, size_t pass, qa_real *gradient, void *record, qa_error *err) {
+    const answers_looked_at *look = user;
+    const qa_rollout_place *places = look->passes.places;
+    const size_t begin = look->passes.begin[pass], end = look->passes.begin[pass + 1];
+    (void)gradient;
+    (void)record;
+    QA_TRY(run_layers(look->step, &look->passes, pass, false, 0, err));
+    look_at_states(look->step, look->tokens, places[begin].first_token);
+    for (size_t i = begin; i < end; i++) {
+        QA_TRY(check_answer(&places[i], i, look->tokens, look->step->head != NULL, err));
     }
     return QA_OK;
+}
+
+/* The other ranks' part of the arrays. */
+static qa_status gather_tokens(const answers_looked_at *look, const qa_shared_items *items, qa_error *err) {
+    qa_cluster *cluster = look->step->model->context->cluster;
+    const qa_rollout_tokens *t = look->tokens;
+    double *const arrays[] = {t->log_old, t->log_ref, t->full, t->entropy, t->value};
+    const size_t n = look->step->head == NULL ? 4 : 5;
+    const qa_rollout_place *last = &look->passes.places[look->passes.n - 1];
+    size_t *row = NULL;
+    qa_status status = QA_OK;
+    if (qa_cluster_ranks(cluster) == 1) {
+        return QA_OK;
+    }
+    QA_TRY(QA_NEW(row, items->n + 1, err, "the tokens of %zu passes", items->n));
+    for (size_t i = 0; i < items->n; i++) {
+        row[i] = look->passes.places[look->passes.begin[i]].first_token;
+    }
+    row[items->n] = last->first_token + last->n;
+    for (size_t i = 0; i < n && status == QA_OK; i++) {
+        status = qa_shared_gather(cluster, items, row, arrays[i], sizeof *arrays[i], err);
+    }
+    free(row);
+    return status;
+}
+
+qa_status qa_rollout_step_look(qa_rollout_step *step, const qa_rollout_place *places, size_t n,
+                               const qa_rollout_tokens *tokens, qa_error *err) {
+    answers_looked_at look = {.step = step, .tokens = tokens};
+    QA_TRY(plan_passes(&look.passes, step, places, NULL, n, err));
+    const qa_shared_items items = {
+        .n = look.passes.n_passes, .costs = look.passes.costs, .run = look_pass, .user = &look};
+    qa_status status = qa_shared_run(step->model->context->cluster, NULL, &items, err);
+    status = status == QA_OK ? gather_tokens(&look, &items, err) : status;
+    free(look.passes.begin);
+    return status;
 }
 
 /* ---- learning ---- */
@@ -311,21 +384,61 @@ static void learn_backward(qa_rollout_step *step, const qa_rollout_lesson *lesso
     qa_pass_backward(step->pass, gradient, step->dh);
 }
 
-qa_status qa_rollout_step_learn(qa_rollout_step *step, const qa_rollout_lesson *lesson, qa_rollout_sums *sums,
-                                qa_real *gradient, qa_error *err) {
-    double parts = lesson->rule->whole_answers ? (double)lesson->n : 0.0;
-    for (size_t i = 0; !lesson->rule->whole_answers && i < lesson->n; i++) {
-        parts += (double)lesson->answers[answer_at(lesson->order, i)].n;
-    }
-    for (size_t begin = 0, end = 0; begin < lesson->n; begin = end) {
-        const uint64_t key = lesson->key == 0 ? 0 : qa_hash(lesson->key, begin);
-        const uint64_t of_values = lesson->key == 0 ? 0 : qa_hash(key, VALUE_STREAM);
-        QA_TRY(run_layers(step, lesson->places, lesson->order, begin, lesson->n, true, lesson->lora_dropout ? key : 0,
-                          &end, err));
-        find_policy(step);
-        find_values(step, lesson->options->value_dropout, of_values);
-        find_losses(step, lesson, begin, end, parts, sums);
-        learn_backward(step, lesson, of_values, gradient);
-    }
+typedef struct answers_learned {
+    qa_rollout_step *step;
+    answer_passes passes;
+    const qa_rollout_lesson *lesson;
+    double parts; /* of the mini-batch */
+} answers_learned;
+
+static qa_status learn_pass(void *user, size_t pass, qa_real *gradient, void *record, qa_error *err) {
+    const answers_learned *learned = user;
+    const qa_rollout_lesson *lesson = learned->lesson;
+    const size_t begin = learned->passes.begin[pass], end = learned->passes.begin[pass + 1];
+    const uint64_t key = lesson->key == 0 ? 0 : qa_hash(lesson->key, begin);
+    const uint64_t of_values = lesson->key == 0 ? 0 : qa_hash(key, VALUE_STREAM);
+    QA_TRY(run_layers(learned->step, &learned->passes, pass, true, lesson->lora_dropout ? key : 0, err));
+    find_policy(learned->step);
+    find_values(learned->step, lesson->options->value_dropout, of_values);
+    find_losses(learned->step, lesson, begin, end, learned->parts, record);
+    learn_backward(learned->step, lesson, of_values, gradient);
     return QA_OK;
+}
+
+static void add_sums(qa_rollout_sums *sums, const qa_rollout_sums *more) {
+    sums->policy_loss += more->policy_loss;
+    sums->value_loss += more->value_loss;
+    sums->parts += more->parts;
+    sums->ratio += more->ratio;
+    sums->clipped += more->clipped;
+    sums->value_clipped += more->value_clipped;
+    sums->tokens += more->tokens;
+    sums->approx_kl += more->approx_kl;
+}
+
+qa_status qa_rollout_step_learn(qa_rollout_step *step, const qa_rollout_lesson *lesson, qa_gradient_tree *tree,
+                                qa_rollout_sums *sums, qa_error *err) {
+    answers_learned learned = {.step = step, .lesson = lesson};
+    qa_rollout_sums *of_passes = NULL;
+    qa_status status = QA_OK;
+    learned.parts = lesson->rule->whole_answers ? (double)lesson->n : 0.0;
+    for (size_t i = 0; !lesson->rule->whole_answers && i < lesson->n; i++) {
+        learned.parts += (double)lesson->answers[answer_at(lesson->order, i)].n;
+    }
+    QA_GOTO(end, plan_passes(&learned.passes, step, lesson->places, lesson->order, lesson->n, err));
+    QA_GOTO(end, QA_NEW(of_passes, lesson->n, err, "the losses of %zu answers", lesson->n));
+    const qa_shared_items items = {.n = learned.passes.n_passes,
+                                   .costs = learned.passes.costs,
+                                   .run = learn_pass,
+                                   .user = &learned,
+                                   .records = of_passes,
+                                   .record_bytes = sizeof *of_passes};
+    QA_GOTO(end, qa_shared_run(step->model->context->cluster, tree, &items, err));
+    for (size_t i = 0; i < items.n; i++) {
+        add_sums(sums, &of_passes[i]);
+    }
+end:
+    free(of_passes);
+    free(learned.passes.begin);
+    return status;
 }

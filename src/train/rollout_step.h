@@ -7,6 +7,7 @@
 #include "methods/method.h"
 #include "model/adapter.h"
 #include "model/weights.h"
+#include "train/gradient_tree.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -44,7 +45,8 @@ void qa_rollout_step_free(qa_rollout_step *step); /* NULL is allowed */
 /* Asked before every pass while it is set; true: QA_ERR_INTERRUPTED. */
 void qa_rollout_step_watch(qa_rollout_step *step, bool (*should_stop)(void *user), void *user);
 
-/* Fills the tokens' arrays for all n answers. A number that is none is QA_ERR_NAN naming the answer and the token. */
+/* Fills the tokens' arrays for all n answers, which the ranks of the model's cluster share, as in learning. A number
+ * that is none is QA_ERR_NAN naming the answer and the token. */
 QA_MUST_CHECK qa_status qa_rollout_step_look(qa_rollout_step *step, const qa_rollout_place *places, size_t n,
                                              const qa_rollout_tokens *tokens, qa_error *err);
 
@@ -60,9 +62,9 @@ typedef struct qa_rollout_lesson {
     bool lora_dropout;
 } qa_rollout_lesson;
 
-/* Adds the loss of the mini-batch to sums, and its gradient to gradient[adapter->count], and behind that [d + 1] with
- * a head. */
+/* Adds the loss of the mini-batch to sums; the tree's sum becomes its gradient, [adapter->count] and behind that [d +
+ * 1] with a head. A leaf is what runs at once. */
 QA_MUST_CHECK qa_status qa_rollout_step_learn(qa_rollout_step *step, const qa_rollout_lesson *lesson,
-                                              qa_rollout_sums *sums, qa_real *gradient, qa_error *err);
+                                              qa_gradient_tree *tree, qa_rollout_sums *sums, qa_error *err);
 
 #endif

@@ -93,3 +93,20 @@ qa_status qa_shared_run(qa_cluster *cluster, qa_gradient_tree *tree, const qa_sh
     free(cut.leaf);
     return status;
 }
+
+qa_status qa_shared_gather(qa_cluster *cluster, const qa_shared_items *items, const size_t *row, void *rows,
+                           size_t row_bytes, qa_error *err) {
+    const size_t ranks = qa_cluster_ranks(cluster);
+    size_t *first = NULL;
+    if (ranks == 1) {
+        return QA_OK;
+    }
+    QA_TRY(QA_NEW(first, ranks + 1, err, "the rows of %zu items", items->n));
+    qa_cluster_cut(items->costs, items->n, ranks, first);
+    for (size_t r = 0; r <= ranks; r++) {
+        first[r] = row[first[r]];
+    }
+    const qa_status status = qa_cluster_gather(cluster, rows, row_bytes, first, err);
+    free(first);
+    return status;
+}

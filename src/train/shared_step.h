@@ -26,4 +26,9 @@ typedef struct qa_shared_items {
 QA_MUST_CHECK qa_status qa_shared_run(qa_cluster *cluster, qa_gradient_tree *tree, const qa_shared_items *items,
                                       qa_error *err);
 
+/* After qa_shared_run without a tree, on all ranks with the same items: item i has made rows[row[i]] ..
+ * rows[row[i + 1] - 1], of row_bytes each; afterwards every rank has those of all. row[n + 1] begins with 0. */
+QA_MUST_CHECK qa_status qa_shared_gather(qa_cluster *cluster, const qa_shared_items *items, const size_t *row,
+                                         void *rows, size_t row_bytes, qa_error *err);
+
 #endif

@@ -91,11 +91,17 @@ static void close_lesson(lesson_case *c) {
     qa_fixture_close(&c->fixture);
 }
 
+/* A sum of one leaf. */
+static qa_status learn_into(qa_real *gradient, lesson_case *c, qa_rollout_sums *sums, qa_error *err) {
+    qa_gradient_tree tree = {.most_leaves = 1, .count = c->fixture.adapter->count + D + 1, .buffers = {gradient}};
+    return qa_rollout_step_learn(c->step, &c->lesson, &tree, sums, err);
+}
+
 static double lesson_loss(void *context) {
     lesson_case *c = context;
     qa_rollout_sums sums = {0};
     qa_error err = {0};
-    qa_expect_ok(qa_rollout_step_learn(c->step, &c->lesson, &sums, c->scratch, &err), &err);
+    qa_expect_ok(learn_into(c->scratch, c, &sums, &err), &err);
     return sums.policy_loss + c->options.value_weight * sums.value_loss;
 }
 
@@ -107,7 +113,7 @@ START_TEST(the_gradient_is_that_of_the_loss) {
     qa_rollout_sums sums = {0};
     qa_real *gradient = calloc(adapter->count + D + 1, sizeof *gradient);
     ck_assert_ptr_nonnull(gradient);
-    qa_expect_ok(qa_rollout_step_learn(c.step, &c.lesson, &sums, gradient, &err), &err);
+    qa_expect_ok(learn_into(gradient, &c, &sums, &err), &err);
     ck_assert_double_gt(sums.clipped, 0.0);
     ck_assert_double_eq(sums.tokens, (double)(answer_lengths[0] + answer_lengths[1] + answer_lengths[2] + 4));
 #ifdef QA_F64
