@@ -11,7 +11,9 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { SLICE_ELEMENTS = 1 << 18 };
+/* A slice of one node has at most so many elements; those of all nodes together at most so many, where that is more
+ * than LEAST_ELEMENTS of each. */
+enum { SLICE_ELEMENTS = 1 << 18, RECEIVED_ELEMENTS = 1 << 24, LEAST_ELEMENTS = 1 << 10 };
 
 typedef struct slices_sum {
     qa_cluster *cluster;
@@ -27,9 +29,10 @@ typedef struct slices_sum {
 
 static qa_status open_slices(slices_sum *of, size_t count, qa_error *err) {
     const size_t most = ((size_t)1 << 30) / sizeof(qa_real) / of->ranks; /* a piece of at most 1 GiB */
-    const size_t share = count / of->ranks + 1;
+    const size_t share = count / of->ranks + 1, each = qa_larger(RECEIVED_ELEMENTS / of->n_nodes, LEAST_ELEMENTS);
     size_t room = 0;
     of->slice = share < SLICE_ELEMENTS ? share : SLICE_ELEMENTS;
+    of->slice = of->slice < each ? of->slice : each;
     of->slice = of->slice < most ? of->slice : qa_larger(most, 1);
     QA_FAIL_IF(!qa_mul_size(of->n_nodes, of->slice, &room), err, QA_ERR_MEMORY, "out of memory for a sum of gradients");
     QA_TRY(QA_NEW(of->received, room, err, "slices of %zu gradients", of->n_nodes));
