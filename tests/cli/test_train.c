@@ -317,22 +317,22 @@ END_TEST
 /* Checkpoints by time give way to the next one; those that were asked for stay. */
 START_TEST(checkpoints_by_time) {
     qa_cli_world world = qa_cli_world_make(false);
-    const qa_cli_how how = {.signal = SIGKILL, .signal_after = "step 37/300"};
+    const qa_cli_how how = {.signal = SIGKILL, .signal_after = "step 17/90"};
     qa_cli_result result = QA_CLI_HOW(&how, "train", "-m", world.model, "-d", world.pairs, "-o", world.adapter,
-                                      "--steps", "300", "--log-every", "1", "--save-minutes", "1e-9");
+                                      "--steps", "90", "--log-every", "1", "--save-minutes", "1e-9");
     qa_cli_check(&result, QA_CLI_SIGNALLED + SIGKILL, NULL, NULL);
     qa_cli_free(&result);
-    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps", "300",
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", world.adapter, "--steps", "90",
                          "--save-minutes", "0", "--resume"),
                   0, NULL, "continuing after step ");
     char *other = qa_tempdir_join(world.dir, "other");
-    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", other, "--steps", "300", "--save-every",
-                         "100", "--save-minutes", "1e-9"),
+    qa_cli_expect(QA_CLI("train", "-m", world.model, "-d", world.pairs, "-o", other, "--steps", "90", "--save-every",
+                         "30", "--save-minutes", "1e-9"),
                   0, NULL, NULL);
     same_file(world.adapter, other, "adapter_model.safetensors");
     /* three checkpoints, adapter and config, record and metrics, README.md, two files of the tokenizer */
     ck_assert_uint_eq(qa_tempdir_entries(other), 10);
-    ck_assert(exists(other, "checkpoint-100") && exists(other, "checkpoint-200") && exists(other, "checkpoint-300"));
+    ck_assert(exists(other, "checkpoint-30") && exists(other, "checkpoint-60") && exists(other, "checkpoint-90"));
     free(other);
     qa_cli_world_free(&world);
 }
