@@ -105,7 +105,9 @@ static qa_status say_how_to_resume(cli_run *run, qa_error *err) {
     if (!cli_is_on(&run->options, "resume")) {
         QA_GOTO(done, qa_text_append_z(&text, " --resume", err));
     }
-    cli_warn(run, "interrupted; to resume:\n  %s", text.data);
+    cli_warn(run, "interrupted; to resume%s:\n  %s",
+             qa_cluster_ranks(run->cluster) > 1 ? ", by the launcher, with as many ranks as there are then" : "",
+             text.data);
 done:
     qa_text_free(&text);
     return status;

@@ -6,6 +6,7 @@
 #include "io/file.h"
 #include "qadapter/text.h"
 #include "qadapter/train.h"
+#include "train/shared_step.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ struct qa_reward_model {
     bool owns_model;
     qa_pass *pass; /* of `rows` rows; NULL: none yet */
     size_t rows;
+    qa_cluster *cluster; /* whose ranks share the passes of a call */
 };
 
 /* ---- whose it is ---- */
@@ -127,6 +129,10 @@ void qa_reward_model_free(qa_reward_model *reward_model) {
 
 size_t qa_reward_model_outputs(const qa_reward_model *reward_model) { return reward_model->model->config.labels; }
 
+void qa_reward_model_share(qa_reward_model *reward_model) {
+    reward_model->cluster = reward_model->model->context->cluster;
+}
+
 const qa_model *qa_reward_model_model(const qa_reward_model *reward_model) { return reward_model->model; }
 
 /* ---- scoring ---- */
@@ -162,40 +168,76 @@ static qa_status make_room(qa_reward_model *reward_model, size_t rows, qa_error 
     return qa_pass_create(&reward_model->pass, reward_model->model, NULL, limits, err);
 }
 
-/* As many of the n sequences as fit into a pass; their rows to read in states. */
-static size_t fill_pass(const qa_reward_model *reward_model, const qa_tokens *sequences, size_t n, size_t *states) {
-    size_t rows = 0, taken = 0;
-    while (taken < n && sequences[taken].n <= reward_model->rows - rows) {
-        states[taken] = rows + qa_last_token(&reward_model->model->config, sequences[taken].ids, sequences[taken].n);
-        rows += sequences[taken++].n;
+/* A call: sequences begin[i] .. begin[i + 1] - 1 run in pass i. */
+typedef struct scored_sequences {
+    qa_reward_model *reward_model;
+    const qa_tokens *sequences;
+    size_t output;
+    size_t *begin, *costs, *states; /* one allocation, that of begin; costs in tokens; states: the rows to read */
+    double *scores;
+} scored_sequences;
+
+/* As many sequences in a pass as fit, in order: a function of the sequences alone. Returns the number of passes. */
+static size_t fill_passes(const scored_sequences *scored, size_t n) {
+    const size_t most = scored->reward_model->rows;
+    size_t passes = 0, rows = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i == 0 || scored->sequences[i].n > most - rows) {
+            scored->begin[passes++] = i;
+            rows = 0;
+        }
+        rows += scored->sequences[i].n;
+        scored->costs[passes - 1] = rows;
     }
-    return taken;
+    scored->begin[passes] = n;
+    return passes;
 }
 
-static qa_status run_sequences(qa_reward_model *reward_model, const qa_tokens *sequences, size_t n, size_t output,
-                               size_t *states, double *scores, qa_error *err) {
-    const size_t d = reward_model->model->config.hidden_size;
-    for (size_t first = 0, taken = 0; first < n; first += taken) {
-        taken = fill_pass(reward_model, sequences + first, n - first, states);
-        const qa_packed packed = {.documents = sequences + first, .n_documents = taken};
-        QA_TRY(qa_prefixed(qa_pass_forward(reward_model->pass, &packed, states, taken, 0, err), err,
-                           "reward model %s, of %zu sequences from number %zu on: ", reward_model->model->info.dir,
-                           taken, first + 1));
-        for (size_t i = 0; i < taken; i++) {
-            scores[first + i] =
-                qa_score_of_state(reward_model->model, qa_pass_states(reward_model->pass) + i * d, output);
-            QA_FAIL_IF(!isfinite(scores[first + i]), err, QA_ERR_NAN,
-                       "reward model %s: the score of sequence %zu is %g", reward_model->model->info.dir, first + i + 1,
-                       scores[first + i]);
-        }
+static qa_status run_scored_pass(void *user, size_t pass, qa_real *gradient, void *record, qa_error *err) {
+    const scored_sequences *scored = user;
+    qa_reward_model *reward_model = scored->reward_model;
+    const size_t first = scored->begin[pass], taken = scored->begin[pass + 1] - first;
+    const char *dir = reward_model->model->info.dir;
+    const qa_packed packed = {.documents = scored->sequences + first, .n_documents = taken};
+    size_t rows = 0;
+    (void)gradient;
+    (void)record;
+    for (size_t i = 0; i < taken; i++) {
+        const qa_tokens *sequence = &scored->sequences[first + i];
+        scored->states[i] = rows + qa_last_token(&reward_model->model->config, sequence->ids, sequence->n);
+        rows += sequence->n;
+    }
+    QA_TRY(qa_prefixed(qa_pass_forward(reward_model->pass, &packed, scored->states, taken, 0, err), err,
+                       "reward model %s, of %zu sequences from number %zu on: ", dir, taken, first + 1));
+    for (size_t i = 0; i < taken; i++) {
+        const qa_real *state = qa_pass_states(reward_model->pass) + i * reward_model->model->config.hidden_size;
+        const double score = qa_score_of_state(reward_model->model, state, scored->output);
+        QA_FAIL_IF(!isfinite(score), err, QA_ERR_NAN, "reward model %s: the score of sequence %zu is %g", dir,
+                   first + i + 1, score);
+        scored->scores[first + i] = score;
     }
     return QA_OK;
+}
+
+static qa_status run_sequences(scored_sequences *scored, size_t n, qa_error *err) {
+    qa_cluster *cluster = scored->reward_model->cluster;
+    QA_TRY(QA_NEW(scored->begin, 3 * n + 1, err, "%zu scores", n));
+    scored->costs = scored->begin + n + 1;
+    scored->states = scored->costs + n;
+    const size_t passes = fill_passes(scored, n);
+    const qa_shared_items items = {.n = passes, .costs = scored->costs, .run = run_scored_pass, .user = scored};
+    qa_status status = qa_shared_run(cluster, NULL, &items, err);
+    if (status == QA_OK) {
+        status = qa_shared_gather(cluster, &items, scored->begin, scored->scores, sizeof *scored->scores, err);
+    }
+    free(scored->begin);
+    return status;
 }
 
 qa_status qa_reward_model_scores(qa_reward_model *reward_model, const qa_tokens *sequences, size_t n, size_t output,
                                  double *scores, qa_error *err) {
     const size_t outputs = qa_reward_model_outputs(reward_model);
-    size_t longest = 1, *states = NULL;
+    size_t longest = 1;
     output = output == QA_REWARD_LAST_OUTPUT ? outputs - 1 : output;
     QA_FAIL_IF(output >= outputs, err, QA_ERR_ARGUMENT, "reward model %s: output %zu of %zu",
                reward_model->model->info.dir, output + 1, outputs);
@@ -206,10 +248,9 @@ qa_status qa_reward_model_scores(qa_reward_model *reward_model, const qa_tokens 
         longest = sequences[i].n > longest ? sequences[i].n : longest;
     }
     QA_TRY(make_room(reward_model, longest, err));
-    QA_TRY(QA_NEW(states, n + 1, err, "%zu scores", n));
-    const qa_status status = run_sequences(reward_model, sequences, n, output, states, scores, err);
-    free(states);
-    return status;
+    scored_sequences scored = {
+        .reward_model = reward_model, .sequences = sequences, .output = output, .scores = scores};
+    return run_sequences(&scored, n, err);
 }
 
 qa_status qa_reward_model_answers(qa_reward_model *reward_model, qa_tokens prompt, const qa_tokens *answers, size_t n,

@@ -35,6 +35,9 @@ const qa_model *qa_reward_model_model(const qa_reward_model *reward_model); /* i
 QA_MUST_CHECK qa_status qa_reward_model_scores(qa_reward_model *reward_model, const qa_tokens *sequences, size_t n,
                                                size_t output, double *scores, qa_error *err);
 
+/* From here on the ranks of the model's cluster share the passes of such a call, which all of them make. */
+void qa_reward_model_share(qa_reward_model *reward_model);
+
 /* The same of n answers to one prompt, each of at least one token. */
 QA_MUST_CHECK qa_status qa_reward_model_answers(qa_reward_model *reward_model, qa_tokens prompt,
                                                 const qa_tokens *answers, size_t n, size_t output, double *scores,

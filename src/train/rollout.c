@@ -338,6 +338,7 @@ static qa_status load_scorer(rollout_run *r, qa_error *err) {
         return QA_OK;
     }
     QA_TRY(qa_reward_model_load(&r->reward_model, r->model->context, o->reward_model, r->model, err));
+    qa_reward_model_share(r->reward_model);
     const size_t outputs = qa_reward_model_outputs(r->reward_model);
     return o->reward_output <= outputs ? QA_OK
                                        : qa_fail(err, QA_ERR_ARGUMENT, "reward_output = %zu: %s has %zu output%s",
