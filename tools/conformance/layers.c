@@ -74,6 +74,7 @@ static void lora(task *t) {
     R *dkept = product((const R *)dhidden, (const R *)transposed(a, r, ins), n, r, ins);
     R *dx = product(dy, (const R *)transposed(w, outs, ins), n, outs, ins);
     for (size_t i = 0; i < n * ins; i++) {
+        dx[i] = wrong(t, "dropout-on-base") ? r_mul(dx[i], factor[i]) : dx[i];
         dx[i] = r_add(dx[i], r_mul(dkept[i], factor[i]));
     }
     const R *dhidden_t = (const R *)transposed((const R *)dhidden, n, r),
@@ -94,16 +95,17 @@ static void rms_norm(task *t) {
     }
     for (size_t row = 0; row < n; row++) {
         const R *x = (const R *)in(t, "x") + row * d, *dy = (const R *)in(t, "dy") + row * d;
-        R *g = room(d), squares = r_div(r_dot(x, x, d), wrong(t, "sum-of-squares") ? num(1) : width);
-        R root = wrong(t, "epsilon-outside") ? r_add(r_sqrt(squares), in1(t, "epsilon"))
-                                             : r_sqrt(r_add(squares, in1(t, "epsilon")));
-        R c = r_div(num(1), root);
+        const bool outside = wrong(t, "epsilon-outside"), sum = wrong(t, "sum-of-squares");
+        R *g = room(d), squares = r_dot(x, x, d), divisor = sum ? num(1) : width, epsilon = in1(t, "epsilon");
+        squares = r_div(squares, divisor);
+        R inner = outside ? r_max(squares, given(1e-300)) : r_add(squares, epsilon), s = r_sqrt(inner);
+        R c = r_div(num(1), outside ? r_add(s, epsilon) : s);
         for (size_t i = 0; i < d; i++) {
             g[i] = r_mul(dy[i], w[i]);
             y[row * d + i] = r_mul(w[i], r_mul(x[i], c));
             dw[i] = r_add(dw[i], r_mul(dy[i], r_mul(x[i], c)));
         }
-        R factor = r_div(r_mul(r_mul(c, r_mul(c, c)), r_dot((const R *)g, x, d)), width);
+        R factor = r_div(r_mul(r_mul(c, c), r_dot((const R *)g, x, d)), r_mul(divisor, s)); /* c g'x d root/dx */
         for (size_t i = 0; i < d; i++) {
             R through = wrong(t, "norm-constant") ? num(0) : r_mul(factor, x[i]);
             dx[row * d + i] = r_sub(r_mul(c, g[i]), through);

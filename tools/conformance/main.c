@@ -198,10 +198,10 @@ static void run(const equation *e, task *t, const json_t *inputs, const char *mi
 /* ---- gradients ---- */
 
 /* What gradients are of: the sum of dy times the first output. */
-static void weighted(mpfr_t result, const equation *e, const json_t *inputs, step s) {
+static void weighted(mpfr_t result, const equation *e, const json_t *inputs, const char *mistake, step s) {
     static task t;
     const size_t mark = pool_mark();
-    run(e, &t, inputs, NULL, s);
+    run(e, &t, inputs, mistake, s);
     const array *dy = in_array(&t, "dy"), *y = &t.out[0];
     R sum = num(0);
     for (size_t i = 0; i < y->n; i++) {
@@ -213,19 +213,21 @@ static void weighted(mpfr_t result, const equation *e, const json_t *inputs, ste
     pool_release(mark);
 }
 
-/* Central differences: their own error is of the order of 2^-160. */
-static void check_gradients(const equation *e, const task *t, const json_t *inputs, const char *id) {
+/* Central differences: their own error is of the order of 2^-160. With a mistake, too: what an implementation that
+ * makes it differentiates; but for mistakes that are of gradients alone or of rounding. most: of outputs of so many
+ * numbers. */
+static void check_gradients(const equation *e, const task *t, const json_t *inputs, const char *id, size_t most) {
     mpfr_t up, down, limit;
     mpfr_inits2(256, up, down, limit, (mpfr_ptr)0);
     for (size_t k = 0; k < t->n_out; k++) {
         const char *name = t->out[k].name;
         const array *input = strncmp(name, "grad_", 5) == 0 ? in_array(t, name + 5) : NULL;
-        for (size_t i = 0; input != NULL && i < input->n; i++) {
+        for (size_t i = 0; input != NULL && input->n <= most && i < input->n; i++) {
             if (!isfinite(r_double(input->x[i]))) {
                 continue;
             }
-            weighted(up, e, inputs, (step){input->name, i, 1});
-            weighted(down, e, inputs, (step){input->name, i, -1});
+            weighted(up, e, inputs, t->wrong, (step){input->name, i, 1});
+            weighted(down, e, inputs, t->wrong, (step){input->name, i, -1});
             mpfr_sub(up, up, down, MPFR_RNDN);
             mpfr_mul_2si(up, up, STEP_BITS - 1, MPFR_RNDN);
             mpfr_sub(up, up, t->out[k].x[i]->v, MPFR_RNDN);
@@ -233,7 +235,8 @@ static void check_gradients(const equation *e, const task *t, const json_t *inpu
             mpfr_add_ui(limit, t->out[k].x[i]->e, 1, MPFR_RNDN);
             mpfr_mul_2si(limit, limit, -120, MPFR_RNDN);
             if (!mpfr_lessequal_p(up, limit)) {
-                die("%s: %s[%zu] is not what central differences say, by %g", id, name, i, mpfr_get_d(up, MPFR_RNDN));
+                die("%s: %s[%zu] is not what central differences say, by %g (%s)", id, name, i,
+                    mpfr_get_d(up, MPFR_RNDN), t->wrong == NULL ? "no mistake" : t->wrong);
             }
         }
     }
@@ -343,7 +346,8 @@ static bool put_mistake(qa_json_writer *w, const task *bad, const task *right, c
     return true;
 }
 
-static void put_mistakes(qa_json_writer *w, const equation *e, const task *right, const json_t *inputs, json_t *texts) {
+static void put_mistakes(qa_json_writer *w, const equation *e, const task *right, const json_t *inputs, const char *id,
+                         json_t *texts) {
     static task bad;
     char *names = strdup(e->mistakes), *rest = NULL;
     qa_json_open_array(w, "mistakes", QA_JSON_BLOCK);
@@ -353,6 +357,9 @@ static void put_mistakes(qa_json_writer *w, const equation *e, const task *right
             die("the mistake %s has no text in the cases", name);
         }
         run(e, &bad, inputs, name, (step){0});
+        if (!json_is_true(json_object_get(entry, "no_differences"))) {
+            check_gradients(e, &bad, inputs, id, SMALL);
+        }
         if (put_mistake(w, &bad, right, name, json_string_value(json_object_get(entry, "text")))) {
             json_object_set_new(entry, "seen", json_true());
         }
@@ -392,7 +399,7 @@ static void put_vector(qa_json_writer *w, const json_t *one, json_t *texts, json
     }
     json_object_set_new(ids, id, json_true());
     run(e, &right, inputs, NULL, (step){0});
-    check_gradients(e, &right, inputs, id);
+    check_gradients(e, &right, inputs, id, SIZE_MAX);
     qa_json_open_object(w, NULL, QA_JSON_BLOCK);
     qa_json_put_string(w, "id", id);
     qa_json_put_size(w, "since", since == NULL ? 1 : (size_t)json_integer_value(since));
@@ -412,7 +419,7 @@ static void put_vector(qa_json_writer *w, const json_t *one, json_t *texts, json
         qa_json_put_number(w, right.out[k].name, tolerance_of(&right.out[k]));
     }
     qa_json_close(w);
-    put_mistakes(w, e, &right, inputs, texts);
+    put_mistakes(w, e, &right, inputs, id, texts);
     qa_json_close(w);
     json_decref(inputs);
     pool_release(0);

@@ -21,12 +21,15 @@ R *log_softmax(const R *x, size_t n) {
     return y;
 }
 
-/* (M5), and (M7) of every action. */
-static R value_and_policy(R *log_pi, const R *q, const R *log_pi1, size_t V, R alpha_0, R alpha_tilde, bool bare) {
+/* (M5), (M7) of every action, and slope[V], the derivative of the value. bare: without the alpha_tilde in front. */
+static R value_and_policy(R *log_pi, R *slope, const R *q, const R *log_pi1, size_t V, R alpha_0, R alpha_tilde,
+                          bool bare) {
     R *x = exponents(q, log_pi1, V, alpha_0, alpha_tilde);
     R lse = r_log_sum_exp((const R *)x, V), v = bare ? lse : r_mul(alpha_tilde, lse);
     for (size_t a = 0; a < V; a++) {
-        log_pi[a] = bare ? r_sub(x[a], r_div(v, alpha_tilde)) : r_sub(x[a], lse);
+        R pi = r_exp(r_sub(x[a], lse));
+        log_pi[a] = r_sub(x[a], bare ? r_div(v, alpha_tilde) : lse);
+        slope[a] = bare ? r_div(pi, alpha_tilde) : pi;
     }
     return v;
 }
@@ -36,11 +39,8 @@ static void state(task *t, bool policy) {
     R *log_pi = room(V), *pi = room(V);
     R alpha_tilde = wrong(t, "alpha-tilde-missing") ? num(1) : in1(t, "alpha_tilde");
     R alpha_0 = wrong(t, "alpha-0-missing") ? num(1) : in1(t, "alpha_0");
-    R v = value_and_policy(log_pi, (const R *)in(t, "q"), (const R *)in(t, "log_pi1"), V, alpha_0, alpha_tilde,
+    R v = value_and_policy(log_pi, pi, (const R *)in(t, "q"), (const R *)in(t, "log_pi1"), V, alpha_0, alpha_tilde,
                            wrong(t, "outer-alpha-tilde"));
-    for (size_t a = 0; a < V; a++) {
-        pi[a] = r_exp(log_pi[a]);
-    }
     if (policy) {
         out_like(t, "log_pi", "q", log_pi);
         out_like(t, "pi", "q", pi);
@@ -160,7 +160,7 @@ static const size_t NONE = (size_t)-1;
 
 typedef struct side {
     const char *names[10]; /* of ids, length, terminal, logits, base; return, v, reward, log_pi, gradient */
-    R *q, *log_pi, *v, *gradient;
+    R *q, *log_pi, *slope, *v, *gradient;
     R ret[MOST_PAIRS];
     transition list[MOST_COUNTED];
     size_t n;
@@ -187,8 +187,8 @@ static void states_of(const task *t, const batch *b, side *s, size_t row) {
             s->q[at + a] = logits ? of[a] : r_sub(of[a], wrong(t, "q-log-softmax") ? log_pi1[a] : z1[a]);
         }
         s->v[row * b->L + p] =
-            value_and_policy(s->log_pi + at, (const R *)s->q + at, (const R *)log_pi1, V, in1(t, "alpha_0"),
-                             in1(t, "alpha_tilde"), wrong(t, "outer-alpha-tilde"));
+            value_and_policy(s->log_pi + at, s->slope + at, (const R *)s->q + at, (const R *)log_pi1, V,
+                             in1(t, "alpha_0"), in1(t, "alpha_tilde"), wrong(t, "outer-alpha-tilde"));
     }
 }
 
@@ -245,9 +245,7 @@ static void logit_gradient(const task *t, const batch *b, side *s) {
         s->gradient[at + x->action] = r_add(s->gradient[at + x->action], x->g);
         for (size_t a = 0; x->value != NONE && !wrong(t, "value-stop-gradient") && a < b->V; a++) {
             const size_t of = (x->row * b->L + x->value) * b->V + a;
-            R slope = r_exp(s->log_pi[of]);
-            slope = wrong(t, "outer-alpha-tilde") ? r_div(slope, in1(t, "alpha_tilde")) : slope;
-            s->gradient[of] = r_sub(s->gradient[of], r_mul(r_mul(in1(t, "gamma"), x->g), slope));
+            s->gradient[of] = r_sub(s->gradient[of], r_mul(r_mul(in1(t, "gamma"), x->g), s->slope[of]));
         }
     }
     for (size_t row = 0; wrong(t, "q-log-softmax") && row < b->N * b->L; row++) {
@@ -302,6 +300,7 @@ static void pair(task *t) {
     for (size_t i = 0; i < SIDES; i++) {
         side *s = &b.sides[i];
         s->q = room(b.N * b.L * b.V), s->log_pi = room(b.N * b.L * b.V), s->gradient = room(b.N * b.L * b.V);
+        s->slope = room(b.N * b.L * b.V);
         s->v = room(b.N * b.L);
         for (size_t row = 0; row < b.N; row++) {
             states_of(t, &b, s, row);

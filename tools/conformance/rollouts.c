@@ -47,7 +47,8 @@ static R clipped_loss(const task *t, R rho, R advantage, R *slope) {
     R e = in1(t, "clip"), free = r_neg(r_mul(rho, advantage));
     R held = r_neg(r_mul(r_clip(rho, r_sub(num(1), e), r_add(num(1), e)), advantage));
     const bool frees = (r_cmp(free, held) >= 0) != wrong(t, "ppo-other-side") || wrong(t, "clip-missing");
-    *slope = frees || wrong(t, "clipped-gradient") ? free : num(0);
+    const bool within = r_cmp(free, held) == 0; /* the two are the same */
+    *slope = frees || within || wrong(t, "clipped-gradient") ? free : num(0);
     return frees ? free : held;
 }
 
