@@ -6,6 +6,7 @@
 #include "base/try.h"
 #include "base/warnings.h"
 #include "cli/format.h"
+#include "cli/ranks.h"
 #include "io/file.h"
 #include "io/input.h"
 #include "model/merge.h"
@@ -76,7 +77,7 @@ qa_status cli_load_model_as(cli_run *run, qa_weights_dtype otherwise, qa_error *
     QA_TRY(cli_open_context(run, err));
     QA_TRY(qa_model_load_as(&run->model, run->context, run->args->model, cli_weights_dtype(run->args, otherwise), err));
     cli_detail(run, "loaded %s in %.2f s", run->args->model, cli_now() - begun);
-    return QA_OK;
+    return cli_compare_models(run, err);
 }
 
 qa_status cli_load_model(cli_run *run, qa_error *err) { return cli_load_model_as(run, QA_WEIGHTS_REAL, err); }

@@ -5,6 +5,7 @@
 #include "cli/help.h"
 #include "cli/mixture.h"
 #include "cli/outputs.h"
+#include "cli/ranks.h"
 
 #include "base/memory.h"
 #include "base/sha256.h"
@@ -117,6 +118,7 @@ static qa_status parse_and_run(cli_run *run, cli_args *args, qa_error *err) {
     QA_TRY(cli_resolve_hub_folder(run, args, err));
     QA_TRY(cli_take_adapter_weights(run, args, err));
     QA_TRY(cli_check_outputs(run, err));
+    QA_TRY(cli_share_inputs(run, err));
     return run->command->run(run, err);
 }
 

@@ -14,24 +14,13 @@
 
 enum { MAX_DEPTH = 3 };
 
-/* An option that is a path, and was given. */
-typedef struct named_path {
-    const char *name, *path;
-} named_path;
-
-/* Where a walk over the given paths is: an option, and the next of its items where it takes several. */
-typedef struct path_walk {
-    size_t option, item;
-} path_walk;
-
-/* The next path of this kind; false: none. */
-static bool next_path(const cli_run *run, qa_option_path kind, path_walk *at, named_path *found) {
+bool cli_next_path(const cli_run *run, qa_option_path kind, cli_path_walk *at, cli_named_path *found) {
     for (; at->option < run->options.n; at->option++, at->item = 0) {
         const cli_option *option = &run->options.items[at->option];
         const void *value = (const char *)run->args + option->base + option->row.offset;
         const qa_option_list *list = option->row.type == QA_OPTION_LIST ? value : NULL;
         if (option->row.path == kind && option->given != NULL && at->item < (list == NULL ? 1 : list->n)) {
-            *found = (named_path){option->row.name, list == NULL ? option->given : list->items[at->item]};
+            *found = (cli_named_path){option->row.name, list == NULL ? option->given : list->items[at->item]};
             at->item++;
             return true;
         }
@@ -70,7 +59,7 @@ static char *find_same(const char *path, const struct stat *output, int depth) {
     return found;
 }
 
-static qa_status check_file(cli_run *run, const named_path *output, const named_path *input, const char *path,
+static qa_status check_file(cli_run *run, const cli_named_path *output, const cli_named_path *input, const char *path,
                             qa_error *err) {
     struct stat info;
     if (strcmp(output->path, "-") == 0 || stat(output->path, &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -88,7 +77,7 @@ static qa_status check_file(cli_run *run, const named_path *output, const named_
 }
 
 /* A suite's name stands for a folder of that name among the bundled models, too. */
-static qa_status check_suite(cli_run *run, const named_path *output, const named_path *input, qa_error *err) {
+static qa_status check_suite(cli_run *run, const cli_named_path *output, const cli_named_path *input, qa_error *err) {
     char *bundle = qa_path_join("weights", input->path), *suite = bundle == NULL ? NULL : qa_path_join(bundle, "suite");
     const qa_status status = suite == NULL ? QA_NO_MEMORY(err, "a path") : check_file(run, output, input, suite, err);
     free(suite);
@@ -121,9 +110,9 @@ static bool same_output(const char *a, const char *b) {
     return same;
 }
 
-static qa_status check_other_outputs(cli_run *run, const named_path *output, path_walk from, qa_error *err) {
-    named_path other;
-    while (next_path(run, QA_PATH_WRITTEN, &from, &other)) {
+static qa_status check_other_outputs(cli_run *run, const cli_named_path *output, cli_path_walk from, qa_error *err) {
+    cli_named_path other;
+    while (cli_next_path(run, QA_PATH_WRITTEN, &from, &other)) {
         if (same_output(output->path, other.path)) {
             return cli_bad_usage(run, err, "--%s %s and --%s %s are one file; name two", output->name, output->path,
                                  other.name, other.path);
@@ -132,9 +121,9 @@ static qa_status check_other_outputs(cli_run *run, const named_path *output, pat
     return QA_OK;
 }
 
-static qa_status check_output_file(cli_run *run, const named_path *output, qa_error *err) {
-    named_path input;
-    for (path_walk i = {0}; next_path(run, QA_PATH_READ, &i, &input);) {
+static qa_status check_output_file(cli_run *run, const cli_named_path *output, qa_error *err) {
+    cli_named_path input;
+    for (cli_path_walk i = {0}; cli_next_path(run, QA_PATH_READ, &i, &input);) {
         const char *path = strcmp(input.path, "-") == 0 ? "/dev/stdin" : input.path;
         QA_TRY(check_file(run, output, &input, path, err));
         if (strcmp(input.name, "suite") == 0) {
@@ -145,12 +134,12 @@ static qa_status check_output_file(cli_run *run, const named_path *output, qa_er
 }
 
 qa_status cli_check_output(cli_run *run, const char *what, const char *path, qa_error *err) {
-    return check_output_file(run, &(named_path){what, path}, err);
+    return check_output_file(run, &(cli_named_path){what, path}, err);
 }
 
 static qa_status check_output_files(cli_run *run, qa_error *err) {
-    named_path output;
-    for (path_walk o = {0}; next_path(run, QA_PATH_WRITTEN, &o, &output);) {
+    cli_named_path output;
+    for (cli_path_walk o = {0}; cli_next_path(run, QA_PATH_WRITTEN, &o, &output);) {
         QA_TRY(check_other_outputs(run, &output, o, err));
         QA_TRY(check_output_file(run, &output, err));
     }
@@ -181,7 +170,7 @@ static char *entry_that_holds(const char *path, const struct stat *out) {
     return found;
 }
 
-static qa_status check_in_run(cli_run *run, const struct stat *out, const named_path *input, const char *path,
+static qa_status check_in_run(cli_run *run, const struct stat *out, const cli_named_path *input, const char *path,
                               qa_error *err) {
     char *entry = entry_that_holds(path, out);
     const bool replaced = entry != NULL && run->command->replaces(entry);
@@ -193,7 +182,7 @@ static qa_status check_in_run(cli_run *run, const struct stat *out, const named_
 }
 
 /* An input folder, and what the links in it lead to. The files of a run that stand in it are no input. */
-static qa_status check_run_input(cli_run *run, const struct stat *out, const named_path *input, qa_error *err) {
+static qa_status check_run_input(cli_run *run, const struct stat *out, const cli_named_path *input, qa_error *err) {
     struct stat info;
     QA_TRY(check_in_run(run, out, input, input->path, err));
     const bool folder = stat(input->path, &info) == 0 && S_ISDIR(info.st_mode);
@@ -216,12 +205,12 @@ static qa_status check_run_input(cli_run *run, const struct stat *out, const nam
 
 static qa_status check_run_folder(cli_run *run, qa_error *err) {
     const char *folder = cli_given(&run->options, "out");
-    named_path input;
+    cli_named_path input;
     struct stat out;
     if (run->command->replaces == NULL || folder == NULL || stat(folder, &out) != 0) {
         return QA_OK;
     }
-    for (path_walk i = {0}; next_path(run, QA_PATH_READ, &i, &input);) {
+    for (cli_path_walk i = {0}; cli_next_path(run, QA_PATH_READ, &i, &input);) {
         const bool read_already = run->args->config != NULL && strcmp(input.path, run->args->config) == 0 &&
                                   (strcmp(input.name, "config") == 0 || strcmp(input.name, "options-file") == 0);
         QA_TRY(read_already ? QA_OK : check_run_input(run, &out, &input, err));

@@ -4,6 +4,19 @@
 
 #include "cli/common.h"
 
+/* An option that is a path, and was given. */
+typedef struct cli_named_path {
+    const char *name, *path;
+} cli_named_path;
+
+/* Where a walk over the given paths is: an option, and the next of its items where it takes several. */
+typedef struct cli_path_walk {
+    size_t option, item;
+} cli_path_walk;
+
+/* The next path of this kind; false: none. */
+bool cli_next_path(const cli_run *run, qa_option_path kind, cli_path_walk *at, cli_named_path *found);
+
 /* Bad usage, naming both, when what an option names as output is one of the files that the other options name as input
  * or lies in a folder of these, when two outputs are one file, or when the input is among the files that a run replaces
  * in its folder. Compared are devices and inodes, so that links and other spellings of a path are the same file. */

@@ -45,6 +45,13 @@ static void digest_reals(unsigned char digest[QA_SHA256_BYTES], const qa_real *x
     qa_sha256_end(&sha, digest);
 }
 
+qa_status qa_ranks_compare_arithmetic(qa_cluster *cluster, qa_error *err) {
+    unsigned char digest[QA_SHA256_BYTES];
+    digest_arithmetic(digest);
+    return qa_cluster_same(cluster, "result of the same products, exponentials and logarithms (processor or C library)",
+                           digest, err);
+}
+
 qa_status qa_ranks_compare(qa_cluster *cluster, const json_t *config, const qa_real *parameters, size_t count,
                            qa_error *err) {
     unsigned char digest[QA_SHA256_BYTES];
@@ -59,9 +66,7 @@ qa_status qa_ranks_compare(qa_cluster *cluster, const json_t *config, const qa_r
     }
     json_decref(first);
     QA_TRY(status);
-    digest_arithmetic(digest);
-    QA_TRY(qa_cluster_same(cluster, "result of the same products, exponentials and logarithms (processor or C library)",
-                           digest, err));
+    QA_TRY(qa_ranks_compare_arithmetic(cluster, err));
     digest_reals(digest, parameters, count);
     return qa_cluster_same(cluster, "adapter to begin with", digest, err);
 }

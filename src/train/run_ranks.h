@@ -16,6 +16,9 @@
 QA_MUST_CHECK qa_status qa_ranks_compare(qa_cluster *cluster, const json_t *config, const qa_real *parameters,
                                          size_t count, qa_error *err);
 
+/* The last of these by itself. */
+QA_MUST_CHECK qa_status qa_ranks_compare_arithmetic(qa_cluster *cluster, qa_error *err);
+
 /* Rank 0's object goes to all: on the others *object, NULL before, becomes a copy (json_decref). */
 QA_MUST_CHECK qa_status qa_ranks_share_json(qa_cluster *cluster, json_t **object, qa_error *err);
 
