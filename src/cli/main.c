@@ -177,6 +177,9 @@ static int run_command(const cli_command *command, int argc, char **argv) {
     }
     int signal_number = cli_signal();
     status = qa_cluster_finish(run.cluster, status, &signal_number, &err);
+    if (qa_cluster_ranks(run.cluster) > 1) {
+        (void)signal(SIGTERM, SIG_IGN); /* that of a launcher which saw the first rank end with a failure */
+    }
     cli_run_free(&run);
     cli_args_free(&run.options, args);
     const int exit_status = tell_failure(&run, status, signal_number, err.message);
