@@ -3,7 +3,9 @@
 
 #include "base/checked.h"
 #include "base/try.h"
+#include "cluster/cluster.h"
 #include "methods/method.h"
+#include "model/weights.h"
 
 #include <stdint.h>
 #include <unistd.h>
@@ -111,7 +113,7 @@ qa_status qa_train_base_cache(const qa_model *model, const qa_pairs *train, cons
     qa_base_plan base;
     QA_TRY(qa_plan_make(&plan, qa_pairs_count(train), options, err));
     QA_TRY(qa_base_plan_make(&base, &plan, qa_model_get_info(model)->hidden_size, train, evaluation, options,
-                             qa_machine_memory(), err));
+                             qa_machine_memory() / qa_cluster_neighbours(model->context->cluster), err));
     *mode = base.mode;
     *memory_bytes = base.memory_bytes;
     *disk_bytes = base.disk_bytes;

@@ -140,7 +140,7 @@ static qa_status make_workspace(preference_run *r, qa_error *err) {
                                limits_for(r->train, r->evaluation, o->replay, o->recompute), err));
     QA_TRY(qa_trainer_create(&r->trainer, err));
     QA_TRY(qa_base_plan_make(&r->base, &r->plan, r->model->config.hidden_size, r->train, r->evaluation, o,
-                             qa_machine_memory(), err));
+                             qa_machine_memory() / qa_cluster_neighbours(r->model->context->cluster), err));
     QA_TRY(qa_base_cache_create(&r->cache, &r->base, qa_rank_notes_logger(&r->trainer.notes), err));
     QA_TRY(make_step_arrays(r, err));
     const size_t examples = o->replay == NULL ? 0 : qa_pairs_count(o->replay);

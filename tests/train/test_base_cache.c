@@ -151,6 +151,7 @@ static void fill(qa_real *rows, size_t reals, size_t i) {
 /* Entries come back as they were put, in any order; what was not put, or has another number of rows, is not there. */
 START_TEST(entries) {
     const qa_base_cache_mode mode = _i == 0 ? QA_BASE_CACHE_MEMORY : QA_BASE_CACHE_DISK;
+    const bool aside = _i == 2; /* as a rank without a folder of its own does */
     setting s;
     qa_error err = {0};
     qa_base_cache *cache = NULL;
@@ -158,7 +159,8 @@ START_TEST(entries) {
     char *dir = qa_tempdir_make();
     const qa_base_plan base = plan_of(&s, true, mode, 0);
     qa_expect_ok(qa_base_cache_create(&cache, &base, &(qa_logger){0}, &err), &err);
-    qa_expect_ok(qa_base_cache_open(cache, dir, &err), &err);
+    ck_assert_int_eq(setenv("TMPDIR", dir, 1), 0); /* a test is a process of its own */
+    qa_expect_ok(aside ? qa_base_cache_open_aside(cache, &err) : qa_base_cache_open(cache, dir, &err), &err);
     ck_assert_uint_eq(qa_tempdir_entries(dir), 0);
     for (size_t i = PAIRS; i-- > 1;) { /* not entry 0 */
         const qa_base_slot slot = qa_base_cache_slot(cache, QA_KEPT_TRAIN, i);
@@ -209,6 +211,21 @@ START_TEST(no_cache) {
 }
 END_TEST
 
+START_TEST(a_rank_without_a_disk_of_its_own) {
+    setting s;
+    qa_error err = {0};
+    qa_base_cache *cache = NULL;
+    open_setting(&s);
+    const qa_base_plan base = plan_of(&s, true, QA_BASE_CACHE_DISK, 0);
+    qa_expect_ok(qa_base_cache_create(&cache, &base, &(qa_logger){0}, &err), &err);
+    ck_assert_int_eq(setenv("TMPDIR", "/nowhere/at/all", 1), 0);
+    qa_expect_error(qa_base_cache_open_aside(cache, &err), QA_ERR_IO, &err, "/nowhere/at/all/qadapter-base-cache-");
+    ck_assert_ptr_nonnull(strstr(err.message, "TMPDIR says where"));
+    qa_base_cache_free(cache);
+    close_setting(&s);
+}
+END_TEST
+
 /* A folder that takes no file is an error before the first step, which names the file. */
 START_TEST(a_folder_without_room) {
     setting s;
@@ -242,8 +259,9 @@ Suite *train_base_cache_suite(void) {
     tcase_add_test(tcase, what_is_kept);
     tcase_add_test(tcase, how_much_and_where);
     tcase_add_test(tcase, rows_of_a_pair);
-    tcase_add_loop_test(tcase, entries, 0, 2);
+    tcase_add_loop_test(tcase, entries, 0, 3);
     tcase_add_test(tcase, no_cache);
+    tcase_add_test(tcase, a_rank_without_a_disk_of_its_own);
     tcase_add_test(tcase, a_folder_without_room);
     suite_add_tcase(suite, tcase);
     return suite;
