@@ -85,3 +85,30 @@ count_done() {
         [ ! -e "$OUT/jobs/$name/result.json" ] || done_jobs=$((done_jobs + 1))
     done < "$OUT/jobs.list"
 }
+
+# run_wave WORDS COMMAND: COMMAND for every line of $OUT/jobs.left, which has WORDS words, JOBS at once. With LAUNCH, such as
+# "mpirun --hostfile hosts", by the processes that it starts: each takes jobs as long as there are any. All of them see
+# this folder and $OUT, and get the settings by a file, since not every launcher passes the environment on.
+run_wave() {
+    if [ -z "${LAUNCH:-}" ]; then
+        xargs -n "$1" -P "$JOBS" sh -c 'exec sh $0 "$@"' "$2" < "$OUT/jobs.left"
+        return
+    fi
+    rm -rf "$OUT/running/taken"
+    mkdir "$OUT/running/taken"
+    WORDS=$1 COMMAND=$2
+    for name in WORDS COMMAND JOBS LC_ALL $(sed -n 's/^ *export //p' "tools/${0##*/}" | tr ' ' '\n' | sed -n 's/^\([A-Z][A-Z_0-9]*\)\(=.*\)*$/\1/p'); do
+        eval "value=\${$name-}"
+        printf "export %s='%s'\n" "$name" "$(printf %s "$value" | sed "s/'/'\\\\''/g")"
+    done > "$OUT/running/wave"
+    case $OUT in /*) settings=$OUT ;; *) settings=$PWD/$OUT ;; esac
+    $LAUNCH sh "$PWD/tools/support/wave" "$settings/running/wave"
+}
+
+# Under LAUNCH a process runs one job at a time unless JOBS says otherwise: the launcher says how many processes there are.
+default_jobs() {
+    for size in "${OMPI_COMM_WORLD_SIZE:-1}" "${PMI_SIZE:-1}" "${SLURM_STEP_NUM_TASKS:-1}"; do
+        [ "$size" = 1 ] || give_up "started $size times: start it once, with LAUNCH=\"mpirun -n $size\" in the environment"
+    done
+    if [ -n "${LAUNCH:-}" ]; then echo 1; else nproc 2> /dev/null || echo 1; fi
+}
