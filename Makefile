@@ -99,6 +99,7 @@ help:
 	@echo "make replicate-real DSP=FOLDER   the same question on a real model, docs/real-model.md"
 	@echo "make weights     remake weights/village from nothing: about an hour on two cores, and it can be interrupted"
 	@echo "make golden      remake the golden bundles of weights/golden, byte for byte"
+	@echo "make conformance  the vectors of weights/conformance in NumPy, PyTorch, JAX and TRL, those that are there"
 	@echo "make conformance-vectors  remake the vectors of weights/conformance, byte for byte; needs MPFR"
 	@echo "make conformance-archive  vectors, bundles, schema and runners in one archive, reproducible to the byte"
 	@echo "make reference   print one pair's way through the method, from token ids to the adapter after a step"
@@ -359,6 +360,12 @@ golden: deps
 	$(VARIANT) PRECISION=f64 SANITIZE= B=build/f64 golden-files
 golden-files: $(B)/tools/make_golden
 	$(B)/tools/make_golden weights/golden
+
+# What the runners of weights/conformance make of the vectors, those whose packages are there.
+.PHONY: conformance
+conformance: deps
+	$(VARIANT) PRECISION=f64 SANITIZE= B=build/f64 build/f64/qadapter
+	sh tools/conformance/run build/f64/qadapter
 
 # The vectors of weights/conformance from tools/conformance/cases.json: the same bytes everywhere.
 .PHONY: conformance-vectors
