@@ -399,6 +399,7 @@ static qa_status plan_rollouts(rollout_run *r, qa_error *err) {
                      .count = r->adapter->count + head_count(r),
                      .decayed = r->adapter->count,
                      .leaves = leaves_of_lesson(r),
+                     .weight_bytes = r->model->info.weight_bytes,
                      .items = prompts,
                      .shuffle = o->shuffle,
                      .steps_per_epoch = prompts / r->prompts_of_step, /* what is left over waits for the next */

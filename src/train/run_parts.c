@@ -9,6 +9,7 @@ qa_trainer qa_run_trainer(const qa_model *model, const qa_train_options *o, cons
                         .pool = model->context->pool,
                         .cluster = model->context->cluster,
                         .logger = &model->context->logger,
+                        .weight_bytes = model->info.weight_bytes,
                         .items = plan->pairs,
                         .shuffle = o->shuffle,
                         .evaluates = evaluates,

@@ -39,9 +39,9 @@ static void digest_arithmetic(unsigned char digest[QA_SHA256_BYTES]) {
     qa_sha256_end(&sha, digest);
 }
 
-static void digest_reals(unsigned char digest[QA_SHA256_BYTES], const qa_real *x, size_t n) {
+static void digest_bytes(unsigned char digest[QA_SHA256_BYTES], const void *data, size_t bytes) {
     qa_sha256 sha = qa_sha256_begin();
-    qa_sha256_add(&sha, x, n * sizeof *x);
+    qa_sha256_add(&sha, data, bytes);
     qa_sha256_end(&sha, digest);
 }
 
@@ -52,8 +52,8 @@ qa_status qa_ranks_compare_arithmetic(qa_cluster *cluster, qa_error *err) {
                            digest, err);
 }
 
-qa_status qa_ranks_compare(qa_cluster *cluster, const json_t *config, const qa_real *parameters, size_t count,
-                           qa_error *err) {
+qa_status qa_ranks_compare(qa_cluster *cluster, const json_t *config, size_t weight_bytes, const qa_real *parameters,
+                           size_t count, qa_error *err) {
     unsigned char digest[QA_SHA256_BYTES];
     json_t *first = NULL;
     if (qa_cluster_ranks(cluster) == 1) {
@@ -67,7 +67,9 @@ qa_status qa_ranks_compare(qa_cluster *cluster, const json_t *config, const qa_r
     json_decref(first);
     QA_TRY(status);
     QA_TRY(qa_ranks_compare_arithmetic(cluster, err));
-    digest_reals(digest, parameters, count);
+    digest_bytes(digest, &weight_bytes, sizeof weight_bytes);
+    QA_TRY(qa_cluster_same(cluster, "form of the base model's weights in memory (--dtype)", digest, err));
+    digest_bytes(digest, parameters, count * sizeof *parameters);
     return qa_cluster_same(cluster, "adapter to begin with", digest, err);
 }
 

@@ -12,9 +12,10 @@
 
 /* Before the first step: QA_ERR_MISMATCH, which names rank, key and both values, where a rank has another version, base
  * model, adapter, data set, option, number of threads or library of matrix products (config: training_config.json, in
- * which only the paths may differ), other parameters[count], or a processor or C library that rounds otherwise. */
-QA_MUST_CHECK qa_status qa_ranks_compare(qa_cluster *cluster, const json_t *config, const qa_real *parameters,
-                                         size_t count, qa_error *err);
+ * which only the paths may differ), its weights in another form in memory (which their bytes there tell), other
+ * parameters[count], or a processor or C library that rounds otherwise. */
+QA_MUST_CHECK qa_status qa_ranks_compare(qa_cluster *cluster, const json_t *config, size_t weight_bytes,
+                                         const qa_real *parameters, size_t count, qa_error *err);
 
 /* The last of these by itself. */
 QA_MUST_CHECK qa_status qa_ranks_compare_arithmetic(qa_cluster *cluster, qa_error *err);

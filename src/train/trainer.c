@@ -260,7 +260,7 @@ static qa_status tell_loaded_state(qa_trainer *t, bool continues, qa_error *err)
 qa_status qa_trainer_begin(qa_trainer *t, qa_error *err) {
     bool continues = false;
     t->start = t->saved_at = qa_seconds();
-    QA_TRY(qa_ranks_compare(t->cluster, t->config, t->parameters, t->count, err));
+    QA_TRY(qa_ranks_compare(t->cluster, t->config, t->weight_bytes, t->parameters, t->count, err));
     const qa_status status = qa_trainer_writes(t) ? begin_in_folder(t, &continues, err) : QA_OK;
     QA_TRY(qa_cluster_agree(t->cluster, status, err));
     return qa_cluster_ranks(t->cluster) == 1 ? QA_OK : tell_loaded_state(t, continues, err);
@@ -408,7 +408,6 @@ static void save_by_time(qa_trainer *t) {
 /* The last lines. */
 static void end_metrics(qa_trainer *t) {
     qa_error failure = {0};
-    qa_rank_notes_say(&t->notes, qa_seconds() - t->start);
     if (qa_trainer_writes(t) && qa_metrics_flush(t->metrics, &failure) != QA_OK) {
         qa_log(t->logger, QA_LOG_WARNING, "%s; the lines of %zu steps and evaluations are missing in it",
                failure.message, qa_metrics_missing(t->metrics));
@@ -590,6 +589,9 @@ static qa_status all_steps(qa_trainer *t, qa_error *err) {
 
 qa_status qa_trainer_run(qa_trainer *t, qa_error *err) {
     const qa_status status = all_steps(t, err);
+    if (status == QA_OK || status == QA_ERR_INTERRUPTED) {
+        qa_rank_notes_say(&t->notes, qa_seconds() - t->start);
+    }
     warn_moved(t);
     return status;
 }

@@ -128,6 +128,7 @@ typedef struct qa_trainer {
     qa_real *gradient;            /* [count]; NULL: the trainer's own, set by qa_trainer_create */
     size_t count, decayed;        /* weight decay is for the first `decayed` */
     size_t leaves;                /* the most that the sum of a step's gradients has (gradient_tree.h); 0: no tree */
+    size_t weight_bytes;          /* of the frozen model in memory, which all ranks hold alike */
     size_t items;                 /* of the data */
     bool shuffle;                 /* a new order every epoch, else that of the file */
     bool evaluates;               /* there is something to evaluate on */
