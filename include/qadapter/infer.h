@@ -158,6 +158,8 @@ typedef struct qa_batch_options {
     /* Called once per answer, in the order of prompts and samples; of several ranks on each. False stops
      * (QA_ERR_INTERRUPTED). */
     bool (*on_answer)(void *user, const qa_answer *answer);
+    /* After every answer: how many of all there are by now, of several ranks about. NULL is allowed. */
+    void (*progress)(void *user, size_t done, size_t all);
     bool (*should_stop)(void *user); /* asked before every token; true stops as well. NULL is allowed */
     void *user;
     size_t *failed_prompt; /* NULL is allowed: gets the index of the prompt that an error is about, SIZE_MAX of none */

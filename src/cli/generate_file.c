@@ -88,8 +88,13 @@ static bool on_file_answer(void *user, const qa_answer *said) {
     if (writer->status == QA_OK && said != NULL) {
         writer->status = write_answer(writer, said, &writer->err);
     }
-    cli_progress_count(&writer->with->run->progress, "answers", writer->answers, writer->total);
     return writer->status == QA_OK;
+}
+
+/* done of `all` that are sampled, of which `total` are written. */
+static void tell_answers_done(void *user, size_t done, size_t all) {
+    line_writer *writer = user;
+    cli_progress_count(&writer->with->run->progress, "answers", done / (all / writer->total), writer->total);
 }
 
 static qa_status value_of_answers(void *user, const qa_answer *answers, size_t n, double *values, qa_error *err) {
@@ -156,6 +161,7 @@ static qa_status answer_prompts(generation_run *with, const qa_prompts *file, cl
                                 .measured = args->kl,
                                 .value = args->best_of.n > 1 ? value_of_answers : NULL,
                                 .on_answer = on_file_answer,
+                                .progress = tell_answers_done,
                                 .should_stop = cli_should_stop,
                                 .user = &writer};
     cli_detail(with->run, "%zu prompt%s, %zu sample%s of each, %zu at a time", file->n, cli_plural(file->n), samples,

@@ -20,7 +20,7 @@
 enum {
     PARTICLE_STREAM = 0x70617274, /* the seed's stream of random numbers that chooses among particles */
     LOT_BATCHES = 4,              /* at a lot's end fewer run together: the longer it is, the less that costs */
-    LOTS_OF_RANK = 8              /* of a block */
+    LOTS_OF_RANK = 2              /* of a block */
 };
 
 /* An answer under way, or one that waits for those before it. */
@@ -318,6 +318,11 @@ static qa_status deliver_span(answer_batch *batch, qa_block_pieces *to, qa_error
         free_answer(&answers[k]);
     }
     batch->delivered += batch->span;
+    if (options->progress != NULL) { /* rank 0's lots are a block's first; the others' are about as far */
+        const size_t made = batch->first + batch->delivered - batch->taken, left = batch->all - batch->taken;
+        const size_t ranks = qa_cluster_ranks(batch->model->context->cluster);
+        options->progress(options->user, batch->taken + (made < left / ranks ? ranks * made : left), batch->all);
+    }
     return QA_OK;
 }
 
