@@ -18,8 +18,9 @@ typedef struct mpi_link {
     MPI_Request *requests; /* [n] */
     int *finished;         /* [n], as `statuses` scratch of MPI_Testsome */
     MPI_Status *statuses;
-    bool *done; /* [n] */
-    size_t n, n_done, requests_room, finished_room, statuses_room, done_room;
+    size_t n, n_done, requests_room, finished_room, statuses_room;
+    MPI_Request *roll; /* [ranks], answers to rank 0; NULL: it has not asked */
+    char answer;
     int *counts, *displacements; /* [ranks] each, of the collects that are under way: one at a time */
 } mpi_link;
 
@@ -42,8 +43,6 @@ static qa_status next_request(mpi_link *link, MPI_Request **request, qa_error *e
     QA_TRY(QA_GROW(link->requests, link->requests_room, link->n + 1, err, "messages to other ranks"));
     QA_TRY(QA_GROW(link->finished, link->finished_room, link->n + 1, err, "messages to other ranks"));
     QA_TRY(QA_GROW(link->statuses, link->statuses_room, link->n + 1, err, "messages to other ranks"));
-    QA_TRY(QA_GROW(link->done, link->done_room, link->n + 1, err, "messages to other ranks"));
-    link->done[link->n] = false;
     link->requests[link->n] = MPI_REQUEST_NULL;
     *request = &link->requests[link->n++];
     return QA_OK;
@@ -108,9 +107,6 @@ static qa_status mpi_poll(qa_link *base, bool *done, qa_error *err) {
     *done = link->n_done == link->n;
     if (!*done) {
         MPI_TRY(MPI_Testsome((int)link->n, link->requests, &finished, link->finished, link->statuses));
-        for (int i = 0; i < finished; i++) {
-            link->done[link->finished[i]] = true;
-        }
         link->n_done += finished > 0 ? (size_t)finished : 0; /* MPI_UNDEFINED is negative */
         *done = link->n_done == link->n;
     }
@@ -120,13 +116,48 @@ static qa_status mpi_poll(qa_link *base, bool *done, qa_error *err) {
     return QA_OK;
 }
 
-static bool mpi_is_done(const qa_link *base, size_t i) { return ((const mpi_link *)base)->done[i]; }
+/* Tags: 0 of everything else. */
+enum { TAG_QUESTION = 1, TAG_ANSWER };
+
+static void send_tag(mpi_link *link, size_t to, int tag) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    if (MPI_Isend(&link->answer, 0, MPI_BYTE, (int)to, tag, link->comm, &request) == MPI_SUCCESS) {
+        (void)MPI_Request_free(&request);
+    }
+}
+
+static void mpi_call_roll(qa_link *base) {
+    mpi_link *link = (mpi_link *)base;
+    link->roll = qa_alloc_array(base->ranks, sizeof *link->roll);
+    for (size_t r = 1; r < base->ranks && link->roll != NULL; r++) {
+        link->roll[r] = MPI_REQUEST_NULL;
+        (void)MPI_Irecv(&link->answer, 0, MPI_BYTE, (int)r, TAG_ANSWER, link->comm, &link->roll[r]);
+        send_tag(link, r, TAG_QUESTION);
+    }
+}
+
+static bool mpi_has_answered(qa_link *base, size_t rank) {
+    mpi_link *link = (mpi_link *)base;
+    int done = 0;
+    return link->roll == NULL || /* whoever is done has no request any more */
+           (MPI_Test(&link->roll[rank], &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && done != 0);
+}
+
+static void mpi_answer_roll(qa_link *base) {
+    mpi_link *link = (mpi_link *)base;
+    int asked = 0;
+    if (base->rank != 0 && MPI_Iprobe(0, TAG_QUESTION, link->comm, &asked, MPI_STATUS_IGNORE) == MPI_SUCCESS &&
+        asked != 0 &&
+        MPI_Recv(&link->answer, 0, MPI_BYTE, 0, TAG_QUESTION, link->comm, MPI_STATUS_IGNORE) == MPI_SUCCESS) {
+        send_tag(link, 0, TAG_ANSWER);
+    }
+}
 
 static void mpi_free(mpi_link *link) {
     free(link->requests);
     free(link->finished);
     free(link->statuses);
-    free(link->done);
+    free(link->roll);
     free(link->counts);
     free(link->displacements);
     free(link);
@@ -148,7 +179,9 @@ static const qa_link_functions mpi_functions = {.send = mpi_send,
                                                 .spread = mpi_spread,
                                                 .collect = mpi_collect,
                                                 .poll = mpi_poll,
-                                                .is_done = mpi_is_done,
+                                                .call_roll = mpi_call_roll,
+                                                .has_answered = mpi_has_answered,
+                                                .answer_roll = mpi_answer_roll,
                                                 .close = mpi_close};
 
 static qa_status mpi_start(mpi_link *link, qa_error *err) {

@@ -20,8 +20,11 @@ typedef struct qa_link_functions {
     /* rank r's bytes first[r] * unit .. first[r + 1] * unit - 1 to all; all ranks start it */
     qa_status (*collect)(qa_link *link, void *bytes, size_t unit, const size_t *first, qa_error *err);
     qa_status (*poll)(qa_link *link, bool *done, qa_error *err);
-    /* Of what was started since poll last said done, number `i`. One send or receive of at most 1 GiB is one. */
-    bool (*is_done)(const qa_link *link, size_t i);
+    /* Rank 0 asks the others whether they are there, which those who wait for something answer. Nobody waits for it,
+     * and what is not done stays so. */
+    void (*call_roll)(qa_link *link);
+    bool (*has_answered)(qa_link *link, size_t rank);
+    void (*answer_roll)(qa_link *link);
     /* Frees. abort: ends the processes of all ranks with this exit status. */
     void (*close)(qa_link *link, bool abort, int exit_status);
 } qa_link_functions;

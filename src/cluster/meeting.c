@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 enum { RANK_NAME_BYTES = 160, LIST_BYTES = 512, MOST_LISTED = 8 };
+static const double ROLL_SECONDS = 0.7;
 
 #define CALL_TEXT(name, text) [name] = text,
 static const char *const call_texts[] = {CALLS(CALL_TEXT)};
@@ -55,15 +56,16 @@ static qa_status lose(qa_cluster *cluster, qa_error *err) {
 /* ---- waiting ---- */
 
 /* As long as little time has gone it only lets others run; then it sleeps, the longer the longer it has waited. Where
- * bytes are on their way, they are waited for eagerly. */
-static void pause_for(double elapsed, bool bytes) {
+ * bytes are on their way, they are waited for eagerly. Whether it slept. */
+static bool pause_for(double elapsed, bool bytes) {
     const double eager = bytes ? 0.05 : 0.0002, seconds = elapsed / 20 < 0.001 ? elapsed / 20 : 0.001;
     if (elapsed < eager) {
         (void)sched_yield();
-        return;
+        return false;
     }
     const struct timespec rest = {0, (long)(1e9 * (seconds > 50e-6 ? seconds : 50e-6))};
     (void)nanosleep(&rest, NULL);
+    return true;
 }
 
 /* Rank 0 speaks first, with the names of those who are missing; the others speak for the case that it cannot. */
@@ -72,12 +74,12 @@ static double patience(const qa_cluster *cluster, bool bytes) {
     return (rank == 0 || bytes ? 1 : 2) * cluster->limit + 2.0 * (double)turn;
 }
 
-/* Appends "rank 2 of 4 (HOST), rank 3 of 4 (HOST)" of those whose headers have not come. */
-static void list_absent(const qa_cluster *cluster, char *list, size_t room) {
+/* "rank 2 of 4 (HOST), rank 3 of 4 (HOST)" of those that do not answer. How many there are. */
+static size_t list_absent(const qa_cluster *cluster, char *list, size_t room) {
     char name[RANK_NAME_BYTES];
     size_t used = 0, missing = 0;
     for (size_t r = 1; r < cluster->link->ranks; r++) {
-        if (!cluster->link->does->is_done(cluster->link, r - 1) && ++missing <= MOST_LISTED && used + 1 < room) {
+        if (!cluster->link->does->has_answered(cluster->link, r) && ++missing <= MOST_LISTED && used + 1 < room) {
             const int n =
                 snprintf(list + used, room - used, "%s%s", used == 0 ? "" : ", ", rank_name(cluster, r, name));
             used = n < 0 ? used : (size_t)n < room - used ? used + (size_t)n : room - 1;
@@ -86,14 +88,27 @@ static void list_absent(const qa_cluster *cluster, char *list, size_t room) {
     if (missing > MOST_LISTED && used + 1 < room) {
         (void)snprintf(list + used, room - used, " and %zu more", missing - MOST_LISTED);
     }
+    return missing;
 }
 
-static qa_status give_up(qa_cluster *cluster, double elapsed, bool bytes, qa_error *err) {
+/* Who is not there may not be who has not come: others may wait for the same one. So rank 0 calls the roll. */
+static void find_absent(const qa_cluster *cluster, char *list, size_t room) {
+    const double begun = qa_seconds();
+    cluster->link->does->call_roll(cluster->link);
+    while (list_absent(cluster, list, room) > 0 && qa_seconds() - begun < ROLL_SECONDS) {
+        const struct timespec rest = {0, 1000000};
+        (void)nanosleep(&rest, NULL);
+        list[0] = '\0';
+    }
+    if (list[0] == '\0') {
+        (void)snprintf(list, room, "%s", "the end of an exchange");
+    }
+}
+
+static qa_status give_up(qa_cluster *cluster, double elapsed, qa_error *err) {
     char list[LIST_BYTES] = "", name[RANK_NAME_BYTES];
-    if (bytes) {
-        (void)snprintf(list, sizeof list, "the end of an exchange");
-    } else if (cluster->link->rank == 0) {
-        list_absent(cluster, list, sizeof list);
+    if (cluster->link->rank == 0) {
+        find_absent(cluster, list, sizeof list);
     } else {
         (void)snprintf(list, sizeof list, "%s", rank_name(cluster, 0, name));
     }
@@ -120,9 +135,11 @@ static qa_status wait_for_all(qa_cluster *cluster, bool bytes, qa_error *err) {
             return lose(cluster, err);
         }
         if (elapsed > patience(cluster, bytes)) {
-            return give_up(cluster, elapsed, bytes, err);
+            return give_up(cluster, elapsed, err);
         }
-        pause_for(elapsed, bytes);
+        if (pause_for(elapsed, bytes)) {
+            cluster->link->does->answer_roll(cluster->link);
+        }
     }
 }
 
