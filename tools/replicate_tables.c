@@ -11,12 +11,29 @@
 
 static const char NOTHING[] = "No results.\n";
 
-/* Rows: base, methods. `change`: the second column is the first less the base's. */
-static void put_rows(qa_text *text, const results *all, const char *preference, const metric *columns, size_t n,
-                     size_t change_after) {
+/* Whether a word stands in a list with + between its words; the empty list has every word. */
+static bool is_listed(const char *words, const char *word) {
+    const size_t n = strlen(word);
+    for (const char *at = words; *at != '\0'; at += at[0] == '+' ? 1 : 0) {
+        const size_t length = strcspn(at, "+");
+        if (length == n && strncmp(at, word, n) == 0) {
+            return true;
+        }
+        at += length;
+    }
+    return words[0] == '\0';
+}
+
+/* Rows: base, methods (those of the list `only`, as is_listed has it). `change`: the second column is the first less
+ * the base's. */
+static void put_rows(qa_text *text, const results *all, const char *preference, const char *only, const metric *columns,
+                     size_t n, size_t change_after) {
     const list methods = methods_of(all);
     const selection base = base_of(preference);
     for (size_t i = 0; i <= methods.n; i++) {
+        if (i > 0 && !is_listed(only, methods.name[i - 1])) {
+            continue;
+        }
         const selection s = i == 0 ? base : (selection){"main", preference, methods.name[i - 1], LAST_STEP};
         put(text, "| %s |", i == 0 ? "base" : title_of(all, methods.name[i - 1]));
         for (size_t c = 0; c < n; c++) {
@@ -50,7 +67,7 @@ static void kept_table(qa_text *text, const results *all, const char *preference
     heading[k] = "all skills", heading[k + 1] = "change", heading[k + 2] = "KL per token",
     heading[k + 3] = "perplexity";
     put_heading(text, "method", heading, k + 4);
-    put_rows(text, all, preference, columns, k + 3, k);
+    put_rows(text, all, preference, "", columns, k + 3, k);
 }
 
 /* KL(optimum || base) over the classes: what the optimal policy is away from the base, per answer. */
@@ -76,7 +93,7 @@ static void learned_table(qa_text *text, const results *all, const char *prefere
     }
     heading[1] = example->class[example->wanted];
     put_heading(text, "method", heading, N);
-    put_rows(text, all, preference, columns, N, SIZE_MAX);
+    put_rows(text, all, preference, "", columns, N, SIZE_MAX);
     const statistic best[N] = {
         {0},      {.mean = example->optimum[example->wanted], .n = 1}, {.n = 1},
         {.n = 1}, {.mean = example->optimal_reward, .n = 1},           {.mean = kl_of_optimum(example), .n = 1},
@@ -102,7 +119,7 @@ static void shares_table(qa_text *text, const results *all, const char *preferen
         columns[i] = (metric)(FIRST_CLASS + i);
     }
     put_heading(text, "method", heading, example->n_classes);
-    put_rows(text, all, preference, columns, example->n_classes, SIZE_MAX);
+    put_rows(text, all, preference, "", columns, example->n_classes, SIZE_MAX);
     put(text, "| optimum |");
     for (size_t i = 0; i < example->n_classes; i++) {
         const statistic cell = {.mean = example->optimum[i], .n = isnan(example->optimum[i]) ? 0U : 1U};
@@ -111,17 +128,16 @@ static void shares_table(qa_text *text, const results *all, const char *preferen
     put(text, "\n");
 }
 
-static void summary_table(qa_text *text, const results *all, const char *unused) {
+static void summary_table(qa_text *text, const results *all, const char *only) {
     static const metric columns[] = {SKILLS, ACCURACY, WANTED, VARIATION, KL_OPTIMUM, REWARD, KL_ANSWER, PERPLEXITY};
     const char *heading[] = {"all skills",    "change",  "held-out pairs",        "wanted share", "variation",
                              "KL to optimum", "mean r₂", "KL to base per answer", "perplexity"};
-    (void)unused;
     if (methods_of(all).n == 0) {
         put(text, "%s", NOTHING);
         return;
     }
     put_heading(text, "method", heading, sizeof heading / sizeof heading[0]);
-    put_rows(text, all, "", columns, sizeof columns / sizeof columns[0], 0);
+    put_rows(text, all, "", only, columns, sizeof columns / sizeof columns[0], 0);
 }
 
 static void training_table(qa_text *text, const results *all, const char *preference) {
@@ -246,10 +262,19 @@ static void figure_link(qa_text *text, const results *all, const char *name) {
 static const struct {
     const char *name; /* "kept-": a preference follows */
     void (*put)(qa_text *text, const results *all, const char *rest);
-} TABLES[] = {{"setup", setup_table},        {"summary", summary_table},     {"agreement", agreement_table},
-              {"kept-", kept_table},         {"learned-", learned_table},    {"shares-", shares_table},
-              {"training-", training_table}, {"group-", group_table},        {"stages-", stages_table},
-              {"values-", values_table},     {"retention", retention_table}, {"methods", retention_methods_table},
+} TABLES[] = {{"setup", setup_table},
+              {"summary", summary_table},
+              {"summary-", summary_table},
+              {"agreement", agreement_table},
+              {"kept-", kept_table},
+              {"learned-", learned_table},
+              {"shares-", shares_table},
+              {"training-", training_table},
+              {"group-", group_table},
+              {"stages-", stages_table},
+              {"values-", values_table},
+              {"retention", retention_table},
+              {"methods", retention_methods_table},
               {"figure-", figure_link}};
 enum { N_TABLES = sizeof TABLES / sizeof TABLES[0] };
 
@@ -375,6 +400,7 @@ static int usage(FILE *out, int status) {
             "Tables, in Markdown, of what tools/replicate left in FOLDER (build/replicate). Without options all of\n"
             "them are printed.\n"
             "  --table NAME   print this one: setup, summary, agreement, kept-P, learned-P, shares-P, training-P\n"
+            "                 (summary-M+M...: of these methods alone),\n"
             "                 (P: a preference; training-all: their mean); group-G, stages-G (G: another group of\n"
             "                 runs: its ends, and along training), values-G (of jobs that\n"
             "                 have values); retention, methods (skills against KL);\n"
