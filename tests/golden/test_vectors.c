@@ -4,6 +4,7 @@
 
 #include "base/sha256.h"
 #include "io/file.h"
+#include "io/json.h"
 #include "support/fixture.h"
 #include "support/tempdir.h"
 
@@ -249,6 +250,100 @@ START_TEST(wrong_suites_are_rejected) {
 }
 END_TEST
 
+/* ---- the suite's own mistakes ---- */
+
+static size_t numbers_within(const json_t *value) {
+    size_t n = json_is_array(value) ? 0 : 1, i = 0;
+    const json_t *element = NULL;
+    json_array_foreach(value, i, element) { n += numbers_within(element); }
+    return n;
+}
+
+/* What a program with the mistake writes of a vector; of large outputs those alone that the vector tells. */
+static json_t *mistaken_outputs(const qa_vector *vector, const json_t *mistake) {
+    json_t *outputs = json_object(), *right = NULL;
+    const char *name = NULL;
+    json_object_foreach(vector->outputs, name, right) {
+        json_t *wrong = json_object_get(json_object_get(mistake, "outputs"), name);
+        if (wrong != NULL || numbers_within(right) <= 16) {
+            ck_assert_int_eq(json_object_set(outputs, name, wrong != NULL ? wrong : right), 0);
+        }
+    }
+    return outputs;
+}
+
+/* A candidate that has this mistake wherever a vector knows it; how many those are. */
+static size_t write_mistaken(const qa_vectors *vectors, const char *mistake_name, const char *path) {
+    qa_error err = {0};
+    json_t *outputs = json_object();
+    size_t n = 0, m = 0;
+    for (size_t i = 0; i < vectors->n; i++) {
+        json_t *mistake = NULL;
+        json_array_foreach(vectors->items[i].mistakes, m, mistake) {
+            if (strcmp(json_string_value(json_object_get(mistake, "name")), mistake_name) == 0) {
+                ck_assert_int_eq(
+                    json_object_set_new(outputs, vectors->items[i].id, mistaken_outputs(&vectors->items[i], mistake)),
+                    0);
+                n++;
+            }
+        }
+    }
+    json_t *root =
+        json_pack("{s:s,s:i,s:o}", "format", QA_CANDIDATE_FORMAT, "version", QA_VECTORS_VERSION, "outputs", outputs);
+    MUST(qa_json_save(root, path, &err));
+    json_decref(root);
+    return n;
+}
+
+static void expect_named(const qa_vectors *vectors, const char *name, const char *path) {
+    qa_error err = {0};
+    qa_vectors_report report;
+    const size_t n = write_mistaken(vectors, name, path);
+    MUST(qa_vectors_check(&report, vectors, path, &err));
+    size_t found = 0;
+    while (found < report.n_suspects && strcmp(report.suspects[found].name, name) != 0) {
+        found++;
+    }
+    ck_assert_msg(found < report.n_suspects, "%s is not named: %s", name, report.sentence);
+    /* the likeliest, or as likely as the likeliest: some mistakes are one where a vector has one answer only */
+    ck_assert_msg(report.suspects[found].explains == n && report.suspects[0].explains == n,
+                  "%s: %zu of %zu, %zu for %s", name, report.suspects[found].explains, n, report.suspects[0].explains,
+                  report.suspects[0].name);
+    ck_assert_uint_eq(report.departing, n);
+    qa_vectors_report_free(&report);
+}
+
+START_TEST(every_known_mistake_is_named) {
+    enum { MOST = 256 };
+    qa_error err = {0};
+    qa_vectors *vectors = NULL;
+    const char *names[MOST];
+    size_t n = 0, m = 0;
+    char *dir = qa_tempdir_make(), *path = qa_tempdir_join(dir, "wrong.json");
+    MUST(qa_vectors_open(&vectors, "weights/conformance", &err));
+    for (size_t i = 0; i < vectors->n; i++) {
+        json_t *mistake = NULL;
+        json_array_foreach(vectors->items[i].mistakes, m, mistake) {
+            const char *name = json_string_value(json_object_get(mistake, "name"));
+            size_t known = 0;
+            while (known < n && strcmp(names[known], name) != 0) {
+                known++;
+            }
+            ck_assert_uint_lt(known, MOST);
+            names[known] = name;
+            n += known == n ? 1 : 0;
+        }
+    }
+    ck_assert_uint_gt(n, 50);
+    for (size_t i = 0; i < n; i++) {
+        expect_named(vectors, names[i], path);
+    }
+    qa_vectors_close(vectors);
+    free(path);
+    qa_tempdir_remove(dir);
+}
+END_TEST
+
 Suite *golden_vectors_suite(void);
 Suite *golden_vectors_suite(void) {
     Suite *suite = suite_create("golden_vectors");
@@ -260,6 +355,7 @@ Suite *golden_vectors_suite(void) {
     tcase_add_test(tcase, hostile_files_are_named);
     tcase_add_test(tcase, every_file_of_a_folder_is_read);
     tcase_add_test(tcase, wrong_suites_are_rejected);
+    tcase_add_test(tcase, every_known_mistake_is_named);
     suite_add_tcase(suite, tcase);
     return suite;
 }
