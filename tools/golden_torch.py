@@ -364,10 +364,21 @@ def recompute(model, adapter, pairs, o):
         loss.backward()
         out[f"step{k}.loss"] = loss
         # Clipping multiplies by max_grad_norm / (norm + 1e-6) when that is below 1.
+        for group in adamw.param_groups:
+            group["lr"] = a["learning_rate"] * schedule(a, k - 1)
         out[f"step{k}.grad_norm"] = torch.nn.utils.clip_grad_norm_(parameters, a["max_grad_norm"] or math.inf)
         adamw.step()
         out.update({f"step{k}.{name}": value.detach().clone() for name, value in adapter.tensors.items()})
     return {name: value.detach() for name, value in out.items()}, error
+
+
+def schedule(a, step):
+    """What the learning rate is multiplied by: it rises over the warm-up, and then may fall to 0."""
+    warmup, kind = a.get("warmup_steps", 0), a.get("schedule", "constant")
+    if step < warmup:
+        return step / warmup
+    past = (step - warmup) / max(a["steps"] - warmup, 1)
+    return {"constant": 1.0, "linear": 1 - past, "cosine": (1 + math.cos(math.pi * past)) / 2}[kind]
 
 
 # ---- comparison ----------------------------------------------------------------------------------------------------

@@ -60,6 +60,9 @@ typedef struct golden_case {
     qa_objective objective;
     size_t micro_batch;
     bool all_activations;
+    /* optimiser; 0: as qa_golden_defaults */
+    double weight_decay, max_grad_norm;
+    size_t steps;
 } golden_case;
 
 #define SHAPE(d_, f_, heads_, kv_heads_, head_dim_, vocab_)                                                            \
@@ -129,6 +132,8 @@ static const golden_case cases[] = {
          OBJECTIVE(QA_THEORY, QA_Q_LOGITS, 1.0, 1.0, 0.9, 0.1)),
     CASE("published-phi3", GQA, .family = "phi3", .keys = "{\"sliding_window\": 4}", ALL_LORA, RANDOM(3, 4, 8),
          OBJECTIVE(QA_PUBLISHED, QA_Q_LOGITS, 1.0, 1.0, 0.9, 0.1)),
+    CASE("published-optimiser", MHA, RANK_1, RANDOM(3, 2, 6), .micro_batch = 2, .weight_decay = 0.125,
+         .max_grad_norm = 0.25, .steps = 4, OBJECTIVE(QA_PUBLISHED, QA_Q_RESIDUAL, 1.0, 1.0, 1.0, 0.1)),
 };
 enum { CASES = sizeof cases / sizeof cases[0], LAYERS = 2, CONTEXT = 128 };
 
@@ -442,6 +447,12 @@ static qa_status make_bundle(making *m, qa_error *err) {
     inputs.options.objective.length_normalisation = strcmp(c->name, "theory-normalised") == 0;
     inputs.options.micro_batch = c->micro_batch;
     inputs.options.all_activations = c->all_activations;
+    if (c->steps > 0) {
+        inputs.options.weight_decay = c->weight_decay;
+        inputs.options.max_grad_norm = c->max_grad_norm;
+        inputs.options.steps = c->steps;
+        inputs.options.schedule = QA_SCHEDULE_LINEAR;
+    }
     return qa_golden_make(m->dir, &inputs, err);
 }
 

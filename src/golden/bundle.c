@@ -134,7 +134,11 @@ static qa_status read_bundle_options(qa_golden_options *options, const json_t *r
     QA_TRY(qa_json_get_double(o, "adam_epsilon", true, where, &options->adam_epsilon, err));
     QA_TRY(qa_json_get_double(o, "weight_decay", true, where, &options->weight_decay, err));
     QA_TRY(qa_json_get_double(o, "max_grad_norm", true, where, &options->max_grad_norm, err));
+    const char *schedule = qa_schedule_name(QA_SCHEDULE_CONSTANT);
     QA_TRY(qa_json_get_size(o, "steps", true, where, &options->steps, err));
+    QA_TRY(qa_json_get_size(o, "warmup_steps", false, where, &options->warmup_steps, err));
+    QA_TRY(qa_json_get_string(o, "schedule", false, where, &schedule, err));
+    QA_TRY(qa_schedule_by_name(&options->schedule, schedule, err));
     return qa_golden_options_check(options, err);
 }
 

@@ -302,6 +302,10 @@ static void put_optimiser(qa_json_writer *w, const qa_golden_options *o) {
     qa_json_put_number(w, "weight_decay", o->weight_decay);
     qa_json_put_number(w, "max_grad_norm", o->max_grad_norm);
     qa_json_put_size(w, "steps", o->steps);
+    if (o->schedule != QA_SCHEDULE_CONSTANT || o->warmup_steps > 0) { /* bundles of before they were have neither */
+        qa_json_put_string(w, "schedule", qa_schedule_name(o->schedule));
+        qa_json_put_size(w, "warmup_steps", o->warmup_steps);
+    }
     qa_json_close(w);
     qa_json_put_bool(w, "all_activations", o->all_activations);
 }

@@ -15,7 +15,8 @@ static const qa_option golden_rows[] = {
     QA_RATE_ROW(qa_golden_options, "0.01"), /* large, so that the steps can be seen in BF16 */
     QA_ADAMW_ROWS(qa_golden_options, "0", "0.999"),
     {"steps", ROW(SIZE, steps), .group = QA_GROUP_OPTIMISER, .range = QA_RANGE_FROM_0, .standard = "2",
-     .help = "make: AdamW steps at a constant rate, each on all pairs"},
+     .help = "make: AdamW steps, each on all pairs"},
+    QA_SCHEDULE_ROWS(qa_golden_options, "constant"),
     {"all-activations", ROW(FLAG, all_activations), .group = QA_GROUP_OUTPUT,
      .help = "make: every intermediate, not only the residual stream after every layer"},
 };

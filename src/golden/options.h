@@ -3,7 +3,7 @@
 #define QA_GOLDEN_OPTIONS_H
 
 #include "base/option.h"
-#include "qadapter/objective.h"
+#include "qadapter/train.h"
 
 typedef struct qa_golden_options {
     qa_objective objective;
@@ -11,6 +11,8 @@ typedef struct qa_golden_options {
     double learning_rate, adam_beta1, adam_beta2, adam_epsilon, weight_decay;
     double max_grad_norm; /* 0: no clipping */
     size_t steps;         /* AdamW steps, each on all pairs */
+    qa_schedule schedule; /* of the learning rate over them */
+    size_t warmup_steps;
     bool all_activations;
     bool (*should_stop)(void *user); /* NULL, or asked before every pair; true ends with QA_ERR_INTERRUPTED */
     void *user;

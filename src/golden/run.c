@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/try.h"
 #include "golden/rope.h"
+#include "train/schedule.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -390,6 +391,10 @@ static qa_status run_steps(golden_run *run, qa_ref_step *step, bool gradients, q
         if (k > 1) {
             QA_TRY(all_pairs(run, step, true, err));
             loss = step->loss_preference + step->loss_regulariser;
+        }
+        if (run->options->schedule != QA_SCHEDULE_CONSTANT || run->options->warmup_steps > 0) {
+            step->options.learning_rate = qa_schedule_rate(run->options->schedule, run->setup.options.learning_rate,
+                                                           run->options->warmup_steps, run->options->steps, k - 1);
         }
         qa_ref_update(step);
         (void)snprintf(prefix, sizeof prefix, "step%zu", k);

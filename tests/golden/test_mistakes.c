@@ -19,7 +19,7 @@
 #include <string.h>
 
 #define MUST(call) qa_expect_ok((call), &err)
-enum { MAX_PAIRS = 3, SIDES = 2, SIDES_AND_BASE = 3, LEAST_BUNDLES = 3, ENOUGH_BUNDLES = 5, STRIDE = 7 };
+enum { MAX_PAIRS = 3, SIDES = 2, SIDES_AND_BASE = 3, LEAST_BUNDLES = 3, ENOUGH_BUNDLES = 5, STRIDE = 13 };
 
 /* ---- what the equations do otherwise ---- */
 

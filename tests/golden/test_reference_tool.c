@@ -89,6 +89,7 @@ static qa_golden_options example_options(const reference_example *e) {
                                .adam_epsilon = o->adam_epsilon,
                                .weight_decay = o->weight_decay,
                                .max_grad_norm = o->max_grad_norm,
+                               .schedule = QA_SCHEDULE_CONSTANT,
                                .steps = 1};
 }
 

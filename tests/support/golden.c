@@ -18,7 +18,8 @@ const char *const qa_golden_suite[] = {
     "theory-logits",      "theory-residual",  "theory-discounted",  "theory-llama3",   "theory-normalised",
     "theory-qwen2",       "theory-one-token", "theory-bf16",        "theory-long",     "theory-text",
     "theory-activations", "published-logits", "published-residual", "published-qwen2", "published-micro-batches",
-    "published-chat",     "theory-qwen3",     "theory-gemma3",      "theory-olmo2",    "published-phi3"};
+    "published-chat",     "theory-qwen3",     "theory-gemma3",      "theory-olmo2",    "published-phi3",
+    "published-optimiser"};
 const size_t qa_golden_suite_n = sizeof qa_golden_suite / sizeof qa_golden_suite[0];
 
 #define MUST(call) qa_expect_ok((call), &err)
@@ -141,8 +142,8 @@ static qa_train_options plan_options(const qa_golden_options *options, size_t pa
     train.weight_decay = options->weight_decay;
     train.max_grad_norm = options->max_grad_norm;
     train.max_steps = options->steps;
-    train.schedule = QA_SCHEDULE_CONSTANT;
-    train.warmup_steps = 0;
+    train.schedule = options->schedule;
+    train.warmup_steps = options->warmup_steps;
     train.warmup_ratio = 0.0;
     train.shuffle = false;
     return train;
