@@ -177,12 +177,12 @@ typedef struct scored_sequences {
     double *scores;
 } scored_sequences;
 
-/* As many sequences in a pass as fit, in order: a function of the sequences alone. Returns the number of passes. */
+/* As many sequences in a pass as fit into PASS_ROWS, in order, a longer one alone: a function of the sequences alone,
+ * and not of the room that an earlier call has made. Returns the number of passes. */
 static size_t fill_passes(const scored_sequences *scored, size_t n) {
-    const size_t most = scored->reward_model->rows;
     size_t passes = 0, rows = 0;
     for (size_t i = 0; i < n; i++) {
-        if (i == 0 || scored->sequences[i].n > most - rows) {
+        if (i == 0 || rows + scored->sequences[i].n > PASS_ROWS) {
             scored->begin[passes++] = i;
             rows = 0;
         }
