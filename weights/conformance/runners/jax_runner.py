@@ -1,6 +1,5 @@
-"""The vectors in JAX: every equation forward in float64, gradients by jax.vjp.
-jax_runner.py VECTORS CANDIDATE reads and writes a folder (docs/conformance.md). Labels: docs/equations.md."""
-import json, math, os, sys, types, jax, jax.numpy as jnp
+"""jax_runner.py VECTORS CANDIDATE: the vectors in JAX; gradients by jax.vjp. docs/conformance.md, docs/equations.md"""
+import json, math, os, sys, types, jax, jax.numpy as jnp, numpy as np
 def log_sigmoid(z):  # jax.nn's gradient loses digits where |z| is large
     return jnp.where(z < 0, z, 0) - jnp.log1p(jnp.exp(jnp.where(z < 0, z, -z)))
 def scores(i, q, log_pi1):  # without alpha_0 pi1 is not there, even where it is -inf
@@ -52,13 +51,12 @@ def dpo_logits(i):  # DPO, IPO, SPPO
     return dict(loss=-log_label(z, i.label_noise).mean(), z=z, chosen_log_ratio=w, rejected_log_ratio=l)
 def kto(i):
     weight = jnp.where(i.desirable, i.desirable_weight, i.undesirable_weight)
-    point = i.mismatched_log_ratio.mean().clip(0)
-    u = i.beta * (2 * i.desirable - 1) * (i.policy - i.reference - point)
+    u = i.beta * (2 * i.desirable - 1) * (i.policy - i.reference - (point := i.mismatched_log_ratio.mean().clip(0)))
     return dict(loss=(weight * jax.nn.sigmoid(-u)).mean(), reference_point=point)
 def ppo_advantages(i):
     d, n = i.log_old - i.log_ref, len(i.value)
     reward = -i.coefficient * {"k1": d, "abs": abs(d), "mse": d * d / 2}[i.estimator]
-    reward = reward.at[-1].add(i.score)
+    reward = jnp.asarray(reward).at[-1].add(i.score)
     delta = reward + i.gamma * jnp.append(i.value[1:], 0) - i.value
     a = jnp.stack([sum((i.gamma * i.lambda_) ** (k - t) * delta[k] for k in range(t, n)) for t in range(n)])
     return dict(reward=reward, advantage=a, ret=a + i.value, whitened=(a - a.mean()) / jnp.sqrt(a.var(ddof=1) + 1e-8))
@@ -134,12 +132,14 @@ EQUATIONS = dict(
     log_softmax=lambda i: dict(y=jax.nn.log_softmax(i.x), log_sum_exp=jax.nn.logsumexp(i.x, -1)))
 def run(vector):  # the outputs that the vector names; grad_X is d(first output . dy)/dX
     given = json.loads(json.dumps(vector["inputs"]).replace('"-inf"', "-Infinity").replace('"lambda"', '"lambda_"'))
-    inputs = {k: jnp.array(v, float) if isinstance(v, list) else v for k, v in given.items()}
+    inputs = {k: np.array(v, float) if isinstance(v, list) else v for k, v in given.items()}
     wanted, e = {k: inputs[k] for k in inputs if "grad_" + k in vector["outputs"]}, vector["equation"]
     forward = lambda of: EQUATIONS[e](types.SimpleNamespace(equation=e, **{**inputs, **of}))
-    y, pull, out = jax.vjp(lambda of: (lambda out: (next(iter(out.values())), out))(forward(of)), wanted, has_aux=True)
-    out.update({"grad_" + k: g for k, g in pull(inputs.get("dy", jnp.ones_like(y)))[0].items()} if wanted else {})
-    return {k: jnp.asarray(v).tolist() for k, v in out.items() if k in vector["outputs"]}
+    def whole(of):  # compiled at once: operation by operation takes several times as long
+        y, pull, out = jax.vjp(lambda of: (lambda out: (next(iter(out.values())), out))(forward(of)), of, has_aux=True)
+        slopes = pull(inputs.get("dy", jnp.ones_like(y)))[0] if of else {}
+        return {**out, **{"grad_" + k: g for k, g in slopes.items()}}
+    return {k: jnp.asarray(v).tolist() for k, v in jax.jit(whole)(wanted).items() if k in vector["outputs"]}
 if __name__ == "__main__":
     folder, to = sys.argv[1:3]
     jax.config.update("jax_enable_x64", True)
