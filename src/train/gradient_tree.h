@@ -18,9 +18,9 @@
 #include <stddef.h>
 
 enum {
-    QA_TREE_LEAVES = 64,           /* the most that a sum has */
+    QA_TREE_LEAVES = 512,          /* the most that a sum has */
     QA_TREE_LEAVES_OF_WEIGHTS = 4, /* the same where all weights learn, whose gradients are as large as the model */
-    QA_TREE_BUFFERS = 12           /* the most that qa_gradient_tree_buffers says */
+    QA_TREE_BUFFERS = 18           /* the most that qa_gradient_tree_buffers says */
 };
 
 /* The sum on its way: the nodes of leaves [first, next), from left to right. */

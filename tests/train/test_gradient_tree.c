@@ -95,7 +95,7 @@ static void check_sum(sum_room *room, size_t n, size_t leaves, size_t items_of_l
 }
 
 START_TEST(the_sum_is_that_of_a_recursion_over_halves) {
-    sum_room room = open_room(QA_TREE_LEAVES, 1);
+    sum_room room = open_room(64, 1);
     for (size_t n = 1; n <= 70; n++) {
         check_sum(&room, n, n <= 64 ? n : (n + 1) / 2, n <= 64 ? 1 : 2);
     }
@@ -205,8 +205,8 @@ START_TEST(no_range_needs_more_buffers_than_are_said) {
         ck_assert_uint_le(alone, shared);
         ck_assert_uint_lt(shared, QA_TREE_BUFFERS);
     }
-    ck_assert_uint_eq(qa_gradient_tree_buffers(QA_TREE_LEAVES, 1), 7);
-    ck_assert_uint_eq(qa_gradient_tree_buffers(QA_TREE_LEAVES, 2), 11);
+    ck_assert_uint_eq(qa_gradient_tree_buffers(QA_TREE_LEAVES, 1), 10);
+    ck_assert_uint_eq(qa_gradient_tree_buffers(QA_TREE_LEAVES, 2), 17);
 }
 END_TEST
 
