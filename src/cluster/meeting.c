@@ -14,15 +14,6 @@ static const double ROLL_SECONDS = 0.7;
 #define CALL_TEXT(name, text) [name] = text,
 static const char *const call_texts[] = {CALLS(CALL_TEXT)};
 
-typedef enum verdict_kind { VERDICT_GOOD, VERDICT_FAILED, VERDICT_ALL_FAILED, VERDICT_DISAGREE } verdict_kind;
-
-typedef struct meeting_verdict {
-    uint64_t kind;
-    uint64_t from; /* the rank that tells why it is not good */
-    uint64_t number;
-    uint64_t in_step; /* all ranks asked whether all is well: they go on side by side, whatever the answer is */
-} meeting_verdict;
-
 /* ---- failures ---- */
 
 /* "rank 2 of 4 (HOST)" */
@@ -207,11 +198,11 @@ static meeting_verdict judge(const qa_cluster *cluster, const char *what, qa_err
     return verdict;
 }
 
-/* The verdict on all ranks' headers, on every rank. */
-static qa_status hold_meeting(qa_cluster *cluster, const meeting_header *mine, const char *what,
-                              meeting_verdict *verdict, qa_error *err) {
+/* cluster->verdict becomes the one on all ranks' headers, on every rank. */
+static qa_status hold_meeting(qa_cluster *cluster, const meeting_header *mine, const char *what, qa_error *err) {
     qa_link *link = cluster->link;
     qa_status status = QA_OK;
+    cluster->leaving = *mine;
     if (link->rank == 0) {
         cluster->headers[0] = *mine;
         for (size_t r = 1; r < link->ranks && status == QA_OK; r++) {
@@ -219,29 +210,28 @@ static qa_status hold_meeting(qa_cluster *cluster, const meeting_header *mine, c
         }
         if (status == QA_OK) {
             QA_TRY(wait_for_all(cluster, false, err));
-            *verdict = judge(cluster, what, err);
+            cluster->verdict = judge(cluster, what, err);
         }
     } else {
-        status = link->does->send(link, 0, mine, sizeof *mine, err);
+        status = link->does->send(link, 0, &cluster->leaving, sizeof cluster->leaving, err);
     }
     if (status == QA_OK) {
-        status = link->does->spread(link, 0, verdict, sizeof *verdict, err);
+        status = link->does->spread(link, 0, &cluster->verdict, sizeof cluster->verdict, err);
     }
     return status == QA_OK ? wait_for_all(cluster, link->rank == 0, err) : lose(cluster, err);
 }
 
 /* The failure of the rank that tells goes to all; err holds it there. */
-static qa_status pass_failure_on(qa_cluster *cluster, const meeting_verdict *verdict, qa_error *err) {
+static qa_status pass_failure_on(qa_cluster *cluster, qa_error *err) {
     qa_link *link = cluster->link;
-    rank_failure failure = {.status = (uint32_t)err->code};
+    const meeting_verdict *verdict = &cluster->verdict;
+    rank_failure *failure = &cluster->failure;
     char name[RANK_NAME_BYTES];
-    memcpy(failure.message, err->message, sizeof failure.message);
-    if (link->does->spread(link, verdict->from, &failure, sizeof failure, err) != QA_OK) {
-        return lose(cluster, err);
-    }
-    QA_TRY(wait_for_all(cluster, true, err));
-    failure.message[sizeof failure.message - 1] = '\0';
-    (void)qa_fail(err, (qa_status)failure.status, "%s", failure.message);
+    failure->status = (uint32_t)err->code;
+    memcpy(failure->message, err->message, sizeof failure->message);
+    QA_TRY(cluster_exchange(cluster, link->does->spread(link, verdict->from, failure, sizeof *failure, err), err));
+    failure->message[sizeof failure->message - 1] = '\0';
+    (void)told_before(cluster, err);
     if (verdict->kind == VERDICT_FAILED) {
         qa_error_prefix(err, "%s: ", rank_name(cluster, verdict->from, name));
     }
@@ -250,7 +240,6 @@ static qa_status pass_failure_on(qa_cluster *cluster, const meeting_verdict *ver
 
 /* A header says how the call went here so far. *number, if not NULL, becomes the largest of all ranks'. */
 qa_status cluster_meet(qa_cluster *cluster, meeting_header mine, const char *what, uint64_t *number, qa_error *err) {
-    meeting_verdict verdict = {0};
     qa_error scratch = {0};
     err = err == NULL ? &scratch : err;
     if (cluster->failed) {
@@ -259,18 +248,17 @@ qa_status cluster_meet(qa_cluster *cluster, meeting_header mine, const char *wha
     if (mine.status != QA_OK && (uint32_t)err->code != mine.status) { /* a status without a message of its own */
         (void)qa_fail(err, (qa_status)mine.status, "failed (%s)", qa_status_name((qa_status)mine.status));
     }
-    QA_TRY(hold_meeting(cluster, &mine, what, &verdict, err));
+    QA_TRY(hold_meeting(cluster, &mine, what, err));
     if (number != NULL) {
-        *number = verdict.number;
+        *number = cluster->verdict.number;
     }
-    return verdict.kind == VERDICT_GOOD ? QA_OK : pass_failure_on(cluster, &verdict, err);
+    return cluster->verdict.kind == VERDICT_GOOD ? QA_OK : pass_failure_on(cluster, err);
 }
 
 void cluster_part(qa_cluster *cluster) {
     const meeting_header mine = {.call = CALL_END};
-    meeting_verdict verdict = {0};
     qa_error err = {0};
-    (void)hold_meeting(cluster, &mine, NULL, &verdict, &err);
+    (void)hold_meeting(cluster, &mine, NULL, &err);
 }
 
 qa_status cluster_exchange(qa_cluster *cluster, qa_status started, qa_error *err) {

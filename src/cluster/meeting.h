@@ -35,6 +35,15 @@ typedef struct meeting_header {
     unsigned char digest[CLUSTER_DIGEST_BYTES]; /* is the same on all ranks */
 } meeting_header;
 
+typedef enum verdict_kind { VERDICT_GOOD, VERDICT_FAILED, VERDICT_ALL_FAILED, VERDICT_DISAGREE } verdict_kind;
+
+typedef struct meeting_verdict {
+    uint64_t kind;
+    uint64_t from; /* the rank that tells why it is not good */
+    uint64_t number;
+    uint64_t in_step; /* all ranks asked whether all is well: they go on side by side, whatever the answer is */
+} meeting_verdict;
+
 typedef struct rank_failure {
     uint32_t status;
     char message[QA_MESSAGE_BYTES];
@@ -51,6 +60,9 @@ struct qa_cluster {
     pid_t starter;     /* the launcher's process that started this one */
     bool refused;      /* the launcher and MPI speak of different ranks */
     bool failed, lost; /* the failure is final; the others cannot be reached */
+    /* What lies here is written and read by the link, which may be at it still when a call gives up. */
+    meeting_header leaving;
+    meeting_verdict verdict;
     rank_failure failure;
     double waited, exchanged;
 };
