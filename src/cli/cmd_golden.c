@@ -4,10 +4,12 @@
 #include "base/try.h"
 #include "data/pairs.h"
 #include "golden/vectors.h"
+#include "io/file.h"
 #include "methods/method.h"
 #include "rl/objective.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- options ---- */
@@ -240,6 +242,20 @@ done:
     return status;
 }
 
+/* What is neither of the two that are checked against: the candidate in the first place, a folder above, one file. */
+static qa_status find_manifest(const char *dir, qa_error *err) {
+    char *path = NULL;
+    QA_FAIL_IF(!qa_path_is_dir(dir), err, QA_ERR_IO,
+               "%s: no such folder; expected a golden bundle or a folder of vectors", dir);
+    QA_TRY(qa_join_path(&path, dir, "manifest.json", err));
+    const bool is_there = qa_path_exists(path);
+    free(path);
+    QA_FAIL_IF(!is_there, err, QA_ERR_IO,
+               "%s: no manifest.json in it; expected a golden bundle or a folder of vectors, and then the candidate",
+               dir);
+    return QA_OK;
+}
+
 static qa_status check_candidate(cli_run *run, qa_error *err) {
     const cli_args *args = run->args;
     const golden_args *own = golden_args_of(run);
@@ -254,6 +270,7 @@ static qa_status check_candidate(cli_run *run, qa_error *err) {
     if (qa_vectors_here(own->bundle)) {
         return check_vectors(run, err);
     }
+    QA_TRY(find_manifest(own->bundle, err));
     QA_TRY(cli_open_context(run, err));
     QA_TRY(qa_golden_bundle_open(&bundle, run->context, own->bundle, err));
     bundle->options.should_stop = cli_should_stop;

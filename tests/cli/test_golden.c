@@ -127,6 +127,10 @@ START_TEST(wrong_command_lines_end_with_2) {
     qa_cli_expect(QA_CLI("golden", "make", "--model", "m", "--adapter", "a", "--data", "d", "--out", "o", "x"), 2, NULL,
                   "--bundle means nothing to golden make");
     qa_cli_expect(QA_CLI("golden", "check", "/nowhere", "a"), 1, NULL, "no such folder");
+    char *empty = qa_tempdir_make();
+    qa_cli_expect(QA_CLI("golden", "check", empty, BUNDLE), 1, NULL,
+                  "no manifest.json in it; expected a golden bundle or");
+    qa_tempdir_remove(empty);
     qa_cli_expect(QA_CLI("golden", "check", BUNDLE, "/nowhere"), 1, NULL, "/nowhere");
 }
 END_TEST

@@ -97,7 +97,8 @@ START_TEST(what_is_right_passes) {
     expect(OUTPUTS("\"row\": {\"y\": [[0, \"-inf\"], [1e4, 2]]}"), 1, 0, 2, "within tolerance");
     expect(CANDIDATE "\"dtype\": \"float32\", \"outputs\": {\"dpo/two\": {\"loss\": 3.0000002}}}", 1, 0, 2, "within");
     expect(OUTPUTS("\"dpo/two\": {\"loss\": 3.0000002}"), 1, 1, 2, "3.0000002 where 3 is expected");
-    expect(OUTPUTS(""), 0, 0, 3, "within tolerance");
+    expect(OUTPUTS("\"dpo/two\": {\"loss\": 3.0000002}"), 1, 1, 2, "say \"dtype\": \"float32\"");
+    expect(OUTPUTS("\"dpo/two\": {\"loss\": 3.1}"), 1, 1, 2, "None of the known mistakes");
 }
 END_TEST
 
@@ -168,6 +169,7 @@ START_TEST(hostile_files_are_named) {
         {"{\"format\": \"qadapter-golden\", \"version\": 1, \"outputs\": {}}", "format \"qadapter-golden\" version 1"},
         {CANDIDATE "\"outputs\": []}", "\"outputs\" must be an object"},
         {CANDIDATE "\"dtype\": \"int8\", \"outputs\": {}}", "dtype \"int8\"; expected float64"},
+        {CANDIDATE "\"dytpe\": \"float32\", \"outputs\": {}}", "unknown key \"dytpe\"; expected format"},
         {CANDIDATE "\"dtype\": 64, \"outputs\": {}}", "\"dtype\" must be a string"},
         {"\xff\xfe", "mine.json"},
         {OUTPUTS("\"dpo/two\": {\"loss\": 0x10}"), "not valid JSON"}};
@@ -210,6 +212,11 @@ START_TEST(every_file_of_a_folder_is_read) {
     qa_expect_error(qa_vectors_check(&report, vectors, none, &err), QA_ERR_IO, &err, "no such file or folder");
     MUST(qa_make_dirs(none, &err));
     qa_expect_error(qa_vectors_check(&report, vectors, none, &err), QA_ERR_FORMAT, &err, "no file NAME.json");
+    static const char *const nothing[] = {OUTPUTS(""), OUTPUTS("\"dpo/one\": {}")};
+    for (size_t i = 0; i < 2; i++) { /* a script that found no vector must not pass */
+        free(qa_tempdir_write_text(none, "d.json", nothing[i]));
+        qa_expect_error(qa_vectors_check(&report, vectors, none, &err), QA_ERR_FORMAT, &err, "nothing was compared");
+    }
     qa_vectors_close(vectors);
     free(file);
     free(none);
