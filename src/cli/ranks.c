@@ -24,7 +24,7 @@ const char *cli_of_rank_0(const cli_run *run, const char *path) {
     return qa_cluster_rank(run->cluster) == 0 ? path : NULL;
 }
 
-/* Whether ranks are compared here. */
+/* Whether ranks are compared here; those that train are by what is trained (train/run_ranks.h). */
 static bool compares_ranks(const cli_run *run) {
     return qa_cluster_ranks(run->cluster) > 1 && strcmp(run->command->name, "train") != 0;
 }
@@ -189,10 +189,10 @@ done:
 
 qa_status cli_share_inputs(cli_run *run, qa_error *err) {
     cli_named_path input;
-    if (!compares_ranks(run)) {
+    if (qa_cluster_ranks(run->cluster) == 1) {
         return QA_OK;
     }
-    QA_TRY(compare_options(run, err));
+    QA_TRY(compares_ranks(run) ? compare_options(run, err) : QA_OK);
     for (cli_path_walk at = {0}; cli_next_path(run, QA_PATH_READ, &at, &input);) {
         if (is_standard_input(input.path)) {
             return share_standard_input(run, err);

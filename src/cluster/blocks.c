@@ -75,16 +75,18 @@ static qa_status run_block(qa_cluster *cluster, const qa_blocks *blocks, qa_bloc
     own->own_begin = own->begin + first[rank];
     own->own_n = first[rank + 1] - first[rank];
     own->mine.n = 0;
-    QA_TRY(run_own_part(blocks, own, err));
+    qa_status status = run_own_part(blocks, own, err);
     if (own->alone) {
-        return QA_OK;
+        return status;
     }
-    qa_status status = qa_cluster_texts(cluster, own->mine.data, own->mine.n, &all, &bytes, err);
+    QA_TRY(qa_cluster_agree(cluster, status, err)); /* one that was stopped stops all of them side by side */
+    status = qa_cluster_texts(cluster, own->mine.data, own->mine.n, &all, &bytes, err);
     if (status == QA_OK && blocks->everywhere) {
         status = share_pieces(cluster, &all, &bytes, err);
     }
     if (status == QA_OK) {
         status = take_pieces(blocks, all, bytes, err);
+        status = blocks->everywhere ? qa_cluster_agree(cluster, status, err) : status;
     }
     free(all);
     return status;

@@ -22,7 +22,8 @@ typedef struct qa_blocks {
     void *user;
 } qa_blocks;
 
-/* All ranks call it with the same items. cluster NULL: this process alone. */
+/* All ranks call it with the same items. cluster NULL: this process alone. QA_ERR_INTERRUPTED of one rank is that of
+ * all, and not the end of the exchange (qa_cluster_agree). */
 QA_MUST_CHECK qa_status qa_blocks_run(qa_cluster *cluster, const qa_blocks *blocks, qa_error *err);
 
 QA_MUST_CHECK qa_status qa_block_give(qa_block_pieces *to, const void *piece, size_t bytes, qa_error *err);

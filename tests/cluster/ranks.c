@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "base/real.h"
 #include "base/try.h"
-#include "cluster/cluster.h"
+#include "cluster/blocks.h"
 
 #include <signal.h>
 #include <stdint.h>
@@ -161,6 +161,75 @@ static qa_status check_flags(const scene *on, qa_error *err) {
     return qa_cluster_agree(on->cluster, QA_OK, err);
 }
 
+/* ---- blocks ---- */
+
+enum { ITEMS = 23 };
+
+/* Who is stopped, and where. */
+typedef struct block_scene {
+    const scene *on;
+    bool stops_run, stops_take;
+    size_t taken;
+} block_scene;
+
+/* Item i is two pieces, the second one of i bytes. */
+static qa_status run_block_item(void *user, size_t item, qa_block_pieces *to, qa_error *err) {
+    const block_scene *of = user;
+    char piece[ITEMS];
+    memset(piece, (int)item, sizeof piece);
+    QA_FAIL_IF(of->stops_run && of->on->rank == of->on->odd, err, QA_ERR_INTERRUPTED, "stopped at an item");
+    QA_TRY(qa_block_give(to, &item, sizeof item, err));
+    return qa_block_give(to, piece, item, err);
+}
+
+static qa_status take_block_piece(void *user, const void *piece, size_t bytes, qa_error *err) {
+    block_scene *of = user;
+    const size_t item = of->taken / 2;
+    const char *at = piece;
+    QA_FAIL_IF(of->stops_take && of->on->rank == of->on->odd, err, QA_ERR_INTERRUPTED, "stopped at a piece");
+    if (of->taken++ % 2 == 0) {
+        EXPECT(bytes == sizeof item && memcmp(piece, &item, bytes) == 0, err);
+        return QA_OK;
+    }
+    EXPECT(bytes == item, err);
+    for (size_t i = 0; i < bytes; i++) {
+        EXPECT(at[i] == (char)item, err);
+    }
+    return QA_OK;
+}
+
+static qa_status run_blocks(block_scene *of, bool everywhere, qa_error *err) {
+    const qa_blocks blocks = {.n = ITEMS,
+                              .per_rank = 2,
+                              .everywhere = everywhere,
+                              .run = run_block_item,
+                              .take = take_block_piece,
+                              .user = of};
+    of->taken = 0;
+    QA_TRY(qa_blocks_run(of->on->cluster, &blocks, err));
+    EXPECT(of->taken == (everywhere || of->on->rank == 0 ? 2 * ITEMS : 0), err);
+    return QA_OK;
+}
+
+static qa_status check_blocks(const scene *on, qa_error *err) {
+    block_scene of = {.on = on};
+    QA_TRY(run_blocks(&of, false, err));
+    return run_blocks(&of, true, err);
+}
+
+/* One that is stopped within its items stops all, and they can still exchange what saving needs. */
+static qa_status play_stopped(const scene *on, bool take, qa_error *err) {
+    block_scene of = {.on = on, .stops_run = !take, .stops_take = take};
+    const qa_status status = run_blocks(&of, true, err);
+    qa_error reason = *err;
+    EXPECT(status == QA_ERR_INTERRUPTED, err);
+    QA_TRY(check_gather(on, 8, 4, err));
+    return qa_fail(err, status, "%s; saved", reason.message);
+}
+
+static qa_status play_stopped_item(const scene *on, qa_error *err) { return play_stopped(on, false, err); }
+static qa_status play_stopped_piece(const scene *on, qa_error *err) { return play_stopped(on, true, err); }
+
 static qa_status play_good(const scene *on, qa_error *err) {
     const unsigned char digest[32] = {1, 2, 3};
     QA_TRY(check_flags(on, err));
@@ -172,6 +241,7 @@ static qa_status play_good(const scene *on, qa_error *err) {
     QA_TRY(check_share(on, 0, err));
     QA_TRY(check_share(on, 1000003, err));
     QA_TRY(check_texts(on, err));
+    QA_TRY(check_blocks(on, err));
     QA_TRY(check_sum(on, 0, 100, err));
     QA_TRY(check_sum(on, 1, 1, err)); /* fewer elements than ranks, fewer nodes */
     QA_TRY(check_sum(on, 2, 5, err));
@@ -263,10 +333,10 @@ static qa_status play_orphans(const scene *on, qa_error *err) {
 static const struct {
     const char *name;
     qa_status (*play)(const scene *on, qa_error *err);
-} scenarios[] = {{"good", play_good},      {"failure", play_failure}, {"interruption", play_interruption},
-                 {"calls", play_calls},    {"sizes", play_sizes},     {"digest", play_digest},
-                 {"end", play_early_end},  {"absence", play_absence}, {"death", play_death},
-                 {"orphans", play_orphans}};
+} scenarios[] = {{"good", play_good},         {"failure", play_failure},     {"interruption", play_interruption},
+                 {"calls", play_calls},       {"sizes", play_sizes},         {"digest", play_digest},
+                 {"end", play_early_end},     {"absence", play_absence},     {"death", play_death},
+                 {"item", play_stopped_item}, {"piece", play_stopped_piece}, {"orphans", play_orphans}};
 
 int main(int argc, char **argv) {
     scene on = {.odd = argc > 2 ? strtoul(argv[2], NULL, 10) : SIZE_MAX};
