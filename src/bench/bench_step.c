@@ -230,10 +230,7 @@ static qa_status time_all_ranks(training *t, qa_cluster *cluster, size_t repeat,
     QA_GOTO(done, time_training(t, cluster, NULL, &times[rank][SECONDS], err));
     times[rank][WAITED] = qa_cluster_waited(cluster) - waited;
     times[rank][EXCHANGED] = qa_cluster_exchanged(cluster) - exchanged;
-    for (size_t r = 0; r <= ranks; r++) {
-        first[r] = r;
-    }
-    QA_GOTO(done, qa_cluster_gather(cluster, times, sizeof *times, first, err));
+    QA_GOTO(done, qa_cluster_gather_each(cluster, times, sizeof *times, err));
     double *slowest = &qa_bench_seconds(t->bench, QA_BENCH_TIME_STEP)[repeat];
     for (size_t r = 0; r < ranks; r++) {
         *slowest = times[r][SECONDS] > *slowest ? times[r][SECONDS] : *slowest;

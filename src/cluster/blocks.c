@@ -40,7 +40,14 @@ size_t qa_block_progress(const qa_block_pieces *of, size_t item) {
 static qa_status take_pieces(const qa_blocks *blocks, const char *all, size_t bytes, qa_error *err) {
     for (size_t at = 0; at < bytes;) {
         uint64_t length = 0;
-        memcpy(&length, all + at, sizeof length);
+        const size_t left = bytes - at;
+        if (left >= sizeof length) {
+            memcpy(&length, all + at, sizeof length);
+        }
+        QA_FAIL_IF(left < sizeof length || length > left - sizeof length ||
+                       piece_filling((size_t)length) > left - sizeof length - length,
+                   err, QA_ERR_FORMAT, "what other ranks found: a piece of %llu bytes where %zu of %zu are left",
+                   (unsigned long long)length, left, bytes);
         at += sizeof length;
         QA_TRY(blocks->take(blocks->user, all + at, (size_t)length, err));
         at += (size_t)length + piece_filling((size_t)length);

@@ -48,22 +48,16 @@ static qa_status read_timeout(double *seconds, qa_error *err) {
 static qa_status exchange_hosts(qa_cluster *cluster, qa_error *err) {
     const size_t ranks = cluster->link->ranks, rank = cluster->link->rank;
     char(*hosts)[CLUSTER_HOST_BYTES] = cluster->hosts;
-    size_t *first = NULL;
-    QA_TRY(QA_NEW(first, ranks + 1, err, "the names of %zu ranks' machines", ranks));
-    for (size_t r = 0; r <= ranks; r++) {
-        first[r] = r;
-    }
     if (gethostname(hosts[rank], CLUSTER_HOST_BYTES) != 0) {
         (void)snprintf(hosts[rank], CLUSTER_HOST_BYTES, "unknown");
     }
     hosts[rank][CLUSTER_HOST_BYTES - 1] = '\0';
-    const qa_status status = qa_cluster_gather(cluster, hosts, CLUSTER_HOST_BYTES, first, err);
-    free(first);
-    for (size_t r = 0; r < ranks && status == QA_OK; r++) {
+    QA_TRY(qa_cluster_gather_each(cluster, hosts, CLUSTER_HOST_BYTES, err));
+    for (size_t r = 0; r < ranks; r++) {
         hosts[r][CLUSTER_HOST_BYTES - 1] = '\0';
         cluster->neighbours += r != rank && strcmp(hosts[r], hosts[rank]) == 0;
     }
-    return status;
+    return QA_OK;
 }
 
 /* Who was not reached, in front of why. */
@@ -188,6 +182,18 @@ qa_status qa_cluster_gather(qa_cluster *cluster, void *rows, size_t row_bytes, c
     const uint64_t shape = cluster_mix_ranges(cluster_mix(CLUSTER_MIX, row_bytes), first, link->ranks);
     QA_TRY(cluster_meet(cluster, (meeting_header){.call = CALL_GATHER, .shape = shape}, NULL, NULL, err));
     return cluster_exchange(cluster, link->does->collect(link, rows, row_bytes, first, err), err);
+}
+
+qa_status qa_cluster_gather_each(qa_cluster *cluster, void *rows, size_t row_bytes, qa_error *err) {
+    const size_t ranks = qa_cluster_ranks(cluster);
+    size_t *first = NULL;
+    QA_TRY(QA_NEW(first, ranks + 1, err, "a row of each of %zu ranks", ranks));
+    for (size_t r = 0; r <= ranks; r++) {
+        first[r] = r;
+    }
+    const qa_status status = qa_cluster_gather(cluster, rows, row_bytes, first, err);
+    free(first);
+    return status;
 }
 
 qa_status qa_cluster_share(qa_cluster *cluster, void *bytes, size_t n, qa_error *err) {

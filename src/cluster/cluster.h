@@ -68,6 +68,9 @@ QA_MUST_CHECK qa_status qa_cluster_any(qa_cluster *cluster, bool *flag, qa_error
 QA_MUST_CHECK qa_status qa_cluster_gather(qa_cluster *cluster, void *rows, size_t row_bytes, const size_t *first,
                                           qa_error *err);
 
+/* The same of one row a rank: rank r has filled rows[r]. */
+QA_MUST_CHECK qa_status qa_cluster_gather_each(qa_cluster *cluster, void *rows, size_t row_bytes, qa_error *err);
+
 /* The ranks' texts one behind the other, in the order of ranks, at rank 0: *all[*all_bytes], the caller's (free), with
  * a zero behind it. The others get NULL and 0. mine may be NULL with bytes 0. */
 QA_MUST_CHECK qa_status qa_cluster_texts(qa_cluster *cluster, const char *mine, size_t bytes, char **all,

@@ -85,7 +85,7 @@ static void free_candidate(golden_candidate *c) {
 
 /* ---- comparing ---- */
 
-static void shape_text(char *text, size_t bytes, size_t n_dims, const size_t *shape) {
+void qa_golden_numbers_text(char *text, size_t bytes, size_t n_dims, const size_t *shape) {
     size_t used = (size_t)snprintf(text, bytes, "[");
     for (size_t i = 0; i < n_dims && used < bytes; i++) {
         used += (size_t)snprintf(text + used, bytes - used, "%s%zu", i == 0 ? "" : ", ", shape[i]);
@@ -103,7 +103,7 @@ static void index_text(char *text, size_t bytes, const qa_golden_tensor *tensor,
         at[1] = index % tensor->shape[1];
     }
     if (tensor->n_dims > 0) {
-        shape_text(text, bytes, tensor->n_dims, at);
+        qa_golden_numbers_text(text, bytes, tensor->n_dims, at);
     }
 }
 
@@ -182,8 +182,8 @@ static void compare_tensor(qa_golden_result *result, const golden_candidate *c, 
     size_t worst = 0;
     result->dtype = got->dtype;
     result->limit = tolerance.relative * scale + tolerance.absolute;
-    shape_text(result->shape, sizeof result->shape, got->n_dims, got->shape);
-    shape_text(result->expected_shape, sizeof result->expected_shape, expected->n_dims, expected->shape);
+    qa_golden_numbers_text(result->shape, sizeof result->shape, got->n_dims, got->shape);
+    qa_golden_numbers_text(result->expected_shape, sizeof result->expected_shape, expected->n_dims, expected->shape);
     if (given->values == NULL || (is_whole(got->dtype) && expected->kind != QA_GOLDEN_IDS)) {
         result->verdict = QA_VERDICT_DTYPE;
         return;

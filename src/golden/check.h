@@ -19,6 +19,9 @@ typedef enum qa_golden_verdict {
 
 const char *qa_golden_verdict_name(qa_golden_verdict verdict); /* "ok", "DEPARTS"... */
 
+/* "[3, 17]": dimensions, or the index of an element, as far as text[bytes] has room. */
+void qa_golden_numbers_text(char *text, size_t bytes, size_t n, const size_t *numbers);
+
 /* One tensor of the candidate. */
 typedef struct qa_golden_result {
     char name[QA_GOLDEN_NAME_BYTES];

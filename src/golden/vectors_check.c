@@ -249,17 +249,6 @@ static bool same_vector_shape(const qa_vector_array *a, const qa_vector_array *b
     return a->n_dims == b->n_dims && memcmp(a->shape, b->shape, sizeof a->shape) == 0;
 }
 
-/* Dimensions, or the index of an element. */
-static void numbers_text(char *text, size_t bytes, size_t n, const size_t *numbers) {
-    size_t used = (size_t)snprintf(text, bytes, "[");
-    for (size_t i = 0; i < n && used < bytes; i++) {
-        used += (size_t)snprintf(text + used, bytes - used, "%s%zu", i == 0 ? "" : ", ", numbers[i]);
-    }
-    if (used < bytes) {
-        (void)snprintf(text + used, bytes - used, "]");
-    }
-}
-
 static void vector_index_text(char *text, size_t bytes, const qa_vector_array *array, size_t index) {
     size_t at[QA_VECTOR_DIMS] = {0};
     for (size_t d = array->n_dims; d-- > 0;) {
@@ -268,7 +257,7 @@ static void vector_index_text(char *text, size_t bytes, const qa_vector_array *a
     }
     text[0] = '\0';
     if (array->n_dims > 0) {
-        numbers_text(text, bytes, array->n_dims, at);
+        qa_golden_numbers_text(text, bytes, array->n_dims, at);
     }
 }
 
@@ -286,10 +275,10 @@ static void compare_arrays(qa_vector_result *result, const qa_vector_array *got,
     if (!same_vector_shape(got, right)) {
         char a[64] = "a number", b[64] = "a number";
         if (got->n_dims > 0) {
-            numbers_text(a, sizeof a, got->n_dims, got->shape);
+            qa_golden_numbers_text(a, sizeof a, got->n_dims, got->shape);
         }
         if (right->n_dims > 0) {
-            numbers_text(b, sizeof b, right->n_dims, right->shape);
+            qa_golden_numbers_text(b, sizeof b, right->n_dims, right->shape);
         }
         result->verdict = QA_VERDICT_SHAPE;
         (void)snprintf(result->detail, sizeof result->detail, "%s%s where %s%s is expected",

@@ -164,7 +164,6 @@ typedef struct rank_row {
 qa_status qa_rank_notes_round(qa_rank_notes *notes, double *waited, qa_error *err) {
     const size_t ranks = qa_cluster_ranks(notes->cluster), rank = qa_cluster_rank(notes->cluster);
     rank_row *rows = NULL;
-    size_t *first = NULL;
     bool any = false;
     qa_status status = QA_OK;
     *waited = 0.0;
@@ -172,14 +171,10 @@ qa_status qa_rank_notes_round(qa_rank_notes *notes, double *waited, qa_error *er
         return QA_OK;
     }
     QA_GOTO(end, QA_NEW(rows, ranks, err, "a row of each rank"));
-    QA_GOTO(end, QA_NEW(first, ranks + 1, err, "a row of each rank"));
-    for (size_t r = 0; r <= ranks; r++) {
-        first[r] = r;
-    }
     const double so_far = qa_cluster_waited(notes->cluster);
     rows[rank] = (rank_row){so_far - notes->counted, (double)notes->kept.n};
     notes->counted = so_far;
-    QA_GOTO(end, qa_cluster_gather(notes->cluster, rows, sizeof *rows, first, err));
+    QA_GOTO(end, qa_cluster_gather_each(notes->cluster, rows, sizeof *rows, err));
     for (size_t r = 0; r < ranks; r++) {
         notes->waited[r] += rows[r].waited;
         *waited += rows[r].waited / (double)ranks;
@@ -187,7 +182,6 @@ qa_status qa_rank_notes_round(qa_rank_notes *notes, double *waited, qa_error *er
     }
     QA_GOTO(end, any ? give_out(notes, err) : QA_OK);
 end:
-    free(first);
     free(rows);
     return status;
 }
