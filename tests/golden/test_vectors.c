@@ -109,6 +109,9 @@ START_TEST(units_are_those_of_the_tolerance) {
     ck_assert_str_eq(report.results[0].where, "[1]");
     ck_assert_str_eq(report.missing[0], "dpo/one: loss");
     qa_vectors_report_free(&report);
+    /* 1.1 tolerances, and 0.9 of them */
+    expect(OUTPUTS("\"dpo/one\": {\"z\": [1.5, -2.0000000000000044]}"), 1, 1, 3, "where -2 is expected");
+    expect(OUTPUTS("\"dpo/one\": {\"z\": [1.5, -2.0000000000000036]}"), 1, 0, 3, "within tolerance");
 }
 END_TEST
 

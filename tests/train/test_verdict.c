@@ -6,6 +6,7 @@
 #include "support/expect.h"
 
 #include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -161,6 +162,26 @@ START_TEST(the_last_epoch_counts) {
 }
 END_TEST
 
+/* Likelier is right of a response that is chosen or desirable, and wrong of an undesirable one. */
+START_TEST(what_records_add) {
+    qa_verdict verdict = {0};
+    const qa_pair good = {.chosen_len = 3}, bad = {.chosen_len = 5, .undesirable = true};
+    const qa_pair both = {.chosen_len = 7, .rejected_len = 4};
+    qa_pair_record alone = {.logit = NAN, .right = NAN, .counted = {3}, .log_pi1 = {-6.0}, .log_pi = {-4.0}};
+    qa_verdict_add(&verdict, &good, &alone);
+    ck_assert(!verdict.epoch.undesirable && verdict.epoch.tokens == 3 && verdict.epoch.gain == 2.0);
+    alone.counted[QA_CHOSEN] = 5;
+    qa_verdict_add(&verdict, &bad, &alone);
+    ck_assert(verdict.epoch.undesirable && verdict.epoch.tokens == 8 && verdict.epoch.gain == 0.0);
+    const qa_pair_record pair = {.logit = -1.0, .right = 0.0, .ret = {1.0, 2.0}};
+    qa_verdict_add(&verdict, &both, &pair);
+    ck_assert(verdict.epoch.pairs == 1 && verdict.epoch.right == 0.0 && verdict.epoch.ties == 0);
+    ck_assert(verdict.epoch.unequal == 1 && verdict.epoch.longer_chosen == 1 && verdict.epoch.longer_wins == 0);
+    ck_assert_double_eq_tol(verdict.epoch.loss, log1p(exp(1.0)), 1e-12);
+    ck_assert(verdict.epoch.tokens == 8 && verdict.epoch.gain == 0.0);
+}
+END_TEST
+
 Suite *train_verdict_suite(void);
 
 Suite *train_verdict_suite(void) {
@@ -174,6 +195,7 @@ Suite *train_verdict_suite(void) {
     tcase_add_test(tcase, ranked_right_and_yet_wrong);
     tcase_add_test(tcase, next_token_training);
     tcase_add_test(tcase, the_last_epoch_counts);
+    tcase_add_test(tcase, what_records_add);
     suite_add_tcase(suite, tcase);
     return suite;
 }
