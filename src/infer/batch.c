@@ -282,12 +282,16 @@ static qa_status hand_on(answer_batch *batch, const qa_answer *said, qa_block_pi
 /* Reads what hand_on wrote. */
 static qa_status take_answer_piece(void *user, const void *piece, size_t bytes, qa_error *err) {
     answer_batch *batch = user;
-    qa_answer said;
-    (void)bytes;
-    memcpy(&said, piece, sizeof said);
+    const size_t of_token = sizeof(qa_token_value) + sizeof(int32_t);
+    qa_answer said = {0};
+    memcpy(&said, piece, bytes < sizeof said ? bytes : sizeof said);
+    const size_t n_weights = said.log_weights == NULL ? 0 : said.particles, left = bytes - sizeof said;
+    QA_FAIL_IF(bytes < sizeof said || said.n > left / of_token || n_weights > left / sizeof(double) ||
+                   said.n * of_token + n_weights * sizeof(double) != left,
+               err, QA_ERR_FORMAT, "an answer of another rank has %zu bytes, which are not its %zu tokens", bytes,
+               said.n);
     said.values = (const void *)((const char *)piece + sizeof said);
     const double *weights = (const void *)(said.values + said.n);
-    const size_t n_weights = said.log_weights == NULL ? 0 : said.particles;
     said.log_weights = n_weights == 0 ? NULL : weights;
     said.ids = (const void *)(weights + n_weights);
     batch->taken++;

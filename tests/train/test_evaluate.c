@@ -75,7 +75,9 @@ static void check_means(qa_objective_kind kind, size_t micro_batch) {
     const qa_objective objective = qa_training_objective(kind, QA_Q_LOGITS);
     qa_evaluation e;
     qa_error err = {0};
-    qa_expect_ok(qa_evaluate(fixture.model, fixture.adapter, pairs, &objective, micro_batch, NULL, NULL, &e, &err),
+    double ranked[PAIRS] = {0};
+    qa_expect_ok(qa_evaluate_ranked(fixture.model, fixture.adapter, pairs, &objective, micro_batch, ranked, NULL, NULL,
+                                    &e, &err),
                  &err);
     sums s = sum_scores(&fixture, pairs, &objective, micro_batch == 0 ? PAIRS : micro_batch);
     const double counted = (double)(s.counted[0] + s.counted[1]);
@@ -101,6 +103,9 @@ static void check_means(qa_objective_kind kind, size_t micro_batch) {
     expect_close(e.nll_pi1_rejected, -s.log_pi1[1] / (double)s.counted[1]);
     expect_close(e.nll_custom_chosen, -s.log_pi[0] / (double)s.counted[0]);
     expect_close(e.nll_custom_rejected, -s.log_pi[1] / (double)s.counted[1]);
+    for (size_t i = 0; i < PAIRS; i++) {
+        ck_assert_double_eq(ranked[i], s.logits[i] > 0.0 ? 1.0 : 0.0);
+    }
     qsort(s.logits, PAIRS, sizeof *s.logits, ascending);
     expect_close(e.margin_percentile[2], s.logits[3]);
     expect_close(e.margin_percentile[1], 0.5 * (s.logits[1] + s.logits[2]));               /* place 1.5 */
